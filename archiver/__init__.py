@@ -1,0 +1,13 @@
+"""archiver: keeps the story highlights of a list of Instagram accounts, every night, durable and queryable."""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+
+__all__ = ["__version__"]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        return _version("archiver")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

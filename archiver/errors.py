@@ -1,0 +1,239 @@
+"""The error tree. Each class carries the exit code that it means and says the next step where one is known.
+
+    ArchiverError                1   a bug: the archive is intact, please report
+    ├── UsageError               2   arguments, configuration or a query cannot be used
+    │   ├── ConfigError
+    │   ├── TargetError
+    │   └── QueryRefused
+    ├── KeyMissing               4   no API key, or one that cannot be a key
+    ├── KeyRejected              4   the API does not accept the key
+    ├── OutOfUnits               5   the account at the API is empty
+    ├── BudgetReached            5   a call would pass a limit of the configuration
+    ├── UpstreamDown             7   the API cannot be used at all tonight
+    ├── StorageError             8   the disk or the store cannot be used
+    │   ├── DiskFull
+    │   └── MarkerMismatch
+    ├── DatabaseError            9   the database cannot be used
+    │   ├── SchemaOld
+    │   ├── SchemaNew
+    │   └── DatabaseForeign
+    ├── NoArchive               10   there is no archive here
+    ├── ArchiveLocked           11   another run holds the lock
+    ├── Stopped            128 + N   a signal asked for the end
+    ├── CallFailed                   one attempt at an API call brought no answer (the runner decides what follows)
+    ├── AnswerMalformed              an answer that is not what its endpoint promises
+    └── DownloadFailed               one attempt at a file brought no usable bytes
+
+The last three never end a run: the runner records them and goes on. This module imports nothing of the program.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ArchiverError(Exception):
+    """Base of all errors raised on purpose. ``str()`` is one sentence for a person; ``hint`` is the next step, or ''."""
+
+    exit_code = 1
+    slug = "E_BUG"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(ArchiverError):
+    """Arguments, configuration or a query cannot be used."""
+
+    exit_code = 2
+    slug = "E_USAGE"
+
+
+class ConfigError(UsageError):
+    """The configuration names an unknown key, an impossible value, or a file that cannot be read."""
+
+    slug = "E_CONFIG"
+
+
+class TargetError(UsageError):
+    """A text names no target: neither a username, a user id, a profile, highlight or share link."""
+
+    slug = "E_TARGET"
+
+
+class QueryRefused(UsageError):
+    """A query would write, or the database does not understand it."""
+
+    slug = "E_QUERY"
+
+
+class KeyMissing(ArchiverError):
+    """No API key was given, or one that cannot be a key."""
+
+    exit_code = 4
+    slug = "E_KEY"
+
+
+class KeyRejected(ArchiverError):
+    """The API does not accept the key, or refuses everything that is asked with it."""
+
+    exit_code = 4
+    slug = "E_KEY_REJECTED"
+
+
+class OutOfUnits(ArchiverError):
+    """The account at the API has no units left."""
+
+    exit_code = 5
+    slug = "E_UNITS"
+
+
+class BudgetReached(ArchiverError):
+    """A call would pass a limit of the configuration; it was not made."""
+
+    exit_code = 5
+    slug = "E_BUDGET"
+
+
+class UpstreamDown(ArchiverError):
+    """The API cannot be used at all tonight."""
+
+    exit_code = 7
+    slug = "E_UPSTREAM"
+
+
+class StorageError(ArchiverError):
+    """The disk or the store cannot be used."""
+
+    exit_code = 8
+    slug = "E_STORAGE"
+
+
+class DiskFull(StorageError):
+    """No space is left, or less than the reserve."""
+
+    slug = "E_DISK_FULL"
+
+
+class MarkerMismatch(StorageError):
+    """The directory and the database belong to different archives."""
+
+    slug = "E_MARKER"
+
+
+class DatabaseError(ArchiverError):
+    """The database cannot be opened, read or written."""
+
+    exit_code = 9
+    slug = "E_DATABASE"
+
+
+class SchemaOld(DatabaseError):
+    """The database was made by an older version and must be upgraded first."""
+
+    slug = "E_SCHEMA_OLD"
+
+
+class SchemaNew(DatabaseError):
+    """The database was made by a newer version; this one must not touch it."""
+
+    slug = "E_SCHEMA_NEW"
+
+
+class DatabaseForeign(DatabaseError):
+    """The file or database is not an archive of ours."""
+
+    slug = "E_FOREIGN"
+
+
+class NoArchive(ArchiverError):
+    """There is no archive at this path."""
+
+    exit_code = 10
+    slug = "E_NO_ARCHIVE"
+
+
+class ArchiveLocked(ArchiverError):
+    """Another run holds the lock of this archive."""
+
+    exit_code = 11
+    slug = "E_LOCKED"
+
+
+class Stopped(ArchiverError):
+    """A signal asked for the end; everything recorded so far stands."""
+
+    slug = "E_STOPPED"
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+        self.exit_code = 128 + signum
+
+
+class CallFailed(ArchiverError):
+    """One attempt at an API call brought no answer.
+
+    ``sent``: whether any byte of the request may have reached the API. If so the call counts as billed, since nobody can know.
+    ``permanent``: trying again in this run is useless (a bad certificate).
+    """
+
+    slug = "E_CALL"
+
+    def __init__(self, message: str, *, sent: bool, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.sent = sent
+        self.permanent = permanent
+
+
+class AnswerMalformed(ArchiverError):
+    """An answer is not what its endpoint promises (no JSON, another user's tray, a missing key)."""
+
+    slug = "E_ANSWER"
+
+
+class Reason(StrEnum):
+    """Why a thing could not be had: the vocabulary of ``failures.reason``."""
+
+    EXPIRED = "expired"  # the signed URL is past its time
+    FORBIDDEN = "forbidden"  # the CDN answers 403 for another reason
+    NOT_FOUND = "not_found"  # 404 or 410
+    HTTP_STATUS = "http_status"  # any other status that is no success
+    NETWORK = "network"  # no connection, or one that broke
+    TRUNCATED = "truncated"  # fewer bytes than promised, or a cut structure
+    TOO_SLOW = "too_slow"  # under the minimum speed
+    NOT_MEDIA = "not_media"  # the bytes are no picture and no video
+    WRONG_KIND = "wrong_kind"  # a picture where a video belongs, or the other way round
+    DIGEST = "digest"  # a checksum sent along does not match
+    REDIRECT = "redirect"  # a redirect that must not be followed, or too many
+    TOO_LARGE = "too_large"  # over max_file_size: a gap by the owner's own choice
+    REFUSED = "refused"  # the link itself points where nobody may go
+    PRIVATE = "private"  # the account is private
+    GONE = "gone"  # the account does not exist (any more)
+    EMPTY = "empty"  # the account is public and shows no highlights
+    NAME_TAKEN = "name_taken"  # the name now belongs to somebody else
+    UPSTREAM = "upstream"  # the API answered with an error of its own
+    MALFORMED = "malformed"  # an answer, or one item of it, cannot be read
+    LOST = "lost"  # the bytes were held and are not there any more
+
+
+GAPS = frozenset({Reason.TOO_LARGE, Reason.REFUSED})
+"""Reasons that do not hold a watermark: looked at again at the sweep, not every night."""
+
+
+class DownloadFailed(ArchiverError):
+    """One attempt at a file brought no usable bytes.
+
+    ``retryable``: another attempt in this run may succeed. ``retry_after``: seconds the CDN asked to wait, if it did.
+    """
+
+    slug = "E_DOWNLOAD"
+
+    def __init__(
+        self, reason: Reason, message: str, *, retryable: bool = False, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retryable = retryable
+        self.retry_after = retry_after

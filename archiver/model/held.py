@@ -1,0 +1,142 @@
+"""What the archive holds, and what it knows about that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from archiver.errors import Reason
+from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.upstream import TrayFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """To whom a File belongs: a user (avatar), a highlight (cover) or an item (thumbnail, video)."""
+
+    subject: Subject
+    pk: Pk
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes kept under their SHA-256. ``size`` in bytes; ``width`` and ``height`` in pixels where the header tells."""
+
+    sha256: Digest
+    size: int
+    mime: str
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """What is held for ever: (owner, role) → Blob. ``source_url`` without its query."""
+
+    owner: Owner
+    role: Role
+    blob: Blob
+    source_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A thing that could not be had, as it is told and recorded."""
+
+    subject: Subject
+    subject_pk: str
+    role: Role | None
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUser:
+    """A stored account. ``verdict`` is why its tray shows nothing (private, gone, empty), asked again at ``verdict_due_at``.
+
+    ``tray_length`` entries came with the last tray. ``shrunk_to`` is the fingerprint of a tray that lost more than half and
+    waits for a second run that says the same. ``avatar_name`` is the basename of the avatar that is held.
+    """
+
+    pk: Pk
+    username: str | None
+    is_private: bool | None = None
+    listed_at: datetime | None = None
+    tray_length: int | None = None
+    gone_at: datetime | None = None
+    verdict: Reason | None = None
+    verdict_due_at: datetime | None = None
+    shrunk_to: str | None = None
+    avatar_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldHighlight:
+    """A stored highlight as the plan sees it. ``facts`` are the tray's now, ``fetched_facts`` those at its last fetch.
+
+    ``open_failures`` counts unresolved failures of it or of its items that are no gaps; ``next_try_at`` is the earliest of
+    theirs. ``cover_name`` is the basename of the cover that is held (None if its bytes are lost).
+    """
+
+    pk: Pk
+    title: str | None
+    facts: TrayFacts
+    fetched_facts: TrayFacts
+    fetched_at: datetime | None = None
+    completed_at: datetime | None = None
+    gone_at: datetime | None = None
+    open_failures: int = 0
+    next_try_at: datetime | None = None
+    shrunk_to: str | None = None
+    cover_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution as ``runs`` keeps it. ``finished_at`` is None for one that was killed or is still on."""
+
+    id: int
+    command: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    exit_code: int | None
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The archive in numbers. Bytes are those of distinct blobs; units are all ever spent, and those of this UTC month."""
+
+    accounts: int
+    highlights: int
+    items: int
+    files: int
+    blobs: int
+    bytes: int
+    lost: int
+    open_failures: int
+    units: int
+    units_this_month: int
+    last_runs: tuple[Run, ...]
+    last_success_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBlob:
+    """A blob as ``verify`` reads it, with those who own it, as text («item 123 video»)."""
+
+    sha256: Digest
+    size: int
+    lost_at: datetime | None
+    verified_at: datetime | None
+    owners: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a query brought: column names, and rows of plain values (str, int, float, bool, None, bytes, datetime, dict, list)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    truncated: bool = False

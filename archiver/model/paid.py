@@ -1,0 +1,98 @@
+"""What is asked of the API, what comes back, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from archiver.model.identity import Digest
+from archiver.model.upstream import TrayFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the API before it is made: its price is known (nominal units, charged if it is answered 200/400/403/404).
+
+    ``subject`` is what it is about: a user pk, username or highlight pk; it stands in ``api_calls.subject``.
+    """
+
+    path: str
+    params: tuple[tuple[str, str], ...]
+    subject: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One API response as it came: bytes decoded from their content encoding, never parsed. Headers without cookies."""
+
+    call: Call
+    url: str  # as asked, without the key (the key travels in a header only)
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = field(repr=False)
+    started_at: datetime
+    finished_at: datetime
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name, in any case, or None."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+class Meaning(StrEnum):
+    """What an Answer means, by its status *and* its body."""
+
+    OK = "ok"
+    KEY_REJECTED = "key_rejected"
+    OUT_OF_UNITS = "out_of_units"
+    PRIVATE = "private"
+    NOT_FOUND = "not_found"
+    REFUSED = "refused"  # 403 without a known type: this target, or the key
+    BLOCKED = "blocked"  # Cloudflare or another proxy in between answered, not the API
+    RETIRED = "retired"  # 410: the endpoint is gone
+    INVALID = "invalid"  # 400, 422: our request is at fault
+    RATE_LIMITED = "rate_limited"
+    TRANSIENT = "transient"  # 5xx and its relatives
+    MALFORMED = "malformed"  # 200 that is not what was promised
+    REDIRECTED = "redirected"  # 3xx: never followed with a key in hand
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An Answer read for its meaning. ``units`` is what it cost; ``detail`` a short clean text for people."""
+
+    meaning: Meaning
+    units: int
+    detail: str = ""
+    retry_after: float | None = None  # seconds, finite, as the answer asked
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """Where a kept Answer lies: a segment (path below ``answers/``), the offset and length of its gzip member, the body's SHA-256."""
+
+    segment: str
+    offset: int
+    length: int
+    sha256: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class PaidHighlight:
+    """The last good by/url Answer of a highlight: its row id, where it lies, and the tray facts under which it was asked for."""
+
+    answer_id: int
+    kept: KeptAnswer
+    facts: TrayFacts
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The Budget: units that may be spent per run, per UTC day and per UTC calendar month; None is no limit."""
+
+    per_run: int | None = None
+    per_day: int | None = None
+    per_month: int | None = None

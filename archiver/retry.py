@@ -1,0 +1,66 @@
+"""Retry or stop, and how long: pure decisions. Who waits, and how a wait ends early, is the runner's business.
+
+Waits are counted here and slept on the runner's stop flag, so that a signal never waits for them: the reason why no retry
+library does it for us.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+MAX_WAIT = 300.0
+"""Seconds: a ``Retry-After`` beyond this stops the run instead of making it sleep."""
+
+_AT_ONCE = 2
+_FILE_DAYS = (1, 3, 7, 30)
+_VERDICT_DAYS = (1, 3, 7, 14, 30)
+
+
+def backoff(attempt: int, random: Callable[[], float], base: float = 1.0) -> float:
+    """Seconds to wait before try ``attempt + 1`` (attempt ≥ 1): exponential with full jitter, at most 30 s.
+
+    ``random`` returns a float in [0, 1).
+    """
+    ceiling = min(30.0, base * 2.0 ** min(attempt - 1, 10))
+    return ceiling * (0.5 + 0.5 * random())
+
+
+def retry_after(value: str | None, now: datetime) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for, or None if it says nothing usable.
+
+    Takes seconds or an HTTP date; a past date is 0. NaN, infinity, negative numbers and other text are nothing usable.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(text)
+        except (ValueError, TypeError, IndexError, OverflowError):
+            return None
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        return max(0.0, (when - now).total_seconds())
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def next_try(attempts: int, now: datetime) -> datetime:
+    """When a failed thing is due again after its ``attempts``-th failed run: at once twice, then 1, 3, 7, 30 days."""
+    if attempts <= _AT_ONCE:
+        return now
+    return now + _night(_FILE_DAYS[min(attempts - _AT_ONCE, len(_FILE_DAYS)) - 1])
+
+
+def next_check(checks: int, now: datetime) -> datetime:
+    """When an account's verdict (private, gone, empty) is asked again after ``checks`` equal verdicts: 1, 3, 7, 14, 30 days."""
+    return now + _night(_VERDICT_DAYS[min(max(checks, 1), len(_VERDICT_DAYS)) - 1])
+
+
+def _night(days: int) -> timedelta:
+    # A few hours short: cron never starts at the same second, and «1 day» means the next night, not the one after.
+    return timedelta(days=days, hours=-3)
