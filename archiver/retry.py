@@ -7,6 +7,7 @@ library does it for us.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -14,13 +15,15 @@ from email.utils import parsedate_to_datetime
 MAX_WAIT = 300.0
 """Seconds: a ``Retry-After`` beyond this stops the run instead of making it sleep."""
 
+# float() alone would take «1_000» and the digits of any script.
+_SECONDS = re.compile(r"\d+(\.\d*)?([eE]\d+)?", re.ASCII)
 _AT_ONCE = 2
 _FILE_DAYS = (1, 3, 7, 30)
 _VERDICT_DAYS = (1, 3, 7, 14, 30)
 
 
 def backoff(attempt: int, random: Callable[[], float], base: float = 1.0) -> float:
-    """Seconds to wait before try ``attempt + 1`` (attempt ≥ 1): exponential with full jitter, at most 30 s.
+    """Seconds to wait before try ``attempt + 1`` (attempt ≥ 1): exponential, at most 30 s, up to half of it taken off by chance.
 
     ``random`` returns a float in [0, 1).
     """
@@ -36,17 +39,16 @@ def retry_after(value: str | None, now: datetime) -> float | None:
     if value is None:
         return None
     text = value.strip()
-    try:
+    if _SECONDS.fullmatch(text):
         seconds = float(text)
-    except ValueError:
-        try:
-            when = parsedate_to_datetime(text)
-        except (ValueError, TypeError, IndexError, OverflowError):
-            return None
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        return max(0.0, (when - now).total_seconds())
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+        return seconds if math.isfinite(seconds) else None
+    try:
+        when = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return max(0.0, (when - now).total_seconds())
 
 
 def next_try(attempts: int, now: datetime) -> datetime:

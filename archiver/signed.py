@@ -51,9 +51,9 @@ def without_query(url: str) -> str:
 
 
 def redacted(url: str) -> str:
-    """Host and the tail of the path: what may stand in a log or a message. Never raises."""
+    """Host and the tail of the path, what does not print as blanks: what may stand in a log or a message. Never raises."""
     try:
         host = urlsplit(url).hostname or "?"
     except ValueError:
         host = "?"
-    return f"{host}/…/{basename(url) or ''}"
+    return "".join(c if c.isprintable() else " " for c in f"{host}/…/{basename(url) or ''}")

@@ -75,7 +75,8 @@ class HeldHighlight:
     """A stored highlight as the plan sees it. ``facts`` are the tray's now, ``fetched_facts`` those at its last fetch.
 
     ``open_failures`` counts unresolved failures of it or of its items that are no gaps; ``next_try_at`` is the earliest of
-    theirs. ``cover_name`` is the basename of the cover that is held (None if its bytes are lost).
+    theirs. ``fetch_try_at``: its own last fetch failed (404, an error of the API) and is due again then. ``cover_name`` is the
+    basename of the cover that is held (None if its bytes are lost).
     """
 
     pk: Pk
@@ -87,6 +88,7 @@ class HeldHighlight:
     gone_at: datetime | None = None
     open_failures: int = 0
     next_try_at: datetime | None = None
+    fetch_try_at: datetime | None = None
     shrunk_to: str | None = None
     cover_name: str | None = None
 

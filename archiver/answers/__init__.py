@@ -1,0 +1,7 @@
+"""SEAM 4: what was paid for, kept whole before anyone parses it."""
+
+from __future__ import annotations
+
+from archiver.answers.store import AnswerStore, AnswerWriter
+
+__all__ = ["AnswerStore", "AnswerWriter"]

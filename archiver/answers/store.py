@@ -1,0 +1,209 @@
+"""Kept answers on a disk: ``answers/YYYY/MM/<run>-<kind>-*.warc.gz``, never changed once written, readable by any WARC tool."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from archiver.answers.reader import member_at, members
+from archiver.answers.record import answer_of, response_and_request, warcinfo
+from archiver.answers.segment import Segment
+from archiver.durable import (
+    enter_directory,
+    open_directory,
+    open_regular,
+    open_root,
+    storage_error,
+    storage_errors,
+)
+from archiver.errors import AnswerMalformed
+from archiver.model import Answer, Digest, KeptAnswer
+
+_SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
+
+
+class AnswerStore:
+    """The kept answers below ``root`` (the archive's ``answers`` directory). Opening it touches nothing.
+
+    ``software`` (name and version) stands at the head of each segment. ``group_readable`` gives 0750 and 0640 instead of 0700
+    and 0600.
+    """
+
+    def __init__(self, root: Path, *, software: str = "archiver", group_readable: bool = False) -> None:
+        self._root, self._software = root, software
+        self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
+
+    def writer(self, run_id: int, started_at: datetime) -> AnswerWriter:
+        """The writer of one run; ``started_at`` (aware) decides the month. Files are made with the first answer."""
+        return AnswerWriter(self._root, run_id, started_at.astimezone(UTC), self._software, self._modes)
+
+    def read(self, kept: KeptAnswer) -> Answer:
+        """The answer that lies there, its body checked against ``kept.sha256``.
+
+        Raises AnswerMalformed if it is not there, or not what was kept: that answer is lost, the archive is not. StorageError
+        if the disk refuses.
+        """
+        where = f"the answer kept in answers/{kept.segment} at {kept.offset}"
+        with self._opened(kept.segment) as fd, storage_errors(f"{where} cannot be read"):
+            member = member_at(fd, kept.offset)
+        answer = None if member is None or member.length != kept.length else answer_of(member.plain)
+        if answer is None or hashlib.sha256(answer.body).hexdigest() != kept.sha256:
+            raise AnswerMalformed(f"{where} is damaged")
+        return answer
+
+    def segments(self) -> Iterator[str]:
+        """All segments, oldest month first. Raises StorageError."""
+        with storage_errors(f"{self._root} cannot be listed"):
+            for path in sorted(self._root.glob("*/*/*.warc.gz")):
+                segment = path.relative_to(self._root).as_posix()
+                if _SEGMENT.fullmatch(segment):
+                    yield segment
+
+    def iterate(self, segment: str) -> Iterator[tuple[KeptAnswer, Answer]]:
+        """Every whole answer of a segment with its place, in the order kept, needing no database.
+
+        A record torn by a kill, and damage, are passed over. Raises AnswerMalformed if there is no such segment, StorageError
+        if the disk refuses.
+        """
+        with self._opened(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+            for member in members(fd):
+                try:
+                    answer = answer_of(member.plain)
+                except AnswerMalformed:
+                    continue
+                if answer is not None:
+                    sha256 = Digest(hashlib.sha256(answer.body).hexdigest())
+                    yield KeptAnswer(segment, member.offset, member.length, sha256), answer
+
+    @contextmanager
+    def _opened(self, segment: str) -> Iterator[int]:
+        """A descriptor of a segment. The name comes from a row: nothing outside ``root`` is opened, whatever stands there."""
+        named = _SEGMENT.fullmatch(segment)
+        if named is None:
+            raise AnswerMalformed(f"{segment!r} is no segment of kept answers")
+        year, month, name = named.groups()
+        fds: list[int] = []
+        try:
+            try:
+                fds.append(open_root(self._root))
+                fds.append(open_directory(year, within=fds[-1]))
+                fds.append(open_directory(month, within=fds[-1]))
+                fds.append(open_regular(name, within=fds[-1]))
+            except FileNotFoundError as exc:
+                raise AnswerMalformed(f"answers/{segment} is not there any more") from exc
+            except OSError as exc:
+                raise storage_error(exc, f"answers/{segment} cannot be read") from exc
+            yield fds[-1]
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+
+class AnswerWriter:
+    """Keeps the answers of one run, for several threads: trays in one segment, all else in another. ``with`` or ``close`` ends it."""
+
+    def __init__(
+        self, root: Path, run_id: int, started_at: datetime, software: str, modes: tuple[int, int]
+    ) -> None:
+        self._root, self._run_id, self._started_at, self._software = root, run_id, started_at, software
+        self._directory_mode, self._file_mode = modes
+        self._lock = threading.Lock()
+        self._month_fd: int | None = None
+        self._segments: dict[str, Segment] = {}  # by path below answers/
+        self._current: dict[bool, str] = {}
+        self._closed = False
+
+    def keep(self, answer: Answer, *, tray: bool) -> KeptAnswer:
+        """Keep an answer whole and return where it lies: durable on return. Raises DiskFull or StorageError."""
+        response, request = response_and_request(answer)
+        name, segment = self._segment(tray)
+        offset = segment.append(response + request)
+        return KeptAnswer(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
+
+    def _segment(self, tray: bool) -> tuple[str, Segment]:
+        with self._lock:
+            self._check_open()
+            name = self._current.get(tray)
+            if name is None or not self._segments[name].usable:
+                name = self._new_segment("trays" if tray else "fetched")
+                self._current[tray] = name
+            return name, self._segments[name]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the answer writer is closed")
+
+    def _new_segment(self, kind: str) -> str:
+        """A file of its own, whatever older ones are called: a restored database counts runs anew."""
+        if self._month_fd is None:
+            self._month_fd = self._enter_month()
+        at = f"{self._started_at:%Y%m%dT%H%M%SZ}"
+        file = f"{self._run_id}-{kind}-{at}-{secrets.token_hex(4)}.warc.gz"
+        name = f"{self._started_at:%Y/%m}/{file}"
+        facts = {
+            "software": self._software,
+            "format": "WARC File Format 1.1",
+            "description": f"answers of run {self._run_id}: {kind}",
+        }
+        self._segments[name] = Segment(
+            self._month_fd,
+            file,
+            self._file_mode,
+            f"answers/{name}",
+            lambda: warcinfo(file, self._started_at, facts),
+        )
+        return name
+
+    def _enter_month(self) -> int:
+        with storage_errors(f"{self._root} cannot be made"):
+            fd = open_root(self._root.parent)
+            for level in (self._root.name, f"{self._started_at:%Y}", f"{self._started_at:%m}"):
+                above = fd
+                try:
+                    fd = enter_directory(level, self._directory_mode, within=above)
+                finally:
+                    os.close(above)
+            return fd
+
+    @property
+    def tray_segments(self) -> tuple[str, ...]:
+        """The segments that hold this run's trays: their rows must be gone before ``drop_trays``."""
+        return tuple(name for name in tuple(self._segments) if "-trays-" in name)
+
+    def drop_trays(self) -> None:
+        """Remove this run's trays, at a good end and if the owner keeps only what was fetched; before ``close``.
+
+        Raises StorageError.
+        """
+        with self._lock:
+            self._check_open()
+            for name in self.tray_segments:
+                self._segments.pop(name).remove()
+            self._current.pop(True, None)
+
+    def close(self) -> None:
+        """End the segments. Nothing is lost without it: every answer was durable when it was kept."""
+        with self._lock:
+            self._closed = True
+            for segment in self._segments.values():
+                segment.close()
+            if self._month_fd is not None:
+                os.close(self._month_fd)
+                self._month_fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,285 @@
+"""Composition root: builds the seams from a Config, opens and closes them, and calls what does the work. No logic of its own.
+
+Every function opens the archive that the configuration names and closes it again; a command is one call of one of them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from archiver.answers import AnswerStore
+from archiver.blobs import DiskStore, Marker, free_bytes, marker
+from archiver.catalog import Catalog, Database, locate, query, record, schema
+from archiver.config import Config
+from archiver.errors import ArchiveLocked, DiskFull, KeyMissing, StorageError
+from archiver.hiker.client import HikerClient
+from archiver.media import Downloader
+from archiver.model import Balance, Digest, Limits, Rows, Status, Target, utcnow
+from archiver.runner import lock, price
+from archiver.runner.account import Manner
+from archiver.runner.events import Observer
+from archiver.runner.kept import Kept
+from archiver.runner.price import AccountPlan
+from archiver.runner.run import Pace, Seams
+from archiver.runner.run import run as run_night
+from archiver.runner.tally import Summary
+from archiver.runner.workers import StopFlag
+from archiver.verify import VerifyReport
+from archiver.verify import verify as verify_blobs
+
+_OURS = frozenset({"archive.db", "blobs", "tmp", "lock", "log", "answers", "quarantine"})
+"""What a creation that was cut short may have left: without the marker it is finished, not refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An archive open for reading or writing; ``marker`` and database were found to agree."""
+
+    root: Path
+    catalog: Catalog
+    store: DiskStore
+    answers: AnswerStore
+
+
+def create(config: Config, *, demo: bool = False) -> bool:
+    """Make the empty archive that the configuration names. Returns False where one stands already, True if it was made.
+
+    Raises StorageError where the directory holds something else. The marker comes last: without it there is no archive.
+    """
+    root = config.archive.directory
+    with suppress(FileNotFoundError):
+        if (root / "archive.json").exists():
+            return False
+        strangers = sorted(
+            p.name for p in root.iterdir() if p.name not in _OURS and not p.name.startswith("archive.db-")
+        )
+        if strangers:
+            raise StorageError(
+                f"{root} is not empty: it holds {strangers[0]!r}",
+                "name an empty directory, or one that does not exist",
+            )
+    group_readable = config.archive.group_readable
+    DiskStore.create(root, group_readable=group_readable).close()
+    with lock.held(root / "lock", "init", utcnow()), _new_catalog(config) as catalog:
+        marker.write(root, Marker(catalog.archive_id, demo=demo), group_readable=group_readable)
+    return True
+
+
+def run(
+    config: Config,
+    targets: Iterable[Target],
+    *,
+    command: str,
+    manner: Manner,
+    observe: Observer,
+    stop: StopFlag,
+    accounts: int | None = None,
+    max_units: int | None = None,
+    wait: bool = False,
+    create_missing: bool = False,
+) -> Summary:
+    """Keep the targets; see ``runner.run.run``. ``max_units`` lowers the budget of this run.
+
+    Raises what keeps a run from starting: KeyMissing, NoArchive, ArchiveLocked, an unusable store or database.
+    """
+    secret = config.token
+    if secret is None:
+        raise KeyMissing("no API key is set", "set HIKERAPI_TOKEN, or name a token_file in the configuration")
+    if create_missing:
+        create(config)
+    with _writing(config, command, stop, wait) as opened, ExitStack() as stack:
+        client = HikerClient(secret, base_url=config.api.base_url, timeout=config.api.timeout)
+        stack.callback(client.close)
+        downloader = _downloader(config)
+        stack.callback(downloader.close)
+        return run_night(
+            Seams(client, downloader, opened.store, opened.answers, opened.catalog),
+            targets,
+            command=command,
+            manner=replace(
+                manner,
+                sweep_days=config.sync.sweep_days,
+                covers=config.download.covers,
+                avatars=config.download.avatars,
+            ),
+            pace=_pace(config, max_units),
+            observe=observe,
+            stop=stop,
+            accounts=accounts,
+            keep_trays=config.archive.keep_answers == "all",
+            may_spend=lambda: _check_reserve(config),
+        )
+
+
+def plan(config: Config, targets: Iterable[Target], *, manner: Manner) -> Iterator[AccountPlan]:
+    """What the next run would do and cost for each target, from what is held: 0 units."""
+    manner = replace(manner, sweep_days=config.sync.sweep_days)
+    with _reading(config) as opened:
+        kept = Kept(opened.catalog, opened.answers, utcnow)
+        for target in targets:
+            yield price.forecast(
+                opened.catalog, kept, target, manner=manner, force=not config.api.privacy_check, clock=utcnow
+            )
+
+
+def status(config: Config) -> Status:
+    """The archive in numbers."""
+    with _reading(config) as opened:
+        return opened.catalog.read(query.status)
+
+
+def balance(config: Config) -> Balance:
+    """Units left at the API, by a free call. Raises KeyMissing, KeyRejected, or what keeps the API from answering."""
+    if config.token is None:
+        raise KeyMissing("no API key is set", "set HIKERAPI_TOKEN, or name a token_file in the configuration")
+    client = HikerClient(config.token, base_url=config.api.base_url, timeout=config.api.timeout)
+    try:
+        return price.balance(client)
+    finally:
+        client.close()
+
+
+def ask(config: Config, sql: str, *, limit: int, seconds: float) -> Rows:
+    """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused."""
+    with _reading(config) as opened:
+        return opened.catalog.ask(sql, rows=limit, seconds=seconds)
+
+
+def verify(config: Config, *, read_data: bool, progress: Callable[[int, int], None]) -> VerifyReport:
+    """Check the store against the catalog; ``read_data`` hashes every blob. When each was read is noted if no run holds the lock."""
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(_writing(config, "verify", StopFlag(), False))
+            write = True
+        except ArchiveLocked:
+            opened = stack.enter_context(_reading(config))
+            write = False
+        whole: list[Digest] = []
+
+        def note(digest: Digest) -> None:
+            whole.append(digest)
+            if len(whole) >= 500:
+                flush()
+
+        def flush() -> None:
+            if write and whole:
+                opened.catalog.write(record.verified, tuple(whole), utcnow())
+            whole.clear()
+
+        report = verify_blobs(
+            opened.store,
+            opened.catalog.stream(query.blobs),
+            read_data=read_data,
+            on_progress=progress,
+            verified=note,
+        )
+        flush()
+        return report
+
+
+def revision(config: Config) -> tuple[str, str]:
+    """The schema's revision in the database, and the one that this version needs."""
+    _marker(config)
+    return schema.current(_place(config)), schema.head()
+
+
+def upgrade(config: Config) -> tuple[str, str]:
+    """Bring the schema to this version's, copying a SQLite file first. Returns the revisions before and after."""
+    _marker(config)
+    root = config.archive.directory
+    with lock.held(root / "lock", "db upgrade", utcnow()):
+        before = schema.current(_place(config))
+        schema.upgrade(_place(config))
+        return before, schema.head()
+
+
+def backup_database(config: Config, to: Path) -> None:
+    """Write a consistent copy of the SQLite database, also while a run is on. Raises UsageError for PostgreSQL, naming ``pg_dump``."""
+    with _reading(config) as opened:
+        opened.catalog.backup(to)
+
+
+# --- opening and closing
+
+
+@contextmanager
+def _reading(config: Config) -> Iterator[_Open]:
+    found, root = _marker(config), config.archive.directory
+    with Catalog.open(_database(config), write=False) as catalog:
+        found.require(catalog.archive_id, root)
+        with DiskStore(root, group_readable=config.archive.group_readable) as store:
+            yield _Open(root, catalog, store, _answers(config))
+
+
+@contextmanager
+def _writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterator[_Open]:
+    found, root = _marker(config), config.archive.directory
+    with ExitStack() as stack:
+        stack.enter_context(lock.held(root / "lock", command, utcnow(), wait=stop.wait if wait else None))
+        catalog = stack.enter_context(Catalog.open(_database(config), write=True))
+        found.require(catalog.archive_id, root)
+        store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
+        store.prepare()
+        yield _Open(root, catalog, store, _answers(config))
+
+
+def _marker(config: Config) -> Marker:
+    return marker.read(config.archive.directory)
+
+
+def _answers(config: Config) -> AnswerStore:
+    return AnswerStore(config.archive.directory / "answers", group_readable=config.archive.group_readable)
+
+
+def _database(config: Config) -> str | Path:
+    return config.archive.database or config.archive.directory / "archive.db"
+
+
+def _place(config: Config) -> Database:
+    return locate(_database(config))
+
+
+def _new_catalog(config: Config) -> Catalog:
+    """A new database, or the one that a creation which was cut short before its marker has left."""
+    left = config.archive.database is None and (config.archive.directory / "archive.db").exists()
+    if left:
+        return Catalog.open(_database(config), write=True)
+    return Catalog.create(
+        _database(config), uuid.uuid4().hex, utcnow(), group_readable=config.archive.group_readable
+    )
+
+
+def _downloader(config: Config) -> Downloader:
+    d = config.download
+    return Downloader(
+        allowed_hosts=d.allowed_hosts,
+        max_file_size=d.max_file_size,
+        min_speed=d.min_speed,
+        limit_rate=d.limit_rate,
+        proxy=d.proxy,
+        concurrency=d.concurrency,
+    )
+
+
+def _pace(config: Config, max_units: int | None) -> Pace:
+    b = config.budget
+    per_run = min((n for n in (b.max_units_per_run, max_units) if n is not None), default=None)
+    return Pace(
+        calls_per_second=config.api.requests_per_second,
+        downloads=config.download.concurrency,
+        limits=Limits(per_run, b.max_units_per_day, b.max_units_per_month),
+        force=not config.api.privacy_check,
+    )
+
+
+def _check_reserve(config: Config) -> None:
+    free, reserve = free_bytes(config.archive.directory), config.archive.reserve
+    if free < reserve:
+        raise DiskFull(
+            f"{free / 1e9:.1f} GB are free at {config.archive.directory}, less than the reserve of {reserve / 1e9:.1f} GB",
+            "free some space, or lower archive.reserve",
+        )

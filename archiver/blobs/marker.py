@@ -1,0 +1,118 @@
+"""``archive.json``, the marker: this directory is an archive, and which one. An unmounted disk has none."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
+from archiver.errors import MarkerMismatch, NoArchive, StorageError
+
+FORMAT = 1
+
+_NAME = "archive.json"
+_DRAFT = ".archive.json.part"
+_LARGEST = 65_536  # bytes; the marker has about a hundred
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """``id`` is the archive's own, the same in its database; ``format`` that of its files; ``demo`` marks a demonstration."""
+
+    id: str
+    format: int = FORMAT
+    demo: bool = False
+
+    def require(self, database_id: str, root: Path) -> None:
+        """Raises MarkerMismatch if the database belongs to another archive than the directory ``root``."""
+        if self.id != database_id:
+            raise MarkerMismatch(
+                f"the directory {root} and the database belong to different archives ({self.id} and {database_id})",
+                "mount the right disk, or name the right database",
+            )
+
+
+def read(root: Path) -> Marker:
+    """The marker of the archive at ``root``. Raises NoArchive if none is there, StorageError if it cannot be read or used."""
+    path = root / _NAME
+    try:
+        with storage_errors(f"{path} cannot be read"):
+            text = _read_bytes(root)
+    except StorageError as exc:
+        if isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
+            raise NoArchive(
+                f"there is no archive at {root}",
+                "mount its disk, name another directory, or make one: archiver init",
+            ) from exc
+        raise
+    try:
+        fields = json.loads(text)
+        marker = Marker(id=fields["id"], format=fields["format"], demo=fields.get("demo", False))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        raise _broken(path) from exc
+    if (
+        type(marker.id) is not str
+        or not marker.id
+        or type(marker.format) is not int
+        or type(marker.demo) is not bool
+    ):
+        raise _broken(path)
+    if marker.format > FORMAT:
+        raise StorageError(
+            f"{path} has format {marker.format}, this version knows {FORMAT}", "install a newer archiver"
+        )
+    return marker
+
+
+def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
+    """Write the marker durably into the standing directory ``root``, under the archive's lock: the last step of making one.
+
+    Raises StorageError, also if a marker is there already: an archive never changes its id; DiskFull if there is no space.
+    """
+    text = json.dumps({"id": marker.id, "format": marker.format} | ({"demo": True} if marker.demo else {}))
+    with storage_errors(f"{root / _NAME} cannot be written"):
+        root_fd = open_root(root)
+        try:
+            _refuse_second(root, root_fd)
+            _write_bytes(root_fd, text.encode() + b"\n", 0o640 if group_readable else 0o600)
+        finally:
+            os.close(root_fd)
+
+
+def _refuse_second(root: Path, root_fd: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(_NAME, dir_fd=root_fd, follow_symlinks=False)
+        raise StorageError(f"{root / _NAME} is there already", "this directory is an archive")
+
+
+def _read_bytes(root: Path) -> bytes:
+    root_fd = open_root(root)
+    try:
+        fd = open_regular(_NAME, within=root_fd)
+    finally:
+        os.close(root_fd)
+    with os.fdopen(fd, "rb") as file:
+        return file.read(_LARGEST)
+
+
+def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
+    with contextlib.suppress(FileNotFoundError):  # of a killed creation
+        os.unlink(_DRAFT, dir_fd=root_fd)
+    fd = os.open(_DRAFT, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=root_fd)
+    try:
+        write_all(fd, text)
+        os.fchmod(fd, mode)
+        sync(fd)
+    finally:
+        os.close(fd)
+    os.replace(_DRAFT, _NAME, src_dir_fd=root_fd, dst_dir_fd=root_fd)
+    sync_directory(root_fd)
+
+
+def _broken(path: Path) -> StorageError:
+    return StorageError(
+        f"{path} is not a marker that can be used", "restore it from a backup; the database holds the same id"
+    )

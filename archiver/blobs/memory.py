@@ -1,0 +1,99 @@
+"""The twin of the disk store: the same promises without a disk, for tests and for whoever tries the seam."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from archiver.errors import StorageError
+from archiver.model import Digest
+
+
+class MemoryStore:
+    """A ``BlobStore`` in memory. ``quarantined`` holds what was moved aside, by its new place."""
+
+    def __init__(self) -> None:
+        self._blobs: dict[Digest, bytes] = {}
+        self.quarantined: dict[Path, bytes] = {}
+
+    def prepare(self) -> None:
+        """Nothing can be in the way."""
+
+    def writer(self, expected_size: int | None = None) -> MemoryWriter:
+        return MemoryWriter(self._blobs)
+
+    def has(self, digest: Digest) -> bool:
+        return digest in self._blobs
+
+    def size(self, digest: Digest) -> int | None:
+        blob = self._blobs.get(digest)
+        return None if blob is None else len(blob)
+
+    def open(self, digest: Digest) -> BinaryIO:
+        try:
+            return io.BytesIO(self._blobs[digest])
+        except KeyError:
+            raise StorageError(f"the blob {digest} cannot be read: it is not there") from None
+
+    def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
+        yield from sorted(self._blobs)
+
+    def path(self, digest: Digest) -> Path:
+        return Path("blobs", digest[:2], digest)
+
+    def quarantine(self, digest: Digest) -> Path:
+        try:
+            blob = self._blobs.pop(digest)
+        except KeyError:
+            raise StorageError(f"the blob {digest} cannot be moved aside: it is not there") from None
+        place = Path("quarantine", f"{digest}-{len(self.quarantined)}")
+        self.quarantined[place] = blob
+        return place
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class MemoryWriter:
+    """A ``BlobWriter`` in memory."""
+
+    def __init__(self, blobs: dict[Digest, bytes]) -> None:
+        self._blobs = blobs
+        self._buffer = bytearray()
+        self._closed = False
+
+    def _bytes(self) -> bytearray:
+        if self._closed:
+            raise ValueError("the blob writer is closed")
+        return self._buffer
+
+    @property
+    def size(self) -> int:
+        return len(self._buffer)
+
+    def digest(self) -> Digest:
+        return Digest(hashlib.sha256(self._buffer).hexdigest())
+
+    def write(self, chunk: bytes) -> None:
+        self._bytes().extend(chunk)
+
+    def restart(self) -> None:
+        self._bytes().clear()
+
+    def commit(self) -> tuple[Digest, int]:
+        digest = self.digest()
+        self._blobs[digest] = bytes(self._bytes())
+        self._closed = True
+        return digest, self.size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True

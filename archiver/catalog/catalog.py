@@ -1,0 +1,156 @@
+"""The rows of an archive, opened: the desk for writers, a pool of connections for readers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+from sqlalchemy import Connection, Engine, select
+
+from archiver.catalog import engine as engines
+from archiver.catalog import schema, tables
+from archiver.catalog.ask import ask
+from archiver.catalog.desk import Desk
+from archiver.catalog.engine import Database
+from archiver.catalog.faults import told
+from archiver.catalog.lock import WriterLock
+from archiver.errors import DatabaseError, DatabaseForeign, UsageError
+from archiver.model import Rows
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Catalog:
+    """An open database. Every method may be called from any thread. Made by ``create`` or ``open``; a context manager."""
+
+    def __init__(self, database: Database, *, write: bool) -> None:
+        """``database`` must be known to stand at head."""
+        self._database = database
+        self._closing = ExitStack()
+        self._desk: Desk | None = None
+        with ExitStack() as opened:
+            writer = opened.enter_context(_disposed(engines.writer(database))) if write else None
+            # Readers leave before the writer: the last connection takes the WAL with it, if it may write.
+            self._reader = opened.enter_context(_disposed(engines.reader(database)))
+            if writer is not None:
+                opened.callback(_checkpoint, writer, str(database))
+                self._desk = Desk(writer, str(database))
+                opened.callback(self._desk.close)
+            self.archive_id = self.read(_archive_id)
+            self._closing = opened.pop_all()
+
+    @classmethod
+    def create(
+        cls, database: str | Path, archive_id: str, now: datetime, *, group_readable: bool = False
+    ) -> Catalog:
+        """Make a new database, whole or not at all, and open it for writing.
+
+        Raises DatabaseError if there is a file already, DatabaseForeign if a PostgreSQL database has tables, ArchiveLocked.
+        """
+        place = engines.locate(database)
+        with ExitStack() as locked:
+            _lock(place, locked)
+            schema.create(place, archive_id, now, group_readable=group_readable)
+            return cls._with_lock(place, locked)
+
+    @classmethod
+    def open(cls, database: str | Path, *, write: bool) -> Catalog:
+        """Open an existing database. A writer brings an older one up to date first; a reader writes nothing, ever.
+
+        Raises SchemaOld (a reader), SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has the PostgreSQL
+        database. On SQLite the caller holds the lock of the archive before it opens for writing.
+        """
+        place = engines.locate(database)
+        if not write:
+            schema.check(place)
+            return cls(place, write=False)
+        with ExitStack() as locked:
+            _lock(place, locked)
+            schema.upgrade(place)
+            return cls._with_lock(place, locked)
+
+    @classmethod
+    def _with_lock(cls, place: Database, locked: ExitStack) -> Catalog:
+        catalog = cls(place, write=True)
+        outer = locked.pop_all()
+        outer.push(catalog._closing.pop_all())
+        catalog._closing = outer
+        return catalog
+
+    def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Queue ``fact(connection, ...)`` at the desk; return its value once it is durable. Raises as ``Desk.write``."""
+        if self._desk is None:
+            raise DatabaseError(f"the database {self._database} is open for reading only")
+        return self._desk.write(fact, *args, **kwargs)
+
+    def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``question(connection, ...)``, asked of what is committed now. Raises DatabaseError."""
+        with told(str(self._database)), self._reader.connect() as connection:
+            return question(connection, *args, **kwargs)
+
+    def stream(
+        self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Iterator[T]:
+        """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end."""
+        with told(str(self._database)), self._reader.connect() as connection:
+            yield from question(connection, *args, **kwargs)
+
+    def ask(self, sql: str, *, rows: int, seconds: float) -> Rows:
+        """The answer to a user's own query: at most ``rows`` rows, within ``seconds``. Raises QueryRefused."""
+        return ask(self._database, sql, rows=rows, seconds=seconds)
+
+    def backup(self, to: Path) -> None:
+        """Copy the database into the new file ``to``, whole and of one moment, also while a run is on.
+
+        Raises UsageError for PostgreSQL, which has its own program for that, DatabaseError, DiskFull.
+        """
+        if self._database.path is None:
+            raise UsageError("a PostgreSQL database is backed up by its own program", "pg_dump")
+        with told(str(self._database)):
+            engines.copy_sqlite(self._database.path, to)
+
+    def close(self) -> None:
+        """Commit what waits, move the WAL into the file, give the lock up. Again is nothing."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _lock(place: Database, locked: ExitStack) -> None:
+    if place.url is not None:
+        locked.callback(WriterLock(place).release)
+
+
+@contextmanager
+def _disposed(engine: Engine) -> Iterator[Engine]:
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _checkpoint(engine: Engine, database: str) -> None:
+    """Move the WAL into the file: a copy of the file alone, or a read-only disk, then holds everything."""
+    if engine.dialect.name == "sqlite":
+        with told(database), engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def _archive_id(connection: Connection) -> str:
+    found = connection.scalar(select(tables.archive.c.id))
+    if found is None:
+        raise DatabaseForeign("the database belongs to no archive: its table archive is empty")
+    return str(found)

@@ -1,0 +1,50 @@
+"""Column types that mean the same on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Dialect, Integer, Text
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+def time_text(time: datetime) -> str:
+    """An aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, whose order as text is the order in time.
+
+    Raises ValueError for a naive one: nobody could say when that was.
+    """
+    if time.tzinfo is None:
+        raise ValueError(f"a time without a time zone cannot be kept: {time.isoformat()}")
+    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware datetime in, an aware UTC datetime out: TEXT on SQLite (``time_text``), timestamptz on PostgreSQL."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        kind: TypeEngine[Any] = TIMESTAMP(timezone=True) if dialect.name == "postgresql" else Text()
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
+        if value is None:
+            return None
+        text = time_text(value)
+        return value.astimezone(UTC) if dialect.name == "postgresql" else text
+
+    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return time.astimezone(UTC)
+
+
+PkText = Text().with_variant(Text(collation="C"), "postgresql")
+"""A pk or digest: compared byte by byte, so that both databases sort it alike."""
+
+Id = BigInteger().with_variant(Integer(), "sqlite")
+"""An ascending number; on SQLite it must read INTEGER to be the rowid."""

@@ -1,0 +1,131 @@
+"""The one writer: a thread with one connection, at which every fact queues up and waits for its own commit.
+
+Facts that wait at the same time are committed together, each under a savepoint: one sync of the disk serves them all, and one that
+fails fails alone. A commit that raises may have been made all the same (a disk can store the bytes and then report an error), so
+every fact is written to be repeatable, and its caller is told of an error, never of an absence.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from archiver.catalog.faults import as_ours
+from archiver.errors import DatabaseError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TOGETHER = 64
+
+
+class Desk:
+    """Takes facts from any thread and commits them in the order in which they came."""
+
+    def __init__(self, engine: Engine, database: str) -> None:
+        """``database`` is what errors call it, fit to be shown."""
+        self._engine = engine
+        self._database = database
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._thread.start()
+
+    def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``fact(connection, ...)`` in a transaction and return its value once that is durable.
+
+        Raises what the fact raises, DatabaseError or DiskFull if the database fails; then the fact may be stored or not.
+        """
+        waiting = _Waiting(lambda connection: fact(connection, *args, **kwargs))
+        with self._closing:
+            if self._closed:
+                raise DatabaseError(f"the database {self._database} is closed already")
+            self._queue.put(waiting)
+        return cast(T, waiting.future.result())
+
+    def close(self) -> None:
+        """Commit everything that was given, then end the thread. Again is nothing."""
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        more = True
+        while more:
+            batch, more = self._together()
+            self._commit(batch)
+
+    def _together(self) -> tuple[list[_Waiting], bool]:
+        """The facts that wait now, at least one unless the desk closes; and whether more may come."""
+        batch: list[_Waiting] = []
+        try:
+            while len(batch) < _TOGETHER:
+                waiting = self._queue.get(block=not batch)
+                if waiting is None:
+                    return batch, False
+                batch.append(waiting)
+        except Empty:
+            pass
+        return batch, True
+
+    def _commit(self, batch: list[_Waiting]) -> None:
+        if not batch:
+            return
+        try:
+            with self._engine.begin() as connection:
+                for waiting in batch:
+                    waiting.put(connection)
+        except BaseException as error:  # whatever it is, nobody may wait for ever
+            for waiting in batch:
+                waiting.fail(error, self._database)
+        else:
+            for waiting in batch:
+                waiting.end(self._database)
+
+
+class _Waiting:
+    """One fact in the queue, and how it ended."""
+
+    def __init__(self, fact: Callable[[Connection], object]) -> None:
+        self.future: Future[object] = Future()
+        self._fact = fact
+        self._value: object = None
+        self._error: BaseException | None = None
+
+    def put(self, connection: Connection) -> None:
+        """Make the fact's changes, or none of them. Raises only if the transaction itself is lost, with all that was in it."""
+        savepoint = connection.begin_nested()
+        try:
+            self._value = self._fact(connection)
+        except BaseException as error:
+            self._error = error
+            try:
+                savepoint.rollback()
+            except SQLAlchemyError:
+                raise error from None  # a full disk or a lost connection ends the whole transaction
+        else:
+            savepoint.commit()
+
+    def end(self, database: str) -> None:
+        """Let the caller go on with the value, or with the error of this fact alone."""
+        if self._error is None:
+            self.future.set_result(self._value)
+        else:
+            self.fail(self._error, database)
+
+    def fail(self, error: BaseException, database: str) -> None:
+        """Let the caller go on with the fact's own error, or with this one of the whole transaction."""
+        cause = self._error or error
+        ours = as_ours(cause, database)
+        if ours is not cause:
+            ours.__cause__ = cause
+        self.future.set_exception(ours)

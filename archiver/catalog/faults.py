@@ -1,0 +1,85 @@
+"""Errors of SQLAlchemy, of the two drivers and of the system, told as ours.
+
+No statement and no parameter is ever shown: they hold what strangers wrote, and a URL may hold a password.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+
+from archiver.errors import ArchiverError, DatabaseError, DiskFull
+
+_RESTORE = "restore a copy (archiver db backup makes them); the blobs are untouched"
+_SQLITE = {
+    sqlite3.SQLITE_BUSY: ("is locked by another program", "close what writes to it, then run again"),
+    sqlite3.SQLITE_LOCKED: ("is locked by another program", "close what writes to it, then run again"),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", _RESTORE),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its head is damaged", _RESTORE),
+    sqlite3.SQLITE_READONLY: ("cannot be written", "check its owner, its mode and the mount"),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check its owner, its mode and the mount"),
+    sqlite3.SQLITE_PERM: ("cannot be opened", "check its owner, its mode and the mount"),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk reports an error", "check the disk"),
+}
+_PG_DISK_FULL = "53100"
+_PG_LOCKED = "55P03"
+
+
+@contextmanager
+def told(database: str) -> Iterator[None]:
+    """Raise foreign errors of the block as DatabaseError or DiskFull about ``database`` (a text fit to be shown)."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
+        raise as_ours(exc, database) from exc
+
+
+def as_ours(exc: BaseException, database: str) -> BaseException:
+    """What to raise in place of ``exc``. A value that no column takes (a naive time) is a bug of the caller's and comes back as it was."""
+    if isinstance(exc, StatementError) and not isinstance(exc, DBAPIError):
+        return exc.orig or exc
+    cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
+    if isinstance(cause, sqlite3.Error):
+        return _of_sqlite(cause, database)
+    if isinstance(cause, OSError):
+        return _of_system(cause, database)
+    if isinstance(exc, SQLAlchemyError) or type(cause).__module__.startswith("psycopg."):
+        return _of_postgresql(cause, database)
+    return exc
+
+
+def _of_sqlite(cause: sqlite3.Error, database: str) -> ArchiverError:
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the rest of an extended code is detail
+    if code == sqlite3.SQLITE_FULL:
+        return _full(database)
+    text, hint = _SQLITE.get(code, (f"refuses: {cause}", ""))
+    return DatabaseError(f"the database {database} {text}", hint)
+
+
+def _of_system(cause: OSError, database: str) -> ArchiverError:
+    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _full(database)
+    return DatabaseError(f"the database {database} cannot be used: {cause.strerror}")
+
+
+def _full(database: str) -> DiskFull:
+    return DiskFull(f"the disk of the database {database} is full", "free some space, then run again")
+
+
+def _of_postgresql(cause: BaseException, database: str) -> ArchiverError:
+    state = _sqlstate(cause)
+    if state == _PG_DISK_FULL:
+        return _full(database)
+    if state == _PG_LOCKED:
+        return DatabaseError(f"the database {database} is locked by another program")
+    # The first line only: those that follow quote the statement.
+    return DatabaseError(f"the database {database}: {str(cause).partition(chr(10))[0].strip()}")
+
+
+def _sqlstate(cause: BaseException) -> str | None:
+    state = getattr(cause, "sqlstate", None)
+    return state if isinstance(state, str) else None

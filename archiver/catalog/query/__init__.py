@@ -1,0 +1,34 @@
+"""Every read: rows in, values of the model out."""
+
+from __future__ import annotations
+
+from archiver.catalog.query.accounts import (
+    OpenFailure,
+    bound,
+    held,
+    highlight,
+    longest_tray,
+    open_failure,
+    user,
+    user_pk_by_name,
+)
+from archiver.catalog.query.files import blobs, held_digests, held_items, members, paid_highlight
+from archiver.catalog.query.totals import damage, status
+
+__all__ = [
+    "OpenFailure",
+    "blobs",
+    "bound",
+    "damage",
+    "held",
+    "held_digests",
+    "held_items",
+    "highlight",
+    "longest_tray",
+    "members",
+    "open_failure",
+    "paid_highlight",
+    "status",
+    "user",
+    "user_pk_by_name",
+]

@@ -1,0 +1,157 @@
+"""What is known of accounts, their highlights, and what could not be had of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, or_, select, union_all
+
+from archiver.catalog import tables
+from archiver.catalog.record.failures import is_open
+from archiver.errors import Reason
+from archiver.model import HeldHighlight, HeldUser, Pk, Role, Subject, TrayFacts
+
+_users, _highlights = tables.users, tables.highlights
+_members, _failures = tables.highlight_items, tables.failures
+
+_USER = select(_users).where(_users.c.pk == bindparam("pk"))
+_BOUND = select(tables.targets.c.user_pk).where(tables.targets.c.text == bindparam("entry"))
+_BY_NAME = (
+    select(_users.c.pk)
+    .where(func.lower(_users.c.username) == bindparam("name"))
+    .order_by(_users.c.last_seen_at.desc())  # two may claim a name that was freed: the one seen last has it
+    .limit(1)
+)
+_OF_USER = _highlights.c.user_pk == bindparam("pk")
+_ONE = _highlights.c.pk == bindparam("pk")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFailure:
+    """The open failure of a thing: how many times in a row, and when it is due again (None: a gap, at the sweep)."""
+
+    reason: Reason
+    detail: str
+    attempts: int
+    first_at: datetime
+    last_at: datetime
+    next_try_at: datetime | None
+
+
+def user(connection: Connection, pk: Pk) -> HeldUser | None:
+    """The stored account of that pk."""
+    row = connection.execute(_USER, {"pk": pk}).mappings().first()
+    if row is None:
+        return None
+    return HeldUser(
+        pk=pk,
+        username=row["username"],
+        is_private=row["is_private"],
+        listed_at=row["listed_at"],
+        tray_length=row["tray_length"],
+        gone_at=row["gone_at"],
+        verdict=Reason(row["verdict"]) if row["verdict"] is not None else None,
+        verdict_due_at=row["verdict_due_at"],
+        shrunk_to=row["shrunk_to"],
+        avatar_name=row["avatar_held"],
+    )
+
+
+def bound(connection: Connection, text: str) -> Pk | None:
+    """The account that an entry of the configuration is bound to."""
+    return connection.scalar(_BOUND, {"entry": text})
+
+
+def user_pk_by_name(connection: Connection, username: str) -> Pk | None:
+    """The stored account whose *current* name that is, in any case; a name it had before does not count."""
+    return connection.scalar(_BY_NAME, {"name": username.lower()})
+
+
+def held(connection: Connection, user_pk: Pk) -> tuple[HeldHighlight, ...]:
+    """All highlights ever seen of an account, gone ones too, in the order of their trays."""
+    query = select(_highlights).where(_OF_USER).order_by(_highlights.c.position, _highlights.c.pk)
+    return _with_failures(connection, query, _FAILED_OF_USER, user_pk)
+
+
+def highlight(connection: Connection, pk: Pk) -> HeldHighlight | None:
+    """The stored highlight of that pk."""
+    found = _with_failures(connection, select(_highlights).where(_ONE), _FAILED_OF_ONE, pk)
+    return found[0] if found else None
+
+
+def longest_tray(connection: Connection) -> int:
+    """The length of the longest v1 tray ever seen of any account: one that is shorter was not cut at its first page."""
+    return connection.scalar(select(func.max(_users.c.tray_longest))) or 0
+
+
+def open_failure(
+    connection: Connection, subject: Subject, subject_pk: str, role: Role | None
+) -> OpenFailure | None:
+    """The failure of a thing that is not resolved."""
+    query = select(_failures).where(*is_open(subject, subject_pk, role))
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        return None
+    return OpenFailure(
+        Reason(row["reason"]),
+        row["detail"],
+        row["attempts"],
+        row["first_at"],
+        row["last_at"],
+        row["next_try_at"],
+    )
+
+
+def _failed(which: Any) -> Select[Any]:
+    """The due times of open failures that hold a watermark: not gaps, not covers (those wait for the next tray)."""
+    holds = _failures.c.resolved_at.is_(None), _failures.c.next_try_at.is_not(None)
+    own = (
+        select(_highlights.c.pk, _failures.c.role, _failures.c.next_try_at, _failures.c.subject)
+        .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
+        .where(which, _failures.c.subject == Subject.HIGHLIGHT, *holds)
+        .where(or_(_failures.c.role.is_(None), _failures.c.role != Role.COVER))
+    )
+    of_items = (
+        select(_highlights.c.pk, _failures.c.role, _failures.c.next_try_at, _failures.c.subject)
+        .join(_members, _members.c.highlight_pk == _highlights.c.pk)
+        .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
+        .where(which, _failures.c.subject == Subject.ITEM, _members.c.gone_at.is_(None), *holds)
+    )
+    return select(union_all(own, of_items).subquery())
+
+
+_FAILED_OF_USER, _FAILED_OF_ONE = _failed(_OF_USER), _failed(_ONE)
+
+
+def _with_failures(
+    connection: Connection, highlights: Select[Any], failures: Select[Any], pk: Pk
+) -> tuple[HeldHighlight, ...]:
+    rows = connection.execute(highlights, {"pk": pk}).mappings().all()
+    if not rows:
+        return ()
+    failed: dict[Pk, list[RowMapping]] = {}
+    for row in connection.execute(failures, {"pk": pk}).mappings():
+        failed.setdefault(row["pk"], []).append(row)
+    return tuple(_highlight(row, failed.get(row["pk"], ())) for row in rows)
+
+
+def _highlight(row: RowMapping, failed: Iterable[RowMapping]) -> HeldHighlight:
+    due = [failure["next_try_at"] for failure in failed]
+    own = [failure["next_try_at"] for failure in failed if failure["subject"] == Subject.HIGHLIGHT]
+    return HeldHighlight(
+        pk=row["pk"],
+        title=row["title"],
+        facts=TrayFacts(row["latest_reel_media"], row["media_count"]),
+        fetched_facts=TrayFacts(row["fetched_latest_reel_media"], row["fetched_media_count"]),
+        fetched_at=row["fetched_at"],
+        completed_at=row["completed_at"],
+        gone_at=row["gone_at"],
+        open_failures=len(due),
+        next_try_at=min(due, default=None),
+        fetch_try_at=min(own, default=None),
+        shrunk_to=row["shrunk_to"],
+        cover_name=row["cover_held"],
+    )

@@ -1,0 +1,103 @@
+"""What is held of items: their files, the blobs those are, and the answers that were paid for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from sqlalchemy import Connection, Row, bindparam, select, union_all
+
+from archiver.catalog import tables
+from archiver.model import (
+    Digest,
+    HeldBlob,
+    KeptAnswer,
+    PaidHighlight,
+    Pk,
+    Role,
+    Subject,
+    TrayFacts,
+)
+
+PAID_PATH = "/v1/highlight/by/url"
+
+_blobs, _files, _items = tables.blobs, tables.files, tables.items
+_highlights, _members = tables.highlights, tables.highlight_items
+_calls, _answers = tables.api_calls, tables.answers
+
+_AT_ONCE = 1000
+_LOST = select(_blobs.c.sha256).where(_blobs.c.lost_at.is_not(None))
+_ROLES_OF_ITEMS = select(_files.c.item_pk, _files.c.role).where(
+    _files.c.item_pk.in_(bindparam("pks", expanding=True)), _files.c.sha256.not_in(_LOST)
+)
+_MEMBERS = (
+    select(_members.c.item_pk)
+    .where(_members.c.highlight_pk == bindparam("pk"), _members.c.gone_at.is_(None))
+    .order_by(_members.c.position)
+)
+_OF_USER = union_all(
+    select(_files.c.sha256).where(_files.c.user_pk == bindparam("pk")),
+    select(_files.c.sha256)
+    .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
+    .where(_highlights.c.user_pk == bindparam("pk")),
+    select(_files.c.sha256)
+    .join(_items, _items.c.pk == _files.c.item_pk)
+    .where(_items.c.user_pk == bindparam("pk")),
+).subquery()
+_DIGESTS = select(_OF_USER.c.sha256).where(_OF_USER.c.sha256.not_in(_LOST)).distinct()
+_PAID = (
+    select(_answers, _calls.c.finished_at)
+    .join(_calls, _calls.c.id == _answers.c.api_call_id)
+    .where(_calls.c.subject == bindparam("pk"), _calls.c.path == PAID_PATH, _calls.c.status == 200)
+    .order_by(_answers.c.id.desc())
+    .limit(1)
+)
+_ALL_BLOBS = (
+    select(_blobs, _files.c.user_pk, _files.c.highlight_pk, _files.c.item_pk, _files.c.role)
+    .outerjoin(_files, _files.c.sha256 == _blobs.c.sha256)
+    .order_by(_blobs.c.sha256, _files.c.id)
+)
+
+
+def held_items(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tuple[Pk, Role]]:
+    """Which (item, role) of these items are held, with bytes that are not known to be lost."""
+    found: set[tuple[Pk, Role]] = set()
+    for start in range(0, len(item_pks), _AT_ONCE):
+        rows = connection.execute(_ROLES_OF_ITEMS, {"pks": list(item_pks[start : start + _AT_ONCE])})
+        found.update((row.item_pk, Role(row.role)) for row in rows)
+    return frozenset(found)
+
+
+def held_digests(connection: Connection, user_pk: Pk) -> tuple[Digest, ...]:
+    """All blobs of an account (avatar, covers, items) that are not known to be lost, each once."""
+    return tuple(map(Digest, connection.scalars(_DIGESTS, {"pk": user_pk})))
+
+
+def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:
+    """The items that are in a highlight now, in its order."""
+    return tuple(connection.scalars(_MEMBERS, {"pk": highlight_pk}))
+
+
+def paid_highlight(connection: Connection, highlight_pk: Pk) -> PaidHighlight | None:
+    """The last good answer about a highlight that is kept, with the tray facts under which it was asked for."""
+    row = connection.execute(_PAID, {"pk": highlight_pk}).first()
+    if row is None:
+        return None
+    kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
+    return PaidHighlight(row.id, kept, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
+
+
+def blobs(connection: Connection) -> Iterator[HeldBlob]:
+    """Every blob with those who own it, in ascending order of ``sha256``; streamed, so ask by ``Catalog.stream``."""
+    rows = connection.execution_options(yield_per=_AT_ONCE).execute(_ALL_BLOBS)
+    for sha256, group in groupby(rows, key=lambda row: str(row.sha256)):
+        of_blob = list(group)
+        first = of_blob[0]
+        owners = tuple(_owner(row) for row in of_blob if row.role is not None)
+        yield HeldBlob(Digest(sha256), first.size, first.lost_at, first.verified_at, owners)
+
+
+def _owner(row: Row[tuple[object, ...]]) -> str:
+    owners = ((Subject.USER, row.user_pk), (Subject.HIGHLIGHT, row.highlight_pk), (Subject.ITEM, row.item_pk))
+    subject, pk = next((subject, pk) for subject, pk in owners if pk is not None)
+    return f"{subject} {pk} {row.role}"

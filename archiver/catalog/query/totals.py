@@ -1,0 +1,70 @@
+"""The archive in numbers, and whether its database is sound."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Table, func, select
+
+from archiver.catalog import tables
+from archiver.model import Run, Status, utcnow
+
+_runs, _calls, _blobs, _failures = tables.runs, tables.api_calls, tables.blobs, tables.failures
+
+_LAST_RUNS = 5
+_COMPLETE = ("run", "backup")
+_UNITS = func.coalesce(func.sum(_calls.c.units), 0)
+
+
+def status(connection: Connection, now: datetime | None = None) -> Status:
+    """Everything counted. ``now`` decides which month of UTC this is. A success is a ``run`` or ``backup`` that ended with code 0."""
+    month = (now or utcnow()).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    held = select(func.count(), func.coalesce(func.sum(_blobs.c.size), 0)).where(_blobs.c.lost_at.is_(None))
+    blobs, size = connection.execute(held).one()
+    success = select(func.max(_runs.c.finished_at)).where(
+        _runs.c.exit_code == 0, _runs.c.command.in_(_COMPLETE)
+    )
+    return Status(
+        accounts=_count(connection, tables.users),
+        highlights=_count(connection, tables.highlights),
+        items=_count(connection, tables.items),
+        files=_count(connection, tables.files),
+        blobs=int(blobs),
+        bytes=int(size),
+        lost=_count(connection, _blobs) - int(blobs),
+        open_failures=connection.scalar(
+            select(func.count()).select_from(_failures).where(_failures.c.resolved_at.is_(None))
+        )
+        or 0,
+        units=int(connection.scalar(select(_UNITS)) or 0),
+        units_this_month=int(connection.scalar(select(_UNITS).where(_calls.c.started_at >= month)) or 0),
+        last_runs=_last_runs(connection),
+        last_success_at=connection.scalar(success),
+    )
+
+
+def damage(connection: Connection) -> tuple[str, ...]:
+    """What SQLite finds wrong with its own file, () if nothing: pages that cannot be, rows that refer to nothing.
+
+    PostgreSQL looks after its files itself (data checksums): () always.
+    """
+    if connection.dialect.name != "sqlite":
+        return ()
+    pages = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check")]
+    keys = [
+        f"a row of {row[0]} refers to nothing"
+        for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+    ]
+    return tuple([line for line in pages if line != "ok"] + keys)
+
+
+def _count(connection: Connection, table: Table) -> int:
+    return connection.scalar(select(func.count()).select_from(table)) or 0
+
+
+def _last_runs(connection: Connection) -> tuple[Run, ...]:
+    rows = connection.execute(select(_runs).order_by(_runs.c.id.desc()).limit(_LAST_RUNS))
+    return tuple(
+        Run(row.id, row.command, row.started_at, row.finished_at, row.outcome, row.exit_code, row.units)
+        for row in rows
+    )

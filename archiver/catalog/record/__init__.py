@@ -1,0 +1,29 @@
+"""Every write. One function is one fact, in the transaction of whoever calls it (the desk), and may be repeated."""
+
+from __future__ import annotations
+
+from archiver.catalog.record.answers import drop_trays
+from archiver.catalog.record.failures import failure, resolved
+from archiver.catalog.record.files import FileRecorded, blobs_lost, completed, file, verified
+from archiver.catalog.record.pages import page
+from archiver.catalog.record.runs import finish_run, start_run
+from archiver.catalog.record.trays import tray
+from archiver.catalog.record.users import bind_target, user, verdict
+
+__all__ = [
+    "FileRecorded",
+    "bind_target",
+    "blobs_lost",
+    "completed",
+    "drop_trays",
+    "failure",
+    "file",
+    "finish_run",
+    "page",
+    "resolved",
+    "start_run",
+    "tray",
+    "user",
+    "verdict",
+    "verified",
+]

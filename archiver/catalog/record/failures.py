@@ -1,0 +1,50 @@
+"""What could not be had: at most one open row for each (subject, subject_pk, role), with the day of its next try."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, select, update
+
+from archiver import retry
+from archiver.catalog import tables
+from archiver.model import Failure, Role, Subject
+
+_failures = tables.failures
+
+
+def failure(connection: Connection, failure: Failure, now: datetime, *, gap: bool = False) -> int:
+    """Record a failure; returns how many times in a row it has failed now. A gap has no next try: the sweep looks again."""
+    which = is_open(failure.subject, failure.subject_pk, failure.role)
+    before = connection.execute(select(_failures.c.id, _failures.c.attempts).where(*which)).first()
+    attempts = 1 if before is None else before.attempts + 1
+    told = {
+        "reason": failure.reason,
+        "detail": failure.detail,
+        "attempts": attempts,
+        "last_at": now,
+        "next_try_at": None if gap else retry.next_try(attempts, now),
+    }
+    if before is None:
+        key = {"subject": failure.subject, "subject_pk": failure.subject_pk, "role": failure.role}
+        connection.execute(_failures.insert().values(**key, **told, first_at=now))
+    else:
+        connection.execute(update(_failures).where(_failures.c.id == before.id).values(**told))
+    return attempts
+
+
+def resolved(
+    connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
+) -> None:
+    """Record that the thing was had after all; nothing if no failure of it is open."""
+    connection.execute(update(_failures).where(*is_open(subject, subject_pk, role)).values(resolved_at=now))
+
+
+def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[ColumnElement[bool], ...]:
+    """The conditions on the one open row of a thing."""
+    return (
+        _failures.c.subject == subject,
+        _failures.c.subject_pk == subject_pk,
+        _failures.c.role.is_(None) if role is None else _failures.c.role == role,
+        _failures.c.resolved_at.is_(None),
+    )

@@ -1,0 +1,119 @@
+"""Files and the blobs that they are: kept, verified, lost, complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import BindParameter, Connection, bindparam, select, update
+from sqlalchemy.sql.functions import coalesce
+
+from archiver.catalog import tables
+from archiver.catalog.record.failures import resolved
+from archiver.catalog.upsert import insert
+from archiver.model import Blob, Digest, File, Owner, Pk, Subject
+from archiver.signed import basename
+
+_blobs, _files = tables.blobs, tables.files
+_highlights, _members, _users = tables.highlights, tables.highlight_items, tables.users
+
+_OWNER = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
+_WHOSE: BindParameter[str] = bindparam("digest")
+_LOSE = (
+    update(_blobs)
+    .where(_blobs.c.sha256 == _WHOSE, _blobs.c.lost_at.is_(None))
+    .values(lost_at=bindparam("now"))
+)
+_REOPEN = (
+    update(_highlights)
+    .where(
+        _highlights.c.pk.in_(
+            select(_members.c.highlight_pk)
+            .join(_files, _files.c.item_pk == _members.c.item_pk)
+            .where(_files.c.sha256 == _WHOSE)
+        )
+    )
+    .values(completed_at=None)
+)
+_FORGET_COVER = (
+    update(_highlights)
+    .where(_highlights.c.pk.in_(select(_files.c.highlight_pk).where(_files.c.sha256 == _WHOSE)))
+    .values(cover_held=None)
+)
+_FORGET_AVATAR = (
+    update(_users)
+    .where(_users.c.pk.in_(select(_files.c.user_pk).where(_files.c.sha256 == _WHOSE)))
+    .values(avatar_held=None)
+)
+_VERIFY = update(_blobs).where(_blobs.c.sha256 == _WHOSE).values(verified_at=bindparam("now"))
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecorded:
+    """Whether the owner did not have these bytes in this role before, and whether nobody had them (or they were lost)."""
+
+    new_file: bool
+    new_blob: bool
+
+
+def file(
+    connection: Connection, run_id: int, file: File, answer_id: int | None, now: datetime
+) -> FileRecorded:
+    """Record a File whose bytes are durable. An open failure of the same (owner, role) is resolved; a lost blob is found again."""
+    new_blob = _write_blob(connection, file.blob, now)
+    owner, column = file.owner, _OWNER[file.owner.subject]
+    key = {column: owner.pk, "role": file.role, "sha256": file.blob.sha256}
+    same = [_files.c[name] == value for name, value in key.items()]
+    known = connection.scalar(select(_files.c.id).where(*same))
+    if known is None:
+        origin = {"run_id": run_id, "answer_id": answer_id, "source_url": file.source_url}
+        connection.execute(_files.insert().values(**key, **origin, kept_at=now, last_seen_at=now))
+    else:
+        connection.execute(update(_files).where(_files.c.id == known).values(last_seen_at=now))
+    _note_held(connection, owner, basename(file.source_url))
+    resolved(connection, owner.subject, owner.pk, file.role, now)
+    return FileRecorded(known is None, new_blob)
+
+
+def _write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
+    before = connection.execute(select(_blobs.c.lost_at).where(_blobs.c.sha256 == blob.sha256)).first()
+    row = insert(connection, _blobs).values(
+        sha256=blob.sha256,
+        size=blob.size,
+        mime=blob.mime,
+        width=blob.width,
+        height=blob.height,
+        stored_at=now,
+    )
+    filled = {name: coalesce(_blobs.c[name], row.excluded[name]) for name in ("width", "height")}
+    connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_={"lost_at": None, **filled}))
+    return before is None or before.lost_at is not None
+
+
+def _note_held(connection: Connection, owner: Owner, name: str | None) -> None:
+    """Note the name under which the owner's current picture came: the same name need not be downloaded again."""
+    if owner.subject is Subject.USER:
+        connection.execute(update(_users).where(_users.c.pk == owner.pk).values(avatar_held=name))
+    elif owner.subject is Subject.HIGHLIGHT:
+        connection.execute(update(_highlights).where(_highlights.c.pk == owner.pk).values(cover_held=name))
+
+
+def completed(connection: Connection, highlight_pk: Pk, now: datetime) -> None:
+    """Record that nothing which the highlight offers is missing: the watermark."""
+    connection.execute(update(_highlights).where(_highlights.c.pk == highlight_pk).values(completed_at=now))
+
+
+def blobs_lost(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
+    """Record that the bytes are not there any more. Highlights that use them are complete no longer, pictures no longer held."""
+    rows = [{"digest": digest, "now": now} for digest in digests]
+    if rows:
+        for statement in (_LOSE, _REOPEN, _FORGET_COVER, _FORGET_AVATAR):
+            connection.execute(statement, rows)
+
+
+def verified(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
+    """Record that the bytes were read and have their names."""
+    rows = [{"digest": digest, "now": now} for digest in digests]
+    if rows:
+        connection.execute(_VERIFY, rows)

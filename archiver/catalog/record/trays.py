@@ -1,0 +1,166 @@
+"""A tray: the account, its highlights, their order, and which are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from archiver.catalog import tables
+from archiver.catalog.order import moved
+from archiver.catalog.record import changes, users
+from archiver.catalog.record.changes import Change, Held
+from archiver.model import Highlight, Pk, Subject, Tray, User
+
+V1 = "/v1/user/highlights"
+"""The endpoint whose trays are cut at a first page of unknown size."""
+
+_highlights = tables.highlights
+_TOLD = ("title", "is_pinned", "cover_name")  # a new value of these is a change of its own
+_SAID = (*_TOLD, "position", "created_at", "latest_reel_media", "media_count")
+_BEFORE = select(_highlights).where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
+_SEEN = (
+    update(_highlights)
+    .where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
+    .values(last_seen_at=bindparam("now"), listed_at=bindparam("now"))
+)
+_ALTER = (
+    update(_highlights)
+    .where(_highlights.c.pk == bindparam("key"))
+    .values({field: bindparam(field) for field in (*_SAID, "gone_at")})
+)
+_PRESENT = (
+    select(_highlights.c.pk)
+    .where(_highlights.c.pk.in_(bindparam("pks", expanding=True)), _highlights.c.gone_at.is_(None))
+    .order_by(_highlights.c.position)
+)
+
+
+def tray(
+    connection: Connection,
+    run_id: int,
+    user_pk: Pk,
+    tray: Tray,
+    now: datetime,
+    *,
+    gone: tuple[Pk, ...] = (),
+    shrunk_to: str | None = None,
+    endpoint: str = V1,
+) -> None:
+    """Record a tray. ``gone`` are the pks whose absence from it is evidence; others that it lacks stay as they were.
+
+    ``shrunk_to`` is kept as it is given: the fingerprint of a shrunken tray that waits for a second one. ``endpoint`` is the path
+    that was asked; only v1 trays count for ``tray_longest``.
+    """
+    listed: dict[Pk, Highlight] = {}
+    for highlight in tray.highlights:
+        listed.setdefault(highlight.pk, highlight)
+    listed_before = _owner(connection, run_id, user_pk, tray, now, shrunk_to, endpoint)
+    rows = connection.execute(_BEFORE, {"pks": list(listed)}).mappings() if listed else ()
+    before = {row["pk"]: row for row in rows}
+    found: list[Change] = []
+    altered: list[dict[str, object]] = []
+    new: list[dict[str, object]] = []
+    for position, highlight in enumerate(listed.values()):
+        row, said = before.get(highlight.pk), _said(highlight, position)
+        if row is None:
+            new.append({"pk": highlight.pk, "user_pk": user_pk, **said})
+            if listed_before is not None:
+                found.append(changes.presence(Subject.HIGHLIGHT, highlight.pk, "appeared"))
+            continue
+        after = changes.richer(row, said)
+        if row["gone_at"] is not None:
+            after["gone_at"] = None
+            found.append(changes.presence(Subject.HIGHLIGHT, highlight.pk, "returned"))
+        if after:
+            altered.append(_whole(row, after))
+        found += changes.edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
+    found += _moves(before, list(listed), listed_before)
+    _store(connection, new, altered, list(before), now)
+    found += hide(connection, gone, now)
+    changes.write(connection, run_id, now, found)
+
+
+def hide(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Change]:
+    """Mark highlights as gone, and return the changes that this is."""
+    if not pks:
+        return []
+    present = list(connection.scalars(_PRESENT, {"pks": list(pks)}))
+    if present:
+        connection.execute(update(_highlights).where(_highlights.c.pk.in_(present)).values(gone_at=now))
+    return [changes.presence(Subject.HIGHLIGHT, pk, "gone") for pk in present]
+
+
+def _owner(
+    connection: Connection,
+    run_id: int,
+    user_pk: Pk,
+    tray: Tray,
+    now: datetime,
+    shrunk_to: str | None,
+    endpoint: str,
+) -> datetime | None:
+    """Record the tray's owner; returns when a tray of theirs was seen last, None for the first."""
+    before = users.seen(
+        connection,
+        run_id,
+        tray.user or User(user_pk),
+        now,
+        shown=tray.user is not None,
+        listed_at=now,
+        tray_length=tray.length,
+        tray_endpoint=endpoint,
+        shrunk_to=shrunk_to,
+    )
+    longest = before["tray_longest"] if before is not None else None
+    if endpoint.startswith("/v1/") and (longest is None or longest < tray.length):
+        connection.execute(
+            update(tables.users).where(tables.users.c.pk == user_pk).values(tray_longest=tray.length)
+        )
+    return before["listed_at"] if before is not None else None
+
+
+def _said(highlight: Highlight, position: int) -> dict[str, object]:
+    return {
+        "title": highlight.title,
+        "is_pinned": highlight.is_pinned,
+        "cover_name": highlight.cover_name,
+        "position": position,
+        "created_at": highlight.created_at,
+        "latest_reel_media": highlight.facts.latest_reel_media,
+        "media_count": highlight.facts.media_count,
+    }
+
+
+def _whole(row: Held, after: Mapping[str, object]) -> dict[str, object]:
+    kept = {field: row[field] for field in (*_SAID, "gone_at")}
+    return {"key": row["pk"], **kept, **after}
+
+
+def _moves(before: Mapping[Pk, Held], listed: list[Pk], listed_before: datetime | None) -> list[Change]:
+    """Changes of ``position``: only of highlights that stand elsewhere among those that both this look and the last one show."""
+    last = [row for row in before.values() if listed_before is not None and row["listed_at"] == listed_before]
+    order = [row["pk"] for row in sorted(last, key=lambda row: int(row["position"]))]
+    elsewhere = moved(order, listed)
+    return [
+        Change(Subject.HIGHLIGHT, pk, "position", str(before[pk]["position"]), str(position))
+        for position, pk in enumerate(listed)
+        if pk in elsewhere
+    ]
+
+
+def _store(
+    connection: Connection,
+    new: list[dict[str, object]],
+    altered: list[dict[str, object]],
+    held: list[Pk],
+    now: datetime,
+) -> None:
+    if altered:
+        connection.execute(_ALTER, altered)
+    if held:
+        connection.execute(_SEEN, {"pks": held, "now": now})
+    if new:
+        seen = {"first_seen_at": now, "last_seen_at": now, "listed_at": now}
+        connection.execute(_highlights.insert(), [{**row, **seen} for row in new])

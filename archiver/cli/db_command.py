@@ -1,0 +1,70 @@
+"""``archiver db``: upgrade, current, backup."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from archiver.cli import load, show
+from archiver.cli.options import Given, everywhere
+
+
+@click.group("db")
+@everywhere
+def command() -> None:
+    """The archive's database: bring its schema up to date, say its revision, copy it. Costs nothing."""
+
+
+@command.command("upgrade")
+@everywhere
+@click.pass_obj
+def upgrade(given: Given) -> int:
+    """Bring the schema to the one that this version works with; an SQLite file is copied first. Takes the lock.
+
+    Other commands refuse an older schema and name this command; a newer one is never touched (code 9).
+    """
+    from archiver import archive
+
+    before, after = archive.upgrade(load.config(given))
+    if not given.quiet:
+        show.say(
+            f"the schema is at {after} already"
+            if before == after
+            else f"the schema went from {before} to {after}"
+        )
+    return 0
+
+
+@command.command("current")
+@everywhere
+@click.pass_obj
+def current(given: Given) -> int:
+    """Print the schema's revision, and what to do if this version needs another."""
+    from archiver import archive
+
+    found, needed = archive.revision(load.config(given))
+    show.data(f"{found}\n")
+    if found != needed and not given.quiet:
+        show.say(f"archiver: db: this version works with revision {needed} (archiver db upgrade)")
+    return 0
+
+
+@command.command("backup")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to; must not exist."
+)
+@everywhere
+@click.pass_obj
+def backup(given: Given, output: Path | None) -> int:
+    """Copy the SQLite database, consistent also while a run is on, and print where it is. For PostgreSQL use pg_dump.
+
+    Without -o it goes to archive-<time>.db in the current directory. Pictures and videos are plain files: copy blobs/ as it is.
+    """
+    from archiver import archive
+
+    to = output if output is not None else Path(f"archive-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
+    archive.backup_database(load.config(given), to.absolute())
+    show.data(f"{show.safe(str(to))}\n")
+    return 0

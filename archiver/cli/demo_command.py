@@ -1,0 +1,113 @@
+"""``archiver demo``."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver.cli import load, night, report, show
+from archiver.cli.options import Given, everywhere
+from archiver.errors import ArchiverError, NoArchive, UsageError
+
+if TYPE_CHECKING:
+    from archiver.config import Config
+    from archiver.sandbox import StandIn
+
+_ACCOUNTS = ("natgeo", "salwaaa_ki")
+
+
+@click.command("demo")
+@click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@everywhere
+@click.pass_obj
+def command(given: Given, directory: Path | None) -> int:
+    """See it work in a minute: two nights against a stand-in for the API and the CDN on this machine.
+
+    No key, no network, no cost; your configuration is not read. The first night keeps two small accounts in DIR (./archiver-demo
+    if left out), the second shows that a night without news costs one unit for an account and downloads nothing. On a demo
+    archive that is there it makes one night; any other directory with something in it is refused.
+
+    \b
+    Example:
+      archiver demo && archiver status --archive ./archiver-demo
+    """
+    from archiver import archive
+    from archiver.sandbox import StandIn, World
+
+    root = (directory or given.archive or Path("archiver-demo")).absolute()
+    again = is_demo(root)
+    with StandIn(World.seed()) as upstream:
+        given.loaded = config = demo_config(upstream, root)
+        if not again:
+            archive.create(config, demo=True)
+        code = one_night(given, config, upstream, "one more night" if again else "first night")
+        if code == 0 and not again:
+            code = one_night(given, config, upstream, "second night")
+    if code == 0 and not given.quiet:
+        show.say(*next_steps(directory or given.archive or Path("archiver-demo")))
+    return code
+
+
+def is_demo(root: Path) -> bool:
+    """Whether a demo archive stands at ``root``; False where no archive stands. Raises UsageError for one that is no demo."""
+    from archiver.blobs import marker
+
+    try:
+        if marker.read(root).demo:
+            return True
+    except NoArchive:
+        return False  # what else may lie there is looked at by archive.create
+    raise UsageError(
+        f"the archive at {root} is no demo", "name a directory that does not exist: archiver demo DIR"
+    )
+
+
+def demo_config(upstream: StandIn, root: Path) -> Config:
+    """A configuration for the stand-in: nothing of the person's own, neither file nor environment, is read."""
+    from archiver.config import load as read
+
+    flags: dict[str, object] = {
+        "archive.directory": str(root),
+        "archive.reserve": 0,
+        "api.base_url": upstream.base_url,
+        "api.requests_per_second": 50,
+        "download.allowed_hosts": sorted({host.partition(":")[0] for host in upstream.cdn_hosts}),
+        "sync.sweep_days": 0,  # else a second night after weeks would rightly cost more than a unit
+    }
+    with tempfile.TemporaryDirectory() as empty:
+        path = Path(empty, "config.toml")
+        path.touch(mode=0o600)
+        return read(path, {"HIKERAPI_TOKEN": upstream.key}, flags)
+
+
+def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> int:
+    """One run, and what it asked of the stand-in, by the stand-in's own count. Raises ArchiverError if the run counted otherwise."""
+    from archiver.runner.account import Manner
+
+    upstream.requests.reset()
+    summary, _ = kept = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner())
+    if summary.exit_code:
+        return night.finish(given, kept)
+    units, downloads = upstream.units, len(upstream.requests.cdn_requests())
+    if units != summary.units:
+        raise ArchiverError(f"the run counted {summary.units} units, the stand-in billed {units}")
+    if not given.quiet:
+        show.say(f"{title}: {show.count(units, 'unit')}, {show.count(downloads, 'download')}")
+        show.say(*(f"  {line}" for line in report.counted(summary)))
+    return 0
+
+
+def next_steps(directory: Path) -> tuple[str, ...]:
+    """What to try on the demo archive."""
+    option = f"--archive {shlex.quote(str(directory))}"
+    return (
+        "now try:",
+        f"  archiver status {option}",
+        f'  archiver query {option} "SELECT title, media_count FROM highlights"',  # noqa: S608  # for a person to type
+        f"  archiver verify --read-data -v {option}",
+        "and with a key of your own: HIKERAPI_TOKEN=... archiver backup natgeo --archive ./natgeo",
+    )

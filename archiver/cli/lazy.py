@@ -1,0 +1,47 @@
+"""A group that imports a command's module only when that command is used: ``archiver --help`` imports none."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+import click
+
+from archiver.cli.options import Given
+
+
+class LazyGroup(click.Group):
+    """``table``: command name → its one-line help. The command is ``command`` in the module ``archiver.cli.<name>_command``."""
+
+    table: Mapping[str, str]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, imported now; None if the table has none."""
+        if cmd_name not in self.table:
+            return None
+        command = importlib.import_module(f"archiver.cli.{cmd_name}_command").command
+        assert isinstance(command, click.Command)
+        command.epilog = "Exit codes: see archiver --help."
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that ``args`` begins with. Raises click's UsageError, naming near ones, if there is none."""
+        if args and args[0] not in self.table and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.table, n=2)
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
+        ctx.ensure_object(Given).command = args[0]
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, as click would write it."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.table.items()))

@@ -1,0 +1,81 @@
+"""The global options → the one Config of this command; texts → Targets."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from archiver.cli import show
+from archiver.cli.options import Given
+from archiver.config import Config, load
+from archiver.errors import UsageError
+from archiver.model import Target
+from archiver.model.target import parse_target, read_targets
+
+
+def config(given: Given) -> Config:
+    """Read the configuration once, tell what is doubtful in it, and note it for whoever has to report a bug."""
+    directory = str(given.archive) if given.archive is not None else None
+    given.loaded = loaded = load(given.config, os.environ, {"archive.directory": directory})
+    if not given.quiet:
+        show.say(*(f"archiver: note: {warning}" for warning in loaded.warnings))
+    return loaded
+
+
+def targets(words: Sequence[str]) -> tuple[Target, ...]:
+    """The targets that the words name, each once; ``-`` stands for a list on stdin. Raises TargetError, UsageError if there is none."""
+    first: dict[tuple[str | None, ...], Target] = {}
+    for text in _texts(words):
+        target = parse_target(text)
+        first.setdefault((target.username, target.user_pk, target.highlight_pk), target)
+    if not first:
+        raise UsageError("no target is given", "name an account: archiver backup natgeo")
+    return tuple(first.values())
+
+
+def entries(loaded: Config, words: Sequence[str]) -> tuple[Target, ...]:
+    """The entries of the configuration, or those that the words name by username, id or link.
+
+    Raises UsageError for a word that names none, with near ones, and where there are no entries at all.
+    """
+    if not loaded.accounts:
+        where = loaded.path if loaded.path is not None else "a configuration; archiver init writes one"
+        raise UsageError("no accounts are configured", f"add [[accounts]] to {where}")
+    return tuple(_entry(loaded.accounts, word) for word in words) if words else loaded.accounts
+
+
+def _entry(known: Iterable[Target], word: str) -> Target:
+    asked = parse_target(word)
+    names = {}
+    for entry in known:
+        if _same(entry, asked):
+            return entry
+        names[entry.username or entry.text] = entry
+    near = difflib.get_close_matches(asked.username or asked.text, names, n=2)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(f"{word} is not in the configuration{meant}", f"archiver backup {word} keeps it once")
+
+
+def _same(entry: Target, asked: Target) -> bool:
+    return (entry.username, entry.user_pk, entry.highlight_pk) == (
+        asked.username,
+        asked.user_pk,
+        asked.highlight_pk,
+    )
+
+
+def _texts(words: Iterable[str]) -> Iterator[str]:
+    for word in words:
+        if word == "-":
+            yield from read_targets(stdin())
+        else:
+            yield word
+
+
+def stdin() -> Iterator[str]:
+    """The lines of stdin. Raises UsageError if there is none."""
+    if sys.stdin is None:
+        raise UsageError("there is no standard input to read from")
+    yield from sys.stdin

@@ -1,0 +1,120 @@
+"""``<archive>/log/archiver.log``: one line an event, with the time in UTC, for whoever asks in the morning what the night did."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import traceback
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from archiver.cli.show import moment, safe
+from archiver.cli.words import sentence
+from archiver.runner.events import Event, Failed, RunStarted, Waiting
+
+LOGGER = logging.getLogger("archiver")
+LOGGER.addHandler(
+    logging.NullHandler()
+)  # else logging writes warnings to stderr where no file could be opened
+
+_LARGEST = 10_000_000  # bytes
+_OLDER = 4
+_QUERY = re.compile(r"(\bhttps?://[^\s?'\"]+)\?[^\s'\"]*")
+
+
+def redacted(text: str) -> str:
+    """``text`` with the queries of its URLs left out: they are signatures."""
+    return _QUERY.sub(r"\1?…", text)
+
+
+class LogFile(RotatingFileHandler):
+    """Appends to ``archiver.log`` in the directory, made 0700 if absent, the file 0600; rotated at 10 MB, four older ones kept.
+
+    A log that cannot be written never disturbs what is logged.
+    """
+
+    def __init__(self, directory: Path, *, group_readable: bool = False) -> None:
+        self._mode = 0o640 if group_readable else 0o600
+        directory.mkdir(mode=0o750 if group_readable else 0o700, exist_ok=True)
+        super().__init__(directory / "archiver.log", "a", _LARGEST, _OLDER, encoding="utf-8", delay=True)
+        self.setFormatter(_Line())
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(self.baseFilename, flags, self._mode)
+        return open(fd, "a", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123  # logging closes it
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Nothing: the log is a courtesy, and stderr is not the place for its troubles."""
+
+
+class Journal:
+    """An Observer that logs each event; the file is opened at the first, when the archive is known to stand."""
+
+    def __init__(self, root: Path, *, group_readable: bool = False) -> None:
+        self._root, self._group_readable = root, group_readable
+        self._file: LogFile | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            with self._lock:
+                self._open()
+        level = logging.WARNING if isinstance(event, Failed | Waiting) else logging.INFO
+        LOGGER.log(level, "%s", sentence(event))
+
+    def _open(self) -> None:
+        if self._file is None:
+            self._file = attach(self._root, group_readable=self._group_readable)
+
+    def close(self, last: str = "") -> None:
+        """Log a last line, if there was a first one, and close the file."""
+        if self._file is not None:
+            if last:
+                LOGGER.info("%s", last)
+            detach(self._file)
+            self._file = None
+
+
+def attach(root: Path, *, group_readable: bool = False) -> LogFile | None:
+    """Let the logger ``archiver`` write into the archive's log; None where that cannot be."""
+    try:
+        file = LogFile(root / "log", group_readable=group_readable)
+    except OSError:
+        return None
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+    LOGGER.addHandler(file)
+    for library in ("httpx", "httpcore"):  # at INFO they log whole URLs
+        logging.getLogger(library).setLevel(logging.WARNING)
+    return file
+
+
+def detach(file: LogFile) -> None:
+    """Take the file from the logger again."""
+    LOGGER.removeHandler(file)
+    file.close()
+
+
+def bug(root: Path, error: BaseException) -> Path | None:
+    """Write the traceback into the log of the archive at ``root``; where it stands, or None if there is no archive or no way."""
+    if not (root / "archive.json").is_file():
+        return None
+    file = attach(root)
+    if file is None:
+        return None
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        LOGGER.error("%s", line)
+    written = Path(file.baseFilename)
+    detach(file)
+    return written if written.is_file() else None
+
+
+class _Line(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = moment(datetime.fromtimestamp(record.created, UTC))
+        return f"{at} {record.levelname} {safe(redacted(record.getMessage()))}"

@@ -1,0 +1,186 @@
+"""``archiver``: the group of commands, and the only place where an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from io import TextIOWrapper
+
+import click
+
+from archiver.cli.lazy import LazyGroup
+from archiver.cli.options import Given, JsonOption, everywhere
+from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, DownloadFailed, Stopped, UsageError
+
+COMMANDS: Mapping[str, str] = {
+    "init": "Write a configuration and make the empty archive that it names.",
+    "backup": "Keep accounts or highlights once; needs no configuration.",
+    "run": "Keep every account of the configuration: what cron calls each night.",
+    "plan": "What the next run would do and cost, from what is held.",
+    "status": "The archive in numbers; units left at the API.",
+    "query": "Ask the archive with SQL, read-only.",
+    "verify": "Check what is kept against its names and rows.",
+    "db": "The database: upgrade, current, backup.",
+    "demo": "Two nights against a stand-in on this machine: no key, no network, no cost.",
+}
+
+OUTCOMES: Mapping[int, str] = {
+    0: "ok",
+    1: "bug",
+    2: "usage",
+    3: "partial",
+    4: "key",
+    5: "units",
+    6: "not_found",
+    7: "upstream",
+    8: "storage",
+    9: "database",
+    10: "no_archive",
+    11: "locked",
+    12: "damaged",
+}
+"""``outcome`` of ``--json`` by exit code; a signal is «stopped». Those of a run are the same words."""
+
+_EPILOG = """\b
+Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time), 4 key, 5 units or budget,
+6 not found or private, 7 upstream down, 8 storage, 9 database, 10 no archive, 11 locked,
+12 damage, 128+N signal.
+
+Shell completion: eval "$(_ARCHIVER_COMPLETE=bash_source archiver)" in ~/.bashrc (zsh_source, fish_source alike)."""
+
+
+class _Group(LazyGroup):
+    table = COMMANDS
+
+
+@click.group(cls=_Group, invoke_without_command=True, epilog=_EPILOG)
+@everywhere
+@click.pass_context
+def cli(ctx: click.Context) -> int:
+    """Keeps the story highlights of a list of Instagram accounts: every night, durable, queryable, nothing paid for twice.
+
+    Calls go to the paid HikerAPI; its key is read from HIKERAPI_TOKEN. A quiet night costs one unit per account.
+
+    \b
+    First steps:
+      archiver demo                                 see it work, without a key
+      archiver backup natgeo --archive ./natgeo     one account, once
+      archiver init                                 a configuration, for every night
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return UsageError.exit_code
+    return 0
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line (``sys.argv`` without arguments) and return its exit code.
+
+    An end by a signal does not return: the process dies of that signal, as shells expect.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    _survive_any_text()
+    given = Given()
+    code = _code(words, given)
+    if code > 128:
+        from archiver.cli.signals import die
+
+        die(code - 128)
+    return code
+
+
+def _code(words: list[str], given: Given) -> int:
+    try:
+        code = cli.main(words, prog_name="archiver", standalone_mode=False, obj=given)
+    except click.Abort:
+        return _failed(Stopped(2), given)  # click's word for KeyboardInterrupt: SIGINT
+    except click.ClickException as error:
+        return _refused(error, words, given)
+    except ArchiverError as error:
+        return _failed(error, given)
+    except Exception as error:  # a bug: nobody raised it on purpose
+        return _bug(error, given)
+    return code if isinstance(code, int) else 0
+
+
+def _refused(error: click.ClickException, words: list[str], given: Given) -> int:
+    """click could not use the arguments: its message, made safe, and ``--json`` kept even if click never came to read it."""
+    ctx = error.ctx if isinstance(error, click.UsageError) else None
+    path = ctx.command_path if ctx is not None else "archiver"
+    if ctx is not None and given.blank is None and "--json" in words:
+        given.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
+    given.command = path.partition(" ")[2]
+    return _failed(UsageError(error.format_message().rstrip("."), f"see {path} --help"), given)
+
+
+def _failed(error: ArchiverError, given: Given) -> int:
+    code = _exit_code(error)
+    if given.debug:
+        _traceback(error)
+    message = str(error)
+    _complain(given, message, error.hint, error.slug)
+    if given.blank is not None:
+        code = _object(given, code, {"slug": error.slug, "message": message, "hint": error.hint}) or code
+    return code
+
+
+def _bug(error: Exception, given: Given) -> int:
+    from archiver.cli import log
+
+    message = log.redacted(f"{type(error).__name__}: {error}")
+    if given.debug:
+        _traceback(error)
+    hint = "the archive is intact; please report it, with the output of --debug"
+    if given.loaded is not None:
+        with suppress(Exception):  # a second fault must not hide the first
+            if (written := log.bug(given.loaded.archive.directory, error)) is not None:
+                hint = f"the archive is intact; please report it, with the traceback in {written}"
+    _complain(given, f"a bug: {message}", hint, ArchiverError.slug)
+    if given.blank is not None:
+        _object(given, 1, {"slug": ArchiverError.slug, "message": message, "hint": hint})
+    return 1
+
+
+def _object(given: Given, code: int, error: Mapping[str, str]) -> int:
+    """Print the object of a failure. Returns 0, or the code for a stdout that cannot be written."""
+    from archiver.cli import show
+
+    assert given.blank is not None
+    outcome = OUTCOMES.get(code, "stopped")
+    try:
+        show.document({**given.blank, "exit_code": code, "outcome": outcome, "error": dict(error)})
+    except ArchiverError as unwritable:
+        show.say(f"archiver: {unwritable}")
+        return 0 if code else unwritable.exit_code
+    return 0
+
+
+def _complain(given: Given, message: str, hint: str, slug: str) -> None:
+    from archiver.cli import show
+
+    what = f"{given.command}: " if given.command else ""
+    mark = f" [{slug}]" if given.verbose else ""
+    show.say(f"archiver: {what}{message}{f' ({hint})' if hint else ''}{mark}")
+
+
+def _exit_code(error: ArchiverError) -> int:
+    """Attempts that failed outside a run, such as the balance that could not be asked, mean: upstream cannot be used."""
+    return 7 if isinstance(error, CallFailed | AnswerMalformed | DownloadFailed) else error.exit_code
+
+
+def _traceback(error: BaseException) -> None:
+    import traceback
+
+    from archiver.cli import log, show
+
+    show.say(*log.redacted("".join(traceback.format_exception(error))).splitlines())
+
+
+def _survive_any_text() -> None:
+    """An ASCII-only terminal gets escapes for what it cannot show, and stdin may hold what is no UTF-8: never an exception."""
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

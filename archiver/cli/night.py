@@ -1,0 +1,68 @@
+"""One run under somebody's eyes: signals, progress and log around ``archive.run``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from archiver.cli import progress, report, signals
+from archiver.cli.log import Journal
+from archiver.cli.options import Given
+from archiver.runner.events import Event
+from archiver.runner.workers import StopFlag
+
+if TYPE_CHECKING:
+    from archiver.config import Config
+    from archiver.model import Target
+    from archiver.runner.account import Manner
+    from archiver.runner.tally import Summary
+
+
+def keep(
+    given: Given,
+    config: Config,
+    targets: Sequence[Target],
+    *,
+    command: str,
+    manner: Manner,
+    max_units: int | None = None,
+    wait: bool = False,
+    create_missing: bool = False,
+) -> tuple[Summary, StopFlag]:
+    """Keep the targets, watched and logged. The flag tells what stopped the run, if something did. Raises as ``archive.run``."""
+    from archiver import archive
+
+    stop = StopFlag()
+    seen = progress.observer(given)
+    journal = Journal(config.archive.directory, group_readable=config.archive.group_readable)
+
+    def observe(event: Event) -> None:
+        journal(event)
+        seen(event)
+
+    last = "the run ended by an error"
+    with signals.watched(stop, quiet=given.quiet):
+        try:
+            summary = archive.run(
+                config,
+                targets,
+                command=command,
+                manner=manner,
+                observe=observe,
+                stop=stop,
+                accounts=len(targets),
+                max_units=max_units,
+                wait=wait,
+                create_missing=create_missing,
+            )
+            last = f"run {summary.run_id} ended: {summary.outcome}; {'; '.join(report.counted(summary))}"
+        finally:
+            seen.close()
+            journal.close(last)
+    return summary, stop
+
+
+def finish(given: Given, kept: tuple[Summary, StopFlag]) -> int:
+    """Tell how it ended; the exit code."""
+    summary, stop = kept
+    return report.finish(given, summary, stop.cause)

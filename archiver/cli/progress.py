@@ -1,0 +1,137 @@
+"""Observers of a run for people: a bar on a terminal, plain lines under ``-v``, nothing otherwise."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn
+
+from archiver.cli import show
+from archiver.cli.options import Given, on_terminal
+from archiver.cli.words import sentence
+from archiver.runner.events import (
+    AccountDone,
+    AccountListed,
+    Event,
+    Failed,
+    FileKept,
+    HighlightRead,
+    Noted,
+    RunStarted,
+    Waiting,
+)
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def bar(total: int | None, unit: str) -> tqdm[NoReturn]:
+    """A tqdm bar on stderr that leaves nothing behind."""
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # no thread of its own
+    tqdm.set_lock(threading.RLock())  # its own choice reaches for semaphores of the system
+    return tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True)
+
+
+class Bar:
+    """Accounts done of all, with the counts so far; what a person wants to know is written above it. Thread-safe."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._lock = threading.Lock()
+        self._bar: tqdm[NoReturn] | None = None
+        self._verbose = verbose
+        self._files = self._bytes = self._read = 0
+
+    def __call__(self, event: Event) -> None:
+        with self._lock, suppress(OSError, ValueError):  # a terminal that is gone is no reason to stop
+            self._show(event)
+
+    def _show(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._bar = bar(event.accounts, " accounts")
+        if self._bar is None:
+            return
+        match event:
+            case FileKept(size=size):
+                self._files += 1
+                self._bytes += size
+            case HighlightRead():
+                self._read += 1
+            case AccountDone():
+                self._bar.n += 1
+            case Failed() | Noted() | Waiting():
+                self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
+            case AccountListed() if self._verbose:
+                self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
+        self._bar.set_postfix_str(
+            f"{show.count(self._read, 'highlight')} read, {show.count(self._files, 'file')}, {show.size(self._bytes)}",
+            refresh=False,
+        )
+        if isinstance(event, AccountDone):
+            self._bar.refresh()
+        else:
+            self._bar.update(0)  # drawn a few times a second, however many events there are
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        with self._lock, suppress(OSError, ValueError):
+            if self._bar is not None:
+                self._bar.close()
+
+
+class Lines:
+    """A line for each account, highlight and trouble, under ``-v`` where there is no terminal. Thread-safe."""
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, FileKept):
+            show.say(sentence(event))
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Silence:
+    """Under cron, and under ``-q``."""
+
+    def __call__(self, event: Event) -> None:
+        return
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def observer(given: Given) -> Bar | Lines | Silence:
+    """The observer for whoever reads along."""
+    if given.quiet:
+        return Silence()
+    if on_terminal():
+        return Bar(verbose=given.verbose)
+    return Lines() if given.verbose else Silence()
+
+
+class Counting(AbstractContextManager[Callable[[int, int], None]]):
+    """Blobs and bytes of ``verify`` as they are counted: a bar on a terminal, else nothing."""
+
+    def __init__(self, given: Given, check: Callable[[], None]) -> None:
+        self._bar = bar(None, " blobs") if on_terminal() and not given.quiet else None
+        self._check = check
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self._count
+
+    def _count(self, checked: int, bytes_read: int) -> None:
+        self._check()
+        if self._bar is not None:
+            with suppress(OSError, ValueError):
+                self._bar.set_postfix_str(f"{show.size(bytes_read)} read", refresh=False)
+                self._bar.update(checked - self._bar.n)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            with suppress(OSError, ValueError):
+                self._bar.close()

@@ -1,0 +1,142 @@
+"""``archiver query``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver.cli import load, show, table
+from archiver.cli.options import Given, everywhere
+from archiver.errors import UsageError
+
+if TYPE_CHECKING:
+    from archiver.model import Rows
+
+_TABLE_ROWS = 1_000
+_LARGEST = 1_000_000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+@click.command("query")
+@click.argument("sql", required=False, metavar="SQL")
+@click.option(
+    "--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="Read the SQL from a file."
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "ndjson"]),
+    default="table",
+    show_default=True,
+    help="How rows are written.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="At most N rows, 0 for all. [default: 1000 in a table, else all]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after so long.",
+)
+@everywhere
+@click.pass_obj
+def command(
+    given: Given, sql: str | None, file: Path | None, form: str, limit: int | None, timeout: float
+) -> int:
+    """Ask the archive with SQL. Reads only, beside a run too; costs nothing.
+
+    SQL is the statement, @FILE or "-" for stdin. Tables: users, highlights, items, highlight_items, files, blobs, changes,
+    failures, runs, api_calls and more. In csv a text that a spreadsheet would run as a formula gets a leading apostrophe; json and
+    ndjson are exact.
+
+    \b
+    Examples:
+      archiver query "SELECT username, count(*) AS highlights FROM highlights JOIN users ON users.pk = user_pk GROUP BY 1"
+      archiver query @report.sql --format csv > report.csv
+      archiver query "SELECT * FROM changes" --format ndjson | jq .field
+    """
+    from archiver import archive
+
+    statement = read_statement(sql, file)
+    if limit is None:
+        limit = _TABLE_ROWS if form == "table" else 0
+    rows = archive.ask(load.config(given), statement, limit=limit or None, seconds=timeout)
+    for text in written(rows, form):
+        show.data(text)
+    if rows.truncated and not given.quiet:
+        show.say(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
+    return 0
+
+
+def read_statement(sql: str | None, file: Path | None) -> str:
+    """The SQL from the argument, from ``@FILE`` or ``--file``, or from stdin for ``-``. Raises UsageError."""
+    if (sql is None) == (file is None):
+        raise UsageError(
+            "give the SQL once: as an argument, as @FILE or --file, or - for stdin",
+            "see archiver query --help",
+        )
+    if sql == "-":
+        return "".join(load.stdin())
+    if sql is not None and not sql.startswith("@"):
+        return sql
+    path = file if file is not None else Path((sql or "")[1:])
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as source:
+            return source.read(_LARGEST)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a path"
+        raise UsageError(f"the SQL file {path} cannot be read: {why}") from error
+
+
+def written(rows: Rows, form: str) -> Iterator[str]:
+    """The rows in one of the four forms, in pieces that end with a line."""
+    if form == "csv":
+        yield _csv(rows)
+    elif form == "table":
+        if rows.columns:
+            yield "".join(f"{line}\n" for line in table.lines(rows.columns, rows.rows, show.width()))
+    else:
+        names = distinct(rows.columns)
+        objects = [show.json_text(dict(zip(names, row, strict=True))) for row in rows.rows]
+        lines = objects if form == "ndjson" else ["[", ",\n".join(objects), "]"] if objects else ["[]"]
+        yield "".join(f"{line}\n" for line in lines)
+
+
+def distinct(columns: tuple[str, ...]) -> list[str]:
+    """Column names as keys of an object: a name that comes twice is numbered, so that no value is lost."""
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 2
+        while name in names:
+            name, number = f"{column}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _csv(rows: Rows) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(rows.columns)
+    on_terminal = show.width() is not None
+    for row in rows.rows:
+        cells = [_csv_cell(value) for value in row]
+        writer.writerow([show.safe(c) for c in cells] if on_terminal else cells)
+    return out.getvalue()
+
+
+def _csv_cell(value: object) -> str:
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
+    value = show.plain(value)
+    return "" if value is None else value if isinstance(value, str) else show.json_text(value)

@@ -1,0 +1,39 @@
+"""``archiver run``."""
+
+from __future__ import annotations
+
+import click
+
+from archiver.cli import load, night, report
+from archiver.cli.options import Given, everywhere, json_output
+
+
+@click.command("run")
+@click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
+@click.option("--full", is_flag=True, help="Pay for every highlight again, changed or not.")
+@click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
+@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
+@json_output(report.NOTHING)
+@everywhere
+@click.pass_obj
+def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool) -> int:
+    """Keep every account of the configuration, or these of them, by username or id. What cron calls each night.
+
+    Costs 1 unit for an account where nothing changed, and 1 more for each highlight that is new, changed, incomplete or due for
+    its sweep. Without a terminal it is silent unless something failed. It never makes an archive: an unmounted disk must not
+    look like a new one (code 10).
+
+    \b
+    Examples:
+      archiver run
+      archiver run natgeo 75885841119 --max-units 50
+      archiver run --json --wait
+    """
+    from archiver.runner.account import Manner
+
+    config = load.config(given)
+    targets = load.entries(config, accounts)
+    kept = night.keep(
+        given, config, targets, command="run", manner=Manner(full=full), max_units=max_units, wait=wait
+    )
+    return night.finish(given, kept)

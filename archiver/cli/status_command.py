@@ -1,0 +1,124 @@
+"""``archiver status``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver.cli import load, show, table
+from archiver.cli.options import Given, everywhere, json_output
+
+if TYPE_CHECKING:
+    from archiver.model import Balance, Run, Status
+
+_AGE = re.compile(r"([0-9]{1,6}) ?([smhdw])")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_TOO_OLD = 3
+
+
+class Age(click.ParamType[timedelta]):
+    """A duration such as ``36h``: s, m, h, d or w."""
+
+    name = "age"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The duration, or click's usage error."""
+        if isinstance(value, timedelta):
+            return value
+        match = _AGE.fullmatch(str(value).strip().lower())
+        if match is None:
+            self.fail(f"{value!r} is no duration such as 36h, 2d or 90m", param, ctx)
+        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+@click.command("status")
+@click.option(
+    "--balance", "ask_balance", is_flag=True, help="Ask the API for the units left (free; needs the key)."
+)
+@click.option(
+    "--max-age", type=Age(), metavar="36h", help="Code 3 if the last successful run is older: for a monitor."
+)
+@json_output({})
+@everywhere
+@click.pass_obj
+def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
+    """The archive in numbers: what it holds, its last runs, what is lacking, what was spent. Costs nothing.
+
+    \b
+    Examples:
+      archiver status --balance
+      archiver status --max-age 36h -q || echo "the nightly archive is late"
+    """
+    from archiver import archive
+
+    config = load.config(given)
+    found = archive.status(config)
+    balance = archive.balance(config) if ask_balance else None
+    late = max_age is not None and is_late(found.last_success_at, max_age, datetime.now(UTC))
+    code = _TOO_OLD if late else 0
+    if given.blank is not None:
+        show.document(
+            {
+                "exit_code": code,
+                "outcome": "partial" if late else "ok",
+                **fields_of(found),
+                "balance": _left(balance),
+            }
+        )
+    elif not (given.quiet and max_age is not None):
+        show.data("".join(f"{line}\n" for line in lines(found, balance)))
+    if late:
+        last = show.moment(found.last_success_at) if found.last_success_at is not None else "never"
+        show.say(f"archiver: status: the last successful run is too old: {last} (see archiver run -v)")
+    return code
+
+
+def is_late(last_success_at: datetime | None, max_age: timedelta, now: datetime) -> bool:
+    """Whether the last successful run is older than ``max_age``, or there was none. Pure."""
+    return last_success_at is None or now - last_success_at > max_age
+
+
+def fields_of(status: Status) -> dict[str, object]:
+    """The numbers as ``--json`` shows them."""
+    numbers = {f.name: getattr(status, f.name) for f in fields(status)}
+    numbers["last_runs"] = [{f.name: getattr(run, f.name) for f in fields(run)} for run in status.last_runs]
+    return numbers
+
+
+def lines(status: Status, balance: Balance | None) -> Iterator[str]:
+    """The numbers for people, then the last runs."""
+    s = status
+    held = f"{s.files:,} in {show.count(s.blobs, 'blob')}, {show.size(s.bytes)}"
+    lost = f", {s.lost:,} lost" if s.lost else ""
+    rows = [
+        ("accounts", f"{s.accounts:,}"),
+        ("highlights", f"{s.highlights:,}"),
+        ("items", f"{s.items:,}"),
+        ("files", held + lost),
+        ("open failures", f"{s.open_failures:,}"),
+        ("units spent", f"{s.units:,}, of them {s.units_this_month:,} this month (UTC)"),
+        ("last success", show.moment(s.last_success_at) if s.last_success_at else "never"),
+    ]
+    if balance is not None:
+        rate = f", {balance.rate} calls a second" if balance.rate is not None else ""
+        rows.append(("units left", f"{balance.units:,}{rate}"))
+    yield from (f"{name:<14} {value}" for name, value in rows)
+    if s.last_runs:
+        yield ""
+        yield from table.lines(
+            ("run", "command", "started", "outcome", "code", "units"), list(map(_row, s.last_runs))
+        )
+
+
+def _row(run: Run) -> tuple[object, ...]:
+    outcome = run.outcome if run.finished_at is not None else "not finished"
+    return run.id, run.command, f"{run.started_at:%Y-%m-%d %H:%M}", outcome, run.exit_code, run.units
+
+
+def _left(balance: Balance | None) -> dict[str, object] | None:
+    return None if balance is None else {"units": balance.units, "rate": balance.rate}

@@ -1,0 +1,50 @@
+"""Events and failures in a person's words. Pure."""
+
+from __future__ import annotations
+
+from archiver.cli.show import count, size
+from archiver.model import Failure
+from archiver.runner.events import (
+    AccountDone,
+    AccountListed,
+    Event,
+    Failed,
+    FileKept,
+    HighlightRead,
+    Noted,
+    RunStarted,
+    Waiting,
+)
+
+
+def sentence(event: Event) -> str:
+    """One event as one line; not yet safe for a terminal."""
+    match event:
+        case RunStarted(run_id, command, accounts):
+            return f"run {run_id} started: {command}" + (
+                f", {count(accounts, 'account')}" if accounts is not None else ""
+            )
+        case AccountListed(user_pk, username, highlights, jobs):
+            return f"{username or user_pk}: {count(highlights, 'highlight')} listed, {jobs:,} to read"
+        case AccountDone(target):
+            return f"{target}: done"
+        case HighlightRead(pk, title, items, missing, paid):
+            source = "" if paid else " from a kept answer"
+            return f"highlight {pk} {title or ''}: {count(items, 'item')} read{source}, {count(missing, 'file')} missing"
+        case FileKept(owner, role, bytes_, new_bytes):
+            return f"kept the {role} of {owner.subject} {owner.pk}, {size(bytes_)}" + (
+                "" if new_bytes else " (held already)"
+            )
+        case Failed(failure):
+            return f"failed: {cause(failure)}"
+        case Noted(text):
+            return text
+        case Waiting(seconds, why):
+            return f"waiting {seconds:.0f} s: {why}"
+
+
+def cause(failure: Failure) -> str:
+    """A failure as one line: what, why, and the detail that came with it."""
+    what = f"{failure.subject} {failure.subject_pk}"
+    what = f"{failure.role} of {what}" if failure.role is not None else what
+    return f"{what}: {failure.reason}" + (f" ({failure.detail})" if failure.detail else "")

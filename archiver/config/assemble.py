@@ -1,0 +1,151 @@
+"""Where the configuration is found, and how its parts become one Config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from archiver.config import accounts, files, values
+from archiver.config.sections import (
+    SECTIONS,
+    ApiSection,
+    ArchiveSection,
+    BudgetSection,
+    Config,
+    DownloadSection,
+    KeepAnswers,
+    ReportSection,
+    SyncSection,
+)
+from archiver.config.settings import Settings, refuse_unknown, unknown_variables
+from archiver.secret import Secret
+
+_VENDOR = frozenset({"api.hikerapi.com", "api.instagrapi.com"})
+
+
+def default_path() -> Path:
+    """Where the configuration is when nobody names one. Never the current directory: whoever can write there would name the API."""
+    return platformdirs.user_config_path("archiver") / "config.toml"
+
+
+def locate(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """The absolute path of the configuration, and whether a person named it: ``path`` (a flag), else ARCHIVER_CONFIG."""
+    named = path if path is not None else environ.get("ARCHIVER_CONFIG") or None
+    return (Path(named).absolute(), True) if named is not None else (default_path(), False)
+
+
+def example() -> str:
+    """The text of ``config.example.toml``: every key, its default and what it means. In a checkout a link to the one at the top."""
+    return Path(__file__).with_name("config.example.toml").read_text(encoding="utf-8")
+
+
+def load(
+    path: Path | None, environ: MutableMapping[str, str], overrides: Mapping[str, object] | None = None
+) -> Config:
+    """Read everything once. ``overrides`` are flags: ``{"archive.directory": "x"}``, None for one that was not given.
+
+    HIKERAPI_TOKEN is taken out of ``environ``, so that no child process inherits it; it counts before ``api.token_file``. Without a
+    file all is as if an empty one stood at ``default_path()``. Raises ConfigError; KeyMissing for a text that cannot be a key.
+    """
+    key = environ.pop("HIKERAPI_TOKEN", "")
+    warnings = list(unknown_variables(environ))
+    where, named = locate(path, environ)
+    found = files.toml(where, required=named)
+    tables, writable = found or ({}, False)
+    if writable:
+        warnings.append(f"others can write {where}: they can have your key sent to them; chmod go-w {where}")
+    refuse_unknown(tables, (*SECTIONS, "accounts"), where)
+
+    sections = {name: table for name, table in tables.items() if name != "accounts"}
+    settings = Settings(sections, where, environ, overrides or {})
+    api, sync = _api(settings), _sync(settings)
+    token = Secret(key) if key.strip() else None
+    if token is None and api.token_file is not None:
+        token, warning = files.token(api.token_file)
+        warnings += [warning] if warning else []
+    host = urlsplit(api.base_url).hostname or ""
+    if host not in _VENDOR and not values.is_loopback(host):
+        warnings.append(f"the key is sent to {host}, which is not the vendor's")
+    listed = [*accounts.from_tables(tables.get("accounts", []), where)]
+    if sync.accounts_file is not None:
+        listed += accounts.from_file(sync.accounts_file)
+    targets, doubts = accounts.each_once(listed)
+    return Config(
+        archive=_archive(settings, where),
+        api=api,
+        download=_download(settings),
+        sync=sync,
+        budget=_budget(settings),
+        report=ReportSection(settings.text("report.url", ReportSection().url, values.report_url)),
+        accounts=targets,
+        token=token,
+        path=where if found is not None else None,
+        warnings=(*warnings, *doubts),
+    )
+
+
+def _archive(settings: Settings, where: Path) -> ArchiveSection:
+    default = ArchiveSection()
+    return ArchiveSection(
+        directory=settings.path("archive.directory", (where.parent / default.directory).absolute()),
+        database=settings.text("archive.database", default.database, values.database),
+        reserve=settings.size("archive.reserve", default.reserve, values.size),
+        keep_answers=settings.text("archive.keep_answers", default.keep_answers, _keep_answers),
+        group_readable=settings.flag("archive.group_readable", default.group_readable),
+    )
+
+
+def _api(settings: Settings) -> ApiSection:
+    default = ApiSection()
+    return ApiSection(
+        base_url=settings.text("api.base_url", default.base_url, values.base_url),
+        token_file=settings.path("api.token_file", default.token_file),
+        requests_per_second=settings.number(
+            "api.requests_per_second", default.requests_per_second, 0.01, 1000
+        ),
+        timeout=settings.number("api.timeout", default.timeout, 1, 300),
+        privacy_check=settings.flag("api.privacy_check", default.privacy_check),
+    )
+
+
+def _download(settings: Settings) -> DownloadSection:
+    default = DownloadSection()
+    return DownloadSection(
+        concurrency=settings.whole("download.concurrency", default.concurrency, 1, 64),
+        max_file_size=settings.size("download.max_file_size", default.max_file_size, values.size, least=1),
+        limit_rate=settings.size("download.limit_rate", default.limit_rate, values.speed, least=1000),
+        min_speed=settings.size("download.min_speed", default.min_speed, values.speed),
+        proxy=settings.text("download.proxy", default.proxy, values.proxy),
+        allowed_hosts=settings.texts("download.allowed_hosts", default.allowed_hosts, values.host_pattern),
+        covers=settings.flag("download.covers", default.covers),
+        avatars=settings.flag("download.avatars", default.avatars),
+    )
+
+
+def _sync(settings: Settings) -> SyncSection:
+    default = SyncSection()
+    return SyncSection(
+        sweep_days=settings.whole("sync.sweep_days", default.sweep_days, 0, 3650),
+        accounts_file=settings.path("sync.accounts_file", default.accounts_file),
+    )
+
+
+def _budget(settings: Settings) -> BudgetSection:
+    default, most = BudgetSection(), 10**9
+    return BudgetSection(
+        max_units_per_run=settings.whole("budget.max_units_per_run", default.max_units_per_run, 0, most),
+        max_units_per_day=settings.whole("budget.max_units_per_day", default.max_units_per_day, 0, most),
+        max_units_per_month=settings.whole(
+            "budget.max_units_per_month", default.max_units_per_month, 0, most
+        ),
+    )
+
+
+def _keep_answers(text: str) -> KeepAnswers:
+    match text:
+        case "all" | "fetched":
+            return text
+    raise ValueError('"all" or "fetched"')

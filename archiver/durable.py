@@ -1,0 +1,119 @@
+"""What is asked of the file system so that bytes survive a power loss, and how its refusals are told.
+
+Everything below an archive is opened relative to an open directory and never through a symbolic link, so that one planted in
+the archive leads nowhere. Descriptors are not inherited by child processes (PEP 446).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archiver.errors import DiskFull, StorageError
+
+if sys.platform == "darwin":
+    import fcntl
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_SYNC = frozenset(
+    {errno.EINVAL, errno.ENOTSUP}
+)  # this file system cannot sync that kind of thing; EIO is never among them
+
+
+def storage_error(exc: OSError, failed: str) -> StorageError:
+    """The error of ours for a refusal of the file system; ``failed`` is what could not be done and where."""
+    message = f"{failed}: {exc.strerror or exc}"
+    if exc.errno in _FULL:
+        return DiskFull(message, "free space on that disk, or raise the quota, and run again")
+    return StorageError(message, "check the disk and who owns the files, and run again")
+
+
+@contextmanager
+def storage_errors(failed: str) -> Iterator[None]:
+    """Turn an OSError of the block into DiskFull (no space, no quota) or StorageError, telling what ``failed``."""
+    try:
+        yield
+    except OSError as exc:
+        raise storage_error(exc, failed) from exc
+
+
+def sync(fd: int) -> None:
+    """Force the bytes of a file to the disk. Raises OSError, after which the file must be given up: a second fsync may lie.
+
+    On macOS fsync(2) leaves the bytes in the drive's cache, as its manual says; F_FULLFSYNC empties that too.
+    """
+    if sys.platform == "darwin":
+        try:
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            return
+        except OSError as exc:
+            if exc.errno not in _NO_SYNC | {errno.ENOTTY}:
+                raise
+    os.fsync(fd)
+
+
+def sync_directory(fd: int) -> None:
+    """Force the names in a directory to the disk. Raises OSError, but not where directories cannot be synced at all."""
+    try:
+        os.fsync(fd)
+    except OSError as exc:
+        if exc.errno not in _NO_SYNC:
+            raise
+
+
+def open_directory(name: str, *, within: int) -> int:
+    """A descriptor of the directory ``name`` in the open directory ``within``. NotADirectoryError for a symbolic link too."""
+    try:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:  # a link, where the system looks at O_NOFOLLOW before O_DIRECTORY
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from exc
+        raise
+
+
+def enter_directory(name: str, mode: int, *, within: int) -> int:
+    """``open_directory`` that makes the directory first, durably and with ``mode`` whatever the umask, if nothing is there."""
+    try:
+        os.mkdir(name, mode, dir_fd=within)
+    except FileExistsError:
+        return open_directory(name, within=within)
+    fd = open_directory(name, within=within)
+    try:
+        os.fchmod(fd, mode)
+        sync_directory(within)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_root(path: Path, mode: int | None = None) -> int:
+    """A descriptor of ``path``, the one place where a link is followed: the owner chose it. With ``mode`` missing levels are made."""
+    if mode is not None and not path.is_dir():
+        parent = open_root(path.parent, mode)
+        try:
+            return enter_directory(path.name, mode, within=parent)
+        finally:
+            os.close(parent)
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def open_regular(name: str, *, within: int) -> int:
+    """A descriptor for reading a regular file; OSError for all else. A FIFO put there does not make this wait."""
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "not a regular file")
+
+
+def write_all(fd: int, chunk: bytes) -> None:
+    """Write the whole chunk: a disk that fills up takes a part of it first and refuses only then."""
+    written = os.write(fd, chunk)
+    while written < len(chunk):
+        written += os.write(fd, memoryview(chunk)[written:])

@@ -1,0 +1,204 @@
+"""The API over HTTP: one call, one attempt, one Answer.
+
+The key travels in one header of one request to one origin. Redirects are never followed: httpx would carry the header along to any
+host. Cookies are neither kept nor sent.
+
+The environment counts in two ways only. ``HTTPS_PROXY`` or ``ALL_PROXY`` (with ``NO_PROXY``) names a proxy for an https API: it is
+asked for a tunnel and sees neither key nor answer. A plain http API is on loopback and never goes through a proxy, which would read
+the key. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the certificates that are trusted. ``.netrc`` is not read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+import urllib.request
+from collections.abc import Callable
+from datetime import datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpcore
+import httpx
+
+import archiver
+from archiver.errors import CallFailed, ConfigError
+from archiver.hiker import body
+from archiver.hiker.brief import brief
+from archiver.hiker.transport import Attempt, CertificateRefused, DeadlineTransport, attempt
+from archiver.model import Answer, Call, utcnow
+from archiver.secret import Secret
+
+BODY_LIMIT = 16 * 1024 * 1024
+"""Bytes of a decoded body. The largest honest answer, a highlight of 100 items, has some 200 kB."""
+
+_KEY_HEADER = "x-access-key"
+_COOKIES = frozenset({"set-cookie", "set-cookie2"})
+_KEY_WORTH_HIDING = 8
+_BROKEN = (
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    body.BodyUnusable,
+)
+
+
+class HikerClient:
+    """Sends calls to the API. Safe for many threads at once. ``close`` it when done.
+
+    ``base_url``: https, or http to a loopback host. ``timeout``: seconds for a whole call. ``clock`` dates the answers, UTC.
+    Raises ConfigError if the URL, the timeout, the proxy or the certificates of the environment cannot be used.
+    """
+
+    def __init__(
+        self, secret: Secret, *, base_url: str, timeout: float, clock: Callable[[], datetime] = utcnow
+    ) -> None:
+        if not (math.isfinite(timeout) and timeout > 0):
+            raise ConfigError("api.timeout must be a number of seconds above 0")
+        origin = _origin(base_url)
+        self._secret = secret
+        self._timeout = timeout
+        self._clock = clock
+        self._host = origin.host
+        _quiet_loggers()
+        self._http = httpx.Client(
+            base_url=origin,
+            transport=_transport(origin),
+            headers={
+                "user-agent": f"archiver/{archiver.__version__}",
+                "accept": "application/json",
+                "accept-encoding": body.ACCEPTED,
+            },
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+            timeout=timeout,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def __repr__(self) -> str:
+        return f"HikerClient({self._host})"
+
+    def send(self, call: Call) -> Answer:
+        """Make one attempt, and return what the API answered, whatever its status.
+
+        Raises CallFailed if no whole answer of at most 16 MiB came within the timeout. Its ``sent`` is False only where the API
+        cannot have seen the request: no connection, or one that was closed before the request was out.
+        """
+        started_at = self._clock()
+        with attempt(self._timeout) as current:
+            try:
+                return self._exchange(call, started_at, current)
+            except _BROKEN as error:
+                failure = self._failure(error, current)
+        # Raised out here so that the foreign error, whose frames hold the request and its key, is no context of it.
+        raise failure
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._http.close()
+
+    def _exchange(self, call: Call, started_at: datetime, current: Attempt) -> Answer:
+        request = self._http.build_request(
+            "GET", call.path, params=list(call.params), headers={_KEY_HEADER: self._secret.reveal()}
+        )
+        response = self._http.send(request, stream=True)
+        try:
+            content = body.read(response.iter_raw(), response.headers.get("content-encoding", ""), BODY_LIMIT)
+            current.left()
+        finally:
+            response.close()
+        return Answer(
+            call=call,
+            url=str(request.url),
+            status=response.status_code,
+            headers=tuple(
+                (name, self._without_key(value))
+                for name, value in response.headers.multi_items()
+                if name not in _COOKIES
+            ),
+            body=self._without_key_bytes(content),
+            started_at=started_at,
+            finished_at=self._clock(),
+        )
+
+    def _failure(self, error: Exception, current: Attempt) -> CallFailed:
+        certificate = isinstance(error, CertificateRefused)
+        if isinstance(error, httpcore.TimeoutException):
+            why = f"no whole answer within {self._timeout:g} seconds"
+        elif certificate:
+            why = f"its certificate is not trusted ({error})"
+        else:
+            why = str(error) or type(error).__name__
+        sent = current.sent and not isinstance(error, httpcore.ProxyError)
+        return CallFailed(self._without_key(brief(f"{self._host}: {why}")), sent=sent, permanent=certificate)
+
+    # An answer may quote the key that it rejects; nothing that is kept or told may hold it.
+
+    def _without_key(self, text: str) -> str:
+        key = self._secret.reveal()
+        return text.replace(key, "***") if len(key) >= _KEY_WORTH_HIDING else text
+
+    def _without_key_bytes(self, content: bytes) -> bytes:
+        key = self._secret.reveal().encode("ascii")
+        return content.replace(key, b"***") if len(key) >= _KEY_WORTH_HIDING else content
+
+
+def _origin(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except (httpx.InvalidURL, UnicodeError):
+        raise ConfigError("api.base_url is not a URL", "leave it out: the default is right") from None
+    if url.scheme not in ("https", "http") or not url.host or url.userinfo or url.query or url.fragment:
+        raise ConfigError(
+            "api.base_url must be https://HOST, without user, query or fragment",
+            "leave it out: the default is right",
+        )
+    if url.scheme == "http" and not _is_loopback(url.host):
+        raise ConfigError(
+            f"api.base_url is http:// to {url.host}: the key would travel in the clear", "write https://"
+        )
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _transport(origin: httpx.URL) -> DeadlineTransport:
+    if origin.scheme == "http":
+        return DeadlineTransport(tls=False)
+    try:
+        context = httpx.create_ssl_context()
+    except OSError as error:
+        raise ConfigError(
+            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {error.strerror}"
+        ) from error
+    return DeadlineTransport(tls=True, ssl_context=context, proxy=_proxy(origin.host))
+
+
+def _proxy(host: str) -> httpx.Proxy | None:
+    """The proxy that the environment names for https. Its URL may hold a password and stands in no message."""
+    named = urllib.request.getproxies()
+    url = named.get("https") or named.get("all")
+    if not url or urllib.request.proxy_bypass(host):
+        return None
+    try:
+        proxy = httpx.Proxy(url if "://" in url else f"http://{url}")
+    except (httpx.InvalidURL, ValueError):
+        proxy = None
+    if proxy is None or proxy.url.scheme != "http":
+        raise ConfigError(
+            "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used",
+            "name an http:// proxy, or except the API's host in NO_PROXY",
+        )
+    return proxy
+
+
+def _quiet_loggers() -> None:
+    """httpx logs every URL at INFO, httpcore every header of an answer at DEBUG: nobody but us writes about calls."""
+    for name in ("httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)

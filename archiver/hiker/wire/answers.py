@@ -1,0 +1,139 @@
+"""Whole answers, one function for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NoReturn
+
+from archiver.errors import AnswerMalformed
+from archiver.hiker.brief import brief
+from archiver.hiker.wire import document
+from archiver.hiker.wire.items import item_of
+from archiver.hiker.wire.owners import highlight_of, richer, user_of
+from archiver.hiker.wire.shapes import ENTRIES_MAX, Entries, WireBalance, WireHighlight, WireItem, read
+from archiver.hiker.wire.values import pk
+from archiver.model import Answer, Balance, Highlight, HighlightPage, Item, Pk, Rejected, Tray, User
+
+_NO_PK = "it has no pk of digits"
+_TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not read"
+_RATE_MAX = 10_000
+
+
+def tray(answer: Answer, user_pk: Pk | None = None) -> Tray:
+    """A user's list of highlights. ``user_pk``: whose it was asked for, where that is known.
+
+    Raises AnswerMalformed if it is no list, or if one entry belongs to another user than asked for or than the entry before it.
+    """
+    raw = _document(answer)
+    if not isinstance(raw, list):
+        _malformed(answer, "no list of highlights")
+    owner = _owner(answer, raw, user_pk)
+    fallback = owner or (User(user_pk) if user_pk is not None else None)
+    highlights: dict[Pk, Highlight] = {}
+    rejected: list[Rejected] = []
+    for entry in raw[:ENTRIES_MAX]:
+        found = _highlight(entry, fallback)
+        if isinstance(found, Rejected):
+            rejected.append(found)
+        else:
+            highlights.setdefault(found.pk, found)
+    return Tray(owner, tuple(highlights.values()), (*rejected, *_excess(raw)))
+
+
+def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
+    """One highlight with its items. ``asked``: the pk it was asked for by, where that is known.
+
+    Raises AnswerMalformed if it is no highlight with an owner and a list of items, or another one than asked for.
+    """
+    raw = _document(answer)
+    shape = read(WireHighlight, raw)
+    if shape is None:
+        _malformed(answer, "no highlight")
+    found = _highlight(raw, None)
+    if isinstance(found, Rejected):
+        _malformed(answer, f"no highlight: {found.detail}")
+    if asked is not None and found.pk != asked:
+        _malformed(answer, f"highlight {found.pk} instead of {asked}")
+    if shape.items is None:
+        _malformed(answer, f"highlight {found.pk} without a list of items")
+    items: dict[Pk, Item] = {}
+    rejected: list[Rejected] = []
+    for entry in shape.items[:ENTRIES_MAX]:
+        item = _item(entry)
+        if isinstance(item, Rejected):
+            rejected.append(item)
+        else:
+            items.setdefault(item.pk, item)
+    return HighlightPage(found, tuple(items.values()), (*rejected, *_excess(shape.items)))
+
+
+def user(answer: Answer, asked: Pk | None = None) -> User:
+    """One account. Raises AnswerMalformed if it has no pk, or another than asked for."""
+    found = user_of(_document(answer))
+    if found is None:
+        _malformed(answer, "no account")
+    if asked is not None and found.pk != asked:
+        _malformed(answer, f"account {found.pk} instead of {asked}")
+    return found
+
+
+def balance(answer: Answer) -> Balance:
+    """Units left and calls per second. Raises AnswerMalformed if it does not state the units."""
+    shape = read(WireBalance, _document(answer))
+    if shape is None or shape.requests is None:
+        _malformed(answer, "no balance")
+    rate = int(shape.rate) if shape.rate is not None and 1 <= shape.rate <= _RATE_MAX else None
+    return Balance(shape.requests, rate)
+
+
+def _document(answer: Answer) -> object:
+    try:
+        return document.parse(answer.body)
+    except ValueError as error:
+        _malformed(answer, f"no usable JSON ({error})")
+
+
+def _malformed(answer: Answer, what: str) -> NoReturn:
+    # Never chained: a JSON error carries the whole body, signed URLs and all.
+    raise AnswerMalformed(brief(f"{answer.call.path} answered {what}")) from None
+
+
+def _owner(answer: Answer, entries: Entries, user_pk: Pk | None) -> User | None:
+    """The richest view of the one user whom all entries agree on."""
+    owner: User | None = None
+    for raw in entries[:ENTRIES_MAX]:
+        shape = read(WireHighlight, raw)
+        view = user_of(shape.user) if shape is not None else None
+        if view is None:
+            continue
+        expected = user_pk or (owner.pk if owner is not None else view.pk)
+        if view.pk != expected:
+            _malformed(answer, f"highlights of user {view.pk} among those of {expected}")
+        owner = richer(owner, view)
+    return owner
+
+
+def _highlight(raw: object, fallback: User | None) -> Highlight | Rejected:
+    shape = read(WireHighlight, raw)
+    if shape is None:
+        return Rejected("", "it is no object")
+    highlight_pk = pk(shape.pk)
+    if highlight_pk is None:
+        return Rejected("", _NO_PK)
+    owner = user_of(shape.user) or fallback
+    if owner is None:
+        return Rejected(highlight_pk, "it does not say whose it is")
+    return highlight_of(shape, highlight_pk, owner)
+
+
+def _item(raw: object) -> Item | Rejected:
+    shape = read(WireItem, raw)
+    if shape is None:
+        return Rejected("", "it is no object")
+    item_pk = pk(shape.pk)
+    return item_of(shape, item_pk) if item_pk is not None else Rejected("", _NO_PK)
+
+
+def _excess(entries: Entries) -> Iterator[Rejected]:
+    if len(entries) > ENTRIES_MAX:
+        yield Rejected("", _TOO_MANY)

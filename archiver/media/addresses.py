@@ -1,0 +1,65 @@
+"""Which IP addresses the internet is made of: only these may a CDN's name mean. Pure.
+
+``ipaddress.is_global`` alone is not enough: it passes multicast, NAT64 and 6to4, behind which a private address may hide.
+Sources: the IANA special-purpose registries (RFC 6890 and those it was amended by), RFC 3056, 4380, 6052, 9637.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+_V4_REFUSED = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT
+        "127.0.0.0/8",
+        "169.254.0.0/16",  # link-local; cloud metadata
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+)
+_V6_UNICAST = IPv6Network(
+    "2000::/3"
+)  # the only part given out: IPv4-mapped, NAT64, ULA, link-local and multicast lie outside
+_V6_REFUSED = tuple(
+    IPv6Network(text)
+    for text in (
+        "2001::/23",  # Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+    )
+)
+
+
+def is_public(text: str) -> bool:
+    """Whether ``text`` is the address of a host on the public internet. What is no address is not."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if not address.is_global:
+        return False
+    if address.version == 4:
+        return not any(address in network for network in _V4_REFUSED)
+    if address.scope_id is not None or address not in _V6_UNICAST:
+        return False
+    return not any(address in network for network in _V6_REFUSED)
+
+
+def is_loopback(text: str) -> bool:
+    """Whether ``text`` is an address of this machine itself: 127.0.0.0/8 or ::1."""
+    try:
+        return ip_address(text).is_loopback
+    except ValueError:
+        return False

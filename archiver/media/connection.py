@@ -1,0 +1,152 @@
+"""One connection to one origin, speaking HTTP/1.1: one request at a time, for one thread at a time.
+
+h11 reads every head and every body of unknown length. A body with a Content-Length goes from the socket to the caller without
+passing h11, which would copy it three times. Errors are httpx's, so that callers see one kind from every transport.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+
+import h11
+import httpx
+
+SLICE = 0.5
+"""Seconds that a read blocks before the caller's ``tick`` is called: a stop is heard even while nothing comes."""
+
+MAX_HEAD = 64 * 1024
+
+_HEAD_READ = 16 * 1024
+_BODY_READ = (
+    128 * 1024
+)  # by measurement: at 64 kB threads wake each other more often, beyond 128 kB nothing is gained
+_BODILESS = frozenset({204, 304})
+
+
+class Connection:
+    """Owns ``sock`` and closes it. ``reusable`` is True only between requests, when every byte that came is accounted for."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(SLICE)
+        self._sock = sock
+        self._machine = h11.Connection(h11.CLIENT)
+        self.reusable = False
+        self.answered = False
+        self.idle_since = time.monotonic()
+
+    def ask(
+        self, target: bytes, headers: list[tuple[bytes, bytes]], *, patience: float, tick: Callable[[], None]
+    ) -> h11.Response:
+        """Send a GET and return the head of its answer.
+
+        ``patience``: seconds for the whole head. ``tick`` may raise anything. Raises httpx.TransportError; ``answered`` then
+        tells whether any byte of an answer had come.
+        """
+        self.reusable = self.answered = False
+        self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        request = h11.Request(method="GET", target=target, headers=headers)
+        sent = (self._machine.send(request) or b"") + (self._machine.send(h11.EndOfMessage()) or b"")
+        try:
+            self._sock.sendall(sent)
+        except OSError as exc:
+            raise httpx.WriteError("the request could not be sent") from exc
+        until = time.monotonic() + patience
+        while True:
+            event = self._next_event(_HEAD_READ, until, tick)
+            if isinstance(event, h11.Response):
+                return event
+            if not isinstance(event, h11.InformationalResponse) or time.monotonic() > until:
+                raise httpx.RemoteProtocolError("no answer to the request")
+
+    def body(self, head: h11.Response, *, patience: float, tick: Callable[[], None]) -> Iterator[bytes]:
+        """The body as it travels, transfer coding removed. Raises httpx.RemoteProtocolError if it ends too early.
+
+        ``patience``: seconds without a byte. When the iterator has ended, ``reusable`` is set.
+        """
+        length = _length(head)
+        if length is None:
+            yield from self._events(patience, tick)
+            exact = self._machine.their_state is h11.DONE and not self._machine.trailing_data[0]
+        else:
+            came = self._machine.trailing_data[0]
+            if came and length:
+                yield came[:length]
+            yield from self._rest(length - min(len(came), length), patience, tick)
+            exact = len(came) <= length  # more than was promised would be read as the next answer
+        self.reusable = exact and _keeps_alive(head)
+        self.idle_since = time.monotonic()
+
+    def close(self) -> None:
+        self.reusable = False
+        self._sock.close()
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has come since the last answer: bytes, or the end, would belong to no request."""
+        try:
+            if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+                return False
+            poll = select.poll()
+            poll.register(self._sock, select.POLLIN)
+            return not poll.poll(0)
+        except (OSError, ValueError):
+            return False
+
+    def _rest(self, left: int, patience: float, tick: Callable[[], None]) -> Iterator[bytes]:
+        while left:
+            chunk = self._receive(min(left, _BODY_READ), time.monotonic() + patience, tick)
+            if not chunk:
+                raise httpx.RemoteProtocolError(f"the connection ended {left} bytes too early")
+            left -= len(chunk)
+            yield chunk
+
+    def _events(self, patience: float, tick: Callable[[], None]) -> Iterator[bytes]:
+        while True:
+            event = self._next_event(_BODY_READ, time.monotonic() + patience, tick)
+            if isinstance(event, h11.Data):
+                yield bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                return
+            else:
+                raise httpx.RemoteProtocolError("the body does not end as it should")
+
+    def _next_event(self, size: int, until: float, tick: Callable[[], None]) -> object:
+        """The next h11 event, whatever has to be read for it."""
+        try:
+            while (event := self._machine.next_event()) is h11.NEED_DATA:
+                self._machine.receive_data(self._receive(size, until, tick))
+        except h11.RemoteProtocolError as exc:
+            raise httpx.RemoteProtocolError("the answer breaks HTTP's rules, or broke off") from exc
+        return event
+
+    def _receive(self, size: int, until: float, tick: Callable[[], None]) -> bytes:
+        while True:
+            try:
+                chunk = self._sock.recv(size)
+            except TimeoutError as exc:
+                tick()
+                if time.monotonic() >= until:
+                    raise httpx.ReadTimeout("nothing came for too long") from exc
+            except OSError as exc:
+                raise httpx.ReadError("the connection broke") from exc
+            else:
+                self.answered = self.answered or bool(chunk)
+                return chunk
+
+
+def _length(head: h11.Response) -> int | None:
+    """Bytes of the body where the head fixes them (RFC 9112, 6.3); h11 has refused contradictions."""
+    if head.status_code in _BODILESS:
+        return 0
+    names = dict(head.headers)
+    if b"transfer-encoding" in names or b"content-length" not in names:
+        return None
+    return int(names[b"content-length"])
+
+
+def _keeps_alive(head: h11.Response) -> bool:
+    options = (v.lower() for name, v in head.headers if name == b"connection")
+    return head.http_version == b"1.1" and not any(b"close" in option for option in options)

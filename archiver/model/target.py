@@ -1,0 +1,123 @@
+"""What a person wrote → Target, without any call: share links and highlight pages decode locally (HIKERAPI.md, "The endpoints"). Pure."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from archiver.errors import TargetError
+from archiver.model.identity import Target, is_pk
+
+_USERNAME = re.compile(r"[A-Za-z0-9._]{1,30}")
+_HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
+_TABS = frozenset({"reels", "tagged"})  # pages of a profile, copied from the address bar
+_RESERVED = frozenset(
+    {"about", "accounts", "api", "challenge", "developer", "direct", "explore", "graphql", "legal"}
+    | {"p", "reel", "reels", "s", "share", "stories", "tv", "web"}
+)
+_COMMENT = re.compile(r"(?:^|\s)#")
+_LONGEST = 2048
+_SHOWN = 80
+_SUPPORTED = "give a username, @username, a numeric user id, a profile or highlight link, highlight:<pk>, or a /s/ share link"
+
+
+def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
+    """The Target that ``text`` names; usernames in lower case, ``highlights`` (title globs) passed through.
+
+    Taken are ``natgeo``, ``@natgeo``, ``787132``, ``instagram.com/natgeo/``, ``instagram.com/stories/highlights/<pk>/``,
+    ``highlight:<pk>`` and ``instagram.com/s/<base64>``, links with or without scheme, ``www.`` and query; a ``story_media_id`` in the
+    query is ignored. **A text of digits only is a user id**; ``@123`` is the username. Raises TargetError for everything else.
+    """
+    text = text.strip()
+    if not text:
+        raise TargetError("an empty text names no target", _SUPPORTED)
+    if len(text) > _LONGEST or not text.isprintable() or " " in text:
+        raise _refused(text, "too long, or white space or control characters in it")
+    if text.startswith("/s/") or _is_link(text):
+        return _from_link(text, highlights)
+    if text.startswith("highlight:"):
+        return Target(text, highlight_pk=_highlight_pk(text, text), highlights=highlights)
+    if is_pk(text):
+        return Target(text, user_pk=text, highlights=highlights)
+    return Target(text, username=_username(text.removeprefix("@"), text), highlights=highlights)
+
+
+def read_targets(lines: Iterable[str]) -> Iterator[str]:
+    """The target texts of a list, one a line, not yet parsed: blank lines, a byte order mark and comments are left out.
+
+    A comment starts at a ``#`` at the start of a line or after white space, so that a link with a fragment stays whole.
+    """
+    for line in lines:
+        text = _COMMENT.split(line.removeprefix("\ufeff"), maxsplit=1)[0].strip()
+        if text:
+            yield text
+
+
+def _is_link(text: str) -> bool:
+    return "://" in text or text.partition("/")[0].partition("?")[0].lower() in _HOSTS
+
+
+def _from_link(text: str, highlights: tuple[str, ...]) -> Target:
+    words = [unquote(word) for word in _split(text).path.split("/") if word]
+    match [word.lower() for word in words]:
+        case ["stories", "highlights", pk]:
+            return Target(text, highlight_pk=_highlight_pk(f"highlight:{pk}", text), highlights=highlights)
+        case ["s", _]:
+            return Target(
+                text, highlight_pk=_highlight_pk(_decoded(words[1], text), text), highlights=highlights
+            )
+        case [name] if name not in _RESERVED:
+            return Target(text, username=_username(name, text), highlights=highlights)
+        case [name, tab] if name not in _RESERVED and tab in _TABS:
+            return Target(text, username=_username(name, text), highlights=highlights)
+    raise _refused(text, "a link, but to no profile and no highlight")
+
+
+def _split(text: str) -> SplitResult:
+    """The parts of an Instagram link; whoever hides another host, a port or a user part in it is refused."""
+    if text.startswith("/"):
+        text = f"https://www.instagram.com{text}"
+    elif "://" not in text:
+        text = f"https://{text}"
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise _refused(text, "no link that can be read") from None
+    if parts.scheme not in ("https", "http") or parts.netloc.lower() not in _HOSTS:
+        raise _refused(text, "a link, but not to instagram.com")
+    return parts
+
+
+def _decoded(word: str, text: str) -> str:
+    """What a share link carries. ``highlight:<digits>`` never yields ``+ / - _``: both base64 alphabets spell it alike."""
+    word = word.rstrip("=")
+    try:
+        return base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode("ascii")
+    except ValueError:
+        raise _refused(text, "a share link that does not carry a highlight") from None
+
+
+def _highlight_pk(word: str, text: str) -> str:
+    pk = word.removeprefix("highlight:")
+    if pk == word or not is_pk(pk):
+        raise _refused(text, "no highlight: its pk is a number")
+    return pk
+
+
+def _username(name: str, text: str) -> str:
+    """The name in lower case. Names of dots alone are no accounts, and ``..`` has a meaning of its own in paths."""
+    if _USERNAME.fullmatch(name) is None or not name.strip("."):
+        raise _refused(text, "no username: those have 1 to 30 letters, digits, dots and underscores")
+    return name.lower()
+
+
+def _refused(text: str, why: str) -> TargetError:
+    return TargetError(f"'{_shown(text)}' is {why}", _SUPPORTED)
+
+
+def _shown(text: str) -> str:
+    """At most 80 characters of ``text``, what a terminal would obey escaped."""
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_SHOWN])
+    return escaped if len(text) <= _SHOWN and len(escaped) <= _SHOWN else f"{escaped[: _SHOWN - 1]}…"

@@ -1,0 +1,238 @@
+"""One target from resolve to its last file: tray → rows → plan → jobs, covers and avatar."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from archiver.blobs import BlobStore
+from archiver.catalog import Catalog, query, record
+from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
+from archiver.hiker import wire
+from archiver.model import (
+    Failure,
+    Highlight,
+    Meaning,
+    Owner,
+    Pk,
+    Subject,
+    Target,
+    Tray,
+    TrayFacts,
+)
+from archiver.runner import plan
+from archiver.runner.events import AccountDone, AccountListed, Noted
+from archiver.runner.files import Claims, Files, Wanted
+from archiver.runner.highlight import Highlights
+from archiver.runner.night import Night
+from archiver.runner.paid import Paid, Reply
+from archiver.runner.plan import Job, Policy, Why
+from archiver.runner.standing import Account, Standing, hidden
+from archiver.runner.tally import AccountEnd
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a run goes about its accounts. ``bound``: targets are entries of the configuration; ``insist``: a person asked now, so
+    a back-off does not hold; ``covers`` and ``avatars``: whether those are kept."""
+
+    sweep_days: int = 30
+    full: bool = False
+    bound: bool = True
+    insist: bool = False
+    covers: bool = True
+    avatars: bool = True
+
+
+class Accounts:
+    """Keeps one target at a time; many threads may."""
+
+    def __init__(
+        self,
+        paid: Paid,
+        highlights: Highlights,
+        files: Files,
+        catalog: Catalog,
+        store: BlobStore,
+        *,
+        jobs: ThreadPoolExecutor,
+        manner: Manner,
+        night: Night,
+    ) -> None:
+        self._paid = paid
+        self._highlights = highlights
+        self._files = files
+        self._catalog = catalog
+        self._store = store
+        self._standing = Standing(paid, catalog, night=night, insist=manner.insist)
+        self._jobs = jobs
+        self._manner = manner
+        self._night = night
+        self._longest = catalog.read(query.longest_tray)
+
+    def keep(self, target: Target) -> None:
+        """Do everything for one target. Its failures are recorded; raises only what stops the run."""
+        try:
+            end = self._highlight(target) if target.highlight_pk is not None else self._account(target)
+        except (CallFailed, AnswerMalformed) as error:
+            reason = Reason.UPSTREAM if isinstance(error, CallFailed) else Reason.MALFORMED
+            self._failed(target, reason, str(error), trouble=True)
+            end = AccountEnd.FAILED
+        except ArchiverError as error:
+            if error is not self._paid.closed:
+                raise
+            return  # nothing more is paid for tonight: this target waits for the next run
+        self._night.tally.ended(end)
+        self._night.observe(AccountDone(target.text))
+
+    def _highlight(self, target: Target) -> AccountEnd:
+        """A highlight target is one job without a tray."""
+        pk = target.highlight_pk
+        assert pk is not None
+        if self._standing.waits(Subject.HIGHLIGHT, pk):
+            return AccountEnd.WELL
+        held = self._catalog.read(query.highlight, pk)
+        job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
+        return _END.get(self._highlights.keep(job, Claims()), AccountEnd.FAILED)
+
+    def _account(self, target: Target) -> AccountEnd:
+        account = self._standing.resolve(target, bound=self._manner.bound)
+        if account.pk is None:
+            return self._new_name(account)
+        verdict = self._standing.stands(account)
+        if verdict is not None:
+            return self._unseen(account, verdict)
+        return self._listed(account, self._paid.list_highlights(account.pk))
+
+    def _new_name(self, account: Account) -> AccountEnd:
+        name = account.target.username
+        assert name is not None
+        if self._standing.waits(Subject.TARGET, name):
+            return AccountEnd.WELL
+        if not self._standing.asked_before(name):
+            return self._listed(account, self._paid.list_highlights_by_username(name))
+        seen = self._standing.look(account)
+        if seen.user is None or seen.verdict is not None:
+            return self._unseen(account, seen.verdict or Reason.GONE)
+        account = replace(account, pk=seen.user.pk)
+        return self._listed(account, self._paid.list_highlights(seen.user.pk))
+
+    def _listed(self, account: Account, reply: Reply) -> AccountEnd:
+        verdict = hidden(reply)
+        if verdict is not None:
+            if account.held is not None:
+                self._standing.record(account.held.pk, verdict)
+            return self._unseen(account, verdict)
+        tray = wire.tray(reply.answer, account.pk)
+        pk, verdict = self._standing.of_tray(account, tray)
+        if pk is not None:
+            self._standing.record(pk, verdict)
+        if pk is None or verdict in (Reason.PRIVATE, Reason.GONE):
+            return self._unseen(account, verdict or Reason.GONE)
+        self._record(account, pk, tray)
+        return self._keep_highlights(account.target, pk, tray)
+
+    def _unseen(self, account: Account, verdict: Reason) -> AccountEnd:
+        """Private, gone or empty: a fact, noted; told as the end of this target only when it is news, or was asked for now."""
+        if verdict is Reason.EMPTY:
+            return AccountEnd.WELL
+        news = account.held is None or account.held.verdict is not verdict
+        if not news and not self._manner.insist:
+            return AccountEnd.WELL
+        self._night.observe(Noted(f"{account.target.text} is {verdict.value}"))
+        if account.held is None:
+            self._failed(account.target, verdict, f"the account is {verdict.value}", trouble=False)
+        return AccountEnd.ABSENT
+
+    def _record(self, account: Account, pk: Pk, tray: Tray) -> None:
+        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
+        present = [h.pk for h in held.values() if h.gone_at is None]
+        gone: tuple[Pk, ...] = ()
+        shrunk_to = None
+        if tray.length < self._longest and not tray.rejected:
+            # Shorter than the longest tray ever seen: not cut at its first page, so absence is evidence.
+            before = account.held.shrunk_to if account.held is not None else None
+            gone, shrunk_to = plan.believed_gone(present, [h.pk for h in tray.highlights], before)
+        self._longest = max(self._longest, tray.length)
+        now = self._night.clock()
+        self._catalog.write(record.tray, self._night.run_id, pk, tray, now, gone=gone, shrunk_to=shrunk_to)
+        name = account.target.username
+        if name is not None:
+            self._catalog.write(record.resolved, Subject.TARGET, name, None, now)
+            if self._manner.bound:
+                self._catalog.write(record.bind_target, name, pk, now)
+        if name is not None and tray.user is not None and tray.user.username not in (None, name):
+            self._night.observe(Noted(f"{name} is now called {tray.user.username}"))
+        for rejected in tray.rejected:
+            self._reject(pk, rejected.pk, rejected.detail)
+
+    def _reject(self, user_pk: Pk, pk: str, detail: str) -> None:
+        failure = (
+            Failure(Subject.HIGHLIGHT, pk, None, Reason.MALFORMED, detail)
+            if pk
+            else Failure(Subject.USER, user_pk, None, Reason.MALFORMED, detail)
+        )
+        self._catalog.write(record.failure, failure, self._night.clock())
+        self._night.failed(failure, trouble=True)
+
+    def _keep_highlights(self, target: Target, pk: Pk, tray: Tray) -> AccountEnd:
+        self._note_lost(pk)
+        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
+        policy = Policy(self._manner.sweep_days, self._manner.full, target.highlights)
+        jobs = plan.make(tray.highlights, held, policy, self._night.clock())
+        self._night.tally.add(highlights_listed=tray.length)
+        name = tray.user.username if tray.user is not None else None
+        self._night.observe(AccountListed(pk, name, tray.length, len(jobs)))
+        claims = Claims()
+        pictures = self._files.begin(self._pictures(target, tray, pk), claims)
+        begun: list[Future[Meaning]] = [self._jobs.submit(self._highlights.keep, job, claims) for job in jobs]
+        try:
+            for future in begun:
+                future.result()
+        finally:
+            for future in begun:
+                future.cancel()
+        for picture in pictures:
+            if (missed := picture.result()) is not None:
+                self._files.record_missed(missed, claims)
+        return AccountEnd.WELL
+
+    def _note_lost(self, pk: Pk) -> None:
+        """Bytes that vanished from the store are noted as lost: their highlights are incomplete, and fetched again."""
+        lost = [d for d in self._catalog.read(query.held_digests, pk) if not self._store.has(d)]
+        if lost:
+            self._night.observe(
+                Noted(f"{len(lost)} files of account {pk} are gone from the store: fetching them again")
+            )
+            self._catalog.write(record.blobs_lost, tuple(lost), self._night.clock())
+
+    def _pictures(self, target: Target, tray: Tray, pk: Pk) -> list[Wanted]:
+        """Covers and the avatar whose name is not the one held. A failure waits for the next tray and causes no fetch."""
+        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
+        wanted = [
+            Wanted(Owner(Subject.HIGHLIGHT, h.pk), h.cover, None)
+            for h in tray.highlights
+            if self._manner.covers
+            and h.cover is not None
+            and self._wants_cover(h, held[h.pk].cover_name, target)
+        ]
+        user, account = tray.user, self._catalog.read(query.user, pk)
+        held_name = account.avatar_name if account is not None else None
+        if self._manner.avatars and user is not None and plan.new_picture(user.avatar_name, held_name):
+            assert user.avatar is not None
+            wanted.append(Wanted(Owner(Subject.USER, pk), user.avatar, None))
+        return wanted
+
+    def _wants_cover(self, highlight: Highlight, held_name: str | None, target: Target) -> bool:
+        return plan.matches(highlight.title, target.highlights) and plan.new_picture(
+            highlight.cover_name, held_name
+        )
+
+    def _failed(self, target: Target, reason: Reason, detail: str, *, trouble: bool) -> None:
+        key = target.username or target.user_pk or target.highlight_pk or target.text
+        failure = Failure(Subject.TARGET, key, None, reason, detail)
+        self._catalog.write(record.failure, failure, self._night.clock())
+        self._night.failed(failure, trouble=trouble)
+
+
+_END = {Meaning.OK: AccountEnd.WELL, Meaning.NOT_FOUND: AccountEnd.ABSENT, Meaning.RETIRED: AccountEnd.ABSENT}

@@ -1,0 +1,139 @@
+"""From Link to committed row: download → accept → durable Blob → row → event. Each (owner, role) in flight is claimed once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from archiver import signed
+from archiver.blobs import BlobStore
+from archiver.catalog import Catalog, record
+from archiver.errors import GAPS, DownloadFailed
+from archiver.media import Downloader
+from archiver.model import Blob, Failure, File, Link, Owner, Role
+from archiver.runner.events import FileKept
+from archiver.runner.night import Night
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A File that is offered and not held. ``answer_id`` is the answer that offers it."""
+
+    owner: Owner
+    link: Link
+    answer_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """A File that could not be had, and why. Not recorded yet: its link may be renewed first."""
+
+    wanted: Wanted
+    error: DownloadFailed
+
+
+class Claims:
+    """What is in flight or done for one account: an item in two of its highlights is downloaded once, and fails once.
+
+    One account's worth, so that memory does not grow with the number of accounts; an item belongs to one account.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._futures: dict[tuple[Owner, Role], Future[Missed | None]] = {}
+        self._told: set[tuple[Owner, Role]] = set()
+
+    def claim(self, wanted: Wanted, submit: Callable[[], Future[Missed | None]]) -> Future[Missed | None]:
+        """The future of this (owner, role): the one under way or done, or a new one. A renewed link claims anew."""
+        key = (wanted.owner, wanted.link.role)
+        with self._lock:
+            future = self._futures.get(key)
+            if future is None or _failed(future):
+                future = self._futures[key] = submit()
+            return future
+
+    def tell(self, missed: Missed) -> bool:
+        """Whether this is the first time that this file is told as missed."""
+        key = (missed.wanted.owner, missed.wanted.link.role)
+        with self._lock:
+            first = key not in self._told
+            self._told.add(key)
+            return first
+
+
+class Files:
+    """Downloads on its own bounded threads, which the paid workers never use."""
+
+    def __init__(
+        self,
+        downloader: Downloader,
+        store: BlobStore,
+        catalog: Catalog,
+        *,
+        night: Night,
+        threads: int,
+    ) -> None:
+        self._downloader = downloader
+        self._store = store
+        self._catalog = catalog
+        self._night = night
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cdn")
+
+    def close(self) -> None:
+        """End the threads; what is queued and not begun is dropped."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def begin(self, wanted: Iterable[Wanted], claims: Claims) -> list[Future[Missed | None]]:
+        """Queue files, soonest expiry first; one that was claimed before is not fetched twice."""
+        return [
+            claims.claim(w, partial(self._pool.submit, self._keep_one, w))
+            for w in sorted(wanted, key=_urgency)
+        ]
+
+    def keep(self, wanted: Iterable[Wanted], claims: Claims) -> list[Missed]:
+        """Download all and return those that could not be had. Raises what stops the run."""
+        missed = [future.result() for future in self.begin(wanted, claims)]
+        return [m for m in missed if m is not None]
+
+    def record_missed(self, missed: Missed, claims: Claims) -> None:
+        """Commit the failure with its back-off, count it and tell of it; once, however many highlights share the item."""
+        if not claims.tell(missed):
+            return
+        owner, reason = missed.wanted.owner, missed.error.reason
+        failure = Failure(owner.subject, owner.pk, missed.wanted.link.role, reason, str(missed.error))
+        self._catalog.write(record.failure, failure, self._night.clock(), gap=reason in GAPS)
+        self._night.failed(failure, trouble=True)
+
+    def _keep_one(self, wanted: Wanted) -> Missed | None:
+        self._night.stop.check()
+        role = wanted.link.role
+        try:
+            with self._store.writer() as writer:
+                received = self._downloader.download(
+                    wanted.link, writer, check=self._night.stop.check, wait=self._night.stop.wait
+                )
+                digest, size = writer.commit()
+        except DownloadFailed as error:
+            return Missed(wanted, error)
+        blob = Blob(digest, size, received.mime, received.width, received.height)
+        file = File(wanted.owner, role, blob, signed.without_query(wanted.link.url))
+        recorded = self._catalog.write(
+            record.file, self._night.run_id, file, wanted.answer_id, self._night.clock()
+        )
+        self._night.tally.add(files_new=recorded.new_file, bytes_new=size if recorded.new_blob else 0)
+        self._night.observe(FileKept(wanted.owner, role, size, recorded.new_blob))
+        return None
+
+
+def _urgency(wanted: Wanted) -> tuple[bool, float]:
+    expires = wanted.link.expires_at
+    return (expires is None, expires.timestamp() if expires is not None else 0.0)
+
+
+def _failed(future: Future[Missed | None]) -> bool:
+    return future.done() and (
+        future.cancelled() or future.exception() is not None or future.result() is not None
+    )

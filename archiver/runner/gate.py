@@ -1,0 +1,36 @@
+"""One gate for all paid workers: so many calls a second, and a pause for all when the API asks for one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from archiver.runner.workers import StopFlag
+
+
+class Gate:
+    """Lets ``per_second`` calls through, evenly spaced. Time is monotonic, so a clock that jumps changes nothing."""
+
+    def __init__(
+        self, per_second: float, stop: StopFlag, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval = 1.0 / per_second
+        self._stop = stop
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._next = monotonic()
+
+    def enter(self) -> None:
+        """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
+        with self._lock:
+            turn = max(self._next, self._monotonic())
+            self._next = turn + self._interval
+        while (left := turn - self._monotonic()) > 0:
+            self._stop.wait(left)
+        self._stop.check()
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody else through for so many seconds."""
+        with self._lock:
+            self._next = max(self._next, self._monotonic() + seconds)

@@ -1,0 +1,162 @@
+"""One Job: its page from a kept answer or a paid one → rows → files → the watermark."""
+
+from __future__ import annotations
+
+from archiver.catalog import Catalog, query, record
+from archiver.errors import GAPS, AnswerMalformed, ArchiverError, CallFailed, Reason
+from archiver.hiker import wire
+from archiver.model import (
+    Failure,
+    HighlightPage,
+    Link,
+    Meaning,
+    Pk,
+    Role,
+    Subject,
+)
+from archiver.runner import plan
+from archiver.runner.events import HighlightRead, Noted
+from archiver.runner.files import Claims, Files, Missed, Wanted
+from archiver.runner.kept import Kept, Page
+from archiver.runner.night import Night
+from archiver.runner.paid import Paid, Reply
+from archiver.runner.plan import Job
+
+
+class Highlights:
+    """Keeps one highlight at a time; many threads may."""
+
+    def __init__(
+        self,
+        paid: Paid,
+        files: Files,
+        catalog: Catalog,
+        kept: Kept,
+        *,
+        night: Night,
+    ) -> None:
+        self._paid = paid
+        self._files = files
+        self._catalog = catalog
+        self._kept = kept
+        self._night = night
+
+    def keep(self, job: Job, claims: Claims) -> Meaning:
+        """Do one Job to its end. Returns how its page was answered; all that went wrong is recorded.
+
+        Raises what stops the run, or all paid calls of it.
+        """
+        found = self._kept.page(job) or self._fetched(job)
+        if isinstance(found, Meaning):
+            return found
+        self._record(found, job)
+        missing = self._kept.missing(found)
+        self._night.observe(
+            HighlightRead(
+                job.pk,
+                found.page.highlight.title or job.title,
+                len(found.page.items),
+                len(missing),
+                found.paid,
+            )
+        )
+        missed = self._files.keep(missing, claims)
+        missed = self._renewed(job, missed, claims)
+        for miss in missed:
+            self._files.record_missed(miss, claims)
+        # The watermark, last: nothing that is offered is missing, gaps by choice aside.
+        if all(m.error.reason in GAPS for m in missed) and not found.page.rejected:
+            self._catalog.write(record.completed, job.pk, self._night.clock())
+        return Meaning.OK
+
+    # --- the page
+
+    def _fetched(self, job: Job) -> Page | Meaning:
+        try:
+            reply = self._paid.fetch_highlight(job.pk, job.facts)
+        except CallFailed as error:
+            self._failed(job.pk, Reason.UPSTREAM, str(error), trouble=True)
+            return Meaning.TRANSIENT
+        self._night.tally.add(highlights_fetched=1)
+        return self._read(job.pk, reply)
+
+    def _read(self, pk: Pk, reply: Reply) -> Page | Meaning:
+        meaning = reply.verdict.meaning
+        if meaning in (Meaning.NOT_FOUND, Meaning.RETIRED):
+            # Listed and missing from its own page is a fact of Instagram's (HIKERAPI.md): recorded and passed over.
+            self._failed(pk, Reason.NOT_FOUND, reply.verdict.detail, trouble=False)
+            return meaning
+        if meaning is not Meaning.OK:
+            self._failed(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, trouble=True)
+            return meaning
+        try:
+            return Page(wire.highlight_page(reply.answer, pk), reply.answer_id, paid=True)
+        except AnswerMalformed as error:
+            self._failed(pk, Reason.MALFORMED, str(error), trouble=True)
+            return Meaning.MALFORMED
+
+    def _record(self, found: Page, job: Job) -> None:
+        page, now = found.page, self._night.clock()
+        held = self._catalog.read(query.highlight, job.pk)
+        gone, shrunk_to = self._absent(page, held.shrunk_to if held is not None else None)
+        new = self._catalog.write(
+            record.page,
+            self._night.run_id,
+            found.answer_id,
+            page,
+            job.facts,
+            now,
+            gone=gone,
+            shrunk_to=shrunk_to,
+        )
+        self._night.tally.add(items_new=new)
+        if page.rejected:
+            first = page.rejected[0]
+            detail = f"{len(page.rejected)} items cannot be read; the first: {first.pk} {first.detail}"
+            self._failed(job.pk, Reason.MALFORMED, detail, trouble=True)
+        else:
+            self._catalog.write(record.resolved, Subject.HIGHLIGHT, job.pk, None, now)
+
+    def _absent(self, page: HighlightPage, shrunk_to: str | None) -> tuple[tuple[Pk, ...], str | None]:
+        """Items absent from a page are gone only if at least ``media_count`` came."""
+        count = page.highlight.facts.media_count
+        if count is None or len(page.items) < count or page.rejected:
+            return (), shrunk_to
+        present = self._catalog.read(query.members, page.highlight.pk)
+        return plan.believed_gone(present, [item.pk for item in page.items], shrunk_to)
+
+    # --- the files
+
+    def _renewed(self, job: Job, missed: list[Missed], claims: Claims) -> list[Missed]:
+        """Links past their time are renewed once, by one paid call for all of them, and tried again."""
+        expired = [m for m in missed if m.error.reason is Reason.EXPIRED]
+        if not expired:
+            return missed
+        self._night.observe(Noted(f"{len(expired)} links of highlight {job.pk} have expired: renewing them"))
+        try:
+            fresh = self._fetched(job)
+        except ArchiverError as error:
+            if error is not self._paid.closed:
+                raise
+            return missed  # nothing more is paid for tonight: recorded as expired, the next run renews
+        if isinstance(fresh, Meaning):
+            return missed
+        self._record(fresh, job)
+        links = _links(fresh.page)
+        again = [
+            Wanted(m.wanted.owner, link, fresh.answer_id)
+            for m in expired
+            if (link := links.get((m.wanted.owner.pk, m.wanted.link.role))) is not None
+        ]
+        renewed = {(w.owner, w.link.role) for w in again}
+        rest = [m for m in missed if (m.wanted.owner, m.wanted.link.role) not in renewed]
+        return rest + self._files.keep(again, claims)
+
+    def _failed(self, pk: Pk, reason: Reason, detail: str, *, trouble: bool) -> None:
+        failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
+        self._catalog.write(record.failure, failure, self._night.clock())
+        self._night.failed(failure, trouble=trouble)
+
+
+def _links(page: HighlightPage) -> dict[tuple[Pk, Role], Link]:
+    return {(item.pk, link.role): link for item in page.items for link in item.links}

@@ -1,0 +1,68 @@
+"""Pages that are paid for already: whether one serves again, so that a killed run does not pay twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from archiver.answers import AnswerStore
+from archiver.catalog import Catalog, query
+from archiver.errors import AnswerMalformed, StorageError
+from archiver.hiker import wire
+from archiver.model import HighlightPage, Owner, Subject
+from archiver.runner.files import Wanted
+from archiver.runner.plan import Job, Why
+
+_MARGIN = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A highlight's page with the answer that gave it; ``paid`` is False where a kept answer served."""
+
+    page: HighlightPage
+    answer_id: int | None
+    paid: bool
+
+
+class Kept:
+    """Looks for kept answers; reads only."""
+
+    def __init__(self, catalog: Catalog, answers: AnswerStore, clock: Callable[[], datetime]) -> None:
+        self._catalog = catalog
+        self._answers = answers
+        self._clock = clock
+
+    def page(self, job: Job) -> Page | None:
+        """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None."""
+        if job.reason in (Why.SWEEP, Why.FULL):
+            return None
+        known = self._catalog.read(query.paid_highlight, job.pk)
+        if known is None or known.facts.differs(job.facts) or self._held_whole(job):
+            return None
+        try:
+            answer = self._answers.read(known.kept)
+            page = Page(wire.highlight_page(answer, job.pk), known.answer_id, paid=False)
+        except (AnswerMalformed, StorageError):
+            return None  # what cannot be read again is fetched again
+        now = self._clock() + _MARGIN
+        links = (wanted.link for wanted in self.missing(page))
+        return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
+
+    def missing(self, page: Page) -> list[Wanted]:
+        """What the page offers and the archive does not hold."""
+        held = self._catalog.read(query.held_items, tuple(item.pk for item in page.page.items))
+        return [
+            Wanted(Owner(Subject.ITEM, item.pk), link, page.answer_id)
+            for item in page.page.items
+            for link in item.links
+            if (item.pk, link.role) not in held
+        ]
+
+    def _held_whole(self, job: Job) -> bool:
+        """A highlight asked for by name and held complete is looked at anew: its kept answer has nothing more to give."""
+        if job.reason is not Why.ASKED:
+            return False
+        held = self._catalog.read(query.highlight, job.pk)
+        return held is not None and held.completed_at is not None

@@ -1,0 +1,73 @@
+"""One writer per archive: a kernel lock on ``<archive>/lock``, freed by the kernel however its holder ends."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from archiver.errors import ArchiveLocked, StorageError
+
+_LOOK_AGAIN = 0.5
+
+
+@contextmanager
+def held(
+    path: Path, command: str, now: datetime, *, wait: Callable[[float], None] | None = None
+) -> Iterator[None]:
+    """Hold the lock at ``path``, with the holder's pid, host and command written into it for others to read.
+
+    ``wait``: called with seconds between two tries until the lock is free (it may raise to give up); without it the lock is tried once.
+    Raises ArchiveLocked, naming the holder, or StorageError where no lock can be had at all.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"cannot open the lock file {path}: {error.strerror}") from error
+    try:
+        while not _taken(fd, path):
+            if wait is None:
+                raise ArchiveLocked(
+                    f"another run holds this archive: {_holder(fd)}", "wait for it to end, or give --wait"
+                )
+            wait(_LOOK_AGAIN)
+        note = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": command,
+            "since": now.isoformat(),
+        }
+        with suppress(OSError):  # a full disk must not keep the lock from being held: the note is a courtesy
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps(note).encode(), 0)
+        yield
+        with suppress(OSError):
+            os.ftruncate(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def _taken(fd: int, path: Path) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise StorageError(
+            f"cannot lock {path}: {error.strerror}", "is the archive on a file system without locks?"
+        ) from error
+    return True
+
+
+def _holder(fd: int) -> str:
+    try:
+        note = json.loads(os.pread(fd, 4096, 0))
+        return f"{note['command']}, pid {note['pid']} on {note['host']}, since {note['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its holder left no note"

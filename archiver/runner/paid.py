@@ -1,0 +1,215 @@
+"""Every unit is spent here: reserve → send → keep → settle, one ledger row an attempt; what was not billed is tried again.
+
+``list_*`` and ``fetch_*`` are the only functions of the program that cost units.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from archiver import retry
+from archiver.answers import AnswerWriter
+from archiver.catalog import Catalog, ledger
+from archiver.errors import ArchiverError, BudgetReached, CallFailed, KeyRejected, OutOfUnits, UpstreamDown
+from archiver.hiker import tariff, wire
+from archiver.hiker.client import HikerClient
+from archiver.model import Answer, Balance, Call, Limits, Meaning, Pk, TrayFacts, Verdict
+from archiver.runner.events import Waiting
+from archiver.runner.gate import Gate
+from archiver.runner.night import Night
+
+_TRIES = 3
+_PATIENT_TRIES = 6
+_FAILED_IN_A_ROW = 5
+_REFUSED_IN_A_ROW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A kept and settled Answer with its meaning. ``answer_id`` is None where nothing was kept (an answer that was not billed)."""
+
+    answer: Answer
+    verdict: Verdict
+    answer_id: int | None
+
+
+class Paid:
+    """The API as a run uses it: through the ledger, kept before parsed, at the pace that the account allows."""
+
+    def __init__(
+        self,
+        client: HikerClient,
+        catalog: Catalog,
+        answers: AnswerWriter,
+        *,
+        night: Night,
+        limits: Limits,
+        force: bool,
+    ) -> None:
+        self._client = client
+        self._catalog = catalog
+        self._answers = answers
+        self._night = night
+        self._limits = limits
+        self._force = force
+        self._gate = Gate(1.0, night.stop)
+        self._closed: ArchiverError | None = None
+        self._health = _Health()
+
+    @property
+    def closed(self) -> ArchiverError | None:
+        """Why nothing more is paid for in this run, or None while the API may be asked."""
+        return self._closed
+
+    def open_gate(self, per_second: float | None) -> None:
+        """Set the pace: so many calls a second, or as many as ``/sys/balance`` (free) states, or one."""
+        if per_second is None:
+            balance = self.balance()
+            per_second = float(balance.rate) if balance is not None and balance.rate else 1.0
+        self._gate = Gate(per_second, self._night.stop)
+
+    def balance(self) -> Balance | None:
+        """Units left and calls a second, by a free call; None where the API does not say. Raises KeyRejected."""
+        try:
+            return wire.balance(self._pay(tariff.balance()).answer)
+        except (KeyRejected, OutOfUnits):
+            raise
+        except ArchiverError:
+            self._night.stop.check()
+            return None
+
+    def list_highlights(self, user_pk: Pk) -> Reply:
+        """The tray of a user, by pk. Raises CallFailed if no answer came, or why nothing more is paid for."""
+        return self._pay(tariff.list_highlights(user_pk, force=self._force), tray=True)
+
+    def list_highlights_by_username(self, username: str) -> Reply:
+        """The tray of a user whose pk is not known."""
+        return self._pay(tariff.list_highlights_by_username(username, force=self._force), tray=True)
+
+    def fetch_highlight(self, pk: Pk, facts: TrayFacts) -> Reply:
+        """One highlight with its items; ``facts`` are the tray's, kept with the answer so that a killed run need not pay again."""
+        return self._pay(tariff.fetch_highlight(pk), facts=facts)
+
+    def fetch_user(self, user_pk: Pk) -> Reply:
+        """One account, by pk: what tells private, gone and empty apart."""
+        return self._pay(tariff.fetch_user(user_pk))
+
+    def fetch_user_by_username(self, username: str) -> Reply:
+        """One account whose pk is not known."""
+        return self._pay(tariff.fetch_user_by_username(username))
+
+    def _pay(self, call: Call, *, tray: bool = False, facts: TrayFacts | None = None) -> Reply:
+        tries = lost = 0
+        while True:
+            tries += 1
+            try:
+                reply = self._attempt(call, tray=tray, facts=facts)
+            except CallFailed as error:
+                lost += error.sent
+                # A call that may have reached the API may have been billed: it is asked once more, not twice.
+                if error.permanent or tries >= _TRIES or lost > 1:
+                    self._health.note(call.subject, Meaning.TRANSIENT, self._close)
+                    raise
+                self._night.stop.wait(retry.backoff(tries, random.random))
+                continue
+            wait = self._wait_for(reply, tries)
+            if wait is None:
+                self._health.note(call.subject, reply.verdict.meaning, self._close)
+                return reply
+            self._night.observe(Waiting(wait, reply.verdict.detail))
+            if reply.verdict.meaning is Meaning.RATE_LIMITED:
+                self._gate.pause(wait)
+            else:
+                self._night.stop.wait(wait)
+
+    def _attempt(self, call: Call, *, tray: bool, facts: TrayFacts | None) -> Reply:
+        """One attempt, one ledger row, settled whatever comes back. Raises CallFailed if nothing does."""
+        if self._closed is not None:
+            raise self._closed
+        self._gate.enter()
+        try:
+            call_id = self._catalog.write(
+                ledger.reserve, self._night.run_id, call, self._night.clock(), self._limits
+            )
+        except BudgetReached as error:
+            raise self._close(error) from None
+        try:
+            answer = self._client.send(call)
+        except CallFailed as error:
+            units = tariff.lost_units(call, sent=error.sent)
+            self._catalog.write(ledger.settle, call_id, None, units, self._night.clock())
+            self._night.tally.add(units=units, api_calls=call.units > 0)
+            raise
+        return self._keep(call_id, answer, tray=tray, facts=facts)
+
+    def _keep(self, call_id: int, answer: Answer, *, tray: bool, facts: TrayFacts | None) -> Reply:
+        billed = tariff.settled_units(answer.call, answer.status) > 0
+        kept = self._answers.keep(answer, tray=tray) if billed else None
+        verdict = wire.verdict(answer)
+        answer_id = self._catalog.write(
+            ledger.settle, call_id, answer.status, verdict.units, self._night.clock(), kept, facts
+        )
+        self._night.tally.add(units=verdict.units, api_calls=answer.call.units > 0)
+        return Reply(answer, verdict, answer_id)
+
+    def _wait_for(self, reply: Reply, tries: int) -> float | None:
+        """Seconds until the next attempt, or None: this reply is final."""
+        meaning, asked = reply.verdict.meaning, reply.verdict.retry_after
+        if meaning is Meaning.OUT_OF_UNITS:
+            raise self._close(OutOfUnits("the API account has no units left", "top it up, then run again"))
+        if meaning is Meaning.KEY_REJECTED:
+            raise self._close(
+                KeyRejected(f"the API rejected the key: {reply.verdict.detail}", "check HIKERAPI_TOKEN")
+            )
+        if meaning is Meaning.RATE_LIMITED:
+            if tries >= _PATIENT_TRIES or (asked or 0) > retry.MAX_WAIT:
+                raise self._close(
+                    UpstreamDown("the API keeps refusing calls (429)", "lower api.requests_per_second")
+                )
+            return max(1.0, asked if asked is not None else retry.backoff(tries, random.random, 2.0))
+        if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED) and tries < _TRIES:
+            return min(retry.MAX_WAIT, asked if asked is not None else retry.backoff(tries, random.random))
+        return None
+
+    def _close(self, cause: ArchiverError) -> ArchiverError:
+        if self._closed is None:
+            self._closed = cause
+        return self._closed
+
+
+class _Health:
+    """Notices when asking on is useless: so many different subjects in a row failed, or were refused, with no success between."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._failed: set[str] = set()
+        self._refused: set[str] = set()
+        self._succeeded = False
+
+    def note(self, subject: str, meaning: Meaning, close: Callable[[ArchiverError], object]) -> None:
+        with self._lock:
+            if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED, Meaning.REDIRECTED):
+                self._failed.add(subject)
+            elif meaning is Meaning.REFUSED:
+                self._refused.add(subject)
+            else:
+                self._failed.clear()
+                self._succeeded = self._succeeded or meaning is Meaning.OK
+            refused = len(self._refused) >= _REFUSED_IN_A_ROW and not self._succeeded
+            down = len(self._failed) >= _FAILED_IN_A_ROW
+        if refused:
+            close(
+                KeyRejected(
+                    f"the API refused the first {_REFUSED_IN_A_ROW} accounts asked for",
+                    "check the key and what its plan allows",
+                )
+            )
+        elif down:
+            close(
+                UpstreamDown(
+                    f"the API failed for {_FAILED_IN_A_ROW} different accounts in a row", "run again later"
+                )
+            )

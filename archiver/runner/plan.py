@@ -1,0 +1,135 @@
+"""What a run would do and cost: pure. Which highlights are fetched and why; when absence is evidence."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from archiver.model import HeldHighlight, Highlight, Pk, TrayFacts, User
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Why(StrEnum):
+    """Why a highlight is fetched."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    INCOMPLETE = "incomplete"
+    SWEEP = "sweep"
+    FULL = "full"
+    ASKED = "asked"  # named as a target itself
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What decides beside the facts. ``sweep_days`` 0 turns the sweep off; ``globs`` are title patterns, () for all."""
+
+    sweep_days: int = 30
+    full: bool = False
+    globs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One highlight to look at, and its price. ``facts`` are the tray's, under which it is asked for."""
+
+    pk: Pk
+    title: str | None
+    facts: TrayFacts
+    reason: Why
+    units: int = 1
+
+
+def make(
+    listed: Iterable[Highlight | HeldHighlight],
+    held: Mapping[Pk, HeldHighlight],
+    policy: Policy,
+    now: datetime,
+) -> tuple[Job, ...]:
+    """The jobs of one account in the tray's order: ``listed`` is what its tray shows, ``held`` what the archive has of it.
+
+    Every job is priced at one unit; a kept answer that serves makes it free (the runner knows that, not the plan).
+    """
+    jobs = []
+    for entry in listed:
+        known = held.get(entry.pk)
+        title = entry.title if entry.title is not None or known is None else known.title
+        if not matches(title, policy.globs):
+            continue
+        reason = why(entry.facts, known, policy, now, entry.pk)
+        if reason is not None:
+            jobs.append(Job(entry.pk, title, entry.facts, reason))
+    return tuple(jobs)
+
+
+def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datetime, pk: Pk) -> Why | None:
+    """Why this highlight is to be fetched now, or None: it then costs nothing."""
+    if policy.full:
+        return Why.FULL
+    if held is None:
+        return Why.NEW
+    if held.fetch_try_at is not None and held.fetch_try_at > now:
+        return None
+    if held.fetched_at is None:
+        return Why.NEW
+    if facts.differs(held.fetched_facts):
+        return Why.CHANGED
+    if held.completed_at is None and _due(held, now):
+        return Why.INCOMPLETE
+    if policy.sweep_days and now >= sweep_at(pk, held.fetched_at, policy.sweep_days):
+        return Why.SWEEP
+    return None
+
+
+def matches(title: str | None, globs: tuple[str, ...]) -> bool:
+    """Whether a title is wanted: it matches one of the globs (case counts), or there are none."""
+    return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
+
+
+def sweep_at(pk: Pk, fetched_at: datetime, sweep_days: int) -> datetime:
+    """The first moment after ``fetched_at`` at which (days since the epoch − u × sweep_days) is a multiple of ``sweep_days``.
+
+    u is a fixed fraction drawn from the pk, so sweeps spread evenly from the first night and none is later than ``sweep_days``.
+    """
+    u = int.from_bytes(hashlib.sha256(pk.encode()).digest()[:6], "big") / 2**48
+    days = (fetched_at - _EPOCH) / timedelta(days=1)
+    turns = math.floor(days / sweep_days - u) + 1
+    return _EPOCH + timedelta(days=(turns + u) * sweep_days)
+
+
+def believed_gone(
+    present: Collection[Pk], seen: Collection[Pk], shrunk_to: str | None
+) -> tuple[tuple[Pk, ...], str | None]:
+    """Which of the ``present`` are gone, now that a list known to be whole shows only ``seen``; and what to remember.
+
+    Losing everything, or more than half, is believed only when a second run says the same: the first returns a fingerprint of the
+    loss (kept as ``shrunk_to``) and nothing gone (I15).
+    """
+    absent = tuple(sorted(set(present) - set(seen)))
+    if not absent:
+        return (), None
+    if len(absent) * 2 > len(present):
+        fingerprint = hashlib.sha256(",".join(absent).encode()).hexdigest()
+        if fingerprint != shrunk_to:
+            return (), fingerprint
+    return absent, None
+
+
+def new_picture(offered: str | None, held: str | None) -> bool:
+    """Whether a cover or avatar is to be downloaded: a name is offered, and it is not the one held."""
+    return offered is not None and offered != held
+
+
+def owner_name(user: User | None) -> str:
+    """How messages call an account: its name, else its pk."""
+    return "?" if user is None else user.username or user.pk
+
+
+def _due(held: HeldHighlight, now: datetime) -> bool:
+    return held.open_failures == 0 or (held.next_try_at is not None and held.next_try_at <= now)

@@ -1,0 +1,158 @@
+"""One run: the straight line from targets to a Summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from archiver.answers import AnswerStore, AnswerWriter
+from archiver.blobs import BlobStore
+from archiver.catalog import Catalog, ledger, record
+from archiver.errors import ArchiverError
+from archiver.hiker.client import HikerClient
+from archiver.media import Downloader
+from archiver.model import Limits, Target, utcnow
+from archiver.runner.account import Accounts, Manner
+from archiver.runner.events import Observer, RunStarted
+from archiver.runner.files import Files
+from archiver.runner.highlight import Highlights
+from archiver.runner.kept import Kept
+from archiver.runner.night import Night
+from archiver.runner.paid import Paid
+from archiver.runner.tally import Summary, Tally
+from archiver.runner.workers import StopFlag, each
+
+_ACCOUNTS_AT_ONCE = 4
+_JOBS_AT_ONCE = 8
+
+OUTCOMES = {
+    0: "ok",
+    3: "partial",
+    4: "key",
+    5: "units",
+    6: "not_found",
+    7: "upstream",
+    8: "storage",
+    9: "database",
+}
+"""``runs.outcome`` by exit code; a signal is «stopped», a bug «bug»."""
+
+_RANK = (1, 9, 8, 4, 5, 7, 12, 3, 6, 0)
+"""Several causes: the first of these wins; a signal beats them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """The five edges of a run, opened and closed by whoever composes it."""
+
+    client: HikerClient
+    downloader: Downloader
+    store: BlobStore
+    answers: AnswerStore
+    catalog: Catalog
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast and how far: calls a second (None: what the API account allows), CDN threads, the Budget, and whether privacy
+    checks are skipped (``force``), which saves a unit."""
+
+    calls_per_second: float | None = None
+    downloads: int = 8
+    limits: Limits = field(default_factory=Limits)
+    force: bool = True
+
+
+def run(
+    seams: Seams,
+    targets: Iterable[Target],
+    *,
+    command: str,
+    manner: Manner,
+    pace: Pace,
+    observe: Observer,
+    stop: StopFlag,
+    accounts: int | None = None,
+    keep_trays: bool = True,
+    may_spend: Callable[[], None] = lambda: None,
+    clock: Callable[[], datetime] = utcnow,
+) -> Summary:
+    """Keep every target, whatever happens to the others, and return what was done, with the exit code that it amounts to.
+
+    ``may_spend`` is called before each target and raises what forbids to go on (a full disk). Errors of the tree end up in the
+    Summary; any other exception is a bug: the run is recorded as ended by it, and the exception raised on.
+    """
+    run_id = seams.catalog.write(record.start_run, command, clock())
+    tally = Tally(run_id, command)
+    observe(RunStarted(run_id, command, accounts))
+    night = Night(run_id, stop, tally, observe, clock)
+    answers = seams.answers.writer(run_id, clock())
+    paid = Paid(seams.client, seams.catalog, answers, night=night, limits=pace.limits, force=pace.force)
+    files = Files(seams.downloader, seams.store, seams.catalog, night=night, threads=pace.downloads)
+    kept = Kept(seams.catalog, seams.answers, clock)
+    highlights = Highlights(paid, files, seams.catalog, kept, night=night)
+    jobs = ThreadPoolExecutor(_JOBS_AT_ONCE, thread_name_prefix="job")
+    keeper = Accounts(
+        paid, highlights, files, seams.catalog, seams.store, jobs=jobs, manner=manner, night=night
+    )
+
+    def keep(target: Target) -> None:
+        if paid.closed is None:
+            may_spend()
+            keeper.keep(target)
+
+    error: BaseException | None = None
+    try:
+        may_spend()
+        paid.open_gate(pace.calls_per_second)
+        each(targets, keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
+    except ArchiverError as known:
+        stop.stop(known)
+        error = known
+    except BaseException as unknown:
+        stop.stop(ArchiverError(f"a bug: {unknown!r}"))
+        error = unknown
+    jobs.shutdown(wait=True, cancel_futures=True)
+    files.close()
+    causes = (error, stop.cause, paid.closed)
+    if not keep_trays and not any(causes) and tally.summary()[1] == 0:
+        _drop_trays(seams.catalog, answers)
+    answers.close()
+    return _finish(seams, run_id, tally, causes, clock)
+
+
+def _drop_trays(catalog: Catalog, answers: AnswerWriter) -> None:
+    """The trays of a run that ended well, where only what was fetched is kept: rows first, then bytes."""
+    for segment in answers.tray_segments:
+        catalog.write(record.drop_trays, segment)
+    answers.drop_trays()
+
+
+def _finish(
+    seams: Seams,
+    run_id: int,
+    tally: Tally,
+    causes: tuple[BaseException | None, ...],
+    clock: Callable[[], datetime],
+) -> Summary:
+    summary, code = tally.summary()
+    summary = replace(summary, exit_code=code, outcome=OUTCOMES[code])
+    for cause in causes:
+        if isinstance(cause, ArchiverError) and _rank(cause.exit_code) < _rank(summary.exit_code):
+            outcome = OUTCOMES.get(cause.exit_code, "stopped" if cause.exit_code > 128 else "bug")
+            summary = replace(
+                summary, exit_code=cause.exit_code, outcome=outcome, message=str(cause), hint=cause.hint
+            )
+    bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)
+    if bug is not None:
+        summary = replace(summary, exit_code=1, outcome="bug", message=repr(bug))
+    seams.catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
+    if bug is not None:
+        raise bug
+    return replace(summary, units=seams.catalog.read(ledger.spent, run_id))
+
+
+def _rank(code: int) -> int:
+    return -1 if code > 128 else _RANK.index(code)

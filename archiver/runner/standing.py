@@ -1,0 +1,134 @@
+"""Whether an account can be seen: private, gone, empty or public; asked as seldom as the facts allow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archiver.catalog import Catalog, query, record
+from archiver.errors import AnswerMalformed, Reason
+from archiver.hiker import wire
+from archiver.model import HeldUser, Meaning, Pk, Subject, Target, Tray, User
+from archiver.runner.night import Night
+from archiver.runner.paid import Paid, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A target and what is stored of it before anything is paid: its pk and its row. Both None for a name never seen."""
+
+    target: Target
+    pk: Pk | None
+    held: HeldUser | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at the account itself said: ``verdict`` private or gone, None where it is public; ``user`` if it was shown."""
+
+    verdict: Reason | None
+    user: User | None
+
+
+class Standing:
+    """Asks for the account itself, and knows when not to."""
+
+    def __init__(self, paid: Paid, catalog: Catalog, *, night: Night, insist: bool) -> None:
+        self._paid = paid
+        self._catalog = catalog
+        self._night = night
+        self._insist = insist
+
+    def resolve(self, target: Target, *, bound: bool) -> Account:
+        """The account of a username or user id, by what is stored alone: a name is a dated fact, the pk is the identity.
+
+        ``bound``: an entry of the configuration stays bound to the pk that it first meant, whatever that account is called now.
+        Without it a name counts only if it is the *current* name of a stored account.
+        """
+        pk = target.user_pk
+        if pk is None and target.username is not None:
+            if bound:
+                pk = self._catalog.read(query.bound, target.username)
+            if pk is None:
+                pk = self._catalog.read(query.user_pk_by_name, target.username)
+        held = self._catalog.read(query.user, pk) if pk is not None else None
+        return Account(target, pk, held)
+
+    def waits(self, subject: Subject, pk: str) -> bool:
+        """Whether a name that nobody answered to, or a highlight that was not there, is to be left alone tonight."""
+        failure = self._catalog.read(query.open_failure, subject, pk, None)
+        if self._insist or failure is None or failure.reason not in (Reason.GONE, Reason.NOT_FOUND):
+            return False
+        return failure.next_try_at is not None and failure.next_try_at > self._night.clock()
+
+    def asked_before(self, name: str) -> bool:
+        """Whether this name was asked for in vain before: then the account is asked for first, which is a unit cheaper."""
+        return self._catalog.read(query.open_failure, Subject.TARGET, name, None) is not None
+
+    def look(self, account: Account) -> Seen:
+        """Ask for the account itself (1 unit). Raises AnswerMalformed where the API says neither yes nor no."""
+        if account.pk is not None:
+            reply = self._paid.fetch_user(account.pk)
+        else:
+            assert account.target.username is not None
+            reply = self._paid.fetch_user_by_username(account.target.username)
+        verdict = hidden(reply)
+        if verdict is not None:
+            return Seen(verdict, None)
+        user = wire.user(reply.answer)
+        if account.pk is not None and user.pk != account.pk:
+            raise AnswerMalformed(f"asked for account {account.pk}, the API answers about {user.pk}")
+        self._catalog.write(record.user, self._night.run_id, user, self._night.clock())
+        return Seen(Reason.PRIVATE if user.is_private else None, user)
+
+    def stands(self, account: Account) -> Reason | None:
+        """The verdict on a stored account that showed nothing, asked again only when due; None: its tray is to be listed.
+
+        Private and gone cost nothing until they are due, then one unit. An empty account is listed every night, since a highlight may
+        come any day; on a night when its verdict is due the look takes the tray's place, so that it never costs two units.
+        """
+        held = account.held
+        if held is None or held.verdict is None:
+            return None
+        due = self._insist or held.verdict_due_at is None or held.verdict_due_at <= self._night.clock()
+        if held.verdict is Reason.EMPTY and (self._insist or not due):
+            return None
+        if not due:
+            return held.verdict
+        verdict = self.look(account).verdict
+        if verdict is None and held.verdict is Reason.EMPTY:
+            verdict = Reason.EMPTY
+        self.record(held.pk, verdict)
+        return verdict
+
+    def of_tray(self, account: Account, tray: Tray) -> tuple[Pk | None, Reason | None]:
+        """Whose tray this is, and the verdict on it; one that is empty or contradicts what is held is checked once (1 unit)."""
+        pk = account.pk or (tray.user.pk if tray.user is not None else None)
+        held = account.held
+        if tray.length == 0:
+            if held is not None and held.verdict is Reason.EMPTY:
+                return pk, Reason.EMPTY
+            seen = self.look(account)
+            return pk or (seen.user.pk if seen.user is not None else None), seen.verdict or Reason.EMPTY
+        halved = held is not None and held.tray_length is not None and tray.length * 2 < held.tray_length
+        if halved and held is not None and held.shrunk_to is None:
+            return pk, self.look(account).verdict
+        return pk, None
+
+    def record(self, pk: Pk, verdict: Reason | None) -> None:
+        """Commit the verdict, with the day on which it is asked again."""
+        self._catalog.write(record.verdict, self._night.run_id, pk, verdict, self._night.clock())
+
+
+def hidden(reply: Reply) -> Reason | None:
+    """What a reply about an account says of it: private, gone, or None where it is shown.
+
+    Raises AnswerMalformed for an answer that says neither.
+    """
+    meaning = reply.verdict.meaning
+    if meaning is Meaning.PRIVATE:
+        return Reason.PRIVATE
+    if meaning is Meaning.NOT_FOUND:
+        return Reason.GONE
+    if meaning is not Meaning.OK:
+        raise AnswerMalformed(reply.verdict.detail or f"the API answers {meaning.value}")
+    return None

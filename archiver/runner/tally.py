@@ -1,0 +1,109 @@
+"""What a run has done so far, counted by many threads; and its Summary."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from archiver.model import Failure
+
+_LISTED_FAILURES = 1_000
+"""So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""
+
+
+class AccountEnd(StrEnum):
+    """How a target ended tonight."""
+
+    WELL = "well"  # listed, or known and rightly left alone
+    ABSENT = "absent"  # found tonight to be private or gone
+    FAILED = "failed"  # could not be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The result of a run. ``bytes_new`` are bytes of blobs that were not held before; ``message`` names what stopped it, or ''."""
+
+    run_id: int
+    command: str
+    exit_code: int = 0
+    outcome: str = "ok"
+    units: int = 0
+    api_calls: int = 0
+    accounts: int = 0
+    highlights_listed: int = 0
+    highlights_fetched: int = 0
+    items_new: int = 0
+    files_new: int = 0
+    bytes_new: int = 0
+    files_failed: int = 0
+    failures: tuple[Failure, ...] = ()
+    message: str = ""
+    hint: str = ""
+
+
+class Tally:
+    """Counts, thread-safe."""
+
+    def __init__(self, run_id: int, command: str) -> None:
+        self._lock = threading.Lock()
+        self._summary = Summary(run_id, command)
+        self._failures: list[Failure] = []
+        self._ends = dict.fromkeys(AccountEnd, 0)
+        self._troubles = 0
+
+    def add(
+        self,
+        *,
+        units: int = 0,
+        api_calls: int = 0,
+        highlights_listed: int = 0,
+        highlights_fetched: int = 0,
+        items_new: int = 0,
+        files_new: int = 0,
+        bytes_new: int = 0,
+    ) -> None:
+        """Add to the counts of these names."""
+        with self._lock:
+            s = self._summary
+            self._summary = replace(
+                s,
+                units=s.units + units,
+                api_calls=s.api_calls + api_calls,
+                highlights_listed=s.highlights_listed + highlights_listed,
+                highlights_fetched=s.highlights_fetched + highlights_fetched,
+                items_new=s.items_new + items_new,
+                files_new=s.files_new + files_new,
+                bytes_new=s.bytes_new + bytes_new,
+            )
+
+    def failed(self, failure: Failure, *, trouble: bool) -> None:
+        """Note a failure; ``trouble`` says whether it makes the night a partial one (a fact such as «private» does not)."""
+        with self._lock:
+            if len(self._failures) < _LISTED_FAILURES:
+                self._failures.append(failure)
+            if failure.role is not None and trouble:
+                self._summary = replace(self._summary, files_failed=self._summary.files_failed + 1)
+            self._troubles += trouble
+
+    def ended(self, end: AccountEnd) -> None:
+        """Note how one target ended."""
+        with self._lock:
+            self._ends[end] += 1
+            self._summary = replace(self._summary, accounts=self._summary.accounts + 1)
+
+    def summary(self) -> tuple[Summary, int]:
+        """The counts so far, with the exit code that they alone amount to (7, 3, 6 or 0)."""
+        with self._lock:
+            summary = replace(self._summary, failures=tuple(self._failures))
+            return summary, self._code()
+
+    def _code(self) -> int:
+        well, absent, failed = (
+            self._ends[e] for e in (AccountEnd.WELL, AccountEnd.ABSENT, AccountEnd.FAILED)
+        )
+        if failed and not well and not absent:
+            return 7
+        if failed or self._troubles:
+            return 3
+        return 6 if absent and not well else 0

@@ -1,0 +1,74 @@
+"""``python -m archiver.sandbox``: the stand-in on its own, until SIGINT or SIGTERM.
+
+Prints shell ``export`` lines for the program first, and one JSON line with the counts of what was asked when it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+
+from archiver.sandbox.generated import Size
+from archiver.sandbox.settings import Settings
+from archiver.sandbox.standin import StandIn
+from archiver.sandbox.wire import Pace
+from archiver.sandbox.world import World
+
+
+def _size(text: str) -> Size:
+    least, _, most = text.partition("-")
+    return (int(least), int(most)) if most else int(least)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m archiver.sandbox", description="Serve a stand-in for HikerAPI and Instagram's CDN."
+    )
+    parser.add_argument("--port", type=int, default=0, help="of the API; the default is any free one")
+    parser.add_argument(
+        "--accounts",
+        type=int,
+        help="generate a world of so many accounts instead of the vendor's two examples",
+    )
+    parser.add_argument("--highlights", type=int, default=5, help="of each account (5)")
+    parser.add_argument("--items", type=int, default=10, help="of each highlight (10)")
+    parser.add_argument("--thumbnail-size", type=_size, metavar="N[-M]", help="bytes, or a range")
+    parser.add_argument("--video-size", type=_size, metavar="N[-M]", help="bytes, or a range")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer of the API")
+    parser.add_argument("--rate", type=int, help="calls per second before 429")
+    parser.add_argument("--cdn-delay", type=float, default=0.0, help="seconds before each answer of the CDN")
+    parser.add_argument("--cdn-rate", type=float, default=0.0, help="bytes per second and connection")
+    parser.add_argument("--balance", type=int, default=1_000_000, help="units in the account")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves until a signal; 0."""
+    asked = _parser().parse_args(arguments)
+    world = World.seed()
+    if asked.accounts is not None:
+        sizes = {"thumbnail_size": asked.thumbnail_size, "video_size": asked.video_size}
+        world = World.generated(asked.accounts, asked.highlights, asked.items, **sizes)
+    settings = Settings(rate=asked.rate, latency=asked.latency, pace=Pace(asked.cdn_delay, asked.cdn_rate))
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, ends
+    )  # before any thread starts: all inherit it, sigwait alone receives
+    with StandIn(world, balance=asked.balance, port=asked.port, settings=settings) as upstream:
+        sys.stdout.write(
+            f"export HIKERAPI_TOKEN={upstream.key}\n"
+            f"export ARCHIVER_API_BASE_URL={upstream.base_url}\n"
+            "export ARCHIVER_DOWNLOAD_ALLOWED_HOSTS=127.0.0.1\n"
+        )
+        sys.stdout.flush()
+        signal.sigwait(ends)
+    sys.stdout.write(json.dumps({**upstream.requests.counts(), "balance": upstream.balance}) + "\n")
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Worlds of any size, made piece by piece as they are asked for; the same arguments always make the same world."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from archiver.sandbox import build
+from archiver.sandbox.things import Account, Deferred, Highlight, Item
+
+Size = int | tuple[int, int] | None
+
+_ACCOUNT = 70_000_000_000
+_HIGHLIGHT = 17_800_000_000_000_000
+_PER_ACCOUNT = 10_000
+_START = 1_735_689_600  # 2025-01-01
+
+
+def _chosen(size: Size, key: str) -> int | None:
+    if not isinstance(size, tuple):
+        return size
+    least, most = size
+    return least + zlib.crc32(key.encode()) % (most - least + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """``accounts`` accounts with ``highlights`` highlights of ``items`` items each. Raises ``ValueError`` beyond 10,000 highlights each."""
+
+    count: int
+    highlights: int
+    items: int
+    thumbnail_size: Size = None
+    video_size: Size = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.highlights <= _PER_ACCOUNT and self.count >= 0 and self.items >= 0):
+            raise ValueError(
+                "a generated world has at most 10,000 highlights an account, and no negative counts"
+            )
+
+    def accounts(self) -> Iterator[Account]:
+        """The accounts, whose highlights are not yet made."""
+        for number in range(self.count):
+            pk = str(_ACCOUNT + number)
+            yield Account(
+                pk,
+                f"account{number:04}",
+                f"Account {number}",
+                build.avatar(pk),
+                highlights=Deferred(partial(self._tray, number), self.highlights),
+            )
+
+    def owner_of(self, highlight_pk: str) -> str | None:
+        """The pk of the account that owns a highlight of this world; None for any other pk."""
+        if not highlight_pk.isdigit():
+            return None
+        account, place = divmod(int(highlight_pk) - _HIGHLIGHT, _PER_ACCOUNT)
+        return str(_ACCOUNT + account) if 0 <= account < self.count and place < self.highlights else None
+
+    def _tray(self, account: int) -> Iterator[Highlight]:
+        for place in range(self.highlights):
+            number = account * _PER_ACCOUNT + place
+            pk = str(_HIGHLIGHT + number)
+            created = _START + 86_400 * (self.highlights - place)
+            yield Highlight(
+                pk,
+                str(_ACCOUNT + account),
+                f"Highlight {place}",
+                created,
+                self._taken_at(place, self.items - 1) if self.items else None,
+                build.cover(pk),
+                Deferred(partial(self._items, account, place), self.items),
+            )
+
+    def _taken_at(self, place: int, item: int) -> int:
+        return _START + 86_400 * (self.highlights - place) + 600 * item
+
+    def _items(self, account: int, place: int) -> Iterator[Item]:
+        for number in range(self.items):
+            taken_at = self._taken_at(place, number)
+            pk = build.media_pk(taken_at, account)
+            yield build.item(
+                pk,
+                str(_ACCOUNT + account),
+                taken_at,
+                "video" if number % 2 else "photo",
+                number,
+                thumbnail_size=_chosen(self.thumbnail_size, f"t{pk}"),
+                video_size=_chosen(self.video_size, f"v{pk}"),
+            )

@@ -1,0 +1,96 @@
+"""Bytes for every file of the world: small real pictures and videos, marked so that each is unlike all others. Deterministic.
+
+The files of ``sandbox/media/`` were made once with ffmpeg 7.1 from its own test sources (the commands stand in
+``media/README.md``), so that nobody's picture is shipped. A mark goes where each format allows foreign bytes: a COM segment of a JPEG,
+a ``free`` box behind an MP4, an unknown chunk of a WebP. Decoders skip all three.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from functools import cache
+from pathlib import Path
+
+from archiver.sandbox.things import Media
+
+PHOTOS = ("photo1.jpg", "photo2.jpg", "photo3.jpg", "photo4.jpg")
+WEBP = "photo5.webp"
+VIDEOS = ("video1.mp4", "video2.mp4")
+COVER = "cover.jpg"
+AVATAR = "avatar.jpg"
+
+_TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "mp4": "video/mp4"}
+_COM_MAX = 65_533  # ITU T.81: a segment's two length bytes count themselves, so 65,535 - 2
+_BLOCK = random.Random(20251204).randbytes(1 << 16)  # noqa: S311  # padding that does not compress
+_FILES = Path(__file__).with_name("media")
+
+
+def content_type(media: Media) -> str:
+    """The MIME type of what the file holds, whatever its path says."""
+    return _TYPES[media.base.rpartition(".")[2]]
+
+
+def body(media: Media) -> bytes:
+    """The file's bytes. Raises ``ValueError`` if ``size`` is below what the format needs, or for an unknown base."""
+    plain = base(media.base)
+    mark = f"archiver sandbox {media.mark}".encode()
+    if plain[:2] == b"\xff\xd8":
+        return _jpeg(plain, mark, media.size)
+    if plain[:4] == b"RIFF":
+        return _webp(plain, mark, media.size)
+    return _mp4(plain, mark, media.size)
+
+
+@cache
+def base(name: str) -> bytes:
+    """A file of ``sandbox/media/`` as it is. Raises ``ValueError`` for an unknown name."""
+    try:
+        return (_FILES / name).read_bytes()
+    except FileNotFoundError as exc:
+        raise ValueError(f"the sandbox has no media file {name!r}") from exc
+
+
+def _padding(count: int) -> bytes:
+    whole, rest = divmod(count, len(_BLOCK))
+    return _BLOCK * whole + _BLOCK[:rest]
+
+
+def _room(size: int | None, least: int) -> int:
+    """How many bytes of padding bring a file of ``least`` bytes to ``size``."""
+    if size is None:
+        return 0
+    if size < least:
+        raise ValueError(f"a file of {size} bytes was asked for, the smallest valid one has {least}")
+    return size - least
+
+
+def _segment(payload: bytes) -> bytes:
+    return b"\xff\xfe" + struct.pack(">H", len(payload) + 2) + payload
+
+
+def _jpeg(plain: bytes, mark: bytes, size: int | None) -> bytes:
+    first = _segment(mark)
+    room = _room(size, len(plain) + len(first))
+    whole, rest = divmod(room, _COM_MAX + 4)
+    segments = [_segment(_padding(_COM_MAX))] * whole
+    if rest < 4:  # too little for a segment, whose frame alone takes four bytes
+        first = _segment(mark + b"." * rest)
+    else:
+        segments.append(_segment(_padding(rest - 4)))
+    return b"".join((plain[:2], first, *segments, plain[2:]))
+
+
+def _mp4(plain: bytes, mark: bytes, size: int | None) -> bytes:
+    payload = mark + _padding(_room(size, len(plain) + 8 + len(mark)))
+    return b"".join((plain, struct.pack(">I", len(payload) + 8), b"free", payload))
+
+
+def _webp(plain: bytes, mark: bytes, size: int | None) -> bytes:
+    # RIFF pads a chunk of odd length with one byte, so every WebP has an even size: an odd request gets one byte more.
+    mark += b" " * (len(mark) % 2)
+    room = _room(size, len(plain) + 8 + len(mark))
+    payload = mark + _padding(room + room % 2)
+    chunk = b"ARCH" + struct.pack("<I", len(payload)) + payload
+    riff = len(plain) - 8 + len(chunk)
+    return b"".join((plain[:4], struct.pack("<I", riff), plain[8:], chunk))

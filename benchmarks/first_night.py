@@ -1,0 +1,122 @@
+"""A first night against curl: wall time of ``archiver backup`` over that of ``curl --parallel`` for the same files, in one run.
+
+    python benchmarks/first_night.py [--files 1000] [--rounds 3] [--slow]
+
+Ours also lists, hashes, syncs and records. ``--slow`` gives the CDN 40 ms to the first byte and 25 MB/s per connection.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from pathlib import Path
+
+from standin import Upstream, archiver, upstream
+
+PARALLEL = 16
+HIGHLIGHTS = 20
+
+
+def main() -> None:
+    """Print both wall times and their ratio for each round, and the median ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--slow", action="store_true", help="a CDN as far away as a real one")
+    asked = parser.parse_args()
+    items = (
+        asked.files // HIGHLIGHTS * 2 // 3
+    )  # every other item is a video, which has a poster: 3 files for 2 items
+    options = ["--accounts", "1", "--highlights", str(HIGHLIGHTS), "--items", str(items)]
+    options += ["--thumbnail-size", "80000-300000", "--video-size", "500000-1500000"]
+    if asked.slow:
+        options += ["--cdn-delay", "0.04", "--cdn-rate", "25e6"]
+    ratios = []
+    with upstream(*options) as world:
+        urls = offered(world)
+        for _ in range(asked.rounds):
+            theirs, size = curl(urls)
+            ours, files = backup(world)
+            ratios.append(ours / theirs)
+            print(
+                f"{len(urls)} URLs, {size / 1e6:.0f} MB: curl {theirs:.2f} s; archiver {ours:.2f} s ({files} files); "
+                f"ratio {ours / theirs:.2f}",
+                flush=True,
+            )
+    print(f"median ratio archiver : curl = {statistics.median(ratios):.2f}")
+
+
+def offered(world: Upstream) -> list[str]:
+    """Every URL of the one account that a first night downloads."""
+    tray = ask(world, "/v1/user/highlights/by/username", username="account0000", force="on")
+    urls = [h["cover_media"]["cropped_image_version"]["url"] for h in tray]
+    urls.append(tray[0]["user"]["profile_pic_url"])
+    for highlight in tray:
+        page = ask(
+            world,
+            "/v1/highlight/by/url",
+            url=f"https://www.instagram.com/stories/highlights/{highlight['pk']}/",
+        )
+        for item in page["items"]:
+            urls += [item[key] for key in ("thumbnail_url", "video_url") if item[key]]
+    return urls
+
+
+def ask(world: Upstream, path: str, **params: str):  # type: ignore[no-untyped-def]
+    """One answer of the API, as JSON."""
+    url = f"{world.environ['ARCHIVER_API_BASE_URL']}{path}?{urllib.parse.urlencode(params)}"
+    headers = {"x-access-key": world.environ["HIKERAPI_TOKEN"], "user-agent": "benchmark"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
+        return json.load(answer)
+
+
+def curl(urls: list[str]) -> tuple[float, int]:
+    """Seconds and bytes of curl fetching the URLs to disk."""
+    folder = Path(tempfile.mkdtemp())
+    config = folder / "urls"
+    config.write_text("".join(f'url = "{url}"\noutput = "{folder}/{n}"\n' for n, url in enumerate(urls)))
+    began = time.monotonic()
+    subprocess.run(
+        [
+            "curl",
+            "--silent",
+            "--fail",
+            "--parallel",
+            "--parallel-max",
+            str(PARALLEL),
+            "--config",
+            str(config),
+        ],
+        check=True,
+    )
+    wall = time.monotonic() - began
+    size = sum(p.stat().st_size for p in folder.iterdir() if p != config)
+    shutil.rmtree(folder)
+    return wall, size
+
+
+def backup(world: Upstream) -> tuple[float, int]:
+    """Seconds of a first night into a new archive, and the files that it kept."""
+    folder = Path(tempfile.mkdtemp())
+    environ = world.environ | {
+        "ARCHIVER_ARCHIVE": str(folder / "archive"),
+        "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+        "ARCHIVER_DOWNLOAD_CONCURRENCY": str(PARALLEL),
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    night = archiver(environ, "backup", "account0000", cwd=folder)
+    shutil.rmtree(folder)
+    return night.wall, night.summary["files_new"]
+
+
+if __name__ == "__main__":
+    main()

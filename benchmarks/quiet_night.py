@@ -1,0 +1,60 @@
+"""A quiet night: units, calls, CDN requests, peak memory and CPU per account, for two numbers of accounts.
+
+    python benchmarks/quiet_night.py [--accounts 1000] [--highlights 20] [--items 1]
+
+Fills an archive from the stand-in, then measures the night after, in which nothing changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from standin import Measured, archiver, upstream
+
+
+def main() -> None:
+    """Print a line for a tenth of the accounts and one for all."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--accounts", type=int, default=1000)
+    parser.add_argument("--highlights", type=int, default=20)
+    parser.add_argument("--items", type=int, default=1)
+    asked = parser.parse_args()
+    peaks = []
+    for accounts in (max(1, asked.accounts // 10), asked.accounts):
+        counts, night = quiet(accounts, asked.highlights, asked.items)
+        peaks.append(night.peak)
+        print(
+            f"{accounts} accounts x {asked.highlights} highlights: {counts['units']} units, "
+            f"{counts['api_calls']} API calls, {counts['cdn_requests']} CDN requests, "
+            f"peak {night.peak:.0f} MiB, {night.cpu / accounts * 1000:.1f} ms CPU per account, {night.wall:.1f} s",
+            flush=True,
+        )
+    print(f"peak memory, {asked.accounts} accounts : a tenth of them = {peaks[1] / peaks[0]:.2f}")
+
+
+def quiet(accounts: int, highlights: int, items: int) -> tuple[dict[str, int], Measured]:
+    """The stand-in's counts of the quiet night, and the night as measured."""
+    size = ("--accounts", str(accounts), "--highlights", str(highlights), "--items", str(items))
+    with tempfile.TemporaryDirectory() as folder, upstream(*size, "--balance", "100000000") as world:
+        home = Path(folder)
+        (home / "accounts.txt").write_text("".join(f"account{n:04}\n" for n in range(accounts)))
+        environ = world.environ | {
+            "ARCHIVER_ARCHIVE": str(home / "archive"),
+            "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+            "ARCHIVER_SYNC_SWEEP_DAYS": "0",
+            "ARCHIVER_SYNC_ACCOUNTS_FILE": str(home / "accounts.txt"),
+            "XDG_CONFIG_HOME": str(home),
+        }
+        archiver(environ, "backup", "account0000", cwd=home)  # makes the archive
+        archiver(environ, "run", cwd=home)
+        world.counts(reset=True)
+        night = archiver(environ, "run", cwd=home)
+        return world.counts(), night
+
+
+if __name__ == "__main__":
+    main()

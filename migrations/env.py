@@ -1,0 +1,29 @@
+"""How alembic reaches the database: by the connection that ``archiver.catalog.schema`` hands over, in its transaction.
+
+Developers: ``alembic -x database=FILE_OR_URL revision --autogenerate --rev-id 0002 -m "what changes"``.
+"""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import Connection
+
+from archiver.catalog import engine as engines
+from archiver.catalog.tables import metadata
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    database = context.get_x_argument(as_dictionary=True)["database"]
+    engine = engines.writer(engines.locate(database), foreign_keys=False)
+    with engine.begin() as connection:
+        migrate(connection)
+    engine.dispose()

@@ -1,0 +1,182 @@
+"""Kept answers are whole whatever the disk refuses and whatever ends the run."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from kept_answers import STARTED, answer, file_size_limit
+
+from archiver.answers import AnswerStore
+from archiver.answers.reader import member_at, members
+from archiver.answers.record import warcinfo
+from archiver.errors import StorageError
+from archiver.model import Digest, KeptAnswer
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AnswerStore:
+    return AnswerStore(tmp_path / "answers")
+
+
+@pytest.mark.parametrize("level", ["answers", "2026", "03", "file"])
+def test_links_are_not_followed(tmp_path: Path, store: AnswerStore, level: str) -> None:
+    """A link in place of a directory or file below the archive is neither read nor written through."""
+    with store.writer(7, STARTED) as writer:
+        kept = writer.keep(answer(b"x"), tray=True)
+    file = tmp_path / "answers" / kept.segment
+    place = {"answers": tmp_path / "answers", "2026": file.parents[1], "03": file.parent, "file": file}[level]
+    outside = tmp_path / "outside"
+    shutil.move(place, outside)
+    place.symlink_to(outside)
+    if level != "answers":  # the owner may name that one through a link
+        with pytest.raises(StorageError):
+            store.read(kept)
+    if level != "file":
+        before = sorted(outside.rglob("*"))
+        with store.writer(8, STARTED) as writer, pytest.raises(StorageError):
+            writer.keep(answer(b"y"), tray=True)
+        assert before == sorted(outside.rglob("*"))
+
+
+def test_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean(
+    tmp_path: Path, store: AnswerStore
+) -> None:
+    """A record that does not fit leaves no torn bytes behind: the file ends with the last whole record, and goes on."""
+    noise = random.Random(1).randbytes(50_000)
+    with store.writer(7, STARTED) as writer:
+        first = writer.keep(answer(b"first"), tray=True)
+        size = (tmp_path / "answers" / first.segment).stat().st_size
+        with file_size_limit(20_000), pytest.raises(StorageError, match=first.segment):
+            writer.keep(answer(noise), tray=True)
+        assert (tmp_path / "answers" / first.segment).stat().st_size == size
+        last = writer.keep(answer(noise), tray=True)
+    assert (last.segment, last.offset) == (first.segment, size)
+    assert [place for place, _ in store.iterate(first.segment)] == [first, last]
+
+
+def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerStore) -> None:
+    """A segment that never held a record is removed when the writer ends."""
+    with store.writer(7, STARTED) as writer, file_size_limit(10), pytest.raises(StorageError):
+        writer.keep(answer(b"first"), tray=True)
+    assert list(store.segments()) == []
+
+
+FULL_DISK = """
+import os, resource, sys
+sys.path.insert(0, sys.argv[2])
+from kept_answers import STARTED, answer
+from pathlib import Path
+from archiver.answers import AnswerStore
+from archiver.errors import StorageError
+store = AnswerStore(Path(sys.argv[1]) / "answers")
+if sys.argv[3] == "limit":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+with store.writer(1, STARTED) as writer:
+    kept = [writer.keep(answer(b"before"), tray=True)]
+    try:
+        writer.keep(answer(os.urandom(400_000)), tray=True)
+    except StorageError as exc:
+        print(type(exc).__name__)
+    kept.append(writer.keep(answer(b"after"), tray=True))
+print([found.body for _, found in store.iterate(kept[0].segment)])
+"""
+
+
+def test_a_full_disk_is_told_as_such_and_what_fits_is_kept(tmp_path: Path) -> None:
+    """On a real disk without space: DiskFull, and smaller answers still go in. (Elsewhere a file size limit.)"""
+    here = str(Path(__file__).parent)
+    run = [sys.executable, "-c", FULL_DISK, str(tmp_path), here]
+    mount = [
+        "unshare",
+        "-rm",
+        "sh",
+        "-c",
+        'mount -t tmpfs -o size=200k none "$0" && exec "$@"',
+        str(tmp_path),
+    ]
+    if shutil.which("unshare") and subprocess.run([*mount, "true"], capture_output=True).returncode == 0:
+        command, error = [*mount, *run, "disk"], "DiskFull"
+    else:
+        command, error = [*run, "limit"], "StorageError"
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert told.splitlines() == [error, "[b'before', b'after']"]
+
+
+def test_a_torn_last_record_is_passed_over_wherever_it_is_cut(tmp_path: Path, store: AnswerStore) -> None:
+    """A file that ends at any byte of its last records, or in zeros, gives all answers before."""
+    with store.writer(7, STARTED) as writer:
+        whole = writer.keep(answer(b"whole"), tray=True)
+        torn = writer.keep(answer(b"torn"), tray=True)
+    file = tmp_path / "answers" / whole.segment
+    data = file.read_bytes()
+    for cut in range(torn.offset, torn.offset + torn.length):
+        file.write_bytes(data[:cut])
+        assert [place for place, _ in store.iterate(whole.segment)] == [whole]
+    file.write_bytes(data[: torn.offset + 20] + bytes(9000))
+    assert [place for place, _ in store.iterate(whole.segment)] == [whole]
+    file.write_bytes(data[: torn.offset + torn.length + 3])
+    assert [place for place, _ in store.iterate(whole.segment)] == [whole, torn]
+
+
+def test_damage_over_a_chunk_border_is_passed_over(tmp_path: Path, store: AnswerStore) -> None:
+    """The search for the next whole record goes through damage of any length."""
+    with store.writer(7, STARTED) as writer:
+        first = writer.keep(answer(b"first"), tray=True)
+    file = tmp_path / "answers" / first.segment
+    data = file.read_bytes()
+    for length in range((1 << 16) - 3, (1 << 16) + 4):
+        file.write_bytes(b"\x1f" * length + data)
+        with file.open("rb") as opened:
+            found = [member.offset for member in members(opened.fileno())]
+        assert found[:2] == [length, first.offset + length]
+
+
+ENDLESS = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from kept_answers import STARTED, answer
+from pathlib import Path
+from archiver.answers import AnswerStore
+writer = AnswerStore(Path(sys.argv[1])).writer(1, STARTED)
+while True:
+    kept = writer.keep(answer(os.urandom(200_000)), tray=True)
+    print(kept.segment, kept.offset, kept.length, kept.sha256, flush=True)
+"""
+
+
+def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerStore) -> None:
+    """kill -9 in the middle of keeping: what was acknowledged is read back, and iterate passes over what is torn."""
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path / "answers"), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        told = [child.stdout.readline() for _ in range(15)]
+        child.send_signal(signal.SIGKILL)
+        told += [line for line in child.stdout if line.endswith("\n")]
+    kept = [
+        KeptAnswer(segment, int(offset), int(length), Digest(sha256))
+        for segment, offset, length, sha256 in map(str.split, told)
+    ]
+    for place in kept:
+        assert len(store.read(place).body) == 200_000
+    found = [place for place, _ in store.iterate(kept[0].segment)]
+    assert found[: len(kept)] == kept
+    assert len(found) <= len(kept) + 1
+
+
+def test_a_record_larger_than_any_answer_is_not_unpacked(tmp_path: Path, store: AnswerStore) -> None:
+    """A few bytes that unpack to more than any answer are damage, not memory."""
+    with store.writer(7, STARTED) as writer:
+        first = writer.keep(answer(b"first"), tray=True)
+    file = tmp_path / "answers" / first.segment
+    bomb = warcinfo("x.warc.gz", STARTED, {"software": "0" * 70_000_000})
+    data = file.read_bytes()
+    file.write_bytes(bomb + data)
+    with file.open("rb") as opened:
+        assert member_at(opened.fileno(), 0) is None
+    assert [place.offset for place, _ in store.iterate(first.segment)] == [first.offset + len(bomb)]

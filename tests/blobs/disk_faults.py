@@ -1,0 +1,64 @@
+"""Means by which the tests of the disk store make a real disk refuse."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archiver.blobs import DiskStore
+from archiver.model import Digest
+
+NOBODY = 65534
+
+
+def sha256(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def put(store: DiskStore, data: bytes) -> Digest:
+    with store.writer(len(data)) as writer:
+        writer.write(data)
+        return writer.commit()[0]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+@contextmanager
+def limit(kind: int, value: int) -> Iterator[None]:
+    """A resource limit of this process, for the block."""
+    before = resource.getrlimit(kind)
+    resource.setrlimit(kind, (value, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(kind, before)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Somebody who is not root, for the block."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def can_unshare() -> bool:
+    """Whether this system lets us mount a small disk of our own."""
+    if shutil.which("unshare") is None:
+        return False
+    probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs none /mnt"]
+    return subprocess.run(probe, capture_output=True, timeout=10).returncode == 0

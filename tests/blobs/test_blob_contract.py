@@ -1,0 +1,156 @@
+"""What every blob store promises, over the disk and its twin in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from archiver.blobs import BlobStore, DiskStore, MemoryStore
+from archiver.errors import StorageError
+from archiver.model import Digest
+
+
+def sha256(data: bytes) -> Digest:
+    return Digest(hashlib.sha256(data).hexdigest())
+
+
+def put(store: BlobStore, data: bytes) -> Digest:
+    with store.writer(len(data)) as writer:
+        writer.write(data)
+        return writer.commit()[0]
+
+
+@pytest.fixture(params=["disk", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]:
+    made: BlobStore = DiskStore.create(tmp_path / "archive") if request.param == "disk" else MemoryStore()
+    made.prepare()
+    yield made
+    made.close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    chunks=st.lists(st.binary(max_size=5000), max_size=8),
+    expected=st.none() | st.integers(min_value=0, max_value=60_000),
+)
+def test_any_bytes_in_any_chunks_come_back_under_their_sha256(
+    store: BlobStore, chunks: list[bytes], expected: int | None
+) -> None:
+    """However the bytes are cut, and whatever size was announced, the blob is exactly them and its name their SHA-256."""
+    data = b"".join(chunks)
+    with store.writer(expected) as writer:
+        for chunk in chunks:
+            writer.write(chunk)
+        assert (sha256(data), len(data)) == (writer.digest(), writer.size)
+        assert (sha256(data), len(data)) == writer.commit()
+    assert store.has(sha256(data))
+    assert len(data) == store.size(sha256(data))
+    with store.open(sha256(data)) as file:
+        assert data == file.read()
+
+
+def test_a_writer_left_without_commit_leaves_nothing(store: BlobStore) -> None:
+    """Without commit there is no blob."""
+    with store.writer() as writer:
+        writer.write(b"half")
+    assert not store.has(sha256(b"half"))
+    assert list(store.digests()) == []
+
+
+def test_an_error_in_the_block_leaves_nothing(store: BlobStore) -> None:
+    """An exception while bytes arrive passes through, and no blob stays."""
+
+    def break_off() -> None:
+        with store.writer(10) as writer:
+            writer.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
+    assert list(store.digests()) == []
+
+
+def test_restart_forgets_what_was_written(store: BlobStore) -> None:
+    """After restart only what is written then counts, also if an announced size was larger."""
+    with store.writer(1000) as writer:
+        writer.write(b"wrong start, and a long one")
+        writer.restart()
+        assert writer.size == 0
+        writer.write(b"right")
+        assert (sha256(b"right"), 5) == writer.commit()
+    with store.open(sha256(b"right")) as file:
+        assert file.read() == b"right"
+
+
+def test_a_closed_writer_refuses_like_a_closed_file(store: BlobStore) -> None:
+    """After commit only size and digest can be asked; everything else is a ValueError."""
+    with store.writer() as writer:
+        writer.write(b"whole")
+        writer.commit()
+        for refused in (writer.commit, writer.restart, lambda: writer.write(b"more")):
+            with pytest.raises(ValueError, match="closed"):
+                refused()
+    assert (sha256(b"whole"), 5) == (writer.digest(), writer.size)
+    assert store.has(sha256(b"whole"))
+
+
+def test_the_same_bytes_from_many_threads_are_one_blob(store: BlobStore) -> None:
+    """Sixteen threads that put equal bytes at once all succeed, and one blob is there."""
+    barrier = Barrier(16)
+
+    def put_together(_: int) -> Digest:
+        barrier.wait()
+        return put(store, b"same")
+
+    with ThreadPoolExecutor(16) as pool:
+        assert {sha256(b"same")} == set(pool.map(put_together, range(16)))
+    assert [sha256(b"same")] == list(store.digests())
+
+
+def test_an_absent_blob_is_told_apart(store: BlobStore) -> None:
+    """What was never put has no size and cannot be opened."""
+    absent = sha256(b"absent")
+    assert not store.has(absent)
+    assert store.size(absent) is None
+    with pytest.raises(StorageError, match=absent):
+        store.open(absent)
+
+
+def test_digests_come_in_ascending_order(store: BlobStore) -> None:
+    """All names are listed once, sorted, and none of them is foreign."""
+    names = {put(store, str(n).encode()) for n in range(50)}
+    foreign: list[str] = []
+    assert sorted(names) == list(store.digests(foreign.append))
+    assert foreign == []
+
+
+def test_the_path_tells_the_place(store: BlobStore) -> None:
+    """The last three parts of a path are blobs/ab/<sha256>, there or not."""
+    digest = sha256(b"x")
+    assert ("blobs", digest[:2], digest) == store.path(digest).parts[-3:]
+
+
+def test_quarantine_moves_aside_and_equal_bytes_can_come_back(store: BlobStore) -> None:
+    """A blob moved aside is no blob any more, twice goes to two places, and putting the bytes again restores it."""
+    digest = put(store, b"suspect")
+    first = store.quarantine(digest)
+    assert not store.has(digest)
+    put(store, b"suspect")
+    assert store.has(digest)
+    assert first != store.quarantine(digest)
+    with pytest.raises(StorageError, match=digest):
+        store.quarantine(digest)
+
+
+def test_prepare_can_be_repeated_and_keeps_blobs(store: BlobStore) -> None:
+    """Preparing again changes nothing that is held."""
+    digest = put(store, b"kept")
+    store.prepare()
+    assert [digest] == list(store.digests())

@@ -1,0 +1,163 @@
+"""What the disk store makes, checks before a run, and leaves alone."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from disk_faults import another_user, can_unshare, limit, mode, put
+
+from archiver.blobs import DiskStore, free_bytes
+from archiver.errors import StorageError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "archive"
+
+
+@pytest.fixture
+def store(root: Path) -> Iterator[DiskStore]:
+    with DiskStore.create(root) as made:
+        made.prepare()
+        yield made
+
+
+@pytest.mark.parametrize(("group_readable", "directories"), [(False, 0o700), (True, 0o750)])
+def test_create_makes_the_directories_with_exact_modes(
+    root: Path, group_readable: bool, directories: int
+) -> None:
+    """256 directories and tmp/ are there with their mode whatever the umask is, and a blob is 0444."""
+    before = os.umask(0o077 if group_readable else 0)
+    try:
+        with DiskStore.create(root, group_readable=group_readable) as store:
+            store.prepare()
+            digest = put(store, b"x")
+            aside = store.quarantine(put(store, b"y"))
+    finally:
+        os.umask(before)
+    made = [root, root / "tmp", aside.parent, *(root / "blobs").iterdir()]
+    assert {f"{n:02x}" for n in range(256)} == {path.name for path in (root / "blobs").iterdir()}
+    assert {directories} == {mode(path) for path in made}
+    assert mode(root / "blobs" / digest[:2] / digest) == 0o444
+
+
+def test_create_can_be_repeated_after_a_kill(root: Path) -> None:
+    """A creation that was cut short is completed by another, and blobs that stand stay."""
+    with DiskStore.create(root) as store:
+        store.prepare()
+        digest = put(store, b"x")
+    shutil.rmtree(root / "tmp")
+    (root / "blobs" / ("00" if digest[:2] != "00" else "01")).rmdir()
+    with DiskStore.create(root) as store:
+        store.prepare()
+        assert len(list((root / "blobs").iterdir())) == 256
+        assert store.has(digest)
+
+
+def test_opening_writes_nothing(tmp_path: Path) -> None:
+    """A directory without blobs/, such as an empty mount point, is refused and left as it is."""
+    with pytest.raises(StorageError, match="blobs"):
+        DiskStore(tmp_path)
+    with pytest.raises(StorageError):
+        DiskStore(tmp_path / "absent")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_without_tmp_can_be_read(root: Path, store: DiskStore) -> None:
+    """A copy that has only blobs/ serves readers; writing needs prepare."""
+    digest = put(store, b"x")
+    (root / "tmp").rmdir()
+    with DiskStore(root) as copy:
+        assert copy.has(digest)
+        with pytest.raises(ValueError, match="not prepared"):
+            copy.writer()
+    assert not (root / "tmp").exists()
+
+
+def test_prepare_sweeps_half_written_files_only(root: Path, store: DiskStore) -> None:
+    """Files in tmp/ go, links there are unlinked and not followed, directories stay."""
+    target = root / "precious"
+    target.write_text("x")
+    (root / "tmp" / "dead.part").write_bytes(b"half")
+    (root / "tmp" / "link").symlink_to(target)
+    (root / "tmp" / "directory").mkdir()
+    store.prepare()
+    assert [path.name for path in (root / "tmp").iterdir()] == ["directory"]
+    assert target.read_text() == "x"
+
+
+@pytest.mark.parametrize("place", ["tmp", "blobs/7f"])
+def test_prepare_finds_a_store_that_cannot_be_written(root: Path, store: DiskStore, place: str) -> None:
+    """Before anything is paid for, a directory that this user cannot write is found, and only that."""
+    for directory in (root, root / "tmp", root / "blobs", *(root / "blobs").iterdir()):
+        directory.chmod(0o777)
+    with another_user():
+        store.prepare()
+    (root / place).chmod(0o555)
+    with another_user(), pytest.raises(StorageError):
+        store.prepare()
+
+
+def test_prepare_finds_a_disk_that_takes_no_byte(store: DiskStore) -> None:
+    """Names can often still be made on a full disk: the probe writes a byte."""
+    with limit(resource.RLIMIT_FSIZE, 0), pytest.raises(StorageError):
+        store.prepare()
+
+
+def test_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
+    """Where a rename from tmp/ to blobs/ could not work, the run does not start."""
+    if not can_unshare():
+        pytest.skip("this system does not let the test mount a disk of its own")
+    code = (
+        "import sys; from pathlib import Path; from archiver.blobs import DiskStore\n"
+        "try: DiskStore(Path(sys.argv[1])).prepare()\n"
+        "except Exception as exc: print(type(exc).__name__, exc)\n"
+    )
+    DiskStore.create(tmp_path).close()
+    script = 'mount -t tmpfs none "$2/tmp" && exec "$0" -c "$1" "$2"'
+    command = ["unshare", "-rm", "sh", "-c", script, sys.executable, code, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert told.startswith("StorageError tmp/ and blobs/")
+
+
+def test_equal_bytes_heal_a_rotten_copy(root: Path, store: DiskStore) -> None:
+    """Putting bytes whose name is taken by other bytes restores the blob."""
+    digest = put(store, b"picture")
+    place = root / "blobs" / digest[:2] / digest
+    place.chmod(0o600)
+    place.write_bytes(b"rotten!")
+    put(store, b"picture")
+    with store.open(digest) as file:
+        assert file.read() == b"picture"
+    assert mode(place) == 0o444
+
+
+def test_foreign_names_are_told_and_left(root: Path, store: DiskStore) -> None:
+    """Names that no blob can have are reported, printable, and never touched."""
+    digest = put(store, b"x")
+    planted = [".DS_Store", "7f/notes.txt", f"7f/{digest.upper()}", "zz/inside"]
+    for name in planted:
+        (root / "blobs" / name).parent.mkdir(exist_ok=True)
+        (root / "blobs" / name).write_text("mine")
+    wrong_place = root / "blobs" / ("00" if digest[:2] != "00" else "01") / digest
+    wrong_place.write_text("mine")
+    (root / "blobs" / os.fsdecode(b"\xff")).write_text("mine")
+    foreign: list[str] = []
+    assert [digest] == list(store.digests(foreign.append))
+    expected = [*planted[:3], "zz", f"{wrong_place.parent.name}/{digest}", "\\xff"]
+    assert sorted(expected) == sorted(foreign)
+    assert wrong_place.exists()
+
+
+def test_free_bytes_are_those_of_the_disk(tmp_path: Path) -> None:
+    """The reserve is checked against what this user may still write; a path that is not there is told."""
+    assert 0 < free_bytes(tmp_path) <= shutil.disk_usage(tmp_path).total
+    with pytest.raises(StorageError, match="absent"):
+        free_bytes(tmp_path / "absent")

@@ -1,0 +1,202 @@
+"""What the disk store does about planted links, refusals of the disk and sudden ends."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from disk_faults import can_unshare, limit, put, sha256
+
+from archiver.blobs import DiskStore
+from archiver.blobs.diskwriter import DiskWriter
+from archiver.errors import StorageError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "archive"
+
+
+@pytest.fixture
+def store(root: Path) -> Iterator[DiskStore]:
+    with DiskStore.create(root) as made:
+        made.prepare()
+        yield made
+
+
+@pytest.mark.parametrize("place", ["blobs", "tmp", "blobs/7f"])
+def test_a_directory_that_is_a_link_is_refused(root: Path, tmp_path: Path, place: str) -> None:
+    """A planted link leads nowhere: the store refuses it and writes nothing behind it."""
+    DiskStore.create(root).close()
+    outside = tmp_path / "outside"
+    shutil.move(root / place, outside)
+    (root / place).symlink_to(outside)
+    before = sorted(outside.rglob("*"))
+    with pytest.raises(StorageError), DiskStore(root) as store:
+        store.prepare()
+    assert before == sorted(outside.rglob("*"))
+
+
+def test_a_fan_out_link_planted_during_a_run_is_not_followed(
+    root: Path, store: DiskStore, tmp_path: Path
+) -> None:
+    """Even after prepare a link in place of a directory is neither written nor read through, and verify can see it."""
+    digest = put(store, b"x")
+    outside = tmp_path / "outside"
+    shutil.move(root / "blobs" / digest[:2], outside)
+    (root / "blobs" / digest[:2]).symlink_to(outside)
+    foreign: list[str] = []
+    with pytest.raises(StorageError):
+        put(store, b"x")
+    with pytest.raises(StorageError):
+        store.open(digest)
+    assert not store.has(digest)
+    assert list(store.digests(foreign.append)) == []
+    assert [digest[:2]] == foreign
+    assert list((root / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("plant", ["link", "fifo", "directory"])
+def test_what_is_no_regular_file_is_no_blob(root: Path, store: DiskStore, plant: str) -> None:
+    """A link, FIFO or directory under a blob's name is listed, has no size, and opening it fails at once."""
+    digest = sha256(b"x")
+    place = root / "blobs" / digest[:2] / digest
+    if plant == "link":
+        place.symlink_to("/etc/passwd")
+    elif plant == "fifo":
+        os.mkfifo(place)
+    else:
+        place.mkdir()
+    assert not store.has(digest)
+    assert [digest] == list(store.digests())
+    with pytest.raises(StorageError, match=digest):
+        store.open(digest)
+
+
+def test_a_file_that_grows_too_large_for_the_disk_leaves_nothing(root: Path, store: DiskStore) -> None:
+    """A write that the system refuses half way is told, removed, and does not spoil the next file."""
+    with limit(resource.RLIMIT_FSIZE, 10_000), store.writer() as writer:
+        writer.write(b"a" * 8_000)
+        with pytest.raises(StorageError, match="16000 bytes"):
+            writer.write(b"b" * 8_000)
+        with pytest.raises(ValueError, match="closed"):
+            writer.commit()
+        assert list((root / "tmp").iterdir()) == []
+        assert store.has(put(store, b"small"))
+
+
+def test_an_announced_size_that_does_not_fit_is_told_before_the_bytes(root: Path, store: DiskStore) -> None:
+    """The space is claimed when the size is known, so the refusal comes first."""
+    with limit(resource.RLIMIT_FSIZE, 10_000), pytest.raises(StorageError, match="20000 bytes are needed"):
+        store.writer(20_000)
+    assert list((root / "tmp").iterdir()) == []
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from archiver.blobs import DiskStore
+from archiver.errors import StorageError
+root = Path(sys.argv[1])
+with DiskStore.create(root) as store:
+    store.prepare()
+    if sys.argv[2] == "limit":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    for expected in (None, 400_000):
+        try:
+            with store.writer(expected) as writer:
+                for _ in range(4):
+                    writer.write(bytes(100_000))
+                writer.commit()
+        except StorageError as exc:
+            print(type(exc).__name__, len(list((root / "tmp").iterdir())))
+    with store.writer() as writer:
+        writer.write(b"small")
+        print(*writer.commit())
+"""
+
+
+def test_a_full_disk_is_told_as_such_and_smaller_files_still_go_in(tmp_path: Path) -> None:
+    """On a real disk without space: DiskFull, nothing left in tmp/, and what fits is kept. (Elsewhere a file size limit.)"""
+    run = [sys.executable, "-c", FULL_DISK, str(tmp_path / "archive")]
+    mount = 'mount -t tmpfs -o size=200k none "$0" && exec "$@"'
+    if can_unshare():
+        command, error = ["unshare", "-rm", "sh", "-c", mount, str(tmp_path), *run, "disk"], "DiskFull"
+    else:
+        command, error = [*run, "limit"], "StorageError"
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+    assert [f"{error} 0", f"{error} 0", f"{sha256(b'small')} 5"] == told.splitlines()
+
+
+def test_no_free_descriptor_is_told(store: DiskStore) -> None:
+    """Too many open files is an error of storage, not a crash, and passes."""
+    used = max(int(name) for name in os.listdir("/dev/fd"))  # noqa: PTH208 (of this very process)
+    writers: list[DiskWriter] = []
+
+    def open_all() -> None:
+        while True:
+            writers.append(store.writer())
+
+    with limit(resource.RLIMIT_NOFILE, used + 5), ExitStack() as opened:
+        with pytest.raises(StorageError, match="Too many open files"):
+            open_all()
+        for writer in writers:
+            opened.enter_context(writer)
+    assert store.has(put(store, b"x"))
+
+
+def test_writers_leak_no_descriptor(store: DiskStore) -> None:
+    """Whatever way a writer ends, its descriptors are closed."""
+    before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+    for n in range(5):
+        put(store, b"%d" % n)
+        with store.writer(10):
+            pass
+        store.quarantine(sha256(b"%d" % n))
+        assert not store.has(sha256(b"%d" % n))
+    list(store.digests())
+    store.prepare()
+    assert before == len(os.listdir("/dev/fd"))  # noqa: PTH208
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+from archiver.blobs import DiskStore
+store = DiskStore(Path(sys.argv[1]))
+store.prepare()
+n = 0
+while True:
+    n += 1
+    with store.writer(70_000) as writer:
+        writer.write(n.to_bytes(4, "big") * 17_500)
+        print(writer.commit()[0], flush=True)
+"""
+
+
+def test_after_a_kill_every_told_blob_is_whole_and_nothing_else_has_a_name(root: Path) -> None:
+    """kill -9 in the middle of puts: what was acknowledged is there, every name fits its bytes, tmp/ is swept."""
+    DiskStore.create(root).close()
+    with subprocess.Popen(
+        [sys.executable, "-c", ENDLESS, str(root)], stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        told = [child.stdout.readline().strip() for _ in range(20)]
+        child.send_signal(signal.SIGKILL)
+        told += [line.strip() for line in child.stdout if line.endswith("\n")]
+    with DiskStore(root) as store:
+        store.prepare()
+        held = list(store.digests())
+        assert set(told) <= set(held)
+        for digest in held:
+            with store.open(digest) as file:
+                assert digest == sha256(file.read())
+    assert list((root / "tmp").iterdir()) == []

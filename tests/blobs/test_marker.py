@@ -1,0 +1,109 @@
+"""The marker of an archive: written once, read with clear errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from archiver.blobs import marker
+from archiver.blobs.marker import Marker
+from archiver.errors import MarkerMismatch, NoArchive, StorageError
+
+ID = "6f1c2f1e8f4f4a0f9a3c0d1e2f3a4b5c"
+
+
+@pytest.mark.parametrize("demo", [False, True])
+def test_a_marker_comes_back(tmp_path: Path, demo: bool) -> None:
+    """What was written is read, and the file is JSON with id and format."""
+    marker.write(tmp_path, Marker(ID, demo=demo))
+    assert Marker(ID, 1, demo) == marker.read(tmp_path)
+    assert {"id": ID, "format": 1} | ({"demo": True} if demo else {}) == json.loads(
+        (tmp_path / "archive.json").read_text()
+    )
+    assert os.listdir(tmp_path) == ["archive.json"]  # noqa: PTH208
+
+
+@pytest.mark.parametrize(("group_readable", "mode"), [(False, 0o600), (True, 0o640)])
+def test_the_marker_has_its_mode_whatever_the_umask(tmp_path: Path, group_readable: bool, mode: int) -> None:
+    """0600, or 0640 for an analyst's account."""
+    before = os.umask(0o077)
+    try:
+        marker.write(tmp_path, Marker(ID), group_readable=group_readable)
+    finally:
+        os.umask(before)
+    assert mode == (tmp_path / "archive.json").stat().st_mode & 0o777
+
+
+def test_a_marker_is_written_once(tmp_path: Path) -> None:
+    """A second one is refused, so that an archive keeps its id; a draft of a killed creation is no obstacle."""
+    (tmp_path / ".archive.json.part").write_text('{"id"')
+    marker.write(tmp_path, Marker(ID))
+    with pytest.raises(StorageError, match="there already"):
+        marker.write(tmp_path, Marker("another"))
+    assert marker.read(tmp_path).id == ID
+
+
+def test_no_marker_is_no_archive(tmp_path: Path) -> None:
+    """An empty mount point, an absent directory and a file are all no archive."""
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):
+        with pytest.raises(NoArchive, match="no archive"):
+            marker.read(place)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"id": "x"}',
+        b'{"format": 1}',
+        b'{"id": "", "format": 1}',
+        b'{"id": 7, "format": 1}',
+        b'{"id": "x", "format": "1"}',
+        b'{"id": "x", "format": true}',
+        b'{"id": "x", "format": 1, "demo": "yes"}',
+    ],
+)
+def test_a_broken_marker_is_told(tmp_path: Path, text: bytes) -> None:
+    """A file that is no marker is an error of storage with a next step, never a new archive."""
+    (tmp_path / "archive.json").write_bytes(text)
+    with pytest.raises(StorageError, match="not a marker") as caught:
+        marker.read(tmp_path)
+    assert caught.value.hint
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    """An archive made by a newer version is not touched."""
+    (tmp_path / "archive.json").write_text(json.dumps({"id": ID, "format": 2}))
+    with pytest.raises(StorageError, match="format 2"):
+        marker.read(tmp_path)
+
+
+@pytest.mark.parametrize("plant", ["link", "fifo", "directory"])
+def test_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: str) -> None:
+    """A link, FIFO or directory in its place is refused at once."""
+    place = tmp_path / "archive.json"
+    if plant == "link":
+        (tmp_path / "elsewhere").write_text(json.dumps({"id": ID, "format": 1}))
+        place.symlink_to(tmp_path / "elsewhere")
+    elif plant == "fifo":
+        os.mkfifo(place)
+    else:
+        place.mkdir()
+    with pytest.raises(StorageError):
+        marker.read(tmp_path)
+
+
+def test_a_database_of_another_archive_is_told(tmp_path: Path) -> None:
+    """The id of directory and database must be the same."""
+    Marker(ID).require(ID, tmp_path)
+    with pytest.raises(MarkerMismatch, match="different archives"):
+        Marker(ID).require("another", tmp_path)

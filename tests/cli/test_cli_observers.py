@@ -1,0 +1,212 @@
+"""What people and the log see of a run."""
+
+from __future__ import annotations
+
+import io
+import logging
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from archiver.cli import log, progress, report, words
+from archiver.cli.options import Given
+from archiver.errors import BudgetReached, Reason
+from archiver.model import Failure, Owner, Role, Subject
+from archiver.runner.events import (
+    AccountDone,
+    AccountListed,
+    Event,
+    Failed,
+    FileKept,
+    HighlightRead,
+    Noted,
+    RunStarted,
+    Waiting,
+)
+from archiver.runner.tally import Summary
+
+FAILURE = Failure(Subject.ITEM, "31", Role.VIDEO, Reason.HTTP_STATUS, "status 500\x1b[2J")
+EVENTS: tuple[Event, ...] = (
+    RunStarted(7, "run", 2),
+    AccountListed("787132", "natgeo", 3, 1),
+    HighlightRead("17", "BOTW 🌎", 12, 2, True),
+    FileKept(Owner(Subject.ITEM, "30"), Role.THUMBNAIL, 2_000, True),
+    Failed(FAILURE),
+    Noted("natgeo is now called \u202enatgeo2"),
+    Waiting(2, "the API asks for a pause"),
+    AccountDone("natgeo"),
+)
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def _seen(given: Given, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(sys, "stderr", stderr)
+    observer = progress.observer(given)
+    for event in EVENTS:
+        observer(event)
+    observer.close()
+    return stderr.getvalue()
+
+
+def test_cron_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal and without -v a run is silent while it lasts."""
+    assert _seen(Given(), io.StringIO(), monkeypatch) == ""
+
+
+def test_quiet_beats_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """-q on a terminal shows no bar."""
+    assert _seen(Given(quiet=True, verbose=True), _Terminal(), monkeypatch) == ""
+
+
+def test_verbose_writes_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """-v in a pipe gives one safe line an event, files aside."""
+    text = _seen(Given(verbose=True), io.StringIO(), monkeypatch)
+    assert len(EVENTS) - 1 == len(text.splitlines())
+    assert "natgeo: 3 highlights listed, 1 to read" in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_a_terminal_gets_a_bar_and_what_matters_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accounts are counted of all, files and bytes beside them; notes and failures stay as lines, made safe."""
+    text = _seen(Given(), _Terminal(), monkeypatch)
+    assert "1/2" in text
+    assert "1 highlight read, 1 file, 2.0 kB" in text
+    assert r"natgeo is now called \u202enatgeo2" in text
+    assert r"video of item 31: http_status (status 500\x1b[2J)" in text
+    assert "\x1b[2J" not in text
+
+
+def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An observer whose stderr is closed swallows that."""
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = progress.observer(Given())
+    bar(EVENTS[0])
+    terminal.close()
+    for event in EVENTS[1:]:
+        bar(event)
+    bar.close()
+
+
+def test_the_log_has_a_line_for_each_event(tmp_path: Path) -> None:
+    """One line an event, with UTC time and level, what a terminal obeys escaped; for nobody else's eyes."""
+    journal = log.Journal(tmp_path)
+    for event in EVENTS:
+        journal(event)
+    journal.close("run 7 ended: ok")
+    path = tmp_path / "log" / "archiver.log"
+    lines = path.read_text("utf-8").splitlines()
+    assert len(EVENTS) + 1 == len(lines)
+    assert all(line[10] == "T" and line[26] == "Z" for line in lines)
+    assert any(" WARNING failed: video of item 31" in line and "\\x1b[2J" in line for line in lines)
+    assert (_mode(path.parent), _mode(path)) == (0o700, 0o600)
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_no_log_before_the_run_began(tmp_path: Path) -> None:
+    """A run that never began leaves nothing: an unmounted disk must not get a log directory."""
+    log.Journal(tmp_path).close("ended")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_signatures_never_reach_the_log(tmp_path: Path) -> None:
+    """The query of a URL is left out of what is logged."""
+    file = log.attach(tmp_path)
+    assert file is not None
+    log.LOGGER.warning("refused https://scontent.cdninstagram.com/v/a.jpg?oh=SIGNATURE&oe=1 (403)")
+    log.detach(file)
+    text = (tmp_path / "log" / "archiver.log").read_text("utf-8")
+    assert "SIGNATURE" not in text
+    assert "https://scontent.cdninstagram.com/v/a.jpg?… (403)" in text
+
+
+def test_an_http_library_does_not_log_its_urls(tmp_path: Path) -> None:
+    """httpx at INFO would write signed URLs: it is quiet once the log stands."""
+    file = log.attach(tmp_path)
+    assert file is not None
+    log.detach(file)
+    assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
+
+
+def test_a_log_that_cannot_be_written_is_no_trouble(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A file where the log's directory belongs: the run goes on, nothing is said of it."""
+    (tmp_path / "log").write_text("")
+    journal = log.Journal(tmp_path)
+    for event in EVENTS:
+        journal(event)
+    journal.close("ended")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
+    """Nobody can have the log written over another file."""
+    other = tmp_path / "other"
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "archiver.log").symlink_to(other)
+    journal = log.Journal(tmp_path)
+    journal(EVENTS[0])
+    journal.close()
+    assert not other.exists()
+
+
+def test_a_summary_without_news_says_so() -> None:
+    """Two lines: what was looked at, and that nothing was new."""
+    summary = Summary(1, "run", units=2, accounts=2, highlights_listed=4)
+    assert list(report.counted(summary)) == [
+        "2 accounts, 0 of 4 highlights read, 2 units spent",
+        "nothing new",
+    ]
+
+
+def test_failures_are_counted_by_reason_then_named() -> None:
+    """A person sees what failed most, and which things."""
+    failures = (FAILURE, FAILURE, Failure(Subject.TARGET, "nobody", None, Reason.GONE, ""))
+    lines = list(report.failed(Summary(1, "run", failures=failures)))
+    assert lines[0] == "failed: 2 http_status, 1 gone (recorded, and tried again in later runs)"
+    assert lines[-1] == "  target nobody: gone"
+
+
+def test_a_thousand_failures_do_not_flood_the_mail() -> None:
+    """Twenty are named, the rest counted."""
+    lines = list(report.failed(Summary(1, "run", failures=(FAILURE,) * 1000)))
+    assert len(lines) == 22
+    assert "980 more" in lines[-1]
+
+
+def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
+    """Counts are integers, failures carry five fields, and error says what stopped it."""
+    cause = BudgetReached("a call would pass the budget", "raise it")
+    summary = Summary(3, "run", 5, "units", failures=(FAILURE,), message=str(cause), hint=cause.hint)
+    fields = report.fields_of(summary, "E_BUDGET")
+    counts = "units api_calls accounts highlights_listed highlights_fetched items_new files_new bytes_new files_failed"
+    assert all(fields[name] == 0 for name in counts.split())
+    assert (fields["exit_code"], fields["outcome"], fields["run_id"]) == (5, "units", 3)
+    assert [
+        {
+            "subject": "item",
+            "subject_pk": "31",
+            "role": "video",
+            "reason": "http_status",
+            "detail": FAILURE.detail,
+        }
+    ] == fields["failures"]
+    assert {"slug": "E_BUDGET", "message": str(cause), "hint": "raise it"} == fields["error"]
+    assert set(report.NOTHING) <= set(fields)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
+def test_every_event_has_words(event: Event) -> None:
+    """No event is shown as a repr."""
+    assert type(event).__name__ not in words.sentence(event)

@@ -1,0 +1,57 @@
+"""A home of its own for each test, a place for its configuration, and loading it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from archiver import config
+from archiver.config import Config
+from archiver.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, so that no configuration of the person who tests counts; the current directory is another one."""
+    home, cwd = tmp_path / "home", tmp_path / "cwd"
+    home.mkdir()
+    cwd.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.chdir(cwd)
+    return home
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a configuration is written."""
+    return tmp_path / "etc" / "config.toml"
+
+
+def written(file: Path, text: str | bytes, mode: int = 0o600) -> Path:
+    """The file with this content."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    file.chmod(mode)
+    return file
+
+
+def load(file: Path, text: str | bytes, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
+    """The Config of a file with this content."""
+    overrides = {name.replace("__", "."): value for name, value in flags.items()}
+    return config.load(written(file, text), dict(environ or {}), overrides)
+
+
+def value_of(found: Config, key: str) -> object:
+    """The value of ``section.key``."""
+    section, _, name = key.partition(".")
+    return getattr(getattr(found, section), name)
+
+
+def refusal(file: Path, text: str | bytes, environ: Mapping[str, str] | None = None) -> str:
+    """The message with which a configuration is refused."""
+    with pytest.raises(ConfigError) as caught:
+        load(file, text, environ)
+    return str(caught.value)

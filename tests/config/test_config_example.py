@@ -1,0 +1,69 @@
+"""config.example.toml, held against the code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import config_loading
+import pytest
+from config_loading import load, value_of, written
+
+from archiver import config
+from archiver.config.sections import KEYS, SECTIONS
+
+home = config_loading.home  # an autouse fixture
+file = config_loading.file
+
+
+def example_keys() -> Iterator[tuple[str, str]]:
+    """Every key that stands commented out in a section of the example, with its TOML value."""
+    section = ""
+    for line in config.example().splitlines():
+        if header := re.fullmatch(r"\[(\w+)\]", line):
+            section = header[1]
+        elif line == "[[accounts]]":
+            return
+        elif pair := re.fullmatch(r"# (\w+) = (.+)", line):
+            yield f"{section}.{pair[1]}", pair[2]
+
+
+def test_the_example_holds_every_key_once() -> None:
+    """config.example.toml explains every key of the configuration, in its section, and no other."""
+    assert sorted(key for key, _ in example_keys()) == sorted(KEYS)
+
+
+@pytest.mark.parametrize(("key", "text"), list(example_keys()))
+def test_the_example_shows_the_defaults(file: Path, key: str, text: str) -> None:
+    """A value in the example is the default of the code; where there is none, the example's value can be used."""
+    section, _, name = key.partition(".")
+    written(file.parent / "accounts.txt", "nasa")
+    found = load(file, f"{key} = {text}")
+    default = {each.name: each.default for each in fields(SECTIONS[section])}[name]
+    if default is None:
+        assert value_of(found, key) is not None
+        block = next(block for block in config.example().split("\n\n") if f"# {name} = " in block)
+        assert "None by default" in block
+    else:
+        assert value_of(found, key) == value_of(load(file, ""), key)
+
+
+def test_the_example_loads(file: Path) -> None:
+    """The example as it stands is a configuration of defaults with one account, and every entry in it is one."""
+    found = load(file, config.example())
+    assert [target.username for target in found.accounts] == ["natgeo"]
+    assert found.warnings == ()
+    assert (found.download, found.api) == (config.DownloadSection(), config.ApiSection())
+    tail = config.example().partition("[[accounts]]")[2]
+    entries = "\n".join(re.findall(r"^# (\[\[accounts\]\]|\w+ = .+)$", tail, re.MULTILINE))
+    assert len(load(file, f'[[accounts]]\nusername = "natgeo"\n{entries}').accounts) == 3
+
+
+def test_there_is_one_example() -> None:
+    """The example at the top of the checkout is the one that `archiver init` writes."""
+    top = Path(__file__).parents[2] / "config.example.toml"
+    assert top.read_text(encoding="utf-8") == config.example()
+    assert tomllib.loads(config.example())["accounts"] == [{"username": "natgeo"}]

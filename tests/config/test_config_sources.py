@@ -1,0 +1,170 @@
+"""Where a configuration is found, who wins, and how the key comes in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import config_loading
+import pytest
+from config_loading import load, value_of, written
+
+from archiver import config
+from archiver.config import Config
+from archiver.config.sections import KEYS
+from archiver.errors import ConfigError, KeyMissing
+
+home = config_loading.home  # an autouse fixture
+file = config_loading.file
+
+SAMPLES = {
+    "archive.directory": ("there", Path("there")),
+    "archive.database": ("postgresql://me@host/db", "postgresql+psycopg://me@host/db"),
+    "archive.reserve": ("2 GiB", 2 * 1024**3),
+    "archive.keep_answers": ("fetched", "fetched"),
+    "archive.group_readable": ("true", True),
+    "api.base_url": ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
+    "api.token_file": ("/nowhere/token", Path("/nowhere/token")),
+    "api.requests_per_second": ("2.5", 2.5),
+    "api.timeout": ("7", 7.0),
+    "api.privacy_check": ("True", True),
+    "download.concurrency": ("64", 64),
+    "download.max_file_size": ("12", 12),
+    "download.limit_rate": ("10 MB/s", 10**7),
+    "download.min_speed": ("0", 0),
+    "download.proxy": ("http://me:pw@localhost:3128", "http://me:pw@localhost:3128"),
+    "download.allowed_hosts": ("*.Example.net, 127.0.0.1,", ("*.example.net", "127.0.0.1")),
+    "download.covers": ("false", False),
+    "download.avatars": ("false", False),
+    "sync.sweep_days": ("0", 0),
+    "sync.accounts_file": ("list", Path("list")),
+    "budget.max_units_per_run": ("0", 0),
+    "budget.max_units_per_day": ("10", 10),
+    "budget.max_units_per_month": ("100", 100),
+    "report.url": ("ntfy://ntfy.sh/mine", "ntfy://ntfy.sh/mine"),
+}
+
+
+def test_nothing_at_all_is_a_configuration() -> None:
+    """Without a file all is as if an empty one stood in the user's config directory."""
+    found = config.load(None, {})
+    assert found == Config(
+        archive=config.ArchiveSection(directory=config.default_path().parent / "archive"), warnings=()
+    )
+
+
+def test_the_default_place_is_read(home: Path) -> None:
+    """A file in the user's config directory counts when nobody names one; one in the current directory never does."""
+    Path("config.toml").write_text("nonsense")
+    Path("archiver").mkdir()
+    Path("archiver/config.toml").write_text("nonsense")
+    place = config.default_path()
+    assert home in place.parents
+    place.parent.mkdir(parents=True)
+    written(place, "[sync]\nsweep_days = 7")
+    found = config.load(None, {})
+    assert (found.path, found.sync.sweep_days) == (place, 7)
+
+
+def test_a_byte_order_mark_is_no_content(file: Path) -> None:
+    """A file that an editor began with a byte order mark is read like any other."""
+    assert load(file, "\ufeff[sync]\nsweep_days = 7").sync.sweep_days == 7
+
+
+def test_a_named_file_counts_and_must_exist(tmp_path: Path) -> None:
+    """A flag wins over ARCHIVER_CONFIG, and a named file that is not there is an error with a next step."""
+    one, two = (
+        written(tmp_path / "1.toml", "[sync]\nsweep_days = 1"),
+        written(tmp_path / "2.toml", "[sync]\nsweep_days = 2"),
+    )
+    assert config.load(None, {"ARCHIVER_CONFIG": str(one)}).sync.sweep_days == 1
+    assert config.load(two, {"ARCHIVER_CONFIG": str(one)}).sync.sweep_days == 2
+    with pytest.raises(ConfigError, match="there is no") as caught:
+        config.load(None, {"ARCHIVER_CONFIG": "missing.toml"})
+    assert "archiver init" in caught.value.hint
+
+
+# --- who wins
+
+
+@pytest.mark.parametrize("key", sorted(KEYS))
+def test_every_key_from_the_environment(key: str) -> None:
+    """Any key can be set as ARCHIVER_<SECTION>_<KEY>, without a file."""
+    Path("list").touch()
+    text, expected = SAMPLES[key]
+    if isinstance(expected, Path):
+        expected = expected.absolute()
+    found = config.load(None, {f"ARCHIVER_{key.replace('.', '_')}".upper(): text})
+    assert value_of(found, key) == expected
+    assert not [warning for warning in found.warnings if "means nothing" in warning]
+
+
+def test_precedence(file: Path) -> None:
+    """Flag before environment before file before default; a flag that was not given and an empty variable do not count."""
+    text, environ = "[download]\nconcurrency = 2", {"ARCHIVER_DOWNLOAD_CONCURRENCY": "3"}
+    assert load(file, "").download.concurrency == 8
+    assert load(file, text, {"ARCHIVER_DOWNLOAD_CONCURRENCY": ""}).download.concurrency == 2
+    assert load(file, text, environ, download__concurrency=None).download.concurrency == 3
+    assert load(file, text, environ, download__concurrency=4).download.concurrency == 4
+
+
+def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
+    """Paths in the file are relative to the file, those of environment and flags to the current directory; ~ is the home."""
+    text = '[archive]\ndirectory = "a"\n[sync]\naccounts_file = "list"\n[api]\ntoken_file = "~/t"'
+    file.parent.mkdir()
+    (file.parent / "list").write_text("nasa")
+    found = load(file, text)
+    assert found.archive.directory == file.parent / "a"
+    assert found.sync.accounts_file == file.parent / "list"
+    assert found.api.token_file == home / "t"
+    assert load(file, "").archive.directory == file.parent / "archive"
+    assert load(file, text, {"ARCHIVER_ARCHIVE": "b"}).archive.directory == Path("b").absolute()
+    assert (
+        load(file, text, {"ARCHIVER_ARCHIVE": "b"}, archive__directory=Path("c")).archive.directory
+        == Path("c").absolute()
+    )
+
+
+# --- the key
+
+
+def test_the_key_is_taken_out_of_the_environment(file: Path) -> None:
+    """HIKERAPI_TOKEN counts before token_file, and no child process inherits it, also where the rest is refused."""
+    written(file.parent / "t", "other")
+    environ = {"HIKERAPI_TOKEN": " sesame\n"}
+    found = config.load(written(file, "api.token_file = 't'"), environ)
+    assert found.token is not None
+    assert found.token.reveal() == "sesame"
+    assert environ == {}
+    environ = {"HIKERAPI_TOKEN": "sesame"}
+    with pytest.raises(ConfigError):
+        config.load(written(file, "x = 1"), environ)
+    assert environ == {}
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o400, False), (0o600, False), (0o640, True), (0o604, True)])
+def test_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None:
+    """The key may stand alone in a file; one that others can read is warned of."""
+    written(file.parent / "t", "\ufeffsesame\n", mode)
+    found = load(file, "api.token_file = 't'", {"HIKERAPI_TOKEN": ""})
+    assert found.token is not None
+    assert found.token.reveal() == "sesame"
+    assert ["chmod 600" in warning for warning in found.warnings] == [True] * warned
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_key_that_others_can_write(file: Path, mode: int) -> None:
+    """A key file that others can write is refused, with the command that mends it."""
+    written(file.parent / "t", "sesame", mode)
+    with pytest.raises(ConfigError, match="others can write") as caught:
+        load(file, "api.token_file = 't'")
+    assert caught.value.hint.startswith("chmod 600")
+
+
+def test_a_key_file_that_is_not_there(file: Path) -> None:
+    """Who only looks at an archive needs no key: a key file that cannot be read is a warning, one without a key an error."""
+    found = load(file, "api.token_file = 't'")
+    assert found.token is None
+    assert "No such file" in found.warnings[0]
+    written(file.parent / "t", "\n")
+    with pytest.raises(KeyMissing):
+        load(file, "api.token_file = 't'")

@@ -1,0 +1,188 @@
+"""What is refused, and what is warned of."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import config_loading
+import pytest
+from config_loading import load, refusal, written
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver import config
+from archiver.config import values
+from archiver.errors import ConfigError
+
+home = config_loading.home  # an autouse fixture
+file = config_loading.file
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[download]\nconcurency = 2", r"no key \[download\] 'concurency'; the nearest one is concurrency"),
+        ("[downlod]\nconcurrency = 2", "no key 'downlod'; the nearest one is download"),
+        ('[api]\ntoken = "sesame"', "the nearest one is token_file"),
+        ("archive = 1", r"write \[archive\]"),
+        ("[[accounts]]\nusernam = 'x'", "the nearest one is username"),
+        ("[archive]\ndirectory = 'a\n", "line 2"),
+        (b"[archive]\n# caf\xe9\n", "line 2: this is not UTF-8"),
+        ("a = " + "[" * 100_000, "not TOML"),
+        ("a = " + "9" * 5000, "not TOML"),
+        ("#" * 1_000_001, "over 1 MB"),
+    ],
+)
+def test_a_mistake_in_the_file(file: Path, text: str | bytes, message: str) -> None:
+    """A mistake is named with its place, and an unknown key with the nearest known one."""
+    assert re.search(message, refusal(file, text))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "archive.directory = 3",
+        "archive.directory = ''",
+        "archive.directory = '~nobody-of-this-name/x'",
+        "archive.database = 'sqlite:///sesame.db'",
+        "archive.database = 'postgresql://me:sesame@host'",
+        "archive.database = 'postgresql://me:sesame@[host/db'",
+        "archive.database = 'postgresql://me@host:sesame/db'",
+        "archive.reserve = '1 XB'",
+        "archive.reserve = '-1'",
+        "archive.reserve = true",
+        "archive.reserve = 1.5",
+        "archive.reserve = '9999999999 TB'",
+        f"archive.reserve = 0x{'f' * 9000}",
+        "archive.keep_answers = 'some'",
+        "archive.group_readable = 'true'",
+        "archive.group_readable = 1",
+        "api.base_url = 'http://api.example.com'",
+        "api.base_url = 'https://me:sesame@api.example.com'",
+        "api.base_url = 'https://api.example.com?x-access-key=sesame'",
+        "api.base_url = 'api.example.com'",
+        "api.base_url = 'http://127.0.0.1.example.com'",
+        "api.requests_per_second = 0",
+        "api.requests_per_second = nan",
+        "api.timeout = 0.5",
+        "api.timeout = 301",
+        "api.timeout = '20'",
+        "download.concurrency = 0",
+        "download.concurrency = 65",
+        "download.concurrency = true",
+        "download.concurrency = 2.0",
+        "download.max_file_size = 0",
+        "download.limit_rate = '1 B/s'",
+        "download.proxy = 'socks5://me:sesame@host:1'",
+        "download.allowed_hosts = []",
+        "download.allowed_hosts = ['*']",
+        "download.allowed_hosts = ['*.com']",
+        "download.allowed_hosts = ['https://a.example.com']",
+        "download.allowed_hosts = ['*.127.0.0.1:80']",
+        "download.allowed_hosts = 'a.example.com'",
+        "sync.sweep_days = -1",
+        "sync.sweep_days = 3651",
+        "sync.accounts_file = 'missing'",
+        "budget.max_units_per_run = -1",
+        "report.url = 'http://sesame.example.com/hook'",
+    ],
+)
+def test_an_impossible_value(file: Path, line: str) -> None:
+    """A value of the wrong type or out of its bounds is refused by the name of its key, and never shown: it may be a password."""
+    message = refusal(file, line)
+    key = line.partition(" ")[0]
+    assert key in message
+    assert "sesame" not in message
+    assert len(message) < 400
+
+
+def test_an_impossible_value_in_the_environment(file: Path) -> None:
+    """A variable that cannot be used is named as the person wrote it."""
+    for name, text in [
+        ("ARCHIVER_DOWNLOAD_COVERS", "maybe"),
+        ("ARCHIVER_SYNC_SWEEP_DAYS", "x"),
+        ("ARCHIVER_API_TIMEOUT", "nan"),
+    ]:
+        assert refusal(file, "", {name: text}).startswith(f"{name} cannot be used: expected ")
+
+
+def test_unknown_variables_are_warned_of() -> None:
+    """An unknown ARCHIVER_ variable is a warning that names the nearest one, not its value; ARCHIVER_TEST_ is reserved."""
+    found = config.load(
+        None,
+        {"ARCHIVER_SYNC_SWEEPDAYS": "sesame", "ARCHIVER_TEST_X": "1", "ARCHIVER_CONFIG": "", "PATH": "x"},
+    )
+    (warning,) = found.warnings
+    assert "ARCHIVER_SYNC_SWEEPDAYS" in warning
+    assert "ARCHIVER_SYNC_SWEEP_DAYS" in warning
+    assert "sesame" not in warning
+
+
+def test_a_flag_of_no_key_is_refused() -> None:
+    """An override must be a key: a command that misspells one is found at once."""
+    with pytest.raises(ConfigError, match=r"nearest one is download\.concurrency"):
+        config.load(None, {}, {"download.concurency": 2})
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A directory, or a pipe that would hang, in the place of the configuration is an error."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            config.load(place, {})
+
+
+def test_no_password_in_a_repr(file: Path) -> None:
+    """The database, the proxy, the report's address and the key stand in no repr."""
+    text = (
+        "archive.database = 'postgresql://me:sesame@h/d'\ndownload.proxy = 'http://me:sesame@h'\n"
+        "report.url = 'https://h/sesame'"
+    )
+    found = load(file, text, {"HIKERAPI_TOKEN": "sesame"})
+    assert found.token is not None
+    assert "sesame" not in repr(found)
+
+
+def test_foreign_hosts_are_warned_of(file: Path) -> None:
+    """A key that goes to somebody else than the vendor or this machine is warned of, and so is a file that others can write."""
+    assert load(file, "api.base_url = 'http://[::1]:80'").warnings == ()
+    (warning,) = load(file, "api.base_url = 'https://api.example.com'").warnings
+    assert "api.example.com" in warning
+    found = config.load(written(file, "", mode=0o666), {})
+    assert f"chmod go-w {file}" in found.warnings[0]
+
+
+# --- sizes
+
+
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([("B", 1), ("kB", 10**3), ("MB", 10**6), ("GiB", 2**30), ("tb", 10**12)]),
+)
+def test_sizes(count: int, unit: tuple[str, int]) -> None:
+    """A size is its number times its unit, decimal or binary, with a space or without."""
+    assert values.size(f"{count} {unit[0]}") == values.size(f"{count}{unit[0]}") == count * unit[1]
+    assert values.speed(f"{count} {unit[0]}/s") == count * unit[1]
+
+
+@given(st.text())
+def test_any_text_is_a_value_or_refused(text: str) -> None:
+    """Whatever stands there, a value is read or a ValueError says what is expected, the same for every text: it quotes none."""
+    for read in (
+        values.size,
+        values.speed,
+        values.base_url,
+        values.proxy,
+        values.database,
+        values.host_pattern,
+    ):
+        with pytest.raises(ValueError, match=r"\w") as refused:
+            read("\0")
+        problem = refused.value
+        try:
+            read(text)
+        except ValueError as error:
+            problem = error
+        assert str(problem) == str(refused.value)

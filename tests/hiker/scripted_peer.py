@@ -1,0 +1,120 @@
+"""A server of a few lines: one act per accepted connection, written by the test, on a real loopback socket."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+
+class Connection:
+    """One accepted connection, as an act sees it."""
+
+    def __init__(self, sock: socket.socket, over: threading.Event) -> None:
+        self.sock = sock
+        self.over = over
+        """Set when the test is over: an act that stalls waits for it."""
+
+    def request(self) -> bytes:
+        """Everything up to the empty line; b'' if the peer left."""
+        got = b""
+        while not got.endswith(b"\r\n\r\n"):
+            more = self.sock.recv(1)
+            if not more:
+                return b""
+            got += more
+        return got
+
+    def answer(self, body: bytes, *headers: str, status: str = "200 OK") -> None:
+        """A whole answer with its length."""
+        lines = "".join(f"{h}\r\n" for h in headers)
+        self.sock.sendall(f"HTTP/1.1 {status}\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body)
+
+    def drip(self, data: bytes) -> None:
+        """``data`` over and over, a byte each 20 ms, until the test is over or the peer is gone."""
+        while not self.over.is_set():
+            for byte in data:
+                self.sock.send(bytes([byte]))
+                if self.over.wait(0.02):
+                    return
+
+    def reset(self) -> None:
+        """Close with a RST instead of a FIN."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+Act = Callable[[Connection], None]
+
+
+class Peer:
+    """``requests`` are those that were read, in order; ``url`` is the base URL."""
+
+    def __init__(
+        self, listener: socket.socket, acts: tuple[Act, ...], context: ssl.SSLContext | None
+    ) -> None:
+        self.port: int = listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.over = threading.Event()
+        self._listener = listener
+        self._acts = acts
+        self._context = context
+        self._threads: list[threading.Thread] = []
+
+    def accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            act = self._acts[min(self.connections, len(self._acts) - 1)]
+            self.connections += 1
+            thread = threading.Thread(target=self._play, args=(act, sock))
+            self._threads.append(thread)
+            thread.start()
+
+    def _play(self, act: Act, sock: socket.socket) -> None:
+        with suppress(OSError):
+            if self._context is not None:
+                sock = self._context.wrap_socket(sock, server_side=True)
+            act(_Noting(sock, self.over, self.requests))
+        sock.close()
+
+    def end(self) -> None:
+        self.over.set()
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+class _Noting(Connection):
+    def __init__(self, sock: socket.socket, over: threading.Event, requests: list[bytes]) -> None:
+        super().__init__(sock, over)
+        self._requests = requests
+
+    def request(self) -> bytes:
+        got = super().request()
+        if got:
+            self._requests.append(got)
+        return got
+
+
+@contextmanager
+def peer(*acts: Act, context: ssl.SSLContext | None = None) -> Iterator[Peer]:
+    """A server on a free loopback port: the n-th connection gets the n-th act, later ones the last."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = Peer(listener, acts, context)
+    accepting = threading.Thread(target=server.accept)
+    accepting.start()
+    try:
+        yield server
+    finally:
+        server.end()
+        accepting.join(5)

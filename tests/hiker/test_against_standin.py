@@ -1,0 +1,130 @@
+"""The whole seam against the stand-in: send → verdict → model, and units that agree with who bills them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from archiver.hiker import tariff, wire
+from archiver.hiker.client import HikerClient
+from archiver.model import Call, Meaning, Role
+from archiver.sandbox import Settings, StandIn, World
+from archiver.secret import Secret
+
+NATGEO = "787132"
+CALLS = [
+    tariff.list_highlights(NATGEO),
+    tariff.list_highlights(NATGEO, force=False),
+    tariff.list_highlights_by_username("natgeo"),
+    tariff.list_highlights_by_username("natgeo", force=False),
+    tariff.fetch_highlight("17983616051768088"),
+    tariff.fetch_user(NATGEO),
+    tariff.fetch_user_by_username("natgeo"),
+    tariff.balance(),
+]
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """A stand-in with the two accounts of the vendor's examples."""
+    with StandIn(World.seed()) as standing:
+        yield standing
+
+
+@pytest.fixture
+def hiker(upstream: StandIn) -> Iterator[HikerClient]:
+    """A client with the stand-in's key."""
+    with closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.path}:{call.units}")
+def test_every_call_costs_what_the_tariff_says(call: Call, upstream: StandIn, hiker: HikerClient) -> None:
+    """Nominal price, settled price and the sum that upstream bills are one number."""
+    verdict = wire.verdict(hiker.send(call))
+    assert verdict.meaning is Meaning.OK
+    assert verdict.units == call.units == upstream.units
+
+
+def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
+    """What one of everything looks like on the wire arrives in the model, and nothing is rejected."""
+    tray = wire.tray(hiker.send(tariff.list_highlights(NATGEO)), NATGEO)
+    assert (tray.length, tray.rejected) == (3, ())
+    pages = [wire.highlight_page(hiker.send(tariff.fetch_highlight(h.pk)), h.pk) for h in tray.highlights]
+    assert [len(p.items) for p in pages] == [h.facts.media_count for h in tray.highlights]
+    assert all(p.rejected == () for p in pages)
+    items = [item for page in pages for item in page.items]
+    assert all(link.expires_at is not None for item in items for link in item.links)
+    assert {link.role for item in items for link in item.links} == {Role.THUMBNAIL, Role.VIDEO}
+    for attached in ("mentions", "web_links", "hashtags", "locations", "stickers", "reshares", "sponsors"):
+        assert any(getattr(item, attached) for item in items), attached
+
+
+def test_account_and_balance(upstream: StandIn, hiker: HikerClient) -> None:
+    """By pk and by name the same account; the balance is what is left."""
+    by_pk = wire.user(hiker.send(tariff.fetch_user(NATGEO)), NATGEO)
+    by_name = wire.user(hiker.send(tariff.fetch_user_by_username("natgeo")))
+    assert (by_pk.pk, by_pk.username) == (by_name.pk, by_name.username) == (NATGEO, "natgeo")
+    balance = wire.balance(hiker.send(tariff.balance()))
+    assert balance.units == upstream.balance
+    assert balance.rate is not None
+
+
+@pytest.mark.parametrize(
+    ("call", "meaning"),
+    [
+        (tariff.list_highlights("1"), Meaning.NOT_FOUND),
+        (tariff.fetch_highlight("1"), Meaning.NOT_FOUND),
+        (tariff.fetch_highlight("x"), Meaning.INVALID),
+        (tariff.list_highlights("x"), Meaning.INVALID),
+        (Call("/v1/highlight/by/id", (("id", "1"),), "1", 1), Meaning.RETIRED),
+    ],
+)
+def test_a_refusal_is_understood_and_settled(
+    call: Call, meaning: Meaning, upstream: StandIn, hiker: HikerClient
+) -> None:
+    """What is billed of it and what is free agrees with upstream's own account."""
+    verdict = wire.verdict(hiker.send(call))
+    assert verdict.meaning is meaning
+    assert verdict.units == upstream.units
+
+
+def test_a_wrong_key_is_rejected_for_nothing(upstream: StandIn, hiker: HikerClient) -> None:
+    """401 costs no unit."""
+    upstream.key = "another-key-than-ours"
+    verdict = wire.verdict(hiker.send(CALLS[0]))
+    assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.KEY_REJECTED, 0, 0)
+
+
+@pytest.mark.parametrize("status", [402, 200])
+def test_an_empty_account_is_out_of_units_whatever_the_status(
+    status: int, upstream: StandIn, hiker: HikerClient
+) -> None:
+    """Some saw the 402 body with status 200: both mean the same and cost nothing."""
+    upstream.settings.funds_status = 402 if status == 402 else 200
+    upstream.balance = 0
+    answer = hiker.send(CALLS[0])
+    verdict = wire.verdict(answer)
+    assert answer.status == status
+    assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.OUT_OF_UNITS, 0, 0)
+
+
+def test_a_rate_limit_says_how_long_to_wait() -> None:
+    """429 with Retry-After: rate limited, free, and the seconds are in the verdict."""
+    with StandIn(World.seed(), settings=Settings(rate=1, retry_after="2")) as upstream:
+        with closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker:
+            hiker.send(tariff.balance())
+            verdict = wire.verdict(hiker.send(CALLS[0]))
+    assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
+
+
+def test_many_threads_share_one_client(upstream: StandIn, hiker: HikerClient) -> None:
+    """Every worker gets the answer to its own call, and every call is billed once."""
+    calls = [tariff.fetch_user(NATGEO), tariff.fetch_user("75885841119")] * 40
+    with ThreadPoolExecutor(8) as workers:
+        answers = list(workers.map(hiker.send, calls))
+    assert [wire.user(answer).pk for answer in answers] == [call.subject for call in calls]
+    assert upstream.units == len(calls)

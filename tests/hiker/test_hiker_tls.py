@@ -1,0 +1,197 @@
+"""HikerClient over TLS, and what it takes from the environment: certificates and a proxy."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+
+import pytest
+from scripted_peer import Act, Connection, peer
+
+from archiver.errors import CallFailed, ConfigError
+from archiver.hiker import tariff
+from archiver.hiker.client import HikerClient
+from archiver.model import Answer
+from archiver.secret import Secret
+
+KEY = "canary-7f3a-never-shown"
+PASSWORD = "hunter2hunter2"
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a test sets counts."""
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that signs itself, with its key in the same file."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is needed to make a certificate")
+    pem = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    made = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    made += [
+        "-keyout",
+        str(pem),
+        "-out",
+        str(pem.with_suffix(".crt")),
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    subprocess.run([*made, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + pem.with_suffix(".crt").read_text())
+    return pem
+
+
+@pytest.fixture
+def context(certificate: Path) -> ssl.SSLContext:
+    """A server's side of TLS with that certificate."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate)
+    return made
+
+
+def send(base_url: str, timeout: float = 5.0) -> Answer:
+    """One free call through a client of its own."""
+    hiker = HikerClient(Secret(KEY), base_url=base_url, timeout=timeout)
+    try:
+        return hiker.send(tariff.balance())
+    finally:
+        hiker.close()
+
+
+def answers(connection: Connection) -> None:
+    """Answer one request."""
+    connection.request()
+    connection.answer(b"{}")
+
+
+def test_a_certificate_that_nobody_vouches_for_is_final(context: ssl.SSLContext) -> None:
+    """Not sent, and not worth another try; the key never left (A31)."""
+    with peer(answers, context=context) as server, pytest.raises(CallFailed, match="certificate") as caught:
+        send(f"https://localhost:{server.port}")
+    assert (caught.value.sent, caught.value.permanent) == (False, True)
+    assert server.requests == []
+
+
+def test_ssl_cert_file_names_whom_to_trust(
+    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the server's certificate in SSL_CERT_FILE the call goes through, key and all."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with peer(answers, context=context) as server:
+        assert send(f"https://localhost:{server.port}").status == 200
+    assert f"x-access-key: {KEY}".encode() in server.requests[0]
+
+
+def test_a_break_inside_tls_counts_as_sent(
+    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the request is inside the tunnel it may have been billed."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    act: Act = lambda connection: (connection.request(), None)[1]  # noqa: E731
+    with peer(act, context=context) as server, pytest.raises(CallFailed) as caught:
+        send(f"https://localhost:{server.port}")
+    assert caught.value.sent
+
+
+@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes) -> None:
+    """A handshake that fails or never comes carries nothing of the request, and may do better next time."""
+
+    def act(connection: Connection) -> None:
+        connection.sock.sendall(greeting)
+        if not greeting:
+            connection.over.wait(5)
+
+    with peer(act) as server, pytest.raises(CallFailed) as caught:
+        send(f"https://localhost:{server.port}", timeout=0.3)
+    assert (caught.value.sent, caught.value.permanent) == (False, False)
+
+
+def test_certificates_that_cannot_be_read_are_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong SSL_CERT_FILE is told before anything is sent."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
+    with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
+        send("https://localhost:1")
+
+
+def test_https_goes_through_the_proxy_of_the_environment(
+    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTPS_PROXY is asked for a tunnel with its own password, and sees neither key nor path (A36)."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+
+    def tunnel(connection: Connection) -> None:
+        connection.request()
+        connection.sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        inside = Connection(context.wrap_socket(connection.sock, server_side=True), connection.over)
+        answers(inside)
+        inside.sock.close()
+
+    with peer(tunnel) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@127.0.0.1:{proxy.port}")
+        assert send("https://localhost").status == 200
+    assert proxy.requests[0].startswith(b"CONNECT localhost:443 ")
+    assert b"proxy-authorization: basic" in proxy.requests[0].lower()
+    assert KEY.encode() not in proxy.requests[0]
+    assert b"balance" not in proxy.requests[0]
+
+
+@pytest.mark.parametrize("replies", [True, False])
+def test_a_proxy_that_gives_no_tunnel_was_sent_nothing(
+    replies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused or broken CONNECT costs nothing, and the proxy's password is in no message."""
+
+    def act(connection: Connection) -> None:
+        connection.request()
+        if replies:
+            connection.answer(b"", status="407 Proxy Authentication Required")
+
+    with peer(act) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@127.0.0.1:{proxy.port}")
+        with pytest.raises(CallFailed) as caught:
+            send("https://localhost")
+    assert not caught.value.sent
+    assert PASSWORD not in str(caught.value)
+
+
+def test_plain_http_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loopback API is reached directly whatever the environment says: a proxy would read the key."""
+    with peer(answers) as proxy, peer(answers) as server:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+        assert send(server.url).status == 200
+    assert proxy.connections == 0
+
+
+def test_no_proxy_excepts_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host in NO_PROXY is reached directly."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with peer(answers) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("NO_PROXY", "localhost")
+        with pytest.raises(CallFailed, match="refused"):
+            send(f"https://localhost:{port}")
+    assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("url", [f"socks5://me:{PASSWORD}@127.0.0.1:1", f"http://me:{PASSWORD}@[::1"])
+def test_a_proxy_that_cannot_be_used_is_a_config_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused when the client is made, without quoting its password."""
+    monkeypatch.setenv("ALL_PROXY", url)
+    with pytest.raises(ConfigError, match="ALL_PROXY") as caught:
+        send("https://localhost")
+    assert PASSWORD not in str(caught.value)

@@ -1,0 +1,202 @@
+"""What an Answer means: every family of errors that was seen or is documented."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from answered import FETCH, LIST, answer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.hiker import wire
+from archiver.model import Meaning
+
+HTML = b"<!DOCTYPE html><html><title>Just a moment...</title></html>"
+TOP_UP = {"state": False, "error": "Top up your account", "exc_type": "InsufficientFunds"}
+UNAUTHORIZED = {"state": False, "error": "Unauthorized request: unknown key"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "meaning", "units"),
+    [
+        # A1, A2
+        (401, UNAUTHORIZED, Meaning.KEY_REJECTED, 0),
+        (401, b"", Meaning.KEY_REJECTED, 0),
+        (200, UNAUTHORIZED, Meaning.KEY_REJECTED, 0),
+        (402, TOP_UP, Meaning.OUT_OF_UNITS, 0),
+        (402, HTML, Meaning.OUT_OF_UNITS, 0),
+        (200, TOP_UP, Meaning.OUT_OF_UNITS, 0),
+        (200, {"state": False, "error": "Top up your balance"}, Meaning.OUT_OF_UNITS, 0),
+        (403, TOP_UP, Meaning.OUT_OF_UNITS, 0),
+        # A3, A4
+        (403, {"detail": "Private account", "exc_type": "PrivateAccount"}, Meaning.PRIVATE, 1),
+        (200, {"detail": "Private account", "exc_type": "PrivateAccount"}, Meaning.PRIVATE, 1),
+        (403, {"detail": "Forbidden"}, Meaning.REFUSED, 1),
+        (403, {"detail": "?", "exc_type": "NobodyKnowsThis"}, Meaning.REFUSED, 1),
+        (403, {}, Meaning.REFUSED, 1),
+        (403, b"", Meaning.REFUSED, 1),
+        (403, {"detail": "?", "exc_type": "InstagramRateLimitError"}, Meaning.TRANSIENT, 1),
+        # A5, A6
+        (404, {"detail": "User not found", "exc_type": "UserNotFound"}, Meaning.NOT_FOUND, 1),
+        (404, {"detail": "?", "exc_type": "MediaNotFound"}, Meaning.NOT_FOUND, 1),
+        (404, {"detail": "Not Found"}, Meaning.NOT_FOUND, 1),
+        (200, {"detail": "?", "exc_type": "HighlightNotFound"}, Meaning.NOT_FOUND, 1),
+        (410, {"detail": "?", "exc_type": "EndpointDeprecated"}, Meaning.RETIRED, 0),
+        (410, b"", Meaning.RETIRED, 0),
+        # A7
+        (400, {"detail": "?", "exc_type": "ValidationError"}, Meaning.INVALID, 1),
+        (400, b"bad", Meaning.INVALID, 1),
+        (422, {"detail": [{"loc": ["query", "url"], "msg": "m", "type": "t"}]}, Meaning.INVALID, 0),
+        (405, {"detail": "Method Not Allowed"}, Meaning.INVALID, 0),
+        # A11, A12, A14
+        (429, b"", Meaning.RATE_LIMITED, 0),
+        (429, b"error code: 1015", Meaning.RATE_LIMITED, 0),
+        (408, b"", Meaning.TRANSIENT, 0),
+        (500, {"detail": "?", "exc_type": "InternalError"}, Meaning.TRANSIENT, 0),
+        (502, HTML, Meaning.TRANSIENT, 0),
+        (503, {"detail": "?", "exc_type": "UserNotFound"}, Meaning.TRANSIENT, 0),
+        (504, b'{"state":false,{"error":"timeout"}', Meaning.TRANSIENT, 0),
+        (520, b"error code: 520", Meaning.TRANSIENT, 0),
+        (500, {"detail": "", "exc_type": "NoFreeAccounts"}, Meaning.TRANSIENT, 0),
+        (200, {"detail": "", "exc_type": "NoFreeAccounts"}, Meaning.TRANSIENT, 1),
+        # A15
+        (200, {"state": False}, Meaning.MALFORMED, 1),
+        (200, {"detail": "Instagram did not respond"}, Meaning.MALFORMED, 1),
+        (200, {"detail": "?", "exc_type": "NobodyKnowsThis"}, Meaning.MALFORMED, 1),
+        # A16
+        (200, HTML, Meaning.BLOCKED, 1),
+        (200, b"\xef\xbb\xbf\r\n <html>", Meaning.BLOCKED, 1),
+        (403, HTML, Meaning.BLOCKED, 1),
+        (403, b"error code: 1010", Meaning.BLOCKED, 1),
+        (404, HTML, Meaning.BLOCKED, 1),
+        # A17, A19, A20
+        (200, b'[{"pk": "1"', Meaning.MALFORMED, 1),
+        (200, b"[] trailing", Meaning.MALFORMED, 1),
+        (200, b"\xef\xbb\xbf[]", Meaning.MALFORMED, 1),
+        (200, "[]".encode("utf-16"), Meaning.MALFORMED, 1),
+        (200, b"", Meaning.MALFORMED, 1),
+        (200, b"  \n", Meaning.MALFORMED, 1),
+        (200, b"null", Meaning.MALFORMED, 1),
+        (200, b'""', Meaning.MALFORMED, 1),
+        (200, b"5", Meaning.MALFORMED, 1),
+        (200, b'{"media_count": NaN}', Meaning.MALFORMED, 1),
+        (200, b"[-Infinity]", Meaning.MALFORMED, 1),
+        (200, b"[" * 100_000, Meaning.MALFORMED, 1),
+        (200, b"[" * 100_000 + b"]" * 100_000, Meaning.MALFORMED, 1),
+        (200, b"[" * 100 + b"]" * 100, Meaning.MALFORMED, 1),
+        (200, b"[" + b"9" * 5_000 + b"]", Meaning.MALFORMED, 1),
+        # A34
+        (301, b"", Meaning.REDIRECTED, 0),
+        (302, HTML, Meaning.REDIRECTED, 0),
+        (308, {"detail": "moved"}, Meaning.REDIRECTED, 0),
+        (200, [], Meaning.OK, 1),
+        (200, {"pk": "1", "detail": "a field like any other"}, Meaning.OK, 1),
+        (200, {"pk": "1", "exc_type": None, "state": True}, Meaning.OK, 1),
+    ],
+)
+def test_meaning_and_price(status: int, body: object, meaning: Meaning, units: int) -> None:
+    """Status and body decide together; what was not billed costs nothing."""
+    found = wire.verdict(answer(body, status))
+    assert (found.meaning, found.units) == (meaning, units)
+
+
+def test_a_page_is_known_by_its_content_type_too() -> None:
+    """A challenge whose text does not begin with a tag is no answer of the API; JSON under a wrong type is one."""
+    assert wire.verdict(answer(b"Attention!", content_type="text/html")).meaning is Meaning.BLOCKED
+    assert wire.verdict(answer([], content_type="text/html")).meaning is Meaning.OK
+
+
+def test_the_answer_states_its_own_price() -> None:
+    """``x-hiker-info`` of a charged answer is what it cost; on a 5xx it is only nominal."""
+    assert wire.verdict(answer([], 200, LIST, x_hiker_info='{"reqs": 2}')).units == 2
+    assert wire.verdict(answer(b"", 500, LIST, x_hiker_info='{"reqs": 2}')).units == 0
+    assert wire.verdict(answer(TOP_UP, 200, LIST, x_hiker_info="reqs=2")).units == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("2", 2.0),
+        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+        ("1e9", 1e9),
+        ("nan", None),
+        ("inf", None),
+        ("-5", None),
+        ("abc", None),
+    ],
+)
+def test_how_long_to_wait_is_read_from_the_answer(value: str, seconds: float | None) -> None:
+    """Retry-After in seconds or as a date counted from the answer's own time; nonsense is nothing (A8 to A10)."""
+    assert wire.verdict(answer(b"", 429, retry_after=value)).retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("body", "detail"),
+    [
+        ({"detail": "User not found", "exc_type": "UserNotFound"}, "404: UserNotFound: User not found"),
+        (
+            {"detail": [{"loc": ["query", "url"], "msg": "field required"}, {"msg": "b"}]},
+            "404: query.url field required; b",
+        ),
+        ({"state": False, "error": {"error": "timeout"}}, "404: timeout"),
+        ({"detail": 7, "exc_type": ["x"]}, "404: ['x']"),
+        (
+            b"\x1b[2Jgone\r\n\x9b\xe2\x80\xae!",
+            "404: Expecting value: line 1 column 1 (char 0): [2Jgone \ufffd !",
+        ),
+        ({"detail": ""}, '404: {"detail": ""}'),
+    ],
+)
+def test_the_detail_is_one_clean_line(body: object, detail: str) -> None:
+    """It names the type and the sentence, in whatever form they come, without control characters."""
+    assert wire.verdict(answer(body, 404)).detail == detail
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see https://scontent.cdninstagram.com/v/a.jpg?oh=SIGNATURE&oe=68A1B2C3 there",
+        "…/a.jpg?efg=x\\u0026oh=SIGNATURE\\u0026oe=1",
+        "cut: _nc_ohc=SIGNATURE&oh=SIGNATURE",
+        "oe=SIGNATURE",
+    ],
+)
+def test_no_detail_holds_a_signature(text: str) -> None:
+    """Signed queries are cut, in parsed errors and in the head of what is no JSON (L3)."""
+    for body in ({"detail": text}, text.encode(), json.dumps([text])[:-2].encode()):
+        assert "SIGNATURE" not in wire.verdict(answer(body, 500)).detail
+
+
+@given(
+    st.integers(100, 599),
+    st.binary(max_size=300) | st.text(max_size=300).map(str.encode),
+    st.text(max_size=20),
+)
+def test_any_answer_has_a_verdict(status: int, body: bytes, header: str) -> None:
+    """No status, body or header makes it raise, and what it tells is short and printable."""
+    found = wire.verdict(
+        answer(body, status, FETCH, content_type=header, retry_after=header, x_hiker_info=header)
+    )
+    assert len(found.detail) <= 200
+    assert found.detail.isprintable()
+    assert found.units >= 0
+
+
+json_trees = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["detail", "error", "exc_type", "state", "loc", "msg"]), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from([200, 400, 403, 404, 422, 500]), json_trees)
+def test_any_error_object_has_a_verdict(status: int, tree: object) -> None:
+    """``detail``, ``error`` and their parts may be of any type."""
+    assert wire.verdict(answer(tree, status)).detail.isprintable()

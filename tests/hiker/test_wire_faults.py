@@ -1,0 +1,232 @@
+"""Answers that are wrong in part or in whole: one bad thing costs only itself, and nothing raises but AnswerMalformed."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import cast
+
+import pytest
+from answered import FETCH, LIST, answer, example, highlight, item
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.errors import AnswerMalformed
+from archiver.hiker import wire
+from archiver.hiker.wire import document
+from archiver.model import Answer, HighlightPage, TrayFacts, is_pk
+
+
+def page(*items: object, **fields: object) -> HighlightPage:
+    """A page with these items and fields."""
+    return wire.highlight_page(answer(highlight(items=list(items), **fields)))
+
+
+@pytest.mark.parametrize("pk", [3.1e18, 1.0, True, None, "", "abc", "-1", -1, "1" * 41, "１２", ["1"], "1 "])
+def test_an_element_without_a_usable_pk_is_rejected_alone(pk: object) -> None:
+    """A float has lost its last digits, and text is no pk: that item fails, the others stand (A22)."""
+    found = page(item(pk="1"), item(pk=pk), "no object", item(pk="2"))
+    assert [i.pk for i in found.items] == ["1", "2"]
+    assert [r.detail for r in found.rejected] == ["it has no pk of digits", "it is no object"]
+    tray = wire.tray(answer([highlight(pk="1"), highlight(pk=pk), None], call=LIST))
+    assert ([h.pk for h in tray.highlights], tray.length) == (["1"], 3)
+
+
+@pytest.mark.parametrize("pk", [2**63 + 1, 10**39, str(2**70)])
+def test_pks_beyond_64_bits_keep_their_digits(pk: object) -> None:
+    """A pk is text, whether it came as integer or string (A21)."""
+    assert page(item(pk=pk)).items[0].pk == str(pk)
+
+
+def test_the_first_of_equal_pks_wins() -> None:
+    """A list that repeats a pk gives one element (A26)."""
+    assert [(i.pk, i.code) for i in page(item(code="a"), item(code="b")).items] == [("99", "a")]
+    tray = wire.tray(answer([highlight(title="a"), highlight(title="b")], call=LIST))
+    assert [h.title for h in tray.highlights] == ["a"]
+
+
+WRONG: list[object] = [{}, [], 7, 1.5, True, "x", ""]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_type_makes_an_optional_field_none(wrong: object) -> None:
+    """Every optional field of an item may be of any type: the item stands (A23)."""
+    names = json.loads(example("highlight_by_url"))["items"][0].keys() - {"pk"}
+    found = page(item(**dict.fromkeys(names | {"polls"}, wrong)))
+    assert (len(found.items), found.rejected) == (1, ())
+    assert found.items[0].taken_at is None or wrong == 7
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object) -> None:
+    """The same for a highlight of a tray whose owner is known."""
+    names = json.loads(example("tray"))[0].keys() - {"pk"}
+    tray = wire.tray(answer([highlight(**dict.fromkeys(names, wrong))], call=LIST), "1")
+    assert len(tray.highlights) == 1
+
+
+@pytest.mark.parametrize("items", [None, {}, "x", 3])
+def test_a_page_without_a_list_of_items_is_malformed(items: object) -> None:
+    """It says nothing about what is in it, which is not the same as an empty highlight (A23)."""
+    with pytest.raises(AnswerMalformed, match="without a list of items"):
+        wire.highlight_page(answer(highlight(items=items)))
+    assert page().items == ()
+
+
+@pytest.mark.parametrize(
+    ("stated", "read"),
+    [
+        ("2025-11-26T06:32:13+00:00", datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)),
+        ("2025-11-26T06:32:13Z", datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)),
+        ("2025-11-26T08:32:13.5+02:00", datetime(2025, 11, 26, 6, 32, 13, 500_000, tzinfo=UTC)),
+        ("2025-11-26T06:32:13", datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)),
+        (1764138733, datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)),
+        (10**10 * 100, None),
+        (10**300, None),
+        (-1, None),
+        ("0001-01-01T00:00:00+23:00", None),
+        ("9999-12-31T23:59:59-23:00", None),
+        ("2025-13-01T00:00:00Z", None),
+        ("1764138733", None),
+        ("x", None),
+        (True, None),
+        (1.5, None),
+        (None, None),
+    ],
+)
+def test_times(stated: object, read: datetime | None) -> None:
+    """ISO 8601 with Z, offset or neither, and Unix seconds; whatever is out of range or no time is None (A27)."""
+    assert page(item(taken_at=stated)).items[0].taken_at == read
+    assert page(created_at=stated).highlight.created_at == read
+
+
+def test_numbers_out_of_range_are_none() -> None:
+    """A negative or gigantic count, a negative or infinite duration (A27)."""
+    raw = json.dumps(highlight(media_count=-1, latest_reel_media=2**63, items=[item(video_duration=-0.5)]))
+    assert wire.highlight_page(answer(raw.encode())).highlight.facts == TrayFacts()
+    found = wire.highlight_page(answer(raw.replace("-0.5", "1e999").encode()))
+    assert found.items[0].video_duration is None
+
+
+def test_strings_are_clean_and_bounded() -> None:
+    """NUL goes, lone surrogates and broken UTF-8 become U+FFFD, a title ends after 64 kB between two characters (X2, X3, X5)."""
+    assert page(title="a\x00b\ud83dc").highlight.title == "ab\ufffdc"
+    assert page(title="\ud83e\udd8b").highlight.title == "🦋"
+    raw = json.dumps(highlight(title="TITLE")).encode().replace(b"TITLE", b"a\xff\xed\xa0\xbdb")
+    assert wire.highlight_page(answer(raw)).highlight.title == "a\ufffd\ufffd\ufffd\ufffdb"
+    long = page(title="a" + "🦋" * 20_000).highlight.title
+    assert long == "a" + "🦋" * 16_383
+    assert page(item(thumbnail_url="https://c/" + "a" * 20_000)).items[0].links == ()
+
+
+def test_a_list_ends_after_ten_thousand() -> None:
+    """The rest is one Rejected, so that nobody takes the list for whole."""
+    found = page(*(item(pk=n) for n in range(10_001)))
+    assert len(found.items) == 10_000
+    assert "more than 10,000" in found.rejected[0].detail
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[",
+        b"{}",
+        b'{"pk": "17"}',
+        b"7",
+        b'"x"',
+        b"<html>",
+        b"[" * 100_000,
+        b"9" * 5_000,
+        b'{"a": NaN}',
+    ],
+)
+def test_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
+    """Whatever it is instead, every reader raises AnswerMalformed, chained to nothing that holds the body."""
+    readings = (
+        lambda a: wire.tray(a),
+        lambda a: wire.highlight_page(a),
+        lambda a: wire.balance(a),
+    )
+    for reading in readings:
+        with pytest.raises(AnswerMalformed) as caught:
+            reading(answer(body))
+        assert caught.value.__suppress_context__
+
+
+def test_deep_nesting_is_refused_wherever_python_gives_up() -> None:
+    """A tree deeper than any honest answer is a ValueError, no RecursionError."""
+    for depth in (100, 900, 5_000, 100_000):
+        with pytest.raises(ValueError, match="nested too deeply"):
+            document.parse(b"[" * depth + b"]" * depth)
+
+
+def readable(given_answer: Answer) -> None:
+    """Read an answer in every way; only AnswerMalformed may come, and what is read keeps its promises."""
+    for reading in (wire.tray, wire.highlight_page, wire.user, wire.balance):
+        found: object = None
+        with suppress(AnswerMalformed):
+            found = reading(given_answer)
+        if isinstance(found, HighlightPage):
+            pks = [i.pk for i in found.items]
+            assert all(map(is_pk, [found.highlight.pk, found.highlight.user.pk, *pks]))
+            assert len(set(pks)) == len(pks)
+            for one in found.items:
+                assert len({link.role for link in one.links}) == len(one.links)
+                assert all(json.loads(s.extra) is not None for s in one.stickers)
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+trees = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["pk", "user", "items", "requests", "title", "cover_media"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_any_json_is_a_model_or_malformed(tree: object) -> None:
+    """Nothing but AnswerMalformed ever leaves ``wire``, whatever JSON comes."""
+    readable(answer(tree))
+
+
+@given(
+    st.sampled_from(["highlight_by_url", "tray"]),
+    st.integers(),
+    st.lists(scalars | trees, min_size=1, max_size=6),
+)
+def test_any_change_of_a_good_answer_is_survived(name: str, seed: int, values: list[object]) -> None:
+    """A good answer with some of its nodes replaced by anything still reads, or is malformed (A23)."""
+    tree = json.loads(example(name))
+    rich = item(
+        mentions=[{"user": {"pk": "5"}, "x": 1}],
+        stickers=[{"story_link": {"url": "https://b"}, "extra": {"a": [1]}}],
+        locations=[{"location": {"pk": 1, "lat": 1.0}}],
+        hashtags=[{"hashtag": {"id": 1, "name": "n"}}],
+        medias=[{"media_pk": 1}],
+        links=[{"webUri": "https://a"}],
+    )
+    if isinstance(tree, dict):
+        tree["items"].append(rich)
+    chance = random.Random(seed)
+    for value in values:
+        node, key = chance.choice(list(_places(tree)))
+        node[key] = copy.deepcopy(value)
+    readable(answer(tree, call=FETCH if name == "highlight_by_url" else LIST))
+
+
+def _places(node: object) -> Iterator[tuple[dict[object, object], object]]:
+    """Every place of a tree, as the container and the key or index in it."""
+    if isinstance(node, (dict, list)):
+        container = cast("dict[object, object]", node)  # both are assigned to in the same way
+        for key, child in list(node.items() if isinstance(node, dict) else enumerate(node)):
+            yield container, key
+            yield from _places(child)

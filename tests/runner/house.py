@@ -1,0 +1,71 @@
+"""A whole archive in a temporary directory, against the stand-in over real sockets."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from archiver import archive
+from archiver.config import Config, load
+from archiver.model import Target
+from archiver.model.target import parse_target
+from archiver.runner.account import Manner
+from archiver.runner.events import Event
+from archiver.runner.tally import Summary
+from archiver.runner.workers import StopFlag
+from archiver.sandbox import StandIn
+
+
+@dataclass
+class House:
+    """An archive and its upstream; ``events`` are those of the last night."""
+
+    root: Path
+    upstream: StandIn
+    environ: dict[str, str] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def config(self) -> Config:
+        """The configuration, by environment alone."""
+        return load(
+            None,
+            {
+                "HIKERAPI_TOKEN": self.upstream.key,
+                "ARCHIVER_ARCHIVE": str(self.root),
+                "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
+                "ARCHIVER_API_BASE_URL": self.upstream.base_url,
+                "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+                "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
+                "ARCHIVER_SYNC_SWEEP_DAYS": "0",
+                **self.environ,
+            },
+        )
+
+    def night(
+        self, *targets: str | Target, insist: bool = False, bound: bool = True, full: bool = False
+    ) -> Summary:
+        """One run over these targets; the log of the upstream shows this night only."""
+        self.upstream.requests.reset()
+        self.events.clear()
+        parsed = [parse_target(t) if isinstance(t, str) else t for t in targets]
+        return archive.run(
+            self.config,
+            parsed,
+            command="run",
+            manner=Manner(bound=bound, insist=insist, full=full),
+            observe=self.events.append,
+            stop=StopFlag(),
+            create_missing=True,
+        )
+
+    def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        """What the SQLite catalog says, read by other means than the program's."""
+        with closing(sqlite3.connect(self.root / "archive.db")) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def one(self, sql: str, *values: object) -> object:
+        """The single value of a query."""
+        return self.rows(sql, *values)[0][0]

@@ -1,0 +1,231 @@
+"""Whole nights over real sockets: what is kept, what it costs, and what costs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import House
+
+from archiver.errors import Reason
+from archiver.model.target import parse_target
+from archiver.sandbox import StandIn, actions
+
+NATGEO, SALWA = "787132", "75885841119"
+GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+ME = "18085475671830440"
+BOTH = ("natgeo", "salwaaa_ki")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and the two accounts of the vendor's page."""
+    with StandIn() as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def test_the_first_night_keeps_both_accounts_whole(house: House) -> None:
+    """Every offered file is a blob under its hash with a row, and the units are those of the tariff: 2 + 3 and 2 + 1."""
+    summary = house.night(*BOTH)
+    assert (summary.exit_code, summary.units, summary.outcome) == (0, 8, "ok")
+    assert (summary.accounts, summary.highlights_listed, summary.highlights_fetched) == (2, 4, 4)
+    assert house.upstream.units == 8
+    for sha256, size in house.rows("select sha256, size from blobs"):
+        path = house.root / "blobs" / str(sha256)[:2] / str(sha256)
+        data = path.read_bytes()
+        assert (hashlib.sha256(data).hexdigest(), len(data)) == (sha256, size)
+    offered = sum(
+        (i.thumbnail is not None) + (i.video is not None)
+        for a in house.upstream.world.accounts
+        for i in {i.pk: i for h in a.highlights for i in h.items}.values()
+    )
+    assert house.one("select count(*) from files where item_pk is not null") == offered
+    assert house.one("select count(*) from files where role = 'cover'") == 4
+    assert house.one("select count(*) from files where role = 'avatar'") == 2
+    assert house.one("select count(*) from highlights where completed_at is null") == 0
+    assert house.one("select count(*) from changes") == 0
+
+
+def test_a_quiet_night_costs_a_unit_an_account_and_downloads_nothing(house: House) -> None:
+    """Although every answer signs all URLs anew, and media_count says 98 where 3 items come."""
+    house.night(*BOTH)
+    summary = house.night(*BOTH)
+    assert (summary.exit_code, summary.units, summary.api_calls, summary.files_new) == (0, 2, 2, 0)
+    assert house.upstream.requests.cdn_requests() == []
+    paths = {asked.path for asked in house.upstream.requests.api_calls()}
+    assert paths == {"/v1/user/highlights"}
+    assert house.one("select count(*) from changes") == 0
+
+
+def test_only_the_changed_highlight_is_paid_for(house: House) -> None:
+    """A new item costs one unit more and its own files; the others of the account cost nothing."""
+    house.night("natgeo")
+    item = house.upstream.world.add_item(BOTW, "video")
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units, summary.items_new, summary.files_new) == (0, 2, 1, 2)
+    assert len(house.upstream.requests.cdn_requests()) == 2
+    changes = house.rows("select subject, subject_pk, field, old, new from changes")
+    assert changes == [("highlight", BOTW, "items", None, item.pk)]
+
+
+def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(house: House) -> None:
+    """One File, two rows of membership; two items with the same bytes share one blob."""
+    house.night("natgeo")
+    shared = house.rows("select item_pk from highlight_items group by item_pk having count(*) > 1")
+    assert len(shared) >= 1
+    pk = shared[0][0]
+    assert len(house.upstream.requests.cdn_requests(item=str(pk), role="thumbnail")) == 1
+    twins = house.rows(
+        "select sha256 from files where item_pk is not null group by sha256 having count(distinct item_pk) > 1"
+    )
+    assert len(twins) >= 1
+    assert house.one("select username from users where pk = ?", NATGEO) == "natgeo"
+
+
+def test_a_video_gone_for_ever_costs_nothing_between_its_back_offs(house: House) -> None:
+    """Its 404 is recorded; the next nights retry from the kept answer for 0 units, then leave it alone."""
+    item = house.upstream.world.highlight(GIFT).items[1]
+    house.upstream.faults.add(
+        actions.respond(404), listener="cdn", item=item.pk, role="thumbnail", count=None
+    )
+    first = house.night("natgeo")
+    assert (first.exit_code, first.files_failed) == (3, 1)
+    assert first.failures[0].reason is Reason.NOT_FOUND
+    for expected_units in (1, 1, 1, 1):
+        night = house.night("natgeo")
+        assert night.units == expected_units
+    assert night.exit_code == 0
+    assert house.upstream.requests.cdn_requests() == []
+    assert house.one("select completed_at from highlights where pk = ?", GIFT) is None
+    assert house.one("select attempts from failures where role = 'thumbnail'") == 3
+
+
+def test_a_listed_highlight_that_answers_404_is_recorded_and_passed_over(house: House) -> None:
+    """The run goes on and ends well; it is not asked for again until its back-off is over."""
+    house.upstream.world.lose_page(BOTW)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.highlights_fetched) == (0, 3)
+    assert house.rows("select subject, subject_pk, reason from failures") == [
+        ("highlight", BOTW, "not_found")
+    ]
+    units = [house.night("natgeo").units for _ in range(4)]
+    assert units == [2, 2, 1, 1]
+    house.upstream.world.add_item(BOTW)
+    assert house.night("natgeo").units == 1
+
+
+def test_a_renamed_account_is_followed_by_its_id(house: House) -> None:
+    """The configuration still says the old name: one call by id, none by username, and the rename is history."""
+    house.night("natgeo")
+    house.upstream.world.rename("natgeo", "natgeo_official")
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units) == (0, 1)
+    assert {a.path for a in house.upstream.requests.api_calls()} == {"/v1/user/highlights"}
+    assert house.rows("select field, old, new from changes") == [("username", "natgeo", "natgeo_official")]
+    names = house.rows("select username from usernames where user_pk = ? order by first_seen_at", NATGEO)
+    assert names == [("natgeo",), ("natgeo_official",)]
+
+
+def test_a_vanished_blob_is_fetched_again(house: House) -> None:
+    """The night after a file vanished from the store it is there again, from the kept answer while its links live."""
+    house.night("natgeo")
+    sha256 = str(house.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
+    path = house.root / "blobs" / sha256[:2] / sha256
+    path.unlink()
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units) == (0, 1)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
+    assert house.one("select count(*) from blobs where lost_at is not null") == 0
+
+
+def test_hostile_titles_are_stored_and_never_a_path(house: House) -> None:
+    """Path tricks, NUL, a lone surrogate, a right-to-left override and 10 kB of emoji leave no trace outside the database."""
+    titles = ["../../x", "a\x00b", "cut \ud83d", "\u202egnp.exe", "🦋" * 2500]
+    made = [house.upstream.world.add_highlight("salwaaa_ki", title, 1) for title in titles]
+    summary = house.night("salwaaa_ki")
+    assert summary.exit_code == 0
+    stored = {pk: house.one("select title from highlights where pk = ?", pk) for pk in (h.pk for h in made)}
+    assert [stored[h.pk] for h in made] == ["../../x", "ab", "cut \ufffd", "\u202egnp.exe", "🦋" * 2500]
+    assert sorted(p.name for p in house.root.parent.iterdir()) == ["archive"]
+
+
+def test_one_bad_highlight_stops_nothing_else(house: House) -> None:
+    """A broken answer of one highlight is a failure row; the other account and highlights are whole."""
+    house.upstream.faults.add(actions.html(), path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    summary = house.night(*BOTH)
+    assert summary.exit_code == 3
+    assert {f.subject_pk for f in summary.failures} == {GIFT}
+    assert house.one("select count(*) from highlights where completed_at is not null") == 3
+
+
+def test_an_expired_link_is_renewed_once_for_all_of_a_highlight(house: House) -> None:
+    """All links of the first answer are past their time: one unit more, and everything is kept."""
+    house.upstream.settings.video_life = -5
+    house.upstream.settings.image_life = -5
+
+    def recover(_: object) -> None:
+        house.upstream.settings.video_life = house.upstream.settings.image_life = 86_400.0
+
+    house.upstream.faults.add(path="/v1/highlight/by/url", nth=2, count=1, before=recover)
+    summary = house.night(parse_target(f"highlight:{ME}"))
+    assert (summary.exit_code, summary.units) == (0, 2)
+    assert house.one("select count(*) from files where item_pk is not null") == 6
+
+
+def test_private_and_gone_accounts_cost_a_unit_a_night_at_most(house: House) -> None:
+    """And nothing on the nights between: 1, 3, 7 days; a first look that finds nothing is exit code 6."""
+    house.night("natgeo")
+    house.upstream.world.set_private("natgeo")
+    units = [house.night("natgeo").units for _ in range(3)]
+    assert units[0] <= 2
+    assert units[1:] == [0, 0]
+    assert house.one("select verdict from users where pk = ?", NATGEO) == "private"
+    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+
+
+def test_an_account_without_highlights_costs_a_unit_a_night(house: House) -> None:
+    """It is listed, for a highlight may come any day; the first look costs one more, to tell empty from private."""
+    for highlight in (GIFT, BOTW, LIMITLESS):
+        house.upstream.world.remove_highlight(highlight)
+    assert [house.night("natgeo").units for _ in range(3)] == [3, 1, 1]
+    house.upstream.world.restore_highlight(GIFT)
+    summary = house.night("natgeo")
+    assert (summary.units, summary.highlights_fetched) == (2, 1)
+
+
+def test_a_name_that_nobody_has(house: House) -> None:
+    """Exit code 6; asked again it costs one unit, then nothing until its back-off is over."""
+    first = house.night("nobody.here")
+    assert (first.exit_code, first.units) == (6, 2)
+    assert [house.night("nobody.here").units for _ in range(4)] == [1, 1, 0, 0]
+
+
+def test_out_of_units_stops_asking_and_keeps_what_was_paid_for(house: House) -> None:
+    """Exit code 5 with no billed call after it, and the next run goes on where this one stopped."""
+    house.upstream.balance = 4
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.outcome) == (5, "units")
+    assert house.upstream.units <= 4
+    house.upstream.balance = 1000
+    again = house.night("natgeo")
+    assert (again.exit_code, again.highlights_fetched) == (0, 1)
+
+
+def test_a_rejected_key_stops_the_run_before_anything_is_billed(house: House) -> None:
+    """Exit code 4, nothing spent, and the key stands nowhere in what the run wrote."""
+    house.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"
+    summary = house.night(*BOTH)
+    assert (summary.exit_code, summary.units) == (4, 0)
+    for path in house.root.rglob("*"):
+        if path.is_file():
+            assert b"wrong-key-canary" not in path.read_bytes()
+
+
+def test_titles_can_be_chosen_by_globs(house: House) -> None:
+    """Every listed highlight has a row; only the matching one is fetched."""
+    summary = house.night(parse_target("natgeo", highlights=("BOTW*",)))
+    assert (summary.exit_code, summary.units) == (0, 3)
+    assert house.one("select count(*) from highlights") == 3
+    assert house.rows("select pk from highlights where fetched_at is not null") == [(BOTW,)]

@@ -1,0 +1,148 @@
+"""Bounded threads, the stop flag, the gate and the lock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archiver.errors import ArchiveLocked, Stopped, StorageError, UpstreamDown
+from archiver.model import utcnow
+from archiver.runner import lock
+from archiver.runner.gate import Gate
+from archiver.runner.workers import StopFlag, each
+
+
+def test_each_thing_is_worked_on_once() -> None:
+    """Every thing reaches ``work`` exactly once, whatever the number of threads."""
+    done: list[int] = []
+    each(range(200), done.append, threads=4, stop=StopFlag())
+    assert sorted(done) == list(range(200))
+
+
+def test_things_are_taken_one_by_one() -> None:
+    """The feed is never read far ahead of the work, so memory does not grow with its length."""
+    ahead = 0
+    taken = worked = 0
+    lock_ = threading.Lock()
+
+    def feed() -> Iterator[int]:
+        nonlocal taken
+        for n in range(500):
+            taken += 1
+            yield n
+
+    def work(_: int) -> None:
+        nonlocal ahead, worked
+        with lock_:
+            ahead = max(ahead, taken - worked)
+            worked += 1
+
+    each(feed(), work, threads=3, stop=StopFlag())
+    assert worked == 500
+    assert ahead <= 6
+
+
+def test_a_bug_in_one_worker_ends_the_others_and_is_raised() -> None:
+    """An unexpected exception is never swallowed: the rest stops, and the caller sees it."""
+    done: list[int] = []
+
+    def work(n: int) -> None:
+        if n == 3:
+            raise ZeroDivisionError
+        done.append(n)
+
+    with pytest.raises(ZeroDivisionError):
+        each(range(10_000), work, threads=2, stop=StopFlag())
+    assert len(done) < 10_000
+
+
+def test_a_stop_ends_a_wait_at_once() -> None:
+    """A worker that waits learns of a stop within moments, not at the end of its wait."""
+    stop = StopFlag()
+    threading.Timer(0.05, stop.stop, [Stopped(15)]).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        stop.wait(30)
+    assert time.monotonic() - began < 5
+
+
+def test_the_first_cause_stands() -> None:
+    """A second reason to stop does not hide the first."""
+    stop = StopFlag()
+    stop.stop(Stopped(2))
+    stop.stop(UpstreamDown("later"))
+    assert isinstance(stop.cause, Stopped)
+
+
+def test_the_gate_spaces_calls_and_pauses_all() -> None:
+    """Ten calls at 200 a second take 45 ms at least; a pause holds everybody."""
+    gate = Gate(200.0, StopFlag())
+    began = time.monotonic()
+    for _ in range(10):
+        gate.enter()
+    assert time.monotonic() - began >= 0.045
+    gate.pause(0.1)
+    began = time.monotonic()
+    gate.enter()
+    assert time.monotonic() - began >= 0.09
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from archiver.model import utcnow
+from archiver.runner import lock
+with lock.held(Path(sys.argv[1]), "run", utcnow()):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
+    """A second process is refused with the holder's pid; killed without warning, the holder leaves the lock free."""
+    path = tmp_path / "lock"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(ArchiveLocked, match=f"pid {holder.pid}"), lock.held(path, "run", utcnow()):
+            pass
+        holder.kill()
+    with lock.held(path, "run", utcnow()):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_can_be_waited_for(tmp_path: Path) -> None:
+    """With a wait, the lock is tried again until its holder lets go."""
+    path = tmp_path / "lock"
+    waits: list[float] = []
+    with lock.held(path, "first", utcnow()):
+        with pytest.raises(ArchiveLocked), lock.held(path, "second", utcnow()):
+            pass
+        with pytest.raises(Stopped), lock.held(path, "second", utcnow(), wait=_gives_up(waits, 3)):
+            pass
+    assert len(waits) == 3
+
+
+def test_a_symlink_is_no_lock(tmp_path: Path) -> None:
+    """A planted link is refused and its target untouched."""
+    target = tmp_path / "precious"
+    target.write_text("stays")
+    (tmp_path / "lock").symlink_to(target)
+    with pytest.raises(StorageError), lock.held(tmp_path / "lock", "run", utcnow()):
+        pass
+    assert target.read_text() == "stays"
+
+
+def _gives_up(waits: list[float], after: int):  # type: ignore[no-untyped-def]
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) >= after:
+            raise Stopped(15)
+
+    return wait

@@ -1,0 +1,70 @@
+"""Which requests a fault meets, how often, and what runs before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from asking import BOOKS, GIFTS, NATGEO, ask, get, page, tray
+
+from archiver.sandbox import StandIn, actions
+from archiver.sandbox.wire import Request
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    with StandIn() as started:
+        yield started
+
+
+def test_matching(upstream: StandIn) -> None:
+    """A fault meets only the listener, path, user, highlight, item and role that it names."""
+    other, item = [i for i in page(upstream, BOOKS)["items"] if i["video_url"]][:2]
+    failing = actions.respond(500)
+    upstream.faults.add(failing, count=None, user="75885841119")
+    upstream.faults.add(failing, count=None, highlight=BOOKS, listener="api")
+    upstream.faults.add(failing, count=None, item=item["pk"], role="video")
+    upstream.faults.add(failing, count=None, path="/v2/")
+    assert ask(upstream, "/v1/user/highlights", user_id=NATGEO).status == 200
+    assert ask(upstream, "/v1/user/by/username", username="salwaaa_ki").status == 500
+    assert ask(upstream, "/v2/user/highlights", user_id=NATGEO).status == 500
+    statuses = [
+        ask(
+            upstream, "/v1/highlight/by/url", url=f"https://www.instagram.com/stories/highlights/{pk}/"
+        ).status
+        for pk in (GIFTS, BOOKS)
+    ]
+    assert statuses == [200, 500]
+    files = (item["thumbnail_url"], item["video_url"], other["video_url"])
+    assert [get(url).status for url in files] == [200, 500, 200]
+
+
+def test_nth_and_count(upstream: StandIn) -> None:
+    """A fault waits for its ``nth`` request and then acts ``count`` times; the next in line takes over."""
+    fault = upstream.faults.add(actions.respond(500), nth=2, count=2)
+    upstream.faults.add(actions.respond(503), nth=2, count=1)
+    statuses = [ask(upstream, "/sys/balance").status for _ in range(6)]
+    assert statuses == [200, 500, 500, 503, 200, 200]
+    assert fault.acted == 2
+
+
+def test_remove_and_clear(upstream: StandIn) -> None:
+    """Removed and cleared faults no longer act."""
+    first = upstream.faults.add(actions.respond(500), count=None)
+    upstream.faults.add(actions.respond(503), count=None)
+    upstream.faults.remove(first)
+    assert ask(upstream, "/sys/balance").status == 503
+    upstream.faults.clear()
+    assert ask(upstream, "/sys/balance").status == 200
+
+
+def test_the_hook_runs_before_the_answer(upstream: StandIn) -> None:
+    """``before`` sees the request before anything is billed, and without an action the answer is the true one."""
+    seen: list[tuple[Request, int]] = []
+    upstream.faults.add(
+        before=lambda request: seen.append((request, upstream.balance)), path="/v1/user/highlights"
+    )
+    assert len(tray(upstream)) == 3
+    ((request, balance),) = seen
+    assert request.params["user_id"] == NATGEO
+    assert balance == upstream.balance + 1

@@ -1,0 +1,75 @@
+"""How refusals of the file system are told, and what is asked of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from archiver.durable import open_root, storage_errors, sync, sync_directory, write_all
+from archiver.errors import DiskFull, StorageError
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, DiskFull),
+        (errno.EDQUOT, DiskFull),
+        (errno.EIO, StorageError),
+        (errno.EROFS, StorageError),
+        (errno.EACCES, StorageError),
+    ],
+)
+def test_a_refusal_becomes_an_error_with_the_place_and_the_cause(
+    number: int, kind: type[StorageError]
+) -> None:
+    """No space and no quota are DiskFull, all else StorageError; the message says what failed, the cause is kept."""
+    with pytest.raises(StorageError) as caught, storage_errors("x cannot be stored"):
+        raise OSError(number, os.strerror(number))
+    assert kind is type(caught.value)
+    assert f"x cannot be stored: {os.strerror(number)}" == str(caught.value)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.hint
+
+
+def test_sync_of_what_cannot_be_synced(tmp_path: Path) -> None:
+    """A file that cannot be synced is an error; a directory is excused only where its file system has no such thing."""
+    read, write = os.pipe()
+    try:
+        with pytest.raises(OSError, match="Invalid argument"):
+            sync(write)
+        sync_directory(write)  # EINVAL, as some network disks answer for directories
+    finally:
+        os.close(read)
+        os.close(write)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        sync_directory(write)
+
+
+def test_write_all_goes_on_after_a_short_write() -> None:
+    """A write that took only a part is continued until all bytes are in."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    data = os.urandom(100_000)  # more than a pipe takes at once
+    with pytest.raises(BlockingIOError):
+        write_all(write, data)
+    os.close(write)
+    with os.fdopen(read, "rb") as file:
+        got = file.read()
+    assert 0 < len(got) < len(data)
+    assert data.startswith(got)
+
+
+def test_missing_levels_of_a_root_are_made_and_a_standing_one_is_left(tmp_path: Path) -> None:
+    """All missing parents are made with the mode; a directory that stands keeps its own."""
+    tmp_path.chmod(0o755)
+    os.close(open_root(tmp_path / "a" / "b", 0o700))
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path, tmp_path / "a", tmp_path / "a" / "b")] == [
+        0o755,
+        0o700,
+        0o700,
+    ]
+    with pytest.raises(FileNotFoundError):
+        open_root(tmp_path / "c")

@@ -1,0 +1,74 @@
+"""A key that never prints itself."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.errors import KeyMissing
+from archiver.secret import Secret
+
+KEY = "canary-7f3a-never-shown"
+
+
+@pytest.mark.parametrize("text", [KEY, f"  {KEY}\n", f"\t{KEY}\r\n"])
+def test_a_key_is_stripped_and_given_to_who_asks(text: str) -> None:
+    """White space around a key, as files and shells leave it, is not part of it."""
+    assert Secret(text).reveal() == KEY
+
+
+def test_no_form_of_it_shows_the_key() -> None:
+    """str, repr, format, and the containers that print their parts (L2)."""
+    secret = Secret(KEY)
+    shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>40}", str([secret]), "%s" % secret]  # noqa: UP031
+    assert all("***" in form and KEY not in form for form in shown)
+
+
+def test_it_can_be_neither_pickled_nor_copied() -> None:
+    """Whatever would carry it elsewhere fails, without naming it."""
+    for carry in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="not to be pickled") as caught:
+            carry(Secret(KEY))
+        assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_it_has_no_attributes_to_list() -> None:
+    """``vars`` finds nothing, so no debugger's dump of a client shows the key."""
+    with pytest.raises(TypeError):
+        vars(Secret(KEY))
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+def test_an_empty_key_is_missing(text: str) -> None:
+    """Nothing but white space is no key, and the message says where to put one."""
+    with pytest.raises(KeyMissing, match="empty") as caught:
+        Secret(text)
+    assert "HIKERAPI_TOKEN" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SEC\nRET", "SEC RET", "SEC\u2013RET", "SECRE\u0301T", "SEC\x00RET", "SEC\x7fRET", "\ufeffSECRET"],
+)
+def test_a_key_with_a_strange_character_is_refused_unquoted(text: str) -> None:
+    """Such a key would surface in the text of the HTTP library's exception; ours does not quote it."""
+    with pytest.raises(KeyMissing, match="a character that no key has") as caught:
+        Secret(text)
+    assert "RET" not in "".join(traceback.format_exception_only(caught.value))
+
+
+@given(st.text())
+def test_a_secret_is_printable_ascii_or_refused(text: str) -> None:
+    """Whatever text comes, what is revealed can travel in a header."""
+    try:
+        revealed = Secret(text).reveal()
+    except KeyMissing:
+        return
+    assert revealed
+    assert revealed == text.strip()
+    assert all("\x21" <= c <= "\x7e" for c in revealed)

@@ -1,0 +1,186 @@
+"""What a person writes, read as a Target."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.errors import TargetError
+from archiver.model import Target
+from archiver.model.target import parse_target, read_targets
+
+PK = "17983407089364361"
+SHARE = base64.b64encode(f"highlight:{PK}".encode()).decode()
+PKS = st.from_regex(r"[0-9]{1,40}", fullmatch=True)
+NAMES = st.from_regex(r"[A-Za-z0-9._]{0,14}[A-Za-z_][A-Za-z0-9._]{0,14}", fullmatch=True).filter(
+    lambda name: name.lower() not in {"instagram.com", "m.instagram.com", "www.instagram.com"}
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "natgeo",
+        "@natgeo",
+        "  NatGeo\n",
+        "instagram.com/natgeo",
+        "www.instagram.com/natgeo/",
+        "https://www.instagram.com/natgeo/?hl=en&igsh=abc",
+        "http://m.instagram.com/NatGeo/reels/",
+        "HTTPS://INSTAGRAM.COM/natgeo#top",
+        "https://www.instagram.com//natgeo//",
+    ],
+)
+def test_names_and_profile_links(text: str) -> None:
+    """A username, with or without @, and a profile link in any spelling name the same account."""
+    target = parse_target(text)
+    assert (target.username, target.user_pk, target.highlight_pk) == ("natgeo", None, None)
+    assert target.text == text.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"highlight:{PK}",
+        f"instagram.com/stories/highlights/{PK}",
+        f"https://www.instagram.com/stories/highlights/{PK}/?hl=de",
+        f"https://www.instagram.com/s/{SHARE}?story_media_id=3421_787132&igsh=x",
+        f"https://www.instagram.com/s/{SHARE.rstrip('=')}/",
+        f"https://www.instagram.com/s/{SHARE.replace('=', '%3D')}",
+        f"/s/{SHARE}",
+    ],
+)
+def test_highlight_links(text: str) -> None:
+    """A highlight page, highlight:<pk> and a share link (padded or not) name the same highlight, and no item of it."""
+    assert parse_target(text) == Target(text, highlight_pk=PK)
+
+
+def test_digits_are_a_user_id() -> None:
+    """A text of digits only is a user id; the username of the same digits is written with @, or as a profile link."""
+    assert parse_target("787132") == Target("787132", user_pk="787132")
+    assert parse_target("@787132").username == "787132"
+    assert parse_target("instagram.com/787132/").username == "787132"
+
+
+def test_globs_are_passed_through() -> None:
+    """The title globs stand in the Target as they were given."""
+    assert parse_target("natgeo", ("BOTW*", "*")).highlights == ("BOTW*", "*")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " \t",
+        "@",
+        "@@natgeo",
+        "--help",
+        "../x",
+        "..",
+        ".",
+        "a" * 31,
+        "x" * 1_000_000,
+        "ｎatgeo",
+        "１２３",
+        "nat geo",
+        "nat\x00geo",
+        "natgeo\x1b[2J",
+        "1" * 41,
+        "highlight:",
+        "highlight:abc",
+        "highlight:١٢",
+        "instagram.com",
+        "https://instagram.com/",
+        "https://www.instagram.com/p/C0ffee/",
+        "https://www.instagram.com/reel/C0ffee/",
+        "https://www.instagram.com/natgeo/p/C0ffee/",
+        "https://www.instagram.com/stories/natgeo/123/",
+        "https://www.instagram.com/stories/highlights/",
+        "https://www.instagram.com/stories/highlights/abc/",
+        "https://www.instagram.com/EXPLORE/",
+        "https://www.instagram.com/%2e%2e/",
+        "https://www.instagram.com/nat%2Fgeo/",
+        "https://www.instagram.com/s/!!!!/",
+        "https://www.instagram.com/s/" + base64.b64encode(b"user:1").decode(),
+        "https://www.instagram.com/s/" + base64.b64encode(b"\xff\xfe").decode(),
+        "https://www.instagram.com/s/a",
+        "https://evil.example/natgeo/",
+        "https://instagram.com.evil.example/natgeo/",
+        "https://instagram.com@evil.example/natgeo/",
+        "https://user:pass@instagram.com/natgeo/",
+        "https://instagram.com:8443/natgeo/",
+        "ftp://instagram.com/natgeo/",
+        "https://[::1/natgeo",
+        "/natgeo",
+        "instagram.com/natgeo/followers/",
+        "instagram.com/natgeo?x=\x1b[2J",
+        "https://insta\ngram.com/natgeo/",
+    ],
+)
+def test_everything_else_is_refused(text: str) -> None:
+    """What is no target is refused with a next step, before anything could be asked of anybody."""
+    with pytest.raises(TargetError) as caught:
+        parse_target(text)
+    assert "share link" in caught.value.hint
+
+
+def test_the_message_obeys_no_terminal() -> None:
+    """The refused text is shown escaped and cut to 80 characters."""
+    with pytest.raises(TargetError) as caught:
+        parse_target("\x1b[2J\u202e" + "x" * 500)
+    message = str(caught.value)
+    assert message.startswith(r"'\x1b[2J\u202exxx")
+    assert message.isprintable()
+    assert len(message[: message.rindex("'")]) <= 81
+
+
+@given(NAMES)
+def test_a_name_is_read_alike_in_every_spelling(name: str) -> None:
+    """The bare name and the name after @ are one account, in lower case."""
+    assert parse_target(name).username == parse_target(f"@{name}").username == name.lower()
+
+
+@given(PKS)
+def test_a_highlight_is_read_alike_in_every_spelling(pk: str) -> None:
+    """Every pk survives the share link in both base64 alphabets, with its padding or without."""
+    word = f"highlight:{pk}".encode()
+    for code in (base64.b64encode(word).decode(), base64.urlsafe_b64encode(word).decode().rstrip("=")):
+        assert parse_target(f"https://www.instagram.com/s/{code}").highlight_pk == pk
+    assert parse_target(f"www.instagram.com/stories/highlights/{pk}/").highlight_pk == pk
+
+
+@given(
+    st.one_of(
+        st.text(), st.text().map("https://www.instagram.com/{}".format), st.text().map("https://{}".format)
+    )
+)
+def test_any_text_is_a_target_or_refused(text: str) -> None:
+    """Whatever is written: one identity that is safe in a request, or TargetError with a printable message."""
+    target, problem = None, None
+    try:
+        target = parse_target(text)
+    except TargetError as error:
+        problem = error
+    if target is None:
+        assert str(problem).isprintable()
+        return
+    identities = [pk for pk in (target.username, target.user_pk, target.highlight_pk) if pk is not None]
+    assert len(identities) == 1
+    assert set(identities[0]) <= set("abcdefghijklmnopqrstuvwxyz0123456789._")
+
+
+def test_a_list_of_targets() -> None:
+    """A list has one target a line; a byte order mark, blank lines and comments are not targets, a link's fragment is no comment."""
+    lines = [
+        "\ufeff# mine\n",
+        "natgeo  # the magazine\r\n",
+        "\n",
+        "   \n",
+        "#off\n",
+        "instagram.com/nasa#top\n",
+        "787132",
+    ]
+    assert list(read_targets(lines)) == ["natgeo", "instagram.com/nasa#top", "787132"]

@@ -1,0 +1,242 @@
+"""Rows against blobs: every kind of damage is found, nothing else is, and nothing is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tracemalloc
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.blobs import BlobStore, DiskStore, MemoryStore
+from archiver.model import Digest, HeldBlob
+from archiver.verify import Damage, Problem, VerifyReport, share_of, verify
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def put(store: BlobStore, data: bytes) -> HeldBlob:
+    with store.writer() as writer:
+        writer.write(data)
+        digest, size = writer.commit()
+    return HeldBlob(digest, size, None, None, (f"item {len(data)} video",))
+
+
+def row(data: bytes, lost_at: datetime | None = None) -> HeldBlob:
+    digest = Digest(hashlib.sha256(data).hexdigest())
+    return HeldBlob(digest, len(data), lost_at, None, ("item 1 video",))
+
+
+def in_order(*rows: HeldBlob) -> Iterator[HeldBlob]:
+    return iter(sorted(rows, key=lambda held: held.sha256))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[DiskStore]:
+    with DiskStore.create(tmp_path / "archive") as store:
+        store.prepare()
+        yield store
+
+
+def spoil(store: DiskStore, held: HeldBlob, data: bytes) -> None:
+    place = store.path(held.sha256)
+    place.chmod(0o600)
+    place.write_bytes(data)
+
+
+@given(
+    held=st.sets(st.integers(0, 40)),
+    orphans=st.sets(st.integers(41, 80)),
+    missing=st.sets(st.integers(81, 120)),
+    lost=st.sets(st.integers(121, 160)),
+)
+def test_every_blob_is_counted_in_its_class(
+    held: set[int], orphans: set[int], missing: set[int], lost: set[int]
+) -> None:
+    """Held, orphaned, missing and known-lost blobs in any mixture are told apart exactly."""
+    store = MemoryStore()
+    rows = [put(store, b"%d" % n) for n in held]
+    for n in orphans:
+        put(store, b"%d" % n)
+    gone = [row(b"%d" % n) for n in missing]
+    known = [row(b"%d" % n, AT) for n in lost]
+    verified: list[Digest] = []
+    report = verify(store, in_order(*rows, *gone, *known), read_data=True, verified=verified.append)
+    assert report == VerifyReport(
+        checked=len(held) + len(missing) + len(lost),
+        bytes_read=sum(blob.size for blob in rows),
+        damaged=tuple(Damage(blob.sha256, Problem.MISSING, blob.owners) for blob in in_order(*gone)),
+        orphans=len(orphans),
+        foreign=(),
+        lost=len(lost),
+    )
+    assert verified == sorted(blob.sha256 for blob in rows)
+
+
+def link(store: DiskStore, held: HeldBlob) -> None:
+    store.path(held.sha256).unlink()
+    store.path(held.sha256).symlink_to("/etc/passwd")
+
+
+def fifo(store: DiskStore, held: HeldBlob) -> None:
+    store.path(held.sha256).unlink()
+    os.mkfifo(store.path(held.sha256))
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem", "quick"),
+    [
+        (lambda store, held: store.path(held.sha256).unlink(), Problem.MISSING, True),
+        (lambda store, held: spoil(store, held, b"longer than it was"), Problem.SIZE, True),
+        (lambda store, held: spoil(store, held, b""), Problem.SIZE, True),
+        (lambda store, held: spoil(store, held, b"rotten!"), Problem.HASH, False),
+        (link, Problem.NOT_REGULAR, True),
+        (fifo, Problem.NOT_REGULAR, True),
+    ],
+)
+def test_damage_is_named_and_left_in_place(
+    disk: DiskStore, damage: Callable[[DiskStore, HeldBlob], None], problem: Problem, quick: bool
+) -> None:
+    """Each damage is told with its kind and owners, bit rot only when the bytes are read, and never for the others."""
+    held = put(disk, b"picture")
+    other = put(disk, b"untouched")
+    damage(disk, held)
+    before = sorted(disk.digests())
+    verified: list[Digest] = []
+    report = verify(disk, in_order(held, other), read_data=True, verified=verified.append)
+    assert report.damaged == (Damage(held.sha256, problem, held.owners),)
+    assert verified == [other.sha256]
+    assert bool(verify(disk, in_order(held, other), read_data=False).damaged) is quick
+    assert before == sorted(disk.digests())
+
+
+def test_a_disk_that_refuses_to_read_is_damage_of_that_blob_only(disk: DiskStore) -> None:
+    """A blob that cannot be read is told as such and the check goes on."""
+    held, other = put(disk, b"picture"), put(disk, b"other")
+    disk.path(held.sha256).chmod(0)
+    user = os.geteuid()
+    if user == 0:  # whom no mode refuses
+        blobs = disk.path(held.sha256).parents[1]
+        for directory in (blobs, *blobs.iterdir()):
+            directory.chmod(0o755)
+        os.seteuid(65534)
+    try:
+        report = verify(disk, in_order(held, other), read_data=True)
+    finally:
+        os.seteuid(user)
+    assert report.damaged == (Damage(held.sha256, Problem.UNREADABLE, held.owners),)
+    assert (report.checked, report.bytes_read) == (2, other.size)
+
+
+def test_foreign_names_are_reported(disk: DiskStore) -> None:
+    """A name that no blob can have is told, as no damage and no orphan."""
+    held = put(disk, b"picture")
+    (disk.path(held.sha256).parent / ".DS_Store").write_text("x")
+    report = verify(disk, in_order(held), read_data=False)
+    assert report == VerifyReport(1, 0, (), 0, (f"{held.sha256[:2]}/.DS_Store",), 0)
+
+
+def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
+    """Recorded as lost but there again: right bytes are verified, wrong ones are damage."""
+    back = put(disk, b"back")
+    lost = HeldBlob(back.sha256, back.size, AT, None, ())
+    verified: list[Digest] = []
+    report = verify(disk, in_order(lost), read_data=True, verified=verified.append)
+    assert (report.damaged, report.lost, verified) == ((), 0, [back.sha256])
+    spoil(disk, back, b"abcd")
+    assert verify(disk, in_order(lost), read_data=True).damaged == (Damage(lost.sha256, Problem.HASH, ()),)
+
+
+def test_a_blob_that_comes_during_the_check_is_no_damage() -> None:
+    """A run beside it may put a blob after the names were listed: it is looked at again before it is told missing."""
+    store = MemoryStore()
+    first, second = in_order(row(b"a"), row(b"b"))
+    names = {row(data).sha256: data for data in (b"a", b"b")}
+    put(store, names[first.sha256])
+
+    def rows() -> Iterator[HeldBlob]:
+        yield first
+        yield put(store, names[second.sha256])
+
+    report = verify(store, rows(), read_data=True)
+    assert (report.checked, report.damaged) == (2, ())
+
+
+def test_only_chosen_blobs_are_read() -> None:
+    """With a choice the others are still checked for presence and size, and none of them is called verified."""
+    store = MemoryStore()
+    rows = [put(store, b"%d" % n) for n in range(20)]
+    chosen = {held.sha256 for held in rows[:7]}
+    verified: list[Digest] = []
+    report = verify(
+        store, in_order(*rows), read_data=True, chosen=chosen.__contains__, verified=verified.append
+    )
+    assert (report.checked, set(verified), report.damaged) == (20, chosen, ())
+    assert report.bytes_read == sum(held.size for held in rows[:7])
+
+
+@given(share=st.floats(0.01, 1), start=st.floats(0, 1, exclude_max=True))
+def test_a_share_is_about_that_share_and_the_parts_make_the_whole(share: float, start: float) -> None:
+    """A share chooses about that part of all digests; starts one share apart leave none out."""
+    digests = [Digest(hashlib.sha256(b"%d" % n).hexdigest()) for n in range(500)]
+    taken = sum(map(share_of(share, start), digests))
+    assert abs(taken / 500 - share) < 0.1
+    parts = [share_of(share, (start + n * share) % 1.0) for n in range(int(1 / share) + 1)]
+    assert all(any(part(digest) for part in parts) for digest in digests)
+
+
+def test_progress_is_told_while_a_large_blob_is_read(disk: DiskStore) -> None:
+    """Blobs and bytes so far are told at each blob and at each MiB, and whoever is told may stop the check."""
+    held = put(disk, bytes(3 << 20))
+    seen: list[tuple[int, int]] = []
+    verify(disk, in_order(held), read_data=True, on_progress=lambda blobs, size: seen.append((blobs, size)))
+    assert seen == [(0, 1 << 20), (0, 2 << 20), (0, 3 << 20), (1, 3 << 20)]
+
+    def stop(blobs: int, size: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify(disk, in_order(held), read_data=True, on_progress=stop)
+
+
+def test_rows_out_of_order_are_refused() -> None:
+    """Merging two streams needs both in order; a caller who forgets it is told, not given false damage."""
+    rows = sorted((row(b"a"), row(b"b")), key=lambda held: held.sha256, reverse=True)
+    with pytest.raises(ValueError, match="ascending"):
+        verify(MemoryStore(), iter(rows), read_data=False)
+    with pytest.raises(ValueError, match="ascending"):
+        verify(MemoryStore(), iter([rows[0], rows[0]]), read_data=False)
+
+
+class Endless(MemoryStore):
+    """A store that lists many blobs without holding them all at once."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
+        return (Digest(f"{n:064x}") for n in range(self.count))
+
+    def size(self, digest: Digest) -> int | None:
+        return 7
+
+
+def test_memory_does_not_grow_with_the_archive() -> None:
+    """Rows and names are streamed: ten times the blobs need no more memory."""
+
+    def peak(count: int) -> int:
+        rows = (HeldBlob(Digest(f"{n:064x}"), 7, None, None, ()) for n in range(0, count, 2))
+        tracemalloc.start()
+        report = verify(Endless(count), rows, read_data=False)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (report.checked, report.orphans) == (count // 2, count // 2)
+        return used
+
+    assert peak(20_000) < 2 * peak(2_000)
