@@ -57,6 +57,7 @@ def upstream(*options: str) -> Iterator[Upstream]:
             yield Upstream(environ)
         finally:
             server.send_signal(signal.SIGTERM)
+            server.stdout.read()  # its last line, which nobody needs
 
 
 def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measured:

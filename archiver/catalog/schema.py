@@ -172,10 +172,11 @@ def _sqlite_revision(database: Database, path: Path) -> str:
     # Never by open(): closing another descriptor of the file would drop the locks that SQLite holds on it.
     with closing(engines.open_for_reading(database)) as raw:
         (application_id,) = raw.execute("PRAGMA application_id").fetchone()
-        if application_id != APPLICATION_ID:
+        ours = application_id == APPLICATION_ID
+        row = raw.execute("SELECT version_num FROM alembic_version").fetchone() if ours else None
+        if row is None:
             raise DatabaseForeign(f"the file {path} is not a database of archiver")
-        (version,) = raw.execute("SELECT version_num FROM alembic_version").fetchone()
-        return str(version)
+        return str(row[0])
 
 
 def _revision(connection: Connection, database: Database) -> str:

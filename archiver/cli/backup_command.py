@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, night, report, show
-from archiver.cli.options import Given, everywhere, json_output, on_terminal
+from archiver.cli.options import EPILOG, Given, everywhere, json_output, on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from archiver.model import Target
 
 
-@click.command("backup")
+@click.command("backup", epilog=EPILOG)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
 @click.option("--full", is_flag=True, help="Pay for every highlight again, changed or not.")
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")

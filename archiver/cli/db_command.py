@@ -8,16 +8,16 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, show
-from archiver.cli.options import Given, everywhere
+from archiver.cli.options import EPILOG, Given, everywhere
 
 
-@click.group("db")
+@click.group("db", epilog=EPILOG)
 @everywhere
 def command() -> None:
     """The archive's database: bring its schema up to date, say its revision, copy it. Costs nothing."""
 
 
-@command.command("upgrade")
+@command.command("upgrade", epilog=EPILOG)
 @everywhere
 @click.pass_obj
 def upgrade(given: Given) -> int:
@@ -37,7 +37,7 @@ def upgrade(given: Given) -> int:
     return 0
 
 
-@command.command("current")
+@command.command("current", epilog=EPILOG)
 @everywhere
 @click.pass_obj
 def current(given: Given) -> int:
@@ -51,7 +51,7 @@ def current(given: Given) -> int:
     return 0
 
 
-@command.command("backup")
+@command.command("backup", epilog=EPILOG)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to; must not exist."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, night, report, show
-from archiver.cli.options import Given, everywhere
+from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import ArchiverError, NoArchive, UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _ACCOUNTS = ("natgeo", "salwaaa_ki")
 
 
-@click.command("demo")
+@click.command("demo", epilog=EPILOG)
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @everywhere
 @click.pass_obj

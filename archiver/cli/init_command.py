@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, show
-from archiver.cli.options import Given, everywhere
+from archiver.cli.options import EPILOG, Given, everywhere
 
 
-@click.command("init")
+@click.command("init", epilog=EPILOG)
 @everywhere
 @click.pass_obj
 def command(given: Given) -> int:

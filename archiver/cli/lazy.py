@@ -25,7 +25,6 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(f"archiver.cli.{cmd_name}_command").command
         assert isinstance(command, click.Command)
-        command.epilog = "Exit codes: see archiver --help."
         return command
 
     def resolve_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -80,6 +81,7 @@ def main(args: Sequence[str] | None = None) -> int:
     An end by a signal does not return: the process dies of that signal, as shells expect.
     """
     words = list(sys.argv[1:] if args is None else args)
+    _hold_descriptors()
     _survive_any_text()
     given = Given()
     code = _code(words, given)
@@ -121,7 +123,7 @@ def _failed(error: ArchiverError, given: Given) -> int:
     message = str(error)
     _complain(given, message, error.hint, error.slug)
     if given.blank is not None:
-        code = _object(given, code, {"slug": error.slug, "message": message, "hint": error.hint}) or code
+        _object(given, code, {"slug": error.slug, "message": message, "hint": error.hint})
     return code
 
 
@@ -142,18 +144,14 @@ def _bug(error: Exception, given: Given) -> int:
     return 1
 
 
-def _object(given: Given, code: int, error: Mapping[str, str]) -> int:
-    """Print the object of a failure. Returns 0, or the code for a stdout that cannot be written."""
+def _object(given: Given, code: int, error: Mapping[str, str]) -> None:
+    """Print the object of a failure; a stdout that cannot be written changes neither the code nor what was said."""
     from archiver.cli import show
 
     assert given.blank is not None
     outcome = OUTCOMES.get(code, "stopped")
-    try:
+    with suppress(ArchiverError):
         show.document({**given.blank, "exit_code": code, "outcome": outcome, "error": dict(error)})
-    except ArchiverError as unwritable:
-        show.say(f"archiver: {unwritable}")
-        return 0 if code else unwritable.exit_code
-    return 0
 
 
 def _complain(given: Given, message: str, hint: str, slug: str) -> None:
@@ -175,6 +173,13 @@ def _traceback(error: BaseException) -> None:
     from archiver.cli import log, show
 
     show.say(*log.redacted("".join(traceback.format_exception(error))).splitlines())
+
+
+def _hold_descriptors() -> None:
+    """Where 0, 1 or 2 is closed, nothing of the archive may be opened under that number: words for a person would end up in it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _survive_any_text() -> None:

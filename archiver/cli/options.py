@@ -13,6 +13,9 @@ import click
 if TYPE_CHECKING:
     from archiver.config import Config
 
+EPILOG = "Exit codes: see archiver --help."
+"""Stands under the help of every command."""
+
 C = TypeVar("C", bound=Callable[..., object] | click.Command)
 
 

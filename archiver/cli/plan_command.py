@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, show, table
-from archiver.cli.options import Given, everywhere, json_output
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 if TYPE_CHECKING:
     from archiver.runner.price import AccountPlan
 
 
-@click.command("plan")
+@click.command("plan", epilog=EPILOG)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option("--full", is_flag=True, help="As if every highlight were paid for again.")
 @json_output({"units": 0, "accounts": []})

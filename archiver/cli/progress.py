@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -33,7 +35,16 @@ def bar(total: int | None, unit: str) -> tqdm[NoReturn]:
 
     tqdm.monitor_interval = 0  # no thread of its own
     tqdm.set_lock(threading.RLock())  # its own choice reaches for semaphores of the system
-    return tqdm(total=total, unit=unit, leave=False, dynamic_ncols=True)
+    known = _columns() != 0
+    return tqdm(total=total, unit=unit, leave=False, dynamic_ncols=known, ncols=None if known else 80)
+
+
+def _columns() -> int | None:
+    """The width that the terminal on stderr states; None if it states none. Some state 0, into which tqdm would draw nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 class Bar:

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, show, table
-from archiver.cli.options import Given, everywhere
+from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import UsageError
 
 if TYPE_CHECKING:
     from archiver.model import Rows
 
 _TABLE_ROWS = 1_000
+_ALL = 10**9  # more than memory holds
 _LARGEST = 1_000_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-@click.command("query")
+@click.command("query", epilog=EPILOG)
 @click.argument("sql", required=False, metavar="SQL")
 @click.option(
     "--file", "file", type=click.Path(path_type=Path), metavar="FILE", help="Read the SQL from a file."
@@ -71,7 +72,7 @@ def command(
     statement = read_statement(sql, file)
     if limit is None:
         limit = _TABLE_ROWS if form == "table" else 0
-    rows = archive.ask(load.config(given), statement, limit=limit or None, seconds=timeout)
+    rows = archive.ask(load.config(given), statement, limit=limit or _ALL, seconds=timeout)
     for text in written(rows, form):
         show.data(text)
     if rows.truncated and not given.quiet:

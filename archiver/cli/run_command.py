@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from archiver.cli import load, night, report
-from archiver.cli.options import Given, everywhere, json_output
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 
-@click.command("run")
+@click.command("run", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
 @click.option("--full", is_flag=True, help="Pay for every highlight again, changed or not.")
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")

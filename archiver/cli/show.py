@@ -11,6 +11,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import TextIO
 
 from archiver.cli import signals
 from archiver.errors import StorageError
@@ -92,7 +93,7 @@ def plain(value: object) -> object:
 
 def json_text(value: object, *, indent: int | None = None) -> str:
     """``value`` as JSON, readable where stdout can show it, with nothing in it that a terminal obeys."""
-    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    unicode = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "") == "utf8"
     text = json.dumps(plain(value), ensure_ascii=not unicode, allow_nan=False, indent=indent)
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
@@ -112,7 +113,7 @@ def data(text: str) -> None:
     except BrokenPipeError:
         signals.die(signals.SIGPIPE)
     except OSError as exc:
-        _drop_stdout()
+        _drop(sys.stdout)
         raise StorageError(f"standard output cannot be written: {exc.strerror}") from exc
 
 
@@ -140,14 +141,16 @@ def tell(lines: Iterable[str]) -> None:
             sys.stderr.write(line + "\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # closed, full, or None where there is no stderr at all
+        _drop(sys.stderr)
+
+
+def _drop(stream: TextIO | None) -> None:
+    """What the stream still holds goes nowhere, so that Python does not fail a second time when it ends."""
+    if stream is None:
         return
-
-
-def _drop_stdout() -> None:
-    """What stdout still holds goes nowhere, so that Python does not fail a second time when it ends."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
     except (OSError, ValueError):
         return

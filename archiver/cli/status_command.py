@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, show, table
-from archiver.cli.options import Given, everywhere, json_output
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 if TYPE_CHECKING:
     from archiver.model import Balance, Run, Status
@@ -36,7 +36,7 @@ class Age(click.ParamType[timedelta]):
         return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
-@click.command("status")
+@click.command("status", epilog=EPILOG)
 @click.option(
     "--balance", "ask_balance", is_flag=True, help="Ask the API for the units left (free; needs the key)."
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, progress, show, signals, table
-from archiver.cli.options import Given, everywhere, json_output
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _DAMAGED = 12
 _NOTHING = {"checked": 0, "bytes_read": 0, "damaged": [], "orphans": 0, "foreign": [], "lost": 0}
 
 
-@click.command("verify")
+@click.command("verify", epilog=EPILOG)
 @click.option(
     "--read-data/--quick",
     default=False,

@@ -130,8 +130,8 @@ class HikerClient:
             why = f"its certificate is not trusted ({error})"
         else:
             why = str(error) or type(error).__name__
-        sent = current.sent and not isinstance(error, httpcore.ProxyError)
-        return CallFailed(self._without_key(brief(f"{self._host}: {why}")), sent=sent, permanent=certificate)
+        told = brief(self._without_key(f"{self._host}: {why}"))
+        return CallFailed(told, sent=current.sent, permanent=certificate)
 
     # An answer may quote the key that it rejects; nothing that is kept or told may hold it.
 

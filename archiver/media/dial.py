@@ -23,6 +23,8 @@ Resolver = Callable[[str, int], Sequence[str]]
 Connector = Callable[[str, int, float], socket.socket]
 """(address, port, seconds) → a connected TCP socket. Raises OSError."""
 
+_TRIED = 4  # addresses of one name: a CDN gives one or two of each family
+
 
 def resolve(host: str, port: int) -> Sequence[str]:
     """What the system's resolver says, in its order."""
@@ -55,9 +57,12 @@ class Dialer:
         self._resolver = resolver
         self._connector = connector
 
-    def dial(self, place: Place) -> socket.socket:
-        """A connected socket. Raises DownloadFailed(NETWORK): not retryable where an address or the certificate is refused."""
-        raw = self._connect(place, self._vetted(place))
+    def dial(self, place: Place, tick: Callable[[], None] = lambda: None) -> socket.socket:
+        """A connected socket. ``tick`` is called before each address and may raise anything.
+
+        Raises DownloadFailed(NETWORK): not retryable where an address or the certificate is refused.
+        """
+        raw = self._connect(place, self._vetted(place), tick)
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if place.scheme == "http":
@@ -85,9 +90,10 @@ class Dialer:
             raise _unreachable(place, f"its name means {refused}, which is not on {where}", retryable=False)
         return addresses
 
-    def _connect(self, place: Place, addresses: Sequence[str]) -> socket.socket:
+    def _connect(self, place: Place, addresses: Sequence[str], tick: Callable[[], None]) -> socket.socket:
         failed: OSError | None = None
-        for address in addresses:
+        for address in addresses[:_TRIED]:
+            tick()
             try:
                 return self._connector(address, place.port, self._timeout)
             except OSError as exc:

@@ -36,7 +36,7 @@ for _name in ("httpx", "httpcore"):
 class Downloader:
     """Downloads Links, for any number of threads at once. Close it at the end.
 
-    ``allowed_hosts``: see Egress. ``max_file_size`` in bytes. ``timeout``: seconds for a connection, for the head of an answer, and
+    ``allowed_hosts``: see Egress. ``max_file_size`` in bytes. ``timeout``: seconds for a connection (10 at most), for the head of an answer, and
     without a byte. ``min_speed``: bytes a second in each ``speed_window`` seconds. ``total_deadline``: seconds for one file with all
     its attempts, waits on purpose not counted. ``limit_rate``: bytes a second over all threads. ``concurrency``: connections kept.
     ``proxy``: an http, https or socks5 URL. With one, names are vetted here as ever, but addresses are the proxy's to resolve and to
@@ -67,7 +67,7 @@ class Downloader:
             raise ConfigError("download.allowed_hosts holds what is no host name and no *. pattern") from exc
         self._road = Road(
             egress=egress,
-            direct=DirectTransport(dialer or Dialer(timeout=timeout), keep=concurrency),
+            direct=DirectTransport(dialer or Dialer(timeout=min(timeout, 10.0)), keep=concurrency),
             proxied=_through(proxy, concurrency) if proxy else None,
             headers=(
                 ("user-agent", f"archiver/{archiver.__version__}"),

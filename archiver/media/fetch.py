@@ -21,7 +21,9 @@ from archiver.model import Link
 MAX_REDIRECTS = 5
 
 LONGEST_WAIT = 60.0
-"""Seconds that a host may ask to be left alone before its files are left for the next run."""
+"""Seconds that a file waits for a host that asked to be left alone; if it is longer, the file is left for the next run."""
+
+_QUIET = 900.0  # seconds of a Retry-After that are believed: one odd answer must not close a host for the whole night
 
 _MARGIN = timedelta(seconds=5)  # a signature that would expire on the way
 
@@ -73,7 +75,7 @@ class Fetch:
         self._watchdog.begin()
         for _ in range(MAX_REDIRECTS + 1):
             self._check()
-            self.pause(self._road.quiet.left(place.host))
+            self._keep_quiet(place.host)
             response = self._send(place, part)
             try:
                 if not reply.is_redirect(response.status_code):
@@ -82,6 +84,14 @@ class Fetch:
             finally:
                 response.close()
         raise DownloadFailed(Reason.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
+
+    def _keep_quiet(self, host: str) -> None:
+        left = self._road.quiet.left(host)
+        if left > LONGEST_WAIT:
+            raise DownloadFailed(
+                Reason.HTTP_STATUS, f"{host} asked for no requests for {left:.0f} s more", retry_after=left
+            )
+        self.pause(left)
 
     def pause(self, seconds: float) -> None:
         """Wait on purpose: the watchdog does not count it."""
@@ -163,7 +173,7 @@ class Fetch:
                     break
         failed = reply.refusal(response.status_code, response.headers, detail, self._road.now())
         if failed.retry_after is not None:
-            self._road.quiet.ask(host, min(failed.retry_after, LONGEST_WAIT))
+            self._road.quiet.ask(host, min(failed.retry_after, _QUIET))
         return failed
 
 

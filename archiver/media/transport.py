@@ -51,12 +51,12 @@ class DirectTransport(httpx.BaseTransport):
                 connection.close()
                 raise
 
-        connection, head = self._asked(place, ask)
+        connection, head = self._asked(place, ask, tick)
         stream = _Stream(self, place.origin, connection, connection.body(head, patience=patience, tick=tick))
         return httpx.Response(head.status_code, headers=head.headers.raw_items(), stream=stream)
 
     def _asked(
-        self, place: Place, ask: Callable[[Connection], h11.Response]
+        self, place: Place, ask: Callable[[Connection], h11.Response], tick: Callable[[], None]
     ) -> tuple[Connection, h11.Response]:
         """An answered connection: a kept one, or a new one where the server had closed it (RFC 9112, 9.3.1)."""
         kept = self._idle_connection(place.origin)
@@ -66,7 +66,7 @@ class DirectTransport(httpx.BaseTransport):
             except (httpx.NetworkError, httpx.ProtocolError):
                 if kept.answered:
                     raise
-        fresh = Connection(self._dialer.dial(place))
+        fresh = Connection(self._dialer.dial(place, tick))
         return fresh, ask(fresh)
 
     def release(self, origin: str, connection: Connection) -> None:

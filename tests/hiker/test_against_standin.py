@@ -114,10 +114,12 @@ def test_an_empty_account_is_out_of_units_whatever_the_status(
 
 def test_a_rate_limit_says_how_long_to_wait() -> None:
     """429 with Retry-After: rate limited, free, and the seconds are in the verdict."""
-    with StandIn(World.seed(), settings=Settings(rate=1, retry_after="2")) as upstream:
-        with closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker:
-            hiker.send(tariff.balance())
-            verdict = wire.verdict(hiker.send(CALLS[0]))
+    with (
+        StandIn(World.seed(), settings=Settings(rate=1, retry_after="2")) as upstream,
+        closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker,
+    ):
+        hiker.send(tariff.balance())
+        verdict = wire.verdict(hiker.send(CALLS[0]))
     assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
 
 

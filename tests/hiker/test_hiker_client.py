@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import traceback
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from scripted_peer import Act, Connection, peer
 
 import archiver
 from archiver.errors import CallFailed, ConfigError
-from archiver.hiker import tariff
+from archiver.hiker import body, tariff
 from archiver.hiker.client import BODY_LIMIT, HikerClient
 from archiver.secret import Secret
 
@@ -268,8 +269,8 @@ def _no_http(connection: Connection) -> None:
 
 
 def _quotes_the_key(connection: Connection) -> None:
-    got = connection.request()
-    connection.sock.sendall(b"HTTP/1.1 200 OK\r\n" + got.replace(b":", b" ") + b"\r\n")
+    connection.request()
+    connection.sock.sendall(f"HTTP/9 {KEY}\r\n\r\n".encode())
 
 
 def _unasked_coding(connection: Connection) -> None:
@@ -350,6 +351,18 @@ def test_a_gzip_bomb_stops_at_the_limit() -> None:
         connection.answer(bomb, "content-encoding: gzip")
 
     assert f"larger than {BODY_LIMIT} bytes" in str(failure(act))
+
+
+def test_only_the_limit_is_ever_inflated() -> None:
+    """A chunk that would expand to 200 MB takes no more memory than twice the limit (A18)."""
+    chunk = gzip.compress(b"\0" * 200_000_000, 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(body.BodyUnusable):
+            body.read([chunk], "gzip", 1_000_000)
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_gzipped_answer_arrives_decoded() -> None:

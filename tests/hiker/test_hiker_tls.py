@@ -105,8 +105,11 @@ def test_a_break_inside_tls_counts_as_sent(
     assert caught.value.sent
 
 
-@pytest.mark.parametrize("greeting", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
-def test_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes) -> None:
+@pytest.mark.parametrize(
+    ("greeting", "told"),
+    [(b"", "within 0.3 seconds"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "SSL")],
+)
+def test_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes, told: str) -> None:
     """A handshake that fails or never comes carries nothing of the request, and may do better next time."""
 
     def act(connection: Connection) -> None:
@@ -114,7 +117,7 @@ def test_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes) -> None:
         if not greeting:
             connection.over.wait(5)
 
-    with peer(act) as server, pytest.raises(CallFailed) as caught:
+    with peer(act) as server, pytest.raises(CallFailed, match=told) as caught:
         send(f"https://localhost:{server.port}", timeout=0.3)
     assert (caught.value.sent, caught.value.permanent) == (False, False)
 

@@ -154,6 +154,13 @@ def test_the_detail_is_one_clean_line(body: object, detail: str) -> None:
     assert wire.verdict(answer(body, 404)).detail == detail
 
 
+def test_a_long_detail_is_cut() -> None:
+    """200 characters at most, and it shows that it was longer."""
+    detail = wire.verdict(answer({"detail": "word " * 100}, 404)).detail
+    assert len(detail) == 200
+    assert detail.endswith("…")
+
+
 @pytest.mark.parametrize(
     "text",
     [

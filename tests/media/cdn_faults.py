@@ -10,10 +10,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from archiver.errors import StorageError
-from archiver.media import Downloader
+import pytest
+from media_samples import jpeg
+
+from archiver.errors import DownloadFailed, StorageError
+from archiver.media import Downloader, Received
 from archiver.media.dial import Dialer
 from archiver.model import Link, Role
+
+BODY = jpeg(200_000)
 
 
 class Then(Enum):
@@ -35,18 +40,18 @@ class Reply:
     endless: bool = False
 
 
-def head(line: str = "200 OK", **headers: str | int) -> bytes:
+def head(line: str = "200 OK", /, **headers: str | int) -> bytes:
     """The head of an answer; underscores in names are hyphens."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {line}\r\n{lines}\r\n".encode("latin-1")
 
 
-def ok(body: bytes, *, then: Then = Then.KEEP, **headers: str | int) -> Reply:
+def ok(body: bytes, then: Then = Then.KEEP, /, **headers: str | int) -> Reply:
     """200 with its length."""
     return Reply((head("200 OK", content_length=len(body), **headers) + body,), then)
 
 
-def status(line: str, body: bytes = b"", **headers: str | int) -> Reply:
+def status(line: str, body: bytes = b"", /, **headers: str | int) -> Reply:
     """Any status with its length."""
     return Reply((head(line, content_length=len(body), **headers) + body,))
 
@@ -206,3 +211,26 @@ def downloader(
 def picture(url: str) -> Link:
     """A thumbnail's Link without an expiry."""
     return Link(Role.THUMBNAIL, url)
+
+
+def failure(
+    *replies: Reply, role: Role = Role.THUMBNAIL, requests: int = 1, max_file_size: int = 10_000_000
+) -> DownloadFailed:
+    """The failure that these replies lead to, after so many requests."""
+    with cdn(*replies) as server, downloader(max_file_size=max_file_size) as cdn_downloader:
+        with pytest.raises(DownloadFailed) as caught:
+            cdn_downloader.download(Link(role, server.url()), Memory(), wait=Waits())
+        assert len(server.requests) == requests
+    assert "SIGNED" not in str(caught.value)
+    return caught.value
+
+
+def received(*replies: Reply, body: bytes = BODY, requests: int = 1, role: Role = Role.THUMBNAIL) -> Received:
+    """What comes of these replies: exactly ``body``, after so many requests."""
+    sink = Memory()
+    with cdn(*replies) as server, downloader() as cdn_downloader:
+        got = cdn_downloader.download(Link(role, server.url()), sink, wait=Waits())
+        assert len(server.requests) == requests
+    assert sink.bytes == body
+    assert got.size == len(body)
+    return got

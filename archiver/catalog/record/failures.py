@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 
 from archiver import retry
 from archiver.catalog import tables
@@ -33,11 +33,25 @@ def failure(connection: Connection, failure: Failure, now: datetime, *, gap: boo
     return attempts
 
 
+_OPEN = (
+    update(_failures)
+    .where(
+        _failures.c.subject == bindparam("kind"),
+        _failures.c.subject_pk == bindparam("about"),
+        _failures.c.resolved_at.is_(None),
+    )
+    .values(resolved_at=bindparam("now"))
+)
+_RESOLVE = _OPEN.where(_failures.c.role == bindparam("as"))
+_RESOLVE_WHOLE = _OPEN.where(_failures.c.role.is_(None))
+
+
 def resolved(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
 ) -> None:
     """Record that the thing was had after all; nothing if no failure of it is open."""
-    connection.execute(update(_failures).where(*is_open(subject, subject_pk, role)).values(resolved_at=now))
+    which, told = (_RESOLVE, {"as": role}) if role is not None else (_RESOLVE_WHOLE, {})
+    connection.execute(which, {"kind": subject, "about": subject_pk, "now": now, **told})
 
 
 def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[ColumnElement[bool], ...]:

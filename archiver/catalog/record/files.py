@@ -11,7 +11,7 @@ from sqlalchemy.sql.functions import coalesce
 
 from archiver.catalog import tables
 from archiver.catalog.record.failures import resolved
-from archiver.catalog.upsert import insert
+from archiver.catalog.upsert import new_rows
 from archiver.model import Blob, Digest, File, Owner, Pk, Subject
 from archiver.signed import basename
 
@@ -49,6 +49,29 @@ _FORGET_AVATAR = (
 _VERIFY = update(_blobs).where(_blobs.c.sha256 == _WHOSE).values(verified_at=bindparam("now"))
 
 
+# Made once: this is the fact that a first night commits most, and building a statement costs more than running it.
+_NEW_BLOB = new_rows(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
+_WAS_LOST = select(_blobs.c.lost_at).where(_blobs.c.sha256 == _WHOSE)
+_FIND_AGAIN = (
+    update(_blobs)
+    .where(_blobs.c.sha256 == _WHOSE)
+    .values(
+        lost_at=None,
+        width=coalesce(_blobs.c.width, bindparam("wide")),
+        height=coalesce(_blobs.c.height, bindparam("high")),
+    )
+)
+_NEW_FILE = new_rows(_files, *(c.name for c in _files.c if c.name != "id"))
+_SEE_AGAIN = {
+    subject: update(_files)
+    .where(
+        _files.c[column] == bindparam("owner"), _files.c.role == bindparam("as"), _files.c.sha256 == _WHOSE
+    )
+    .values(last_seen_at=bindparam("now"))
+    for subject, column in _OWNER.items()
+}
+
+
 @dataclass(frozen=True, slots=True)
 class FileRecorded:
     """Whether the owner did not have these bytes in this role before, and whether nobody had them (or they were lost)."""
@@ -62,33 +85,48 @@ def file(
 ) -> FileRecorded:
     """Record a File whose bytes are durable. An open failure of the same (owner, role) is resolved; a lost blob is found again."""
     new_blob = _write_blob(connection, file.blob, now)
-    owner, column = file.owner, _OWNER[file.owner.subject]
-    key = {column: owner.pk, "role": file.role, "sha256": file.blob.sha256}
-    same = [_files.c[name] == value for name, value in key.items()]
-    known = connection.scalar(select(_files.c.id).where(*same))
-    if known is None:
-        origin = {"run_id": run_id, "answer_id": answer_id, "source_url": file.source_url}
-        connection.execute(_files.insert().values(**key, **origin, kept_at=now, last_seen_at=now))
-    else:
-        connection.execute(update(_files).where(_files.c.id == known).values(last_seen_at=now))
-    _note_held(connection, owner, basename(file.source_url))
+    owner = file.owner
+    row = {
+        "user_pk": None,
+        "highlight_pk": None,
+        "item_pk": None,
+        _OWNER[owner.subject]: owner.pk,
+        "role": file.role,
+        "sha256": file.blob.sha256,
+        "run_id": run_id,
+        "answer_id": answer_id,
+        "source_url": file.source_url,
+        "kept_at": now,
+        "last_seen_at": now,
+    }
+    new_file = connection.execute(_NEW_FILE[connection.dialect.name], row).rowcount == 1
+    if not new_file:
+        connection.execute(
+            _SEE_AGAIN[owner.subject],
+            {"owner": owner.pk, "as": file.role, "digest": file.blob.sha256, "now": now},
+        )
+    if owner.subject is not Subject.ITEM:
+        _note_held(connection, owner, basename(file.source_url))
     resolved(connection, owner.subject, owner.pk, file.role, now)
-    return FileRecorded(known is None, new_blob)
+    return FileRecorded(new_file, new_blob)
 
 
 def _write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
-    before = connection.execute(select(_blobs.c.lost_at).where(_blobs.c.sha256 == blob.sha256)).first()
-    row = insert(connection, _blobs).values(
-        sha256=blob.sha256,
-        size=blob.size,
-        mime=blob.mime,
-        width=blob.width,
-        height=blob.height,
-        stored_at=now,
-    )
-    filled = {name: coalesce(_blobs.c[name], row.excluded[name]) for name in ("width", "height")}
-    connection.execute(row.on_conflict_do_update(index_elements=["sha256"], set_={"lost_at": None, **filled}))
-    return before is None or before.lost_at is not None
+    """Whether nobody had these bytes before, or they were lost."""
+    row = {
+        "sha256": blob.sha256,
+        "size": blob.size,
+        "mime": blob.mime,
+        "width": blob.width,
+        "height": blob.height,
+        "stored_at": now,
+    }
+    if connection.execute(_NEW_BLOB[connection.dialect.name], row).rowcount == 1:
+        return True
+    shape = {"digest": blob.sha256, "wide": blob.width, "high": blob.height}
+    lost = connection.scalar(_WAS_LOST, {"digest": blob.sha256}) is not None
+    connection.execute(_FIND_AGAIN, shape)
+    return lost
 
 
 def _note_held(connection: Connection, owner: Owner, name: str | None) -> None:

@@ -1,0 +1,147 @@
+"""The one writer: order, commits shared by facts that wait together, and failures that stay with their fact."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from catalog_samples import rows
+from databases import NOW, Postgres
+from sqlalchemy import Connection, event, text
+
+from archiver.catalog import Catalog, engine, record
+from archiver.catalog.desk import Desk
+from archiver.errors import DatabaseError, DiskFull
+
+
+@pytest.fixture
+def desk(database: str | Path) -> Iterator[Desk]:
+    """A desk over a new archive, whose engine a test may listen to."""
+    writer = engine.writer(engine.locate(database))
+    with closing(Desk(writer, "the test's")) as desk:
+        yield desk
+    writer.dispose()
+
+
+def _begin_run(connection: Connection, command: str) -> int:
+    return record.start_run(connection, command, NOW)
+
+
+def _commands(desk: Desk) -> list[str]:
+    return desk.write(
+        lambda connection: list(connection.scalars(text("SELECT command FROM runs ORDER BY id")))
+    )
+
+
+def _held_up(desk: Desk, facts: list[Callable[[Connection], object]]) -> list[BaseException | object]:
+    """Give the facts while the desk is busy, so that they wait together; returns how each ended."""
+    busy, go_on = threading.Event(), threading.Event()
+    ends: list[BaseException | object] = [None] * len(facts)
+
+    def hold(_: Connection) -> None:
+        busy.set()
+        go_on.wait(10)
+
+    def give(index: int) -> None:
+        try:
+            ends[index] = desk.write(facts[index])
+        except BaseException as error:
+            ends[index] = error
+
+    threads = [threading.Thread(target=desk.write, args=(hold,))]
+    threads[0].start()
+    busy.wait(10)
+    for index in range(len(facts)):
+        threads.append(threading.Thread(target=give, args=(index,)))
+        threads[-1].start()
+        while desk._queue.qsize() <= index:
+            pass
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    return ends
+
+
+def test_facts_that_wait_together_are_committed_together(desk: Desk) -> None:
+    """Thirty facts that queue up behind a slow one need one commit, not thirty, and keep their order."""
+    commits: list[object] = []
+    event.listen(desk._engine, "commit", commits.append)
+    ends = _held_up(desk, [lambda connection, n=n: _begin_run(connection, f"{n}") for n in range(30)])  # type: ignore[misc]
+    assert len(commits) == 2
+    assert sorted(int(str(end)) for end in ends) == list(range(1, 31))
+    assert _commands(desk) == [str(n) for n in range(30)]
+
+
+def test_a_fact_that_fails_fails_alone(desk: Desk) -> None:
+    """Those beside it are stored; what it had written itself is not; each caller is told its own end."""
+
+    def fails(connection: Connection) -> None:
+        _begin_run(connection, "never")
+        raise LookupError("a bug in one fact")
+
+    def refers_to_nothing(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO usernames VALUES ('1', 'nobody', '2026-01-01', '2026-01-01')"))
+
+    ends = _held_up(
+        desk, [lambda c: _begin_run(c, "before"), fails, refers_to_nothing, lambda c: _begin_run(c, "after")]
+    )
+    assert isinstance(ends[1], LookupError)
+    assert isinstance(ends[2], DatabaseError)
+    assert not isinstance(ends[0], BaseException)
+    assert _commands(desk) == ["before", "after"]
+
+
+def test_a_commit_that_fails_fails_all_its_callers(desk: Desk) -> None:
+    """Nobody is told of success who was not stored for certain; the desk goes on."""
+
+    def refuse(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    event.listen(desk._engine, "commit", refuse)
+    ends = _held_up(desk, [lambda c: _begin_run(c, "one"), lambda c: _begin_run(c, "two")])
+    assert [type(end) for end in ends] == [DatabaseError, DatabaseError]
+    event.remove(desk._engine, "commit", refuse)
+    assert desk.write(_begin_run, "three") is not None
+    assert _commands(desk) == ["three"]
+
+
+def test_a_full_disk_is_told_as_one(tmp_path: Path, sqlite_template: Path) -> None:
+    """SQLite's SQLITE_FULL, which ends the whole transaction, reaches the caller as DiskFull; the desk goes on when there is room."""
+    path = tmp_path / "archive.db"
+    path.write_bytes(sqlite_template.read_bytes())
+
+    def limit(connection: Connection, pages: int) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+
+    with Catalog.open(path, write=True) as catalog:
+        catalog.write(limit, 1)  # SQLite rounds it up to the pages in use
+        with pytest.raises(DiskFull, match="full"):
+            catalog.write(_begin_run, "x" * 100_000)
+        catalog.write(limit, 1_000_000)
+        catalog.write(_begin_run, "there is room again")
+        assert rows(catalog, "SELECT command FROM runs") == [("there is room again",)]
+
+
+def test_a_lost_connection_is_an_error_of_its_callers_only(
+    postgres: Postgres, postgres_template: str
+) -> None:
+    """When the server ends the connection the fact is told of; the next one gets a new connection."""
+    with postgres.database(postgres_template) as url, Catalog.open(url, write=True) as catalog:
+        with pytest.raises(DatabaseError):
+            catalog.write(
+                lambda connection: connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+            )
+        assert catalog.write(_begin_run, "run") == 1
+
+
+def test_closing_commits_what_waits(desk: Desk) -> None:
+    """A fact given before the end is stored; one given after is refused instead of waiting for ever."""
+    ends = _held_up(desk, [lambda c: _begin_run(c, "last")])
+    desk.close()
+    assert ends == [1]
+    with pytest.raises(DatabaseError, match="closed"):
+        desk.write(_begin_run, "too late")
+    desk.close()

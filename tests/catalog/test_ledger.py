@@ -1,0 +1,164 @@
+"""The account of what is paid: no limit is ever passed, nothing is under-reported."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from catalog_samples import FACTS, LATER, call, digest, kept, rows
+from databases import NOW
+
+from archiver.catalog import Catalog, engine, ledger, query, record
+from archiver.errors import BudgetReached
+from archiver.model import Limits, TrayFacts
+
+
+def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run_id: int) -> None:
+    """A call that is never settled (the process died) keeps its nominal price."""
+    first = catalog.write(ledger.reserve, run_id, call(units=2), NOW, Limits())
+    catalog.write(ledger.reserve, run_id, call(units=3), NOW, Limits())
+    assert catalog.read(ledger.spent, run_id) == 5
+    assert rows(catalog, "SELECT status, units FROM api_calls ORDER BY id") == [(None, 2), (None, 3)]
+    catalog.write(ledger.settle, first, 500, 0, LATER)
+    assert catalog.read(ledger.spent, run_id) == 3
+    assert rows(catalog, f"SELECT status, units FROM api_calls WHERE id = {first}") == [(500, 0)]
+
+
+@pytest.mark.parametrize("limit", ["per_run", "per_day", "per_month"])
+def test_a_limit_may_be_reached_and_not_passed(catalog: Catalog, run_id: int, limit: str) -> None:
+    """The error names the limit of the configuration, what is spent and what the call costs; no row is written."""
+    limits = Limits(**{limit: 5})
+    catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
+    with pytest.raises(BudgetReached, match=rf"max_units_{limit} = 5: 3 are spent.* costs 3"):
+        catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
+    catalog.write(ledger.reserve, run_id, call(units=2), NOW, limits)
+    assert catalog.read(ledger.spent, run_id) == 5
+
+
+def test_days_and_months_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
+    """An hour later it is another day and another month in UTC, whatever the clock on the wall says."""
+    tokyo = timezone(timedelta(hours=9))
+    evening = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)
+    limits = Limits(per_day=1, per_month=1)
+    catalog.write(ledger.reserve, run_id, call(), evening.astimezone(tokyo), limits)
+    with pytest.raises(BudgetReached):
+        catalog.write(
+            ledger.reserve, run_id, call(), (evening + timedelta(minutes=29)).astimezone(tokyo), limits
+        )
+    next_day = evening + timedelta(hours=1)
+    catalog.write(ledger.reserve, run_id, call(), next_day, limits)
+    with pytest.raises(BudgetReached, match="per_month"):
+        catalog.write(ledger.reserve, run_id, call(), next_day + timedelta(days=1), limits)
+
+
+def test_the_limit_of_a_run_is_its_own(catalog: Catalog, run_id: int) -> None:
+    """What another run spent counts for the day, not for this run."""
+    catalog.write(ledger.reserve, run_id, call(units=5), NOW, Limits())
+    other = catalog.write(record.start_run, "run", NOW)
+    catalog.write(ledger.reserve, other, call(units=5), NOW, Limits(per_run=5))
+    with pytest.raises(BudgetReached, match="per_day"):
+        catalog.write(ledger.reserve, other, call(), NOW, Limits(per_day=10))
+
+
+def _spend(reserve: object, times: int, done: list[int]) -> None:
+    assert callable(reserve)
+    for _ in range(times):
+        try:
+            done.append(reserve())
+        except BudgetReached:
+            return
+
+
+def test_eight_threads_never_pass_a_limit(catalog: Catalog, run_id: int) -> None:
+    """However their reserves mix, exactly as much is reserved as the limit allows."""
+    done: list[int] = []
+
+    def reserve() -> int:
+        return catalog.write(ledger.reserve, run_id, call(units=2), NOW, Limits(per_run=61))
+
+    threads = [threading.Thread(target=_spend, args=(reserve, 20, done)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 30
+    assert catalog.read(ledger.spent, run_id) == 60
+
+
+def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, database: str | Path) -> None:
+    """The same without the desk between them: the check and the row are one step for the database too."""
+    done: list[int] = []
+
+    def work() -> None:
+        writer = engine.writer(engine.locate(database))
+
+        def reserve() -> int:
+            with writer.begin() as connection:
+                return ledger.reserve(connection, run_id, call(units=2), NOW, Limits(per_run=61))
+
+        _spend(reserve, 20, done)
+        writer.dispose()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 30
+    assert catalog.read(ledger.spent, run_id) == 60
+
+
+def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int) -> None:
+    """The last good answer about a highlight, with the tray facts it was asked under; a bad one does not hide it."""
+    good = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
+    answer_id = catalog.write(ledger.settle, good, 200, 1, LATER, kept("good"), FACTS)
+    bad = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
+    catalog.write(ledger.settle, bad, 404, 1, LATER, kept("bad"), TrayFacts())
+    tray = catalog.write(
+        ledger.reserve, run_id, call(subject="18", path="/v1/user/highlights"), NOW, Limits()
+    )
+    catalog.write(ledger.settle, tray, 200, 1, LATER, kept("tray"))
+    paid = catalog.read(query.paid_highlight, "18")
+    assert paid is not None
+    assert (paid.answer_id, paid.kept, paid.facts, paid.finished_at) == (
+        answer_id,
+        kept("good"),
+        FACTS,
+        LATER,
+    )
+    assert catalog.read(query.paid_highlight, "19") is None
+
+
+def test_settling_again_changes_nothing(catalog: Catalog, run_id: int) -> None:
+    """A settle whose commit was reported as failed may have been made: made again it is the same answer."""
+    call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
+    first = catalog.write(ledger.settle, call_id, 200, 1, LATER, kept(), FACTS)
+    assert catalog.write(ledger.settle, call_id, 200, 1, LATER, kept(), FACTS) == first
+    assert rows(catalog, "SELECT count(*) FROM answers") == [(1,)]
+
+
+def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Catalog, run_id: int) -> None:
+    """What came from a dropped answer names none; a later answer gets an id of its own."""
+    answers = []
+    for segment in ("kept", "dropped"):
+        call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
+        answers.append(catalog.write(ledger.settle, call_id, 200, 1, LATER, kept(segment, segment)))
+    catalog.write(record.drop_trays, "dropped")
+    assert rows(catalog, "SELECT id, sha256 FROM answers") == [(answers[0], digest("kept"))]
+    call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
+    again = catalog.write(ledger.settle, call_id, 200, 1, LATER, kept("new", "new"))
+    assert again not in answers
+
+
+def test_a_run_that_was_killed_is_called_so_by_the_next(catalog: Catalog, run_id: int) -> None:
+    """Its units are what its calls cost; a run that ended well keeps its own end."""
+    catalog.write(ledger.reserve, run_id, call(units=3), NOW, Limits())
+    second = catalog.write(record.start_run, "backup", LATER)
+    catalog.write(ledger.reserve, second, call(units=2), LATER, Limits())
+    catalog.write(record.finish_run, second, LATER, "ok", 0)
+    catalog.write(record.start_run, "run", LATER)
+    found = rows(catalog, "SELECT outcome, exit_code, units, finished_at IS NULL FROM runs ORDER BY id")
+    assert [tuple(row[:3]) for row in found] == [("killed", None, 3), ("ok", 0, 2), (None, None, 0)]
+    assert [bool(row[3]) for row in found] == [True, False, True]

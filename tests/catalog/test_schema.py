@@ -1,0 +1,256 @@
+"""How a database comes to be, is recognised, refused and brought up to date."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import textwrap
+from contextlib import closing
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from databases import ARCHIVE_ID, NOW, Postgres
+from sqlalchemy import text
+
+from archiver.catalog import Catalog, engine, schema, tables
+from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
+
+
+def test_a_new_archive_stands_at_head_and_knows_its_id(nowhere: str | Path) -> None:
+    """``create`` makes a database that opens again for reading and writing."""
+    with Catalog.create(nowhere, ARCHIVE_ID, NOW) as made:
+        assert made.archive_id == ARCHIVE_ID
+    for write in (False, True):
+        with Catalog.open(nowhere, write=write) as opened:
+            assert opened.archive_id == ARCHIVE_ID
+    assert schema.current(engine.locate(nowhere)) == schema.head()
+
+
+def test_the_tables_are_those_that_the_revisions_make(database: str | Path) -> None:
+    """No column, index or constraint is in one and not in the other."""
+    reader = engine.reader(engine.locate(database))
+    with reader.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    reader.dispose()
+
+
+def test_the_revisions_are_numbered_as_alembic_chains_them() -> None:
+    """The file names, which spare every start the import of alembic, say what the revisions say."""
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations()))
+    chain = [revision.revision for revision in ScriptDirectory.from_config(config).walk_revisions()]
+    assert schema.revisions() == tuple(reversed(chain))
+
+
+def test_pks_sort_byte_by_byte_on_postgresql(postgres: Postgres, postgres_template: str) -> None:
+    """Every pk column has the collation C, whatever the server's is."""
+    everything = [column for table in tables.metadata.tables.values() for column in table.columns]
+    pks = {f"{column.table.name}.{column.name}" for column in everything if column.name.endswith("pk")}
+    with postgres.database(postgres_template) as url, Catalog.open(url, write=False) as catalog:
+        found = catalog.ask(
+            "SELECT attrelid::regclass || '.' || attname FROM pg_attribute JOIN pg_collation c ON c.oid = attcollation"
+            " WHERE collname = 'C' AND attname LIKE '%pk'",
+            rows=500,
+            seconds=5,
+        )
+    assert pks - {str(row[0]) for row in found.rows} == set()
+
+
+def test_create_refuses_what_is_there_already(database: str | Path) -> None:
+    """Neither an archive nor a database of somebody else's is made into a new archive."""
+    with pytest.raises(DatabaseError, match="already"):
+        Catalog.create(database, "another", NOW)
+    with Catalog.open(database, write=False) as catalog:
+        assert catalog.archive_id == ARCHIVE_ID
+
+
+def test_a_creation_that_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """Until a new database is whole its name is not there, and what is left of it is no obstacle."""
+    (tmp_path / "archive.db.new").write_bytes(b"half")
+    (tmp_path / "archive.db.new-wal").write_bytes(b"half")
+    Catalog.create(tmp_path / "archive.db", ARCHIVE_ID, NOW).close()
+    assert list(tmp_path.iterdir()) == [tmp_path / "archive.db"]
+
+
+@pytest.mark.parametrize(("group", "mode"), [(False, 0o600), (True, 0o640)])
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_only_the_owner_reads_the_file_whatever_the_umask(
+    tmp_path: Path, group: bool, mode: int, umask: int
+) -> None:
+    """The file and what SQLite puts beside it get their mode from us; the group reads only if it was asked for."""
+    before = os.umask(umask)
+    try:
+        with Catalog.create(tmp_path / "archive.db", ARCHIVE_ID, NOW, group_readable=group):
+            files = list(tmp_path.iterdir())
+            assert {oct(path.stat().st_mode & 0o777) for path in files} == {oct(mode)}
+            assert len(files) == 3
+    finally:
+        os.umask(before)
+
+
+def _foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE users (pk TEXT)")
+
+
+def _newer(path: Path) -> None:
+    Catalog.create(path, ARCHIVE_ID, NOW).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def _no_revision(path: Path) -> None:
+    Catalog.create(path, ARCHIVE_ID, NOW).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM alembic_version")
+
+
+def _cut(path: Path) -> None:
+    Catalog.create(path, ARCHIVE_ID, NOW).close()
+    os.truncate(path, 5000)
+
+
+_REFUSED = {
+    "foreign": (_foreign, DatabaseForeign),
+    "newer": (_newer, SchemaNew),
+    "no revision": (_no_revision, DatabaseForeign),
+    "text": (lambda path: path.write_bytes(b"not a database at all" * 100), DatabaseError),
+    "empty": (lambda path: path.write_bytes(b""), DatabaseError),
+    "cut": (_cut, DatabaseError),
+    "a directory": (lambda path: path.mkdir(), DatabaseError),
+}
+
+
+@pytest.mark.parametrize("write", [False, True])
+@pytest.mark.parametrize("what", _REFUSED)
+def test_what_is_not_ours_is_refused_and_not_touched(tmp_path: Path, what: str, write: bool) -> None:
+    """A foreign, newer, damaged or empty file is told apart, and its bytes stay what they are."""
+    make, error = _REFUSED[what]
+    path = tmp_path / "archive.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(error) as raised:
+        Catalog.open(path, write=write)
+    assert type(raised.value) is error
+    assert str(path) in str(raised.value)
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+@pytest.mark.parametrize("write", [False, True])
+def test_a_missing_file_is_not_made(tmp_path: Path, write: bool) -> None:
+    """Opening never creates: an unmounted disk must not look like a new archive."""
+    with pytest.raises(DatabaseError, match="no database"):
+        Catalog.open(tmp_path / "archive.db", write=write)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_foreign_or_newer_postgresql_database_is_refused(
+    postgres: Postgres, postgres_template: str
+) -> None:
+    """The same on PostgreSQL: an empty database, one of another program, and one of a newer version."""
+    with postgres.database() as url:
+        for write in (False, True):
+            with pytest.raises(DatabaseForeign):
+                Catalog.open(url, write=write)
+        _execute(
+            url,
+            "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('0001')",
+        )
+        with pytest.raises(DatabaseForeign):
+            Catalog.open(url, write=True)
+    with postgres.database(postgres_template) as url:
+        _execute(url, "UPDATE alembic_version SET version_num = '9999'")
+        for write in (False, True):
+            with pytest.raises(SchemaNew):
+                Catalog.open(url, write=write)
+
+
+def _execute(url: str, statement: str) -> None:
+    writer = engine.writer(engine.locate(url))
+    with writer.begin() as connection:
+        connection.execute(text(statement))
+    writer.dispose()
+
+
+@pytest.fixture
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The program of tomorrow: its migrations have one revision more, which adds a table and ends with ``# then``."""
+    versions = tmp_path / "migrations" / "versions"
+    copytree(schema.migrations(), tmp_path / "migrations")
+    revision = versions / "0002_next.py"
+    revision.write_text(
+        textwrap.dedent(
+            """
+            import sqlalchemy as sa
+            from alembic import op
+
+            revision = "0002"
+            down_revision = "0001"
+
+            def upgrade():
+                op.create_table("tomorrow", sa.Column("pk", sa.Text(), primary_key=True))
+                with op.batch_alter_table("users") as users:
+                    users.add_column(sa.Column("biography", sa.Text()))
+                # then
+            """
+        )
+    )
+    monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
+    return revision
+
+
+def test_an_older_database_is_refused_to_readers(database: str | Path, next_version: Path) -> None:
+    """A reader writes nothing: it names the command that brings the database up to date."""
+    with pytest.raises(SchemaOld) as raised:
+        Catalog.open(database, write=False)
+    assert "archiver db upgrade" in raised.value.hint
+
+
+def test_a_writer_upgrades_an_older_database(database: str | Path, next_version: Path) -> None:
+    """The rows stay, the new column is there, and a copy of a SQLite file as it was lies beside it."""
+    with Catalog.open(database, write=True) as catalog:
+        assert catalog.archive_id == ARCHIVE_ID
+        assert catalog.ask("SELECT biography FROM users", rows=1, seconds=5).rows == ()
+    if isinstance(database, Path):
+        (copy,) = database.parent.glob("archive.db.0001-*")
+        assert copy.stat().st_mode & 0o777 == 0o600
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["raise RuntimeError('half way')", "op.execute('INSERT INTO highlights (pk, nonsense) VALUES (1, 2)')"],
+)
+def test_a_migration_that_fails_half_way_leaves_nothing(
+    database: str | Path, next_version: Path, fault: str
+) -> None:
+    """All of a migration is one transaction: the database is what it was, and works with the version that made it."""
+    next_version.write_text(next_version.read_text().replace("# then", fault))
+    with pytest.raises((RuntimeError, DatabaseError)):
+        Catalog.open(database, write=True)
+    next_version.unlink()
+    with Catalog.open(database, write=True) as catalog:
+        found = catalog.ask("SELECT count(*) FROM users", rows=1, seconds=5)
+        assert found.rows == ((0,),)
+        with pytest.raises(Exception, match="tomorrow"):
+            catalog.ask("SELECT * FROM tomorrow", rows=1, seconds=5)
+
+
+def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_version: Path) -> None:
+    """Foreign keys sleep while tables are rebuilt, and are checked before the commit."""
+    with_older = tmp_path / "archive.db"
+    later = next_version.read_text()
+    next_version.unlink()
+    Catalog.create(with_older, ARCHIVE_ID, NOW).close()
+    orphan = "op.execute(\"INSERT INTO usernames VALUES ('1', 'nobody', 'x', 'x')\")"
+    next_version.write_text(later.replace("# then", orphan))
+    with pytest.raises(DatabaseError, match="refer to nothing"):
+        Catalog.open(with_older, write=True)
+    assert schema.current(engine.locate(with_older)) == "0001"

@@ -1,0 +1,333 @@
+"""Every command on a real archive, with a stand-in upstream over loopback."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_harness import Person, files_of, write_config
+
+from archiver.cli import main as front
+from archiver.sandbox import StandIn, World, actions
+
+Shown = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """natgeo and salwaaa_ki, over loopback."""
+    with StandIn(World.seed(), key="canary-0123456789abcdef") as standin:
+        yield standin
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+    """Somebody whose environment leads to the stand-in; this process has that environment too."""
+    somebody = Person(tmp_path, upstream)
+    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
+    _enter(somebody, monkeypatch)
+    return somebody
+
+
+def _enter(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in person.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(person.home)
+
+
+def call(person: Person, *args: str) -> int:
+    """``archiver ARGS`` in this process. The key is set anew each time: the program takes it out of its environment."""
+    os.environ["HIKERAPI_TOKEN"] = person.environ.get("HIKERAPI_TOKEN", "")
+    return front.main(args)
+
+
+@pytest.fixture
+def kept(person: Person, capsys: Shown) -> Person:
+    """The same person after ``backup natgeo``."""
+    assert call(person, "backup", "natgeo", "-q") == 0
+    assert capsys.readouterr() == ("", "")
+    assert person.upstream is not None
+    person.upstream.requests.reset()
+    return person
+
+
+def test_backup_needs_no_configuration(person: Person, upstream: StandIn, capsys: Shown) -> None:
+    """One account into an absent directory: code 0, an object with true counts, and what the stand-in billed."""
+    assert call(person, "backup", "natgeo", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["outcome"], found["accounts"], found["highlights_fetched"], found["failures"]) == (
+        "ok",
+        1,
+        3,
+        [],
+    )
+    assert found["units"] == upstream.units
+    assert found["files_new"] == len(upstream.requests.cdn_requests())
+    assert found["api_calls"] == len([c for c in upstream.requests.api_calls() if c.path != "/sys/balance"])
+
+
+def test_a_second_backup_downloads_nothing(kept: Person, upstream: StandIn, capsys: Shown) -> None:
+    """What is held is neither paid for nor fetched again."""
+    assert call(kept, "backup", "natgeo", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["units"], found["files_new"], found["bytes_new"]) == (1, 0, 0)
+    assert upstream.requests.cdn_requests() == []
+
+
+def test_the_first_backup_says_how_to_keep_it_nightly(person: Person, capsys: Shown) -> None:
+    """Once, where the archive is made; not again without a terminal."""
+    assert call(person, "backup", "salwaaa_ki") == 0
+    text = capsys.readouterr().err
+    assert '[[accounts]]\n  username = "salwaaa_ki"' in text
+    assert "archiver init" in text
+    assert " 3 * * * " in text
+    assert call(person, "backup", "salwaaa_ki") == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_targets_of_all_kinds_at_once(person: Person, capsys: Shown) -> None:
+    """A name, an id and a highlight link in one call; what is named twice is kept once."""
+    link = "https://www.instagram.com/stories/highlights/18018069326790931/?hl=en"
+    assert call(person, "backup", "@salwaaa_ki", "787132", link, "salwaaa_ki", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["accounts"] == 3
+
+
+def test_targets_from_stdin(person: Person) -> None:
+    """``-`` reads a list with comments; its bytes need not be UTF-8 to be refused politely."""
+    done = person.run("backup", "-", "--json", stdin="\ufeff# mine\nnatgeo  # the yellow one\n\nsalwaaa_ki\n")
+    assert (done.code, done.object["accounts"]) == (0, 2)
+    empty = person.run("backup", "-", stdin="# nobody\n")
+    assert (empty.code, empty.err) == (
+        2,
+        "archiver: backup: no target is given (name an account: archiver backup natgeo)\n",
+    )
+
+
+def test_run_keeps_the_accounts_of_the_configuration(person: Person, capsys: Shown) -> None:
+    """init makes the archive, run keeps all, run ACCOUNT one; without a terminal and news, silently."""
+    config = write_config(person.home / "c.toml", ["natgeo", "salwaaa_ki"])
+    assert call(person, "init", "-q", "--config", str(config)) == 0
+    assert call(person, "run", "--config", str(config), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["accounts"] == 2
+    assert call(person, "run", "natgeo", "--config", str(config)) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_init_never_overwrites(person: Person, capsys: Shown) -> None:
+    """The configuration is for its owner alone; a second init changes neither it nor the archive."""
+    path = person.home / "config" / "archiver" / "config.toml"
+    assert call(person, "init") == 0
+    text = capsys.readouterr().err
+    assert f"wrote {path}" in text
+    assert "archiver plan" in text
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text(path.read_text() + "# mine\n")
+    before = files_of(person.archive)
+    assert call(person, "init") == 0
+    assert f"left as it is: {path}" in capsys.readouterr().err
+    assert path.read_text().endswith("# mine\n")
+    assert files_of(person.archive) == before
+
+
+def test_plan_costs_nothing_and_foretells_the_night(kept: Person, upstream: StandIn, capsys: Shown) -> None:
+    """Before any night a name costs its tray; with a known archive the next night's units are what the run then spends."""
+    assert call(kept, "plan", "natgeo", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accounts"] == [
+        {
+            "target": "natgeo",
+            "user_pk": "787132",
+            "username": "natgeo",
+            "units": 1,
+            "exact": False,
+            "highlights": [],
+        }
+    ]
+    assert len(upstream.requests) == 0
+    assert call(kept, "backup", "natgeo", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["units"] == found["units"]
+
+
+def test_plan_for_people(kept: Person, capsys: Shown) -> None:
+    """A row an account, and a sum."""
+    assert call(kept, "plan", "natgeo", "--full") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["natgeo", "4+", "3", "full"]
+    assert lines[-1].split() == ["all", "1", "4+"]
+
+
+def test_status_in_numbers(kept: Person, capsys: Shown) -> None:
+    """Accounts, items, files and runs; the balance only when asked for."""
+    assert call(kept, "status", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["accounts"], found["highlights"], found["exit_code"], found["balance"]) == (1, 3, 0, None)
+    assert found["last_runs"][0]["command"] == "backup"
+    assert call(kept, "status", "--balance") == 0
+    assert "units left     999,9" in capsys.readouterr().out
+
+
+def test_status_watches_the_age_of_the_last_success(kept: Person, capsys: Shown) -> None:
+    """--max-age: 0 while the last success is young, 3 once it is older, with a line for the monitor."""
+    assert call(kept, "status", "-q", "--max-age", "1h") == 0
+    assert capsys.readouterr() == ("", "")
+    assert call(kept, "status", "-q", "--max-age", "0s") == 3
+    assert "the last successful run is too old" in capsys.readouterr().err
+
+
+_HOSTILE = (
+    "SELECT 'a,\"b' AS x, 1 AS n, NULL AS z, '=1+1' AS f, char(27) || '[2J' AS e, x'00ff' AS b, 1e999 AS i"
+)
+
+
+def test_query_as_csv(kept: Person, capsys: Shown) -> None:
+    """Quoted as CSV is, NULL empty, bytes in hexadecimal, no formula for a spreadsheet."""
+    assert call(kept, "query", _HOSTILE, "--format", "csv") == 0
+    head, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert head == ["x", "n", "z", "f", "e", "b", "i"]
+    assert row == ['a,"b', "1", "", "'=1+1", "\x1b[2J", "00ff", ""]
+
+
+@pytest.mark.parametrize("form", ["json", "ndjson"])
+def test_query_as_json(kept: Person, capsys: Shown, form: str) -> None:
+    """Objects with exact values; a column name that comes twice loses nothing."""
+    assert call(kept, "query", f"{_HOSTILE}, 2 AS n UNION ALL {_HOSTILE}, 3", "--format", form) == 0
+    text = capsys.readouterr().out
+    rows = json.loads(text) if form == "json" else [json.loads(line) for line in text.splitlines()]
+    first = {"x": 'a,"b', "n": 1, "z": None, "f": "=1+1", "e": "\x1b[2J", "b": "00ff", "i": None, "n_2": 2}
+    assert rows == [first, first | {"n_2": 3}]
+    assert "\x1b" not in text
+
+
+def test_query_as_a_table(kept: Person, capsys: Shown) -> None:
+    """Aligned, with nothing that the terminal obeys, cut at the limit with a word about it."""
+    assert (
+        call(kept, "query", "SELECT title, media_count AS n FROM highlights ORDER BY n DESC", "--limit", "2")
+        == 0
+    )
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[:3] == ["title        n", "----------  --", "Gift Guide  12"]
+    assert "only the first 2 rows are shown" in shown.err
+    assert call(kept, "query", _HOSTILE) == 0
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_sql_from_a_file_and_from_stdin(kept: Person, capsys: Shown) -> None:
+    """@FILE, --file and - read the statement from elsewhere."""
+    (kept.home / "q.sql").write_text("SELECT 1 AS one")
+    for words in (["@q.sql"], ["--file", "q.sql"]):
+        assert call(kept, "query", *words, "--format", "ndjson") == 0
+        assert capsys.readouterr().out == '{"one": 1}\n'
+    assert kept.run("query", "-", "--format", "ndjson", stdin="SELECT 1 AS one").out == '{"one": 1}\n'
+
+
+def test_verify_finds_what_is_lost(kept: Person, capsys: Shown) -> None:
+    """A whole archive is code 0; a blob that vanished is named with its owner, code 12."""
+    assert call(kept, "verify", "--read-data", "--json") == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert (whole["damaged"], whole["outcome"]) == ([], "ok")
+    assert whole["bytes_read"] > 0
+    blob = next((kept.archive / "blobs").rglob("*" * 1 + "[0-9a-f]" * 64))
+    blob.unlink()
+    assert call(kept, "verify", "--json") == 12
+    found = json.loads(capsys.readouterr().out)
+    assert [d["sha256"] for d in found["damaged"]] == [blob.name]
+    assert found["damaged"][0]["owners"]
+    assert call(kept, "verify") == 12
+    shown = capsys.readouterr()
+    assert f"missing  {blob.name}" in shown.out
+    assert "1 damaged" in shown.err
+
+
+def test_the_database_can_be_copied(kept: Person, capsys: Shown) -> None:
+    """db backup writes a database that says the same, and prints where; db current and upgrade agree that all is new."""
+    assert call(kept, "db", "backup", "-o", "copy.db") == 0
+    assert capsys.readouterr().out == "copy.db\n"
+    assert (kept.home / "copy.db").stat().st_size > 0
+    assert call(kept, "db", "current") == 0
+    revision = capsys.readouterr().out.strip()
+    assert call(kept, "db", "upgrade") == 0
+    assert f"the schema is at {revision} already" in capsys.readouterr().err
+
+
+def test_what_failed_is_told_without_a_terminal(person: Person, upstream: StandIn, capsys: Shown) -> None:
+    """Cron's mail: one line for what it means, then the failures by name; code 3."""
+    upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
+    assert call(person, "backup", "natgeo") == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "archiver: backup: something failed tonight"
+    assert lines[1].startswith("failed: 1 not_found ")
+    assert lines[2].startswith("  video of item ")
+
+
+@pytest.mark.parametrize(
+    ("code", "args"),
+    [
+        (2, ["query", "DELETE FROM users"]),
+        (2, ["query", "SELEKT"]),
+        (4, ["backup", "natgeo"]),
+        (5, ["backup", "natgeo", "--max-units", "0"]),
+        (6, ["backup", "nobody.of.that.name"]),
+        (8, ["backup", "natgeo", "--archive", "full"]),
+        (9, ["status"]),
+        (10, ["run", "--config", "c.toml", "--archive", "unmounted"]),
+        (11, ["backup", "natgeo"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_exit_codes(kept: Person, capsys: Shown, code: int, args: list[str]) -> None:
+    """Each kind of trouble has its code, one line that begins with the command, and never a traceback."""
+    lock = os.open(kept.archive / "lock", os.O_RDWR)
+    if code == 4:
+        kept.more["HIKERAPI_TOKEN"] = "wrong"
+    if code == 8:
+        (kept.home / "full").mkdir()
+        (kept.home / "full" / "photo.jpg").touch()
+    if code == 9:
+        (kept.archive / "archive.db").write_bytes(b"no database" * 1000)
+    if code == 11:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    write_config(kept.home / "c.toml", ["natgeo"])
+    assert call(kept, *args) == code
+    os.close(lock)
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"archiver: {args[0]}: ")
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+    assert not (kept.home / "unmounted").exists()
+
+
+def test_upstream_down_is_code_7(person: Person, upstream: StandIn, capsys: Shown) -> None:
+    """An API that cannot be reached: told as such, in the object too."""
+    upstream.close()
+    assert call(person, "status", "--balance") == 10
+    assert call(person, "init", "-q") == 0
+    capsys.readouterr()
+    assert call(person, "status", "--balance", "--json") == 7
+    assert json.loads(capsys.readouterr().out)["outcome"] == "upstream"
+
+
+def test_the_key_appears_nowhere(person: Person, upstream: StandIn, capsys: Shown) -> None:
+    """Neither on stdout and stderr, at their loudest, nor in any file of the archive, nor in what the CDN was asked."""
+    upstream.faults.add(actions.respond(500), listener="cdn", count=3)
+    call(person, "backup", "natgeo", "-v", "--debug", "--json")
+    shown = capsys.readouterr()
+    assert upstream.key not in shown.out + shown.err
+    assert not [
+        p for p in person.archive.rglob("*") if p.is_file() and upstream.key.encode() in p.read_bytes()
+    ]
+    assert upstream.requests.leaks(upstream.key) == []
+
+
+def test_the_log_tells_the_night(kept: Person) -> None:
+    """archiver.log has the start, the files and the end of the run, and no signature."""
+    text = (kept.archive / "log" / "archiver.log").read_text("utf-8")
+    assert "INFO run 1 started: backup, 1 account" in text
+    assert "kept the video of item " in text
+    assert "INFO run 1 ended: ok; 1 account, 3 of 3 highlights read" in text
+    assert "oh=" not in text

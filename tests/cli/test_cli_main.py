@@ -1,0 +1,239 @@
+"""The front door: help, options on both sides, errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_harness import Person
+
+from archiver.cli import main as front
+from archiver.cli.lazy import LazyGroup
+from archiver.cli.options import Given
+from archiver.errors import CallFailed, KeyMissing, Stopped
+
+_HEAVY = (
+    "sqlalchemy",
+    "alembic",
+    "httpx",
+    "tqdm",
+    "msgspec",
+    "warcio",
+    "platformdirs",
+    "archiver.archive",
+    "archiver.config",
+)
+_LEAVES = [(name,) for name in front.COMMANDS] + [("db", "upgrade"), ("db", "current"), ("db", "backup")]
+
+
+@pytest.fixture(autouse=True)
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
+    """A person without configuration, key or archive."""
+    person = Person(tmp_path)
+    for name in ("HIKERAPI_TOKEN", "ARCHIVER_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in person.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return person
+
+
+def test_help_imports_no_command(tmp_path: Path) -> None:
+    """``archiver --help`` loads neither a command nor a library that one needs: it stays as quick as click itself."""
+    script = f"""
+import sys
+from archiver.cli.main import main
+try:
+    main(["--help"])
+finally:
+    loaded = [m for m in {_HEAVY!r} if m in sys.modules] + [m for m in sys.modules if m.endswith("_command")]
+    print("loaded:", loaded)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=Person(tmp_path).environ,
+    )
+    assert done.stdout.endswith("loaded: []\n")
+
+
+@pytest.mark.parametrize("words", _LEAVES, ids=" ".join)
+def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """--help says what the command does, and where the exit codes are told."""
+    assert front.main([*words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.split("Options:")[0].split()) > 15
+    assert "Exit codes" in text
+
+
+def test_the_table_of_commands_is_true() -> None:
+    """Every name in the table leads to a command of that name."""
+    assert isinstance(front.cli, LazyGroup)
+    for name in front.COMMANDS:
+        command = front.cli.get_command(
+            front.cli.make_context("archiver", [name], resilient_parsing=True), name
+        )
+        assert command is not None
+        assert command.name == name
+
+
+def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing asked is a usage error; the help goes to stderr, since stdout is data."""
+    assert front.main([]) == 2
+    shown = capsys.readouterr()
+    assert "Commands:" in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--archive", "elsewhere", "-v", "status"],
+        ["status", "--archive", "elsewhere", "-v"],
+        ["-v", "status", "--archive", "elsewhere"],
+    ],
+    ids=" ".join,
+)
+def test_global_options_stand_on_either_side(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """--archive and -v are taken before the command or after it."""
+    assert front.main(args) == 10
+    text = capsys.readouterr().err
+    assert "elsewhere" in text
+    assert "[E_NO_ARCHIVE]" in text
+
+
+def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """``archiver: <command>: <why> (<next step>)``, without a slug where -v was not given."""
+    assert front.main(["status"]) == 10
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("archiver: status: there is no archive at ")
+    assert lines[0].endswith("archiver init)")
+    assert "E_" not in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["rnu"], "there is no command 'rnu'; did you mean run? (see archiver --help)"),
+        (["run", "--fast"], "run: No such option"),
+        (["backup"], "backup: Missing argument 'TARGET...' (see archiver backup --help)"),
+        (["backup", "not a name"], "backup: 'not a name' is"),
+        (["run", "--max-units", "many"], "run: Invalid value for '--max-units'"),
+        (["status", "--max-age", "36 hours"], "status: Invalid value for '--max-age'"),
+        (["query"], "query: give the SQL once"),
+        (
+            ["query", "@missing.sql"],
+            "query: the SQL file missing.sql cannot be read: No such file or directory",
+        ),
+        (["run"], "run: no accounts are configured (add [[accounts]] to "),
+        (["--config", "missing.toml", "run"], "missing.toml"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_used_is_code_2(
+    args: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake in the arguments or the configuration is told in one line, and nothing goes to stdout."""
+    assert front.main(args) == 2
+    shown = capsys.readouterr()
+    assert says in shown.err
+    assert len(shown.err.splitlines()) == 1
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize(
+    "args", [["\x1b]0;owned\x07"], ["run", "--\x1b[2J"], ["backup", "a\u202eb\n"], ["run", "x\x9b"]]
+)
+def test_control_characters_of_arguments_are_not_obeyed(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What click or we echo of the arguments is shown escaped."""
+    assert front.main(args) == 2
+    text = capsys.readouterr().err
+    assert text.removesuffix("\n").isprintable()
+
+
+@pytest.mark.parametrize("command", ["run", "backup", "plan", "status", "verify"])
+@pytest.mark.parametrize("option", ["--nonsense", "--config=missing.toml"])
+def test_json_is_one_object_on_failure_too(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever fails, even the reading of the arguments, --json prints exactly one object that names it."""
+    target = ["natgeo"] if command == "backup" else []
+    assert front.main([command, "--json", option, *target]) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert (found["exit_code"], found["outcome"]) == (2, "usage")
+    assert set(found["error"]) == {"slug", "message", "hint"}
+
+
+def test_a_run_that_never_began_has_all_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who reads the counts finds them, as integers, when there was no key either."""
+    assert front.main(["backup", "natgeo", "--json"]) == 4
+    found = json.loads(capsys.readouterr().out)
+    counts = "units api_calls accounts highlights_listed highlights_fetched items_new files_new bytes_new files_failed"
+    assert all(found[name] == 0 for name in counts.split())
+    assert found["failures"] == []
+    assert found["error"]["slug"] == "E_KEY"
+
+
+def test_an_account_that_is_not_configured_names_near_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typing mistake is told with what was probably meant."""
+    (tmp_path / "c.toml").write_text('[[accounts]]\nusername = "natgeo"\n')
+    assert front.main(["run", "natgoe", "--config", "c.toml"]) == 2
+    assert "natgoe is not in the configuration; did you mean natgeo?" in capsys.readouterr().err
+
+
+def test_doubts_about_the_configuration_are_told_unless_quiet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A variable that means nothing is noted on stderr; -q leaves the error alone."""
+    monkeypatch.setenv("ARCHIVER_SYNC_SWEPE_DAYS", "3")
+    front.main(["status"])
+    assert (
+        "archiver: note: the environment variable 'ARCHIVER_SYNC_SWEPE_DAYS' means nothing"
+        in capsys.readouterr().err
+    )
+    front.main(["status", "-q"])
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    """--debug adds the traceback; the line and the code stay."""
+    assert front.main(["status", "--debug"]) == 10
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback")
+    assert text.splitlines()[-1].startswith("archiver: status: there is no archive")
+
+
+def test_a_failed_attempt_outside_a_run_means_upstream() -> None:
+    """CallFailed has no code of its own: where it ends a command it is upstream's."""
+    assert front._exit_code(CallFailed("no answer", sent=True)) == 7
+    assert front._exit_code(KeyMissing("none")) == 4
+    assert front._exit_code(Stopped(15)) == 143
+
+
+def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """An exception that nobody raised on purpose is shown without traceback, without the signature of a URL."""
+    given = Given(command="run", blank={"units": 0})
+    error = RuntimeError("at https://cdn/x.jpg?oh=SIGNATURE \x1b[2J")
+    assert front._bug(error, given) == 1
+    shown = capsys.readouterr()
+    assert "SIGNATURE" not in shown.err + shown.out
+    assert "\x1b" not in shown.err + shown.out
+    assert len(shown.err.splitlines()) == 1
+    assert json.loads(shown.out)["outcome"] == "bug"
+
+
+def test_version_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version, before or after a command."""
+    assert front.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("archiver, version ")
+    assert front.main(["run", "--version"]) == 0

@@ -1,0 +1,178 @@
+"""The program as a process: signals, pipes, terminals, and what is left of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_harness import Ended, Person
+
+from archiver.sandbox import StandIn, World, actions
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """natgeo and salwaaa_ki, over loopback."""
+    with StandIn(World.seed()) as standin:
+        yield standin
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: StandIn) -> Person:
+    """Somebody whose environment leads to the stand-in."""
+    return Person(tmp_path, upstream)
+
+
+def _signalled(person: Person, upstream: StandIn, signum: int, *args: str, shell: str = 'exec "$@"') -> Ended:
+    """A process that gets the signal while it downloads its fifth file."""
+    process = person.start(*args, shell=shell)
+    upstream.faults.add(None, listener="cdn", nth=5, before=lambda _: process.send_signal(signum))
+    out, err = process.communicate(timeout=60)
+    return Ended(process.returncode, out, err)
+
+
+def _converges(person: Person) -> None:
+    """What was interrupted is consistent, and the next call ends what it began."""
+    assert person.run("verify", "--read-data").code == 0
+    done = person.run("backup", "natgeo", "--json")
+    assert (done.code, done.object["failures"]) == (0, [])
+    assert person.run("verify", "--read-data").code == 0
+    assert list((person.archive / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_ends_the_run_cleanly(person: Person, upstream: StandIn, signum: int) -> None:
+    """The run is finished and told, then the process dies of that very signal."""
+    ended = _signalled(person, upstream, signum, "backup", "natgeo", "--json")
+    assert ended.code == -signum
+    assert (ended.object["exit_code"], ended.object["outcome"]) == (128 + signum, "stopped")
+    assert ended.object["error"] == {
+        "slug": "E_STOPPED",
+        "message": f"stopped by signal {signum:d}",
+        "hint": "",
+    }
+    assert "archiver: finishing what is in flight; again to end now" in ended.err
+    assert "Traceback" not in ended.err
+    _converges(person)
+
+
+def test_the_second_signal_ends_at_once(person: Person, upstream: StandIn) -> None:
+    """Whoever asks twice does not wait for a download that stalls; what was kept so far stands."""
+    stall = upstream.faults.add(actions.stall(seconds=60), listener="cdn", nth=5, count=None)
+    process = person.start("backup", "natgeo", "--json")
+    assert stall.reached.wait(20)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "again to end now" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(0.05)  # two signals at once are one
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (-signal.SIGINT, "")
+    upstream.faults.clear()
+    _converges(person)
+
+
+def test_nohup_is_respected(person: Person, upstream: StandIn) -> None:
+    """A hang-up that was ignored when the program began does not stop it."""
+    ended = _signalled(person, upstream, signal.SIGHUP, "backup", "natgeo", shell='trap "" HUP; exec "$@"')
+    assert ended.code == 0
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(person: Person) -> None:
+    """``archiver query ... | head``: death by SIGPIPE, and not a word on stderr."""
+    assert person.run("backup", "natgeo", "-q").code == 0
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = person.start("query", "SELECT * FROM items", stdout=writing)
+    os.close(writing)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (-signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("shell", ['exec "$@" >/dev/full', 'exec "$@" >&-'], ids=["full", "closed"])
+def test_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: str) -> None:
+    """The archive is made all the same; the person is told in one line, and the code is not 0."""
+    ended = person.run("backup", "natgeo", "--json", "-q", shell=shell)
+    assert ended.code == 8
+    assert len(ended.err.splitlines()) == 1
+    assert "standard output" in ended.err
+    assert person.run("verify").code == 0
+    assert person.run("status", shell=shell).code == 8
+
+
+def test_a_stderr_that_takes_nothing_stops_nothing(person: Person) -> None:
+    """Talk is a courtesy: the run goes on, and its code is that of the run."""
+    assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>/dev/full').code == 0
+    assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>&-').code == 0
+
+
+def test_an_ascii_terminal_gets_escapes(person: Person) -> None:
+    """Titles with emoji do not break a stdout that can only show ASCII."""
+    assert person.run("backup", "salwaaa_ki", "-q").code == 0
+    person.more["PYTHONIOENCODING"] = "ascii"
+    asked = "SELECT title FROM highlights"
+    assert "me \\U0001f98b" in person.run("query", asked).out
+    assert '"me \\ud83e\\udd8b"' in person.run("query", asked, "--format", "json").out
+
+
+def test_a_terminal_sees_progress_and_a_summary(person: Person) -> None:
+    """On a terminal: a bar while it lasts, then what came of it, then how to keep it nightly."""
+    ours, theirs = os.openpty()
+    process = person.start("backup", "natgeo", stderr=theirs, stdout=subprocess.DEVNULL)
+    os.close(theirs)
+    seen = b""
+    while piece := _read(ours):
+        seen += piece
+    os.close(ours)
+    assert process.wait(timeout=60) == 0
+    text = seen.decode()
+    assert "1/1" in text
+    assert "1 account, 3 of 3 highlights read, 5 units spent" in text
+    assert "archiver init" in text
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux: the other side has closed it
+        return b""
+
+
+def test_demo_makes_two_nights_and_then_one(person: Person) -> None:
+    """The second night costs a unit for each account and downloads nothing; so does another one in a new process.
+
+    A broken configuration and a key of the person's own are not looked at.
+    """
+    config = person.home / "config" / "archiver" / "config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text("this is no TOML")
+    person.more["ARCHIVER_API_BASE_URL"] = "https://127.0.0.1:1"
+    first = person.run("demo", "there")
+    assert first.code == 0, first.err
+    assert "second night: 2 units, 0 downloads" in first.err
+    assert "archiver status --archive there" in first.err
+    again = person.run("demo", "there")
+    assert again.code == 0, again.err
+    assert "one more night: 2 units, 0 downloads" in again.err
+    assert not person.archive.exists()
+    config.unlink()
+    assert person.run("verify", "--read-data", "--archive", "there").code == 0
+
+
+def test_demo_refuses_what_is_no_demo(person: Person) -> None:
+    """A real archive and a directory with something in it stay as they are."""
+    assert person.run("backup", "natgeo", "-q").code == 0
+    before = sorted(person.archive.rglob("*"))
+    ended = person.run("demo", "kept")
+    assert (ended.code, "is no demo" in ended.err) == (2, True)
+    assert sorted(person.archive.rglob("*")) == before
+    (person.home / "photos").mkdir()
+    (person.home / "photos" / "mine.jpg").touch()
+    assert person.run("demo", "photos").code == 8
+    assert [p.name for p in (person.home / "photos").iterdir()] == ["mine.jpg"]

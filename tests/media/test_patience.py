@@ -1,0 +1,167 @@
+"""Waiting: for slow servers, for a limit, and never for long once a stop is asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from cdn_faults import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
+from media_samples import jpeg
+
+from archiver.errors import DownloadFailed, Reason, Stopped, StorageError
+from archiver.media import connection
+from archiver.media.pace import Bucket
+
+BODY = jpeg(300_000)
+LENGTH = len(BODY)
+HALF = LENGTH // 2
+
+
+def test_fault_c11_a_drip_is_cut_off() -> None:
+    """A byte now and then keeps no socket timeout busy; the minimum speed ends it, and the next attempt serves."""
+    drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), Then.CLOSE, gap=0.02)
+    with cdn(drip, ok(BODY)) as server, downloader(speed_window=0.3) as cdn_downloader:
+        sink = Memory()
+        cdn_downloader.download(picture(server.url()), sink, wait=Waits())
+    assert sink.bytes == BODY
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        (Reply((head(content_length=LENGTH) + BODY[:HALF],), Then.HOLD), Reason.TOO_SLOW),
+        (Reply((head(transfer_encoding="chunked"),), Then.HOLD), Reason.TOO_SLOW),
+        (Reply((b"HTTP/1.1 200 OK\r\n",), Then.HOLD), Reason.NETWORK),
+    ],
+)
+def test_fault_c11_silence_is_not_waited_out(
+    reply: Reply, reason: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that stops in its head or in its body is left after ``timeout``, and tried again."""
+    monkeypatch.setattr(connection, "SLICE", 0.02)
+    with cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
+        with pytest.raises(DownloadFailed) as caught:
+            cdn_downloader.download(picture(server.url()), Memory(), wait=Waits())
+        assert len(server.requests) == 3
+    assert (caught.value.reason, caught.value.retryable) == (reason, True)
+
+
+def test_the_total_deadline_ends_every_attempt() -> None:
+    """A file that keeps the minimum speed but never ends is given up for good."""
+    steady = Reply((head() + BODY[:-2], b"x" * 500), gap=0.02, endless=True)
+    hasty = downloader(total_deadline=0.4, speed_window=0.2)
+    with cdn(steady) as server, hasty as cdn_downloader, pytest.raises(DownloadFailed) as caught:
+        cdn_downloader.download(picture(server.url()), Memory(), wait=Waits())
+    assert (caught.value.reason, caught.value.retryable) == (Reason.TOO_SLOW, False)
+
+
+def test_a_connection_that_the_server_closed_meanwhile_is_replaced_unseen() -> None:
+    """A kept connection that died is no failed attempt."""
+    waits = Waits()
+    with cdn(ok(BODY, Then.CLOSE), ok(BODY)) as server, downloader() as cdn_downloader:
+        for _ in range(2):
+            cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+        assert server.connections == 2
+    assert waits.seconds == []
+
+
+def test_nobody_listening_is_the_networks_fault() -> None:
+    """A refused connection is retried, then NETWORK."""
+    with cdn() as server:
+        url = server.url()
+    waits = Waits()
+    with downloader() as cdn_downloader, pytest.raises(DownloadFailed) as caught:
+        cdn_downloader.download(picture(url), Memory(), wait=waits)
+    assert caught.value.reason is Reason.NETWORK
+    assert waits.seconds == [0.5, 1.0]
+
+
+def stopper(after: float) -> Callable[[], None]:
+    """A ``check`` that raises once so many seconds have gone."""
+    ends = time.monotonic() + after
+
+    def check() -> None:
+        if time.monotonic() >= ends:
+            raise Stopped(15)
+
+    return check
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply((head() + BODY[:-2], b"x" * 5000), gap=0.01, endless=True),
+        Reply((head(content_length=LENGTH) + BODY[:HALF],), Then.HOLD),
+        Reply((), Then.HOLD),
+    ],
+    ids=["while bytes come", "while none come", "before the answer"],
+)
+def test_a_stop_is_heard_at_once(reply: Reply) -> None:
+    """What ``check`` raises passes through within a second, and is no failed attempt."""
+    with cdn(reply) as server, downloader() as cdn_downloader:
+        began = time.monotonic()
+        with pytest.raises(Stopped):
+            cdn_downloader.download(picture(server.url()), Memory(), check=stopper(0.1), wait=Waits())
+        assert time.monotonic() - began < 1.5
+        assert len(server.requests) == 1
+
+
+def test_a_stop_while_waiting_passes_through() -> None:
+    """What ``wait`` raises ends the retries."""
+
+    def wait(_seconds: float) -> None:
+        raise Stopped(2)
+
+    with cdn(status("503 Busy")) as server, downloader() as cdn_downloader, pytest.raises(Stopped):
+        cdn_downloader.download(picture(server.url()), Memory(), wait=wait)
+
+
+def test_an_error_of_the_sink_passes_through() -> None:
+    """A full disk is not the CDN's failure and is not retried."""
+    with cdn(ok(BODY)) as server, downloader() as cdn_downloader:
+        with pytest.raises(StorageError):
+            cdn_downloader.download(picture(server.url()), Memory(full_at=HALF), wait=Waits())
+        assert len(server.requests) == 1
+
+
+def test_the_limit_is_shared_by_all_threads() -> None:
+    """So many bytes a second over all, with at most a second's worth at once."""
+    ticks: Iterator[float] = iter([0.0, 0.0, 0.0, 0.0, 10.0, 10.0])
+    bucket = Bucket(1000, lambda: next(ticks))
+    assert [bucket.take(n) for n in (1000, 500, 500)] == [1.0, 1.5, 2.0]
+    assert [bucket.take(n) for n in (1000, 500)] == [0.0, 0.5]
+
+
+def test_a_limited_download_waits_and_is_not_called_slow() -> None:
+    """Waiting for the limit counts neither against the minimum speed nor against the deadline."""
+    waits = Waits()
+    limited = downloader(limit_rate=10_000, min_speed=10**6, total_deadline=5)
+    with cdn(ok(BODY)) as server, limited as cdn_downloader:
+        cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+    assert sum(waits.seconds) >= LENGTH / 10_000 - 1
+
+
+def test_many_threads_share_one_downloader() -> None:
+    """Forty files by eight threads: each gets its own bytes, over at most eight connections."""
+    bodies = [jpeg(40_000, seed=n) for n in range(8)]
+    replies = [ok(bodies[0])] * 40
+    with cdn(*replies) as server, downloader() as cdn_downloader:
+        wrong: list[int] = []
+
+        def work() -> None:
+            for n in range(5):
+                sink = Memory()
+                cdn_downloader.download(picture(server.url()), sink)
+                if sink.bytes != bodies[0]:
+                    wrong.append(n)
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert len(server.requests) == 40
+        assert server.connections <= 8
