@@ -11,7 +11,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from standin import Measured, archiver, upstream
+from standin import Measured, archiver, init, upstream
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def quiet(accounts: int, highlights: int, items: int) -> tuple[dict[str, int], M
             "ARCHIVER_SYNC_ACCOUNTS_FILE": str(home / "accounts.txt"),
             "XDG_CONFIG_HOME": str(home),
         }
-        archiver(environ, "backup", "account0000", cwd=home)  # makes the archive
+        init(environ, cwd=home)
         archiver(environ, "run", cwd=home)
         world.counts(reset=True)
         night = archiver(environ, "run", cwd=home)

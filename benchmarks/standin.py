@@ -60,13 +60,18 @@ def upstream(*options: str) -> Iterator[Upstream]:
             server.stdout.read()  # its last line, which nobody needs
 
 
+def init(environ: dict[str, str], *, cwd: Path) -> None:
+    """Make the archive that the environment names."""
+    program = Path(sys.executable).with_name("archiver")
+    subprocess.run([program, "init"], cwd=cwd, env=_clean() | environ, check=True, capture_output=True)
+
+
 def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measured:
     """Run the installed command with ``--json`` and measure the whole process."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ARCHIVER_", "HIKERAPI_"))}
     program = Path(sys.executable).with_name("archiver")
     before = time.monotonic()
     process = subprocess.Popen(
-        [program, *arguments, "--json"], cwd=cwd, env=clean | environ, stdout=subprocess.PIPE
+        [program, *arguments, "--json"], cwd=cwd, env=_clean() | environ, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     out = process.stdout.read()
@@ -76,6 +81,10 @@ def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measured:
     if process.returncode not in (0, 3):
         raise SystemExit(f"archiver {arguments[0]} ended with {process.returncode}: {out.decode()}")
     return Measured(json.loads(out), wall, usage.ru_utime + usage.ru_stime, _mebibytes(usage))
+
+
+def _clean() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if not k.startswith(("ARCHIVER_", "HIKERAPI_"))}
 
 
 def _mebibytes(usage: resource.struct_rusage) -> float:

@@ -14,13 +14,16 @@ from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from archiver.catalog import engine as engines
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import as_ours, told
 from archiver.errors import QueryRefused
 from archiver.model import Rows
+
+if TYPE_CHECKING:
+    import psycopg
 
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a millisecond
 _VALUE_BYTES = 64 << 20
@@ -104,7 +107,7 @@ def _ask_postgresql(database: Database, sql: str, rows: int, seconds: float) -> 
             connection.read_only = True
             cursor = connection.cursor()
             found = list(islice(cursor.stream(sql), rows + 1))
-            columns = tuple(column.name for column in cursor.description or ())
+            columns = tuple(column.name for column in cursor.description or ()) or _columns(connection, sql)
             connection.rollback()
     except psycopg.errors.QueryCanceled as exc:
         raise _too_slow(seconds) from exc
@@ -116,6 +119,13 @@ def _ask_postgresql(database: Database, sql: str, rows: int, seconds: float) -> 
         engine.dispose()
     plain = tuple(tuple(_plain(value) for value in row) for row in found[:rows])
     return Rows(columns, plain, truncated=len(found) > rows)
+
+
+def _columns(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> tuple[str, ...]:
+    """The names that a query without rows would have had: streaming does not tell them."""
+    connection.pgconn.prepare(b"", sql.encode())
+    described = connection.pgconn.describe_prepared(b"")
+    return tuple((described.fname(index) or b"").decode() for index in range(described.nfields))
 
 
 def _plain(value: object) -> object:

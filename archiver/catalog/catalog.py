@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -84,9 +85,15 @@ class Catalog:
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Queue ``fact(connection, ...)`` at the desk; return its value once it is durable. Raises as ``Desk.write``."""
+        return self.submit(fact, *args, **kwargs).result()
+
+    def submit(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """As ``write``, without waiting for it to be durable: the Future ends then."""
         if self._desk is None:
             raise DatabaseError(f"the database {self._database} is open for reading only")
-        return self._desk.write(fact, *args, **kwargs)
+        return self._desk.submit(fact, *args, **kwargs)
 
     def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``question(connection, ...)``, asked of what is committed now. Raises DatabaseError."""

@@ -1,8 +1,9 @@
 """The one writer: a thread with one connection, at which every fact queues up and waits for its own commit.
 
 Facts that wait at the same time are committed together: one sync of the disk serves them all. If one of them raises, all are
-rolled back and made again, each under a savepoint, so that one that fails fails alone. A commit that raises may have been made all the same (a disk can store the bytes and then report an error), so
-every fact is written to be repeatable, and its caller is told of an error, never of an absence.
+rolled back and made again, each under a savepoint, so that one that fails fails alone. A commit that raises may have been made
+all the same (a disk can store the bytes and then report an error), so every fact is written to be repeatable, and its caller is
+told of an error, never of an absence.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
 from archiver.catalog.faults import as_ours
@@ -43,12 +44,18 @@ class Desk:
 
         Raises what the fact raises, DatabaseError or DiskFull if the database fails; then the fact may be stored or not.
         """
+        return self.submit(fact, *args, **kwargs).result()
+
+    def submit(
+        self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """As ``write``, without waiting: the Future ends once the fact is durable. What is done by its callbacks holds up the desk."""
         waiting = _Waiting(lambda connection: fact(connection, *args, **kwargs))
         with self._closing:
             if self._closed:
                 raise DatabaseError(f"the database {self._database} is closed already")
             self._queue.put(waiting)
-        return cast(T, waiting.future.result())
+        return cast("Future[T]", waiting.future)
 
     def close(self) -> None:
         """Commit everything that was given, then end the thread. Again is nothing."""
@@ -98,14 +105,25 @@ class Desk:
             except BaseException:
                 transaction.rollback()
                 return False
-            transaction.commit()
+            _commit(connection, transaction)
             return True
 
     def _each_alone(self, batch: list[_Waiting]) -> None:
         """Commit all that do not raise: two statements more for each, which is why this is the second way."""
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
+            transaction = connection.begin()
             for waiting in batch:
                 waiting.put_alone(connection)
+            _commit(connection, transaction)
+
+
+def _commit(connection: Connection, transaction: RootTransaction) -> None:
+    try:
+        transaction.commit()
+    except BaseException:
+        # Perhaps made, perhaps still open, and SQLAlchemy rolls nothing back then: the next batch must not inherit it.
+        connection.invalidate()
+        raise
 
 
 class _Waiting:
@@ -113,6 +131,7 @@ class _Waiting:
 
     def __init__(self, fact: Callable[[Connection], object]) -> None:
         self.future: Future[object] = Future()
+        self.future.set_running_or_notify_cancel()  # given is given: nobody takes a fact back
         self._fact = fact
         self._value: object = None
         self._error: BaseException | None = None

@@ -6,7 +6,10 @@ holds at most one archive. (SQLite needs none: the lock file of the archive is b
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from archiver.catalog.engine import Database
@@ -14,6 +17,7 @@ from archiver.catalog.faults import told
 from archiver.errors import ArchiveLocked
 
 _NUMBER = 0x41524348  # «ARCH»: no other program's
+_GIVE_UP = text(f"SELECT pg_advisory_unlock({_NUMBER}, hashtext(current_schema()))")
 _TRY = text(f"SELECT pg_try_advisory_lock({_NUMBER}, hashtext(current_schema()))")
 
 
@@ -39,4 +43,6 @@ class WriterLock:
 
     def release(self) -> None:
         """Give the lock up; a lost connection has given it up already."""
+        with suppress(SQLAlchemyError):
+            self._connection.execute(_GIVE_UP)  # the server takes a moment to notice a closed connection
         self._connection.close()

@@ -10,7 +10,7 @@ from functools import partial
 
 from archiver import signed
 from archiver.blobs import BlobStore
-from archiver.catalog import Catalog, record
+from archiver.catalog import Catalog, FileRecorded, record
 from archiver.errors import GAPS, DownloadFailed
 from archiver.media import Downloader
 from archiver.model import Blob, Failure, File, Link, Owner, Role
@@ -88,10 +88,7 @@ class Files:
 
     def begin(self, wanted: Iterable[Wanted], claims: Claims) -> list[Future[Missed | None]]:
         """Queue files, soonest expiry first; one that was claimed before is not fetched twice."""
-        return [
-            claims.claim(w, partial(self._pool.submit, self._keep_one, w))
-            for w in sorted(wanted, key=_urgency)
-        ]
+        return [claims.claim(w, partial(self._submit, w)) for w in sorted(wanted, key=_urgency)]
 
     def keep(self, wanted: Iterable[Wanted], claims: Claims) -> list[Missed]:
         """Download all and return those that could not be had. Raises what stops the run."""
@@ -107,25 +104,46 @@ class Files:
         self._catalog.write(record.failure, failure, self._night.clock(), gap=reason in GAPS)
         self._night.failed(failure, trouble=True)
 
-    def _keep_one(self, wanted: Wanted) -> Missed | None:
-        self._night.stop.check()
-        role = wanted.link.role
+    def _submit(self, wanted: Wanted) -> Future[Missed | None]:
+        future: Future[Missed | None] = Future()
+        self._pool.submit(self._keep_one, wanted, future)
+        return future
+
+    def _keep_one(self, wanted: Wanted, future: Future[Missed | None]) -> None:
+        """Download one file and make it durable; its row is queued, and the future ends when that is committed.
+
+        This thread does not wait for the commit: it has the next file to fetch.
+        """
         try:
+            self._night.stop.check()
             with self._store.writer() as writer:
                 received = self._downloader.download(
                     wanted.link, writer, check=self._night.stop.check, wait=self._night.stop.wait
                 )
                 digest, size = writer.commit()
+            blob = Blob(digest, size, received.mime, received.width, received.height)
+            file = File(wanted.owner, wanted.link.role, blob, signed.without_query(wanted.link.url))
+            row = self._catalog.submit(
+                record.file, self._night.run_id, file, wanted.answer_id, self._night.clock()
+            )
         except DownloadFailed as error:
-            return Missed(wanted, error)
-        blob = Blob(digest, size, received.mime, received.width, received.height)
-        file = File(wanted.owner, role, blob, signed.without_query(wanted.link.url))
-        recorded = self._catalog.write(
-            record.file, self._night.run_id, file, wanted.answer_id, self._night.clock()
-        )
-        self._night.tally.add(files_new=recorded.new_file, bytes_new=size if recorded.new_blob else 0)
-        self._night.observe(FileKept(wanted.owner, role, size, recorded.new_blob))
-        return None
+            future.set_result(Missed(wanted, error))
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            row.add_done_callback(lambda done: self._committed(file, done, future))
+
+    def _committed(self, file: File, row: Future[FileRecorded], future: Future[Missed | None]) -> None:
+        """The row is durable, or failed: only now is the file told of."""
+        try:
+            recorded = row.result()
+            size = file.blob.size
+            self._night.tally.add(files_new=recorded.new_file, bytes_new=size if recorded.new_blob else 0)
+            self._night.observe(FileKept(file.owner, file.role, size, recorded.new_blob))
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(None)
 
 
 def _urgency(wanted: Wanted) -> tuple[bool, float]:

@@ -170,7 +170,8 @@ class Paid:
                     UpstreamDown("the API keeps refusing calls (429)", "lower api.requests_per_second")
                 )
             return max(1.0, asked if asked is not None else retry.backoff(tries, random.random, 2.0))
-        if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED) and tries < _TRIES:
+        # What was billed is not asked again tonight: a broken answer with status 200 would be paid for twice.
+        if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED) and not reply.verdict.units and tries < _TRIES:
             return min(retry.MAX_WAIT, asked if asked is not None else retry.backoff(tries, random.random))
         return None
 

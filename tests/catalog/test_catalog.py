@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from catalog_samples import LATER, NATGEO, rows, tray
-from databases import NOW, Postgres
+from databases import NOW
 from sqlalchemy import text
 
 from archiver.catalog import Catalog, engine, query, record
@@ -150,14 +150,13 @@ def test_what_was_committed_outlives_the_process(database: str | Path) -> None:
         assert catalog.read(query.damage) == ()
 
 
-def test_one_writer_at_a_time_on_postgresql(postgres: Postgres, postgres_template: str) -> None:
+def test_one_writer_at_a_time_on_postgresql(postgres_archive: str) -> None:
     """The second is told who is there; readers do not mind; the lock is free once the first has closed."""
-    with postgres.database(postgres_template) as url:
-        with Catalog.open(url, write=True):
-            with pytest.raises(ArchiveLocked):
-                Catalog.open(url, write=True)
-            Catalog.open(url, write=False).close()
-        Catalog.open(url, write=True).close()
+    with Catalog.open(postgres_archive, write=True):
+        with pytest.raises(ArchiveLocked):
+            Catalog.open(postgres_archive, write=True)
+        Catalog.open(postgres_archive, write=False).close()
+    Catalog.open(postgres_archive, write=True).close()
 
 
 def test_a_database_that_cannot_be_had_for_writing_is_told(tmp_path: Path, sqlite_template: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from catalog_samples import rows
-from databases import NOW, Postgres
+from databases import NOW, empty
 from sqlalchemy import Connection, event, text
 
 from archiver.catalog import Catalog, engine, record
@@ -97,14 +97,19 @@ def test_a_fact_that_fails_fails_alone(desk: Desk) -> None:
 def test_a_commit_that_fails_fails_all_its_callers(desk: Desk) -> None:
     """Nobody is told of success who was not stored for certain; the desk goes on."""
 
+    commits = 0
+
     def refuse(_: object) -> None:
-        raise OSError(5, "Input/output error")
+        nonlocal commits
+        commits += 1
+        if commits > 1:  # the first is that of the fact which holds the desk up
+            raise OSError(5, "Input/output error")
 
     event.listen(desk._engine, "commit", refuse)
     ends = _held_up(desk, [lambda c: _begin_run(c, "one"), lambda c: _begin_run(c, "two")])
     assert [type(end) for end in ends] == [DatabaseError, DatabaseError]
     event.remove(desk._engine, "commit", refuse)
-    assert desk.write(_begin_run, "three") is not None
+    desk.write(_begin_run, "three")
     assert _commands(desk) == ["three"]
 
 
@@ -129,12 +134,20 @@ def test_a_lost_connection_is_an_error_of_its_callers_only(
     postgres: Postgres, postgres_template: str
 ) -> None:
     """When the server ends the connection the fact is told of; the next one gets a new connection."""
-    with postgres.database(postgres_template) as url, Catalog.open(url, write=True) as catalog:
+    empty(postgres_archive)
+    with Catalog.open(postgres_archive, write=True) as catalog:
         with pytest.raises(DatabaseError):
             catalog.write(
                 lambda connection: connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
             )
         assert catalog.write(_begin_run, "run") == 1
+
+
+def test_a_fact_that_was_given_cannot_be_taken_back(desk: Desk) -> None:
+    """Who does not wait for it still gets it stored."""
+    future = desk.submit(_begin_run, "run")
+    assert not future.cancel()
+    assert future.result(10) == 1
 
 
 def test_closing_commits_what_waits(desk: Desk) -> None:

@@ -204,20 +204,20 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return revision
 
 
-def test_an_older_database_is_refused_to_readers(database: str | Path, next_version: Path) -> None:
-    """A reader writes nothing: it names the command that brings the database up to date."""
+def test_an_older_database_is_refused_to_readers(own_database: str | Path, next_version: Path) -> None:
+    """A reader writes nothing: it names the command that brings the own_database up to date."""
     with pytest.raises(SchemaOld) as raised:
-        Catalog.open(database, write=False)
+        Catalog.open(own_database, write=False)
     assert "archiver db upgrade" in raised.value.hint
 
 
-def test_a_writer_upgrades_an_older_database(database: str | Path, next_version: Path) -> None:
+def test_a_writer_upgrades_an_older_database(own_database: str | Path, next_version: Path) -> None:
     """The rows stay, the new column is there, and a copy of a SQLite file as it was lies beside it."""
-    with Catalog.open(database, write=True) as catalog:
+    with Catalog.open(own_database, write=True) as catalog:
         assert catalog.archive_id == ARCHIVE_ID
         assert catalog.ask("SELECT biography FROM users", rows=1, seconds=5).rows == ()
-    if isinstance(database, Path):
-        (copy,) = database.parent.glob("archive.db.0001-*")
+    if isinstance(own_database, Path):
+        (copy,) = own_database.parent.glob("archive.db.0001-*")
         assert copy.stat().st_mode & 0o777 == 0o600
         with closing(sqlite3.connect(copy)) as connection:
             assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
@@ -229,14 +229,14 @@ def test_a_writer_upgrades_an_older_database(database: str | Path, next_version:
     ["raise RuntimeError('half way')", "op.execute('INSERT INTO highlights (pk, nonsense) VALUES (1, 2)')"],
 )
 def test_a_migration_that_fails_half_way_leaves_nothing(
-    database: str | Path, next_version: Path, fault: str
+    own_database: str | Path, next_version: Path, fault: str
 ) -> None:
     """All of a migration is one transaction: the database is what it was, and works with the version that made it."""
     next_version.write_text(next_version.read_text().replace("# then", fault))
     with pytest.raises((RuntimeError, DatabaseError)):
-        Catalog.open(database, write=True)
+        Catalog.open(own_database, write=True)
     next_version.unlink()
-    with Catalog.open(database, write=True) as catalog:
+    with Catalog.open(own_database, write=True) as catalog:
         found = catalog.ask("SELECT count(*) FROM users", rows=1, seconds=5)
         assert found.rows == ((0,),)
         with pytest.raises(Exception, match="tomorrow"):

@@ -7,6 +7,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psycopg
+
 from archiver import archive
 from archiver.config import Config, load
 from archiver.model import Target
@@ -24,6 +26,7 @@ class House:
 
     root: Path
     upstream: StandIn
+    database: str | None = None  # a PostgreSQL URL
     environ: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
@@ -40,6 +43,7 @@ class House:
                 "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
                 "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
                 "ARCHIVER_SYNC_SWEEP_DAYS": "0",
+                **({"ARCHIVER_ARCHIVE_DATABASE": self.database} if self.database else {}),
                 **self.environ,
             },
         )
@@ -61,10 +65,13 @@ class House:
             create_missing=True,
         )
 
-    def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        """What the SQLite catalog says, read by other means than the program's."""
-        with closing(sqlite3.connect(self.root / "archive.db")) as connection:
-            return connection.execute(sql, values).fetchall()
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        """What the catalog says, read by other means than the program's; ``?`` stands for a value."""
+        if self.database is not None:
+            with psycopg.connect(self.database.replace("+psycopg", "")) as connection:
+                return connection.execute(query.replace("?", "%s").encode(), values).fetchall()
+        with closing(sqlite3.connect(self.root / "archive.db")) as lite:
+            return lite.execute(query, values).fetchall()
 
     def one(self, sql: str, *values: object) -> object:
         """The single value of a query."""

@@ -1,0 +1,147 @@
+"""The user's own SQL: everything may be read, nothing else be done."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from catalog_samples import rows
+from databases import NOW
+
+from archiver.catalog import Catalog, record
+from archiver.errors import QueryRefused
+
+_WRITES = [
+    "INSERT INTO targets VALUES ('a', 'b', '2026-01-01')",
+    "UPDATE runs SET units = 0",
+    "DELETE FROM runs",
+    "DROP TABLE runs",
+    "CREATE TABLE mine (a int)",
+    "CREATE TEMP TABLE mine (a int)",
+    "WITH gone AS (DELETE FROM runs RETURNING id) SELECT * FROM gone",
+    "EXPLAIN ANALYZE DELETE FROM runs",
+    "SELECT 1; DELETE FROM runs",
+    "COMMIT; DELETE FROM runs",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "VACUUM",
+    "SELECT * INTO mine FROM runs",
+]
+_WRITES_SQLITE = [
+    "ATTACH DATABASE 'other.db' AS other",
+    "VACUUM INTO 'copy.db'",
+    "PRAGMA query_only = OFF",
+    "PRAGMA writable_schema = ON",
+    "PRAGMA journal_mode = DELETE",
+    "PRAGMA user_version = 7",
+    "SELECT load_extension('evil')",
+    "SAVEPOINT a",
+]
+_WRITES_POSTGRESQL = [
+    "SET TRANSACTION READ WRITE",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+    "COPY (SELECT 1) TO PROGRAM 'touch /tmp/evil'",
+    "COPY runs TO '/tmp/evil'",
+    "DO $$ BEGIN DELETE FROM runs; END $$",
+    "SELECT set_config('transaction_read_only', 'off', true), 1 / 0 FROM runs",
+    "WITH off AS (SELECT set_config('transaction_read_only', 'off', true)), gone AS (DELETE FROM runs RETURNING id) SELECT * FROM gone, off",
+    "/* SELECT */ DELETE FROM runs",
+    "-- SELECT\nDELETE FROM runs",
+    "CALL x()",
+    "SELECT 1 FROM runs FOR UPDATE",
+    "SELECT nextval('runs_id_seq')",
+    "SELECT lo_create(0)",
+]
+
+
+@pytest.mark.parametrize(
+    "sql", [*_WRITES, *_WRITES_SQLITE, *_WRITES_POSTGRESQL, "", ";", "-- nothing", "nonsense"]
+)
+def test_what_is_no_query_is_refused(catalog: Catalog, sql: str) -> None:
+    """Whatever it is dressed up as; the row that it was after is still there."""
+    catalog.write(record.start_run, "run", NOW)
+    with pytest.raises(QueryRefused):
+        catalog.ask(sql, rows=10, seconds=10)
+    assert rows(catalog, "SELECT command FROM runs") == [("run",)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1 AS one, 'a' AS a, NULL AS n, 1.5 AS f", (("one", "a", "n", "f"), ((1, "a", None, 1.5),))),
+        ("WITH x AS (SELECT 2 AS two) SELECT * FROM x;", (("two",), ((2,),))),
+        ("-- how many\nSELECT count(*) AS n FROM runs", (("n",), ((0,),))),
+        ("/* why */ SELECT sum(units) AS units FROM runs", (("units",), ((None,),))),
+        ("SELECT command FROM runs WHERE command LIKE '%run%'", (("command",), ())),
+        ("SELECT '100%' AS p, ':x' AS c, '?' AS q", (("p", "c", "q"), (("100%", ":x", "?"),))),
+    ],
+)
+def test_a_query_is_answered(catalog: Catalog, sql: str, expected: tuple[object, object]) -> None:
+    """Names and plain values, also where there is no row; nothing in the text is taken for a parameter."""
+    found = catalog.ask(sql, rows=10, seconds=10)
+    assert (found.columns, found.rows) == expected
+    assert not found.truncated
+
+
+def test_postgresql_is_asked_in_its_own_dialect(postgres_archive: str) -> None:
+    """Whatever begins a query there, and values of its own types as plain ones."""
+    with Catalog.open(postgres_archive, write=False) as catalog:
+        for sql in (
+            "(SELECT 3 AS n)",
+            "VALUES (3)",
+            "SHOW statement_timeout",
+            "EXPLAIN SELECT 1",
+            "TABLE archive",
+        ):
+            assert len(catalog.ask(sql, rows=1, seconds=10).rows) == 1
+        values = "SELECT 1.5::numeric, 2::numeric, DATE '2026-01-02', '{\"a\": 1}'::jsonb, ARRAY[1], true, INTERVAL '1 h'"
+        found = catalog.ask(values, rows=1, seconds=10)
+        assert found.rows == ((1.5, 2, "2026-01-02", {"a": 1}, [1], True, "1:00:00"),)
+
+
+@pytest.mark.parametrize("sql", ["PRAGMA table_info(runs)", "EXPLAIN QUERY PLAN SELECT * FROM runs"])
+def test_the_shape_of_a_sqlite_archive_may_be_asked_for(
+    tmp_path: Path, sqlite_template: Path, sql: str
+) -> None:
+    """Columns and plans tell how to write a query."""
+    with Catalog.open(sqlite_template, write=False) as catalog:
+        assert catalog.ask(sql, rows=100, seconds=10).rows
+
+
+def test_as_many_rows_as_asked_for(catalog: Catalog) -> None:
+    """No more, and whether there were more is told."""
+    for _ in range(5):
+        catalog.write(record.start_run, "run", NOW)
+    for limit, truncated in ((4, True), (5, False), (0, True)):
+        found = catalog.ask("SELECT id FROM runs ORDER BY id", rows=limit, seconds=10)
+        assert (len(found.rows), found.truncated) == (limit, truncated)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n",
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0",
+    ],
+)
+def test_a_query_that_would_never_end_is_ended(catalog: Catalog, sql: str) -> None:
+    """After the time that it was given, with the reason."""
+    begun = time.monotonic()
+    with pytest.raises(QueryRefused, match=r"longer than 0\.2 s"):
+        catalog.ask(sql, rows=10, seconds=0.2)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_huge_value_is_refused(tmp_path: Path, sqlite_template: Path) -> None:
+    """A query cannot make the program hold a gigabyte."""
+    with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused):
+        catalog.ask("SELECT zeroblob(1000000000)", rows=1, seconds=10)
+
+
+def test_a_mistake_is_told_in_the_databases_words(catalog: Catalog) -> None:
+    """So that its author can mend it; the error is of usage, not of the database."""
+    with pytest.raises(QueryRefused, match="nowhere") as raised:
+        catalog.ask("SELECT * FROM nowhere", rows=10, seconds=10)
+    assert raised.value.exit_code == 2

@@ -1,0 +1,256 @@
+"""Files and their blobs: kept once, lost and found, and what could not be had."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray
+from databases import NOW
+from sqlalchemy import Connection
+
+from archiver import retry
+from archiver.catalog import Catalog, query, record
+from archiver.errors import DatabaseError, Reason
+from archiver.model import Blob, Failure, HeldBlob, HeldHighlight, Role, Subject
+
+
+@pytest.fixture
+def fetched(catalog: Catalog, run_id: int) -> int:
+    """A highlight 1 with the items 10 and 11, fetched and without files; the run that did."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
+    return run_id
+
+
+def _highlight(catalog: Catalog) -> HeldHighlight:
+    held = catalog.read(query.highlight, "1")
+    assert held is not None
+    return held
+
+
+def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
+    """With all that is known of it; it counts as new once."""
+    recorded = catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    assert (recorded.new_file, recorded.new_blob) == (True, True)
+    assert catalog.read(query.held_items, ["10", "11"]) == {("10", Role.VIDEO)}
+    shown = "SELECT item_pk, highlight_pk, user_pk, role, sha256, run_id, answer_id, source_url FROM files"
+    row = (
+        "10",
+        None,
+        None,
+        "video",
+        file_of("10").blob.sha256,
+        fetched,
+        7,
+        "https://scontent.cdninstagram.com/v/a.mp4",
+    )
+    assert rows(catalog, shown) == [row]
+    assert rows(catalog, "SELECT size, mime, width, height FROM blobs") == [(1000, "video/mp4", 720, 1280)]
+
+
+def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> None:
+    """It keeps where and when it came from first, and is not new."""
+    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    again = catalog.write(record.file, fetched, file_of("10", name="b.mp4"), 8, LATER)
+    assert (again.new_file, again.new_blob) == (False, False)
+    ((answer_id, url, kept_at, last_seen_at),) = rows(
+        catalog, "SELECT answer_id, source_url, kept_at, last_seen_at FROM files"
+    )
+    assert (answer_id, str(url)[-5:]) == (7, "a.mp4")
+    assert kept_at != last_seen_at
+
+
+def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
+    """Two items may have the same; other bytes in the same role are a second file of the item."""
+    catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
+    second = catalog.write(record.file, fetched, file_of("11", content="same"), 7, NOW)
+    assert (second.new_file, second.new_blob) == (True, False)
+    catalog.write(record.file, fetched, file_of("10", content="other"), 7, LATER)
+    assert rows(catalog, "SELECT count(*) FROM files") == [(3,)]
+    assert set(catalog.read(query.held_digests, NATGEO.pk)) == {digest("same"), digest("other")}
+
+
+def test_a_shape_that_was_not_known_is_learnt(catalog: Catalog, fetched: int) -> None:
+    """Width and height fill in; a reader that does not tell them takes none away."""
+    file = file_of("10")
+    for width in (None, 720, None):
+        blob = Blob(file.blob.sha256, 1000, "video/mp4", width, width)
+        catalog.write(record.file, fetched, type(file)(file.owner, file.role, blob, file.source_url), 7, NOW)
+    assert rows(catalog, "SELECT width, height FROM blobs") == [(720, 720)]
+
+
+def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
+    """The database itself refuses a row with two, or of nobody."""
+    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+
+    def alter(connection: Connection, change: str) -> None:
+        connection.exec_driver_sql(f"UPDATE files SET {change}")
+
+    for change in ("highlight_pk = '1'", "item_pk = NULL"):
+        with pytest.raises(DatabaseError):
+            catalog.write(alter, change)
+
+
+def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: int) -> None:
+    """Their highlight is complete no longer; the same bytes again are a new blob and an old file."""
+    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    catalog.write(record.completed, "1", NOW)
+    assert _highlight(catalog).completed_at == NOW
+    catalog.write(record.blobs_lost, [file_of("10").blob.sha256], LATER)
+    assert catalog.read(query.held_items, ["10"]) == frozenset()
+    assert catalog.read(query.held_digests, NATGEO.pk) == ()
+    assert _highlight(catalog).completed_at is None
+    again = catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
+    assert (again.new_file, again.new_blob) == (False, True)
+    assert catalog.read(query.held_items, ["10"]) == {("10", Role.VIDEO)}
+
+
+def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
+    """Only those that use the lost bytes are looked at again; the day of the loss is the first."""
+    catalog.write(record.page, fetched, 7, page("2", "20"), FACTS, NOW)
+    catalog.write(record.file, fetched, file_of("20"), 7, NOW)
+    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    for pk in ("1", "2"):
+        catalog.write(record.completed, pk, NOW)
+    for time in (LATER, LATEST):
+        catalog.write(record.blobs_lost, [file_of("20").blob.sha256], time)
+    assert _highlight(catalog).completed_at == NOW
+    (lost,) = [blob for blob in catalog.stream(query.blobs) if blob.lost_at is not None]
+    assert (lost.sha256, lost.lost_at) == (file_of("20").blob.sha256, LATER)
+
+
+def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: int) -> None:
+    """Cover and avatar: the name the tray tells is not the one held until its bytes are, nor after they are lost."""
+
+    def names() -> tuple[str | None, str | None]:
+        account = catalog.read(query.user, NATGEO.pk)
+        assert account is not None
+        return _highlight(catalog).cover_name, account.avatar_name
+
+    assert names() == (None, None)
+    cover, avatar = file_of("1", Role.COVER, name="1.jpg"), file_of(NATGEO.pk, Role.AVATAR, name="natgeo.jpg")
+    for file in (cover, avatar):
+        catalog.write(record.file, fetched, file, None, NOW)
+    assert names() == ("1.jpg", "natgeo.jpg")
+    assert set(catalog.read(query.held_digests, NATGEO.pk)) == {cover.blob.sha256, avatar.blob.sha256}
+    catalog.write(record.blobs_lost, [cover.blob.sha256, avatar.blob.sha256], LATER)
+    assert names() == (None, None)
+
+
+def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> None:
+    """Each once, in the order of their names; one without an owner too."""
+    catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
+    catalog.write(record.file, fetched, file_of("11", content="same"), 7, NOW)
+    catalog.write(record.file, fetched, file_of("1", Role.COVER, "cover"), 7, NOW)
+    catalog.write(record.verified, [digest("cover")], LATER)
+    same = HeldBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
+    cover = HeldBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
+    assert list(catalog.stream(query.blobs)) == sorted((same, cover), key=lambda blob: blob.sha256)
+
+
+def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> None:
+    """Another account's are not among them."""
+    catalog.write(record.file, fetched, file_of("10"), 7, NOW)
+    assert catalog.read(query.held_digests, "2") == ()
+
+
+def _failure(reason: Reason = Reason.NETWORK, role: Role | None = Role.VIDEO, pk: str = "10") -> Failure:
+    subject = Subject.ITEM if len(pk) > 1 else Subject.HIGHLIGHT
+    return Failure(subject, pk, role, reason, "the connection broke")
+
+
+def test_a_failure_counts_up_and_waits_longer(catalog: Catalog, fetched: int) -> None:
+    """One open row for a thing, whatever the reasons; each role and subject has its own."""
+    for attempts in range(1, 5):
+        now = NOW + timedelta(days=attempts)
+        assert catalog.write(record.failure, _failure(), now) == attempts
+        found = catalog.read(query.open_failure, Subject.ITEM, "10", Role.VIDEO)
+        assert found is not None
+        assert (found.attempts, found.next_try_at) == (attempts, retry.next_try(attempts, now))
+        assert (found.first_at, found.last_at) == (NOW + timedelta(days=1), now)
+    assert catalog.write(record.failure, _failure(role=None), NOW) == 1
+    assert catalog.write(record.failure, _failure(role=Role.THUMBNAIL), NOW) == 1
+    assert rows(catalog, "SELECT count(*) FROM failures WHERE resolved_at IS NULL") == [(3,)]
+
+
+def test_a_resolved_failure_is_history(catalog: Catalog, fetched: int) -> None:
+    """The next one of the same thing begins anew, in a row of its own."""
+    for role in (None, Role.VIDEO):
+        catalog.write(record.failure, _failure(role=role), NOW)
+        catalog.write(record.resolved, Subject.ITEM, "10", role, LATER)
+        assert catalog.read(query.open_failure, Subject.ITEM, "10", role) is None
+        assert catalog.write(record.failure, _failure(role=role), LATEST) == 1
+    assert rows(catalog, "SELECT count(*) FROM failures") == [(4,)]
+
+
+def test_the_database_holds_one_open_row_for_a_thing(catalog: Catalog) -> None:
+    """A second one is refused, with a role and without."""
+
+    def add(connection: Connection, role: str) -> None:
+        connection.exec_driver_sql(
+            "INSERT INTO failures (subject, subject_pk, role, reason, detail, attempts, first_at, last_at)"
+            f" VALUES ('item', '10', {role}, 'gone', '', 1, '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z')"
+        )
+
+    for role in ("NULL", "'video'"):
+        catalog.write(add, role)
+        with pytest.raises(DatabaseError):
+            catalog.write(add, role)
+
+
+def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetched: int) -> None:
+    """That of its own role and no other."""
+    for role in (Role.VIDEO, Role.THUMBNAIL):
+        catalog.write(record.failure, _failure(role=role), NOW)
+    catalog.write(record.file, fetched, file_of("10"), 7, LATER)
+    assert catalog.read(query.open_failure, Subject.ITEM, "10", Role.VIDEO) is None
+    assert catalog.read(query.open_failure, Subject.ITEM, "10", Role.THUMBNAIL) is not None
+
+
+def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None:
+    """Its own failures and those of its items count, the earliest is when it is due; gaps, covers, others' do not count."""
+    catalog.write(record.failure, _failure(Reason.TOO_LARGE), NOW, gap=True)
+    catalog.write(record.failure, _failure(pk="1", role=Role.COVER), NOW)
+    catalog.write(record.failure, _failure(pk="99"), NOW)
+    assert (_highlight(catalog).open_failures, _highlight(catalog).next_try_at) == (0, None)
+    catalog.write(record.failure, _failure(pk="11"), LATEST)
+    catalog.write(record.failure, _failure(pk="1", role=None), LATER)
+    held = _highlight(catalog)
+    assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (2, LATER, LATER)
+    assert catalog.read(query.held, NATGEO.pk) == (held,)
+    catalog.write(record.resolved, Subject.HIGHLIGHT, "1", None, LATEST)
+    held = _highlight(catalog)
+    assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (1, LATEST, None)
+
+
+def test_an_item_that_is_gone_holds_its_highlight_no_longer(catalog: Catalog, fetched: int) -> None:
+    """What the owner took away can not be waited for."""
+    catalog.write(record.failure, _failure(pk="11"), NOW)
+    catalog.write(record.page, fetched, 8, page("1", "10"), FACTS, LATER, gone=("11",))
+    assert _highlight(catalog).open_failures == 0
+
+
+def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
+    """Accounts, highlights, items, files, blobs, lost ones, failures; the last good run; only bytes that are there."""
+    for content in ("a", "b"):
+        catalog.write(record.file, fetched, file_of("10", content=content), 7, NOW)
+    catalog.write(record.blobs_lost, [digest("b")], NOW)
+    catalog.write(record.failure, _failure(), NOW)
+    catalog.write(record.finish_run, fetched, LATER, "ok", 0)
+    other = catalog.write(record.start_run, "run", LATEST)
+    catalog.write(record.finish_run, other, LATEST, "partial", 3)
+    status = catalog.read(query.status, NOW)
+    counted = (status.accounts, status.highlights, status.items, status.files, status.blobs, status.bytes)
+    assert counted == (1, 1, 2, 2, 1, 1000)
+    assert (status.lost, status.open_failures, status.units, status.units_this_month) == (1, 1, 0, 0)
+    assert status.last_success_at == LATER
+    assert [(run.id, run.outcome, run.exit_code) for run in status.last_runs] == [
+        (other, "partial", 3),
+        (fetched, "ok", 0),
+    ]
+
+
+def test_a_sound_database_has_no_damage(catalog: Catalog, fetched: int) -> None:
+    """Every page is what it should be, every row refers to something."""
+    assert catalog.read(query.damage) == ()

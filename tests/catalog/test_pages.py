@@ -1,0 +1,287 @@
+"""Pages of highlights: items, their places, and what they carry."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from catalog_samples import FACTS, LATER, LATEST, NATGEO, changed, file_of, highlight, page, rows, tray, video
+from databases import NOW
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.catalog import Catalog, query, record
+from archiver.catalog.record.entries import merged
+from archiver.model import (
+    Hashtag,
+    Item,
+    Location,
+    Mention,
+    Reshare,
+    Role,
+    Sponsor,
+    Sticker,
+    TrayFacts,
+    User,
+    WebLink,
+)
+
+
+@pytest.fixture
+def fetched(catalog: Catalog, run_id: int) -> int:
+    """A highlight 1 whose page with the items 10, 11, 12 was seen once; the run that did."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    catalog.write(record.page, run_id, 7, page("1", "10", "11", "12"), FACTS, NOW)
+    return run_id
+
+
+def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
+    """Its items are stored in order; the highlight knows when and under which facts it was fetched, and is not complete by that."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    new = catalog.write(record.page, run_id, 7, page("1", "11", "10"), TrayFacts(5, None), LATER)
+    assert new == 2
+    assert catalog.read(query.members, "1") == ("11", "10")
+    held = catalog.read(query.highlight, "1")
+    assert held is not None
+    assert (held.fetched_at, held.fetched_facts, held.completed_at) == (LATER, TrayFacts(5, None), None)
+    assert held.facts == FACTS
+    assert rows(catalog, "SELECT pk, user_pk, code, media_type, answer_id FROM items ORDER BY pk") == [
+        ("10", NATGEO.pk, "C10", 2, 7),
+        ("11", NATGEO.pk, "C11", 2, 7),
+    ]
+    assert changed(catalog) == []
+
+
+def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None:
+    """Account and highlight come with the page, numbers too, since no tray gave any."""
+    catalog.write(record.page, run_id, None, page("1", "10"), TrayFacts(), NOW)
+    held = catalog.read(query.highlight, "1")
+    assert held is not None
+    assert (held.title, held.facts, held.fetched_facts) == ("Gift Guide", FACTS, TrayFacts())
+    assert catalog.read(query.user_pk_by_name, "natgeo") == NATGEO.pk
+
+
+def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetched: int) -> None:
+    """Else every night would find that they differ."""
+    catalog.write(record.page, fetched, 8, page("1", "10", facts=TrayFacts(1, 98)), FACTS, LATER)
+    held = catalog.read(query.highlight, "1")
+    assert held is not None
+    assert held.facts == FACTS
+
+
+def test_the_same_page_again_changes_nothing(catalog: Catalog, fetched: int) -> None:
+    """No item is new, none has changed."""
+    assert catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER) == 0
+    assert changed(catalog) == []
+    assert rows(catalog, "SELECT DISTINCT answer_id FROM items") == [(7,)]
+
+
+def test_an_added_item_is_a_change(catalog: Catalog, fetched: int) -> None:
+    """One row with its pk in ``new``; that it comes first moves no other."""
+    assert catalog.write(record.page, fetched, 8, page("1", "9", "10", "11", "12"), FACTS, LATER) == 1
+    assert changed(catalog) == [("highlight", "1", "items", None, "9")]
+
+
+def test_an_absent_item_is_gone_only_if_that_is_said(catalog: Catalog, fetched: int) -> None:
+    """One row when it goes, however often that is said, and one when it returns."""
+    catalog.write(record.page, fetched, 8, page("1", "10", "12"), FACTS, LATER)
+    assert catalog.read(query.members, "1") == ("10", "11", "12")
+    for time in (LATER, LATEST):
+        catalog.write(record.page, fetched, 9, page("1", "10", "12"), FACTS, time, gone=("11",))
+    assert catalog.read(query.members, "1") == ("10", "12")
+    catalog.write(record.page, fetched, 10, page("1", "10", "11", "12"), FACTS, LATEST)
+    assert catalog.read(query.members, "1") == ("10", "11", "12")
+    assert changed(catalog) == [
+        ("highlight", "1", "items", "11", None),
+        ("highlight", "1", "items", None, "11"),
+    ]
+
+
+def test_an_item_may_sit_in_two_highlights(catalog: Catalog, fetched: int) -> None:
+    """It is one item, gone from one of them and not from the other."""
+    catalog.write(record.page, fetched, 8, page("2", "11"), FACTS, NOW)
+    catalog.write(record.page, fetched, 9, page("1", "10", "12"), FACTS, LATER, gone=("11",))
+    assert catalog.read(query.members, "1") == ("10", "12")
+    assert catalog.read(query.members, "2") == ("11",)
+    assert rows(catalog, "SELECT count(*) FROM items") == [(3,)]
+
+
+def test_another_order_is_one_change(catalog: Catalog, fetched: int) -> None:
+    """Of those that both looks show, whatever came and went beside it."""
+    catalog.write(record.page, fetched, 8, page("1", "12", "10", "13", "11"), FACTS, LATER)
+    assert changed(catalog) == [
+        ("highlight", "1", "items", None, "13"),
+        ("highlight", "1", "item_order", "10,11,12", "12,10,11"),
+    ]
+    assert catalog.read(query.members, "1") == ("12", "10", "13", "11")
+
+
+def test_a_page_edits_its_highlight(catalog: Catalog, fetched: int) -> None:
+    """A title that the page shows otherwise is the owner's edit, and a highlight thought gone is back."""
+    catalog.write(record.tray, fetched, NATGEO.pk, tray(), LATER, gone=("1",))
+    catalog.write(record.page, fetched, 8, page("1", "10", title="BOTW"), FACTS, LATEST, shrunk_to="print")
+    held = catalog.read(query.highlight, "1")
+    assert held is not None
+    assert (held.title, held.gone_at, held.shrunk_to) == ("BOTW", None, "print")
+    assert changed(catalog)[1:] == [
+        ("highlight", "1", "title", "Gift Guide", "BOTW"),
+        ("highlight", "1", "presence", None, "returned"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "old", "new"),
+    [
+        ("code", "X", "C10", "X"),
+        ("media_type", 1, "2", "1"),
+        ("product_type", "story", "reel", "story"),
+        ("video_duration", 20.5, "20.038000106811523", "20.5"),
+        (
+            "taken_at",
+            NOW + timedelta(seconds=1),
+            "2026-03-31T23:30:00.250000Z",
+            "2026-03-31T23:30:01.250000Z",
+        ),
+    ],
+)
+def test_an_item_that_reads_otherwise_is_a_change(
+    catalog: Catalog, run_id: int, field: str, value: object, old: str, new: str
+) -> None:
+    """One row for each column, with both values in words; a poorer answer is none."""
+    rich = video("10", product_type="reel", video_duration=20.038000106811523)
+    catalog.write(record.page, run_id, 7, page("1", rich), FACTS, NOW)
+    catalog.write(record.page, run_id, 8, page("1", Item("10")), FACTS, LATER)
+    assert changed(catalog) == []
+    catalog.write(record.page, run_id, 9, page("1", replace(rich, **{field: value})), FACTS, LATER)  # type: ignore[arg-type]
+    assert changed(catalog) == [("item", "10", field, old, new)]
+
+
+def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id: int) -> None:
+    """Items carry a poorer user than their highlight."""
+    catalog.write(record.page, run_id, 7, page("1", Item("10")), FACTS, NOW)
+    assert rows(catalog, "SELECT user_pk FROM items") == [(NATGEO.pk,)]
+
+
+def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int) -> None:
+    """Of two files in one role the current one is; what is not offered any more is not."""
+    for time, content in ((NOW, "old"), (LATER, "new")):
+        catalog.write(record.file, fetched, file_of("10", content=content), 7, time)
+    catalog.write(record.file, fetched, file_of("11"), 7, NOW)
+    only_pictures = replace(video("11"), links=video("11").links[:1])
+    catalog.write(record.page, fetched, 8, page("1", "10", only_pictures), FACTS, LATEST)
+    seen = rows(catalog, "SELECT id FROM files WHERE last_seen_at = (SELECT max(last_seen_at) FROM files)")
+    current = rows(catalog, "SELECT max(id) FROM files WHERE item_pk = '10'")
+    assert seen == current
+
+
+_CARRIED: dict[str, tuple[dict[str, object], str, list[tuple[object, ...]]]] = {
+    "mentions": (
+        {"mentions": (Mention("friend", "9", "A Friend", 0.5, 0.25, 0.125, 0.0625, 0.0),)},
+        "SELECT user_pk, username, full_name, x, y, width, height, rotation FROM mentions",
+        [("9", "friend", "A Friend", 0.5, 0.25, 0.125, 0.0625, 0.0)],
+    ),
+    "links": (
+        {"web_links": (WebLink("https://a"), WebLink("https://a", "A", "a.org", "sticker"))},
+        "SELECT position, url, title, display_url, source FROM links ORDER BY position",
+        [(0, "https://a", None, None, "link"), (1, "https://a", "A", "a.org", "sticker")],
+    ),
+    "hashtags": (
+        {"hashtags": (Hashtag("tag", "4"),)},
+        "SELECT hashtag_pk, name FROM hashtags",
+        [("4", "tag")],
+    ),
+    "locations": (
+        {"locations": (Location("Rome", "3", 41.9, 12.5),)},
+        "SELECT location_pk, name, lat, lng FROM locations",
+        [("3", "Rome", 41.9, 12.5)],
+    ),
+    "stickers": (
+        {"stickers": (Sticker("poll", '{"a": 1}'),)},
+        "SELECT kind, extra FROM stickers",
+        [("poll", '{"a": 1}')],
+    ),
+    "reshares": (
+        {"reshares": (Reshare("5", "CODE", "6", "feed"),)},
+        "SELECT media_pk, media_code, user_pk, product_type FROM reshares",
+        [("5", "CODE", "6", "feed")],
+    ),
+    "sponsors": (
+        {"sponsors": (Sponsor("brand", "8"),)},
+        "SELECT user_pk, username FROM sponsors",
+        [("8", "brand")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _CARRIED)
+def test_what_an_item_carries_stays(catalog: Catalog, run_id: int, kind: str) -> None:
+    """Each entry is a row with all that was said of it, and a later answer without it takes nothing away."""
+    carried, sql, expected = _CARRIED[kind]
+    for item in (video("10", **carried), video("10", **carried), video("10")):
+        catalog.write(record.page, run_id, 7, page("1", item), FACTS, NOW)
+        assert rows(catalog, sql) == expected
+    assert rows(catalog, "SELECT pk FROM users") == [(NATGEO.pk,)], "strangers are no accounts"
+
+
+def test_entries_of_a_later_answer_join_those_held(catalog: Catalog, run_id: int) -> None:
+    """Unknown ones come after, known ones keep their place and learn what they lacked."""
+    first = (Mention("a", "1"), Mention("b", "2"))
+    later = (Mention("b", "2", "Bee"), Mention("c", "3"))
+    for mentions in (first, later):
+        catalog.write(record.page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
+    assert rows(catalog, "SELECT position, username, full_name FROM mentions ORDER BY position") == [
+        (0, "a", None),
+        (1, "b", "Bee"),
+        (2, "c", None),
+    ]
+
+
+_values = st.tuples(st.sampled_from([None, "", "x", "y"]), st.sampled_from([None, 1, 2]))
+_entries = st.lists(st.tuples(st.sampled_from("abc"), _values), unique_by=lambda entry: entry[0], max_size=3)
+
+
+@given(_entries, _entries)
+def test_merging_loses_nothing_and_is_done_once(
+    held: list[tuple[str, tuple[object, ...]]], new: list[tuple[str, tuple[object, ...]]]
+) -> None:
+    """No entry and no known value disappears, and the same answer again writes nothing."""
+    after: list[tuple[object, tuple[object, ...]]] = [*held]
+    unknown = [key for key, _ in new if key not in dict(held)]
+    for position, values in merged(held, new):
+        if position == len(after):
+            after.append((unknown.pop(0), values))
+        else:
+            after[position] = (after[position][0], values)
+    assert not unknown
+    assert [key for key, _ in after][: len(held)] == [key for key, _ in held]
+    for (_, before), (_, now) in zip(held, after, strict=False):
+        assert all(
+            value not in (None, "") or old in (None, "") for old, value in zip(before, now, strict=True)
+        )
+    if len(new) >= len(after):
+        assert list(merged(after, new)) == []
+
+
+def test_a_poorer_answer_fills_gaps_and_replaces_nothing() -> None:
+    """With fewer entries than are held an answer is not trusted to replace, only to add."""
+    held = [("a", ("x", None)), ("b", ("y", 2))]
+    assert list(merged(held, [("a", ("z", 1))])) == [(0, ("x", 1))]
+    assert list(merged(held, [("a", ("z", 1)), ("b", ("y", None))])) == [(0, ("z", 1))]
+
+
+def test_the_owner_of_a_page_is_recorded_as_an_account(catalog: Catalog, fetched: int) -> None:
+    """A rename that the page shows first is a change of the account."""
+    renamed = replace(page("1", "10"), highlight=replace(highlight("1"), user=User(NATGEO.pk, "renamed")))
+    catalog.write(record.page, fetched, 8, renamed, FACTS, LATER)
+    assert changed(catalog) == [("user", NATGEO.pk, "username", "natgeo", "renamed")]
+
+
+def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int) -> None:
+    """As many as one answer may hold, with what they carry."""
+    many = [video(str(pk), hashtags=(Hashtag("tag", "1"),)) for pk in range(1000, 4000)]
+    assert catalog.write(record.page, run_id, 7, page("1", *many), FACTS, NOW) == 3000
+    assert catalog.write(record.page, run_id, 8, page("1", *many), FACTS, LATER) == 0
+    assert len(catalog.read(query.members, "1")) == 3000
+    assert catalog.read(query.held_items, [item.pk for item in many]) == frozenset()
+    assert Role.VIDEO in {link.role for link in many[0].links}

@@ -1,0 +1,143 @@
+"""Accounts: a poorer answer takes nothing away, a later one leaves its traces."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from catalog_samples import LATER, LATEST, NATGEO, changed, rows, tray
+from databases import NOW
+
+from archiver import retry
+from archiver.catalog import Catalog, query, record
+from archiver.errors import Reason
+from archiver.model import User
+
+
+def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int) -> None:
+    """It is stored whole, under its name."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    found = rows(catalog, "SELECT pk, username, full_name, is_private, is_verified, avatar_name FROM users")
+    assert [tuple(row[:3]) + tuple(map(bool, row[3:5])) + tuple(row[5:]) for row in found] == [
+        (NATGEO.pk, "natgeo", "National Geographic", False, True, "natgeo.jpg")
+    ]
+    assert changed(catalog) == []
+
+
+def test_a_poorer_answer_overwrites_nothing(catalog: Catalog, run_id: int) -> None:
+    """Null and '' are «not said»: what is known stays, and nothing has changed."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    before = rows(catalog, "SELECT username, full_name, is_private, is_verified, avatar_name FROM users")
+    catalog.write(record.user, run_id, User(NATGEO.pk, "", ""), LATER)
+    after = rows(catalog, "SELECT username, full_name, is_private, is_verified, avatar_name FROM users")
+    assert after == before
+    assert changed(catalog) == []
+
+
+def test_what_was_not_known_is_learnt_and_not_changed(catalog: Catalog, run_id: int) -> None:
+    """A richer answer fills in what a poorer one left out."""
+    catalog.write(record.user, run_id, User(NATGEO.pk), NOW)
+    catalog.write(record.user, run_id, NATGEO, LATER)
+    held = catalog.read(query.user, NATGEO.pk)
+    assert held is not None
+    assert (held.username, held.is_private) == ("natgeo", False)
+    assert changed(catalog) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [
+        ("username", "natgeo", "natgeo2"),
+        ("full_name", "National Geographic", "NatGeo"),
+        ("is_private", "false", "true"),
+        ("is_verified", "true", "false"),
+        ("avatar_name", "natgeo.jpg", "other.jpg"),
+    ],
+)
+def test_a_later_look_that_differs_is_a_change(
+    catalog: Catalog, run_id: int, field: str, old: str, new: str
+) -> None:
+    """One row, with both values in words."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    value = {"true": True, "false": False}.get(new, new)
+    catalog.write(record.user, run_id, replace(NATGEO, **{field: value}), LATER)  # type: ignore[arg-type]
+    assert changed(catalog) == [("user", NATGEO.pk, field, old, new)]
+
+
+def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
+    """All names of an account stay, each with the time it was seen; only the current one leads to it, in any case."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.user, run_id, replace(NATGEO, username="renamed"), LATER)
+    catalog.write(record.user, run_id, replace(NATGEO, username="renamed"), LATEST)
+    assert rows(catalog, "SELECT username FROM usernames ORDER BY first_seen_at") == [
+        ("natgeo",),
+        ("renamed",),
+    ]
+    ((same,),) = rows(catalog, "SELECT count(*) FROM usernames WHERE first_seen_at = last_seen_at")
+    assert same == 1
+    assert catalog.read(query.user_pk_by_name, "natgeo") is None
+    assert catalog.read(query.user_pk_by_name, "ReNamed") == NATGEO.pk
+
+
+def test_a_freed_name_leads_to_whoever_was_seen_with_it_last(catalog: Catalog, run_id: int) -> None:
+    """Two stored accounts may claim one name, until the first is seen again under its new one."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.user, run_id, User("2", "natgeo"), LATER)
+    assert catalog.read(query.user_pk_by_name, "natgeo") == "2"
+
+
+def test_an_entry_stays_bound_to_the_account_that_it_meant_first(catalog: Catalog) -> None:
+    """Whoever takes the name later."""
+    assert catalog.read(query.bound, "natgeo") is None
+    catalog.write(record.bind_target, "natgeo", NATGEO.pk, NOW)
+    catalog.write(record.bind_target, "natgeo", "2", LATER)
+    assert catalog.read(query.bound, "natgeo") == NATGEO.pk
+
+
+def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> None:
+    """1, 3, 7 days; another verdict begins anew; none clears it."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+
+    def due(reason: Reason | None, days: int) -> timedelta | None:
+        now = NOW + timedelta(days=days)
+        catalog.write(record.verdict, run_id, NATGEO.pk, reason, now)
+        held = catalog.read(query.user, NATGEO.pk)
+        assert held is not None
+        assert held.verdict == reason
+        return held.verdict_due_at - now if held.verdict_due_at is not None else None
+
+    expected = [retry.next_check(checks, NOW) - NOW for checks in (1, 2, 3)]
+    assert [due(Reason.PRIVATE, day) for day in range(3)] == expected
+    assert due(Reason.EMPTY, 3) == expected[0]
+    assert due(None, 4) is None
+    assert due(Reason.EMPTY, 5) == expected[0]
+
+
+def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -> None:
+    """It goes once, however often that is confirmed, and seeing it again is its return."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATER)
+    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATEST)
+    held = catalog.read(query.user, NATGEO.pk)
+    assert held is not None
+    assert held.gone_at == LATER
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(user=None), LATEST)  # an empty tray shows nobody
+    assert [row[2:] for row in changed(catalog)] == [("presence", None, "gone")]
+    catalog.write(record.user, run_id, NATGEO, LATEST)
+    held = catalog.read(query.user, NATGEO.pk)
+    assert held is not None
+    assert held.gone_at is None
+    assert [row[2:] for row in changed(catalog)] == [
+        ("presence", None, "gone"),
+        ("presence", None, "returned"),
+    ]
+
+
+def test_a_verdict_on_a_stranger_is_kept(catalog: Catalog, run_id: int) -> None:
+    """An account that was private at its first look gets its row, so that it is not asked for every night."""
+    catalog.write(record.verdict, run_id, "5", Reason.GONE, NOW)
+    held = catalog.read(query.user, "5")
+    assert held is not None
+    assert (held.verdict, held.gone_at) == (Reason.GONE, NOW)
+    assert changed(catalog) == []
