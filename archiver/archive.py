@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from archiver.answers import AnswerStore
@@ -81,8 +82,9 @@ def run(
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
+    clock: Callable[[], datetime] = utcnow,
 ) -> Summary:
-    """Keep the targets; see ``runner.run.run``. ``max_units`` lowers the budget of this run.
+    """Keep the targets; see ``runner.run.run``. ``max_units`` lowers the budget of this run, ``clock`` is the night's (aware, UTC).
 
     Raises what keeps a run from starting: KeyMissing, NoArchive, ArchiveLocked, an unusable store or database.
     """
@@ -94,7 +96,7 @@ def run(
     with _writing(config, command, stop, wait) as opened, ExitStack() as stack:
         client = HikerClient(secret, base_url=config.api.base_url, timeout=config.api.timeout)
         stack.callback(client.close)
-        downloader = _downloader(config)
+        downloader = _downloader(config, clock)
         stack.callback(downloader.close)
         return run_night(
             Seams(client, downloader, opened.store, opened.answers, opened.catalog),
@@ -112,6 +114,7 @@ def run(
             accounts=accounts,
             keep_trays=config.archive.keep_answers == "all",
             may_spend=lambda: _check_reserve(config),
+            clock=clock,
         )
 
 
@@ -253,7 +256,7 @@ def _new_catalog(config: Config) -> Catalog:
     )
 
 
-def _downloader(config: Config) -> Downloader:
+def _downloader(config: Config, clock: Callable[[], datetime]) -> Downloader:
     d = config.download
     return Downloader(
         allowed_hosts=d.allowed_hosts,
@@ -262,6 +265,7 @@ def _downloader(config: Config) -> Downloader:
         limit_rate=d.limit_rate,
         proxy=d.proxy,
         concurrency=d.concurrency,
+        now=clock,
     )
 
 

@@ -1,6 +1,6 @@
 """What tests of all parts share: one PostgreSQL server for all workers, and a fresh archive database for each test.
 
-A test that asks for ``database``, ``nowhere`` or ``catalog`` runs on SQLite and on PostgreSQL.
+A test that asks for ``database``, ``own_database``, ``nowhere`` or ``catalog`` runs on SQLite and on PostgreSQL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from databases import ARCHIVE_ID, NOW, Postgres
+from databases import ARCHIVE_ID, NOW, Postgres, empty
 
 from archiver.catalog import Catalog, record
 
@@ -51,6 +51,7 @@ def postgres(shared_tmp: Path) -> Iterator[Postgres]:
     place = Path(tempfile.gettempdir(), f"archiver-postgres-{name}")
     with locked(shared_tmp / "postgres.lock"):
         server = get_server(place, cleanup_mode="delete")
+        Postgres(server.get_uri()).hurry()
     yield Postgres(server.get_uri())
     with locked(shared_tmp / "postgres.lock"):
         server.cleanup()  # it counts the processes that use it: only the last one stops it
@@ -72,9 +73,26 @@ def postgres_template(postgres: Postgres) -> Iterator[str]:
         yield url.partition("?")[0].rpartition("/")[2]
 
 
+@pytest.fixture(scope="session")
+def postgres_archive(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+    """The URL of one archive that many tests use, one after the other: a database of its own for each takes a second."""
+    with postgres.database(postgres_template) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
-    """Where a new archive of the test's own is: a path, or a URL."""
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    """Where an archive without any row is, whose schema the test leaves alone: a path, or a URL."""
+    if request.param == "sqlite":
+        return Path(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "archive.db"))
+    url: str = request.getfixturevalue("postgres_archive")
+    empty(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def own_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
+    """As ``database``, but with a schema that the test may alter."""
     if request.param == "sqlite":
         yield Path(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "archive.db"))
         return

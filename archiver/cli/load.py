@@ -36,14 +36,16 @@ def targets(words: Sequence[str]) -> tuple[Target, ...]:
 
 
 def entries(loaded: Config, words: Sequence[str]) -> tuple[Target, ...]:
-    """The entries of the configuration, or those that the words name by username, id or link.
+    """The entries of the configuration, or those that the words name by username, id or link, each once.
 
     Raises UsageError for a word that names none, with near ones, and where there are no entries at all.
     """
     if not loaded.accounts:
         where = loaded.path if loaded.path is not None else "a configuration; archiver init writes one"
         raise UsageError("no accounts are configured", f"add [[accounts]] to {where}")
-    return tuple(_entry(loaded.accounts, word) for word in words) if words else loaded.accounts
+    if not words:
+        return loaded.accounts
+    return tuple(dict.fromkeys(_entry(loaded.accounts, word) for word in words))
 
 
 def _entry(known: Iterable[Target], word: str) -> Target:

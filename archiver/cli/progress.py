@@ -35,16 +35,16 @@ def bar(total: int | None, unit: str) -> tqdm[NoReturn]:
 
     tqdm.monitor_interval = 0  # no thread of its own
     tqdm.set_lock(threading.RLock())  # its own choice reaches for semaphores of the system
-    known = _columns() != 0
-    return tqdm(total=total, unit=unit, leave=False, dynamic_ncols=known, ncols=None if known else 80)
+    columns, rows = (80, 24) if _sizeless() else (None, None)
+    return tqdm(total=total, unit=unit, leave=False, dynamic_ncols=columns is None, ncols=columns, nrows=rows)
 
 
-def _columns() -> int | None:
-    """The width that the terminal on stderr states; None if it states none. Some state 0, into which tqdm would draw nothing."""
+def _sizeless() -> bool:
+    """Whether the terminal on stderr says that it has no columns, as some do: tqdm would draw nothing."""
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns
+        return os.get_terminal_size(sys.stderr.fileno()).columns == 0
     except (OSError, ValueError, AttributeError):
-        return None
+        return False
 
 
 class Bar:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, table
+from archiver.cli import load, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import UsageError
 
@@ -72,7 +72,9 @@ def command(
     statement = read_statement(sql, file)
     if limit is None:
         limit = _TABLE_ROWS if form == "table" else 0
-    rows = archive.ask(load.config(given), statement, limit=limit or _ALL, seconds=timeout)
+    config = load.config(given)
+    with signals.fatal():
+        rows = archive.ask(config, statement, limit=limit or _ALL, seconds=timeout)
     for text in written(rows, form):
         show.data(text)
     if rows.truncated and not given.quiet:

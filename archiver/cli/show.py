@@ -97,6 +97,8 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     text = json.dumps(plain(value), ensure_ascii=not unicode, allow_nan=False, indent=indent)
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
+    if text.replace("\n", "").isprintable():
+        return text
     return "".join(c if c == "\n" or safe(c) == c else json.dumps(c)[1:-1] for c in text)
 
 

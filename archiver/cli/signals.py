@@ -57,3 +57,18 @@ def watched(stop: StopFlag, *, quiet: bool) -> Iterator[None]:
     finally:
         for s in heard:
             signal.signal(s, before[s])
+
+
+@contextmanager
+def fatal() -> Iterator[None]:
+    """While it lasts SIGINT ends the process at once, for work that leaves nothing behind.
+
+    SQLite's progress handler swallows KeyboardInterrupt: the query would seem to have failed by itself.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,6 +1,7 @@
 """Which IP addresses the internet is made of: only these may a CDN's name mean. Pure.
 
-``ipaddress.is_global`` alone is not enough: it passes multicast, NAT64 and 6to4, behind which a private address may hide.
+Not ``ipaddress.is_global``: it passes multicast, NAT64 and 6to4, behind which a private address may hide, and its answers differ
+between versions of Python.
 Sources: the IANA special-purpose registries (RFC 6890 and those it was amended by), RFC 3056, 4380, 6052, 9637.
 """
 
@@ -47,8 +48,6 @@ def is_public(text: str) -> bool:
     try:
         address = ip_address(text)
     except ValueError:
-        return False
-    if not address.is_global:
         return False
     if address.version == 4:
         return not any(address in network for network in _V4_REFUSED)

@@ -90,8 +90,8 @@ class Standing:
         if held is None or held.verdict is None:
             return None
         due = self._insist or held.verdict_due_at is None or held.verdict_due_at <= self._night.clock()
-        if held.verdict is Reason.EMPTY and (self._insist or not due):
-            return None
+        if held.verdict is Reason.EMPTY and (self._insist or not due or held.shrunk_to is not None):
+            return None  # also where a tray that lost everything waits for a second one that says the same
         if not due:
             return held.verdict
         verdict = self.look(account).verdict

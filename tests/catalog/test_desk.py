@@ -130,9 +130,7 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path, sqlite_template: Path) -> No
         assert rows(catalog, "SELECT command FROM runs") == [("there is room again",)]
 
 
-def test_a_lost_connection_is_an_error_of_its_callers_only(
-    postgres: Postgres, postgres_template: str
-) -> None:
+def test_a_lost_connection_is_an_error_of_its_callers_only(postgres_archive: str) -> None:
     """When the server ends the connection the fact is told of; the next one gets a new connection."""
     empty(postgres_archive)
     with Catalog.open(postgres_archive, write=True) as catalog:

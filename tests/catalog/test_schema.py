@@ -205,7 +205,7 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_an_older_database_is_refused_to_readers(own_database: str | Path, next_version: Path) -> None:
-    """A reader writes nothing: it names the command that brings the own_database up to date."""
+    """A reader writes nothing: it names the command that brings the database up to date."""
     with pytest.raises(SchemaOld) as raised:
         Catalog.open(own_database, write=False)
     assert "archiver db upgrade" in raised.value.hint

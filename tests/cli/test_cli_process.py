@@ -84,6 +84,18 @@ def test_nohup_is_respected(person: Person, upstream: StandIn) -> None:
     assert ended.code == 0
 
 
+def test_a_long_query_dies_of_its_signal(person: Person) -> None:
+    """SIGINT ends a query at once, and is not told as a query that failed."""
+    assert person.run("backup", "salwaaa_ki", "-q").code == 0
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+    process = person.start("query", endless, "--timeout", "30")
+    time.sleep(1)  # nothing outside tells that SQLite is at work
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (-signal.SIGINT, "")
+    assert "took longer" not in err
+
+
 def test_a_reader_that_goes_away_ends_it_quietly(person: Person) -> None:
     """``archiver query ... | head``: death by SIGPIPE, and not a word on stderr."""
     assert person.run("backup", "natgeo", "-q").code == 0

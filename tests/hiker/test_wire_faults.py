@@ -116,7 +116,9 @@ def test_numbers_out_of_range_are_none() -> None:
 
 def test_strings_are_clean_and_bounded() -> None:
     """NUL goes, lone surrogates and broken UTF-8 become U+FFFD, a title ends after 64 kB between two characters (X2, X3, X5)."""
-    assert page(title="a\x00b\ud83dc").highlight.title == "ab\ufffdc"
+    assert page(title="a\x00b").highlight.title == "ab"
+    assert page(title="a\ud83db").highlight.title == "a\ufffdb"
+    assert page(title="\udfff").highlight.title == "\ufffd"
     assert page(title="\ud83e\udd8b").highlight.title == "🦋"
     raw = json.dumps(highlight(title="TITLE")).encode().replace(b"TITLE", b"a\xff\xed\xa0\xbdb")
     assert wire.highlight_page(answer(raw)).highlight.title == "a\ufffd\ufffd\ufffd\ufffdb"

@@ -191,6 +191,7 @@ def downloader(
     total_deadline: float = 60.0,
     limit_rate: int | None = None,
     proxy: str | None = None,
+    concurrency: int = 8,
     dialer: Dialer | None = None,
 ) -> Downloader:
     """A Downloader for a Cdn of this module."""
@@ -203,6 +204,7 @@ def downloader(
         total_deadline=total_deadline,
         limit_rate=limit_rate,
         proxy=proxy,
+        concurrency=concurrency,
         dialer=dialer,
         jitter=lambda: 0.0,
     )

@@ -14,7 +14,7 @@ import pytest
 from cdn_faults import Memory, Waits, cdn, downloader, ok, picture, status
 from media_samples import jpeg
 
-from archiver.errors import DownloadFailed, Reason
+from archiver.errors import DownloadFailed, Reason, Stopped
 from archiver.media.addresses import is_public
 from archiver.media.dial import Dialer
 from archiver.media.egress import Egress
@@ -129,6 +129,24 @@ def test_fault_c21_a_name_is_resolved_once_per_connection_and_the_vetted_address
     with pytest.raises(DownloadFailed):
         dialer.dial(CDN.check("https://a.fbcdn.net/x"))
     assert connections.asked == [("157.240.27.63", 443), ("157.240.27.64", 443)]
+
+
+def test_a_name_with_many_dead_addresses_is_left_soon() -> None:
+    """Four addresses are tried, and a stop is heard between two of them."""
+    dead = [f"157.240.27.{n}" for n in range(1, 9)]
+    connections = Connections()
+    place = CDN.check("https://a.fbcdn.net/x")
+    with pytest.raises(DownloadFailed):
+        Dialer(timeout=1, resolver=names(dead), connector=connections).dial(place)
+    assert [address for address, _ in connections.asked] == dead[:4]
+
+    def tick() -> None:
+        if len(connections.asked) == 5:
+            raise Stopped(15)
+
+    with pytest.raises(Stopped):
+        Dialer(timeout=1, resolver=names(dead), connector=connections).dial(place, tick)
+    assert len(connections.asked) == 5
 
 
 def test_a_name_that_cannot_be_resolved_is_tried_again() -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from cdn_faults import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
 from media_samples import jpeg
 
 from archiver.errors import DownloadFailed, Reason, Stopped, StorageError
-from archiver.media import connection
-from archiver.media.pace import Bucket
+from archiver.media import Downloader, connection, transport
+from archiver.media.pace import Bucket, Watchdog
 
 BODY = jpeg(300_000)
 LENGTH = len(BODY)
@@ -21,11 +21,12 @@ HALF = LENGTH // 2
 
 def test_fault_c11_a_drip_is_cut_off() -> None:
     """A byte now and then keeps no socket timeout busy; the minimum speed ends it, and the next attempt serves."""
-    drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), Then.CLOSE, gap=0.02)
+    drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), Then.HOLD, gap=0.02)
+    sink, began = Memory(), time.monotonic()
     with cdn(drip, ok(BODY)) as server, downloader(speed_window=0.3) as cdn_downloader:
-        sink = Memory()
         cdn_downloader.download(picture(server.url()), sink, wait=Waits())
     assert sink.bytes == BODY
+    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,7 @@ def test_fault_c11_a_drip_is_cut_off() -> None:
         (Reply((head(content_length=LENGTH) + BODY[:HALF],), Then.HOLD), Reason.TOO_SLOW),
         (Reply((head(transfer_encoding="chunked"),), Then.HOLD), Reason.TOO_SLOW),
         (Reply((b"HTTP/1.1 200 OK\r\n",), Then.HOLD), Reason.NETWORK),
+        (Reply((head("103 Early Hints"),), gap=0.01, endless=True), Reason.NETWORK),
     ],
 )
 def test_fault_c11_silence_is_not_waited_out(
@@ -65,6 +67,34 @@ def test_a_connection_that_the_server_closed_meanwhile_is_replaced_unseen() -> N
             cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
         assert server.connections == 2
     assert waits.seconds == []
+
+
+def test_a_kept_connection_that_dies_at_the_next_request_is_replaced_unseen() -> None:
+    """The server closes just as it is asked: the request is sent again at once on a new connection."""
+    waits, sink = Waits(), Memory()
+    with cdn(ok(BODY), Reply((), Then.CLOSE), ok(BODY)) as server, downloader() as cdn_downloader:
+        cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+        cdn_downloader.download(picture(server.url()), sink, wait=waits)
+        assert (len(server.requests), server.connections) == (3, 2)
+    assert sink.bytes == BODY
+    assert waits.seconds == []
+
+
+def test_connections_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more of them than ``concurrency``, none for long, none after the end."""
+
+    def connections(cdn_downloader: Downloader, check: Callable[[], None] = lambda: None) -> int:
+        with cdn(ok(BODY), ok(BODY)) as server, cdn_downloader:
+            for _ in range(2):
+                cdn_downloader.download(picture(server.url()), Memory(), check=check)
+            return server.connections
+
+    assert connections(downloader()) == 1
+    assert connections(downloader(concurrency=0)) == 2
+    closed = downloader()
+    assert connections(closed, closed.close) == 2
+    monkeypatch.setattr(transport, "KEEP_FOR", 0.0)
+    assert connections(downloader()) == 2
 
 
 def test_nobody_listening_is_the_networks_fault() -> None:
@@ -126,21 +156,68 @@ def test_an_error_of_the_sink_passes_through() -> None:
         assert len(server.requests) == 1
 
 
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_watchdog_counts_each_window_and_the_whole() -> None:
+    """Enough in one window does not pay for the next; the deadline is for all attempts together."""
+    clock = Hand()
+    watchdog = Watchdog(min_speed=10, window=30, total=100, clock=clock)
+    watchdog.saw(300)
+    clock.now += 30
+    watchdog.check()
+    watchdog.saw(299)
+    clock.now += 30
+    with pytest.raises(DownloadFailed) as slow:
+        watchdog.check()
+    assert (slow.value.reason, slow.value.retryable) == (Reason.TOO_SLOW, True)
+    watchdog.begin()
+    clock.now += 39
+    with pytest.raises(DownloadFailed):
+        watchdog.check()
+    clock.now += 1
+    with pytest.raises(DownloadFailed) as late:
+        watchdog.check()
+    assert not late.value.retryable
+
+
+def test_the_watchdog_forgives_waits_on_purpose() -> None:
+    """Neither the window nor the deadline counts them."""
+    clock = Hand()
+    watchdog = Watchdog(min_speed=10, window=30, total=100, clock=clock)
+    clock.now += 1000
+    watchdog.excuse(1000)
+    clock.now += 29
+    watchdog.check()
+    clock.now += 1
+    with pytest.raises(DownloadFailed):
+        watchdog.check()
+
+
 def test_the_limit_is_shared_by_all_threads() -> None:
     """So many bytes a second over all, with at most a second's worth at once."""
-    ticks: Iterator[float] = iter([0.0, 0.0, 0.0, 0.0, 10.0, 10.0])
-    bucket = Bucket(1000, lambda: next(ticks))
+    clock = Hand()
+    bucket = Bucket(1000, clock)
     assert [bucket.take(n) for n in (1000, 500, 500)] == [1.0, 1.5, 2.0]
+    clock.now += 10
     assert [bucket.take(n) for n in (1000, 500)] == [0.0, 0.5]
 
 
 def test_a_limited_download_waits_and_is_not_called_slow() -> None:
     """Waiting for the limit counts neither against the minimum speed nor against the deadline."""
-    waits = Waits()
-    limited = downloader(limit_rate=10_000, min_speed=10**6, total_deadline=5)
-    with cdn(ok(BODY)) as server, limited as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
-    assert sum(waits.seconds) >= LENGTH / 10_000 - 1
+    body, sink, began = jpeg(200_000), Memory(), time.monotonic()
+    limited = downloader(limit_rate=400_000, min_speed=10**5, speed_window=0.2, total_deadline=0.3)
+    with cdn(ok(body)) as server, limited as cdn_downloader:
+        cdn_downloader.download(picture(server.url()), sink)
+    assert sink.bytes == body
+    assert time.monotonic() - began >= 0.4
 
 
 def test_many_threads_share_one_downloader() -> None:

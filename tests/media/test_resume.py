@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 from cdn_faults import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
 from hypothesis import given, settings
@@ -36,8 +38,10 @@ def fetched(*replies: Reply, body: bytes = BODY) -> tuple[list[str | None], Memo
         cdn_downloader.download(picture(server.url()), sink, wait=Waits())
         assert sink.bytes == body
         assert len(server.requests) == len(replies)
-        assert all(server.header(n, "if-range") in (None, '"v1"') for n in range(len(replies)))
-        return [server.header(n, "range") for n in range(len(replies))], sink
+        ranges = [server.header(n, "range") for n in range(len(replies))]
+        conditions = [server.header(n, "if-range") for n in range(len(replies))]
+        assert conditions == [None if asked is None else '"v1"' for asked in ranges]
+        return ranges, sink
 
 
 @pytest.mark.parametrize("at", [0, HALF, LENGTH - 1])
@@ -124,6 +128,48 @@ def test_fault_c25_another_etag_on_the_rest_is_another_file() -> None:
     assert (
         fetched(broken(HALF, **STRONG), part(HALF, OTHER, etag='"v2"'), ok(OTHER), body=OTHER)[0][2] is None
     )
+
+
+def test_the_rest_must_come_whole() -> None:
+    """A part that ends before the total it names is not the end of the file, however whole it looks."""
+    whole = BODY + b"an odd tail"
+    first = Reply((head(content_length=len(whole), **STRONG) + whole[:HALF],), Then.CLOSE)
+    said = f"bytes {HALF}-{len(whole) - 1}/{len(whole)}"
+    chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (LENGTH - HALF, BODY[HALF:])
+    short = Reply((head("206 Part", transfer_encoding="chunked", content_range=said) + chunk,))
+    assert fetched(first, short, ok(whole), body=whole)[0][2] is None
+
+
+def test_bytes_that_were_denied_are_not_continued() -> None:
+    """After a wrong checksum the file begins again, though its ETag is strong."""
+    wrong = ok(OTHER, content_digest=f"adler32={zlib.adler32(BODY)}", **STRONG)
+    assert fetched(wrong, ok(BODY))[0] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("said", "total"),
+    [
+        ("bytes 40-99/100", 100),
+        ("bytes 40-99/100 ", 100),
+        ("bytes 39-99/100", None),
+        ("bytes 41-99/100", None),
+        ("bytes 40-98/100", None),
+        ("bytes 40-98/99", None),
+        ("bytes 40-99/*", None),
+        ("bytes */100", None),
+        ("40-99/100", None),
+    ],
+)
+def test_what_continues_forty_bytes_of_a_hundred(said: str, total: int | None) -> None:
+    """Only the rest of the same whole does."""
+    assert continues(Part(40, 100, '"v1"'), {"content-range": said}) == total
+
+
+def test_a_part_whose_length_and_range_differ_continues_nothing() -> None:
+    """Content-Length must be that of the range; without a total known before, the range's own is taken."""
+    headers = {"content-range": "bytes 40-99/100"}
+    assert continues(Part(40, None, '"v1"'), headers | {"content-length": "60"}) == 100
+    assert continues(Part(40, None, '"v1"'), headers | {"content-length": "61"}) is None
 
 
 @settings(max_examples=200)

@@ -19,7 +19,7 @@ from archiver.media.sniff import (
     MediaType,
     sniff,
 )
-from archiver.media.structure import Extent, Structure
+from archiver.media.structure import MOOV_LIMIT, Extent, Structure
 
 _TYPES = sorted({media for media, _, _ in WHOLE.values()}, key=lambda media: media.mime)
 _STARTS = [
@@ -89,6 +89,15 @@ def test_a_box_that_reaches_to_the_end_leaves_the_end_open() -> None:
     assert extent(MP4, body[:at] + bytes(4) + body[at + 4 :]) is Extent.OPEN
 
 
+def test_an_index_of_hostile_size_is_not_held() -> None:
+    """Only as much of a moov box is held as a story's can have."""
+    structure = Structure(MP4)
+    structure.feed(box(b"ftyp", b"isom", bytes(4)) + (MOOV_LIMIT + 9).to_bytes(4, "big") + b"moov")
+    structure.feed(bytes(MOOV_LIMIT + 1) + box(b"mdat", bytes(9)))
+    assert structure.moov == b""
+    assert structure.extent() is Extent.WHOLE
+
+
 def test_a_64_bit_box_size_is_read() -> None:
     """A box of size 1 states its size in 8 more bytes (ISO 14496-12, 4.2)."""
     start = mp4()[: mp4().index(b"mdat") - 4]
@@ -110,6 +119,23 @@ def test_an_end_marker_inside_a_jpeg_segment_is_not_the_end() -> None:
     assert extent(JPEG, body[:2] + exif) is Extent.CUT
 
 
+def test_a_jpeg_segment_ends_where_its_length_says() -> None:
+    """A marker right behind a segment is seen, and so is one that two chunks share."""
+    body = b"\xff\xd8\xff\xfe\x00\x06text\xff\xd9"
+    assert extent(JPEG, body) is Extent.WHOLE
+    structure = Structure(JPEG)
+    for piece in (jpeg(2000)[:-1], jpeg(2000)[-1:]):
+        structure.feed(piece)
+    assert structure.extent() is Extent.WHOLE
+
+
+@given(st.sampled_from([name for name in WHOLE if "mp4" not in name]), st.data())
+def test_a_short_prefix_tells_the_right_dimensions_or_none(name: str, data: st.DataObject) -> None:
+    """Half a number is not taken for a number."""
+    media, body, size = WHOLE[name]
+    assert dimensions(media, body[: data.draw(st.integers(0, min(len(body), 250)))]) in (None, size)
+
+
 def test_a_gif_sub_block_may_hold_the_trailer_byte() -> None:
     """A GIF cut where its coded data happens to hold 3B is still cut."""
     body = gif().replace(bytes(255), b"\x3b" * 255)
@@ -127,6 +153,7 @@ def test_a_gif_sub_block_may_hold_the_trailer_byte() -> None:
         (box(b"ftyp", b"mif1", bytes(4), b"avif"), AVIF),
         (box(b"ftyp", b"mif1", bytes(4), b"isom"), None),
         (box(b"ftyp", b"M4A ", bytes(8)), None),
+        (b"\0\0\0\x0cftypisom", None),
         (b"<!DOCTYPE html><html>", None),
         (b'<svg xmlns="http://www.w3.org/2000/svg">', None),
         (b"\x7fELF\x02\x01\x01", None),

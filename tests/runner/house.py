@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
 
 from archiver import archive
 from archiver.config import Config, load
-from archiver.model import Target
+from archiver.model import Target, utcnow
 from archiver.model.target import parse_target
 from archiver.runner.account import Manner
 from archiver.runner.events import Event
@@ -29,6 +30,19 @@ class House:
     database: str | None = None  # a PostgreSQL URL
     environ: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
+    later: timedelta = timedelta()
+
+    def __post_init__(self) -> None:
+        self.upstream.settings.clock = lambda: self.now.timestamp()
+
+    @property
+    def now(self) -> datetime:
+        """The time in this house and upstream: the real one, ``later`` by what a test adds."""
+        return utcnow() + self.later
+
+    def sleep(self, **how_long: float) -> None:
+        """Let days or hours pass, here and upstream."""
+        self.later += timedelta(**how_long)
 
     @property
     def config(self) -> Config:
@@ -63,6 +77,7 @@ class House:
             observe=self.events.append,
             stop=StopFlag(),
             create_missing=True,
+            clock=lambda: self.now,
         )
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:

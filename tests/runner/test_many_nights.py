@@ -1,0 +1,156 @@
+"""Nights that follow each other: sweeps, back-offs, returns, and what is believed only the second time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import House
+
+from archiver.model.target import parse_target
+from archiver.sandbox import StandIn, actions
+
+NATGEO = "787132"
+GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and the two accounts of the vendor's page."""
+    with StandIn() as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def test_every_highlight_is_looked_at_again_within_the_sweep(house: House) -> None:
+    """A swap that moves none of the tray's numbers is found within ``sweep_days``, at one unit for each highlight in all."""
+    house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
+    house.night("natgeo")
+    world = house.upstream.world
+    old = world.highlight(BOTW).items[0]
+    world.remove_item(BOTW, old.pk)
+    new = world.add_item(BOTW, taken_at=old.taken_at)
+    units = 0
+    for _ in range(6):
+        house.sleep(days=1)
+        units += house.night("natgeo").units
+    assert units == 6 + 3
+    changes = house.rows("select field, old, new from changes")
+    assert sorted(map(str, changes)) == sorted(map(str, [("items", None, new.pk), ("items", old.pk, None)]))
+    assert house.one("select count(*) from files where item_pk = ?", old.pk) == 1
+
+
+def test_a_private_account_is_asked_again_after_one_three_and_seven_days(house: House) -> None:
+    """One unit on each of those nights and none between; when it is public again it is kept on, with a change to show."""
+    house.night("natgeo")
+    house.upstream.world.set_private("natgeo")
+    units = []
+    for _ in range(12):
+        house.sleep(days=1)
+        units.append(house.night("natgeo").units)
+    assert units == [2, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1]
+    house.upstream.world.set_public("natgeo")
+    item = house.upstream.world.add_item(GIFT)
+    house.sleep(days=30)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.items_new) == (0, 1)
+    assert house.one("select verdict from users where pk = ?", NATGEO) is None
+    assert house.one("select count(*) from files where item_pk = ?", item.pk) == 1
+
+
+def test_a_gone_account_is_marked_and_returns(house: House) -> None:
+    """404 by id: ``gone_at``, one change; nothing that is held is touched; its return is a change too."""
+    house.night("natgeo")
+    house.upstream.world.delete_account("natgeo")
+    assert house.night("natgeo").units == 1
+    assert house.one("select gone_at from users where pk = ?", NATGEO) is not None
+    house.upstream.world.restore_account("natgeo")
+    house.sleep(days=2)
+    house.night("natgeo")
+    assert house.one("select gone_at from users where pk = ?", NATGEO) is None
+    assert house.rows("select field, new from changes where subject = 'user'") == [
+        ("presence", "gone"),
+        ("presence", "returned"),
+    ]
+
+
+def test_the_back_off_of_a_lost_file_ends(house: House) -> None:
+    """On its due night the links of the kept answer are past their time: one unit renews them, and the file is kept."""
+    item = house.upstream.world.highlight(GIFT).items[2]
+    fault = house.upstream.faults.add(actions.respond(404), listener="cdn", item=item.pk, count=None)
+    house.night("natgeo")
+    house.sleep(days=10)
+    house.upstream.faults.remove(fault)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units, summary.highlights_fetched) == (0, 2, 1)
+    assert house.one("select count(*) from failures where resolved_at is null") == 0
+    assert house.night("natgeo").units == 1
+
+
+def test_an_emptied_tray_is_believed_the_second_time(house: House) -> None:
+    """All highlights vanish at once: the first night says nothing, the second marks them gone, and nothing held is lost."""
+    house.night("natgeo", "salwaaa_ki")
+    for pk in (GIFT, BOTW, LIMITLESS):
+        house.upstream.world.remove_highlight(pk)
+    house.sleep(days=1)
+    house.night("natgeo")
+    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+    house.sleep(days=1)
+    house.night("natgeo")
+    assert house.one("select count(*) from highlights where gone_at is not null") == 3
+    assert house.one("select count(*) from blobs where lost_at is not null") == 0
+    house.upstream.world.restore_highlight(BOTW)
+    house.sleep(days=2)
+    house.night("natgeo")
+    assert house.one("select gone_at from highlights where pk = ?", BOTW) is None
+
+
+def test_one_highlight_of_three_may_go_in_one_night(house: House) -> None:
+    """Less than half, from a tray shorter than the longest ever seen: gone at once, as a change."""
+    house.night("natgeo")
+    house.upstream.world.remove_highlight(LIMITLESS)
+    house.night("natgeo")
+    assert house.rows("select subject_pk, field, new from changes") == [(LIMITLESS, "presence", "gone")]
+
+
+def test_a_name_that_somebody_else_took(house: House) -> None:
+    """The entry of the configuration stays with its account; ``backup NAME`` looks the name up and finds the other one."""
+    house.night("natgeo")
+    house.upstream.world.rename("natgeo", "natgeo2")
+    other = house.upstream.world.take_username("natgeo")
+    summary = house.night("natgeo")
+    assert (summary.units, house.one("select username from users where pk = ?", NATGEO)) == (1, "natgeo2")
+    house.night(parse_target("natgeo"), bound=False, insist=True)
+    assert house.one("select count(*) from users where pk = ?", other.pk) == 1
+    assert house.one("select username from users where pk = ?", NATGEO) == "natgeo2"
+
+
+def test_new_covers_and_avatars_are_kept_beside_the_old(house: House) -> None:
+    """They come with the tray: no highlight is fetched for them, and the old ones stay."""
+    house.night("natgeo")
+    house.upstream.world.recover(BOTW)
+    house.upstream.world.change_avatar("natgeo")
+    summary = house.night("natgeo")
+    assert (summary.units, summary.files_new, summary.highlights_fetched) == (1, 2, 0)
+    assert house.one("select count(*) from files where highlight_pk = ? and role = 'cover'", BOTW) == 2
+    assert house.one("select count(*) from files where user_pk = ?", NATGEO) == 2
+    assert house.night("natgeo").files_new == 0
+
+
+def test_a_failing_cover_causes_no_fetch(house: House) -> None:
+    """It is tried again with the next tray and holds no watermark."""
+    house.upstream.faults.add(actions.respond(500), listener="cdn", role="cover", count=None)
+    first = house.night("natgeo")
+    assert (first.exit_code, first.files_failed) == (3, 3)
+    assert house.one("select count(*) from highlights where completed_at is not null") == 3
+    house.upstream.faults.clear()
+    second = house.night("natgeo")
+    assert (second.exit_code, second.units, second.files_new) == (0, 1, 3)
+
+
+def test_full_fetches_everything_again_and_downloads_nothing(house: House) -> None:
+    """``--full`` pays for every highlight, finds nothing new, and writes no change."""
+    house.night("natgeo")
+    summary = house.night("natgeo", full=True)
+    assert (summary.units, summary.highlights_fetched, summary.files_new) == (4, 3, 0)
+    assert house.one("select count(*) from changes") == 0
