@@ -1,0 +1,96 @@
+"""A run that is killed, without warning, over real sockets: what it paid for is not paid for again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from house import House
+
+from archiver.sandbox import StandIn, actions
+
+BACKUP = "from archiver.__main__ import main; main()"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and the two accounts of the vendor's page."""
+    with StandIn() as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def start(house: House) -> subprocess.Popen[bytes]:
+    """``archiver backup natgeo`` as a process of its own, by environment alone."""
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(house.root.parent),
+        "HIKERAPI_TOKEN": house.upstream.key,
+        "ARCHIVER_ARCHIVE": str(house.root),
+        "ARCHIVER_API_BASE_URL": house.upstream.base_url,
+        "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+        "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
+        "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
+    }
+    command = [sys.executable, "-c", BACKUP, "backup", "natgeo"]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_killed_run_does_not_pay_twice(house: House) -> None:
+    """Killed while every video stalls: the next run reads all highlights from kept answers, for the tray's unit alone."""
+    fault = house.upstream.faults.add(actions.stall(100), listener="cdn", role="video", count=None)
+    with start(house) as process:
+        assert fault.reached.wait(20)
+        _until(lambda: _segment_rows(house) == 3)
+        process.kill()
+    house.upstream.faults.clear()
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units, summary.highlights_fetched) == (0, 1, 0)
+    assert house.one("select outcome from runs where id = 1") == "killed"
+    assert house.one("select count(*) from highlights where completed_at is null") == 0
+    assert list((house.root / "tmp").iterdir()) == []
+    assert house.night("natgeo").units == 1
+    assert house.upstream.requests.cdn_requests() == []
+
+
+def test_a_torn_last_answer_is_passed_over(house: House) -> None:
+    """The kept answers' file ends in the middle of a record: what it held is asked for again, and the archive is whole."""
+    house.night("natgeo")
+    segment = next((house.root / "answers").rglob("*-fetched-*"))
+    segment.write_bytes(segment.read_bytes()[:-200])
+    sha256 = str(house.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
+    for path in (house.root / "blobs").rglob(sha256):
+        path.unlink()
+    summary = house.night("natgeo")
+    assert summary.exit_code == 0
+    assert house.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def test_a_signal_ends_a_run_cleanly_and_truly(house: House) -> None:
+    """SIGTERM: the process dies of it, the run is recorded as stopped, and what was kept before stays."""
+    fault = house.upstream.faults.add(actions.stall(100), listener="cdn", role="video", count=None)
+    with start(house) as process:
+        assert fault.reached.wait(20)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == -signal.SIGTERM
+    assert house.rows("select outcome, exit_code from runs") == [("stopped", 143)]
+    house.upstream.faults.clear()
+    assert house.night("natgeo").exit_code == 0
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _segment_rows(house: House) -> object:
+    return house.one(
+        "select count(*) from answers a join api_calls c on c.id = a.api_call_id where path like '%by/url'"
+    )

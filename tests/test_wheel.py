@@ -1,0 +1,72 @@
+"""The built wheel, in an environment that knows no checkout, run from ``/``."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a new environment with the wheel in it; what it depends on is lent by this one."""
+    place = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", place, ROOT)
+    venv.create(place / "venv", with_pip=False)
+    python = place / "venv" / "bin" / "python"
+    (wheel,) = place.glob("archiver-*.whl")
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-q", wheel)
+    own = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
+    # A path of another site is only added, its .pth files are not read: this checkout's editable install stays out.
+    (own / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    return python
+
+
+def run(*command: object) -> str:
+    """Run from ``/`` with a clean environment; its standard output."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ARCHIVER_", "HIKERAPI_", "PYTHON"))}
+    done = subprocess.run([str(part) for part in command], cwd="/", env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_wheel_is_what_runs(python: Path) -> None:
+    """Package, migrations and example configuration come from the wheel, not from this checkout."""
+    where = run(
+        python,
+        "-c",
+        "import archiver, archiver.config as c; from archiver.catalog import schema; "
+        "print(archiver.__file__, schema.migrations(), len(c.example()))",
+    )
+    package, migrations, length = where.split()
+    assert str(ROOT) not in where
+    assert migrations == str(Path(package).parent / "_migrations")
+    assert int(length) > 1000
+
+
+def test_the_demo_of_the_wheel_archives_both_accounts(python: Path, tmp_path: Path) -> None:
+    """Two nights, then a third when it is called again: two units more, and nothing downloaded."""
+    archiver = python.with_name("archiver")
+    demo = tmp_path / "demo"
+    run(archiver, "demo", demo)
+    counts = "select (select count(*) from highlights where completed_at is not null) as whole, count(*) as files from files"
+    first = json.loads(run(archiver, "query", counts, "--format", "json", "--archive", demo))
+    assert first[0]["whole"] == 4
+    units = "select command, units from runs order by id"
+    assert [
+        r["units"] for r in json.loads(run(archiver, "query", units, "--format", "json", "--archive", demo))
+    ] == [8, 2]
+    run(archiver, "demo", demo)
+    assert [
+        r["units"] for r in json.loads(run(archiver, "query", units, "--format", "json", "--archive", demo))
+    ] == [8, 2, 2]
+    assert json.loads(run(archiver, "query", counts, "--format", "json", "--archive", demo)) == first
+    assert json.loads(run(archiver, "verify", "--read-data", "--json", "--archive", demo))["damaged"] == []
