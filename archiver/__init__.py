@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
-
 __all__ = ["__version__"]
 
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        return _version("archiver")
+        from importlib.metadata import version  # a third of the time of ``archiver --help``
+
+        return version("archiver")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -111,8 +111,9 @@ def backup(world: Upstream) -> tuple[float, int]:
         "ARCHIVER_ARCHIVE": str(folder / "archive"),
         "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
         "ARCHIVER_DOWNLOAD_CONCURRENCY": str(PARALLEL),
-        "XDG_CONFIG_HOME": str(folder),
+        "ARCHIVER_CONFIG": str(folder / "config.toml"),
     }
+    (folder / "config.toml").touch()
     (folder / "accounts.txt").write_text("account0000\n")
     environ["ARCHIVER_SYNC_ACCOUNTS_FILE"] = str(folder / "accounts.txt")
     init(environ, cwd=folder)

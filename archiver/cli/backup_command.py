@@ -43,7 +43,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
     config = load.config(given)
     first = not (config.archive.directory / "archive.json").exists()
     manner = Manner(full=full, bound=False, insist=True)
-    kept = night.keep(
+    summary = night.keep(
         given,
         config,
         asked,
@@ -53,7 +53,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
         wait=wait,
         create_missing=True,
     )
-    code = night.finish(given, kept)
+    code = report.finish(given, summary)
     if code == 0 and (first or on_terminal()) and not given.quiet and given.blank is None:
         show.say(*nightly(asked))
     return code

@@ -89,9 +89,9 @@ def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> in
     from archiver.runner.account import Manner
 
     upstream.requests.reset()
-    summary, _ = kept = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner())
+    summary = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner())
     if summary.exit_code:
-        return night.finish(given, kept)
+        return report.finish(given, summary)
     units, downloads = upstream.units, len(upstream.requests.cdn_requests())
     if units != summary.units:
         raise ArchiverError(f"the run counted {summary.units} units, the stand-in billed {units}")

@@ -28,8 +28,8 @@ def keep(
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
-) -> tuple[Summary, StopFlag]:
-    """Keep the targets, watched and logged. The flag tells what stopped the run, if something did. Raises as ``archive.run``."""
+) -> Summary:
+    """Keep the targets, watched and logged. Raises as ``archive.run``."""
     from archiver import archive
 
     stop = StopFlag()
@@ -59,10 +59,4 @@ def keep(
         finally:
             seen.close()
             journal.close(last)
-    return summary, stop
-
-
-def finish(given: Given, kept: tuple[Summary, StopFlag]) -> int:
-    """Tell how it ended; the exit code."""
-    summary, stop = kept
-    return report.finish(given, summary, stop.cause)
+    return summary

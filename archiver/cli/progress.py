@@ -22,6 +22,7 @@ from archiver.runner.events import (
     HighlightRead,
     Noted,
     RunStarted,
+    Spent,
     Waiting,
 )
 
@@ -54,7 +55,7 @@ class Bar:
         self._lock = threading.Lock()
         self._bar: tqdm[NoReturn] | None = None
         self._verbose = verbose
-        self._files = self._bytes = self._read = 0
+        self._files = self._bytes = self._read = self._units = 0
 
     def __call__(self, event: Event) -> None:
         with self._lock, suppress(OSError, ValueError):  # a terminal that is gone is no reason to stop
@@ -71,6 +72,8 @@ class Bar:
                 self._bytes += size
             case HighlightRead():
                 self._read += 1
+            case Spent(units=units):
+                self._units += units
             case AccountDone():
                 self._bar.n += 1
             case Failed() | Noted() | Waiting():
@@ -78,7 +81,8 @@ class Bar:
             case AccountListed() if self._verbose:
                 self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
         self._bar.set_postfix_str(
-            f"{show.count(self._read, 'highlight')} read, {show.count(self._files, 'file')}, {show.size(self._bytes)}",
+            f"{show.count(self._read, 'highlight')} read, {show.count(self._files, 'file')}, {show.size(self._bytes)}, "
+            f"{show.count(self._units, 'unit')}",
             refresh=False,
         )
         if isinstance(event, AccountDone):
@@ -97,7 +101,7 @@ class Lines:
     """A line for each account, highlight and trouble, under ``-v`` where there is no terminal. Thread-safe."""
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, FileKept):
+        if not isinstance(event, FileKept | Spent):
             show.say(sentence(event))
 
     def close(self) -> None:

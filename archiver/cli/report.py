@@ -9,7 +9,6 @@ from dataclasses import fields
 from archiver.cli import show
 from archiver.cli.options import Given
 from archiver.cli.words import cause
-from archiver.errors import ArchiverError
 from archiver.model import Failure
 from archiver.runner.tally import Summary
 
@@ -38,24 +37,23 @@ NOTHING: Mapping[str, object] = {"run_id": None, **dict.fromkeys(_COUNTS, 0), "f
 """What ``--json`` says of a run that never began."""
 
 
-def finish(given: Given, summary: Summary, stopped_by: ArchiverError | None) -> int:
-    """Tell how the run ended, and return its exit code. ``stopped_by``: the cause in the stop flag, if it was set."""
-    slug = _slug(summary, stopped_by)
+def finish(given: Given, summary: Summary) -> int:
+    """Tell how the run ended, and return its exit code."""
     if summary.exit_code:
         why = summary.message or _MEANINGS.get(summary.exit_code, summary.outcome)
         hint = f" ({summary.hint})" if summary.hint else ""
-        mark = f" [{slug}]" if given.verbose and slug else ""
+        mark = f" [{summary.slug}]" if given.verbose and summary.slug else ""
         show.say(f"archiver: {summary.command}: {why}{hint}{mark}")
     if given.talkative:
         show.say(*counted(summary))
     if given.talkative or summary.exit_code:
         show.say(*failed(summary))
     if given.blank is not None:
-        show.document(fields_of(summary, slug))
+        show.document(fields_of(summary))
     return summary.exit_code
 
 
-def fields_of(summary: Summary, slug: str) -> dict[str, object]:
+def fields_of(summary: Summary) -> dict[str, object]:
     """The object of ``--json``; ``error`` only where something stopped the run."""
     known = {f.name: getattr(summary, f.name) for f in fields(summary)}
     document: dict[str, object] = {
@@ -63,7 +61,7 @@ def fields_of(summary: Summary, slug: str) -> dict[str, object]:
     }
     document["failures"] = [_failure(failure) for failure in summary.failures]
     if summary.message:
-        document["error"] = {"slug": slug, "message": summary.message, "hint": summary.hint}
+        document["error"] = {"slug": summary.slug, "message": summary.message, "hint": summary.hint}
     return document
 
 
@@ -99,13 +97,3 @@ def _failure(failure: Failure) -> dict[str, object]:
         "reason": failure.reason.value,
         "detail": failure.detail,
     }
-
-
-def _slug(summary: Summary, stopped_by: ArchiverError | None) -> str:
-    """The kind of error that stopped the run: of the cause in the flag, else the first of the tree with that exit code; or ''."""
-    if not summary.message:
-        return ""
-    if stopped_by is not None and str(stopped_by) == summary.message:
-        return stopped_by.slug
-    kinds = ArchiverError.__subclasses__()
-    return next((kind.slug for kind in kinds if kind.exit_code == summary.exit_code), ArchiverError.slug)

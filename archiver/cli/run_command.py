@@ -33,7 +33,7 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
 
     config = load.config(given)
     targets = load.entries(config, accounts)
-    kept = night.keep(
+    summary = night.keep(
         given, config, targets, command="run", manner=Manner(full=full), max_units=max_units, wait=wait
     )
-    return night.finish(given, kept)
+    return report.finish(given, summary)

@@ -13,6 +13,7 @@ from archiver.runner.events import (
     HighlightRead,
     Noted,
     RunStarted,
+    Spent,
     Waiting,
 )
 
@@ -28,6 +29,8 @@ def sentence(event: Event) -> str:
             return f"{username or user_pk}: {count(highlights, 'highlight')} listed, {jobs:,} to read"
         case AccountDone(target):
             return f"{target}: done"
+        case Spent(units):
+            return f"{count(units, 'unit')} spent"
         case HighlightRead(pk, title, items, missing, paid):
             source = "" if paid else " from a kept answer"
             return f"highlight {pk} {title or ''}: {count(items, 'item')} read{source}, {count(missing, 'file')} missing"

@@ -18,6 +18,13 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """An attempt at a paid call was settled: so many units, 0 where it was free."""
+
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccountListed:
     """A tray was recorded: so many highlights, of which ``jobs`` are to be looked at tonight."""
 
@@ -77,5 +84,5 @@ class Waiting:
     why: str
 
 
-Event = RunStarted | AccountListed | AccountDone | HighlightRead | FileKept | Failed | Noted | Waiting
+Event = RunStarted | Spent | AccountListed | AccountDone | HighlightRead | FileKept | Failed | Noted | Waiting
 Observer = Callable[[Event], None]

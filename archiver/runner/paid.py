@@ -17,7 +17,7 @@ from archiver.errors import ArchiverError, BudgetReached, CallFailed, KeyRejecte
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
 from archiver.model import Answer, Balance, Call, Limits, Meaning, Pk, TrayFacts, Verdict
-from archiver.runner.events import Waiting
+from archiver.runner.events import Spent, Waiting
 from archiver.runner.gate import Gate
 from archiver.runner.night import Night
 
@@ -141,7 +141,7 @@ class Paid:
         except CallFailed as error:
             units = tariff.lost_units(call, sent=error.sent)
             self._catalog.write(ledger.settle, call_id, None, units, self._night.clock())
-            self._night.tally.add(units=units, api_calls=call.units > 0)
+            self._settled(call, units)
             raise
         return self._keep(call_id, answer, tray=tray, facts=facts)
 
@@ -152,8 +152,12 @@ class Paid:
         answer_id = self._catalog.write(
             ledger.settle, call_id, answer.status, verdict.units, self._night.clock(), kept, facts
         )
-        self._night.tally.add(units=verdict.units, api_calls=answer.call.units > 0)
+        self._settled(answer.call, verdict.units)
         return Reply(answer, verdict, answer_id)
+
+    def _settled(self, call: Call, units: int) -> None:
+        self._night.tally.add(units=units, api_calls=call.units > 0)
+        self._night.observe(Spent(units))
 
     def _wait_for(self, reply: Reply, tries: int) -> float | None:
         """Seconds until the next attempt, or None: this reply is final."""

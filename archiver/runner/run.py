@@ -143,11 +143,16 @@ def _finish(
         if isinstance(cause, ArchiverError) and _rank(cause.exit_code) < _rank(summary.exit_code):
             outcome = OUTCOMES.get(cause.exit_code, "stopped" if cause.exit_code > 128 else "bug")
             summary = replace(
-                summary, exit_code=cause.exit_code, outcome=outcome, message=str(cause), hint=cause.hint
+                summary,
+                exit_code=cause.exit_code,
+                outcome=outcome,
+                message=str(cause),
+                hint=cause.hint,
+                slug=cause.slug,
             )
     bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)
     if bug is not None:
-        summary = replace(summary, exit_code=1, outcome="bug", message=repr(bug))
+        summary = replace(summary, exit_code=1, outcome="bug", message=repr(bug), slug=ArchiverError.slug)
     seams.catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
     if bug is not None:
         raise bug

@@ -22,7 +22,7 @@ class AccountEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of a run. ``bytes_new`` are bytes of blobs that were not held before; ``message`` names what stopped it, or ''."""
+    """The result of a run. ``bytes_new`` are bytes of blobs that were not held before; ``message``, ``hint`` and ``slug`` are those of the error that stopped it, or ''."""
 
     run_id: int
     command: str
@@ -40,6 +40,7 @@ class Summary:
     failures: tuple[Failure, ...] = ()
     message: str = ""
     hint: str = ""
+    slug: str = ""
 
 
 class Tally:

@@ -113,6 +113,23 @@ def test_a_commit_that_fails_fails_all_its_callers(desk: Desk) -> None:
     assert _commands(desk) == ["three"]
 
 
+def test_nobody_is_told_of_success_if_the_transaction_is_lost(tmp_path: Path, sqlite_template: Path) -> None:
+    """SQLite itself may roll back everything (a full disk, an I/O error): then what stands beside the culprit fails too."""
+
+    def lose(connection: Connection) -> None:
+        connection.exec_driver_sql("ROLLBACK")  # what SQLite does then
+        raise LookupError("the culprit")
+
+    path = tmp_path / "archive.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    writer = engine.writer(engine.locate(path))
+    with closing(Desk(writer, "the test's")) as desk:
+        ends = _held_up(desk, [lambda c: _begin_run(c, "before"), lose, lambda c: _begin_run(c, "after")])
+        assert [type(end) for end in ends] == [LookupError] * 3
+        assert _commands(desk) == []
+    writer.dispose()
+
+
 def test_a_full_disk_is_told_as_one(tmp_path: Path, sqlite_template: Path) -> None:
     """SQLite's SQLITE_FULL, which ends the whole transaction, reaches the caller as DiskFull; the desk goes on when there is room."""
     path = tmp_path / "archive.db"

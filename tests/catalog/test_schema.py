@@ -243,6 +243,18 @@ def test_a_migration_that_fails_half_way_leaves_nothing(
             catalog.ask("SELECT * FROM tomorrow", rows=1, seconds=5)
 
 
+def test_a_creation_that_fails_half_way_leaves_nothing(nowhere: str | Path, next_version: Path) -> None:
+    """No file of that name, no table: the next try finds nothing in its way."""
+    next_version.write_text(next_version.read_text().replace("# then", "raise RuntimeError('half way')"))
+    with pytest.raises(RuntimeError):
+        Catalog.create(nowhere, ARCHIVE_ID, NOW)
+    if isinstance(nowhere, Path):
+        assert not nowhere.exists()
+    next_version.unlink()
+    with Catalog.create(nowhere, ARCHIVE_ID, NOW) as catalog:
+        assert catalog.archive_id == ARCHIVE_ID
+
+
 def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_version: Path) -> None:
     """Foreign keys sleep while tables are rebuilt, and are checked before the commit."""
     with_older = tmp_path / "archive.db"

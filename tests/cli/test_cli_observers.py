@@ -195,8 +195,10 @@ def test_a_thousand_failures_do_not_flood_the_mail() -> None:
 def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
     """Counts are integers, failures carry five fields, and error says what stopped it."""
     cause = BudgetReached("a call would pass the budget", "raise it")
-    summary = Summary(3, "run", 5, "units", failures=(FAILURE,), message=str(cause), hint=cause.hint)
-    fields = report.fields_of(summary, "E_BUDGET")
+    summary = Summary(
+        3, "run", 5, "units", failures=(FAILURE,), message=str(cause), hint=cause.hint, slug=cause.slug
+    )
+    fields = report.fields_of(summary)
     counts = "units api_calls accounts highlights_listed highlights_fetched items_new files_new bytes_new files_failed"
     assert all(fields[name] == 0 for name in counts.split())
     assert (fields["exit_code"], fields["outcome"], fields["run_id"]) == (5, "units", 3)

@@ -12,12 +12,12 @@ from archiver.model import Run, Status, utcnow
 _runs, _calls, _blobs, _failures = tables.runs, tables.api_calls, tables.blobs, tables.failures
 
 _LAST_RUNS = 5
-_COMPLETE = ("run", "backup")
+_COMPLETE = ("run", "backup", "demo")
 _UNITS = func.coalesce(func.sum(_calls.c.units), 0)
 
 
 def status(connection: Connection, now: datetime | None = None) -> Status:
-    """Everything counted. ``now`` decides which month of UTC this is. A success is a ``run`` or ``backup`` that ended with code 0."""
+    """Everything counted. ``now`` decides which month of UTC this is. A success is a ``run``, ``backup`` or ``demo`` that ended with code 0."""
     month = (now or utcnow()).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     held = select(func.count(), func.coalesce(func.sum(_blobs.c.size), 0)).where(_blobs.c.lost_at.is_(None))
     blobs, size = connection.execute(held).one()
