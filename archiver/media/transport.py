@@ -2,8 +2,8 @@
 
 In place of httpx's own, for three reasons. A byte beyond Content-Length is never read as the beginning of the next answer. A
 stop is heard while a server is silent. And by measurement (1,000 files, 682 MB, loopback, 16 threads on 2 cores, each file
-hashed and written to memory): httpx's transport takes 2.0 s of processor time and 1.7 s of wall time, this one 1.4 s and 0.9 s;
-curl --parallel, which does not hash (0.3 s), 0.5 s and 0.65 s. httpx's pool polls every idle connection at every request.
+hashed and written to memory): 0.9 s of wall and 1.4 s of processor time, against 1.5 s and 2.1 s with httpx's transport, whose
+pool polls every idle connection at every request; curl --parallel, which does not hash (0.3 s), takes 0.5 s and 0.4 s.
 """
 
 from __future__ import annotations
