@@ -16,7 +16,7 @@ from archiver.answers import AnswerStore
 from archiver.blobs import DiskStore, Marker, free_bytes, marker
 from archiver.catalog import Catalog, Database, locate, query, record, schema
 from archiver.config import Config
-from archiver.errors import ArchiveLocked, DiskFull, KeyMissing, StorageError
+from archiver.errors import ArchiveLocked, DatabaseError, DiskFull, KeyMissing, StorageError
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model import Balance, Digest, Limits, Rows, Status, Target, utcnow
@@ -173,6 +173,12 @@ def verify(config: Config, *, read_data: bool, progress: Callable[[int, int], No
                 opened.catalog.write(record.verified, tuple(whole), utcnow())
             whole.clear()
 
+        broken = opened.catalog.read(query.damage)
+        if broken:
+            raise DatabaseError(
+                f"the database is damaged: {broken[0]}",
+                "restore a copy of archive.db; the blobs are not touched by it",
+            )
         report = verify_blobs(
             opened.store,
             opened.catalog.stream(query.blobs),

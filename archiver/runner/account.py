@@ -19,6 +19,7 @@ from archiver.model import (
     Target,
     Tray,
     TrayFacts,
+    User,
 )
 from archiver.runner import plan
 from archiver.runner.events import AccountDone, AccountListed, Noted
@@ -161,10 +162,20 @@ class Accounts:
             self._catalog.write(record.resolved, Subject.TARGET, name, None, now)
             if self._manner.bound:
                 self._catalog.write(record.bind_target, name, pk, now)
-        if name is not None and tray.user is not None and tray.user.username not in (None, name):
-            self._night.observe(Noted(f"{name} is now called {tray.user.username}"))
+            self._note_name(name, pk, tray.user)
         for rejected in tray.rejected:
             self._reject(pk, rejected.pk, rejected.detail)
+
+    def _note_name(self, name: str, pk: Pk, user: User | None) -> None:
+        """Tell when a name and an account have parted: a rename, or a freed name that somebody else took."""
+        if user is not None and user.username not in (None, name):
+            self._night.observe(Noted(f"{name} is now called {user.username}"))
+            return
+        before = [other for other in self._catalog.read(query.once_called, name) if other != pk]
+        if before:
+            self._night.observe(
+                Noted(f"{name} is now account {pk}; account {before[-1]} had that name before")
+            )
 
     def _reject(self, user_pk: Pk, pk: str, detail: str) -> None:
         failure = (

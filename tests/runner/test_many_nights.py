@@ -121,6 +121,7 @@ def test_a_name_that_somebody_else_took(house: House) -> None:
     summary = house.night("natgeo")
     assert (summary.units, house.one("select username from users where pk = ?", NATGEO)) == (1, "natgeo2")
     house.night(parse_target("natgeo"), bound=False, insist=True)
+    assert any(f"account {NATGEO} had that name before" in str(event) for event in house.events)
     assert house.one("select count(*) from users where pk = ?", other.pk) == 1
     assert house.one("select username from users where pk = ?", NATGEO) == "natgeo2"
 

@@ -70,6 +70,13 @@ def user_pk_by_name(connection: Connection, username: str) -> Pk | None:
     return connection.scalar(_BY_NAME, {"name": username.lower()})
 
 
+def once_called(connection: Connection, username: str) -> tuple[Pk, ...]:
+    """The stored accounts that bore this name at any time, in any case."""
+    names = tables.usernames
+    bearers = select(names.c.user_pk).where(func.lower(names.c.username) == username.lower())
+    return tuple(connection.scalars(bearers.order_by(names.c.first_seen_at)))
+
+
 def held(connection: Connection, user_pk: Pk) -> tuple[HeldHighlight, ...]:
     """All highlights ever seen of an account, gone ones too, in the order of their trays."""
     query = select(_highlights).where(_OF_USER).order_by(_highlights.c.position, _highlights.c.pk)
