@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import pytest
@@ -42,8 +44,6 @@ _WRITES_SQLITE = [
 _WRITES_POSTGRESQL = [
     "SET TRANSACTION READ WRITE",
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
-    "COPY (SELECT 1) TO PROGRAM 'touch /tmp/evil'",
-    "COPY runs TO '/tmp/evil'",
     "DO $$ BEGIN DELETE FROM runs; END $$",
     "SELECT set_config('transaction_read_only', 'off', true), 1 / 0 FROM runs",
     "WITH off AS (SELECT set_config('transaction_read_only', 'off', true)), gone AS (DELETE FROM runs RETURNING id) SELECT * FROM gone, off",
@@ -85,13 +85,34 @@ def test_a_query_is_answered(catalog: Catalog, sql: str, expected: tuple[object,
     assert not found.truncated
 
 
+@pytest.mark.parametrize(
+    "dress",
+    [
+        "{}",
+        "/* SELECT */ {}",
+        "-- SELECT\n{}",
+        "/* /* */ SELECT 1 */ {}",
+        "-- x\r{} /*\nSELECT 1 */",
+        "(((({}",
+        "SELECT 1; {}",
+    ],
+)
+@pytest.mark.parametrize("copy", ["COPY (SELECT 1) TO '{}'", "COPY (SELECT 1) TO PROGRAM 'cat > {}'"])
+def test_no_file_is_written_on_the_server(postgres_archive: str, copy: str, dress: str) -> None:
+    """COPY is no writing of rows, so that a read-only transaction would let it write files and start programs."""
+    evil = Path(tempfile.gettempdir(), f"evil-{uuid.uuid4()}")
+    with Catalog.open(postgres_archive, write=False) as catalog, pytest.raises(QueryRefused):
+        catalog.ask(dress.format(copy.format(evil)), rows=1, seconds=10)
+    assert not evil.exists()
+
+
 def test_postgresql_is_asked_in_its_own_dialect(postgres_archive: str) -> None:
     """Whatever begins a query there, and values of its own types as plain ones."""
     with Catalog.open(postgres_archive, write=False) as catalog:
         for sql in (
             "(SELECT 3 AS n)",
             "VALUES (3)",
-            "SHOW statement_timeout",
+            "show statement_timeout",
             "EXPLAIN SELECT 1",
             "TABLE archive",
         ):

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from catalog_samples import FACTS, LATER, call, digest, kept, rows
+from catalog_samples import FACTS, LATER, NATGEO, call, digest, file_of, kept, rows, tray
 from databases import NOW
 
 from archiver.catalog import Catalog, engine, ledger, query, record
 from archiver.errors import BudgetReached
-from archiver.model import Limits, TrayFacts
+from archiver.model import Limits, Role, TrayFacts
 
 
 def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run_id: int) -> None:
@@ -38,19 +38,20 @@ def test_a_limit_may_be_reached_and_not_passed(catalog: Catalog, run_id: int, li
 
 
 def test_days_and_months_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
-    """An hour later it is another day and another month in UTC, whatever the clock on the wall says."""
+    """Midnight in Tokyo, where it is April already, begins neither; midnight in UTC begins both."""
     tokyo = timezone(timedelta(hours=9))
-    evening = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)
-    limits = Limits(per_day=1, per_month=1)
-    catalog.write(ledger.reserve, run_id, call(), evening.astimezone(tokyo), limits)
-    with pytest.raises(BudgetReached):
-        catalog.write(
-            ledger.reserve, run_id, call(), (evening + timedelta(minutes=29)).astimezone(tokyo), limits
-        )
-    next_day = evening + timedelta(hours=1)
-    catalog.write(ledger.reserve, run_id, call(), next_day, limits)
+    before = datetime(2026, 3, 31, 23, 30, tzinfo=tokyo)
+    after = datetime(2026, 4, 1, 0, 30, tzinfo=tokyo)
+    catalog.write(ledger.reserve, run_id, call(), before, Limits(per_day=1, per_month=1))
+    for limits in (Limits(per_day=1), Limits(per_month=1)):
+        with pytest.raises(BudgetReached):
+            catalog.write(ledger.reserve, run_id, call(), after, limits)
+    midnight = datetime(2026, 4, 1, tzinfo=UTC)
+    catalog.write(ledger.reserve, run_id, call(), midnight, Limits(per_day=1, per_month=1))
     with pytest.raises(BudgetReached, match="per_month"):
-        catalog.write(ledger.reserve, run_id, call(), next_day + timedelta(days=1), limits)
+        catalog.write(
+            ledger.reserve, run_id, call(), midnight + timedelta(days=1), Limits(per_day=1, per_month=1)
+        )
 
 
 def test_the_limit_of_a_run_is_its_own(catalog: Catalog, run_id: int) -> None:
@@ -112,14 +113,16 @@ def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, dat
 
 def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int) -> None:
     """The last good answer about a highlight, with the tray facts it was asked under; a bad one does not hide it."""
+    older = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
+    catalog.write(ledger.settle, older, 200, 1, NOW, kept("older"), FACTS)
     good = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
     answer_id = catalog.write(ledger.settle, good, 200, 1, LATER, kept("good"), FACTS)
     bad = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
     catalog.write(ledger.settle, bad, 404, 1, LATER, kept("bad"), TrayFacts())
-    tray = catalog.write(
+    listed = catalog.write(
         ledger.reserve, run_id, call(subject="18", path="/v1/user/highlights"), NOW, Limits()
     )
-    catalog.write(ledger.settle, tray, 200, 1, LATER, kept("tray"))
+    catalog.write(ledger.settle, listed, 200, 1, LATER, kept("tray"))
     paid = catalog.read(query.paid_highlight, "18")
     assert paid is not None
     assert (paid.answer_id, paid.kept, paid.facts, paid.finished_at) == (
@@ -145,7 +148,11 @@ def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Cat
     for segment in ("kept", "dropped"):
         call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
         answers.append(catalog.write(ledger.settle, call_id, 200, 1, LATER, kept(segment, segment)))
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    for answer, content in zip(answers, ("first", "second"), strict=True):
+        catalog.write(record.file, run_id, file_of("1", Role.COVER, content), answer, NOW)
     catalog.write(record.drop_trays, "dropped")
+    assert rows(catalog, "SELECT answer_id FROM files ORDER BY id") == [(answers[0],), (None,)]
     assert rows(catalog, "SELECT id, sha256 FROM answers") == [(answers[0], digest("kept"))]
     call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
     again = catalog.write(ledger.settle, call_id, 200, 1, LATER, kept("new", "new"))

@@ -6,25 +6,29 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from catalog_samples import FACTS, LATER, LATEST, NATGEO, changed, file_of, highlight, page, rows, tray, video
+from catalog_samples import (
+    FACTS,
+    LATER,
+    LATEST,
+    NATGEO,
+    changed,
+    digest,
+    file_of,
+    highlight,
+    page,
+    rows,
+    tray,
+    video,
+)
 from databases import NOW
-from hypothesis import given
-from hypothesis import strategies as st
 
 from archiver.catalog import Catalog, query, record
-from archiver.catalog.record.entries import merged
 from archiver.model import (
     Hashtag,
     Item,
-    Location,
-    Mention,
-    Reshare,
     Role,
-    Sponsor,
-    Sticker,
     TrayFacts,
     User,
-    WebLink,
 )
 
 
@@ -163,111 +167,19 @@ def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id:
     assert rows(catalog, "SELECT user_pk FROM items") == [(NATGEO.pk,)]
 
 
-def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int) -> None:
+@pytest.mark.parametrize("current", ["old", "new"])
+def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int, current: str) -> None:
     """Of two files in one role the current one is; what is not offered any more is not."""
-    for time, content in ((NOW, "old"), (LATER, "new")):
+    for time, content in ((NOW, "old"), (NOW, "new"), (LATER, current)):
         catalog.write(record.file, fetched, file_of("10", content=content), 7, time)
     catalog.write(record.file, fetched, file_of("11"), 7, NOW)
     only_pictures = replace(video("11"), links=video("11").links[:1])
     catalog.write(record.page, fetched, 8, page("1", "10", only_pictures), FACTS, LATEST)
-    seen = rows(catalog, "SELECT id FROM files WHERE last_seen_at = (SELECT max(last_seen_at) FROM files)")
-    current = rows(catalog, "SELECT max(id) FROM files WHERE item_pk = '10'")
-    assert seen == current
-
-
-_CARRIED: dict[str, tuple[dict[str, object], str, list[tuple[object, ...]]]] = {
-    "mentions": (
-        {"mentions": (Mention("friend", "9", "A Friend", 0.5, 0.25, 0.125, 0.0625, 0.0),)},
-        "SELECT user_pk, username, full_name, x, y, width, height, rotation FROM mentions",
-        [("9", "friend", "A Friend", 0.5, 0.25, 0.125, 0.0625, 0.0)],
-    ),
-    "links": (
-        {"web_links": (WebLink("https://a"), WebLink("https://a", "A", "a.org", "sticker"))},
-        "SELECT position, url, title, display_url, source FROM links ORDER BY position",
-        [(0, "https://a", None, None, "link"), (1, "https://a", "A", "a.org", "sticker")],
-    ),
-    "hashtags": (
-        {"hashtags": (Hashtag("tag", "4"),)},
-        "SELECT hashtag_pk, name FROM hashtags",
-        [("4", "tag")],
-    ),
-    "locations": (
-        {"locations": (Location("Rome", "3", 41.9, 12.5),)},
-        "SELECT location_pk, name, lat, lng FROM locations",
-        [("3", "Rome", 41.9, 12.5)],
-    ),
-    "stickers": (
-        {"stickers": (Sticker("poll", '{"a": 1}'),)},
-        "SELECT kind, extra FROM stickers",
-        [("poll", '{"a": 1}')],
-    ),
-    "reshares": (
-        {"reshares": (Reshare("5", "CODE", "6", "feed"),)},
-        "SELECT media_pk, media_code, user_pk, product_type FROM reshares",
-        [("5", "CODE", "6", "feed")],
-    ),
-    "sponsors": (
-        {"sponsors": (Sponsor("brand", "8"),)},
-        "SELECT user_pk, username FROM sponsors",
-        [("8", "brand")],
-    ),
-}
-
-
-@pytest.mark.parametrize("kind", _CARRIED)
-def test_what_an_item_carries_stays(catalog: Catalog, run_id: int, kind: str) -> None:
-    """Each entry is a row with all that was said of it, and a later answer without it takes nothing away."""
-    carried, sql, expected = _CARRIED[kind]
-    for item in (video("10", **carried), video("10", **carried), video("10")):
-        catalog.write(record.page, run_id, 7, page("1", item), FACTS, NOW)
-        assert rows(catalog, sql) == expected
-    assert rows(catalog, "SELECT pk FROM users") == [(NATGEO.pk,)], "strangers are no accounts"
-
-
-def test_entries_of_a_later_answer_join_those_held(catalog: Catalog, run_id: int) -> None:
-    """Unknown ones come after, known ones keep their place and learn what they lacked."""
-    first = (Mention("a", "1"), Mention("b", "2"))
-    later = (Mention("b", "2", "Bee"), Mention("c", "3"))
-    for mentions in (first, later):
-        catalog.write(record.page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
-    assert rows(catalog, "SELECT position, username, full_name FROM mentions ORDER BY position") == [
-        (0, "a", None),
-        (1, "b", "Bee"),
-        (2, "c", None),
-    ]
-
-
-_values = st.tuples(st.sampled_from([None, "", "x", "y"]), st.sampled_from([None, 1, 2]))
-_entries = st.lists(st.tuples(st.sampled_from("abc"), _values), unique_by=lambda entry: entry[0], max_size=3)
-
-
-@given(_entries, _entries)
-def test_merging_loses_nothing_and_is_done_once(
-    held: list[tuple[str, tuple[object, ...]]], new: list[tuple[str, tuple[object, ...]]]
-) -> None:
-    """No entry and no known value disappears, and the same answer again writes nothing."""
-    after: list[tuple[object, tuple[object, ...]]] = [*held]
-    unknown = [key for key, _ in new if key not in dict(held)]
-    for position, values in merged(held, new):
-        if position == len(after):
-            after.append((unknown.pop(0), values))
-        else:
-            after[position] = (after[position][0], values)
-    assert not unknown
-    assert [key for key, _ in after][: len(held)] == [key for key, _ in held]
-    for (_, before), (_, now) in zip(held, after, strict=False):
-        assert all(
-            value not in (None, "") or old in (None, "") for old, value in zip(before, now, strict=True)
-        )
-    if len(new) >= len(after):
-        assert list(merged(after, new)) == []
-
-
-def test_a_poorer_answer_fills_gaps_and_replaces_nothing() -> None:
-    """With fewer entries than are held an answer is not trusted to replace, only to add."""
-    held = [("a", ("x", None)), ("b", ("y", 2))]
-    assert list(merged(held, [("a", ("z", 1))])) == [(0, ("x", 1))]
-    assert list(merged(held, [("a", ("z", 1)), ("b", ("y", None))])) == [(0, ("z", 1))]
+    seen = rows(
+        catalog, "SELECT sha256 FROM files WHERE last_seen_at = (SELECT max(last_seen_at) FROM files)"
+    )
+    assert seen == [(digest(current),)]
+    assert rows(catalog, "SELECT count(DISTINCT last_seen_at) FROM files") == [(2,)]
 
 
 def test_the_owner_of_a_page_is_recorded_as_an_account(catalog: Catalog, fetched: int) -> None:

@@ -1,0 +1,115 @@
+"""What items carry: every entry stays, whatever later answers leave out."""
+
+from __future__ import annotations
+
+import pytest
+from catalog_samples import FACTS, NATGEO, page, rows, video
+from databases import NOW
+from hypothesis import given
+from hypothesis import strategies as st
+
+from archiver.catalog import Catalog, record
+from archiver.catalog.record.entries import merged
+from archiver.model import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+
+_CARRIED: dict[str, tuple[dict[str, object], str, list[tuple[object, ...]]]] = {
+    "mentions": (
+        {"mentions": (Mention("friend", "9", "A Friend", 0.5, 0.25, 0.125, 0.0625, 0.0),)},
+        "SELECT user_pk, username, full_name, x, y, width, height, rotation FROM mentions",
+        [("9", "friend", "A Friend", 0.5, 0.25, 0.125, 0.0625, 0.0)],
+    ),
+    "links": (
+        {"web_links": (WebLink("https://a"), WebLink("https://a", "A", "a.org", "sticker"))},
+        "SELECT position, url, title, display_url, source FROM links ORDER BY position",
+        [(0, "https://a", None, None, "link"), (1, "https://a", "A", "a.org", "sticker")],
+    ),
+    "hashtags": (
+        {"hashtags": (Hashtag("tag", "4"),)},
+        "SELECT hashtag_pk, name FROM hashtags",
+        [("4", "tag")],
+    ),
+    "locations": (
+        {"locations": (Location("Rome", "3", 41.9, 12.5),)},
+        "SELECT location_pk, name, lat, lng FROM locations",
+        [("3", "Rome", 41.9, 12.5)],
+    ),
+    "stickers": (
+        {"stickers": (Sticker("poll", '{"a": 1}'),)},
+        "SELECT kind, extra FROM stickers",
+        [("poll", '{"a": 1}')],
+    ),
+    "reshares": (
+        {"reshares": (Reshare("5", "CODE", "6", "feed"),)},
+        "SELECT media_pk, media_code, user_pk, product_type FROM reshares",
+        [("5", "CODE", "6", "feed")],
+    ),
+    "sponsors": (
+        {"sponsors": (Sponsor("brand", "8"),)},
+        "SELECT user_pk, username FROM sponsors",
+        [("8", "brand")],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _CARRIED)
+def test_what_an_item_carries_stays(catalog: Catalog, run_id: int, kind: str) -> None:
+    """Each entry is a row with all that was said of it, and a later answer without it takes nothing away."""
+    carried, sql, expected = _CARRIED[kind]
+    for item in (video("10", **carried), video("10", **carried), video("10")):
+        catalog.write(record.page, run_id, 7, page("1", item), FACTS, NOW)
+        assert rows(catalog, sql) == expected
+    assert rows(catalog, "SELECT pk FROM users") == [(NATGEO.pk,)], "strangers are no accounts"
+
+
+def test_entries_of_a_later_answer_join_those_held(catalog: Catalog, run_id: int) -> None:
+    """Unknown ones come after, known ones keep their place and learn what they lacked."""
+    first = (Mention("a", "1"), Mention("b", "2"))
+    later = (Mention("b", "2", "Bee"), Mention("c", "3"))
+    for mentions in (first, later):
+        catalog.write(record.page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
+    assert rows(catalog, "SELECT position, username, full_name FROM mentions ORDER BY position") == [
+        (0, "a", None),
+        (1, "b", "Bee"),
+        (2, "c", None),
+    ]
+
+
+def test_an_item_may_carry_the_same_thing_twice(catalog: Catalog, run_id: int) -> None:
+    """Both are entries, and stay two when they are seen again."""
+    twice = video("10", hashtags=(Hashtag("tag", "1"), Hashtag("tag", "1")))
+    for _ in range(2):
+        catalog.write(record.page, run_id, 7, page("1", twice), FACTS, NOW)
+    assert rows(catalog, "SELECT position, name FROM hashtags ORDER BY position") == [(0, "tag"), (1, "tag")]
+
+
+_values = st.tuples(st.sampled_from([None, "", "x", "y"]), st.sampled_from([None, 1, 2]))
+_entries = st.lists(st.tuples(st.sampled_from("abc"), _values), unique_by=lambda entry: entry[0], max_size=3)
+
+
+@given(_entries, _entries)
+def test_merging_loses_nothing_and_is_done_once(
+    held: list[tuple[str, tuple[object, ...]]], new: list[tuple[str, tuple[object, ...]]]
+) -> None:
+    """No entry and no known value disappears, and the same answer again writes nothing."""
+    after: list[tuple[object, tuple[object, ...]]] = [*held]
+    unknown = [key for key, _ in new if key not in dict(held)]
+    for position, values in merged(held, new):
+        if position == len(after):
+            after.append((unknown.pop(0), values))
+        else:
+            after[position] = (after[position][0], values)
+    assert not unknown
+    assert [key for key, _ in after][: len(held)] == [key for key, _ in held]
+    for (_, before), (_, now) in zip(held, after, strict=False):
+        assert all(
+            value not in (None, "") or old in (None, "") for old, value in zip(before, now, strict=True)
+        )
+    if len(new) >= len(after):
+        assert list(merged(after, new)) == []
+
+
+def test_a_poorer_answer_fills_gaps_and_replaces_nothing() -> None:
+    """With fewer entries than are held an answer is not trusted to replace, only to add."""
+    held = [("a", ("x", None)), ("b", ("y", 2))]
+    assert list(merged(held, [("a", ("z", 1))])) == [(0, ("x", 1))]
+    assert list(merged(held, [("a", ("z", 1)), ("b", ("y", None))])) == [(0, ("z", 1))]
