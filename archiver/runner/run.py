@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -99,21 +100,19 @@ def run(
     )
 
     def keep(target: Target) -> None:
-        if paid.closed is None:
-            may_spend()
-            keeper.keep(target)
+        with _ending(stop):  # at once, so that the other workers stop too
+            if paid.closed is None:
+                may_spend()
+                keeper.keep(target)
 
     error: BaseException | None = None
     try:
-        may_spend()
-        paid.open_gate(pace.calls_per_second)
-        each(targets, keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
-    except ArchiverError as known:
-        stop.stop(known)
-        error = known
-    except BaseException as unknown:
-        stop.stop(ArchiverError(f"a bug: {unknown!r}"))
-        error = unknown
+        with _ending(stop):
+            may_spend()
+            paid.open_gate(pace.calls_per_second)
+            each(targets, keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
+    except BaseException as cause:
+        error = cause
     jobs.shutdown(wait=True, cancel_futures=True)
     files.close()
     causes = (error, stop.cause, paid.closed)
@@ -121,6 +120,19 @@ def run(
         _drop_trays(seams.catalog, answers)
     answers.close()
     return _finish(seams, run_id, tally, causes, clock)
+
+
+@contextmanager
+def _ending(stop: StopFlag) -> Iterator[None]:
+    """What is raised here ends the run: every worker is told, and it is raised on."""
+    try:
+        yield
+    except ArchiverError as known:
+        stop.stop(known)
+        raise
+    except BaseException as unknown:
+        stop.stop(ArchiverError(f"a bug: {unknown!r}"))
+        raise
 
 
 def _drop_trays(catalog: Catalog, answers: AnswerWriter) -> None:
