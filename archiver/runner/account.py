@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -70,6 +71,8 @@ class Accounts:
         self._manner = manner
         self._night = night
         self._longest = catalog.read(query.longest_tray)
+        self._lock = threading.Lock()
+        self._taken: dict[Pk, Target] = {}
 
     def keep(self, target: Target) -> None:
         """Do everything for one target. Its failures are recorded; raises only what stops the run."""
@@ -100,10 +103,21 @@ class Accounts:
         account = self._standing.resolve(target, bound=self._manner.bound)
         if account.pk is None:
             return self._new_name(account)
+        if self._kept_as_another(target, account.pk):
+            return AccountEnd.WELL
         verdict = self._standing.stands(account)
         if verdict is not None:
             return self._unseen(account, verdict)
         return self._listed(account, self._paid.list_highlights(account.pk))
+
+    def _kept_as_another(self, target: Target, pk: Pk) -> bool:
+        """Whether this account is kept already tonight under another target (its name and its id, say): it is not paid for twice."""
+        with self._lock:
+            first = self._taken.setdefault(pk, target)
+        if first is target:
+            return False
+        self._night.observe(Noted(f"{target.text} is the same account as {first.text}: kept once"))
+        return True
 
     def _new_name(self, account: Account) -> AccountEnd:
         name = account.target.username
@@ -130,6 +144,8 @@ class Accounts:
             self._standing.record(pk, verdict)
         if pk is None or verdict in (Reason.PRIVATE, Reason.GONE):
             return self._unseen(account, verdict or Reason.GONE)
+        if self._kept_as_another(account.target, pk):
+            return AccountEnd.WELL
         self._record(account, pk, tray)
         return self._keep_highlights(account.target, pk, tray)
 
@@ -140,9 +156,12 @@ class Accounts:
         news = account.held is None or account.held.verdict is not verdict
         if not news and not self._manner.insist:
             return AccountEnd.WELL
-        self._night.observe(Noted(f"{account.target.text} is {verdict.value}"))
+        what = f"the account is {verdict.value}"
+        if account.held is None and verdict is Reason.GONE:
+            what = "no account is called that (misspelled, or renamed?)"
+        self._night.observe(Noted(f"{account.target.text}: {what}", loud=True))
         if account.held is None:
-            self._failed(account.target, verdict, f"the account is {verdict.value}", trouble=False)
+            self._failed(account.target, verdict, what, trouble=False)
         return AccountEnd.ABSENT
 
     def _record(self, account: Account, pk: Pk, tray: Tray) -> None:
@@ -174,7 +193,7 @@ class Accounts:
         before = [other for other in self._catalog.read(query.once_called, name) if other != pk]
         if before:
             self._night.observe(
-                Noted(f"{name} is now account {pk}; account {before[-1]} had that name before")
+                Noted(f"{name} is now account {pk}; account {before[-1]} had that name before", loud=True)
             )
 
     def _reject(self, user_pk: Pk, pk: str, detail: str) -> None:
@@ -191,6 +210,10 @@ class Accounts:
         held = {h.pk: h for h in self._catalog.read(query.held, pk)}
         policy = Policy(self._manner.sweep_days, self._manner.full, target.highlights)
         jobs = plan.make(tray.highlights, held, policy, self._night.clock())
+        if tray.highlights and not any(plan.matches(h.title, target.highlights) for h in tray.highlights):
+            self._night.observe(
+                Noted(f"{target.text}: none of its highlights matches {', '.join(target.highlights)}")
+            )
         self._night.tally.add(highlights_listed=tray.length)
         name = tray.user.username if tray.user is not None else None
         self._night.observe(AccountListed(pk, name, tray.length, len(jobs)))

@@ -71,9 +71,13 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A fact that a person wants to know and that is no failure (renamed, private, a name that somebody else took)."""
+    """A fact that a person wants to know and that is no failure (renamed, private, a name that somebody else took).
+
+    ``loud``: it is news that must be told even where nobody reads along, under cron.
+    """
 
     text: str
+    loud: bool = False
 
 
 @dataclass(frozen=True, slots=True)

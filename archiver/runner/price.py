@@ -10,8 +10,8 @@ from archiver.catalog import Catalog, query
 from archiver.errors import KeyRejected, Reason, UpstreamDown
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
-from archiver.model import Balance, Meaning, Pk, Target, TrayFacts
-from archiver.runner import plan
+from archiver.model import Balance, Meaning, Pk, Subject, Target, TrayFacts
+from archiver.runner import plan, standing
 from archiver.runner.account import Manner
 from archiver.runner.kept import Kept
 from archiver.runner.plan import Job, Policy, Why
@@ -47,6 +47,8 @@ def forecast(
         pk = catalog.read(query.bound, target.username) if manner.bound else None
         pk = pk or catalog.read(query.user_pk_by_name, target.username)
     held = catalog.read(query.user, pk) if pk is not None else None
+    if pk is None and standing.waits(catalog, Subject.TARGET, target.username or "", clock()):
+        return AccountPlan(target.text, None, target.username, 0, True, ())
     if pk is None:
         units = tariff.list_highlights_by_username(target.username or "", force=force).units
         return AccountPlan(target.text, None, target.username, units, False, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, Reason
@@ -55,10 +56,7 @@ class Standing:
 
     def waits(self, subject: Subject, pk: str) -> bool:
         """Whether a name that nobody answered to, or a highlight that was not there, is to be left alone tonight."""
-        failure = self._catalog.read(query.open_failure, subject, pk, None)
-        if self._insist or failure is None or failure.reason not in (Reason.GONE, Reason.NOT_FOUND):
-            return False
-        return failure.next_try_at is not None and failure.next_try_at > self._night.clock()
+        return not self._insist and waits(self._catalog, subject, pk, self._night.clock())
 
     def asked_before(self, name: str) -> bool:
         """Whether this name was asked for in vain before: then the account is asked for first, which is a unit cheaper."""
@@ -117,6 +115,14 @@ class Standing:
     def record(self, pk: Pk, verdict: Reason | None) -> None:
         """Commit the verdict, with the day on which it is asked again."""
         self._catalog.write(record.verdict, self._night.run_id, pk, verdict, self._night.clock())
+
+
+def waits(catalog: Catalog, subject: Subject, pk: str, now: datetime) -> bool:
+    """Whether what was looked for in vain is not due again yet; an error of the API makes nothing wait."""
+    failure = catalog.read(query.open_failure, subject, pk, None)
+    if failure is None or failure.reason not in (Reason.GONE, Reason.NOT_FOUND):
+        return False
+    return failure.next_try_at is not None and failure.next_try_at > now
 
 
 def hidden(reply: Reply) -> Reason | None:

@@ -126,6 +126,14 @@ def test_a_name_that_somebody_else_took(house: House) -> None:
     assert house.one("select username from users where pk = ?", NATGEO) == "natgeo2"
 
 
+def test_an_account_listed_by_name_and_by_id_is_paid_for_once(house: House) -> None:
+    """The second target is told to be the same account; each highlight is read once, and a quiet night costs one unit."""
+    first = house.night("natgeo", "787132", "https://www.instagram.com/natgeo/")
+    assert (first.exit_code, first.highlights_fetched) == (0, 3)
+    assert house.night("natgeo", "787132").units == 1
+    assert "787132 is the same account as natgeo" in str(house.events)
+
+
 def test_new_covers_and_avatars_are_kept_beside_the_old(house: House) -> None:
     """They come with the tray: no highlight is fetched for them, and the old ones stay."""
     house.night("natgeo")

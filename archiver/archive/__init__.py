@@ -5,16 +5,15 @@ Every function opens the archive that the configuration names and closes it agai
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from archiver.answers import AnswerStore
-from archiver.blobs import DiskStore, Marker, free_bytes, marker
-from archiver.catalog import Catalog, Database, locate, query, record, schema
+from archiver.archive.opening import create, place, reading, writing
+from archiver.blobs import free_bytes, marker
+from archiver.catalog import query, record, schema
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, DiskFull, KeyMissing, StorageError
 from archiver.hiker.client import HikerClient
@@ -32,42 +31,18 @@ from archiver.runner.workers import StopFlag
 from archiver.verify import VerifyReport
 from archiver.verify import verify as verify_blobs
 
-_OURS = frozenset({"archive.db", "blobs", "tmp", "lock", "log", "answers", "quarantine"})
-"""What a creation that was cut short may have left: without the marker it is finished, not refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """An archive open for reading or writing; ``marker`` and database were found to agree."""
-
-    root: Path
-    catalog: Catalog
-    store: DiskStore
-    answers: AnswerStore
-
-
-def create(config: Config, *, demo: bool = False) -> bool:
-    """Make the empty archive that the configuration names. Returns False where one stands already, True if it was made.
-
-    Raises StorageError where the directory holds something else. The marker comes last: without it there is no archive.
-    """
-    root = config.archive.directory
-    with suppress(FileNotFoundError):
-        if (root / "archive.json").exists():
-            return False
-        strangers = sorted(
-            p.name for p in root.iterdir() if p.name not in _OURS and not p.name.startswith("archive.db-")
-        )
-        if strangers:
-            raise StorageError(
-                f"{root} is not empty: it holds {strangers[0]!r}",
-                "name an empty directory, or one that does not exist",
-            )
-    group_readable = config.archive.group_readable
-    DiskStore.create(root, group_readable=group_readable).close()
-    with lock.held(root / "lock", "init", utcnow()), _new_catalog(config) as catalog:
-        marker.write(root, Marker(catalog.archive_id, demo=demo), group_readable=group_readable)
-    return True
+__all__ = [
+    "ask",
+    "backup_database",
+    "balance",
+    "create",
+    "plan",
+    "revision",
+    "run",
+    "status",
+    "upgrade",
+    "verify",
+]
 
 
 def run(
@@ -93,7 +68,7 @@ def run(
         raise KeyMissing("no API key is set", "set HIKERAPI_TOKEN, or name a token_file in the configuration")
     if create_missing:
         create(config)
-    with _writing(config, command, stop, wait) as opened, ExitStack() as stack:
+    with writing(config, command, stop, wait) as opened, ExitStack() as stack:
         client = HikerClient(secret, base_url=config.api.base_url, timeout=config.api.timeout)
         stack.callback(client.close)
         downloader = _downloader(config, clock)
@@ -121,7 +96,7 @@ def run(
 def plan(config: Config, targets: Iterable[Target], *, manner: Manner) -> Iterator[AccountPlan]:
     """What the next run would do and cost for each target, from what is held: 0 units."""
     manner = replace(manner, sweep_days=config.sync.sweep_days)
-    with _reading(config) as opened:
+    with reading(config) as opened:
         kept = Kept(opened.catalog, opened.answers, utcnow)
         for target in targets:
             yield price.forecast(
@@ -131,7 +106,7 @@ def plan(config: Config, targets: Iterable[Target], *, manner: Manner) -> Iterat
 
 def status(config: Config) -> Status:
     """The archive in numbers."""
-    with _reading(config) as opened:
+    with reading(config) as opened:
         return opened.catalog.read(query.status)
 
 
@@ -148,18 +123,21 @@ def balance(config: Config) -> Balance:
 
 def ask(config: Config, sql: str, *, limit: int, seconds: float) -> Rows:
     """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused."""
-    with _reading(config) as opened:
+    with reading(config) as opened:
         return opened.catalog.ask(sql, rows=limit, seconds=seconds)
 
 
 def verify(config: Config, *, read_data: bool, progress: Callable[[int, int], None]) -> VerifyReport:
-    """Check the store against the catalog; ``read_data`` hashes every blob. When each was read is noted if no run holds the lock."""
+    """Check the store against the catalog; ``read_data`` hashes every blob. When each was read is noted where it can be."""
+    marker.read(config.archive.directory)
+    schema.check(place(config))  # opening to write would upgrade an older one
     with ExitStack() as stack:
         try:
-            opened = stack.enter_context(_writing(config, "verify", StopFlag(), False))
+            opened = stack.enter_context(writing(config, "verify", StopFlag(), False))
             write = True
-        except ArchiveLocked:
-            opened = stack.enter_context(_reading(config))
+        except (ArchiveLocked, StorageError, DatabaseError):
+            # Somebody else writes, or nobody can (a copy on a read-only disk): what cannot be noted can still be checked.
+            opened = stack.enter_context(reading(config))
             write = False
         whole: list[Digest] = []
 
@@ -192,74 +170,24 @@ def verify(config: Config, *, read_data: bool, progress: Callable[[int, int], No
 
 def revision(config: Config) -> tuple[str, str]:
     """The schema's revision in the database, and the one that this version needs."""
-    _marker(config)
-    return schema.current(_place(config)), schema.head()
+    marker.read(config.archive.directory)
+    return schema.current(place(config)), schema.head()
 
 
 def upgrade(config: Config) -> tuple[str, str]:
     """Bring the schema to this version's, copying a SQLite file first. Returns the revisions before and after."""
-    _marker(config)
     root = config.archive.directory
+    marker.read(root)
     with lock.held(root / "lock", "db upgrade", utcnow()):
-        before = schema.current(_place(config))
-        schema.upgrade(_place(config))
+        before = schema.current(place(config))
+        schema.upgrade(place(config))
         return before, schema.head()
 
 
 def backup_database(config: Config, to: Path) -> None:
     """Write a consistent copy of the SQLite database, also while a run is on. Raises UsageError for PostgreSQL, naming ``pg_dump``."""
-    with _reading(config) as opened:
+    with reading(config) as opened:
         opened.catalog.backup(to)
-
-
-# --- opening and closing
-
-
-@contextmanager
-def _reading(config: Config) -> Iterator[_Open]:
-    found, root = _marker(config), config.archive.directory
-    with Catalog.open(_database(config), write=False) as catalog:
-        found.require(catalog.archive_id, root)
-        with DiskStore(root, group_readable=config.archive.group_readable) as store:
-            yield _Open(root, catalog, store, _answers(config))
-
-
-@contextmanager
-def _writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterator[_Open]:
-    found, root = _marker(config), config.archive.directory
-    with ExitStack() as stack:
-        stack.enter_context(lock.held(root / "lock", command, utcnow(), wait=stop.wait if wait else None))
-        catalog = stack.enter_context(Catalog.open(_database(config), write=True))
-        found.require(catalog.archive_id, root)
-        store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
-        store.prepare()
-        yield _Open(root, catalog, store, _answers(config))
-
-
-def _marker(config: Config) -> Marker:
-    return marker.read(config.archive.directory)
-
-
-def _answers(config: Config) -> AnswerStore:
-    return AnswerStore(config.archive.directory / "answers", group_readable=config.archive.group_readable)
-
-
-def _database(config: Config) -> str | Path:
-    return config.archive.database or config.archive.directory / "archive.db"
-
-
-def _place(config: Config) -> Database:
-    return locate(_database(config))
-
-
-def _new_catalog(config: Config) -> Catalog:
-    """A new database, or the one that a creation which was cut short before its marker has left."""
-    left = config.archive.database is None and (config.archive.directory / "archive.db").exists()
-    if left:
-        return Catalog.open(_database(config), write=True)
-    return Catalog.create(
-        _database(config), uuid.uuid4().hex, utcnow(), group_readable=config.archive.group_readable
-    )
 
 
 def _downloader(config: Config, clock: Callable[[], datetime]) -> Downloader:

@@ -1,0 +1,104 @@
+"""How an archive is made, opened for reading or writing, and closed: marker, lock, database and store agree, or nothing is open."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from archiver.answers import AnswerStore
+from archiver.blobs import DiskStore, Marker, marker
+from archiver.catalog import Catalog, Database, locate
+from archiver.config import Config
+from archiver.errors import StorageError
+from archiver.model import utcnow
+from archiver.runner import lock
+from archiver.runner.workers import StopFlag
+
+_OURS = frozenset({"archive.db", "blobs", "tmp", "lock", "log", "answers", "quarantine"})
+"""What a creation that was cut short may have left: without the marker it is finished, not refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An archive open for reading or writing; ``marker`` and database were found to agree."""
+
+    root: Path
+    catalog: Catalog
+    store: DiskStore
+    answers: AnswerStore
+
+
+def create(config: Config, *, demo: bool = False) -> bool:
+    """Make the empty archive that the configuration names. Returns False where one stands already, True if it was made.
+
+    Raises StorageError where the directory holds something else. The marker comes last: without it there is no archive.
+    """
+    root = config.archive.directory
+    if root.exists() and not root.is_dir():
+        raise StorageError(f"{root} is a file, not a directory", "name another place")
+    with suppress(FileNotFoundError):
+        if (root / "archive.json").exists():
+            return False
+        strangers = sorted(
+            p.name for p in root.iterdir() if p.name not in _OURS and not p.name.startswith("archive.db-")
+        )
+        if strangers:
+            raise StorageError(
+                f"{root} is not empty: it holds {strangers[0]!r}",
+                "name an empty directory, or one that does not exist",
+            )
+    group_readable = config.archive.group_readable
+    DiskStore.create(root, group_readable=group_readable).close()
+    with lock.held(root / "lock", "init", utcnow()), _new_catalog(config) as catalog:
+        marker.write(root, Marker(catalog.archive_id, demo=demo), group_readable=group_readable)
+    return True
+
+
+@contextmanager
+def reading(config: Config) -> Iterator[Opened]:
+    found, root = _marker(config), config.archive.directory
+    with Catalog.open(_database(config), write=False) as catalog:
+        found.require(catalog.archive_id, root)
+        with DiskStore(root, group_readable=config.archive.group_readable) as store:
+            yield Opened(root, catalog, store, _answers(config))
+
+
+@contextmanager
+def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterator[Opened]:
+    found, root = _marker(config), config.archive.directory
+    with ExitStack() as stack:
+        stack.enter_context(lock.held(root / "lock", command, utcnow(), wait=stop.wait if wait else None))
+        catalog = stack.enter_context(Catalog.open(_database(config), write=True))
+        found.require(catalog.archive_id, root)
+        store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
+        store.prepare()
+        yield Opened(root, catalog, store, _answers(config))
+
+
+def _marker(config: Config) -> Marker:
+    return marker.read(config.archive.directory)
+
+
+def _answers(config: Config) -> AnswerStore:
+    return AnswerStore(config.archive.directory / "answers", group_readable=config.archive.group_readable)
+
+
+def _database(config: Config) -> str | Path:
+    return config.archive.database or config.archive.directory / "archive.db"
+
+
+def place(config: Config) -> Database:
+    return locate(_database(config))
+
+
+def _new_catalog(config: Config) -> Catalog:
+    """A new database, or the one that a creation which was cut short before its marker has left."""
+    left = config.archive.database is None and (config.archive.directory / "archive.db").exists()
+    if left:
+        return Catalog.open(_database(config), write=True)
+    return Catalog.create(
+        _database(config), uuid.uuid4().hex, utcnow(), group_readable=config.archive.group_readable
+    )
