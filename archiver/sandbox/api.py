@@ -39,7 +39,7 @@ class Api:
         self.balance = balance
         self._settings = settings
         self._urls = urls
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._recent: deque[float] = deque()
 
     def subject(self, request: Request) -> Subject:
@@ -62,13 +62,14 @@ class Api:
 
     def answer(self, request: Request) -> tuple[Reply, int]:
         """The reply and the units billed for it."""
-        try:
-            reply = _json(200, self._value(request))
-        except Refused as refused:
-            reply = refused.reply()
-            units = 0 if refused.free else self.bill(request, reply.status)
-        else:
-            units = self.bill(request, 200)
+        with self._lock:  # from the look at the balance to the bill: two calls never share the last unit
+            try:
+                reply = _json(200, self._value(request))
+            except Refused as refused:
+                reply = refused.reply()
+                units = 0 if refused.free else self.bill(request, reply.status)
+            else:
+                units = self.bill(request, 200)
         nominal = price(request.path, request.params)
         if nominal:
             hiker = {"x-hiker-info": json.dumps({"reqs": nominal})}
