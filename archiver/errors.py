@@ -176,15 +176,19 @@ class CallFailed(ArchiverError):
     """One attempt at an API call brought no answer.
 
     ``sent``: whether any byte of the request may have reached the API. If so the call counts as billed, since nobody can know.
-    ``permanent``: trying again in this run is useless (a bad certificate).
+    ``permanent``: trying again in this run is useless (a bad certificate), or would be paid for again. ``status``: of an answer
+    whose head came and whose body cannot be used, so that it is settled as that status is billed.
     """
 
     slug = "E_CALL"
 
-    def __init__(self, message: str, *, sent: bool, permanent: bool = False) -> None:
+    def __init__(
+        self, message: str, *, sent: bool, permanent: bool = False, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.sent = sent
         self.permanent = permanent
+        self.status = status
 
 
 class AnswerMalformed(ArchiverError):

@@ -6,7 +6,7 @@ Every function opens the archive that the configuration names and closes it agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -43,6 +43,8 @@ __all__ = [
     "upgrade",
     "verify",
 ]
+
+_NOTED_AT_ONCE = 10_000
 
 
 def run(
@@ -128,29 +130,25 @@ def ask(config: Config, sql: str, *, limit: int, seconds: float) -> Rows:
 
 
 def verify(config: Config, *, read_data: bool, progress: Callable[[int, int], None]) -> VerifyReport:
-    """Check the store against the catalog; ``read_data`` hashes every blob. When each was read is noted where it can be."""
-    marker.read(config.archive.directory)
-    schema.check(place(config))  # opening to write would upgrade an older one
-    with ExitStack() as stack:
-        try:
-            opened = stack.enter_context(writing(config, "verify", StopFlag(), False))
-            write = True
-        except (ArchiveLocked, StorageError, DatabaseError):
-            # Somebody else writes, or nobody can (a copy on a read-only disk): what cannot be noted can still be checked.
-            opened = stack.enter_context(reading(config))
-            write = False
-        whole: list[Digest] = []
+    """Check the store against the catalog; ``read_data`` hashes every blob. It reads only, beside any run.
 
-        def note(digest: Digest) -> None:
-            whole.append(digest)
-            if len(whole) >= 500:
-                flush()
+    When each blob was read is noted now and then, where nobody else holds the lock and the archive can be written.
+    """
+    whole: list[Digest] = []
 
-        def flush() -> None:
-            if write and whole:
-                opened.catalog.write(record.verified, tuple(whole), utcnow())
-            whole.clear()
+    def flush() -> None:
+        with suppress(ArchiveLocked, StorageError, DatabaseError):
+            if whole:
+                with writing(config, "verify", StopFlag(), False) as opened:
+                    opened.catalog.write(record.verified, tuple(whole), utcnow())
+        whole.clear()
 
+    def note(digest: Digest) -> None:
+        whole.append(digest)
+        if len(whole) >= _NOTED_AT_ONCE:
+            flush()
+
+    with reading(config) as opened:
         broken = opened.catalog.read(query.damage)
         if broken:
             raise DatabaseError(
@@ -164,8 +162,8 @@ def verify(config: Config, *, read_data: bool, progress: Callable[[int, int], No
             on_progress=progress,
             verified=note,
         )
-        flush()
-        return report
+    flush()
+    return report
 
 
 def revision(config: Config) -> tuple[str, str]:

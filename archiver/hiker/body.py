@@ -14,6 +14,8 @@ _GZIP_ONLY = 16 + zlib.MAX_WBITS
 class BodyUnusable(Exception):
     """A body is too large, cut short inside its gzip stream, or in a coding that nobody asked for."""
 
+    status: int | None = None  # of the answer, once the client has told it
+
 
 def read(chunks: Iterable[bytes], coding: str, limit: int) -> bytes:
     """The bytes of a body after decoding; ``coding`` is its ``content-encoding``, '' if none was stated.

@@ -23,7 +23,7 @@ import httpx
 
 import archiver
 from archiver.errors import CallFailed, ConfigError
-from archiver.hiker import body
+from archiver.hiker import body, tariff
 from archiver.hiker.brief import brief
 from archiver.hiker.transport import Attempt, CertificateRefused, DeadlineTransport, attempt
 from archiver.model import Answer, Call, utcnow
@@ -90,7 +90,7 @@ class HikerClient:
             try:
                 return self._exchange(call, started_at, current)
             except _BROKEN as error:
-                failure = self._failure(error, current)
+                failure = self._failure(call, error, current)
         # Raised out here so that the foreign error, whose frames hold the request and its key, is no context of it.
         raise failure
 
@@ -106,6 +106,9 @@ class HikerClient:
         try:
             content = body.read(response.iter_raw(), response.headers.get("content-encoding", ""), BODY_LIMIT)
             current.left()
+        except body.BodyUnusable as error:
+            error.status = response.status_code
+            raise
         finally:
             response.close()
         return Answer(
@@ -122,7 +125,7 @@ class HikerClient:
             finished_at=self._clock(),
         )
 
-    def _failure(self, error: Exception, current: Attempt) -> CallFailed:
+    def _failure(self, call: Call, error: Exception, current: Attempt) -> CallFailed:
         certificate = isinstance(error, CertificateRefused)
         if isinstance(error, httpcore.TimeoutException):
             why = f"no whole answer within {self._timeout:g} seconds"
@@ -131,7 +134,9 @@ class HikerClient:
         else:
             why = str(error) or type(error).__name__
         told = brief(self._without_key(f"{self._host}: {why}"))
-        return CallFailed(told, sent=current.sent, permanent=certificate)
+        status = error.status if isinstance(error, body.BodyUnusable) else None
+        billed = status is not None and tariff.settled_units(call, status) > 0
+        return CallFailed(told, sent=current.sent, permanent=certificate or billed, status=status)
 
     # An answer may quote the key that it rejects; nothing that is kept or told may hold it.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from archiver.blobs import BlobStore
@@ -11,6 +12,7 @@ from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker import wire
 from archiver.model import (
+    Digest,
     Failure,
     Highlight,
     Meaning,
@@ -95,9 +97,10 @@ class Accounts:
         assert pk is not None
         if self._standing.waits(Subject.HIGHLIGHT, pk):
             return AccountEnd.WELL
+        self._note_lost(f"highlight {pk}", self._catalog.read(query.digests_of_highlight, pk))
         held = self._catalog.read(query.highlight, pk)
         job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
-        return _END.get(self._highlights.keep(job, Claims()), AccountEnd.FAILED)
+        return _END.get(self._highlights.keep(job, Claims(pk)), AccountEnd.FAILED)
 
     def _account(self, target: Target) -> AccountEnd:
         account = self._standing.resolve(target, bound=self._manner.bound)
@@ -116,7 +119,11 @@ class Accounts:
             first = self._taken.setdefault(pk, target)
         if first is target:
             return False
-        self._night.observe(Noted(f"{target.text} is the same account as {first.text}: kept once"))
+        other = target.highlights != first.highlights
+        what = f", with the highlights that {first.text} asks for" if other else ""
+        self._night.observe(
+            Noted(f"{target.text} is the same account as {first.text}: kept once{what}", loud=other)
+        )
         return True
 
     def _new_name(self, account: Account) -> AccountEnd:
@@ -127,6 +134,8 @@ class Accounts:
         if not self._standing.asked_before(name):
             return self._listed(account, self._paid.list_highlights_by_username(name))
         seen = self._standing.look(account)
+        if seen.user is not None and seen.verdict is not None:
+            self._standing.record(seen.user.pk, seen.verdict)
         if seen.user is None or seen.verdict is not None:
             return self._unseen(account, seen.verdict or Reason.GONE)
         account = replace(account, pk=seen.user.pk)
@@ -206,7 +215,7 @@ class Accounts:
         self._night.failed(failure, trouble=True)
 
     def _keep_highlights(self, target: Target, pk: Pk, tray: Tray) -> AccountEnd:
-        self._note_lost(pk)
+        self._note_lost(f"account {pk}", self._catalog.read(query.held_digests, pk))
         held = {h.pk: h for h in self._catalog.read(query.held, pk)}
         policy = Policy(self._manner.sweep_days, self._manner.full, target.highlights)
         jobs = plan.make(tray.highlights, held, policy, self._night.clock())
@@ -217,26 +226,31 @@ class Accounts:
         self._night.tally.add(highlights_listed=tray.length)
         name = tray.user.username if tray.user is not None else None
         self._night.observe(AccountListed(pk, name, tray.length, len(jobs)))
-        claims = Claims()
+        claims = Claims(pk)
         pictures = self._files.begin(self._pictures(target, tray, pk), claims)
         begun: list[Future[Meaning]] = [self._jobs.submit(self._highlights.keep, job, claims) for job in jobs]
-        try:
-            for future in begun:
-                future.result()
-        finally:
-            for future in begun:
-                future.cancel()
+        self._end(begun)
         for picture in pictures:
             if (missed := picture.result()) is not None:
                 self._files.record_missed(missed, claims)
         return AccountEnd.WELL
 
-    def _note_lost(self, pk: Pk) -> None:
+    def _end(self, begun: Collection[Future[Meaning]]) -> None:
+        """Wait for all jobs of an account. Where several raise, what ends the run is heard before what merely ends the paying."""
+        wait(begun, return_when=FIRST_EXCEPTION)
+        for future in begun:
+            future.cancel()
+        wait(begun)
+        raised = [e for f in begun if not f.cancelled() and (e := f.exception()) is not None]
+        if raised:
+            raise next((e for e in raised if e is not self._paid.closed), raised[0])
+
+    def _note_lost(self, whose: str, held: Collection[Digest]) -> None:
         """Bytes that vanished from the store are noted as lost: their highlights are incomplete, and fetched again."""
-        lost = [d for d in self._catalog.read(query.held_digests, pk) if not self._store.has(d)]
+        lost = [digest for digest in held if not self._store.has(digest)]
         if lost:
             self._night.observe(
-                Noted(f"{len(lost)} files of account {pk} are gone from the store: fetching them again")
+                Noted(f"{len(lost)} files of {whose} are gone from the store: fetching them again")
             )
             self._catalog.write(record.blobs_lost, tuple(lost), self._night.clock())
 
@@ -248,7 +262,7 @@ class Accounts:
             for h in tray.highlights
             if self._manner.covers
             and h.cover is not None
-            and self._wants_cover(h, held[h.pk].cover_name, target)
+            and self._wants_cover(h, held[h.pk].cover_name if h.pk in held else None, target)
         ]
         user, account = tray.user, self._catalog.read(query.user, pk)
         held_name = account.avatar_name if account is not None else None

@@ -41,25 +41,30 @@ class Claims:
     One account's worth, so that memory does not grow with the number of accounts; an item belongs to one account.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, account: str) -> None:
+        """``account``: its pk, or what else stands for it where it is not known."""
+        self.account = account
         self._lock = threading.Lock()
         self._futures: dict[tuple[Owner, Role], Future[Missed | None]] = {}
         self._told: set[tuple[Owner, Role]] = set()
 
-    def claim(self, wanted: Wanted, submit: Callable[[], Future[Missed | None]]) -> Future[Missed | None]:
-        """The future of this (owner, role): the one under way or done, or a new one. A renewed link claims anew."""
+    def claim(
+        self, wanted: Wanted, submit: Callable[[], Future[Missed | None]], *, anew: bool
+    ) -> Future[Missed | None]:
+        """The future of this (owner, role): the one under way or done, or a new one. ``anew``: one that failed is tried again."""
         key = (wanted.owner, wanted.link.role)
         with self._lock:
             future = self._futures.get(key)
-            if future is None or _failed(future):
+            if future is None or (anew and _failed(future)):
                 future = self._futures[key] = submit()
             return future
 
     def tell(self, missed: Missed) -> bool:
-        """Whether this is the first time that this file is told as missed."""
+        """Whether this is the first time that this file is told as missed, and no renewed link has brought it since."""
         key = (missed.wanted.owner, missed.wanted.link.role)
         with self._lock:
-            first = key not in self._told
+            future = self._futures.get(key)
+            first = key not in self._told and (future is None or not future.done() or _failed(future))
             self._told.add(key)
             return first
 
@@ -86,13 +91,15 @@ class Files:
         """End the threads; what is queued and not begun is dropped."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def begin(self, wanted: Iterable[Wanted], claims: Claims) -> list[Future[Missed | None]]:
+    def begin(
+        self, wanted: Iterable[Wanted], claims: Claims, *, anew: bool = False
+    ) -> list[Future[Missed | None]]:
         """Queue files, soonest expiry first; one that was claimed before is not fetched twice."""
-        return [claims.claim(w, partial(self._submit, w)) for w in sorted(wanted, key=_urgency)]
+        return [claims.claim(w, partial(self._submit, w), anew=anew) for w in sorted(wanted, key=_urgency)]
 
-    def keep(self, wanted: Iterable[Wanted], claims: Claims) -> list[Missed]:
-        """Download all and return those that could not be had. Raises what stops the run."""
-        missed = [future.result() for future in self.begin(wanted, claims)]
+    def keep(self, wanted: Iterable[Wanted], claims: Claims, *, anew: bool = False) -> list[Missed]:
+        """Download all and return those that could not be had. ``anew``: the links are renewed. Raises what stops the run."""
+        missed = [future.result() for future in self.begin(wanted, claims, anew=anew)]
         return [m for m in missed if m is not None]
 
     def record_missed(self, missed: Missed, claims: Claims) -> None:
@@ -102,7 +109,7 @@ class Files:
         owner, reason = missed.wanted.owner, missed.error.reason
         failure = Failure(owner.subject, owner.pk, missed.wanted.link.role, reason, str(missed.error))
         self._catalog.write(record.failure, failure, self._night.clock(), gap=reason in GAPS)
-        self._night.failed(failure, trouble=True)
+        self._night.failed(failure, trouble=reason not in GAPS)
 
     def _submit(self, wanted: Wanted) -> Future[Missed | None]:
         future: Future[Missed | None] = Future()

@@ -19,18 +19,19 @@ class Gate:
         self._stop = stop
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._next = monotonic()
+        self._next = self._closed_until = monotonic()
 
     def enter(self) -> None:
         """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
         with self._lock:
             turn = max(self._next, self._monotonic())
             self._next = turn + self._interval
-        while (left := turn - self._monotonic()) > 0:
+        while (left := max(turn, self._closed_until) - self._monotonic()) > 0:
             self._stop.wait(left)
         self._stop.check()
 
     def pause(self, seconds: float) -> None:
-        """Let nobody else through for so many seconds."""
+        """Let nobody through for so many seconds, also who has drawn a turn before."""
         with self._lock:
-            self._next = max(self._next, self._monotonic() + seconds)
+            self._closed_until = max(self._closed_until, self._monotonic() + seconds)
+            self._next = max(self._next, self._closed_until)

@@ -8,15 +8,13 @@ from archiver.hiker import wire
 from archiver.model import (
     Failure,
     HighlightPage,
-    Link,
     Meaning,
     Pk,
-    Role,
     Subject,
 )
 from archiver.runner import plan
 from archiver.runner.events import HighlightRead, Noted
-from archiver.runner.files import Claims, Files, Missed, Wanted
+from archiver.runner.files import Claims, Files, Missed
 from archiver.runner.kept import Kept, Page
 from archiver.runner.night import Night
 from archiver.runner.paid import Paid, Reply
@@ -46,10 +44,12 @@ class Highlights:
 
         Raises what stops the run, or all paid calls of it.
         """
-        found = self._kept.page(job) or self._fetched(job)
+        found = self._kept.page(job) or self._fetched(job, claims)
         if isinstance(found, Meaning):
             return found
-        self._record(found, job)
+        self._night.tally.add(highlights_fetched=found.paid)
+        if found.news:
+            self._record(found, job)
         missing = self._kept.missing(found)
         self._night.observe(
             HighlightRead(
@@ -61,7 +61,7 @@ class Highlights:
             )
         )
         missed = self._files.keep(missing, claims)
-        missed = self._renewed(job, missed, claims)
+        missed, found = self._renewed(job, found, missed, claims)
         for miss in missed:
             self._files.record_missed(miss, claims)
         # The watermark, last: nothing that is offered is missing, gaps by choice aside.
@@ -71,13 +71,12 @@ class Highlights:
 
     # --- the page
 
-    def _fetched(self, job: Job) -> Page | Meaning:
+    def _fetched(self, job: Job, claims: Claims) -> Page | Meaning:
         try:
-            reply = self._paid.fetch_highlight(job.pk, job.facts)
+            reply = self._paid.fetch_highlight(job.pk, job.facts, account=claims.account)
         except CallFailed as error:
             self._failed(job.pk, Reason.UPSTREAM, str(error), trouble=True)
             return Meaning.TRANSIENT
-        self._night.tally.add(highlights_fetched=1)
         return self._read(job.pk, reply)
 
     def _read(self, pk: Pk, reply: Reply) -> Page | Meaning:
@@ -127,36 +126,36 @@ class Highlights:
 
     # --- the files
 
-    def _renewed(self, job: Job, missed: list[Missed], claims: Claims) -> list[Missed]:
-        """Links past their time are renewed once, by one paid call for all of them, and tried again."""
+    def _renewed(
+        self, job: Job, found: Page, missed: list[Missed], claims: Claims
+    ) -> tuple[list[Missed], Page]:
+        """Links past their time are renewed once, by one paid call for all of them, and tried again.
+
+        Returns what is missing then, and the page that counts from then on: all that the fresh one offers is wanted, not only what
+        had expired, and what it offers no longer is not missing any more.
+        """
         expired = [m for m in missed if m.error.reason is Reason.EXPIRED]
         if not expired:
-            return missed
+            return missed, found
         self._night.observe(Noted(f"{len(expired)} links of highlight {job.pk} have expired: renewing them"))
         try:
-            fresh = self._fetched(job)
+            fresh = self._fetched(job, claims)
         except ArchiverError as error:
             if error is not self._paid.closed:
                 raise
-            return missed  # nothing more is paid for tonight: recorded as expired, the next run renews
+            return missed, found  # nothing more is paid for tonight: recorded as expired, the next run renews
         if isinstance(fresh, Meaning):
-            return missed
+            return missed, found
         self._record(fresh, job)
-        links = _links(fresh.page)
-        again = [
-            Wanted(m.wanted.owner, link, fresh.answer_id)
-            for m in expired
-            if (link := links.get((m.wanted.owner.pk, m.wanted.link.role))) is not None
-        ]
-        renewed = {(w.owner, w.link.role) for w in again}
-        rest = [m for m in missed if (m.wanted.owner, m.wanted.link.role) not in renewed]
-        return rest + self._files.keep(again, claims)
+        failed = {
+            (m.wanted.owner, m.wanted.link.role): m for m in missed if m.error.reason is not Reason.EXPIRED
+        }
+        offered = self._kept.missing(fresh)
+        again = [w for w in offered if (w.owner, w.link.role) not in failed]
+        still = [failed[key] for w in offered if (key := (w.owner, w.link.role)) in failed]
+        return still + self._files.keep(again, claims, anew=True), fresh
 
     def _failed(self, pk: Pk, reason: Reason, detail: str, *, trouble: bool) -> None:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
         self._catalog.write(record.failure, failure, self._night.clock())
         self._night.failed(failure, trouble=trouble)
-
-
-def _links(page: HighlightPage) -> dict[tuple[Pk, Role], Link]:
-    return {(item.pk, link.role): link for item in page.items for link in item.links}

@@ -15,15 +15,20 @@ from archiver.runner.files import Wanted
 from archiver.runner.plan import Job, Why
 
 _MARGIN = timedelta(seconds=60)
+_JUST_NOW = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A highlight's page with the answer that gave it; ``paid`` is False where a kept answer served."""
+    """A highlight's page with the answer that gave it.
+
+    ``paid`` is False where a kept answer served; ``news`` is False where its rows stand already.
+    """
 
     page: HighlightPage
     answer_id: int | None
-    paid: bool
+    paid: bool = True
+    news: bool = True
 
 
 class Kept:
@@ -39,13 +44,19 @@ class Kept:
         if job.reason in (Why.SWEEP, Why.FULL):
             return None
         known = self._catalog.read(query.paid_highlight, job.pk)
-        if known is None or known.facts.differs(job.facts) or self._held_whole(job):
+        if known is None or known.facts.differs(job.facts):
+            return None
+        if job.reason is Why.ASKED and known.finished_at + _JUST_NOW < self._clock():
+            return None  # no tray tells whether it changed: only what a killed run has just paid for serves
+        held = self._catalog.read(query.highlight, job.pk)
+        if job.reason is Why.ASKED and held is not None and held.completed_at is not None:
             return None
         try:
-            answer = self._answers.read(known.kept)
-            page = Page(wire.highlight_page(answer, job.pk), known.answer_id, paid=False)
+            read = wire.highlight_page(self._answers.read(known.kept), job.pk)
         except (AnswerMalformed, StorageError):
             return None  # what cannot be read again is fetched again
+        recorded = held is not None and held.fetched_at is not None and held.fetched_at >= known.finished_at
+        page = Page(read, known.answer_id, paid=False, news=not recorded or bool(read.rejected))
         now = self._clock() + _MARGIN
         links = (wanted.link for wanted in self.missing(page))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
@@ -59,10 +70,3 @@ class Kept:
             for link in item.links
             if (item.pk, link.role) not in held
         ]
-
-    def _held_whole(self, job: Job) -> bool:
-        """A highlight asked for by name and held complete is looked at anew: its kept answer has nothing more to give."""
-        if job.reason is not Why.ASKED:
-            return False
-        held = self._catalog.read(query.highlight, job.pk)
-        return held is not None and held.completed_at is not None

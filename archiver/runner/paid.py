@@ -89,9 +89,12 @@ class Paid:
         """The tray of a user whose pk is not known."""
         return self._pay(tariff.list_highlights_by_username(username, force=self._force), tray=True)
 
-    def fetch_highlight(self, pk: Pk, facts: TrayFacts) -> Reply:
-        """One highlight with its items; ``facts`` are the tray's, kept with the answer so that a killed run need not pay again."""
-        return self._pay(tariff.fetch_highlight(pk), facts=facts)
+    def fetch_highlight(self, pk: Pk, facts: TrayFacts, *, account: str) -> Reply:
+        """One highlight with its items, of this ``account`` (its pk, or the highlight's where that is not known).
+
+        ``facts`` are the tray's, kept with the answer so that a killed run need not pay again.
+        """
+        return self._pay(tariff.fetch_highlight(pk), facts=facts, account=account)
 
     def fetch_user(self, user_pk: Pk) -> Reply:
         """One account, by pk: what tells private, gone and empty apart."""
@@ -101,7 +104,9 @@ class Paid:
         """One account whose pk is not known."""
         return self._pay(tariff.fetch_user_by_username(username))
 
-    def _pay(self, call: Call, *, tray: bool = False, facts: TrayFacts | None = None) -> Reply:
+    def _pay(
+        self, call: Call, *, tray: bool = False, facts: TrayFacts | None = None, account: str | None = None
+    ) -> Reply:
         tries = lost = 0
         while True:
             tries += 1
@@ -111,13 +116,13 @@ class Paid:
                 lost += error.sent
                 # A call that may have reached the API may have been billed: it is asked once more, not twice.
                 if error.permanent or tries >= _TRIES or lost > 1:
-                    self._health.note(call.subject, Meaning.TRANSIENT, self._close)
+                    self._note(call, account, Meaning.TRANSIENT)
                     raise
                 self._night.stop.wait(retry.backoff(tries, random.random))
                 continue
             wait = self._wait_for(reply, tries)
             if wait is None:
-                self._health.note(call.subject, reply.verdict.meaning, self._close)
+                self._note(call, account, reply.verdict.meaning)
                 return reply
             self._night.observe(Waiting(wait, reply.verdict.detail))
             if reply.verdict.meaning is Meaning.RATE_LIMITED:
@@ -139,8 +144,12 @@ class Paid:
         try:
             answer = self._client.send(call)
         except CallFailed as error:
-            units = tariff.lost_units(call, sent=error.sent)
-            self._catalog.write(ledger.settle, call_id, None, units, self._night.clock())
+            units = (
+                tariff.lost_units(call, sent=error.sent)
+                if error.status is None
+                else tariff.settled_units(call, error.status)
+            )
+            self._catalog.write(ledger.settle, call_id, error.status, units, self._night.clock())
             self._settled(call, units)
             raise
         return self._keep(call_id, answer, tray=tray, facts=facts)
@@ -154,6 +163,10 @@ class Paid:
         )
         self._settled(answer.call, verdict.units)
         return Reply(answer, verdict, answer_id)
+
+    def _note(self, call: Call, account: str | None, meaning: Meaning) -> None:
+        if call.units:  # a free call says nothing about accounts
+            self._health.note(account or call.subject, meaning, self._close)
 
     def _settled(self, call: Call, units: int) -> None:
         self._night.tally.add(units=units, api_calls=call.units > 0)
@@ -176,7 +189,8 @@ class Paid:
             return max(1.0, asked if asked is not None else retry.backoff(tries, random.random, 2.0))
         # What was billed is not asked again tonight: a broken answer with status 200 would be paid for twice.
         if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED) and not reply.verdict.units and tries < _TRIES:
-            return min(retry.MAX_WAIT, asked if asked is not None else retry.backoff(tries, random.random))
+            pause = asked if asked is not None else retry.backoff(tries, random.random)
+            return pause if pause <= retry.MAX_WAIT else None
         return None
 
     def _close(self, cause: ArchiverError) -> ArchiverError:
@@ -186,7 +200,7 @@ class Paid:
 
 
 class _Health:
-    """Notices when asking on is useless: so many different subjects in a row failed, or were refused, with no success between."""
+    """Notices when asking on is useless: so many different accounts in a row failed, or were refused, with no success between."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
-from archiver.model import HeldHighlight, Highlight, Pk, TrayFacts, User
+from archiver.model import HeldHighlight, Highlight, Pk, TrayFacts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -77,7 +77,7 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
     if held.fetch_try_at is not None and held.fetch_try_at > now:
         return None
     if held.fetched_at is None:
-        return Why.NEW
+        return Why.NEW if _due(held, now) else None
     if facts.differs(held.fetched_facts):
         return Why.CHANGED
     if held.completed_at is None and _due(held, now):
@@ -124,11 +124,6 @@ def believed_gone(
 def new_picture(offered: str | None, held: str | None) -> bool:
     """Whether a cover or avatar is to be downloaded: a name is offered, and it is not the one held."""
     return offered is not None and offered != held
-
-
-def owner_name(user: User | None) -> str:
-    """How messages call an account: its name, else its pk."""
-    return "?" if user is None else user.username or user.pk
 
 
 def _due(held: HeldHighlight, now: datetime) -> bool:

@@ -41,19 +41,25 @@ def forecast(
     """The plan of one target. What its owner changed since the last tray is not known, so a listed account is never exact."""
     if target.highlight_pk is not None:
         job = _free_if_kept(kept, Job(target.highlight_pk, None, TrayFacts(), Why.ASKED))
+        if not manner.insist and standing.waits(catalog, Subject.HIGHLIGHT, job.pk, clock()):
+            return AccountPlan(target.text, None, None, 0, True, ())
         return AccountPlan(target.text, None, None, job.units, True, (job,))
     pk = target.user_pk
     if pk is None and target.username is not None:
         pk = catalog.read(query.bound, target.username) if manner.bound else None
         pk = pk or catalog.read(query.user_pk_by_name, target.username)
     held = catalog.read(query.user, pk) if pk is not None else None
-    if pk is None and standing.waits(catalog, Subject.TARGET, target.username or "", clock()):
+    if (
+        pk is None
+        and not manner.insist
+        and standing.waits(catalog, Subject.TARGET, target.username or "", clock())
+    ):
         return AccountPlan(target.text, None, target.username, 0, True, ())
     if pk is None:
         units = tariff.list_highlights_by_username(target.username or "", force=force).units
         return AccountPlan(target.text, None, target.username, units, False, ())
     if held is not None and held.verdict in (Reason.PRIVATE, Reason.GONE):
-        due = held.verdict_due_at is None or held.verdict_due_at <= clock()
+        due = manner.insist or held.verdict_due_at is None or held.verdict_due_at <= clock()
         return AccountPlan(target.text, pk, held.username, int(due), not due, ())
     known = {h.pk: h for h in catalog.read(query.held, pk)}
     listed = [h for h in known.values() if h.gone_at is None]

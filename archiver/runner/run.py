@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -40,7 +40,7 @@ OUTCOMES = {
 }
 """``runs.outcome`` by exit code; a signal is «stopped», a bug «bug»."""
 
-_RANK = (1, 9, 8, 4, 5, 7, 12, 3, 6, 0)
+_RANK = (1, 9, 8, 11, 10, 2, 4, 5, 7, 12, 3, 6, 0)
 """Several causes: the first of these wins; a signal beats them all."""
 
 
@@ -115,9 +115,12 @@ def run(
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)
     files.close()
-    causes = (error, stop.cause, paid.closed)
-    if not keep_trays and not any(causes) and tally.summary()[1] == 0:
-        _drop_trays(seams.catalog, answers)
+    causes = [error, stop.cause, paid.closed]
+    try:
+        if not keep_trays and not any(causes) and tally.summary()[1] == 0:
+            _drop_trays(seams.catalog, answers)
+    except ArchiverError as cause:
+        causes.append(cause)
     answers.close()
     return _finish(seams, run_id, tally, causes, clock)
 
@@ -146,29 +149,41 @@ def _finish(
     seams: Seams,
     run_id: int,
     tally: Tally,
-    causes: tuple[BaseException | None, ...],
+    causes: Sequence[BaseException | None],
     clock: Callable[[], datetime],
 ) -> Summary:
     summary, code = tally.summary()
     summary = replace(summary, exit_code=code, outcome=OUTCOMES[code])
     for cause in causes:
-        if isinstance(cause, ArchiverError) and _rank(cause.exit_code) < _rank(summary.exit_code):
-            outcome = OUTCOMES.get(cause.exit_code, "stopped" if cause.exit_code > 128 else "bug")
-            summary = replace(
-                summary,
-                exit_code=cause.exit_code,
-                outcome=outcome,
-                message=str(cause),
-                hint=cause.hint,
-                slug=cause.slug,
-            )
+        summary = _weighed(summary, cause)
     bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)
-    if bug is not None:
-        summary = replace(summary, exit_code=1, outcome="bug", message=repr(bug), slug=ArchiverError.slug)
-    seams.catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
+    try:
+        seams.catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
+        summary = replace(summary, units=seams.catalog.read(ledger.spent, run_id))
+    except ArchiverError as unrecorded:
+        summary = _weighed(summary, unrecorded)  # a signal or a bug is not hidden by a database that is gone
     if bug is not None:
         raise bug
-    return replace(summary, units=seams.catalog.read(ledger.spent, run_id))
+    return summary
+
+
+def _weighed(summary: Summary, cause: BaseException | None) -> Summary:
+    """The summary as this cause leaves it: a graver one is what the run ended by."""
+    if cause is None:
+        return summary
+    if not isinstance(cause, ArchiverError):
+        return replace(summary, exit_code=1, outcome="bug", message=repr(cause), slug=ArchiverError.slug)
+    if _rank(cause.exit_code) >= _rank(summary.exit_code):
+        return summary
+    outcome = "stopped" if cause.exit_code > 128 else OUTCOMES.get(cause.exit_code, "bug")
+    return replace(
+        summary,
+        exit_code=cause.exit_code,
+        outcome=outcome,
+        message=str(cause),
+        hint=cause.hint,
+        slug=cause.slug,
+    )
 
 
 def _rank(code: int) -> int:

@@ -72,9 +72,7 @@ class Standing:
         verdict = hidden(reply)
         if verdict is not None:
             return Seen(verdict, None)
-        user = wire.user(reply.answer)
-        if account.pk is not None and user.pk != account.pk:
-            raise AnswerMalformed(f"asked for account {account.pk}, the API answers about {user.pk}")
+        user = wire.user(reply.answer, account.pk)
         self._catalog.write(record.user, self._night.run_id, user, self._night.clock())
         return Seen(Reason.PRIVATE if user.is_private else None, user)
 
@@ -120,7 +118,7 @@ class Standing:
 def waits(catalog: Catalog, subject: Subject, pk: str, now: datetime) -> bool:
     """Whether what was looked for in vain is not due again yet; an error of the API makes nothing wait."""
     failure = catalog.read(query.open_failure, subject, pk, None)
-    if failure is None or failure.reason not in (Reason.GONE, Reason.NOT_FOUND):
+    if failure is None or failure.reason not in (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND):
         return False
     return failure.next_try_at is not None and failure.next_try_at > now
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TypeVar
 
 from archiver.errors import ArchiverError
@@ -58,10 +59,10 @@ def each(things: Iterable[T], work: Callable[[T], None], *, threads: int, stop: 
         while stop.cause is None and not raised:
             try:
                 with lock:
-                    thing = next(feed)
-                work(thing)
-            except StopIteration:
-                return
+                    more = list(islice(feed, 1))
+                if not more:
+                    return
+                work(more[0])
             except BaseException as error:
                 raised.append(error)
                 return

@@ -169,10 +169,6 @@ def _endless(connection: Connection) -> None:
         _two_lengths,
         _no_http,
         _quotes_the_key,
-        _unasked_coding,
-        _half_gzip,
-        _damaged_gzip,
-        _endless,
     ],
 )
 def test_a_call_that_breaks_after_its_request_counts_as_sent(act: Act) -> None:
@@ -180,6 +176,15 @@ def test_a_call_that_breaks_after_its_request_counts_as_sent(act: Act) -> None:
     error = failure(act)
     assert error.sent
     assert not error.permanent
+    assert error.status is None
+    assert KEY not in everything(error)
+
+
+@pytest.mark.parametrize("act", [_unasked_coding, _half_gzip, _damaged_gzip, _endless])
+def test_an_answered_call_whose_body_cannot_be_used_is_billed_and_final(act: Act) -> None:
+    """Status 200 with a body that nobody can read: it is settled as 200, and asking again would be paying again (A17, A18)."""
+    error = failure(act)
+    assert (error.sent, error.permanent, error.status) == (True, True, 200)
     assert KEY not in everything(error)
 
 

@@ -105,7 +105,7 @@ def test_a_listed_highlight_that_answers_404_is_recorded_and_passed_over(house: 
     """The run goes on and ends well; it is not asked for again until its back-off is over."""
     house.upstream.world.lose_page(BOTW)
     summary = house.night("natgeo")
-    assert (summary.exit_code, summary.highlights_fetched) == (0, 3)
+    assert (summary.exit_code, summary.highlights_fetched) == (0, 2)
     assert house.rows("select subject, subject_pk, reason from failures") == [
         ("highlight", BOTW, "not_found")
     ]

@@ -1,0 +1,159 @@
+"""Nights on which something is wrong: each harms only itself, costs what it must, and hides nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from house import House
+
+from archiver.model.target import parse_target
+from archiver.sandbox import StandIn, World, actions
+from archiver.sandbox.exchange import Exchange
+
+NATGEO = "787132"
+GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+REFUSED = actions.respond(403, b'{"detail": "no"}', {"content-type": "application/json"})
+BROKEN = actions.respond(
+    500, b'{"detail": "x", "exc_type": "InternalError"}', {"content-type": "application/json"}
+)
+
+
+def unreadable(exchange: Exchange) -> None:
+    """The true answer, but its first item has a pk that lost its last digits."""
+    page = json.loads(exchange.reply().body)
+    page["items"][0]["pk"] = 3.79e18
+    exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and the two accounts of the vendor's page."""
+    with StandIn() as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(house: House) -> None:
+    """An item that appears between the first page and its renewal has its files, or the highlight is not complete."""
+    house.upstream.settings.video_life = house.upstream.settings.image_life = -5
+
+    def meanwhile(_: object) -> None:
+        house.upstream.settings.video_life = house.upstream.settings.image_life = 86_400.0
+        house.upstream.world.add_item(BOTW)
+
+    house.upstream.faults.add(path="/v1/highlight/by/url", nth=2, before=meanwhile)
+    assert house.night(parse_target(f"highlight:{BOTW}")).exit_code == 0
+    assert house.one("select count(*) from highlights where completed_at is not null") == 1
+    naked = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
+    assert house.one(naked) == 0
+
+
+def test_a_refused_key_costs_a_few_calls_however_long_the_list(house: House) -> None:
+    """Every account answers 403 without a reason: the run stops with code 4, although the free balance call succeeded."""
+    house.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = ""
+    house.upstream.settings.rate = 1000
+    house.upstream.faults.add(REFUSED, path="/v1/user/", count=None)
+    summary = house.night(*(f"account{n:04}" for n in range(40)))
+    assert summary.exit_code == 4
+    assert summary.api_calls <= 8
+
+
+def test_failing_highlights_of_one_account_do_not_end_the_run(house: House) -> None:
+    """Six highlight pages of one account fail: the other account is kept all the same, and the code is 3."""
+    house.upstream.world = World.generated(2, 6, 1)
+    for highlight in house.upstream.world.account("account0000").highlights:
+        house.upstream.faults.add(BROKEN, path="/v1/highlight/by/url", highlight=highlight.pk, count=None)
+    summary = house.night("account0000", "account0001")
+    assert summary.exit_code == 3
+    assert house.one("select count(*) from highlights where completed_at is not null") == 6
+
+
+def test_an_unreadable_item_holds_back_nothing_else(house: House) -> None:
+    """A new item a night arrives beside one that cannot be read: each is held the night that it came, and the nights end with 3."""
+    world = house.upstream.world
+    house.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    house.night("natgeo")
+    for _ in range(8):
+        house.sleep(days=1)
+        item = world.add_item(GIFT)
+        assert house.night("natgeo").exit_code == 3
+        assert house.one("select count(*) from files where item_pk = ?", item.pk) == 1
+
+
+def test_a_highlight_target_that_is_not_whole_is_looked_at_again(house: House) -> None:
+    """One of its files answers 404 for ever; the next day's look is paid for and finds the new item."""
+    target = parse_target(f"highlight:{BOTW}")
+    old = house.upstream.world.highlight(BOTW).items[0]
+    house.upstream.faults.add(actions.respond(404), listener="cdn", item=old.pk, count=None)
+    house.night(target)
+    house.sleep(days=1)
+    item = house.upstream.world.add_item(BOTW)
+    assert house.night(target, insist=True).units == 1
+    assert house.one("select count(*) from files where item_pk = ?", item.pk) == 1
+
+
+def test_a_vanished_blob_of_a_highlight_target_is_fetched_again(house: House) -> None:
+    """Without a tray, too, a run notices that the bytes are gone."""
+    target = parse_target(f"highlight:{BOTW}")
+    house.night(target)
+    sha256 = str(house.one("select sha256 from files where item_pk is not null limit 1"))
+    path = house.root / "blobs" / sha256[:2] / sha256
+    path.unlink()
+    assert house.night(target, insist=True).exit_code == 0
+    assert path.exists()
+
+
+def test_a_billed_answer_that_cannot_be_read_is_paid_for_once(house: House) -> None:
+    """A cut gzip body with status 200: one call, one unit, and the ledger says 200."""
+    house.upstream.faults.add(actions.gzipped(40), path="/v1/highlight/by/url", highlight=BOTW, count=None)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units) == (3, 5)
+    assert house.rows("select status, units from api_calls where subject = ?", BOTW) == [(200, 1)]
+    assert house.upstream.units == 5
+
+
+def test_a_full_disk_is_heard_beside_an_empty_purse(house: House) -> None:
+    """Two jobs of one account end differently: the graver cause is the run's."""
+    house.upstream.balance = 4
+    (house.root).mkdir(parents=True)
+    house.environ["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units) == (8, 0)
+    assert house.upstream.units == 0
+
+
+def test_a_highlight_that_changed_hands_is_followed(house: House) -> None:
+    """A stored highlight appears in another account's tray: no bug, it has a new owner and a change that says so."""
+    house.night("natgeo", "salwaaa_ki")
+    world = house.upstream.world
+    moved = next(h for h in world.account("natgeo").highlights if h.pk == BOTW)
+    world.account("natgeo").highlights.remove(moved)
+    world.account("salwaaa_ki").highlights.insert(0, moved)
+    moved.user_pk = world.account("salwaaa_ki").pk
+    summary = house.night("salwaaa_ki")
+    assert summary.exit_code == 0
+    assert house.one("select user_pk from highlights where pk = ?", BOTW) == moved.user_pk
+    assert ("user_pk",) in house.rows("select field from changes where subject_pk = ?", BOTW)
+
+
+def test_a_private_name_that_was_never_seen_is_left_alone(house: House) -> None:
+    """With privacy checks it answers 403 from the first night: not asked every night for ever."""
+    house.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
+    house.upstream.world.set_private("natgeo")
+    units = []
+    for _ in range(8):
+        units.append(house.night("natgeo").units)
+        house.sleep(days=1)
+    assert sum(units[1:]) <= 4
+    assert 0 in units
+
+
+def test_a_server_that_asks_for_a_day_is_left_to_the_next_run(house: House) -> None:
+    """``Retry-After: 86400`` on a 503: no wait, the account has failed tonight."""
+    slow = actions.respond(503, b"{}", {"content-type": "application/json", "retry-after": "86400"})
+    house.upstream.faults.add(slow, path="/v1/user/highlights", count=None)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units, summary.api_calls) == (7, 0, 1)
