@@ -31,13 +31,16 @@ def main() -> None:
     )
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--video-size", default="2000000-5000000", help="bytes; the default is that of real story videos"
+    )
     parser.add_argument("--slow", action="store_true", help="a CDN as far away as a real one")
     asked = parser.parse_args()
     items = (
         asked.files // HIGHLIGHTS * 2 // 3
     )  # every other item is a video, which has a poster: 3 files for 2 items
     options = ["--accounts", "1", "--highlights", str(HIGHLIGHTS), "--items", str(items)]
-    options += ["--thumbnail-size", "80000-300000", "--video-size", "500000-1500000"]
+    options += ["--thumbnail-size", "80000-300000", "--video-size", asked.video_size]
     if asked.slow:
         options += ["--cdn-delay", "0.04", "--cdn-rate", "25e6"]
     ratios = []
