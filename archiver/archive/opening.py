@@ -10,9 +10,9 @@ from pathlib import Path
 
 from archiver.answers import AnswerStore
 from archiver.blobs import DiskStore, Marker, marker
-from archiver.catalog import Catalog, Database, locate
+from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config
-from archiver.errors import StorageError
+from archiver.errors import DatabaseForeign, StorageError
 from archiver.model import utcnow
 from archiver.runner import lock
 from archiver.runner.workers import StopFlag
@@ -71,11 +71,24 @@ def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterato
     found, root = _marker(config), config.archive.directory
     with ExitStack() as stack:
         stack.enter_context(lock.held(root / "lock", command, utcnow(), wait=stop.wait if wait else None))
+        found.require(
+            schema.look(place(config)).archive_id, root
+        )  # first: opening brings an older one up to date
         catalog = stack.enter_context(Catalog.open(_database(config), write=True))
-        found.require(catalog.archive_id, root)
         store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
         store.prepare()
         yield Opened(root, catalog, store, _answers(config))
+
+
+def upgrade(config: Config) -> tuple[str, str]:
+    """Bring the schema to this version's, copying a SQLite file first. Returns the revisions before and after.
+
+    Raises MarkerMismatch, with nothing written, where the database is another archive's; else as ``writing`` where it opens.
+    """
+    found, root = _marker(config), config.archive.directory
+    with lock.held(root / "lock", "db upgrade", utcnow()):
+        found.require(schema.look(place(config)).archive_id, root)
+        return Catalog.upgrade(_database(config))
 
 
 def _marker(config: Config) -> Marker:
@@ -95,10 +108,29 @@ def place(config: Config) -> Database:
 
 
 def _new_catalog(config: Config) -> Catalog:
-    """A new database, or the one that a creation which was cut short before its marker has left."""
-    left = config.archive.database is None and (config.archive.directory / "archive.db").exists()
-    if left:
-        return Catalog.open(_database(config), write=True)
-    return Catalog.create(
-        _database(config), uuid.uuid4().hex, utcnow(), group_readable=config.archive.group_readable
-    )
+    """A new database, or the one that a creation which was cut short before its marker has left.
+
+    Raises StorageError where runs were made in it: then it is an archive that has lost its marker.
+    """
+    database, root = _database(config), config.archive.directory
+    left = _left_over(config)
+    if left is None:
+        group_readable = config.archive.group_readable
+        return Catalog.create(database, uuid.uuid4().hex, utcnow(), group_readable=group_readable)
+    if left.used:
+        raise StorageError(
+            f"the database {place(config)} is in use, by the archive {left.archive_id}; its marker archive.json is missing in {root}",
+            "restore archive.json from a copy, or name another directory and another database",
+        )
+    return Catalog.open(database, write=True)
+
+
+def _left_over(config: Config) -> schema.Standing | None:
+    """What stands where the new database is to be, None if nothing does. A file that is not ours raises as ``schema.look``."""
+    where = place(config)
+    if where.path is not None:
+        return schema.look(where) if where.path.exists() else None
+    try:
+        return schema.look(where)
+    except DatabaseForeign:
+        return None  # empty, or full of somebody else's tables: ``Catalog.create`` tells these apart

@@ -75,6 +75,19 @@ class Catalog:
             schema.upgrade(place)
             return cls._with_lock(place, locked)
 
+    @staticmethod
+    def upgrade(database: str | Path) -> tuple[str, str]:
+        """Bring an older database up to date, a SQLite file copied first; returns the revisions before and after.
+
+        Raises as ``open`` for writing, and like it needs the archive's own lock held.
+        """
+        place = engines.locate(database)
+        with ExitStack() as locked:
+            _lock(place, locked)
+            before = schema.current(place)
+            schema.upgrade(place)
+            return before, schema.head()
+
     @classmethod
     def _with_lock(cls, place: Database, locked: ExitStack) -> Catalog:
         catalog = cls(place, write=True)

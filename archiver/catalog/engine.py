@@ -22,6 +22,7 @@ from archiver.errors import ConfigError, DatabaseError
 
 BUSY_SECONDS = 10
 _READERS_KEPT = 4
+_NO_INDEX = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
     "PRAGMA synchronous = FULL",
@@ -89,19 +90,41 @@ def reader(database: Database) -> Engine:
 
 
 def open_for_reading(database: Database) -> sqlite3.Connection:
-    """A bare read-only connection to the SQLite file, with our settings. Raises sqlite3.Error."""
-    assert database.path is not None
-    directory_writable = os.access(database.path.parent, os.W_OK)
-    connection = _connect(reading_uri(database.path, directory_writable=directory_writable))
-    connection.execute("PRAGMA query_only = ON")
+    """A bare read-only connection to the SQLite file, with our settings. Raises sqlite3.Error.
+
+    A WAL database cannot be opened where the index of the WAL is not there and cannot be made. On a disk that is mounted read-only
+    nobody can be writing, so the file alone (``immutable``) is the database. In a directory that only this user cannot write it is
+    the last resort: if a run begins while such a connection is open, what it reads may be mixed of two moments.
+    """
+    path = database.path
+    assert path is not None
+    try:
+        return _open_for_reading(path)
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode & 0xFF not in _NO_INDEX or not path.exists() or _has_wal(path):
+            raise
+    alone = _open_for_reading(path, immutable=True)
+    if not _has_wal(path):
+        return alone
+    alone.close()  # a run began just now: its WAL lets everybody in
+    return _open_for_reading(path)
+
+
+def _open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    connection = _connect(f"{path.as_uri()}?mode=ro" + ("&immutable=1" if immutable else ""))
+    try:
+        connection.execute("PRAGMA query_only = ON").close()
+        connection.execute(
+            "PRAGMA schema_version"
+        ).close()  # the first read: only now the file is opened in earnest
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
-def reading_uri(path: Path, *, directory_writable: bool) -> str:
-    """How a reader opens the file. ``immutable`` only where nobody can be writing: no WAL is there, and none can be made."""
-    wal = path.with_name(path.name + "-wal")
-    immutable = not directory_writable and not wal.exists()
-    return f"{path.as_uri()}?mode=ro" + ("&immutable=1" if immutable else "")
+def _has_wal(path: Path) -> bool:
+    return path.with_name(path.name + "-wal").exists()
 
 
 def new_file(path: Path, *, group_readable: bool = False) -> None:

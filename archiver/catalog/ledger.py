@@ -34,6 +34,7 @@ _BY_LIMIT: dict[str, Select[tuple[int]]] = {
     "per_day": _SUM.where(_calls.c.started_at >= bindparam("day", type_=_calls.c.started_at.type)),
     "per_month": _SUM.where(_calls.c.started_at >= bindparam("month", type_=_calls.c.started_at.type)),
 }
+_LATER = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
 _LOCK = text("LOCK TABLE api_calls IN SHARE ROW EXCLUSIVE MODE")
 
 
@@ -111,8 +112,9 @@ def _reached(
     for name, bound in bounds.items():
         already = int(connection.scalar(_BY_LIMIT[name], given) or 0)
         if already + call.units > bound:
+            flag = "--max-units or " if name == "per_run" else ""
             return BudgetReached(
-                f"budget.max_units_{name} = {bound}: {already} are spent, and {call.path} costs {call.units}",
-                "raise the limit, or wait for the next run, day or month",
+                f"{flag}budget.max_units_{name} = {bound}: {already} are spent, and {call.path} costs {call.units}",
+                f"the next run{_LATER[name]} goes on where this one stopped; or raise the limit",
             )
     return BudgetReached(f"a limit of the budget is reached; {call.path} was not asked")

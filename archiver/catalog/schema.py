@@ -6,7 +6,9 @@ which tables come to be; each upgrade is one transaction. alembic is imported on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -27,6 +29,10 @@ APPLICATION_ID = 0x41524348
 FORMAT = 1
 """The format of the whole archive, as the row of ``archive`` states it."""
 
+_LOOK = (
+    "SELECT (SELECT version_num FROM alembic_version), id, EXISTS (SELECT 1 FROM runs) FROM archive LIMIT 1"
+)
+
 
 def migrations() -> Path:
     """Where the revisions lie: in the wheel inside the package, in a checkout beside it."""
@@ -46,20 +52,31 @@ def head() -> str:
     return revisions()[-1]
 
 
-def current(database: Database) -> str:
-    """The revision that the database stands at.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a database of ours says of itself at any revision; ``used``: a run was begun in it."""
+
+    revision: str
+    archive_id: str
+    used: bool
+
+
+def look(database: Database) -> Standing:
+    """Whose the database is and where it stands.
 
     Raises DatabaseForeign if it is not one of ours, DatabaseError if it is missing, empty, damaged or out of reach. Nothing is written.
     """
     with told(str(database)):
-        if database.path is None:
-            engine = engines.reader(database)
-            try:
-                with engine.connect() as connection:
-                    return _revision(connection, database)
-            finally:
-                engine.dispose()
-        return _sqlite_revision(database, database.path)
+        row = _postgresql_row(database) if database.path is None else _sqlite_row(database, database.path)
+    if row is None or row[0] is None:
+        raise DatabaseForeign(f"the database {database} is not one of archiver's", "archiver init makes one")
+    revision, archive_id, used = row
+    return Standing(str(revision), str(archive_id), bool(used))
+
+
+def current(database: Database) -> str:
+    """The revision that the database stands at. Raises as ``look``."""
+    return look(database).revision
 
 
 def check(database: Database) -> None:
@@ -160,7 +177,7 @@ def _refuse_newer(found: str, database: Database) -> None:
         )
 
 
-def _sqlite_revision(database: Database, path: Path) -> str:
+def _sqlite_row(database: Database, path: Path) -> Sequence[object] | None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -172,22 +189,20 @@ def _sqlite_revision(database: Database, path: Path) -> str:
     # Never by open(): closing another descriptor of the file would drop the locks that SQLite holds on it.
     with closing(engines.open_for_reading(database)) as raw:
         (application_id,) = raw.execute("PRAGMA application_id").fetchone()
-        ours = application_id == APPLICATION_ID
-        row = raw.execute("SELECT version_num FROM alembic_version").fetchone() if ours else None
-        if row is None:
-            raise DatabaseForeign(f"the file {path} is not a database of archiver")
-        return str(row[0])
+        if application_id != APPLICATION_ID:
+            return None
+        row: tuple[object, ...] | None = raw.execute(_LOOK).fetchone()
+        return row
 
 
-def _revision(connection: Connection, database: Database) -> str:
+def _postgresql_row(database: Database) -> Sequence[object] | None:
+    engine = engines.reader(database)
     try:
-        found = connection.scalar(
-            text("SELECT (SELECT version_num FROM alembic_version) FROM archive LIMIT 1")
-        )
+        with engine.connect() as connection:
+            return connection.execute(text(_LOOK)).first()
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) != "42P01":  # no such table
             raise
-        found = None
-    if found is None:
-        raise DatabaseForeign(f"the database {database} is not one of archiver's", "archiver init makes one")
-    return str(found)
+        return None
+    finally:
+        engine.dispose()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, night, report, show
+from archiver.cli import advice, load, night, report, show
 from archiver.cli.options import EPILOG, Given, everywhere, json_output, on_terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from archiver.model import Target
+    from archiver.runner.tally import Summary
 
 
 @click.command("backup", epilog=EPILOG)
@@ -37,11 +39,11 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
       archiver backup https://www.instagram.com/stories/highlights/17983407089364361/
       archiver backup - --max-units 100 < accounts.txt
     """
+    from archiver.config import locate
     from archiver.runner.account import Manner
 
     asked = load.targets(targets)
     config = load.config(given)
-    first = not (config.archive.directory / "archive.json").exists()
     manner = Manner(full=full, bound=False, insist=True)
     summary = night.keep(
         given,
@@ -54,18 +56,15 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
         create_missing=True,
     )
     code = report.finish(given, summary)
-    if code == 0 and (first or on_terminal()) and not given.quiet and given.blank is None:
-        show.say(*nightly(asked))
+    if given.talkative:
+        show.say(f"archive: {config.archive.directory}")
+    if code == 0 and on_terminal() and not given.quiet and given.blank is None:
+        path, named = locate(given.config, os.environ)
+        show.say(*advice.nightly(found(asked, summary), config.archive.directory, path, named=named))
     return code
 
 
-def nightly(targets: Sequence[Target]) -> Iterator[str]:
-    """How to keep these every night."""
-    from archiver.cli.init_command import cron_line
-
-    yield "to keep this every night: archiver init, then add to the configuration"
-    for target in targets[:3]:
-        key, value = ("username", target.username) if target.username else ("target", target.text)
-        yield "  [[accounts]]"
-        yield f'  {key} = "{value}"'
-    yield f"and to your crontab: {cron_line()}"
+def found(targets: Sequence[Target], summary: Summary) -> list[Target]:
+    """The targets that exist: a misspelled one is not to be asked for every night."""
+    absent = {failure.subject_pk for failure in summary.failures if failure.subject == "target"}
+    return [t for t in targets if absent.isdisjoint({t.username, t.user_pk, t.highlight_pk, t.text})]

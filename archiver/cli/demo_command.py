@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, night, report, show
+from archiver.cli import advice, load, night, report, show
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import ArchiverError, NoArchive, UsageError
 
@@ -104,10 +104,11 @@ def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> in
 def next_steps(directory: Path) -> tuple[str, ...]:
     """What to try on the demo archive."""
     option = f"--archive {shlex.quote(str(directory))}"
+    program = advice.typed()
     return (
         "now try:",
-        f"  archiver status {option}",
-        f'  archiver query {option} "SELECT title, media_count FROM highlights"',  # noqa: S608  # for a person to type
-        f"  archiver verify --read-data -v {option}",
-        "and with a key of your own: HIKERAPI_TOKEN=... archiver backup natgeo --archive ./natgeo",
+        f"  {program} status {option}",
+        f'  {program} query {option} "SELECT title, media_count FROM highlights"',  # noqa: S608  # for a person to type
+        f"  {program} verify --read-data -v {option}",
+        f"and with a key of your own: HIKERAPI_TOKEN=... {program} backup natgeo --archive ./natgeo",
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
-import shutil
 from pathlib import Path
 
 import click
 
-from archiver.cli import load, show
+from archiver.cli import advice, load, show
 from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.errors import ArchiverError, StorageError, UsageError
 
 
 @click.command("init", epilog=EPILOG)
@@ -20,7 +19,8 @@ def command(given: Given) -> int:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 
     The configuration goes to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your config directory, readable
-    by you alone. One that is there stays as it is, and so does an archive: run it as often as you like.
+    by you alone, and names the directory of --archive if that is given. One that is there stays as it is, and so does an
+    archive: run it as often as you like. An --archive that such a configuration does not name is refused.
 
     \b
     Examples:
@@ -31,24 +31,56 @@ def command(given: Given) -> int:
     from archiver.config import locate
 
     path, named = locate(given.config, os.environ)
-    written = write_configuration(path)
-    config = load.config(given)
-    made = archive.create(config)
+    directory = given.archive.absolute() if given.archive is not None else None
+    written = write_configuration(path, directory)
+    try:
+        if not written and directory is not None:
+            require_named(path, directory)
+        config = load.config(given)
+        made = archive.create(config)
+    except ArchiverError:
+        if written:
+            path.unlink(missing_ok=True)  # the next init would keep it, and the useless directory with it
+        raise
     if not given.quiet:
-        directory = config.archive.directory
         show.say(
             f"{'wrote' if written else 'left as it is:'} {path}",
-            f"{'made the empty archive' if made else 'left as it is: the archive'} {directory}",
+            f"{'made the empty archive' if made else 'left as it is: the archive'} {config.archive.directory}",
             *next_steps(path, named=named),
         )
     return 0
 
 
-def write_configuration(path: Path) -> bool:
-    """Write the example configuration to ``path``, 0600; False if something is there already. Raises StorageError."""
-    from archiver.config import example
-    from archiver.errors import StorageError
+def require_named(path: Path, directory: Path) -> None:
+    """Raises UsageError if the configuration at ``path`` names another archive: nightly runs would not go where init was told."""
+    from archiver.config import load as read
 
+    named = read(path, {}).archive.directory
+    if named.resolve() != directory.resolve():
+        raise UsageError(
+            f"{path} is kept as it is, and it names the archive {named}, not {directory}",
+            "change directory there, or write another configuration: archiver init --config FILE",
+        )
+
+
+def configuration(directory: Path | None) -> str:
+    """The example configuration, naming ``directory`` if there is one. Raises UsageError for a path that no TOML can hold."""
+    from archiver.config import example
+
+    if directory is None:
+        return example()
+    try:
+        str(directory).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{directory} is not UTF-8 and cannot stand in a configuration") from error
+    before, mark, after = example().partition('# directory = "archive"\n')
+    assert mark, "the example configuration shows the directory"
+    return f"{before}directory = {advice.toml(str(directory))}\n{after}"
+
+
+def write_configuration(path: Path, directory: Path | None) -> bool:
+    """Write the example configuration to ``path``, 0600; False if something is there already. Raises StorageError, UsageError."""
+    text = configuration(directory)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -58,7 +90,7 @@ def write_configuration(path: Path) -> bool:
         raise StorageError(f"the configuration {path} cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(example())
+            file.write(text)
     except OSError as error:
         path.unlink(missing_ok=True)  # half a configuration would be taken for a whole one
         raise StorageError(f"the configuration {path} cannot be written: {error.strerror}") from error
@@ -67,17 +99,13 @@ def write_configuration(path: Path) -> bool:
 
 def next_steps(path: Path, *, named: bool) -> tuple[str, ...]:
     """What to do now that a configuration and an archive stand; ``named``: the commands must name it too."""
-    option = f" --config {shlex.quote(str(path))}" if named else ""
+    option = advice.config_option(path, named=named)
+    first, second = advice.key_file(path)
     return (
         "next:",
         f"  1. list your accounts in {path}",
-        "  2. export HIKERAPI_TOKEN=...    (or name a token_file there)",
-        f"  3. archiver plan{option}    (what the first night costs, for nothing)",
-        f"  4. crontab -e: {cron_line(option)}",
+        f"  2. {first}",
+        f"     {second}",
+        f"  3. {advice.typed()} plan{option}    (what the first night costs at least; this costs nothing)",
+        f"  4. crontab -e: {advice.cron_line(option)}",
     )
-
-
-def cron_line(option: str = "") -> str:
-    """A crontab line for a run each night."""
-    program = shutil.which("archiver") or "archiver"
-    return f"17 3 * * * HIKERAPI_TOKEN=... {program} run{option}"

@@ -18,7 +18,9 @@ from archiver.model.target import parse_target, read_targets
 def config(given: Given) -> Config:
     """Read the configuration once, tell what is doubtful in it, and note it for whoever has to report a bug."""
     directory = str(given.archive) if given.archive is not None else None
+    exported = os.environ.get("HIKERAPI_TOKEN", "").strip()
     given.loaded = loaded = load(given.config, os.environ, {"archive.directory": directory})
+    given.key_file = None if exported else loaded.api.token_file
     if not given.quiet:
         show.say(*(f"archiver: note: {warning}" for warning in loaded.warnings))
     return loaded
@@ -71,6 +73,8 @@ def _same(entry: Target, asked: Target) -> bool:
 def _texts(words: Iterable[str]) -> Iterator[str]:
     for word in words:
         if word == "-":
+            if sys.stdin is not None and sys.stdin.isatty():
+                show.say("targets, one a line; end with Ctrl-D")
             yield from read_targets(stdin())
         else:
             yield word

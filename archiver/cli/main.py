@@ -12,7 +12,7 @@ import click
 
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import Given, JsonOption, everywhere
-from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, DownloadFailed, Stopped, UsageError
+from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, DownloadFailed, UsageError
 
 COMMANDS: Mapping[str, str] = {
     "init": "Write a configuration and make the empty archive that it names.",
@@ -61,7 +61,7 @@ class _Group(LazyGroup):
 def cli(ctx: click.Context) -> int:
     """Keeps the story highlights of a list of Instagram accounts: every night, durable, queryable, nothing paid for twice.
 
-    Calls go to the paid HikerAPI; its key is read from HIKERAPI_TOKEN. A quiet night costs one unit per account.
+    Calls go to the paid HikerAPI; its key is read from HIKERAPI_TOKEN, or from the configured token_file. A quiet night costs one unit per account.
 
     \b
     First steps:
@@ -70,7 +70,9 @@ def cli(ctx: click.Context) -> int:
       archiver init                                 a configuration, for every night
     """
     if ctx.invoked_subcommand is None:
-        click.echo(ctx.get_help(), err=True)
+        from archiver.cli import show
+
+        show.tell([ctx.get_help()])
         return UsageError.exit_code
     return 0
 
@@ -96,7 +98,9 @@ def _code(words: list[str], given: Given) -> int:
     try:
         code = cli.main(words, prog_name="archiver", standalone_mode=False, obj=given)
     except click.Abort:
-        return _failed(Stopped(2), given)  # click's word for KeyboardInterrupt: SIGINT
+        from archiver.cli.signals import SIGINT, stopped
+
+        return _failed(stopped(SIGINT), given)  # click's word for KeyboardInterrupt
     except click.ClickException as error:
         return _refused(error, words, given)
     except ArchiverError as error:
@@ -120,10 +124,10 @@ def _failed(error: ArchiverError, given: Given) -> int:
     code = _exit_code(error)
     if given.debug:
         _traceback(error)
-    message = str(error)
-    _complain(given, message, error.hint, error.slug)
+    message, hint = str(error), given.hinted(error.slug, error.hint)
+    _complain(given, message, hint, error.slug)
     if given.blank is not None:
-        _object(given, code, {"slug": error.slug, "message": message, "hint": error.hint})
+        _object(given, code, {"slug": error.slug, "message": message, "hint": hint})
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from archiver.cli import progress, report, signals
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from archiver.model import Target
     from archiver.runner.account import Manner
     from archiver.runner.tally import Summary
+
+_RESUME = "run it again: it goes on where it stopped"
 
 
 def keep(
@@ -41,7 +44,7 @@ def keep(
         seen(event)
 
     last = "the run ended by an error"
-    with signals.watched(stop, quiet=given.quiet):
+    with signals.watched(stop, quiet=given.quiet, hint=_RESUME):
         try:
             summary = archive.run(
                 config,
@@ -59,4 +62,4 @@ def keep(
         finally:
             seen.close()
             journal.close(last)
-    return summary
+    return replace(summary, hint=given.hinted(summary.slug, summary.hint))

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from archiver.errors import KeyRejected
 
 if TYPE_CHECKING:
     from archiver.config import Config
@@ -31,11 +34,19 @@ class Given:
     command: str = ""
     blank: Mapping[str, object] | None = None
     loaded: Config | None = field(default=None, repr=False)
+    key_file: Path | None = None
+    """The file that the key came from; None where it came from the environment, or is not known."""
 
     @property
     def talkative(self) -> bool:
         """Whether somebody reads along: a terminal on stderr, or ``-v``; never under ``-q``."""
         return not self.quiet and (self.verbose or on_terminal())
+
+    def hinted(self, slug: str, hint: str) -> str:
+        """The hint of an error, naming the file that a rejected key came from."""
+        if self.key_file is None or slug != KeyRejected.slug:
+            return hint
+        return hint.replace("HIKERAPI_TOKEN", f"the key in {self.key_file}")
 
 
 def on_terminal() -> bool:
@@ -84,8 +95,25 @@ def _keep_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         ctx.ensure_object(Given).blank = param.blank
 
 
-def _flag(*names: str, says: str) -> Callable[[C], C]:
-    return click.option(*names, is_flag=True, is_eager=True, expose_value=False, callback=_keep, help=says)
+def _version(ctx: click.Context) -> str:
+    return f"archiver, version {metadata.version('archiver')}"
+
+
+def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None = None) -> Callable[[C], C]:
+    """A flag that is noted in Given, or that ``shows`` a text and ends the program, in place of click's own.
+
+    click's own would meet a stdout that cannot be written with a bare OSError.
+    """
+
+    def show_and_exit(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and shows is not None and not ctx.resilient_parsing:
+            from archiver.cli import show
+
+            show.data(f"{shows(ctx)}\n")
+            ctx.exit()
+
+    callback = _keep if shows is None else show_and_exit
+    return click.option(*names, is_flag=True, is_eager=True, expose_value=False, callback=callback, help=says)
 
 
 _GLOBAL: tuple[Callable[[C], C], ...] = (
@@ -110,5 +138,6 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
     _flag("-v", "--verbose", says="Say more, and name the kind of an error (E_...)."),
     _flag("-q", "--quiet", says="Say nothing but errors."),
     _flag("--debug", says="Show the traceback of an error."),
-    click.version_option(package_name="archiver", prog_name="archiver"),
+    _flag("--version", says="Show the version and exit.", shows=_version),
+    _flag("--help", says="Show this message and exit.", shows=click.Context.get_help),
 )

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(given: Given, targets: tuple[str, ...], full: bool) -> int:
     """What the next run would do and cost, from what is held. Costs nothing, asks nobody, needs no key.
 
-    Without a TARGET the accounts of the configuration. A "+" behind the units says that only the account's list of highlights,
-    which the run pays for, can tell what changed: the run then costs this much or more.
+    Without a TARGET the accounts of the configuration. A "+" behind the units says "at least": only the tray, the account's list
+    of highlights, tells whether more is new or changed, and to ask for it costs units, which are counted here.
 
     \b
     Examples:
@@ -45,6 +45,8 @@ def command(given: Given, targets: tuple[str, ...], full: bool) -> int:
         show.document({"exit_code": 0, "outcome": "ok", "units": units, "accounts": accounts})
     else:
         show.data("".join(f"{line}\n" for line in lines(plans)))
+        if show.width() is not None and not all(plan.exact for plan in plans):
+            show.data("+: at least; only the tray, which costs units, tells more\n")
     return 0
 
 

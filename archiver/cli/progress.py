@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NoReturn
 from archiver.cli import show
 from archiver.cli.options import Given, on_terminal
 from archiver.cli.words import sentence
+from archiver.errors import Reason
+from archiver.model import Failure, Subject
 from archiver.runner.events import (
     AccountDone,
     AccountListed,
@@ -31,13 +33,25 @@ if TYPE_CHECKING:
 
 
 def bar(total: int | None, unit: str) -> tqdm[NoReturn]:
-    """A tqdm bar on stderr that leaves nothing behind."""
+    """A tqdm bar on stderr that leaves nothing behind: the counts first, since what does not fit a narrow terminal is cut off.
+
+    No rate and no time left: accounts are too different from each other for either to be true.
+    """
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # no thread of its own
     tqdm.set_lock(threading.RLock())  # its own choice reaches for semaphores of the system
     columns, rows = (80, 24) if _sizeless() else (None, None)
-    return tqdm(total=total, unit=unit, leave=False, dynamic_ncols=columns is None, ncols=columns, nrows=rows)
+    of_all = "/{total_fmt}{unit}{postfix} |{bar}|" if total else "{unit}{postfix}"
+    return tqdm(
+        total=total,
+        unit=unit,
+        leave=False,
+        dynamic_ncols=columns is None,
+        ncols=columns,
+        nrows=rows,
+        bar_format="{n_fmt}" + of_all,
+    )
 
 
 def _sizeless() -> bool:
@@ -76,13 +90,15 @@ class Bar:
                 self._units += units
             case AccountDone():
                 self._bar.n += 1
+            case Failed(failure) if _is_noted(failure):
+                pass
             case Failed() | Noted() | Waiting():
                 self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
             case AccountListed() if self._verbose:
                 self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
         self._bar.set_postfix_str(
-            f"{show.count(self._read, 'highlight')} read, {show.count(self._files, 'file')}, {show.size(self._bytes)}, "
-            f"{show.count(self._units, 'unit')}",
+            f"{show.count(self._units, 'unit')}, {show.count(self._files, 'file')}, {show.size(self._bytes)}, "
+            f"{show.count(self._read, 'highlight')} read",
             refresh=False,
         )
         if isinstance(event, AccountDone):
@@ -97,19 +113,39 @@ class Bar:
                 self._bar.close()
 
 
+def _is_noted(failure: Failure) -> bool:
+    """Whether a Noted says the same: that a target cannot be seen is told once."""
+    return failure.subject is Subject.TARGET and failure.reason in (Reason.GONE, Reason.PRIVATE)
+
+
 class Lines:
     """A line for each account, highlight and trouble, under ``-v`` where there is no terminal. Thread-safe."""
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, FileKept | Spent):
-            show.say(sentence(event))
+        if isinstance(event, FileKept | Spent) or (isinstance(event, Failed) and _is_noted(event.failure)):
+            return
+        show.say(sentence(event))
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class Alarm:
+    """Under cron: only news that must be told even where nobody reads along."""
+
+    def __init__(self, command: str) -> None:
+        self._command = command
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Noted) and event.loud:
+            show.say(f"archiver: {self._command}: {event.text}")
 
     def close(self) -> None:
         """Nothing to do."""
 
 
 class Silence:
-    """Under cron, and under ``-q``."""
+    """Under ``-q``."""
 
     def __call__(self, event: Event) -> None:
         return
@@ -118,13 +154,13 @@ class Silence:
         """Nothing to do."""
 
 
-def observer(given: Given) -> Bar | Lines | Silence:
+def observer(given: Given) -> Bar | Lines | Alarm | Silence:
     """The observer for whoever reads along."""
     if given.quiet:
         return Silence()
     if on_terminal():
         return Bar(verbose=given.verbose)
-    return Lines() if given.verbose else Silence()
+    return Lines() if given.verbose else Alarm(given.command)
 
 
 class Counting(AbstractContextManager[Callable[[int, int], None]]):

@@ -83,7 +83,14 @@ def command(
 
 
 def read_statement(sql: str | None, file: Path | None) -> str:
-    """The SQL from the argument, from ``@FILE`` or ``--file``, or from stdin for ``-``. Raises UsageError."""
+    """The SQL from the argument, from ``@FILE`` or ``--file``, or from stdin for ``-``. Raises UsageError, if it is empty too."""
+    statement = _statement(sql, file)
+    if not statement.strip():
+        raise UsageError("the SQL is empty", "see archiver query --help")
+    return statement
+
+
+def _statement(sql: str | None, file: Path | None) -> str:
     if (sql is None) == (file is None):
         raise UsageError(
             "give the SQL once: as an argument, as @FILE or --file, or - for stdin",

@@ -82,7 +82,8 @@ def failed(summary: Summary) -> Iterator[str]:
         return
     reasons = Counter(failure.reason.value for failure in summary.failures)
     by_reason = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
-    yield f"failed: {by_reason} (recorded, and tried again in later runs)"
+    again = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
+    yield f"failed: {by_reason}{again}"
     for failure in summary.failures[:_SHOWN]:
         yield f"  {cause(failure)}"
     if len(summary.failures) > _SHOWN:

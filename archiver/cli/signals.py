@@ -13,7 +13,7 @@ from typing import NoReturn
 from archiver.errors import Stopped
 from archiver.runner.workers import StopFlag
 
-SIGPIPE = signal.SIGPIPE
+SIGINT, SIGPIPE = signal.SIGINT, signal.SIGPIPE
 _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _TWINS = 0.02
 """Seconds within which a second signal is the same one: a terminal and a wrapper such as ``uv run`` both deliver it."""
@@ -28,9 +28,17 @@ def die(signum: int) -> NoReturn:
     os._exit(128 + signum)  # only if the signal is one whose default is not to end
 
 
+def stopped(signum: int, hint: str = "") -> Stopped:
+    """The Stopped of a signal, which it calls by its name."""
+    error = Stopped(signum)
+    error.args = (f"stopped by {signal.Signals(signum).name}",)
+    error.hint = hint
+    return error
+
+
 @contextmanager
-def watched(stop: StopFlag, *, quiet: bool) -> Iterator[None]:
-    """While it lasts, the first signal sets the flag with Stopped, a second one ends the process at once.
+def watched(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
+    """While it lasts, the first signal sets the flag with Stopped (and this ``hint``), a second one ends the process at once.
 
     A signal that was ignored when the program began (``nohup``, a shell's background job) stays ignored. For the main thread.
     """
@@ -41,7 +49,7 @@ def watched(stop: StopFlag, *, quiet: bool) -> Iterator[None]:
         now = time.monotonic()
         if first_at is None:
             first_at = now
-            stop.stop(Stopped(signum))
+            stop.stop(stopped(signum, hint))
             if not quiet:
                 with suppress(OSError):
                     os.write(2, _NOTICE)  # not sys.stderr: its buffer may be in use at this very moment

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _AGE = re.compile(r"([0-9]{1,6}) ?([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _TOO_OLD = 3
+_HOW_TO_LIST = " (archiver query 'SELECT * FROM failures WHERE resolved_at IS NULL')"
 
 
 class Age(click.ParamType[timedelta]):
@@ -73,7 +74,7 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     elif not (given.quiet and max_age is not None):
         show.data("".join(f"{line}\n" for line in lines(found, balance)))
     if late:
-        last = show.moment(found.last_success_at) if found.last_success_at is not None else "never"
+        last = _at(found.last_success_at)
         show.say(f"archiver: status: the last successful run is too old: {last} (see archiver run -v)")
     return code
 
@@ -100,9 +101,9 @@ def lines(status: Status, balance: Balance | None) -> Iterator[str]:
         ("highlights", f"{s.highlights:,}"),
         ("items", f"{s.items:,}"),
         ("files", held + lost),
-        ("open failures", f"{s.open_failures:,}"),
+        ("open failures", f"{s.open_failures:,}{_HOW_TO_LIST if s.open_failures else ''}"),
         ("units spent", f"{s.units:,}, of them {s.units_this_month:,} this month (UTC)"),
-        ("last success", show.moment(s.last_success_at) if s.last_success_at else "never"),
+        ("last success", _at(s.last_success_at)),
     ]
     if balance is not None:
         rate = f", {balance.rate} calls a second" if balance.rate is not None else ""
@@ -118,6 +119,10 @@ def lines(status: Status, balance: Balance | None) -> Iterator[str]:
 def _row(run: Run) -> tuple[object, ...]:
     outcome = run.outcome if run.finished_at is not None else "not finished"
     return run.id, run.command, f"{run.started_at:%Y-%m-%d %H:%M}", outcome, run.exit_code, run.units
+
+
+def _at(moment: datetime | None) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "never"
 
 
 def _left(balance: Balance | None) -> dict[str, object] | None:

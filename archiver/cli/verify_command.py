@@ -30,7 +30,8 @@ _NOTHING = {"checked": 0, "bytes_read": 0, "damaged": [], "orphans": 0, "foreign
 def command(given: Given, read_data: bool) -> int:
     """Check what is kept: every row's blob is there, of the right size, and with --read-data of the right bytes. Costs nothing.
 
-    It changes nothing and may run beside a run. Damage that is not yet recorded as lost gives code 12. Blobs without a row are
+    It changes no file and may run beside a run. --read-data notes when each blob was read (verified_at), unless another run holds
+    the lock or the archive is read-only. Damage that is not yet recorded as lost gives code 12. Blobs without a row are
     harmless and only counted: a later run adopts equal bytes.
 
     \b
@@ -48,8 +49,12 @@ def command(given: Given, read_data: bool) -> int:
     if given.blank is not None:
         show.document({"exit_code": code, "outcome": "damaged" if code else "ok", **fields_of(report)})
     elif report.damaged:
-        rows = [(d.problem.value, d.sha256, "; ".join(d.owners)) for d in report.damaged]
-        show.data("".join(f"{line}\n" for line in table.lines(("problem", "sha256", "belongs to"), rows)))
+        blobs = config.archive.directory / "blobs"
+        rows = [
+            (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), "; ".join(d.owners))
+            for d in report.damaged
+        ]
+        show.data("".join(f"{line}\n" for line in table.lines(("problem", "file", "belongs to"), rows)))
     if code or given.talkative:
         show.say(*told(report))
     return code
@@ -74,6 +79,8 @@ def told(report: VerifyReport) -> Iterator[str]:
     """The report for people."""
     read = f", {show.size(report.bytes_read)} read" if report.bytes_read else ""
     yield f"{show.count(report.checked, 'blob')} checked{read}: {len(report.damaged):,} damaged"
+    if report.damaged:
+        yield "move a damaged file away, and the next run fetches it again if it is still offered"
     if report.lost:
         yield f"{show.count(report.lost, 'blob')} recorded as lost"
     if report.orphans:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from catalog_samples import LATER, NATGEO, rows, tray
@@ -95,16 +97,63 @@ def test_nothing_but_the_file_is_left_after_closing(tmp_path: Path, sqlite_templ
 def test_a_read_only_disk_is_read_without_files_beside_the_database(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
-    """``immutable`` only where nobody can be writing; with a WAL beside it the file alone would be an old state."""
-    path = tmp_path / "archive.db"
-    path.write_bytes(sqlite_template.read_bytes())
-    uri = engine.reading_uri(path, directory_writable=False)
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
-        assert connection.execute("SELECT count(*) FROM archive").fetchone() == (1,)
-        assert list(tmp_path.iterdir()) == [tmp_path / "archive.db"]
-    assert "immutable" not in engine.reading_uri(path, directory_writable=True)
-    (tmp_path / "archive.db-wal").touch()
-    assert "immutable" not in engine.reading_uri(path, directory_writable=False)
+    """The file alone only where no WAL is there and none can be made; beside a run an analyst reads what the run commits."""
+    with TemporaryDirectory() as name:  # not in tmp_path: another user cannot enter that
+        path = Path(shutil.copy(sqlite_template, name))
+        path.chmod(0o644)
+        Path(name).chmod(0o755)
+        before = _as_a_stranger(path)
+        with Catalog.open(path, write=True) as catalog:
+            catalog.write(record.start_run, "run", NOW)
+            beside = _as_a_stranger(path)
+        assert (before, beside, _as_a_stranger(path)) == ("0 alone", "1 beside", "1 alone")
+        assert list(path.parent.iterdir()) == [path]
+        Catalog.open(path, write=True).close()
+        path.with_name("archive.db-wal").write_bytes(b"")
+        assert _as_a_stranger(path) == "unable to open database file"
+
+
+_STRANGER = """
+import os, sqlite3, sys
+from pathlib import Path
+from archiver.catalog import engine
+path = Path(sys.argv[1])
+path.parent.chmod(0o555)
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    connection = engine.open_for_reading(engine.locate(path))
+except sqlite3.Error as error:
+    print(error)
+else:
+    (runs,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+    print(runs, "beside" if path.with_name("archive.db-shm").exists() else "alone")
+"""
+
+
+def _as_a_stranger(path: Path) -> str:
+    """What one sees who may read the file and not write its directory: the count of runs, or the error."""
+    try:
+        return subprocess.run(
+            [sys.executable, "-c", _STRANGER, str(path)], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    finally:
+        path.parent.chmod(0o755)
+
+
+def test_a_reader_who_can_write_the_directory_sees_what_a_later_run_commits(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    """Where the directory can be written the reader takes part in the locking, whatever is beside the file."""
+    path = Path(shutil.copy(sqlite_template, tmp_path / "archive.db"))
+    with (
+        closing(engine.open_for_reading(engine.locate(path))) as reader,
+        Catalog.open(path, write=True) as catalog,
+    ):
+        catalog.write(record.start_run, "run", NOW)
+        assert reader.execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
 def test_every_connection_has_the_settings(tmp_path: Path, sqlite_template: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray
+from catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray, video
 from databases import NOW
 from sqlalchemy import Connection
 
@@ -155,6 +155,21 @@ def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> 
     assert catalog.read(query.held_digests, "2") == ()
 
 
+def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, fetched: int) -> None:
+    """An item that names another account is its highlight's all the same; one of a highlight also counts when it is gone."""
+    catalog.write(record.page, fetched, 7, page("2", video("20", user_pk="2"), "21"), FACTS, NOW)
+    cover = file_of("2", Role.COVER, "cover")
+    for file in (file_of("20"), file_of("21"), file_of("10"), cover):
+        catalog.write(record.file, fetched, file, 7, NOW)
+    catalog.write(record.page, fetched, 8, page("2", "21"), FACTS, LATER, gone=("20",))
+    second = {file_of("20").blob.sha256, file_of("21").blob.sha256, cover.blob.sha256}
+    assert set(catalog.read(query.digests_of_highlight, "2")) == second
+    assert set(catalog.read(query.held_digests, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
+    assert catalog.read(query.held_digests, "2") == ()
+    catalog.write(record.blobs_lost, [cover.blob.sha256], LATEST)
+    assert set(catalog.read(query.digests_of_highlight, "2")) == second - {cover.blob.sha256}
+
+
 def _failure(reason: Reason = Reason.NETWORK, role: Role | None = Role.VIDEO, pk: str = "10") -> Failure:
     subject = Subject.ITEM if len(pk) > 1 else Subject.HIGHLIGHT
     return Failure(subject, pk, role, reason, "the connection broke")
@@ -215,13 +230,36 @@ def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None
     catalog.write(record.failure, _failure(pk="99"), NOW)
     assert (_highlight(catalog).open_failures, _highlight(catalog).next_try_at) == (0, None)
     catalog.write(record.failure, _failure(pk="11"), LATEST)
-    catalog.write(record.failure, _failure(pk="1", role=None), LATER)
+    catalog.write(record.failure, _failure(Reason.NOT_FOUND, pk="1", role=None), LATER)
     held = _highlight(catalog)
     assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (2, LATER, LATER)
     assert catalog.read(query.held, NATGEO.pk) == (held,)
     catalog.write(record.resolved, Subject.HIGHLIGHT, "1", None, LATEST)
     held = _highlight(catalog)
     assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (1, LATEST, None)
+
+
+@pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.UPSTREAM])
+def test_a_page_that_could_not_be_read_may_be_fetched_when_it_changes(
+    catalog: Catalog, fetched: int, reason: Reason
+) -> None:
+    """It counts as a failure that is due again, and does not hold the highlight back: only a page that is not there does."""
+    catalog.write(record.failure, _failure(reason, pk="1", role=None), NOW)
+    held = _highlight(catalog)
+    assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (1, retry.next_try(1, NOW), None)
+
+
+def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: int) -> None:
+    """A complete highlight has no failure that waits for anything; gaps stay, and those of other highlights."""
+    catalog.write(record.page, fetched, 7, page("2", "20", "12"), FACTS, NOW)
+    catalog.write(record.page, fetched, 7, page("1", "10", "11", "12", "13"), FACTS, NOW)
+    for pk in ("10", "12", "13", "20", "1"):
+        catalog.write(record.failure, _failure(pk=pk), NOW)
+    catalog.write(record.failure, _failure(Reason.TOO_LARGE, pk="11"), NOW, gap=True)
+    catalog.write(record.page, fetched, 8, page("1", "10", "11"), FACTS, LATER, gone=("12", "13"))
+    catalog.write(record.completed, "1", LATER)
+    still = rows(catalog, "SELECT subject_pk FROM failures WHERE resolved_at IS NULL ORDER BY subject_pk")
+    assert still == [("1",), ("11",), ("12",), ("20",)]
 
 
 def test_an_item_that_is_gone_holds_its_highlight_no_longer(catalog: Catalog, fetched: int) -> None:

@@ -162,6 +162,16 @@ def test_a_highlight_known_before_the_first_tray_does_not_appear(catalog: Catalo
     assert changed(catalog) == []
 
 
+def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, listed: int) -> None:
+    """Stored under another account before, it is this one's from then on, and its place among the other's is no place here."""
+    other = User("2", "other")
+    catalog.write(record.tray, listed, other.pk, tray("9", user=other), NOW)
+    catalog.write(record.tray, listed, other.pk, tray("3", "9", user=other), LATER)
+    assert [held.pk for held in catalog.read(query.held, other.pk)] == ["3", "9"]
+    assert _pks(catalog) == ["1", "2"]
+    assert changed(catalog) == [("highlight", "3", "user_pk", NATGEO.pk, "2")]
+
+
 def test_a_pk_that_is_listed_twice_counts_once(catalog: Catalog, run_id: int) -> None:
     """The first entry of a pk wins."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1", highlight("1", "again"), "2"), NOW)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,27 @@ class Person:
         ) as process:
             out, err = process.communicate(stdin, timeout=60)
         return Ended(process.returncode, out, err)
+
+
+def on_terminal(person: Person, *args: str, stream: str = "stderr", columns: int = 120) -> tuple[int, str]:
+    """``archiver ARGS`` with one stream on a terminal, the other going nowhere: its code, and what the terminal got."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: theirs}
+    process = person.start(*args, stdout=streams["stdout"], stderr=streams["stderr"])
+    os.close(theirs)
+    seen = b""
+    while piece := _read(ours):
+        seen += piece
+    os.close(ours)
+    return process.wait(timeout=60), seen.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux: the other side has closed it
+        return b""
 
 
 def upstream_environ(upstream: StandIn | None) -> dict[str, str]:

@@ -127,6 +127,7 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
         (["run", "--max-units", "many"], "run: Invalid value for '--max-units'"),
         (["status", "--max-age", "36 hours"], "status: Invalid value for '--max-age'"),
         (["query"], "query: give the SQL once"),
+        (["query", " \n"], "query: the SQL is empty"),
         (
             ["query", "@missing.sql"],
             "query: the SQL file missing.sql cannot be read: No such file or directory",

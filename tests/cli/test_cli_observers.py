@@ -84,10 +84,42 @@ def test_a_terminal_gets_a_bar_and_what_matters_above_it(monkeypatch: pytest.Mon
     """Accounts are counted of all, files and bytes beside them; notes and failures stay as lines, made safe."""
     text = _seen(Given(), _Terminal(), monkeypatch)
     assert "1/2" in text
-    assert "1 highlight read, 1 file, 2.0 kB" in text
+    assert "1/2 accounts, 0 units, 1 file, 2.0 kB, 1 highlight read" in text
+    assert "it/s" not in text
+    assert "?" not in text
     assert r"natgeo is now called \u202enatgeo2" in text
     assert r"video of item 31: http_status (status 500\x1b[2J)" in text
     assert "\x1b[2J" not in text
+
+
+@pytest.mark.parametrize("given", [Given(), Given(verbose=True)], ids=["terminal", "lines"])
+def test_a_missing_target_is_told_once_while_it_lasts(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Noted is shown, the failure that says the same is left to the summary; other failures of targets stay."""
+    terminal = _Terminal() if not given.verbose else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    observer = progress.observer(given)
+    observer(EVENTS[0])
+    observer(Noted("nobody: no account is called that", loud=True))
+    observer(Failed(Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no account")))
+    observer(Failed(Failure(Subject.TARGET, "other", None, Reason.UPSTREAM, "status 500")))
+    observer.close()
+    assert terminal.getvalue().count("nobody") == 1
+    assert "other" in terminal.getvalue()
+
+
+def test_cron_is_told_loud_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loud note is one safe line that names the command; others are for the log, and -q is silent."""
+    for given, says in (
+        (Given(command="run"), "archiver: run: new\\x1b\n"),
+        (Given(command="run", quiet=True), ""),
+    ):
+        stderr = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", stderr)
+        observer = progress.observer(given)
+        observer(Noted("new\x1b", loud=True))
+        observer(Noted("old"))
+        observer.close()
+        assert stderr.getvalue() == says
 
 
 def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +212,8 @@ def test_a_summary_without_news_says_so() -> None:
 def test_failures_are_counted_by_reason_then_named() -> None:
     """A person sees what failed most, and which things."""
     failures = (FAILURE, FAILURE, Failure(Subject.TARGET, "nobody", None, Reason.GONE, ""))
+    once = list(report.failed(Summary(1, "backup", failures=failures)))
+    assert once[0] == "failed: 2 http_status, 1 gone"
     lines = list(report.failed(Summary(1, "run", failures=failures)))
     assert lines[0] == "failed: 2 http_status, 1 gone (recorded, and tried again in later runs)"
     assert lines[-1] == "  target nobody: gone"

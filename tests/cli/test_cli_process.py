@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Ended, Person
+from cli_harness import Ended, Person, on_terminal
 
 from archiver.sandbox import StandIn, World, actions
 
@@ -53,8 +53,8 @@ def test_the_first_signal_ends_the_run_cleanly(person: Person, upstream: StandIn
     assert (ended.object["exit_code"], ended.object["outcome"]) == (128 + signum, "stopped")
     assert ended.object["error"] == {
         "slug": "E_STOPPED",
-        "message": f"stopped by signal {signum:d}",
-        "hint": "",
+        "message": f"stopped by {signal.Signals(signum).name}",
+        "hint": "run it again: it goes on where it stopped",
     }
     assert "archiver: finishing what is in flight; again to end now" in ended.err
     assert "Traceback" not in ended.err
@@ -116,6 +116,11 @@ def test_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: str) -> No
     assert "standard output" in ended.err
     assert person.run("verify").code == 0
     assert person.run("status", shell=shell).code == 8
+    for words in (["--help"], ["run", "--help"], ["db", "--help"], ["--version"]):
+        told = person.run(*words, shell=shell)
+        assert told.code == 8
+        assert "standard output" in told.err
+        assert "bug" not in told.err
 
 
 def test_a_stderr_that_takes_nothing_stops_nothing(person: Person) -> None:
@@ -135,25 +140,20 @@ def test_an_ascii_terminal_gets_escapes(person: Person) -> None:
 
 def test_a_terminal_sees_progress_and_a_summary(person: Person) -> None:
     """On a terminal: a bar while it lasts, then what came of it, then how to keep it nightly."""
-    ours, theirs = os.openpty()
-    process = person.start("backup", "natgeo", stderr=theirs, stdout=subprocess.DEVNULL)
-    os.close(theirs)
-    seen = b""
-    while piece := _read(ours):
-        seen += piece
-    os.close(ours)
-    assert process.wait(timeout=60) == 0
-    text = seen.decode()
-    assert "1/1" in text
+    code, text = on_terminal(person, "backup", "natgeo")
+    assert code == 0
+    assert "1/1 accounts" in text
     assert "1 account, 3 of 3 highlights read, 5 units spent" in text
-    assert "archiver init" in text
+    assert "init --archive" in text
 
 
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 65_536)
-    except OSError:  # Linux: the other side has closed it
-        return b""
+def test_a_narrow_terminal_shows_the_counts(person: Person) -> None:
+    """In 40 columns accounts, units and files are still to be read, and no line is wrapped: what is less is cut off."""
+    code, text = on_terminal(person, "backup", "natgeo", columns=40)
+    assert code == 0
+    drawn = [piece for piece in re.split("[\r\n]", text) if re.match("[01]/1 accounts", piece)]
+    assert any(re.match("1/1 accounts, 5 units, 49 files, ", piece) for piece in drawn)
+    assert max(map(len, drawn)) <= 40
 
 
 def test_demo_makes_two_nights_and_then_one(person: Person) -> None:

@@ -13,7 +13,14 @@ from archiver.catalog.query.accounts import (
     user,
     user_pk_by_name,
 )
-from archiver.catalog.query.files import blobs, held_digests, held_items, members, paid_highlight
+from archiver.catalog.query.files import (
+    blobs,
+    digests_of_highlight,
+    held_digests,
+    held_items,
+    members,
+    paid_highlight,
+)
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     "blobs",
     "bound",
     "damage",
+    "digests_of_highlight",
     "held",
     "held_digests",
     "held_items",

@@ -116,13 +116,25 @@ def _failed(which: Any) -> Select[Any]:
     """The due times of open failures that hold a watermark: not gaps, not covers (those wait for the next tray)."""
     holds = _failures.c.resolved_at.is_(None), _failures.c.next_try_at.is_not(None)
     own = (
-        select(_highlights.c.pk, _failures.c.role, _failures.c.next_try_at, _failures.c.subject)
+        select(
+            _highlights.c.pk,
+            _failures.c.role,
+            _failures.c.next_try_at,
+            _failures.c.reason,
+            _failures.c.subject,
+        )
         .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
         .where(which, _failures.c.subject == Subject.HIGHLIGHT, *holds)
         .where(or_(_failures.c.role.is_(None), _failures.c.role != Role.COVER))
     )
     of_items = (
-        select(_highlights.c.pk, _failures.c.role, _failures.c.next_try_at, _failures.c.subject)
+        select(
+            _highlights.c.pk,
+            _failures.c.role,
+            _failures.c.next_try_at,
+            _failures.c.reason,
+            _failures.c.subject,
+        )
         .join(_members, _members.c.highlight_pk == _highlights.c.pk)
         .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
         .where(which, _failures.c.subject == Subject.ITEM, _members.c.gone_at.is_(None), *holds)
@@ -147,7 +159,8 @@ def _with_failures(
 
 def _highlight(row: RowMapping, failed: Iterable[RowMapping]) -> HeldHighlight:
     due = [failure["next_try_at"] for failure in failed]
-    own = [failure["next_try_at"] for failure in failed if failure["subject"] == Subject.HIGHLIGHT]
+    # Only a page that is not there is not asked for: one that could not be read may be fetched anew as soon as it changes.
+    missing = [failure["next_try_at"] for failure in failed if _is_missing_page(failure)]
     return HeldHighlight(
         pk=row["pk"],
         title=row["title"],
@@ -158,7 +171,15 @@ def _highlight(row: RowMapping, failed: Iterable[RowMapping]) -> HeldHighlight:
         gone_at=row["gone_at"],
         open_failures=len(due),
         next_try_at=min(due, default=None),
-        fetch_try_at=min(own, default=None),
+        fetch_try_at=min(missing, default=None),
         shrunk_to=row["shrunk_to"],
         cover_name=row["cover_held"],
+    )
+
+
+def _is_missing_page(failure: RowMapping) -> bool:
+    return (failure["subject"], failure["role"], failure["reason"]) == (
+        Subject.HIGHLIGHT,
+        None,
+        Reason.NOT_FOUND,
     )

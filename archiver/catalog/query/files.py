@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, union_all
+from sqlalchemy import Connection, Row, Select, bindparam, select, union_all
 
 from archiver.catalog import tables
 from archiver.model import (
@@ -21,7 +22,7 @@ from archiver.model import (
 
 PAID_PATH = "/v1/highlight/by/url"
 
-_blobs, _files, _items = tables.blobs, tables.files, tables.items
+_blobs, _files = tables.blobs, tables.files
 _highlights, _members = tables.highlights, tables.highlight_items
 _calls, _answers = tables.api_calls, tables.answers
 
@@ -35,16 +36,29 @@ _MEMBERS = (
     .where(_members.c.highlight_pk == bindparam("pk"), _members.c.gone_at.is_(None))
     .order_by(_members.c.position)
 )
-_OF_USER = union_all(
+
+
+def _digests(*of: Select[Any]) -> Select[Any]:
+    """Each blob once that one of the selects names, but for the lost."""
+    found = union_all(*of).subquery()
+    return select(found.c.sha256).where(found.c.sha256.not_in(_LOST)).distinct()
+
+
+_OF_MEMBERS = select(_files.c.sha256).join(_members, _members.c.item_pk == _files.c.item_pk)
+_DIGESTS_OF_USER = _digests(
     select(_files.c.sha256).where(_files.c.user_pk == bindparam("pk")),
     select(_files.c.sha256)
     .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
     .where(_highlights.c.user_pk == bindparam("pk")),
-    select(_files.c.sha256)
-    .join(_items, _items.c.pk == _files.c.item_pk)
-    .where(_items.c.user_pk == bindparam("pk")),
-).subquery()
-_DIGESTS = select(_OF_USER.c.sha256).where(_OF_USER.c.sha256.not_in(_LOST)).distinct()
+    # By the highlight: an item may name another owner than the one who shows it.
+    _OF_MEMBERS.join(_highlights, _highlights.c.pk == _members.c.highlight_pk).where(
+        _highlights.c.user_pk == bindparam("pk")
+    ),
+)
+_DIGESTS_OF_HIGHLIGHT = _digests(
+    select(_files.c.sha256).where(_files.c.highlight_pk == bindparam("pk")),
+    _OF_MEMBERS.where(_members.c.highlight_pk == bindparam("pk")),
+)
 _PAID = (
     select(_answers, _calls.c.finished_at)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
@@ -69,8 +83,13 @@ def held_items(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tupl
 
 
 def held_digests(connection: Connection, user_pk: Pk) -> tuple[Digest, ...]:
-    """All blobs of an account (avatar, covers, items) that are not known to be lost, each once."""
-    return tuple(map(Digest, connection.scalars(_DIGESTS, {"pk": user_pk})))
+    """All blobs of an account (avatar, covers, items of its highlights) that are not known to be lost, each once."""
+    return tuple(map(Digest, connection.scalars(_DIGESTS_OF_USER, {"pk": user_pk})))
+
+
+def digests_of_highlight(connection: Connection, highlight_pk: Pk) -> tuple[Digest, ...]:
+    """All blobs of a highlight (covers, items that are or were in it) that are not known to be lost, each once."""
+    return tuple(map(Digest, connection.scalars(_DIGESTS_OF_HIGHLIGHT, {"pk": highlight_pk})))
 
 
 def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:

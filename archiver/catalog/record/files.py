@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, bindparam, select, update
+from sqlalchemy import BindParameter, Connection, bindparam, exists, or_, select, update
 from sqlalchemy.sql.functions import coalesce
 
 from archiver.catalog import tables
@@ -15,7 +15,7 @@ from archiver.catalog.upsert import new_rows
 from archiver.model import Blob, Digest, File, Owner, Pk, Subject
 from archiver.signed import basename
 
-_blobs, _files = tables.blobs, tables.files
+_blobs, _files, _failures = tables.blobs, tables.files, tables.failures
 _highlights, _members, _users = tables.highlights, tables.highlight_items, tables.users
 
 _OWNER = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
@@ -45,6 +45,27 @@ _FORGET_AVATAR = (
     update(_users)
     .where(_users.c.pk.in_(select(_files.c.user_pk).where(_files.c.sha256 == _WHOSE)))
     .values(avatar_held=None)
+)
+_elsewhere = _members.alias()
+_OFFERED_NO_MORE = (
+    update(_failures)
+    .where(
+        _failures.c.subject == Subject.ITEM,
+        _failures.c.resolved_at.is_(None),
+        _failures.c.next_try_at.is_not(None),
+        _failures.c.subject_pk.in_(
+            select(_members.c.item_pk).where(
+                _members.c.highlight_pk == bindparam("highlight"),
+                or_(
+                    _members.c.gone_at.is_(None),
+                    ~exists().where(
+                        _elsewhere.c.item_pk == _members.c.item_pk, _elsewhere.c.gone_at.is_(None)
+                    ),
+                ),
+            )
+        ),
+    )
+    .values(resolved_at=bindparam("now"))
 )
 _VERIFY = update(_blobs).where(_blobs.c.sha256 == _WHOSE).values(verified_at=bindparam("now"))
 
@@ -138,8 +159,13 @@ def _note_held(connection: Connection, owner: Owner, name: str | None) -> None:
 
 
 def completed(connection: Connection, highlight_pk: Pk, now: datetime) -> None:
-    """Record that nothing which the highlight offers is missing: the watermark."""
+    """Record that nothing which the highlight offers is missing: the watermark.
+
+    A failure of its items that is still open then is of something which is not offered any more, and is resolved. Gaps stay, and
+    so do those of an item that left this highlight for another.
+    """
     connection.execute(update(_highlights).where(_highlights.c.pk == highlight_pk).values(completed_at=now))
+    connection.execute(_OFFERED_NO_MORE, {"highlight": highlight_pk, "now": now})
 
 
 def blobs_lost(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:

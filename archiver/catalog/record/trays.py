@@ -17,7 +17,7 @@ V1 = "/v1/user/highlights"
 """The endpoint whose trays are cut at a first page of unknown size."""
 
 _highlights = tables.highlights
-_TOLD = ("title", "is_pinned", "cover_name")  # a new value of these is a change of its own
+_TOLD = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of these is a change of its own
 _SAID = (*_TOLD, "position", "created_at", "latest_reel_media", "media_count")
 _BEFORE = select(_highlights).where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
 _SEEN = (
@@ -51,7 +51,7 @@ def tray(
     """Record a tray. ``gone`` are the pks whose absence from it is evidence; others that it lacks stay as they were.
 
     ``shrunk_to`` is kept as it is given: the fingerprint of a shrunken tray that waits for a second one. ``endpoint`` is the path
-    that was asked; only v1 trays count for ``tray_longest``.
+    that was asked; only v1 trays count for ``tray_longest``. A highlight that was another account's until now becomes this one's.
     """
     listed: dict[Pk, Highlight] = {}
     for highlight in tray.highlights:
@@ -63,9 +63,9 @@ def tray(
     altered: list[dict[str, object]] = []
     new: list[dict[str, object]] = []
     for position, highlight in enumerate(listed.values()):
-        row, said = before.get(highlight.pk), _said(highlight, position)
+        row, said = before.get(highlight.pk), _said(user_pk, highlight, position)
         if row is None:
-            new.append({"pk": highlight.pk, "user_pk": user_pk, **said})
+            new.append({"pk": highlight.pk, **said})
             if listed_before is not None:
                 found.append(changes.presence(Subject.HIGHLIGHT, highlight.pk, "appeared"))
             continue
@@ -76,7 +76,8 @@ def tray(
         if after:
             altered.append(_whole(row, after))
         found += changes.edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
-    found += _moves(before, list(listed), listed_before)
+    own = {pk: row for pk, row in before.items() if row["user_pk"] == user_pk}
+    found += _moves(own, list(listed), listed_before)
     _store(connection, new, altered, list(before), now)
     found += hide(connection, gone, now)
     changes.write(connection, run_id, now, found)
@@ -121,8 +122,9 @@ def _owner(
     return before["listed_at"] if before is not None else None
 
 
-def _said(highlight: Highlight, position: int) -> dict[str, object]:
+def _said(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, object]:
     return {
+        "user_pk": user_pk,  # whoever lists it has it
         "title": highlight.title,
         "is_pinned": highlight.is_pinned,
         "cover_name": highlight.cover_name,

@@ -1,0 +1,143 @@
+"""Directory, marker and database of one archive: made together, opened only together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from catalog_samples import LATER
+from databases import ARCHIVE_ID, Postgres
+
+from archiver import config
+from archiver.archive import opening
+from archiver.blobs import DiskStore, Marker, marker
+from archiver.catalog import Catalog, query, record, schema
+from archiver.catalog.engine import locate
+from archiver.catalog.lock import WriterLock
+from archiver.config import Config
+from archiver.errors import ArchiveLocked, DatabaseForeign, MarkerMismatch, StorageError
+from archiver.runner.workers import StopFlag
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Where an archive is to be, or is."""
+    return tmp_path / "archive"
+
+
+def _begin_a_run(database: str | Path) -> None:
+    with Catalog.open(database, write=True) as catalog:
+        catalog.write(record.start_run, "run", LATER)
+
+
+def _killed_before_the_marker(where: Config, database: str | Path) -> str:
+    """Make the archive, take its marker away, and return its id."""
+    assert opening.create(where)
+    made = schema.look(locate(database)).archive_id
+    (where.archive.directory / "archive.json").unlink()
+    return made
+
+
+@pytest.fixture(params=["inside", "postgresql"])
+def rows_at(request: pytest.FixtureRequest, root: Path) -> Iterator[str | Path]:
+    """Where the rows of a new archive will be: in its directory, or on a server."""
+    if request.param == "inside":
+        yield root / "archive.db"
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        yield url
+
+
+def _place(root: Path, rows_at: str | Path) -> Config:
+    environ = {"ARCHIVER_ARCHIVE": str(root)}
+    if isinstance(rows_at, str):
+        environ["ARCHIVER_ARCHIVE_DATABASE"] = rows_at
+    return config.load(None, environ, {})
+
+
+def _moved_in(root: Path, database: str | Path) -> tuple[Config, str | Path]:
+    """The archive at ``root`` with a database that was made elsewhere."""
+    if isinstance(database, Path):
+        root.mkdir()
+        database = database.rename(root / "archive.db")
+    return _place(root, database), database
+
+
+def test_a_creation_that_was_killed_before_its_marker_is_finished(root: Path, rows_at: str | Path) -> None:
+    """The database that it left becomes the archive's, under the id that it has."""
+    where = _place(root, rows_at)
+    left = _killed_before_the_marker(where, rows_at)
+    assert opening.create(where)
+    assert marker.read(root).id == left
+    with opening.reading(where) as opened:
+        assert opened.catalog.read(query.status).accounts == 0
+
+
+def test_an_archive_that_lost_its_marker_is_not_made_anew(root: Path, rows_at: str | Path) -> None:
+    """Where runs were made the marker has to be restored: a new one could bind the rows to the wrong files."""
+    where = _place(root, rows_at)
+    _killed_before_the_marker(where, rows_at)
+    _begin_a_run(rows_at)
+    with pytest.raises(StorageError, match=r"archive\.json is missing") as raised:
+        opening.create(where)
+    assert "restore archive.json" in raised.value.hint
+    assert not (root / "archive.json").exists()
+
+
+def test_somebody_elses_database_is_not_adopted(root: Path, own_database: str | Path) -> None:
+    """Tables without our own are not ours, whatever their names."""
+    where, own_database = _moved_in(root, own_database)
+    with Catalog.open(own_database, write=True) as catalog:
+        catalog.write(lambda connection: connection.exec_driver_sql("DELETE FROM archive"))
+    with pytest.raises(DatabaseForeign):
+        opening.create(where)
+
+
+@pytest.fixture
+def foreign(root: Path, own_database: str | Path) -> tuple[Config, str | Path]:
+    """A directory whose marker names another archive than the database that the configuration leads to."""
+    where, own_database = _moved_in(root, own_database)
+    DiskStore.create(root).close()
+    marker.write(root, Marker("another"))
+    return where, own_database
+
+
+def _write_nothing(where: Config) -> None:
+    with opening.writing(where, "run", StopFlag(), False):
+        pass
+
+
+def _upgrade(where: Config) -> None:
+    opening.upgrade(where)
+
+
+@pytest.mark.parametrize("how", [_write_nothing, _upgrade])
+def test_an_older_database_of_another_archive_is_not_upgraded(
+    foreign: tuple[Config, str | Path], monkeypatch: pytest.MonkeyPatch, how: Callable[[Config], None]
+) -> None:
+    """It is refused before anything is written to it: no copy, no migration."""
+    where, database = foreign
+    upgraded: list[object] = []
+    monkeypatch.setattr(schema, "upgrade", upgraded.append)
+    with pytest.raises(MarkerMismatch, match=ARCHIVE_ID):
+        how(where)
+    assert upgraded == []
+    assert schema.look(locate(database)).archive_id == ARCHIVE_ID
+
+
+def test_an_upgrade_names_both_revisions(root: Path, rows_at: str | Path) -> None:
+    """And is none where the database stands at this version's already."""
+    where = _place(root, rows_at)
+    opening.create(where)
+    assert opening.upgrade(where) == (schema.head(), schema.head())
+
+
+def test_an_upgrade_on_postgresql_holds_the_writers_lock(postgres_archive: str) -> None:
+    """A run on another machine holds the database: the upgrade is refused, and possible once that has ended."""
+    lock = WriterLock(locate(postgres_archive))
+    with pytest.raises(ArchiveLocked):
+        Catalog.upgrade(postgres_archive)
+    lock.release()
+    assert Catalog.upgrade(postgres_archive) == (schema.head(), schema.head())
