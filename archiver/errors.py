@@ -30,6 +30,7 @@ The last three never end a run: the runner records them and goes on. This module
 from __future__ import annotations
 
 from enum import StrEnum
+from signal import Signals
 
 
 class ArchiverError(Exception):
@@ -166,8 +167,8 @@ class Stopped(ArchiverError):
 
     slug = "E_STOPPED"
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(f"stopped by signal {signum}")
+    def __init__(self, signum: int, hint: str = "") -> None:
+        super().__init__(f"stopped by {Signals(signum).name}", hint)
         self.signum = signum
         self.exit_code = 128 + signum
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from archiver.archive.opening import create, place, reading, writing
+from archiver.archive.opening import create, place, reading, upgrade, writing
 from archiver.blobs import free_bytes, marker
 from archiver.catalog import query, record, schema
 from archiver.config import Config
@@ -19,7 +19,7 @@ from archiver.errors import ArchiveLocked, DatabaseError, DiskFull, KeyMissing, 
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model import Balance, Digest, Limits, Rows, Status, Target, utcnow
-from archiver.runner import lock, price
+from archiver.runner import price
 from archiver.runner.account import Manner
 from archiver.runner.events import Observer
 from archiver.runner.kept import Kept
@@ -170,16 +170,6 @@ def revision(config: Config) -> tuple[str, str]:
     """The schema's revision in the database, and the one that this version needs."""
     marker.read(config.archive.directory)
     return schema.current(place(config)), schema.head()
-
-
-def upgrade(config: Config) -> tuple[str, str]:
-    """Bring the schema to this version's, copying a SQLite file first. Returns the revisions before and after."""
-    root = config.archive.directory
-    marker.read(root)
-    with lock.held(root / "lock", "db upgrade", utcnow()):
-        before = schema.current(place(config))
-        schema.upgrade(place(config))
-        return before, schema.head()
 
 
 def backup_database(config: Config, to: Path) -> None:

@@ -12,7 +12,7 @@ import click
 
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import Given, JsonOption, everywhere
-from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, DownloadFailed, UsageError
+from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, DownloadFailed, Stopped, UsageError
 
 COMMANDS: Mapping[str, str] = {
     "init": "Write a configuration and make the empty archive that it names.",
@@ -98,9 +98,9 @@ def _code(words: list[str], given: Given) -> int:
     try:
         code = cli.main(words, prog_name="archiver", standalone_mode=False, obj=given)
     except click.Abort:
-        from archiver.cli.signals import SIGINT, stopped
+        from signal import SIGINT
 
-        return _failed(stopped(SIGINT), given)  # click's word for KeyboardInterrupt
+        return _failed(Stopped(SIGINT), given)  # click's word for KeyboardInterrupt
     except click.ClickException as error:
         return _refused(error, words, given)
     except ArchiverError as error:

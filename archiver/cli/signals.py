@@ -28,14 +28,6 @@ def die(signum: int) -> NoReturn:
     os._exit(128 + signum)  # only if the signal is one whose default is not to end
 
 
-def stopped(signum: int, hint: str = "") -> Stopped:
-    """The Stopped of a signal, which it calls by its name."""
-    error = Stopped(signum)
-    error.args = (f"stopped by {signal.Signals(signum).name}",)
-    error.hint = hint
-    return error
-
-
 @contextmanager
 def watched(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
     """While it lasts, the first signal sets the flag with Stopped (and this ``hint``), a second one ends the process at once.
@@ -49,7 +41,7 @@ def watched(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
         now = time.monotonic()
         if first_at is None:
             first_at = now
-            stop.stop(stopped(signum, hint))
+            stop.stop(Stopped(signum, hint))
             if not quiet:
                 with suppress(OSError):
                     os.write(2, _NOTICE)  # not sys.stderr: its buffer may be in use at this very moment

@@ -75,7 +75,7 @@ class HeldHighlight:
     """A stored highlight as the plan sees it. ``facts`` are the tray's now, ``fetched_facts`` those at its last fetch.
 
     ``open_failures`` counts unresolved failures of it or of its items that are no gaps; ``next_try_at`` is the earliest of
-    theirs. ``fetch_try_at``: its own last fetch failed (404, an error of the API) and is due again then. ``cover_name`` is the
+    theirs. ``fetch_try_at``: its own page was not found (404) and is due again then. ``cover_name`` is the
     basename of the cover that is held (None if its bytes are lost).
     """
 
