@@ -1,0 +1,47 @@
+"""``verify`` reads beside whatever writes, and notes what it read where it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import House
+
+from archiver import archive
+from archiver.model import utcnow
+from archiver.runner import lock
+from archiver.sandbox import StandIn
+
+UNREAD = "select count(*) from blobs where verified_at is null"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive of one account."""
+    with StandIn() as upstream:
+        house = House(tmp_path / "archive", upstream)
+        house.night("salwaaa_ki")
+        yield house
+
+
+def test_a_run_may_begin_while_verify_reads(house: House) -> None:
+    """Reading terabytes takes a night: the nightly run meets no lock, and nothing that it keeps meanwhile is called damage."""
+    nights: list[int] = []
+
+    def progress(checked: int, _: int) -> None:
+        if checked == 1 and not nights:
+            nights.append(house.night("natgeo").exit_code)
+
+    report = archive.verify(house.config, read_data=True, progress=progress)
+    assert (nights, report.damaged) == ([0], ())
+
+
+def test_what_was_read_is_noted_unless_a_run_holds_the_lock(house: House) -> None:
+    """Beside a holder of the lock verify only reads; without one every blob's ``verified_at`` is set."""
+    blobs = house.one("select count(*) from blobs")
+    with lock.held(house.root / "lock", "run", utcnow()):
+        assert archive.verify(house.config, read_data=True, progress=lambda *_: None).damaged == ()
+        assert house.one(UNREAD) == blobs
+    archive.verify(house.config, read_data=True, progress=lambda *_: None)
+    assert house.one(UNREAD) == 0
