@@ -166,7 +166,9 @@ def _checkpoint(engine: Engine, database: str) -> None:
         with told(database), engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert driver is not None
-            driver.execute("PRAGMA busy_timeout = 0").close()  # a reader beside us keeps its WAL: not waited for
+            driver.execute(
+                "PRAGMA busy_timeout = 0"
+            ).close()  # a reader beside us keeps its WAL: not waited for
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
 
