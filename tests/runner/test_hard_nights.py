@@ -115,10 +115,8 @@ def test_a_billed_answer_that_cannot_be_read_is_paid_for_once(house: House) -> N
     assert house.upstream.units == 5
 
 
-def test_a_full_disk_is_heard_beside_an_empty_purse(house: House) -> None:
-    """Two jobs of one account end differently: the graver cause is the run's."""
-    house.upstream.balance = 4
-    (house.root).mkdir(parents=True)
+def test_a_disk_below_its_reserve_stops_the_run_before_anything_is_paid(house: House) -> None:
+    """Code 8, and the upstream billed nothing."""
     house.environ["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
     summary = house.night("natgeo")
     assert (summary.exit_code, summary.units) == (8, 0)
