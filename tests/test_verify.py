@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from archiver.blobs import BlobStore, DiskStore, MemoryStore
 from archiver.model import Digest, HeldBlob
-from archiver.verify import Damage, Problem, VerifyReport, share_of, verify
+from archiver.verify import Damage, Problem, VerifyReport, share_of, verify_blobs
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -66,14 +66,15 @@ def test_every_blob_is_counted_in_its_class(
     gone = [row(b"%d" % n) for n in missing]
     known = [row(b"%d" % n, AT) for n in lost]
     verified: list[Digest] = []
-    report = verify(store, in_order(*rows, *gone, *known), read_data=True, verified=verified.append)
+    report = verify_blobs(store, in_order(*rows, *gone, *known), read_data=True, verified=verified.append)
     assert report == VerifyReport(
         checked=len(held) + len(missing) + len(lost),
         bytes_read=sum(blob.size for blob in rows),
         damaged=tuple(Damage(blob.sha256, Problem.MISSING, blob.owners) for blob in in_order(*gone)),
         orphans=len(orphans),
         foreign=(),
-        lost=len(lost),
+        lost=tuple(Damage(blob.sha256, Problem.MISSING, blob.owners) for blob in in_order(*known)),
+        found=(),
     )
     assert verified == sorted(blob.sha256 for blob in rows)
 
@@ -108,10 +109,10 @@ def test_damage_is_named_and_left_in_place(
     damage(disk, held)
     before = sorted(disk.digests())
     verified: list[Digest] = []
-    report = verify(disk, in_order(held, other), read_data=True, verified=verified.append)
+    report = verify_blobs(disk, in_order(held, other), read_data=True, verified=verified.append)
     assert report.damaged == (Damage(held.sha256, problem, held.owners),)
     assert verified == [other.sha256]
-    assert bool(verify(disk, in_order(held, other), read_data=False).damaged) is quick
+    assert bool(verify_blobs(disk, in_order(held, other), read_data=False).damaged) is quick
     assert before == sorted(disk.digests())
 
 
@@ -126,7 +127,7 @@ def test_a_disk_that_refuses_to_read_is_damage_of_that_blob_only(disk: DiskStore
             directory.chmod(0o755)
         os.seteuid(65534)
     try:
-        report = verify(disk, in_order(held, other), read_data=True)
+        report = verify_blobs(disk, in_order(held, other), read_data=True)
     finally:
         os.seteuid(user)
     assert report.damaged == (Damage(held.sha256, Problem.UNREADABLE, held.owners),)
@@ -137,19 +138,26 @@ def test_foreign_names_are_reported(disk: DiskStore) -> None:
     """A name that no blob can have is told, as no damage and no orphan."""
     held = put(disk, b"picture")
     (disk.path(held.sha256).parent / ".DS_Store").write_text("x")
-    report = verify(disk, in_order(held), read_data=False)
-    assert report == VerifyReport(1, 0, (), 0, (f"{held.sha256[:2]}/.DS_Store",), 0)
+    report = verify_blobs(disk, in_order(held), read_data=False)
+    assert report == VerifyReport(1, 0, (), 0, (f"{held.sha256[:2]}/.DS_Store",), (), ())
 
 
 def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
-    """Recorded as lost but there again: right bytes are verified, wrong ones are damage."""
+    """Recorded as lost but there again, it is read even by a quick look: right bytes are found, wrong ones stay lost, no damage."""
     back = put(disk, b"back")
     lost = HeldBlob(back.sha256, back.size, AT, None, ())
     verified: list[Digest] = []
-    report = verify(disk, in_order(lost), read_data=True, verified=verified.append)
-    assert (report.damaged, report.lost, verified) == ((), 0, [back.sha256])
+    report = verify_blobs(disk, in_order(lost), read_data=False, verified=verified.append)
+    assert (report.damaged, report.lost, report.found, verified) == (
+        (),
+        (),
+        (back.sha256,),
+        [back.sha256],
+    )
     spoil(disk, back, b"abcd")
-    assert verify(disk, in_order(lost), read_data=True).damaged == (Damage(lost.sha256, Problem.HASH, ()),)
+    report = verify_blobs(disk, in_order(lost), read_data=False)
+    assert (report.damaged, report.found) == ((), ())
+    assert report.lost == (Damage(lost.sha256, Problem.HASH, ()),)
 
 
 def test_a_blob_that_comes_during_the_check_is_no_damage() -> None:
@@ -163,7 +171,7 @@ def test_a_blob_that_comes_during_the_check_is_no_damage() -> None:
         yield first
         yield put(store, names[second.sha256])
 
-    report = verify(store, rows(), read_data=True)
+    report = verify_blobs(store, rows(), read_data=True)
     assert (report.checked, report.damaged) == (2, ())
 
 
@@ -173,7 +181,7 @@ def test_only_chosen_blobs_are_read() -> None:
     rows = [put(store, b"%d" % n) for n in range(20)]
     chosen = {held.sha256 for held in rows[:7]}
     verified: list[Digest] = []
-    report = verify(
+    report = verify_blobs(
         store, in_order(*rows), read_data=True, chosen=chosen.__contains__, verified=verified.append
     )
     assert (report.checked, set(verified), report.damaged) == (20, chosen, ())
@@ -194,23 +202,25 @@ def test_progress_is_told_while_a_large_blob_is_read(disk: DiskStore) -> None:
     """Blobs and bytes so far are told at each blob and at each MiB, and whoever is told may stop the check."""
     held = put(disk, bytes(3 << 20))
     seen: list[tuple[int, int]] = []
-    verify(disk, in_order(held), read_data=True, on_progress=lambda blobs, size: seen.append((blobs, size)))
+    verify_blobs(
+        disk, in_order(held), read_data=True, on_progress=lambda blobs, size: seen.append((blobs, size))
+    )
     assert seen == [(0, 1 << 20), (0, 2 << 20), (0, 3 << 20), (1, 3 << 20)]
 
     def stop(blobs: int, size: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        verify(disk, in_order(held), read_data=True, on_progress=stop)
+        verify_blobs(disk, in_order(held), read_data=True, on_progress=stop)
 
 
 def test_rows_out_of_order_are_refused() -> None:
     """Merging two streams needs both in order; a caller who forgets it is told, not given false damage."""
     rows = sorted((row(b"a"), row(b"b")), key=lambda held: held.sha256, reverse=True)
     with pytest.raises(ValueError, match="ascending"):
-        verify(MemoryStore(), iter(rows), read_data=False)
+        verify_blobs(MemoryStore(), iter(rows), read_data=False)
     with pytest.raises(ValueError, match="ascending"):
-        verify(MemoryStore(), iter([rows[0], rows[0]]), read_data=False)
+        verify_blobs(MemoryStore(), iter([rows[0], rows[0]]), read_data=False)
 
 
 class Endless(MemoryStore):
@@ -233,7 +243,7 @@ def test_memory_does_not_grow_with_the_archive() -> None:
     def peak(count: int) -> int:
         rows = (HeldBlob(Digest(f"{n:064x}"), 7, None, None, ()) for n in range(0, count, 2))
         tracemalloc.start()
-        report = verify(Endless(count), rows, read_data=False)
+        report = verify_blobs(Endless(count), rows, read_data=False)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert (report.checked, report.orphans) == (count // 2, count // 2)

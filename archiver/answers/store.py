@@ -60,6 +60,14 @@ class AnswerStore:
             raise AnswerMalformed(f"{where} is damaged")
         return answer
 
+    def size(self, segment: str) -> int | None:
+        """Bytes of a segment; None if it is not there, or is no regular file in its place. Raises StorageError."""
+        try:
+            with self._opened(segment) as fd:
+                return os.fstat(fd).st_size
+        except AnswerMalformed:
+            return None
+
     def segments(self) -> Iterator[str]:
         """All segments, oldest month first. Raises StorageError."""
         with storage_errors(f"{self._root} cannot be listed"):

@@ -6,19 +6,20 @@ Every function opens the archive that the configuration names and closes it agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from archiver.archive.checking import Checked, Mended, mend, verify
 from archiver.archive.opening import create, place, reading, upgrade, writing
 from archiver.blobs import free_bytes, marker
-from archiver.catalog import query, record, schema
+from archiver.catalog import query, schema
 from archiver.config import Config
-from archiver.errors import ArchiveLocked, DatabaseError, DiskFull, KeyMissing, StorageError
+from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
-from archiver.model import Balance, Digest, Limits, Rows, Status, Target, utcnow
+from archiver.model import Balance, Limits, Rows, Status, Target, utcnow
 from archiver.runner import price
 from archiver.runner.account import Manner
 from archiver.runner.events import Observer
@@ -28,14 +29,15 @@ from archiver.runner.run import Pace, Seams
 from archiver.runner.run import run as run_night
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
-from archiver.verify import VerifyReport
-from archiver.verify import verify as verify_blobs
 
 __all__ = [
+    "Checked",
+    "Mended",
     "ask",
     "backup_database",
     "balance",
     "create",
+    "mend",
     "plan",
     "revision",
     "run",
@@ -43,8 +45,6 @@ __all__ = [
     "upgrade",
     "verify",
 ]
-
-_NOTED_AT_ONCE = 10_000
 
 
 def run(
@@ -127,43 +127,6 @@ def ask(config: Config, sql: str, *, limit: int, seconds: float) -> Rows:
     """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused."""
     with reading(config) as opened:
         return opened.catalog.ask(sql, rows=limit, seconds=seconds)
-
-
-def verify(config: Config, *, read_data: bool, progress: Callable[[int, int], None]) -> VerifyReport:
-    """Check the store against the catalog; ``read_data`` hashes every blob. It reads only, beside any run.
-
-    When each blob was read is noted now and then, where nobody else holds the lock and the archive can be written.
-    """
-    whole: list[Digest] = []
-
-    def flush() -> None:
-        with suppress(ArchiveLocked, StorageError, DatabaseError):
-            if whole:
-                with writing(config, "verify", StopFlag(), False) as opened:
-                    opened.catalog.write(record.verified, tuple(whole), utcnow())
-        whole.clear()
-
-    def note(digest: Digest) -> None:
-        whole.append(digest)
-        if len(whole) >= _NOTED_AT_ONCE:
-            flush()
-
-    with reading(config) as opened:
-        broken = opened.catalog.read(query.damage)
-        if broken:
-            raise DatabaseError(
-                f"the database is damaged: {broken[0]}",
-                "restore a copy of archive.db; the blobs are not touched by it",
-            )
-        report = verify_blobs(
-            opened.store,
-            opened.catalog.stream(query.blobs),
-            read_data=read_data,
-            on_progress=progress,
-            verified=note,
-        )
-    flush()
-    return report
 
 
 def revision(config: Config) -> tuple[str, str]:

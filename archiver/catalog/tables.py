@@ -75,6 +75,7 @@ answers = Table(
     Column("length", BigInteger, nullable=False),
     Column("latest_reel_media", BigInteger),
     Column("media_count", BigInteger),
+    Column("lost_at", UtcTime),
     Index(None, "segment"),
     sqlite_autoincrement=True,  # rows are dropped, and an id must never mean two answers
 )

@@ -7,83 +7,237 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, progress, show, signals, table
+from archiver.cli import load, night, progress, report, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
-    from archiver.verify import VerifyReport
+    from archiver.archive import Checked, Mended
+    from archiver.config import Config
+    from archiver.runner.tally import Summary
+    from archiver.verify import Damage
 
 _DAMAGED = 12
-_NOTHING = {"checked": 0, "bytes_read": 0, "damaged": [], "orphans": 0, "foreign": [], "lost": 0}
+_NOTHING = {
+    "checked": 0,
+    "bytes_read": 0,
+    "damaged": [],
+    "lost": [],
+    "found": [],
+    "orphans": 0,
+    "foreign": [],
+    "answers_checked": 0,
+    "answers_damaged": [],
+    "answers_lost": [],
+    "repair": None,
+    "run": None,
+}
+
+
+def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """A share such as ``5%``, as a number between 0 and 1."""
+    if value is None:
+        return None
+    try:
+        share = float(value.removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:  # nor is nan
+        raise click.BadParameter(f"{value!r} is not a share such as 5% or 0.5%", ctx, param)
+    return share
 
 
 @click.command("verify", epilog=EPILOG)
 @click.option(
     "--read-data/--quick",
-    default=False,
+    default=None,
     help="Read every byte and compare its SHA-256, or look at presence and size only (the default).",
 )
+@click.option(
+    "--subset",
+    callback=_share,
+    metavar="X%",
+    help="Read only this share of all bytes, another one each day (UTC): 5% reads all in 20 days. Implies --read-data.",
+)
+@click.option("--repair", is_flag=True, help="Mend what can be mended; see above.")
+@click.option(
+    "--max-units", type=click.IntRange(min=0), metavar="N", help="With --repair: spend no more than N units."
+)
+@click.option("--wait", is_flag=True, help="With --repair: wait for another run to end, instead of code 11.")
 @json_output(_NOTHING)
 @everywhere
 @click.pass_obj
-def command(given: Given, read_data: bool) -> int:
-    """Check what is kept: every row's blob is there, of the right size, and with --read-data of the right bytes. Costs nothing.
+def command(
+    given: Given,
+    read_data: bool | None,
+    subset: float | None,
+    repair: bool,
+    max_units: int | None,
+    wait: bool,
+) -> int:
+    """Check what is kept: every row's blob is there, of the right size, and with --read-data of the right bytes; every paid answer
+    can be read; the database is sound. Costs nothing.
 
     It changes no file and may run beside a run. --read-data notes when each blob was read (verified_at), unless another run holds
     the lock or the archive is read-only. Damage that is not yet recorded as lost gives code 12. Blobs without a row are
     harmless and only counted: a later run adopts equal bytes.
 
+    --repair records what is damaged or missing as lost, moves damaged bytes to quarantine/ (nothing is deleted), says what it
+    would cost to have it again, and fetches what Instagram still shows: 1 unit for each account and 1 for each highlight at most,
+    0 with --max-units 0. Bytes that were encoded anew become a new file beside the lost one.
+
     \b
     Examples:
       archiver verify
-      archiver verify --read-data --json
+      archiver verify --subset 5% --json
+      archiver verify --read-data --repair --max-units 20
     """
     from archiver import archive
 
+    if subset is not None and read_data is False:
+        raise click.UsageError("--subset reads data: it does not go with --quick")
+    if not repair and (wait or max_units is not None):
+        raise click.UsageError("--max-units and --wait go with --repair")
     config = load.config(given)
+    reading = bool(read_data) or subset is not None
+    share = subset or 1.0
+    if repair:
+        return _repair(given, config, reading, share, max_units, wait)
     stop = StopFlag()
     with signals.watched(stop, quiet=given.quiet), progress.Counting(given, stop.check) as count:
-        report = archive.verify(config, read_data=read_data, progress=count)
-    code = _DAMAGED if report.damaged else 0
+        checked = archive.verify(config, read_data=reading, progress=count, share=share)
+    code = _DAMAGED if checked.damaged else 0
     if given.blank is not None:
-        show.document({"exit_code": code, "outcome": "damaged" if code else "ok", **fields_of(report)})
-    elif report.damaged:
-        blobs = config.archive.directory / "blobs"
-        rows = [
-            (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), "; ".join(d.owners))
-            for d in report.damaged
-        ]
-        show.data("".join(f"{line}\n" for line in table.lines(("problem", "file", "belongs to"), rows)))
+        _document(code, "damaged" if code else "ok", checked)
+    else:
+        _listed(config, checked)
     if code or given.talkative:
-        show.say(*told(report))
+        show.say(*told(checked))
+        if code:
+            show.say(
+                "the same command with --repair records what is lost, and fetches it again where it is still shown"
+            )
     return code
 
 
-def fields_of(report: VerifyReport) -> dict[str, object]:
-    """The report as ``--json`` shows it."""
-    damaged = [
-        {"sha256": d.sha256, "problem": d.problem.value, "owners": list(d.owners)} for d in report.damaged
+def _repair(
+    given: Given, config: Config, reading: bool, share: float, max_units: int | None, wait: bool
+) -> int:
+    from archiver import archive
+    from archiver.runner.account import Manner
+
+    stop = StopFlag()
+    with signals.watched(stop, quiet=given.quiet), progress.Counting(given, stop.check) as count:
+        mended = archive.mend(config, read_data=reading, progress=count, stop=stop, share=share, wait=wait)
+    if given.blank is None:
+        _listed(config, mended.checked)
+    else:
+        given.blank = {
+            **fields_of(mended.checked),
+            "repair": _done(mended),
+            "run": None,
+        }  # also if the run cannot begin
+    if not given.quiet:
+        show.say(*told(mended.checked), *priced(mended, max_units))
+    summary = None
+    if mended.plans and max_units != 0:
+        summary = night.keep(
+            given,
+            config,
+            mended.targets,
+            command="repair",
+            manner=Manner(only=mended.only),
+            max_units=min(mended.units, mended.units if max_units is None else max_units),
+            wait=wait,
+        )
+    code = 0 if summary is None else summary.exit_code
+    if given.blank is not None:
+        outcome = "ok" if summary is None else summary.outcome
+        _document(code, outcome, mended.checked, mended, summary)
+    elif summary is not None:
+        report.finish(given, summary)
+    if not given.quiet and (lost := archive.status(config).lost):
+        show.say(f"{show.count(lost, 'blob')} still lost; they stay recorded, with their rows")
+    return code
+
+
+def _listed(config: Config, checked: Checked) -> None:
+    """The damage as a table on stdout, nothing where there is none."""
+    blobs = config.archive.directory / "blobs"
+    rows = [
+        (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), "; ".join(d.owners))
+        for d in checked.blobs.damaged
     ]
+    rows += [("answer", a.why, f"answer {a.id}") for a in checked.answers.damaged]
+    if rows:
+        show.data("".join(f"{line}\n" for line in table.lines(("problem", "file", "belongs to"), rows)))
+
+
+def _document(
+    code: int, outcome: str, checked: Checked, mended: Mended | None = None, summary: Summary | None = None
+) -> None:
+    document: dict[str, object] = {"exit_code": code, "outcome": outcome, **fields_of(checked)}
+    document["repair"] = None if mended is None else _done(mended)
+    document["run"] = None if summary is None else report.fields_of(summary)
+    show.document(document)
+
+
+def _done(mended: Mended) -> dict[str, object]:
     return {
-        "checked": report.checked,
-        "bytes_read": report.bytes_read,
-        "damaged": damaged,
-        "orphans": report.orphans,
-        "foreign": list(report.foreign),
-        "lost": report.lost,
+        "quarantined": mended.quarantined,
+        "accounts": len(mended.plans),
+        "highlights": len(mended.only),
+        "units": mended.units,
     }
 
 
-def told(report: VerifyReport) -> Iterator[str]:
-    """The report for people."""
-    read = f", {show.size(report.bytes_read)} read" if report.bytes_read else ""
-    yield f"{show.count(report.checked, 'blob')} checked{read}: {len(report.damaged):,} damaged"
-    if report.damaged:
-        yield "move a damaged file away, and the next run fetches it again if it is still offered"
-    if report.lost:
-        yield f"{show.count(report.lost, 'blob')} recorded as lost"
-    if report.orphans:
-        yield f"{show.count(report.orphans, 'blob')} without a row (harmless)"
-    if report.foreign:
-        yield f"{show.count(len(report.foreign), 'name')} in blobs/ that no blob can have: {', '.join(report.foreign[:5])}"
+def fields_of(checked: Checked) -> dict[str, object]:
+    """What was found, as ``--json`` shows it."""
+    blobs, answers = checked.blobs, checked.answers
+    return {
+        "checked": blobs.checked,
+        "bytes_read": blobs.bytes_read,
+        "damaged": _damages(blobs.damaged),
+        "lost": _damages(blobs.lost),
+        "found": list(blobs.found),
+        "orphans": blobs.orphans,
+        "foreign": list(blobs.foreign),
+        "answers_checked": answers.checked,
+        "answers_damaged": [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers.damaged],
+        "answers_lost": [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers.lost],
+    }
+
+
+def _damages(damages: tuple[Damage, ...]) -> list[dict[str, object]]:
+    return [{"sha256": d.sha256, "problem": d.problem.value, "owners": list(d.owners)} for d in damages]
+
+
+def told(checked: Checked) -> Iterator[str]:
+    """What was found, for people."""
+    blobs, answers = checked.blobs, checked.answers
+    read = f", {show.size(blobs.bytes_read)} read" if blobs.bytes_read else ""
+    yield f"{show.count(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
+    yield f"{show.count(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
+    if blobs.lost:
+        yield f"{show.count(len(blobs.lost), 'blob')} recorded as lost"
+    if answers.lost:
+        yield f"{show.count(len(answers.lost), 'answer')} recorded as lost"
+    if blobs.found:
+        yield f"{show.count(len(blobs.found), 'blob')} recorded as lost and back with the right bytes: --repair notes it"
+    if blobs.orphans:
+        yield f"{show.count(blobs.orphans, 'blob')} without a row (harmless)"
+    if blobs.foreign:
+        yield f"{show.count(len(blobs.foreign), 'name')} in blobs/ that no blob can have: {', '.join(blobs.foreign[:5])}"
+
+
+def priced(mended: Mended, max_units: int | None) -> Iterator[str]:
+    """What was set aside, and what it costs at most to have the lost again."""
+    if mended.quarantined:
+        yield f"{show.count(mended.quarantined, 'damaged blob')} moved to quarantine/"
+    if mended.plans:
+        highlights, accounts = len(mended.only), len(mended.plans)
+        spent = "nothing is spent" if max_units == 0 else "fetching now"
+        yield (
+            f"to have the lost again: {show.count(highlights, 'highlight')} of {show.count(accounts, 'account')}, "
+            f"{show.count(mended.units, 'unit')} at most; {spent}"
+        )

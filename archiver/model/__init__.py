@@ -12,10 +12,12 @@ from archiver.model.held import (
     HeldBlob,
     HeldHighlight,
     HeldUser,
+    Loss,
     Owner,
     Rows,
     Run,
     Status,
+    StoredAnswer,
 )
 from archiver.model.identity import Digest, Pk, Role, Subject, Target, is_pk, utcnow
 from archiver.model.paid import Answer, Call, KeptAnswer, Limits, Meaning, PaidHighlight, Verdict
@@ -57,6 +59,7 @@ __all__ = [
     "Limits",
     "Link",
     "Location",
+    "Loss",
     "Meaning",
     "Mention",
     "Owner",
@@ -69,6 +72,7 @@ __all__ = [
     "Run",
     "Sponsor",
     "Status",
+    "StoredAnswer",
     "Sticker",
     "Subject",
     "Target",

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from archiver.errors import Reason
 from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.paid import KeptAnswer
 from archiver.model.upstream import TrayFacts
 
 
@@ -133,6 +134,25 @@ class HeldBlob:
     lost_at: datetime | None
     verified_at: datetime | None
     owners: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A kept answer as ``verify`` reads it: the id of its row, where it lies, and whether it is recorded as lost."""
+
+    id: int
+    kept: KeptAnswer
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What of an account could be fetched again after a loss: highlights by pk that show lost items; whether its avatar or a
+    cover is lost."""
+
+    user_pk: Pk
+    highlights: frozenset[Pk]
+    pictures: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ from archiver.runner.tally import AccountEnd
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a run goes about its accounts. ``bound``: targets are entries of the configuration; ``insist``: a person asked now, so
-    a back-off does not hold; ``covers`` and ``avatars``: whether those are kept."""
+    a back-off does not hold; ``covers`` and ``avatars``: whether those are kept; ``only``: a repair of these highlights alone."""
 
     sweep_days: int = 30
     full: bool = False
@@ -46,6 +46,7 @@ class Manner:
     insist: bool = False
     covers: bool = True
     avatars: bool = True
+    only: frozenset[Pk] | None = None
 
 
 class Accounts:
@@ -217,7 +218,7 @@ class Accounts:
     def _keep_highlights(self, target: Target, pk: Pk, tray: Tray) -> AccountEnd:
         self._note_lost(f"account {pk}", self._catalog.read(query.held_digests, pk))
         held = {h.pk: h for h in self._catalog.read(query.held, pk)}
-        policy = Policy(self._manner.sweep_days, self._manner.full, target.highlights)
+        policy = Policy(self._manner.sweep_days, self._manner.full, target.highlights, self._manner.only)
         jobs = plan.make(tray.highlights, held, policy, self._night.clock())
         if tray.highlights and not any(plan.matches(h.title, target.highlights) for h in tray.highlights):
             self._night.observe(

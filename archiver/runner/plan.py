@@ -24,15 +24,20 @@ class Why(StrEnum):
     SWEEP = "sweep"
     FULL = "full"
     ASKED = "asked"  # named as a target itself
+    LOST = "lost"  # bytes of it were, and are to be had again
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What decides beside the facts. ``sweep_days`` 0 turns the sweep off; ``globs`` are title patterns, () for all."""
+    """What decides beside the facts. ``sweep_days`` 0 turns the sweep off; ``globs`` are title patterns, () for all.
+
+    ``only``: nothing but these highlights, whose bytes were lost, whatever else is due; None for the usual plan.
+    """
 
     sweep_days: int = 30
     full: bool = False
     globs: tuple[str, ...] = ()
+    only: frozenset[Pk] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +77,12 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
     """Why this highlight is to be fetched now, or None: it then costs nothing."""
     if policy.full:
         return Why.FULL
+    missing = held is not None and held.fetch_try_at is not None and held.fetch_try_at > now
+    if policy.only is not None:
+        return Why.LOST if pk in policy.only and not missing else None
     if held is None:
         return Why.NEW
-    if held.fetch_try_at is not None and held.fetch_try_at > now:
+    if missing:
         return None
     if held.fetched_at is None:
         return Why.NEW if _due(held, now) else None

@@ -63,7 +63,7 @@ def forecast(
         return AccountPlan(target.text, pk, held.username, int(due), not due, ())
     known = {h.pk: h for h in catalog.read(query.held, pk)}
     listed = [h for h in known.values() if h.gone_at is None]
-    policy = Policy(manner.sweep_days, manner.full, target.highlights)
+    policy = Policy(manner.sweep_days, manner.full, target.highlights, manner.only)
     jobs = tuple(_free_if_kept(kept, job) for job in plan.make(listed, known, policy, clock()))
     units = tariff.list_highlights(pk, force=force).units + sum(job.units for job in jobs)
     return AccountPlan(target.text, pk, held.username if held else None, units, False, jobs)

@@ -101,7 +101,7 @@ def _foreign(path: Path) -> None:
 def _newer(path: Path) -> None:
     Catalog.create(path, ARCHIVE_ID, NOW).close()
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE alembic_version SET version_num = '99999'")
 
 
 def _no_revision(path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_foreign_or_newer_postgresql_database_is_refused(
         with pytest.raises(DatabaseForeign):
             Catalog.open(url, write=True)
     with postgres.database(postgres_template) as url:
-        _execute(url, "UPDATE alembic_version SET version_num = '9999'")
+        _execute(url, "UPDATE alembic_version SET version_num = '99999'")
         for write in (False, True):
             with pytest.raises(SchemaNew):
                 Catalog.open(url, write=write)
@@ -182,15 +182,15 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The program of tomorrow: its migrations have one revision more, which adds a table and ends with ``# then``."""
     versions = tmp_path / "migrations" / "versions"
     copytree(schema.migrations(), tmp_path / "migrations")
-    revision = versions / "0002_next.py"
+    revision = versions / "9999_next.py"
     revision.write_text(
         textwrap.dedent(
-            """
+            f"""
             import sqlalchemy as sa
             from alembic import op
 
-            revision = "0002"
-            down_revision = "0001"
+            revision = "9999"
+            down_revision = "{schema.head()}"
 
             def upgrade():
                 op.create_table("tomorrow", sa.Column("pk", sa.Text(), primary_key=True))
@@ -213,14 +213,15 @@ def test_an_older_database_is_refused_to_readers(own_database: str | Path, next_
 
 def test_a_writer_upgrades_an_older_database(own_database: str | Path, next_version: Path) -> None:
     """The rows stay, the new column is there, and a copy of a SQLite file as it was lies beside it."""
+    before = schema.current(engine.locate(own_database))
     with Catalog.open(own_database, write=True) as catalog:
         assert catalog.archive_id == ARCHIVE_ID
         assert catalog.ask("SELECT biography FROM users", rows=1, seconds=5).rows == ()
     if isinstance(own_database, Path):
-        (copy,) = own_database.parent.glob("archive.db.0001-*")
+        (copy,) = own_database.parent.glob(f"archive.db.{before}-*")
         assert copy.stat().st_mode & 0o777 == 0o600
         with closing(sqlite3.connect(copy)) as connection:
-            assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == (before,)
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -261,8 +262,9 @@ def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_versi
     later = next_version.read_text()
     next_version.unlink()
     Catalog.create(with_older, ARCHIVE_ID, NOW).close()
+    before = schema.head()
     orphan = "op.execute(\"INSERT INTO usernames VALUES ('1', 'nobody', 'x', 'x')\")"
     next_version.write_text(later.replace("# then", orphan))
     with pytest.raises(DatabaseError, match="refer to nothing"):
         Catalog.open(with_older, write=True)
-    assert schema.current(engine.locate(with_older)) == "0001"
+    assert schema.current(engine.locate(with_older)) == before

@@ -171,7 +171,7 @@ def test_a_rejected_key_names_the_file_that_it_came_from(person: Person) -> None
 
 
 def test_verify_says_where_the_damage_is_and_how_it_heals(person: Person) -> None:
-    """The path of the file; moved away as advised, the next run fetches it again."""
+    """The path of the file; with --repair, as advised, the bytes lie in quarantine and the file is held again."""
     assert person.run("backup", "natgeo", "--archive", "kept").code == 0
     blob = next(p for p in (person.home / "kept" / "blobs").rglob("*") if p.is_file())
     blob.chmod(0o600)
@@ -179,9 +179,10 @@ def test_verify_says_where_the_damage_is_and_how_it_heals(person: Person) -> Non
     done = person.run("verify", "--read-data", "--archive", "kept")
     assert done.code == 12
     assert f"hash     {blob}" in done.out
-    assert "move a damaged file away, and the next run fetches it again if it is still offered\n" in done.err
-    blob.unlink()
-    assert person.run("backup", "natgeo", "--archive", "kept").code == 0
+    assert "the same command with --repair records what is lost" in done.err
+    done = person.run("verify", "--read-data", "--repair", "--archive", "kept")
+    assert (done.code, blob.is_file()) == (0, True)
+    assert [p.name.partition("-")[0] for p in (person.home / "kept" / "quarantine").iterdir()] == [blob.name]
     assert person.run("verify", "--read-data", "--archive", "kept").code == 0
 
 

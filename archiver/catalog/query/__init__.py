@@ -21,10 +21,12 @@ from archiver.catalog.query.files import (
     members,
     paid_highlight,
 )
+from archiver.catalog.query.losses import answers, losses
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
     "OpenFailure",
+    "answers",
     "blobs",
     "bound",
     "damage",
@@ -34,6 +36,7 @@ __all__ = [
     "held_items",
     "highlight",
     "longest_tray",
+    "losses",
     "members",
     "once_called",
     "open_failure",

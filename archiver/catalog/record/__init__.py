@@ -5,6 +5,7 @@ from __future__ import annotations
 from archiver.catalog.record.answers import drop_trays
 from archiver.catalog.record.failures import failure, resolved
 from archiver.catalog.record.files import FileRecorded, blobs_lost, completed, file, verified
+from archiver.catalog.record.lost import answers_found, answers_lost, blobs_found
 from archiver.catalog.record.pages import page
 from archiver.catalog.record.runs import finish_run, start_run
 from archiver.catalog.record.trays import tray
@@ -12,7 +13,10 @@ from archiver.catalog.record.users import bind_target, user, verdict
 
 __all__ = [
     "FileRecorded",
+    "answers_found",
+    "answers_lost",
     "bind_target",
+    "blobs_found",
     "blobs_lost",
     "completed",
     "drop_trays",

@@ -1,4 +1,4 @@
-"""Blobs against their rows and their names: finds what is missing, changed or extra, and changes nothing itself.
+"""Blobs against their rows and their names: finds what is missing, changed or extra, and changes nothing.
 
 Rows and directory are two ascending streams that are merged, so that a million blobs need no more memory than a thousand.
 """
@@ -40,7 +40,8 @@ class Damage:
 class VerifyReport:
     """What was found. ``orphans``: blobs without a row, harmless. ``foreign``: names in the store that no blob can have.
 
-    ``lost``: blobs recorded as lost that are still missing; they are no damage again.
+    ``lost``: what is recorded as lost and is so; it is no damage again. ``found``: recorded as lost, and back with the right
+    bytes (somebody restored them).
     """
 
     checked: int
@@ -48,18 +49,11 @@ class VerifyReport:
     damaged: tuple[Damage, ...]
     orphans: int
     foreign: tuple[str, ...]
-    lost: int
+    lost: tuple[Damage, ...]
+    found: tuple[Digest, ...]
 
 
-def share_of(share: float, start: float) -> Callable[[Digest], bool]:
-    """Choose a part of all blobs to read: ``share`` of them (0 to 1), those that follow ``start`` (0 to 1) in the order of names.
-
-    Digests are spread evenly, so a random ``start`` on each of many nights reaches every blob in the end. Pure.
-    """
-    return lambda digest: (int(digest[:13], 16) / 16**13 - start) % 1.0 < share
-
-
-def verify(
+def verify_blobs(
     store: BlobStore,
     blobs: Iterator[HeldBlob],
     *,
@@ -70,27 +64,34 @@ def verify(
 ) -> VerifyReport:
     """Check every row's blob for its presence, kind and size; with ``read_data`` hash the bytes of those that are ``chosen``.
 
-    ``blobs`` come in ascending order of ``sha256``, each once: ValueError if not. ``verified`` is told each blob whose bytes were
-    read and are right; ``on_progress`` the blobs and bytes so far, once per blob and per MiB read, and may raise to stop.
-    Raises StorageError if the store cannot be listed. A blob that a run beside it puts meanwhile is never reported as damage.
+    A blob that is recorded as lost and lies there all the same is always read. ``blobs`` come in ascending order of ``sha256``, each
+    once: ValueError if not. ``verified`` is told each blob whose bytes were read and are right; ``on_progress`` the blobs and bytes
+    so far, once per blob and per MiB read, and may raise to stop. Raises StorageError if the store cannot be listed. A blob that a
+    run beside it puts meanwhile is never reported as damage.
     """
     check = _Check(store, on_progress)
     damaged: list[Damage] = []
+    lost: list[Damage] = []
+    found: list[Digest] = []
     foreign: list[str] = []
-    orphans = lost = 0
+    orphans = 0
     for held, listed in _merged(blobs, store.digests(foreign.append)):
         if held is None:
             orphans += 1
             continue
-        read = read_data and chosen(held.sha256)
+        recorded = held.lost_at is not None
+        read = recorded or (read_data and chosen(held.sha256))
         problem = check.problem_of(held, listed, read)
-        if problem is Problem.MISSING and held.lost_at is not None:
-            lost += 1
-        elif problem is not None:
-            damaged.append(Damage(held.sha256, problem, held.owners))
-        elif read:
+        if problem is not None:
+            (lost if recorded else damaged).append(Damage(held.sha256, problem, held.owners))
+            continue
+        if recorded:
+            found.append(held.sha256)
+        if read:
             verified(held.sha256)
-    return VerifyReport(check.checked, check.bytes_read, tuple(damaged), orphans, tuple(foreign), lost)
+    return VerifyReport(
+        check.checked, check.bytes_read, tuple(damaged), orphans, tuple(foreign), tuple(lost), tuple(found)
+    )
 
 
 class _Check:
