@@ -63,7 +63,6 @@ _PAID = (
     select(_answers, _calls.c.finished_at)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_calls.c.subject == bindparam("pk"), _calls.c.path == PAID_PATH, _calls.c.status == 200)
-    .where(_answers.c.lost_at.is_(None))
     .order_by(_answers.c.id.desc())
     .limit(1)
 )

@@ -1,0 +1,132 @@
+"""What ``verify --repair`` cannot have again, and what comes back: recorded, shown, never paid for twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import damage
+import pytest
+from cli_harness import Person
+from damage import files, flip, forget_answers, ids, path_of, problems, rows, upstream_of
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """Somebody who has kept a hundred files of two accounts."""
+    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+    """The same with a copy of that archive, and upstream as it was."""
+    with damage.copy_of(template, tmp_path) as somebody:
+        yield somebody
+
+
+@pytest.mark.parametrize("how", ["removed", "withheld"])
+def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(person: Person, how: str) -> None:
+    """Its owner removed the item, or no link is offered for it: the loss is in --json and its rows stay; verify is code 0, a second repair costs nothing."""
+    sha256, item, highlight = rows(
+        person,
+        "select sha256, f.item_pk, m.highlight_pk from files f join highlight_items m on m.item_pk = f.item_pk where role = 'video' limit 1",
+    )[0]
+    path_of(person, sha256).unlink()
+    forget_answers(person)
+    if how == "removed":
+        upstream_of(person).world.remove_item(highlight, item)
+    else:
+        upstream_of(person).world.withhold(highlight, item, "video")
+    assert person.run("verify", "--repair", "-q").code == 0
+    checked = person.run("verify", "--json")
+    lost = checked.object["lost"]
+    assert isinstance(lost, list)
+    assert (checked.code, [(d["sha256"], d["problem"]) for d in lost]) == (0, [(sha256, "missing")])
+    assert rows(person, f"select count(*) from files where sha256 = '{sha256}'") == [(1,)]
+    upstream_of(person).requests.reset()
+    assert person.run("verify", "--repair", "-q").code == 0
+    assert upstream_of(person).units == 0
+
+
+def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: Person) -> None:
+    """Other bytes for the same item: the old row stays, lost; the new one is held."""
+    sha256, item, highlight, role = rows(
+        person,
+        "select sha256, f.item_pk, m.highlight_pk, role from files f join highlight_items m on m.item_pk = f.item_pk"
+        " where role = 'video' limit 1",
+    )[0]
+    upstream_of(person).world.change_bytes(highlight, item, "video")
+    forget_answers(person)
+    flip(path_of(person, sha256))
+    assert person.run("verify", "--read-data", "--repair", "-q").code == 0
+    held = rows(
+        person,
+        f"select lost_at is null from files f join blobs b on b.sha256 = f.sha256 where item_pk = '{item}'"
+        f" and role = '{role}' order by f.id",
+    )
+    assert held == [(0,), (1,)]
+    assert person.run("verify", "--read-data", "-q").code == 0
+    assert person.run("verify", "--repair", "--json").object["run"] is None  # nothing is left to pay for
+
+
+def test_a_kept_answer_that_cannot_be_read_is_damage_once(person: Person) -> None:
+    """A cut segment gives code 12; --repair records it, and then it is a loss; put back, it is found again."""
+    segment = next((person.archive / "answers").rglob("*-trays-*"))
+    before = segment.read_bytes()
+    segment.write_bytes(before[: len(before) // 2])
+    found = person.run("verify", "--json")
+    assert (found.code, ids(found, "answers_damaged")) == (12, [2])
+    assert person.run("verify", "--repair", "-q").code == 0
+    checked = person.run("verify", "--json")
+    assert (checked.code, ids(checked, "answers_lost")) == (0, [2])
+    rotten = bytearray(before)
+    rotten[len(rotten) // 4] ^= 1
+    segment.write_bytes(rotten)
+    assert person.run("verify", "--quick", "-q").code == 0
+    assert ids(person.run("verify", "--read-data", "--json"), "answers_damaged") == [1]
+    segment.write_bytes(before)
+    assert person.run("verify", "--repair", "-q").code == 0
+    assert rows(person, "select count(*) from answers where lost_at is not null") == [(0,)]
+
+
+def test_a_restored_blob_is_noted_as_found(person: Person) -> None:
+    """Somebody copies the bytes back from elsewhere: verify tells it, --repair clears the loss and pays nothing."""
+    path = files(person)[0]
+    data = path.read_bytes()
+    path.unlink()
+    assert person.run("verify", "--repair", "--max-units", "0", "-q").code == 0
+    path.write_bytes(data)
+    assert person.run("verify", "--json").object["found"] == [path.name]
+    assert person.run("verify", "--repair", "--max-units", "0", "-q").code == 0
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
+    assert upstream_of(person).units == 0
+
+
+def test_without_a_key_the_disk_is_mended_all_the_same(person: Person) -> None:
+    """The loss is recorded and set aside; then the missing key is told, code 4, with what was found in the object."""
+    flip(files(person)[0])
+    person.more["HIKERAPI_TOKEN"] = ""
+    ended = person.run("verify", "--read-data", "--repair", "--json")
+    assert ended.code == 4
+    assert len(problems(ended)) == 1
+    assert json.dumps(ended.object["repair"]) == json.dumps(
+        {"quarantined": 1, "accounts": 1, "highlights": 1, "units": 2}
+    )
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--subset", "0"),
+        ("--subset", "nan"),
+        ("--subset", "101%"),
+        ("--subset", "5%", "--quick"),
+        ("--wait",),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """A share that is none, and options that do not go together: code 2."""
+    assert Person(tmp_path).run("verify", *words).code == 2

@@ -1,0 +1,197 @@
+"""``archiver verify --repair``: what is damaged is named, set aside, recorded and had again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import damage
+import pytest
+from cli_harness import Person
+from damage import (
+    ACCOUNTS,
+    cut,
+    fifo,
+    files,
+    flip,
+    forget_answers,
+    path_of,
+    problems,
+    rows,
+    rows_size,
+    upstream_of,
+    whole,
+    zero_tail,
+)
+
+from archiver.answers import AnswerStore
+from archiver.blobs import DiskStore
+from archiver.catalog import Catalog, query
+from archiver.model import utcnow
+from archiver.sandbox import StandIn, World, actions
+from archiver.verify import mend, verify_answers, verify_blobs
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """Somebody who has kept a hundred files of two accounts."""
+    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+    """The same with a copy of that archive, and upstream as it was."""
+    with damage.copy_of(template, tmp_path) as somebody:
+        yield somebody
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {"hash": (flip, zero_tail), "size": (cut,), "missing": (Path.unlink,), "not_regular": (fifo,)}
+
+
+def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
+    """In an archive of 200 files each damage is named with its kind, code 12; --repair sets it aside and has all again, code 0."""
+    with StandIn(World.generated(2, 5, 14)) as upstream:
+        person = Person(tmp_path, upstream)
+        assert person.run("backup", *ACCOUNTS, "-q").code == 0
+        assert rows(person, "select count(*) >= 200 from files") == [(1,)]
+        victims = iter(files(person))
+        done: dict[str, str] = {}
+        spoilt: dict[str, bytes] = {}
+        for problem, ways in DAMAGES.items():
+            for way in ways:
+                for _ in range(3):
+                    path = next(victims)
+                    way(path)
+                    done[path.name] = problem
+                    if path.is_file():
+                        spoilt[path.name] = path.read_bytes()
+        found = person.run("verify", "--read-data", "--json")
+        assert (found.code, problems(found)) == (12, done)
+
+        mended = person.run("verify", "--read-data", "--repair", "--json")
+        assert (mended.code, problems(mended)) == (0, done)
+        kept = {p.name.partition("-")[0]: p for p in (person.archive / "quarantine").iterdir()}
+        assert kept.keys() == {name for name, problem in done.items() if problem != "missing"}
+        assert {name: kept[name].read_bytes() for name in spoilt} == spoilt
+        assert whole(person)
+        assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
+        assert person.run("verify", "--read-data", "--json").code == 0
+        again = person.run("verify", "--repair", "--json")
+        assert (again.code, again.object["run"]) == (0, None)
+
+
+def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person: Person) -> None:
+    """A blob that lies under another's name, one whose name is in capitals, one that is gone: named, and had again."""
+    one, two, three, four = files(person)[:4]
+    data = one.read_bytes()
+    two.chmod(0o600)
+    one.rename(two)
+    three.rename(three.with_name(three.name.upper()))
+    four.unlink()
+    found = person.run("verify", "--read-data", "--json")
+    assert found.code == 12
+    assert problems(found) == {
+        one.name: "missing",
+        two.name: "size" if len(data) != rows_size(person, two) else "hash",
+        three.name: "missing",
+        four.name: "missing",
+    }
+    assert found.object["foreign"] == [f"{three.parent.name}/{three.name.upper()}"]
+    assert person.run("verify", "--read-data", "--repair", "-q").code == 0
+    assert whole(person)
+    assert person.run("verify", "--read-data", "-q").code == 0
+
+
+def test_the_price_is_told_before_it_is_paid(person: Person) -> None:
+    """One unit for the account, one for the highlight; the bound is said first, and the ledger never exceeds it."""
+    video = rows(person, "select sha256 from files where role = 'video' order by item_pk limit 1")[0][0]
+    path_of(person, video).unlink()
+    forget_answers(person)
+    rows_before = rows(person, "select count(*) from api_calls")
+    dry = person.run("verify", "--repair", "--max-units", "0")
+    assert dry.code == 0
+    assert "1 highlight of 1 account, 2 units at most; nothing is spent" in dry.err
+    assert rows(person, "select count(*) from api_calls") == rows_before
+    mended = person.run("verify", "--repair", "--json")
+    repair, run = mended.object["repair"], mended.object["run"]
+    assert isinstance(repair, dict)
+    assert isinstance(run, dict)
+    assert repair["units"] == 2
+    assert run["units"] <= 2
+    assert upstream_of(person).units == run["units"]
+    assert path_of(person, video).is_file()
+
+
+def test_a_budget_ends_a_repair_which_goes_on_later(person: Person) -> None:
+    """--max-units 1 buys one tray only: code 5; without it the next repair has everything again."""
+    for path in files(person)[:20]:
+        path.unlink()
+    forget_answers(person)
+    first = person.run("verify", "--repair", "--max-units", "1", "--json")
+    assert first.code == 5
+    assert upstream_of(person).units == 1
+    assert person.run("verify", "-q").code == 0
+    assert person.run("verify", "--repair", "-q").code == 0
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
+    assert whole(person)
+
+
+def test_covers_and_avatars_cost_their_tray_alone(person: Person) -> None:
+    """What comes with the tray is had again for its one unit; no highlight is fetched."""
+    files(person, "highlight")[0].unlink()
+    mended = person.run("verify", "--repair", "--json")
+    run = mended.object["run"]
+    assert isinstance(run, dict)
+    assert (mended.code, run["units"], run["highlights_fetched"]) == (0, 1, 0)
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
+
+
+class Interrupted(Exception):
+    """The power switch."""
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: Person, steps: int) -> None:
+    """Stopped before or after the loss is committed, or between two moves to quarantine: run again, all is set aside and had again."""
+    victims = files(person)[:3]
+    for path in victims:
+        flip(path)
+
+    left = iter(range(steps))
+
+    def check() -> None:
+        if next(left, None) is None:
+            raise Interrupted
+
+    with (
+        Catalog.open(person.archive / "archive.db", write=True) as catalog,
+        DiskStore(person.archive) as store,
+    ):
+        blobs = verify_blobs(store, catalog.stream(query.blobs), read_data=True)
+        answers = verify_answers(
+            AnswerStore(person.archive / "answers"), catalog.stream(query.answers), read_data=True
+        )
+        with pytest.raises(Interrupted):
+            mend(catalog, store, blobs, answers, utcnow(), check)
+    assert person.run("verify", "--read-data", "--repair", "-q").code == 0
+    set_aside = {p.name.partition("-")[0] for p in (person.archive / "quarantine").iterdir()}
+    assert set_aside == {path.name for path in victims}
+    assert whole(person)
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
+
+
+def test_fault_h33_a_repair_killed_while_it_fetches_converges(person: Person) -> None:
+    """SIGKILL while the first file comes again: the losses are recorded, and the next repair has everything."""
+    for path in files(person)[:3]:
+        flip(path)
+    stalled = upstream_of(person).faults.add(actions.stall(10), listener="cdn", count=None)
+    with person.start("verify", "--read-data", "--repair") as process:
+        assert stalled.reached.wait(20)
+        process.kill()
+    upstream_of(person).faults.clear()
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(3,)]
+    assert person.run("verify", "--read-data", "-q").code == 0
+    assert person.run("verify", "--repair", "-q").code == 0
+    assert whole(person)
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
