@@ -7,6 +7,8 @@ import re
 from archiver.errors import KeyMissing
 
 _KEY = re.compile(r"[\x21-\x7e]+")
+_WORTH_HIDING = 8
+"""Characters. What is shorter stands in many a text by chance, and is no key that any vendor gives."""
 
 
 class Secret:
@@ -32,6 +34,10 @@ class Secret:
     def reveal(self) -> str:
         """The key itself. Only the API client's request line may call this."""
         return self._text
+
+    def hidden_in(self, text: str) -> str:
+        """``text`` with ``***`` wherever the key stands in it: for what may quote a request, such as the traceback of a bug."""
+        return text.replace(self._text, "***") if len(self._text) >= _WORTH_HIDING else text
 
     def __repr__(self) -> str:
         return "Secret(***)"

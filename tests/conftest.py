@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import canaries
 import pytest
 from databases import ARCHIVE_ID, NOW, Postgres, empty
 
@@ -123,3 +125,56 @@ def catalog(database: str | Path) -> Iterator[Catalog]:
 def run_id(catalog: Catalog) -> int:
     """A run that is on."""
     return catalog.write(record.start_run, "run", NOW)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note what was captured of each phase, for ``nothing_escapes``."""
+    report = yield
+    item.stash.setdefault(canaries.HEARD, []).extend((report.capstdout, report.capstderr, report.caplog))
+    return report
+
+
+@pytest.fixture(autouse=True)
+def nothing_escapes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test with an archive: the API key is nowhere, a signed query nowhere but in kept answers (L1, L3).
+
+    Looked through are what was written and logged, at every level, all files of the archive, and its PostgreSQL database.
+    """
+    # A capture is read where the test reads it; the databases must outlive this fixture: what is asked for here is torn down later.
+    asked = {
+        name: request.getfixturevalue(name)
+        for name in ("capsys", "capfd", "nowhere", "database", "own_database")
+        if name in request.fixturenames
+    }
+    ear, root = canaries.Ear(), logging.getLogger()
+    level = root.level
+    root.addHandler(ear)
+    root.setLevel(logging.DEBUG)
+    # Its steps would fill the report of every failed test.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in asked.keys() & {"capsys", "capfd"}:
+            patch.setattr(asked[name], "readouterr", _heard(asked[name]))
+        yield
+        for name in asked.keys() & {"capsys", "capfd"}:
+            asked[name].readouterr()
+    root.removeHandler(ear)
+    root.setLevel(level)
+    canaries.hear(*request.node.stash.get(canaries.HEARD, []))
+    found = list(canaries.escaped())
+    canaries.forget()
+    assert not found, "\n".join(found)
+
+
+def _heard(capture: pytest.CaptureFixture[str]) -> Callable[[], object]:
+    read = capture.readouterr
+
+    def hearing() -> object:
+        seen = read()
+        canaries.hear(seen.out, seen.err)
+        return seen
+
+    return hearing

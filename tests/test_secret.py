@@ -22,14 +22,14 @@ def test_a_key_is_stripped_and_given_to_who_asks(text: str) -> None:
     assert Secret(text).reveal() == KEY
 
 
-def test_no_form_of_it_shows_the_key() -> None:
-    """str, repr, format, and the containers that print their parts (L2)."""
+def test_fault_l2_no_form_of_it_shows_the_key() -> None:
+    """str, repr, format, and the containers that print their parts."""
     secret = Secret(KEY)
     shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>40}", str([secret]), "%s" % secret]  # noqa: UP031
     assert all("***" in form and KEY not in form for form in shown)
 
 
-def test_it_can_be_neither_pickled_nor_copied() -> None:
+def test_fault_l2_it_can_be_neither_pickled_nor_copied() -> None:
     """Whatever would carry it elsewhere fails, without naming it."""
     for carry in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="not to be pickled") as caught:
@@ -37,10 +37,16 @@ def test_it_can_be_neither_pickled_nor_copied() -> None:
         assert KEY not in "".join(traceback.format_exception(caught.value))
 
 
-def test_it_has_no_attributes_to_list() -> None:
+def test_fault_l2_it_has_no_attributes_to_list() -> None:
     """``vars`` finds nothing, so no debugger's dump of a client shows the key."""
     with pytest.raises(TypeError):
         vars(Secret(KEY))
+
+
+def test_fault_l2_it_is_taken_out_of_a_text_that_quotes_it() -> None:
+    """Wherever it stands; a text of a few letters is no key, and is left, for it may be any word."""
+    assert Secret(KEY).hidden_in(f"head b'{KEY}' and {KEY}{KEY}") == "head b'***' and ******"
+    assert Secret("abc").hidden_in("abc of it") == "abc of it"
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])
@@ -55,7 +61,7 @@ def test_an_empty_key_is_missing(text: str) -> None:
     "text",
     ["SEC\nRET", "SEC RET", "SEC\u2013RET", "SECRE\u0301T", "SEC\x00RET", "SEC\x7fRET", "\ufeffSECRET"],
 )
-def test_a_key_with_a_strange_character_is_refused_unquoted(text: str) -> None:
+def test_fault_l2_a_key_with_a_strange_character_is_refused_unquoted(text: str) -> None:
     """Such a key would surface in the text of the HTTP library's exception; ours does not quote it."""
     with pytest.raises(KeyMissing, match="a character that no key has") as caught:
         Secret(text)

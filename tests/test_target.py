@@ -120,14 +120,14 @@ def test_globs_are_passed_through() -> None:
         "https://insta\ngram.com/natgeo/",
     ],
 )
-def test_everything_else_is_refused(text: str) -> None:
+def test_fault_x13_everything_else_is_refused(text: str) -> None:
     """What is no target is refused with a next step, before anything could be asked of anybody."""
     with pytest.raises(TargetError) as caught:
         parse_target(text)
     assert "share link" in caught.value.hint
 
 
-def test_the_message_obeys_no_terminal() -> None:
+def test_fault_x13_the_message_obeys_no_terminal() -> None:
     """The refused text is shown escaped and cut to 80 characters."""
     with pytest.raises(TargetError) as caught:
         parse_target("\x1b[2J\u202e" + "x" * 500)
@@ -157,7 +157,7 @@ def test_a_highlight_is_read_alike_in_every_spelling(pk: str) -> None:
         st.text(), st.text().map("https://www.instagram.com/{}".format), st.text().map("https://{}".format)
     )
 )
-def test_any_text_is_a_target_or_refused(text: str) -> None:
+def test_fault_x13_any_text_is_a_target_or_refused(text: str) -> None:
     """Whatever is written: one identity that is safe in a request, or TargetError with a printable message."""
     target, problem = None, None
     try:

@@ -110,5 +110,6 @@ def next_steps(directory: Path) -> tuple[str, ...]:
         f"  {program} status {option}",
         f'  {program} query {option} "SELECT title, media_count FROM highlights"',  # noqa: S608  # for a person to type
         f"  {program} verify --read-data -v {option}",
-        f"and with a key of your own: HIKERAPI_TOKEN=... {program} backup natgeo --archive ./natgeo",
+        "and with a key of your own, kept out of the shell's history:",
+        f"  read -rs HIKERAPI_TOKEN && export HIKERAPI_TOKEN && {program} backup natgeo --archive ./natgeo",
     )

@@ -82,7 +82,7 @@ def write_configuration(path: Path, directory: Path | None) -> bool:
     """Write the example configuration to ``path``, 0600; False if something is there already. Raises StorageError, UsageError."""
     text = configuration(directory)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_private(path.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         return False
@@ -95,6 +95,12 @@ def write_configuration(path: Path, directory: Path | None) -> bool:
         path.unlink(missing_ok=True)  # half a configuration would be taken for a whole one
         raise StorageError(f"the configuration {path} cannot be written: {error.strerror}") from error
     return True
+
+
+def _make_private(directory: Path) -> None:
+    """Make the directory and what is missing above it, all 0700: ``mkdir(parents=True)`` gives those above whatever the umask says."""
+    for missing in reversed([p for p in (directory, *directory.parents) if not p.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
 
 
 def next_steps(path: Path, *, named: bool) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import os
 import re
 import threading
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
@@ -15,6 +16,7 @@ from pathlib import Path
 from archiver.cli.show import moment, safe
 from archiver.cli.words import sentence
 from archiver.runner.events import Event, Failed, RunStarted, Waiting
+from archiver.secret import Secret
 
 LOGGER = logging.getLogger("archiver")
 LOGGER.addHandler(
@@ -26,26 +28,34 @@ _OLDER = 4
 _QUERY = re.compile(r"(\bhttps?://[^\s?'\"]+)\?[^\s'\"]*")
 
 
-def redacted(text: str) -> str:
-    """``text`` with the queries of its URLs left out: they are signatures."""
-    return _QUERY.sub(r"\1?…", text)
+def redacted(text: str, secret: Secret | None = None) -> str:
+    """``text`` with the queries of its URLs left out, which are signatures, and ``***`` for the key."""
+    return _QUERY.sub(r"\1?…", text if secret is None else secret.hidden_in(text))
 
 
 class LogFile(RotatingFileHandler):
     """Appends to ``archiver.log`` in the directory, made 0700 if absent, the file 0600; rotated at 10 MB, four older ones kept.
 
-    A log that cannot be written never disturbs what is logged.
+    ``group_readable`` makes that 0750 and 0640. The umask takes nothing from either: a log that is there keeps its mode. A log that cannot be written never disturbs what is logged.
     """
 
     def __init__(self, directory: Path, *, group_readable: bool = False) -> None:
         self._mode = 0o640 if group_readable else 0o600
-        directory.mkdir(mode=0o750 if group_readable else 0o700, exist_ok=True)
+        if directory.is_symlink():
+            raise NotADirectoryError(f"{directory} is a link")  # it could lead out of the archive
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+            directory.chmod(0o750 if group_readable else 0o700)
         super().__init__(directory / "archiver.log", "a", _LARGEST, _OLDER, encoding="utf-8", delay=True)
         self.setFormatter(_Line())
 
     def _open(self) -> TextIOWrapper:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(self.baseFilename, flags, self._mode)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(self.baseFilename, flags | os.O_CREAT | os.O_EXCL, 0o600)
+            os.fchmod(fd, self._mode)
+        except FileExistsError:
+            fd = os.open(self.baseFilename, flags)
         return open(fd, "a", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123  # logging closes it
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
@@ -100,14 +110,17 @@ def detach(file: LogFile) -> None:
     file.close()
 
 
-def bug(root: Path, error: BaseException) -> Path | None:
-    """Write the traceback into the log of the archive at ``root``; where it stands, or None if there is no archive or no way."""
+def bug(root: Path, error: BaseException, secret: Secret | None = None) -> Path | None:
+    """Write the traceback, without the key, into the log of the archive at ``root``.
+
+    Returns where it stands, or None if there is no archive or no way.
+    """
     if not (root / "archive.json").is_file():
         return None
     file = attach(root)
     if file is None:
         return None
-    for line in "".join(traceback.format_exception(error)).splitlines():
+    for line in redacted("".join(traceback.format_exception(error)), secret).splitlines():
         LOGGER.error("%s", line)
     written = Path(file.baseFilename)
     detach(file)

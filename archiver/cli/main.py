@@ -12,7 +12,15 @@ import click
 
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import Given, JsonOption, everywhere
-from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, DownloadFailed, Stopped, UsageError
+from archiver.errors import (
+    AnswerMalformed,
+    ArchiverError,
+    CallFailed,
+    DownloadFailed,
+    Stopped,
+    UsageError,
+    outcome,
+)
 
 COMMANDS: Mapping[str, str] = {
     "init": "Write a configuration and make the empty archive that it names.",
@@ -25,23 +33,6 @@ COMMANDS: Mapping[str, str] = {
     "db": "The database: upgrade, current, backup.",
     "demo": "Two nights against a stand-in on this machine: no key, no network, no cost.",
 }
-
-OUTCOMES: Mapping[int, str] = {
-    0: "ok",
-    1: "bug",
-    2: "usage",
-    3: "partial",
-    4: "key",
-    5: "units",
-    6: "not_found",
-    7: "upstream",
-    8: "storage",
-    9: "database",
-    10: "no_archive",
-    11: "locked",
-    12: "damaged",
-}
-"""``outcome`` of ``--json`` by exit code; a signal is «stopped». Those of a run are the same words."""
 
 _EPILOG = """\b
 Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time), 4 key, 5 units or budget,
@@ -84,6 +75,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if args is None else args)
     _hold_descriptors()
+    _leave_no_core()
     _survive_any_text()
     given = Given()
     code = _code(words, given)
@@ -123,7 +115,7 @@ def _refused(error: click.ClickException, words: list[str], given: Given) -> int
 def _failed(error: ArchiverError, given: Given) -> int:
     code = _exit_code(error)
     if given.debug:
-        _traceback(error)
+        _traceback(error, given)
     message, hint = str(error), given.hinted(error.slug, error.hint)
     _complain(given, message, hint, error.slug)
     if given.blank is not None:
@@ -134,13 +126,13 @@ def _failed(error: ArchiverError, given: Given) -> int:
 def _bug(error: Exception, given: Given) -> int:
     from archiver.cli import log
 
-    message = log.redacted(f"{type(error).__name__}: {error}")
+    message = log.redacted(f"{type(error).__name__}: {error}", given.secret)
     if given.debug:
-        _traceback(error)
+        _traceback(error, given)
     hint = "the archive is intact; please report it, with the output of --debug"
     if given.loaded is not None:
         with suppress(Exception):  # a second fault must not hide the first
-            if (written := log.bug(given.loaded.archive.directory, error)) is not None:
+            if (written := log.bug(given.loaded.archive.directory, error, given.secret)) is not None:
                 hint = f"the archive is intact; please report it, with the traceback in {written}"
     _complain(given, f"a bug: {message}", hint, ArchiverError.slug)
     if given.blank is not None:
@@ -153,9 +145,8 @@ def _object(given: Given, code: int, error: Mapping[str, str]) -> None:
     from archiver.cli import show
 
     assert given.blank is not None
-    outcome = OUTCOMES.get(code, "stopped")
     with suppress(ArchiverError):
-        show.document({**given.blank, "exit_code": code, "outcome": outcome, "error": dict(error)})
+        show.document({**given.blank, "exit_code": code, "outcome": outcome(code), "error": dict(error)})
 
 
 def _complain(given: Given, message: str, hint: str, slug: str) -> None:
@@ -171,12 +162,12 @@ def _exit_code(error: ArchiverError) -> int:
     return 7 if isinstance(error, CallFailed | AnswerMalformed | DownloadFailed) else error.exit_code
 
 
-def _traceback(error: BaseException) -> None:
+def _traceback(error: BaseException, given: Given) -> None:
     import traceback
 
     from archiver.cli import log, show
 
-    show.say(*log.redacted("".join(traceback.format_exception(error))).splitlines())
+    show.say(*log.redacted("".join(traceback.format_exception(error)), given.secret).splitlines())
 
 
 def _hold_descriptors() -> None:
@@ -184,6 +175,14 @@ def _hold_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
+
+
+def _leave_no_core() -> None:
+    """A core dump would hold the key. Best effort: a handler that the system pipes cores to decides for itself."""
+    import resource
+
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def _survive_any_text() -> None:

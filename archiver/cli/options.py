@@ -15,6 +15,7 @@ from archiver.errors import KeyRejected
 
 if TYPE_CHECKING:
     from archiver.config import Config
+    from archiver.secret import Secret
 
 EPILOG = "Exit codes: see archiver --help."
 """Stands under the help of every command."""
@@ -41,6 +42,11 @@ class Given:
     def talkative(self) -> bool:
         """Whether somebody reads along: a terminal on stderr, or ``-v``; never under ``-q``."""
         return not self.quiet and (self.verbose or on_terminal())
+
+    @property
+    def secret(self) -> Secret | None:
+        """The key, once the configuration is read, if there is one."""
+        return self.loaded.token if self.loaded is not None else None
 
     def hinted(self, slug: str, hint: str) -> str:
         """The hint of an error, naming the file that a rejected key came from."""

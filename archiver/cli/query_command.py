@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 _TABLE_ROWS = 1_000
 _ALL = 10**9  # more than memory holds
 _LARGEST = 1_000_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
+"""How a text begins that a spreadsheet may run (OWASP ASVS 5.0, 1.2.10)."""
 
 
 @click.command("query", epilog=EPILOG)
@@ -135,14 +135,24 @@ def distinct(columns: tuple[str, ...]) -> list[str]:
 
 
 def _csv(rows: Rows) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(rows.columns)
+    lines = _CsvLines()
+    writer = csv.writer(lines, lineterminator="\r\n")
     on_terminal = show.width() is not None
-    for row in rows.rows:
+    for row in (rows.columns, *rows.rows):
         cells = [_csv_cell(value) for value in row]
         writer.writerow([show.safe(c) for c in cells] if on_terminal else cells)
-    return out.getvalue()
+    return "".join(lines)
+
+
+class _CsvLines(list[str]):
+    """Takes the lines of ``csv.writer`` and ends them as Unix does.
+
+    The writer must end them with CR LF itself: only then does every Python quote a text with a lone CR in it, which a
+    spreadsheet would take for the end of the row, and what follows for a cell of its own, perhaps a formula.
+    """
+
+    def write(self, line: str) -> None:
+        self.append(line.removesuffix("\r\n") + "\n")
 
 
 def _csv_cell(value: object) -> str:

@@ -56,7 +56,10 @@ def load(
     found = files.toml(where, required=named)
     tables, writable = found or ({}, False)
     if writable:
-        warnings.append(f"others can write {where}: they can have your key sent to them; chmod go-w {where}")
+        warnings.append(
+            f"others can write {where}, or its directory: they can have your key sent to them; "
+            f"chmod go-w {where}; chmod o-w {where.parent}"
+        )
     refuse_unknown(tables, (*SECTIONS, "accounts"), where)
 
     sections = {name: table for name, table in tables.items() if name != "accounts"}

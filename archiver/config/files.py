@@ -21,7 +21,7 @@ _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 def toml(path: Path, *, required: bool) -> tuple[Mapping[str, object], bool] | None:
-    """The tables of a TOML file, and whether others can write it; None if there is none and none is required.
+    """The tables of a TOML file, and whether others can write or replace it; None if there is none and none is required.
 
     Raises ConfigError, naming the line of a mistake.
     """
@@ -33,7 +33,7 @@ def toml(path: Path, *, required: bool) -> tuple[Mapping[str, object], bool] | N
         raise
     text = _decoded(content, path)
     try:
-        return tomllib.loads(text), bool(mode & _WRITABLE)
+        return tomllib.loads(text), bool(mode & _WRITABLE) or _replaceable(path)
     except tomllib.TOMLDecodeError as error:
         found = _AT_LINE.search(str(error))
         line = found[1] if found else len(text.splitlines())  # "at end of document"
@@ -50,7 +50,8 @@ def lines(path: Path) -> list[str]:
 def token(path: Path) -> tuple[Secret | None, str]:
     """The key in ``path`` and a warning, or ''. A file that cannot be read is a warning and no key: who only looks needs none.
 
-    Raises ConfigError for a file that others can write (they could name a key of theirs), KeyMissing for one that holds no key.
+    Raises ConfigError for a file that others can write or replace (they could name a key of theirs), KeyMissing for one that
+    holds no key.
     """
     try:
         content, mode = _open(path)
@@ -58,6 +59,8 @@ def token(path: Path) -> tuple[Secret | None, str]:
         return None, f"api.token_file {path} cannot be read: {error.strerror}"
     if mode & _WRITABLE:
         raise ConfigError(f"others can write api.token_file {path}", f"chmod 600 {path}")
+    if _replaceable(path):
+        raise ConfigError(f"others can replace api.token_file {path}", f"chmod o-w {path.parent}")
     warning = f"others can read api.token_file {path}: chmod 600 {path}" if mode & _READABLE else ""
     return Secret(content.decode("utf-8", errors="replace").removeprefix("\ufeff")), warning
 
@@ -86,6 +89,12 @@ def _open(path: Path) -> tuple[bytes, int]:
             return file.read(MAX_BYTES + 1), mode
     finally:
         os.close(descriptor)
+
+
+def _replaceable(path: Path) -> bool:
+    """Whether everybody may put another file in its place: in a directory like /tmp, but without its sticky bit."""
+    mode = path.parent.stat().st_mode
+    return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 
 
 def _decoded(content: bytes, path: Path) -> str:

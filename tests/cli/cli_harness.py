@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import canaries
+
 import archiver
 from archiver.sandbox import StandIn
 
@@ -24,6 +26,9 @@ class Ended:
     code: int
     out: str
     err: str
+
+    def __post_init__(self) -> None:
+        canaries.hear(self.out, self.err)
 
     @property
     def object(self) -> dict[str, object]:
@@ -40,6 +45,9 @@ class Person:
     home: Path
     upstream: StandIn | None = None
     more: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        canaries.watch(self.home, lambda: self.environ.get("HIKERAPI_TOKEN", ""))
 
     @property
     def archive(self) -> Path:
@@ -105,6 +113,7 @@ def on_terminal(person: Person, *args: str, stream: str = "stderr", columns: int
     while piece := _read(ours):
         seen += piece
     os.close(ours)
+    canaries.hear(seen.decode())
     return process.wait(timeout=60), seen.decode().replace("\r\n", "\n")
 
 

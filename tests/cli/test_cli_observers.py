@@ -80,7 +80,7 @@ def test_verbose_writes_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch
     assert "\u202e" not in text
 
 
-def test_a_terminal_gets_a_bar_and_what_matters_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_x11_a_terminal_gets_a_bar_and_what_matters_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Accounts are counted of all, files and bytes beside them; notes and failures stay as lines, made safe."""
     text = _seen(Given(), _Terminal(), monkeypatch)
     assert "1/2" in text
@@ -158,7 +158,7 @@ def test_no_log_before_the_run_began(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_signatures_never_reach_the_log(tmp_path: Path) -> None:
+def test_fault_l1_signatures_never_reach_the_log(tmp_path: Path) -> None:
     """The query of a URL is left out of what is logged."""
     file = log.attach(tmp_path)
     assert file is not None
@@ -169,7 +169,7 @@ def test_signatures_never_reach_the_log(tmp_path: Path) -> None:
     assert "https://scontent.cdninstagram.com/v/a.jpg?… (403)" in text
 
 
-def test_an_http_library_does_not_log_its_urls(tmp_path: Path) -> None:
+def test_fault_l1_an_http_library_does_not_log_its_urls(tmp_path: Path) -> None:
     """httpx at INFO would write signed URLs: it is quiet once the log stands."""
     file = log.attach(tmp_path)
     assert file is not None
@@ -189,15 +189,18 @@ def test_a_log_that_cannot_be_written_is_no_trouble(
     assert capfd.readouterr().err == ""
 
 
-def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:
-    """Nobody can have the log written over another file."""
-    other = tmp_path / "other"
-    (tmp_path / "log").mkdir()
-    (tmp_path / "log" / "archiver.log").symlink_to(other)
-    journal = log.Journal(tmp_path)
+@pytest.mark.parametrize("link", ["log", "log/archiver.log"])
+def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path, link: str) -> None:
+    """Nobody can have the log written over another file, or into another directory."""
+    root, other = tmp_path / "archive", tmp_path / "other"
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(other)
+    if link == "log":
+        other.mkdir()
+    journal = log.Journal(root)
     journal(EVENTS[0])
     journal.close()
-    assert not other.exists()
+    assert not other.exists() or list(other.iterdir()) == []
 
 
 def test_a_summary_without_news_says_so() -> None:

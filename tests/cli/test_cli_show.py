@@ -22,7 +22,7 @@ _HOSTILE = st.text(
 
 
 @given(_HOSTILE)
-def test_nothing_that_a_terminal_obeys_comes_through(text: str) -> None:
+def test_fault_x11_nothing_that_a_terminal_obeys_comes_through(text: str) -> None:
     """No control character, line break, mark of direction, or surrogate is left in safe text."""
     assert not [
         c

@@ -127,7 +127,7 @@ def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
 # --- the key
 
 
-def test_the_key_is_taken_out_of_the_environment(file: Path) -> None:
+def test_fault_l4_the_key_is_taken_out_of_the_environment(file: Path) -> None:
     """HIKERAPI_TOKEN counts before token_file, and no child process inherits it, also where the rest is refused."""
     written(file.parent / "t", "other")
     environ = {"HIKERAPI_TOKEN": " sesame\n"}
@@ -142,7 +142,7 @@ def test_the_key_is_taken_out_of_the_environment(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o400, False), (0o600, False), (0o640, True), (0o604, True)])
-def test_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None:
+def test_fault_l7_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None:
     """The key may stand alone in a file; one that others can read is warned of."""
     written(file.parent / "t", "\ufeffsesame\n", mode)
     found = load(file, "api.token_file = 't'", {"HIKERAPI_TOKEN": ""})
@@ -152,12 +152,24 @@ def test_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
-def test_a_key_that_others_can_write(file: Path, mode: int) -> None:
+def test_fault_l7_a_key_that_others_can_write(file: Path, mode: int) -> None:
     """A key file that others can write is refused, with the command that mends it."""
     written(file.parent / "t", "sesame", mode)
     with pytest.raises(ConfigError, match="others can write") as caught:
         load(file, "api.token_file = 't'")
     assert caught.value.hint.startswith("chmod 600")
+
+
+def test_fault_l7_a_key_that_others_can_replace(file: Path, tmp_path: Path) -> None:
+    """One in a directory that everybody may write is refused, too; a sticky directory such as /tmp protects it."""
+    written(tmp_path / "open" / "t", "sesame")
+    (tmp_path / "open").chmod(0o777)
+    line = f"api.token_file = '{tmp_path}/open/t'"
+    with pytest.raises(ConfigError, match="others can replace") as caught:
+        load(file, line)
+    assert caught.value.hint == f"chmod o-w {tmp_path}/open"
+    (tmp_path / "open").chmod(0o1777)
+    assert load(file, line).token is not None
 
 
 def test_a_key_file_that_is_not_there(file: Path) -> None:

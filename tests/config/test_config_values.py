@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tracemalloc
 from pathlib import Path
 
 import config_loading
@@ -38,6 +39,37 @@ file = config_loading.file
 def test_a_mistake_in_the_file(file: Path, text: str | bytes, message: str) -> None:
     """A mistake is named with its place, and an unknown key with the nearest known one."""
     assert re.search(message, refusal(file, text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['touch owned']",
+        "x: !!python/name:os.system",
+        "--- &a [*a, *a]",
+        "__import__('os').system('touch owned')",
+        "cos\nsystem\n(S'touch owned'\ntR.",
+        "{" * 100_000,
+    ],
+    ids=["yaml object", "yaml name", "yaml alias", "python", "pickle", "nested"],
+)
+def test_fault_x17_a_configuration_is_toml_and_nothing_else(file: Path, text: str) -> None:
+    """What other formats would run is a mistake in the file."""
+    assert "not TOML" in refusal(file, text)
+    assert not Path("owned").exists()
+
+
+def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
+    """A file over 1 MB is refused by its size, not read into memory first."""
+    os.truncate(written(file, "x"), 10**8)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="over 1 MB"):
+            config.load(file, {})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10_000_000
 
 
 @pytest.mark.parametrize(
@@ -126,15 +158,16 @@ def test_a_flag_of_no_key_is_refused() -> None:
         config.load(None, {}, {"download.concurency": 2})
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    """A directory, or a pipe that would hang, in the place of the configuration is an error."""
+def test_fault_x17_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    """A directory, a pipe that would hang, a device without end, or a link to one, in the place of the configuration is an error."""
     os.mkfifo(tmp_path / "pipe")
-    for place in (tmp_path, tmp_path / "pipe"):
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for place in (tmp_path, tmp_path / "pipe", Path("/dev/zero"), tmp_path / "zero"):
         with pytest.raises(ConfigError, match="not a regular file"):
             config.load(place, {})
 
 
-def test_no_password_in_a_repr(file: Path) -> None:
+def test_fault_l2_no_password_in_a_repr(file: Path) -> None:
     """The database, the proxy, the report's address and the key stand in no repr."""
     text = (
         "archive.database = 'postgresql://me:sesame@h/d'\ndownload.proxy = 'http://me:sesame@h'\n"
@@ -145,13 +178,27 @@ def test_no_password_in_a_repr(file: Path) -> None:
     assert "sesame" not in repr(found)
 
 
-def test_foreign_hosts_are_warned_of(file: Path) -> None:
-    """A key that goes to somebody else than the vendor or this machine is warned of, and so is a file that others can write."""
+def test_fault_l6_foreign_hosts_are_warned_of(file: Path) -> None:
+    """A key that goes to somebody else than the vendor or this machine is warned of."""
     assert load(file, "api.base_url = 'http://[::1]:80'").warnings == ()
+    assert load(file, "api.base_url = 'https://api.instagrapi.com'").warnings == ()
     (warning,) = load(file, "api.base_url = 'https://api.example.com'").warnings
     assert "api.example.com" in warning
-    found = config.load(written(file, "", mode=0o666), {})
-    assert f"chmod go-w {file}" in found.warnings[0]
+
+
+def test_fault_l7_a_configuration_that_others_can_write_is_warned_of(file: Path) -> None:
+    """Whoever can write the file, or replace it because all may write its directory, can have the key sent to himself."""
+    for mode, directory, warned in (
+        (0o600, 0o700, False),
+        (0o644, 0o755, False),
+        (0o666, 0o755, True),
+        (0o620, 0o755, True),
+        (0o600, 0o777, True),
+        (0o600, 0o1777, False),
+    ):
+        written(file, "", mode).parent.chmod(directory)
+        found = config.load(file, {}).warnings
+        assert [f"others can write {file}" in warning for warning in found] == [True] * warned, oct(mode)
 
 
 # --- sizes

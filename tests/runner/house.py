@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import canaries
 import psycopg
 
 from archiver import archive
@@ -34,6 +35,12 @@ class House:
 
     def __post_init__(self) -> None:
         self.upstream.settings.clock = lambda: self.now.timestamp()
+        self._watched()
+
+    def _watched(self) -> None:
+        canaries.watch(
+            self.root, lambda: self.environ.get("HIKERAPI_TOKEN") or self.upstream.key, self.database
+        )
 
     @property
     def now(self) -> datetime:
@@ -66,6 +73,7 @@ class House:
         self, *targets: str | Target, insist: bool = False, bound: bool = True, full: bool = False
     ) -> Summary:
         """One run over these targets; the log of the upstream shows this night only."""
+        self._watched()  # again: a house may outlive the test that it was made in
         self.upstream.requests.reset()
         self.events.clear()
         parsed = [parse_target(t) if isinstance(t, str) else t for t in targets]

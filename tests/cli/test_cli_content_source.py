@@ -1,0 +1,74 @@
+"""What the program's own source must not hold, so that no text from outside can ever be run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import archiver
+
+ROOT = Path(archiver.__file__).parent
+RUNNING = {"eval", "exec", "compile", "__import__", "execfile"}
+LOADING = {"pickle", "marshal", "shelve", "dill", "yaml", "subprocess", "pty", "commands", "jinja2", "code"}
+STARTING = {
+    "system",
+    "popen",
+    "execv",
+    "execve",
+    "execvp",
+    "spawnv",
+    "spawnl",
+    "posix_spawn",
+    "startfile",
+    "fork",
+}
+
+
+def dangers(source: str) -> Iterator[str]:
+    """Every place where a text could become code, a process, an object, or a template with reach into objects."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in RUNNING:
+                yield f"{name}() in line {node.lineno}"
+            case ast.Import(names=names) if {n.name.partition(".")[0] for n in names} & LOADING:
+                yield f"import in line {node.lineno}"
+            case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in LOADING:
+                yield f"import in line {node.lineno}"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr=name)) if name in STARTING:
+                yield f"os.{name}() in line {node.lineno}"
+            case ast.Call(func=ast.Attribute(value=value, attr="format" | "format_map")) if not (
+                isinstance(value, ast.Constant) or ast.unparse(value) in ("super()", "self")
+            ):
+                yield f"format of a text that is no constant in line {node.lineno}"
+            case ast.Attribute(attr="Template" | "Formatter", value=ast.Name(id="string")):
+                yield f"a template in line {node.lineno}"
+
+
+FOUND = {str(p.relative_to(ROOT)): list(dangers(p.read_text("utf-8"))) for p in sorted(ROOT.rglob("*.py"))}
+
+
+def test_fault_x15_no_text_from_outside_becomes_code_or_a_template() -> None:
+    """No eval, no shell, no process, no object loader and no format of a text that is not written in the source."""
+    assert len(FOUND) > 100
+    assert {name: found for name, found in FOUND.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval(title)",
+        "import pickle",
+        "from subprocess import run",
+        "os.system(title)",
+        "os.execv(path, args)",
+        "glob.format(item=item)",
+        "'{}'.join(x).format(item)",
+        "string.Template(title)",
+    ],
+)
+def test_fault_x15_the_search_finds_what_it_looks_for(line: str) -> None:
+    """Each of them, planted, is found; a format of a constant is not."""
+    assert len(list(dangers(f"x = '{{}}'.format(1)\n{line}"))) == 1

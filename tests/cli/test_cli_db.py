@@ -1,0 +1,235 @@
+"""What a person sees of a database that is older, newer, somebody else's or damaged, and never of its password."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cli_harness import Person
+from databases import empty, tomorrow
+from sqlalchemy import make_url
+
+from archiver.archive import opening
+from archiver.catalog import schema
+from archiver.cli import main as front
+from archiver.config import load
+from archiver.sandbox import StandIn, World
+
+Shown = pytest.CaptureFixture[str]
+PASSWORD = "canary-of-the-database"
+READING = (["status"], ["query", "SELECT 1"], ["verify"], ["db", "backup", "-o", "copy.db"])
+ALL = (*READING, ["backup", "natgeo"], ["db", "upgrade"], ["plan", "natgeo"])
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """natgeo and salwaaa_ki, over loopback."""
+    with StandIn(World.seed()) as standin:
+        yield standin
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+    """Somebody with an archive; this process has their environment."""
+    somebody = Person(tmp_path, upstream)
+    for name, value in somebody.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    opening.create(load(None, somebody.environ, {}))
+    assert call(somebody, "backup", "salwaaa_ki", "-q") == 0
+    upstream.requests.reset()
+    return somebody
+
+
+def call(person: Person, *args: str) -> int:
+    """``archiver ARGS`` in this process. The key is set anew each time: the program takes it out of its environment."""
+    os.environ["HIKERAPI_TOKEN"] = person.environ["HIKERAPI_TOKEN"]
+    return front.main(args)
+
+
+def _sql(statement: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(statement)
+
+    return change
+
+
+def _over(start: int, content: bytes) -> Callable[[Path], None]:
+    def overwrite(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(start)
+            file.write(content)
+
+    return overwrite
+
+
+def _foreign(path: Path) -> None:
+    path.unlink()
+    _sql("CREATE TABLE users (pk TEXT)")(path)
+
+
+def _spoilt(path: Path) -> None:
+    """Garbage over the page where the table of the highlights begins."""
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'highlights'"
+        ).fetchone()
+    _over((root - 1) * 4096, b"\xa5" * 4096)(path)
+
+
+def _prints(directory: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file of the database, its bytes and when it was last written; not the index and the empty WAL that any reader makes."""
+    files = [p for p in directory.glob("archive.db*") if not p.name.endswith(("-shm", "-wal")) or _filled(p)]
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+def _filled(path: Path) -> bool:
+    return path.name.endswith("-wal") and path.stat().st_size > 0
+
+
+_DAMAGED = {
+    "the head is garbage": (_over(0, b"\xa5" * 100), "is not a SQLite database"),
+    "nothing in it": (lambda path: os.truncate(path, 0), "is empty (0 bytes)"),
+    "cut": (lambda path: os.truncate(path, path.stat().st_size - 4096), "is damaged"),
+    "cut in a page": (lambda path: os.truncate(path, 5000), "is damaged"),
+}
+_NOT_OURS = {
+    "newer": (_sql("UPDATE alembic_version SET version_num = '99999'"), "install the newer archiver"),
+    "unknown": (_sql("UPDATE alembic_version SET version_num = 'abc'"), "install the newer archiver"),
+    "of another program": (_sql("PRAGMA application_id = 7"), "is not one of archiver's"),
+    "foreign": (_foreign, "is not one of archiver's"),
+}
+
+
+def _is_refused(person: Person, upstream: StandIn, capsys: Shown, told: str) -> None:
+    before = _prints(person.archive)
+    for args in ALL:
+        assert call(person, *args) == 9, args
+        said = capsys.readouterr()
+        assert told in said.err
+        assert said.err.count("\n") == 1
+        assert said.out == ""
+    assert _prints(person.archive) == before
+    assert not (person.home / "copy.db").exists()
+    assert len(upstream.requests) == 0
+
+
+@pytest.mark.parametrize("what", _DAMAGED)
+def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
+    person: Person, upstream: StandIn, capsys: Shown, what: str
+) -> None:
+    """Every command says so, code 9; no byte and no time of any file of it changes, none is made anew, and nothing is paid for."""
+    damage, told = _DAMAGED[what]
+    damage(person.archive / "archive.db")
+    _is_refused(person, upstream, capsys, told)
+    assert call(person, "status") == 9
+    assert "restore a copy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", _NOT_OURS)
+def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touched(
+    person: Person, upstream: StandIn, capsys: Shown, what: str
+) -> None:
+    """A schema of tomorrow, a revision nobody knows, the file of another program: code 9, the reason, and not a byte is written."""
+    change, told = _NOT_OURS[what]
+    change(person.archive / "archive.db")
+    _is_refused(person, upstream, capsys, told)
+
+
+def test_fault_h23_garbage_in_the_middle_is_told_where_it_is_met(person: Person, capsys: Shown) -> None:
+    """``verify`` and ``db backup`` read everything and find it; a run ends with code 9 when it comes to it, and leaves it as it is."""
+    database = person.archive / "archive.db"
+    _spoilt(database)
+    before = _prints(person.archive)
+    for args in (["query", "SELECT * FROM highlights"], ["verify"], ["db", "backup", "-o", "copy.db"]):
+        assert call(person, *args) == 9, args
+        said = capsys.readouterr().err
+        assert "is damaged" in said
+        assert "restore a copy" in said
+    assert _prints(person.archive) == before
+    assert not (person.home / "copy.db").exists()
+    assert call(person, "backup", "salwaaa_ki") == 9
+    assert b"\xa5" * 4096 in database.read_bytes()
+
+
+def test_fault_h25_an_older_database_is_copied_and_brought_up_to_date(
+    person: Person, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers refuse it and name the command; that copies the file first, and a run does the same by itself."""
+    old, migrations = schema.head(), person.home / "migrations"
+    again = shutil.copy(person.archive / "archive.db", person.home / "again.db")
+    tomorrow(migrations)
+    monkeypatch.setattr(schema, "migrations", lambda: migrations)
+    before = _prints(person.archive)
+    for args in READING:
+        assert call(person, *args) == 9
+        assert "(archiver db upgrade)" in capsys.readouterr().err
+    assert _prints(person.archive) == before
+    assert call(person, "db", "current") == 0
+    assert capsys.readouterr().out == f"{old}\n"
+    for args, told in (
+        (["db", "upgrade"], f"the schema went from {old} to 9999"),
+        (["backup", "natgeo", "-q"], ""),
+    ):
+        assert call(person, *args) == 0
+        assert told in capsys.readouterr().err
+        (copy,) = person.archive.glob(f"archive.db.{old}-*Z")
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(old,)]
+            assert connection.execute("SELECT count(*) FROM users").fetchall() == [(1,)]
+        assert call(person, "query", "SELECT biography FROM users") == 0
+        capsys.readouterr()
+        copy.unlink()
+        shutil.copy(again, person.archive / "archive.db")
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        (f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:{{port}}/archive", 9),
+        (f"postgresql+psycopg://127.0.0.1:{{port}}/archive?user=me&password={PASSWORD}", 9),
+        (f"postgresql+psycopg://me:{PASSWORD}@127.0.0.1:no-port/archive", 2),
+        (f"mysql://me:{PASSWORD}@127.0.0.1/archive", 2),
+    ],
+)
+def test_fault_l11_the_password_of_the_database_is_in_no_error(
+    person: Person, capsys: Shown, monkeypatch: pytest.MonkeyPatch, url: str, code: int
+) -> None:
+    """A server that is not there and a URL that is none are told without it, by every command, also with --debug and in --help."""
+    monkeypatch.setenv("ARCHIVER_ARCHIVE_DATABASE", url.format(port=_closed_port()))
+    for args in (*ALL, ["backup", "natgeo", "--json", "--debug"], ["db", "upgrade", "-v", "--debug"]):
+        assert call(person, *args) == code, args
+        said = capsys.readouterr()
+        assert PASSWORD not in said.out + said.err
+    assert call(person, "run", "--help") == 0
+    assert PASSWORD not in capsys.readouterr().out
+    if code == 9:
+        assert PASSWORD not in repr(load(None, os.environ, {}))
+
+
+def test_fault_l11_the_password_of_the_database_is_in_no_file(
+    person: Person, postgres_archive: str, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole night with such a URL, at every verbosity: neither its words nor any file of the archive, nor the database, has it."""
+    empty(postgres_archive)
+    url = make_url(postgres_archive).set(password=PASSWORD).render_as_string(hide_password=False)
+    monkeypatch.setenv("ARCHIVER_ARCHIVE_DATABASE", url)
+    for args in (["backup", "natgeo", "-v", "--debug"], ["status"], ["verify"]):
+        assert call(person, *args, "--archive", "second") == 0
+        said = capsys.readouterr()
+        assert PASSWORD not in said.out + said.err
+    holding = [p for p in person.home.rglob("*") if p.is_file() and PASSWORD.encode() in p.read_bytes()]
+    assert holding == []

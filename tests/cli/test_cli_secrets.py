@@ -1,0 +1,198 @@
+"""The key and signed URLs: what is said, at the loudest, when things go wrong, and where the key can be seen from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from cli_harness import Person, on_terminal
+
+from archiver import archive, config
+from archiver.cli import main as front
+from archiver.sandbox import StandIn, World, actions
+
+KEY = "canary-0123456789abcdef"
+Shown = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """natgeo and salwaaa_ki, over loopback."""
+    with StandIn(World.seed(), key=KEY) as standin:
+        yield standin
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+    """Somebody whose environment, in this process, leads to the stand-in."""
+    somebody = Person(tmp_path, upstream)
+    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
+    for name, value in somebody.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return somebody
+
+
+def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
+    person: Person, upstream: StandIn, capsys: Shown
+) -> None:
+    """``-v --debug --json`` with failing downloads: nothing on stdout, stderr or in the log, and the CDN is told no key."""
+    upstream.faults.add(actions.respond(500), listener="cdn", count=3)
+    upstream.faults.add(actions.respond(404), listener="cdn", role="video")
+    assert front.main(["backup", "natgeo", "-v", "--debug", "--json"]) == 3
+    shown = capsys.readouterr()
+    said = shown.out + shown.err + (person.archive / "log" / "archiver.log").read_text("utf-8")
+    assert "the CDN answers 404" in said
+    assert upstream.key not in said
+    assert not re.search(r"\bo[eh]=|_nc_", said)
+    assert upstream.requests.leaks(upstream.key) == []
+
+
+@pytest.mark.parametrize("key", ["SEC\nRET", "SEC\u2013RET", "SEC\x1b[2JRET", "SEC RET"])
+def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
+    person: Person, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Shown, key: str
+) -> None:
+    """A stray line break or a typographic dash: code 4 before any call, and no part of it in message, object or traceback."""
+    monkeypatch.setenv("HIKERAPI_TOKEN", key)
+    assert front.main(["backup", "natgeo", "--debug", "--json"]) == 4
+    shown = capsys.readouterr()
+    assert "a character that no key has" in shown.err
+    assert "RET" not in shown.out + shown.err
+    assert len(upstream.requests) == 0
+
+
+def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
+    person: Person, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    """An exception that nobody foresaw, with key and URL in its text: neither is in the line, the object, the traceback or the log."""
+    assert front.main(["backup", "natgeo", "-q"]) == 0
+    monkeypatch.setenv("HIKERAPI_TOKEN", KEY)
+
+    def fail(_: config.Config) -> None:
+        raise RuntimeError(f"illegal header b'{KEY}' for https://cdn.example/a.jpg?oh=00_Afsignature&oe=1")
+
+    monkeypatch.setattr(archive, "status", fail)
+    assert front.main(["status", "--debug", "--json"]) == 1
+    shown = capsys.readouterr()
+    log = (person.archive / "log" / "archiver.log").read_text("utf-8")
+    for text in (shown.err, shown.out, log):
+        assert "illegal header b'***' for https://cdn.example/a.jpg?…" in text
+        assert KEY not in text
+        assert "signature" not in text
+
+
+def test_fault_l4_the_environment_gives_the_key_up(person: Person, capsys: Shown) -> None:
+    """Once the configuration is read, no process that this one might start inherits the key."""
+    assert os.environ["HIKERAPI_TOKEN"] == KEY
+    assert front.main(["plan", "natgeo"]) == 10
+    assert "HIKERAPI_TOKEN" not in os.environ
+
+
+def test_fault_l4_nobody_reads_the_key_in_a_list_of_processes(person: Person, upstream: StandIn) -> None:
+    """While a run is on: the key is in no argument of the process, and there is no child that could have inherited it."""
+    stall = upstream.faults.add(actions.stall(seconds=60), listener="cdn", count=None)
+    process = person.start("backup", "natgeo")
+    assert stall.reached.wait(20)
+    listed = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    process.kill()
+    process.communicate(timeout=20)
+    assert b"backup" in listed
+    assert KEY.encode() not in listed
+    assert children == ""
+
+
+def test_fault_l4_no_option_takes_a_key() -> None:
+    """What is typed stands in the shell's history and in every list of processes: a key comes from the environment or a file."""
+    told = [
+        option
+        for command in _commands(front.cli, click.Context(front.cli))
+        for parameter in command.params
+        for option in parameter.opts
+    ]
+    assert "--max-units" in told
+    assert [option for option in told if re.search("key|token|secret|password", option)] == []
+
+
+def _commands(command: click.Command, ctx: click.Context) -> Iterator[click.Command]:
+    yield command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(ctx):
+            found = command.get_command(ctx, name)
+            assert found is not None
+            yield from _commands(found, ctx)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://api.example.com", "http://127.0.0.1.example.com", "https://me:pw@api.example.com"]
+)
+def test_fault_l6_a_key_never_travels_in_the_clear(
+    person: Person, monkeypatch: pytest.MonkeyPatch, capsys: Shown, url: str
+) -> None:
+    """http:// to anywhere but this machine, or a URL with a user: code 2, no archive is made, and the URL is not shown."""
+    monkeypatch.setenv("ARCHIVER_API_BASE_URL", url)
+    assert front.main(["backup", "natgeo"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("archiver: backup: ARCHIVER_API_BASE_URL cannot be used: expected https://HOST")
+    assert "example.com" not in told
+    assert not person.archive.exists()
+
+
+def test_fault_l6_whoever_else_gets_the_key_is_named(
+    person: Person, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+) -> None:
+    """Another host than the vendor's is possible, for a proxy of one's own, and told at every start."""
+    monkeypatch.setenv("ARCHIVER_API_BASE_URL", "https://api.example.com")
+    assert front.main(["status"]) == 10
+    assert (
+        "archiver: note: the key is sent to api.example.com, which is not the vendor's\n"
+        in capsys.readouterr().err
+    )
+    monkeypatch.setenv("ARCHIVER_API_BASE_URL", "https://api.hikerapi.com")
+    assert front.main(["status"]) == 10
+    assert "the key is sent" not in capsys.readouterr().err
+
+
+def test_fault_l8_no_core_is_dumped(tmp_path: Path) -> None:
+    """A crash writes no core, which would hold the key, whatever was allowed before; what the system allows at most stays as it was."""
+    script = """
+import resource
+from archiver.cli.main import main
+most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+main(["--version"])
+print(resource.getrlimit(resource.RLIMIT_CORE) == (0, most))
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=Person(tmp_path).environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "True"
+
+
+def test_fault_l9_nothing_that_is_advised_puts_the_key_into_a_history(person: Person, capsys: Shown) -> None:
+    """Help, init, demo, a backup on a terminal and the example configuration: no command line in them has a place for the key."""
+    said = [config.example()]
+    for words in (
+        *([name, "--help"] for name in front.COMMANDS),
+        ["--help"],
+        ["init"],
+        ["demo", "there"],
+        ["--version"],
+    ):
+        assert front.main(words) == 0
+        shown = capsys.readouterr()
+        said += [shown.out, shown.err]
+    code, terminal = on_terminal(person, "backup", "natgeo")
+    assert code == 0
+    said.append(terminal)
+    text = "\n".join(said)
+    assert "HIKERAPI_TOKEN" in text
+    assert re.findall(r"HIKERAPI_TOKEN=\S*|x-access-key", text) == []
+    assert KEY not in text

@@ -1,0 +1,104 @@
+"""Who may read what the program makes: every file and directory, whatever the umask."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_harness import Person
+
+from archiver.cli import main as front
+from archiver.sandbox import StandIn, World
+
+OWNERS = {"lock", "config.toml", "copy.db"}
+"""What an analyst's account has no business with, and a copy of the database, whose place the owner chose: 0600 always."""
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """natgeo and salwaaa_ki, over loopback."""
+    with StandIn(World.seed()) as standin:
+        yield standin
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+    """Somebody whose environment, in this process, leads to the stand-in, in an empty home."""
+    home = tmp_path / "home"
+    home.mkdir(0o700)
+    somebody = Person(home, upstream)
+    monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
+    for name, value in somebody.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(home)
+    return somebody
+
+
+@pytest.fixture
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    """This process's umask for the time of the test."""
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def _used(person: Person, upstream: StandIn) -> None:
+    """All that makes files: init, a run, a backup, a query, a verify, a copy of the database."""
+    settings = person.home / "config" / "archiver" / "config.toml"
+    backup = ["backup", "salwaaa_ki", "-q"]
+    for words in (
+        ["init", "-q"],
+        ["run", "-q"],
+        backup,
+        ["query", "SELECT 1"],
+        ["verify", "--read-data", "-q"],
+        ["db", "backup", "-o", "copy.db"],
+    ):
+        os.environ["HIKERAPI_TOKEN"] = upstream.key  # the program takes it out each time
+        assert front.main(words) == 0
+    assert settings.exists()
+
+
+def _wrong(home: Path, *, group_readable: bool) -> list[str]:
+    """Every file and directory below ``home`` whose mode is not the promised one."""
+    directory, file = (0o750, 0o640) if group_readable else (0o700, 0o600)
+    found = []
+    for path in sorted(home.rglob("*")):
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        if path.is_dir():
+            promised = 0o700 if "config" in path.parts[-2:] else directory
+        elif path.parent.parent.name == "blobs":
+            promised = 0o444
+        else:
+            promised = 0o600 if path.name in OWNERS else file
+        if mode != promised:
+            found.append(f"{path.relative_to(home)} is {mode:o}, not {promised:o}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("umask", "group_readable"),
+    [(0o000, False), (0o077, True)],
+    indirect=["umask"],
+    ids=["open-private", "closed-group"],
+)
+def test_fault_l7_everything_made_has_the_promised_mode(
+    person: Person, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, umask: int, group_readable: bool
+) -> None:
+    """Files 0600 and directories 0700, with group_readable 0640 and 0750, blobs 0444: an open umask adds nothing, a closed one takes nothing."""
+    monkeypatch.setenv("ARCHIVER_ARCHIVE_GROUP_READABLE", str(group_readable).lower())
+    _used(person, upstream)
+    kinds = {p.relative_to(person.archive).parts[0] for p in person.archive.rglob("*")}
+    assert kinds >= {"archive.db", "archive.json", "answers", "blobs", "lock", "log", "tmp"}
+    assert _wrong(person.home, group_readable=group_readable) == []
+
+
+@pytest.mark.parametrize("umask", [0o000], indirect=True, ids=oct)
+def test_fault_l7_a_demo_is_as_private(person: Person, umask: int) -> None:
+    """The demo's archive is for its owner alone, too."""
+    assert front.main(["demo", "shown", "-q"]) == 0
+    assert (person.home / "shown" / "archive.db").exists()
+    assert _wrong(person.home, group_readable=False) == []
