@@ -56,4 +56,5 @@ def redacted(url: str) -> str:
         host = urlsplit(url).hostname or "?"
     except ValueError:
         host = "?"
-    return "".join(c if c.isprintable() else " " for c in f"{host}/…/{basename(url) or ''}")
+    shown = f"{host[:_SHOWN]}/…/{basename(url) or ''}"
+    return "".join(c if c.isprintable() else " " for c in shown)

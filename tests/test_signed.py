@@ -99,6 +99,7 @@ def test_what_may_stand_in_a_row(url: str, shown: str) -> None:
         ("https://h/a%0aFORGED%1b[2J%e2%80%ae.jpg", "h/…/a FORGED [2J .jpg"),
         ("https://[::1/a", "?/…/"),
         ("nonsense?oe=1", "?/…/nonsense"),
+        (f"https://{'h' * 65536}/{'p' * 65536}", f"{'h' * 200}/…/{'p' * 200}"),
     ],
 )
 def test_what_may_stand_in_a_message(url: str, shown: str) -> None:

@@ -114,10 +114,13 @@ class Connection:
                 raise httpx.RemoteProtocolError("the body does not end as it should")
 
     def _next_event(self, size: int, until: float, tick: Callable[[], None]) -> object:
-        """The next h11 event, whatever has to be read for it."""
+        """The next h11 event, whatever has to be read for it. All of it must come before ``until``: a drip wins no time."""
         try:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
                 self._machine.receive_data(self._receive(size, until, tick))
+                tick()
+                if time.monotonic() >= until:
+                    raise httpx.ReadTimeout("a part of the answer took too long")
         except h11.RemoteProtocolError as exc:
             raise httpx.RemoteProtocolError("the answer breaks HTTP's rules, or broke off") from exc
         return event

@@ -12,6 +12,9 @@ from archiver.media.sniff import AVIF, GIF, HEIC, JPEG, MP4, PNG, QUICKTIME, WEB
 PREFIX = 1 << 18
 """Bytes of a picture's beginning that are enough: what precedes a JPEG's frame header is EXIF and colour profiles."""
 
+MAX_SIDE = 1_000_000
+"""Pixels: no picture has more, and what a header states beyond is not told on."""
+
 _MAX_PARTS = 1000  # segments or boxes looked at before giving up
 _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -25,7 +28,7 @@ def dimensions(media: MediaType, prefix: bytes) -> Size | None:
     """
     reader = _READERS.get(media)
     found = reader(prefix) if reader else None
-    return found if found and min(found) > 0 else None
+    return found if found and min(found) > 0 and max(found) <= MAX_SIDE else None
 
 
 def _big(data: bytes, at: int, length: int) -> int:

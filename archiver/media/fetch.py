@@ -118,11 +118,14 @@ class Fetch:
         if not location:
             raise DownloadFailed(Reason.REDIRECT, "a redirect that names no place")
         try:
-            return self._road.egress.check(urljoin(place.origin + place.target, location))
+            there = self._road.egress.check(urljoin(place.origin + place.target, location))
         except ValueError:
             raise DownloadFailed(Reason.REDIRECT, "a redirect to what is no URL") from None
         except DownloadFailed as exc:
             raise DownloadFailed(Reason.REDIRECT, f"a redirect that must not be followed: {exc}") from exc
+        if there.loopback and not place.loopback:  # listed, but not for the internet to point at
+            raise DownloadFailed(Reason.REDIRECT, f"a redirect from {place.host} into this machine")
+        return there
 
     def _read(self, response: httpx.Response, part: reply.Part | None, host: str) -> Received:
         status, headers = response.status_code, response.headers

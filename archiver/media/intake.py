@@ -86,8 +86,10 @@ class Intake:
         """The next bytes, at least one."""
         self.size += len(chunk)
         if self.size > self._max_size:
+            # No gap of the owner's choice: only a stated length is believed to be the file's.
             raise DownloadFailed(
-                Reason.TOO_LARGE, f"the file does not end within max_file_size ({self._max_size})"
+                Reason.ENDLESS,
+                f"the body does not end within max_file_size ({self._max_size}), and no such length was stated",
             )
         self._checksum.feed(chunk)
         if self._structure is None:

@@ -76,7 +76,7 @@ def test_the_cdn_is_allowed_and_its_target_stays_verbatim(url: str, host: str | 
         "https://a.fbcdn.net/" + "x" * MAX_URL,
     ],
 )
-def test_everything_else_is_refused(url: str) -> None:
+def test_fault_c20_everything_else_is_refused(url: str) -> None:
     """Look-alikes, other ports and schemes, users, addresses and what is no URL are refused, with no query in the message."""
     with pytest.raises(DownloadFailed) as caught:
         CDN.check(url + "?oh=SIGNED" if url.startswith("https") and len(url) < 60 else url)
@@ -86,7 +86,7 @@ def test_everything_else_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_a_listed_loopback_host_may_be_asked_in_clear_on_any_port(host: str) -> None:
+def test_fault_c20_a_listed_loopback_host_may_be_asked_in_clear_on_any_port(host: str) -> None:
     """Only an explicit listing opens http and other ports, and only to this machine."""
     place = LOCAL.check(f"http://{host}:8931/x")
     assert (place.scheme, place.port, place.loopback) == ("http", 8931, True)
@@ -95,7 +95,7 @@ def test_a_listed_loopback_host_may_be_asked_in_clear_on_any_port(host: str) -> 
         CDN.check(f"http://{host}:8931/x")
 
 
-def test_no_pattern_but_its_own_name_opens_a_loopback_host() -> None:
+def test_fault_c20_no_pattern_but_its_own_name_opens_a_loopback_host() -> None:
     """A pattern that would match 127.0.0.1 by its labels does not open it; other loopback addresses stay closed."""
     with pytest.raises(DownloadFailed):
         Egress(("*.0.0.1",)).check("http://127.0.0.1/x")
@@ -107,7 +107,7 @@ def test_no_pattern_but_its_own_name_opens_a_loopback_host() -> None:
 @example("https://\ud800.fbcdn.net/")
 @example("https://a.fbcdn.net/\ud800")
 @example("https://[v1.x]/")
-def test_a_url_is_allowed_or_refused_never_an_error(text: str) -> None:
+def test_fault_c20_a_url_is_allowed_or_refused_never_an_error(text: str) -> None:
     """Any text is either refused or is a place below an allowed name, in printable ASCII."""
     reasons = {Reason.REFUSED}
     for url in (text, f"https://{text}", f"https://{text}.fbcdn.net/", f"https://a.fbcdn.net/{text}"):

@@ -36,21 +36,26 @@ def test_fault_c11_a_drip_is_cut_off() -> None:
         (Reply((head(transfer_encoding="chunked"),), Then.HOLD), Reason.TOO_SLOW),
         (Reply((b"HTTP/1.1 200 OK\r\n",), Then.HOLD), Reason.NETWORK),
         (Reply((head("103 Early Hints"),), gap=0.01, endless=True), Reason.NETWORK),
+        (Reply((b"HTTP/1.1 200 OK\r\nx: ", *[b"y"] * 300), gap=0.01), Reason.NETWORK),
+        (Reply((head(transfer_encoding="chunked") + b"9;x=", *[b"y"] * 300), gap=0.01), Reason.TOO_SLOW),
     ],
+    ids=["body", "chunks", "head", "hints", "a head that drips", "a chunk's size that drips"],
 )
 def test_fault_c11_silence_is_not_waited_out(
     reply: Reply, reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that stops in its head or in its body is left after ``timeout``, and tried again."""
-    monkeypatch.setattr(connection, "SLICE", 0.02)
+    """A server that stops in its head or in its body, or comes to no end of it, is left after ``timeout``, and tried again."""
+    monkeypatch.setattr(connection, "SLICE", 0.1)
+    began = time.monotonic()
     with cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
             cdn_downloader.download(picture(server.url()), Memory(), wait=Waits())
         assert len(server.requests) == 3
+        assert time.monotonic() - began < 4
     assert (caught.value.reason, caught.value.retryable) == (reason, True)
 
 
-def test_the_total_deadline_ends_every_attempt() -> None:
+def test_fault_c11_the_total_deadline_ends_every_attempt() -> None:
     """A file that keeps the minimum speed but never ends is given up for good."""
     steady = Reply((head() + BODY[:-2], b"x" * 500), gap=0.02, endless=True)
     hasty = downloader(total_deadline=0.4, speed_window=0.2)
@@ -126,8 +131,9 @@ def stopper(after: float) -> Callable[[], None]:
         Reply((head() + BODY[:-2], b"x" * 5000), gap=0.01, endless=True),
         Reply((head(content_length=LENGTH) + BODY[:HALF],), Then.HOLD),
         Reply((), Then.HOLD),
+        Reply((b"HTTP/1.1 200 OK\r\nx: ", *[b"y"] * 300), gap=0.01),
     ],
-    ids=["while bytes come", "while none come", "before the answer"],
+    ids=["while bytes come", "while none come", "before the answer", "while its head drips"],
 )
 def test_a_stop_is_heard_at_once(reply: Reply) -> None:
     """What ``check`` raises passes through within a second, and is no failed attempt."""

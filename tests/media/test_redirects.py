@@ -46,7 +46,7 @@ def test_fault_c17_a_redirect_leads_nowhere_else(scheme: str, address: str) -> N
         "",
     ],
 )
-def test_fault_c18_c19_a_redirect_to_no_web_page_is_not_followed(location: str) -> None:
+def test_fault_c18_a_redirect_to_no_web_page_is_not_followed(location: str) -> None:
     """Other schemes, no URL and no Location end it."""
     redirected(location)
 

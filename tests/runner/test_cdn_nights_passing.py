@@ -1,0 +1,154 @@
+"""What the CDN did wrong once, or a few times, file by file: the same night ends well, and every file is the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from cdn_ward import SIZE, Ward, around, check_store, hasty
+
+from archiver.sandbox import StandIn, actions
+from archiver.sandbox.actions import Action
+from archiver.sandbox.exchange import Exchange
+from archiver.sandbox.wire import Request
+
+HALF = SIZE // 2
+REST = f"bytes={HALF}-"
+
+
+def parts(exchange: Exchange) -> None:
+    """The asked part as ``multipart/byteranges``, which wraps it in lines of its own."""
+    true = exchange.reply()
+    said = true.headers["content-range"].encode()
+    body = (
+        b"--B\r\ncontent-type: image/jpeg\r\ncontent-range: " + said + b"\r\n\r\n" + true.body + b"\r\n--B--"
+    )
+    headers = {"content-type": "multipart/byteranges; boundary=B", "etag": true.headers["etag"]}
+    exchange.deliver(replace(true, body=body, headers=headers))
+
+
+def script(ward: Ward) -> None:
+    """What each file meets before the CDN serves it well."""
+    half = actions.truncated(HALF)
+    ward.meets("416", half, actions.respond(416))
+    ward.meets("503", actions.respond(503, b"", {"retry-after": "0"}), actions.respond(429))
+    ward.meets("short", half)
+    ward.meets("no length", actions.unsized())
+    ward.meets("chunks", actions.chunked(1000, cut=30))
+    ward.meets("reset at 0", actions.reset(0))
+    ward.meets("video reset in the middle", actions.reset(HALF), actions.reset(HALF // 2))
+    ward.meets("reset at the last byte", actions.reset(SIZE - 1))
+    ward.meets("one hop", around)
+    ward.meets("wrong start", half, actions.wrong_range(HALF - 1))
+    ward.meets("wrong total", half, actions.wrong_range(HALF, SIZE + 1))
+    ward.meets("multipart", half, parts)
+    ward.meets("200 to a range", half, actions.respond(200, ward.body("200 to a range")))
+    for name, etag in (("weak etag", 'W/"1"'), ("no etag", "")):
+        ward.meets(name, half_with_etag(etag))
+        then_changes(ward, name)
+    ward.meets("other etag", half)
+    then_changes(ward, "other etag")
+
+
+def then_changes(ward: Ward, name: str) -> None:
+    """The file of that name becomes another one just before its second request is answered."""
+    item, highlight = ward.item(name).pk, ward.highlights[-1]
+
+    def change(_: Request) -> None:
+        ward.upstream.world.change_bytes(highlight, item, "thumbnail")
+
+    ward.upstream.faults.add(listener="cdn", item=item, role="thumbnail", before=change)
+
+
+def half_with_etag(etag: str) -> Action:
+    """Half of the body under its length and an ETag that proves nothing."""
+
+    def act(exchange: Exchange) -> None:
+        exchange.wire.send(exchange.begin({"etag": etag})[:HALF])
+        exchange.wire.close()
+
+    return act
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    """After one night on which every file met what ``script`` says."""
+    with StandIn() as upstream, hasty():
+        ward = Ward(tmp_path_factory.mktemp("passing") / "archive", upstream)
+        script(ward)
+        assert ward.night() == 0
+        yield ward
+
+
+def ranges(ward: Ward, name: str) -> list[str | None]:
+    """What was asked of this file in each request; the one File that came of them is the true one."""
+    assert ward.held(name) == [ward.body(name)]
+    assert ward.failed(name) is None
+    return [asked.headers.get("range") for asked in ward.asked(name)]
+
+
+def test_no_trace_of_the_faults_is_left(ward: Ward) -> None:
+    """No failure, no blob that no row names, nothing in ``tmp``, no file recorded twice."""
+    assert ward.house.one("select count(*) from failures") == 0
+    assert ward.kept() == ward.offered()
+    assert check_store(ward.house.root) == ward.blobs()
+    assert ward.house.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def test_fault_c4_416_is_never_the_end(ward: Ward) -> None:
+    """The rest of a file cannot be had: it is begun again from its first byte."""
+    assert ranges(ward, "416") == [None, REST, None]
+
+
+def test_fault_c5_a_cdn_that_was_busy_is_asked_again(ward: Ward) -> None:
+    """503 with a Retry-After, then 429 without one, then the file."""
+    assert ranges(ward, "503") == [None, None, None]
+
+
+def test_fault_c6_a_short_body_is_completed(ward: Ward) -> None:
+    """Only what was lacking is asked for, under the ETag of what is held."""
+    assert ranges(ward, "short") == [None, REST]
+    first, second = ward.asked("short")
+    assert "if-range" not in first.headers
+    assert second.headers["if-range"].startswith('"')
+
+
+def test_fault_c9_a_whole_body_without_a_length_is_kept(ward: Ward) -> None:
+    """Its structure says that it has ended."""
+    assert ranges(ward, "no length") == [None]
+
+
+def test_fault_c10_chunks_that_broke_off_are_completed(ward: Ward) -> None:
+    """Half of the body came in chunks, and not the last one."""
+    assert ranges(ward, "chunks") == [None, REST]
+
+
+@pytest.mark.parametrize("name", ["reset at 0", "video reset in the middle", "reset at the last byte"])
+def test_fault_c12_a_reset_costs_a_try_and_no_byte(ward: Ward, name: str) -> None:
+    """At the first, a middle and the last byte: the bytes are right in the end, and there is one row of them."""
+    assert len(ranges(ward, name)) == 2 + (name == "video reset in the middle")
+
+
+def test_fault_c19_a_relative_redirect_is_followed(ward: Ward) -> None:
+    """To a place below an allowed host."""
+    assert ranges(ward, "one hop") == [None, None]
+
+
+@pytest.mark.parametrize("name", ["wrong start", "wrong total", "multipart"])
+def test_fault_c23_a_part_that_does_not_continue_is_thrown_away(ward: Ward, name: str) -> None:
+    """From another start, of another whole, or wrapped as multipart/byteranges: the file begins again."""
+    assert ranges(ward, name) == [None, REST, None]
+
+
+def test_fault_c24_200_to_a_range_begins_again(ward: Ward) -> None:
+    """The whole replaces the half that was held, and is not appended to it."""
+    assert ranges(ward, "200 to a range") == [None, REST]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [("other etag", REST), ("weak etag", None), ("no etag", None)], ids=lambda v: str(v)
+)
+def test_fault_c25_two_versions_are_never_spliced(ward: Ward, name: str, asked: str | None) -> None:
+    """The file changed after its first half: what is kept is the new one whole; without a strong ETag no rest is asked for."""
+    assert ranges(ward, name) == [None, asked]
