@@ -1,20 +1,51 @@
-"""A PostgreSQL server to test against, a database of its own for each test, and what every new archive of a test holds."""
+"""Databases to test against: PostgreSQL's, one for each test, and the way to it; the schema of tomorrow; what every new archive of a
+test holds."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import socket
+import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from enum import Enum, auto
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import make_url
 
+from archiver.catalog import schema
 from archiver.catalog.tables import metadata
 
 ARCHIVE_ID = "5b0c6d0e-0000-4000-8000-000000000001"
 NOW = datetime(2026, 3, 31, 23, 30, 0, 250_000, UTC)
+
+
+_TOMORROW = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = "{}"
+
+def upgrade():
+    op.create_table("tomorrow", sa.Column("pk", sa.Text(), primary_key=True))
+    with op.batch_alter_table("users") as users:
+        users.add_column(sa.Column("biography", sa.Text()))
+    # then
+"""
+
+
+def tomorrow(folder: Path) -> Path:
+    """Make ``folder`` the migrations of the program of tomorrow: one revision more, which ends with ``# then``. Returns its file."""
+    shutil.copytree(schema.migrations(), folder)
+    revision = folder / "versions" / "9999_tomorrow.py"
+    revision.write_text(_TOMORROW.format(schema.head()))
+    return revision
 
 
 class Postgres:
@@ -67,5 +98,124 @@ def empty(url: str) -> None:
         connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(names)))
 
 
+def end_connections(url: str, name: str) -> int:
+    """Let the server end the connections to this database whose ``application_name`` is ``name``; how many there were."""
+    with psycopg.connect(_plain(url)) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = %s",
+            [name],
+        )
+        return len(ended.fetchall())
+
+
 def _plain(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
+
+
+class Cable:
+    """A loopback port that leads to a PostgreSQL server, and that a test cuts. A context manager."""
+
+    def __init__(self, url: str) -> None:
+        self._server = make_url(url)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._plugs: list[_Plug] = []
+        self.judge: Callable[[str, bytes], Cut | None] = lambda name, said: None
+        """Asked with each piece that a client says, and its ``application_name``: whether the cable breaks there."""
+
+    @property
+    def url(self) -> str:
+        """The same database by way of this cable."""
+        port = self._listener.getsockname()[1]
+        url = self._server.set(host="127.0.0.1", port=port).difference_update_query(["host", "port"])
+        return url.render_as_string(hide_password=False)
+
+    def cut(self, name: str, *, half: bool = False) -> None:
+        """Cut the connections of this ``application_name``; ``half``: the server is not told."""
+        for plug in self._plugs:
+            if plug.name == name:
+                plug.cut(half=half)
+
+    def __enter__(self) -> Cable:
+        self._accepting.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
+        self._listener.close()
+        for plug in self._plugs:
+            plug.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                plug = _Plug(client, self._reach(), lambda name, said: self.judge(name, said))
+                self._plugs.append(plug)
+                plug.start()
+
+    def _reach(self) -> socket.socket:
+        url = self._server
+        host = str(url.query.get("host") or url.host or "127.0.0.1")
+        if not host.startswith("/"):
+            return socket.create_connection((host, url.port or 5432))
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(f"{host}/.s.PGSQL.{url.port or 5432}")
+        return server
+
+
+class Cut(Enum):
+    """Where a cable breaks: before what the client says has reached the server, or after the server has done it."""
+
+    BEFORE = auto()
+    AFTER = auto()
+
+
+class _Plug:
+    """One connection through a cable."""
+
+    def __init__(
+        self, client: socket.socket, server: socket.socket, judge: Callable[[str, bytes], Cut | None]
+    ) -> None:
+        self._client, self._server, self._judge = client, server, judge
+        self._deaf = False
+        self._pumps = [threading.Thread(target=pump, daemon=True) for pump in (self._up, self._down)]
+        self.name = ""
+
+    def start(self) -> None:
+        for pump in self._pumps:
+            pump.start()
+
+    def close(self) -> None:
+        self.cut()
+        for pump in self._pumps:
+            pump.join()
+        self._client.close()
+        self._server.close()
+
+    def cut(self, *, half: bool = False) -> None:
+        for end in (self._client,) if half else (self._client, self._server):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def _up(self) -> None:
+        with suppress(OSError):
+            while said := self._client.recv(65_536):
+                if not self.name and (named := re.search(rb"application_name\0([^\0]*)\0", said)):
+                    self.name = named[1].decode()
+                verdict = self._judge(self.name, said)
+                if verdict is Cut.BEFORE:
+                    break
+                self._deaf = verdict is Cut.AFTER
+                self._server.sendall(said)
+            else:
+                return
+            self.cut()
+
+    def _down(self) -> None:
+        with suppress(OSError):
+            while (heard := self._server.recv(65_536)) and not self._deaf:
+                self._client.sendall(heard)
+        self.cut()

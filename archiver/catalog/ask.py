@@ -127,8 +127,14 @@ def _ask_postgresql(database: Database, sql: str, rows: int, seconds: float) -> 
 
 def _columns(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> tuple[str, ...]:
     """The names that a query without rows would have had: streaming does not tell them."""
-    connection.pgconn.prepare(b"", sql.encode())
-    described = connection.pgconn.describe_prepared(b"")
+    from psycopg import generators
+
+    # Not by ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and there those may wait for ever.
+    server = connection.pgconn
+    server.send_prepare(b"", sql.encode())
+    connection.wait(generators.execute(server))
+    server.send_describe_prepared(b"")
+    (described,) = connection.wait(generators.execute(server))
     return tuple((described.fname(index) or b"").decode() for index in range(described.nfields))
 
 

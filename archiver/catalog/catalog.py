@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, select
+from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import engine as engines
 from archiver.catalog import schema, tables
 from archiver.catalog.ask import ask
 from archiver.catalog.desk import Desk
 from archiver.catalog.engine import Database
-from archiver.catalog.faults import told
+from archiver.catalog.faults import cut_off, told
 from archiver.catalog.lock import WriterLock
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
 from archiver.model import Rows
@@ -29,8 +30,8 @@ T = TypeVar("T")
 class Catalog:
     """An open database. Every method may be called from any thread. Made by ``create`` or ``open``; a context manager."""
 
-    def __init__(self, database: Database, *, write: bool) -> None:
-        """``database`` must be known to stand at head."""
+    def __init__(self, database: Database, *, write: bool, lock: WriterLock | None = None) -> None:
+        """``database`` must be known to stand at head; ``lock`` is held by a writer to PostgreSQL."""
         self._database = database
         self._closing = ExitStack()
         self._desk: Desk | None = None
@@ -40,7 +41,7 @@ class Catalog:
             self._reader = opened.enter_context(_disposed(engines.reader(database)))
             if writer is not None:
                 opened.callback(_checkpoint, writer, str(database))
-                self._desk = Desk(writer, str(database))
+                self._desk = Desk(writer, str(database), lock)
                 opened.callback(self._desk.close)
             self.archive_id = self.read(_archive_id)
             self._closing = opened.pop_all()
@@ -55,9 +56,9 @@ class Catalog:
         """
         place = engines.locate(database)
         with ExitStack() as locked:
-            _lock(place, locked)
+            lock = _lock(place, locked)
             schema.create(place, archive_id, now, group_readable=group_readable)
-            return cls._with_lock(place, locked)
+            return cls._with_lock(place, lock, locked)
 
     @classmethod
     def open(cls, database: str | Path, *, write: bool) -> Catalog:
@@ -71,9 +72,9 @@ class Catalog:
             schema.check(place)
             return cls(place, write=False)
         with ExitStack() as locked:
-            _lock(place, locked)
+            lock = _lock(place, locked)
             schema.upgrade(place)
-            return cls._with_lock(place, locked)
+            return cls._with_lock(place, lock, locked)
 
     @staticmethod
     def upgrade(database: str | Path) -> tuple[str, str]:
@@ -89,8 +90,8 @@ class Catalog:
             return before, schema.head()
 
     @classmethod
-    def _with_lock(cls, place: Database, locked: ExitStack) -> Catalog:
-        catalog = cls(place, write=True)
+    def _with_lock(cls, place: Database, lock: WriterLock | None, locked: ExitStack) -> Catalog:
+        catalog = cls(place, write=True, lock=lock)
         outer = locked.pop_all()
         outer.push(catalog._closing.pop_all())
         catalog._closing = outer
@@ -109,9 +110,16 @@ class Catalog:
         return self._desk.submit(fact, *args, **kwargs)
 
     def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``question(connection, ...)``, asked of what is committed now. Raises DatabaseError."""
-        with told(str(self._database)), self._reader.connect() as connection:
-            return question(connection, *args, **kwargs)
+        """Return ``question(connection, ...)``, asked of what is committed now; again if a connection was lost. Raises DatabaseError."""
+        with told(str(self._database)):
+            try:
+                with self._reader.connect() as connection:
+                    return question(connection, *args, **kwargs)
+            except DBAPIError as exc:
+                if not cut_off(exc):
+                    raise
+            with self._reader.connect() as connection:
+                return question(connection, *args, **kwargs)
 
     def stream(
         self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
@@ -127,10 +135,13 @@ class Catalog:
     def backup(self, to: Path) -> None:
         """Copy the database into the new file ``to``, whole and of one moment, also while a run is on.
 
-        Raises UsageError for PostgreSQL, which has its own program for that, DatabaseError, DiskFull.
+        Raises UsageError if there is such a file, and for PostgreSQL, which has its own program for that; DatabaseError, also if the
+        database is damaged; DiskFull.
         """
         if self._database.path is None:
             raise UsageError("a PostgreSQL database is backed up by its own program", "pg_dump")
+        if to.exists():
+            raise UsageError(f"there is a file already: {to}", "name another one")
         with told(str(self._database)):
             engines.copy_sqlite(self._database.path, to)
 
@@ -147,9 +158,12 @@ class Catalog:
         self.close()
 
 
-def _lock(place: Database, locked: ExitStack) -> None:
-    if place.url is not None:
-        locked.callback(WriterLock(place).release)
+def _lock(place: Database, locked: ExitStack) -> WriterLock | None:
+    if place.url is None:
+        return None
+    lock = WriterLock(place)
+    locked.callback(lock.release)
+    return lock
 
 
 @contextmanager

@@ -4,6 +4,9 @@ Facts that wait at the same time are committed together: one sync of the disk se
 rolled back and made again, each under a savepoint, so that one that fails fails alone. A commit that raises may have been made
 all the same (a disk can store the bytes and then report an error), so every fact is written to be repeatable, and its caller is
 told of an error, never of an absence.
+
+Where PostgreSQL's connection is lost, the facts are made once more over a new one, unless the server says that their COMMIT was made
+and only the word of it was lost: a call of the ledger or a failed attempt must not count twice.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
-from archiver.catalog.faults import as_ours
+from archiver.catalog.faults import as_ours, cut_off
+from archiver.catalog.lock import WriterLock
 from archiver.errors import DatabaseError
 
 P = ParamSpec("P")
@@ -29,10 +33,11 @@ _TOGETHER = 64
 class Desk:
     """Takes facts from any thread and commits them in the order in which they came."""
 
-    def __init__(self, engine: Engine, database: str) -> None:
-        """``database`` is what errors call it, fit to be shown."""
+    def __init__(self, engine: Engine, database: str, lock: WriterLock | None = None) -> None:
+        """``database`` is what errors call it, fit to be shown. ``lock`` is that of a PostgreSQL database."""
         self._engine = engine
         self._database = database
+        self._lock = lock
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -96,34 +101,46 @@ class Desk:
                 waiting.end(self._database)
 
     def _plainly(self, batch: list[_Waiting]) -> bool:
-        """Commit all, as nearly always; False if a fact raised, and then none of them is stored."""
+        """Commit all, as nearly always; False if none of them is stored: a fact raised, or the connection was lost."""
         with self._engine.connect() as connection:
-            transaction = connection.begin()
+            transaction, number = connection.begin(), None
             try:
+                number = self._enter(connection)
                 for waiting in batch:
                     waiting.put(connection)
-            except BaseException:
+            except BaseException as error:
                 transaction.rollback()
+                if self._lock is not None and number is not None and cut_off(error):
+                    self._lock.committed(
+                        number
+                    )  # it is not; but the server may not know yet, and keep its rows locked
                 return False
-            _commit(connection, transaction)
-            return True
+            return self._committed(connection, transaction, number)
 
     def _each_alone(self, batch: list[_Waiting]) -> None:
         """Commit all that do not raise: two statements more for each, which is why this is the second way."""
         with self._engine.connect() as connection:
             transaction = connection.begin()
+            number = self._enter(connection)
             for waiting in batch:
                 waiting.put_alone(connection)
-            _commit(connection, transaction)
+            if not self._committed(connection, transaction, number):
+                raise DatabaseError(f"the connection to the database {self._database} was lost twice")
 
+    def _enter(self, connection: Connection) -> int | None:
+        return self._lock.enter(connection) if self._lock is not None else None
 
-def _commit(connection: Connection, transaction: RootTransaction) -> None:
-    try:
-        transaction.commit()
-    except BaseException:
-        # Perhaps made, perhaps still open, and SQLAlchemy rolls nothing back then: the next batch must not inherit it.
-        connection.invalidate()
-        raise
+    def _committed(self, connection: Connection, transaction: RootTransaction, number: int | None) -> bool:
+        """Commit; False if the connection was lost and the server says that nothing is stored. Raises what the commit raises."""
+        try:
+            transaction.commit()
+        except BaseException as error:
+            # Perhaps made, perhaps still open, and SQLAlchemy rolls nothing back then: the next batch must not inherit it.
+            connection.invalidate()
+            if self._lock is None or number is None or not cut_off(error):
+                raise
+            return self._lock.committed(number)
+        return True
 
 
 class _Waiting:

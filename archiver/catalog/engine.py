@@ -7,6 +7,7 @@ IMMEDIATE waits for its turn instead of failing half way. Readers open the file 
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -20,7 +21,10 @@ from sqlalchemy.pool import QueuePool
 
 from archiver.errors import ConfigError, DatabaseError
 
+RESTORE = "restore a copy (archiver db backup makes them); the blobs are untouched"
 BUSY_SECONDS = 10
+NEW = ".new"
+"""Ends the name of a database that is being made or copied."""
 _READERS_KEPT = 4
 _NO_INDEX = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
@@ -34,6 +38,13 @@ _SETTINGS = (
 _PG_OPTIONS = (
     "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
 )
+PG_NETWORK = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "tcp_user_timeout": 60_000,
+}
+"""For libpq: a server that cannot be reached any more is noticed within a minute or so, not after hours."""
 _PG_READ_ONLY = " -c default_transaction_read_only=on"
 _SECRETS = ("password", "sslpassword", "passfile", "sslkey")
 
@@ -185,7 +196,8 @@ def _postgresql(url: URL, options: str, *, pool_size: int, max_overflow: int) ->
             pool_size=pool_size,
             max_overflow=max_overflow,
             hide_parameters=True,
-            connect_args={"options": options, "application_name": "archiver", "connect_timeout": 10},
+            use_native_hstore=False,  # else each connection asks whether there is such a type
+            connect_args={"options": options, "application_name": "archiver", **PG_NETWORK},
         )
     except ModuleNotFoundError as exc:
         raise DatabaseError(
@@ -202,18 +214,48 @@ def _begin_immediate(connection: Connection) -> None:
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a live database into a new file, whole and durable. Raises sqlite3.Error or OSError; no half copy stays."""
-    new_file(target)
+    """Copy a live database into a new file, checked and durable; until it is whole its name is not there.
+
+    Raises sqlite3.Error, OSError, FileExistsError, or DatabaseError if the database is damaged.
+    """
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    new = target.with_name(target.name + NEW)
+    for leftover in (new, new.with_name(new.name + "-journal")):  # of a copy that was killed
+        leftover.unlink(missing_ok=True)
+    new_file(new)
     try:
         with (
             closing(open_for_reading(Database(path=source))) as reading,
-            closing(sqlite3.connect(target)) as copy,
+            closing(sqlite3.connect(new)) as copy,
         ):
             reading.backup(copy)
+            _require_sound(copy, source, "quick_check(1)")
+        sync(new)
+        new.replace(target)
         sync(target)
     except BaseException:
-        target.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         raise
+
+
+def check_what_a_crash_left(path: Path) -> None:
+    """Read all of a SQLite file that was not closed well, before anything is written to it. Raises DatabaseError, sqlite3.Error.
+
+    SQLite takes every WAL that bears the name of the file for its own, also one that another program, or a hasty restore, put there.
+    """
+    wal = path.with_name(path.name + "-wal")
+    if wal.exists() and wal.stat().st_size:
+        with closing(open_for_reading(Database(path=path))) as reading:
+            _require_sound(reading, path, "quick_check(1)", "foreign_key_check")
+
+
+def _require_sound(connection: sqlite3.Connection, path: Path, *checks: str) -> None:
+    for check in checks:
+        found = connection.execute(f"PRAGMA {check}").fetchone()
+        if found not in (None, ("ok",)):
+            told = found[0] if len(found) == 1 else f"rows of {found[0]} refer to nothing"
+            raise DatabaseError(f"the database {path} is damaged: {told}", RESTORE)
 
 
 def sync(path: Path) -> None:

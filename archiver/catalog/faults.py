@@ -12,19 +12,20 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
+from archiver.catalog.engine import RESTORE
 from archiver.errors import ArchiverError, DatabaseError, DiskFull
 
-_RESTORE = "restore a copy (archiver db backup makes them); the blobs are untouched"
 _SQLITE = {
     sqlite3.SQLITE_BUSY: ("is locked by another program", "close what writes to it, then run again"),
     sqlite3.SQLITE_LOCKED: ("is locked by another program", "close what writes to it, then run again"),
-    sqlite3.SQLITE_CORRUPT: ("is damaged", _RESTORE),
-    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its head is damaged", _RESTORE),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", RESTORE),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its head is damaged", RESTORE),
     sqlite3.SQLITE_READONLY: ("cannot be written", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_PERM: ("cannot be opened", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk reports an error", "check the disk"),
 }
+_SQLITE_FULL_TOO = {sqlite3.SQLITE_IOERR_SHMSIZE}  # the index of the WAL cannot grow
 _PG_DISK_FULL = "53100"
 _PG_LOCKED = "55P03"
 
@@ -36,6 +37,11 @@ def told(database: str) -> Iterator[None]:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
         raise as_ours(exc, database) from exc
+
+
+def cut_off(exc: BaseException) -> bool:
+    """Whether this is the end of the connection to PostgreSQL, not an answer that came over it."""
+    return isinstance(exc, DBAPIError) and exc.connection_invalidated
 
 
 def as_ours(exc: BaseException, database: str) -> BaseException:
@@ -53,8 +59,9 @@ def as_ours(exc: BaseException, database: str) -> BaseException:
 
 
 def _of_sqlite(cause: sqlite3.Error, database: str) -> ArchiverError:
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the rest of an extended code is detail
-    if code == sqlite3.SQLITE_FULL:
+    extended = getattr(cause, "sqlite_errorcode", 0)
+    code = extended & 0xFF  # the rest of an extended code is detail
+    if code == sqlite3.SQLITE_FULL or extended in _SQLITE_FULL_TOO:
         return _full(database)
     text, hint = _SQLITE.get(code, (f"refuses: {cause}", ""))
     return DatabaseError(f"the database {database} {text}", hint)

@@ -92,15 +92,21 @@ def check(database: Database) -> None:
 def upgrade(database: Database) -> Path | None:
     """Bring an older database to ``head`` in one transaction; returns the copy made of a SQLite file before, None if there was none.
 
-    Raises as ``current``, SchemaNew for one that is newer, DiskFull; the database then is what it was.
+    Raises as ``current``, SchemaNew for one that is newer, DatabaseError for a damaged one, DiskFull; the database then is what it was.
     """
     found = current(database)
+    if found != head():
+        _refuse_newer(found, database)
+    if database.path is not None:
+        with told(str(database)):
+            engines.check_what_a_crash_left(database.path)
     if found == head():
         return None
-    _refuse_newer(found, database)
     copy = None
     with told(str(database)):
         if database.path is not None:
+            for leftover in database.path.parent.glob(f"{database.path.name}.{found}-*{engines.NEW}*"):
+                leftover.unlink()  # of an upgrade that was killed while it copied
             copy = database.path.with_name(f"{database.path.name}.{found}-{utcnow():%Y%m%dT%H%M%SZ}")
             engines.copy_sqlite(database.path, copy)
         engine = engines.writer(database, foreign_keys=False)
@@ -131,7 +137,7 @@ def create(database: Database, archive_id: str, now: datetime, *, group_readable
 def _create_file(path: Path, archive_id: str, now: datetime, group_readable: bool) -> None:
     if path.exists():
         raise DatabaseError(f"there is a database already: {path}")
-    new = path.with_name(path.name + ".new")  # of a creation that was killed, if it is there
+    new = path.with_name(path.name + engines.NEW)  # of a creation that was killed, if it is there
     for leftover in (new, new.with_name(new.name + "-wal"), new.with_name(new.name + "-shm")):
         with suppress(FileNotFoundError):
             leftover.unlink()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from catalog_samples import rows
-from databases import NOW
+from databases import NOW, Cable
 
 from archiver.catalog import Catalog, record
 from archiver.errors import QueryRefused
@@ -120,6 +120,13 @@ def test_postgresql_is_asked_in_its_own_dialect(postgres_archive: str) -> None:
         values = "SELECT 1.5::numeric, 2::numeric, DATE '2026-01-02', '{\"a\": 1}'::jsonb, ARRAY[1], true, INTERVAL '1 h'"
         found = catalog.ask(values, rows=1, seconds=10)
         assert found.rows == ((1.5, 2, "2026-01-02", {"a": 1}, [1], True, "1:00:00"),)
+
+
+def test_a_query_without_rows_ends_over_tcp_too(postgres_archive: str) -> None:
+    """Its columns are asked for once more: over a network socket libpq's own way of waiting for that never ends."""
+    with Cable(postgres_archive) as cable, Catalog.open(cable.url, write=False) as catalog:
+        found = catalog.ask("SELECT 1 AS one WHERE false", rows=5, seconds=5)
+    assert (found.columns, found.rows) == (("one",), ())
 
 
 @pytest.mark.parametrize("sql", ["PRAGMA table_info(runs)", "EXPLAIN QUERY PLAN SELECT * FROM runs"])

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import textwrap
 from contextlib import closing
 from pathlib import Path
-from shutil import copytree
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from databases import ARCHIVE_ID, NOW, Postgres
+from databases import ARCHIVE_ID, NOW, Postgres, tomorrow
 from sqlalchemy import text
 
 from archiver.catalog import Catalog, engine, schema, tables
@@ -180,26 +178,7 @@ def _execute(url: str, statement: str) -> None:
 @pytest.fixture
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The program of tomorrow: its migrations have one revision more, which adds a table and ends with ``# then``."""
-    versions = tmp_path / "migrations" / "versions"
-    copytree(schema.migrations(), tmp_path / "migrations")
-    revision = versions / "9999_next.py"
-    revision.write_text(
-        textwrap.dedent(
-            f"""
-            import sqlalchemy as sa
-            from alembic import op
-
-            revision = "9999"
-            down_revision = "{schema.head()}"
-
-            def upgrade():
-                op.create_table("tomorrow", sa.Column("pk", sa.Text(), primary_key=True))
-                with op.batch_alter_table("users") as users:
-                    users.add_column(sa.Column("biography", sa.Text()))
-                # then
-            """
-        )
-    )
+    revision = tomorrow(tmp_path / "migrations")
     monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
     return revision
 

