@@ -24,8 +24,10 @@ import httpx
 import archiver
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import body, tariff
+from archiver.hiker.attempt import Attempt, Interrupted, attempt
 from archiver.hiker.brief import brief
-from archiver.hiker.transport import Attempt, CertificateRefused, DeadlineTransport, attempt
+from archiver.hiker.sockets import CertificateRefused
+from archiver.hiker.transport import DeadlineTransport
 from archiver.model import Answer, Call, utcnow
 from archiver.secret import Secret
 
@@ -79,14 +81,16 @@ class HikerClient:
     def __repr__(self) -> str:
         return f"HikerClient({self._host})"
 
-    def send(self, call: Call) -> Answer:
+    def send(self, call: Call, *, stopped: Callable[[], bool] = lambda: False) -> Answer:
         """Make one attempt, and return what the API answered, whatever its status.
 
-        Raises CallFailed if no whole answer of at most 16 MiB came within the timeout. Its ``sent`` is False only where the API
-        cannot have seen the request: no connection, or one that was closed before the request was out.
+        ``stopped`` is asked about ten times a second: once it says yes nothing is sent any more, and an answer that is awaited has
+        half a second to come. Raises CallFailed if no whole answer of at most 16 MiB came within the timeout, or before the stop.
+        Its ``sent`` is False only where the API cannot have seen the request: no connection, or one that was closed before the
+        request was out.
         """
         started_at = self._clock()
-        with attempt(self._timeout) as current:
+        with attempt(self._timeout, stopped) as current:
             try:
                 return self._exchange(call, started_at, current)
             except _BROKEN as error:
@@ -129,6 +133,8 @@ class HikerClient:
         certificate = isinstance(error, CertificateRefused)
         if isinstance(error, httpcore.TimeoutException):
             why = f"no whole answer within {self._timeout:g} seconds"
+        elif isinstance(error, Interrupted):
+            why = "the run was stopped before the answer came"
         elif certificate:
             why = f"its certificate is not trusted ({error})"
         else:

@@ -23,11 +23,14 @@ class Gate:
 
     def enter(self) -> None:
         """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
-        with self._lock:
-            turn = max(self._next, self._monotonic())
-            self._next = turn + self._interval
-        while (left := max(turn, self._closed_until) - self._monotonic()) > 0:
-            self._stop.wait(left)
+        while True:
+            with self._lock:
+                turn = max(self._next, self._monotonic())
+                self._next = turn + self._interval
+            while (left := turn - self._monotonic()) > 0:
+                self._stop.wait(left)
+            if turn >= self._closed_until:
+                break  # else a pause has begun meanwhile: another turn, so that not all who waited go through at its end together
         self._stop.check()
 
     def pause(self, seconds: float) -> None:

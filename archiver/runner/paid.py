@@ -113,6 +113,7 @@ class Paid:
             try:
                 reply = self._attempt(call, tray=tray, facts=facts)
             except CallFailed as error:
+                self._night.stop.check()
                 lost += error.sent
                 # A call that may have reached the API may have been billed: it is asked once more, not twice.
                 if error.permanent or tries >= _TRIES or lost > 1:
@@ -123,6 +124,10 @@ class Paid:
             wait = self._wait_for(reply, tries)
             if wait is None:
                 self._note(call, account, reply.verdict.meaning)
+                if reply.verdict.meaning is Meaning.RETIRED:
+                    # Not a fact about what was asked for: taken for one, every highlight would seem to be gone.
+                    told = f"the API has retired {call.path}; a newer archiver may know its successor"
+                    raise CallFailed(told, sent=True, permanent=True, status=reply.answer.status)
                 return reply
             self._night.observe(Waiting(wait, reply.verdict.detail))
             if reply.verdict.meaning is Meaning.RATE_LIMITED:
@@ -142,7 +147,7 @@ class Paid:
         except BudgetReached as error:
             raise self._close(error) from None
         try:
-            answer = self._client.send(call)
+            answer = self._client.send(call, stopped=self._stopped)
         except CallFailed as error:
             units = (
                 tariff.lost_units(call, sent=error.sent)
@@ -153,6 +158,9 @@ class Paid:
             self._settled(call, units)
             raise
         return self._keep(call_id, answer, tray=tray, facts=facts)
+
+    def _stopped(self) -> bool:
+        return self._night.stop.cause is not None
 
     def _keep(self, call_id: int, answer: Answer, *, tray: bool, facts: TrayFacts | None) -> Reply:
         billed = tariff.settled_units(answer.call, answer.status) > 0
@@ -210,7 +218,7 @@ class _Health:
 
     def note(self, subject: str, meaning: Meaning, close: Callable[[ArchiverError], object]) -> None:
         with self._lock:
-            if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED, Meaning.REDIRECTED):
+            if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED, Meaning.REDIRECTED, Meaning.RETIRED):
                 self._failed.add(subject)
             elif meaning is Meaning.REFUSED:
                 self._refused.add(subject)

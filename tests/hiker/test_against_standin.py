@@ -42,7 +42,9 @@ def hiker(upstream: StandIn) -> Iterator[HikerClient]:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.path}:{call.units}")
-def test_every_call_costs_what_the_tariff_says(call: Call, upstream: StandIn, hiker: HikerClient) -> None:
+def test_fault_b5_every_call_costs_what_the_tariff_says(
+    call: Call, upstream: StandIn, hiker: HikerClient
+) -> None:
     """Nominal price, settled price and the sum that upstream bills are one number."""
     verdict = wire.verdict(hiker.send(call))
     assert verdict.meaning is Meaning.OK
@@ -92,7 +94,7 @@ def test_a_refusal_is_understood_and_settled(
     assert verdict.units == upstream.units
 
 
-def test_a_wrong_key_is_rejected_for_nothing(upstream: StandIn, hiker: HikerClient) -> None:
+def test_fault_a1_a_wrong_key_is_rejected_for_nothing(upstream: StandIn, hiker: HikerClient) -> None:
     """401 costs no unit."""
     upstream.key = "another-key-than-ours"
     verdict = wire.verdict(hiker.send(CALLS[0]))
@@ -100,7 +102,7 @@ def test_a_wrong_key_is_rejected_for_nothing(upstream: StandIn, hiker: HikerClie
 
 
 @pytest.mark.parametrize("status", [402, 200])
-def test_an_empty_account_is_out_of_units_whatever_the_status(
+def test_fault_a2_an_empty_account_is_out_of_units_whatever_the_status(
     status: int, upstream: StandIn, hiker: HikerClient
 ) -> None:
     """Some saw the 402 body with status 200: both mean the same and cost nothing."""
@@ -112,7 +114,7 @@ def test_an_empty_account_is_out_of_units_whatever_the_status(
     assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.OUT_OF_UNITS, 0, 0)
 
 
-def test_a_rate_limit_says_how_long_to_wait() -> None:
+def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
     """429 with Retry-After: rate limited, free, and the seconds are in the verdict."""
     with (
         StandIn(World.seed(), settings=Settings(rate=1, retry_after="2")) as upstream,

@@ -74,7 +74,7 @@ def test_cookies_are_neither_kept_nor_sent() -> None:
     assert all(a.header("set-cookie") is None and a.header("X-Hiker-Info") == "reqs=1" for a in answers)
 
 
-def test_a_redirect_leads_nowhere() -> None:
+def test_fault_a34_a_redirect_leads_nowhere() -> None:
     """The host that a redirect names never sees a connection, let alone the key (A34, L5)."""
     with peer(lambda c: c.answer(b"{}")) as other:
 
@@ -87,7 +87,7 @@ def test_a_redirect_leads_nowhere() -> None:
     assert other.connections == 0
 
 
-def test_a_key_that_the_answer_quotes_is_masked() -> None:
+def test_fault_l3_a_key_that_the_answer_quotes_is_masked() -> None:
     """An error text that repeats the key does not bring it into what is kept (L3)."""
 
     def act(connection: Connection) -> None:
@@ -100,7 +100,7 @@ def test_a_key_that_the_answer_quotes_is_masked() -> None:
     assert answer.header("x-echo") == "***"
 
 
-def test_a_name_without_address_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_a31_a_name_without_address_sent_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that does not resolve: not sent, and the name is in the message (A31)."""
 
     def nobody(*args: object, **kwargs: object) -> list[object]:
@@ -118,14 +118,14 @@ def test_a_name_without_address_sent_nothing(monkeypatch: pytest.MonkeyPatch) ->
 # --- the key
 
 
-def test_a_failure_is_chained_to_nothing_that_holds_the_key() -> None:
+def test_fault_l2_a_failure_is_chained_to_nothing_that_holds_the_key() -> None:
     """Neither cause nor context: foreign exceptions lead to frames whose locals show the request's headers (L2)."""
     error = failure(hangs_up)
     assert error.__cause__ is None
     assert error.__context__ is None
 
 
-def test_no_log_record_holds_the_key_or_a_url(caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_l1_no_log_record_holds_the_key_or_a_url(caplog: pytest.LogCaptureFixture) -> None:
     """httpx and httpcore stay silent below WARNING even where the root logger wants everything (L1)."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.DEBUG)
@@ -155,7 +155,7 @@ def test_no_log_record_holds_the_key_or_a_url(caplog: pytest.LogCaptureFixture) 
         "https://[::1",
     ],
 )
-def test_a_base_url_that_could_leak_is_refused(base_url: str) -> None:
+def test_fault_l6_a_base_url_that_could_leak_is_refused(base_url: str) -> None:
     """Plain http to a host that is not loopback, and all that is no bare https origin, is a ConfigError (L6)."""
     with pytest.raises(ConfigError, match=r"api\.base_url"), client(base_url):
         pass

@@ -30,35 +30,35 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def self_signed(pem: Path, *more: str) -> Path:
     """A certificate for localhost that signs itself, with its key in the same file."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is needed to make a certificate")
-    pem = tmp_path_factory.mktemp("tls") / "localhost.pem"
+    crt = pem.with_suffix(".crt")
     made = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    made += [
-        "-keyout",
-        str(pem),
-        "-out",
-        str(pem.with_suffix(".crt")),
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    subprocess.run([*made, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
-    pem.write_text(pem.read_text() + pem.with_suffix(".crt").read_text())
+    made += ["-keyout", str(pem), "-out", str(crt), "-subj", "/CN=localhost"]
+    subprocess.run([*made, *more, "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + crt.read_text())
     return pem
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that is good for two days."""
+    return self_signed(tmp_path_factory.mktemp("tls") / "localhost.pem", "-days", "2")
+
+
+def serving(certificate: Path) -> ssl.SSLContext:
+    """A server's side of TLS with a certificate."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.load_cert_chain(certificate)
+    return made
 
 
 @pytest.fixture
 def context(certificate: Path) -> ssl.SSLContext:
-    """A server's side of TLS with that certificate."""
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    made.load_cert_chain(certificate)
-    return made
+    return serving(certificate)
 
 
 def send(base_url: str, timeout: float = 5.0) -> Answer:
@@ -76,7 +76,7 @@ def answers(connection: Connection) -> None:
     connection.answer(b"{}")
 
 
-def test_a_certificate_that_nobody_vouches_for_is_final(context: ssl.SSLContext) -> None:
+def test_fault_a31_a_certificate_that_nobody_vouches_for_is_final(context: ssl.SSLContext) -> None:
     """Not sent, and not worth another try; the key never left (A31)."""
     with peer(answers, context=context) as server, pytest.raises(CallFailed, match="certificate") as caught:
         send(f"https://localhost:{server.port}")
@@ -84,7 +84,33 @@ def test_a_certificate_that_nobody_vouches_for_is_final(context: ssl.SSLContext)
     assert server.requests == []
 
 
-def test_ssl_cert_file_names_whom_to_trust(
+def test_fault_a31_an_expired_certificate_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trusted once and past its time: not sent, not worth another try, and told as expired."""
+    try:
+        old = self_signed(
+            tmp_path / "old.pem", "-not_before", "20200101000000Z", "-not_after", "20200102000000Z"
+        )
+    except subprocess.CalledProcessError:  # OpenSSL before 3.4
+        old = self_signed(tmp_path / "old.pem", "-days", "-1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(old))
+    with peer(answers, context=serving(old)) as server, pytest.raises(CallFailed, match="expired") as caught:
+        send(f"https://localhost:{server.port}")
+    assert (caught.value.sent, caught.value.permanent) == (False, True)
+    assert server.requests == []
+
+
+def test_fault_a31_another_host_s_certificate_is_final(
+    context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trusted, but for another name than the one that was asked for."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with peer(answers, context=context) as server, pytest.raises(CallFailed, match="127") as caught:
+        send(f"https://127.0.0.1:{server.port}")
+    assert (caught.value.sent, caught.value.permanent) == (False, True)
+    assert server.requests == []
+
+
+def test_fault_a36_ssl_cert_file_names_whom_to_trust(
     context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the server's certificate in SSL_CERT_FILE the call goes through, key and all."""
@@ -94,7 +120,7 @@ def test_ssl_cert_file_names_whom_to_trust(
     assert f"x-access-key: {KEY}".encode() in server.requests[0]
 
 
-def test_a_break_inside_tls_counts_as_sent(
+def test_fault_a32_a_break_inside_tls_counts_as_sent(
     context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the request is inside the tunnel it may have been billed."""
@@ -109,7 +135,7 @@ def test_a_break_inside_tls_counts_as_sent(
     ("greeting", "told"),
     [(b"", "within 0.3 seconds"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "SSL")],
 )
-def test_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes, told: str) -> None:
+def test_fault_a31_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes, told: str) -> None:
     """A handshake that fails or never comes carries nothing of the request, and may do better next time."""
 
     def act(connection: Connection) -> None:
@@ -122,14 +148,16 @@ def test_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes, told: str
     assert (caught.value.sent, caught.value.permanent) == (False, False)
 
 
-def test_certificates_that_cannot_be_read_are_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_a36_certificates_that_cannot_be_read_are_a_config_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A wrong SSL_CERT_FILE is told before anything is sent."""
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/ca.pem")
     with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
         send("https://localhost:1")
 
 
-def test_https_goes_through_the_proxy_of_the_environment(
+def test_fault_a36_https_goes_through_the_proxy_of_the_environment(
     context: ssl.SSLContext, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTTPS_PROXY is asked for a tunnel with its own password, and sees neither key nor path (A36)."""
@@ -152,7 +180,7 @@ def test_https_goes_through_the_proxy_of_the_environment(
 
 
 @pytest.mark.parametrize("replies", [True, False])
-def test_a_proxy_that_gives_no_tunnel_was_sent_nothing(
+def test_fault_a36_a_proxy_that_gives_no_tunnel_was_sent_nothing(
     replies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused or broken CONNECT costs nothing, and the proxy's password is in no message."""
@@ -170,7 +198,7 @@ def test_a_proxy_that_gives_no_tunnel_was_sent_nothing(
     assert PASSWORD not in str(caught.value)
 
 
-def test_plain_http_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_a36_plain_http_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loopback API is reached directly whatever the environment says: a proxy would read the key."""
     with peer(answers) as proxy, peer(answers) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
@@ -179,7 +207,7 @@ def test_plain_http_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) 
     assert proxy.connections == 0
 
 
-def test_no_proxy_excepts_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_a36_no_proxy_excepts_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host in NO_PROXY is reached directly."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -192,7 +220,9 @@ def test_no_proxy_excepts_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("url", [f"socks5://me:{PASSWORD}@127.0.0.1:1", f"http://me:{PASSWORD}@[::1"])
-def test_a_proxy_that_cannot_be_used_is_a_config_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_a36_a_proxy_that_cannot_be_used_is_a_config_error(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is refused when the client is made, without quoting its password."""
     monkeypatch.setenv("ALL_PROXY", url)
     with pytest.raises(ConfigError, match="ALL_PROXY") as caught:

@@ -38,7 +38,7 @@ from archiver.model import Call
         (tariff.balance(), "/sys/balance", {}, 0),
     ],
 )
-def test_the_price_list(call: Call, path: str, params: dict[str, str], units: int) -> None:
+def test_fault_b5_the_price_list(call: Call, path: str, params: dict[str, str], units: int) -> None:
     """Every call has the path, the parameters and the price of the vendor's list."""
     assert (call.path, dict(call.params), call.units) == (path, params, units)
 
@@ -58,7 +58,7 @@ def test_every_other_status_is_free(status: int) -> None:
     assert tariff.settled_units(tariff.fetch_user("1"), status, '{"reqs": 1}') == 0
 
 
-def test_a_lost_answer_counts_once_anything_was_sent() -> None:
+def test_fault_b1_a_lost_answer_counts_once_anything_was_sent() -> None:
     """Nobody can know whether it was billed; what never left was not."""
     call = tariff.list_highlights("1", force=False)
     assert tariff.lost_units(call, sent=True) == 2
@@ -85,7 +85,7 @@ def test_a_lost_answer_counts_once_anything_was_sent() -> None:
         ('{"reqs": null}', None),
     ],
 )
-def test_both_forms_of_the_price_header(value: str | None, units: int | None) -> None:
+def test_fault_b5_both_forms_of_the_price_header(value: str | None, units: int | None) -> None:
     """Today's JSON and the older ``reqs=``; anything else, or an absurd number, says nothing."""
     assert tariff.parse_hiker_info(value) == units
 

@@ -43,7 +43,7 @@ UNAUTHORIZED = {"state": False, "error": "Unauthorized request: unknown key"}
         (404, {"detail": "Not Found"}, Meaning.NOT_FOUND, 1),
         (200, {"detail": "?", "exc_type": "HighlightNotFound"}, Meaning.NOT_FOUND, 1),
         (410, {"detail": "?", "exc_type": "EndpointDeprecated"}, Meaning.RETIRED, 0),
-        (410, b"", Meaning.RETIRED, 0),
+        (410, b"", Meaning.NOT_FOUND, 0),
         # A7
         (400, {"detail": "?", "exc_type": "ValidationError"}, Meaning.INVALID, 1),
         (400, b"bad", Meaning.INVALID, 1),
@@ -57,6 +57,7 @@ UNAUTHORIZED = {"state": False, "error": "Unauthorized request: unknown key"}
         (502, HTML, Meaning.TRANSIENT, 0),
         (503, {"detail": "?", "exc_type": "UserNotFound"}, Meaning.TRANSIENT, 0),
         (504, b'{"state":false,{"error":"timeout"}', Meaning.TRANSIENT, 0),
+        *((status, HTML, Meaning.TRANSIENT, 0) for status in range(520, 527)),
         (520, b"error code: 520", Meaning.TRANSIENT, 0),
         (500, {"detail": "", "exc_type": "NoFreeAccounts"}, Meaning.TRANSIENT, 0),
         (200, {"detail": "", "exc_type": "NoFreeAccounts"}, Meaning.TRANSIENT, 1),

@@ -27,7 +27,7 @@ def page(*items: object, **fields: object) -> HighlightPage:
 
 
 @pytest.mark.parametrize("pk", [3.1e18, 1.0, True, None, "", "abc", "-1", -1, "1" * 41, "１２", ["1"], "1 "])
-def test_an_element_without_a_usable_pk_is_rejected_alone(pk: object) -> None:
+def test_fault_a22_an_element_without_a_usable_pk_is_rejected_alone(pk: object) -> None:
     """A float has lost its last digits, and text is no pk: that item fails, the others stand (A22)."""
     found = page(item(pk="1"), item(pk=pk), "no object", item(pk="2"))
     assert [i.pk for i in found.items] == ["1", "2"]
@@ -37,12 +37,12 @@ def test_an_element_without_a_usable_pk_is_rejected_alone(pk: object) -> None:
 
 
 @pytest.mark.parametrize("pk", [2**63 + 1, 10**39, str(2**70)])
-def test_pks_beyond_64_bits_keep_their_digits(pk: object) -> None:
+def test_fault_a21_pks_beyond_64_bits_keep_their_digits(pk: object) -> None:
     """A pk is text, whether it came as integer or string (A21)."""
     assert page(item(pk=pk)).items[0].pk == str(pk)
 
 
-def test_the_first_of_equal_pks_wins() -> None:
+def test_fault_a26_the_first_of_equal_pks_wins() -> None:
     """A list that repeats a pk gives one element (A26)."""
     assert [(i.pk, i.code) for i in page(item(code="a"), item(code="b")).items] == [("99", "a")]
     tray = wire.tray(answer([highlight(title="a"), highlight(title="b")], call=LIST))
@@ -53,7 +53,7 @@ WRONG: list[object] = [{}, [], 7, 1.5, True, "x", ""]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_type_makes_an_optional_field_none(wrong: object) -> None:
+def test_fault_a23_a_wrong_type_makes_an_optional_field_none(wrong: object) -> None:
     """Every optional field of an item may be of any type: the item stands (A23)."""
     names = json.loads(example("highlight_by_url"))["items"][0].keys() - {"pk"}
     found = page(item(**dict.fromkeys(names | {"polls"}, wrong)))
@@ -62,7 +62,7 @@ def test_a_wrong_type_makes_an_optional_field_none(wrong: object) -> None:
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object) -> None:
+def test_fault_a23_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object) -> None:
     """The same for a highlight of a tray whose owner is known."""
     names = json.loads(example("tray"))[0].keys() - {"pk"}
     tray = wire.tray(answer([highlight(**dict.fromkeys(names, wrong))], call=LIST), "1")
@@ -70,7 +70,7 @@ def test_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object) -> None:
 
 
 @pytest.mark.parametrize("items", [None, {}, "x", 3])
-def test_a_page_without_a_list_of_items_is_malformed(items: object) -> None:
+def test_fault_a23_a_page_without_a_list_of_items_is_malformed(items: object) -> None:
     """It says nothing about what is in it, which is not the same as an empty highlight (A23)."""
     with pytest.raises(AnswerMalformed, match="without a list of items"):
         wire.highlight_page(answer(highlight(items=items)))
@@ -98,13 +98,13 @@ def test_a_page_without_a_list_of_items_is_malformed(items: object) -> None:
         (None, None),
     ],
 )
-def test_times(stated: object, read: datetime | None) -> None:
+def test_fault_a27_times_that_are_none(stated: object, read: datetime | None) -> None:
     """ISO 8601 with Z, offset or neither, and Unix seconds; whatever is out of range or no time is None (A27)."""
     assert page(item(taken_at=stated)).items[0].taken_at == read
     assert page(created_at=stated).highlight.created_at == read
 
 
-def test_numbers_out_of_range_are_none() -> None:
+def test_fault_a27_numbers_out_of_range_are_none() -> None:
     """A negative or gigantic count, a negative or infinite duration (A27)."""
     raw = json.dumps(highlight(media_count=-1, latest_reel_media=2**63, items=[item(video_duration=-0.5)]))
     found = wire.highlight_page(answer(raw.encode()))
@@ -150,7 +150,7 @@ def test_a_list_ends_after_ten_thousand() -> None:
         b'{"a": NaN}',
     ],
 )
-def test_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
+def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
     """Whatever it is instead, every reader raises AnswerMalformed, chained to nothing that holds the body."""
     readings = (
         lambda a: wire.tray(a),
@@ -163,7 +163,7 @@ def test_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
         assert caught.value.__suppress_context__
 
 
-def test_deep_nesting_is_refused_wherever_python_gives_up() -> None:
+def test_fault_a19_deep_nesting_is_refused_wherever_python_gives_up() -> None:
     """A tree deeper than any honest answer is a ValueError, no RecursionError."""
     for depth in (100, 900, 5_000, 100_000):
         with pytest.raises(ValueError, match="nested too deeply"):
@@ -197,7 +197,7 @@ trees = st.recursive(
 
 
 @given(trees)
-def test_any_json_is_a_model_or_malformed(tree: object) -> None:
+def test_fault_a23_any_json_is_a_model_or_malformed(tree: object) -> None:
     """Nothing but AnswerMalformed ever leaves ``wire``, whatever JSON comes."""
     readable(answer(tree))
 
@@ -207,7 +207,9 @@ def test_any_json_is_a_model_or_malformed(tree: object) -> None:
     st.integers(),
     st.lists(scalars | trees, min_size=1, max_size=6),
 )
-def test_any_change_of_a_good_answer_is_survived(name: str, seed: int, values: list[object]) -> None:
+def test_fault_a23_any_change_of_a_good_answer_is_survived(
+    name: str, seed: int, values: list[object]
+) -> None:
     """A good answer with some of its nodes replaced by anything still reads, or is malformed (A23)."""
     tree = json.loads(example(name))
     rich = item(

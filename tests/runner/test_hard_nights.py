@@ -16,7 +16,6 @@ from archiver.sandbox.exchange import Exchange
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
-REFUSED = actions.respond(403, b'{"detail": "no"}', {"content-type": "application/json"})
 BROKEN = actions.respond(
     500, b'{"detail": "x", "exc_type": "InternalError"}', {"content-type": "application/json"}
 )
@@ -51,17 +50,7 @@ def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(house
     assert house.one(naked) == 0
 
 
-def test_a_refused_key_costs_a_few_calls_however_long_the_list(house: House) -> None:
-    """Every account answers 403 without a reason: the run stops with code 4, although the free balance call succeeded."""
-    house.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = ""
-    house.upstream.settings.rate = 1000
-    house.upstream.faults.add(REFUSED, path="/v1/user/", count=None)
-    summary = house.night(*(f"account{n:04}" for n in range(40)))
-    assert summary.exit_code == 4
-    assert summary.api_calls <= 8
-
-
-def test_failing_highlights_of_one_account_do_not_end_the_run(house: House) -> None:
+def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(house: House) -> None:
     """Six highlight pages of one account fail: the other account is kept all the same, and the code is 3."""
     house.upstream.world = World.generated(2, 6, 1)
     for highlight in house.upstream.world.account("account0000").highlights:
@@ -71,7 +60,7 @@ def test_failing_highlights_of_one_account_do_not_end_the_run(house: House) -> N
     assert house.one("select count(*) from highlights where completed_at is not null") == 6
 
 
-def test_an_unreadable_item_holds_back_nothing_else(house: House) -> None:
+def test_fault_a22_an_unreadable_item_holds_back_nothing_else(house: House) -> None:
     """A new item a night arrives beside one that cannot be read: each is held the night that it came, and the nights end with 3."""
     world = house.upstream.world
     house.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
@@ -106,7 +95,7 @@ def test_a_vanished_blob_of_a_highlight_target_is_fetched_again(house: House) ->
     assert path.exists()
 
 
-def test_a_billed_answer_that_cannot_be_read_is_paid_for_once(house: House) -> None:
+def test_fault_a17_a_billed_answer_that_cannot_be_read_is_paid_for_once(house: House) -> None:
     """A cut gzip body with status 200: one call, one unit, and the ledger says 200."""
     house.upstream.faults.add(actions.gzipped(40), path="/v1/highlight/by/url", highlight=BOTW, count=None)
     summary = house.night("natgeo")
@@ -115,7 +104,7 @@ def test_a_billed_answer_that_cannot_be_read_is_paid_for_once(house: House) -> N
     assert house.upstream.units == 5
 
 
-def test_a_disk_below_its_reserve_stops_the_run_before_anything_is_paid(house: House) -> None:
+def test_fault_h38_a_disk_below_its_reserve_stops_the_run_before_anything_is_paid(house: House) -> None:
     """Code 8, and the upstream billed nothing."""
     house.environ["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
     summary = house.night("natgeo")
@@ -147,11 +136,3 @@ def test_a_private_name_that_was_never_seen_is_left_alone(house: House) -> None:
         house.sleep(days=1)
     assert sum(units[1:]) <= 4
     assert 0 in units
-
-
-def test_a_server_that_asks_for_a_day_is_left_to_the_next_run(house: House) -> None:
-    """``Retry-After: 86400`` on a 503: no wait, the account has failed tonight."""
-    slow = actions.respond(503, b"{}", {"content-type": "application/json", "retry-after": "86400"})
-    house.upstream.faults.add(slow, path="/v1/user/highlights", count=None)
-    summary = house.night("natgeo")
-    assert (summary.exit_code, summary.units, summary.api_calls) == (7, 0, 1)

@@ -58,7 +58,7 @@ def test_a_private_account_is_asked_again_after_one_three_and_seven_days(house: 
     assert house.one("select count(*) from files where item_pk = ?", item.pk) == 1
 
 
-def test_a_gone_account_is_marked_and_returns(house: House) -> None:
+def test_fault_a5_a_gone_account_is_marked_and_returns(house: House) -> None:
     """404 by id: ``gone_at``, one change; nothing that is held is touched; its return is a change too."""
     house.night("natgeo")
     house.upstream.world.delete_account("natgeo")
@@ -87,7 +87,7 @@ def test_the_back_off_of_a_lost_file_ends(house: House) -> None:
     assert house.night("natgeo").units == 1
 
 
-def test_an_emptied_tray_is_believed_the_second_time(house: House) -> None:
+def test_fault_a29_an_emptied_tray_is_believed_the_second_time(house: House) -> None:
     """All highlights vanish at once: the first night says nothing, the second marks them gone, and nothing held is lost."""
     house.night("natgeo", "salwaaa_ki")
     for pk in (GIFT, BOTW, LIMITLESS):

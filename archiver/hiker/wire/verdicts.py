@@ -29,7 +29,7 @@ _BY_STATUS = {
     404: Meaning.NOT_FOUND,
     407: Meaning.BLOCKED,
     408: Meaning.TRANSIENT,
-    410: Meaning.RETIRED,
+    410: Meaning.NOT_FOUND,  # a retired endpoint says so by its type: that is no fact about one highlight
     422: Meaning.INVALID,
     425: Meaning.TRANSIENT,
     429: Meaning.RATE_LIMITED,
@@ -129,6 +129,8 @@ def _units(answer: Answer, meaning: Meaning) -> int:
 
 
 def _detail(answer: Answer, tree: object, fault: str) -> str:
+    if 300 <= answer.status < 400:
+        return brief(f"{answer.status}: it redirects elsewhere, which is not followed")
     if fault and _is_page(answer):
         return brief(f"{answer.status}: got a page, not JSON: {_head(answer)}")
     if fault:

@@ -1,0 +1,140 @@
+"""Waits that must end: a call under way when the run is stopped ends soon, and a black hole does not use up all of its time."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import pytest
+from calling import CALL, KEY, answers_once, client, everything
+from scripted_peer import Connection, peer
+
+from archiver.errors import CallFailed
+from archiver.hiker.attempt import GRACE
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """A port on which connections are neither accepted nor refused: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        time.sleep(0.01)  # the kernel completes the first of them
+        yield listener.getsockname()[1]
+
+
+def stopped_call(url: str) -> tuple[CallFailed, float]:
+    """How a call fails that is stopped after 50 ms, and how many seconds after the stop."""
+    stop = threading.Event()
+    timer = threading.Timer(0.05, stop.set)
+    with client(url, timeout=20) as hiker:
+        timer.start()
+        begun = time.monotonic()
+        with pytest.raises(CallFailed, match="stopped before the answer came") as caught:
+            hiker.send(CALL, stopped=stop.is_set)
+        taken = time.monotonic() - begun - 0.05
+    timer.join()
+    assert KEY not in everything(caught.value)
+    return caught.value, taken
+
+
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\n", HEAD + b"["])
+@pytest.mark.parametrize("drips", [False, True])
+def test_fault_h4_a_stop_ends_the_wait_for_an_answer(begin: bytes, drips: bool) -> None:
+    """In head and body, in silence and in a drip: about half a second after the stop; it was sent, so it may be billed."""
+
+    def act(connection: Connection) -> None:
+        connection.request()
+        connection.sock.sendall(begin)
+        if drips:
+            connection.drip(b"x-a: b\r\n")
+        connection.over.wait(25)
+
+    with peer(act) as server:
+        error, taken = stopped_call(server.url)
+    assert error.sent
+    assert taken < 2
+
+
+def test_fault_h4_an_answer_that_comes_at_once_after_a_stop_is_kept() -> None:
+    """It is paid for: a stop leaves it a moment to come."""
+    stop = threading.Event()
+
+    def act(connection: Connection) -> None:
+        connection.request()
+        stop.set()
+        time.sleep(GRACE / 4)
+        connection.answer(b"{}")
+
+    with peer(act) as server, client(server.url) as hiker:
+        assert hiker.send(CALL, stopped=stop.is_set).status == 200
+
+
+def test_fault_h4_a_call_that_begins_after_the_stop_is_not_sent() -> None:
+    """Not a byte leaves, on a new connection or a kept one."""
+
+    def act(connection: Connection) -> None:
+        answers_once(connection)
+        connection.request()
+
+    with peer(act) as server, client(server.url) as hiker:
+        for kept in (False, True):
+            with pytest.raises(CallFailed) as caught:
+                hiker.send(CALL, stopped=lambda: True)
+            assert not caught.value.sent
+            if not kept:
+                hiker.send(CALL)
+    assert len(server.requests) == 1
+
+
+def test_fault_h4_a_stop_ends_a_connection_that_does_not_come_about() -> None:
+    """A host that neither accepts nor refuses: nothing was sent."""
+    with black_hole() as port:
+        error, taken = stopped_call(f"http://127.0.0.1:{port}")
+    assert not error.sent
+    assert taken < 1
+
+
+def test_fault_h4_a_stop_ends_a_handshake_that_does_not_end() -> None:
+    """A server that accepts and never speaks TLS: nothing was sent."""
+
+    def act(connection: Connection) -> None:
+        connection.over.wait(25)
+
+    with peer(act) as server:
+        error, taken = stopped_call(f"https://localhost:{server.port}")
+    assert not error.sent
+    assert taken < 1
+
+
+def test_fault_a31_a_connection_that_does_not_come_about_is_left_at_the_deadline() -> None:
+    """A host that neither accepts nor refuses: not sent, worth another try, and told with the seconds."""
+    with (
+        black_hole() as port,
+        client(f"http://127.0.0.1:{port}", timeout=0.2) as hiker,
+        pytest.raises(CallFailed, match=r"within 0\.2 seconds") as caught,
+    ):
+        hiker.send(CALL)
+    assert (caught.value.sent, caught.value.permanent) == (False, False)
+
+
+def test_fault_a31_an_address_that_does_not_answer_leaves_time_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of two addresses the first is a black hole: it gets half of the time, and the second one serves."""
+
+    def two(host: str, port: int, **_: int) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in (silent, port)]
+
+    with peer(answers_once) as server, black_hole() as silent:
+        monkeypatch.setattr(socket, "getaddrinfo", two)
+        with client(server.url, timeout=1) as hiker:
+            assert hiker.send(CALL).status == 200

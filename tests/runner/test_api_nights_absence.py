@@ -1,0 +1,113 @@
+"""What is missing from an answer: believed only where the answer is known to be whole, and never against what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api_faults import TRAY, account_pk, edited, error, highlight_pk, page
+from house import House
+
+from archiver.sandbox import StandIn, World
+from archiver.sandbox.things import Json
+
+ONE, HIGHLIGHT = account_pk(0), highlight_pk(0)
+GONE_ITEMS = "select count(*) from highlight_items where gone_at is not null"
+GONE_HIGHLIGHTS = "select count(*) from highlights where gone_at is not null"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and an account with four highlights of two items each."""
+    with StandIn(World.generated(1, 4, 2)) as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def without_the_first(tree: Json) -> None:
+    assert isinstance(tree, dict)
+    assert isinstance(tree["items"], list)
+    del tree["items"][0]
+
+
+def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(house: House) -> None:
+    """``media_count`` says two and one comes: complete, code 0, and the other item is neither gone nor lost."""
+    house.night(ONE)
+    fault = house.upstream.faults.add(edited(without_the_first), **page(0), count=None)
+    summary = house.night(ONE, full=True)
+    assert (summary.exit_code, summary.highlights_fetched) == (0, 4)
+    assert house.one(GONE_ITEMS) == 0
+    assert house.one("select count(*) from changes") == 0
+    house.upstream.faults.remove(fault)
+    house.upstream.world.remove_item(HIGHLIGHT, house.upstream.world.highlight(HIGHLIGHT).items[0].pk)
+    house.night(ONE)
+    assert house.one(GONE_ITEMS) == 1  # one counted, one came: now its absence is evidence
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_fault_a29_a_shrunken_tray_is_believed_the_second_time(house: House, left: int) -> None:
+    """Three or all four highlights vanish at once: code 0 and none is gone that night; what is held stays also when they are."""
+    house.night(ONE)
+    files = house.one("select count(*) from files")
+    for place in range(left, 4):
+        house.upstream.world.remove_highlight(highlight_pk(0, place))
+    house.sleep(days=1)
+    assert house.night(ONE).exit_code == 0
+    assert house.one(GONE_HIGHLIGHTS) == 0
+    house.sleep(days=1)
+    assert house.night(ONE).exit_code == 0
+    assert house.one(GONE_HIGHLIGHTS) == 4 - left
+    assert house.one("select count(*) from files") == files
+    assert house.one("select count(*) from blobs where lost_at is not null") == 0
+
+
+def test_fault_a29_a_tray_that_shrank_for_one_night_leaves_no_trace(house: House) -> None:
+    """An empty list between two whole ones: no change is written, nothing is fetched again."""
+    house.night(ONE)
+    house.upstream.faults.add(error(200, []), path=TRAY)
+    house.sleep(days=1)
+    assert house.night(ONE).exit_code == 0
+    house.sleep(days=1)
+    summary = house.night(ONE)
+    assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
+    assert house.one(GONE_HIGHLIGHTS) == 0
+    assert house.one("select count(*) from changes") == 0
+
+
+def test_fault_a15_an_error_object_takes_nothing_away_from_an_account(house: House) -> None:
+    """``state: false`` with 200 in place of a tray: code 7, and the account keeps its highlights, its standing and its history."""
+    house.night(ONE)
+    house.upstream.faults.add(error(200, {"state": False}), path=TRAY)
+    assert house.night(ONE).exit_code == 7
+    assert house.one(GONE_HIGHLIGHTS) == 0
+    assert house.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
+    assert house.one("select count(*) from changes") == 0
+    assert house.night(ONE).units == 1
+
+
+def test_fault_a24_what_was_not_offered_is_taken_when_it_is(house: House) -> None:
+    """An item whose picture is null on the first night has it when its highlight is read again."""
+    world = house.upstream.world
+    item = world.highlight(HIGHLIGHT).items[0]
+    picture, item.thumbnail = item.thumbnail, None
+    assert house.night(ONE).exit_code == 0
+    held = "select count(*) from files where item_pk = ?"
+    assert house.one(held, item.pk) == 0
+    item.thumbnail = picture
+    assert house.night(ONE, full=True).exit_code == 0
+    assert house.one(held, item.pk) == 1
+
+
+def test_fault_a26_other_bytes_under_the_same_pk_are_a_second_file(house: House) -> None:
+    """Bytes that were lost come back different: a new file beside the old row, and nothing is overwritten."""
+    house.night(ONE)
+    item = house.upstream.world.highlight(HIGHLIGHT).items[0]
+    of_item = "select sha256 from files where item_pk = ? order by id"
+    ((old,),) = house.rows(of_item, item.pk)
+    (house.root / "blobs" / str(old)[:2] / str(old)).unlink()
+    house.upstream.world.change_bytes(HIGHLIGHT, item.pk, "thumbnail")
+    assert house.night(ONE).exit_code == 0
+    first, second = house.rows(of_item, item.pk)
+    assert first == (old,)
+    assert second != first
+    assert house.one("select count(*) from blobs where lost_at is not null and sha256 = ?", old) == 1

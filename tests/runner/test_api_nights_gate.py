@@ -1,0 +1,63 @@
+"""One gate for all paid workers: a 429 that one of them hears holds all of them back."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from api_faults import TRAY, account_pk, error
+from house import House
+
+from archiver.runner.events import Waiting
+from archiver.runner.gate import Gate
+from archiver.runner.workers import StopFlag
+from archiver.sandbox import StandIn, World
+
+
+def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> None:
+    """The third call hears 429 and a second to wait: only what was under way still arrives within it, and the night ends well."""
+    with StandIn(World.generated(30, 1, 0)) as upstream:
+        upstream.settings.latency = 0.02
+        asked: list[float] = []
+        upstream.faults.add(
+            error(429, {"detail": "slow down"}, retry_after="1"),
+            path=TRAY,
+            nth=3,
+            before=lambda _: asked.append(time.monotonic()),
+        )
+        upstream.faults.add(listener="api", count=None, before=lambda _: asked.append(time.monotonic()))
+        house = House(tmp_path / "archive", upstream)
+        assert house.night(*(account_pk(n) for n in range(30))).exit_code == 0
+    refused_at = asked[2]
+    hurried = [at for at in asked[3:] if at < refused_at + 1]
+    assert len(hurried) <= 3 + 8  # the other workers of accounts, and those of highlights
+    assert len(asked) == 60 + 1
+    assert [e.seconds for e in house.events if isinstance(e, Waiting)] == [1.0]
+    assert house.rows("select units from api_calls where status = 429") == [(0,)]
+
+
+class Interval(StopFlag):
+    """Waits that move a clock; during the first one somebody else hears that he must wait five seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.gate: Gate | None = None
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        if self.gate is not None:
+            self.gate.pause(5)
+            self.gate = None
+
+
+def test_fault_a8_who_has_drawn_his_turn_waits_too() -> None:
+    """A worker that waits for its turn when the pause begins goes through when that is over, not when its turn comes."""
+    stop = Interval()
+    gate = Gate(1.0, stop, lambda: stop.now)
+    gate.enter()
+    stop.gate = gate
+    gate.enter()
+    assert stop.now == 100.0 + 1 + 5
+    gate.enter()
+    assert stop.now == 100.0 + 1 + 5 + 1

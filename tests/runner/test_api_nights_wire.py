@@ -1,0 +1,136 @@
+"""Nights on which the API's connections fail: what is tried again, what counts as billed, and how the night ends."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from api_faults import Waits, account_pk, attempts, hurried, tray
+from house import House
+
+from archiver.sandbox import StandIn, World, actions
+from archiver.sandbox.actions import Action
+
+ONE, TWO = account_pk(0), account_pk(1)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and six accounts with a highlight of one item each."""
+    with StandIn(World.generated(6, 1, 1)) as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    """No wait of these nights takes any time."""
+    return hurried(monkeypatch)
+
+
+def test_fault_a31_an_api_that_nobody_reaches_is_code_7_and_costs_nothing(house: House) -> None:
+    """A refused connection: three attempts, each a row of 0 units; nothing was sent, and the reason is told."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        house.environ["ARCHIVER_API_BASE_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    summary = house.night(ONE)
+    assert (summary.exit_code, summary.outcome, summary.units) == (7, "upstream", 0)
+    assert "refused" in summary.failures[0].detail
+    assert attempts(house, ONE) == [(None, 0)] * 3
+    del house.environ["ARCHIVER_API_BASE_URL"]
+    assert house.night(ONE).exit_code == 0
+
+
+def test_fault_a31_a_name_that_does_not_resolve_is_code_7(house: House) -> None:
+    """The reserved name ``.invalid`` has no address: told by name, tried three times, 0 units."""
+    house.environ["ARCHIVER_API_BASE_URL"] = "https://api.invalid"
+    summary = house.night(ONE)
+    assert (summary.exit_code, summary.units) == (7, 0)
+    assert "the name api.invalid cannot be resolved" in summary.failures[0].detail
+    assert attempts(house, ONE) == [(None, 0)] * 3
+
+
+def test_fault_a32_a_broken_exchange_is_asked_for_once_more_and_counts(house: House) -> None:
+    """The night ends well; since the request was out it counts as billed, and never as less than upstream took."""
+    breaks: list[tuple[Action, int]] = [
+        (actions.reset(), 0),
+        (actions.reset(after=20), 1),
+        (actions.hang_up(), 0),
+        (actions.raw(b"HTTP/1.1 200 OK\r\ncontent-"), 0),
+        (actions.truncated(50), 1),
+        (actions.lose(), 1),
+    ]
+    for number, (broken, _) in enumerate(breaks):
+        house.upstream.faults.add(broken, **tray(number))
+    summary = house.night(*map(account_pk, range(6)))
+    assert summary.exit_code == 0
+    for number in range(6):
+        assert attempts(house, account_pk(number)) == [(None, 1), (200, 1)]
+    billed = sum(units for _, units in breaks)
+    assert house.upstream.units == summary.units - 6 + billed
+
+
+def test_fault_a32_a_connection_that_was_closed_while_idle_costs_nothing(house: House) -> None:
+    """The API closes its connection after every answer without a word: each call is made on a new one, none twice."""
+    house.upstream.faults.add(actions.close_after(), listener="api", count=None)
+    summary = house.night(ONE, TWO)
+    assert (summary.exit_code, summary.units) == (0, 4)
+    assert house.one("select count(*) from api_calls where status = 200") == 4
+    assert house.one("select count(*) from api_calls") == 4
+
+
+def test_fault_a33_an_answer_that_drips_is_left_at_the_deadline(house: House) -> None:
+    """A head and a body that come a byte at a time: each call ends after ``api.timeout``, is asked for once more, and the night ends well."""
+    house.environ["ARCHIVER_API_TIMEOUT"] = "1"
+    house.upstream.faults.add(actions.slow_head(), **tray(0))
+    house.upstream.faults.add(actions.drip(), **tray(1))
+    summary = house.night(ONE, TWO)
+    assert summary.exit_code == 0
+    assert attempts(house, ONE) == attempts(house, TWO) == [(None, 1), (200, 1)]
+
+
+def test_fault_a35_what_is_no_http_passes_like_a_broken_connection(house: House) -> None:
+    """A header of 200 kB, two lengths, another protocol: asked for once more, counted as billed, and the night ends well."""
+    nonsense = [
+        actions.headers({"x-big": "a" * 200_000}),
+        actions.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 7\r\n\r\n[]"),
+        actions.raw(b"220 mail.example ESMTP\r\n\r\n"),
+    ]
+    for number, action in enumerate(nonsense):
+        house.upstream.faults.add(action, **tray(number))
+    assert house.night(*map(account_pk, range(3))).exit_code == 0
+    for number in range(3):
+        assert attempts(house, account_pk(number)) == [(None, 1), (200, 1)]
+
+
+def test_fault_a36_a_proxy_of_the_environment_never_sees_a_loopback_api(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name a proxy: neither the key nor any download goes there in the clear."""
+    with StandIn() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.base_url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert house.night(ONE).exit_code == 0
+        assert list(proxy.requests.api_calls()) == []
+    assert len(house.upstream.requests.cdn_requests()) > 0
+
+
+def test_fault_a36_an_unusable_proxy_is_told_without_its_password(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused tunnel for an https API: code 7, 0 units, and the proxy's password stands in no file of the archive."""
+    with StandIn() as proxy:
+        address = proxy.base_url.removeprefix("http://")
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2hunter2@{address}")
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("https_proxy", raising=False)
+        house.environ["ARCHIVER_API_BASE_URL"] = "https://api.invalid"
+        summary = house.night(ONE)
+    assert (summary.exit_code, summary.units) == (7, 0)
+    assert "hunter2" not in repr(summary) + repr(house.events)
+    for path in house.root.rglob("*"):
+        if path.is_file():
+            assert b"hunter2" not in path.read_bytes()
