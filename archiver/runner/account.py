@@ -284,4 +284,4 @@ class Accounts:
         self._night.failed(failure, trouble=trouble)
 
 
-_END = {Meaning.OK: AccountEnd.WELL, Meaning.NOT_FOUND: AccountEnd.ABSENT, Meaning.RETIRED: AccountEnd.ABSENT}
+_END = {Meaning.OK: AccountEnd.WELL, Meaning.NOT_FOUND: AccountEnd.ABSENT}

@@ -81,7 +81,7 @@ class Highlights:
 
     def _read(self, pk: Pk, reply: Reply) -> Page | Meaning:
         meaning = reply.verdict.meaning
-        if meaning in (Meaning.NOT_FOUND, Meaning.RETIRED):
+        if meaning is Meaning.NOT_FOUND:
             # Listed and missing from its own page is a fact of Instagram's (HIKERAPI.md): recorded and passed over.
             self._failed(pk, Reason.NOT_FOUND, reply.verdict.detail, trouble=False)
             return meaning

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.catalog import Catalog, query, record
-from archiver.errors import AnswerMalformed, Reason
+from archiver.errors import AnswerMalformed, CallFailed, Reason
 from archiver.hiker import wire
 from archiver.model import HeldUser, Meaning, Pk, Subject, Target, Tray, User
 from archiver.runner.night import Night
@@ -63,7 +63,7 @@ class Standing:
         return self._catalog.read(query.open_failure, Subject.TARGET, name, None) is not None
 
     def look(self, account: Account) -> Seen:
-        """Ask for the account itself (1 unit). Raises AnswerMalformed where the API says neither yes nor no."""
+        """Ask for the account itself (1 unit). Raises as ``hidden`` where the API says neither yes nor no."""
         if account.pk is not None:
             reply = self._paid.fetch_user(account.pk)
         else:
@@ -126,13 +126,16 @@ def waits(catalog: Catalog, subject: Subject, pk: str, now: datetime) -> bool:
 def hidden(reply: Reply) -> Reason | None:
     """What a reply about an account says of it: private, gone, or None where it is shown.
 
-    Raises AnswerMalformed for an answer that says neither.
+    Raises AnswerMalformed for an answer that cannot be read, CallFailed for one that is an error of the API's own.
     """
     meaning = reply.verdict.meaning
     if meaning is Meaning.PRIVATE:
         return Reason.PRIVATE
     if meaning is Meaning.NOT_FOUND:
         return Reason.GONE
+    detail = reply.verdict.detail or f"the API answers {meaning.value}"
+    if meaning is Meaning.MALFORMED:
+        raise AnswerMalformed(detail)
     if meaning is not Meaning.OK:
-        raise AnswerMalformed(reply.verdict.detail or f"the API answers {meaning.value}")
+        raise CallFailed(detail, sent=True, permanent=True, status=reply.answer.status)
     return None

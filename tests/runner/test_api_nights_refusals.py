@@ -79,7 +79,9 @@ def test_fault_a3_one_account_that_is_refused_fails_alone(house: House) -> None:
     house.upstream.faults.add(error(403, REFUSED), **tray(0), count=None)
     summary = house.night(ONE, TWO)
     assert summary.exit_code == 3
-    assert [(f.subject, f.subject_pk, f.detail) for f in summary.failures] == [("target", ONE, "403: no")]
+    assert [(f.subject, f.subject_pk, f.reason, f.detail) for f in summary.failures] == [
+        ("target", ONE, "upstream", "403: no")
+    ]
     assert attempts(house, ONE) == [(403, 1)]
     assert house.one("select count(*) from highlights where completed_at is not null") == 2
     assert house.one("select count(*) from users where verdict is not null") == 0
