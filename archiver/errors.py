@@ -32,6 +32,27 @@ from __future__ import annotations
 from enum import StrEnum
 from signal import Signals
 
+_OUTCOMES = {
+    0: "ok",
+    1: "bug",
+    2: "usage",
+    3: "partial",
+    4: "key",
+    5: "units",
+    6: "not_found",
+    7: "upstream",
+    8: "storage",
+    9: "database",
+    10: "no_archive",
+    11: "locked",
+    12: "damaged",
+}
+
+
+def outcome(exit_code: int) -> str:
+    """The word for an exit code, in ``--json`` and in ``runs.outcome``; the end by a signal (128 + N) is «stopped»."""
+    return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
+
 
 class ArchiverError(Exception):
     """Base of all errors raised on purpose. ``str()`` is one sentence for a person; ``hint`` is the next step, or ''."""
@@ -213,6 +234,7 @@ class Reason(StrEnum):
     DIGEST = "digest"  # a checksum sent along does not match
     REDIRECT = "redirect"  # a redirect that must not be followed, or too many
     TOO_LARGE = "too_large"  # over max_file_size: a gap by the owner's own choice
+    ENDLESS = "endless"  # no end within max_file_size, and no length stated: no choice of the owner's
     REFUSED = "refused"  # the link itself points where nobody may go
     PRIVATE = "private"  # the account is private
     GONE = "gone"  # the account does not exist (any more)

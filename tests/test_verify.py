@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import math
 import os
 import tracemalloc
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.blobs import BlobStore, DiskStore, MemoryStore
+from archiver.errors import StorageError
 from archiver.model import Digest, HeldBlob
-from archiver.verify import Damage, Problem, VerifyReport, share_of, verify_blobs
+from archiver.verify import Damage, Problem, VerifyReport, share_of, start_of_day, verify_blobs
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -116,22 +120,35 @@ def test_damage_is_named_and_left_in_place(
     assert before == sorted(disk.digests())
 
 
-def test_a_disk_that_refuses_to_read_is_damage_of_that_blob_only(disk: DiskStore) -> None:
-    """A blob that cannot be read is told as such and the check goes on."""
-    held, other = put(disk, b"picture"), put(disk, b"other")
-    disk.path(held.sha256).chmod(0)
-    user = os.geteuid()
-    if user == 0:  # whom no mode refuses
-        blobs = disk.path(held.sha256).parents[1]
-        for directory in (blobs, *blobs.iterdir()):
-            directory.chmod(0o755)
-        os.seteuid(65534)
-    try:
-        report = verify_blobs(disk, in_order(held, other), read_data=True)
-    finally:
-        os.seteuid(user)
-    assert report.damaged == (Damage(held.sha256, Problem.UNREADABLE, held.owners),)
-    assert (report.checked, report.bytes_read) == (2, other.size)
+class Failing(MemoryStore):
+    """A store whose every blob is refused with this error by the system."""
+
+    error = errno.EIO
+
+    def open(self, digest: Digest) -> BinaryIO:
+        try:
+            raise OSError(self.error, os.strerror(self.error))
+        except OSError as exc:
+            raise StorageError("the blob cannot be read") from exc
+
+
+def test_a_rotten_disk_is_damage_of_the_blob() -> None:
+    """What the disk itself cannot read any more (EIO) is damage, and the check goes on."""
+    store = Failing()
+    held, other = put(store, b"picture"), put(store, b"other")
+    report = verify_blobs(store, in_order(held, other), read_data=True)
+    assert {d.problem for d in report.damaged} == {Problem.UNREADABLE}
+    assert report.checked == 2
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.ESTALE])
+def test_a_process_that_cannot_read_is_no_damage(error: int) -> None:
+    """Too many open files, a missing right, a server away: nothing is said of the blob, the check ends."""
+    store = Failing()
+    store.error = error
+    held = put(store, b"picture")
+    with pytest.raises(StorageError):
+        verify_blobs(store, in_order(held), read_data=True)
 
 
 def test_foreign_names_are_reported(disk: DiskStore) -> None:
@@ -196,6 +213,16 @@ def test_a_share_is_about_that_share_and_the_parts_make_the_whole(share: float, 
     assert abs(taken / 500 - share) < 0.1
     parts = [share_of(share, (start + n * share) % 1.0) for n in range(int(1 / share) + 1)]
     assert all(any(part(digest) for part in parts) for digest in digests)
+
+
+@given(share=st.floats(0.02, 1), first=st.integers(0, 10_000))
+def test_daily_parts_follow_each_other_and_cover_all(share: float, first: int) -> None:
+    """Read on each of 1 / share days in a row (rounded up), every blob is read."""
+    digests = [Digest(hashlib.sha256(b"%d" % n).hexdigest()) for n in range(200)]
+    days = [date.fromordinal(738_000 + first + n) for n in range(math.ceil(1 / share))]
+    parts = [share_of(share, start_of_day(share, day)) for day in days]
+    missed = [d for d in digests if not any(part(d) for part in parts)]
+    assert missed == []
 
 
 def test_progress_is_told_while_a_large_blob_is_read(disk: DiskStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -29,6 +30,10 @@ from archiver.errors import AnswerMalformed
 from archiver.model import Answer, Digest, KeptAnswer
 
 _SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
+
+
+_NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO})
+"""What opening a link, a directory or a FIFO in the place of a segment, or of a directory above it, is refused with."""
 
 
 class AnswerStore:
@@ -109,6 +114,8 @@ class AnswerStore:
             except FileNotFoundError as exc:
                 raise AnswerMalformed(f"answers/{segment} is not there any more") from exc
             except OSError as exc:
+                if exc.errno in _NO_FILE:
+                    raise AnswerMalformed(f"answers/{segment} is no regular file") from exc
                 raise storage_error(exc, f"answers/{segment} cannot be read") from exc
             yield fds[-1]
         finally:
@@ -129,6 +136,13 @@ class AnswerWriter:
         self._segments: dict[str, Segment] = {}  # by path below answers/
         self._current: dict[bool, str] = {}
         self._closed = False
+
+    def prepare(self) -> None:
+        """Make the file of the trays now, not with the first of them: raises DiskFull or StorageError before anything is paid for.
+
+        It is removed again by ``close`` if nothing is kept in it.
+        """
+        self._segment(tray=True)
 
     def keep(self, answer: Answer, *, tray: bool) -> KeptAnswer:
         """Keep an answer whole and return where it lies: durable on return. Raises DiskFull or StorageError."""

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from archiver.archive.checking import Checked, Mended, mend, verify
-from archiver.archive.opening import create, place, reading, upgrade, writing
+from archiver.archive.opening import create, place, reading, require_blobs, upgrade, writing
 from archiver.blobs import free_bytes, marker
 from archiver.catalog import query, schema
 from archiver.config import Config
@@ -71,6 +71,7 @@ def run(
     if create_missing:
         create(config)
     with writing(config, command, stop, wait) as opened, ExitStack() as stack:
+        require_blobs(opened)
         client = HikerClient(secret, base_url=config.api.base_url, timeout=config.api.timeout)
         stack.callback(client.close)
         downloader = _downloader(config, clock)

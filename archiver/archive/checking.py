@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from archiver.archive.opening import Opened, reading, writing
+from archiver.archive.opening import Opened, reading, require_blobs, writing
 from archiver.catalog import query, record
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, StorageError
-from archiver.model import Digest, Loss, Pk, Target, utcnow
+from archiver.model import Digest, Loss, Target, utcnow
 from archiver.runner import price
 from archiver.runner.account import Manner
 from archiver.runner.kept import Kept
+from archiver.runner.plan import Sought
 from archiver.runner.price import AccountPlan
 from archiver.runner.workers import StopFlag
 from archiver.verify import (
@@ -27,6 +28,8 @@ from archiver.verify import (
 from archiver.verify import mend as mend_store
 
 _NOTED_AT_ONCE = 10_000
+_NOTED_BETWEEN = 200_000
+"""Opening for writing beside our own reader looks through the whole database: seldom, then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +47,25 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What a repair did here, and what it would pay for: ``plans`` of the accounts that may still show what was lost."""
+    """What a repair did here, and what it would pay for: whom to ask, at which price, and what it is after."""
 
     checked: Checked
     quarantined: int
-    plans: tuple[AccountPlan, ...]
+    priced: tuple[tuple[Target, AccountPlan], ...]
+    sought: Sought
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """Whom to ask."""
-        return tuple(Target(p.target, user_pk=p.user_pk) for p in self.plans)
-
-    @property
-    def only(self) -> frozenset[Pk]:
-        """Which highlights to fetch."""
-        return frozenset(job.pk for plan in self.plans for job in plan.highlights)
+        return tuple(target for target, _ in self.priced)
 
     @property
     def units(self) -> int:
-        """What that costs at most: less where an answer is kept whose links still live."""
-        return sum(plan.units + sum(1 - job.units for job in plan.highlights) for plan in self.plans)
+        """What that costs: every tray and every highlight, as if no answer that is kept could serve.
+
+        More only where an answer is lost, a link has expired, or a tray contradicts what is held.
+        """
+        return sum(plan.units + sum(1 - job.units for job in plan.highlights) for _, plan in self.priced)
 
 
 def verify(
@@ -86,27 +88,53 @@ def mend(
     stop: StopFlag,
     share: float = 1.0,
     wait: bool = False,
+    accept_loss: bool = False,
 ) -> Mended:
-    """Verify under the lock, record what is lost, set damaged bytes aside, and price what may be had again. Pays nothing."""
+    """Verify under the lock, record what is lost, set damaged bytes aside, and price what may be had again. Pays nothing.
+
+    Raises StorageError where not one of the blobs is there, unless ``accept_loss``: that is a disk which is not mounted.
+    """
     whole: list[Digest] = []
     with writing(config, "verify --repair", stop, wait) as opened:
+        if not accept_loss:
+            require_blobs(opened)
         checked = _checked(opened, read_data, share, progress, whole.append)
         now = utcnow()
-        for start in range(0, len(whole), _NOTED_AT_ONCE):
-            opened.catalog.write(record.verified, tuple(whole[start : start + _NOTED_AT_ONCE]), now)
+        _note(opened, whole)
         quarantined = mend_store(
             opened.catalog, opened.store, checked.blobs, checked.answers, now, stop.check
         )
-        plans = tuple(_priced(config, opened, loss) for loss in opened.catalog.read(query.losses))
-    return Mended(checked, quarantined, tuple(p for p in plans if p.units))
+        wanted = config.download
+        losses = opened.catalog.read(query.losses, now, covers=wanted.covers, avatars=wanted.avatars)
+        sought = Sought(
+            frozenset(pk for loss in losses for pk in loss.highlights),
+            frozenset(pk for loss in losses for pk in loss.covers),
+            frozenset(loss.user_pk for loss in losses if loss.avatar),
+        )
+        priced = []
+        for target in _targets(losses):
+            stop.check()
+            plan = _plan(config, opened, target, sought)
+            if plan.units:
+                priced.append((target, plan))
+    return Mended(checked, quarantined, tuple(priced), sought)
 
 
-def _priced(config: Config, opened: Opened, loss: Loss) -> AccountPlan:
+def _targets(losses: Iterable[Loss]) -> Iterator[Target]:
+    """An account by its tray, as on any night; one whose highlights were asked for one by one by these, and no wider."""
+    for loss in losses:
+        if loss.listed:
+            yield Target(f"account {loss.user_pk}", user_pk=loss.user_pk)
+        else:
+            yield from (Target(f"highlight {pk}", highlight_pk=pk) for pk in sorted(loss.highlights))
+
+
+def _plan(config: Config, opened: Opened, target: Target, sought: Sought) -> AccountPlan:
     return price.forecast(
         opened.catalog,
         Kept(opened.catalog, opened.answers, utcnow),
-        Target(f"account {loss.user_pk}", user_pk=loss.user_pk),
-        manner=Manner(only=loss.highlights),
+        target,
+        manner=Manner(only=sought),
         force=not config.api.privacy_check,
         clock=utcnow,
     )
@@ -141,7 +169,21 @@ def _checked(
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
     )
-    return Checked(blobs, answers)
+    return Checked(blobs, _still(opened, answers))
+
+
+def _still(opened: Opened, answers: AnswerReport) -> AnswerReport:
+    """Without those whose rows a run beside us has dropped meanwhile, with their file (``keep_answers = "fetched"``)."""
+    if not answers.damaged:
+        return answers
+    there = opened.catalog.read(query.standing_answers, [a.id for a in answers.damaged])
+    return replace(answers, damaged=tuple(a for a in answers.damaged if a.id in there))
+
+
+def _note(opened: Opened, whole: Sequence[Digest]) -> None:
+    now = utcnow()
+    for start in range(0, len(whole), _NOTED_AT_ONCE):
+        opened.catalog.write(record.verified, tuple(whole[start : start + _NOTED_AT_ONCE]), now)
 
 
 class _Noting:
@@ -153,14 +195,14 @@ class _Noting:
 
     def note(self, digest: Digest) -> None:
         self._whole.append(digest)
-        if len(self._whole) >= _NOTED_AT_ONCE:
+        if len(self._whole) >= _NOTED_BETWEEN:
             self._flush()
 
     def _flush(self) -> None:
         with suppress(ArchiveLocked, StorageError, DatabaseError):
             if self._whole:
                 with writing(self._config, "verify", StopFlag(), False) as opened:
-                    opened.catalog.write(record.verified, tuple(self._whole), utcnow())
+                    _note(opened, self._whole)
         self._whole.clear()
 
     def __enter__(self) -> _Noting:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from archiver.answers import AnswerStore
 from archiver.blobs import DiskStore, Marker, marker
-from archiver.catalog import Catalog, Database, locate, schema
+from archiver.catalog import Catalog, Database, locate, query, schema
 from archiver.config import Config
+from archiver.durable import open_root, storage_errors
 from archiver.errors import DatabaseForeign, StorageError
 from archiver.model import utcnow
 from archiver.runner import lock
 from archiver.runner.workers import StopFlag
 
-_OURS = frozenset({"archive.db", "blobs", "tmp", "lock", "log", "answers", "quarantine"})
-"""What a creation that was cut short may have left: without the marker it is finished, not refused."""
+_OURS = frozenset(
+    {
+        "archive.db",
+        "archive.db.new",
+        ".archive.json.part",
+        "blobs",
+        "tmp",
+        "lock",
+        "log",
+        "answers",
+        "quarantine",
+    }
+)
+_SAMPLE = 100
+"""Blobs looked for before a run."""
+_BESIDE = ("archive.db-", "archive.db.new-")
+"""What a creation that was cut short may have left, and what SQLite puts beside it: without the marker it is finished, not refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +61,7 @@ def create(config: Config, *, demo: bool = False) -> bool:
         if (root / "archive.json").exists():
             return False
         strangers = sorted(
-            p.name for p in root.iterdir() if p.name not in _OURS and not p.name.startswith("archive.db-")
+            p.name for p in root.iterdir() if p.name not in _OURS and not p.name.startswith(_BESIDE)
         )
         if strangers:
             raise StorageError(
@@ -51,9 +69,14 @@ def create(config: Config, *, demo: bool = False) -> bool:
                 "name an empty directory, or one that does not exist",
             )
     group_readable = config.archive.group_readable
-    DiskStore.create(root, group_readable=group_readable).close()
-    with lock.held(root / "lock", "init", utcnow()), _new_catalog(config) as catalog:
-        marker.write(root, Marker(catalog.archive_id, demo=demo), group_readable=group_readable)
+    with storage_errors(f"{root} cannot be made"):
+        os.close(open_root(root, 0o750 if group_readable else 0o700))
+    with lock.held(root / "lock", "init", utcnow()):
+        if (root / "archive.json").exists():
+            return False  # somebody else has just made it
+        DiskStore.create(root, group_readable=group_readable).close()
+        with _new_catalog(config) as catalog:
+            marker.write(root, Marker(catalog.archive_id, demo=demo), group_readable=group_readable)
     return True
 
 
@@ -78,6 +101,21 @@ def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterato
         store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
         store.prepare()
         yield Opened(root, catalog, store, _answers(config))
+
+
+def require_blobs(opened: Opened) -> None:
+    """Raises StorageError if none of some blobs that the rows vouch for is there: a disk that is not mounted, not damage.
+
+    Otherwise every account would be fetched again, and paid for. Digests are random, so the first ones are a fair sample; nearly
+    always the first of them is there.
+    """
+    held = (blob.sha256 for blob in opened.catalog.stream(query.blobs) if blob.lost_at is None)
+    some = list(islice(held, _SAMPLE))
+    if some and not any(map(opened.store.has, some)):
+        raise StorageError(
+            f"the database knows blobs, and none of {len(some)} looked for is in {opened.root / 'blobs'}",
+            "mount its disk; if they are truly gone: archiver verify --repair --accept-loss",
+        )
 
 
 def upgrade(config: Config) -> tuple[str, str]:

@@ -115,10 +115,10 @@ class DiskStore:
         if made:
             sync_directory(self._blobs_fd)
 
-    def writer(self, expected_size: int | None = None) -> DiskWriter:
+    def writer(self) -> DiskWriter:
         if self._tmp_fd is None:
             raise ValueError("the store is not prepared for writing")
-        return DiskWriter(self._tmp_fd, self._blobs_fd, self._root, expected_size)
+        return DiskWriter(self._tmp_fd, self._blobs_fd, self._root)
 
     @contextmanager
     def _fan(self, digest: Digest) -> Iterator[int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import secrets
@@ -17,39 +16,20 @@ from archiver.errors import StorageError
 from archiver.model import Digest
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_NO_ALLOCATION = frozenset({errno.EOPNOTSUPP, errno.EINVAL})
 
 
 class DiskWriter:
     """A ``BlobWriter`` into ``tmp`` and then ``blobs``, two open directories of one file system below ``root``."""
 
-    def __init__(self, tmp: int, blobs: int, root: Path, expected_size: int | None) -> None:
+    def __init__(self, tmp: int, blobs: int, root: Path) -> None:
         self._tmp, self._blobs, self._root = tmp, blobs, root
         self._place = root / "tmp"
         self._name = f"{secrets.token_hex(16)}.part"
         self._hash = hashlib.sha256()
-        self._size = self._allocated = 0
+        self._size = 0
         self._fd: int | None = None
         with storage_errors(f"a file cannot be made in {self._place}"):
             self._fd = os.open(self._name, _NEW, 0o600, dir_fd=tmp)
-        if expected_size:
-            self._allocate(expected_size)
-
-    def _allocate(self, size: int) -> None:
-        """Claim the space now, where the file system can: a disk too small for this file says so before its bytes come."""
-        if not hasattr(os, "posix_fallocate"):  # macOS
-            return
-        try:
-            with storage_errors(f"{size} bytes are needed in {self._place}"):
-                try:
-                    os.posix_fallocate(self._open(), 0, size)
-                    self._allocated = size
-                except OSError as exc:
-                    if exc.errno not in _NO_ALLOCATION:
-                        raise
-        except StorageError:
-            self._discard()
-            raise
 
     def _open(self) -> int:
         if self._fd is None:
@@ -81,14 +61,12 @@ class DiskWriter:
             os.ftruncate(self._open(), 0)
             os.lseek(self._open(), 0, os.SEEK_SET)
         self._hash = hashlib.sha256()
-        self._size = self._allocated = 0
+        self._size = 0
 
     def commit(self) -> tuple[Digest, int]:
         fd, digest = self._open(), self.digest()
         try:
             with storage_errors(f"{self._root}/blobs/{digest[:2]}/{digest} cannot be stored"):
-                if self._allocated > self._size:
-                    os.ftruncate(fd, self._size)
                 os.fchmod(fd, 0o444)  # before the sync, which makes the mode durable too
                 sync(fd)
                 self._fd = None  # a failed close(2) has closed it all the same

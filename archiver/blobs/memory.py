@@ -23,7 +23,7 @@ class MemoryStore:
     def prepare(self) -> None:
         """Nothing can be in the way."""
 
-    def writer(self, expected_size: int | None = None) -> MemoryWriter:
+    def writer(self) -> MemoryWriter:
         return MemoryWriter(self._blobs)
 
     def has(self, digest: Digest) -> bool:

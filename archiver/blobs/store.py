@@ -56,8 +56,8 @@ class BlobStore(Protocol):
         Sweeps what killed runs left half written. ``writer`` needs this; reading does not.
         """
 
-    def writer(self, expected_size: int | None = None) -> BlobWriter:
-        """A writer. ``expected_size`` (bytes, if the sender told) finds out early that the disk is too full: DiskFull."""
+    def writer(self) -> BlobWriter:
+        """A writer of one blob. Raises DiskFull or StorageError."""
 
     def has(self, digest: Digest) -> bool:
         """Whether the blob is there as a regular file; its bytes are not looked at."""

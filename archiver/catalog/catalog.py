@@ -26,6 +26,8 @@ from archiver.model import Rows
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_TAKE_YOUR_TIME = "SET LOCAL idle_in_transaction_session_timeout = 0"
+
 
 class Catalog:
     """An open database. Every method may be called from any thread. Made by ``create`` or ``open``; a context manager."""
@@ -126,6 +128,8 @@ class Catalog:
     ) -> Iterator[T]:
         """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end."""
         with told(str(self._database)), self._reader.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(_TAKE_YOUR_TIME)  # hashing a thousand videos between two fetches takes minutes
             yield from question(connection, *args, **kwargs)
 
     def ask(self, sql: str, *, rows: int, seconds: float) -> Rows:
@@ -177,13 +181,8 @@ def _disposed(engine: Engine) -> Iterator[Engine]:
 def _checkpoint(engine: Engine, database: str) -> None:
     """Move the WAL into the file: a copy of the file alone, or a read-only disk, then holds everything."""
     if engine.dialect.name == "sqlite":
-        with told(database), engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert driver is not None
-            driver.execute(
-                "PRAGMA busy_timeout = 0"
-            ).close()  # a reader beside us keeps its WAL: not waited for
-            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        with told(database):
+            engines.checkpoint(engine)
 
 
 def _archive_id(connection: Connection) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -24,7 +25,9 @@ from archiver.errors import ConfigError, DatabaseError
 RESTORE = "restore a copy (archiver db backup makes them); the blobs are untouched"
 BUSY_SECONDS = 10
 NEW = ".new"
-"""Ends the name of a database that is being made or copied."""
+"""Ends the name of a database that is being made."""
+PART = ".part"
+"""Ends the name of a copy that is not whole; it begins with a dot."""
 _READERS_KEPT = 4
 _NO_INDEX = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
@@ -213,16 +216,24 @@ def _begin_immediate(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def checkpoint(engine: Engine) -> None:
+    """Move the WAL of a SQLite file into the file; a reader beside us keeps what it reads, and is not waited for.
+
+    Raises sqlite3.Error where the disk refuses. Closing the last connection does the same, and keeps a refusal to itself.
+    """
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA busy_timeout = 0").close()
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
 def copy_sqlite(source: Path, target: Path) -> None:
     """Copy a live database into a new file, checked and durable; until it is whole its name is not there.
 
     Raises sqlite3.Error, OSError, FileExistsError, or DatabaseError if the database is damaged.
     """
-    if target.exists():
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    new = target.with_name(target.name + NEW)
-    for leftover in (new, new.with_name(new.name + "-journal")):  # of a copy that was killed
-        leftover.unlink(missing_ok=True)
+    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
     new_file(new)
     try:
         with (
@@ -232,11 +243,22 @@ def copy_sqlite(source: Path, target: Path) -> None:
             reading.backup(copy)
             _require_sound(copy, source, "quick_check(1)")
         sync(new)
-        new.replace(target)
+        _publish(new, target)
         sync(target)
-    except BaseException:
+    finally:
         new.unlink(missing_ok=True)
+
+
+def _publish(new: Path, target: Path) -> None:
+    """Give a whole file its name, which nobody may have. Raises FileExistsError."""
+    try:
+        os.link(new, target)
+    except FileExistsError:
         raise
+    except OSError:  # a file system without links
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        new.replace(target)
 
 
 def check_what_a_crash_left(path: Path) -> None:

@@ -105,7 +105,7 @@ def upgrade(database: Database) -> Path | None:
     copy = None
     with told(str(database)):
         if database.path is not None:
-            for leftover in database.path.parent.glob(f"{database.path.name}.{found}-*{engines.NEW}*"):
+            for leftover in database.path.parent.glob(f".{database.path.name}.{found}-*{engines.PART}*"):
                 leftover.unlink()  # of an upgrade that was killed while it copied
             copy = database.path.with_name(f"{database.path.name}.{found}-{utcnow():%Y%m%dT%H%M%SZ}")
             engines.copy_sqlite(database.path, copy)
@@ -145,6 +145,7 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
     engine = engines.writer(Database(path=new))
     try:
         _create_in(engine, Database(path=new), archive_id, now)
+        engines.checkpoint(engine)  # what stays in the WAL is left behind by the new name
     finally:
         engine.dispose()
     engines.sync(new)

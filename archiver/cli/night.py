@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,13 @@ def keep(
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
+    stop: StopFlag | None = None,
 ) -> Summary:
-    """Keep the targets, watched and logged. Raises as ``archive.run``."""
+    """Keep the targets, watched and logged. Raises as ``archive.run``. ``stop``: that of a caller who watches the signals already."""
     from archiver import archive
 
-    stop = StopFlag()
+    watched = nullcontext() if stop is not None else None
+    stop = stop or StopFlag()
     seen = progress.observer(given)
     journal = Journal(config.archive.directory, group_readable=config.archive.group_readable)
 
@@ -44,7 +47,7 @@ def keep(
         seen(event)
 
     last = "the run ended by an error"
-    with signals.watched(stop, quiet=given.quiet, hint=_RESUME):
+    with watched or signals.watched(stop, quiet=given.quiet, hint=_RESUME):
         try:
             summary = archive.run(
                 config,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from archiver.verify import Damage
 
 _DAMAGED = 12
+_AGAIN = "run it again: it goes on where it stopped"
 _NOTHING = {
     "checked": 0,
     "bytes_read": 0,
@@ -32,6 +34,15 @@ _NOTHING = {
     "repair": None,
     "run": None,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Repair:
+    """What was given along with --repair."""
+
+    max_units: int | None
+    wait: bool
+    accept_loss: bool
 
 
 def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
@@ -57,13 +68,18 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     "--subset",
     callback=_share,
     metavar="X%",
-    help="Read only this share of all bytes, another one each day (UTC): 5% reads all in 20 days. Implies --read-data.",
+    help="Read only this share of all bytes, another one each day (UTC): 5%, run daily, reads all in 20 days. Implies --read-data.",
 )
 @click.option("--repair", is_flag=True, help="Mend what can be mended; see above.")
 @click.option(
     "--max-units", type=click.IntRange(min=0), metavar="N", help="With --repair: spend no more than N units."
 )
 @click.option("--wait", is_flag=True, help="With --repair: wait for another run to end, instead of code 11.")
+@click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="With --repair: go on even where not one blob is left, as after the loss of a disk.",
+)
 @json_output(_NOTHING)
 @everywhere
 @click.pass_obj
@@ -74,6 +90,7 @@ def command(
     repair: bool,
     max_units: int | None,
     wait: bool,
+    accept_loss: bool,
 ) -> int:
     """Check what is kept: every row's blob is there, of the right size, and with --read-data of the right bytes; every paid answer
     can be read; the database is sound. Costs nothing.
@@ -83,8 +100,10 @@ def command(
     harmless and only counted: a later run adopts equal bytes.
 
     --repair records what is damaged or missing as lost, moves damaged bytes to quarantine/ (nothing is deleted), says what it
-    would cost to have it again, and fetches what Instagram still shows: 1 unit for each account and 1 for each highlight at most,
-    0 with --max-units 0. Bytes that were encoded anew become a new file beside the lost one.
+    costs to have it again, and fetches what Instagram still shows: 1 unit for each account and 1 for each highlight; a lost
+    answer, an expired link or an account that shows nothing costs 1 more. --max-units 0 mends the disk and spends nothing. Bytes
+    that were encoded anew become a new file beside the lost one. Where not one blob is there it refuses, since that is a disk
+    which is not mounted.
 
     \b
     Examples:
@@ -96,13 +115,13 @@ def command(
 
     if subset is not None and read_data is False:
         raise click.UsageError("--subset reads data: it does not go with --quick")
-    if not repair and (wait or max_units is not None):
-        raise click.UsageError("--max-units and --wait go with --repair")
+    if not repair and (wait or accept_loss or max_units is not None):
+        raise click.UsageError("--max-units, --wait and --accept-loss go with --repair")
     config = load.config(given)
     reading = bool(read_data) or subset is not None
     share = subset or 1.0
     if repair:
-        return _repair(given, config, reading, share, max_units, wait)
+        return _repair(given, config, reading, share, _Repair(max_units, wait, accept_loss))
     stop = StopFlag()
     with signals.watched(stop, quiet=given.quiet), progress.Counting(given, stop.check) as count:
         checked = archive.verify(config, read_data=reading, progress=count, share=share)
@@ -120,43 +139,53 @@ def command(
     return code
 
 
-def _repair(
-    given: Given, config: Config, reading: bool, share: float, max_units: int | None, wait: bool
-) -> int:
+def _repair(given: Given, config: Config, reading: bool, share: float, asked: _Repair) -> int:
     from archiver import archive
     from archiver.runner.account import Manner
 
     stop = StopFlag()
-    with signals.watched(stop, quiet=given.quiet), progress.Counting(given, stop.check) as count:
-        mended = archive.mend(config, read_data=reading, progress=count, stop=stop, share=share, wait=wait)
-    if given.blank is None:
-        _listed(config, mended.checked)
-    else:
-        given.blank = {
-            **fields_of(mended.checked),
-            "repair": _done(mended),
-            "run": None,
-        }  # also if the run cannot begin
-    if not given.quiet:
-        show.say(*told(mended.checked), *priced(mended, max_units))
-    summary = None
-    if mended.plans and max_units != 0:
-        summary = night.keep(
-            given,
-            config,
-            mended.targets,
-            command="repair",
-            manner=Manner(only=mended.only),
-            max_units=min(mended.units, mended.units if max_units is None else max_units),
-            wait=wait,
-        )
+    with signals.watched(stop, quiet=given.quiet, hint=_AGAIN):
+        with progress.Counting(given, stop.check) as count:
+            mended = archive.mend(
+                config,
+                read_data=reading,
+                progress=count,
+                stop=stop,
+                share=share,
+                wait=asked.wait,
+                accept_loss=asked.accept_loss,
+            )
+        if given.blank is None:
+            _listed(config, mended.checked)
+        else:
+            given.blank = {
+                **fields_of(mended.checked),
+                "repair": _done(mended),
+                "run": None,
+            }  # also if the run cannot begin
+        if not given.quiet:
+            show.say(*told(mended.checked), *priced(mended, asked.max_units))
+        stop.check()
+        summary = None
+        if mended.priced and asked.max_units != 0:
+            summary = night.keep(
+                given,
+                config,
+                mended.targets,
+                command="repair",
+                manner=Manner(only=mended.sought),
+                max_units=asked.max_units,
+                wait=asked.wait,
+                stop=stop,
+            )
+        lost = archive.status(config).lost
     code = 0 if summary is None else summary.exit_code
     if given.blank is not None:
         outcome = "ok" if summary is None else summary.outcome
         _document(code, outcome, mended.checked, mended, summary)
     elif summary is not None:
         report.finish(given, summary)
-    if not given.quiet and (lost := archive.status(config).lost):
+    if lost and not given.quiet:
         show.say(f"{show.count(lost, 'blob')} still lost; they stay recorded, with their rows")
     return code
 
@@ -185,8 +214,8 @@ def _document(
 def _done(mended: Mended) -> dict[str, object]:
     return {
         "quarantined": mended.quarantined,
-        "accounts": len(mended.plans),
-        "highlights": len(mended.only),
+        "accounts": len(mended.priced),
+        "highlights": _highlights(mended),
         "units": mended.units,
     }
 
@@ -231,13 +260,17 @@ def told(checked: Checked) -> Iterator[str]:
 
 
 def priced(mended: Mended, max_units: int | None) -> Iterator[str]:
-    """What was set aside, and what it costs at most to have the lost again."""
+    """What was set aside, and what it costs to have the lost again."""
     if mended.quarantined:
         yield f"{show.count(mended.quarantined, 'damaged blob')} moved to quarantine/"
-    if mended.plans:
-        highlights, accounts = len(mended.only), len(mended.plans)
+    if mended.priced:
         spent = "nothing is spent" if max_units == 0 else "fetching now"
+        highlights = show.count(_highlights(mended), "highlight")
         yield (
-            f"to have the lost again: {show.count(highlights, 'highlight')} of {show.count(accounts, 'account')}, "
-            f"{show.count(mended.units, 'unit')} at most; {spent}"
+            f"to have the lost again: {highlights} of {show.count(len(mended.priced), 'account')}, "
+            f"{show.count(mended.units, 'unit')}; {spent}"
         )
+
+
+def _highlights(mended: Mended) -> int:
+    return sum(len(plan.highlights) for _, plan in mended.priced)

@@ -147,12 +147,14 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What of an account could be fetched again after a loss: highlights by pk that show lost items; whether its avatar or a
-    cover is lost."""
+    """What of an account may be had again after a loss: ``highlights`` that show lost items, highlights whose ``covers`` are lost,
+    and whether its avatar is. ``listed``: its tray was read before; else its highlights were asked for one by one."""
 
     user_pk: Pk
     highlights: frozenset[Pk]
-    pictures: bool
+    covers: frozenset[Pk]
+    avatar: bool
+    listed: bool
 
 
 @dataclass(frozen=True, slots=True)

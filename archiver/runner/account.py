@@ -30,7 +30,7 @@ from archiver.runner.files import Claims, Files, Wanted
 from archiver.runner.highlight import Highlights
 from archiver.runner.night import Night
 from archiver.runner.paid import Paid, Reply
-from archiver.runner.plan import Job, Policy, Why
+from archiver.runner.plan import Job, Policy, Sought, Why
 from archiver.runner.standing import Account, Standing, hidden
 from archiver.runner.tally import AccountEnd
 
@@ -38,7 +38,7 @@ from archiver.runner.tally import AccountEnd
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a run goes about its accounts. ``bound``: targets are entries of the configuration; ``insist``: a person asked now, so
-    a back-off does not hold; ``covers`` and ``avatars``: whether those are kept; ``only``: a repair of these highlights alone."""
+    a back-off does not hold; ``covers`` and ``avatars``: whether those are kept; ``only``: a repair, of this alone."""
 
     sweep_days: int = 30
     full: bool = False
@@ -46,7 +46,7 @@ class Manner:
     insist: bool = False
     covers: bool = True
     avatars: bool = True
-    only: frozenset[Pk] | None = None
+    only: Sought | None = None
 
 
 class Accounts:
@@ -257,17 +257,20 @@ class Accounts:
 
     def _pictures(self, target: Target, tray: Tray, pk: Pk) -> list[Wanted]:
         """Covers and the avatar whose name is not the one held. A failure waits for the next tray and causes no fetch."""
+        only = self._manner.only
         held = {h.pk: h for h in self._catalog.read(query.held, pk)}
         wanted = [
             Wanted(Owner(Subject.HIGHLIGHT, h.pk), h.cover, None)
             for h in tray.highlights
             if self._manner.covers
             and h.cover is not None
+            and (only is None or h.pk in only.covers)
             and self._wants_cover(h, held[h.pk].cover_name if h.pk in held else None, target)
         ]
         user, account = tray.user, self._catalog.read(query.user, pk)
         held_name = account.avatar_name if account is not None else None
-        if self._manner.avatars and user is not None and plan.new_picture(user.avatar_name, held_name):
+        face = self._manner.avatars and (only is None or pk in only.avatars)
+        if face and user is not None and plan.new_picture(user.avatar_name, held_name):
             assert user.avatar is not None
             wanted.append(Wanted(Owner(Subject.USER, pk), user.avatar, None))
         return wanted

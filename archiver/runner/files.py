@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,17 +79,22 @@ class Files:
         catalog: Catalog,
         *,
         night: Night,
+        may_write: Callable[[], None],
         threads: int,
     ) -> None:
+        """``may_write`` is called before each download and raises what forbids it (a disk below its reserve)."""
         self._downloader = downloader
         self._store = store
         self._catalog = catalog
         self._night = night
+        self._may_write = may_write
+        self._begun: set[Future[Missed | None]] = set()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cdn")
 
     def close(self) -> None:
-        """End the threads; what is queued and not begun is dropped."""
+        """End the threads; what is queued and not begun is dropped, what is begun is told of before this returns."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        wait(tuple(self._begun))
 
     def begin(
         self, wanted: Iterable[Wanted], claims: Claims, *, anew: bool = False
@@ -121,8 +126,11 @@ class Files:
 
         This thread does not wait for the commit: it has the next file to fetch.
         """
+        self._begun.add(future)
+        future.add_done_callback(self._begun.discard)
         try:
             self._night.stop.check()
+            self._may_write()
             with self._store.writer() as writer:
                 received = self._downloader.download(
                     wanted.link, writer, check=self._night.stop.check, wait=self._night.stop.wait
@@ -136,7 +144,7 @@ class Files:
         except DownloadFailed as error:
             future.set_result(Missed(wanted, error))
         except BaseException as error:
-            future.set_exception(error)
+            self._fail(future, error)
         else:
             row.add_done_callback(lambda done: self._committed(file, done, future))
 
@@ -148,9 +156,14 @@ class Files:
             self._night.tally.add(files_new=recorded.new_file, bytes_new=size if recorded.new_blob else 0)
             self._night.observe(FileKept(file.owner, file.role, size, recorded.new_blob))
         except BaseException as error:
-            future.set_exception(error)
+            self._fail(future, error)
         else:
             future.set_result(None)
+
+    def _fail(self, future: Future[Missed | None], error: BaseException) -> None:
+        """End the run at once: whoever waits may be waiting for a file before this one."""
+        self._night.stop.fail(error)
+        future.set_exception(error)
 
 
 def _urgency(wanted: Wanted) -> tuple[bool, float]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
+from archiver.durable import storage_error
 from archiver.errors import ArchiveLocked, StorageError
 
 _LOOK_AGAIN = 0.5
@@ -29,7 +30,7 @@ def held(
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StorageError(f"cannot open the lock file {path}: {error.strerror}") from error
+        raise storage_error(error, f"the lock file {path} cannot be opened") from error
     try:
         while not _taken(fd, path):
             if wait is None:

@@ -28,16 +28,25 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Sought:
+    """All that a repair is after: highlights to fetch, highlights whose covers are lost, accounts whose avatars are."""
+
+    highlights: frozenset[Pk]
+    covers: frozenset[Pk]
+    avatars: frozenset[Pk]
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What decides beside the facts. ``sweep_days`` 0 turns the sweep off; ``globs`` are title patterns, () for all.
 
-    ``only``: nothing but these highlights, whose bytes were lost, whatever else is due; None for the usual plan.
+    ``only``: nothing but what a repair is after, whatever else is due; None for the usual plan.
     """
 
     sweep_days: int = 30
     full: bool = False
     globs: tuple[str, ...] = ()
-    only: frozenset[Pk] | None = None
+    only: Sought | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,7 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
         return Why.FULL
     missing = held is not None and held.fetch_try_at is not None and held.fetch_try_at > now
     if policy.only is not None:
-        return Why.LOST if pk in policy.only and not missing else None
+        return Why.LOST if pk in policy.only.highlights and not missing else None
     if held is None:
         return Why.NEW
     if missing:

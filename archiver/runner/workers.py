@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from archiver.errors import ArchiverError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _GLANCE = 0.2
@@ -21,6 +24,12 @@ class StopFlag:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._cause: ArchiverError | None = None
+        self._bug: BaseException | None = None
+
+    @property
+    def bug(self) -> BaseException | None:
+        """The exception that nobody expected, if it was one that ended the work."""
+        return self._bug
 
     @property
     def cause(self) -> ArchiverError | None:
@@ -33,6 +42,23 @@ class StopFlag:
             self._cause = cause
         self._event.set()
 
+    def fail(self, error: BaseException) -> None:
+        """As ``stop``, by whatever was raised; what is no ArchiverError is a bug."""
+        if isinstance(error, ArchiverError):
+            self.stop(error)
+        else:
+            self._bug = self._bug or error
+            self.stop(ArchiverError(f"a bug: {error!r}"))
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """What is raised in the block ends the work of every worker at once, and is raised on."""
+        try:
+            yield
+        except BaseException as error:
+            self.fail(error)
+            raise
+
     def check(self) -> None:
         """Raise the cause if there is one."""
         if self._cause is not None:
@@ -43,6 +69,33 @@ class StopFlag:
         if seconds > 0:
             self._event.wait(seconds)
         self.check()
+
+
+class Pool(ThreadPoolExecutor):
+    """Bounded threads. A job that raises ends the work of all, at once and not only when somebody asks for its result.
+
+    ``harmless`` says of an error that it concerns nobody else.
+    """
+
+    def __init__(
+        self, threads: int, name: str, stop: StopFlag, *, harmless: Callable[[BaseException], bool]
+    ) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._stop = stop
+        self._harmless = harmless
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As its base does."""
+
+        def job() -> T:
+            try:
+                return fn(*args, **kwargs)
+            except BaseException as error:
+                if not self._harmless(error):
+                    self._stop.fail(error)
+                raise
+
+        return super().submit(job)
 
 
 def each(things: Iterable[T], work: Callable[[T], None], *, threads: int, stop: StopFlag) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from archiver.answers import AnswerStore
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model import Digest, StoredAnswer
+from archiver.verify.rot import is_rotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ def verify_answers(
 ) -> AnswerReport:
     """Check that every answer lies within its segment; with ``read_data`` read those that are ``chosen``, as a rerun would.
 
-    An answer that is recorded as lost is always read. ``check`` is called once for each and may raise to stop.
+    An answer that is recorded as lost is always read. ``check`` is called once for each and may raise to stop. Raises StorageError for
+    another reason than a rotten disk.
     """
     checked = 0
     damaged: list[LostAnswer] = []
@@ -72,6 +74,10 @@ def _trouble(store: AnswerStore, answer: StoredAnswer, size: int | None, read: b
         return None
     try:
         store.read(kept)
-    except (AnswerMalformed, StorageError) as error:
+    except AnswerMalformed as error:
+        return str(error)
+    except StorageError as error:
+        if not is_rotten(error):
+            raise
         return str(error)
     return None

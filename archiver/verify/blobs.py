@@ -13,6 +13,7 @@ from enum import StrEnum
 from archiver.blobs import BlobStore
 from archiver.errors import StorageError
 from archiver.model import Digest, HeldBlob
+from archiver.verify.rot import is_rotten
 
 _CHUNK = 1 << 20
 
@@ -24,7 +25,7 @@ class Problem(StrEnum):
     NOT_REGULAR = "not_regular"  # a directory, link, FIFO or device does
     SIZE = "size"
     HASH = "hash"
-    UNREADABLE = "unreadable"  # the disk refuses to read it
+    UNREADABLE = "unreadable"  # the disk itself cannot read it any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def verify_blobs(
 
     A blob that is recorded as lost and lies there all the same is always read. ``blobs`` come in ascending order of ``sha256``, each
     once: ValueError if not. ``verified`` is told each blob whose bytes were read and are right; ``on_progress`` the blobs and bytes
-    so far, once per blob and per MiB read, and may raise to stop. Raises StorageError if the store cannot be listed. A blob that a
+    so far, once per blob and per MiB read, and may raise to stop. Raises StorageError if the store cannot be listed, or read for another reason than a rotten disk. A blob that a
     run beside it puts meanwhile is never reported as damage.
     """
     check = _Check(store, on_progress)
@@ -104,7 +105,9 @@ class _Check:
     def problem_of(self, held: HeldBlob, listed: bool, read: bool) -> Problem | None:
         try:
             return self._look(held, listed, read)
-        except StorageError:
+        except StorageError as error:
+            if not is_rotten(error):
+                raise  # too many open files, no right to read: the blob may be sound
             return Problem.UNREADABLE
         finally:
             self.checked += 1

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from catalog_samples import LATER, NATGEO, rows, tray
 from databases import NOW
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, engine, query, record
 from archiver.errors import ArchiveLocked, ConfigError, DatabaseError
@@ -255,3 +256,13 @@ def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(ConfigError) as raised:
         Catalog.open(url, write=True)
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_stream_may_take_its_time(catalog: Catalog) -> None:
+    """Minutes may pass between two rows that a verify reads: the server does not end the connection for idling."""
+
+    def idle(connection: Connection) -> Iterator[str]:
+        if connection.dialect.name == "postgresql":
+            yield str(connection.exec_driver_sql("SHOW idle_in_transaction_session_timeout").scalar())
+
+    assert list(catalog.stream(idle)) in ([], ["0"])

@@ -88,4 +88,4 @@ def test_fault_h27_a_migration_killed_at_any_step_leaves_the_old_schema_or_the_n
         database = work / state / "archive.db"
         assert Catalog.upgrade(database)[0] == revision
         assert _revision(database) == "9999"
-        assert not list(database.parent.glob("*.new*"))
+        assert not list(database.parent.glob(".*.part*"))

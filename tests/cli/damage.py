@@ -114,3 +114,10 @@ def forget_answers(person: Person) -> None:
     """Take away all answers about highlights: nothing that was paid for serves again."""
     for segment in (person.archive / "answers").rglob("*-fetched-*"):
         segment.unlink()
+
+
+@contextmanager
+def writable(person: Person) -> Iterator[sqlite3.Connection]:
+    """The database, to be changed as another run would; committed at the end."""
+    with closing(sqlite3.connect(person.archive / "archive.db")) as lite, lite:
+        yield lite

@@ -15,7 +15,6 @@ from cli_harness import Person
 from databases import empty, tomorrow
 from sqlalchemy import make_url
 
-from archiver.archive import opening
 from archiver.catalog import schema
 from archiver.cli import main as front
 from archiver.config import load
@@ -34,17 +33,24 @@ def upstream() -> Iterator[StandIn]:
         yield standin
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of salwaaa_ki, to be copied."""
+    with StandIn(World.seed()) as upstream:
+        somebody = Person(tmp_path_factory.mktemp("template"), upstream)
+        assert somebody.run("backup", "salwaaa_ki", "-q").code == 0
+        return somebody.archive
+
+
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
-    """Somebody with an archive; this process has their environment."""
+def person(tmp_path: Path, upstream: StandIn, kept: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
+    """Somebody with such an archive; this process has their environment."""
     somebody = Person(tmp_path, upstream)
     for name, value in somebody.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
-    opening.create(load(None, somebody.environ, {}))
-    assert call(somebody, "backup", "salwaaa_ki", "-q") == 0
-    upstream.requests.reset()
+    shutil.copytree(kept, somebody.archive)
     return somebody
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +15,8 @@ from cli_harness import Ended, Person
 from archiver.archive import opening
 from archiver.config import load
 from archiver.sandbox import StandIn, World
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
 EACH_HELD_ONCE = "SELECT count(*), count(DISTINCT item_pk || role) FROM files WHERE item_pk NOTNULL"
 WHOLE = "SELECT count(*), sum(completed_at NOTNULL) FROM highlights"

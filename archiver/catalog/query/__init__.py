@@ -21,7 +21,7 @@ from archiver.catalog.query.files import (
     members,
     paid_highlight,
 )
-from archiver.catalog.query.losses import answers, losses
+from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "once_called",
     "open_failure",
     "paid_highlight",
+    "standing_answers",
     "status",
     "user",
     "user_pk_by_name",

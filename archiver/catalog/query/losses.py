@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, exists, func, or_, select
+from sqlalchemy import Connection, Row, Select, bindparam, case, exists, func, literal, select
 
 from archiver.catalog import tables
-from archiver.model import Digest, KeptAnswer, Loss, Pk, StoredAnswer
+from archiver.errors import Reason
+from archiver.model import Digest, KeptAnswer, Loss, Pk, StoredAnswer, Subject
 
-_blobs, _files, _users = tables.blobs, tables.files, tables.users
+_blobs, _files, _users, _failures = tables.blobs, tables.files, tables.users, tables.failures
 _highlights, _members, _answers = tables.highlights, tables.highlight_items, tables.answers
 
 _AT_ONCE = 1000
@@ -20,52 +23,80 @@ _HAS_ANOTHER = (
     .where(_other.c.item_pk == _files.c.item_pk, _other.c.role == _files.c.role)
     .where(_others_blob.c.sha256 == _other.c.sha256, _others_blob.c.lost_at.is_(None))
 )
+_PAGE_FAILED = exists().where(
+    _failures.c.subject == Subject.HIGHLIGHT,
+    _failures.c.subject_pk == _highlights.c.pk,
+    _failures.c.role.is_(None),
+    _failures.c.resolved_at.is_(None),
+)
+_NOT_THERE = _PAGE_FAILED.where(
+    _failures.c.reason == Reason.NOT_FOUND,
+    _failures.c.next_try_at > bindparam("now", type_=_failures.c.next_try_at.type),
+)
+# One highlight for each lost file, one whose page did not fail if there is one: an item that sits in several is paid for once.
+_CHOICE = func.min(case((_PAGE_FAILED, literal("1")), else_=literal("0")) + _highlights.c.pk)
 _ITEMS = (
-    # One highlight for each lost file: an item that sits in several is paid for once.
-    select(func.min(_highlights.c.pk).label("pk"), _highlights.c.user_pk)
+    select(_CHOICE.label("choice"))
     .select_from(
         _LOST.join(_members, _members.c.item_pk == _files.c.item_pk).join(
             _highlights, _highlights.c.pk == _members.c.highlight_pk
         )
     )
     .where(_blobs.c.lost_at.is_not(None), ~_HAS_ANOTHER, _members.c.gone_at.is_(None))
-    .where(_highlights.c.gone_at.is_(None), _highlights.c.completed_at.is_(None))
-    .group_by(_files.c.id, _highlights.c.user_pk)
+    .where(_highlights.c.gone_at.is_(None), _highlights.c.completed_at.is_(None), ~_NOT_THERE)
+    .group_by(_files.c.id)
 )
-_PICTURES = (
-    select(func.coalesce(_users.c.pk, _highlights.c.user_pk).label("user_pk"))
-    .select_from(
-        _LOST.outerjoin(_users, _users.c.pk == _files.c.user_pk).outerjoin(
-            _highlights, _highlights.c.pk == _files.c.highlight_pk
-        )
-    )
-    .where(_blobs.c.lost_at.is_not(None))
-    .where(
-        or_(
-            _users.c.pk.is_not(None) & _users.c.avatar_held.is_(None) & _users.c.gone_at.is_(None),
-            _highlights.c.pk.is_not(None)
-            & _highlights.c.cover_held.is_(None)
-            & _highlights.c.gone_at.is_(None),
-        )
-    )
+_COVERS = (
+    select(_highlights.c.pk)
+    .select_from(_LOST.join(_highlights, _highlights.c.pk == _files.c.highlight_pk))
+    .where(_blobs.c.lost_at.is_not(None), _highlights.c.cover_held.is_(None), _highlights.c.gone_at.is_(None))
     .distinct()
 )
+_AVATARS = (
+    select(_users.c.pk)
+    .select_from(_LOST.join(_users, _users.c.pk == _files.c.user_pk))
+    .where(_blobs.c.lost_at.is_not(None), _users.c.avatar_held.is_(None))
+    .distinct()
+)
+_OWNERS = select(_highlights.c.pk, _highlights.c.user_pk).where(
+    _highlights.c.pk.in_(bindparam("pks", expanding=True))
+)
+# An account that is private, gone or empty shows nothing: it waits for the night that finds it changed.
+_SHOWN = select(_users.c.pk, _users.c.listed_at).where(
+    _users.c.pk.in_(bindparam("pks", expanding=True)), _users.c.verdict.is_(None), _users.c.gone_at.is_(None)
+)
 _KEPT = select(_answers).order_by(_answers.c.segment, _answers.c.offset)
+_STANDING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("pks", expanding=True)))
 
 
-def losses(connection: Connection) -> tuple[Loss, ...]:
+def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool) -> tuple[Loss, ...]:
     """The accounts that may still show what was lost of them, in the order of their pks.
 
-    A highlight counts that is incomplete since, and shows the item still; a cover or avatar that has not been had again.
+    A highlight counts that is incomplete since and shows the item still, unless its page was not there and is not due again. ``covers``
+    and ``avatars``: whether those are wanted at all.
     """
-    highlights: dict[Pk, set[Pk]] = {}
-    for row in connection.execute(_ITEMS):
-        highlights.setdefault(row.user_pk, set()).add(row.pk)
-    pictures = set(connection.scalars(_PICTURES))
+    items = {row.choice[1:] for row in connection.execute(_ITEMS, {"now": now})}
+    pictures = set(connection.scalars(_COVERS)) if covers else set()
+    faces = set(connection.scalars(_AVATARS)) if avatars else set()
+    of_items, of_pictures = _by_owner(connection, items), _by_owner(connection, pictures)
+    shown = _those(connection, _SHOWN, of_items.keys() | of_pictures.keys() | faces)
     return tuple(
-        Loss(pk, frozenset(highlights.get(pk, ())), pk in pictures)
-        for pk in sorted(highlights.keys() | pictures)
+        Loss(
+            user_pk=row.pk,
+            highlights=frozenset(of_items.get(row.pk, ())),
+            covers=frozenset(of_pictures.get(row.pk, ())),
+            avatar=row.pk in faces,
+            listed=row.listed_at is not None,
+        )
+        for row in sorted(shown, key=lambda row: str(row.pk))
     )
+
+
+def _by_owner(connection: Connection, highlights: Collection[Pk]) -> dict[Pk, set[Pk]]:
+    owners: dict[Pk, set[Pk]] = {}
+    for row in _those(connection, _OWNERS, highlights):
+        owners.setdefault(row.user_pk, set()).add(row.pk)
+    return owners
 
 
 def answers(connection: Connection) -> Iterator[StoredAnswer]:
@@ -73,3 +104,16 @@ def answers(connection: Connection) -> Iterator[StoredAnswer]:
     for row in connection.execution_options(yield_per=_AT_ONCE).execute(_KEPT):
         kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
         yield StoredAnswer(row.id, kept, row.lost_at is not None)
+
+
+def standing_answers(connection: Connection, ids: Collection[int]) -> frozenset[int]:
+    """Which of these answers still have their row: a run drops its trays where only what was fetched is kept."""
+    return frozenset(row.id for row in _those(connection, _STANDING, ids))
+
+
+def _those(
+    connection: Connection, query: Select[Any], keys: Collection[Pk] | Collection[int]
+) -> Iterator[Row[Any]]:
+    wanted = list(keys)
+    for start in range(0, len(wanted), _AT_ONCE):
+        yield from connection.execute(query, {"pks": wanted[start : start + _AT_ONCE]})

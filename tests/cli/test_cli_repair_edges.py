@@ -1,0 +1,197 @@
+"""Repairs in odd circumstances: they pay for nothing in vain, take no sound blob for a damaged one, and widen nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import damage
+import pytest
+from cli_harness import Person
+from damage import ACCOUNTS, files, flip, forget_answers, ids, path_of, rows, upstream_of, whole
+
+from archiver import archive
+from archiver.config import load
+from archiver.errors import Stopped
+from archiver.runner.workers import StopFlag
+from archiver.sandbox import StandIn, World
+
+LOST = "select count(*) from blobs where lost_at is not null"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """Somebody who has kept a hundred files of two accounts."""
+    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+    """The same with a copy of that archive, and upstream as it was."""
+    with damage.copy_of(template, tmp_path) as somebody:
+        yield somebody
+
+
+def units_of(person: Person, *words: str) -> int:
+    """The units that a repair costs."""
+    upstream_of(person).requests.reset()
+    assert person.run("verify", "--repair", "-q", *words).code == 0
+    return upstream_of(person).units
+
+
+def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: Person) -> None:
+    """It sits in two, and the page of one is not there any more: the repair learns that, and asks the other the next time."""
+    world = upstream_of(person).world
+    one, two = (pk for (pk,) in rows(person, "select pk from highlights order by pk limit 2"))
+    (item,) = rows(person, f"select item_pk from highlight_items where highlight_pk = '{one}' limit 1")[0]
+    world.put_item(two, item, source=one)
+    assert person.run("backup", ACCOUNTS[0], "-q").code == 0
+    for (sha256,) in rows(person, f"select sha256 from files where item_pk = '{item}'"):
+        path_of(person, sha256).unlink()
+    forget_answers(person)
+    world.lose_page(one)
+    assert [units_of(person) for _ in range(3)] == [2, 2, 0]
+    assert rows(person, LOST) == [(0,)]
+    assert whole(person)
+
+
+def test_pictures_that_are_not_wanted_cost_nothing(person: Person) -> None:
+    """With covers and avatars off in the configuration, a lost one is recorded, and no tray is paid for."""
+    files(person, "highlight")[0].unlink()
+    person.more |= {"ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
+    assert units_of(person) == 0
+    assert rows(person, LOST) == [(1,)]
+
+
+@pytest.mark.parametrize("then", ["empty", "private", "gone"])
+def test_an_account_that_shows_nothing_is_asked_once(person: Person, then: str) -> None:
+    """Its avatar is lost, and it shows nothing any more: that is learnt once, and later repairs cost nothing."""
+    (user,) = rows(person, "select pk from users order by pk limit 1")[0]
+    (sha256,) = rows(person, f"select sha256 from files where user_pk = '{user}'")[0]
+    path_of(person, sha256).unlink()
+    world = upstream_of(person).world
+    if then == "empty":
+        for highlight in list(world.account(ACCOUNTS[0]).highlights):
+            world.remove_highlight(highlight.pk)
+    elif then == "private":
+        world.set_private(ACCOUNTS[0])
+    else:
+        world.delete_account(ACCOUNTS[0])
+    upstream_of(person).requests.reset()
+    assert person.run("verify", "--repair", "-q").code in (0, 6)
+    assert upstream_of(person).units <= 2
+    assert units_of(person) == 0
+
+
+def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
+    """An archive of one highlight alone is mended by that highlight: one unit, no other highlight, no cover, no avatar."""
+    with StandIn(World.generated(1, 3, 4)) as upstream:
+        person = Person(tmp_path, upstream)
+        first = next(iter(upstream.world.account("account0000").highlights)).pk
+        assert person.run("backup", f"highlight:{first}", "-q").code == 0
+        before = rows(person, "select sha256, role from files order by id")
+        files(person)[0].unlink()
+        forget_answers(person)
+        assert units_of(person) == 1
+        assert rows(person, "select pk from highlights") == [(first,)]
+        assert rows(person, "select sha256, role from files order by id") == before
+        assert rows(person, LOST) == [(0,)]
+
+
+def test_only_the_pictures_that_were_lost_are_had_again(person: Person) -> None:
+    """The configuration keeps one title: a repair of one item does not bring the covers of the others."""
+    config = person.home / "config.toml"
+    config.write_text(f'[[accounts]]\nusername = "{ACCOUNTS[0]}"\nhighlights = ["Highlight 1"]\n')
+    config.chmod(0o600)
+    shutil.rmtree(person.archive)
+    assert person.run("init", "--config", str(config), "-q").code == 0
+    assert person.run("run", "--config", str(config), "-q").code == 0
+    covers = rows(person, "select count(*) from files where highlight_pk is not null")
+    files(person)[0].unlink()
+    assert person.run("verify", "--repair", "--config", str(config), "-q").code == 0
+    assert rows(person, "select count(*) from files where highlight_pk is not null") == covers
+    assert rows(person, LOST) == [(0,)]
+
+
+def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: Person) -> None:
+    """Not one blob is there: code 8, nothing is recorded, nothing is paid; --accept-loss says that they are truly gone."""
+    shutil.rmtree(person.archive / "blobs")
+    (person.archive / "blobs").mkdir()
+    refused = person.run("verify", "--repair")
+    assert refused.code == 8
+    assert "archiver verify --repair --accept-loss" in refused.err
+    assert rows(person, LOST) == [(0,)]
+    assert upstream_of(person).units == 0
+    assert person.run("run", "-q").code in (2, 8)
+    assert person.run("verify", "--repair", "--accept-loss", "-q").code == 0
+    assert rows(person, LOST) == [(0,)]
+    assert whole(person)
+
+
+def linked(segment: Path) -> None:
+    elsewhere = segment.rename(segment.parent.parent / "elsewhere")
+    segment.symlink_to(elsewhere)
+
+
+def directory(segment: Path) -> None:
+    segment.unlink()
+    segment.mkdir()
+
+
+def fifo(segment: Path) -> None:
+    segment.unlink()
+    os.mkfifo(segment)
+
+
+@pytest.mark.parametrize("put", [linked, directory, fifo])
+def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
+    person: Person, put: Callable[[Path], None]
+) -> None:
+    """A link, a directory or a FIFO: each of its answers is named, code 12, and the blobs are looked at all the same."""
+    put(next((person.archive / "answers").rglob("*-trays-*")))
+    flip(files(person)[0])
+    found = person.run("verify", "--read-data", "--json")
+    assert (found.code, ids(found, "answers_damaged")) == (12, [1, 2])
+    assert len(found.object["damaged"]) == 1  # type: ignore[arg-type]
+    assert person.run("verify", "--repair", "--read-data", "-q").code == 0
+    assert person.run("verify", "--read-data", "-q").code == 0
+
+
+def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: Person) -> None:
+    """It comes while the store is read: the losses may be recorded or not, and nothing is priced or paid."""
+    files(person)[0].unlink()
+    stop = StopFlag()
+
+    def progress(checked: int, _: int) -> None:
+        if checked == 3:
+            stop.stop(Stopped(15))
+
+    config = load(None, person.environ)
+    with pytest.raises(Stopped):
+        archive.mend(config, read_data=False, progress=progress, stop=stop)
+    assert upstream_of(person).units == 0
+    assert person.run("verify", "--repair", "-q").code == 0
+    assert rows(person, LOST) == [(0,)]
+
+
+def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: Person) -> None:
+    """With keep_answers = "fetched", a run that ends well takes its trays away, while verify reads beside it: no damage is told."""
+    person.more["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    assert person.run("backup", *ACCOUNTS, "-q").code == 0
+    config = load(None, person.environ)
+    trays = next((person.archive / "answers").rglob("*-trays-*"))
+    ran = False
+
+    def progress(checked: int, _: int) -> None:
+        nonlocal ran
+        if not ran:
+            ran = True
+            with damage.writable(person) as lite:
+                lite.execute("delete from answers where segment like '%-trays-%'")
+            trays.unlink()
+
+    checked = archive.verify(config, read_data=False, progress=progress)
+    assert not checked.damaged
