@@ -72,7 +72,7 @@ def open_directory(name: str, *, within: int) -> int:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
     except OSError as exc:
         if exc.errno == errno.ELOOP:  # a link, where the system looks at O_NOFOLLOW before O_DIRECTORY
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from exc
+            raise NotADirectoryError(errno.ENOTDIR, "a symbolic link where a directory must be") from exc
         raise
 
 

@@ -63,6 +63,13 @@ def next_check(checks: int, now: datetime) -> datetime:
     return now + _night(_VERDICT_DAYS[min(max(checks, 1), len(_VERDICT_DAYS)) - 1])
 
 
+def is_due(at: datetime, now: datetime) -> bool:
+    """Whether a date of ``next_try`` or ``next_check`` has come. One further off than the longest of them was set by a clock that was
+    wrong then, or is now: due, since nothing may be passed over for that.
+    """
+    return at <= now or at - now > timedelta(days=max(*_FILE_DAYS, *_VERDICT_DAYS))
+
+
 def _night(days: int) -> timedelta:
     # A few hours short: cron never starts at the same second, and «1 day» means the next night, not the one after.
     return timedelta(days=days, hours=-3)

@@ -33,7 +33,7 @@ _SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\
 
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO})
-"""What opening a link, a directory or a FIFO in the place of a segment, or of a directory above it, is refused with."""
+"""What opening a link, a directory or a FIFO in the place of a segment is refused with."""
 
 
 class AnswerStore:
@@ -107,20 +107,28 @@ class AnswerStore:
         fds: list[int] = []
         try:
             try:
-                fds.append(open_root(self._root))
+                fds.append(open_root(self._root.parent))
+                fds.append(open_directory(self._root.name, within=fds[-1]))  # not through a link
                 fds.append(open_directory(year, within=fds[-1]))
                 fds.append(open_directory(month, within=fds[-1]))
-                fds.append(open_regular(name, within=fds[-1]))
+                fds.append(self._regular(name, segment, fds[-1]))
             except FileNotFoundError as exc:
                 raise AnswerMalformed(f"answers/{segment} is not there any more") from exc
             except OSError as exc:
-                if exc.errno in _NO_FILE:
-                    raise AnswerMalformed(f"answers/{segment} is no regular file") from exc
                 raise storage_error(exc, f"answers/{segment} cannot be read") from exc
             yield fds[-1]
         finally:
             for fd in fds:
                 os.close(fd)
+
+
+    def _regular(self, name: str, segment: str, within: int) -> int:
+        try:
+            return open_regular(name, within=within)
+        except OSError as exc:
+            if exc.errno in _NO_FILE:
+                raise AnswerMalformed(f"answers/{segment} is no regular file") from exc
+            raise
 
 
 class AnswerWriter:

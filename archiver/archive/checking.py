@@ -47,10 +47,14 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class Mended:
-    """What a repair did here, and what it would pay for: whom to ask, at which price, and what it is after."""
+    """What a repair did here, and what it would pay for: whom to ask, at which price, and what it is after.
+
+    ``lost``: how many blobs are recorded as lost now, those of earlier times too.
+    """
 
     checked: Checked
     quarantined: int
+    lost: int
     priced: tuple[tuple[Target, AccountPlan], ...]
     sought: Sought
 
@@ -74,9 +78,11 @@ def verify(
     """Check the store against the catalog; ``read_data`` hashes every blob, or the ``share`` of them (0 to 1) that is today's.
 
     It reads only, beside any run. When each blob was read is noted now and then, where nobody else holds the lock and the archive
-    can be written. Raises DatabaseError if the database itself is damaged.
+    can be written. Raises DatabaseError if the database itself is damaged, StorageError where not one blob is there: that is a disk which
+    is not mounted.
     """
     with reading(config) as opened, _Noting(config) as noting:
+        require_blobs(opened)
         return _checked(opened, read_data, share, progress, noting.note)
 
 
@@ -117,7 +123,8 @@ def mend(
             plan = _plan(config, opened, target, sought)
             if plan.units:
                 priced.append((target, plan))
-    return Mended(checked, quarantined, tuple(priced), sought)
+        lost = opened.catalog.read(query.status).lost
+    return Mended(checked, quarantined, lost, tuple(priced), sought)
 
 
 def _targets(losses: Iterable[Loss]) -> Iterator[Target]:

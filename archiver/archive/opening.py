@@ -55,9 +55,9 @@ def create(config: Config, *, demo: bool = False) -> bool:
     Raises StorageError where the directory holds something else. The marker comes last: without it there is no archive.
     """
     root = config.archive.directory
-    if root.exists() and not root.is_dir():
-        raise StorageError(f"{root} is a file, not a directory", "name another place")
-    with suppress(FileNotFoundError):
+    with storage_errors(f"{root} cannot be looked at"), suppress(FileNotFoundError):
+        if root.exists() and not root.is_dir():
+            raise StorageError(f"{root} is a file, not a directory", "name another place")
         if (root / "archive.json").exists():
             return False
         strangers = sorted(

@@ -43,10 +43,7 @@ def read(root: Path) -> Marker:
             text = _read_bytes(root)
     except StorageError as exc:
         if isinstance(exc.__cause__, FileNotFoundError | NotADirectoryError):
-            raise NoArchive(
-                f"there is no archive at {root}",
-                "mount its disk, name another directory, or make one: archiver init",
-            ) from exc
+            raise _no_archive(root) from exc
         raise
     try:
         fields = json.loads(text)
@@ -110,6 +107,17 @@ def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
         os.close(fd)
     os.replace(_DRAFT, _NAME, src_dir_fd=root_fd, dst_dir_fd=root_fd)
     sync_directory(root_fd)
+
+
+def _no_archive(root: Path) -> NoArchive:
+    if (root / "archive.db").exists() or (root / "blobs").exists():
+        return NoArchive(
+            f"the marker {root / _NAME} is missing, though other parts of an archive are there",
+            'restore it from a copy; else write {"id": "...", "format": 1} into it, with the id of the table archive',
+        )
+    return NoArchive(
+        f"there is no archive at {root}", "mount its disk, name another directory, or make one: archiver init"
+    )
 
 
 def _broken(path: Path) -> StorageError:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, night, progress, report, show, signals, table
+from archiver.cli import findings, load, night, progress, report, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from archiver.archive import Checked, Mended
     from archiver.config import Config
     from archiver.runner.tally import Summary
-    from archiver.verify import Damage
 
 _DAMAGED = 12
 _AGAIN = "run it again: it goes on where it stopped"
@@ -131,7 +129,7 @@ def command(
     else:
         _listed(config, checked)
     if code or given.talkative:
-        show.say(*told(checked))
+        show.say(*findings.told(checked))
         if code:
             show.say(
                 "the same command with --repair records what is lost, and fetches it again where it is still shown"
@@ -159,12 +157,16 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
             _listed(config, mended.checked)
         else:
             given.blank = {
-                **fields_of(mended.checked),
+                **findings.fields_of(mended.checked),
                 "repair": _done(mended),
                 "run": None,
             }  # also if the run cannot begin
-        if not given.quiet:
-            show.say(*told(mended.checked), *priced(mended, asked.max_units))
+        if given.talkative or (_has_news(mended) and not given.quiet):
+            show.say(
+                *findings.told(mended.checked),
+                *findings.done(mended),
+                *findings.priced(mended, asked.max_units),
+            )
         stop.check()
         summary = None
         if mended.priced and asked.max_units != 0:
@@ -178,16 +180,26 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 wait=asked.wait,
                 stop=stop,
             )
-        lost = archive.status(config).lost
+        still = archive.status(config).lost
     code = 0 if summary is None else summary.exit_code
     if given.blank is not None:
         outcome = "ok" if summary is None else summary.outcome
-        _document(code, outcome, mended.checked, mended, summary)
+        _document(code, outcome, mended.checked, mended, still, summary)
     elif summary is not None:
         report.finish(given, summary)
-    if lost and not given.quiet:
-        show.say(f"{show.count(lost, 'blob')} still lost; they stay recorded, with their rows")
+    if mended.lost and not given.quiet:
+        units = show.count(summary.units if summary is not None else 0, "unit")
+        show.say(f"{mended.lost - still:,} of {show.count(mended.lost, 'lost blob')} back, {units} spent")
+        if still:
+            show.say(
+                f"{still:,} still lost: recorded in the table blobs (lost_at), with the rows of what they belong to"
+            )
     return code
+
+
+def _has_news(mended: Mended) -> bool:
+    """Whether there is anything to say to somebody who does not read along."""
+    return bool(mended.checked.damaged or mended.quarantined or mended.priced or mended.checked.blobs.found)
 
 
 def _listed(config: Config, checked: Checked) -> None:
@@ -203,74 +215,25 @@ def _listed(config: Config, checked: Checked) -> None:
 
 
 def _document(
-    code: int, outcome: str, checked: Checked, mended: Mended | None = None, summary: Summary | None = None
+    code: int,
+    outcome: str,
+    checked: Checked,
+    mended: Mended | None = None,
+    still_lost: int = 0,
+    summary: Summary | None = None,
 ) -> None:
-    document: dict[str, object] = {"exit_code": code, "outcome": outcome, **fields_of(checked)}
-    document["repair"] = None if mended is None else _done(mended)
+    document: dict[str, object] = {"exit_code": code, "outcome": outcome, **findings.fields_of(checked)}
+    document["repair"] = None if mended is None else _done(mended, mended.lost - still_lost)
     document["run"] = None if summary is None else report.fields_of(summary)
     show.document(document)
 
 
-def _done(mended: Mended) -> dict[str, object]:
+def _done(mended: Mended, back: int = 0) -> dict[str, object]:
     return {
+        "lost": mended.lost,
+        "back": back,
         "quarantined": mended.quarantined,
         "accounts": len(mended.priced),
-        "highlights": _highlights(mended),
+        "highlights": findings.highlights(mended),
         "units": mended.units,
     }
-
-
-def fields_of(checked: Checked) -> dict[str, object]:
-    """What was found, as ``--json`` shows it."""
-    blobs, answers = checked.blobs, checked.answers
-    return {
-        "checked": blobs.checked,
-        "bytes_read": blobs.bytes_read,
-        "damaged": _damages(blobs.damaged),
-        "lost": _damages(blobs.lost),
-        "found": list(blobs.found),
-        "orphans": blobs.orphans,
-        "foreign": list(blobs.foreign),
-        "answers_checked": answers.checked,
-        "answers_damaged": [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers.damaged],
-        "answers_lost": [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers.lost],
-    }
-
-
-def _damages(damages: tuple[Damage, ...]) -> list[dict[str, object]]:
-    return [{"sha256": d.sha256, "problem": d.problem.value, "owners": list(d.owners)} for d in damages]
-
-
-def told(checked: Checked) -> Iterator[str]:
-    """What was found, for people."""
-    blobs, answers = checked.blobs, checked.answers
-    read = f", {show.size(blobs.bytes_read)} read" if blobs.bytes_read else ""
-    yield f"{show.count(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
-    yield f"{show.count(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
-    if blobs.lost:
-        yield f"{show.count(len(blobs.lost), 'blob')} recorded as lost"
-    if answers.lost:
-        yield f"{show.count(len(answers.lost), 'answer')} recorded as lost"
-    if blobs.found:
-        yield f"{show.count(len(blobs.found), 'blob')} recorded as lost and back with the right bytes: --repair notes it"
-    if blobs.orphans:
-        yield f"{show.count(blobs.orphans, 'blob')} without a row (harmless)"
-    if blobs.foreign:
-        yield f"{show.count(len(blobs.foreign), 'name')} in blobs/ that no blob can have: {', '.join(blobs.foreign[:5])}"
-
-
-def priced(mended: Mended, max_units: int | None) -> Iterator[str]:
-    """What was set aside, and what it costs to have the lost again."""
-    if mended.quarantined:
-        yield f"{show.count(mended.quarantined, 'damaged blob')} moved to quarantine/"
-    if mended.priced:
-        spent = "nothing is spent" if max_units == 0 else "fetching now"
-        highlights = show.count(_highlights(mended), "highlight")
-        yield (
-            f"to have the lost again: {highlights} of {show.count(len(mended.priced), 'account')}, "
-            f"{show.count(mended.units, 'unit')}; {spent}"
-        )
-
-
-def _highlights(mended: Mended) -> int:
-    return sum(len(plan.highlights) for _, plan in mended.priced)

@@ -186,9 +186,9 @@ class Accounts:
         self._longest = max(self._longest, tray.length)
         now = self._night.clock()
         self._catalog.write(record.tray, self._night.run_id, pk, tray, now, gone=gone, shrunk_to=shrunk_to)
+        self._catalog.write(record.resolved, Subject.TARGET, _key(account.target), None, now)
         name = account.target.username
         if name is not None:
-            self._catalog.write(record.resolved, Subject.TARGET, name, None, now)
             if self._manner.bound:
                 self._catalog.write(record.bind_target, name, pk, now)
             self._note_name(name, pk, tray.user)
@@ -281,10 +281,14 @@ class Accounts:
         )
 
     def _failed(self, target: Target, reason: Reason, detail: str, *, trouble: bool) -> None:
-        key = target.username or target.user_pk or target.highlight_pk or target.text
-        failure = Failure(Subject.TARGET, key, None, reason, detail)
+        failure = Failure(Subject.TARGET, _key(target), None, reason, detail)
         self._catalog.write(record.failure, failure, self._night.clock())
         self._night.failed(failure, trouble=trouble)
+
+
+def _key(target: Target) -> str:
+    """Under which its failures stand in the table."""
+    return target.username or target.user_pk or target.highlight_pk or target.text
 
 
 _END = {Meaning.OK: AccountEnd.WELL, Meaning.NOT_FOUND: AccountEnd.ABSENT}

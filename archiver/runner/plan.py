@@ -10,9 +10,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
+from archiver import retry
 from archiver.model import HeldHighlight, Highlight, Pk, TrayFacts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_A_CLOCK_THAT_WAS_AHEAD = timedelta(days=1)
 
 
 class Why(StrEnum):
@@ -86,7 +88,7 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
     """Why this highlight is to be fetched now, or None: it then costs nothing."""
     if policy.full:
         return Why.FULL
-    missing = held is not None and held.fetch_try_at is not None and held.fetch_try_at > now
+    missing = held is not None and held.fetch_try_at is not None and not retry.is_due(held.fetch_try_at, now)
     if policy.only is not None:
         return Why.LOST if pk in policy.only.highlights and not missing else None
     if held is None:
@@ -99,7 +101,8 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
         return Why.CHANGED
     if held.completed_at is None and _due(held, now):
         return Why.INCOMPLETE
-    if policy.sweep_days and now >= sweep_at(pk, held.fetched_at, policy.sweep_days):
+    ahead = held.fetched_at > now + _A_CLOCK_THAT_WAS_AHEAD
+    if policy.sweep_days and (ahead or now >= sweep_at(pk, held.fetched_at, policy.sweep_days)):
         return Why.SWEEP
     return None
 
@@ -144,4 +147,4 @@ def new_picture(offered: str | None, held: str | None) -> bool:
 
 
 def _due(held: HeldHighlight, now: datetime) -> bool:
-    return held.open_failures == 0 or (held.next_try_at is not None and held.next_try_at <= now)
+    return held.open_failures == 0 or (held.next_try_at is not None and retry.is_due(held.next_try_at, now))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from archiver import retry
 from archiver.catalog import Catalog, query
 from archiver.errors import KeyRejected, Reason, UpstreamDown
 from archiver.hiker import tariff, wire
@@ -59,7 +60,7 @@ def forecast(
         units = tariff.list_highlights_by_username(target.username or "", force=force).units
         return AccountPlan(target.text, None, target.username, units, False, ())
     if held is not None and held.verdict in (Reason.PRIVATE, Reason.GONE):
-        due = manner.insist or held.verdict_due_at is None or held.verdict_due_at <= clock()
+        due = manner.insist or held.verdict_due_at is None or retry.is_due(held.verdict_due_at, clock())
         return AccountPlan(target.text, pk, held.username, int(due), not due, ())
     known = {h.pk: h for h in catalog.read(query.held, pk)}
     listed = [h for h in known.values() if h.gone_at is None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from archiver import retry
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, CallFailed, Reason
 from archiver.hiker import wire
@@ -85,7 +86,11 @@ class Standing:
         held = account.held
         if held is None or held.verdict is None:
             return None
-        due = self._insist or held.verdict_due_at is None or held.verdict_due_at <= self._night.clock()
+        due = (
+            self._insist
+            or held.verdict_due_at is None
+            or retry.is_due(held.verdict_due_at, self._night.clock())
+        )
         if held.verdict is Reason.EMPTY and (self._insist or not due or held.shrunk_to is not None):
             return None  # also where a tray that lost everything waits for a second one that says the same
         if not due:
@@ -120,7 +125,7 @@ def waits(catalog: Catalog, subject: Subject, pk: str, now: datetime) -> bool:
     failure = catalog.read(query.open_failure, subject, pk, None)
     if failure is None or failure.reason not in (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND):
         return False
-    return failure.next_try_at is not None and failure.next_try_at > now
+    return failure.next_try_at is not None and not retry.is_due(failure.next_try_at, now)
 
 
 def hidden(reply: Reply) -> Reason | None:

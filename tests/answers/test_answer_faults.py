@@ -15,7 +15,7 @@ from kept_answers import STARTED, answer, file_size_limit
 from archiver.answers import AnswerStore
 from archiver.answers.reader import member_at, members
 from archiver.answers.record import warcinfo
-from archiver.errors import StorageError
+from archiver.errors import AnswerMalformed, StorageError
 from archiver.model import Digest, KeptAnswer
 
 
@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> AnswerStore:
 
 
 @pytest.mark.parametrize("level", ["answers", "2026", "03", "file"])
-def test_links_are_not_followed(tmp_path: Path, store: AnswerStore, level: str) -> None:
+def test_fault_h31_links_are_not_followed(tmp_path: Path, store: AnswerStore, level: str) -> None:
     """A link in place of a directory or file below the archive is neither read nor written through."""
     with store.writer(7, STARTED) as writer:
         kept = writer.keep(answer(b"x"), tray=True)
@@ -34,9 +34,8 @@ def test_links_are_not_followed(tmp_path: Path, store: AnswerStore, level: str) 
     outside = tmp_path / "outside"
     shutil.move(place, outside)
     place.symlink_to(outside)
-    if level != "answers":  # the owner may name that one through a link
-        with pytest.raises(StorageError):
-            store.read(kept)
+    with pytest.raises(AnswerMalformed if level == "file" else StorageError):
+        store.read(kept)
     if level != "file":
         before = sorted(outside.rglob("*"))
         with store.writer(8, STARTED) as writer, pytest.raises(StorageError):
@@ -44,7 +43,7 @@ def test_links_are_not_followed(tmp_path: Path, store: AnswerStore, level: str) 
         assert before == sorted(outside.rglob("*"))
 
 
-def test_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean(
+def test_fault_h7_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean(
     tmp_path: Path, store: AnswerStore
 ) -> None:
     """A record that does not fit leaves no torn bytes behind: the file ends with the last whole record, and goes on."""
@@ -60,6 +59,24 @@ def test_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean(
     assert [place for place, _ in store.iterate(first.segment)] == [first, last]
 
 
+def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
+    tmp_path: Path, store: AnswerStore
+) -> None:
+    """``prepare`` makes the first file at once, where an answer that cost a unit would be the first to learn that it cannot be."""
+    with store.writer(7, STARTED) as writer:
+        writer.prepare()
+        kept = writer.keep(answer(b"x"), tray=True)
+    assert list(store.segments()) == [kept.segment]
+    with store.writer(8, STARTED) as writer:
+        writer.prepare()
+    assert list(store.segments()) == [kept.segment]
+    month = (tmp_path / "answers" / kept.segment).parent
+    month.rename(month.with_name("aside"))
+    month.write_text("no directory")
+    with store.writer(9, STARTED) as writer, pytest.raises(StorageError):
+        writer.prepare()
+
+
 def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerStore) -> None:
     """A segment that never held a record is removed when the writer ends."""
     with store.writer(7, STARTED) as writer, file_size_limit(10), pytest.raises(StorageError):
@@ -73,7 +90,7 @@ sys.path.insert(0, sys.argv[2])
 from kept_answers import STARTED, answer
 from pathlib import Path
 from archiver.answers import AnswerStore
-from archiver.errors import StorageError
+from archiver.errors import AnswerMalformed, StorageError
 store = AnswerStore(Path(sys.argv[1]) / "answers")
 if sys.argv[3] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -88,7 +105,7 @@ print([found.body for _, found in store.iterate(kept[0].segment)])
 """
 
 
-def test_a_full_disk_is_told_as_such_and_what_fits_is_kept(tmp_path: Path) -> None:
+def test_fault_h7_a_full_disk_is_told_as_such_and_what_fits_is_kept(tmp_path: Path) -> None:
     """On a real disk without space: DiskFull, and smaller answers still go in. (Elsewhere a file size limit.)"""
     here = str(Path(__file__).parent)
     run = [sys.executable, "-c", FULL_DISK, str(tmp_path), here]

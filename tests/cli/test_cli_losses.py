@@ -112,7 +112,7 @@ def test_without_a_key_the_disk_is_mended_all_the_same(person: Person) -> None:
     assert ended.code == 4
     assert len(problems(ended)) == 1
     assert json.dumps(ended.object["repair"]) == json.dumps(
-        {"quarantined": 1, "accounts": 1, "highlights": 1, "units": 2}
+        {"lost": 1, "back": 0, "quarantined": 1, "accounts": 1, "highlights": 1, "units": 2}
     )
     assert rows(person, "select count(*) from blobs where lost_at is not null") == [(1,)]
 
@@ -130,3 +130,20 @@ def test_without_a_key_the_disk_is_mended_all_the_same(person: Person) -> None:
 def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
     """A share that is none, and options that do not go together: code 2."""
     assert Person(tmp_path).run("verify", *words).code == 2
+
+
+def test_a_repair_with_nothing_to_do_is_silent(person: Person) -> None:
+    """As cron likes it: no line, code 0, no cost."""
+    ended = person.run("verify", "--repair")
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_a_repair_says_what_it_did(person: Person) -> None:
+    """How many are back, what is still lost, what was paid; lost answers too."""
+    flip(files(person)[0])
+    ended = person.run("verify", "--read-data", "--repair")
+    assert "1 blob now recorded as lost\n1 damaged blob moved to quarantine/\n" in ended.err
+    assert ended.err.endswith("1 of 1 lost blob back, 1 unit spent\n")
+    files(person)[0].unlink()
+    ended = person.run("verify", "--repair", "--max-units", "0")
+    assert "0 of 1 lost blob back, 0 units spent\n1 still lost: recorded" in ended.err

@@ -46,7 +46,12 @@ def person(template: Person, tmp_path: Path) -> Iterator[Person]:
         yield somebody
 
 
-DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {"hash": (flip, zero_tail), "size": (cut,), "missing": (Path.unlink,), "not_regular": (fifo,)}
+DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
+    "hash": (flip, zero_tail),
+    "size": (cut,),
+    "missing": (Path.unlink,),
+    "not_regular": (fifo,),
+}
 
 
 def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
@@ -119,6 +124,7 @@ def test_the_price_is_told_before_it_is_paid(person: Person) -> None:
     assert isinstance(run, dict)
     assert repair["units"] == 2
     assert run["units"] <= 2
+    assert (repair["lost"], repair["back"]) == (1, 1)
     assert upstream_of(person).units == run["units"]
     assert path_of(person, video).is_file()
 
