@@ -23,6 +23,20 @@ from databases import ARCHIVE_ID, NOW, Postgres, empty
 from archiver.catalog import Catalog, record
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long the crash tests go on."""
+    group = parser.getgroup("crash")
+    group.addoption("--crash-rounds", type=int, default=60, metavar="N", help="Rounds of random kills.")
+    group.addoption(
+        "--crash-seed", default="everyday", metavar="S", help="The seed from which what is random is drawn."
+    )
+    group.addoption(
+        "--crash-all",
+        action="store_true",
+        help="Every system call and every moment, for minutes; else a sample, another one each day.",
+    )
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock that the workers of one test run share."""

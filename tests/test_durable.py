@@ -34,7 +34,7 @@ def test_a_refusal_becomes_an_error_with_the_place_and_the_cause(
     assert caught.value.hint
 
 
-def test_sync_of_what_cannot_be_synced(tmp_path: Path) -> None:
+def test_fault_h10_sync_of_what_cannot_be_synced(tmp_path: Path) -> None:
     """A file that cannot be synced is an error; a directory is excused only where its file system has no such thing."""
     read, write = os.pipe()
     try:

@@ -121,7 +121,6 @@ class AnswerStore:
             for fd in fds:
                 os.close(fd)
 
-
     def _regular(self, name: str, segment: str, within: int) -> int:
         try:
             return open_regular(name, within=within)

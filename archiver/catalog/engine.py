@@ -20,7 +20,8 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from archiver.errors import ConfigError, DatabaseError
+from archiver.durable import storage_errors
+from archiver.errors import ConfigError, DatabaseError, DiskFull
 
 RESTORE = "restore a copy (archiver db backup makes them); the blobs are untouched"
 BUSY_SECONDS = 10
@@ -231,20 +232,30 @@ def checkpoint(engine: Engine) -> None:
 def copy_sqlite(source: Path, target: Path) -> None:
     """Copy a live database into a new file, checked and durable; until it is whole its name is not there.
 
-    Raises sqlite3.Error, OSError, FileExistsError, or DatabaseError if the database is damaged.
+    Raises sqlite3.Error of the source, StorageError of the target, DatabaseError if the database is damaged.
     """
     new = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
-    new_file(new)
+    failed = f"the copy {target} cannot be written"
+    with storage_errors(failed):
+        new_file(new)
     try:
         with (
             closing(open_for_reading(Database(path=source))) as reading,
             closing(sqlite3.connect(new)) as copy,
         ):
-            reading.backup(copy)
+            try:
+                reading.backup(copy)
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:  # nothing is written but the copy
+                    raise DiskFull(
+                        f"{failed}: no space is left", "free some space, or name another place"
+                    ) from exc
+                raise
             _require_sound(copy, source, "quick_check(1)")
-        sync(new)
-        _publish(new, target)
-        sync(target)
+        with storage_errors(failed):
+            sync(new)
+            _publish(new, target)
+            sync(target)
     finally:
         new.unlink(missing_ok=True)
 

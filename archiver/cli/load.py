@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from archiver.cli import show
 from archiver.cli.options import Given
-from archiver.config import Config, load
+from archiver.config import Config, default_path, load
 from archiver.errors import UsageError
 from archiver.model import Target
 from archiver.model.target import parse_target, read_targets
@@ -43,8 +43,12 @@ def entries(loaded: Config, words: Sequence[str]) -> tuple[Target, ...]:
     Raises UsageError for a word that names none, with near ones, and where there are no entries at all.
     """
     if not loaded.accounts:
-        where = loaded.path if loaded.path is not None else "a configuration; archiver init writes one"
-        raise UsageError("no accounts are configured", f"add [[accounts]] to {where}")
+        if loaded.path is None:
+            raise UsageError(
+                f"there is no configuration at {default_path()}",
+                "archiver init writes one; --config names another",
+            )
+        raise UsageError("no accounts are configured", f"add [[accounts]] to {loaded.path}")
     if not words:
         return loaded.accounts
     return tuple(dict.fromkeys(_entry(loaded.accounts, word) for word in words))

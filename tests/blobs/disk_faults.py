@@ -23,7 +23,7 @@ def sha256(data: bytes) -> Digest:
 
 
 def put(store: DiskStore, data: bytes) -> Digest:
-    with store.writer(len(data)) as writer:
+    with store.writer() as writer:
         writer.write(data)
         return writer.commit()[0]
 

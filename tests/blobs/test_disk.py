@@ -81,7 +81,7 @@ def test_a_store_without_tmp_can_be_read(root: Path, store: DiskStore) -> None:
     assert not (root / "tmp").exists()
 
 
-def test_prepare_sweeps_half_written_files_only(root: Path, store: DiskStore) -> None:
+def test_fault_h30_prepare_sweeps_half_written_files_only(root: Path, store: DiskStore) -> None:
     """Files in tmp/ go, links there are unlinked and not followed, directories stay."""
     target = root / "precious"
     target.write_text("x")
@@ -94,7 +94,9 @@ def test_prepare_sweeps_half_written_files_only(root: Path, store: DiskStore) ->
 
 
 @pytest.mark.parametrize("place", ["tmp", "blobs/7f"])
-def test_prepare_finds_a_store_that_cannot_be_written(root: Path, store: DiskStore, place: str) -> None:
+def test_fault_h14_prepare_finds_a_store_that_cannot_be_written(
+    root: Path, store: DiskStore, place: str
+) -> None:
     """Before anything is paid for, a directory that this user cannot write is found, and only that."""
     for directory in (root, root / "tmp", root / "blobs", *(root / "blobs").iterdir()):
         directory.chmod(0o777)
@@ -111,7 +113,7 @@ def test_prepare_finds_a_disk_that_takes_no_byte(store: DiskStore) -> None:
         store.prepare()
 
 
-def test_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
+def test_fault_h16_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
     """Where a rename from tmp/ to blobs/ could not work, the run does not start."""
     if not can_unshare():
         pytest.skip("this system does not let the test mount a disk of its own")
@@ -139,7 +141,7 @@ def test_equal_bytes_heal_a_rotten_copy(root: Path, store: DiskStore) -> None:
     assert mode(place) == 0o444
 
 
-def test_foreign_names_are_told_and_left(root: Path, store: DiskStore) -> None:
+def test_fault_h30_foreign_names_are_told_and_left(root: Path, store: DiskStore) -> None:
     """Names that no blob can have are reported, printable, and never touched."""
     digest = put(store, b"x")
     planted = [".DS_Store", "7f/notes.txt", f"7f/{digest.upper()}", "zz/inside"]

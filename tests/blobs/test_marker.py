@@ -46,7 +46,7 @@ def test_a_marker_is_written_once(tmp_path: Path) -> None:
     assert marker.read(tmp_path).id == ID
 
 
-def test_no_marker_is_no_archive(tmp_path: Path) -> None:
+def test_fault_h15_no_marker_is_no_archive(tmp_path: Path) -> None:
     """An empty mount point, an absent directory and a file are all no archive."""
     (tmp_path / "file").write_text("x")
     for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):
@@ -88,7 +88,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", ["link", "fifo", "directory"])
-def test_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: str) -> None:
+def test_fault_h31_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: str) -> None:
     """A link, FIFO or directory in its place is refused at once."""
     place = tmp_path / "archive.json"
     if plant == "link":
@@ -102,7 +102,7 @@ def test_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: str) -> Non
         marker.read(tmp_path)
 
 
-def test_a_database_of_another_archive_is_told(tmp_path: Path) -> None:
+def test_fault_h15_a_database_of_another_archive_is_told(tmp_path: Path) -> None:
     """The id of directory and database must be the same."""
     Marker(ID).require(ID, tmp_path)
     with pytest.raises(MarkerMismatch, match="different archives"):

@@ -132,7 +132,7 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
             ["query", "@missing.sql"],
             "query: the SQL file missing.sql cannot be read: No such file or directory",
         ),
-        (["run"], "run: no accounts are configured (add [[accounts]] to "),
+        (["run"], "run: there is no configuration at "),
         (["--config", "missing.toml", "run"], "missing.toml"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -48,7 +48,7 @@ def test_things_are_taken_one_by_one() -> None:
     assert ahead <= 6
 
 
-def test_a_bug_in_one_worker_ends_the_others_and_is_raised() -> None:
+def test_fault_h36_a_bug_in_one_worker_ends_the_others_and_is_raised() -> None:
     """An unexpected exception is never swallowed: the rest stops, and the caller sees it."""
     done: list[int] = []
 
@@ -104,7 +104,7 @@ with lock.held(Path(sys.argv[1]), "run", utcnow()):
 """
 
 
-def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
+def test_fault_h20_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
     """A second process is refused with the holder's pid; killed without warning, the holder leaves the lock free."""
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as holder:
@@ -117,7 +117,7 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_lock_can_be_waited_for(tmp_path: Path) -> None:
+def test_fault_h19_a_lock_can_be_waited_for(tmp_path: Path) -> None:
     """With a wait, the lock is tried again until its holder lets go."""
     path = tmp_path / "lock"
     waits: list[float] = []
@@ -129,7 +129,7 @@ def test_a_lock_can_be_waited_for(tmp_path: Path) -> None:
     assert len(waits) == 3
 
 
-def test_a_symlink_is_no_lock(tmp_path: Path) -> None:
+def test_fault_h31_a_symlink_is_no_lock(tmp_path: Path) -> None:
     """A planted link is refused and its target untouched."""
     target = tmp_path / "precious"
     target.write_text("stays")

@@ -1,0 +1,72 @@
+"""Where a run is: the child tells each phase that it passes on a pipe, so that it can be killed just there. The program knows nothing of it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BEFORE = {
+    "store made": ("archiver.archive.opening", "_new_catalog"),
+    "before the marker": ("archiver.blobs.marker", "write"),
+    "before a call": ("archiver.hiker.client", "HikerClient.send"),
+    "before an answer": ("archiver.answers.store", "AnswerWriter.keep"),
+    "last byte": ("archiver.blobs.diskwriter", "DiskWriter.commit"),
+    "before rename": ("archiver.blobs.diskwriter", "DiskWriter._put_in_place"),
+    "before commit": ("sqlalchemy.engine", "RootTransaction.commit"),
+    "watermark": ("archiver.catalog.record", "completed"),
+    "end of run": ("archiver.catalog.record", "finish_run"),
+}
+_AFTER = {
+    "schema made": ("archiver.archive.opening", "_new_catalog"),
+    "marker written": ("archiver.blobs.marker", "write"),
+    "swept": ("archiver.blobs.disk", "_sweep"),
+    "answer kept": ("archiver.answers.store", "AnswerWriter.keep"),
+    "file opened": ("archiver.blobs.diskwriter", "DiskWriter.__init__"),
+    "after rename": ("archiver.blobs.diskwriter", "DiskWriter._put_in_place"),
+    "after commit": ("sqlalchemy.engine", "RootTransaction.commit"),
+}
+ONCE = ("store made", "before the marker", "schema made", "marker written", "swept", "end of run")
+MANY = tuple(name for name in (*_BEFORE, *_AFTER) if name not in ONCE)
+BEGUN = "begun"
+
+
+def plant(channel: int) -> None:
+    """Write «pid phase» into the descriptor at every phase of this process from now on, the first being ``BEGUN``."""
+
+    def tell(name: str) -> None:
+        os.write(channel, f"{os.getpid()} {name}\n".encode())
+
+    for name, (module, where) in _BEFORE.items():
+        _wrap(module, where, partial(_telling, name, tell, after=False))
+    for name, (module, where) in _AFTER.items():
+        _wrap(module, where, partial(_telling, name, tell, after=True))
+    tell(BEGUN)
+
+
+def _wrap(module: str, where: str, wrapped: Callable[[Callable[..., object]], object]) -> None:
+    owner: object = importlib.import_module(module)
+    *classes, name = where.split(".")
+    for inner in classes:
+        owner = getattr(owner, inner)
+    setattr(owner, name, wrapped(getattr(owner, name)))
+
+
+def _telling(
+    name: str, tell: Callable[[str], None], function: Callable[P, T], *, after: bool
+) -> Callable[P, T]:
+    @wraps(function)
+    def told(*args: P.args, **kwargs: P.kwargs) -> T:
+        if not after:
+            tell(name)
+        result = function(*args, **kwargs)
+        if after:
+            tell(name)
+        return result
+
+    return told

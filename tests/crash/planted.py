@@ -1,0 +1,132 @@
+"""Bugs that the crash tests must catch, planted into the program in a child process: ``planted.plant(NAME)`` before ``main()``.
+
+Each replaces attributes of the program's modules. If one is not there any more, planting fails, and its point has to be found anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import TypeVar
+
+from archiver.answers import segment
+from archiver.blobs import disk, diskwriter
+from archiver.catalog import FileRecorded, engine, record
+from archiver.hiker.client import HikerClient
+from archiver.model import Answer, Call, Digest, File, TrayFacts
+from archiver.runner.files import Files, Missed, Wanted
+from archiver.runner.kept import Kept, Page
+from archiver.runner.paid import Paid, Reply
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def plant(name: str) -> None:
+    """Plant this bug. Raises KeyError for an unknown one, AttributeError or AssertionError where the program has changed."""
+    BUGS[name]()
+
+
+def _replace(owner: object, name: str, new: F) -> F:
+    """Put another function in the place of an attribute, and return what was there."""
+    old: F = getattr(owner, name)
+    setattr(owner, name, new)
+    return old
+
+
+def _no_sync(fd: int) -> None:
+    """In the place of what forces bytes or names to the disk."""
+
+
+def _file_not_synced() -> None:
+    _replace(diskwriter, "sync", _no_sync)
+
+
+def _directory_not_synced() -> None:
+    _replace(diskwriter, "sync_directory", _no_sync)
+
+
+def _fan_out_not_synced() -> None:
+    _replace(disk, "sync_directory", _no_sync)
+
+
+def _row_before_rename() -> None:
+    """A blob is put in place only when its row is committed."""
+    waiting: dict[Digest, Callable[[], None]] = {}
+
+    def later(writer: diskwriter.DiskWriter, digest: Digest) -> None:
+        waiting[digest] = lambda: put(writer, digest)
+
+    def committed(files: Files, file: File, row: Future[FileRecorded], future: Future[Missed | None]) -> None:
+        waiting.pop(file.blob.sha256)()
+        tell(files, file, row, future)
+
+    put = _replace(diskwriter.DiskWriter, "_put_in_place", later)
+    tell = _replace(Files, "_committed", committed)
+
+
+def _synchronous_normal() -> None:
+    full, normal = "PRAGMA synchronous = FULL", "PRAGMA synchronous = NORMAL"
+    assert full in engine._SETTINGS
+    setattr(engine, "_SETTINGS", tuple(normal if s == full else s for s in engine._SETTINGS))  # noqa: B010  # Final
+
+
+def _watermark_before_files() -> None:
+    """A highlight is marked as complete when it is known what is missing of it."""
+
+    def completed(kept: Kept, page: Page) -> list[Wanted]:
+        kept._catalog.write(record.completed, page.page.highlight.pk, kept._clock())
+        return missing(kept, page)
+
+    missing = _replace(Kept, "missing", completed)
+
+
+def _answer_not_synced() -> None:
+    _replace(segment, "sync", _no_sync)
+
+
+def _answer_kept_late() -> None:
+    """An answer stays in memory while it is parsed and recorded, and is written when the run ends."""
+    waiting: dict[int | None, list[bytes]] = {}
+
+    def hold(fd: int, chunk: bytes) -> None:
+        waiting.setdefault(fd, []).append(chunk)
+
+    def closing(kept: segment.Segment) -> None:
+        for chunk in waiting.pop(kept._fd, []):
+            assert kept._fd is not None
+            write_all(kept._fd, chunk)
+        close(kept)
+
+    write_all = _replace(segment, "write_all", hold)
+    close = _replace(segment.Segment, "close", closing)
+
+
+def _call_before_ledger() -> None:
+    """The API is asked first, and the call is reserved in the ledger when it has answered."""
+    answered = threading.local()
+
+    def attempt(paid: Paid, call: Call, *, tray: bool, facts: TrayFacts | None) -> Reply:
+        answered.answer = send(paid._client, call, stopped=lambda: False)
+        return reserve(paid, call, tray=tray, facts=facts)
+
+    def recall(client: HikerClient, call: Call, *, stopped: Callable[[], bool]) -> Answer:
+        answer: Answer = answered.answer
+        return answer
+
+    send = _replace(HikerClient, "send", recall)
+    reserve = _replace(Paid, "_attempt", attempt)
+
+
+BUGS: Mapping[str, Callable[[], None]] = {
+    "file not synced": _file_not_synced,
+    "directory not synced": _directory_not_synced,
+    "fan-out not synced": _fan_out_not_synced,
+    "row before rename": _row_before_rename,
+    "synchronous NORMAL": _synchronous_normal,
+    "watermark before files": _watermark_before_files,
+    "answer not synced": _answer_not_synced,
+    "answer kept late": _answer_kept_late,
+    "call before ledger": _call_before_ledger,
+}
+"""What each of them breaks is said where it is caught."""

@@ -1,0 +1,111 @@
+"""H2: a fault at each file-changing system call. Everyday a few of them, others each day; all with ``--crash-all``."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+from inodes import Write
+from recorded import Night
+from sweep import BROKEN, FULL, KILL, Point, Sweep
+
+pytestmark = pytest.mark.usefixtures("strace")
+
+Visit = Callable[[str, int], list[str]]
+Visited = Iterator[tuple[Point, int, list[str]]]
+
+_NAMES = (
+    *("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate", "fchmod", "fchmodat"),
+    *("rename", "renameat", "unlink", "unlinkat", "mkdir", "mkdirat", "openat"),
+)
+_ALIKE = range(9, 250)  # calls that make the 256 directories of blobs/: of these every 16th
+_OPENINGS = 20  # strace counts all that a thread opens; this is about what it opens in the archive
+
+
+@pytest.fixture(scope="module")
+def sweep(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """One account with one highlight, and room for its archives."""
+    return Sweep(night, tmp_path_factory.mktemp("sweep"))
+
+
+@pytest.fixture
+def visit(
+    sweep: Sweep, crash_all: bool, sample_seed: str, record_property: Callable[[str, object], None]
+) -> Visit:
+    """Let a fault come at every point, or at so many; returns what does not hold after any of them."""
+
+    def visited(fault: str, size: int) -> list[str]:
+        visits = everywhere(sweep, fault) if crash_all else sampled(sweep, fault, size, sample_seed)
+        points: Counter[str] = Counter()
+        found: list[str] = []
+        for point, code, wrong in visits:
+            points[f"{point.call} {'in' if point.made else 'making'} an archive, code {code}"] += 1
+            found += wrong
+        which = "every call" if crash_all else f"sample of {sample_seed}"
+        each = "; ".join(f"{n} {what}" for what, n in sorted(points.items()))
+        record_property("visited", f"{fault}, {which}: {points.total()} runs: {each}")
+        assert points
+        return found
+
+    return visited
+
+
+def everywhere(sweep: Sweep, fault: str) -> Visited:
+    """The n-th call of each name for every n, until a run ends well that has made no more of them; with and without an archive."""
+    for made in (True, False):
+        for name, last in reached(sweep, fault, made).items():
+            for when in count(1):
+                if name not in ("mkdirat", "fchmodat") or when not in _ALIKE or when % 16 == 0:
+                    point = Point(fault, name, when, made)
+                    code, wrong = sweep.meet(point)
+                    yield point, code, wrong
+                    if when > last and code == 0:
+                        break
+
+
+def sampled(sweep: Sweep, fault: str, size: int, seed: str) -> Visited:
+    """So many points; those at hand are drawn for each name alike, however often it is called."""
+    chance = random.Random(f"{seed} {fault}")
+    for made in chance.sample((True, False), size):
+        last = reached(sweep, fault, made)
+        name = chance.choice(sorted(last))
+        point = Point(fault, name, chance.randint(1, last[name]), made)
+        yield point, *sweep.meet(point)
+
+
+def reached(sweep: Sweep, fault: str, made: bool) -> dict[str, int]:
+    """Per name, how many calls a thread makes. A kill before a file is made is one after the call before: not among them."""
+    calls = {name: n for name, n in sweep.calls(made=made).items() if name in _NAMES}
+    del calls["openat"]
+    return calls if fault == KILL else calls | {"openat": _OPENINGS}
+
+
+def test_fault_h2_a_kill_before_any_system_call_loses_nothing(visit: Visit) -> None:
+    """kill -9 before the n-th call of each name: what was told is there, and the next run makes the whole archive, nothing twice."""
+    assert visit(KILL, 2) == []
+
+
+def test_fault_h2_a_disk_full_from_any_call_on_ends_the_run_by_itself(visit: Visit) -> None:
+    """ENOSPC from the n-th call of each name on: code 8 or 9, nothing half-written, and the next run makes the whole archive."""
+    assert visit(FULL, 1) == []
+
+
+def test_fault_h2_an_io_error_at_any_call_ends_the_run_by_itself(visit: Visit) -> None:
+    """EIO at the n-th call of each name: code 8 or 9, nothing half-written, and the next run makes the whole archive."""
+    assert visit(BROKEN, 1) == []
+
+
+def test_fault_h2_a_new_database_whose_pages_the_disk_refuses_is_not_put_in_place(sweep: Sweep) -> None:
+    """EIO at the first page that goes from the WAL of the new database into its file: code 9, and the next run makes it again."""
+    paths = [o.path for o in sweep.night.course.operations if isinstance(o, Write)]
+    logged = next(at for at, path in enumerate(paths) if path.endswith("archive.db.new-wal"))
+    page = next(at for at, path in enumerate(paths) if at > logged and path.endswith("archive.db.new"))
+    assert sweep.meet(Point(BROKEN, "pwrite64", page + 1, made=False)) == (9, [])
+
+
+def test_fault_h2_a_place_that_cannot_be_looked_at_is_told_as_the_disk(sweep: Sweep) -> None:
+    """EIO where the archive is to be made: code 8, no bug, and the next run makes it."""
+    assert sweep.meet(Point(BROKEN, "openat", 1, made=False)) == (8, [])

@@ -1,0 +1,84 @@
+"""A disk of our own, small, mounted where the archive is: what the real kernel says when it is full, read-only, or not one disk."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import canaries
+import pytest
+from host_means import environ
+from house import House
+
+import archiver
+from archiver.sandbox import StandIn, World
+
+COURSE = """
+import json, os, subprocess, sys
+from archiver import archive
+from archiver.cli import backup_command, night
+from archiver.cli.main import main
+
+root = os.environ["ARCHIVER_ARCHIVE"]
+
+def step(what, *mount):
+    if mount:
+        subprocess.run(["mount", *mount], check=True)
+    if os.fork() == 0:
+        sys.exit(main(["backup", "account0000", "-q"]))
+    code = os.waitstatus_to_exitcode(os.wait()[1])
+    print(json.dumps([what, code, os.listdir(root + "/tmp")]), flush=True)
+
+os.makedirs(root)
+step("full", "-t", "tmpfs", "-o", "size=3m", "none", root)
+step("larger", "-o", "remount,size=64m", root)
+step("read-only", "-o", "remount,ro", root)
+subprocess.run(["mount", "-o", "remount,rw", root], check=True)
+step("tmp/ elsewhere", "-t", "tmpfs", "none", root + "/tmp")
+"""
+UNSHARED = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[int, list[str]]]]:
+    """Four nights of one archive on such a disk: code, and what lay in tmp/ after it. The last two have nothing to keep."""
+    if shutil.which("unshare") is None or subprocess.run([*UNSHARED, "true"], capture_output=True).returncode:
+        pytest.skip("this system does not let a test mount a disk of its own")
+    place = tmp_path_factory.mktemp("disk")
+    with StandIn(World.generated(1, 2, 10, thumbnail_size=200_000, video_size=200_000)) as upstream:
+        house = House(place / "archive", upstream)
+        surroundings = environ(house) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}
+        command = [*UNSHARED, sys.executable, "-c", COURSE]
+        ended = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=60)
+        canaries.hear(ended.stdout, ended.stderr)
+        assert ended.returncode == 0, ended.stderr
+        nights = [json.loads(line) for line in ended.stdout.splitlines()]
+        yield {what: (code, left) for what, code, left in nights} | {"said": (0, ended.stderr.splitlines())}
+
+
+def test_fault_h7_a_disk_that_is_full_stops_the_run_and_a_larger_one_completes_it(
+    course: dict[str, tuple[int, list[str]]],
+) -> None:
+    """3 MB for 6 MB: code 8, nothing in tmp/, and words that say what to do; with more space all is kept."""
+    assert course["full"] == (8, [])
+    assert course["larger"] == (0, [])
+    assert re.search("free (some )?space", course["said"][1][0])  # the database may be the first to notice
+
+
+def test_fault_h14_a_disk_that_is_read_only_is_found_at_once(
+    course: dict[str, tuple[int, list[str]]],
+) -> None:
+    """Code 8, also for root, whom no mode keeps from writing."""
+    assert course["read-only"] == (8, [])
+    assert "Read-only file system" in course["said"][1][1]
+
+
+def test_fault_h16_a_tmp_on_another_disk_is_refused(course: dict[str, tuple[int, list[str]]]) -> None:
+    """A rename from it would not be one: code 8 before anything is paid."""
+    assert course["tmp/ elsewhere"] == (8, [])
+    assert "lie on different disks" in course["said"][1][2]

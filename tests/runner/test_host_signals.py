@@ -1,0 +1,127 @@
+"""Signals: the first ends the run cleanly and is told, the second ends it now; what was kept stands, and the next run goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from forked import Ended, Forks
+from host_means import assert_sound, environ, run
+from house import House
+
+from archiver.sandbox import StandIn, World, actions
+
+ACCOUNTS = ("account0000", "account0001")
+HIGHLIGHTS = 4
+PAID = "select count(*) from answers a join api_calls c on c.id = a.api_call_id where path = '/v1/highlight/by/url'"
+AGAIN = "again to end now"
+
+
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Processes by the dozen."""
+    with Forks(tmp_path_factory.mktemp("said")) as forks:
+        yield forks
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """No archive yet, and two accounts of which some files stall for ever."""
+    with StandIn(World.generated(2, 2, 3)) as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def begun(house: House, forks: Forks) -> int:
+    """The pid of a first backup that waits for its sixth file and all after it."""
+    fault = house.upstream.faults.add(actions.stall(60), listener="cdn", nth=6, count=None)
+    pid = forks.begin(environ(house), "backup", *ACCOUNTS, "--json")
+    assert fault.reached.wait(20)
+    return pid
+
+
+def heard(forks: Forks, pid: int) -> None:
+    """Return when the process has answered the first signal."""
+    deadline = time.monotonic() + 20
+    while AGAIN not in forks.said(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def assert_clean(house: House, ended: Ended, signum: int) -> None:
+    """The process died of its signal, after a summary that says what the ledger and upstream say."""
+    told = ended.object
+    assert (ended.code, told["exit_code"], told["outcome"]) == (-signum, 128 + signum, "stopped")
+    assert told["units"] == house.one("select sum(units) from api_calls") == house.upstream.units
+    assert told["files_new"] == house.one("select count(*) from files")
+    assert house.rows("select outcome, exit_code from runs") == [("stopped", 128 + signum)]
+    assert "Traceback" not in ended.err
+    assert_sound(house)
+
+
+def assert_goes_on(house: House) -> None:
+    """The next run keeps what was missing, pays again for no highlight whose answer is kept, and leaves nothing over."""
+    house.upstream.faults.clear()
+    paid = house.one(PAID)
+    assert isinstance(paid, int)
+    assert run(house, *ACCOUNTS)[0] == 0
+    assert house.upstream.requests.units == len(ACCOUNTS) + HIGHLIGHTS - paid
+    assert house.one("select count(*) from highlights where completed_at is null") == 0
+    assert_sound(house)
+
+
+def test_fault_h4_a_request_to_end_finishes_cleanly_and_soon(house: House, forks: Forks) -> None:
+    """SIGTERM while files stall: within 10 s a summary, a finished run, a true death by the signal; and the next run goes on."""
+    pid = begun(house, forks)
+    began = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    ended = forks.end(pid)
+    assert time.monotonic() - began < 10
+    assert_clean(house, ended, signal.SIGTERM)
+    assert ended.object["error"] == {
+        "slug": "E_STOPPED",
+        "message": "stopped by SIGTERM",
+        "hint": "run it again: it goes on where it stopped",
+    }
+    assert_goes_on(house)
+
+
+def test_fault_h6_a_hang_up_is_a_request_to_end(house: House, forks: Forks) -> None:
+    """SIGHUP, the terminal is gone: as SIGTERM."""
+    pid = begun(house, forks)
+    os.kill(pid, signal.SIGHUP)
+    assert_clean(house, forks.end(pid), signal.SIGHUP)
+
+
+def test_fault_h5_three_at_once_are_one(house: House, forks: Forks) -> None:
+    """A terminal and two wrappers pass on the same Ctrl-C within milliseconds: that is the first, and the end is clean."""
+    pid = begun(house, forks)
+    for _ in range(3):
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.001)
+    assert_clean(house, forks.end(pid), signal.SIGINT)
+
+
+def test_fault_h5_the_second_ends_it_now(house: House, forks: Forks) -> None:
+    """While the end waits for a database that somebody holds, a second Ctrl-C does not: death by SIGINT, no word on stdout.
+
+    The run has no end in the ledger; the next one notes it as killed, sweeps tmp/ and goes on.
+    """
+    pid = begun(house, forks)
+    with closing(sqlite3.connect(house.root / "archive.db", isolation_level=None)) as other:
+        other.execute("begin immediate")
+        os.kill(pid, signal.SIGINT)
+        heard(forks, pid)
+        time.sleep(0.05)  # two within 0.02 s are one
+        began = time.monotonic()
+        os.kill(pid, signal.SIGINT)
+        ended = forks.end(pid)
+        assert time.monotonic() - began < 5
+    assert (ended.code, ended.out) == (-signal.SIGINT, "")
+    assert_goes_on(house)
+    assert house.one("select outcome from runs where id = 1") == "killed"

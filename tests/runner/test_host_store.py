@@ -1,0 +1,116 @@
+"""What else may lie in an archive: leftovers, files of others, planted links, pipes; none is followed, waited for, or thrown away."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from host_means import blobs, environ, run
+from house import House
+
+from archiver.cli.main import main
+from archiver.sandbox import StandIn, World, media
+
+ACCOUNT = "account0000"
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    """An archive of one account, which the environment names."""
+    with StandIn(World.generated(1, 1, 2)) as upstream:
+        house = House(tmp_path / "archive", upstream)
+        assert house.night(ACCOUNT).exit_code == 0
+        for name, value in environ(house, ACCOUNT).items():
+            monkeypatch.setenv(name, value)
+        yield house
+
+
+def verified(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], int, list[str]]:
+    """What ``archiver verify --read-data`` finds: problems by blob, the number of orphans, and strangers. Code 12 if damaged, else 0."""
+    capsys.readouterr()
+    code = main(["verify", "--read-data", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    found = {damage["sha256"]: damage["problem"] for damage in told["damaged"]}
+    assert (code, told["exit_code"]) == ((12, 12) if found else (0, 0))
+    return found, told["orphans"], told["foreign"]
+
+
+def test_fault_h30_leftovers_are_swept_orphans_adopted_and_strangers_left_alone(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half-written files go when a run begins; a blob without a row and files of others stay, are told, and are no damage."""
+    strangers = {".DS_Store": b"theirs", "7f/notes.txt": b"theirs", "zz/inside": b"theirs"}
+    for name, data in strangers.items():
+        (house.root / "blobs" / name).parent.mkdir(exist_ok=True)
+        (house.root / "blobs" / name).write_bytes(data)
+    (house.root / "photos").mkdir()
+    (house.root / "tmp" / "dead.part").write_bytes(b"half")
+    item = house.upstream.world.add_item(next(iter(house.upstream.world.account(ACCOUNT).highlights)).pk)
+    assert item.thumbnail is not None
+    orphan = media.body(item.thumbnail)
+    sha256 = hashlib.sha256(orphan).hexdigest()
+    (house.root / "blobs" / sha256[:2] / sha256).write_bytes(orphan)
+    assert verified(capsys) == ({}, 1, [".DS_Store", "7f/notes.txt", "zz"])
+    assert run(house, ACCOUNT)[0] == 0
+    assert house.one("select sha256 from files where item_pk = ?", item.pk) == sha256
+    assert list((house.root / "tmp").iterdir()) == []
+    assert verified(capsys)[:2] == ({}, 0)
+    for name, data in strangers.items():
+        assert (house.root / "blobs" / name).read_bytes() == data
+    assert (house.root / "photos").is_dir()
+
+
+def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
+    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link to another file: ``verify`` says 12 and does not read it, a run fetches the blob again, the file keeps its bytes."""
+    target = tmp_path / "precious"
+    target.write_bytes(b"theirs")
+    place = blob_paths(house)[0]
+    place.unlink()
+    place.symlink_to(target)
+    assert verified(capsys)[0] == {place.name: "not_regular"}
+    assert run(house, ACCOUNT)[0] == 0
+    assert target.read_bytes() == b"theirs"
+    assert place.is_file()
+    assert not place.is_symlink()
+    assert verified(capsys)[0] == {}
+
+
+def test_fault_h31_a_link_in_place_of_a_directory_of_blobs_is_damage(
+    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of the 256 directories leads elsewhere: ``verify`` says 12 for each of its blobs, and reads none of them there."""
+    place = blob_paths(house)[0].parent
+    names = [path.name for path in place.iterdir()]
+    elsewhere = place.rename(tmp_path / "elsewhere")
+    place.symlink_to(elsewhere)
+    found, _, foreign = verified(capsys)
+    assert (found, foreign) == (dict.fromkeys(names, "missing"), [place.name])
+
+
+def test_fault_h32_a_pipe_in_place_of_a_blob_is_not_waited_for(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A FIFO is damage, told at once; a run fetches the blob again, and a hard link with the right bytes is as good as any file."""
+    pipe, linked, *_ = blob_paths(house)
+    pipe.unlink()
+    os.mkfifo(pipe)
+    other = house.root / "other"
+    other.write_bytes(linked.read_bytes())
+    linked.unlink()
+    linked.hardlink_to(other)
+    assert verified(capsys)[0] == {pipe.name: "not_regular"}
+    assert run(house, ACCOUNT)[0] == 0
+    assert verified(capsys)[0] == {}
+    other.write_bytes(bytes(len(other.read_bytes())))
+    assert verified(capsys)[0] == {linked.name: "hash"}
+
+
+def blob_paths(house: House) -> list[Path]:
+    """Where the blobs lie."""
+    return [house.root / "blobs" / name[:2] / name for name in sorted(blobs(house))]
