@@ -107,7 +107,7 @@ def upgrade(database: Database) -> Path | None:
         if database.path is not None:
             for leftover in database.path.parent.glob(f".{database.path.name}.{found}-*{engines.PART}*"):
                 leftover.unlink()  # of an upgrade that was killed while it copied
-            copy = database.path.with_name(f"{database.path.name}.{found}-{utcnow():%Y%m%dT%H%M%SZ}")
+            copy = database.path.with_name(f"{database.path.name}.{found}-{utcnow():%Y%m%dT%H%M%S.%fZ}")
             engines.copy_sqlite(database.path, copy)
         engine = engines.writer(database, foreign_keys=False)
         try:

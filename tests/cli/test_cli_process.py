@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cli_harness import Ended, Person, on_terminal
 
-from archiver.sandbox import StandIn, World, actions
+from archiver.sandbox import StandIn, World
 
 
 @pytest.fixture
@@ -45,40 +45,7 @@ def _converges(person: Person) -> None:
     assert list((person.archive / "tmp").iterdir()) == []
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_first_signal_ends_the_run_cleanly(person: Person, upstream: StandIn, signum: int) -> None:
-    """The run is finished and told, then the process dies of that very signal."""
-    ended = _signalled(person, upstream, signum, "backup", "natgeo", "--json")
-    assert ended.code == -signum
-    assert (ended.object["exit_code"], ended.object["outcome"]) == (128 + signum, "stopped")
-    assert ended.object["error"] == {
-        "slug": "E_STOPPED",
-        "message": f"stopped by {signal.Signals(signum).name}",
-        "hint": "run it again: it goes on where it stopped",
-    }
-    assert "archiver: finishing what is in flight; again to end now" in ended.err
-    assert "Traceback" not in ended.err
-    _converges(person)
-
-
-def test_the_second_signal_ends_at_once(person: Person, upstream: StandIn) -> None:
-    """Whoever asks twice does not wait for a download that stalls; what was kept so far stands."""
-    stall = upstream.faults.add(actions.stall(seconds=60), listener="cdn", nth=5, count=None)
-    process = person.start("backup", "natgeo", "--json")
-    assert stall.reached.wait(20)
-    process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    while "again to end now" not in process.stderr.readline():
-        assert process.poll() is None
-    time.sleep(0.05)  # two signals at once are one
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=10)
-    assert (process.returncode, out) == (-signal.SIGINT, "")
-    upstream.faults.clear()
-    _converges(person)
-
-
-def test_nohup_is_respected(person: Person, upstream: StandIn) -> None:
+def test_fault_h6_nohup_is_respected(person: Person, upstream: StandIn) -> None:
     """A hang-up that was ignored when the program began does not stop it."""
     ended = _signalled(person, upstream, signal.SIGHUP, "backup", "natgeo", shell='trap "" HUP; exec "$@"')
     assert ended.code == 0
@@ -96,7 +63,7 @@ def test_a_long_query_dies_of_its_signal(person: Person) -> None:
     assert "took longer" not in err
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(person: Person) -> None:
+def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: Person) -> None:
     """``archiver query ... | head``: death by SIGPIPE, and not a word on stderr."""
     assert person.run("backup", "natgeo", "-q").code == 0
     reading, writing = os.pipe()
@@ -108,7 +75,7 @@ def test_a_reader_that_goes_away_ends_it_quietly(person: Person) -> None:
 
 
 @pytest.mark.parametrize("shell", ['exec "$@" >/dev/full', 'exec "$@" >&-'], ids=["full", "closed"])
-def test_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: str) -> None:
+def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: str) -> None:
     """The archive is made all the same; the person is told in one line, and the code is not 0."""
     ended = person.run("backup", "natgeo", "--json", "-q", shell=shell)
     assert ended.code == 8
