@@ -94,9 +94,8 @@ def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterato
     found, root = _marker(config), config.archive.directory
     with ExitStack() as stack:
         stack.enter_context(lock.held(root / "lock", command, utcnow(), wait=stop.wait if wait else None))
-        found.require(
-            schema.look(place(config)).archive_id, root
-        )  # first: opening brings an older one up to date
+        # First: opening brings an older one up to date.
+        found.require(schema.look(place(config)).archive_id, root)
         catalog = stack.enter_context(Catalog.open(_database(config), write=True))
         store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
         store.prepare()

@@ -111,9 +111,8 @@ class Desk:
             except BaseException as error:
                 transaction.rollback()
                 if self._lock is not None and number is not None and cut_off(error):
-                    self._lock.committed(
-                        number
-                    )  # it is not; but the server may not know yet, and keep its rows locked
+                    # It is not; but the server may not know yet, and keep its rows locked.
+                    self._lock.committed(number)
                 return False
             return self._committed(connection, transaction, number)
 

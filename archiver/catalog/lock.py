@@ -97,9 +97,8 @@ class WriterLock:
     def _ask(self, question: TextClause, **given: object) -> object:
         try:
             found: object = self._connection.scalar(question, given)
-        except (
-            SQLAlchemyError
-        ) as exc:  # once lost it stays lost: SQLAlchemy makes no new connection by itself here
+        except SQLAlchemyError as exc:
+            # Once lost it stays lost: SQLAlchemy makes no new connection by itself here.
             raise DatabaseError(
                 f"the connection that holds the lock on the database {self._database} was lost: another run may write to it now",
                 "run it again: it goes on where this one stopped",

@@ -36,15 +36,6 @@ def _signalled(person: Person, upstream: StandIn, signum: int, *args: str, shell
     return Ended(process.returncode, out, err)
 
 
-def _converges(person: Person) -> None:
-    """What was interrupted is consistent, and the next call ends what it began."""
-    assert person.run("verify", "--read-data").code == 0
-    done = person.run("backup", "natgeo", "--json")
-    assert (done.code, done.object["failures"]) == (0, [])
-    assert person.run("verify", "--read-data").code == 0
-    assert list((person.archive / "tmp").iterdir()) == []
-
-
 def test_fault_h6_nohup_is_respected(person: Person, upstream: StandIn) -> None:
     """A hang-up that was ignored when the program began does not stop it."""
     ended = _signalled(person, upstream, signal.SIGHUP, "backup", "natgeo", shell='trap "" HUP; exec "$@"')
