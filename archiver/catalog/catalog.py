@@ -27,6 +27,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _TAKE_YOUR_TIME = "SET LOCAL idle_in_transaction_session_timeout = 0"
+"""For what reads on and on: hashing a thousand videos between two fetches takes minutes."""
 
 
 class Catalog:
@@ -129,9 +130,7 @@ class Catalog:
         """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end."""
         with told(str(self._database)), self._reader.connect() as connection:
             if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(
-                    _TAKE_YOUR_TIME
-                )  # hashing a thousand videos between two fetches takes minutes
+                connection.exec_driver_sql(_TAKE_YOUR_TIME)
             yield from question(connection, *args, **kwargs)
 
     def ask(self, sql: str, *, rows: int, seconds: float) -> Rows:
