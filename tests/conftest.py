@@ -19,8 +19,15 @@ from pathlib import Path
 import canaries
 import pytest
 from databases import ARCHIVE_ID, NOW, Postgres, empty
+from hypothesis import settings
 
 from archiver.catalog import Catalog, record
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two workers a core: the disk's syncs, and all that is waited for, leave one idle."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +42,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Every system call and every moment, for minutes; else a sample, another one each day.",
     )
+
+
+settings.register_profile("everyday", max_examples=40)
+settings.register_profile("thorough", max_examples=1000)
+settings.load_profile("everyday")  # --hypothesis-profile thorough looks longer
 
 
 @contextmanager

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import canaries
 
 import archiver
+from archiver.cli import main as front
 from archiver.sandbox import StandIn
 
 _ROOT = Path(archiver.__file__).parent.parent
@@ -100,6 +103,35 @@ class Person:
         ) as process:
             out, err = process.communicate(stdin, timeout=60)
         return Ended(process.returncode, out, err)
+
+
+class Nearby(Person):
+    """A person whose commands run in this process: a tenth of the time that a process of its own takes to begin."""
+
+    def run(self, *args: str, shell: str = "", stdin: str | None = None) -> Ended:
+        """``archiver ARGS`` to its end, with this person's environment and nothing else."""
+        assert not shell
+        assert stdin is None
+        before, out, err = dict(os.environ), _Stream(), _Stream()
+        os.environ.clear()
+        os.environ.update(self.environ)
+        try:
+            with chdir(self.home), redirect_stdout(out), redirect_stderr(err):
+                code = front.main(args)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        return Ended(code, out.text, err.text)
+
+
+class _Stream(io.TextIOWrapper):
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+
+    @property
+    def text(self) -> str:
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue().decode()
 
 
 def on_terminal(person: Person, *args: str, stream: str = "stderr", columns: int = 120) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Person, on_terminal, write_config
+from cli_harness import Nearby, Person, on_terminal, write_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +34,7 @@ def upstream() -> Iterator[StandIn]:
 @pytest.fixture
 def person(tmp_path: Path, upstream: StandIn) -> Person:
     """Somebody whose environment leads to the stand-in, and to no archive."""
-    return Person(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
+    return Nearby(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
 
 
 def test_init_writes_the_directory_that_it_was_given(person: Person) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import damage
 import pytest
-from cli_harness import Person
+from cli_harness import Nearby, Person
 from damage import files, flip, forget_answers, ids, path_of, problems, rows, upstream_of
 
 
@@ -129,7 +129,7 @@ def test_without_a_key_the_disk_is_mended_all_the_same(person: Person) -> None:
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
     """A share that is none, and options that do not go together: code 2."""
-    assert damage.Nearby(tmp_path).run("verify", *words).code == 2
+    assert Nearby(tmp_path).run("verify", *words).code == 2
 
 
 def test_a_repair_with_nothing_to_do_is_silent(person: Person) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import damage
 import pytest
-from cli_harness import Person
+from cli_harness import Nearby, Person
 from damage import (
     ACCOUNTS,
     cut,
@@ -57,7 +57,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
 def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
     """In an archive of 200 files each damage is named with its kind, code 12; --repair sets it aside and has all again, code 0."""
     with StandIn(World.generated(2, 5, 14)) as upstream:
-        person = damage.Nearby(tmp_path, upstream)
+        person = Nearby(tmp_path, upstream)
         assert person.run("backup", *ACCOUNTS, "-q").code == 0
         assert rows(person, "select count(*) >= 200 from files") == [(1,)]
         victims = iter(files(person))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import damage
 import pytest
-from cli_harness import Person
+from cli_harness import Nearby, Person
 from damage import ACCOUNTS, files, flip, forget_answers, ids, path_of, rows, upstream_of, whole
 
 from archiver import archive
@@ -89,7 +89,7 @@ def test_an_account_that_shows_nothing_is_asked_once(person: Person, then: str) 
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
     """An archive of one highlight alone is mended by that highlight: one unit, no other highlight, no cover, no avatar."""
     with StandIn(World.generated(1, 3, 4)) as upstream:
-        person = damage.Nearby(tmp_path, upstream)
+        person = Nearby(tmp_path, upstream)
         first = next(iter(upstream.world.account("account0000").highlights)).pk
         assert person.run("backup", f"highlight:{first}", "-q").code == 0
         before = rows(person, "select sha256, role from files order by id")
