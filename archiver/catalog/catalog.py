@@ -13,8 +13,8 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
+from archiver.catalog import copies, schema, tables
 from archiver.catalog import engine as engines
-from archiver.catalog import schema, tables
 from archiver.catalog.ask import ask
 from archiver.catalog.desk import Desk
 from archiver.catalog.engine import Database
@@ -148,7 +148,7 @@ class Catalog:
         if to.exists():
             raise UsageError(f"there is a file already: {to}", "name another one")
         with told(str(self._database)):
-            engines.copy_sqlite(self._database.path, to)
+            copies.copy_sqlite(self._database.path, to)
 
     def close(self) -> None:
         """Commit what waits, move the WAL into the file, give the lock up. Again is nothing."""

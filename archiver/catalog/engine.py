@@ -7,12 +7,9 @@ IMMEDIATE waits for its turn instead of failing half way. Readers open the file 
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +17,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from archiver.durable import storage_errors
-from archiver.errors import ConfigError, DatabaseError, DiskFull
+from archiver.errors import ConfigError, DatabaseError
 
-RESTORE = "restore a copy (archiver db backup makes them); the blobs are untouched"
 BUSY_SECONDS = 10
 NEW = ".new"
 """Ends the name of a database that is being made."""
-PART = ".part"
-"""Ends the name of a copy that is not whole; it begins with a dot."""
 _READERS_KEPT = 4
 _NO_INDEX = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
@@ -227,68 +220,6 @@ def checkpoint(engine: Engine) -> None:
         assert driver is not None
         driver.execute("PRAGMA busy_timeout = 0").close()
         driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-
-
-def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a live database into a new file, checked and durable; until it is whole its name is not there.
-
-    Raises sqlite3.Error of the source, StorageError of the target, DatabaseError if the database is damaged.
-    """
-    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
-    failed = f"the copy {target} cannot be written"
-    with storage_errors(failed):
-        new_file(new)
-    try:
-        with (
-            closing(open_for_reading(Database(path=source))) as reading,
-            closing(sqlite3.connect(new)) as copy,
-        ):
-            try:
-                reading.backup(copy)
-            except sqlite3.OperationalError as exc:
-                if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:  # nothing is written but the copy
-                    raise DiskFull(
-                        f"{failed}: no space is left", "free some space, or name another place"
-                    ) from exc
-                raise
-            _require_sound(copy, source, "quick_check(1)")
-        with storage_errors(failed):
-            sync(new)
-            _publish(new, target)
-            sync(target)
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def _publish(new: Path, target: Path) -> None:
-    """Give a whole file its name, which nobody may have. Raises FileExistsError."""
-    try:
-        os.link(new, target)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without links
-        if target.exists():
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
-        new.replace(target)
-
-
-def check_what_a_crash_left(path: Path) -> None:
-    """Read all of a SQLite file that was not closed well, before anything is written to it. Raises DatabaseError, sqlite3.Error.
-
-    SQLite takes every WAL that bears the name of the file for its own, also one that another program, or a hasty restore, put there.
-    """
-    wal = path.with_name(path.name + "-wal")
-    if wal.exists() and wal.stat().st_size:
-        with closing(open_for_reading(Database(path=path))) as reading:
-            _require_sound(reading, path, "quick_check(1)", "foreign_key_check")
-
-
-def _require_sound(connection: sqlite3.Connection, path: Path, *checks: str) -> None:
-    for check in checks:
-        found = connection.execute(f"PRAGMA {check}").fetchone()
-        if found not in (None, ("ok",)):
-            told = found[0] if len(found) == 1 else f"rows of {found[0]} refer to nothing"
-            raise DatabaseError(f"the database {path} is damaged: {told}", RESTORE)
 
 
 def sync(path: Path) -> None:

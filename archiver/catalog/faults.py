@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
-from archiver.catalog.engine import RESTORE
+from archiver.catalog.copies import RESTORE
 from archiver.errors import ArchiverError, DatabaseError, DiskFull
 
 _SQLITE = {

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import archiver
+from archiver.catalog import copies, tables
 from archiver.catalog import engine as engines
-from archiver.catalog import tables
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import told
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
@@ -99,16 +99,16 @@ def upgrade(database: Database) -> Path | None:
         _refuse_newer(found, database)
     if database.path is not None:
         with told(str(database)):
-            engines.check_what_a_crash_left(database.path)
+            copies.check_what_a_crash_left(database.path)
     if found == head():
         return None
     copy = None
     with told(str(database)):
         if database.path is not None:
-            for leftover in database.path.parent.glob(f".{database.path.name}.{found}-*{engines.PART}*"):
+            for leftover in database.path.parent.glob(f".{database.path.name}.{found}-*{copies.PART}*"):
                 leftover.unlink()  # of an upgrade that was killed while it copied
             copy = database.path.with_name(f"{database.path.name}.{found}-{utcnow():%Y%m%dT%H%M%S.%fZ}")
-            engines.copy_sqlite(database.path, copy)
+            copies.copy_sqlite(database.path, copy)
         engine = engines.writer(database, foreign_keys=False)
         try:
             with engine.begin() as connection:
