@@ -9,7 +9,7 @@ from archiver.cli import show
 
 if TYPE_CHECKING:
     from archiver.archive import Checked, Mended
-    from archiver.verify import Damage
+    from archiver.verify import Damage, LostAnswer
 
 
 def fields_of(checked: Checked) -> dict[str, object]:
@@ -24,13 +24,17 @@ def fields_of(checked: Checked) -> dict[str, object]:
         "orphans": blobs.orphans,
         "foreign": list(blobs.foreign),
         "answers_checked": answers.checked,
-        "answers_damaged": [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers.damaged],
-        "answers_lost": [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers.lost],
+        "answers_damaged": _answers(answers.damaged),
+        "answers_lost": _answers(answers.lost),
     }
 
 
 def _damages(damages: tuple[Damage, ...]) -> list[dict[str, object]]:
     return [{"sha256": d.sha256, "problem": d.problem.value, "owners": list(d.owners)} for d in damages]
+
+
+def _answers(answers: tuple[LostAnswer, ...]) -> list[dict[str, object]]:
+    return [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers]
 
 
 def told(checked: Checked) -> Iterator[str]:

@@ -37,7 +37,7 @@ def keep(
     """Keep the targets, watched and logged. Raises as ``archive.run``. ``stop``: that of a caller who watches the signals already."""
     from archiver import archive
 
-    watched = nullcontext() if stop is not None else None
+    watches = stop is None
     stop = stop or StopFlag()
     seen = progress.observer(given)
     journal = Journal(config.archive.directory, group_readable=config.archive.group_readable)
@@ -47,7 +47,7 @@ def keep(
         seen(event)
 
     last = "the run ended by an error"
-    with watched or signals.watched(stop, quiet=given.quiet, hint=_RESUME):
+    with signals.watched(stop, quiet=given.quiet, hint=_RESUME) if watches else nullcontext():
         try:
             summary = archive.run(
                 config,
