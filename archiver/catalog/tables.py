@@ -45,6 +45,8 @@ runs = Table(
     Column("outcome", Text),
     Column("exit_code", Integer),
     Column("units", Integer, nullable=False),
+    Column("balance_before", BigInteger),
+    Column("balance_after", BigInteger),
 )
 
 api_calls = Table(
@@ -102,6 +104,7 @@ users = Table(
     Column("verdict_checks", Integer, nullable=False, server_default="0"),
     Column("verdict_at", UtcTime),
     Column("verdict_due_at", UtcTime),
+    Column("paged_at", UtcTime),
 )
 
 usernames = Table(
