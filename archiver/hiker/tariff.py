@@ -9,19 +9,28 @@ import re
 
 from archiver.model import Call, Pk
 
+TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"
+"""The tray in one answer, which may be cut at a first page of unknown size; and page by page."""
+
 _CHARGED = frozenset({200, 400, 403, 404})
 _INFO = re.compile(r'\breqs(?:"\s*:|\s*=)\s*([0-9]{1,4})(?![0-9.])')
 
 
 def list_highlights(user_pk: Pk, *, force: bool = True) -> Call:
     """A user's tray by pk: 1 unit, or 2 with the account's privacy check (``force=False``)."""
-    return Call("/v1/user/highlights", (("user_id", user_pk), *_forced(force)), user_pk, 1 if force else 2)
+    return Call(TRAY, (("user_id", user_pk), *_forced(force)), user_pk, 1 if force else 2)
 
 
 def list_highlights_by_username(username: str, *, force: bool = True) -> Call:
     """A user's tray by name, for whom no pk is known: 2 units, or 3 with the account's privacy check."""
     params = (("username", username), *_forced(force))
     return Call("/v1/user/highlights/by/username", params, username, 2 if force else 3)
+
+
+def list_highlights_page(user_pk: Pk, page_id: str | None = None, *, force: bool = True) -> Call:
+    """One page of a user's paged tray, the first without ``page_id``: the price of ``list_highlights`` for each."""
+    page = (("page_id", page_id),) if page_id is not None else ()
+    return Call(PAGED_TRAY, (("user_id", user_pk), *page, *_forced(force)), user_pk, 1 if force else 2)
 
 
 def fetch_highlight(highlight_pk: Pk) -> Call:

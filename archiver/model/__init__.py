@@ -36,6 +36,7 @@ from archiver.model.upstream import (
     Sticker,
     Tray,
     TrayFacts,
+    TrayPage,
     User,
     WebLink,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "Target",
     "Tray",
     "TrayFacts",
+    "TrayPage",
     "User",
     "Verdict",
     "WebLink",

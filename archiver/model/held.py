@@ -55,15 +55,19 @@ class Failure:
 class HeldUser:
     """A stored account. ``verdict`` is why its tray shows nothing (private, gone, empty), asked again at ``verdict_due_at``.
 
-    ``tray_length`` entries came with the last tray. ``shrunk_to`` is the fingerprint of a tray that lost more than half and
+    ``tray_length`` entries came with the last tray; ``tray_endpoint`` is the path by which it is listed, and ``paged_at`` when its
+    paged tray was asked for last. ``shrunk_to`` is the fingerprint of a tray that lost more than half and
     waits for a second run that says the same. ``avatar_name`` is the basename of the avatar that is held.
     """
 
     pk: Pk
     username: str | None
     is_private: bool | None = None
+    first_seen_at: datetime | None = None
     listed_at: datetime | None = None
     tray_length: int | None = None
+    tray_endpoint: str | None = None
+    paged_at: datetime | None = None
     gone_at: datetime | None = None
     verdict: Reason | None = None
     verdict_due_at: datetime | None = None
@@ -73,7 +77,8 @@ class HeldUser:
 
 @dataclass(frozen=True, slots=True)
 class HeldHighlight:
-    """A stored highlight as the plan sees it. ``facts`` are the tray's now, ``fetched_facts`` those at its last fetch.
+    """A stored highlight as the plan sees it. ``facts`` are the tray's now, ``fetched_facts`` those at its last fetch; ``listed_at``
+    is the time of the last tray that listed it.
 
     ``open_failures`` counts unresolved failures of it or of its items that are no gaps; ``next_try_at`` is the earliest of
     theirs. ``fetch_try_at``: its own page was not found (404) and is due again then. ``cover_name`` is the
@@ -84,6 +89,8 @@ class HeldHighlight:
     title: str | None
     facts: TrayFacts
     fetched_facts: TrayFacts
+    created_at: datetime | None = None
+    listed_at: datetime | None = None
     fetched_at: datetime | None = None
     completed_at: datetime | None = None
     gone_at: datetime | None = None

@@ -84,6 +84,14 @@ class Tray:
 
 
 @dataclass(frozen=True, slots=True)
+class TrayPage:
+    """One page of a paged tray. ``next_page_id`` asks for the page after it; None: this is the last one."""
+
+    tray: Tray
+    next_page_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Mention:
     username: str | None
     user_pk: Pk | None = None

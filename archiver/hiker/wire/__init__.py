@@ -1,7 +1,7 @@
 """Answers read as the language of the program: the only place that knows the API's field names. Pure.
 
-``verdict`` says what an Answer means; ``tray``, ``highlight_page``, ``user`` and ``balance`` read one that is OK, and raise
-AnswerMalformed if it is not what its endpoint promises. Shapes: the vendor's example answers and HIKERAPI.md.
+``verdict`` says what an Answer means; ``tray``, ``tray_page``, ``highlight_page``, ``user`` and ``balance`` read one that is OK, and
+raise AnswerMalformed if it is not what its endpoint promises. Shapes: the vendor's example answers and HIKERAPI.md.
 
 What is required: a pk (digits; or an integer; a float has lost its last digits and is refused), and an owner for a highlight of
 which nobody knows whose it is. An element without them becomes a Rejected and the others stand. Everything else is optional: null,
@@ -11,7 +11,7 @@ absent or of a wrong type or range (a negative count, a NaN, a date of the year 
 
 from __future__ import annotations
 
-from archiver.hiker.wire.answers import balance, highlight_page, tray, user
+from archiver.hiker.wire.answers import balance, highlight_page, joined, tray, tray_page, user
 from archiver.hiker.wire.verdicts import verdict
 
-__all__ = ["balance", "highlight_page", "tray", "user", "verdict"]
+__all__ = ["balance", "highlight_page", "joined", "tray", "tray_page", "user", "verdict"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from archiver.errors import AnswerMalformed
@@ -10,9 +10,29 @@ from archiver.hiker.brief import brief
 from archiver.hiker.wire import document
 from archiver.hiker.wire.items import item_of
 from archiver.hiker.wire.owners import highlight_of, richer, user_of
-from archiver.hiker.wire.shapes import ENTRIES_MAX, Entries, WireBalance, WireHighlight, WireItem, read
+from archiver.hiker.wire.shapes import (
+    ENTRIES_MAX,
+    Entries,
+    WireBalance,
+    WireHighlight,
+    WireItem,
+    WireTrayList,
+    WireTrayPage,
+    read,
+)
 from archiver.hiker.wire.values import pk
-from archiver.model import Answer, Balance, Highlight, HighlightPage, Item, Pk, Rejected, Tray, User
+from archiver.model import (
+    Answer,
+    Balance,
+    Highlight,
+    HighlightPage,
+    Item,
+    Pk,
+    Rejected,
+    Tray,
+    TrayPage,
+    User,
+)
 
 _NO_PK = "it has no pk of digits"
 _TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not read"
@@ -27,17 +47,35 @@ def tray(answer: Answer, user_pk: Pk | None = None) -> Tray:
     raw = _document(answer)
     if not isinstance(raw, list):
         _malformed(answer, "no list of highlights")
-    owner = _owner(answer, raw, user_pk)
-    fallback = owner or (User(user_pk) if user_pk is not None else None)
+    return _tray(answer, raw, user_pk)
+
+
+def tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
+    """One page of the paged tray (``/v2``) of the user that it was asked for. Raises AnswerMalformed as ``tray``."""
+    raw = _document(answer)
+    shape = read(WireTrayPage, raw)
+    listed = read(WireTrayList, shape.response) if shape is not None else None
+    if shape is None or listed is None or listed.tray is None:
+        _malformed(answer, "no page of highlights")
+    if shape.next_page_id is None and isinstance(raw, dict) and raw.get("next_page_id") is not None:
+        _malformed(
+            answer, "a next page that cannot be asked for"
+        )  # taken for the last one, it would hide the rest
+    return TrayPage(_tray(answer, listed.tray, user_pk), str(shape.next_page_id or "") or None)
+
+
+def joined(pages: Sequence[Tray]) -> Tray:
+    """The pages of one tray as one: a highlight that stands on two of them counts once, the owner is the richest seen."""
+    owner: User | None = None
     highlights: dict[Pk, Highlight] = {}
-    rejected: list[Rejected] = []
-    for entry in raw[:ENTRIES_MAX]:
-        found = _highlight(entry, fallback)
-        if isinstance(found, Rejected):
-            rejected.append(found)
-        else:
-            highlights.setdefault(found.pk, found)
-    return Tray(owner, tuple(highlights.values()), (*rejected, *_excess(raw)))
+    for page in pages:
+        if page.user is not None:
+            owner = richer(owner, page.user)
+        for highlight in page.highlights:
+            highlights.setdefault(highlight.pk, highlight)
+    return Tray(
+        owner, tuple(highlights.values()), tuple(rejected for page in pages for rejected in page.rejected)
+    )
 
 
 def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
@@ -84,6 +122,20 @@ def balance(answer: Answer) -> Balance:
         _malformed(answer, "no balance")
     rate = int(shape.rate) if shape.rate is not None and 1 <= shape.rate <= _RATE_MAX else None
     return Balance(shape.requests, rate)
+
+
+def _tray(answer: Answer, entries: Entries, user_pk: Pk | None) -> Tray:
+    owner = _owner(answer, entries, user_pk)
+    fallback = owner or (User(user_pk) if user_pk is not None else None)
+    highlights: dict[Pk, Highlight] = {}
+    rejected: list[Rejected] = []
+    for entry in entries[:ENTRIES_MAX]:
+        found = _highlight(entry, fallback)
+        if isinstance(found, Rejected):
+            rejected.append(found)
+        else:
+            highlights.setdefault(found.pk, found)
+    return Tray(owner, tuple(highlights.values()), (*rejected, *_excess(entries)))
 
 
 def _document(answer: Answer) -> object:

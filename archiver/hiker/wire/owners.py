@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from archiver import signed
-from archiver.hiker.wire.shapes import WireCover, WireHighlight, WirePicture, WireUser, read
+from archiver.hiker.wire.shapes import (
+    WireCover,
+    WireHighlight,
+    WirePicture,
+    WirePictures,
+    WireUser,
+    read,
+    read_all,
+)
 from archiver.hiker.wire.values import link, moment, pk, said, text
 from archiver.model import Highlight, Link, Role, TrayFacts, User
 
@@ -51,11 +59,16 @@ def highlight_of(shape: WireHighlight, highlight_pk: str, owner: User) -> Highli
 
 
 def _cover(raw: object) -> Link | None:
-    """The full picture where there is one: the cropped one has 150 pixels."""
+    """The full picture where there is one: the cropped one has 150 pixels. Raw media offer theirs as candidates, the best first."""
     shape = read(WireCover, raw)
     if shape is None:
         return None
-    pictures = (read(WirePicture, shape.full_image_version), read(WirePicture, shape.cropped_image_version))
+    candidates = read(WirePictures, shape.image_versions2)
+    pictures = (
+        read(WirePicture, shape.full_image_version),
+        read(WirePicture, shape.cropped_image_version),
+        *read_all(WirePicture, candidates.candidates if candidates is not None else None),
+    )
     return next((link(Role.COVER, p.url) for p in pictures if p is not None and p.url is not None), None)
 
 

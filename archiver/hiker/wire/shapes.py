@@ -17,6 +17,7 @@ Identity = str | int
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Url = Annotated[str, Meta(min_length=1, max_length=16_384)]
 Moment = str | int
+PageId = Annotated[str, Meta(max_length=4_096)] | int
 
 ENTRIES_MAX = 10_000
 
@@ -38,6 +39,11 @@ class WirePicture(Struct):
 class WireCover(Struct):
     cropped_image_version: Raw | None = None
     full_image_version: Raw | None = None
+    image_versions2: Raw | None = None
+
+
+class WirePictures(Struct):
+    candidates: Entries | None = None
 
 
 class WireHighlight(Struct):
@@ -50,6 +56,15 @@ class WireHighlight(Struct):
     is_pinned_highlight: bool | None = None
     cover_media: Raw | None = None
     items: Entries | None = None
+
+
+class WireTrayPage(Struct):
+    response: Raw | None = None
+    next_page_id: PageId | None = None
+
+
+class WireTrayList(Struct):
+    tray: Entries | None = None
 
 
 class WireItem(Struct):
