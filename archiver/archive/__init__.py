@@ -5,7 +5,7 @@ Every function opens the archive that the configuration names and closes it agai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -21,9 +21,9 @@ from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model import Balance, Limits, Rows, Status, Target, utcnow
 from archiver.runner import price
-from archiver.runner.account import Manner
 from archiver.runner.events import Observer
 from archiver.runner.kept import Kept
+from archiver.runner.manner import Manner
 from archiver.runner.price import AccountPlan
 from archiver.runner.run import Pace, Seams
 from archiver.runner.run import run as run_night
@@ -49,7 +49,7 @@ __all__ = [
 
 def run(
     config: Config,
-    targets: Iterable[Target],
+    targets: Sequence[Target],
     *,
     command: str,
     manner: Manner,

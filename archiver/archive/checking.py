@@ -12,8 +12,8 @@ from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, StorageError
 from archiver.model import Digest, Loss, Target, utcnow
 from archiver.runner import price
-from archiver.runner.account import Manner
 from archiver.runner.kept import Kept
+from archiver.runner.manner import Manner
 from archiver.runner.plan import Sought
 from archiver.runner.price import AccountPlan
 from archiver.runner.workers import StopFlag

@@ -38,21 +38,23 @@ _LATER = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in a
 _LOCK = text("LOCK TABLE api_calls IN SHARE ROW EXCLUSIVE MODE")
 
 
-def reserve(connection: Connection, run_id: int, call: Call, now: datetime, limits: Limits) -> int:
+def reserve(
+    connection: Connection, run_id: int, call: Call, now: datetime, limits: Limits, kept_back: int = 0
+) -> int:
     """Reserve the nominal units of a call that is about to be made; returns the id of its row. One statement checks and writes.
 
-    Raises BudgetReached, with the name of the limit, if the call would pass one; days and months are those of UTC.
+    ``kept_back``: units that this run has promised to other calls. Raises BudgetReached, with the name of the limit, if the call would
+    pass one; days and months are those of UTC.
     """
     bounds = {name: bound for name in _BY_LIMIT if (bound := getattr(limits, name)) is not None}
     if bounds and connection.dialect.name == "postgresql":
         connection.execute(_LOCK)  # a sum does not see what another worker has reserved and not committed
-    moment = now.astimezone(UTC)
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    given = {"run_id": run_id, "units": call.units, "day": day, "month": day.replace(day=1)}
-    row = {"path": call.path, "subject": call.subject, "now": now}
-    reserved = connection.scalar(_reserving(tuple(bounds)), {**given, **row, **bounds})
+    given = _moments(run_id, now)
+    row = {"path": call.path, "subject": call.subject, "units": call.units, "now": now}
+    promised = {name: bound - kept_back for name, bound in bounds.items()}
+    reserved = connection.scalar(_reserving(tuple(bounds)), {**given, **row, **promised})
     if reserved is None:
-        raise _reached(connection, call, given, bounds)
+        raise _reached(connection, call, given, bounds, kept_back)
     return int(reserved)
 
 
@@ -82,6 +84,17 @@ def settle(
     return int(connection.execute(again.returning(_answers.c.id)).scalar_one())
 
 
+def left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> int | None:
+    """The units that may still be spent under these limits, never less than 0; None without any limit."""
+    given = _moments(run_id, now)
+    rooms = [
+        bound - int(connection.scalar(_BY_LIMIT[name], given) or 0)
+        for name in _BY_LIMIT
+        if (bound := getattr(limits, name)) is not None
+    ]
+    return max(0, min(rooms)) if rooms else None
+
+
 def spent(connection: Connection, run_id: int) -> int:
     """The units of a run so far: settled ones, and the nominal price of those that are not."""
     return int(connection.scalar(_BY_LIMIT["per_run"], {"run_id": run_id}) or 0)
@@ -106,15 +119,21 @@ def _reserving(limits: tuple[str, ...]) -> Insert:
     return _calls.insert().from_select(list(values), row).returning(_calls.c.id)
 
 
+def _moments(run_id: int, now: datetime) -> dict[str, object]:
+    day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return {"run_id": run_id, "day": day, "month": day.replace(day=1)}
+
+
 def _reached(
-    connection: Connection, call: Call, given: dict[str, object], bounds: dict[str, int]
+    connection: Connection, call: Call, given: dict[str, object], bounds: dict[str, int], kept_back: int
 ) -> BudgetReached:
     for name, bound in bounds.items():
         already = int(connection.scalar(_BY_LIMIT[name], given) or 0)
-        if already + call.units > bound:
+        if already + kept_back + call.units > bound:
             flag = "--max-units or " if name == "per_run" else ""
+            taken = f"{already + kept_back} are spent or promised"
             return BudgetReached(
-                f"{flag}budget.max_units_{name} = {bound}: {already} are spent, and {call.path} costs {call.units}",
+                f"{flag}budget.max_units_{name} = {bound}: {taken}, and {call.path} costs {call.units}",
                 f"the next run{_LATER[name]} goes on where this one stopped; or raise the limit",
             )
     return BudgetReached(f"a limit of the budget is reached; {call.path} was not asked")

@@ -40,7 +40,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
       archiver backup - --max-units 100 < accounts.txt
     """
     from archiver.config import locate
-    from archiver.runner.account import Manner
+    from archiver.runner.manner import Manner
 
     asked = load.targets(targets)
     config = load.config(given)

@@ -86,7 +86,7 @@ def demo_config(upstream: StandIn, root: Path) -> Config:
 
 def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> int:
     """One run, and what it asked of the stand-in, by the stand-in's own count. Raises ArchiverError if the run counted otherwise."""
-    from archiver.runner.account import Manner
+    from archiver.runner.manner import Manner
 
     upstream.requests.reset()
     summary = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner())

@@ -32,7 +32,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool) -> int:
       archiver plan natgeo --json
     """
     from archiver import archive
-    from archiver.runner.account import Manner
+    from archiver.runner.manner import Manner
 
     config = load.config(given)
     asked = load.targets(targets) if targets else load.entries(config, ())

@@ -29,7 +29,7 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
       archiver run natgeo 75885841119 --max-units 50
       archiver run --json --wait
     """
-    from archiver.runner.account import Manner
+    from archiver.runner.manner import Manner
 
     config = load.config(given)
     targets = load.entries(config, accounts)

@@ -139,7 +139,7 @@ def command(
 
 def _repair(given: Given, config: Config, reading: bool, share: float, asked: _Repair) -> int:
     from archiver import archive
-    from archiver.runner.account import Manner
+    from archiver.runner.manner import Manner
 
     stop = StopFlag()
     with signals.watched(stop, quiet=given.quiet, hint=_AGAIN):

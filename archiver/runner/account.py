@@ -10,43 +10,32 @@ from dataclasses import dataclass, replace
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
-from archiver.hiker import wire
-from archiver.model import (
-    Digest,
-    Failure,
-    Highlight,
-    Meaning,
-    Owner,
-    Pk,
-    Subject,
-    Target,
-    Tray,
-    TrayFacts,
-    User,
-)
+from archiver.model import Digest, Failure, Meaning, Pk, Subject, Target, Tray, TrayFacts, User
 from archiver.runner import plan
 from archiver.runner.events import AccountDone, AccountListed, Noted
-from archiver.runner.files import Claims, Files, Wanted
+from archiver.runner.files import Claims, Files, Missed
 from archiver.runner.highlight import Highlights
+from archiver.runner.kept import Kept
+from archiver.runner.manner import Manner
 from archiver.runner.night import Night
-from archiver.runner.paid import Paid, Reply
-from archiver.runner.plan import Job, Policy, Sought, Why
-from archiver.runner.standing import Account, Standing, hidden
+from archiver.runner.paid import Paid
+from archiver.runner.pictures import wanted
+from archiver.runner.plan import Job, Why
+from archiver.runner.standing import Account, Standing
 from archiver.runner.tally import AccountEnd
+from archiver.runner.trays import Listing, Trays
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How a run goes about its accounts. ``bound``: targets are entries of the configuration; ``insist``: a person asked now, so
-    a back-off does not hold; ``covers`` and ``avatars``: whether those are kept; ``only``: a repair, of this alone."""
+class _Begun:
+    """What is left to do for an account. ``tray`` is None where its jobs follow from what is stored; ``promised`` are the highlights
+    whose units are kept back for them."""
 
-    sweep_days: int = 30
-    full: bool = False
-    bound: bool = True
-    insist: bool = False
-    covers: bool = True
-    avatars: bool = True
-    only: Sought | None = None
+    target: Target
+    pk: Pk
+    tray: Tray | None
+    jobs: tuple[Job, ...]
+    promised: frozenset[Pk]
 
 
 class Accounts:
@@ -59,6 +48,7 @@ class Accounts:
         files: Files,
         catalog: Catalog,
         store: BlobStore,
+        kept: Kept,
         *,
         jobs: ThreadPoolExecutor,
         manner: Manner,
@@ -69,11 +59,12 @@ class Accounts:
         self._files = files
         self._catalog = catalog
         self._store = store
+        self._kept = kept
         self._standing = Standing(paid, catalog, night=night, insist=manner.insist)
+        self._trays = Trays(paid, catalog, night=night, sweep_days=manner.sweep_days, full=manner.full)
         self._jobs = jobs
         self._manner = manner
         self._night = night
-        self._longest = catalog.read(query.longest_tray)
         self._lock = threading.Lock()
         self._taken: dict[Pk, Target] = {}
 
@@ -96,7 +87,7 @@ class Accounts:
         """A highlight target is one job without a tray."""
         pk = target.highlight_pk
         assert pk is not None
-        if self._standing.waits(Subject.HIGHLIGHT, pk):
+        if self._manner.lists or self._standing.waits(Subject.HIGHLIGHT, pk):
             return AccountEnd.WELL
         self._note_lost(f"highlight {pk}", self._catalog.read(query.digests_of_highlight, pk))
         held = self._catalog.read(query.highlight, pk)
@@ -105,14 +96,31 @@ class Accounts:
 
     def _account(self, target: Target) -> AccountEnd:
         account = self._standing.resolve(target, bound=self._manner.bound)
+        with self._paid.budget.turn():
+            found = self._begun(account)
+        return found if isinstance(found, AccountEnd) else self._finish(found)
+
+    def _begun(self, account: Account) -> _Begun | AccountEnd:
+        """Look at an account, record its tray, and promise its jobs their units."""
         if account.pk is None:
             return self._new_name(account)
-        if self._kept_as_another(target, account.pk):
+        if self._kept_as_another(account.target, account.pk):
             return AccountEnd.WELL
         verdict = self._standing.stands(account)
         if verdict is not None:
             return self._unseen(account, verdict)
-        return self._listed(account, self._paid.list_highlights(account.pk))
+        stored = self._from_stored(account)
+        return stored if stored is not None else self._listed(account, self._trays.by_pk(account))
+
+    def _from_stored(self, account: Account) -> _Begun | None:
+        """The jobs that an earlier run left, without a new tray, where the units that are left would not pay for both: a limit that is
+        lower than the price of one account makes progress all the same.
+        """
+        left, held = self._paid.budget.left(), account.held
+        if not left or held is None or self._manner.lists or left > self._paid.price_of_tray(held.pk):
+            return None
+        jobs = self._plan(account.target, held.pk, None)
+        return self._promise(account.target, held.pk, None, jobs) if jobs else None
 
     def _kept_as_another(self, target: Target, pk: Pk) -> bool:
         """Whether this account is kept already tonight under another target (its name and its id, say): it is not paid for twice."""
@@ -127,37 +135,42 @@ class Accounts:
         )
         return True
 
-    def _new_name(self, account: Account) -> AccountEnd:
+    def _new_name(self, account: Account) -> _Begun | AccountEnd:
         name = account.target.username
         assert name is not None
         if self._standing.waits(Subject.TARGET, name):
             return AccountEnd.WELL
-        if not self._standing.asked_before(name):
-            return self._listed(account, self._paid.list_highlights_by_username(name))
+        if not self._standing.asked_before(name) and not self._paid.lacks_units_for(name):
+            return self._listed(account, self._trays.by_name(name))
         seen = self._standing.look(account)
         if seen.user is not None and seen.verdict is not None:
             self._standing.record(seen.user.pk, seen.verdict)
         if seen.user is None or seen.verdict is not None:
             return self._unseen(account, seen.verdict or Reason.GONE)
         account = replace(account, pk=seen.user.pk)
-        return self._listed(account, self._paid.list_highlights(seen.user.pk))
+        return self._listed(account, self._trays.by_pk(account))
 
-    def _listed(self, account: Account, reply: Reply) -> AccountEnd:
-        verdict = hidden(reply)
-        if verdict is not None:
+    def _listed(self, account: Account, listing: Listing | Reason) -> _Begun | AccountEnd:
+        if isinstance(listing, Reason):
             if account.held is not None:
-                self._standing.record(account.held.pk, verdict)
-            return self._unseen(account, verdict)
-        tray = wire.tray(reply.answer, account.pk)
-        pk, verdict = self._standing.of_tray(account, tray)
+                self._standing.record(account.held.pk, listing)
+            return self._unseen(account, listing)
+        tray = listing.tray
+        pk, verdict = self._standing.of_tray(account, tray, cut=listing.cut)
         if pk is not None:
             self._standing.record(pk, verdict)
         if pk is None or verdict in (Reason.PRIVATE, Reason.GONE):
             return self._unseen(account, verdict or Reason.GONE)
         if self._kept_as_another(account.target, pk):
             return AccountEnd.WELL
-        self._record(account, pk, tray)
-        return self._keep_highlights(account.target, pk, tray)
+        self._record(account, pk, listing)
+        jobs = self._plan(account.target, pk, tray)
+        name = tray.user.username if tray.user is not None else None
+        self._night.tally.add(highlights_listed=tray.length)
+        self._night.observe(AccountListed(pk, name, tray.length, len(jobs)))
+        if self._manner.lists:
+            return AccountEnd.WELL
+        return self._promise(account.target, pk, tray, jobs)
 
     def _unseen(self, account: Account, verdict: Reason) -> AccountEnd:
         """Private, gone or empty: a fact, noted; told as the end of this target only when it is news, or was asked for now."""
@@ -174,25 +187,16 @@ class Accounts:
             self._failed(account.target, verdict, what, trouble=False)
         return AccountEnd.ABSENT
 
-    def _record(self, account: Account, pk: Pk, tray: Tray) -> None:
-        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
-        present = [h.pk for h in held.values() if h.gone_at is None]
-        gone: tuple[Pk, ...] = ()
-        shrunk_to = None
-        if tray.length < self._longest and not tray.rejected:
-            # Shorter than the longest tray ever seen: not cut at its first page, so absence is evidence.
-            before = account.held.shrunk_to if account.held is not None else None
-            gone, shrunk_to = plan.believed_gone(present, [h.pk for h in tray.highlights], before)
-        self._longest = max(self._longest, tray.length)
+    def _record(self, account: Account, pk: Pk, listing: Listing) -> None:
+        self._trays.record(account, pk, listing)
         now = self._night.clock()
-        self._catalog.write(record.tray, self._night.run_id, pk, tray, now, gone=gone, shrunk_to=shrunk_to)
         self._catalog.write(record.resolved, Subject.TARGET, _key(account.target), None, now)
         name = account.target.username
         if name is not None:
             if self._manner.bound:
                 self._catalog.write(record.bind_target, name, pk, now)
-            self._note_name(name, pk, tray.user)
-        for rejected in tray.rejected:
+            self._note_name(name, pk, listing.tray.user)
+        for rejected in listing.tray.rejected:
             self._reject(pk, rejected.pk, rejected.detail)
 
     def _note_name(self, name: str, pk: Pk, user: User | None) -> None:
@@ -215,22 +219,39 @@ class Accounts:
         self._catalog.write(record.failure, failure, self._night.clock())
         self._night.failed(failure, trouble=True)
 
-    def _keep_highlights(self, target: Target, pk: Pk, tray: Tray) -> AccountEnd:
+    def _plan(self, target: Target, pk: Pk, tray: Tray | None) -> tuple[Job, ...]:
+        """The jobs of an account: by its tray, else by what its last one left."""
         self._note_lost(f"account {pk}", self._catalog.read(query.held_digests, pk))
         held = {h.pk: h for h in self._catalog.read(query.held, pk)}
-        policy = Policy(self._manner.sweep_days, self._manner.full, target.highlights, self._manner.only)
-        jobs = plan.make(tray.highlights, held, policy, self._night.clock())
+        policy, now = self._manner.policy(target), self._night.clock()
+        if tray is None:
+            account = self._catalog.read(query.user, pk)
+            return plan.make(plan.last_listed(account, held.values()), held, policy, now)
         if tray.highlights and not any(plan.matches(h.title, target.highlights) for h in tray.highlights):
             self._night.observe(
                 Noted(f"{target.text}: none of its highlights matches {', '.join(target.highlights)}")
             )
-        self._night.tally.add(highlights_listed=tray.length)
-        name = tray.user.username if tray.user is not None else None
-        self._night.observe(AccountListed(pk, name, tray.length, len(jobs)))
-        claims = Claims(pk)
-        pictures = self._files.begin(self._pictures(target, tray, pk), claims)
-        begun: list[Future[Meaning]] = [self._jobs.submit(self._highlights.keep, job, claims) for job in jobs]
-        self._end(begun)
+        return plan.make(tray.highlights, held, policy, now)
+
+    def _promise(self, target: Target, pk: Pk, tray: Tray | None, jobs: tuple[Job, ...]) -> _Begun:
+        """Keep units back for the jobs that are to be paid for, as far as they go: those beyond find the limit reached."""
+        budget = self._paid.budget
+        if not budget.limited:
+            return _Begun(target, pk, tray, jobs, frozenset())
+        paid = [job.pk for job in jobs if self._kept.page(job) is None]
+        return _Begun(target, pk, tray, jobs, frozenset(paid[: budget.promise(len(paid))]))
+
+    def _finish(self, begun: _Begun) -> AccountEnd:
+        claims = Claims(begun.pk)
+        pictures: list[Future[Missed | None]] = []
+        if begun.tray is not None:
+            offered = wanted(self._catalog, self._manner, begun.target, begun.pk, begun.tray)
+            pictures = self._files.begin(offered, claims)
+        jobs = [
+            self._jobs.submit(self._highlights.keep, job, claims, promised=job.pk in begun.promised)
+            for job in begun.jobs
+        ]
+        self._end(jobs)
         for picture in pictures:
             if (missed := picture.result()) is not None:
                 self._files.record_missed(missed, claims)
@@ -254,31 +275,6 @@ class Accounts:
                 Noted(f"{len(lost)} files of {whose} are gone from the store: fetching them again")
             )
             self._catalog.write(record.blobs_lost, tuple(lost), self._night.clock())
-
-    def _pictures(self, target: Target, tray: Tray, pk: Pk) -> list[Wanted]:
-        """Covers and the avatar whose name is not the one held. A failure waits for the next tray and causes no fetch."""
-        only = self._manner.only
-        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
-        wanted = [
-            Wanted(Owner(Subject.HIGHLIGHT, h.pk), h.cover, None)
-            for h in tray.highlights
-            if self._manner.covers
-            and h.cover is not None
-            and (only is None or h.pk in only.covers)
-            and self._wants_cover(h, held[h.pk].cover_name if h.pk in held else None, target)
-        ]
-        user, account = tray.user, self._catalog.read(query.user, pk)
-        held_name = account.avatar_name if account is not None else None
-        face = self._manner.avatars and (only is None or pk in only.avatars)
-        if face and user is not None and plan.new_picture(user.avatar_name, held_name):
-            assert user.avatar is not None
-            wanted.append(Wanted(Owner(Subject.USER, pk), user.avatar, None))
-        return wanted
-
-    def _wants_cover(self, highlight: Highlight, held_name: str | None, target: Target) -> bool:
-        return plan.matches(highlight.title, target.highlights) and plan.new_picture(
-            highlight.cover_name, held_name
-        )
 
     def _failed(self, target: Target, reason: Reason, detail: str, *, trouble: bool) -> None:
         failure = Failure(Subject.TARGET, _key(target), None, reason, detail)

@@ -39,14 +39,16 @@ class Highlights:
         self._kept = kept
         self._night = night
 
-    def keep(self, job: Job, claims: Claims) -> Meaning:
+    def keep(self, job: Job, claims: Claims, *, promised: bool = False) -> Meaning:
         """Do one Job to its end. Returns how its page was answered; all that went wrong is recorded.
 
-        Raises what stops the run, or all paid calls of it.
+        ``promised``: the Budget keeps its units back for it. Raises what stops the run, or all paid calls of it.
         """
-        found = self._kept.page(job) or self._fetched(job, claims)
+        found = self._kept.page(job) or self._fetched(job, claims, promised=promised)
         if isinstance(found, Meaning):
             return found
+        if promised and not found.paid:
+            self._paid.budget.release(job.units)
         self._night.tally.add(highlights_fetched=found.paid)
         if found.news:
             self._record(found, job)
@@ -71,9 +73,9 @@ class Highlights:
 
     # --- the page
 
-    def _fetched(self, job: Job, claims: Claims) -> Page | Meaning:
+    def _fetched(self, job: Job, claims: Claims, *, promised: bool = False) -> Page | Meaning:
         try:
-            reply = self._paid.fetch_highlight(job.pk, job.facts, account=claims.account)
+            reply = self._paid.fetch_highlight(job.pk, job.facts, account=claims.account, promised=promised)
         except CallFailed as error:
             self._failed(job.pk, Reason.UPSTREAM, str(error), trouble=True)
             return Meaning.TRANSIENT

@@ -17,6 +17,7 @@ from archiver.errors import ArchiverError, BudgetReached, CallFailed, KeyRejecte
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
 from archiver.model import Answer, Balance, Call, Limits, Meaning, Pk, TrayFacts, Verdict
+from archiver.runner.budget import Budget
 from archiver.runner.events import Spent, Waiting
 from archiver.runner.gate import Gate
 from archiver.runner.night import Night
@@ -53,8 +54,8 @@ class Paid:
         self._catalog = catalog
         self._answers = answers
         self._night = night
-        self._limits = limits
         self._force = force
+        self.budget = Budget(catalog, night.run_id, limits, night.clock)
         self._gate = Gate(1.0, night.stop)
         self._closed: ArchiverError | None = None
         self._health = _Health()
@@ -89,12 +90,17 @@ class Paid:
         """The tray of a user whose pk is not known."""
         return self._pay(tariff.list_highlights_by_username(username, force=self._force), tray=True)
 
-    def fetch_highlight(self, pk: Pk, facts: TrayFacts, *, account: str) -> Reply:
+    def list_highlights_page(self, user_pk: Pk, page_id: str | None) -> Reply:
+        """One page of the paged tray of a user, the first where ``page_id`` is None."""
+        return self._pay(tariff.list_highlights_page(user_pk, page_id, force=self._force), tray=True)
+
+    def fetch_highlight(self, pk: Pk, facts: TrayFacts, *, account: str, promised: bool = False) -> Reply:
         """One highlight with its items, of this ``account`` (its pk, or the highlight's where that is not known).
 
-        ``facts`` are the tray's, kept with the answer so that a killed run need not pay again.
+        ``facts`` are the tray's, kept with the answer so that a killed run need not pay again. ``promised``: the Budget keeps its
+        units back, so that it is paid for even after a limit was reached.
         """
-        return self._pay(tariff.fetch_highlight(pk), facts=facts, account=account)
+        return self._pay(tariff.fetch_highlight(pk), facts=facts, account=account, promised=promised)
 
     def fetch_user(self, user_pk: Pk) -> Reply:
         """One account, by pk: what tells private, gone and empty apart."""
@@ -104,14 +110,32 @@ class Paid:
         """One account whose pk is not known."""
         return self._pay(tariff.fetch_user_by_username(username))
 
+    def price_of_tray(self, user_pk: Pk) -> int:
+        """The units of one look at the tray of a known account."""
+        return tariff.list_highlights(user_pk, force=self._force).units
+
+    def lacks_units_for(self, username: str) -> bool:
+        """Whether a first look by name costs more than is left, while a look at the account, which costs less, does not."""
+        left = self.budget.left()
+        price = tariff.list_highlights_by_username(username, force=self._force).units
+        return left is not None and tariff.fetch_user_by_username(username).units <= left < price
+
     def _pay(
-        self, call: Call, *, tray: bool = False, facts: TrayFacts | None = None, account: str | None = None
+        self,
+        call: Call,
+        *,
+        tray: bool = False,
+        facts: TrayFacts | None = None,
+        account: str | None = None,
+        promised: bool = False,
     ) -> Reply:
         tries = lost = 0
         while True:
             tries += 1
+            if tries > 1 and promised:  # the attempt before used the promise up
+                promised = self.budget.promise(call.units) == call.units
             try:
-                reply = self._attempt(call, tray=tray, facts=facts)
+                reply = self._attempt(call, tray=tray, facts=facts, promised=promised)
             except CallFailed as error:
                 self._night.stop.check()
                 lost += error.sent
@@ -135,15 +159,13 @@ class Paid:
             else:
                 self._night.stop.wait(wait)
 
-    def _attempt(self, call: Call, *, tray: bool, facts: TrayFacts | None) -> Reply:
+    def _attempt(self, call: Call, *, tray: bool, facts: TrayFacts | None, promised: bool) -> Reply:
         """One attempt, one ledger row, settled whatever comes back. Raises CallFailed if nothing does."""
-        if self._closed is not None:
+        if self._closed is not None and not (promised and isinstance(self._closed, BudgetReached)):
             raise self._closed
         self._gate.enter()
         try:
-            call_id = self._catalog.write(
-                ledger.reserve, self._night.run_id, call, self._night.clock(), self._limits
-            )
+            call_id = self.budget.reserve(call, promised=promised)
         except BudgetReached as error:
             raise self._close(error) from None
         try:

@@ -11,7 +11,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from archiver import retry
-from archiver.model import HeldHighlight, Highlight, Pk, TrayFacts
+from archiver.hiker.tariff import PAGED_TRAY
+from archiver.model import HeldHighlight, HeldUser, Highlight, Pk, TrayFacts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _A_CLOCK_THAT_WAS_AHEAD = timedelta(days=1)
@@ -84,6 +85,12 @@ def make(
     return tuple(jobs)
 
 
+def last_listed(account: HeldUser | None, held: Iterable[HeldHighlight]) -> list[HeldHighlight]:
+    """The highlights that the last tray of an account listed."""
+    listed_at = account.listed_at if account is not None else None
+    return [h for h in held if h.gone_at is None and listed_at is not None and h.listed_at == listed_at]
+
+
 def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datetime, pk: Pk) -> Why | None:
     """Why this highlight is to be fetched now, or None: it then costs nothing."""
     if policy.full:
@@ -101,10 +108,21 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
         return Why.CHANGED
     if held.completed_at is None and _due(held, now):
         return Why.INCOMPLETE
-    ahead = held.fetched_at > now + _A_CLOCK_THAT_WAS_AHEAD
-    if policy.sweep_days and (ahead or now >= sweep_at(pk, held.fetched_at, policy.sweep_days)):
+    if policy.sweep_days and _is_swept(pk, held.fetched_at, policy.sweep_days, now):
         return Why.SWEEP
     return None
+
+
+def is_paged(held: HeldUser | None, sweep_days: int, now: datetime, *, full: bool = False) -> bool:
+    """Whether an account is listed page by page tonight: the other tray lacks some of its highlights, its turn in the sweep has
+    come (counted from the last time, else from its first day), or everything is asked for. Never on first contact.
+    """
+    if held is None or held.listed_at is None:
+        return False
+    if held.tray_endpoint == PAGED_TRAY or full:
+        return True
+    last = held.paged_at or held.first_seen_at or held.listed_at
+    return sweep_days > 0 and _is_swept(held.pk, last, sweep_days, now)
 
 
 def matches(title: str | None, globs: tuple[str, ...]) -> bool:
@@ -144,6 +162,10 @@ def believed_gone(
 def new_picture(offered: str | None, held: str | None) -> bool:
     """Whether a cover or avatar is to be downloaded: a name is offered, and it is not the one held."""
     return offered is not None and offered != held
+
+
+def _is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
+    return last > now + _A_CLOCK_THAT_WAS_AHEAD or now >= sweep_at(pk, last, sweep_days)
 
 
 def _due(held: HeldHighlight, now: datetime) -> bool:

@@ -13,8 +13,8 @@ from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
 from archiver.model import Balance, Meaning, Pk, Subject, Target, TrayFacts
 from archiver.runner import plan, standing
-from archiver.runner.account import Manner
 from archiver.runner.kept import Kept
+from archiver.runner.manner import Manner
 from archiver.runner.plan import Job, Policy, Why
 
 

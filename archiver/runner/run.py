@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -14,12 +14,14 @@ from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageE
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model import Limits, Target, utcnow
-from archiver.runner.account import Accounts, Manner
+from archiver.runner.account import Accounts
 from archiver.runner.events import Observer, RunStarted
 from archiver.runner.files import Files
 from archiver.runner.highlight import Highlights
 from archiver.runner.kept import Kept
+from archiver.runner.manner import Manner
 from archiver.runner.night import Night
+from archiver.runner.order import in_order
 from archiver.runner.paid import Paid
 from archiver.runner.tally import Summary, Tally
 from archiver.runner.workers import Pool, StopFlag, each
@@ -59,7 +61,7 @@ class Pace:
 
 def run(
     seams: Seams,
-    targets: Iterable[Target],
+    targets: Sequence[Target],
     *,
     command: str,
     manner: Manner,
@@ -91,7 +93,7 @@ def run(
         _JOBS_AT_ONCE, "job", stop, harmless=lambda e: e is paid.closed or isinstance(e, _OF_ONE_ACCOUNT)
     )
     keeper = Accounts(
-        paid, highlights, files, seams.catalog, seams.store, jobs=jobs, manner=manner, night=night
+        paid, highlights, files, seams.catalog, seams.store, kept, jobs=jobs, manner=manner, night=night
     )
 
     def keep(target: Target) -> None:
@@ -107,7 +109,8 @@ def run(
             _require_descriptors(pace.downloads)
             answers.prepare()
             paid.open_gate(pace.calls_per_second)
-            each(targets, keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
+            ordered = in_order(targets, seams.catalog, manner, clock())
+            each(ordered, keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
     except BaseException as cause:
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)

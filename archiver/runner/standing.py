@@ -101,8 +101,11 @@ class Standing:
         self.record(held.pk, verdict)
         return verdict
 
-    def of_tray(self, account: Account, tray: Tray) -> tuple[Pk | None, Reason | None]:
-        """Whose tray this is, and the verdict on it; one that is empty or contradicts what is held is checked once (1 unit)."""
+    def of_tray(self, account: Account, tray: Tray, *, cut: bool = False) -> tuple[Pk | None, Reason | None]:
+        """Whose tray this is, and the verdict on it; one that is empty or contradicts what is held is checked once (1 unit).
+
+        ``cut``: this one is known to show less than the last.
+        """
         pk = account.pk or (tray.user.pk if tray.user is not None else None)
         held = account.held
         if tray.length == 0:
@@ -111,7 +114,7 @@ class Standing:
             seen = self.look(account)
             return pk or (seen.user.pk if seen.user is not None else None), seen.verdict or Reason.EMPTY
         halved = held is not None and held.tray_length is not None and tray.length * 2 < held.tray_length
-        if halved and held is not None and held.shrunk_to is None:
+        if halved and not cut and held is not None and held.shrunk_to is None:
             return pk, self.look(account).verdict
         return pk, None
 

@@ -142,7 +142,7 @@ def test_the_longest_v1_tray_of_any_account_is_known(catalog: Catalog, listed: i
     """Unreadable entries count, a v2 tray does not, and a later shorter one does not lower it."""
     assert catalog.read(query.longest_tray) == 3
     long = Tray(User("2", "other"), (), (Rejected("7", "?"),) * 5)
-    catalog.write(record.tray, listed, "2", long, NOW, endpoint="/v2/user/highlights")
+    catalog.write(record.tray, listed, "2", long, NOW, came_by="/v2/user/highlights")
     assert catalog.read(query.longest_tray) == 3
     catalog.write(record.tray, listed, "2", long, NOW)
     catalog.write(record.tray, listed, "2", tray(user=None), LATER)

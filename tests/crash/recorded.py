@@ -20,7 +20,7 @@ from archiver import archive
 from archiver.config import Config, load
 from archiver.errors import ArchiverError
 from archiver.model.target import parse_target
-from archiver.runner.account import Manner
+from archiver.runner.manner import Manner
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 

@@ -13,7 +13,7 @@ from house import House
 from archiver import archive
 from archiver.errors import ArchiverError
 from archiver.model.target import parse_target
-from archiver.runner.account import Manner
+from archiver.runner.manner import Manner
 from archiver.runner.workers import StopFlag
 
 NOBODY = 65534

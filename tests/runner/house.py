@@ -15,8 +15,8 @@ from archiver import archive
 from archiver.config import Config, load
 from archiver.model import Target, utcnow
 from archiver.model.target import parse_target
-from archiver.runner.account import Manner
 from archiver.runner.events import Event
+from archiver.runner.manner import Manner
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn

@@ -95,7 +95,7 @@ def test_fault_b3_a_budget_ends_the_run_before_it_is_passed(house: House) -> Non
     house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "4"
     summary = house.night(ONE)
     assert (summary.exit_code, summary.outcome, summary.units) == (5, "units", 4)
-    assert "budget.max_units_per_run = 4: 4 are spent" in summary.message
+    assert "budget.max_units_per_run = 4: 4 are spent or promised" in summary.message
     assert len(house.upstream.requests.api_calls()) == house.upstream.units == 4
     assert house.one("select count(*) from highlights where completed_at is not null") == 3
     again = house.night(ONE)

@@ -22,10 +22,12 @@ from archiver.catalog.query.files import (
     paid_highlight,
 )
 from archiver.catalog.query.losses import answers, losses, standing_answers
+from archiver.catalog.query.progress import Progress, progress
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
     "OpenFailure",
+    "Progress",
     "answers",
     "blobs",
     "bound",
@@ -41,6 +43,7 @@ __all__ = [
     "once_called",
     "open_failure",
     "paid_highlight",
+    "progress",
     "standing_answers",
     "status",
     "user",

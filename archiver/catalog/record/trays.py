@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -46,17 +46,25 @@ def tray(
     *,
     gone: tuple[Pk, ...] = (),
     shrunk_to: str | None = None,
+    came_by: str = V1,
     endpoint: str = V1,
+    paged: bool = False,
+    unseen: Collection[Pk] = (),
 ) -> None:
     """Record a tray. ``gone`` are the pks whose absence from it is evidence; others that it lacks stay as they were.
 
-    ``shrunk_to`` is kept as it is given: the fingerprint of a shrunken tray that waits for a second one. ``endpoint`` is the path
-    that was asked; only v1 trays count for ``tray_longest``. A highlight that was another account's until now becomes this one's.
+    ``shrunk_to`` is kept as it is given: the fingerprint of a shrunken tray that waits for a second one. ``came_by`` is the path
+    that was asked (only v1 trays count for ``tray_longest``), ``endpoint`` the one by which the account is listed from now on;
+    ``paged`` notes that its paged tray was asked for, whatever came of it. ``unseen`` are highlights that were there before and that no tray
+    could show: they did not appear now. A highlight that was another account's until now becomes this one's.
     """
     listed: dict[Pk, Highlight] = {}
     for highlight in tray.highlights:
         listed.setdefault(highlight.pk, highlight)
-    listed_before = _owner(connection, run_id, user_pk, tray, now, shrunk_to, endpoint)
+    also: dict[str, object] = {"tray_endpoint": endpoint, "shrunk_to": shrunk_to}
+    if paged:
+        also["paged_at"] = now
+    listed_before = _owner(connection, run_id, user_pk, tray, now, came_by, also)
     rows = connection.execute(_BEFORE, {"pks": list(listed)}).mappings() if listed else ()
     before = {row["pk"]: row for row in rows}
     found: list[Change] = []
@@ -66,7 +74,7 @@ def tray(
         row, said = before.get(highlight.pk), _said(user_pk, highlight, position)
         if row is None:
             new.append({"pk": highlight.pk, **said})
-            if listed_before is not None:
+            if listed_before is not None and highlight.pk not in unseen:
                 found.append(changes.presence(Subject.HIGHLIGHT, highlight.pk, "appeared"))
             continue
         after = changes.richer(row, said)
@@ -99,8 +107,8 @@ def _owner(
     user_pk: Pk,
     tray: Tray,
     now: datetime,
-    shrunk_to: str | None,
-    endpoint: str,
+    came_by: str,
+    also: Mapping[str, object],
 ) -> datetime | None:
     """Record the tray's owner; returns when a tray of theirs was seen last, None for the first."""
     before = users.seen(
@@ -111,11 +119,10 @@ def _owner(
         shown=tray.user is not None,
         listed_at=now,
         tray_length=tray.length,
-        tray_endpoint=endpoint,
-        shrunk_to=shrunk_to,
+        **also,
     )
     longest = before["tray_longest"] if before is not None else None
-    if endpoint.startswith("/v1/") and (longest is None or longest < tray.length):
+    if came_by.startswith("/v1/") and (longest is None or longest < tray.length):
         connection.execute(
             update(tables.users).where(tables.users.c.pk == user_pk).values(tray_longest=tray.length)
         )

@@ -1,0 +1,31 @@
+"""Covers and avatars: which of them a tray offers under a name that is not the one held."""
+
+from __future__ import annotations
+
+from archiver.catalog import Catalog, query
+from archiver.model import Owner, Pk, Subject, Target, Tray
+from archiver.runner import plan
+from archiver.runner.files import Wanted
+from archiver.runner.manner import Manner
+
+
+def wanted(catalog: Catalog, manner: Manner, target: Target, pk: Pk, tray: Tray) -> list[Wanted]:
+    """The pictures of an account to download now. A failure waits for the next tray and causes no fetch."""
+    only = manner.only
+    held = {h.pk: h for h in catalog.read(query.held, pk)}
+    found = [
+        Wanted(Owner(Subject.HIGHLIGHT, h.pk), h.cover, None)
+        for h in tray.highlights
+        if manner.covers
+        and h.cover is not None
+        and (only is None or h.pk in only.covers)
+        and plan.matches(h.title, target.highlights)
+        and plan.new_picture(h.cover_name, held[h.pk].cover_name if h.pk in held else None)
+    ]
+    user, account = tray.user, catalog.read(query.user, pk)
+    held_name = account.avatar_name if account is not None else None
+    face = manner.avatars and (only is None or pk in only.avatars)
+    if face and user is not None and plan.new_picture(user.avatar_name, held_name):
+        assert user.avatar is not None
+        found.append(Wanted(Owner(Subject.USER, pk), user.avatar, None))
+    return found

@@ -1,0 +1,149 @@
+"""The tray of an account: by which endpoint it is asked for tonight, whether it shows all that there is, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from archiver.catalog import Catalog, query, record
+from archiver.errors import AnswerMalformed, CallFailed, Reason
+from archiver.hiker import tariff, wire
+from archiver.model import HeldHighlight, HeldUser, Highlight, Meaning, Pk, Tray
+from archiver.runner import plan
+from archiver.runner.events import Noted
+from archiver.runner.night import Night
+from archiver.runner.paid import Paid, Reply
+from archiver.runner.standing import Account, hidden
+
+_PAGES_MOST = 100
+"""A paged tray that is longer than this never ends: an account has some hundred highlights at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A tray as it came tonight. ``came_by``: the path that brought it; ``endpoint``: the one by which the account is listed from
+    now on. ``whole``: read to the last page, so that nothing is cut. ``paged``: the paged tray was asked for, and what that cost was
+    paid. ``unseen``: what the tray in one answer cannot show of this account.
+    """
+
+    tray: Tray
+    came_by: str = tariff.TRAY
+    endpoint: str = tariff.TRAY
+    whole: bool = False
+    paged: bool = False
+    unseen: frozenset[Pk] = frozenset()
+
+    @property
+    def cut(self) -> bool:
+        """Whether it is known to show less than the account has."""
+        return self.came_by == tariff.TRAY and self.endpoint == tariff.PAGED_TRAY
+
+
+class Trays:
+    """Asks for trays and records them; many threads may."""
+
+    def __init__(self, paid: Paid, catalog: Catalog, *, night: Night, sweep_days: int, full: bool) -> None:
+        self._paid = paid
+        self._catalog = catalog
+        self._night = night
+        self._sweep_days = sweep_days
+        self._full = full
+        self._longest = catalog.read(query.longest_tray)
+
+    def by_name(self, username: str) -> Listing | Reason:
+        """The tray of a user whose pk is not known, or why it is not shown. Raises as ``standing.hidden``, and AnswerMalformed."""
+        return _shown(self._paid.list_highlights_by_username(username), None)
+
+    def by_pk(self, account: Account) -> Listing | Reason:
+        """The tray of a user, or why it is not shown; page by page on its turn, or where the other is known to be cut.
+
+        Whatever keeps the paged tray from its last page, the tray in one answer serves: it decides whether the account is private
+        or gone, and counts as possibly cut. A vain attempt that was billed waits for the next turn, a free one for the next night.
+        """
+        assert account.pk is not None
+        held = account.held
+        turn = plan.is_paged(held, self._sweep_days, self._night.clock(), full=self._full)
+        if held is None or not turn:
+            return _shown(self._paid.list_highlights(account.pk), account.pk)
+        tray, billed = self._pages(account.pk)
+        if tray is not None:
+            unseen = self._unseen(held, tray.highlights)
+            stays = tariff.PAGED_TRAY if unseen or held.tray_endpoint == tariff.PAGED_TRAY else tariff.TRAY
+            return Listing(tray, tariff.PAGED_TRAY, stays, whole=True, paged=True, unseen=unseen)
+        self._night.observe(
+            Noted(f"{account.target.text}: the paged tray cannot be read; the first page serves")
+        )
+        listing = _shown(self._paid.list_highlights(account.pk), account.pk)
+        if isinstance(listing, Reason):
+            return listing
+        endpoint = tariff.TRAY if billed else held.tray_endpoint or tariff.TRAY
+        return Listing(listing.tray, endpoint=endpoint, paged=billed)
+
+    def record(self, account: Account, pk: Pk, listing: Listing) -> None:
+        """Commit what a tray says, and what its silence says where that is evidence."""
+        tray = listing.tray
+        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
+        present = [h.pk for h in held.values() if h.gone_at is None]
+        gone: tuple[Pk, ...] = ()
+        shrunk_to = None
+        # Shorter than the longest tray ever seen: not cut at its first page, so absence is evidence.
+        if (listing.whole or tray.length < self._longest) and not tray.rejected:
+            before = account.held.shrunk_to if account.held is not None else None
+            gone, shrunk_to = plan.believed_gone(present, [h.pk for h in tray.highlights], before)
+        if not listing.whole:
+            self._longest = max(self._longest, tray.length)
+        self._catalog.write(
+            record.tray,
+            self._night.run_id,
+            pk,
+            tray,
+            self._night.clock(),
+            gone=gone,
+            shrunk_to=shrunk_to,
+            came_by=listing.came_by,
+            endpoint=listing.endpoint,
+            paged=listing.paged,
+            unseen=listing.unseen,
+        )
+
+    def _pages(self, pk: Pk) -> tuple[Tray | None, bool]:
+        """The paged tray, read to its last page, else None; and whether what was tried was billed."""
+        pages: list[Tray] = []
+        page_id: str | None = None
+        asked: set[str | None] = set()
+        billed = False
+        try:
+            while page_id not in asked and len(pages) < _PAGES_MOST:
+                asked.add(page_id)
+                reply = self._paid.list_highlights_page(pk, page_id)
+                billed = billed or reply.verdict.units > 0
+                if reply.verdict.meaning is not Meaning.OK:
+                    return None, billed
+                page = wire.tray_page(reply.answer, pk)
+                pages.append(page.tray)
+                page_id = page.next_page_id
+                if page_id is None:
+                    return wire.joined(pages), True
+        except AnswerMalformed:
+            return None, True
+        except CallFailed as error:
+            return None, billed or error.sent
+        return None, True
+
+    def _unseen(self, held: HeldUser, shown: Iterable[Highlight]) -> frozenset[Pk]:
+        known = {h.pk: h for h in self._catalog.read(query.held, held.pk)}
+        return frozenset(h.pk for h in shown if _is_unseen(h, known.get(h.pk), held))
+
+
+def _is_unseen(highlight: Highlight, known: HeldHighlight | None, held: HeldUser) -> bool:
+    """Whether the last tray in one answer should have shown this highlight and did not: it was there, and is neither new nor back."""
+    if held.tray_endpoint == tariff.PAGED_TRAY or held.listed_at is None:
+        return False
+    if known is not None and known.listed_at is not None:
+        return known.gone_at is None and known.listed_at != held.listed_at
+    return highlight.created_at is not None and highlight.created_at <= held.listed_at
+
+
+def _shown(reply: Reply, user_pk: Pk | None) -> Listing | Reason:
+    verdict = hidden(reply)
+    return verdict if verdict is not None else Listing(wire.tray(reply.answer, user_pk))
