@@ -3,51 +3,103 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, table
+from archiver.cli import load, night, report, show, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 if TYPE_CHECKING:
     from archiver.runner.price import AccountPlan
+    from archiver.runner.tally import Summary
 
 
 @click.command("plan", epilog=EPILOG)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option("--full", is_flag=True, help="As if every highlight were paid for again.")
-@json_output({"units": 0, "accounts": []})
+@click.option("--list", "lists", is_flag=True, help="Pay for the trays now; the plan is then exact.")
+@click.option(
+    "--max-units", type=click.IntRange(min=0), metavar="N", help="With --list: spend no more than N units."
+)
+@click.option("--wait", is_flag=True, help="With --list: wait for another run to end, instead of code 11.")
+@json_output({"run_id": None, "spent": 0, "units": 0, "accounts": [], "failures": []})
 @everywhere
 @click.pass_obj
-def command(given: Given, targets: tuple[str, ...], full: bool) -> int:
+def command(
+    given: Given, targets: tuple[str, ...], full: bool, lists: bool, max_units: int | None, wait: bool
+) -> int:
     """What the next run would do and cost, from what is held. Costs nothing, asks nobody, needs no key.
 
     Without a TARGET the accounts of the configuration. A "+" behind the units says "at least": only the tray, the account's list
     of highlights, tells whether more is new or changed, and to ask for it costs units, which are counted here.
 
+    --list asks for the trays: 1 unit an account, as in a run, recorded like one and under its lock. What it sees is history in the
+    archive, nothing is downloaded, and the next run costs what the plan then says, as long as nothing changes upstream; its own look
+    at the trays is counted in.
+
     \b
     Examples:
       archiver plan
       archiver plan natgeo --json
+      archiver plan --list --max-units 200
     """
     from archiver import archive
+    from archiver.model import utcnow
     from archiver.runner.manner import Manner
 
+    if not lists and (wait or max_units is not None):
+        raise click.UsageError("--max-units and --wait go with --list")
     config = load.config(given)
     asked = load.targets(targets) if targets else load.entries(config, ())
-    plans = list(
-        archive.plan(config, asked, manner=Manner(full=full, bound=not targets, insist=bool(targets)))
-    )
+    manner = Manner(full=full, bound=not targets, insist=bool(targets))
+    since, summary = None, None
+    if lists:
+        since = utcnow()
+        summary = night.keep(
+            given,
+            config,
+            asked,
+            command="plan",
+            manner=replace(manner, lists=True),
+            max_units=max_units,
+            wait=wait,
+        )
+    plans = list(archive.plan(config, asked, manner=manner, since=since))
     if given.blank is not None:
-        units = sum(plan.units for plan in plans)
-        accounts = [fields_of(plan) for plan in plans]
-        show.document({"exit_code": 0, "outcome": "ok", "units": units, "accounts": accounts})
+        show.document(document(plans, summary))
     else:
         show.data("".join(f"{line}\n" for line in lines(plans)))
         if show.width() is not None and not all(plan.exact for plan in plans):
             show.data("+: at least; only the tray, which costs units, tells more\n")
-    return 0
+    return told(given, summary) if summary is not None else 0
+
+
+def told(given: Given, summary: Summary) -> int:
+    """Tell what the look at the trays came to, and return its exit code."""
+    if given.blank is None:
+        report.finish(given, summary)
+    return summary.exit_code
+
+
+def document(plans: list[AccountPlan], summary: Summary | None) -> dict[str, object]:
+    """The object of ``--json``: the plan, and what was spent to make it exact."""
+    made = report.fields_of(summary) if summary is not None else {}
+    return {
+        "exit_code": 0,
+        "outcome": "ok",
+        "run_id": None,
+        "failures": [],
+        **{
+            name: made[name]
+            for name in ("exit_code", "outcome", "run_id", "failures", "error")
+            if name in made
+        },
+        "spent": summary.units if summary is not None else 0,
+        "units": sum(plan.units for plan in plans),
+        "accounts": [fields_of(plan) for plan in plans],
+    }
 
 
 def lines(plans: list[AccountPlan]) -> list[str]:

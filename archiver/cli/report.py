@@ -72,7 +72,7 @@ def counted(summary: Summary) -> Iterator[str]:
     yield f"{show.count(s.accounts, 'account')}, {read}, {show.count(s.units, 'unit')} spent"
     if s.items_new or s.files_new:
         yield f"new: {show.count(s.items_new, 'item')}, {show.count(s.files_new, 'file')}, {show.size(s.bytes_new)}"
-    elif s.command != "repair":  # what comes back is not new
+    elif s.command not in ("repair", "plan"):  # what comes back is not new, and a plan keeps nothing
         yield "nothing new"
 
 

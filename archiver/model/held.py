@@ -70,6 +70,7 @@ class HeldUser:
     paged_at: datetime | None = None
     gone_at: datetime | None = None
     verdict: Reason | None = None
+    verdict_at: datetime | None = None
     verdict_due_at: datetime | None = None
     shrunk_to: str | None = None
     avatar_name: str | None = None

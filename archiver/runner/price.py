@@ -1,4 +1,4 @@
-"""What the next run would do and cost, from what is held alone: 0 units."""
+"""What the next run would do and cost, from what is held: 0 units."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from archiver.catalog import Catalog, query
 from archiver.errors import KeyRejected, Reason, UpstreamDown
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
-from archiver.model import Balance, Meaning, Pk, Subject, Target, TrayFacts
+from archiver.model import Balance, HeldUser, Meaning, Pk, Subject, Target, TrayFacts
 from archiver.runner import plan, standing
 from archiver.runner.kept import Kept
 from archiver.runner.manner import Manner
-from archiver.runner.plan import Job, Policy, Why
+from archiver.runner.plan import Job, Why
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,11 @@ def forecast(
     manner: Manner,
     force: bool,
     clock: Callable[[], datetime],
+    since: datetime | None = None,
 ) -> AccountPlan:
-    """The plan of one target. What its owner changed since the last tray is not known, so a listed account is never exact."""
+    """The plan of one target. What its owner changed since the last look is not known, so that it is exact only where nothing will be
+    looked at, or where the look was made after ``since``.
+    """
     if target.highlight_pk is not None:
         job = _free_if_kept(kept, Job(target.highlight_pk, None, TrayFacts(), Why.ASKED))
         if not manner.insist and standing.waits(catalog, Subject.HIGHLIGHT, job.pk, clock()):
@@ -50,24 +53,51 @@ def forecast(
         pk = catalog.read(query.bound, target.username) if manner.bound else None
         pk = pk or catalog.read(query.user_pk_by_name, target.username)
     held = catalog.read(query.user, pk) if pk is not None else None
-    if (
-        pk is None
-        and not manner.insist
-        and standing.waits(catalog, Subject.TARGET, target.username or "", clock())
-    ):
-        return AccountPlan(target.text, None, target.username, 0, True, ())
     if pk is None:
-        units = tariff.list_highlights_by_username(target.username or "", force=force).units
-        return AccountPlan(target.text, None, target.username, units, False, ())
+        return _unknown(catalog, target, manner, force, clock(), since)
+    if held is not None and held.verdict is not None and _is_looked_at(held, manner, clock()):
+        return AccountPlan(target.text, pk, held.username, 1, _is_after(held.verdict_at, since), ())
     if held is not None and held.verdict in (Reason.PRIVATE, Reason.GONE):
-        due = manner.insist or held.verdict_due_at is None or retry.is_due(held.verdict_due_at, clock())
-        return AccountPlan(target.text, pk, held.username, int(due), not due, ())
+        return AccountPlan(target.text, pk, held.username, 0, True, ())
     known = {h.pk: h for h in catalog.read(query.held, pk)}
-    listed = [h for h in known.values() if h.gone_at is None]
-    policy = Policy(manner.sweep_days, manner.full, target.highlights, manner.only)
-    jobs = tuple(_free_if_kept(kept, job) for job in plan.make(listed, known, policy, clock()))
-    units = tariff.list_highlights(pk, force=force).units + sum(job.units for job in jobs)
-    return AccountPlan(target.text, pk, held.username if held else None, units, False, jobs)
+    listed = plan.last_listed(held, known.values())
+    listed_at = held.listed_at if held is not None else None
+    if listed_at is None:
+        listed = [h for h in known.values() if h.gone_at is None]
+    found = plan.make(listed, known, manner.policy(target), clock())
+    jobs = tuple(_free_if_kept(kept, job) for job in found)
+    units, exact = tariff.list_highlights(pk, force=force).units, _is_after(listed_at, since)
+    if held is not None and plan.is_paged(held, manner.sweep_days, clock(), full=manner.full):
+        units = max(units, catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY))
+        exact = exact and _is_after(held.paged_at, since)
+    units += sum(job.units for job in jobs)
+    return AccountPlan(target.text, pk, held.username if held else None, units, exact, jobs)
+
+
+def _unknown(
+    catalog: Catalog, target: Target, manner: Manner, force: bool, now: datetime, since: datetime | None
+) -> AccountPlan:
+    """The plan of a name of which no account is known."""
+    name = target.username or ""
+    if not manner.insist and standing.waits(catalog, Subject.TARGET, name, now):
+        return AccountPlan(target.text, None, name, 0, True, ())
+    failure = catalog.read(query.open_failure, Subject.TARGET, name, None)
+    if failure is not None:  # asked for in vain before: the account comes first, which is cheaper
+        units = tariff.fetch_user_by_username(name).units
+        return AccountPlan(target.text, None, name, units, _is_after(failure.last_at, since), ())
+    return AccountPlan(
+        target.text, None, name, tariff.list_highlights_by_username(name, force=force).units, False, ()
+    )
+
+
+def _is_looked_at(held: HeldUser, manner: Manner, now: datetime) -> bool:
+    """Whether the account itself is asked for in place of its tray (``standing.Standing.stands``)."""
+    due = manner.insist or held.verdict_due_at is None or retry.is_due(held.verdict_due_at, now)
+    return due and not (held.verdict is Reason.EMPTY and (manner.insist or held.shrunk_to is not None))
+
+
+def _is_after(at: datetime | None, since: datetime | None) -> bool:
+    return at is not None and since is not None and at >= since
 
 
 def balance(client: HikerClient) -> Balance:

@@ -22,7 +22,7 @@ from archiver.catalog.query.files import (
     paid_highlight,
 )
 from archiver.catalog.query.losses import answers, losses, standing_answers
-from archiver.catalog.query.progress import Progress, progress
+from archiver.catalog.query.progress import Progress, progress, units_of_pages
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "progress",
     "standing_answers",
     "status",
+    "units_of_pages",
     "user",
     "user_pk_by_name",
 ]

@@ -57,6 +57,7 @@ def user(connection: Connection, pk: Pk) -> HeldUser | None:
         paged_at=row["paged_at"],
         gone_at=row["gone_at"],
         verdict=Reason(row["verdict"]) if row["verdict"] is not None else None,
+        verdict_at=row["verdict_at"],
         verdict_due_at=row["verdict_due_at"],
         shrunk_to=row["shrunk_to"],
         avatar_name=row["avatar_held"],

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from archiver.catalog import tables
 from archiver.model import Pk
 
-_users, _highlights = tables.users, tables.highlights
+_users, _highlights, _calls = tables.users, tables.highlights, tables.api_calls
 
 _LISTED = select(_users.c.pk, _users.c.listed_at).where(_users.c.listed_at.is_not(None))
 _NAMED = (
@@ -31,6 +31,16 @@ _LACKING = (
         ),
     )
     .distinct()
+)
+
+
+_LAST_PAGED = select(func.max(_calls.c.run_id)).where(
+    _calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("endpoint"), _calls.c.units > 0
+)
+_PAGED = select(func.coalesce(func.sum(_calls.c.units), 0)).where(
+    _calls.c.subject == bindparam("pk"),
+    _calls.c.path == bindparam("endpoint"),
+    _calls.c.run_id == _LAST_PAGED.scalar_subquery(),
 )
 
 
@@ -55,3 +65,8 @@ def progress(connection: Connection) -> Progress:
         listed_at={pk: at for pk, at in connection.execute(_LISTED) if at is not None},
         lacking=frozenset(connection.scalars(_LACKING)),
     )
+
+
+def units_of_pages(connection: Connection, user_pk: Pk, path: str) -> int:
+    """The units of all pages when the tray of an account was last asked for page by page, by the calls of this path; 0 if it never was."""
+    return int(connection.scalar(_PAGED, {"pk": user_pk, "endpoint": path}) or 0)

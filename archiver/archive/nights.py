@@ -1,0 +1,145 @@
+"""Runs of an archive: what they are given of the configuration, and what the next one would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
+
+from archiver.archive.opening import create, reading, require_blobs, writing
+from archiver.blobs import free_bytes
+from archiver.config import Config
+from archiver.errors import DiskFull, KeyMissing
+from archiver.hiker.client import HikerClient
+from archiver.media import Downloader
+from archiver.model import Limits, Pk, Target, utcnow
+from archiver.runner import price
+from archiver.runner.events import Observer
+from archiver.runner.kept import Kept
+from archiver.runner.manner import Manner
+from archiver.runner.price import AccountPlan
+from archiver.runner.run import Pace, Seams
+from archiver.runner.run import run as run_night
+from archiver.runner.tally import Summary
+from archiver.runner.workers import StopFlag
+from archiver.secret import Secret
+
+
+def run(
+    config: Config,
+    targets: Sequence[Target],
+    *,
+    command: str,
+    manner: Manner,
+    observe: Observer,
+    stop: StopFlag,
+    accounts: int | None = None,
+    max_units: int | None = None,
+    wait: bool = False,
+    create_missing: bool = False,
+    clock: Callable[[], datetime] = utcnow,
+) -> Summary:
+    """Keep the targets; see ``runner.run.run``. ``max_units`` lowers the budget of this run, ``clock`` is the night's (aware, UTC).
+
+    Raises what keeps a run from starting: KeyMissing, NoArchive, ArchiveLocked, an unusable store or database.
+    """
+    secret = require_key(config)
+    if create_missing:
+        create(config)
+    with writing(config, command, stop, wait) as opened, ExitStack() as stack:
+        require_blobs(opened)
+        client = HikerClient(secret, base_url=config.api.base_url, timeout=config.api.timeout)
+        stack.callback(client.close)
+        downloader = _downloader(config, clock)
+        stack.callback(downloader.close)
+        return run_night(
+            Seams(client, downloader, opened.store, opened.answers, opened.catalog),
+            targets,
+            command=command,
+            manner=replace(
+                manner,
+                sweep_days=config.sync.sweep_days,
+                covers=config.download.covers,
+                avatars=config.download.avatars,
+            ),
+            pace=_pace(config, max_units),
+            observe=observe,
+            stop=stop,
+            accounts=accounts,
+            keep_trays=config.archive.keep_answers == "all",
+            may_spend=lambda: _check_reserve(config),
+            clock=clock,
+        )
+
+
+def plan(
+    config: Config,
+    targets: Iterable[Target],
+    *,
+    manner: Manner,
+    since: datetime | None = None,
+    clock: Callable[[], datetime] = utcnow,
+) -> Iterator[AccountPlan]:
+    """What the next run would do and cost for each target, from what is held: 0 units. ``since``: the start of a run that asked for the
+    trays (``Manner.lists``); what it has seen is exact.
+    """
+    manner = replace(manner, sweep_days=config.sync.sweep_days)
+    with reading(config) as opened:
+        kept = Kept(opened.catalog, opened.answers, clock)
+        first: dict[Pk, AccountPlan] = {}
+        for target in targets:
+            found = price.forecast(
+                opened.catalog,
+                kept,
+                target,
+                manner=manner,
+                force=not config.api.privacy_check,
+                clock=clock,
+                since=since,
+            )
+            if found.user_pk is not None and first.setdefault(found.user_pk, found) is not found:
+                found = replace(
+                    found, units=0, exact=True, highlights=()
+                )  # kept once, under its first target
+            yield found
+
+
+def require_key(config: Config) -> Secret:
+    """The key. Raises KeyMissing."""
+    if config.token is None:
+        raise KeyMissing("no API key is set", "set HIKERAPI_TOKEN, or name a token_file in the configuration")
+    return config.token
+
+
+def _downloader(config: Config, clock: Callable[[], datetime]) -> Downloader:
+    d = config.download
+    return Downloader(
+        allowed_hosts=d.allowed_hosts,
+        max_file_size=d.max_file_size,
+        min_speed=d.min_speed,
+        limit_rate=d.limit_rate,
+        proxy=d.proxy,
+        concurrency=d.concurrency,
+        now=clock,
+    )
+
+
+def _pace(config: Config, max_units: int | None) -> Pace:
+    b = config.budget
+    per_run = min((n for n in (b.max_units_per_run, max_units) if n is not None), default=None)
+    return Pace(
+        calls_per_second=config.api.requests_per_second,
+        downloads=config.download.concurrency,
+        limits=Limits(per_run, b.max_units_per_day, b.max_units_per_month),
+        force=not config.api.privacy_check,
+    )
+
+
+def _check_reserve(config: Config) -> None:
+    free, reserve = free_bytes(config.archive.directory), config.archive.reserve
+    if free < reserve:
+        raise DiskFull(
+            f"{free / 1e6:,.0f} MB are free at {config.archive.directory}, less than the reserve of {reserve / 1e6:,.0f} MB",
+            "free some space, or lower archive.reserve",
+        )

@@ -1,0 +1,118 @@
+"""The paged tray: asked for once in a sweep, kept to where the other is cut, and never needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from house import House
+
+from archiver.sandbox import StandIn, actions
+
+NATGEO = "787132"
+GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+V1, V2 = "/v1/user/highlights", "/v2/user/highlights"
+SWEEP = 5
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """natgeo, with sweeps: three highlights, of which the tray in one answer shows two, and a page of the other two as well."""
+    with StandIn() as upstream:
+        upstream.world.v1_page = upstream.world.v2_page = 2
+        yield House(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": str(SWEEP)})
+
+
+def nights(house: House, count: int) -> list[int]:
+    """So many nights; how many pages of the paged tray were asked for in each."""
+    pages = []
+    for _ in range(count):
+        house.sleep(days=1)
+        assert house.night("natgeo").exit_code == 0
+        pages.append(len(house.upstream.requests.api_calls(V2)))
+    return pages
+
+
+def test_what_the_first_page_hides_is_found_within_a_sweep(house: House) -> None:
+    """All pages are read on the account's turn; from then on it is listed so, and nothing is said to have appeared."""
+    house.night("natgeo")
+    assert house.one("select count(*) from highlights") == 2
+    pages = nights(house, SWEEP + 2)
+    turn = pages.index(2)
+    assert turn < SWEEP
+    assert pages == [0] * turn + [2] * (SWEEP + 2 - turn)
+    assert house.one("select completed_at is not null from highlights where pk = ?", LIMITLESS) == 1
+    assert house.one("select tray_endpoint from users") == V2
+    assert house.one("select count(*) from changes") == 0
+    assert house.upstream.requests.api_calls(V1) == []
+
+
+def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(house: House) -> None:
+    """One page in each sweep period, in place of that night's tray; a quiet night is a unit either way."""
+    house.upstream.world.v1_page = house.upstream.world.v2_page = 60
+    house.night("natgeo")
+    paid = house.one("select sum(units) from api_calls")
+    pages = nights(house, 4 * SWEEP)
+    assert (sum(pages), max(pages)) == (4, 1)
+    assert house.one("select tray_endpoint from users") == V1
+    swept = 3 * 4
+    assert house.one("select sum(units) from api_calls") == int(str(paid)) + 4 * SWEEP + swept
+
+
+def test_absence_from_all_pages_is_evidence(house: House) -> None:
+    """A highlight beyond the first page that goes is gone the same night, whatever the longest first page was."""
+    house.night("natgeo")
+    nights(house, SWEEP)
+    house.upstream.world.remove_highlight(LIMITLESS)
+    nights(house, 1)
+    assert house.rows("select subject_pk, field, new from changes") == [(LIMITLESS, "presence", "gone")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "tried_again"),
+    [
+        (actions.respond(503, {"exc_type": "InstagramServerError"}, {"retry-after": "0"}), True),
+        (actions.respond(200, {"response": {"items": []}}), False),
+        (actions.respond(404, {"detail": "Not Found"}), False),
+        (actions.respond(200, {"response": {"tray": []}, "next_page_id": ["?"]}), False),
+    ],
+    ids=["5xx", "another shape", "404", "a next page that is none"],
+)
+def test_where_the_pages_fail_the_first_page_serves(
+    house: House, fault: actions.Action, tried_again: bool
+) -> None:
+    """The night is a good one and nobody is gone for it. What cost nothing is tried the next night, what was billed on its next turn."""
+    house.night("natgeo")
+    house.upstream.faults.add(fault, path=V2, count=None)
+    asked = [pages > 0 for pages in nights(house, 2 * SWEEP)]
+    first = asked.index(True)
+    assert first < SWEEP
+    assert asked[first + 1] is tried_again
+    assert sum(asked) == (2 * SWEEP - first if tried_again else 2)
+    assert house.one("select tray_endpoint from users") == V1
+    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+    house.upstream.faults.clear()
+    nights(house, SWEEP)
+    assert house.one("select count(*) from highlights") == 3
+
+
+def test_pages_without_an_end_are_left(house: House) -> None:
+    """A next page that was read already ends the reading: the tray counts as cut."""
+    house.night("natgeo")
+    page = {"response": {"tray": []}, "next_page_id": "again"}
+    house.upstream.faults.add(actions.respond(200, page), path=V2, count=None)
+    assert max(nights(house, SWEEP)) == 2
+    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+
+
+def test_one_night_without_pages_changes_nothing(house: House) -> None:
+    """An account that is listed page by page gets its first page on a night on which those fail: no highlight is missed or back."""
+    house.night("natgeo")
+    nights(house, SWEEP)
+    house.upstream.faults.add(actions.respond(500, headers={"retry-after": "0"}), path=V2, count=3)
+    assert nights(house, 1) == [3]
+    assert house.upstream.requests.api_calls("/v1/user/by/id") == []
+    assert nights(house, 1) == [2]
+    assert house.one("select tray_endpoint from users") == V2
+    assert house.one("select count(*) from changes") == 0
