@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -12,6 +12,7 @@ from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.model import Digest, Failure, Meaning, Pk, Subject, Target, Tray, TrayFacts, User
 from archiver.runner import plan
+from archiver.runner.budget import Turn
 from archiver.runner.events import AccountDone, AccountListed, Noted
 from archiver.runner.files import Claims, Files, Missed
 from archiver.runner.highlight import Highlights
@@ -68,10 +69,13 @@ class Accounts:
         self._lock = threading.Lock()
         self._taken: dict[Pk, Target] = {}
 
-    def keep(self, target: Target) -> None:
-        """Do everything for one target. Its failures are recorded; raises only what stops the run."""
+    def keep(self, target: Target, turn: Turn) -> None:
+        """Do everything for one target. Its failures are recorded; raises only what stops the run. ``turn`` is ended once its jobs are
+        promised their units."""
         try:
-            end = self._highlight(target) if target.highlight_pk is not None else self._account(target)
+            end = (
+                self._account(target, turn) if target.highlight_pk is None else self._highlight(target, turn)
+            )
         except (CallFailed, AnswerMalformed) as error:
             reason = Reason.UPSTREAM if isinstance(error, CallFailed) else Reason.MALFORMED
             self._failed(target, reason, str(error), trouble=True)
@@ -83,7 +87,7 @@ class Accounts:
         self._night.tally.ended(end)
         self._night.observe(AccountDone(target.text))
 
-    def _highlight(self, target: Target) -> AccountEnd:
+    def _highlight(self, target: Target, turn: Turn) -> AccountEnd:
         """A highlight target is one job without a tray."""
         pk = target.highlight_pk
         assert pk is not None
@@ -92,12 +96,14 @@ class Accounts:
         self._note_lost(f"highlight {pk}", self._catalog.read(query.digests_of_highlight, pk))
         held = self._catalog.read(query.highlight, pk)
         job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
-        return _END.get(self._highlights.keep(job, Claims(pk)), AccountEnd.FAILED)
+        promised = pk in self._promised((job,))
+        turn.end()
+        return _END.get(self._highlights.keep(job, Claims(pk), promised=promised), AccountEnd.FAILED)
 
-    def _account(self, target: Target) -> AccountEnd:
+    def _account(self, target: Target, turn: Turn) -> AccountEnd:
         account = self._standing.resolve(target, bound=self._manner.bound)
-        with self._paid.budget.turn():
-            found = self._begun(account)
+        found = self._begun(account)
+        turn.end()
         return found if isinstance(found, AccountEnd) else self._finish(found)
 
     def _begun(self, account: Account) -> _Begun | AccountEnd:
@@ -120,7 +126,7 @@ class Accounts:
         if not left or held is None or self._manner.lists or left > self._paid.price_of_tray(held.pk):
             return None
         jobs = self._plan(account.target, held.pk, None)
-        return self._promise(account.target, held.pk, None, jobs) if jobs else None
+        return _Begun(account.target, held.pk, None, jobs, self._promised(jobs)) if jobs else None
 
     def _kept_as_another(self, target: Target, pk: Pk) -> bool:
         """Whether this account is kept already tonight under another target (its name and its id, say): it is not paid for twice."""
@@ -170,7 +176,7 @@ class Accounts:
         self._night.observe(AccountListed(pk, name, tray.length, len(jobs)))
         if self._manner.lists:
             return AccountEnd.WELL
-        return self._promise(account.target, pk, tray, jobs)
+        return _Begun(account.target, pk, tray, jobs, self._promised(jobs))
 
     def _unseen(self, account: Account, verdict: Reason) -> AccountEnd:
         """Private, gone or empty: a fact, noted; told as the end of this target only when it is news, or was asked for now."""
@@ -233,13 +239,13 @@ class Accounts:
             )
         return plan.make(tray.highlights, held, policy, now)
 
-    def _promise(self, target: Target, pk: Pk, tray: Tray | None, jobs: tuple[Job, ...]) -> _Begun:
+    def _promised(self, jobs: Sequence[Job]) -> frozenset[Pk]:
         """Keep units back for the jobs that are to be paid for, as far as they go: those beyond find the limit reached."""
         budget = self._paid.budget
         if not budget.limited:
-            return _Begun(target, pk, tray, jobs, frozenset())
+            return frozenset()
         paid = [job.pk for job in jobs if self._kept.page(job) is None]
-        return _Begun(target, pk, tray, jobs, frozenset(paid[: budget.promise(len(paid))]))
+        return frozenset(paid[: budget.promise(len(paid))])
 
     def _finish(self, begun: _Begun) -> AccountEnd:
         claims = Claims(begun.pk)

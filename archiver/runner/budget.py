@@ -8,8 +8,7 @@ and no unit is spent on a tray whose highlights nobody could pay for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 
 from archiver.catalog import Catalog, ledger
@@ -17,6 +16,19 @@ from archiver.model import Call, Limits
 
 _ROOM = 1_000
 """Units beyond which accounts need not take turns: four at a time, with more highlights than any account has, cost less."""
+
+
+class Turn:
+    """An account's right to be looked at while few units are left, until ``end``: its jobs are promised then. Again is nothing."""
+
+    def __init__(self, lock: threading.Lock | None) -> None:
+        self._lock = lock
+
+    def end(self) -> None:
+        """Let the next account begin."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
 
 class Budget:
@@ -37,15 +49,13 @@ class Budget:
         with self._lock:
             return self._left()
 
-    @contextmanager
-    def turn(self) -> Iterator[None]:
-        """From the look at an account to the promise of its jobs: one account at a time, unless there is room for all."""
+    def turn(self) -> Turn:
+        """Wait for the account before to have its jobs promised, unless there is room for all. Whoever gets a turn must end it."""
         left = self.left()
         if left is None or left > _ROOM:
-            yield
-            return
-        with self._turn:
-            yield
+            return Turn(None)
+        self._turn.acquire()
+        return Turn(self._turn)
 
     def promise(self, units: int) -> int:
         """Keep back as many of these units as there are, and return how many; ``release`` gives back what is not spent."""

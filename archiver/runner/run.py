@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model import Limits, Target, utcnow
 from archiver.runner.account import Accounts
+from archiver.runner.budget import Turn
 from archiver.runner.events import Observer, RunStarted
 from archiver.runner.files import Files
 from archiver.runner.highlight import Highlights
@@ -96,11 +97,19 @@ def run(
         paid, highlights, files, seams.catalog, seams.store, kept, jobs=jobs, manner=manner, night=night
     )
 
-    def keep(target: Target) -> None:
-        with stop.ending():  # at once, so that the other workers stop too
-            if paid.closed is None:
-                may_spend()
-                keeper.keep(target)
+    def in_turn() -> Iterator[tuple[Target, Turn]]:
+        for target in in_order(targets, seams.catalog, manner, clock()):
+            yield target, paid.budget.turn()
+
+    def keep(account: tuple[Target, Turn]) -> None:
+        target, turn = account
+        try:
+            with stop.ending():  # at once, so that the other workers stop too
+                if paid.closed is None:
+                    may_spend()
+                    keeper.keep(target, turn)
+        finally:
+            turn.end()
 
     error: BaseException | None = None
     try:
@@ -109,8 +118,7 @@ def run(
             _require_descriptors(pace.downloads)
             answers.prepare()
             paid.open_gate(pace.calls_per_second)
-            ordered = in_order(targets, seams.catalog, manner, clock())
-            each(ordered, keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
+            each(in_turn(), keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
     except BaseException as cause:
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
-from archiver.model import Call, Meaning, Role
+from archiver.model import Call, Meaning, Role, Tray
 from archiver.sandbox import Settings, StandIn, World
 from archiver.secret import Secret
 
@@ -18,6 +19,8 @@ NATGEO = "787132"
 CALLS = [
     tariff.list_highlights(NATGEO),
     tariff.list_highlights(NATGEO, force=False),
+    tariff.list_highlights_page(NATGEO),
+    tariff.list_highlights_page(NATGEO, force=False),
     tariff.list_highlights_by_username("natgeo"),
     tariff.list_highlights_by_username("natgeo", force=False),
     tariff.fetch_highlight("17983616051768088"),
@@ -49,6 +52,28 @@ def test_fault_b5_every_call_costs_what_the_tariff_says(
     verdict = wire.verdict(hiker.send(call))
     assert verdict.meaning is Meaning.OK
     assert verdict.units == call.units == upstream.units
+
+
+@pytest.mark.parametrize("prefixed", [False, True])
+def test_the_pages_of_a_tray_are_the_tray(upstream: StandIn, hiker: HikerClient, prefixed: bool) -> None:
+    """Read to the last page and joined, they say of every highlight, and of its owner, what the tray in one answer says."""
+    upstream.world.v2_page, upstream.world.v2_prefixed = 2, prefixed
+    pages: list[Tray] = []
+    page_id: str | None = None
+    while not pages or page_id is not None:
+        page = wire.tray_page(hiker.send(tariff.list_highlights_page(NATGEO, page_id)), NATGEO)
+        pages.append(page.tray)
+        page_id = page.next_page_id
+    whole = wire.tray(hiker.send(tariff.list_highlights(NATGEO)), NATGEO)
+    assert [page.length for page in pages] == [2, 1]
+    assert _unsigned(wire.joined(pages)) == _unsigned(whole)
+
+
+def _unsigned(tray: Tray) -> Tray:
+    """The tray without its links, whose signatures no two answers share."""
+    assert tray.user is not None
+    user = replace(tray.user, avatar=None)
+    return Tray(user, tuple(replace(h, user=user, cover=None) for h in tray.highlights))
 
 
 def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:

@@ -15,6 +15,13 @@ from archiver.model import Call
     [
         (tariff.list_highlights("1"), "/v1/user/highlights", {"user_id": "1", "force": "on"}, 1),
         (tariff.list_highlights("1", force=False), "/v1/user/highlights", {"user_id": "1"}, 2),
+        (tariff.list_highlights_page("1"), "/v2/user/highlights", {"user_id": "1", "force": "on"}, 1),
+        (
+            tariff.list_highlights_page("1", "x=", force=False),
+            "/v2/user/highlights",
+            {"user_id": "1", "page_id": "x="},
+            2,
+        ),
         (
             tariff.list_highlights_by_username("a"),
             "/v1/user/highlights/by/username",

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from archiver.errors import AnswerMalformed
 from archiver.hiker import wire
 from archiver.hiker.wire import document
-from archiver.model import Answer, HighlightPage, TrayFacts, is_pk
+from archiver.model import Answer, HighlightPage, TrayFacts, TrayPage, is_pk
 
 
 def page(*items: object, **fields: object) -> HighlightPage:
@@ -47,6 +47,29 @@ def test_fault_a26_the_first_of_equal_pks_wins() -> None:
     assert [(i.pk, i.code) for i in page(item(code="a"), item(code="b")).items] == [("99", "a")]
     tray = wire.tray(answer([highlight(title="a"), highlight(title="b")], call=LIST))
     assert [h.title for h in tray.highlights] == ["a"]
+
+
+@pytest.mark.parametrize("following", [["x"], {"a": 1}, 1.5, True, "x" * 5000])
+def test_a_next_page_that_cannot_be_asked_for_is_no_last_page(following: object) -> None:
+    """Taken for the end it would hide the rest, whose absence would be evidence; null, nothing and '' are the end."""
+    body = {"response": {"tray": [highlight()]}, "next_page_id": following}
+    with pytest.raises(AnswerMalformed, match="next page"):
+        wire.tray_page(answer(body, call=LIST), "1")
+    for end in ({"next_page_id": None}, {"next_page_id": ""}, {}):
+        assert (
+            wire.tray_page(answer({"response": body["response"], **end}, call=LIST), "1").next_page_id is None
+        )
+
+
+def test_a_raw_cover_is_the_best_of_its_candidates() -> None:
+    """Where there is neither a full nor a cropped picture, the first one counts that has a URL."""
+    cover = {
+        "image_versions2": {
+            "candidates": [{"width": 9}, {"url": "https://a/b.jpg"}, {"url": "https://a/c.jpg"}]
+        }
+    }
+    body = {"response": {"tray": [highlight(cover_media=cover)]}}
+    assert wire.tray_page(answer(body, call=LIST), "1").tray.highlights[0].cover_name == "b.jpg"
 
 
 WRONG: list[object] = [{}, [], 7, 1.5, True, "x", ""]
@@ -154,6 +177,7 @@ def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
     """Whatever it is instead, every reader raises AnswerMalformed, chained to nothing that holds the body."""
     readings = (
         lambda a: wire.tray(a),
+        _page_of_1,
         lambda a: wire.highlight_page(a),
         lambda a: wire.balance(a),
     )
@@ -170,9 +194,13 @@ def test_fault_a19_deep_nesting_is_refused_wherever_python_gives_up() -> None:
             document.parse(b"[" * depth + b"]" * depth)
 
 
+def _page_of_1(given_answer: Answer) -> TrayPage:
+    return wire.tray_page(given_answer, "1")
+
+
 def readable(given_answer: Answer) -> None:
     """Read an answer in every way; only AnswerMalformed may come, and what is read keeps its promises."""
-    for reading in (wire.tray, wire.highlight_page, wire.user, wire.balance):
+    for reading in (wire.tray, _page_of_1, wire.highlight_page, wire.user, wire.balance):
         found: object = None
         with suppress(AnswerMalformed):
             found = reading(given_answer)
@@ -190,7 +218,22 @@ trees = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["pk", "user", "items", "requests", "title", "cover_media"]), inner)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "pk",
+                    "user",
+                    "items",
+                    "requests",
+                    "title",
+                    "cover_media",
+                    "response",
+                    "tray",
+                    "next_page_id",
+                ]
+            ),
+            inner,
+        )
     ),
     max_leaves=12,
 )

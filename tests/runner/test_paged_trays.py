@@ -9,11 +9,12 @@ import pytest
 from house import House
 
 from archiver.sandbox import StandIn, actions
+from archiver.sandbox.things import Json
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
 V1, V2 = "/v1/user/highlights", "/v2/user/highlights"
-SWEEP = 5
+SWEEP = 3
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_where_the_pages_fail_the_first_page_serves(
 def test_pages_without_an_end_are_left(house: House) -> None:
     """A next page that was read already ends the reading: the tray counts as cut."""
     house.night("natgeo")
-    page = {"response": {"tray": []}, "next_page_id": "again"}
+    page: dict[str, Json] = {"response": {"tray": []}, "next_page_id": "again"}
     house.upstream.faults.add(actions.respond(200, page), path=V2, count=None)
     assert max(nights(house, SWEEP)) == 2
     assert house.one("select count(*) from highlights where gone_at is not null") == 0

@@ -1,0 +1,114 @@
+"""Nights with a limit: never more than it is spent, what is begun is finished first, and no highlight is paid for twice."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from api_faults import PAGE, TRAY, account_pk
+from house import House
+
+from archiver.runner.tally import Summary
+from archiver.sandbox import StandIn, World, actions
+
+UNFINISHED = "select count(*) from highlights where completed_at is null"
+
+
+def an_archive(root: Path, world: World, limit: int) -> House:
+    """An archive that is not there yet, whose runs may spend so many units."""
+    return House(root, StandIn(world).start(), environ={"ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": str(limit)})
+
+
+@pytest.fixture
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    """Such an archive, of so many accounts with so many highlights; ``param`` is both and the limit."""
+    accounts, highlights, limit = request.param
+    made = an_archive(tmp_path / "archive", World.generated(accounts, highlights, 1), limit)
+    yield made
+    made.upstream.close()
+
+
+def to_the_end(house: House, names: list[str], most: int) -> list[Summary]:
+    """Runs until one ends well; each but the last ends at its limit, and none spends more. At most so many."""
+    limit = int(house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
+    paid: Counter[str] = Counter()
+    runs: list[Summary] = []
+    while not runs or runs[-1].exit_code:
+        assert len(runs) < most, f"not done after {most} runs"
+        runs.append(house.night(*names))
+        assert runs[-1].units == house.upstream.units <= limit
+        assert runs[-1].exit_code in (0, 5), runs[-1].message
+        paid.update(asked.subject.highlight for asked in house.upstream.requests.api_calls(PAGE))
+    assert max(paid.values()) == 1, "a highlight was paid for twice"
+    assert house.one(UNFINISHED) == 0
+    return runs
+
+
+@pytest.mark.parametrize("house", [(10, 18, 37)], indirect=True)
+def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(house: House) -> None:
+    """Ten accounts of 18 highlights each, by name: 10 x 2 + 180 units. Every run but the last spends what it may, but for one."""
+    runs = to_the_end(house, [f"account{n:04}" for n in range(10)], most=6)
+    assert all(run.units >= 36 for run in runs[:-1])
+    assert house.one("select count(*) from highlights") == 180
+
+
+@pytest.mark.parametrize("house", [(1, 5, 1), (2, 3, 2), (2, 9, 3)], indirect=True)
+def test_a_limit_below_the_price_of_one_account_makes_progress(house: House) -> None:
+    """Even one unit a run: the look at the account, its tray, then a highlight a night, without a new tray for each."""
+    accounts = int(str(len(house.upstream.world.accounts)))
+    highlights = len(house.upstream.world.accounts[0].highlights)
+    limit = int(house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
+    work = accounts * (2 + highlights)
+    runs = to_the_end(house, [f"account{n:04}" for n in range(accounts)], most=2 * work)
+    assert len(runs) <= -(-work // limit) + 2 * accounts + 1
+
+
+@pytest.mark.parametrize("house", [(4, 6, 9)], indirect=True)
+def test_the_order_is_never_listed_then_unfinished_then_longest_ago(house: House) -> None:
+    """Each run begins with the account that nobody has looked at yet; those cut short come next, then the one listed longest ago."""
+    names = [account_pk(n) for n in range(4)]
+    listed = []
+    for _ in range(4):
+        house.sleep(days=1)
+        house.night(*names)
+        calls = house.upstream.requests.api_calls(TRAY)
+        listed.append([names.index(asked.subject.user) for asked in calls])
+    # Seven units an account: one is finished and the next cut short, twice; then what was cut short, in the same order; then all.
+    assert listed == [[0, 1], [2, 3], [1, 3], [3, 0, 2, 1]]
+
+
+@pytest.mark.parametrize("house", [(2, 6, 7)], indirect=True)
+def test_a_page_that_fails_at_first_keeps_its_promise(house: House) -> None:
+    """The limit is reached while upstream fails a page for nothing: it is asked for again all the same, and the account is whole."""
+    failing = next(iter(house.upstream.world.accounts[0].highlights))
+    house.upstream.faults.add(
+        actions.respond(500, headers={"retry-after": "0"}), path=PAGE, highlight=failing.pk, count=2
+    )
+    summary = house.night(account_pk(0), account_pk(1))
+    assert (summary.exit_code, summary.units) == (5, 7)
+    assert house.one("select count(*) from highlights where completed_at is not null") == 6
+
+
+@pytest.mark.parametrize("house", [(3, 4, 100)], indirect=True)
+def test_a_limit_that_is_not_reached_changes_nothing(house: House) -> None:
+    """The night costs what it costs without one, and ends well."""
+    summary = house.night(*(account_pk(n) for n in range(3)))
+    assert (summary.exit_code, summary.units) == (0, 3 + 12)
+    assert house.night(*(account_pk(n) for n in range(3))).units == 3
+
+
+@pytest.mark.parametrize("house", [(1, 4, 3)], indirect=True)
+def test_a_killed_run_s_answers_serve_within_the_limit(house: House) -> None:
+    """Pages that are kept and whose rows a kill prevented cost nothing of the limit: it is spent on the others."""
+    house.night(account_pk(0))
+    (kept,) = house.rows("select subject from api_calls where path = ? limit 1", PAGE)
+    with closing(sqlite3.connect(house.root / "archive.db")) as rows, rows:
+        rows.execute("update highlights set fetched_at = null, completed_at = null where pk = ?", kept)
+    summary = house.night(account_pk(0))
+    assert (summary.exit_code, summary.units) == (0, 3)
+    assert house.upstream.requests.api_calls(PAGE) != []
+    assert str(kept[0]) not in {asked.subject.highlight for asked in house.upstream.requests.api_calls(PAGE)}
