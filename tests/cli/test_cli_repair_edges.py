@@ -131,6 +131,20 @@ def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: P
     assert whole(person)
 
 
+def test_fault_h29_a_lost_directory_of_a_large_archive_is_damage(person: Person) -> None:
+    """More blobs than any sample takes lay in ``blobs/00``, and only that is gone: each is named, code 12, and the rest is kept."""
+    with damage.writable(person) as lite:
+        lite.executemany(
+            "insert into blobs (sha256, size, mime, stored_at) values (?, 9, 'image/jpeg', '2026-01-01T00:00:00.000000Z')",
+            [(f"00{n:062x}",) for n in range(150)],
+        )
+    found = person.run("verify", "--json")
+    assert (found.code, len(damage.problems(found))) == (12, 150)
+    assert person.run("backup", ACCOUNTS[0], "-q").code == 0
+    assert units_of(person) == 0
+    assert rows(person, LOST) == [(150,)]
+
+
 def linked(segment: Path) -> None:
     elsewhere = segment.rename(segment.parent.parent / "elsewhere")
     segment.symlink_to(elsewhere)
