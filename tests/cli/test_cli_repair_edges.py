@@ -86,6 +86,22 @@ def test_an_account_that_shows_nothing_is_asked_once(person: Person, then: str) 
     assert units_of(person) == 0
 
 
+@pytest.mark.parametrize("picture", ["cover", "avatar"])
+def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: Person, picture: str) -> None:
+    """The tray shows the highlight without a cover, or its owner without an avatar: noted, and not paid for again."""
+    account = upstream_of(person).world.account(ACCOUNTS[0])
+    owner = ("highlight", account.highlights[0].pk) if picture == "cover" else ("user", account.pk)
+    (sha256,) = rows(person, f"select sha256 from files where {owner[0]}_pk = '{owner[1]}'")[0]
+    path_of(person, sha256).unlink()
+    if picture == "cover":
+        account.highlights[0].cover = None
+    else:
+        account.avatar = None
+    assert [units_of(person) for _ in range(3)] == [1, 0, 0]
+    failed = "select subject, subject_pk, role, reason, next_try_at from failures where resolved_at is null"
+    assert rows(person, failed) == [(*owner, picture, "not_found", None)]
+
+
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
     """An archive of one highlight alone is mended by that highlight: one unit, no other highlight, no cover, no avatar."""
     with StandIn(World.generated(1, 3, 4)) as upstream:
