@@ -20,6 +20,8 @@ _SECONDS = re.compile(r"\d+(\.\d*)?([eE]\d+)?", re.ASCII)
 _AT_ONCE = 2
 _FILE_DAYS = (1, 3, 7, 30)
 _VERDICT_DAYS = (1, 3, 7, 14, 30)
+FURTHEST = timedelta(days=max(*_FILE_DAYS, *_VERDICT_DAYS))
+"""The longest back-off: a due date beyond it was set by a clock that was wrong."""
 
 
 def backoff(attempt: int, random: Callable[[], float], base: float = 1.0) -> float:
@@ -67,7 +69,7 @@ def is_due(at: datetime, now: datetime) -> bool:
     """Whether a date of ``next_try`` or ``next_check`` has come. One further off than the longest of them was set by a clock that was
     wrong then, or is now: due, since nothing may be passed over for that.
     """
-    return at <= now or at - now > timedelta(days=max(*_FILE_DAYS, *_VERDICT_DAYS))
+    return at <= now or at - now > FURTHEST
 
 
 def _night(days: int) -> timedelta:

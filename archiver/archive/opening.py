@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from archiver.answers import AnswerStore
@@ -33,8 +32,6 @@ _OURS = frozenset(
         "quarantine",
     }
 )
-_SAMPLE = 100
-"""Blobs looked for before a run."""
 _BESIDE = ("archive.db-", "archive.db.new-")
 """What a creation that was cut short may have left, and what SQLite puts beside it: without the marker it is finished, not refused."""
 
@@ -103,16 +100,22 @@ def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterato
 
 
 def require_blobs(opened: Opened) -> None:
-    """Raises StorageError if none of some blobs that the rows vouch for is there: a disk that is not mounted, not damage.
+    """Raises StorageError if not one of the blobs that the rows vouch for is there: a disk that is not mounted, not damage.
 
-    Otherwise every account would be fetched again, and paid for. Digests are random, so the first ones are a fair sample; nearly
-    always the first of them is there.
+    Otherwise every account would be fetched again, and paid for. Nearly always the first one looked for is there. Where it is not, a
+    sample will not do: of a large archive the first hundreds all lie in ``blobs/00``, and that alone may be what was lost.
     """
-    held = (blob.sha256 for blob in opened.catalog.stream(query.blobs) if blob.lost_at is None)
-    some = list(islice(held, _SAMPLE))
-    if some and not any(map(opened.store.has, some)):
+    missing = 0
+    with closing(opened.catalog.stream(query.blobs)) as blobs:
+        for blob in blobs:
+            if blob.lost_at is not None:
+                continue
+            if opened.store.has(blob.sha256):
+                return
+            missing += 1
+    if missing:
         raise StorageError(
-            f"the database knows blobs, and none of {len(some)} looked for is in {opened.root / 'blobs'}",
+            f"the database knows blobs, and none of {missing} looked for is in {opened.root / 'blobs'}",
             "mount its disk; if they are truly gone: archiver verify --repair --accept-loss",
         )
 

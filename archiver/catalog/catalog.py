@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -126,8 +126,8 @@ class Catalog:
 
     def stream(
         self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Iterator[T]:
-        """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end."""
+    ) -> Generator[T, None, None]:
+        """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end, or ``close``."""
         with told(str(self._database)), self._reader.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(_TAKE_YOUR_TIME)

@@ -20,7 +20,7 @@ from archiver.runner.kept import Kept
 from archiver.runner.manner import Manner
 from archiver.runner.night import Night
 from archiver.runner.paid import Paid
-from archiver.runner.pictures import wanted
+from archiver.runner.pictures import not_offered, wanted
 from archiver.runner.plan import Job, Why
 from archiver.runner.standing import Account, Standing
 from archiver.runner.tally import AccountEnd
@@ -253,6 +253,9 @@ class Accounts:
         if begun.tray is not None:
             offered = wanted(self._catalog, self._manner, begun.target, begun.pk, begun.tray)
             pictures = self._files.begin(offered, claims)
+            for gap in not_offered(self._catalog, self._manner.only, begun.pk, begun.tray):
+                self._catalog.write(record.failure, gap, self._night.clock(), gap=True)
+                self._night.failed(gap, trouble=False)
         jobs = [
             self._jobs.submit(self._highlights.keep, job, claims, promised=job.pk in begun.promised)
             for job in begun.jobs

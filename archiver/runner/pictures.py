@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from archiver.catalog import Catalog, query
-from archiver.model import Owner, Pk, Subject, Target, Tray
+from archiver.errors import Reason
+from archiver.model import Failure, Owner, Pk, Role, Subject, Target, Tray
 from archiver.runner import plan
 from archiver.runner.files import Wanted
 from archiver.runner.manner import Manner
+from archiver.runner.plan import Sought
 
 
 def wanted(catalog: Catalog, manner: Manner, target: Target, pk: Pk, tray: Tray) -> list[Wanted]:
@@ -29,3 +31,15 @@ def wanted(catalog: Catalog, manner: Manner, target: Target, pk: Pk, tray: Tray)
         assert user.avatar is not None
         found.append(Wanted(Owner(Subject.USER, pk), user.avatar, None))
     return found
+
+
+def not_offered(catalog: Catalog, only: Sought | None, pk: Pk, tray: Tray) -> list[Failure]:
+    """The pictures that a repair is after and the tray does not show: noted, the next repair need not pay to learn it again."""
+    if only is None:
+        return []
+    shown = {h.pk for h in tray.highlights if h.cover_name is not None}
+    covers = only.covers & {h.pk for h in catalog.read(query.held, pk)}
+    lost = [(Subject.HIGHLIGHT, cover, Role.COVER) for cover in sorted(covers - shown)]
+    if pk in only.avatars and (tray.user is None or tray.user.avatar_name is None):
+        lost.append((Subject.USER, pk, Role.AVATAR))
+    return [Failure(*which, Reason.NOT_FOUND, f"lost, and the tray shows no {which[2]}") for which in lost]

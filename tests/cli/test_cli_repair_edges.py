@@ -86,6 +86,22 @@ def test_an_account_that_shows_nothing_is_asked_once(person: Person, then: str) 
     assert units_of(person) == 0
 
 
+@pytest.mark.parametrize("picture", ["cover", "avatar"])
+def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: Person, picture: str) -> None:
+    """The tray shows the highlight without a cover, or its owner without an avatar: noted, and not paid for again."""
+    account = upstream_of(person).world.account(ACCOUNTS[0])
+    owner = ("highlight", account.highlights[0].pk) if picture == "cover" else ("user", account.pk)
+    (sha256,) = rows(person, f"select sha256 from files where {owner[0]}_pk = '{owner[1]}'")[0]
+    path_of(person, sha256).unlink()
+    if picture == "cover":
+        account.highlights[0].cover = None
+    else:
+        account.avatar = None
+    assert [units_of(person) for _ in range(3)] == [1, 0, 0]
+    failed = "select subject, subject_pk, role, reason, next_try_at from failures where resolved_at is null"
+    assert rows(person, failed) == [(*owner, picture, "not_found", None)]
+
+
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
     """An archive of one highlight alone is mended by that highlight: one unit, no other highlight, no cover, no avatar."""
     with StandIn(World.generated(1, 3, 4)) as upstream:
@@ -129,6 +145,20 @@ def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: P
     assert person.run("verify", "--repair", "--accept-loss", "-q").code == 0
     assert rows(person, LOST) == [(0,)]
     assert whole(person)
+
+
+def test_fault_h29_a_lost_directory_of_a_large_archive_is_damage(person: Person) -> None:
+    """More blobs than any sample takes lay in ``blobs/00``, and only that is gone: each is named, code 12, and the rest is kept."""
+    with damage.writable(person) as lite:
+        lite.executemany(
+            "insert into blobs (sha256, size, mime, stored_at) values (?, 9, 'image/jpeg', '2026-01-01T00:00:00.000000Z')",
+            [(f"00{n:062x}",) for n in range(150)],
+        )
+    found = person.run("verify", "--json")
+    assert (found.code, len(damage.problems(found))) == (12, 150)
+    assert person.run("backup", ACCOUNTS[0], "-q").code == 0
+    assert units_of(person) == 0
+    assert rows(person, LOST) == [(150,)]
 
 
 def linked(segment: Path) -> None:

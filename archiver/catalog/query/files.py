@@ -108,12 +108,12 @@ def paid_highlight(connection: Connection, highlight_pk: Pk) -> PaidHighlight | 
 
 def blobs(connection: Connection) -> Iterator[HeldBlob]:
     """Every blob with those who own it, in ascending order of ``sha256``; streamed, so ask by ``Catalog.stream``."""
-    rows = connection.execution_options(yield_per=_AT_ONCE).execute(_ALL_BLOBS)
-    for sha256, group in groupby(rows, key=lambda row: str(row.sha256)):
-        of_blob = list(group)
-        first = of_blob[0]
-        owners = tuple(_owner(row) for row in of_blob if row.role is not None)
-        yield HeldBlob(Digest(sha256), first.size, first.lost_at, first.verified_at, owners)
+    with connection.execution_options(yield_per=_AT_ONCE).execute(_ALL_BLOBS) as rows:
+        for sha256, group in groupby(rows, key=lambda row: str(row.sha256)):
+            of_blob = list(group)
+            first = of_blob[0]
+            owners = tuple(_owner(row) for row in of_blob if row.role is not None)
+            yield HeldBlob(Digest(sha256), first.size, first.lost_at, first.verified_at, owners)
 
 
 def _owner(row: Row[tuple[object, ...]]) -> str:

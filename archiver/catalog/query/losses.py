@@ -6,8 +6,23 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, case, exists, func, literal, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Exists,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
 
+from archiver import retry
 from archiver.catalog import tables
 from archiver.errors import Reason
 from archiver.model import Digest, KeptAnswer, Loss, Pk, StoredAnswer, Subject
@@ -18,21 +33,36 @@ _highlights, _members, _answers = tables.highlights, tables.highlight_items, tab
 _AT_ONCE = 1000
 _other, _others_blob = _files.alias(), _blobs.alias()
 _LOST = _files.join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-_HAS_ANOTHER = (
-    exists()
-    .where(_other.c.item_pk == _files.c.item_pk, _other.c.role == _files.c.role)
-    .where(_others_blob.c.sha256 == _other.c.sha256, _others_blob.c.lost_at.is_(None))
-)
-_PAGE_FAILED = exists().where(
-    _failures.c.subject == Subject.HIGHLIGHT,
-    _failures.c.subject_pk == _highlights.c.pk,
-    _failures.c.role.is_(None),
-    _failures.c.resolved_at.is_(None),
-)
-_NOT_THERE = _PAGE_FAILED.where(
-    _failures.c.reason == Reason.NOT_FOUND,
-    _failures.c.next_try_at > bindparam("now", type_=_failures.c.next_try_at.type),
-)
+
+
+def _another(owner: Column[Any]) -> Exists:
+    """Whether the owner of a file has other bytes in its role, which are not lost."""
+    return (
+        exists()
+        .where(_other.c[owner.name] == owner, _other.c.role == _files.c.role)
+        .where(_others_blob.c.sha256 == _other.c.sha256, _others_blob.c.lost_at.is_(None))
+    )
+
+
+def _failed(subject: Subject, pk: Column[Any], role: Column[Any] | None) -> Exists:
+    """Whether a failure of that thing is open."""
+    return exists().where(
+        _failures.c.subject == subject,
+        _failures.c.subject_pk == pk,
+        _failures.c.role.is_(None) if role is None else _failures.c.role == role,
+        _failures.c.resolved_at.is_(None),
+    )
+
+
+def _not_there(failed: Exists) -> Exists:
+    """Of these failures those that say that it is not there, and are not due again (``retry.is_due``) or never will be."""
+    again = _failures.c.next_try_at
+    now, furthest = bindparam("now", type_=again.type), bindparam("furthest", type_=again.type)
+    waits = or_(again.is_(None), and_(again > now, again <= furthest))
+    return failed.where(_failures.c.reason == Reason.NOT_FOUND, waits)
+
+
+_PAGE_FAILED = _failed(Subject.HIGHLIGHT, _highlights.c.pk, None)
 # One highlight for each lost file, one whose page did not fail if there is one: an item that sits in several is paid for once.
 _CHOICE = func.min(case((_PAGE_FAILED, literal("1")), else_=literal("0")) + _highlights.c.pk)
 _ITEMS = (
@@ -42,28 +72,36 @@ _ITEMS = (
             _highlights, _highlights.c.pk == _members.c.highlight_pk
         )
     )
-    .where(_blobs.c.lost_at.is_not(None), ~_HAS_ANOTHER, _members.c.gone_at.is_(None))
-    .where(_highlights.c.gone_at.is_(None), _highlights.c.completed_at.is_(None), ~_NOT_THERE)
+    .where(_blobs.c.lost_at.is_not(None), ~_another(_files.c.item_pk), _members.c.gone_at.is_(None))
+    .where(_highlights.c.gone_at.is_(None), _highlights.c.completed_at.is_(None), ~_not_there(_PAGE_FAILED))
+    .where(~_not_there(_failed(Subject.ITEM, _files.c.item_pk, _files.c.role)))
     .group_by(_files.c.id)
 )
+# A picture that was replaced since is shown no more: only what came last is to be had again.
 _COVERS = (
     select(_highlights.c.pk)
     .select_from(_LOST.join(_highlights, _highlights.c.pk == _files.c.highlight_pk))
     .where(_blobs.c.lost_at.is_not(None), _highlights.c.cover_held.is_(None), _highlights.c.gone_at.is_(None))
+    .where(~_another(_files.c.highlight_pk).where(_other.c.last_seen_at >= _files.c.last_seen_at))
+    .where(~_not_there(_failed(Subject.HIGHLIGHT, _files.c.highlight_pk, _files.c.role)))
     .distinct()
 )
+# An account that is private, gone or empty shows nothing: it waits for the night that finds it changed.
+_IS_SHOWN = _users.c.verdict.is_(None), _users.c.gone_at.is_(None)
+# One account for each picture: the one that stands for none at all is the avatar of many.
 _AVATARS = (
-    select(_users.c.pk)
+    select(func.min(_users.c.pk))
     .select_from(_LOST.join(_users, _users.c.pk == _files.c.user_pk))
-    .where(_blobs.c.lost_at.is_not(None), _users.c.avatar_held.is_(None))
-    .distinct()
+    .where(_blobs.c.lost_at.is_not(None), _users.c.avatar_held.is_(None), *_IS_SHOWN)
+    .where(~_another(_files.c.user_pk).where(_other.c.last_seen_at >= _files.c.last_seen_at))
+    .where(~_not_there(_failed(Subject.USER, _files.c.user_pk, _files.c.role)))
+    .group_by(_files.c.sha256)
 )
 _OWNERS = select(_highlights.c.pk, _highlights.c.user_pk).where(
     _highlights.c.pk.in_(bindparam("pks", expanding=True))
 )
-# An account that is private, gone or empty shows nothing: it waits for the night that finds it changed.
 _SHOWN = select(_users.c.pk, _users.c.listed_at).where(
-    _users.c.pk.in_(bindparam("pks", expanding=True)), _users.c.verdict.is_(None), _users.c.gone_at.is_(None)
+    _users.c.pk.in_(bindparam("pks", expanding=True)), *_IS_SHOWN
 )
 _KEPT = select(_answers).order_by(_answers.c.segment, _answers.c.offset)
 _STANDING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("pks", expanding=True)))
@@ -72,12 +110,13 @@ _STANDING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("pks", expan
 def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool) -> tuple[Loss, ...]:
     """The accounts that may still show what was lost of them, in the order of their pks.
 
-    A highlight counts that is incomplete since and shows the item still, unless its page was not there and is not due again. ``covers``
-    and ``avatars``: whether those are wanted at all.
+    A highlight counts that is incomplete since and shows the item still, unless its page, or the file itself, was not there and is
+    not due again. ``covers`` and ``avatars``: whether those are wanted at all.
     """
-    items = {row.choice[1:] for row in connection.execute(_ITEMS, {"now": now})}
-    pictures = set(connection.scalars(_COVERS)) if covers else set()
-    faces = set(connection.scalars(_AVATARS)) if avatars else set()
+    when = {"now": now, "furthest": now + retry.FURTHEST}
+    items = {row.choice[1:] for row in connection.execute(_ITEMS, when)}
+    pictures = set(connection.scalars(_COVERS, when)) if covers else set()
+    faces = set(connection.scalars(_AVATARS, when)) if avatars else set()
     of_items, of_pictures = _by_owner(connection, items), _by_owner(connection, pictures)
     shown = _those(connection, _SHOWN, of_items.keys() | of_pictures.keys() | faces)
     return tuple(

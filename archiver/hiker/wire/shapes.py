@@ -170,3 +170,9 @@ def read_all(kind: type[S], entries: Entries | None) -> list[S]:
 @cache
 def _fields(kind: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
     return msgspec.structs.fields(kind)
+
+
+# Now, by the one thread that imports: msgspec works a shape out at its first use, and two threads at once end the process.
+for _kind in Struct.__subclasses__():
+    if _kind.__module__ == __name__:
+        read(_kind, {})
