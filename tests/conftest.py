@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Every system call and every moment, for minutes; else a sample, another one each day.",
     )
+    group.addoption("--whole", action="store_true", help="Nights at full size, for minutes.")
 
 
 settings.register_profile("everyday", max_examples=40)

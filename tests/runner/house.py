@@ -17,6 +17,7 @@ from archiver.model import Target, utcnow
 from archiver.model.target import parse_target
 from archiver.runner.events import Event
 from archiver.runner.manner import Manner
+from archiver.runner.price import AccountPlan
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn
@@ -70,9 +71,14 @@ class House:
         )
 
     def night(
-        self, *targets: str | Target, insist: bool = False, bound: bool = True, full: bool = False
+        self,
+        *targets: str | Target,
+        insist: bool = False,
+        bound: bool = True,
+        full: bool = False,
+        lists: bool = False,
     ) -> Summary:
-        """One run over these targets; the log of the upstream shows this night only."""
+        """One run over these targets; the log of the upstream shows this night only. ``lists``: it only asks for the trays."""
         self._watched()  # again: a house may outlive the test that it was made in
         self.upstream.requests.reset()
         self.events.clear()
@@ -80,13 +86,18 @@ class House:
         return archive.run(
             self.config,
             parsed,
-            command="run",
-            manner=Manner(bound=bound, insist=insist, full=full),
+            command="plan" if lists else "run",
+            manner=Manner(bound=bound, insist=insist, full=full, lists=lists),
             observe=self.events.append,
             stop=StopFlag(),
             create_missing=True,
             clock=lambda: self.now,
         )
+
+    def plan(self, *targets: str, since: datetime | None = None) -> list[AccountPlan]:
+        """What the next run would do and cost; ``since``: the start of the night that listed."""
+        parsed = [parse_target(text) for text in targets]
+        return list(archive.plan(self.config, parsed, manner=Manner(), since=since, clock=lambda: self.now))
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """What the catalog says, read by other means than the program's; ``?`` stands for a value."""

@@ -1,0 +1,148 @@
+"""``plan --list``: the trays are paid for, and then the price of the next run is known to the unit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from api_faults import PAGE, account_pk
+from house import House
+
+from archiver.sandbox import StandIn, World, actions
+
+TRAY = "/v1/user/highlights"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and three accounts with four highlights of one item each."""
+    with StandIn(World.generated(3, 4, 1)) as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def exactly(house: House, names: list[str]) -> tuple[int, int]:
+    """The price that a plan made now tells, and what a run costs right after it: no sweep may come due in between. Nothing is a guess."""
+    since = house.now
+    listed = house.night(*names, lists=True)
+    assert listed.exit_code in (0, 6), listed
+    assert house.upstream.requests.api_calls(PAGE) == house.upstream.requests.cdn_requests() == []
+    plans = house.plan(*names, since=since)
+    assert [plan for plan in plans if not plan.exact] == []
+    told = {plan.target: plan.units for plan in plans}
+    night = house.night(*names)
+    assert night.units == house.upstream.units
+    return sum(told.values()), night.units
+
+
+EDITS: list[Callable[[World, str, random.Random], object]] = [
+    lambda world, account, dice: world.add_highlight(account, f"new {dice.random()}", 1),
+    lambda world, account, dice: world.add_item(any_of(world, account, dice)),
+    lambda world, account, dice: world.add_item(
+        any_of(world, account, dice), "video", taken_at=1_600_000_000
+    ),
+    lambda world, account, dice: world.retitle(any_of(world, account, dice), f"called {dice.random()}"),
+    lambda world, account, dice: world.remove_highlight(any_of(world, account, dice)),
+    lambda world, account, dice: world.restore_highlight(any_of(world, account, dice)),
+    lambda world, account, dice: world.lose_page(any_of(world, account, dice)),
+    lambda world, account, dice: world.reorder_tray(account, [any_of(world, account, dice)]),
+    lambda world, account, dice: world.rename(account, f"renamed{dice.randrange(10**9)}"),
+    lambda world, account, dice: world.set_private(account),
+    lambda world, account, dice: world.set_public(account),
+    lambda world, account, dice: world.delete_account(account),
+    lambda world, account, dice: world.restore_account(account),
+    lambda world, account, dice: each(world, account, world.remove_highlight),
+    lambda world, account, dice: each(world, account, world.restore_highlight),
+]
+
+
+def each(world: World, account: str, edit: Callable[[str], object]) -> None:
+    """One edit of all highlights of an account."""
+    for highlight in world.account(account).highlights:
+        edit(highlight.pk)
+
+
+def any_of(world: World, account: str, dice: random.Random) -> str:
+    """The pk of one of an account's highlights."""
+    return dice.choice([h.pk for h in world.account(account).highlights])
+
+
+def test_the_next_run_costs_what_a_plan_with_the_trays_said(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Round after round of edits of every kind, with sweeps and paged trays: to the unit. ``--whole``: 50 accounts of 20 highlights."""
+    accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (6, 4, 6)
+    dice = random.Random(f"exact {accounts}")
+    world = World.generated(accounts, highlights, 1)
+    world.v1_page = world.v2_page = highlights
+    names = [account_pk(n) for n in range(accounts)]
+    with StandIn(world, balance=10**9) as upstream:
+        house = House(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": "4"})
+        prices = []
+        for _ in range(rounds):
+            prices.append(exactly(house, names))
+            for name in dice.sample(names, accounts // 2):
+                dice.choice(EDITS)(world, name, dice)
+            house.sleep(days=1)
+    assert [told for told, _ in prices] == [paid for _, paid in prices]
+    assert len({paid for _, paid in prices}) > 1, "nothing was edited"
+
+
+def test_a_plan_with_the_trays_is_a_run_of_its_own(house: House) -> None:
+    """A row in ``runs``, the tray's history, a unit an account, and neither a page nor a file."""
+    house.night(account_pk(0))
+    house.upstream.world.retitle(next(iter(house.upstream.world.accounts[0].highlights)).pk, "another")
+    summary = house.night(account_pk(0), lists=True)
+    assert (summary.exit_code, summary.units, summary.highlights_fetched, summary.files_new) == (0, 1, 0, 0)
+    assert house.rows("select command, outcome, units from runs order by id desc limit 1") == [
+        ("plan", "ok", 1)
+    ]
+    assert house.rows("select field, new from changes") == [("title", "another")]
+
+
+def test_a_name_that_nobody_has_is_priced_as_it_will_be_asked_for(house: House) -> None:
+    """A first look by name costs two units; after one in vain the account is asked for, which costs one."""
+    since = house.now
+    house.night("nobody.here", lists=True)
+    (plan,) = house.plan("nobody.here", since=since)
+    assert (plan.units, plan.exact) == (1, True)
+    assert house.night("nobody.here").units == 1
+
+
+def test_an_account_under_two_targets_is_priced_once(house: House) -> None:
+    """As it is paid for once."""
+    house.night("account0000")
+    plans = house.plan("account0000", account_pk(0))
+    assert [plan.units for plan in plans] == [1, 0]
+    assert house.night("account0000", account_pk(0)).units == 1
+
+
+def test_what_could_not_be_asked_is_no_exact_plan(house: House) -> None:
+    """The account whose tray failed is a guess, the others are not."""
+    house.night(account_pk(0), account_pk(1))
+    house.upstream.faults.add(actions.html(), path=TRAY, user=account_pk(1), count=None)
+    since = house.now
+    assert house.night(account_pk(0), account_pk(1), lists=True).exit_code == 3
+    plans = house.plan(account_pk(0), account_pk(1), since=since)
+    assert [(plan.units, plan.exact) for plan in plans] == [(1, True), (1, False)]
+
+
+def test_a_highlight_that_the_last_tray_did_not_list_is_no_job(house: House) -> None:
+    """One that waits for a second look before it counts as gone is not paid for in between, and so not planned either."""
+    house.night(account_pk(0))
+    world = house.upstream.world
+    _, *others = [h.pk for h in world.accounts[0].highlights]
+    house.upstream.faults.add(
+        actions.respond(500, headers={"retry-after": "0"}), path=PAGE, highlight=others[0], count=None
+    )
+    for pk in others:
+        world.add_item(pk)
+    house.night(account_pk(0))
+    for pk in others:
+        world.remove_highlight(pk)
+    since = house.now
+    house.night(account_pk(0), lists=True)
+    (plan,) = house.plan(account_pk(0), since=since)
+    assert (plan.units, plan.highlights) == (1, ())
+    assert house.night(account_pk(0)).units == 1
