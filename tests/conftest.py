@@ -6,6 +6,7 @@ A test that asks for ``database``, ``own_database``, ``nowhere`` or ``catalog`` 
 from __future__ import annotations
 
 import fcntl
+import gc
 import hashlib
 import logging
 import os
@@ -18,10 +19,10 @@ from pathlib import Path
 
 import canaries
 import pytest
-from databases import ARCHIVE_ID, NOW, Postgres, empty
+from databases import ARCHIVE_ID, NOW, Dictation, Postgres, empty
 from hypothesis import settings
 
-from archiver.catalog import Catalog, record
+from archiver.catalog import Catalog, record, schema
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -48,6 +49,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 settings.register_profile("everyday", max_examples=40)
 settings.register_profile("thorough", max_examples=1000)
 settings.load_profile("everyday")  # --hypothesis-profile thorough looks longer
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: whoever looks for garbage need not look at them every time."""
+    gc.freeze()
 
 
 @contextmanager
@@ -84,6 +90,14 @@ def postgres(shared_tmp: Path) -> Iterator[Postgres]:
     yield Postgres(server.get_uri())
     with locked(shared_tmp / "postgres.lock"):
         server.cleanup()  # it counts the processes that use it: only the last one stops it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dictated() -> Iterator[None]:
+    """New archives of this process take the statements of their schema from the first one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "_migrate", Dictation(schema._migrate))
+        yield
 
 
 @pytest.fixture(scope="session")

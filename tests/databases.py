@@ -1,5 +1,5 @@
-"""Databases to test against: PostgreSQL's, one for each test, and the way to it; the schema of tomorrow; what every new archive of a
-test holds."""
+"""Databases to test against: PostgreSQL's, one for each test, and the way to it; the schema of today, quickly, and that of tomorrow;
+what every new archive of a test holds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import make_url
+from sqlalchemy import Connection, event, inspect, make_url
 
 from archiver.catalog import schema
 from archiver.catalog.tables import metadata
@@ -46,6 +47,42 @@ def tomorrow(folder: Path) -> Path:
     revision = folder / "versions" / "9999_tomorrow.py"
     revision.write_text(_TOMORROW.format(schema.head()))
     return revision
+
+
+class Dictation:
+    """In the place of the function ``migrate``: alembic works out the statements for an empty database once, the next ones are told the same.
+
+    Working them out is half of a night in a new archive. Any other database, or the schema of tomorrow, gets ``migrate`` itself.
+    """
+
+    def __init__(self, migrate: Callable[[Connection], None]) -> None:
+        self._migrate = migrate
+        self._shipped = schema.migrations()
+        self._noted: dict[str, list[tuple[str, Any]]] = {}
+
+    def __call__(self, connection: Connection) -> None:
+        if schema.migrations() != self._shipped or inspect(connection).has_table("alembic_version"):
+            self._migrate(connection)
+            return
+        said = self._noted.get(connection.dialect.name)
+        if said is None:
+            self._noted[connection.dialect.name] = self._dictated(connection)
+            return
+        for statement, parameters in said:
+            connection.exec_driver_sql(statement, parameters)
+
+    def _dictated(self, connection: Connection) -> list[tuple[str, Any]]:
+        noted: list[tuple[str, Any]] = []
+
+        def note(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:
+            noted.append((statement, parameters or None))
+
+        event.listen(connection, "before_cursor_execute", note)
+        try:
+            self._migrate(connection)
+        finally:
+            event.remove(connection, "before_cursor_execute", note)
+        return noted
 
 
 class Postgres:

@@ -76,6 +76,11 @@ class Person:
         }
         return environ | upstream_environ(self.upstream) | self.more
 
+    @property
+    def nearby(self) -> Nearby:
+        """The same person, for what need not be a process."""
+        return Nearby(self.home, self.upstream, self.more)
+
     def start(
         self,
         *args: str,

@@ -44,7 +44,7 @@ def test_fault_h6_nohup_is_respected(person: Person, upstream: StandIn) -> None:
 
 def test_a_long_query_dies_of_its_signal(person: Person) -> None:
     """SIGINT ends a query at once, and is not told as a query that failed."""
-    assert person.run("backup", "salwaaa_ki", "-q").code == 0
+    assert person.nearby.run("backup", "salwaaa_ki", "-q").code == 0
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
     process = person.start("query", endless, "--timeout", "30")
     time.sleep(1)  # nothing outside tells that SQLite is at work
@@ -56,7 +56,7 @@ def test_a_long_query_dies_of_its_signal(person: Person) -> None:
 
 def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: Person) -> None:
     """``archiver query ... | head``: death by SIGPIPE, and not a word on stderr."""
-    assert person.run("backup", "natgeo", "-q").code == 0
+    assert person.nearby.run("backup", "natgeo", "-q").code == 0
     reading, writing = os.pipe()
     os.close(reading)
     process = person.start("query", "SELECT * FROM items", stdout=writing)
@@ -72,7 +72,7 @@ def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: s
     assert ended.code == 8
     assert len(ended.err.splitlines()) == 1
     assert "standard output" in ended.err
-    assert person.run("verify").code == 0
+    assert person.nearby.run("verify").code == 0
     assert person.run("status", shell=shell).code == 8
     for words in (["--help"], ["run", "--help"], ["db", "--help"], ["--version"]):
         told = person.run(*words, shell=shell)
@@ -89,7 +89,7 @@ def test_a_stderr_that_takes_nothing_stops_nothing(person: Person) -> None:
 
 def test_an_ascii_terminal_gets_escapes(person: Person) -> None:
     """Titles with emoji do not break a stdout that can only show ASCII."""
-    assert person.run("backup", "salwaaa_ki", "-q").code == 0
+    assert person.nearby.run("backup", "salwaaa_ki", "-q").code == 0
     person.more["PYTHONIOENCODING"] = "ascii"
     asked = "SELECT title FROM highlights"
     assert "me \\U0001f98b" in person.run("query", asked).out
@@ -132,17 +132,17 @@ def test_demo_makes_two_nights_and_then_one(person: Person) -> None:
     assert "one more night: 2 units, 0 downloads" in again.err
     assert not person.archive.exists()
     config.unlink()
-    assert person.run("verify", "--read-data", "--archive", "there").code == 0
+    assert person.nearby.run("verify", "--read-data", "--archive", "there").code == 0
 
 
 def test_demo_refuses_what_is_no_demo(person: Person) -> None:
     """A real archive and a directory with something in it stay as they are."""
-    assert person.run("backup", "natgeo", "-q").code == 0
+    assert person.nearby.run("backup", "natgeo", "-q").code == 0
     before = sorted(person.archive.rglob("*"))
-    ended = person.run("demo", "kept")
+    ended = person.nearby.run("demo", "kept")
     assert (ended.code, "is no demo" in ended.err) == (2, True)
     assert sorted(person.archive.rglob("*")) == before
     (person.home / "photos").mkdir()
     (person.home / "photos" / "mine.jpg").touch()
-    assert person.run("demo", "photos").code == 8
+    assert person.nearby.run("demo", "photos").code == 8
     assert [p.name for p in (person.home / "photos").iterdir()] == ["mine.jpg"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -88,6 +89,8 @@ class Forks:
 def _serve() -> None:
     from archiver import archive  # noqa: F401  # with all that a run imports, once for all
     from archiver.cli import backup_command, night, run_command  # noqa: F401
+
+    gc.freeze()  # a child that looks for garbage in what it has inherited copies all of it
 
     with open(os.dup(0)) as orders:  # noqa: PTH123  # stdin itself is to be new to each child
         for line in orders:
