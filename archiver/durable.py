@@ -24,6 +24,12 @@ _NO_SYNC = frozenset(
     {errno.EINVAL, errno.ENOTSUP}
 )  # this file system cannot sync that kind of thing; EIO is never among them
 
+_ROTTEN = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "EBADMSG", "EUCLEAN", "EILSEQ", "ENXIO", "EREMOTEIO")
+    if hasattr(errno, name)
+)
+
 
 def storage_error(exc: OSError, failed: str) -> StorageError:
     """The error of ours for a refusal of the file system; ``failed`` is what could not be done and where."""
@@ -31,6 +37,12 @@ def storage_error(exc: OSError, failed: str) -> StorageError:
     if exc.errno in _FULL:
         return DiskFull(message, "free space on that disk, or raise the quota, and run again")
     return StorageError(message, "check the disk and who owns the files, and run again")
+
+
+def is_rotten(error: StorageError) -> bool:
+    """Whether the disk has lost these bytes. Too many open files, a missing right or a server away say nothing about them."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in _ROTTEN
 
 
 @contextmanager

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from archiver.answers.store import AnswerStore, AnswerWriter
+from archiver.answers.store import AnswerStore, AnswerWriter, holds_trays, origin_of
 
-__all__ = ["AnswerStore", "AnswerWriter"]
+__all__ = ["AnswerStore", "AnswerWriter", "holds_trays", "origin_of"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from archiver.answers.record import LARGEST
 
@@ -41,10 +42,16 @@ def member_at(fd: int, offset: int) -> Member | None:
     return Member(offset, at - len(unpacker.unused_data) - offset, bytes(plain))
 
 
-def members(fd: int) -> Iterator[Member]:
-    """All whole members in file order; bytes between them that are none are passed over. Raises OSError."""
+def members(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member]:
+    """All whole members in file order; bytes between them that are none are passed over. Raises OSError.
+
+    ``past``: members that are known, their lengths by their offsets; they are passed over unread.
+    """
     offset = 0
     while True:
+        if offset in past:
+            offset += past[offset]
+            continue
         member = member_at(fd, offset)
         if member is not None:
             yield member

@@ -8,11 +8,11 @@ import os
 import re
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 from archiver.answers.reader import member_at, members
@@ -27,13 +27,34 @@ from archiver.durable import (
     storage_errors,
 )
 from archiver.errors import AnswerMalformed
-from archiver.model import Answer, Digest, KeptAnswer
+from archiver.model import Answer, Digest, KeptAnswer, Origin
 
 _SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
+_OF_A_RUN = re.compile(
+    r"[0-9]{4}/[0-9]{2}/([0-9]{1,18})-(trays|fetched)-([0-9]{8}T[0-9]{6})Z-[0-9a-f]+\.warc\.gz"
+)
 
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO})
 """What opening a link, a directory or a FIFO in the place of a segment is refused with."""
+
+
+def origin_of(segment: str) -> Origin | None:
+    """The run whose answers a segment holds, by its name; None for a file that this program did not name."""
+    named = _OF_A_RUN.fullmatch(segment)
+    if named is None:
+        return None
+    try:
+        began = datetime.strptime(named[3], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return Origin(began, int(named[1]))
+
+
+def holds_trays(segment: str) -> bool:
+    """Whether a segment is one of trays, by its name."""
+    named = _OF_A_RUN.fullmatch(segment)
+    return named is not None and named[2] == "trays"
 
 
 class AnswerStore:
@@ -81,14 +102,16 @@ class AnswerStore:
                 if _SEGMENT.fullmatch(segment):
                     yield segment
 
-    def iterate(self, segment: str) -> Iterator[tuple[KeptAnswer, Answer]]:
+    def iterate(
+        self, segment: str, past: Mapping[int, int] = MappingProxyType({})
+    ) -> Iterator[tuple[KeptAnswer, Answer]]:
         """Every whole answer of a segment with its place, in the order kept, needing no database.
 
-        A record torn by a kill, and damage, are passed over. Raises AnswerMalformed if there is no such segment, StorageError
-        if the disk refuses.
+        ``past``: answers that are known, their lengths by their offsets; they are left out unread. A record torn by a kill, and
+        damage, are passed over. Raises AnswerMalformed if there is no such segment, StorageError if the disk refuses.
         """
         with self._opened(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
-            for member in members(fd):
+            for member in members(fd, past):
                 try:
                     answer = answer_of(member.plain)
                 except AnswerMalformed:

@@ -10,6 +10,7 @@ from pathlib import Path
 from archiver.archive.checking import Checked, Mended, mend, verify
 from archiver.archive.nights import plan, require_key, run
 from archiver.archive.opening import create, place, reading, upgrade
+from archiver.archive.rereading import reread
 from archiver.blobs import marker
 from archiver.catalog import query, schema
 from archiver.config import Config
@@ -26,6 +27,7 @@ __all__ = [
     "create",
     "mend",
     "plan",
+    "reread",
     "revision",
     "run",
     "status",

@@ -49,7 +49,7 @@ def run(
         create(config)
     with writing(config, command, stop, wait) as opened, ExitStack() as stack:
         require_blobs(opened)
-        client = HikerClient(secret, base_url=config.api.base_url, timeout=config.api.timeout)
+        client = HikerClient(secret, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
         stack.callback(client.close)
         downloader = _downloader(config, clock)
         stack.callback(downloader.close)

@@ -9,7 +9,19 @@ from __future__ import annotations
 from archiver.catalog import ledger, query, record, schema
 from archiver.catalog.catalog import Catalog
 from archiver.catalog.engine import Database, locate
+from archiver.catalog.merge import merge
 from archiver.catalog.query import Progress
 from archiver.catalog.record.files import FileRecorded
 
-__all__ = ["Catalog", "Database", "FileRecorded", "Progress", "ledger", "locate", "query", "record", "schema"]
+__all__ = [
+    "Catalog",
+    "Database",
+    "FileRecorded",
+    "Progress",
+    "ledger",
+    "locate",
+    "merge",
+    "query",
+    "record",
+    "schema",
+]

@@ -74,9 +74,11 @@ def settle(
     connection.execute(
         update(_calls).where(_calls.c.id == api_call_id).values(status=status, units=units, finished_at=now)
     )
-    if kept is None:
-        return None
-    facts = facts or TrayFacts()
+    return None if kept is None else keep(connection, api_call_id, kept, facts or TrayFacts())
+
+
+def keep(connection: Connection, api_call_id: int, kept: KeptAnswer, facts: TrayFacts) -> int:
+    """Note where the answer to a call is kept, and the tray's facts under which it was asked; returns the id of its row."""
     where = {"sha256": kept.sha256, "segment": kept.segment, "offset": kept.offset, "length": kept.length}
     told = {"latest_reel_media": facts.latest_reel_media, "media_count": facts.media_count}
     row = insert(connection, _answers).values(api_call_id=api_call_id, **where, **told)

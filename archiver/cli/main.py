@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "status": "The archive in numbers; units left at the API.",
     "query": "Ask the archive with SQL, read-only.",
     "verify": "Check what is kept against its names and rows.",
+    "reread": "Add what the database lacks of the kept answers: no call, no cost.",
     "db": "The database: upgrade, current, backup.",
     "demo": "Two nights against a stand-in on this machine: no key, no network, no cost.",
 }

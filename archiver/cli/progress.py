@@ -186,3 +186,29 @@ class Counting(AbstractContextManager[Callable[[int, int], None]]):
         if self._bar is not None:
             with suppress(OSError, ValueError):
                 self._bar.close()
+
+
+class Steps(AbstractContextManager[Callable[[int, int], None]]):
+    """What is done of all there is to do: a bar on a terminal, else nothing."""
+
+    def __init__(self, given: Given, unit: str) -> None:
+        self._shown = on_terminal() and not given.quiet
+        self._unit = unit
+        self._bar: tqdm[NoReturn] | None = None
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self._step
+
+    def _step(self, done: int, of: int) -> None:
+        with suppress(OSError, ValueError):
+            if self._shown and self._bar is None:
+                self._bar = bar(of, self._unit)
+            if self._bar is not None:
+                self._bar.update(done - self._bar.n)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            with suppress(OSError, ValueError):
+                self._bar.close()

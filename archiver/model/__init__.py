@@ -20,7 +20,18 @@ from archiver.model.held import (
     StoredAnswer,
 )
 from archiver.model.identity import Digest, Pk, Role, Subject, Target, is_pk, utcnow
-from archiver.model.paid import Answer, Call, KeptAnswer, Limits, Meaning, PaidHighlight, Verdict
+from archiver.model.paid import (
+    Answer,
+    Call,
+    FoundAnswer,
+    KeptAnswer,
+    Limits,
+    Meaning,
+    Origin,
+    PaidAnswer,
+    PaidHighlight,
+    Verdict,
+)
 from archiver.model.upstream import (
     Balance,
     Hashtag,
@@ -49,6 +60,7 @@ __all__ = [
     "Digest",
     "Failure",
     "File",
+    "FoundAnswer",
     "Hashtag",
     "HeldBlob",
     "HeldHighlight",
@@ -63,7 +75,9 @@ __all__ = [
     "Loss",
     "Meaning",
     "Mention",
+    "Origin",
     "Owner",
+    "PaidAnswer",
     "PaidHighlight",
     "Pk",
     "Rejected",

@@ -90,6 +90,36 @@ class PaidHighlight:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidAnswer:
+    """A kept Answer as its row tells of it: where it lies, and when its call ended. What it answers stands in the Answer itself."""
+
+    answer_id: int
+    kept: KeptAnswer
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """The run that a segment of kept answers says it is of: the second in which it began, and the id that it had then."""
+
+    started_at: datetime
+    run_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAnswer:
+    """A kept Answer that no row tells of, with all that its rows have to say. ``facts``: the tray's, under which it was asked for."""
+
+    kept: KeptAnswer
+    call: Call
+    status: int
+    units: int
+    facts: TrayFacts
+    started_at: datetime
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The Budget: units that may be spent per run, per UTC day and per UTC calendar month; None is no limit."""
 

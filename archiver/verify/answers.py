@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from archiver.answers import AnswerStore
+from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model import Digest, StoredAnswer
-from archiver.verify.rot import is_rotten
 
 
 @dataclass(frozen=True, slots=True)

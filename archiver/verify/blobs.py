@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from archiver.blobs import BlobStore
+from archiver.durable import is_rotten
 from archiver.errors import StorageError
 from archiver.model import Digest, HeldBlob
-from archiver.verify.rot import is_rotten
 
 _CHUNK = 1 << 20
 

@@ -21,6 +21,7 @@ from archiver.catalog.query.files import (
     members,
     paid_highlight,
 )
+from archiver.catalog.query.kept import answers_in, count_answers, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
 from archiver.catalog.query.totals import damage, status
@@ -29,8 +30,10 @@ __all__ = [
     "OpenFailure",
     "Progress",
     "answers",
+    "answers_in",
     "blobs",
     "bound",
+    "count_answers",
     "damage",
     "digests_of_highlight",
     "held",
@@ -42,6 +45,7 @@ __all__ = [
     "members",
     "once_called",
     "open_failure",
+    "paid_answers",
     "paid_highlight",
     "progress",
     "standing_answers",

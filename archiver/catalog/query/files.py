@@ -63,7 +63,7 @@ _PAID = (
     select(_answers, _calls.c.finished_at)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_calls.c.subject == bindparam("pk"), _calls.c.path == PAID_PATH, _calls.c.status == 200)
-    .order_by(_answers.c.id.desc())
+    .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # one that was found again has a late id
     .limit(1)
 )
 _ALL_BLOBS = (

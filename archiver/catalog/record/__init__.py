@@ -7,6 +7,7 @@ from archiver.catalog.record.failures import failure, resolved
 from archiver.catalog.record.files import FileRecorded, blobs_lost, completed, file, verified
 from archiver.catalog.record.lost import answers_found, answers_lost, blobs_found
 from archiver.catalog.record.pages import page
+from archiver.catalog.record.recovered import recovered
 from archiver.catalog.record.runs import finish_run, start_run
 from archiver.catalog.record.trays import tray
 from archiver.catalog.record.users import bind_target, user, verdict
@@ -24,6 +25,7 @@ __all__ = [
     "file",
     "finish_run",
     "page",
+    "recovered",
     "resolved",
     "start_run",
     "tray",

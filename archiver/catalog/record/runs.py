@@ -11,13 +11,15 @@ from archiver.catalog import tables
 KILLED = "killed"
 
 _runs, _calls = tables.runs, tables.api_calls
-_SPENT = (
+units_of_calls = (
     select(func.coalesce(func.sum(_calls.c.units), 0)).where(_calls.c.run_id == _runs.c.id).scalar_subquery()
 )
+"""The units of a run, as a value of its row."""
+
 _END_KILLED = (
     update(_runs)
     .where(_runs.c.finished_at.is_(None), _runs.c.outcome.is_(None))
-    .values(outcome=KILLED, units=_SPENT)
+    .values(outcome=KILLED, units=units_of_calls)
 )
 
 
@@ -33,5 +35,5 @@ def finish_run(connection: Connection, run_id: int, now: datetime, outcome: str,
     connection.execute(
         update(_runs)
         .where(_runs.c.id == run_id)
-        .values(finished_at=now, outcome=outcome, exit_code=exit_code, units=_SPENT)
+        .values(finished_at=now, outcome=outcome, exit_code=exit_code, units=units_of_calls)
     )

@@ -1,0 +1,44 @@
+"""Kept answers in the order in which they were paid for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import Connection, func, select
+
+from archiver.catalog import tables
+from archiver.model import Digest, KeptAnswer, PaidAnswer
+
+_calls, _answers = tables.api_calls, tables.answers
+
+_AT_ONCE = 1000
+_IN_ORDER = (
+    select(_answers, _calls.c.finished_at)
+    .join(_calls, _calls.c.id == _answers.c.api_call_id)
+    .where(_answers.c.lost_at.is_(None))
+    .order_by(_calls.c.finished_at, _answers.c.id)
+)
+
+
+def paid_answers(connection: Connection) -> Iterator[PaidAnswer]:
+    """Every kept answer that is not recorded as lost, in the order in which they came; streamed, so ask by ``Catalog.stream``.
+
+    By time, not by id: one that was recorded later than it came (see ``record.recovered``) stands where it belongs.
+    """
+    for row in connection.execution_options(yield_per=_AT_ONCE).execute(_IN_ORDER):
+        kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
+        yield PaidAnswer(row.id, kept, row.finished_at)
+
+
+def count_answers(connection: Connection) -> tuple[int, int]:
+    """How many kept answers have a row, and how many of those are recorded as lost."""
+    row = connection.execute(select(func.count(), func.count(_answers.c.lost_at)).select_from(_answers)).one()
+    return int(row[0]), int(row[1])
+
+
+def answers_in(connection: Connection, segment: str) -> dict[int, int]:
+    """The answers of a segment that have a row: their lengths by their offsets."""
+    rows = connection.execute(
+        select(_answers.c.offset, _answers.c.length).where(_answers.c.segment == segment)
+    )
+    return {row.offset: row.length for row in rows}

@@ -1,0 +1,31 @@
+"""What a kept answer tells, by the endpoint that was asked: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from archiver.hiker import wire
+from archiver.model import Answer, HighlightPage, Meaning, Tray, User
+
+Told = Tray | HighlightPage | User
+
+PAGE = "/v1/highlight/by/url"
+
+_READ: Mapping[str, Callable[[Answer], Told]] = {
+    "/v1/user/highlights": lambda answer: wire.tray(answer, answer.call.subject),
+    "/v1/user/highlights/by/username": lambda answer: wire.tray(answer),
+    PAGE: lambda answer: wire.highlight_page(answer, answer.call.subject),
+    "/v1/user/by/id": lambda answer: wire.user(answer, answer.call.subject),
+    "/v1/user/by/username": lambda answer: wire.user(answer),
+}
+
+
+def told(answer: Answer) -> Told | None:
+    """What an answer tells; None if it tells nothing: an error, or an endpoint that this version does not ask.
+
+    Raises AnswerMalformed if it is not what its endpoint promises.
+    """
+    read = _READ.get(answer.call.path)
+    if read is None or wire.verdict(answer).meaning is not Meaning.OK:
+        return None
+    return read(answer)

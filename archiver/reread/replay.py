@@ -1,0 +1,88 @@
+"""All kept answers mapped anew, in the order in which they came and each under its own time, into a catalog of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from archiver.answers import AnswerStore
+from archiver.catalog import Catalog, record
+from archiver.durable import is_rotten
+from archiver.errors import AnswerMalformed, StorageError
+from archiver.model import HighlightPage, PaidAnswer, Tray, TrayFacts, User, utcnow
+from archiver.reread.reading import Told, told
+
+_WAITING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A kept Answer whose bytes are damaged or gone: the id of its row, its segment (path below ``answers/``), and why."""
+
+    answer_id: int
+    segment: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """How many answers were read, those that could not be, and how many of the read ones are not what their endpoint promises."""
+
+    read: int
+    unreadable: tuple[Unreadable, ...]
+    unclear: int
+
+
+def replay(
+    answers: Iterable[PaidAnswer], store: AnswerStore, into: Catalog, progress: Callable[[int], None]
+) -> Replayed:
+    """Record what the answers tell into the catalog ``into``, as runs would have, but for all that absence would be evidence of.
+
+    ``progress`` is told how many were looked at, before each, and may raise to stop. Raises StorageError for another reason than a
+    rotten disk, DatabaseError, DiskFull.
+    """
+    run_id = into.write(record.start_run, "reread", utcnow())
+    waiting: list[Future[object]] = []
+    unreadable: list[Unreadable] = []
+    read = unclear = 0
+    for looked_at, paid in enumerate(answers):
+        progress(looked_at)
+        try:
+            answer = store.read(paid.kept)
+        except (AnswerMalformed, StorageError) as error:
+            if isinstance(error, StorageError) and not is_rotten(error):
+                raise
+            unreadable.append(Unreadable(paid.answer_id, paid.kept.segment, str(error)))
+            continue
+        read += 1
+        try:
+            found = told(answer)
+        except AnswerMalformed:
+            unclear += 1
+            continue
+        if found is not None:
+            waiting += _recorded(into, run_id, paid, found)
+        if len(waiting) >= _WAITING:
+            _wait(waiting)
+    _wait(waiting)
+    return Replayed(read, tuple(unreadable), unclear)
+
+
+def _recorded(into: Catalog, run_id: int, paid: PaidAnswer, found: Told) -> Iterable[Future[object]]:
+    now = paid.finished_at
+    match found:
+        case Tray():
+            owner = found.user or next((highlight.user for highlight in found.highlights), None)
+            if owner is not None:  # an empty one tells nothing
+                yield into.submit(record.tray, run_id, owner.pk, found, now)
+        case HighlightPage():
+            yield into.submit(record.page, run_id, paid.answer_id, found, TrayFacts(), now)
+        case User():
+            yield into.submit(record.user, run_id, found, now)
+
+
+def _wait(waiting: list[Future[object]]) -> None:
+    for future in waiting:
+        future.result()
+    waiting.clear()
