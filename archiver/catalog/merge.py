@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from itertools import groupby
 from typing import Any
 
@@ -24,10 +25,11 @@ def merge(source: Catalog, into: Catalog, check: Callable[[], None]) -> dict[str
     done: dict[str, tuple[int, int]] = {}
     for table in lacking.TABLES:
         added = filled = 0
-        for batch in _batches(source.stream(_rows, table)):
-            check()
-            some = into.write(lacking.lacking, table, batch)
-            added, filled = added + some[0], filled + some[1]
+        with closing(source.stream(_rows, table)) as rows:
+            for batch in _batches(rows):
+                check()
+                some = into.write(lacking.lacking, table, batch)
+                added, filled = added + some[0], filled + some[1]
         done[table] = added, filled
     return done
 
@@ -37,9 +39,9 @@ def _rows(connection: Connection, name: str) -> Iterator[list[Mapping[str, Any]]
     table = metadata.tables[name]
     keys = list(table.primary_key.columns)
     query = select(table).order_by(*keys)
-    rows = connection.execution_options(yield_per=_AT_ONCE).execute(query).mappings()
-    for _, group in groupby(rows, key=lambda row: str(row[keys[0].name])):
-        yield [dict(row) for row in group]
+    with connection.execution_options(yield_per=_AT_ONCE).execute(query) as rows:
+        for _, group in groupby(rows.mappings(), key=lambda row: str(row[keys[0].name])):
+            yield [dict(row) for row in group]
 
 
 def _batches(groups: Iterator[list[Mapping[str, Any]]]) -> Iterator[list[Mapping[str, Any]]]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from archiver.reread import Reread
 
 _AGAIN = "run it again: it goes on where it stopped"
-_NOTHING = {
+_NOTHING: dict[str, object] = {
     "run_id": None,
     "answers_read": 0,
     "answers_unreadable": [],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -82,7 +82,8 @@ def _reread(
         progress(answers, rows - lost)
 
     with _beside(catalog, tmp, clock()) as scratch:
-        replayed = replay(catalog.stream(query.paid_answers), store, scratch, looked_at)
+        with closing(catalog.stream(query.paid_answers)) as answers:
+            replayed = replay(answers, store, scratch, looked_at)
         looked_at(rows - lost)
         learnt = merge(scratch, catalog, check)
     return Reread(run_id, recovered, replayed, lost, learnt)

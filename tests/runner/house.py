@@ -15,6 +15,7 @@ from archiver import archive
 from archiver.config import Config, load
 from archiver.model import Target, utcnow
 from archiver.model.target import parse_target
+from archiver.reread import Reread
 from archiver.runner.events import Event
 from archiver.runner.manner import Manner
 from archiver.runner.price import AccountPlan
@@ -98,6 +99,14 @@ class House:
         """What the next run would do and cost; ``since``: the start of the night that listed."""
         parsed = [parse_target(text) for text in targets]
         return list(archive.plan(self.config, parsed, manner=Manner(), since=since, clock=lambda: self.now))
+
+    def reread(self, stop: StopFlag | None = None) -> Reread:
+        """All kept answers mapped anew; the log of the upstream shows what that asked, which is nothing."""
+        self._watched()
+        self.upstream.requests.reset()
+        return archive.reread(
+            self.config, progress=lambda *_: None, stop=stop or StopFlag(), clock=lambda: self.now
+        )
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """What the catalog says, read by other means than the program's; ``?`` stands for a value."""

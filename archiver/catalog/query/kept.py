@@ -25,9 +25,10 @@ def paid_answers(connection: Connection) -> Iterator[PaidAnswer]:
 
     By time, not by id: one that was recorded later than it came (see ``record.recovered``) stands where it belongs.
     """
-    for row in connection.execution_options(yield_per=_AT_ONCE).execute(_IN_ORDER):
-        kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
-        yield PaidAnswer(row.id, kept, row.finished_at)
+    with connection.execution_options(yield_per=_AT_ONCE).execute(_IN_ORDER) as rows:
+        for row in rows:
+            kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
+            yield PaidAnswer(row.id, kept, row.finished_at)
 
 
 def count_answers(connection: Connection) -> tuple[int, int]:

@@ -6,13 +6,14 @@ and is empty in a row that is new.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Table, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, Table, Update, bindparam, select, update
 
 from archiver.catalog import tables
 from archiver.catalog.record import entries
@@ -21,7 +22,7 @@ Told = Mapping[str, Any]
 """A row of the other catalog, by column."""
 
 _MOMENTS = timedelta(minutes=1)
-"""Within which an answer is recorded once it has come: so much later is the same look."""
+"""Within which an answer is recorded once it has come, and not always in its turn: so much apart is the same look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,23 @@ def lacking(connection: Connection, table: str, rows: Sequence[Told]) -> tuple[i
         return entries.lacking(connection, table, {item_pk: list(those) for item_pk, those in grouped})
     held = _held(connection, rule, rows)
     new = [{name: row[name] for name in rule.columns} for row in rows if _key(rule, row) not in held]
-    filled = 0
+    alike: dict[tuple[str, ...], list[dict[str, object]]] = defaultdict(list)
     for row in rows:
         before = held.get(_key(rule, row))
         if before is not None and (more := _more(rule, before, row)):
-            which = [rule.table.c[name] == row[name] for name in rule.key]
-            connection.execute(update(rule.table).where(*which).values(**more))
-            filled += 1
+            which = {f"key_{name}": row[name] for name in rule.key}
+            alike[tuple(more)].append(which | {f"new_{name}": value for name, value in more.items()})
+    for columns, values in alike.items():
+        connection.execute(_fill(rule, columns), values)
     if new:
         connection.execute(rule.table.insert(), new)
-    return len(new), filled
+    return len(new), sum(map(len, alike.values()))
+
+
+def _fill(rule: _Rule, columns: Iterable[str]) -> Update:
+    """One statement for all rows in which the same columns are filled."""
+    which = [rule.table.c[name] == bindparam(f"key_{name}") for name in rule.key]
+    return update(rule.table).where(*which).values({name: bindparam(f"new_{name}") for name in columns})
 
 
 def _held(connection: Connection, rule: _Rule, rows: Sequence[Told]) -> dict[tuple[str, ...], RowMapping]:
@@ -111,7 +119,7 @@ def _more(rule: _Rule, before: RowMapping, row: Told) -> dict[str, object]:
     first: datetime = row["first_seen_at"]
     if first + _MOMENTS < before["first_seen_at"]:
         more["first_seen_at"] = first
-    if rule.latest and row["last_seen_at"] > before["last_seen_at"]:
+    if rule.latest and row["last_seen_at"] > before["last_seen_at"] + _MOMENTS:
         more["last_seen_at"] = row["last_seen_at"]
     return more
 

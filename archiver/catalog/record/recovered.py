@@ -14,6 +14,7 @@ from archiver.model import FoundAnswer, Origin
 RECOVERED = "recovered"
 """Command and outcome of a run that only its answers tell of."""
 
+_PAYS_NOTHING = (RECOVERED, "reread")
 _BEGINNING = timedelta(minutes=1)
 """Within which a run that has begun opens its files."""
 
@@ -57,7 +58,9 @@ def _run_of(connection: Connection, origin: Origin, segments: Sequence[str]) -> 
     run_id = connection.scalar(beside)
     if run_id is not None:
         return int(run_id)
-    began = connection.scalar(select(_runs.c.started_at).where(_runs.c.id == origin.run_id))
+    began = connection.scalar(
+        select(_runs.c.started_at).where(_runs.c.id == origin.run_id, _runs.c.command.not_in(_PAYS_NOTHING))
+    )
     if began is None:
         return None
     waited = origin.started_at - began.replace(microsecond=0)

@@ -1,0 +1,240 @@
+"""Answers that have no row, after an older copy of the database was put back or a kill: recorded again, and nothing is paid for twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from api_faults import PAGE, edited
+from house import House
+from rereadings import StopAt, asked, dump, execute
+
+from archiver import archive
+from archiver.errors import Stopped
+from archiver.sandbox import StandIn, actions
+from archiver.sandbox.things import Json
+
+NATGEO, SALWA = "787132", "75885841119"
+GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and the two accounts of the vendor's page."""
+    with StandIn() as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def set_aside(house: House) -> Path:
+    """A copy of the database as it is now, made by the command for it."""
+    to = house.root.parent / "older.db"
+    archive.backup_database(house.config, to)
+    return to
+
+
+def put_back(house: House, copy: Path) -> None:
+    """The older copy in the place of the database, as the README says."""
+    for beside in ("archive.db-wal", "archive.db-shm"):
+        (house.root / beside).unlink(missing_ok=True)
+    shutil.copy(copy, house.root / "archive.db")
+
+
+def pages_asked(house: House) -> int:
+    return sum(path == PAGE for path in asked(house))
+
+
+def shown(house: House) -> dict[str, tuple[str, list[str]]]:
+    """What upstream shows: titles and items by highlight."""
+    return {
+        h.pk: (h.title, [item.pk for item in h.items])
+        for account in house.upstream.world.accounts
+        for h in account.shown()
+    }
+
+
+def kept(house: House) -> dict[str, tuple[str, list[str]]]:
+    """What the archive holds of that, every file of it included; and the watermark of each highlight stands."""
+    assert house.one("select count(*) from highlights where gone_at is null and completed_at is null") == 0
+    lacking = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
+    assert house.one(lacking) == 0
+    members = (
+        "select item_pk from highlight_items where highlight_pk = ? and gone_at is null order by position"
+    )
+    return {
+        str(pk): (str(title), [str(item) for (item,) in house.rows(members, pk)])
+        for pk, title in house.rows("select pk, title from highlights where gone_at is null")
+    }
+
+
+def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(house: House) -> None:
+    """Two nights after the copy, put back, read anew: the next night pays for the trays alone, and archive and ledger are whole."""
+    units = house.night("natgeo").units
+    copy = set_aside(house)
+    world = house.upstream.world
+    house.sleep(days=1)
+    world.add_item(BOTW, "video")
+    world.add_highlight(SALWA, "New")
+    units += house.night("natgeo", "salwaaa_ki").units
+    house.sleep(hours=1)
+    world.add_item(BOTW)
+    world.retitle(GIFT, "Gifts")
+    world.remove_highlight(LIMITLESS)
+    units += house.night("natgeo", "salwaaa_ki").units
+    paid = house.rows("select path, subject, status, units from api_calls order by id")
+    put_back(house, copy)
+    house.sleep(hours=1)
+    done = house.reread()
+    assert done.recovered.answers == len(paid) - 4
+    assert house.rows("select path, subject, status, units from api_calls order by id") == paid
+    assert house.one("select sum(units) from api_calls") == units
+    assert house.rows("select command, outcome, units from runs where id > 1 order by id") == [
+        ("reread", "ok", 0),
+        ("recovered", "recovered", 6),
+        ("recovered", "recovered", 3),
+    ]
+    summary = house.night("natgeo", "salwaaa_ki")
+    assert (summary.exit_code, summary.units, pages_asked(house)) == (0, 2, 0)
+    assert kept(house) == shown(house)
+    assert house.night("natgeo", "salwaaa_ki").units == 2
+    before = dump(house)
+    assert house.reread().recovered.answers == 0
+    assert dump(house) == before
+
+
+def test_a_night_between_the_copy_and_the_rereading_stays_the_newest(house: House) -> None:
+    """Its run has the id of one that the copy does not know. Its page serves, though answers found later have higher ids."""
+    house.night("natgeo")
+    copy = set_aside(house)
+    world = house.upstream.world
+    house.sleep(days=1)
+    world.add_item(BOTW)
+    house.night("natgeo")
+    put_back(house, copy)
+    house.sleep(days=1)
+    last = world.add_item(BOTW, "video")
+    fault = house.upstream.faults.add(actions.respond(500), listener="cdn", item=last.pk, count=None)
+    house.night("natgeo")
+    assert house.one("select completed_at from highlights where pk = ?", BOTW) is None
+    done = house.reread()
+    assert done.recovered.answers == 2
+    runs = house.rows("select id, command, units from runs order by id")
+    assert runs == [(1, "run", 5), (2, "run", 2), (3, "reread", 0), (4, "recovered", 2)]
+    house.upstream.faults.remove(fault)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units, pages_asked(house)) == (0, 1, 0)
+    assert kept(house) == {pk: told for pk, told in shown(house).items() if pk in kept(house)}
+
+
+def without_numbers(tree: Json) -> None:
+    """A page that tells none of its numbers."""
+    assert isinstance(tree, dict)
+    tree.update(latest_reel_media=None, media_count=None)
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["numbers told", "none told"])
+def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(house: House, told: bool) -> None:
+    """Where only what was fetched is kept, a page serves under the numbers that it tells; a stale one, or one that tells none, never."""
+    house.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    house.night("natgeo")
+    copy = set_aside(house)
+    world = house.upstream.world
+    house.sleep(days=1)
+    for pk in (GIFT, BOTW):
+        world.add_item(pk)
+        if not told:
+            house.upstream.faults.add(edited(without_numbers), path=PAGE, highlight=pk)
+    house.night("natgeo")
+    put_back(house, copy)
+    house.sleep(hours=1)
+    world.add_item(GIFT)
+    assert house.reread().recovered.answers == 2
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units) == (0, 2 if told else 3)
+    assert {pk: kept(house)[pk] for pk in (GIFT, BOTW)} == {pk: shown(house)[pk] for pk in (GIFT, BOTW)}
+
+
+def test_a_stale_page_serves_nobody(house: House) -> None:
+    """Upstream changed again after the days that were lost: that highlight is paid for, the other is not."""
+    house.night("natgeo")
+    copy = set_aside(house)
+    house.sleep(days=1)
+    for pk in (GIFT, BOTW):
+        house.upstream.world.add_item(pk)
+    house.night("natgeo")
+    put_back(house, copy)
+    house.sleep(hours=1)
+    house.upstream.world.add_item(GIFT)
+    house.reread()
+    assert house.night("natgeo").units == 2
+    assert kept(house) == shown_of_natgeo(house)
+
+
+def shown_of_natgeo(house: House) -> dict[str, tuple[str, list[str]]]:
+    return {pk: told for pk, told in shown(house).items() if pk in (GIFT, BOTW, LIMITLESS)}
+
+
+def test_an_answer_whose_row_a_kill_kept_out_is_settled(house: House) -> None:
+    """Its call has a row already, not settled: no second one is made, and what it cost is known."""
+    house.night("natgeo")
+    (call,) = house.rows("select id, status, units from api_calls where subject = ?", BOTW)
+    calls = house.one("select count(*) from api_calls")
+    execute(
+        house,
+        f"delete from answers where api_call_id = {call[0]}",
+        f"update api_calls set status = null, finished_at = null, units = 7 where id = {call[0]}",
+        "update runs set outcome = null, finished_at = null, exit_code = null, units = 0",
+    )
+    done = house.reread()
+    assert (done.recovered.answers, done.recovered.units) == (1, 0)
+    assert house.rows("select id, status, units from api_calls where subject = ?", BOTW) == [call]
+    assert house.one("select count(*) from api_calls") == calls
+    assert house.rows("select outcome, units from runs where id = 1") == [("killed", 5)]
+    facts = house.rows(
+        "select a.latest_reel_media, a.media_count from answers a where api_call_id = ?", call[0]
+    )
+    assert facts == house.rows("select latest_reel_media, media_count from highlights where pk = ?", BOTW)
+
+
+@pytest.fixture
+def either(tmp_path: Path, nowhere: str | Path) -> Iterator[House]:
+    """The same on either database."""
+    with StandIn() as upstream:
+        yield House(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
+
+
+def test_recording_again_may_be_stopped_anywhere_and_is_done_once(
+    either: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer at a time, stopped after each: the calls and answers of each run under one row; settled calls are not made twice."""
+    house = either
+    house.night("natgeo")
+    house.sleep(days=1)
+    house.upstream.world.add_item(BOTW)
+    house.night("natgeo")
+    calls = "select path, subject, status, units, started_at < finished_at from api_calls order by id"
+    kept_in = 'select sha256, segment, "offset", length, latest_reel_media, media_count from answers order by segment, "offset"'
+    whole, answers = house.rows(calls), house.rows(kept_in)
+    paid_in_2 = "select id from api_calls where run_id = 2"
+    execute(
+        house,
+        "delete from changes",
+        "delete from answers",  # of the first run the calls are there still: its trays were about to be dropped
+        f"delete from api_calls where id in ({paid_in_2})",
+        "update files set run_id = 1",
+        "delete from runs where id = 2",
+    )
+    monkeypatch.setattr(import_module("archiver.reread.recover"), "_AT_ONCE", 1)
+    recorded = []
+    for step in (11, 13, 9, 1000):  # between the answers of the first run, and of the second
+        with suppress(Stopped):
+            house.reread(StopAt(step))
+        recorded.append(house.one("select count(*) from answers"))
+    assert recorded == sorted(set(recorded)), "each of them was stopped in the middle"
+    assert house.rows(calls) == whole
+    assert house.rows(kept_in) == answers
+    runs = house.rows("select command, units from runs where command <> 'reread' order by id")
+    assert runs == [("run", 5), ("recovered", 2)]
