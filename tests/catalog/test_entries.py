@@ -82,6 +82,17 @@ def test_an_item_may_carry_the_same_thing_twice(catalog: Catalog, run_id: int) -
     assert rows(catalog, "SELECT position, name FROM hashtags ORDER BY position") == [(0, "tag"), (1, "tag")]
 
 
+def test_who_was_known_by_name_alone_is_the_one_whose_pk_is_told(catalog: Catalog, run_id: int) -> None:
+    """One entry that learns its pk, not a second one beside it; another pk under the same name is another entry."""
+    named, told, other = Mention("a"), Mention("a", "1"), Mention("a", "2")
+    for mentions in ((named,), (told, other), (named, told)):
+        catalog.write(record.page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)
+    assert rows(catalog, "SELECT position, username, user_pk FROM mentions ORDER BY position") == [
+        (0, "a", "1"),
+        (1, "a", "2"),
+    ]
+
+
 _values = st.tuples(st.sampled_from([None, "", "x", "y"]), st.sampled_from([None, 1, 2]))
 _entries = st.lists(st.tuples(st.sampled_from("abc"), _values), unique_by=lambda entry: entry[0], max_size=3)
 
@@ -113,3 +124,19 @@ def test_a_poorer_answer_fills_gaps_and_replaces_nothing() -> None:
     held = [("a", ("x", None)), ("b", ("y", 2))]
     assert list(merged(held, [("a", ("z", 1))])) == [(0, ("x", 1))]
     assert list(merged(held, [("a", ("z", 1)), ("b", ("y", None))])) == [(0, ("z", 1))]
+
+
+def test_an_entry_that_was_lost_takes_its_own_place_again() -> None:
+    """The others keep theirs; where its place is taken it comes after all."""
+    held = [("b", ("y", 2))]
+    assert list(merged(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[1])) == [(0, ("x", 1))]
+    assert list(merged(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[0])) == [(1, ("x", 1))]
+
+
+def test_what_is_only_to_be_filled_replaces_nothing() -> None:
+    """Not even from an answer that is no poorer."""
+    held = [("a", ("x", None))]
+    assert list(merged(held, [("a", ("z", 1)), ("b", ("y", 2))], fill_only=True)) == [
+        (0, ("x", 1)),
+        (1, ("y", 2)),
+    ]

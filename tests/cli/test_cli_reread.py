@@ -1,0 +1,99 @@
+"""``archiver reread``: what people and programs see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import damage
+import pytest
+from cli_harness import Person, on_terminal
+from damage import rows, upstream_of, writable
+
+from archiver.model import utcnow
+from archiver.runner import lock
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+    """Somebody who has kept two accounts, ten answers in all."""
+    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+    """The same with a copy of that archive, and no key."""
+    with damage.copy_of(template, tmp_path) as somebody:
+        somebody.more["HIKERAPI_TOKEN"] = ""
+        yield somebody
+
+
+def forget(person: Person) -> int:
+    """Take away the names, the titles and the rows of all answers; returns the units that the ledger then lacks."""
+    with writable(person) as lite:
+        lite.executescript(
+            "delete from usernames; update highlights set title = null; delete from answers;"
+            " delete from api_calls where path like '%/by/url'"
+        )
+    return 8
+
+
+def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: Person) -> None:
+    """One object with counts by table, without a key and without a call; the second time there is nothing to add."""
+    units = forget(person)
+    first = person.run("reread", "--json")
+    assert (first.code, first.err) == (0, "")
+    assert {name: first.object[name] for name in first.object if name not in ("added", "filled")} == {
+        "exit_code": 0,
+        "outcome": "ok",
+        "run_id": 2,
+        "answers_read": 10,
+        "answers_unreadable": [],
+        "answers_unclear": 0,
+        "answers_lost": 0,
+        "answers_recorded": 10,
+        "units_recorded": units,
+    }
+    added, filled = first.object["added"], first.object["filled"]
+    assert isinstance(added, dict)
+    assert isinstance(filled, dict)
+    assert (added["usernames"], filled["highlights"]) == (2, 8)
+    second = person.run("reread", "--json").object
+    assert not any(
+        [second["answers_recorded"], *dict(second["added"]).values(), *dict(second["filled"]).values()]
+    )  # type: ignore[call-overload]
+    assert upstream_of(person).requests.api_calls() == []
+    assert rows(person, "select sum(units) from api_calls") == [(12,)]
+
+
+def test_it_is_silent_under_cron_unless_an_answer_cannot_be_read(person: Person) -> None:
+    """What is added is no news there; what was paid for and cannot be read is. Either way it is code 0."""
+    forget(person)
+    assert (person.run("reread").code, person.run("reread").err) == (0, "")
+    damage.forget_answers(person)
+    told = person.run("reread")
+    assert told.code == 0
+    assert "2 answers read" in told.err
+    assert "8 answers cannot be read; the first: answers/" in told.err
+    assert person.run("reread", "-q").err == ""
+    assert len(person.run("reread", "--json").object["answers_unreadable"]) == 8  # type: ignore[arg-type]
+
+
+def test_somebody_at_a_terminal_is_told_what_was_added(person: Person) -> None:
+    """A bar while it reads, and the counts at the end."""
+    forget(person)
+    code, seen = on_terminal(person, "reread")
+    assert code == 0
+    assert "/10 answers" in seen
+    assert "10 answers without a row recorded again, with 8 units that the ledger did not know" in seen
+    assert "rows added: 2 in usernames" in seen
+    assert "rows filled: 8 in highlights" in seen
+
+
+def test_it_takes_the_lock(person: Person) -> None:
+    """While another run holds the archive it is code 11, and nothing is done."""
+    with lock.held(person.archive / "lock", "run", utcnow()):
+        refused = person.run("reread", "--json")
+    assert (refused.code, refused.object["outcome"], refused.object["run_id"]) == (11, "locked", None)
+    assert rows(person, "select count(*) from runs") == [(1,)]
