@@ -20,6 +20,7 @@ from archiver.runner.workers import StopFlag
 from archiver.verify import (
     AnswerReport,
     VerifyReport,
+    count_unrecorded,
     share_of,
     start_of_day,
     verify_answers,
@@ -176,7 +177,12 @@ def _checked(
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
     )
-    return Checked(blobs, _still(opened, answers))
+    unrecorded = count_unrecorded(
+        opened.answers,
+        lambda segment: opened.catalog.read(query.is_named, segment),
+        check=lambda: progress(blobs.checked, blobs.bytes_read),
+    )
+    return Checked(blobs, replace(_still(opened, answers), unrecorded=unrecorded))
 
 
 def _still(opened: Opened, answers: AnswerReport) -> AnswerReport:

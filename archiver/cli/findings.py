@@ -26,6 +26,7 @@ def fields_of(checked: Checked) -> dict[str, object]:
         "answers_checked": answers.checked,
         "answers_damaged": _answers(answers.damaged),
         "answers_lost": _answers(answers.lost),
+        "answers_unrecorded": answers.unrecorded,
     }
 
 
@@ -47,6 +48,8 @@ def told(checked: Checked) -> Iterator[str]:
         yield f"{show.count(len(blobs.lost), 'blob')} recorded as lost"
     if answers.lost:
         yield f"{show.count(len(answers.lost), 'answer')} recorded as lost"
+    if answers.unrecorded:
+        yield f"{show.count(answers.unrecorded, 'answer')} without a row (archiver reread records them again)"
     if blobs.found:
         yield f"{show.count(len(blobs.found), 'blob')} recorded as lost, and there again with the right bytes (noted by --repair)"
     if blobs.orphans:

@@ -29,6 +29,7 @@ _NOTHING = {
     "answers_checked": 0,
     "answers_damaged": [],
     "answers_lost": [],
+    "answers_unrecorded": 0,
     "repair": None,
     "run": None,
 }

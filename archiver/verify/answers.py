@@ -22,12 +22,16 @@ class LostAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReport:
-    """What was found. ``lost``: what is recorded as lost and is so; ``found``: ids recorded as lost that can be read again."""
+    """What was found. ``lost``: what is recorded as lost and is so; ``found``: ids recorded as lost that can be read again.
+
+    ``unrecorded``: whole answers in files that no row names, as after an older copy of the database was put back.
+    """
 
     checked: int
     damaged: tuple[LostAnswer, ...]
     lost: tuple[LostAnswer, ...]
     found: tuple[int, ...]
+    unrecorded: int = 0
 
 
 def verify_answers(
@@ -62,6 +66,27 @@ def verify_answers(
         elif answer.lost:
             found.append(answer.id)
     return AnswerReport(checked, tuple(damaged), tuple(lost), tuple(found))
+
+
+def count_unrecorded(
+    store: AnswerStore, is_named: Callable[[str], bool], check: Callable[[], None] = lambda: None
+) -> int:
+    """How many whole answers lie in segments that no row names. Cheap where there are none: other segments are not opened.
+
+    ``is_named`` says of a segment whether a row names it, and is asked again after it was read: a run beside us may just have
+    begun it. ``check`` is called once for each segment and may raise to stop. Raises StorageError.
+    """
+    count = 0
+    for segment in store.segments():
+        check()
+        if is_named(segment):
+            continue
+        try:
+            whole = sum(1 for _ in store.iterate(segment))
+        except AnswerMalformed:
+            continue  # dropped meanwhile, or no file of ours
+        count += 0 if is_named(segment) else whole
+    return count
 
 
 def _trouble(store: AnswerStore, answer: StoredAnswer, size: int | None, read: bool) -> str | None:

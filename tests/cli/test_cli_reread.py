@@ -42,6 +42,8 @@ def forget(person: Person) -> int:
 def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: Person) -> None:
     """One object with counts by table, without a key and without a call; the second time there is nothing to add."""
     units = forget(person)
+    found = person.run("verify", "--json")
+    assert (found.code, found.object["answers_unrecorded"]) == (0, 10)
     first = person.run("reread", "--json")
     assert (first.code, first.err) == (0, "")
     assert {name: first.object[name] for name in first.object if name not in ("added", "filled")} == {
@@ -62,6 +64,7 @@ def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: Person) -
     second = person.run("reread", "--json").object
     nothing = {"answers_recorded": 0, "added": dict.fromkeys(added, 0), "filled": dict.fromkeys(filled, 0)}
     assert {name: second[name] for name in nothing} == nothing
+    assert person.run("verify", "--json").object["answers_unrecorded"] == 0
     assert upstream_of(person).requests.api_calls() == []
     assert rows(person, "select sum(units) from api_calls") == [(12,)]
 

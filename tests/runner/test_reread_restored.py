@@ -70,8 +70,15 @@ def kept(house: House) -> dict[str, tuple[str, list[str]]]:
     }
 
 
+def counting_more(tree: Json) -> None:
+    """A page whose own number is not that of the tray."""
+    assert isinstance(tree, dict)
+    tree.update(media_count=98)
+
+
 def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(house: House) -> None:
     """Two nights after the copy, put back, read anew: the next night pays for the trays alone, and archive and ledger are whole."""
+    house.upstream.faults.add(edited(counting_more), path=PAGE, count=None)
     units = house.night("natgeo").units
     copy = set_aside(house)
     world = house.upstream.world

@@ -21,7 +21,7 @@ from archiver.catalog.query.files import (
     members,
     paid_highlight,
 )
-from archiver.catalog.query.kept import answers_in, count_answers, paid_answers
+from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
 from archiver.catalog.query.totals import damage, status
@@ -40,6 +40,7 @@ __all__ = [
     "held_digests",
     "held_items",
     "highlight",
+    "is_named",
     "longest_tray",
     "losses",
     "members",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from archiver.catalog import tables
 from archiver.model import Digest, KeptAnswer, PaidAnswer
@@ -35,6 +35,11 @@ def count_answers(connection: Connection) -> tuple[int, int]:
     """How many kept answers have a row, and how many of those are recorded as lost."""
     row = connection.execute(select(func.count(), func.count(_answers.c.lost_at)).select_from(_answers)).one()
     return int(row[0]), int(row[1])
+
+
+def is_named(connection: Connection, segment: str) -> bool:
+    """Whether a row names this segment."""
+    return bool(connection.scalar(select(exists().where(_answers.c.segment == segment))))
 
 
 def answers_in(connection: Connection, segment: str) -> dict[int, int]:
