@@ -15,8 +15,9 @@ from kept_answers import STARTED, answer
 from warcio.archiveiterator import ArchiveIterator
 from warcio.cli import main as warcio
 
-from archiver.answers import AnswerStore
+from archiver.answers import AnswerStore, holds_trays, origin_of
 from archiver.errors import AnswerMalformed
+from archiver.model import Origin
 
 
 @pytest.fixture
@@ -61,6 +62,34 @@ def test_two_runs_of_one_number_never_share_a_file(store: AnswerStore) -> None:
             kept.append(writer.keep(answer(body), tray=True))
     assert kept[0].segment != kept[1].segment
     assert [store.read(place).body for place in kept] == [b"first", b"second"]
+
+
+def test_a_name_tells_the_run_and_only_names_of_ours_do(store: AnswerStore) -> None:
+    """Its number, the second in which it began, and whether the file is one of trays."""
+    with store.writer(7, STARTED) as writer:
+        tray, fetched = (writer.keep(answer(b"x"), tray=tray).segment for tray in (True, False))
+    assert origin_of(tray) == origin_of(fetched) == Origin(STARTED, 7)
+    assert (holds_trays(tray), holds_trays(fetched)) == (True, False)
+    month, _, name = tray.rpartition("/")
+    for stranger in (
+        "a.warc.gz",
+        name.replace("trays", "other"),
+        name.replace("0331T23", "0331T99"),
+        f"x{name}",
+    ):
+        assert origin_of(f"{month}/{stranger}") is None
+
+
+def test_answers_that_are_known_are_left_out_unread(tmp_path: Path, store: AnswerStore) -> None:
+    """The others come, also where the bytes of a known one are damaged."""
+    with store.writer(7, STARTED) as writer:
+        kept = [writer.keep(answer(bytes([n]) * 500), tray=True) for n in range(4)]
+    path = tmp_path / "answers" / kept[0].segment
+    data = bytearray(path.read_bytes())
+    data[kept[1].offset : kept[1].offset + 40] = bytes(40)
+    path.write_bytes(data)
+    known = {place.offset: place.length for place in (kept[1], kept[3])}
+    assert [place for place, _ in store.iterate(kept[0].segment, known)] == [kept[0], kept[2]]
 
 
 @pytest.mark.parametrize(("group_readable", "modes"), [(False, (0o700, 0o600)), (True, (0o750, 0o640))])

@@ -76,6 +76,8 @@ def test_what_was_taken_away_comes_back_and_all_else_stays(either: House) -> Non
     forget(house)
     files = dump(house)["files"]
     assert files != whole["files"]
+    for left in ("reread-0a.db", "reread-0a.db-wal", "reread-0a.db-shm"):  # by one that was killed
+        (house.root / "tmp" / left).write_bytes(b"x")
     second = house.reread()
     assert dump(house, BUT_WHEN_SEEN) == {**values, "files": files}
     assert counts(second.learnt).keys() >= {*ENTRIES, "users", "usernames", "highlights", "items"}

@@ -1,0 +1,72 @@
+"""Answers that are recorded again: under which run, as which call, and once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from catalog_samples import FACTS, call, digest, rows
+from databases import NOW
+
+from archiver.catalog import Catalog, ledger, query, record
+from archiver.model import FoundAnswer, KeptAnswer, Limits, Origin
+
+TRAYS, FETCHED = (f"2026/03/7-{kind}-20260331T233000Z-ab.warc.gz" for kind in ("trays", "fetched"))
+BEGAN = NOW.replace(microsecond=0)
+CALLS = "SELECT run_id, subject, status, units FROM api_calls ORDER BY id"
+
+
+def found(offset: int, subject: str = "1", segment: str = FETCHED, after: int = 1) -> FoundAnswer:
+    """An answer that came two seconds after it was asked for, ``after`` seconds from the beginning."""
+    asked = NOW + timedelta(seconds=after)
+    kept = KeptAnswer(segment, offset, 100, digest(f"{segment} {offset}"))
+    return FoundAnswer(kept, call(subject=subject), 200, 1, FACTS, asked, asked + timedelta(seconds=2))
+
+
+def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, run_id: int) -> None:
+    """With the sum of its units and the end of its last call; the same answers again, some at a time, make nothing more."""
+    origin, answers = Origin(BEGAN, 7), [found(0), found(300, "2", after=9)]
+    assert catalog.write(record.recovered, origin, [TRAYS, FETCHED], answers[:1]) == (1, 1)
+    assert catalog.write(record.recovered, origin, [TRAYS, FETCHED], answers) == (1, 1)
+    assert catalog.write(record.recovered, origin, [TRAYS, FETCHED], answers) == (0, 0)
+    assert rows(catalog, CALLS) == [(2, "1", 200, 1), (2, "2", 200, 1)]
+    runs = rows(catalog, "SELECT id, command, outcome, units FROM runs ORDER BY id")
+    assert runs == [(1, "run", None, 0), (2, "recovered", "recovered", 2)]
+    assert [a.finished_at for a in catalog.stream(query.paid_answers)] == [a.finished_at for a in answers]
+    assert catalog.read(query.answers_in, FETCHED) == {0: 100, 300: 100}
+    ended = rows(
+        catalog,
+        "SELECT count(*) FROM runs JOIN api_calls c ON c.run_id = runs.id AND runs.finished_at = c.finished_at",
+    )
+    assert ended == [(1,)]
+
+
+def test_the_run_of_that_id_counts_only_if_it_began_then(catalog: Catalog, run_id: int) -> None:
+    """A restored database gives ids anew: the run of the name is the one that began in its second, or a moment before."""
+    segments = [f"2026/03/{run_id}-fetched-{n}.warc.gz" for n in range(3)]
+    late = timedelta(days=1)
+    for segment, began in zip(segments, (BEGAN, BEGAN + timedelta(seconds=2), BEGAN + late), strict=True):
+        answer = found(0, segment=segment)
+        assert catalog.write(record.recovered, Origin(began, run_id), [segment], [answer]) == (1, 1)
+    assert [row[0] for row in rows(catalog, CALLS)] == [run_id, run_id, 2]
+    assert rows(catalog, "SELECT units FROM runs ORDER BY id") == [(2,), (1,)]
+
+
+def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> None:
+    """Reserved and never settled, or settled with an answer that was dropped; another attempt at the same thing is another call."""
+    calls = [
+        catalog.write(ledger.reserve, run_id, call(), NOW + timedelta(seconds=s), Limits())
+        for s in (0, 10, 20)
+    ]
+    for call_id, end in zip(calls[:2], (4, 14), strict=True):
+        catalog.write(ledger.settle, call_id, None if end == 4 else 200, 1, NOW + timedelta(seconds=end))
+    origin = Origin(BEGAN, run_id)
+    answers = [found(0, after=11), found(300, after=21), found(600, after=31)]
+    assert catalog.write(record.recovered, origin, [FETCHED], answers) == (3, 1)
+    recorded = rows(catalog, 'SELECT api_call_id, "offset" FROM answers ORDER BY "offset"')
+    assert recorded == [(calls[1], 0), (calls[2], 300), (calls[2] + 1, 600)]
+    assert rows(catalog, "SELECT status, units FROM api_calls ORDER BY id") == [
+        (None, 1),
+        (200, 1),
+        (200, 1),
+        (200, 1),
+    ]
