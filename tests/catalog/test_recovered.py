@@ -62,11 +62,11 @@ def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> 
     origin = Origin(BEGAN, run_id)
     answers = [found(0, after=11), found(300, after=21), found(600, after=31)]
     assert catalog.write(record.recovered, origin, [FETCHED], answers) == (3, 1)
-    recorded = rows(catalog, 'SELECT api_call_id, "offset" FROM answers ORDER BY "offset"')
-    assert recorded == [(calls[1], 0), (calls[2], 300), (calls[2] + 1, 600)]
-    assert rows(catalog, "SELECT status, units FROM api_calls ORDER BY id") == [
-        (None, 1),
-        (200, 1),
-        (200, 1),
-        (200, 1),
-    ]
+    recorded = "SELECT api_call_id, answers.offset FROM answers ORDER BY answers.offset"
+    whole = [(calls[1], 0), (calls[2], 300), (calls[2] + 1, 600)]
+    assert rows(catalog, recorded) == whole
+    statuses = [(None, 1), (200, 1), (200, 1), (200, 1)]
+    assert rows(catalog, "SELECT status, units FROM api_calls ORDER BY id") == statuses
+    copy = found(900, after=11)
+    assert catalog.write(record.recovered, origin, [FETCHED], [copy]) == (1, 1)
+    assert rows(catalog, recorded) == [*whole, (calls[2] + 2, 900)], "nobody takes the place of another"

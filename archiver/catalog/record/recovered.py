@@ -80,7 +80,7 @@ def _call_of(connection: Connection, run_id: int, answer: FoundAnswer) -> int | 
         .outerjoin(_answers, _answers.c.api_call_id == _calls.c.id)
         .where(_calls.c.run_id == run_id, _calls.c.path == call.path, _calls.c.subject == call.subject)
         .where(_calls.c.started_at <= answer.started_at, _answers.c.id.is_(None))
-        .order_by(_calls.c.started_at.desc())
+        .order_by(_calls.c.id)
     )
     for row in rows:
         if row.finished_at is None:
