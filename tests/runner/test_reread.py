@@ -85,6 +85,7 @@ def forget(house: House) -> None:
         "update users set full_name = null, is_verified = null, avatar_name = ''",
         f"update highlights set title = null, created_at = null, cover_name = '' where pk <> '{GIFT}'",
         "update items set code = '', taken_at = null, media_type = null, answer_id = null",
+        "update items set product_type = null where pk = (select min(pk) from items)",
     )
 
 

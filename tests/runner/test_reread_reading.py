@@ -1,0 +1,39 @@
+"""What each kept answer tells, by its endpoint."""
+
+from __future__ import annotations
+
+import json
+
+from archiver.hiker import tariff
+from archiver.model import Answer, Call, Tray, utcnow
+from archiver.reread import reading
+
+HIGHLIGHT = {"pk": "17", "user": {"pk": "1", "username": "ann"}, "title": "T", "items": []}
+PAID = [make("1") for name, make in vars(tariff).items() if name.startswith(("list_", "fetch_"))]
+
+
+def answer(call: Call, tree: object, status: int = 200) -> Answer:
+    url, now = f"https://api.hikerapi.com{call.path}", utcnow()
+    return Answer(call, url, status, (), json.dumps(tree).encode(), now, now)
+
+
+def test_no_endpoint_that_costs_units_is_passed_over() -> None:
+    """Whatever the program pays for can be read anew, and an error of any of them tells nothing."""
+    assert {call.path for call in PAID} == reading._READ.keys()
+    error = {"detail": "no", "exc_type": "UserNotFound"}
+    assert [reading.told(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
+    assert reading.told(answer(Call("/v9/new", (), "1", 1), [HIGHLIGHT])) is None
+
+
+def test_a_tray_is_one_whichever_endpoint_it_came_by() -> None:
+    """In one answer, by name, or a page of it."""
+    page = {"response": {"tray": [HIGHLIGHT]}, "next_page_id": "2"}
+    told = [
+        reading.told(answer(call, tree))
+        for call, tree in (
+            (tariff.list_highlights("1"), [HIGHLIGHT]),
+            (tariff.list_highlights_by_username("ann"), [HIGHLIGHT]),
+            (tariff.list_highlights_page("1"), page),
+        )
+    ]
+    assert [[h.pk for h in tray.highlights] for tray in told if isinstance(tray, Tray)] == [["17"]] * 3
