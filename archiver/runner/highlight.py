@@ -109,6 +109,7 @@ class Highlights:
             now,
             gone=gone,
             shrunk_to=shrunk_to,
+            fetched_at=found.came_at,
         )
         self._night.tally.add(items_new=new)
         if page.rejected:

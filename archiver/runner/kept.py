@@ -22,12 +22,13 @@ _JUST_NOW = timedelta(hours=1)
 class Page:
     """A highlight's page with the answer that gave it.
 
-    ``paid`` is False where a kept answer served; ``news`` is False where its rows stand already.
+    ``paid`` is False where a kept answer served, which came at ``came_at``; ``news`` is False where its rows stand already.
     """
 
     page: HighlightPage
     answer_id: int | None
     paid: bool = True
+    came_at: datetime | None = None
     news: bool = True
 
 
@@ -40,8 +41,11 @@ class Kept:
         self._clock = clock
 
     def page(self, job: Job) -> Page | None:
-        """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None."""
-        if job.reason in (Why.SWEEP, Why.FULL):
+        """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None.
+
+        A sweep is served only by one whose rows never came to be: a killed run, or one that a restored database does not know, paid for it.
+        """
+        if job.reason is Why.FULL:
             return None
         known = self._catalog.read(query.paid_highlight, job.pk)
         if known is None or known.facts.differs(job.facts):
@@ -51,12 +55,15 @@ class Kept:
         held = self._catalog.read(query.highlight, job.pk)
         if job.reason is Why.ASKED and held is not None and held.completed_at is not None:
             return None
+        recorded = held is not None and held.fetched_at is not None and held.fetched_at >= known.finished_at
+        if job.reason is Why.SWEEP and recorded:
+            return None
         try:
             read = wire.highlight_page(self._answers.read(known.kept), job.pk)
         except (AnswerMalformed, StorageError):
             return None  # what cannot be read again is fetched again
-        recorded = held is not None and held.fetched_at is not None and held.fetched_at >= known.finished_at
-        page = Page(read, known.answer_id, paid=False, news=not recorded or bool(read.rejected))
+        news = not recorded or bool(read.rejected)
+        page = Page(read, known.answer_id, paid=False, came_at=known.finished_at, news=news)
         now = self._clock() + _MARGIN
         links = (wanted.link for wanted in self.missing(page))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None

@@ -21,6 +21,7 @@ from archiver.sandbox import StandIn
 NATGEO, ME = "787132", "18085475671830440"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
 ENTRIES = ("mentions", "links", "hashtags", "locations", "stickers", "reshares", "sponsors")
+VIDEOS = "select pk from items where media_type = 2 and pk not in (select item_pk from mentions)"
 BUT_WHEN_SEEN = {"usernames": SEEN, "items": SEEN | {"answer_id"}, "highlight_items": SEEN}
 """An item of two highlights names the answer that was recorded first, which may not be the one that came first."""
 
@@ -77,11 +78,12 @@ def forget(house: House) -> None:
     """Take away of every table that is filled from answers: rows that nothing refers to, and what columns say."""
     execute(
         house,
-        *(f"delete from {table}" for table in (*ENTRIES, "usernames")),
+        *(f"delete from {table}" for table in (*ENTRIES[1:], "usernames")),
+        "delete from mentions where position = 0",
         f"delete from highlight_items where highlight_pk = '{LIMITLESS}'",
-        "delete from files where item_pk in (select pk from items where media_type = 2)",
-        "delete from highlight_items where item_pk in (select pk from items where media_type = 2)",
-        "delete from items where media_type = 2",
+        f"delete from files where item_pk in ({VIDEOS})",
+        f"delete from highlight_items where item_pk in ({VIDEOS})",
+        f"delete from items where pk in ({VIDEOS})",
         "update users set full_name = null, is_verified = null, avatar_name = ''",
         f"update highlights set title = null, created_at = null, cover_name = '' where pk <> '{GIFT}'",
         "update items set code = '', taken_at = null, media_type = null, answer_id = null",

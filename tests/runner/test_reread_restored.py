@@ -185,6 +185,35 @@ def shown_of_natgeo(house: House) -> dict[str, tuple[str, list[str]]]:
     return {pk: told for pk, told in shown(house).items() if pk in (GIFT, BOTW, LIMITLESS)}
 
 
+def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(house: House) -> None:
+    """Its page serves, and counts from the day on which it came: the next sweep is due when it would have been."""
+    house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
+    house.night("natgeo")
+    copy = set_aside(house)
+    world = house.upstream.world
+    swapped = world.highlight(BOTW).items[0]
+    world.remove_item(BOTW, swapped.pk)
+    new = world.add_item(BOTW, taken_at=swapped.taken_at)
+    nights = []
+    for _ in range(5):
+        house.sleep(days=1)
+        nights.append(house.night("natgeo").units)
+    assert sum(nights) == 5 + 3
+    put_back(house, copy)
+    assert house.reread().recovered.answers == 5 + 3
+    assert house.night("natgeo").units == 1
+    came = house.one("select max(finished_at) from api_calls where subject = ?", BOTW)
+    assert house.one("select fetched_at from highlights where pk = ?", BOTW) == came
+    assert (
+        house.one("select count(*) from highlight_items where item_pk = ? and gone_at is null", new.pk) == 1
+    )
+    again = []
+    for _ in range(5):
+        house.sleep(days=1)
+        again.append(house.night("natgeo").units)
+    assert again == nights
+
+
 def test_an_answer_whose_row_a_kill_kept_out_is_settled(house: House) -> None:
     """Its call has a row already, not settled: no second one is made, and what it cost is known."""
     house.night("natgeo")

@@ -49,15 +49,17 @@ def page(
     *,
     gone: tuple[Pk, ...] = (),
     shrunk_to: str | None = None,
+    fetched_at: datetime | None = None,
 ) -> int:
     """Record a page that was fetched under these tray facts; returns how many of its items are new to the archive.
 
+    ``fetched_at``: when that was, if not just now: the sweep is counted from then.
     ``gone`` are the items whose absence from it is evidence. ``shrunk_to`` is kept as it is given. The highlight is complete no longer, in
     the same transaction: what the page offers may be missing, and a run that is killed before ``completed`` must not hide that.
     """
     highlight = page.highlight
     users.seen(connection, run_id, highlight.user, now)
-    before, found = _highlight(connection, highlight, facts, now, shrunk_to)
+    before, found = _highlight(connection, highlight, facts, now, fetched_at or now, shrunk_to)
     new, edited = _write_items(connection, page, answer_id, now)
     found += edited
     joined = _write_members(connection, highlight.pk, page.items, gone, now)
@@ -70,7 +72,12 @@ def page(
 
 
 def _highlight(
-    connection: Connection, highlight: Highlight, facts: TrayFacts, now: datetime, shrunk_to: str | None
+    connection: Connection,
+    highlight: Highlight,
+    facts: TrayFacts,
+    now: datetime,
+    fetched_at: datetime,
+    shrunk_to: str | None,
 ) -> tuple[RowMapping | None, list[Change]]:
     """Record the highlight itself; returns its row as it was and what changed.
 
@@ -78,7 +85,7 @@ def _highlight(
     """
     fetched = {
         "last_seen_at": now,
-        "fetched_at": now,
+        "fetched_at": fetched_at,
         "fetched_latest_reel_media": facts.latest_reel_media,
         "fetched_media_count": facts.media_count,
         "completed_at": None,
