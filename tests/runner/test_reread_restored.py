@@ -91,7 +91,7 @@ def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(house: House)
     world.retitle(GIFT, "Gifts")
     world.remove_highlight(LIMITLESS)
     units += house.night("natgeo", "salwaaa_ki").units
-    calls = "select path, subject, status, units from api_calls order by run_id, path, subject"
+    calls = "select path, subject, status, units, substr(finished_at, 1, 10) from api_calls order by 5, 1, 2, run_id"
     paid = house.rows(calls)
     put_back(house, copy)
     house.sleep(hours=1)
