@@ -55,7 +55,7 @@ def hasty(patience: float = 5.0) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)
         patch.setattr("archiver.media.connection.SLICE", 0.2)
-        patch.setattr("archiver.archive.Downloader", hastily)
+        patch.setattr("archiver.archive.nights.Downloader", hastily)
         yield
 
 

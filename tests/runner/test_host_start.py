@@ -208,7 +208,7 @@ def test_fault_h38_a_disk_that_fills_in_mid_run_stops_it_at_the_reserve(
     free = free_bytes
 
     def filled(_: object) -> None:
-        monkeypatch.setattr("archiver.archive.free_bytes", lambda path: free(path) % 1000)
+        monkeypatch.setattr("archiver.archive.nights.free_bytes", lambda path: free(path) % 1000)
 
     house.upstream.faults.add(path="/v1/highlight/by/url", before=filled)
     code, why = run(house, ACCOUNT)
