@@ -19,6 +19,7 @@ from archiver.model.held import (
     Status,
     StoredAnswer,
 )
+from archiver.model.history import NamedChange
 from archiver.model.identity import Digest, Pk, Role, Subject, Target, is_pk, utcnow
 from archiver.model.paid import Answer, Call, KeptAnswer, Limits, Meaning, PaidHighlight, Verdict
 from archiver.model.upstream import (
@@ -63,6 +64,7 @@ __all__ = [
     "Loss",
     "Meaning",
     "Mention",
+    "NamedChange",
     "Owner",
     "PaidHighlight",
     "Pk",

@@ -21,6 +21,7 @@ from archiver.catalog.query.files import (
     members,
     paid_highlight,
 )
+from archiver.catalog.query.history import changes, last_run, usernames
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
 from archiver.catalog.query.totals import damage, status
@@ -31,12 +32,14 @@ __all__ = [
     "answers",
     "blobs",
     "bound",
+    "changes",
     "damage",
     "digests_of_highlight",
     "held",
     "held_digests",
     "held_items",
     "highlight",
+    "last_run",
     "longest_tray",
     "losses",
     "members",
@@ -49,4 +52,5 @@ __all__ = [
     "units_of_pages",
     "user",
     "user_pk_by_name",
+    "usernames",
 ]
