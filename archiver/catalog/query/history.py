@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select, union
+from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, func, select, union
 
 from archiver.catalog import tables
 from archiver.model import NamedChange, Pk, Subject
@@ -15,7 +15,7 @@ _changes, _users = tables.changes, tables.users
 _highlights, _members = tables.highlights, tables.highlight_items
 
 _AT_ONCE = 1000
-_PKS = bindparam("pks", expanding=True)
+_PKS: BindParameter[Any] = bindparam("pks", expanding=True)
 _TITLES = select(_highlights.c.pk, _highlights.c.user_pk, _highlights.c.title).where(
     _highlights.c.pk.in_(_PKS)
 )
@@ -55,7 +55,8 @@ def changes(
 
 def last_run(connection: Connection) -> int | None:
     """The id of the latest run. Runs are numbered from 1, and none is ever dropped."""
-    return connection.scalar(select(func.max(tables.runs.c.id)))
+    found: int | None = connection.scalar(select(func.max(tables.runs.c.id)))
+    return found
 
 
 def usernames(connection: Connection) -> Iterator[str]:
