@@ -33,7 +33,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
 
 def test_a_person_reads_what_happened(kept: Nearby) -> None:
     """Day by day, a line for each account and highlight, on stdout, safe for a terminal; nothing of the archive is touched."""
-    before = files_of(kept.archive)
+    before = _kept_files(kept)
     ended = kept.run("changes")
     title = "Best\\x1b[31m"
     day, *lines = ended.out.splitlines()
@@ -44,7 +44,12 @@ def test_a_person_reads_what_happened(kept: Nearby) -> None:
         "  salwa: renamed from salwaaa_ki, full name: 𓆩سلوى 𓆪 -> Salwa",
     ]
     assert (ended.code, ended.err) == (0, "")
-    assert files_of(kept.archive) == before
+    assert _kept_files(kept) == before
+
+
+def _kept_files(person: Nearby) -> dict[str, int]:
+    """All but what SQLite puts beside a database that is read."""
+    return {name: size for name, size in files_of(person.archive).items() if "-" not in name[-4:]}
 
 
 def test_json_has_every_row_with_its_names(kept: Nearby) -> None:
