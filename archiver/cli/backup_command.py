@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, night, report, show
+from archiver.cli import advice, load, news, night, report, show
 from archiver.cli.options import EPILOG, Given, everywhere, json_output, on_terminal
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
         wait=wait,
         create_missing=True,
     )
-    code = report.finish(given, summary)
+    code = report.finish(given, summary, news.of_run(config, summary.run_id))
     if given.talkative:
         show.say(f"archive: {config.archive.directory}")
     if code == 0 and on_terminal() and not given.quiet and given.blank is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, show, signals
+from archiver.cli.news import fields_of
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.story import Story
 from archiver.cli.when import When
@@ -94,11 +94,6 @@ def document(changes: Iterable[NamedChange]) -> None:
         while piece := spool.read(_PIECE):
             show.data(piece)
         show.data("]\n}\n")
-
-
-def fields_of(change: NamedChange) -> dict[str, object]:
-    """One row as ``--json`` shows it."""
-    return {f.name: getattr(change, f.name) for f in fields(change)}
 
 
 def _rows(changes: Iterable[NamedChange]) -> Iterator[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from archiver.runner.manner import Manner
     from archiver.runner.tally import Summary
 
-_RESUME = "run it again: it goes on where it stopped"
+RESUME = "run it again: it goes on where it stopped"
 
 
 def keep(
@@ -47,7 +47,7 @@ def keep(
         seen(event)
 
     last = "the run ended by an error"
-    with signals.watched(stop, quiet=given.quiet, hint=_RESUME) if watches else nullcontext():
+    with signals.watched(stop, quiet=given.quiet, hint=RESUME) if watches else nullcontext():
         try:
             summary = archive.run(
                 config,

@@ -82,7 +82,7 @@ def load(
         download=_download(settings),
         sync=sync,
         budget=_budget(settings),
-        report=ReportSection(settings.text("report.url", ReportSection().url, values.report_url)),
+        report=_report(settings),
         accounts=targets,
         token=token,
         path=where if found is not None else None,
@@ -144,6 +144,14 @@ def _budget(settings: Settings) -> BudgetSection:
         max_units_per_month=settings.whole(
             "budget.max_units_per_month", default.max_units_per_month, 0, most
         ),
+    )
+
+
+def _report(settings: Settings) -> ReportSection:
+    default = ReportSection()
+    return ReportSection(
+        url=settings.text("report.url", default.url, values.report_url),
+        ping_url=settings.text("report.ping_url", default.ping_url, values.web_url),
     )
 
 

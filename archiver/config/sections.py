@@ -71,9 +71,10 @@ class BudgetSection:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """Where the summary of a run is sent; None: nowhere."""
+    """Where the report of a run is sent, and which monitor is pinged when it begins and ends; None: nowhere."""
 
     url: str | None = field(default=None, repr=False)
+    ping_url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
