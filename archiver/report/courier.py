@@ -21,7 +21,7 @@ _GLANCE = 0.05
 _TEXT = "text/plain; charset=utf-8"
 
 Work = tuple[str, Address, Callable[[], None]]
-"""What it is, where it goes, and what sends it."""
+"""What to say if it fails, where it goes, and what sends it."""
 
 
 class Courier:
@@ -44,20 +44,18 @@ class Courier:
 
     def begun(self) -> list[str]:
         """A night begins: tell the monitor. What keeps the report from being sent is better known before the night than after it."""
-        troubles = []
+        works = [*self._pings("start", b"")]
         if self._report is not None and not self._report.is_web:
-            try:
-                services.require(self._report)
-            except Undelivered as error:
-                troubles.append(_line("the report cannot be sent", self._report, error))
-        return [*troubles, *self._sent(self._pings("start", b""))]
+            report = self._report
+            works.append(("the report cannot be sent", report, lambda: services.require(report)))
+        return self._sent(works)
 
     def ended(self, letter: Letter) -> list[str]:
         """A night is over: send its report and tell the monitor, both at the same time."""
         works = [*self._pings("" if letter.well else "fail", f"{letter.title}\n{letter.text}\n".encode())]
         if self._report is not None:
             report = self._report
-            works.append(("the report", report, lambda: self._send(report, letter)))
+            works.append(("the report was not sent", report, lambda: self._send(report, letter)))
         return self._sent(works)
 
     def _send(self, to: Address, letter: Letter) -> None:
@@ -69,9 +67,9 @@ class Courier:
     def _pings(self, meaning: str, body: bytes) -> Iterator[Work]:
         if self._ping is not None:
             to = self._ping.below(meaning) if meaning else self._ping
-            yield "the ping", to, lambda: web.post(to, body, _TEXT, seconds=self._seconds)
+            yield "the ping was not sent", to, lambda: web.post(to, body, _TEXT, seconds=self._seconds)
 
-    def _sent(self, works: Iterator[Work] | list[Work]) -> list[str]:
+    def _sent(self, works: list[Work]) -> list[str]:
         """Everything at once, each on a thread of its own: only so is a name look-up, or a service of Apprise, bounded in time."""
         waiting = [(what, to, _begin(work)) for what, to, work in works]
         ends = time.monotonic() + self._seconds
@@ -79,7 +77,7 @@ class Courier:
         for what, to, outcome in waiting:
             error = self._outcome(outcome, ends)
             if error is not None:
-                troubles.append(_line(f"{what} was not sent", to, error))
+                troubles.append(f"{what} to {to}: {error} ({error.hint})")
         return troubles
 
     def _outcome(self, outcome: SimpleQueue[Undelivered | None], ends: float) -> Undelivered | None:
@@ -114,7 +112,3 @@ def _begin(work: Callable[[], None]) -> SimpleQueue[Undelivered | None]:
 
     threading.Thread(target=attempt, name="report", daemon=True).start()
     return outcome
-
-
-def _line(what: str, to: Address, error: Undelivered) -> str:
-    return f"{what} to {to}: {error} ({error.hint})"

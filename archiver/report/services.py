@@ -38,14 +38,17 @@ def notify(address: Address, letter: Letter) -> None:
 def _opened(address: Address) -> Apprise:
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it looks for modules that this Python calls old
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # it looks for modules that this Python calls old, also when it reads an address
+        try:
             from apprise import Apprise, AppriseAsset
-    except ImportError:
-        raise Undelivered(f"{address.scheme}:// needs the package Apprise", _EXTRA) from None
-    service = Apprise(asset=AppriseAsset(async_mode=False, http_redirects=False))
-    if not service.add(address.reveal()):
+        except ImportError:
+            raise Undelivered(f"{address.scheme}:// needs the package Apprise", _EXTRA) from None
+        service = Apprise(asset=AppriseAsset(async_mode=False, http_redirects=False))
+        known = service.add(address.reveal())
+    if not known:
         raise Undelivered(
             f"Apprise cannot use this {address.scheme}:// address",
             f"compare {address.key} with the list of services of Apprise",
