@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, news, night, report, show
+from archiver.cli import advice, load, night, report, show
+from archiver.cli.news import News
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import ArchiverError, NoArchive, UsageError
 
@@ -89,8 +90,8 @@ def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> in
     from archiver.runner.manner import Manner
 
     upstream.requests.reset()
-    summary = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner())
-    seen = news.of_run(config, summary.run_id)
+    seen = News()
+    summary = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner(), news=seen)
     if summary.exit_code:
         return report.finish(given, summary, seen)
     units, downloads = upstream.units, len(upstream.requests.cdn_requests())

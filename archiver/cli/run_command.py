@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from archiver.cli import load, news, night, report, signals
+from archiver.cli import load, night, report, signals
+from archiver.cli.news import News
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 
@@ -38,7 +39,7 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
 
     config = load.config(given)
     targets = load.entries(config, accounts)
-    stop = StopFlag()
+    stop, seen = StopFlag(), News()
     with (
         signals.watched(stop, quiet=given.quiet, hint=night.RESUME),
         delivery.of_night(config, stop) as send,
@@ -51,9 +52,9 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
             manner=Manner(full=full),
             max_units=max_units,
             wait=wait,
+            news=seen,
             stop=stop,
         )
-        seen = news.of_run(config, summary.run_id)
         code = report.finish(given, summary, seen)
         send(summary, seen)
     return code

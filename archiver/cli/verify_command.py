@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import findings, load, news, night, progress, report, show, signals, table
+from archiver.cli import findings, load, night, progress, report, show, signals, table
 from archiver.cli.news import News
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
@@ -169,7 +169,7 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 *findings.priced(mended, asked.max_units),
             )
         stop.check()
-        summary = None
+        summary, seen = None, News()
         if mended.priced and asked.max_units != 0:
             summary = night.keep(
                 given,
@@ -179,10 +179,10 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 manner=Manner(only=mended.sought),
                 max_units=asked.max_units,
                 wait=asked.wait,
+                news=seen,
                 stop=stop,
             )
         still = archive.status(config).lost
-    seen = News() if summary is None else news.of_run(config, summary.run_id)
     code = 0 if summary is None else summary.exit_code
     if given.blank is not None:
         outcome = "ok" if summary is None else summary.outcome

@@ -70,6 +70,14 @@ def test_one_run_a_moment_and_accounts_narrow_it_down(catalog: Catalog, edited: 
     assert ids(run_id=edited[1], user_pks=[NATGEO.pk]) == ["1"]
 
 
+def test_a_clock_that_went_back_hides_nothing_and_shows_nothing_else(catalog: Catalog, run_id: int) -> None:
+    """Each change is told by its own time, in the order in which it was seen."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
+    for title, at in (("A", LATEST), ("B", LATER), ("C", LATEST)):
+        catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), at)
+    assert [change.new for change in catalog.stream(query.changes, since=LATEST)] == ["A", "C"]
+
+
 def test_an_item_of_a_stranger_is_its_highlights_owners(catalog: Catalog, run_id: int) -> None:
     """An item that names another account, such as a reshare, is told of the account whose highlight shows it."""
     catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999")), FACTS, NOW)

@@ -15,11 +15,10 @@ import pytest
 from cli_harness import Ended, Nearby, Person, write_config
 from databases import NOW
 
-from archiver.cli import news, report
+from archiver.cli import report
 from archiver.cli.news import News
 from archiver.cli.story import Story
-from archiver.config import Config
-from archiver.errors import Reason
+from archiver.errors import DatabaseError, Reason
 from archiver.model import Failure, NamedChange, Role, Subject
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
@@ -206,7 +205,7 @@ def _news(number: int) -> News:
         NamedChange(n, 7, NOW, Subject.HIGHLIGHT, str(n), "presence", None, "gone", "1", "natgeo", f"H{n:03}")
         for n in range(number)
     ]
-    return News(Story(rows), tuple(rows))
+    return News(Story(rows), rows)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 3, 50])
@@ -232,17 +231,30 @@ def test_never_more_than_ten_lines(failures: int, changes: int) -> None:
 
 
 def test_what_changed_may_be_unknown() -> None:
-    """An archive that cannot be read after the night is told, and hides nothing else."""
-    lines = report.morning(Summary(7, "run"), News(unknown="the database is gone"))
+    """A database that cannot be read after the night is told, and hides nothing else."""
+
+    def broken() -> Iterator[NamedChange]:
+        yield from _news(1).changes
+        raise DatabaseError("the database is gone")
+
+    seen = News()
+    seen.read(broken())
+    lines = report.morning(Summary(7, "run"), seen)
     assert lines[-1] == "what changed cannot be told: the database is gone"
     assert len(lines) == 3
 
 
-def test_a_thousand_changes_are_listed_and_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_leaves_one_file_as_its_database(person: Nearby) -> None:
+    """What changed is read before the archive is closed: a copy of the file alone, or a read-only disk, has everything."""
+    assert person.run("run").code == 0
+    assert [path.name for path in person.archive.glob("archive.db*")] == ["archive.db"]
+
+
+def test_a_thousand_changes_are_listed_and_all_counted() -> None:
     """The object stays bounded, as for failures; a run that never began has the same fields."""
-    rows = _news(1_500).changes
-    monkeypatch.setattr("archiver.archive.changes", lambda config, *, run_id: iter(rows))
-    found = report.fields_of(Summary(7, "run"), news.of_run(Config(), 7))
+    seen = News()
+    seen.read(_news(1_500).changes)
+    found = report.fields_of(Summary(7, "run"), seen)
     listed = found["changes"]
     assert isinstance(listed, list)
     assert [row["id"] for row in listed] == list(range(1_000))
