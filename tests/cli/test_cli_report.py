@@ -59,7 +59,7 @@ def person(tmp_path: Path, upstream: StandIn, box: Mailbox) -> Nearby:
 HOOK, PING = f"/hook/{TOKEN}", f"/ping/{TOKEN}"
 
 
-def test_a_good_night_is_silent_and_reported(person: Nearby, box: Mailbox) -> None:
+def test_fault_l12_a_good_night_is_silent_and_reported(person: Nearby, box: Mailbox) -> None:
     """Start before, then the ping and the report; the object that is posted is the one that ``--json`` prints; stderr is empty."""
     ended = person.run("run", "--json")
     assert (ended.code, ended.err) == (0, "")
@@ -142,7 +142,7 @@ def test_a_bug_is_reported_by_its_kind(person: Nearby, box: Mailbox, monkeypatch
     assert b"sesame" not in box.at(HOOK).body
 
 
-def test_a_report_that_cannot_be_sent_changes_nothing(person: Nearby, box: Mailbox) -> None:
+def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(person: Nearby, box: Mailbox) -> None:
     """One line each, also under cron and with -q; the code and the object are those of the night."""
     box.answers |= {HOOK: 500, f"{PING}/start": 404, PING: 404}
     ended = person.run("run", "--json", "-q")
@@ -185,7 +185,7 @@ def test_only_run_is_reported(person: Nearby, box: Mailbox) -> None:
     assert box.received == []
 
 
-def test_a_signal_does_not_wait_for_a_report(person: Nearby, box: Mailbox) -> None:
+def test_fault_h39_a_signal_does_not_wait_for_a_report(person: Nearby, box: Mailbox) -> None:
     """The night is over and its report hangs: a signal ends the wait, and the code is the night's."""
     box.stalls.add(HOOK)
     process = Person(person.home, person.upstream, person.more).start("run")

@@ -92,15 +92,17 @@ def test_accounts_by_name_and_each_before_its_highlights() -> None:
         change(Subject.HIGHLIGHT, "presence", None, "appeared", pk="2", title="Zoo"),
         change(Subject.HIGHLIGHT, "presence", None, "appeared", pk="1", title="ants"),
         change(Subject.USER, "avatar_name", "a", "b", pk="787132"),
-        change(Subject.USER, "is_private", "false", "true", pk="42", username="Alice", user_pk="42"),
+        change(Subject.USER, "is_private", "false", "true", pk="42", username="Zoe", user_pk="42"),
+        change(Subject.USER, "avatar_name", "a", "b", pk="43", username="aaron", user_pk="43"),
     )
     assert lines == [
         "55: highlight 9: gone",
-        "Alice: went private",
+        "aaron: new avatar",
         "natgeo: new avatar",
         "natgeo: ants: new",
         "natgeo: Zoo: new",
         "natgeo: item 31: code: a -> b",
+        "Zoe: went private",
     ]
 
 

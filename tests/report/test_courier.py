@@ -77,7 +77,7 @@ def test_nothing_configured_sends_nothing() -> None:
     assert carrier().begun() == carrier().ended(GOOD) == []
 
 
-def test_no_redirect_is_followed(box: Mailbox) -> None:
+def test_fault_l13_no_redirect_is_followed(box: Mailbox) -> None:
     """The body travels to no host that nobody named, neither by our client nor by Apprise."""
     with mailbox() as elsewhere:
         box.answers["/hook"] = box.answers["/ping"] = box.answers["/note"] = f"{elsewhere.url}/caught"
@@ -91,7 +91,7 @@ def test_no_redirect_is_followed(box: Mailbox) -> None:
         assert elsewhere.received == []
 
 
-def test_what_does_not_arrive_is_one_line(box: Mailbox) -> None:
+def test_fault_l12_what_does_not_arrive_is_one_line(box: Mailbox) -> None:
     """Scheme and host, why, and the next step; never the path, the query or the password."""
     box.answers[f"/{TOKEN}"] = 404
     url = box.url.replace("//", f"//{TOKEN}:{TOKEN}@")
@@ -99,7 +99,7 @@ def test_what_does_not_arrive_is_one_line(box: Mailbox) -> None:
     assert line == "the report was not sent to http://127.0.0.1: it answered 404 (check report.url)"
 
 
-def test_nobody_at_the_other_end() -> None:
+def test_fault_h39_nobody_at_the_other_end() -> None:
     """A port that nobody listens at."""
     with mailbox() as gone:
         url = f"{gone.url}/{TOKEN}"
@@ -110,7 +110,7 @@ def test_nobody_at_the_other_end() -> None:
     )
 
 
-def test_it_is_bounded_in_time(box: Mailbox) -> None:
+def test_fault_h39_it_is_bounded_in_time(box: Mailbox) -> None:
     """A peer that never answers costs the time of one, whether one or two are sent, and is told."""
     box.stalls |= {"/hook", "/ping"}
     begun = time.monotonic()
@@ -122,7 +122,7 @@ def test_it_is_bounded_in_time(box: Mailbox) -> None:
     ]
 
 
-def test_a_service_that_hangs_is_left_to_itself(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_h39_a_service_that_hangs_is_left_to_itself(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Apprise may wait longer than we do: the bound holds for it too."""
     monkeypatch.setattr(services, "notify", lambda to, letter: box.over.wait(30))
     line = only(carrier(f"ntfy://{TOKEN}", seconds=0.2).ended(GOOD))
@@ -131,7 +131,7 @@ def test_a_service_that_hangs_is_left_to_itself(box: Mailbox, monkeypatch: pytes
     )
 
 
-def test_a_signal_does_not_wait_for_it(box: Mailbox) -> None:
+def test_fault_h39_a_signal_does_not_wait_for_it(box: Mailbox) -> None:
     """Once the run is to stop, what is on its way gets a moment; what arrives within that has arrived."""
     box.stalls.add("/ping/fail")
     begun = time.monotonic()
@@ -159,7 +159,7 @@ def test_apprise_says_no(box: Mailbox) -> None:
     )
 
 
-def test_without_the_extra_it_is_said_before_the_night(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_h39_without_the_extra_it_is_said_before_the_night(monkeypatch: pytest.MonkeyPatch) -> None:
     """And after it, each time with the command to type. The night itself goes on."""
     monkeypatch.setitem(sys.modules, "apprise", None)
     to = carrier(f"ntfy://{TOKEN}")
@@ -173,7 +173,7 @@ def test_an_address_that_apprise_does_not_know() -> None:
     assert "Apprise cannot use this slakc:// address" in only(carrier(f"slakc://{TOKEN}").begun())
 
 
-def test_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_l12_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody expected is told by its kind: its text may hold anything."""
 
     def broken(to: Address, letter: Letter) -> None:
@@ -183,7 +183,7 @@ def test_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.MonkeyPatch) 
     assert "an unexpected RuntimeError" in only(carrier(f"ntfy://{TOKEN}").ended(GOOD))
 
 
-def test_plain_http_never_goes_through_a_proxy(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fault_l13_plain_http_never_goes_through_a_proxy(box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would read what is sent."""
     with mailbox() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -206,7 +206,7 @@ def test_https_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.Mon
     assert TOKEN not in str(proxy.received)
 
 
-def test_an_address_never_prints_itself() -> None:
+def test_fault_l12_an_address_never_prints_itself() -> None:
     """Scheme and host of a web address, the scheme of all others; it goes into no pickle."""
     web = Address(f"https://me:{TOKEN}@hooks.example.com:8443/{TOKEN}", "report.url")
     assert (str(web), repr(web)) == ("https://hooks.example.com", "Address(https://hooks.example.com)")
