@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from archiver.cli import report, show
 from archiver.cli.news import News
-from archiver.config import Config
+from archiver.config import Config, Reported
 from archiver.errors import ArchiverError, outcome
 from archiver.report import Address, Courier, Letter
 from archiver.runner.tally import Summary
@@ -28,7 +28,9 @@ def of_night(config: Config, stop: StopFlag) -> Iterator[Callable[[Summary, News
     )
     _complain(courier.begun())
     try:
-        yield lambda summary, news: _complain(courier.ended(letter(summary, news)))
+        yield lambda summary, news: _complain(
+            courier.ended(letter(summary, news), reported=is_reported(config.report.on, summary, news))
+        )
     except Exception as error:
         _complain(courier.ended(letter_of(error)))
         raise
@@ -42,6 +44,14 @@ def letter(summary: Summary, news: News) -> Letter:
         document=_json(report.fields_of(summary, news)),
         well=summary.exit_code == 0,
     )
+
+
+def is_reported(on: Reported, summary: Summary, news: News) -> bool:
+    """Whether ``report.on`` wants this night: one with news has something new, changed, gone or failed. Pure."""
+    if summary.exit_code or on == "always":
+        return True
+    seen = summary.items_new or summary.files_new or summary.failures or news.story.total or news.unknown
+    return on == "news" and bool(seen)
 
 
 def letter_of(error: Exception) -> Letter:

@@ -17,6 +17,7 @@ from archiver.config.sections import (
     Config,
     DownloadSection,
     KeepAnswers,
+    Reported,
     ReportSection,
     SyncSection,
 )
@@ -151,6 +152,7 @@ def _report(settings: Settings) -> ReportSection:
     default = ReportSection()
     return ReportSection(
         url=settings.text("report.url", default.url, values.report_url),
+        on=settings.text("report.on", default.on, _reported),
         ping_url=settings.text("report.ping_url", default.ping_url, values.web_url),
     )
 
@@ -160,3 +162,10 @@ def _keep_answers(text: str) -> KeepAnswers:
         case "all" | "fetched":
             return text
     raise ValueError('"all" or "fetched"')
+
+
+def _reported(text: str) -> Reported:
+    match text:
+        case "always" | "news" | "failure":
+            return text
+    raise ValueError('"always", "news" or "failure"')

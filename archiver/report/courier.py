@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from queue import Empty, SimpleQueue
 
 from archiver.report import services, web
 from archiver.report.address import Address
@@ -50,10 +49,10 @@ class Courier:
             works.append(("the report cannot be sent", report, lambda: services.require(report)))
         return self._sent(works)
 
-    def ended(self, letter: Letter) -> list[str]:
-        """A night is over: send its report and tell the monitor, both at the same time."""
+    def ended(self, letter: Letter, *, reported: bool = True) -> list[str]:
+        """A night is over: send its report, unless it is not to be ``reported``, and tell the monitor, both at the same time."""
         works = [*self._pings("" if letter.well else "fail", f"{letter.title}\n{letter.text}\n".encode())]
-        if self._report is not None:
+        if self._report is not None and reported:
             report = self._report
             works.append(("the report was not sent", report, lambda: self._send(report, letter)))
         return self._sent(works)
@@ -71,44 +70,39 @@ class Courier:
 
     def _sent(self, works: list[Work]) -> list[str]:
         """Everything at once, each on a thread of its own: only so is a name look-up, or a service of Apprise, bounded in time."""
-        waiting = [(what, to, _begin(work)) for what, to, work in works]
+        attempts = [_Attempt(*work) for work in works]
         ends = time.monotonic() + self._seconds
-        troubles = []
-        for what, to, outcome in waiting:
-            error = self._outcome(outcome, ends)
-            if error is not None:
-                troubles.append(f"{what} to {to}: {error} ({error.hint})")
-        return troubles
-
-    def _outcome(self, outcome: SimpleQueue[Undelivered | None], ends: float) -> Undelivered | None:
-        while True:
+        while any(attempt.is_alive() for attempt in attempts) and (now := time.monotonic()) < ends:
             if self._stopped():
-                ends = min(ends, time.monotonic() + GRACE)
-            try:
-                return outcome.get(timeout=_GLANCE)
-            except Empty:
-                if time.monotonic() >= ends:
-                    why = (
-                        "the run was stopped"
-                        if self._stopped()
-                        else f"not done within {self._seconds:g} seconds"
-                    )
-                    return Undelivered(why, "the next run tries again")
+                ends = min(ends, now + GRACE)
+            for attempt in attempts:
+                attempt.join(_GLANCE)
+        why = "the run was stopped" if self._stopped() else f"not done within {self._seconds:g} seconds"
+        late = Undelivered(why, "the next run tries again")
+        return [line for attempt in attempts if (line := attempt.trouble(late))]
 
 
-def _begin(work: Callable[[], None]) -> SimpleQueue[Undelivered | None]:
-    """Start the work; its outcome comes into the queue: None where it was sent."""
-    outcome: SimpleQueue[Undelivered | None] = SimpleQueue()
+class _Attempt(threading.Thread):
+    """One try, begun at once. As a daemon it holds no process back."""
 
-    def attempt() -> None:
+    def __init__(self, failed: str, to: Address, work: Callable[[], None]) -> None:
+        super().__init__(name="report", daemon=True)
+        self._failed, self._to, self._work = failed, to, work
+        self._error: Undelivered | None = None
+        self._over = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Do the work, and note what came of it."""
         try:
-            work()
+            self._work()
         except Undelivered as error:
-            outcome.put(error)
+            self._error = error
         except BaseException as error:  # of a library that was given the address: its text may quote it
-            outcome.put(Undelivered(f"an unexpected {type(error).__name__}", "please report this"))
-        else:
-            outcome.put(None)
+            self._error = Undelivered(f"an unexpected {type(error).__name__}", "please report this")
+        self._over.set()
 
-    threading.Thread(target=attempt, name="report", daemon=True).start()
-    return outcome
+    def trouble(self, late: Undelivered) -> str:
+        """What went wrong, as one line, or '': ``late`` if it is not over."""
+        error = self._error if self._over.is_set() else late
+        return f"{self._failed} to {self._to}: {error} ({error.hint})" if error is not None else ""

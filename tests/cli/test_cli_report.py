@@ -15,9 +15,10 @@ import pytest
 from cli_harness import Ended, Nearby, Person, write_config
 from databases import NOW
 
-from archiver.cli import report
+from archiver.cli import delivery, report
 from archiver.cli.news import News
 from archiver.cli.story import Story
+from archiver.config import Reported
 from archiver.errors import DatabaseError, Reason
 from archiver.model import Failure, NamedChange, Role, Subject
 from archiver.runner.tally import Summary
@@ -25,6 +26,17 @@ from archiver.sandbox import StandIn, World, actions
 
 TOKEN = "canary-8f14e45fceea167a"
 BOTW = "18018069326790931"
+
+
+_FAILURE = Failure(Subject.ITEM, "31", Role.VIDEO, Reason.EXPIRED, "gone at 03:17")
+
+
+def _news(number: int) -> News:
+    rows = [
+        NamedChange(n, 7, NOW, Subject.HIGHLIGHT, str(n), "presence", None, "gone", "1", "natgeo", f"H{n:03}")
+        for n in range(number)
+    ]
+    return News(Story(rows), rows)
 
 
 @pytest.fixture
@@ -178,6 +190,35 @@ def test_apprise_gets_the_ten_lines(person: Nearby, box: Mailbox) -> None:
     assert told["message"].splitlines()[0].startswith("1 account, 3 of 3 highlights read, ")
 
 
+def test_a_quiet_night_may_be_left_out(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+    """With ``report.on = "news"`` a night is reported if something came, changed or failed, and the monitor pinged anyway."""
+    person.more["ARCHIVER_REPORT_ON"] = "news"
+    for title, sent in (("BOTW 2026", True), ("BOTW 2026", False), ("Best", True)):  # all is new at first
+        box.received.clear()
+        upstream.world.retitle(BOTW, title)
+        assert person.run("run").code == 0
+        assert (HOOK in box.targets, PING in box.targets) == (sent, True)
+
+
+@pytest.mark.parametrize(
+    ("on", "night", "news", "reported"),
+    [
+        ("always", Summary(7, "run"), 0, True),
+        ("news", Summary(7, "run"), 0, False),
+        ("news", Summary(7, "run"), 1, True),
+        ("news", Summary(7, "run", items_new=1), 0, True),
+        ("news", Summary(7, "run", files_new=1), 0, True),
+        ("news", Summary(7, "run", failures=(_FAILURE,)), 0, True),
+        ("news", Summary(7, "run", 5), 0, True),
+        ("failure", Summary(7, "run", items_new=1), 1, False),
+        ("failure", Summary(7, "run", 3), 0, True),
+    ],
+)
+def test_which_nights_are_reported(on: Reported, night: Summary, news: int, reported: bool) -> None:
+    """All, those in which something is new, changed, gone or failed, or those that did not end well."""
+    assert delivery.is_reported(on, night, _news(news)) == reported
+
+
 def test_only_run_is_reported(person: Nearby, box: Mailbox) -> None:
     """A backup by hand tells nobody: its person reads along. A wrong ACCOUNT neither: the monitor is not about typing."""
     assert person.run("backup", "natgeo").code == 0
@@ -195,17 +236,6 @@ def test_fault_h39_a_signal_does_not_wait_for_a_report(person: Nearby, box: Mail
     ended = Ended(process.returncode, out, err)
     assert ended.code == 0
     assert "the report was not sent to http://127.0.0.1: the run was stopped" in ended.err
-
-
-_FAILURE = Failure(Subject.ITEM, "31", Role.VIDEO, Reason.EXPIRED, "gone at 03:17")
-
-
-def _news(number: int) -> News:
-    rows = [
-        NamedChange(n, 7, NOW, Subject.HIGHLIGHT, str(n), "presence", None, "gone", "1", "natgeo", f"H{n:03}")
-        for n in range(number)
-    ]
-    return News(Story(rows), rows)
 
 
 @pytest.mark.parametrize("failures", [0, 1, 3, 50])

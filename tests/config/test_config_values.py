@@ -122,6 +122,7 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
         "report.url = 'http://8.8.8.8/sesame'",
         "report.url = 'https:///sesame'",
         "report.url = 'sesame'",
+        "report.on = 'sesame'",
         "report.url = '://sesame'",
         "report.url = 'slack://se same'",
         "report.ping_url = 'http://sesame.example.com/ping'",
