@@ -102,8 +102,8 @@ def test_what_changed_is_in_the_report(person: Nearby, upstream: StandIn, box: M
     assert "changed: 1 highlight edited\n  natgeo: Best: 1 added, renamed from BOTW 2026\n" in text
 
 
-def test_something_failed_is_a_failure(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
-    """Code 3 goes to fail, as it would to cron's mail, with what failed in the text."""
+def test_fault_l1_something_failed_is_a_failure(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+    """Code 3 goes to fail, as it would to cron's mail, with what failed in the text; no key and no signed query is in either."""
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     ended = person.run("run")
     assert ended.code == 3
