@@ -53,6 +53,7 @@ class Ear(logging.Handler):
 
 
 _places: dict[Path, Place] = {}
+_hidden: set[str] = set()
 _heard: list[str] = []
 
 
@@ -66,15 +67,25 @@ def hear(*texts: str) -> None:
     _heard.extend(texts)
 
 
+def hide(secret: str) -> None:
+    """Let this stand in nothing that is heard, and in no file of what is watched, when this test ends: a token of a report's address."""
+    _hidden.add(secret)
+
+
 def forget() -> None:
     """A test has ended: what was watched and heard is of no concern to the next one."""
     _places.clear()
+    _hidden.clear()
     _heard.clear()
 
 
 def escaped() -> Iterator[str]:
     """What was found where it must not be, in words that show neither key nor signature."""
     heard = "\n".join(_heard).encode(errors="surrogatepass")
+    for secret in _hidden:
+        for what, content in _everything(heard):
+            if secret.encode() in content:
+                yield f"the secret of a report's address is in {what}"
     for place in _places.values():
         key = place.key().encode()
         if len(key) < _LONG_ENOUGH:
@@ -85,6 +96,14 @@ def escaped() -> Iterator[str]:
                 yield from _told(what, content, key, signatures=signatures)
         if place.database is not None:
             yield from _told("the database", _rows(place.database), key, signatures=True)
+
+
+def _everything(heard: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "what was written or logged", heard
+    for place in _places.values():
+        yield from ((what, content) for path in _files(place.root) for what, content, _ in _contents(path))
+        if place.database is not None:
+            yield "the database", _rows(place.database)
 
 
 def _told(what: str, content: bytes, key: bytes, *, signatures: bool) -> Iterator[str]:

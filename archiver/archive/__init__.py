@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archiver.archive.checking import Checked, Mended, mend, verify
+from archiver.archive.history import changes
 from archiver.archive.nights import plan, require_key, run
 from archiver.archive.opening import create, place, reading, upgrade
 from archiver.archive.rereading import reread
@@ -24,6 +25,7 @@ __all__ = [
     "ask",
     "backup_database",
     "balance",
+    "changes",
     "create",
     "mend",
     "plan",

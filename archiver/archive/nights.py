@@ -9,11 +9,12 @@ from datetime import datetime
 
 from archiver.archive.opening import create, reading, require_blobs, writing
 from archiver.blobs import free_bytes
+from archiver.catalog import query
 from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
-from archiver.model import Limits, Pk, Target, utcnow
+from archiver.model import Limits, NamedChange, Pk, Target, utcnow
 from archiver.runner import price
 from archiver.runner.events import Observer
 from archiver.runner.kept import Kept
@@ -38,9 +39,12 @@ def run(
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
+    hear: Callable[[Iterator[NamedChange]], None] | None = None,
     clock: Callable[[], datetime] = utcnow,
 ) -> Summary:
     """Keep the targets; see ``runner.run.run``. ``max_units`` lowers the budget of this run, ``clock`` is the night's (aware, UTC).
+
+    ``hear`` is given the changes that the run saw, while the archive is still open; it must not raise.
 
     Raises what keeps a run from starting: KeyMissing, NoArchive, ArchiveLocked, an unusable store or database.
     """
@@ -53,7 +57,7 @@ def run(
         stack.callback(client.close)
         downloader = _downloader(config, clock)
         stack.callback(downloader.close)
-        return run_night(
+        summary = run_night(
             Seams(client, downloader, opened.store, opened.answers, opened.catalog),
             targets,
             command=command,
@@ -71,6 +75,9 @@ def run(
             may_spend=lambda: _check_reserve(config),
             clock=clock,
         )
+        if hear is not None:
+            hear(opened.catalog.stream(query.changes, run_id=summary.run_id))
+        return summary
 
 
 def plan(

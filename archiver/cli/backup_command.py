@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, night, report, show
+from archiver.cli.news import News
 from archiver.cli.options import EPILOG, Given, everywhere, json_output, on_terminal
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
     asked = load.targets(targets)
     config = load.config(given)
     manner = Manner(full=full, bound=False, insist=True)
+    seen = News()
     summary = night.keep(
         given,
         config,
@@ -54,8 +56,9 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
         max_units=max_units,
         wait=wait,
         create_missing=True,
+        news=seen,
     )
-    code = report.finish(given, summary)
+    code = report.finish(given, summary, seen)
     if given.talkative:
         show.say(f"archive: {config.archive.directory}")
     if code == 0 and on_terminal() and not given.quiet and given.blank is None:

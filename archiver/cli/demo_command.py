@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, night, report, show
+from archiver.cli.news import News
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import ArchiverError, NoArchive, UsageError
 
@@ -89,15 +90,16 @@ def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> in
     from archiver.runner.manner import Manner
 
     upstream.requests.reset()
-    summary = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner())
+    seen = News()
+    summary = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner(), news=seen)
     if summary.exit_code:
-        return report.finish(given, summary)
+        return report.finish(given, summary, seen)
     units, downloads = upstream.units, len(upstream.requests.cdn_requests())
     if units != summary.units:
         raise ArchiverError(f"the run counted {summary.units} units, the stand-in billed {units}")
     if not given.quiet:
         show.say(f"{title}: {show.count(units, 'unit')}, {show.count(downloads, 'download')}")
-        show.say(*(f"  {line}" for line in report.counted(summary)))
+        show.say(*(f"  {line}" for line in report.morning(summary, seen)))
     return 0
 
 

@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Keep every account of the configuration: what cron calls each night.",
     "plan": "What the next run would do and cost, from what is held.",
     "status": "The archive in numbers; units left at the API.",
+    "changes": "What owners edited, added and removed.",
     "query": "Ask the archive with SQL, read-only.",
     "verify": "Check what is kept against its names and rows.",
     "reread": "Add what the database lacks of the kept answers: no call, no cost.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from archiver.cli import progress, report, signals
 from archiver.cli.log import Journal
+from archiver.cli.news import News
 from archiver.cli.options import Given
 from archiver.runner.events import Event
 from archiver.runner.workers import StopFlag
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from archiver.runner.manner import Manner
     from archiver.runner.tally import Summary
 
-_RESUME = "run it again: it goes on where it stopped"
+RESUME = "run it again: it goes on where it stopped"
 
 
 def keep(
@@ -32,9 +33,12 @@ def keep(
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
+    news: News | None = None,
     stop: StopFlag | None = None,
 ) -> Summary:
-    """Keep the targets, watched and logged. Raises as ``archive.run``. ``stop``: that of a caller who watches the signals already."""
+    """Keep the targets, watched and logged. Raises as ``archive.run``. ``news`` takes what the run saw changed. ``stop``: that of a
+    caller who watches the signals already.
+    """
     from archiver import archive
 
     watches = stop is None
@@ -47,7 +51,7 @@ def keep(
         seen(event)
 
     last = "the run ended by an error"
-    with signals.watched(stop, quiet=given.quiet, hint=_RESUME) if watches else nullcontext():
+    with signals.watched(stop, quiet=given.quiet, hint=RESUME) if watches else nullcontext():
         try:
             summary = archive.run(
                 config,
@@ -60,6 +64,7 @@ def keep(
                 max_units=max_units,
                 wait=wait,
                 create_missing=create_missing,
+                hear=None if news is None else news.read,
             )
             last = f"run {summary.run_id} ended: {summary.outcome}; {'; '.join(report.counted(summary))}"
         finally:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
 from archiver.cli import show
+from archiver.cli.news import News
+from archiver.cli.news import fields_of as fields_of_change
 from archiver.cli.options import Given
 from archiver.cli.words import cause
 from archiver.model import Failure
@@ -23,8 +25,8 @@ _COUNTS = (
     "bytes_new",
     "files_failed",
 )
-_SHOWN = 20
-"""Failures named one by one for people; the rest are in the table and in ``--json``."""
+_MOST = 10
+"""Lines of a report for people; the rest is in the tables and in ``--json``."""
 
 _MEANINGS = {
     3: "something failed tonight",
@@ -33,33 +35,56 @@ _MEANINGS = {
 }
 """What an exit code of a run that came to its end means."""
 
-NOTHING: Mapping[str, object] = {"run_id": None, **dict.fromkeys(_COUNTS, 0), "failures": []}
+NOTHING: Mapping[str, object] = {
+    "run_id": None,
+    **dict.fromkeys(_COUNTS, 0),
+    "failures": [],
+    "changes_total": 0,
+    "changes": [],
+}
 """What ``--json`` says of a run that never began."""
 
+_NO_NEWS = News()
 
-def finish(given: Given, summary: Summary) -> int:
+
+def finish(given: Given, summary: Summary, news: News = _NO_NEWS) -> int:
     """Tell how the run ended, and return its exit code."""
-    if summary.exit_code:
-        why = summary.message or _MEANINGS.get(summary.exit_code, summary.outcome)
-        hint = f" ({summary.hint})" if summary.hint else ""
-        mark = f" [{summary.slug}]" if given.verbose and summary.slug else ""
-        show.say(f"archiver: {summary.command}: {why}{hint}{mark}")
     if given.talkative:
-        show.say(*counted(summary))
-    if given.talkative or summary.exit_code:
-        show.say(*failed(summary))
+        show.say(*morning(summary, news, mark=given.verbose))
+    elif summary.exit_code:
+        show.say(*ended(summary, mark=given.verbose), *failed(summary, _MOST - 1))
     if given.blank is not None:
-        show.document(fields_of(summary))
+        show.document(fields_of(summary, news))
     return summary.exit_code
 
 
-def fields_of(summary: Summary) -> dict[str, object]:
+def morning(summary: Summary, news: News = _NO_NEWS, *, mark: bool = False) -> list[str]:
+    """The night in at most ten lines: how it ended if not well, what was looked at and is new, what changed or is gone, what failed."""
+    head = [*ended(summary, mark=mark), *counted(summary)]
+    room = _MOST - len(head)
+    some = len(list(failed(summary, room)))
+    told = list(changed(summary.run_id, news, max(room - some, room // 2)))
+    return [*head, *told, *failed(summary, room - len(told))]
+
+
+def ended(summary: Summary, *, mark: bool = False) -> Iterator[str]:
+    """One line where the run did not end well; ``mark`` names the kind of the error too."""
+    if summary.exit_code:
+        why = summary.message or _MEANINGS.get(summary.exit_code, summary.outcome)
+        hint = f" ({summary.hint})" if summary.hint else ""
+        slug = f" [{summary.slug}]" if mark and summary.slug else ""
+        yield f"archiver: {summary.command}: {why}{hint}{slug}"
+
+
+def fields_of(summary: Summary, news: News = _NO_NEWS) -> dict[str, object]:
     """The object of ``--json``; ``error`` only where something stopped the run."""
     known = {f.name: getattr(summary, f.name) for f in fields(summary)}
     document: dict[str, object] = {
         name: known[name] for name in ("exit_code", "outcome", "run_id", "command", *_COUNTS)
     }
     document["failures"] = [_failure(failure) for failure in summary.failures]
+    document["changes_total"] = news.story.total
+    document["changes"] = [fields_of_change(change) for change in news.changes]
     if summary.message:
         document["error"] = {"slug": summary.slug, "message": summary.message, "hint": summary.hint}
     return document
@@ -76,18 +101,33 @@ def counted(summary: Summary) -> Iterator[str]:
         yield "nothing new"
 
 
-def failed(summary: Summary) -> Iterator[str]:
-    """What failed, by reason and then by name."""
+def changed(run_id: int, news: News, room: int) -> Iterator[str]:
+    """What the run saw that was otherwise before, in at most so many lines: counted, then told."""
+    if news.unknown:
+        yield f"what changed cannot be told: {news.unknown}"
+    elif news.story.total:
+        yield f"changed: {news.story.headline()}"
+        lines = [f"  {line}" for line in news.story.lines()]
+        yield from _fitted(lines, room - 1, f"more (archiver changes --run {run_id})")
+
+
+def failed(summary: Summary, room: int = _MOST) -> Iterator[str]:
+    """What failed, in at most so many lines: by reason, then by name."""
     if not summary.failures:
         return
     reasons = Counter(failure.reason.value for failure in summary.failures)
     by_reason = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
     again = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
     yield f"failed: {by_reason}{again}"
-    for failure in summary.failures[:_SHOWN]:
-        yield f"  {cause(failure)}"
-    if len(summary.failures) > _SHOWN:
-        yield f"  and {len(summary.failures) - _SHOWN:,} more, in the table failures"
+    causes = [f"  {cause(failure)}" for failure in summary.failures]
+    yield from _fitted(causes, room - 1, "more, in the table failures")
+
+
+def _fitted(lines: list[str], room: int, rest: str) -> list[str]:
+    """The lines that there is room for; where some are left out, the last one says how many."""
+    if len(lines) <= room:
+        return lines
+    return [*lines[: room - 1], f"  and {len(lines) - room + 1:,} {rest}"] if room > 0 else []
 
 
 def _failure(failure: Failure) -> dict[str, object]:

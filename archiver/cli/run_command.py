@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from archiver.cli import load, night, report
+from archiver.cli import load, night, report, signals
+from archiver.cli.news import News
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 
@@ -23,17 +24,37 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
     its sweep. Without a terminal it is silent unless something failed. It never makes an archive: an unmounted disk must not
     look like a new one (code 10).
 
+    It ends with a report of at most ten lines: what is new, changed, gone, failed, and what it cost. [report] in the configuration
+    has it sent, and a monitor pinged.
+
     \b
     Examples:
       archiver run
       archiver run natgeo 75885841119 --max-units 50
       archiver run --json --wait
     """
+    from archiver.cli import delivery
     from archiver.runner.manner import Manner
+    from archiver.runner.workers import StopFlag
 
     config = load.config(given)
     targets = load.entries(config, accounts)
-    summary = night.keep(
-        given, config, targets, command="run", manner=Manner(full=full), max_units=max_units, wait=wait
-    )
-    return report.finish(given, summary)
+    stop, seen = StopFlag(), News()
+    with (
+        signals.watched(stop, quiet=given.quiet, hint=night.RESUME),
+        delivery.of_night(config, stop) as send,
+    ):
+        summary = night.keep(
+            given,
+            config,
+            targets,
+            command="run",
+            manner=Manner(full=full),
+            max_units=max_units,
+            wait=wait,
+            news=seen,
+            stop=stop,
+        )
+        code = report.finish(given, summary, seen)
+        send(summary, seen)
+    return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
@@ -12,29 +11,13 @@ import click
 
 from archiver.cli import load, show, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.when import Age
 
 if TYPE_CHECKING:
     from archiver.model import Balance, Run, Status
 
-_AGE = re.compile(r"([0-9]{1,6}) ?([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _TOO_OLD = 3
 _HOW_TO_LIST = " (archiver query 'SELECT * FROM failures WHERE resolved_at IS NULL')"
-
-
-class Age(click.ParamType[timedelta]):
-    """A duration such as ``36h``: s, m, h, d or w."""
-
-    name = "age"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """The duration, or click's usage error."""
-        if isinstance(value, timedelta):
-            return value
-        match = _AGE.fullmatch(str(value).strip().lower())
-        if match is None:
-            self.fail(f"{value!r} is no duration such as 36h, 2d or 90m", param, ctx)
-        return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
 @click.command("status", epilog=EPILOG)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import findings, load, night, progress, report, show, signals, table
+from archiver.cli.news import News
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
@@ -169,7 +170,7 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 *findings.priced(mended, asked.max_units),
             )
         stop.check()
-        summary = None
+        summary, seen = None, News()
         if mended.priced and asked.max_units != 0:
             summary = night.keep(
                 given,
@@ -179,15 +180,16 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 manner=Manner(only=mended.sought),
                 max_units=asked.max_units,
                 wait=asked.wait,
+                news=seen,
                 stop=stop,
             )
         still = archive.status(config).lost
     code = 0 if summary is None else summary.exit_code
     if given.blank is not None:
         outcome = "ok" if summary is None else summary.outcome
-        _document(code, outcome, mended.checked, mended, still, summary)
+        _document(code, outcome, mended.checked, mended, still, summary, seen)
     elif summary is not None:
-        report.finish(given, summary)
+        report.finish(given, summary, seen)
     if mended.lost and not given.quiet:
         units = show.count(summary.units if summary is not None else 0, "unit")
         show.say(f"{mended.lost - still:,} of {show.count(mended.lost, 'lost blob')} back, {units} spent")
@@ -222,10 +224,11 @@ def _document(
     mended: Mended | None = None,
     still_lost: int = 0,
     summary: Summary | None = None,
+    seen: News | None = None,
 ) -> None:
     document: dict[str, object] = {"exit_code": code, "outcome": outcome, **findings.fields_of(checked)}
     document["repair"] = None if mended is None else _done(mended, mended.lost - still_lost)
-    document["run"] = None if summary is None else report.fields_of(summary)
+    document["run"] = None if summary is None else report.fields_of(summary, seen or News())
     show.document(document)
 
 

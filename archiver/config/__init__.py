@@ -9,6 +9,7 @@ from archiver.config.sections import (
     BudgetSection,
     Config,
     DownloadSection,
+    Reported,
     ReportSection,
     SyncSection,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Config",
     "DownloadSection",
     "ReportSection",
+    "Reported",
     "SyncSection",
     "default_path",
     "example",

@@ -17,6 +17,7 @@ from archiver.config.sections import (
     Config,
     DownloadSection,
     KeepAnswers,
+    Reported,
     ReportSection,
     SyncSection,
 )
@@ -82,7 +83,7 @@ def load(
         download=_download(settings),
         sync=sync,
         budget=_budget(settings),
-        report=ReportSection(settings.text("report.url", ReportSection().url, values.report_url)),
+        report=_report(settings),
         accounts=targets,
         token=token,
         path=where if found is not None else None,
@@ -147,8 +148,24 @@ def _budget(settings: Settings) -> BudgetSection:
     )
 
 
+def _report(settings: Settings) -> ReportSection:
+    default = ReportSection()
+    return ReportSection(
+        url=settings.text("report.url", default.url, values.report_url),
+        on=settings.text("report.on", default.on, _reported),
+        ping_url=settings.text("report.ping_url", default.ping_url, values.web_url),
+    )
+
+
 def _keep_answers(text: str) -> KeepAnswers:
     match text:
         case "all" | "fetched":
             return text
     raise ValueError('"all" or "fetched"')
+
+
+def _reported(text: str) -> Reported:
+    match text:
+        case "always" | "news" | "failure":
+            return text
+    raise ValueError('"always", "news" or "failure"')

@@ -13,6 +13,7 @@ from archiver.model import Target
 from archiver.secret import Secret
 
 KeepAnswers = Literal["all", "fetched"]
+Reported = Literal["always", "news", "failure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,11 @@ class BudgetSection:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """Where the summary of a run is sent; None: nowhere."""
+    """Where the report of a run is sent, ``on`` which nights, and which monitor is pinged when it begins and ends; None: nowhere."""
 
     url: str | None = field(default=None, repr=False)
+    on: Reported = "always"
+    ping_url: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

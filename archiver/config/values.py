@@ -17,6 +17,8 @@ _BYTES = {"": 1, "b": 1} | {
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,40}", re.ASCII | re.IGNORECASE)
+_OWN = (".local", ".lan", ".internal", ".home.arpa", ".localhost")
 _POSTGRES = ("postgresql+psycopg", "postgresql", "postgres")
 
 MOST_BYTES = 2**63 - 1
@@ -60,11 +62,22 @@ def proxy(text: str) -> str:
 
 
 def report_url(text: str) -> str:
-    """An ntfy or https address; http only to this machine."""
-    expected = "ntfy://HOST/TOPIC or https://HOST/PATH"
+    """A web address, or one of any scheme that Apprise may know: those are not URLs by the book (``tgram://123:abc/chat``)."""
+    scheme, found, rest = text.partition("://")
+    if scheme.lower() in ("http", "https"):
+        return web_url(text)
+    if not found or not rest or _SCHEME.fullmatch(scheme) is None or not text.isprintable() or " " in text:
+        raise ValueError("https://HOST/PATH, or an address of Apprise such as ntfy://HOST/TOPIC")
+    return text
+
+
+def web_url(text: str) -> str:
+    """An https address; http only within one's own network: its path is mostly a token."""
+    expected = "https://HOST/PATH (http:// only to this machine or your own network)"
     parts = _parts(text, expected)
-    local = parts.scheme == "http" and is_loopback(parts.hostname or "")
-    if not parts.hostname or not (local or parts.scheme in ("ntfy", "https")):
+    if not parts.hostname or parts.scheme not in ("http", "https") or parts.fragment:
+        raise ValueError(expected)
+    if parts.scheme == "http" and not _is_near(parts.hostname):
         raise ValueError(expected)
     return text
 
@@ -98,6 +111,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_near(host: str) -> bool:
+    """Whether ``host`` is in one's own network by its spelling: a private address, a name without a dot, or one that no DNS sells."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "." not in host or host.endswith(_OWN)
+    return address.is_private and not address.is_unspecified
 
 
 def _parts(text: str, expected: str) -> SplitResult:

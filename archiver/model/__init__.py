@@ -19,6 +19,7 @@ from archiver.model.held import (
     Status,
     StoredAnswer,
 )
+from archiver.model.history import NamedChange
 from archiver.model.identity import Digest, Pk, Role, Subject, Target, is_pk, utcnow
 from archiver.model.paid import (
     Answer,
@@ -75,6 +76,7 @@ __all__ = [
     "Loss",
     "Meaning",
     "Mention",
+    "NamedChange",
     "Origin",
     "Owner",
     "PaidAnswer",

@@ -41,6 +41,8 @@ SAMPLES = {
     "budget.max_units_per_day": ("10", 10),
     "budget.max_units_per_month": ("100", 100),
     "report.url": ("ntfy://ntfy.sh/mine", "ntfy://ntfy.sh/mine"),
+    "report.on": ("news", "news"),
+    "report.ping_url": ("https://hc-ping.com/1b2c", "https://hc-ping.com/1b2c"),
 }
 
 

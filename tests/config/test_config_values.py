@@ -9,7 +9,7 @@ from pathlib import Path
 
 import config_loading
 import pytest
-from config_loading import load, refusal, written
+from config_loading import load, refusal, value_of, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,6 +119,15 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
         "sync.accounts_file = 'missing'",
         "budget.max_units_per_run = -1",
         "report.url = 'http://sesame.example.com/hook'",
+        "report.url = 'http://8.8.8.8/sesame'",
+        "report.url = 'https:///sesame'",
+        "report.url = 'sesame'",
+        "report.on = 'sesame'",
+        "report.url = '://sesame'",
+        "report.url = 'slack://se same'",
+        "report.ping_url = 'http://sesame.example.com/ping'",
+        "report.ping_url = 'ntfy://sesame'",
+        "report.ping_url = 'https://h/#sesame'",
     ],
 )
 def test_an_impossible_value(file: Path, line: str) -> None:
@@ -128,6 +137,27 @@ def test_an_impossible_value(file: Path, line: str) -> None:
     assert key in message
     assert "sesame" not in message
     assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "report.url = 'https://hooks.example.com/T/B?x=1'",
+        "report.url = 'http://127.0.0.1:8080/hook'",
+        "report.url = 'http://192.168.1.5:3001/hook'",
+        "report.url = 'http://[fd00::1]/hook'",
+        "report.url = 'http://homeassistant.local:8123/api/webhook/x'",
+        "report.url = 'http://nas/hook'",
+        "report.url = 'ntfy://my-topic'",
+        "report.url = 'tgram://123456789:AbC-def/12315544'",
+        "report.url = 'mailtos://me:pw@example.com?to=you@example.com'",
+        "report.ping_url = 'https://hc-ping.com/1b2c/'",
+        "report.ping_url = 'http://10.0.0.1/ping'",
+    ],
+)
+def test_an_address_for_reports(file: Path, line: str) -> None:
+    """Web addresses, http only within one's own network; for the report any scheme that Apprise may know, kept as it is written."""
+    assert value_of(load(file, line), line.partition(" ")[0]) == line.split("'")[1]
 
 
 def test_an_impossible_value_in_the_environment(file: Path) -> None:
@@ -171,7 +201,7 @@ def test_fault_l2_no_password_in_a_repr(file: Path) -> None:
     """The database, the proxy, the report's address and the key stand in no repr."""
     text = (
         "archive.database = 'postgresql://me:sesame@h/d'\ndownload.proxy = 'http://me:sesame@h'\n"
-        "report.url = 'https://h/sesame'"
+        "report.url = 'https://h/sesame'\nreport.ping_url = 'https://h/sesame'"
     )
     found = load(file, text, {"HIKERAPI_TOKEN": "sesame"})
     assert found.token is not None

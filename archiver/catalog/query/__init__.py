@@ -21,6 +21,7 @@ from archiver.catalog.query.files import (
     members,
     paid_highlight,
 )
+from archiver.catalog.query.history import changes, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
@@ -33,6 +34,7 @@ __all__ = [
     "answers_in",
     "blobs",
     "bound",
+    "changes",
     "count_answers",
     "damage",
     "digests_of_highlight",
@@ -41,6 +43,7 @@ __all__ = [
     "held_items",
     "highlight",
     "is_named",
+    "last_run",
     "longest_tray",
     "losses",
     "members",
@@ -54,4 +57,5 @@ __all__ = [
     "units_of_pages",
     "user",
     "user_pk_by_name",
+    "usernames",
 ]

@@ -1,0 +1,61 @@
+"""What was otherwise before, read from the archive that the configuration names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from archiver.archive.opening import reading
+from archiver.catalog import Catalog, query
+from archiver.config import Config
+from archiver.errors import UsageError
+from archiver.model import NamedChange, Pk, Target
+
+
+def changes(
+    config: Config,
+    *,
+    since: datetime | None = None,
+    run_id: int | None = None,
+    accounts: Sequence[Target] = (),
+) -> Iterator[NamedChange]:
+    """Every change since a moment, of one run, of these accounts, in the order in which it was seen; streamed.
+
+    An account may be named by a username that it bore once. Raises UsageError for one that is not stored, naming near ones, and for a
+    run that was never made.
+    """
+    with reading(config) as opened:
+        catalog = opened.catalog
+        if run_id is not None:
+            _require_run(catalog, run_id)
+        pks = {pk for account in accounts for pk in _pks(catalog, account)}
+        yield from catalog.stream(query.changes, since=since, run_id=run_id, user_pks=sorted(pks))
+
+
+def _require_run(catalog: Catalog, run_id: int) -> None:
+    last = catalog.read(query.last_run)
+    if last is None or run_id > last:
+        raise UsageError(
+            f"there is no run {run_id}",
+            f"the last one is {last}" if last is not None else "none was made yet: archiver run",
+        )
+
+
+def _pks(catalog: Catalog, account: Target) -> Sequence[Pk]:
+    """The stored account of that pk or present name, else those that bore the name once."""
+    if account.user_pk is not None and catalog.read(query.user, account.user_pk) is not None:
+        return (account.user_pk,)
+    if account.username is not None:
+        present = catalog.read(query.user_pk_by_name, account.username)
+        pks = (present,) if present is not None else catalog.read(query.once_called, account.username)
+        if pks:
+            return pks
+    if account.user_pk is None and account.username is None:
+        raise UsageError(f"{account.text} is no account", "name one by its username or id")
+    near = difflib.get_close_matches(account.username or "", catalog.stream(query.usernames), n=2)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(
+        f"the archive holds no account {account.text}{meant}",
+        'archiver query "SELECT pk, username FROM users" lists them',
+    )

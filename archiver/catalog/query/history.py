@@ -1,0 +1,108 @@
+"""What was otherwise before: the rows of ``changes``, with the names that they go by now."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, func, select, union
+
+from archiver.catalog import tables
+from archiver.model import NamedChange, Pk, Subject
+
+_changes, _users = tables.changes, tables.users
+_highlights, _members = tables.highlights, tables.highlight_items
+
+_AT_ONCE = 1000
+_PKS: BindParameter[Any] = bindparam("pks", expanding=True)
+_TITLES = select(_highlights.c.pk, _highlights.c.user_pk, _highlights.c.title).where(
+    _highlights.c.pk.in_(_PKS)
+)
+# Whose highlight has it, that one's item it is: the item itself may name a stranger. It has come with a highlight, always.
+_KEEPERS = (
+    select(_members.c.item_pk, func.min(_highlights.c.user_pk).label("user_pk"))
+    .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+    .where(_members.c.item_pk.in_(_PKS))
+    .group_by(_members.c.item_pk)
+)
+_NAMES = select(_users.c.pk, _users.c.username).where(_users.c.pk.in_(_PKS))
+_USERNAMES = select(_users.c.username).where(_users.c.username.is_not(None)).order_by(_users.c.username)
+
+
+def changes(
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    run_id: int | None = None,
+    user_pks: Collection[Pk] = (),
+) -> Iterator[NamedChange]:
+    """Every change in the order in which it was seen: since a moment, of one run, of these accounts; streamed, so ask by
+    ``Catalog.stream``."""
+    question = select(_changes).order_by(_changes.c.id)
+    if since is not None:
+        # Ids ascend with time, clocks that went wrong aside: from the first one on, instead of all that there are.
+        first = select(func.min(_changes.c.id)).where(_changes.c.at >= since).scalar_subquery()
+        question = question.where(_changes.c.id >= first, _changes.c.at >= since)
+    if run_id is not None:
+        question = question.where(_changes.c.run_id == run_id)
+    if user_pks:
+        own = _of(list(user_pks))
+        question = question.join(own, own.c.id == _changes.c.id)
+    for rows in connection.execution_options(yield_per=_AT_ONCE).execute(question).partitions():
+        yield from _named(connection, rows)
+
+
+def last_run(connection: Connection) -> int | None:
+    """The id of the latest run. Runs are numbered from 1, and none is ever dropped."""
+    found: int | None = connection.scalar(select(func.max(tables.runs.c.id)))
+    return found
+
+
+def usernames(connection: Connection) -> Iterator[str]:
+    """What the stored accounts are called now; streamed, so ask by ``Catalog.stream``."""
+    yield from connection.execution_options(yield_per=_AT_ONCE).scalars(_USERNAMES)
+
+
+def _of(user_pks: list[Pk]) -> Any:
+    """The ids of what changed in these accounts, each kind by its own index: together they would be a scan."""
+    own = select(_changes.c.id).where(_changes.c.subject == Subject.USER, _changes.c.subject_pk.in_(user_pks))
+    of_highlights = select(_highlights.c.pk).where(_highlights.c.user_pk.in_(user_pks))
+    of_items = (
+        select(_members.c.item_pk)
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .where(_highlights.c.user_pk.in_(user_pks))
+    )
+    return union(own, _changed(Subject.HIGHLIGHT, of_highlights), _changed(Subject.ITEM, of_items)).subquery()
+
+
+def _changed(subject: Subject, pks: Select[Any]) -> Select[Any]:
+    return select(_changes.c.id).where(_changes.c.subject == subject, _changes.c.subject_pk.in_(pks))
+
+
+def _named(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[NamedChange]:
+    """The rows with their names. Looked up for a thousand at once: joined, a database may sort and join them all before it
+    yields the first one."""
+    of = {subject: sorted({row.subject_pk for row in rows if row.subject == subject}) for subject in Subject}
+    shown = {row.pk: row for row in connection.execute(_TITLES, {"pks": of[Subject.HIGHLIGHT]})}
+    keepers = {row.item_pk: row.user_pk for row in connection.execute(_KEEPERS, {"pks": of[Subject.ITEM]})}
+    users = {*of[Subject.USER], *keepers.values(), *(row.user_pk for row in shown.values())}
+    names = {row.pk: row.username for row in connection.execute(_NAMES, {"pks": sorted(users)})}
+    for row in rows:
+        subject, title = Subject(row.subject), None
+        owner = row.subject_pk if subject is Subject.USER else keepers.get(row.subject_pk)
+        if subject is Subject.HIGHLIGHT and row.subject_pk in shown:
+            owner, title = shown[row.subject_pk].user_pk, shown[row.subject_pk].title
+        yield NamedChange(
+            row.id,
+            row.run_id,
+            row.at,
+            subject,
+            row.subject_pk,
+            row.field,
+            row.old,
+            row.new,
+            owner,
+            names.get(owner),
+            title,
+        )

@@ -1,0 +1,106 @@
+"""``archiver changes``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver.cli import load, show, signals
+from archiver.cli.news import fields_of
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.story import Story
+from archiver.cli.when import When
+from archiver.durable import storage_errors
+
+if TYPE_CHECKING:
+    from archiver.model import NamedChange
+
+_USUAL = timedelta(days=7)
+_IN_MEMORY = 8_000_000
+_PIECE = 65_536
+
+
+@click.command("changes", epilog=EPILOG)
+@click.option(
+    "--since",
+    type=When(),
+    metavar="WHEN",
+    help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or so long ago (36h, 7d). [default: 7d, with --run everything]",
+)
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="NAME",
+    help="Only this account, by its username, one that it bore once, or its id; may be repeated.",
+)
+@click.option("--run", "run_id", type=click.IntRange(min=1), metavar="ID", help="Only what this run saw.")
+@json_output({"changes": []})
+@everywhere
+@click.pass_obj
+def command(given: Given, since: datetime | None, accounts: tuple[str, ...], run_id: int | None) -> int:
+    """What owners edited, added and removed: the last 7 days, or what is asked for. Reads only, beside a run too; costs nothing.
+
+    A line for each account and highlight, day by day (UTC). What happened to one thing several times on a day is folded: renamed
+    from its first name to its last; what came and went again is told as that. --json has every row as it is. The first look at a
+    thing is no change. Accounts and highlights go by the names that they have now.
+
+    \b
+    Examples:
+      archiver changes
+      archiver changes --since 2026-11-01 --account natgeo
+      archiver changes --run 12 --json
+    """
+    from archiver import archive
+
+    config = load.config(given)
+    asked = load.targets(accounts) if accounts else ()
+    if since is None and run_id is None:
+        since = datetime.now(UTC) - _USUAL
+    with signals.fatal():
+        found = archive.changes(config, since=since, run_id=run_id, accounts=asked)
+        if given.blank is not None:
+            document(found)
+        elif not told(found) and not given.quiet:
+            show.say(f"nothing changed{_within(since, run_id)}")
+    return 0
+
+
+def told(changes: Iterable[NamedChange]) -> bool:
+    """Write the changes for people, day by day; returns whether there were any."""
+    any_day = False
+    for day, seen in groupby(changes, key=lambda change: change.at.date()):
+        head = f"\n{day}" if any_day else f"{day}"
+        lines = [head, *(f"  {show.safe(line)}" for line in Story(seen).lines())]
+        show.data("".join(f"{line}\n" for line in lines))
+        any_day = True
+    return any_day
+
+
+def document(changes: Iterable[NamedChange]) -> None:
+    """Write the one object of ``--json``, once all rows are known: half of one would be no answer, and all may not fit into memory."""
+    with (
+        storage_errors("the changes cannot be put together in the temporary directory"),
+        tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="") as spool,
+    ):
+        spool.writelines(_rows(changes))
+        spool.seek(0)
+        show.data('{\n  "exit_code": 0,\n  "outcome": "ok",\n  "changes": [')
+        while piece := spool.read(_PIECE):
+            show.data(piece)
+        show.data("]\n}\n")
+
+
+def _rows(changes: Iterable[NamedChange]) -> Iterator[str]:
+    for number, change in enumerate(changes):
+        yield f"{',' if number else ''}\n    {show.json_text(fields_of(change))}"
+
+
+def _within(since: datetime | None, run_id: int | None) -> str:
+    in_run = f" in run {run_id}" if run_id is not None else ""
+    return in_run + (f" since {since:%Y-%m-%d %H:%M:%S} UTC" if since is not None else "")

@@ -1,0 +1,292 @@
+"""The morning report: in ten lines, in ``--json`` whole, sent, and a monitor pinged."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from mailbox import Mailbox, mailbox
+from pathlib import Path
+
+import canaries
+import pytest
+from cli_harness import Ended, Nearby, Person, write_config
+from databases import NOW
+
+from archiver.cli import delivery, report
+from archiver.cli.news import News
+from archiver.cli.story import Story
+from archiver.config import Reported
+from archiver.errors import DatabaseError, Reason
+from archiver.model import Failure, NamedChange, Role, Subject
+from archiver.runner.tally import Summary
+from archiver.sandbox import StandIn, World, actions
+
+TOKEN = "canary-8f14e45fceea167a"
+BOTW = "18018069326790931"
+
+
+_FAILURE = Failure(Subject.ITEM, "31", Role.VIDEO, Reason.EXPIRED, "gone at 03:17")
+
+
+def _news(number: int) -> News:
+    rows = [
+        NamedChange(n, 7, NOW, Subject.HIGHLIGHT, str(n), "presence", None, "gone", "1", "natgeo", f"H{n:03}")
+        for n in range(number)
+    ]
+    return News(Story(rows), rows)
+
+
+@pytest.fixture
+def box() -> Iterator[Mailbox]:
+    """Where reports and pings arrive."""
+    with mailbox() as opened:
+        yield opened
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    """natgeo and salwaaa_ki, over loopback."""
+    with StandIn(World.seed(), key="canary-0123456789abcdef") as standin:
+        yield standin
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: StandIn, box: Mailbox) -> Nearby:
+    """Somebody whose nights are reported, with natgeo in the configuration and an empty archive."""
+    somebody = Nearby(tmp_path, upstream)
+    config = write_config(tmp_path / "config.toml", ["natgeo"])
+    somebody.more = {
+        "ARCHIVER_CONFIG": str(config),
+        "ARCHIVER_REPORT_URL": f"{box.url}/hook/{TOKEN}",
+        "ARCHIVER_REPORT_PING_URL": f"{box.url}/ping/{TOKEN}",
+    }
+    assert somebody.run("init", "-q").code == 0
+    canaries.hide(TOKEN)
+    return somebody
+
+
+HOOK, PING = f"/hook/{TOKEN}", f"/ping/{TOKEN}"
+
+
+def test_fault_l12_a_good_night_is_silent_and_reported(person: Nearby, box: Mailbox) -> None:
+    """Start before, then the ping and the report; the object that is posted is the one that ``--json`` prints; stderr is empty."""
+    ended = person.run("run", "--json")
+    assert (ended.code, ended.err) == (0, "")
+    assert box.targets[0] == f"{PING}/start"
+    assert sorted(box.targets[1:]) == [HOOK, PING]
+    assert json.loads(box.at(HOOK).body) == ended.object
+    text = box.at(PING).body.decode().splitlines()
+    assert text[0] == "archiver run 1: ok"
+    assert text[1].startswith("1 account, 3 of 3 highlights read, ")
+
+
+def test_what_changed_is_in_the_report(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+    """Told in the text, listed in the object, counted."""
+    assert person.run("run").code == 0
+    box.received.clear()
+    upstream.world.retitle(BOTW, "Best")
+    upstream.world.add_item(BOTW)
+    found = person.run("run", "--json").object
+    assert found["changes_total"] == 2
+    rows = found["changes"]
+    assert isinstance(rows, list)
+    assert [(row["field"], row["username"], row["title"]) for row in rows] == [
+        ("title", "natgeo", "Best"),
+        ("items", "natgeo", "Best"),
+    ]
+    assert json.loads(box.at(HOOK).body) == found
+    text = box.at(PING).body.decode()
+    assert "changed: 1 highlight edited\n  natgeo: Best: 1 added, renamed from BOTW 2026\n" in text
+
+
+def test_fault_l1_something_failed_is_a_failure(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+    """Code 3 goes to fail, as it would to cron's mail, with what failed in the text; no key and no signed query is in either."""
+    upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
+    ended = person.run("run")
+    assert ended.code == 3
+    assert sorted(box.targets[1:]) == [HOOK, f"{PING}/fail"]
+    text = box.at(f"{PING}/fail").body.decode()
+    assert text.startswith("archiver run 1: partial\narchiver: run: something failed tonight\n")
+    assert ended.err.splitlines()[-1] in text
+    assert json.loads(box.at(HOOK).body)["exit_code"] == 3
+
+
+def test_a_night_that_cannot_begin_is_reported(person: Nearby, box: Mailbox) -> None:
+    """No key, a lock that another run holds, an archive that is not mounted: fail, and the object of the failure."""
+
+    def failed(outcome: str, code: int) -> None:
+        box.received.clear()
+        ended = person.run("run", "--json")
+        assert ended.code == code
+        assert ended.object["outcome"] == outcome
+        assert box.targets[0] == f"{PING}/start"
+        assert sorted(box.targets[1:]) == [HOOK, f"{PING}/fail"]
+        posted = json.loads(box.at(HOOK).body)
+        assert posted == ended.object | {"command": "run"}
+        assert (
+            box.at(f"{PING}/fail")
+            .body.decode()
+            .startswith(f"archiver run: {outcome}\n{posted['error']['message']} (")
+        )
+
+    with (person.archive / "lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        failed("locked", 11)
+    upstream, person.upstream = person.upstream, None
+    failed("key", 4)
+    person.upstream = upstream
+    person.archive.rename(person.home / "elsewhere")
+    failed("no_archive", 10)
+
+
+def test_a_bug_is_reported_by_its_kind(person: Nearby, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says may hold anything, so it is not sent; the code stays 1."""
+
+    def broken(*args: object, **more: object) -> None:
+        raise RuntimeError("sesame")
+
+    monkeypatch.setattr("archiver.cli.night.keep", broken)
+    assert person.run("run").code == 1
+    assert b"a bug: RuntimeError" in box.at(f"{PING}/fail").body
+    assert b"sesame" not in box.at(HOOK).body
+
+
+def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(person: Nearby, box: Mailbox) -> None:
+    """One line each, also under cron and with -q; the code and the object are those of the night."""
+    box.answers |= {HOOK: 500, f"{PING}/start": 404, PING: 404}
+    ended = person.run("run", "--json", "-q")
+    assert (ended.code, ended.object["exit_code"]) == (0, 0)
+    assert ended.err.splitlines() == [
+        "archiver: run: the ping was not sent to http://127.0.0.1: it answered 404 (check report.ping_url)",
+        "archiver: run: the ping was not sent to http://127.0.0.1: it answered 404 (check report.ping_url)",
+        "archiver: run: the report was not sent to http://127.0.0.1: it answered 500 (check report.url)",
+    ]
+
+
+def test_without_the_extra_the_night_goes_on(
+    person: Nearby, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said before the night and after it, with the command to type."""
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    person.more["ARCHIVER_REPORT_URL"] = f"ntfy://{TOKEN}"
+    ended = person.run("run")
+    assert ended.code == 0
+    first, last = ended.err.splitlines()
+    assert first.startswith("archiver: run: the report cannot be sent to ntfy://…: ")
+    assert last.startswith("archiver: run: the report was not sent to ntfy://…: ")
+    assert first.endswith("(pip install 'archiver[report]')")
+    assert box.targets == [f"{PING}/start", PING]
+
+
+def test_apprise_gets_the_ten_lines(person: Nearby, box: Mailbox) -> None:
+    """Title and text, really sent by Apprise."""
+    person.more["ARCHIVER_REPORT_URL"] = f"json://127.0.0.1:{box.port}/note/{TOKEN}"
+    assert person.run("run").code == 0
+    told = json.loads(box.at(f"/note/{TOKEN}").body)
+    assert told["title"] == "archiver run 1: ok"
+    assert told["message"].splitlines()[0].startswith("1 account, 3 of 3 highlights read, ")
+
+
+def test_a_quiet_night_may_be_left_out(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+    """With ``report.on = "news"`` a night is reported if something came, changed or failed, and the monitor pinged anyway."""
+    person.more["ARCHIVER_REPORT_ON"] = "news"
+    for title, sent in (("BOTW 2026", True), ("BOTW 2026", False), ("Best", True)):  # all is new at first
+        box.received.clear()
+        upstream.world.retitle(BOTW, title)
+        assert person.run("run").code == 0
+        assert (HOOK in box.targets, PING in box.targets) == (sent, True)
+
+
+@pytest.mark.parametrize(
+    ("on", "night", "news", "reported"),
+    [
+        ("always", Summary(7, "run"), 0, True),
+        ("news", Summary(7, "run"), 0, False),
+        ("news", Summary(7, "run"), 1, True),
+        ("news", Summary(7, "run", items_new=1), 0, True),
+        ("news", Summary(7, "run", files_new=1), 0, True),
+        ("news", Summary(7, "run", failures=(_FAILURE,)), 0, True),
+        ("news", Summary(7, "run", 5), 0, True),
+        ("failure", Summary(7, "run", items_new=1), 1, False),
+        ("failure", Summary(7, "run", 3), 0, True),
+    ],
+)
+def test_which_nights_are_reported(on: Reported, night: Summary, news: int, reported: bool) -> None:
+    """All, those in which something is new, changed, gone or failed, or those that did not end well."""
+    assert delivery.is_reported(on, night, _news(news)) == reported
+
+
+def test_only_run_is_reported(person: Nearby, box: Mailbox) -> None:
+    """A backup by hand tells nobody: its person reads along. A wrong ACCOUNT neither: the monitor is not about typing."""
+    assert person.run("backup", "natgeo").code == 0
+    assert person.run("run", "natgoe").code == 2
+    assert box.received == []
+
+
+def test_fault_h39_a_signal_does_not_wait_for_a_report(person: Nearby, box: Mailbox) -> None:
+    """The night is over and its report hangs: a signal ends the wait, and the code is the night's."""
+    box.stalls.add(HOOK)
+    process = Person(person.home, person.upstream, person.more).start("run")
+    assert box.heard.wait(60)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=8)
+    ended = Ended(process.returncode, out, err)
+    assert ended.code == 0
+    assert "the report was not sent to http://127.0.0.1: the run was stopped" in ended.err
+
+
+@pytest.mark.parametrize("failures", [0, 1, 3, 50])
+@pytest.mark.parametrize("changes", [0, 1, 3, 50])
+def test_never_more_than_ten_lines(failures: int, changes: int) -> None:
+    """However much there is; both kinds are told, and what is left out is counted."""
+    code = 3 if failures else 0
+    summary = Summary(7, "run", code, "partial" if code else "ok", failures=(_FAILURE,) * failures)
+    lines = report.morning(summary, _news(changes))
+    assert len(lines) <= 10
+    assert (f"failed: {failures} expired (recorded, and tried again in later runs)" in lines) == bool(
+        failures
+    )
+    told = [line for line in lines if line.startswith("  natgeo: ")]
+    named = [line for line in lines if line.startswith("  video of item 31: ")]
+    more = [int(line.split()[1]) for line in lines if line.startswith("  and ")]
+    assert len(told) + len(named) + sum(more) == failures + changes
+    assert bool(told) == bool(changes)
+    assert bool(named) == bool(failures)
+    if failures == changes == 50:
+        assert len(lines) == 10
+        assert f"  and {50 - len(told)} more (archiver changes --run 7)" in lines
+
+
+def test_what_changed_may_be_unknown() -> None:
+    """A database that cannot be read after the night is told, and hides nothing else."""
+
+    def broken() -> Iterator[NamedChange]:
+        yield from _news(1).changes
+        raise DatabaseError("the database is gone")
+
+    seen = News()
+    seen.read(broken())
+    lines = report.morning(Summary(7, "run"), seen)
+    assert lines[-1] == "what changed cannot be told: the database is gone"
+    assert len(lines) == 3
+
+
+def test_a_run_leaves_one_file_as_its_database(person: Nearby) -> None:
+    """What changed is read before the archive is closed: a copy of the file alone, or a read-only disk, has everything."""
+    assert person.run("run").code == 0
+    assert [path.name for path in person.archive.glob("archive.db*")] == ["archive.db"]
+
+
+def test_a_thousand_changes_are_listed_and_all_counted() -> None:
+    """The object stays bounded, as for failures; a run that never began has the same fields."""
+    seen = News()
+    seen.read(_news(1_500).changes)
+    found = report.fields_of(Summary(7, "run"), seen)
+    listed = found["changes"]
+    assert isinstance(listed, list)
+    assert [row["id"] for row in listed] == list(range(1_000))
+    assert found["changes_total"] == 1_500
+    assert {"changes", "changes_total"} <= set(report.NOTHING)

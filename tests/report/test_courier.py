@@ -1,0 +1,227 @@
+"""Reports and pings, sent over real loopback sockets."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import sys
+import time
+from collections.abc import Iterator
+from mailbox import Mailbox, mailbox
+
+import canaries
+import pytest
+
+from archiver.report import Address, Courier, Letter, courier, services
+
+TOKEN = "canary-8f14e45fceea167a"
+GOOD = Letter("archiver run 7: ok", "2 accounts\nnothing new 🌎", b'{"exit_code": 0, "run_id": 7}', well=True)
+BAD = Letter("archiver run 8: partial", "failed: 1 expired", b'{"exit_code": 3}', well=False)
+
+
+@pytest.fixture
+def box() -> Iterator[Mailbox]:
+    """Where reports and pings arrive."""
+    with mailbox() as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def hidden() -> None:
+    """The token of every address here may stand in nothing that is said or logged."""
+    canaries.hide(TOKEN)
+
+
+def carrier(report: str | None = None, ping: str | None = None, **more: object) -> Courier:
+    """Somebody who carries to these URLs."""
+    return Courier(
+        Address(report, "report.url") if report else None,
+        Address(ping, "report.ping_url") if ping else None,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def only(troubles: list[str]) -> str:
+    """The one line of trouble, which names no token."""
+    (line,) = troubles
+    assert TOKEN not in line
+    return line
+
+
+def test_a_web_address_gets_the_whole_object(box: Mailbox) -> None:
+    """One POST of the JSON as it is, to the path and query that were configured, with the password of the URL."""
+    url = box.url.replace("//", f"//me:{TOKEN}@")
+    assert carrier(f"{url}/hook/{TOKEN}?room={TOKEN}").ended(GOOD) == []
+    (came,) = box.received
+    assert (came.method, came.target) == ("POST", f"/hook/{TOKEN}?room={TOKEN}")
+    assert came.headers["content-type"] == "application/json"
+    assert came.headers["authorization"].startswith("Basic ")
+    assert came.body == GOOD.document
+
+
+@pytest.mark.parametrize(
+    ("letter", "target"), [(GOOD, f"/{TOKEN}?rid=1"), (BAD, f"/{TOKEN}/fail?rid=1")], ids=["good", "bad"]
+)
+def test_a_monitor_hears_the_start_and_how_it_ended(box: Mailbox, letter: Letter, target: str) -> None:
+    """start, then the address itself or fail, each behind the path; the text comes along with the end."""
+    to = carrier(ping=f"{box.url}/{TOKEN}/?rid=1" if letter is BAD else f"{box.url}/{TOKEN}?rid=1")
+    assert to.begun() == []
+    assert to.ended(letter) == []
+    assert box.targets == [f"/{TOKEN}/start?rid=1", target]
+    assert box.received[0].body == b""
+    assert box.received[1].body.decode() == f"{letter.title}\n{letter.text}\n"
+
+
+def test_a_night_that_is_not_to_be_reported(box: Mailbox) -> None:
+    """The monitor hears of it anyway."""
+    assert carrier(f"{box.url}/hook", f"{box.url}/ping").ended(GOOD, reported=False) == []
+    assert box.targets == ["/ping"]
+
+
+def test_nothing_configured_sends_nothing() -> None:
+    """No address, no trouble."""
+    assert carrier().begun() == carrier().ended(GOOD) == []
+
+
+def test_fault_l13_no_redirect_is_followed(box: Mailbox) -> None:
+    """The body travels to no host that nobody named, neither by our client nor by Apprise."""
+    with mailbox() as elsewhere:
+        box.answers["/hook"] = box.answers["/ping"] = box.answers["/note"] = f"{elsewhere.url}/caught"
+        troubles = carrier(f"{box.url}/hook", f"{box.url}/ping").ended(GOOD)
+        assert [line.partition(": ")[2] for line in troubles] == [
+            "it answered 307, and no redirect is followed (write the final address into report.ping_url)",
+            "it answered 307, and no redirect is followed (write the final address into report.url)",
+        ]
+        only(carrier(f"json://127.0.0.1:{box.port}/note").ended(GOOD))
+        assert len(box.received) == 3
+        assert elsewhere.received == []
+
+
+def test_fault_l12_what_does_not_arrive_is_one_line(box: Mailbox) -> None:
+    """Scheme and host, why, and the next step; never the path, the query or the password."""
+    box.answers[f"/{TOKEN}"] = 404
+    url = box.url.replace("//", f"//{TOKEN}:{TOKEN}@")
+    line = only(carrier(f"{url}/{TOKEN}").ended(GOOD))
+    assert line == "the report was not sent to http://127.0.0.1: it answered 404 (check report.url)"
+
+
+def test_fault_h39_nobody_at_the_other_end() -> None:
+    """A port that nobody listens at."""
+    with mailbox() as gone:
+        url = f"{gone.url}/{TOKEN}"
+    line = only(carrier(ping=url).begun())
+    assert line == (
+        "the ping was not sent to http://127.0.0.1: no connection"
+        " (check report.ping_url, and that this machine reaches its host)"
+    )
+
+
+def test_fault_h39_it_is_bounded_in_time(box: Mailbox) -> None:
+    """A peer that never answers costs the time of one, whether one or two are sent, and is told."""
+    box.stalls |= {"/hook", "/ping"}
+    begun = time.monotonic()
+    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", seconds=0.5).ended(GOOD)
+    assert time.monotonic() - begun < 0.95
+    assert [line.partition(":")[0] for line in troubles] == [
+        "the ping was not sent to http",
+        "the report was not sent to http",
+    ]
+
+
+def test_fault_h39_a_service_that_hangs_is_left_to_itself(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apprise may wait longer than we do: the bound holds for it too."""
+    monkeypatch.setattr(services, "notify", lambda to, letter: box.over.wait(30))
+    line = only(carrier(f"ntfy://{TOKEN}", seconds=0.2).ended(GOOD))
+    assert (
+        line == "the report was not sent to ntfy://…: not done within 0.2 seconds (the next run tries again)"
+    )
+
+
+@pytest.mark.parametrize("stalls", [{"/ping/fail"}, {"/ping/fail", "/hook"}], ids=["one", "both"])
+def test_fault_h39_a_signal_does_not_wait_for_it(box: Mailbox, stalls: set[str]) -> None:
+    """Once the run is to stop, all that is on its way gets one moment; what arrives within that has arrived."""
+    box.stalls |= stalls
+    begun = time.monotonic()
+    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", stopped=lambda: True).ended(BAD)
+    assert time.monotonic() - begun < 1.9 * courier.GRACE
+    assert len(troubles) == len(stalls)
+    assert all("http://127.0.0.1: the run was stopped (" in line for line in troubles)
+    assert box.at("/hook").body == BAD.document
+
+
+def test_apprise_sends_title_and_text(box: Mailbox) -> None:
+    """Any other scheme goes through Apprise: really, by its json:// service."""
+    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").begun() == []
+    assert box.received == []
+    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").ended(GOOD) == []
+    told = json.loads(box.at(f"/{TOKEN}").body)
+    assert (told["title"], told["message"]) == (GOOD.title, GOOD.text)
+
+
+def test_apprise_says_no(box: Mailbox) -> None:
+    """What the service refuses is told by its scheme alone: in slack://TOKEN the token stands where a host would."""
+    box.answers[f"/{TOKEN}"] = 500
+    line = only(carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").ended(GOOD))
+    assert line.startswith(
+        "the report was not sent to json://…: the service behind json:// did not take it (check "
+    )
+
+
+def test_fault_h39_without_the_extra_it_is_said_before_the_night(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And after it, each time with the command to type. The night itself goes on."""
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    to = carrier(f"ntfy://{TOKEN}")
+    why = "ntfy://…: ntfy:// needs the package Apprise (pip install 'archiver[report]')"
+    assert only(to.begun()) == f"the report cannot be sent to {why}"
+    assert only(to.ended(GOOD)) == f"the report was not sent to {why}"
+
+
+def test_an_address_that_apprise_does_not_know() -> None:
+    """A misspelt scheme is told before the night."""
+    assert "Apprise cannot use this slakc:// address" in only(carrier(f"slakc://{TOKEN}").begun())
+
+
+def test_fault_l12_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that nobody expected is told by its kind: its text may hold anything."""
+
+    def broken(to: Address, letter: Letter) -> None:
+        raise RuntimeError(to.reveal())
+
+    monkeypatch.setattr(services, "notify", broken)
+    assert "an unexpected RuntimeError" in only(carrier(f"ntfy://{TOKEN}").ended(GOOD))
+
+
+def test_fault_l13_plain_http_never_goes_through_a_proxy(
+    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would read what is sent."""
+    with mailbox() as proxy:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        assert carrier(f"{box.url}/hook").ended(GOOD) == []
+    assert box.targets == ["/hook"]
+    assert proxy.received == []
+
+
+def test_https_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for a tunnel, and sees the host alone."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with mailbox() as proxy:
+        proxy.answers["hooks.example.com:443"] = 502
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        line = only(carrier(f"https://hooks.example.com/{TOKEN}").ended(GOOD))
+    assert "https://hooks.example.com: ProxyError" in line
+    assert [(each.method, each.target) for each in proxy.received] == [("CONNECT", "hooks.example.com:443")]
+    assert TOKEN not in str(proxy.received)
+
+
+def test_fault_l12_an_address_never_prints_itself() -> None:
+    """Scheme and host of a web address, the scheme of all others; it goes into no pickle."""
+    web = Address(f"https://me:{TOKEN}@hooks.example.com:8443/{TOKEN}", "report.url")
+    assert (str(web), repr(web)) == ("https://hooks.example.com", "Address(https://hooks.example.com)")
+    assert str(Address(f"slack://{TOKEN}/b/c", "report.url")) == "slack://…"
+    with pytest.raises(TypeError):
+        pickle.dumps(web)
