@@ -38,6 +38,7 @@ _MEANINGS = {
 NOTHING: Mapping[str, object] = {
     "run_id": None,
     **dict.fromkeys(_COUNTS, 0),
+    "balance_mismatch": None,
     "failures": [],
     "changes_total": 0,
     "changes": [],
@@ -82,6 +83,7 @@ def fields_of(summary: Summary, news: News = _NO_NEWS) -> dict[str, object]:
     document: dict[str, object] = {
         name: known[name] for name in ("exit_code", "outcome", "run_id", "command", *_COUNTS)
     }
+    document["balance_mismatch"] = summary.balance_mismatch
     document["failures"] = [_failure(failure) for failure in summary.failures]
     document["changes_total"] = news.story.total
     document["changes"] = [fields_of_change(change) for change in news.changes]
@@ -99,6 +101,14 @@ def counted(summary: Summary) -> Iterator[str]:
         yield f"new: {show.count(s.items_new, 'item')}, {show.count(s.files_new, 'file')}, {show.size(s.bytes_new)}"
     elif s.command not in ("repair", "plan"):  # what comes back is not new, and a plan keeps nothing
         yield "nothing new"
+    if s.balance_mismatch:
+        yield mismatch(s.units, s.balance_mismatch)
+
+
+def mismatch(units: int, more: int) -> str:
+    """That the API's own balance fell by another number than the units counted here. It need not be an error of either."""
+    apart = f"{abs(more):,} {'more' if more > 0 else 'less'} than counted here"
+    return f"the balance at the API fell by {units + more:,}, {apart} (another program with this key, or a top-up? see archiver costs)"
 
 
 def changed(run_id: int, news: News, room: int) -> Iterator[str]:

@@ -77,8 +77,8 @@ class Budget:
 
         The promise is used up by that. Raises BudgetReached if the call would pass a limit, or take what others were promised.
         """
-        if not self.limited:
-            return self._catalog.write(ledger.reserve, self._run_id, call, self._clock(), self._limits)
+        if not self.limited or not call.units:  # a limit forbids nothing that is free
+            return self._catalog.write(ledger.reserve, self._run_id, call, self._clock(), Limits())
         with self._lock:  # no promise is made between the look at them and the row
             own = call.units if promised else 0
             kept_back = self._promised - own

@@ -21,6 +21,12 @@ class Gate:
         self._lock = threading.Lock()
         self._next = self._closed_until = monotonic()
 
+    @property
+    def paused(self) -> bool:
+        """Whether a pause that was asked for is not over yet."""
+        with self._lock:
+            return self._monotonic() < self._closed_until
+
     def enter(self) -> None:
         """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
         while True:

@@ -65,12 +65,29 @@ class Paid:
         """Why nothing more is paid for in this run, or None while the API may be asked."""
         return self._closed
 
-    def open_gate(self, per_second: float | None) -> None:
-        """Set the pace: so many calls a second, or as many as ``/sys/balance`` (free) states, or one."""
-        if per_second is None:
-            balance = self.balance()
-            per_second = float(balance.rate) if balance is not None and balance.rate else 1.0
+    def open_gate(self, per_second: float | None) -> int | None:
+        """Set the pace: so many calls a second, or as many as ``/sys/balance`` (free) states, or one.
+
+        Returns the units left before anything is paid, None where the API does not say.
+        """
+        if per_second is not None:
+            self._gate = Gate(per_second, self._night.stop)
+            return self.units_left()
+        balance = self.balance()
+        per_second = float(balance.rate) if balance is not None and balance.rate else 1.0
         self._gate = Gate(per_second, self._night.stop)
+        return balance.units if balance is not None else None
+
+    def units_left(self) -> int | None:
+        """The units left, by one free attempt that no limit forbids; None where the API does not say so at once. Ends no run."""
+        useless = isinstance(self._closed, KeyRejected | UpstreamDown)
+        if useless or self._gate.paused or self._night.stop.cause is not None:
+            return None
+        try:
+            self._gate.enter()
+            return wire.balance(self._send(tariff.balance()).answer).units
+        except ArchiverError:
+            return None
 
     def balance(self) -> Balance | None:
         """Units left and calls a second, by a free call; None where the API does not say. Raises KeyRejected."""
@@ -165,9 +182,14 @@ class Paid:
             raise self._closed
         self._gate.enter()
         try:
-            call_id = self.budget.reserve(call, promised=promised)
+            return self._send(call, tray=tray, facts=facts, promised=promised)
         except BudgetReached as error:
             raise self._close(error) from None
+
+    def _send(
+        self, call: Call, *, tray: bool = False, facts: TrayFacts | None = None, promised: bool = False
+    ) -> Reply:
+        call_id = self.budget.reserve(call, promised=promised)
         try:
             answer = self._client.send(call, stopped=self._stopped)
         except CallFailed as error:

@@ -21,6 +21,7 @@ from archiver.runner.files import Files
 from archiver.runner.highlight import Highlights
 from archiver.runner.kept import Kept
 from archiver.runner.manner import Manner
+from archiver.runner.meter import Meter
 from archiver.runner.night import Night
 from archiver.runner.order import in_order
 from archiver.runner.paid import Paid
@@ -85,6 +86,7 @@ def run(
     night = Night(run_id, stop, tally, observe, clock)
     answers = seams.answers.writer(run_id, clock())
     paid = Paid(seams.client, seams.catalog, answers, night=night, limits=pace.limits, force=pace.force)
+    meter = Meter(paid, seams.catalog, run_id)
     files = Files(
         seams.downloader, seams.store, seams.catalog, night=night, may_write=may_spend, threads=pace.downloads
     )
@@ -117,11 +119,12 @@ def run(
             may_spend()
             _require_descriptors(pace.downloads)
             answers.prepare()
-            paid.open_gate(pace.calls_per_second)
+            meter.begin(pace.calls_per_second)
             each(in_turn(), keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
     except BaseException as cause:
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)
+    meter.end(tally.summary()[0].api_calls)
     files.close()
     causes = [error, stop.bug, stop.cause, paid.closed]
     try:
@@ -130,7 +133,7 @@ def run(
     except ArchiverError as cause:
         causes.append(cause)
     answers.close()
-    return _finish(seams, run_id, tally, causes, clock)
+    return _finish(seams, run_id, tally, causes, meter, clock)
 
 
 def _require_descriptors(downloads: int) -> None:
@@ -158,6 +161,7 @@ def _finish(
     run_id: int,
     tally: Tally,
     causes: Sequence[BaseException | None],
+    meter: Meter,
     clock: Callable[[], datetime],
 ) -> Summary:
     summary, code = tally.summary()
@@ -167,7 +171,8 @@ def _finish(
     bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)
     try:
         seams.catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
-        summary = replace(summary, units=seams.catalog.read(ledger.spent, run_id))
+        units = seams.catalog.read(ledger.spent, run_id)
+        summary = replace(summary, units=units, balance_mismatch=meter.mismatch(units))
     except ArchiverError as unrecorded:
         summary = _weighed(summary, unrecorded)  # a signal or a bug is not hidden by a database that is gone
     if bug is not None:

@@ -22,7 +22,9 @@ class AccountEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of a run. ``bytes_new`` are bytes of blobs that were not held before; ``message``, ``hint`` and ``slug`` are those of the error that stopped it, or ''."""
+    """The result of a run. ``bytes_new`` are bytes of blobs that were not held before; ``balance_mismatch`` is how many units more than
+    ``units`` the API's own balance fell by (None: not known); ``message``, ``hint`` and ``slug`` are those of the error that stopped
+    it, or ''."""
 
     run_id: int
     command: str
@@ -37,6 +39,7 @@ class Summary:
     files_new: int = 0
     bytes_new: int = 0
     files_failed: int = 0
+    balance_mismatch: int | None = None
     failures: tuple[Failure, ...] = ()
     message: str = ""
     hint: str = ""

@@ -8,7 +8,7 @@ from archiver.catalog.record.files import FileRecorded, blobs_lost, completed, f
 from archiver.catalog.record.lost import answers_found, answers_lost, blobs_found
 from archiver.catalog.record.pages import page
 from archiver.catalog.record.recovered import recovered
-from archiver.catalog.record.runs import finish_run, start_run
+from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
 from archiver.catalog.record.trays import tray
 from archiver.catalog.record.users import bind_target, user, verdict
 
@@ -16,6 +16,8 @@ __all__ = [
     "FileRecorded",
     "answers_found",
     "answers_lost",
+    "balance_after",
+    "balance_before",
     "bind_target",
     "blobs_found",
     "blobs_lost",

@@ -30,6 +30,16 @@ def start_run(connection: Connection, command: str, now: datetime) -> int:
     return int(connection.execute(begun).scalar_one())
 
 
+def balance_before(connection: Connection, run_id: int, units: int) -> None:
+    """Record the units that the API said were left before the run paid for anything."""
+    connection.execute(update(_runs).where(_runs.c.id == run_id).values(balance_before=units))
+
+
+def balance_after(connection: Connection, run_id: int, units: int) -> None:
+    """Record the units that the API said were left when the run had paid for everything."""
+    connection.execute(update(_runs).where(_runs.c.id == run_id).values(balance_after=units))
+
+
 def finish_run(connection: Connection, run_id: int, now: datetime, outcome: str, exit_code: int) -> None:
     """Record how the run ended; its units are the sum of its calls."""
     connection.execute(

@@ -139,7 +139,7 @@ class WireReshare(Struct):
 
 
 class WireBalance(Struct):
-    requests: int | None = None
+    requests: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     rate: float | None = None
 
 
