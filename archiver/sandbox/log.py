@@ -68,6 +68,10 @@ class Log:
         """The requests to the API, or those to one endpoint."""
         return [a for a in self if a.listener == "api" and path in (None, a.path)]
 
+    def paid_calls(self) -> list[Asked]:
+        """The requests to the API but for its balance, which is free: those that cost units where they are answered."""
+        return [a for a in self.api_calls() if a.path != "/sys/balance"]
+
     def cdn_requests(
         self, *, item: str | None = None, role: str | None = None, status: int | None = None
     ) -> list[Asked]:

@@ -67,7 +67,7 @@ def test_backup_needs_no_configuration(person: Person, upstream: StandIn, capsys
     )
     assert found["units"] == upstream.units
     assert found["files_new"] == len(upstream.requests.cdn_requests())
-    assert found["api_calls"] == len([c for c in upstream.requests.api_calls() if c.path != "/sys/balance"])
+    assert found["api_calls"] == len(upstream.requests.paid_calls())
 
 
 def test_a_second_backup_downloads_nothing(kept: Person, upstream: StandIn, capsys: Shown) -> None:

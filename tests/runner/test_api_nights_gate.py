@@ -25,7 +25,7 @@ def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> Non
             nth=3,
             before=lambda _: asked.append(time.monotonic()),
         )
-        upstream.faults.add(listener="api", count=None, before=lambda _: asked.append(time.monotonic()))
+        upstream.faults.add(path="/v1/", count=None, before=lambda _: asked.append(time.monotonic()))
         house = House(tmp_path / "archive", upstream)
         assert house.night(*(account_pk(n) for n in range(30))).exit_code == 0
     refused_at = asked[2]

@@ -131,7 +131,7 @@ def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(house: 
     assert (summary.exit_code, summary.highlights_fetched) == (0, 1)
     assert house.rows("select subject_pk, reason from failures") == [(highlight_pk(0), "not_found")]
     assert [house.night(ONE).units for _ in range(4)] == [1] * 4  # the tray; a 410 costs nothing
-    assert len(house.upstream.requests.api_calls()) == 1
+    assert len(house.upstream.requests.paid_calls()) == 1
 
 
 def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(house: House) -> None:

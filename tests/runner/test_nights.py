@@ -54,7 +54,7 @@ def test_a_quiet_night_costs_a_unit_an_account_and_downloads_nothing(house: Hous
     summary = house.night(*BOTH)
     assert (summary.exit_code, summary.units, summary.api_calls, summary.files_new) == (0, 2, 2, 0)
     assert house.upstream.requests.cdn_requests() == []
-    paths = {asked.path for asked in house.upstream.requests.api_calls()}
+    paths = {asked.path for asked in house.upstream.requests.paid_calls()}
     assert paths == {"/v1/user/highlights"}
     assert house.one("select count(*) from changes") == 0
 
@@ -121,7 +121,7 @@ def test_a_renamed_account_is_followed_by_its_id(house: House) -> None:
     house.upstream.world.rename("natgeo", "natgeo_official")
     summary = house.night("natgeo")
     assert (summary.exit_code, summary.units) == (0, 1)
-    assert {a.path for a in house.upstream.requests.api_calls()} == {"/v1/user/highlights"}
+    assert {a.path for a in house.upstream.requests.paid_calls()} == {"/v1/user/highlights"}
     assert house.rows("select field, old, new from changes") == [("username", "natgeo", "natgeo_official")]
     names = house.rows("select username from usernames where user_pk = ? order by first_seen_at", NATGEO)
     assert names == [("natgeo",), ("natgeo_official",)]
