@@ -5,6 +5,7 @@ All datetimes are aware and UTC. A ``pk`` is a string of digits: some exceed 2**
 
 from __future__ import annotations
 
+from archiver.model.gaps import Gap, Lack
 from archiver.model.held import (
     Blob,
     Failure,
@@ -62,6 +63,7 @@ __all__ = [
     "Failure",
     "File",
     "FoundAnswer",
+    "Gap",
     "Hashtag",
     "HeldBlob",
     "HeldHighlight",
@@ -70,6 +72,7 @@ __all__ = [
     "HighlightPage",
     "Item",
     "KeptAnswer",
+    "Lack",
     "Limits",
     "Link",
     "Location",

@@ -75,7 +75,11 @@ def test_fault_a32_a_connection_that_was_closed_while_idle_costs_nothing(house: 
     house.upstream.faults.add(actions.close_after(), listener="api", count=None)
     summary = house.night(ONE, TWO)
     assert (summary.exit_code, summary.units) == (0, 4)
-    assert house.rows("select status, units from api_calls order by id") == [(200, 0), *[(200, 1)] * 4, (200, 0)]
+    assert house.rows("select status, units from api_calls order by id") == [
+        (200, 0),
+        *[(200, 1)] * 4,
+        (200, 0),
+    ]
 
 
 def test_fault_a33_an_answer_that_drips_is_left_at_the_deadline(house: House) -> None:

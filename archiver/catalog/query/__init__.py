@@ -21,6 +21,7 @@ from archiver.catalog.query.files import (
     members,
     paid_highlight,
 )
+from archiver.catalog.query.gaps import gaps
 from archiver.catalog.query.history import changes, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
@@ -38,6 +39,7 @@ __all__ = [
     "count_answers",
     "damage",
     "digests_of_highlight",
+    "gaps",
     "held",
     "held_digests",
     "held_items",

@@ -1,0 +1,259 @@
+"""What the archive knows that it lacks: each kind alone, each thing with its account, and nothing where all is held."""
+
+from __future__ import annotations
+
+import pytest
+from catalog_samples import FACTS, LATER, NATGEO, digest, file_of, highlight, page, tray, video
+from databases import NOW
+
+from archiver import retry
+from archiver.catalog import Catalog, query, record
+from archiver.errors import Reason
+from archiver.model import Failure, Gap, Item, Lack, Link, Role, Subject, TrayFacts, User
+
+BOTH = (Role.THUMBNAIL, Role.VIDEO)
+TWO_COUNTED = TrayFacts(1, 2)
+
+
+def gaps(catalog: Catalog) -> list[Gap]:
+    return list(catalog.stream(query.gaps))
+
+
+def short(catalog: Catalog) -> list[tuple[str, str, str | None]]:
+    """(reason, pk, role) of every gap."""
+    return [(gap.reason.value, gap.subject_pk, gap.role) for gap in gaps(catalog)]
+
+
+def kept(
+    catalog: Catalog,
+    run_id: int,
+    pk: str,
+    *items: Item | str,
+    done: bool = True,
+    roles: tuple[Role, ...] = BOTH,
+) -> None:
+    """A highlight of natgeo that was listed and fetched, whose items have files in these roles; ``done``: to the end."""
+    facts = TrayFacts(FACTS.latest_reel_media, len(items))
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight(pk, facts=facts)), NOW)
+    shown = page(pk, *items, facts=facts)
+    catalog.write(record.page, run_id, None, shown, facts, LATER)
+    for item in shown.items:
+        for role in roles if item.media_type == 2 else (Role.THUMBNAIL,):
+            catalog.write(record.file, run_id, file_of(item.pk, role), None, LATER)
+    if done:
+        catalog.write(record.completed, pk, LATER)
+
+
+def failed(
+    catalog: Catalog, subject: Subject, pk: str, role: Role | None, reason: Reason, **more: bool
+) -> None:
+    catalog.write(record.failure, Failure(subject, pk, role, reason, "told so"), LATER, **more)
+
+
+def test_where_all_is_held_there_is_no_gap(catalog: Catalog, run_id: int) -> None:
+    """A photo needs no video, and what was fetched and had to the end is nothing to tell."""
+    kept(catalog, run_id, "18", "1", video("2", media_type=1))
+    assert gaps(catalog) == []
+
+
+def test_a_failure_of_an_item_is_told_with_all_that_is_known(catalog: Catalog, run_id: int) -> None:
+    """Reason, attempts, times, and whose it is: the account, the highlight, the item's code."""
+    kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
+    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.EXPIRED)
+    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.NETWORK)
+    assert gaps(catalog) == [
+        Gap(
+            Reason.NETWORK,
+            Subject.ITEM,
+            "1",
+            Role.VIDEO,
+            user_pk=NATGEO.pk,
+            username="natgeo",
+            highlight_pk="18",
+            title="Gift Guide",
+            code="C1",
+            detail="told so",
+            attempts=2,
+            first_at=LATER,
+            last_at=LATER,
+            next_try_at=LATER,
+        )
+    ]
+
+
+def test_a_gap_by_choice_has_no_next_try(catalog: Catalog, run_id: int) -> None:
+    """Too large: looked at again at the sweep, and no reason to call the highlight unfinished."""
+    kept(catalog, run_id, "18", "1", roles=(Role.THUMBNAIL,), done=False)
+    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.TOO_LARGE, gap=True)
+    catalog.write(record.completed, "18", LATER)
+    (gap,) = gaps(catalog)
+    assert (gap.reason, gap.next_try_at, gap.attempts) == (Reason.TOO_LARGE, None, 1)
+
+
+@pytest.mark.parametrize("role", BOTH)
+def test_what_was_never_offered(catalog: Catalog, run_id: int, role: Role) -> None:
+    """No file, no failure, and the highlight is complete: upstream offered no link."""
+    kept(catalog, run_id, "18", "1", "2", roles=tuple(r for r in BOTH if r is not role))
+    assert short(catalog) == [("never_offered", "1", role), ("never_offered", "2", role)]
+    assert gaps(catalog)[0].attempts is None
+
+
+def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Catalog, run_id: int) -> None:
+    """The failure is resolved, the file never came: the reason stays the last one, and no next try is told."""
+    kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
+    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.FORBIDDEN)
+    catalog.write(record.completed, "18", LATER)
+    (gap,) = gaps(catalog)
+    assert (gap.reason, gap.attempts, gap.next_try_at) == (Reason.FORBIDDEN, 1, None)
+
+
+def test_a_highlight_is_not_yet_had(catalog: Catalog, run_id: int) -> None:
+    """Listed and never fetched, or fetched and cut short without a failure: told as a whole, once, its items not one by one."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("17"), NOW)
+    kept(catalog, run_id, "18", "1", "2", done=False, roles=())
+    assert short(catalog) == [("not_yet", "17", None), ("not_yet", "18", None)]
+    assert gaps(catalog)[0].counted == 2
+
+
+def test_beside_a_failure_the_rest_of_a_highlight_is_not_yet_had(catalog: Catalog, run_id: int) -> None:
+    """Where the highlight is not complete nobody can say that a thing was never offered."""
+    kept(catalog, run_id, "18", "1", "2", done=False, roles=(Role.THUMBNAIL,))
+    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.EXPIRED)
+    assert short(catalog) == [("expired", "1", "video"), ("not_yet", "2", "video")]
+
+
+def test_a_highlight_without_a_page_is_told_by_its_failure(catalog: Catalog, run_id: int) -> None:
+    """404: not_found, with its title, and not as not yet fetched besides."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
+    failed(catalog, Subject.HIGHLIGHT, "18", None, Reason.NOT_FOUND)
+    (gap,) = gaps(catalog)
+    assert (gap.reason, gap.subject, gap.title, gap.username) == (
+        Reason.NOT_FOUND,
+        Subject.HIGHLIGHT,
+        "Gift Guide",
+        "natgeo",
+    )
+
+
+def test_a_highlight_nobody_knows_is_told_all_the_same(catalog: Catalog) -> None:
+    """One that was asked for by its link and was not there has no account."""
+    failed(catalog, Subject.HIGHLIGHT, "99", None, Reason.NOT_FOUND)
+    (gap,) = gaps(catalog)
+    assert (gap.subject_pk, gap.highlight_pk, gap.user_pk, gap.username) == ("99", "99", None, None)
+
+
+def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
+    """A page brought one of two: told with both numbers, until it is gone."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("18", facts=TWO_COUNTED)), NOW)
+    catalog.write(record.page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
+    catalog.write(record.file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
+    catalog.write(record.completed, "18", LATER)
+    (gap,) = gaps(catalog)
+    assert (gap.reason, gap.present, gap.counted) == (Lack.FEWER_THAN_COUNTED, 1, 2)
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
+    assert gaps(catalog) == []
+
+
+def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
+    """None of two."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
+    catalog.write(record.page, run_id, None, page("18"), TWO_COUNTED, LATER)
+    catalog.write(record.completed, "18", LATER)
+    assert [(gap.reason, gap.present, gap.counted) for gap in gaps(catalog)] == [
+        (Lack.FEWER_THAN_COUNTED, 0, 2)
+    ]
+
+
+def test_what_was_lost(catalog: Catalog, run_id: int) -> None:
+    """Of an item, a cover, an avatar; not where another file of the same owner and role is sound."""
+    kept(catalog, run_id, "18", "1", "2")
+    for pk, role in (("18", Role.COVER), (NATGEO.pk, Role.AVATAR)):
+        catalog.write(record.file, run_id, file_of(pk, role), None, LATER)
+    catalog.write(record.file, run_id, file_of("2", Role.VIDEO, "encoded anew"), None, LATER)
+    lost = ["1 video", "2 video", "18 cover", f"{NATGEO.pk} avatar"]
+    catalog.write(record.blobs_lost, [digest(text) for text in lost], LATER)
+    found = [gap for gap in gaps(catalog) if gap.reason is Reason.LOST]
+    assert [(g.subject, g.subject_pk, g.role, g.username, g.first_at) for g in found] == [
+        (Subject.USER, NATGEO.pk, Role.AVATAR, "natgeo", LATER),
+        (Subject.HIGHLIGHT, "18", Role.COVER, "natgeo", LATER),
+        (Subject.ITEM, "1", Role.VIDEO, "natgeo", LATER),
+    ]
+    assert found[2].code == "C1"
+
+
+def test_an_item_in_two_highlights_is_told_once(catalog: Catalog, run_id: int) -> None:
+    """By one that shows it still; ``gone`` only where none does."""
+    for pk in ("17", "18"):
+        kept(catalog, run_id, pk, "1", roles=(Role.THUMBNAIL,))
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), LATER, gone=("17",))
+    (gap,) = gaps(catalog)
+    assert (gap.highlight_pk, gap.gone) == ("18", False)
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
+    (gap,) = gaps(catalog)
+    assert (gap.reason, gap.gone) == (Lack.NEVER_OFFERED, True)
+
+
+@pytest.mark.parametrize("reason", [Reason.PRIVATE, Reason.GONE])
+def test_an_account_that_cannot_be_seen(catalog: Catalog, run_id: int, reason: Reason) -> None:
+    """Private or gone: told with its checks and the next one; its highlights are not waited for besides."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
+    for _ in range(2):
+        catalog.write(record.verdict, run_id, NATGEO.pk, reason, LATER)
+    (gap,) = gaps(catalog)
+    assert (gap.reason, gap.subject, gap.subject_pk, gap.username) == (
+        reason,
+        Subject.USER,
+        NATGEO.pk,
+        "natgeo",
+    )
+    assert (gap.attempts, gap.last_at, gap.next_try_at) == (2, LATER, retry.next_check(2, LATER))
+
+
+def test_an_empty_account_lacks_nothing(catalog: Catalog, run_id: int) -> None:
+    """It shows no highlights: there is nothing to have."""
+    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.EMPTY, NOW)
+    assert gaps(catalog) == []
+
+
+def test_a_name_that_nobody_has(catalog: Catalog, run_id: int) -> None:
+    """Told by the name; a private account that was asked for by its name is told once, by its verdict."""
+    failed(catalog, Subject.TARGET, "nobody.here", None, Reason.GONE)
+    catalog.write(record.user, run_id, User("5", "hidden", is_private=True), NOW)
+    catalog.write(record.verdict, run_id, "5", Reason.PRIVATE, NOW)
+    failed(catalog, Subject.TARGET, "hidden", None, Reason.PRIVATE)
+    assert [(gap.subject, gap.subject_pk, gap.username, gap.reason) for gap in gaps(catalog)] == [
+        (Subject.USER, "5", "hidden", Reason.PRIVATE),
+        (Subject.TARGET, "nobody.here", "nobody.here", Reason.GONE),
+    ]
+
+
+def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None:
+    """A resolved failure with its file."""
+    kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
+    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.NETWORK)
+    catalog.write(record.file, run_id, file_of("1", Role.VIDEO), None, LATER)
+    catalog.write(record.completed, "18", LATER)
+    assert gaps(catalog) == []
+
+
+def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Catalog, run_id: int) -> None:
+    """By name, then by the tray's order, then by the highlight's; so that nobody must hold them all to group them."""
+    other = User("9", "aaa")
+    catalog.write(record.tray, run_id, other.pk, tray(user=other), NOW)
+    listed = tray(highlight("30"), highlight("20"), highlight("10"))
+    catalog.write(record.tray, run_id, NATGEO.pk, listed, NOW)
+    facts = TrayFacts(1, 2)
+    link = (Link(Role.THUMBNAIL, "https://scontent.cdninstagram.com/a"),)
+    shown = page("20", video("7", links=link), video("3", links=link), facts=facts)
+    catalog.write(record.page, run_id, None, shown, facts, NOW)
+    for pk in ("7", "3"):
+        catalog.write(record.file, run_id, file_of(pk, Role.THUMBNAIL), None, NOW)
+    catalog.write(record.completed, "20", NOW)
+    catalog.write(record.verdict, run_id, other.pk, Reason.PRIVATE, NOW)
+    assert [(gap.username, gap.subject_pk) for gap in gaps(catalog)] == [
+        ("aaa", "9"),
+        ("natgeo", "30"),
+        ("natgeo", "7"),
+        ("natgeo", "3"),
+        ("natgeo", "10"),
+    ]
