@@ -9,8 +9,10 @@ from pathlib import Path
 
 from archiver.archive.checking import Checked, Mended, mend, verify
 from archiver.archive.history import changes
+from archiver.archive.lacking import gaps
 from archiver.archive.nights import plan, require_key, run
 from archiver.archive.opening import create, place, reading, upgrade
+from archiver.archive.paying import Bill, costs, units_per_night
 from archiver.archive.rereading import reread
 from archiver.blobs import marker
 from archiver.catalog import query, schema
@@ -20,19 +22,23 @@ from archiver.model import Balance, Rows, Status
 from archiver.runner import price
 
 __all__ = [
+    "Bill",
     "Checked",
     "Mended",
     "ask",
     "backup_database",
     "balance",
     "changes",
+    "costs",
     "create",
+    "gaps",
     "mend",
     "plan",
     "reread",
     "revision",
     "run",
     "status",
+    "units_per_night",
     "upgrade",
     "verify",
 ]

@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, str] = {
     "plan": "What the next run would do and cost, from what is held.",
     "status": "The archive in numbers; units left at the API.",
     "changes": "What owners edited, added and removed.",
+    "gaps": "What the archive knows that it lacks, and why.",
+    "costs": "What was paid, by day, account, endpoint or run.",
     "query": "Ask the archive with SQL, read-only.",
     "verify": "Check what is kept against its names and rows.",
     "reread": "Add what the database lacks of the kept answers: no call, no cost.",

@@ -108,7 +108,7 @@ def counted(summary: Summary) -> Iterator[str]:
 def mismatch(units: int, more: int) -> str:
     """That the API's own balance fell by another number than the units counted here. It need not be an error of either."""
     apart = f"{abs(more):,} {'more' if more > 0 else 'less'} than counted here"
-    return f"the balance at the API fell by {units + more:,}, {apart} (another program with this key, or a top-up? see archiver costs)"
+    return f"the balance at the API fell by {units + more:,}, {apart} (another program with the same key, or a top-up?)"
 
 
 def changed(run_id: int, news: News, room: int) -> Iterator[str]:

@@ -12,12 +12,13 @@ import click
 from archiver.cli import load, show, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import Age
+from archiver.runner import supply
 
 if TYPE_CHECKING:
     from archiver.model import Balance, Run, Status
 
 _TOO_OLD = 3
-_HOW_TO_LIST = " (archiver query 'SELECT * FROM failures WHERE resolved_at IS NULL')"
+_HOW_TO_LIST = " (archiver gaps)"
 
 
 @click.command("status", epilog=EPILOG)
@@ -33,6 +34,9 @@ _HOW_TO_LIST = " (archiver query 'SELECT * FROM failures WHERE resolved_at IS NU
 def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     """The archive in numbers: what it holds, its last runs, what is lacking, what was spent. Costs nothing.
 
+    --balance tells too how many nights the units last at the recent rate: the median of what all ended ``run``s of a UTC day cost, over
+    the days of the last 30 that had one, rounded up.
+
     \b
     Examples:
       archiver status --balance
@@ -43,6 +47,7 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     config = load.config(given)
     found = archive.status(config)
     balance = archive.balance(config) if ask_balance else None
+    per_night = archive.units_per_night(config) if ask_balance else None
     late = max_age is not None and is_late(found.last_success_at, max_age, datetime.now(UTC))
     code = _TOO_OLD if late else 0
     if given.blank is not None:
@@ -51,11 +56,11 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
                 "exit_code": code,
                 "outcome": "partial" if late else "ok",
                 **fields_of(found),
-                "balance": _left(balance),
+                "balance": _left(balance, per_night),
             }
         )
     elif not (given.quiet and max_age is not None):
-        show.data("".join(f"{line}\n" for line in lines(found, balance)))
+        show.data("".join(f"{line}\n" for line in lines(found, balance, per_night)))
     if late:
         last = _at(found.last_success_at)
         show.say(f"archiver: status: the last successful run is too old: {last} (see archiver run -v)")
@@ -74,7 +79,7 @@ def fields_of(status: Status) -> dict[str, object]:
     return numbers
 
 
-def lines(status: Status, balance: Balance | None) -> Iterator[str]:
+def lines(status: Status, balance: Balance | None, per_night: int | None = None) -> Iterator[str]:
     """The numbers for people, then the last runs."""
     s = status
     held = f"{s.files:,} in {show.count(s.blobs, 'blob')}, {show.size(s.bytes)}"
@@ -91,6 +96,7 @@ def lines(status: Status, balance: Balance | None) -> Iterator[str]:
     if balance is not None:
         rate = f", {balance.rate} calls a second" if balance.rate is not None else ""
         rows.append(("units left", f"{balance.units:,}{rate}"))
+        rows.append(("these last", _lasting(balance.units, per_night)))
     yield from (f"{name:<14} {value}" for name, value in rows)
     if s.last_runs:
         yield ""
@@ -108,5 +114,21 @@ def _at(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "never"
 
 
-def _left(balance: Balance | None) -> dict[str, object] | None:
-    return None if balance is None else {"units": balance.units, "rate": balance.rate}
+def _left(balance: Balance | None, per_night: int | None) -> dict[str, object] | None:
+    if balance is None:
+        return None
+    return {
+        "units": balance.units,
+        "rate": balance.rate,
+        "units_per_night": per_night,
+        "nights": supply.nights(balance.units, per_night),
+    }
+
+
+def _lasting(units: int, per_night: int | None) -> str:
+    if per_night is None:
+        return "nobody knows: no run in the last 30 days"
+    nights = supply.nights(units, per_night)
+    if nights is None:
+        return "for ever: a night costs nothing"
+    return f"about {show.count(nights, 'night')} at {show.count(per_night, 'unit')} a night"

@@ -5,6 +5,7 @@ All datetimes are aware and UTC. A ``pk`` is a string of digits: some exceed 2**
 
 from __future__ import annotations
 
+from archiver.model.costs import By, Cost, RunCost
 from archiver.model.gaps import Gap, Lack
 from archiver.model.held import (
     Blob,
@@ -58,7 +59,9 @@ __all__ = [
     "Answer",
     "Balance",
     "Blob",
+    "By",
     "Call",
+    "Cost",
     "Digest",
     "Failure",
     "File",
@@ -90,6 +93,7 @@ __all__ = [
     "Role",
     "Rows",
     "Run",
+    "RunCost",
     "Sponsor",
     "Status",
     "Sticker",

@@ -13,6 +13,7 @@ from archiver.catalog.query.accounts import (
     user,
     user_pk_by_name,
 )
+from archiver.catalog.query.costs import costs, run_costs, spending
 from archiver.catalog.query.files import (
     blobs,
     digests_of_highlight,
@@ -36,6 +37,7 @@ __all__ = [
     "blobs",
     "bound",
     "changes",
+    "costs",
     "count_answers",
     "damage",
     "digests_of_highlight",
@@ -54,6 +56,8 @@ __all__ = [
     "paid_answers",
     "paid_highlight",
     "progress",
+    "run_costs",
+    "spending",
     "standing_answers",
     "status",
     "units_of_pages",

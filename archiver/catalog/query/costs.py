@@ -1,0 +1,124 @@
+"""What was paid, summed up from the ledger. The look at the balance is free, and no call that counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+)
+
+from archiver.catalog import tables
+from archiver.model import By, Cost, RunCost
+
+FREE_PATH = "/sys/balance"
+
+_calls, _runs, _users, _highlights = tables.api_calls, tables.runs, tables.users, tables.highlights
+_NAMED = _calls.c.path.like("%/by/username")
+_UNKNOWN = and_(_calls.c.status.is_(None), _calls.c.units > 0)
+_SUMS = (
+    cast(func.coalesce(func.sum(_calls.c.units), 0), BigInteger).label("units"),
+    func.count().label("calls"),
+    func.count(case((_UNKNOWN, 1))).label("unknown_calls"),
+    cast(func.coalesce(func.sum(case((_UNKNOWN, _calls.c.units))), 0), BigInteger).label("unknown_units"),
+)
+_NAMES = ("units", "calls", "unknown_calls", "unknown_units")
+
+
+def costs(connection: Connection, by: By, since: datetime | None = None) -> tuple[Cost, ...]:
+    """What was paid since then, in the order of days and runs, or the dearest first. What nothing was paid for is not in it."""
+    if by is By.ACCOUNT:
+        return tuple(_cost(row) for row in connection.execute(_by_account(since)))
+    key = {
+        By.DAY: _day(connection),
+        By.ENDPOINT: _calls.c.path,
+        By.RUN: _calls.c.run_id,
+    }[by].label("key")
+    summed = _since(select(key, *_SUMS), since).group_by(key)
+    in_order = summed.order_by(_SUMS[0].desc(), key) if by is By.ENDPOINT else summed.order_by(key)
+    return tuple(_cost(row) for row in connection.execute(in_order))
+
+
+def run_costs(connection: Connection, since: datetime | None = None) -> tuple[RunCost, ...]:
+    """Every run since then that paid or asked for the balance, in their order, whole: with all its calls."""
+    spent = (
+        select(func.coalesce(func.sum(_calls.c.units), 0))
+        .where(_calls.c.run_id == _runs.c.id)
+        .scalar_subquery()
+    )
+    paid = or_(_runs.c.balance_before.is_not(None), spent > 0)
+    found = select(_runs, spent.label("paid")).where(paid).order_by(_runs.c.id)
+    if since is not None:
+        found = found.where(_runs.c.started_at >= since)
+    return tuple(
+        RunCost(row.id, row.command, row.started_at, int(row.paid), row.balance_before, row.balance_after)
+        for row in connection.execute(found)
+    )
+
+
+def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, int], ...]:
+    """When each ``run`` since then that came to an end began, and its units."""
+    ended = _runs.c.command == "run", _runs.c.finished_at.is_not(None), _runs.c.started_at >= since
+    rows = connection.execute(
+        select(_runs.c.started_at, _runs.c.units).where(*ended).order_by(_runs.c.started_at)
+    )
+    return tuple((row.started_at, row.units) for row in rows)
+
+
+def _by_account(since: datetime | None) -> Select[Any]:
+    """Each subject is summed up first, then led to its account: a highlight to its owner, a name to who bears it or bore it last."""
+    subjects = (
+        _since(select(_calls.c.subject, _NAMED.label("named"), *_SUMS), since)
+        .group_by(_calls.c.subject, _NAMED)
+        .subquery()
+    )
+    targets, names = tables.targets, tables.usernames
+    bound = select(targets.c.user_pk).where(targets.c.text == subjects.c.subject).scalar_subquery()
+    bearer = (
+        select(names.c.user_pk)
+        .where(names.c.username == subjects.c.subject)
+        .order_by(names.c.last_seen_at.desc(), names.c.user_pk)
+        .limit(1)
+        .scalar_subquery()
+    )
+    owner = select(_highlights.c.user_pk).where(_highlights.c.pk == subjects.c.subject).scalar_subquery()
+    itself = select(_users.c.pk).where(_users.c.pk == subjects.c.subject).scalar_subquery()
+    account = case((subjects.c.named, func.coalesce(bound, bearer)), else_=func.coalesce(itself, owner))
+    led = select(account.label("user_pk"), *(subjects.c[name] for name in _NAMES)).subquery()
+    sums = [cast(func.sum(led.c[name]), BigInteger).label(name) for name in _NAMES]
+    summed = select(led.c.user_pk, *sums).group_by(led.c.user_pk).subquery()
+    key = func.coalesce(_users.c.username, summed.c.user_pk)
+    return (
+        select(key.label("key"), summed)
+        .select_from(summed.outerjoin(_users, _users.c.pk == summed.c.user_pk))
+        .order_by(summed.c.units.desc(), func.coalesce(summed.c.user_pk, ""))
+    )
+
+
+def _since(calls: Select[Any], since: datetime | None) -> Select[Any]:
+    paid = calls.where(_calls.c.path != FREE_PATH)
+    return paid if since is None else paid.where(_calls.c.started_at >= since)
+
+
+def _day(connection: Connection) -> ColumnElement[Any]:
+    """The UTC day of a call as ``YYYY-MM-DD``."""
+    if connection.dialect.name == "postgresql":
+        return func.to_char(func.timezone("UTC", _calls.c.started_at), "YYYY-MM-DD")
+    return func.substr(_calls.c.started_at, 1, 10)
+
+
+def _cost(row: Row[Any]) -> Cost:
+    key = None if row.key is None else str(row.key)
+    units, calls, unknown_calls, unknown_units = (int(row._mapping[name]) for name in _NAMES)
+    return Cost(key, units, calls, unknown_calls, unknown_units, row._mapping.get("user_pk"))
