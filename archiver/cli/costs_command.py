@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 """Runs whose balance fell by another number named one by one: the latest; all are in ``--json``."""
-_NOTHING = {
+_NOTHING: dict[str, object] = {
     "by": None,
     "since": None,
     "units": 0,

@@ -1,0 +1,139 @@
+"""The ledger summed up: by day, account, endpoint and run, on both databases alike; and each run beside the API's balance."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+from catalog_samples import LATER, NATGEO, call, tray
+from databases import NOW
+
+from archiver.catalog import Catalog, ledger, query, record
+from archiver.model import By, Cost, Limits, User
+
+TRAY, PAGE, NAMED = "/v1/user/highlights", "/v1/highlight/by/url", "/v1/user/highlights/by/username"
+
+
+def paid(
+    catalog: Catalog,
+    run_id: int,
+    subject: str,
+    path: str = PAGE,
+    units: int = 1,
+    *,
+    at: datetime = NOW,
+    status: int | None = 200,
+    settled: bool = True,
+) -> None:
+    """One attempt; not ``settled``: the process was killed before its answer."""
+    row = catalog.write(ledger.reserve, run_id, call(units, subject, path), at, Limits())
+    if settled:
+        catalog.write(ledger.settle, row, status, units, at)
+
+
+def told(catalog: Catalog, by: By, since: datetime | None = None) -> list[tuple[str | None, int, int]]:
+    """(key, units, calls) of each row."""
+    return [(cost.key, cost.units, cost.calls) for cost in catalog.read(query.costs, by, since)]
+
+
+def test_where_nothing_was_paid_there_is_nothing(catalog: Catalog) -> None:
+    """No rows, in none of the four ways."""
+    assert [catalog.read(query.costs, by) for by in By] == [()] * 4
+    assert catalog.read(query.run_costs) == ()
+
+
+def test_days_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
+    """Half past midnight in Tokyo belongs to the day before; the days come in their order."""
+    tokyo = timezone(timedelta(hours=9))
+    paid(catalog, run_id, "18", at=datetime(2026, 4, 2, 12, tzinfo=UTC))
+    paid(catalog, run_id, "18", at=datetime(2026, 4, 1, 0, 30, tzinfo=tokyo))
+    paid(catalog, run_id, "18", units=2, at=datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC))
+    assert told(catalog, By.DAY) == [("2026-03-31", 3, 2), ("2026-04-02", 1, 1)]
+
+
+def test_since_a_moment(catalog: Catalog, run_id: int) -> None:
+    """What was asked at that moment counts, what was before it does not."""
+    for at in (NOW - timedelta(microseconds=1), NOW, LATER):
+        paid(catalog, run_id, "18", at=at)
+    for by in By:
+        assert sum(units for _, units, _ in told(catalog, by, NOW)) == 2
+
+
+def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> None:
+    """A user by its pk, a highlight by its owner, a name by who bears it; what belongs to nobody known is a row of its own."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("18", "19"), NOW)
+    paid(catalog, run_id, NATGEO.pk, TRAY)
+    paid(catalog, run_id, "natgeo", NAMED, 2)
+    paid(catalog, run_id, "18")
+    paid(catalog, run_id, "19")
+    paid(catalog, run_id, "99", units=4)
+    paid(catalog, run_id, "nobody.here", NAMED, 2)
+    found = catalog.read(query.costs, By.ACCOUNT)
+    assert found == (Cost(None, 6, 2, 0, 0), Cost("natgeo", 5, 4, 0, 0, NATGEO.pk))
+
+
+def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
+    catalog: Catalog, run_id: int
+) -> None:
+    """Also a name of digits alone, which might be somebody else's pk."""
+    catalog.write(record.user, run_id, User("5", NATGEO.pk), NOW)
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.user, run_id, User("6", "freed"), NOW)
+    catalog.write(record.user, run_id, User("7", "freed"), LATER)
+    paid(catalog, run_id, NATGEO.pk, NAMED, 2)
+    paid(catalog, run_id, "freed", NAMED, 3)
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [("7", 3), ("5", 2)]
+    catalog.write(record.bind_target, "freed", "6", NOW)
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [("6", 3), ("5", 2)]
+
+
+def test_by_endpoint_the_dearest_first(catalog: Catalog, run_id: int) -> None:
+    """The look at the balance is free and no call."""
+    paid(catalog, run_id, "1", TRAY)
+    paid(catalog, run_id, "18", units=5)
+    paid(catalog, run_id, "", "/sys/balance", 0)
+    assert told(catalog, By.ENDPOINT) == [(PAGE, 5, 1), (TRAY, 1, 1)]
+
+
+def test_by_run_in_their_order(catalog: Catalog, run_id: int) -> None:
+    """Each with its own."""
+    second = catalog.write(record.start_run, "backup", LATER)
+    paid(catalog, second, "18", units=3)
+    paid(catalog, run_id, "18")
+    assert told(catalog, By.RUN) == [(str(run_id), 1, 1), (str(second), 3, 1)]
+
+
+def test_what_nobody_knows_the_answer_of_is_counted_and_told(catalog: Catalog, run_id: int) -> None:
+    """A call that a kill cut off, and one that was lost on its way; one that was never sent cost nothing."""
+    paid(catalog, run_id, "18")
+    paid(catalog, run_id, "18", units=2, settled=False)
+    paid(catalog, run_id, "18", units=3, status=None)
+    paid(catalog, run_id, "18", units=0, status=None)
+    assert catalog.read(query.costs, By.ENDPOINT) == (Cost(PAGE, 6, 4, 2, 5),)
+
+
+def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> None:
+    """Fall and mismatch where both were told, nothing where one is missing; a run that asked nobody is not in it."""
+    catalog.write(record.balance_before, run_id, 100)
+    catalog.write(record.balance_after, run_id, 93)
+    paid(catalog, run_id, "18", units=5)
+    second = catalog.write(record.start_run, "run", LATER)
+    catalog.write(record.balance_before, second, 93)
+    catalog.write(record.start_run, "reread", LATER)
+    found = catalog.read(query.run_costs)
+    assert [(run.run_id, run.units, run.balance_before, run.balance_after) for run in found] == [
+        (run_id, 5, 100, 93),
+        (second, 0, 93, None),
+    ]
+    assert [(run.fall, run.mismatch) for run in found] == [(7, 2), (None, None)]
+    assert [run.run_id for run in catalog.read(query.run_costs, LATER)] == [second]
+
+
+def test_the_spending_of_ended_runs(catalog: Catalog, run_id: int) -> None:
+    """``run`` alone, and only what came to its end: a killed one, a backup and one before that moment are not in it."""
+    paid(catalog, run_id, "18", units=5)
+    catalog.write(record.finish_run, run_id, NOW, "ok", 0)
+    for command, at in (("backup", NOW), ("run", NOW - timedelta(days=1))):
+        other = catalog.write(record.start_run, command, at)
+        catalog.write(record.finish_run, other, at, "ok", 0)
+    catalog.write(record.start_run, "run", LATER)
+    assert catalog.read(query.spending, NOW) == ((NOW, 5),)
