@@ -81,9 +81,15 @@ def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
     catalog.write(record.user, run_id, User("7", "freed"), LATER)
     paid(catalog, run_id, NATGEO.pk, NAMED, 2)
     paid(catalog, run_id, "freed", NAMED, 3)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [("7", 3), ("5", 2)]
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [
+        ("7", 3),
+        ("5", 2),
+    ]
     catalog.write(record.bind_target, "freed", "6", NOW)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [("6", 3), ("5", 2)]
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [
+        ("6", 3),
+        ("5", 2),
+    ]
 
 
 def test_by_endpoint_the_dearest_first(catalog: Catalog, run_id: int) -> None:

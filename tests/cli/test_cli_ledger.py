@@ -12,11 +12,13 @@ from cli_harness import Ended, Nearby, write_config
 
 from archiver.sandbox import StandIn, World, actions
 
+HIGHLIGHTS = [str(17_800_000_000_000_000 + number) for number in (0, 1, 10_000, 10_001)]
+
 
 @pytest.fixture
 def upstream() -> Iterator[StandIn]:
-    """Two accounts with two highlights of two items each; one item is offered without its video, one video is not there."""
-    with StandIn(World.generated(2, 2, 2), balance=1_000) as standin:
+    """Two accounts with two highlights of four items each, every other one a video."""
+    with StandIn(World.generated(2, 2, 4), balance=1_000) as standin:
         yield standin
 
 
@@ -24,7 +26,8 @@ def upstream() -> Iterator[StandIn]:
 def person(tmp_path: Path, upstream: StandIn) -> Nearby:
     """Somebody with both accounts in the configuration, and an empty archive."""
     somebody = Nearby(tmp_path, upstream)
-    somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", ["account0000", "account0001"]))
+    accounts = ["account0000", "account0001"]
+    somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", accounts))
     assert somebody.run("init", "-q").code == 0
     return somebody
 
@@ -40,20 +43,164 @@ def rows(ended: Ended, name: str) -> list[dict[str, object]]:
     return found
 
 
+def withheld(upstream: StandIn, highlight: str, nth: int) -> str:
+    """The pk of the nth video of a highlight, now without a link."""
+    videos = [item for item in upstream.world.page(highlight)[1].items if item.video is not None]
+    upstream.world.withhold(highlight, videos[nth].pk, "video")
+    return str(videos[nth].pk)
+
+
 def test_gaps_tells_what_is_lacking_account_by_account(person: Nearby, upstream: StandIn) -> None:
-    """A video that the CDN does not have and one that is not offered: counted, then named with tries and next try; 0 units."""
-    video, other = (
-        str(pk) for (pk,) in _videos(person, upstream)
+    """A video that is not offered and one that the CDN does not have: counted, then named with tries and next try; 0 units, no call."""
+    never = withheld(upstream, HIGHLIGHTS[0], 0)
+    upstream.faults.add(
+        actions.respond(404, b""), listener="cdn", role="video", user="70000000001", count=None
     )
-    upstream.world.withhold(*_place(upstream, other), "video")
-    upstream.faults.add(actions.respond(404, b""), listener="cdn", item=video, role="video", count=None)
     assert person.run("run", "-q").code == 3
     upstream.requests.reset()
     told = person.run("gaps")
-    assert told.code == 0
-    assert told.err == ""
-    print(told.out)
-    by_reason = {str(gap["reason"]): gap for gap in rows(person.run("gaps", "--json"), "gaps")}
+    assert (told.code, told.err) == (0, "")
+    first, second = told.out.split("\n\n")
+    assert first.startswith("account0000: 1 gap: 1 never_offered\n")
+    code = sql(person, f"select code from items where pk = '{never}'")[0][0]
+    assert first.splitlines()[-1].split() == ["never_offered", "video", "of", code, "Highlight", "0", "sweep"]
+    assert second.startswith("account0001: 4 gaps: 4 not_found\n")
+    assert second.count("1  next run") == 4
+    found = rows(person.run("gaps", "--json"), "gaps")
+    assert [(gap["username"], gap["reason"], gap["role"]) for gap in found] == [
+        ("account0000", "never_offered", "video"),
+        *[("account0001", "not_found", "video")] * 4,
+    ]
+    assert set(found[0]) == {
+        *(
+            "reason",
+            "subject",
+            "subject_pk",
+            "role",
+            "user_pk",
+            "username",
+            "highlight_pk",
+            "title",
+            "code",
+            "detail",
+        ),
+        *("attempts", "first_at", "last_at", "next_try_at", "gone", "present", "counted"),
+    }
+    assert rows(person.run("gaps", "account0000", "--json"), "gaps") == found[:1]
+    assert rows(person.run("gaps", "70000000001", "--json"), "gaps") == found[1:]
+    assert "4 (archiver gaps)" in person.run("status").out
     assert len(upstream.requests) == 0
-    assert by_reason["not_found"]["subject_pk"] == video
-    assert by_reason["never_offered"]["subject_pk"] == other
+
+
+def test_gaps_shows_a_screenful_and_all_with_v(person: Nearby, upstream: StandIn) -> None:
+    """More than twenty of one account: the rest is counted, and named with -v."""
+    upstream.world = World.generated(1, 6, 10)
+    upstream.faults.add(actions.respond(404, b""), listener="cdn", role="video", count=None)
+    person.run("run", "-q", "account0000")
+    lines = person.run("gaps").out.splitlines()
+    assert (lines[0], len(lines)) == ("account0000: 30 gaps: 30 not_found", 1 + 2 + 20 + 1)
+    assert lines[-1] == "  and 10 more (-v shows all)"
+    assert len(person.run("gaps", "-v").out.splitlines()) == 1 + 2 + 30
+
+
+def test_gaps_of_an_archive_that_lacks_nothing(person: Nearby) -> None:
+    """A word on stderr, an empty list; and a name nobody has is told by that name."""
+    assert person.run("run", "-q").code == 0
+    none = person.run("gaps")
+    assert (none.code, none.out, none.err) == (0, "", "no gaps: what was offered is held\n")
+    assert person.run("gaps", "--json").object == {"exit_code": 0, "outcome": "ok", "gaps": []}
+    assert person.run("backup", "nobody.here", "-q").code == 6
+    assert person.run("gaps", "nobody.here").out.startswith("nobody.here: 1 gap: 1 gone\n")
+    unknown = person.run("gaps", "nobody.else", "--json")
+    assert (unknown.code, unknown.object["gaps"]) == (2, [])
+
+
+def test_a_highlight_that_nobody_wants_is_no_gap(person: Nearby, tmp_path: Path) -> None:
+    """Only titles that the configuration asks for are waited for; what a budget left is."""
+    config = tmp_path / "config.toml"
+    config.write_text('[[accounts]]\ntarget = "account0000"\nhighlights = ["* 1"]\n')
+    assert person.run("run", "-q").code == 0
+    assert rows(person.run("gaps", "--json"), "gaps") == []
+    config.write_text('[[accounts]]\ntarget = "account0000"\n[[accounts]]\ntarget = "account0001"\n')
+    found = rows(person.run("gaps", "--json"), "gaps")
+    assert [(gap["reason"], gap["title"]) for gap in found] == [("not_yet", "Highlight 0")]
+    assert person.run("run", "-q", "--max-units", "3", "account0001").code == 5
+    assert person.run("gaps", "account0001").out.startswith("account0001: 1 gap: 1 not_yet\n")
+
+
+@pytest.mark.parametrize(("by", "number"), [("day", 1), ("account", 2), ("endpoint", 2), ("run", 1)])
+def test_costs_sums_up_what_was_paid(person: Nearby, upstream: StandIn, by: str, number: int) -> None:
+    """Whatever it is summed up by, all units and calls are in it; 0 units, no call."""
+    assert person.run("run", "-q").code == 0
+    upstream.world.rename("account0001", "renamed")
+    assert person.run("run", "-q", "--max-units", "0").code == 5
+    billed, paid = 8, 6
+    upstream.requests.reset()
+    ended = person.run("costs", "--by", by, "--json")
+    found = rows(ended, "costs")
+    assert (ended.code, ended.object["by"], ended.object["units"], ended.object["calls"]) == (
+        0,
+        by,
+        billed,
+        paid,
+    )
+    assert len(found) == number
+    assert sum(int(str(row["units"])) for row in found) == billed
+    assert rows(ended, "runs")[0] == {
+        "run_id": 1,
+        "units": 8,
+        "balance_before": 1_000,
+        "balance_after": 992,
+        "fall": 8,
+        "mismatch": 0,
+    }
+    last = person.run("costs", "--by", by).out.splitlines()[-1]
+    assert last.split()[-2:] == [str(billed), str(paid)]
+    assert rows(person.run("costs", "--since", "2100-01-01", "--json"), "costs") == []
+    assert len(upstream.requests) == 0
+
+
+def test_costs_names_the_accounts(person: Nearby) -> None:
+    """By their present names, with their ids."""
+    assert person.run("run", "-q").code == 0
+    found = rows(person.run("costs", "--by", "account", "--json"), "costs")
+    assert [(row["account"], row["user_pk"], row["units"], row["calls"]) for row in found] == [
+        ("account0000", "70000000000", 4, 3),
+        ("account0001", "70000000001", 4, 3),
+    ]
+
+
+def test_a_mismatch_is_told_where_somebody_looks(person: Nearby, upstream: StandIn) -> None:
+    """Another program took three units meanwhile: in the run's object and words, and a line of costs; the code stays 0."""
+
+    def take(_: object) -> None:
+        upstream.balance -= 3
+
+    upstream.faults.add(path="/v1/user/highlights", before=take)
+    ended = person.run("run", "--json", "-v")
+    assert (ended.code, ended.object["balance_mismatch"]) == (0, 3)
+    words = "the balance at the API fell by 11, 3 more than counted here (another program with the same key, or a top-up?)"
+    assert words in ended.err
+    told = person.run("costs")
+    assert told.out.splitlines()[-1].endswith(words)
+    assert told.out.splitlines()[-1].startswith("run 1, 20")
+    assert rows(person.run("costs", "--json"), "runs")[0]["mismatch"] == 3
+    quiet = person.run("run")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+
+
+def test_status_says_how_many_nights_the_units_last(person: Nearby, upstream: StandIn) -> None:
+    """No run yet, nobody knows; then the rate of that day; the look is free."""
+    assert person.run("status", "--balance", "--json").object["balance"] == {
+        "units": 1_000,
+        "rate": 15,
+        "units_per_night": None,
+        "nights": None,
+    }
+    assert "nobody knows" in person.run("status", "--balance").out
+    assert person.run("run", "-q").code == 0
+    upstream.requests.reset()
+    balance = person.run("status", "--balance", "--json").object["balance"]
+    assert balance == {"units": 992, "rate": 15, "units_per_night": 8, "nights": 124}
+    assert "these last     about 124 nights at 8 units a night" in person.run("status", "--balance").out
+    assert (upstream.units, upstream.requests.paid_calls()) == (0, [])
