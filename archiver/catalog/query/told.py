@@ -58,7 +58,7 @@ def told(source: FromClause, **said: Any) -> Select[Any]:
 
 
 def text(value: str) -> ColumnElement[str]:
-    return cast(literal(value), Text())
+    return cast(literal(str(value)), Text())
 
 
 def flag(condition: ColumnElement[bool]) -> ColumnElement[int]:
