@@ -106,7 +106,7 @@ def _call_before_ledger() -> None:
     """The API is asked first, and the call is reserved in the ledger when it has answered."""
     answered = threading.local()
 
-    def attempt(paid: Paid, call: Call, *, tray: bool, facts: TrayFacts | None) -> Reply:
+    def attempt(paid: Paid, call: Call, *, tray: bool = False, facts: TrayFacts | None = None) -> Reply:
         answered.answer = send(paid._client, call, stopped=lambda: False)
         return reserve(paid, call, tray=tray, facts=facts)
 
@@ -115,7 +115,7 @@ def _call_before_ledger() -> None:
         return answer
 
     send = _replace(HikerClient, "send", recall)
-    reserve = _replace(Paid, "_attempt", attempt)
+    reserve = _replace(Paid, "_send", attempt)
 
 
 BUGS: Mapping[str, Callable[[], None]] = {

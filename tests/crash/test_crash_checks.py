@@ -97,7 +97,7 @@ _DAMAGE: dict[str, tuple[str, Callable[[Path, str], None]]] = {
     "an avatar that is not held": ("I5: an avatar", sql("update users set avatar_held = 'another.jpg'")),
     "less in the ledger than billed": ("I7: upstream billed", sql("update api_calls set units = units - 1 where id = 1")),
     "more settled than billed": ("I7: 4 units are settled", sql("update api_calls set units = units + 1 where id = 1")),
-    "calls left open by nobody": ("I7: 2 calls of 0 killed runs", sql("update api_calls set finished_at = null")),
+    "calls left open by nobody": ("I7: 4 calls of 0 killed runs", sql("update api_calls set finished_at = null")),
     "paid for twice": (
         "I7: highlight 17800000000000000 was paid for 2 times",
         sql(
