@@ -45,7 +45,7 @@ def rows(ended: Ended, name: str) -> list[dict[str, object]]:
 
 def withheld(upstream: StandIn, highlight: str, nth: int) -> str:
     """The pk of the nth video of a highlight, now without a link."""
-    videos = [item for item in upstream.world.page(highlight)[1].items if item.video is not None]
+    videos = [item for item in upstream.world.highlight(highlight).items if item.video is not None]
     upstream.world.withhold(highlight, videos[nth].pk, "video")
     return str(videos[nth].pk)
 
