@@ -80,11 +80,10 @@ class Paid:
 
     def units_left(self) -> int | None:
         """The units left, by one free attempt that no limit forbids; None where the API does not say so at once. Ends no run."""
-        useless = isinstance(self._closed, KeyRejected | UpstreamDown)
-        if useless or self._gate.paused or self._night.stop.cause is not None:
+        if isinstance(self._closed, KeyRejected | UpstreamDown) or self._gate.paused:
             return None
         try:
-            self._gate.enter()
+            self._gate.enter()  # where the run was stopped this raises
             return wire.balance(self._send(tariff.balance()).answer).units
         except ArchiverError:
             return None
