@@ -124,7 +124,10 @@ def run(
     except BaseException as cause:
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)
-    meter.end(tally.summary()[0].api_calls)
+    try:
+        meter.end(tally.summary()[0].api_calls)
+    except BaseException as cause:
+        error = error or cause
     files.close()
     causes = [error, stop.bug, stop.cause, paid.closed]
     try:
