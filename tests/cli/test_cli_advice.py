@@ -199,9 +199,10 @@ def test_status_says_how_to_list_the_open_failures(person: Person, upstream: Sta
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     assert person.run("backup", "natgeo", "--archive", "kept").code == 3
     line = next(x for x in person.run("status", "--archive", "kept").out.splitlines() if "open f" in x)
-    asked = line[line.index("query '") + 7 : line.rindex("'")]
-    found = person.run("query", asked, "--format", "ndjson", "--archive", "kept")
-    assert json.loads(found.out)["reason"] == "not_found"
+    program, *words = line[line.index("(") + 1 : line.rindex(")")].split()
+    assert program == "archiver"
+    (gap,) = json.loads(person.run(*words, "--json", "--archive", "kept").out)["gaps"]
+    assert (gap["reason"], gap["role"]) == ("not_found", "video")
     assert person.run("backup", "natgeo", "--archive", "kept").code == 0
     assert ":" in (text := person.run("status", "--archive", "kept").out.split("last success")[1])
     assert text.splitlines()[0].endswith(" UTC")
