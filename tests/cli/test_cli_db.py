@@ -22,7 +22,14 @@ from archiver.sandbox import StandIn, World
 
 Shown = pytest.CaptureFixture[str]
 PASSWORD = "canary-of-the-database"
-READING = (["status"], ["query", "SELECT 1"], ["verify"], ["db", "backup", "-o", "copy.db"])
+READING = (
+    ["status"],
+    ["query", "SELECT 1"],
+    ["verify"],
+    ["gaps"],
+    ["costs"],
+    ["db", "backup", "-o", "copy.db"],
+)
 ALL = (*READING, ["backup", "natgeo"], ["db", "upgrade"], ["plan", "natgeo"])
 
 
