@@ -106,9 +106,11 @@ def _call_before_ledger() -> None:
     """The API is asked first, and the call is reserved in the ledger when it has answered."""
     answered = threading.local()
 
-    def attempt(paid: Paid, call: Call, *, tray: bool = False, facts: TrayFacts | None = None) -> Reply:
+    def attempt(
+        paid: Paid, call: Call, *, tray: bool = False, facts: TrayFacts | None = None, promised: bool = False
+    ) -> Reply:
         answered.answer = send(paid._client, call, stopped=lambda: False)
-        return reserve(paid, call, tray=tray, facts=facts)
+        return reserve(paid, call, tray=tray, facts=facts, promised=promised)
 
     def recall(client: HikerClient, call: Call, *, stopped: Callable[[], bool]) -> Answer:
         answer: Answer = answered.answer
