@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from archiver.archive import named
 from archiver.archive.opening import reading
 from archiver.catalog import Catalog, query
 from archiver.config import Config
@@ -43,19 +43,7 @@ def _require_run(catalog: Catalog, run_id: int) -> None:
 
 
 def _pks(catalog: Catalog, account: Target) -> Sequence[Pk]:
-    """The stored account of that pk or present name, else those that bore the name once."""
-    if account.user_pk is not None and catalog.read(query.user, account.user_pk) is not None:
-        return (account.user_pk,)
-    if account.username is not None:
-        present = catalog.read(query.user_pk_by_name, account.username)
-        pks = (present,) if present is not None else catalog.read(query.once_called, account.username)
-        if pks:
-            return pks
-    if account.user_pk is None and account.username is None:
-        raise UsageError(f"{account.text} is no account", "name one by its username or id")
-    near = difflib.get_close_matches(account.username or "", catalog.stream(query.usernames), n=2)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise UsageError(
-        f"the archive holds no account {account.text}{meant}",
-        'archiver query "SELECT pk, username FROM users" lists them',
-    )
+    found = named.pks(catalog, account)
+    if not found:
+        raise named.unknown(catalog, account)
+    return found

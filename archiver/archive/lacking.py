@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from archiver.archive import named
 from archiver.archive.opening import reading
 from archiver.catalog import Catalog, query
 from archiver.config import Config
-from archiver.errors import UsageError
 from archiver.model import Gap, Lack, Pk, Subject, Target
 from archiver.runner import plan
 
@@ -43,27 +43,13 @@ def _asked(catalog: Catalog, accounts: Sequence[Target]) -> _Asked:
     pks: set[Pk] = set()
     names: set[str] = set()
     for account in accounts:
-        name = account.username or account.user_pk
-        if name is None:
-            raise UsageError(f"{account.text} is no account", "name one by its username or id")
-        known = _known(catalog, account)
+        known = named.pks(catalog, account)
+        name = account.username or account.user_pk or account.text
         if not known and catalog.read(query.open_failure, Subject.TARGET, name, None) is None:
-            raise UsageError(
-                f"the archive knows no account {account.text}",
-                'archiver query "SELECT pk, username FROM users" lists them',
-            )
+            raise named.unknown(catalog, account)
         pks.update(known)
         names.add(name)
     return _Asked(frozenset(pks), frozenset(names))
-
-
-def _known(catalog: Catalog, account: Target) -> Sequence[Pk]:
-    """The stored account of that pk or present name, else those that bore the name once."""
-    if account.user_pk is not None:
-        return (account.user_pk,) if catalog.read(query.user, account.user_pk) is not None else ()
-    name = account.username or ""
-    present = catalog.read(query.user_pk_by_name, name)
-    return (present,) if present is not None else catalog.read(query.once_called, name)
 
 
 def _globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[str, ...]]:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, signals
+from archiver.cli import load, show, signals, spool
 from archiver.cli.news import fields_of
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.story import Story
 from archiver.cli.when import When
-from archiver.durable import storage_errors
 
 if TYPE_CHECKING:
     from archiver.model import NamedChange
 
 _USUAL = timedelta(days=7)
-_IN_MEMORY = 8_000_000
-_PIECE = 65_536
 
 
 @click.command("changes", epilog=EPILOG)
@@ -65,7 +61,7 @@ def command(given: Given, since: datetime | None, accounts: tuple[str, ...], run
     with signals.fatal():
         found = archive.changes(config, since=since, run_id=run_id, accounts=asked)
         if given.blank is not None:
-            document(found)
+            spool.document({"exit_code": 0, "outcome": "ok"}, "changes", map(fields_of, found))
         elif not told(found) and not given.quiet:
             show.say(f"nothing changed{_within(since, run_id)}")
     return 0
@@ -80,25 +76,6 @@ def told(changes: Iterable[NamedChange]) -> bool:
         show.data("".join(f"{line}\n" for line in lines))
         any_day = True
     return any_day
-
-
-def document(changes: Iterable[NamedChange]) -> None:
-    """Write the one object of ``--json``, once all rows are known: half of one would be no answer, and all may not fit into memory."""
-    with (
-        storage_errors("the changes cannot be put together in the temporary directory"),
-        tempfile.SpooledTemporaryFile(_IN_MEMORY, "w+", encoding="utf-8", newline="") as spool,
-    ):
-        spool.writelines(_rows(changes))
-        spool.seek(0)
-        show.data('{\n  "exit_code": 0,\n  "outcome": "ok",\n  "changes": [')
-        while piece := spool.read(_PIECE):
-            show.data(piece)
-        show.data("]\n}\n")
-
-
-def _rows(changes: Iterable[NamedChange]) -> Iterator[str]:
-    for number, change in enumerate(changes):
-        yield f"{',' if number else ''}\n    {show.json_text(fields_of(change))}"
 
 
 def _within(since: datetime | None, run_id: int | None) -> str:
