@@ -50,7 +50,7 @@ _FIELD = {By.DAY: "day", By.ACCOUNT: "account", By.ENDPOINT: "path", By.RUN: "ru
 @everywhere
 @click.pass_obj
 def command(given: Given, by: str, since: datetime | None) -> int:
-    """What was paid, by the ledger: a row for each attempt at the API. Reads only, beside a run too; costs nothing.
+    """What was paid, by the ledger, which has a row for each attempt at the API. Reads only, beside a run too; costs nothing.
 
     A call whose answer nobody knows, as when the run was killed, counts at its price, and is told as unknown. Runs whose units differ
     from what the API's own balance fell by meanwhile are named below: that need not be an error, since other programs may use the
