@@ -130,7 +130,7 @@ def failed(summary: Summary, room: int = _MOST) -> Iterator[str]:
     again = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
     yield f"failed: {by_reason}{again}"
     causes = [f"  {cause(failure)}" for failure in summary.failures]
-    yield from _fitted(causes, room - 1, "more, in the table failures")
+    yield from _fitted(causes, room - 1, "more: archiver gaps")
 
 
 def _fitted(lines: list[str], room: int, rest: str) -> list[str]:

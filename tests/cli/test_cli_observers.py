@@ -226,7 +226,7 @@ def test_a_thousand_failures_do_not_flood_the_mail() -> None:
     """Ten lines in all: some are named, the rest counted."""
     lines = list(report.failed(Summary(1, "run", failures=(FAILURE,) * 1000)))
     assert len(lines) == 10
-    assert lines[-1] == "  and 992 more, in the table failures"
+    assert lines[-1] == "  and 992 more: archiver gaps"
 
 
 def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
