@@ -87,7 +87,8 @@ def test_fault_l3_every_way_out_is_watched(tmp_path: Path) -> None:
         "no:xdist",
     ]
     done = subprocess.run(
-        [*command, "-c", "/dev/null", "--rootdir", ".", "."],
+        # A place of its own: else it would first remove what earlier runs of pytest have left, for a minute.
+        [*command, "-c", "/dev/null", "--rootdir", ".", "--basetemp", "places", "."],
         cwd=tmp_path,
         capture_output=True,
         text=True,

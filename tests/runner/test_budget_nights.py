@@ -20,7 +20,11 @@ UNFINISHED = "select count(*) from highlights where completed_at is null"
 
 def an_archive(root: Path, world: World, limit: int) -> House:
     """An archive that is not there yet, whose runs may spend so many units."""
-    return House(root, StandIn(world).start(), environ={"ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": str(limit)})
+    return House(
+        root,
+        StandIn(world).start(),
+        environ={"ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": str(limit), "ARCHIVER_DOWNLOAD_COVERS": "false"},
+    )
 
 
 @pytest.fixture

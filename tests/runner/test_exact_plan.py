@@ -72,13 +72,17 @@ def test_the_next_run_costs_what_a_plan_with_the_trays_said(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Round after round of edits of every kind, with sweeps and paged trays: to the unit. ``--whole``: 50 accounts of 20 highlights."""
-    accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (6, 4, 6)
+    accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (5, 4, 5)
     dice = random.Random(f"exact {accounts}")
     world = World.generated(accounts, highlights, 1)
     world.v1_page = world.v2_page = highlights
     names = [account_pk(n) for n in range(accounts)]
     with StandIn(world, balance=10**9) as upstream:
-        house = House(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": "4"})
+        house = House(
+            tmp_path / "archive",
+            upstream,
+            environ={"ARCHIVER_SYNC_SWEEP_DAYS": "4", "ARCHIVER_DOWNLOAD_COVERS": "false"},
+        )
         prices = []
         for _ in range(rounds):
             prices.append(exactly(house, names))

@@ -6,21 +6,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from api_faults import account_pk
 from house import House
 
-from archiver.sandbox import StandIn, actions
+from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
 
-NATGEO = "787132"
-GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+ACCOUNT = account_pk(0)
+LAST = "17800000000000002"
 V1, V2 = "/v1/user/highlights", "/v2/user/highlights"
 SWEEP = 3
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
-    """natgeo, with sweeps: three highlights, of which the tray in one answer shows two, and a page of the other two as well."""
-    with StandIn() as upstream:
+    """An account with sweeps and three highlights, of which the tray in one answer shows two, and a page of the other two as well."""
+    with StandIn(World.generated(1, 3, 1)) as upstream:
         upstream.world.v1_page = upstream.world.v2_page = 2
         yield House(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": str(SWEEP)})
 
@@ -30,20 +31,20 @@ def nights(house: House, count: int) -> list[int]:
     pages = []
     for _ in range(count):
         house.sleep(days=1)
-        assert house.night("natgeo").exit_code == 0
+        assert house.night(ACCOUNT).exit_code == 0
         pages.append(len(house.upstream.requests.api_calls(V2)))
     return pages
 
 
 def test_what_the_first_page_hides_is_found_within_a_sweep(house: House) -> None:
     """All pages are read on the account's turn; from then on it is listed so, and nothing is said to have appeared."""
-    house.night("natgeo")
+    house.night(ACCOUNT)
     assert house.one("select count(*) from highlights") == 2
     pages = nights(house, SWEEP + 2)
     turn = pages.index(2)
     assert turn < SWEEP
     assert pages == [0] * turn + [2] * (SWEEP + 2 - turn)
-    assert house.one("select completed_at is not null from highlights where pk = ?", LIMITLESS) == 1
+    assert house.one("select completed_at is not null from highlights where pk = ?", LAST) == 1
     assert house.one("select tray_endpoint from users") == V2
     assert house.one("select count(*) from changes") == 0
     assert house.upstream.requests.api_calls(V1) == []
@@ -52,7 +53,7 @@ def test_what_the_first_page_hides_is_found_within_a_sweep(house: House) -> None
 def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(house: House) -> None:
     """One page in each sweep period, in place of that night's tray; a quiet night is a unit either way."""
     house.upstream.world.v1_page = house.upstream.world.v2_page = 60
-    house.night("natgeo")
+    house.night(ACCOUNT)
     paid = house.one("select sum(units) from api_calls")
     pages = nights(house, 4 * SWEEP)
     assert (sum(pages), max(pages)) == (4, 1)
@@ -63,11 +64,11 @@ def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(house: House) 
 
 def test_absence_from_all_pages_is_evidence(house: House) -> None:
     """A highlight beyond the first page that goes is gone the same night, whatever the longest first page was."""
-    house.night("natgeo")
+    house.night(ACCOUNT)
     nights(house, SWEEP)
-    house.upstream.world.remove_highlight(LIMITLESS)
+    house.upstream.world.remove_highlight(LAST)
     nights(house, 1)
-    assert house.rows("select subject_pk, field, new from changes") == [(LIMITLESS, "presence", "gone")]
+    assert house.rows("select subject_pk, field, new from changes") == [(LAST, "presence", "gone")]
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_where_the_pages_fail_the_first_page_serves(
     house: House, fault: actions.Action, tried_again: bool
 ) -> None:
     """The night is a good one and nobody is gone for it. What cost nothing is tried the next night, what was billed on its next turn."""
-    house.night("natgeo")
+    house.night(ACCOUNT)
     house.upstream.faults.add(fault, path=V2, count=None)
     asked = [pages > 0 for pages in nights(house, 2 * SWEEP)]
     first = asked.index(True)
@@ -100,7 +101,7 @@ def test_where_the_pages_fail_the_first_page_serves(
 
 def test_pages_without_an_end_are_left(house: House) -> None:
     """A next page that was read already ends the reading: the tray counts as cut."""
-    house.night("natgeo")
+    house.night(ACCOUNT)
     page: dict[str, Json] = {"response": {"tray": []}, "next_page_id": "again"}
     house.upstream.faults.add(actions.respond(200, page), path=V2, count=None)
     assert max(nights(house, SWEEP)) == 2
@@ -111,8 +112,8 @@ def test_one_night_without_pages_changes_nothing(house: House) -> None:
     """An account that is listed page by page gets its first page on a night on which those fail: a third of what it has, which is no
     reason to look at the account, and no highlight is missed or back."""
     for title in ("one", "two", "three"):
-        house.upstream.world.add_highlight("natgeo", title, 1)
-    house.night("natgeo")
+        house.upstream.world.add_highlight(ACCOUNT, title, 1)
+    house.night(ACCOUNT)
     nights(house, SWEEP)
     house.upstream.faults.add(actions.respond(500, headers={"retry-after": "0"}), path=V2, count=3)
     assert nights(house, 1) == [3]
