@@ -50,8 +50,10 @@ class Highlights:
         if promised and not found.paid:
             self._paid.budget.release(job.units)
         self._night.tally.add(highlights_fetched=found.paid)
+        held = self._catalog.read(query.highlight, job.pk)
+        doubted = held.shrunk_to if held is not None else None
         if found.news:
-            self._record(found, job)
+            self._record(found, job, doubted)
         missing = self._kept.missing(found)
         self._night.observe(
             HighlightRead(
@@ -63,7 +65,7 @@ class Highlights:
             )
         )
         missed = self._files.keep(missing, claims)
-        missed, found = self._renewed(job, found, missed, claims)
+        missed, found = self._renewed(job, found, missed, claims, doubted)
         for miss in missed:
             self._files.record_missed(miss, claims)
         # The watermark, last: nothing that is offered is missing, gaps by choice aside.
@@ -96,10 +98,9 @@ class Highlights:
             self._failed(pk, Reason.MALFORMED, str(error), trouble=True)
             return Meaning.MALFORMED
 
-    def _record(self, found: Page, job: Job) -> None:
+    def _record(self, found: Page, job: Job, doubted: str | None) -> None:
         page, now = found.page, self._night.clock()
-        held = self._catalog.read(query.highlight, job.pk)
-        gone, shrunk_to = self._absent(page, held.shrunk_to if held is not None else None)
+        gone, shrunk_to = self._absent(page, doubted)
         new = self._catalog.write(
             record.page,
             self._night.run_id,
@@ -119,23 +120,27 @@ class Highlights:
         else:
             self._catalog.write(record.resolved, Subject.HIGHLIGHT, job.pk, None, now)
 
-    def _absent(self, page: HighlightPage, shrunk_to: str | None) -> tuple[tuple[Pk, ...], str | None]:
-        """Items absent from a page are gone only if at least ``media_count`` came."""
+    def _absent(self, page: HighlightPage, doubted: str | None) -> tuple[tuple[Pk, ...], str | None]:
+        """Items absent from a page are gone only if at least ``media_count`` came.
+
+        ``doubted`` is the loss that an earlier run saw and did not believe; a page that is no evidence ends the doubt, which would
+        be paid for each night.
+        """
         count = page.highlight.facts.media_count
         if count is None or len(page.items) < count or page.rejected:
-            return (), shrunk_to
+            return (), None
         present = self._catalog.read(query.members, page.highlight.pk)
-        return plan.believed_gone(present, [item.pk for item in page.items], shrunk_to)
+        return plan.believed_gone(present, [item.pk for item in page.items], doubted)
 
     # --- the files
 
     def _renewed(
-        self, job: Job, found: Page, missed: list[Missed], claims: Claims
+        self, job: Job, found: Page, missed: list[Missed], claims: Claims, doubted: str | None
     ) -> tuple[list[Missed], Page]:
         """Links past their time are renewed once, by one paid call for all of them, and tried again.
 
         Returns what is missing then, and the page that counts from then on: all that the fresh one offers is wanted, not only what
-        had expired, and what it offers no longer is not missing any more.
+        had expired, and what it offers no longer is not missing any more. It is no second look: that is another run's.
         """
         expired = [m for m in missed if m.error.reason is Reason.EXPIRED]
         if not expired:
@@ -149,7 +154,7 @@ class Highlights:
             return missed, found  # nothing more is paid for tonight: recorded as expired, the next run renews
         if isinstance(fresh, Meaning):
             return missed, found
-        self._record(fresh, job)
+        self._record(fresh, job, doubted)
         failed = {
             (m.wanted.owner, m.wanted.link.role): m for m in missed if m.error.reason is not Reason.EXPIRED
         }

@@ -43,7 +43,7 @@ class Kept:
     def page(self, job: Job) -> Page | None:
         """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None.
 
-        A sweep is served only by one whose rows never came to be: a killed run, or one that a restored database does not know, paid for it.
+        A sweep or a second look is served only by one whose rows never came to be: a killed run, or one that a restored database does not know, paid for it.
         """
         if job.reason is Why.FULL:
             return None
@@ -56,7 +56,7 @@ class Kept:
         if job.reason is Why.ASKED and held is not None and held.completed_at is not None:
             return None
         recorded = held is not None and held.fetched_at is not None and held.fetched_at >= known.finished_at
-        if job.reason is Why.SWEEP and recorded:
+        if job.reason in (Why.SHRUNK, Why.SWEEP) and recorded:
             return None
         try:
             read = wire.highlight_page(self._answers.read(known.kept), job.pk)

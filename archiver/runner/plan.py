@@ -24,6 +24,7 @@ class Why(StrEnum):
     NEW = "new"
     CHANGED = "changed"
     INCOMPLETE = "incomplete"
+    SHRUNK = "shrunk"  # its page lost more than half: believed when a second look says the same
     SWEEP = "sweep"
     FULL = "full"
     ASKED = "asked"  # named as a target itself
@@ -106,6 +107,8 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
         return Why.NEW if _due(held, now) else None
     if facts.differs(held.fetched_facts):
         return Why.CHANGED
+    if held.shrunk_to is not None:
+        return Why.SHRUNK
     if held.completed_at is None and _due(held, now):
         return Why.INCOMPLETE
     if policy.sweep_days and _is_swept(pk, held.fetched_at, policy.sweep_days, now):

@@ -101,6 +101,19 @@ class Standing:
         self.record(held.pk, verdict)
         return verdict
 
+    def behind(self, account: Account, verdict: Reason) -> Reason:
+        """What a tray that is not shown says of the account. Nobody knows what a private one answers where its check is skipped:
+        a tray that is not found and was there before is looked behind once (1 unit) before the account counts as gone.
+
+        Raises CallFailed where the account is there and public.
+        """
+        if verdict is not Reason.GONE or account.held is None:
+            return verdict
+        seen = self.look(account)
+        if seen.verdict is None:
+            raise CallFailed("its tray is not found, and the account is there and public", sent=True)
+        return seen.verdict
+
     def of_tray(self, account: Account, tray: Tray, *, cut: bool = False) -> tuple[Pk | None, Reason | None]:
         """Whose tray this is, and the verdict on it; one that is empty or contradicts what is held is checked once (1 unit).
 

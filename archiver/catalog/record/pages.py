@@ -24,7 +24,7 @@ _ALTER_ITEM = (
     .values({name: bindparam(name) for name in _ITEM_SAID})
 )
 _MEMBERS_BEFORE = (
-    select(_members.c.item_pk, _members.c.position, _members.c.gone_at)
+    select(_members.c.item_pk, _members.c.position, _members.c.last_seen_at, _members.c.gone_at)
     .where(_members.c.highlight_pk == bindparam("highlight"))
     .order_by(_members.c.position)
 )
@@ -62,8 +62,9 @@ def page(
     before, found = _highlight(connection, highlight, facts, now, fetched_at or now, shrunk_to)
     new, edited = _write_items(connection, page, answer_id, now)
     found += edited
-    joined = _write_members(connection, highlight.pk, page.items, gone, now)
-    if before is not None and before["fetched_at"] is not None:
+    fetched_before = before["fetched_at"] if before is not None else None
+    joined = _write_members(connection, highlight.pk, page.items, gone, now, fetched_before)
+    if fetched_before is not None:
         found += joined
     entries.write(connection, page.items)
     _touch_files(connection, page.items, now)
@@ -141,9 +142,17 @@ def _write_items(
 
 
 def _write_members(
-    connection: Connection, pk: Pk, items: Sequence[Item], gone: Sequence[Pk], now: datetime
+    connection: Connection,
+    pk: Pk,
+    items: Sequence[Item],
+    gone: Sequence[Pk],
+    now: datetime,
+    fetched_before: datetime | None,
 ) -> list[Change]:
-    """Record which items the highlight has and in what order; returns what changed in that."""
+    """Record which items the highlight has and in what order; returns what changed in that.
+
+    One that the last page left out without being gone has the place of an older one: it tells nothing of the order.
+    """
     rows = connection.execute(_MEMBERS_BEFORE, {"highlight": pk}).mappings()
     before = {row["item_pk"]: row for row in rows}
     present = [item_pk for item_pk, row in before.items() if row["gone_at"] is None]
@@ -172,7 +181,8 @@ def _write_members(
     was = set(present)
     found = [Change(Subject.HIGHLIGHT, pk, "items", None, item_pk) for item_pk in order if item_pk not in was]
     found += [Change(Subject.HIGHLIGHT, pk, "items", item_pk, None) for item_pk in leaving]
-    return found + _order(pk, present, order)
+    shown_before = [item_pk for item_pk, row in before.items() if row["last_seen_at"] == fetched_before]
+    return found + _order(pk, shown_before, order)
 
 
 def _order(pk: Pk, before: Sequence[Pk], after: Sequence[Pk]) -> list[Change]:

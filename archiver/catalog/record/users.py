@@ -70,15 +70,18 @@ def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -
 def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:
     """Record why an account shows nothing (private, gone, empty), and when that is asked again; None: it shows something.
 
-    The same verdict again waits longer (``retry.next_check``). An account never seen before gets its row.
+    The same verdict again waits longer (``retry.next_check``). An account never seen before gets its row. One that is private is there,
+    and is said to be private.
     """
     before = connection.execute(_BEFORE, {"user_pk": user_pk}).mappings().first()
     if reason is None:
         if before is not None and before["verdict"] is not None:
             _set(connection, user_pk, verdict=None, verdict_checks=0, verdict_at=None, verdict_due_at=None)
         return
-    if before is None:
-        seen(connection, run_id, User(user_pk), now, shown=False)
+    private = reason is Reason.PRIVATE
+    if before is None or private:
+        told = User(user_pk, is_private=True if private else None)
+        seen(connection, run_id, told, now, shown=private)
     again = before is not None and before["verdict"] == reason
     checks = before["verdict_checks"] + 1 if before is not None and again else 1
     _set(
