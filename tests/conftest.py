@@ -32,7 +32,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long the crash tests go on."""
+    """How long tests go on."""
     group = parser.getgroup("crash")
     group.addoption("--crash-rounds", type=int, default=60, metavar="N", help="Rounds of random kills.")
     group.addoption(
@@ -44,6 +44,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Every system call and every moment, for minutes; else a sample, another one each day.",
     )
     group.addoption("--whole", action="store_true", help="Nights at full size, for minutes.")
+
+
+    parser.addoption("--whole", action="store_true", help="The simulated nights at full size, for minutes.")
+
+
+@pytest.fixture(scope="session")
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Whether what is usually a sample is to be looked at whole."""
+    return bool(request.config.getoption("--whole"))
 
 
 settings.register_profile("everyday", max_examples=40)

@@ -17,16 +17,25 @@ Facts = dict[Fact, object]
 
 
 def differences(house: House, names: Iterable[str]) -> list[str]:
-    """How the archive differs from the world upstream as far as the accounts of these names go; empty where it does not.
+    """How the archive differs from the world upstream as far as the accounts of these names or pks go; empty where it does not."""
+    return [line for lines in differences_of_each(house, names).values() for line in lines]
+
+
+def differences_of_each(house: House, names: Iterable[str]) -> dict[str, list[str]]:
+    """As ``differences``, by account.
 
     An account that cannot be seen is only known to be private or gone; what it showed before is no matter of this moment.
     """
-    accounts = [house.upstream.world.account(name) for name in names]
-    said, wrong = catalog(house), []
-    for fact, value in sorted(truth(accounts).items()):
-        if said.get(fact) != value:
-            wrong.append(f"{' '.join(fact)}: upstream {value!r}, the archive says {said.get(fact)!r}")
-    return wrong + list(_files(house, accounts))
+    said, held = catalog(house), _held(house)
+    found: dict[str, list[str]] = {}
+    for name in names:
+        account = house.upstream.world.account(name)
+        found[name] = [
+            f"{' '.join(fact)}: upstream {value!r}, the archive says {said.get(fact)!r}"
+            for fact, value in sorted(truth([account]).items())
+            if said.get(fact) != value
+        ] + list(_files(house, account, held))
+    return found
 
 
 def truth(accounts: Iterable[Account]) -> Facts:
@@ -86,11 +95,12 @@ def _highlight(highlight: Highlight) -> Facts:
 def catalog(house: House) -> Facts:
     """The facts that the rows of the archive state, read by other means than the program's."""
     facts: Facts = {}
+    trays, carrying = _trays(house), carried_rows(house)
     for pk, name, full, private, verified, avatar, gone in house.rows(
         "select pk, username, full_name, is_private, is_verified, avatar_name, gone_at from users"
     ):
         said = {"username": name, "full_name": full, "is_private": private, "is_verified": verified}
-        said |= {"avatar_name": avatar, "gone": gone is not None, "tray": _tray(house, str(pk))}
+        said |= {"avatar_name": avatar, "gone": gone is not None, "tray": trays.get(str(pk), ())}
         facts.update({("user", str(pk), field): value for field, value in said.items()})
     for row in house.rows(
         "select pk, title, created_at, latest_reel_media, media_count, is_pinned, cover_name, completed_at from highlights"
@@ -100,8 +110,8 @@ def catalog(house: House) -> Facts:
         "select pk, user_pk, code, taken_at, media_type, product_type, video_duration from items"
     ):
         facts[("item", str(pk), "fields")] = tuple(map(plain, fields))
-        facts.update({("item", str(pk), table): () for table in carried_rows(house)})
-    for table, of_items in carried_rows(house).items():
+        facts.update({("item", str(pk), table): () for table in carrying})
+    for table, of_items in carrying.items():
         facts.update({("item", pk, table): tuple(rows) for pk, rows in of_items.items()})
     members: dict[str, list[tuple[object, str]]] = {}
     for pk, position, item in house.rows(
@@ -112,11 +122,13 @@ def catalog(house: House) -> Facts:
     return facts
 
 
-def _tray(house: House, user_pk: str) -> tuple[tuple[object, str], ...]:
-    rows = house.rows(
-        "select position, pk from highlights where user_pk = ? and gone_at is null order by position", user_pk
-    )
-    return tuple((position, str(pk)) for position, pk in rows)
+def _trays(house: House) -> dict[str, tuple[tuple[object, str], ...]]:
+    trays: dict[str, tuple[tuple[object, str], ...]] = {}
+    for user, position, pk in house.rows(
+        "select user_pk, position, pk from highlights where gone_at is null order by user_pk, position"
+    ):
+        trays[str(user)] = (*trays.get(str(user), ()), (position, str(pk)))
+    return trays
 
 
 def _told(row: Sequence[object]) -> Facts:
@@ -126,36 +138,35 @@ def _told(row: Sequence[object]) -> Facts:
     return {("highlight", str(pk), field): value for field, value in said.items()}
 
 
-def _files(house: House, accounts: Iterable[Account]) -> Iterator[str]:
-    """Each file that is offered is held: as the CDN serves it now, or as it once did under the same name."""
-    held: dict[tuple[str, str], list[str]] = {}
-    for pk, role, digest in house.rows(
+def _held(house: House) -> dict[tuple[str, str], str]:
+    """The current file of each owner and role."""
+    rows = house.rows(
         "select coalesce(user_pk, highlight_pk, item_pk), role, sha256 from files order by last_seen_at, id"
-    ):
-        held.setdefault((str(pk), str(role)), []).append(str(digest))
-    seen: set[tuple[str, str]] = set()
-    for pk, role, offered in _offered(accounts):
-        if (pk, role) in seen:
-            continue
-        seen.add((pk, role))
-        current = held.get((pk, role), [""])[-1]
-        if current not in [sha256(version) for version in versions(offered)]:
+    )
+    return {(str(pk), str(role)): str(digest) for pk, role, digest in rows}
+
+
+def _files(house: House, account: Account, held: dict[tuple[str, str], str]) -> Iterator[str]:
+    """Each file that is offered is held: as the CDN serves it now, or as it once did under the same name."""
+    offered = {(pk, role): file for pk, role, file in _offered(account)}
+    for (pk, role), file in offered.items():
+        current = held.get((pk, role), "")
+        if current not in [sha256(version) for version in versions(file)]:
             yield f"{role} of {pk}: offered, and {current or 'nothing'} is held"
         elif not _kept(house, current):
             yield f"{role} of {pk}: the bytes of {current} are not there"
 
 
-def _offered(accounts: Iterable[Account]) -> Iterator[tuple[str, Role, Media]]:
-    for account in accounts:
-        if account.deleted or account.is_private:
-            continue
-        if account.avatar and account.shown():
-            yield account.pk, "avatar", account.avatar
-        for highlight in account.shown():
-            if highlight.cover:
-                yield highlight.pk, "cover", highlight.cover
-            if not highlight.page_lost:
-                yield from (offer for item in highlight.items for offer in offers(item))
+def _offered(account: Account) -> Iterator[tuple[str, Role, Media]]:
+    if account.deleted or account.is_private:
+        return
+    if account.avatar and account.shown():  # an empty tray shows no owner
+        yield account.pk, "avatar", account.avatar
+    for highlight in account.shown():
+        if highlight.cover:
+            yield highlight.pk, "cover", highlight.cover
+        if not highlight.page_lost:
+            yield from (offer for item in highlight.items for offer in offers(item))
 
 
 def offers(item: Item) -> Iterator[tuple[str, Role, Media]]:
