@@ -24,10 +24,10 @@ _COLUMNS = {
 
 
 def carried(item: Item) -> dict[str, Rows]:
-    """By table, the rows of an item without their positions: those follow from the order."""
+    """By table, the rows of an item without their positions, sorted: what is learnt later stands behind what was known."""
     stickers, polls = _objects(item.stickers), _objects(item.polls or ())
     stories = [cast(Mapping[str, Json], s["story_link"]) for s in stickers if s.get("story_link")]
-    return {
+    rows: dict[str, Rows] = {
         "mentions": tuple(_mention(m) for m in _objects(item.mentions)),
         "links": (
             *((one["webUri"], None, None, "link") for one in _objects(item.links)),
@@ -44,34 +44,41 @@ def carried(item: Item) -> dict[str, Rows]:
         ),
         "sponsors": tuple((_pk(s["pk"]), s["username"]) for s in _objects(item.sponsor_tags)),
     }
+    return {table: _sorted(found) for table, found in rows.items()}
 
 
-def carried_rows(house: House) -> dict[str, dict[str, list[tuple[object, ...]]]]:
-    """By table, the rows that the catalog has of each item."""
-    found: dict[str, dict[str, list[tuple[object, ...]]]] = {}
+def carried_rows(house: House) -> dict[str, dict[str, Rows]]:
+    """By table, the rows that the catalog has of each item, sorted."""
+    found: dict[str, dict[str, Rows]] = {}
     for table, columns in _COLUMNS.items():
-        of_items = found.setdefault(table, {})
-        for pk, *row in house.rows(f"select item_pk, {columns} from {table} order by item_pk, position"):
+        of_items: dict[str, list[tuple[object, ...]]] = {}
+        for pk, *row in house.rows(f"select item_pk, {columns} from {table}"):
             of_items.setdefault(str(pk), []).append(tuple(row))
+        found[table] = {pk: _sorted(rows) for pk, rows in of_items.items()}
     return found
 
 
 def dress(item: Item, number: int) -> Item:
-    """One of everything that an item can carry, told apart by ``number``."""
+    """One more of everything that an item can carry, told apart by ``number``."""
     place: dict[str, Json] = dict(zip(_PLACE, (0.5, 0.25, 0.3, 0.05, 0.0), strict=True))
     someone: dict[str, Json] = {"pk": str(900 + number), "username": f"seen{number}", "full_name": "S"}
     story: Json = {"url": f"https://a.example/{number}", "link_title": "Read", "display_url": "a.example"}
-    item.mentions = [{"user": someone, **place}]
-    item.links = [{"webUri": f"https://b.example/{number}", **place}]
-    item.hashtags = [{"hashtag": {"id": str(700 + number), "name": f"tag{number}"}, **place}]
-    item.locations = [{"location": {"pk": 800 + number, "name": "Here", "lat": 1.5, "lng": -2.5}, **place}]
-    item.stickers = [{"type": "story_link", "story_link": story, **place}]
-    item.polls = [{"type": "poll", "question": f"{number}?", "story_link": None}]
-    item.medias = [
-        {"media_pk": 10**18 + number, "media_code": "abc", "user_id": 5, "product_type": "clips"}
-    ]
-    item.sponsor_tags = [{"pk": str(600 + number), "username": "sponsor"}]
+    item.mentions = [*item.mentions, {"user": someone, **place}]
+    item.links = [*item.links, {"webUri": f"https://b.example/{number}", **place}]
+    tag: Json = {"id": str(700 + number), "name": f"tag{number}"}
+    item.hashtags = [*item.hashtags, {"hashtag": tag, **place}]
+    here: Json = {"pk": 800 + number, "name": "Here", "lat": 1.5, "lng": -2.5}
+    item.locations = [*item.locations, {"location": here, **place}]
+    item.stickers = [*item.stickers, {"type": "story_link", "story_link": story, **place}]
+    item.polls = [*(item.polls or []), {"type": "poll", "question": f"{number}?", "story_link": None}]
+    reshared: Json = {"media_pk": 10**18 + number, "media_code": "abc", "user_id": 5, "product_type": "clips"}
+    item.medias = [*item.medias, reshared]
+    item.sponsor_tags = [*item.sponsor_tags, {"pk": str(600 + number), "username": "sponsor"}]
     return item
+
+
+def _sorted(rows: Iterable[tuple[object, ...]]) -> Rows:
+    return tuple(sorted(rows, key=repr))
 
 
 def _objects(entries: Iterable[Json]) -> list[Mapping[str, Json]]:

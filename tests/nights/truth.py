@@ -112,7 +112,7 @@ def catalog(house: House) -> Facts:
         facts[("item", str(pk), "fields")] = tuple(map(plain, fields))
         facts.update({("item", str(pk), table): () for table in carrying})
     for table, of_items in carrying.items():
-        facts.update({("item", pk, table): tuple(rows) for pk, rows in of_items.items()})
+        facts.update({("item", pk, table): rows for pk, rows in of_items.items()})
     members: dict[str, list[tuple[object, str]]] = {}
     for pk, position, item in house.rows(
         "select highlight_pk, position, item_pk from highlight_items where gone_at is null order by highlight_pk, position"

@@ -1,0 +1,48 @@
+"""Thirty nights with edits of every kind: in the end the catalog is the world upstream, ``changes`` the list of edits, and the units are the
+least that could tell it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from house import House
+from month import KINDS, Month
+from truth import differences
+
+from archiver.sandbox import StandIn, World
+from archiver.sandbox.state import PrivateWithForce
+
+ANSWERS: tuple[PrivateWithForce, ...] = ("empty", "403", "404")
+
+
+def month(root: Path, upstream: StandIn, seed: int, *, sweep_days: int, a_night: int) -> None:
+    """Live through it, and compare."""
+    upstream.world.private_with_force = ANSWERS[seed % len(ANSWERS)]
+    lived = Month(House(root, upstream), seed, sweep_days, a_night)
+    house = lived.house
+    names = {(account.pk, account.username) for account in upstream.world.accounts}
+    for wrong in lived.nights():
+        pytest.fail(f"seed {seed}, {sum(lived.told.values())} edits: {wrong}")
+    assert {kind.__name__ for kind in KINDS if not lived.told[kind]} == set()
+    assert lived.changes() == lived.rows()
+    assert differences(house, lived.accounts) == []
+    names |= {(pk, new or "") for _, pk, field, _, new in lived.rows() if field == "username"}
+    assert set(house.rows("select user_pk, username from usernames")) == names
+    assert house.one("select count(*) from failures where resolved_at is null") == 0
+    assert lived.units == pytest.approx(lived.price(), rel=0.05)
+
+
+def test_a_month_of_edits(tmp_path: Path) -> None:
+    """A few a night, each kind at least once, in a small world."""
+    with StandIn(World.generated(4, 5, 4)) as upstream:
+        month(tmp_path / "archive", upstream, 1, sweep_days=5, a_night=6)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, whole: bool, seed: int) -> None:
+    """Every kind that finds room, every night."""
+    if not whole:
+        pytest.skip("with --whole")
+    with StandIn(World.generated(20, 8, 5)) as upstream:
+        month(tmp_path / "archive", upstream, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
