@@ -121,6 +121,16 @@ def test_another_order_is_one_change(catalog: Catalog, fetched: int) -> None:
     assert catalog.read(query.members, "1") == ("12", "10", "13", "11")
 
 
+def test_an_item_that_the_last_page_left_out_tells_nothing_of_the_order(
+    catalog: Catalog, fetched: int
+) -> None:
+    """A page shows one of three, the others are not gone, and all are there again as they were: no change."""
+    catalog.write(record.page, fetched, 8, page("1", "12"), FACTS, LATER)
+    catalog.write(record.page, fetched, 9, page("1", "10", "11", "12"), FACTS, LATEST)
+    assert changed(catalog) == []
+    assert catalog.read(query.members, "1") == ("10", "11", "12")
+
+
 def test_a_page_edits_its_highlight(catalog: Catalog, fetched: int) -> None:
     """A title that the page shows otherwise is the owner's edit, and a highlight thought gone is back."""
     catalog.write(record.tray, fetched, NATGEO.pk, tray(), LATER, gone=("1",))

@@ -134,10 +134,30 @@ def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -
     ]
 
 
+def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: Catalog, run_id: int) -> None:
+    """As one change, however often that is confirmed; one that was gone has returned, and being public again is a change too."""
+    catalog.write(record.user, run_id, NATGEO, NOW)
+    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, NOW)
+    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATER)
+    catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATEST)
+    held = catalog.read(query.user, NATGEO.pk)
+    assert held is not None
+    assert (held.is_private, held.gone_at) == (True, None)
+    catalog.write(record.user, run_id, NATGEO, LATEST)
+    assert [row[2:] for row in changed(catalog)] == [
+        ("presence", None, "gone"),
+        ("is_private", "false", "true"),
+        ("presence", None, "returned"),
+        ("is_private", "true", "false"),
+    ]
+
+
 def test_a_verdict_on_a_stranger_is_kept(catalog: Catalog, run_id: int) -> None:
     """An account that was private at its first look gets its row, so that it is not asked for every night."""
     catalog.write(record.verdict, run_id, "5", Reason.GONE, NOW)
     held = catalog.read(query.user, "5")
     assert held is not None
     assert (held.verdict, held.gone_at) == (Reason.GONE, NOW)
+    catalog.write(record.verdict, run_id, "6", Reason.PRIVATE, NOW)
+    assert rows(catalog, "SELECT pk, is_private FROM users WHERE is_private IS NOT NULL") == [("6", True)]
     assert changed(catalog) == []

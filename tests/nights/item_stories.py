@@ -109,7 +109,9 @@ def added_and_removed_on_one_day(scene: Scene) -> Iterator[int]:
 
 def other_bytes(scene: Scene) -> Iterator[int]:
     """The CDN serves something else under the same name: no answer says so, and what is held stays."""
-    scene.world.change_bytes(scene.highlight, scene.items[0], "thumbnail")
+    offering = next((item.pk for item in scene.shown.items if item.thumbnail), None)
+    if offering is not None:  # another story may have withheld them all
+        scene.world.change_bytes(scene.highlight, offering, "thumbnail")
     yield 1
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api_faults import TRAY, account_pk, edited, error, highlight_pk, page
+from api_faults import PAGE, TRAY, account_pk, edited, error, highlight_pk, page
 from house import House
 
 from archiver.sandbox import StandIn, World
@@ -72,6 +72,52 @@ def test_fault_a29_a_tray_that_shrank_for_one_night_leaves_no_trace(house: House
     assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
     assert house.one(GONE_HIGHLIGHTS) == 0
     assert house.one("select count(*) from changes") == 0
+
+
+def test_fault_a5_a_tray_that_is_not_found_says_nothing_of_an_account_that_is_there(house: House) -> None:
+    """404 in place of a tray, and the account itself is public: code 7, and it is neither gone nor emptied; the next night goes on."""
+    house.night(ONE)
+    house.upstream.faults.add(error(404, {"detail": "no", "exc_type": "UserNotFound"}), path=TRAY)
+    summary = house.night(ONE)
+    assert (summary.exit_code, summary.units) == (7, 2)
+    assert house.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
+    assert house.one("select count(*) from changes") == 0
+    assert house.night(ONE).units == 1
+
+
+def test_a_renewed_page_is_no_second_look(house: House) -> None:
+    """A page lost most of its items and its links are past their time: the renewal says the same in the same run, and nothing is gone
+    until the next night says so."""
+    house.night(ONE)
+    world, settings = house.upstream.world, house.upstream.settings
+    held = [item.pk for item in world.highlight(HIGHLIGHT).items]
+    for pk in held:
+        world.remove_item(HIGHLIGHT, pk)
+    world.add_item(HIGHLIGHT)
+    settings.image_life = -5
+
+    def recover(_: object) -> None:
+        settings.image_life = 86_400.0
+
+    house.upstream.faults.add(path=PAGE, nth=2, before=recover)
+    assert house.night(ONE).units == 1 + 2
+    assert house.one(GONE_ITEMS) == 0
+    assert house.night(ONE).units == 1 + 1
+    assert house.one(GONE_ITEMS) == len(held)
+    assert house.night(ONE).units == 1
+
+
+def test_a_page_that_is_no_evidence_ends_the_doubt(house: House) -> None:
+    """Most items are gone, and the second look counts more than it shows: it is not asked for again, and the first loss is forgotten."""
+    house.night(ONE)
+    world = house.upstream.world
+    first = [world.remove_item(HIGHLIGHT, item.pk) for item in list(world.highlight(HIGHLIGHT).items)]
+    assert house.night(ONE).units == 1 + 1
+    world.highlight(HIGHLIGHT).uncounted = 1
+    assert [house.night(ONE).units for _ in range(2)] == [1 + 1, 1]
+    world.highlight(HIGHLIGHT).uncounted = 0
+    assert [house.night(ONE).units for _ in range(3)] == [1 + 1, 1 + 1, 1]
+    assert house.one(GONE_ITEMS) == len(first)
 
 
 def test_fault_a15_an_error_object_takes_nothing_away_from_an_account(house: House) -> None:
