@@ -9,7 +9,7 @@ from scene import Scene
 
 def added(scene: Scene) -> Iterator[int]:
     """Its own page is fetched once; its items, seen for the first time, are no changes."""
-    made = scene.world.add_highlight(scene.account, f"New {scene.number}", 2)
+    made = scene.new_highlight(f"New {scene.number}", 2)
     scene.of_highlight(made.pk, "presence", None, "appeared")
     scene.units += 1
     yield 1
@@ -17,7 +17,7 @@ def added(scene: Scene) -> Iterator[int]:
 
 def added_and_removed_on_one_day(scene: Scene) -> Iterator[int]:
     """Nobody saw it."""
-    scene.world.remove_highlight(scene.world.add_highlight(scene.account, "Brief", 1).pk)
+    scene.world.remove_highlight(scene.new_highlight("Brief", 1).pk)
     yield 1
 
 

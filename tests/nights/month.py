@@ -169,7 +169,8 @@ class Month:
         if len(highlights) > 7 and kind is highlight_stories.added:
             return False
         for pk in self.random.sample(highlights, len(highlights)):
-            scene = Scene(self.world, account, pk, sum(self.told.values()), self.sweep_days)
+            number, clock = sum(self.told.values()), self.house.upstream.settings.clock
+            scene = Scene(self.world, account, pk, number, self.sweep_days, clock)
             if kind.__module__ == "item_stories" and kind not in _FILL and len(scene.items) < 3:
                 continue
             keeps = self._keeps(kind, scene)

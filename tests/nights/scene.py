@@ -16,13 +16,14 @@ Row = tuple[str, str, str, str | None, str | None]
 @dataclass
 class Scene:
     """An account and one of its highlights; ``number`` makes names that nobody has. ``sweep_days``: how long what moves no number of a tray
-    may stay unseen. ``units``: what the story costs beside a unit a night and the sweep."""
+    may stay unseen. ``clock``: the time upstream, Unix seconds. ``units``: what the story costs beside a unit a night and the sweep."""
 
     world: World
     account: str
     highlight: str
-    number: int = 0
-    sweep_days: int = 0
+    number: int
+    sweep_days: int
+    clock: Callable[[], float]
     rows: list[Row] = field(default_factory=list)
     units: int = 0
 
@@ -49,6 +50,10 @@ class Scene:
     def other(self) -> str:
         """Another highlight of the account."""
         return next(pk for pk in reversed(self.tray) if pk != self.highlight)
+
+    def new_highlight(self, title: str, items: int) -> Highlight:
+        """One that was made just now: a tray that is read in part does not take it for an old one."""
+        return self.world.add_highlight(self.account, title, items, created_at=int(self.clock()))
 
     def of_user(self, name: str, old: str | None, new: str | None) -> None:
         """Expect a change of the account."""

@@ -47,7 +47,7 @@ class Street:
         self.told = []
         for number, (story, account) in enumerate(zip(stories, house.upstream.world.accounts, strict=True)):
             highlight = account.highlights[1].pk
-            scene = Scene(house.upstream.world, account.pk, highlight, number, sweep_days)
+            scene = Scene(house.upstream.world, account.pk, highlight, number, sweep_days, house.upstream.settings.clock)
             self.told.append(Told(story, scene, account.username, story(scene)))
 
     def nights(self) -> None:
