@@ -164,8 +164,6 @@ class Accounts:
             return self._unseen(account, verdict)
         tray = listing.tray
         pk, verdict = self._standing.of_tray(account, tray, cut=listing.cut)
-        if pk is not None:
-            self._standing.record(pk, verdict)
         if pk is None or verdict in (Reason.PRIVATE, Reason.GONE):
             return self._unseen(account, verdict or Reason.GONE)
         if self._kept_as_another(account.target, pk):

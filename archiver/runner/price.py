@@ -93,7 +93,7 @@ def _unknown(
 def _is_looked_at(held: HeldUser, manner: Manner, now: datetime) -> bool:
     """Whether the account itself is asked for in place of its tray (``standing.Standing.stands``)."""
     due = manner.insist or held.verdict_due_at is None or retry.is_due(held.verdict_due_at, now)
-    return due and not (held.verdict is Reason.EMPTY and (manner.insist or held.shrunk_to is not None))
+    return due and not (held.verdict is Reason.EMPTY and (manner.insist or not standing.tray_may_wait(held)))
 
 
 def _is_after(at: datetime | None, since: datetime | None) -> bool:

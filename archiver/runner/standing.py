@@ -81,7 +81,8 @@ class Standing:
         """The verdict on a stored account that showed nothing, asked again only when due; None: its tray is to be listed.
 
         Private and gone cost nothing until they are due, then one unit. An empty account is listed every night, since a highlight may
-        come any day; on a night when its verdict is due the look takes the tray's place, so that it never costs two units.
+        come any day; on a night when its verdict is due the look takes the tray's place, so that it never costs two units. The tray
+        has its turn between two looks, however seldom the runs are.
         """
         held = account.held
         if held is None or held.verdict is None:
@@ -91,8 +92,8 @@ class Standing:
             or held.verdict_due_at is None
             or retry.is_due(held.verdict_due_at, self._night.clock())
         )
-        if held.verdict is Reason.EMPTY and (self._insist or not due or held.shrunk_to is not None):
-            return None  # also where a tray that lost everything waits for a second one that says the same
+        if held.verdict is Reason.EMPTY and (self._insist or not due or not tray_may_wait(held)):
+            return None
         if not due:
             return held.verdict
         verdict = self.look(account).verdict
@@ -115,25 +116,35 @@ class Standing:
         return seen.verdict
 
     def of_tray(self, account: Account, tray: Tray, *, cut: bool = False) -> tuple[Pk | None, Reason | None]:
-        """Whose tray this is, and the verdict on it; one that is empty or contradicts what is held is checked once (1 unit).
+        """Whose tray this is, and the verdict on it, now committed; one that is empty or contradicts what is held is checked once
+        (1 unit).
 
         ``cut``: this one is known to show less than the last.
         """
         pk = account.pk or (tray.user.pk if tray.user is not None else None)
-        held = account.held
+        held, verdict = account.held, None
         if tray.length == 0:
             if held is not None and held.verdict is Reason.EMPTY:
-                return pk, Reason.EMPTY
+                return pk, Reason.EMPTY  # as before, and not looked at: it stays due when it was
             seen = self.look(account)
-            return pk or (seen.user.pk if seen.user is not None else None), seen.verdict or Reason.EMPTY
-        halved = held is not None and held.tray_length is not None and tray.length * 2 < held.tray_length
-        if halved and not cut and held is not None and held.shrunk_to is None:
-            return pk, self.look(account).verdict
-        return pk, None
+            pk = pk or (seen.user.pk if seen.user is not None else None)
+            verdict = seen.verdict or Reason.EMPTY
+        elif held is not None and not cut and held.shrunk_to is None and tray.length * 2 < (held.tray_length or 0):
+            verdict = self.look(account).verdict
+        if pk is not None:
+            self.record(pk, verdict)
+        return pk, verdict
 
     def record(self, pk: Pk, verdict: Reason | None) -> None:
         """Commit the verdict, with the day on which it is asked again."""
         self._catalog.write(record.verdict, self._night.run_id, pk, verdict, self._night.clock())
+
+
+def tray_may_wait(held: HeldUser) -> bool:
+    """Whether the tray of an empty account may be left for a night: it was listed since the last look, and lost nothing that waits for a
+    second tray that says the same."""
+    listed = held.verdict_at is None or held.listed_at is None or held.listed_at > held.verdict_at
+    return listed and held.shrunk_to is None
 
 
 def waits(catalog: Catalog, subject: Subject, pk: str, now: datetime) -> bool:

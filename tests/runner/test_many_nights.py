@@ -89,7 +89,8 @@ def test_the_back_off_of_a_lost_file_ends(house: House) -> None:
 
 
 def test_fault_a29_an_emptied_tray_is_believed_the_second_time(house: House) -> None:
-    """All highlights vanish at once: the first night says nothing, the second marks them gone, and nothing held is lost."""
+    """All highlights vanish at once: the first night says nothing, the second marks them gone, and nothing held is lost; what comes back
+    is seen at the latest on the second night, since a look that is due takes the tray's place."""
     house.night("natgeo", "salwaaa_ki")
     for pk in (GIFT, BOTW, LIMITLESS):
         house.upstream.world.remove_highlight(pk)
@@ -103,6 +104,37 @@ def test_fault_a29_an_emptied_tray_is_believed_the_second_time(house: House) -> 
     house.upstream.world.restore_highlight(BOTW)
     house.sleep(days=2)
     house.night("natgeo")
+    house.night("natgeo")
+    assert house.one("select gone_at from highlights where pk = ?", BOTW) is None
+
+
+def test_an_emptied_account_that_turns_private_is_noticed(house: House) -> None:
+    """Its tray is as empty as before: the look that is due after 1, 3, 7 days tells, however often it was listed between."""
+    house.night("natgeo")
+    for pk in (GIFT, BOTW, LIMITLESS):
+        house.upstream.world.remove_highlight(pk)
+    looks = []
+    for night in range(16):
+        if night == 8:
+            house.upstream.world.set_private("natgeo")
+        house.sleep(days=1)
+        assert house.night("natgeo").units <= 1 + (night == 0)
+        looks += [night] * len(house.upstream.requests.api_calls("/v1/user/by/id"))
+    assert looks == [0, 2, 5, 12, 13]
+    assert house.one("select verdict from users where pk = ?", NATGEO) == "private"
+    assert house.rows("select old, new from changes where field = 'is_private'") == [("false", "true")]
+
+
+def test_an_emptied_account_is_listed_however_seldom_the_runs_are(house: House) -> None:
+    """A look is due at each monthly run, and does not take the place of the tray twice running: what came back is seen."""
+    house.night("natgeo")
+    for pk in (GIFT, BOTW, LIMITLESS):
+        house.upstream.world.remove_highlight(pk)
+    for _ in range(4):
+        house.night("natgeo")
+        house.sleep(days=31)
+    house.upstream.world.restore_highlight(BOTW)
+    assert sorted(house.night("natgeo").units for _ in range(2) if not house.sleep(days=31)) == [1, 1]
     assert house.one("select gone_at from highlights where pk = ?", BOTW) is None
 
 
