@@ -1,0 +1,130 @@
+"""Whatever owners do, however upstream fails and wherever runs end: once all is well again, the archive is the world and its history, and
+nothing that was ever held is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from drawn import Night, nights
+from house import House
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from memory import Memory
+from truth import differences
+
+from archiver import archive
+from archiver.model.target import parse_target
+from archiver.runner.account import Manner
+from archiver.runner.workers import StopFlag
+from archiver.sandbox import StandIn, World
+from archiver.sandbox.state import PrivateWithForce
+
+ACCOUNTS, HIGHLIGHTS, ITEMS = 2, 4, 3
+EVERYDAY = settings(
+    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
+)
+WHOLE = settings(EVERYDAY, max_examples=400)
+ANSWERS: st.SearchStrategy[PrivateWithForce] = st.sampled_from(["empty", "403", "404"])
+
+
+def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
+    """A few examples every day, hundreds with --whole."""
+    live = given(st.lists(nights, min_size=1, max_size=6 if not whole else 12), ANSWERS)(_live)
+    (WHOLE if whole else EVERYDAY)(live)()
+
+
+def _live(drawn: list[Night], private_with_force: PrivateWithForce) -> None:
+    with hasty(), tempfile.TemporaryDirectory() as place:
+        world = World.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
+        world.private_with_force = private_with_force
+        with StandIn(world) as upstream:
+            house = House(Path(place) / "archive", upstream)
+            house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "4"
+            _spend(house, drawn)
+
+
+def _spend(house: House, drawn: list[Night]) -> None:
+    world = house.upstream.world
+    targets = [account.pk for account in world.accounts]  # by id: whose the names are is another test's matter
+    memory: Memory | None = None
+    number = 0
+    for night in drawn:
+        for edit in night.edits:
+            number += 1
+            edit.make(world, house.now.timestamp(), number)
+        for flaw in night.flaws:
+            flaw.begin(house.upstream)
+        _run(house, targets, night)
+        memory = _remembered(house, memory)
+        house.upstream.faults.clear()
+        house.sleep(days=night.days)
+    for _ in range(3):
+        house.sleep(days=31)
+        house.night(*targets)
+        memory = _remembered(house, memory)
+        if not _waits(house):
+            break
+    seen = {str(pk) for (pk,) in house.rows("select pk from users")}
+    assert differences(house, [pk for pk in targets if pk in seen or not _hidden(world, pk)]) == []
+    assert list(_damaged(house)) == []
+
+
+def _run(house: House, targets: list[str], night: Night) -> None:
+    """A run that may end early; a bug of its observer is raised on."""
+    stop = StopFlag()
+    with suppress(ArithmeticError):
+        archive.run(
+            house.config,
+            [parse_target(target) for target in targets],
+            command="run",
+            manner=Manner(),
+            observe=night.early.observer(stop),
+            stop=stop,
+            max_units=night.early.units,
+            create_missing=True,
+            clock=lambda: house.now,
+        )
+
+
+def _remembered(house: House, before: Memory | None) -> Memory:
+    """The archive now, compared with what it was before the night."""
+    now = Memory.of(house)
+    if before is not None:
+        assert before.lost(now) == []
+        assert before.unexplained(now) == []
+    return now
+
+
+def _waits(house: House) -> bool:
+    """Whether something is believed only the second time (I15), or a look took the place of an empty account's tray: not the last night."""
+    return bool(
+        house.one(
+            "select (select count(*) from users where shrunk_to is not null or verdict = 'empty')"
+            " + (select count(*) from highlights where shrunk_to is not null and gone_at is null)"
+        )
+    )
+
+
+def _hidden(world: World, pk: str) -> bool:
+    return world.account(pk).deleted or world.account(pk).is_private
+
+
+def _damaged(house: House) -> Iterator[str]:
+    """Blobs of any time whose bytes are not those that their names say."""
+    for (digest,) in house.rows("select sha256 from blobs"):
+        path = house.root / "blobs" / str(digest)[:2] / str(digest)
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            yield str(digest)
+
+
+@contextmanager
+def hasty() -> Iterator[None]:
+    """What waits before it tries again does not wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)
+        yield
