@@ -83,20 +83,27 @@ def all_removed(scene: Scene) -> Iterator[int]:
 
 def moved_to_another(scene: Scene) -> Iterator[int]:
     """Removed from one and added to the other; its file is the same."""
-    item, target = scene.items[0], scene.other
-    with scene.fetched(scene.highlight, target):
-        scene.world.move_item(item, source=scene.highlight, target=target)
-    scene.of_items(scene.highlight, gone=item)
-    scene.of_items(target, new=item)
+    target = scene.other
+    for item in _not_in(target, scene)[:1]:
+        with scene.fetched(scene.highlight, target):
+            scene.world.move_item(item, source=scene.highlight, target=target)
+        scene.of_items(scene.highlight, gone=item)
+        scene.of_items(target, new=item)
     yield 1
 
 
 def put_into_another_too(scene: Scene) -> Iterator[int]:
-    item, target = scene.items[0], scene.other
-    with scene.fetched(target):
-        scene.world.put_item(target, item, source=scene.highlight)
-    scene.of_items(target, new=item)
+    target = scene.other
+    for item in _not_in(target, scene)[:1]:
+        with scene.fetched(target):
+            scene.world.put_item(target, item, source=scene.highlight)
+        scene.of_items(target, new=item)
     yield 1
+
+
+def _not_in(target: str, scene: Scene) -> list[str]:
+    there = {item.pk for item in scene.world.highlight(target).items}
+    return [pk for pk in scene.items if pk not in there]
 
 
 def added_and_removed_on_one_day(scene: Scene) -> Iterator[int]:

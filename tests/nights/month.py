@@ -44,6 +44,7 @@ _WHOLE = {  # these want the account
     highlight_stories.all_of_them_removed,
 }
 _TWO = {item_stories.moved_to_another, item_stories.put_into_another_too}
+_MORE = {highlight_stories.added, highlight_stories.last_comes_first_behind_a_new_one}
 _FILL = (item_stories.photo_added, item_stories.video_added)
 KINDS: tuple[Story, ...] = (
     *account_stories.STORIES,
@@ -57,6 +58,7 @@ KINDS: tuple[Story, ...] = (
 class Under:
     """A story under way, and what it keeps others from. Its first ``due`` rows must be in ``changes`` by now."""
 
+    kind: Story
     scene: Scene
     steps: Iterator[int]
     keeps: frozenset[tuple[str, str]]
@@ -75,7 +77,7 @@ class Month:
     units: int = 0
     least: float = 0.0
     told: Counter[Story] = field(default_factory=Counter)
-    over: list[Scene] = field(default_factory=list)
+    over: list[Under] = field(default_factory=list)
     under: list[Under] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -83,6 +85,8 @@ class Month:
         self.random = random.Random(self.seed)
         self.targets = [account.username for account in self.world.accounts]
         self.accounts = [account.pk for account in self.world.accounts]
+        # No tray outgrows it: one that lacks something is shorter, and so known to be whole.
+        self.longest = max(len(self._tray(pk)) for pk in self.accounts)
 
     @property
     def world(self) -> World:
@@ -109,7 +113,7 @@ class Month:
         return self.least + sum(scene.units for scene in self._scenes())
 
     def _scenes(self) -> list[Scene]:
-        return self.over + [story.scene for story in self.under]
+        return [story.scene for story in self.over + self.under]
 
     def _night(self) -> Iterator[str]:
         self._go_on()
@@ -123,11 +127,13 @@ class Month:
             story.pause -= 1
             if not story.pause:
                 story.due = len(story.scene.rows)
-        due = Counter(row for story in self.under for row in story.scene.rows[: story.due])
-        due += Counter(row for scene in self.over for row in scene.rows)
+        due = Counter(row for story in self.over + self.under for row in story.scene.rows[: story.due])
         found = self.changes()
-        yield from (f"night {summary.run_id} lacks {row}" for row in due - found)
+        yield from (f"night {summary.run_id} lacks {row} of {self._whose(row)}" for row in due - found)
         yield from (f"night {summary.run_id} has too many of {row}" for row in found - self.rows())
+
+    def _whose(self, row: Row) -> str:
+        return ", ".join(s.kind.__name__ for s in self.over + self.under if row in s.scene.rows)
 
     def changes(self) -> Counter[Row]:
         """What the archive tells."""
@@ -148,7 +154,7 @@ class Month:
                 step = next(story.steps, None)
                 if step is None:
                     self.under.remove(story)
-                    self.over.append(story.scene)
+                    self.over.append(story)
                     break
                 story.pause = step
 
@@ -166,7 +172,7 @@ class Month:
         highlights = self._tray(account)
         if len(highlights) < 4 and kind not in (highlight_stories.added, *_FIELDS):
             return False
-        if len(highlights) > 7 and kind is highlight_stories.added:
+        if len(highlights) >= self.longest and kind in _MORE:
             return False
         for pk in self.random.sample(highlights, len(highlights)):
             number, clock = sum(self.told.values()), self.house.upstream.settings.clock
@@ -177,7 +183,7 @@ class Month:
             taken = {keep for story in self.under for keep in story.keeps}
             if not keeps & taken:
                 self.told[kind] += 1
-                self.under.append(Under(scene, kind(scene), keeps))
+                self.under.append(Under(kind, scene, kind(scene), keeps))
                 return True
         return False
 
