@@ -141,8 +141,9 @@ class Month:
         return Counter((str(s), str(pk), str(f), _text(old), _text(new)) for s, pk, f, old, new in rows)
 
     def _sweeps(self) -> float:
-        listed = sum(len(self._tray(pk)) for pk in self.accounts)
-        return listed / self.sweep_days if self.sweep_days else 0.0
+        """A night's share; what an account that cannot be seen owes is looked at when it is back."""
+        listed = sum(len(self.world.account(pk).shown()) for pk in self.accounts)
+        return listed / self.sweep_days
 
     def _tray(self, pk: str) -> list[str]:
         account = self.world.account(pk)
