@@ -46,9 +46,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--whole", action="store_true", help="Nights at full size, for minutes.")
 
 
-    parser.addoption("--whole", action="store_true", help="The simulated nights at full size, for minutes.")
-
-
 @pytest.fixture(scope="session")
 def whole(request: pytest.FixtureRequest) -> bool:
     """Whether what is usually a sample is to be looked at whole."""

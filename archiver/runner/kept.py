@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from archiver.answers import AnswerStore
 from archiver.catalog import Catalog, query
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import wire
-from archiver.model import HighlightPage, Owner, Subject
+from archiver.model import HighlightPage, Owner, Subject, User
 from archiver.runner.files import Wanted
 from archiver.runner.plan import Job, Why
 
@@ -62,6 +62,8 @@ class Kept:
             read = wire.highlight_page(self._answers.read(known.kept), job.pk)
         except (AnswerMalformed, StorageError):
             return None  # what cannot be read again is fetched again
+        if held is not None and held.listed_at is not None and held.listed_at > known.finished_at:
+            read = _of_its_items(read)
         news = not recorded or bool(read.rejected)
         page = Page(read, known.answer_id, paid=False, came_at=known.finished_at, news=news)
         now = self._clock() + _MARGIN
@@ -77,3 +79,12 @@ class Kept:
             for link in item.links
             if (item.pk, link.role) not in held
         ]
+
+
+def _of_its_items(page: HighlightPage) -> HighlightPage:
+    """The page without what a tray has told since: an older title, pin, cover or name would overwrite a newer one."""
+    shown = page.highlight
+    known = replace(
+        shown, user=User(shown.user.pk), title=None, is_pinned=None, cover=None, cover_name=None
+    )
+    return replace(page, highlight=known)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hypothesis import strategies as st
+from nightly import Bug
 
 from archiver.errors import Stopped
 from archiver.runner.events import Event
@@ -191,7 +192,7 @@ class Early:
             if len(heard) == self.after and self.kind == "signal":
                 stop.stop(Stopped(SIGTERM))
             if len(heard) == self.after and self.kind == "bug":
-                raise ArithmeticError("the observer has a bug")
+                raise Bug
 
         return observe
 

@@ -6,10 +6,9 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
+import nightly
 from drawn import Night, nights
 from house import House
 from hypothesis import HealthCheck, given, settings
@@ -17,9 +16,6 @@ from hypothesis import strategies as st
 from memory import Memory
 from truth import differences
 
-from archiver import archive
-from archiver.model.target import parse_target
-from archiver.runner.account import Manner
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.state import PrivateWithForce
@@ -39,7 +35,7 @@ def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
 
 
 def _live(drawn: list[Night], private_with_force: PrivateWithForce) -> None:
-    with hasty(), tempfile.TemporaryDirectory() as place:
+    with nightly.hasty(), tempfile.TemporaryDirectory() as place:
         world = World.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
         world.private_with_force = private_with_force
         with StandIn(world) as upstream:
@@ -59,7 +55,10 @@ def _spend(house: House, drawn: list[Night]) -> None:
             edit.make(world, house.now.timestamp(), number)
         for flaw in night.flaws:
             flaw.begin(house.upstream)
-        _run(house, targets, night)
+        stop = StopFlag()
+        nightly.run(
+            house, targets, night.early.observer(stop), stop=stop, max_units=night.early.units
+        )
         memory = _remembered(house, memory)
         house.upstream.faults.clear()
         house.sleep(days=night.days)
@@ -72,23 +71,6 @@ def _spend(house: House, drawn: list[Night]) -> None:
     seen = {str(pk) for (pk,) in house.rows("select pk from users")}
     assert differences(house, [pk for pk in targets if pk in seen or not _hidden(world, pk)]) == []
     assert list(_damaged(house)) == []
-
-
-def _run(house: House, targets: list[str], night: Night) -> None:
-    """A run that may end early; a bug of its observer is raised on."""
-    stop = StopFlag()
-    with suppress(ArithmeticError):
-        archive.run(
-            house.config,
-            [parse_target(target) for target in targets],
-            command="run",
-            manner=Manner(),
-            observe=night.early.observer(stop),
-            stop=stop,
-            max_units=night.early.units,
-            create_missing=True,
-            clock=lambda: house.now,
-        )
 
 
 def _remembered(house: House, before: Memory | None) -> Memory:
@@ -120,11 +102,3 @@ def _damaged(house: House) -> Iterator[str]:
         path = house.root / "blobs" / str(digest)[:2] / str(digest)
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             yield str(digest)
-
-
-@contextmanager
-def hasty() -> Iterator[None]:
-    """What waits before it tries again does not wait."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)
-        yield

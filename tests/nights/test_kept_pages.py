@@ -1,0 +1,80 @@
+"""A page that was paid for on an earlier night serves for its items; what the tray tells is newer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import nightly
+import pytest
+from api_faults import PAGE, edited
+from house import House
+from truth import differences
+
+from archiver.runner.events import AccountListed, Event, Spent
+from archiver.sandbox import StandIn, World
+from archiver.sandbox.things import Json
+
+ACCOUNT = "70000000000"
+HIGHLIGHT = "17800000000000000"
+CHANGES = "select subject, subject_pk, field, old, new from changes"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """An archive that is not there yet, and an account with one highlight."""
+    with StandIn(World.generated(1, 1, 3)) as upstream:
+        yield House(tmp_path / "archive", upstream)
+
+
+def edit(house: House) -> Counter[tuple[object, ...]]:
+    """What the tray tells is edited; the changes that this must be."""
+    world = house.upstream.world
+    old = world.highlight(HIGHLIGHT).cover
+    new = world.recover(HIGHLIGHT)
+    world.retitle(HIGHLIGHT, "Later")
+    world.pin(HIGHLIGHT)
+    world.set_full_name(ACCOUNT, "Later")
+    rows = [
+        ("highlight", HIGHLIGHT, "title", "Highlight 0", "Later"),
+        ("highlight", HIGHLIGHT, "is_pinned", "false", "true"),
+        ("highlight", HIGHLIGHT, "cover_name", old.name if old else None, new.name),
+        ("user", ACCOUNT, "full_name", "Account 0", "Later"),
+    ]
+    return Counter(rows)
+
+
+def nameless(tree: Json) -> None:
+    assert isinstance(tree, dict)
+    assert isinstance(tree["items"], list)
+    tree["items"][0] = {}
+
+
+def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(house: House) -> None:
+    """It is kept and not recorded when the run dies; the next night is spared its unit, and has the title of its own tray."""
+    listed: list[Event] = []
+
+    def dies(event: Event) -> None:
+        listed.extend([event] if isinstance(event, AccountListed) else [])
+        if listed and isinstance(event, Spent):
+            raise nightly.Bug
+
+    assert nightly.run(house, [ACCOUNT], dies) is None
+    assert house.one("select count(*) from items") == 0
+    expected = edit(house)
+    house.sleep(days=1)
+    assert house.night(ACCOUNT).units == 1
+    assert Counter(house.rows(CHANGES)) == expected
+    assert differences(house, [ACCOUNT]) == []
+
+
+def test_a_page_that_is_read_again_for_its_failures_takes_nothing_back(house: House) -> None:
+    """One item of it cannot be read, so that it is recorded anew each time that is due."""
+
+    house.upstream.faults.add(edited(nameless), path=PAGE)
+    assert house.night(ACCOUNT).exit_code == 3
+    expected = edit(house)
+    for _ in range(2):
+        assert house.night(ACCOUNT).units == 1
+        assert Counter(house.rows(CHANGES)) == expected
