@@ -158,10 +158,10 @@ class Accounts:
 
     def _listed(self, account: Account, listing: Listing | Reason) -> _Begun | AccountEnd:
         if isinstance(listing, Reason):
-            verdict = self._standing.behind(account, listing)
+            hidden = self._standing.behind(account, listing)
             if account.held is not None:
-                self._standing.record(account.held.pk, verdict)
-            return self._unseen(account, verdict)
+                self._standing.record(account.held.pk, hidden)
+            return self._unseen(account, hidden)
         tray = listing.tray
         pk, verdict = self._standing.of_tray(account, tray, cut=listing.cut)
         if pk is None or verdict in (Reason.PRIVATE, Reason.GONE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -34,10 +35,8 @@ class Edit:
         accounts = [account for account in world.accounts if account.highlights]
         account = _chosen(accounts, self.one)
         highlight = _chosen(account.highlights, self.two)
-        try:
+        with suppress(LookupError, ValueError):  # nothing of the kind is there, or the name is taken
             _EDITS[self.kind](Place(world, account, highlight, self.three, now, number))
-        except (LookupError, ValueError):
-            pass  # nothing of the kind is there, or the name is taken
 
 
 @dataclass(frozen=True)
@@ -210,14 +209,22 @@ class Night:
 _number = st.integers(0, 11)
 edits = st.builds(Edit, st.sampled_from(sorted(_EDITS)), _number, _number, _number)
 _api = st.builds(
-    Flaw, st.just("api"), st.sampled_from(sorted(_API)), st.sampled_from(_PATHS), st.integers(1, 4), st.integers(1, 4)
+    Flaw,
+    st.just("api"),
+    st.sampled_from(sorted(_API)),
+    st.sampled_from(_PATHS),
+    st.integers(1, 4),
+    st.integers(1, 4),
 )
 _cdn = st.builds(
-    Flaw, st.just("cdn"), st.sampled_from(sorted(_CDN)), st.sampled_from(_ROLES), st.integers(1, 6), st.integers(1, 9)
+    Flaw,
+    st.just("cdn"),
+    st.sampled_from(sorted(_CDN)),
+    st.sampled_from(_ROLES),
+    st.integers(1, 6),
+    st.integers(1, 9),
 )
-_early = st.builds(
-    Early, st.sampled_from(["never", "never", "units", "signal", "bug"]), st.integers(1, 25)
-)
+_early = st.builds(Early, st.sampled_from(["never", "never", "units", "signal", "bug"]), st.integers(1, 25))
 nights = st.builds(
     Night,
     st.sampled_from([0.1, 1, 1, 2, 5]),

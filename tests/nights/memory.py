@@ -62,7 +62,7 @@ class Memory:
         for name in ("users", "highlights", "items", "members"):
             gone += [f"{name} {pk}" for pk in set(getattr(self, name)) - set(getattr(later, name))]
         for pk, was in self.members.items():
-            gone += [f"{item} in {pk}" for item in {m[0] for m in was} - {m[0] for m in later.members[pk]}]
+            gone += [f"{item} in {pk}" for item in {m[0] for m in was} - {m[0] for m in later.members.get(pk, ())}]
         return gone
 
     def unexplained(self, later: Memory) -> list[str]:
@@ -155,7 +155,9 @@ def _places(one: Memory, two: Memory, told: set[Row]) -> list[str]:
         here = {h: moved.pop(h) for h in both if h in moved}
         stayed = [old.index(h) for h in both if h not in here]
         if stayed != sorted(stayed) or len(here) != len(both) - _longest_rise([old.index(h) for h in both]):
-            wrong.append(f"the tray of {pk} went from {old} to {new}, and {sorted(here)} are said to have moved")
+            wrong.append(
+                f"the tray of {pk} went from {old} to {new}, and {sorted(here)} are said to have moved"
+            )
         for h, places in here.items():
             if places != (str(one.highlights[h]["position"]), str(two.highlights[h]["position"])):
                 wrong.append(f"{h} is said to have moved {places}")

@@ -166,7 +166,9 @@ class Month:
         for kind in sorted(KINDS, key=lambda kind: (self.told[kind], self.random.random())):
             if begun == self.a_night:
                 return
-            begun += any(self._place(kind, pk) for pk in self.random.sample(self.accounts, len(self.accounts)))
+            begun += any(
+                self._place(kind, pk) for pk in self.random.sample(self.accounts, len(self.accounts))
+            )
 
     def _place(self, kind: Story, account: str) -> bool:
         """Begin this story somewhere in this account, if there is room for it."""

@@ -10,8 +10,8 @@ from house import House
 
 from archiver import archive
 from archiver.model.target import parse_target
-from archiver.runner.account import Manner
 from archiver.runner.events import Event
+from archiver.runner.manner import Manner
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 

@@ -47,7 +47,9 @@ class Street:
         self.told = []
         for number, (story, account) in enumerate(zip(stories, house.upstream.world.accounts, strict=True)):
             highlight = account.highlights[1].pk
-            scene = Scene(house.upstream.world, account.pk, highlight, number, sweep_days, house.upstream.settings.clock)
+            scene = Scene(
+                house.upstream.world, account.pk, highlight, number, sweep_days, house.upstream.settings.clock
+            )
             self.told.append(Told(story, scene, account.username, story(scene)))
 
     def nights(self) -> None:
@@ -74,11 +76,11 @@ class Street:
     def units(self) -> dict[str, tuple[int, int]]:
         """By story, what its account cost after the first night: beside a unit a night, and how much of that is its own by its own count."""
         spent: Counter[str] = Counter()
-        whose = dict(self.house.rows("select pk, user_pk from highlights"))
+        whose = self._owners()
         for subject, units in self.house.rows(
             "select subject, sum(units) from api_calls where id > ? group by subject", self._since
         ):
-            spent[str(whose.get(subject, subject))] += int(str(units))
+            spent[whose.get(str(subject), str(subject))] += int(str(units))
         return {told.name: (spent[told.scene.account] - told.lasted, told.scene.units) for told in self.told}
 
     def _look(self, accounts: Sequence[str]) -> None:
@@ -100,15 +102,20 @@ class Street:
         assert summary.exit_code in (0, 6), summary  # 6: private or gone, on the night when that is news
         self.house.sleep(days=1)
 
+    def _owners(self) -> dict[str, str]:
+        """By the pk of a user, a highlight or an item, whose it is."""
+        rows = self.house.rows(
+            "select pk, pk from users union select pk, user_pk from highlights union select pk, user_pk from items"
+        )
+        return {str(pk): str(owner) for pk, owner in rows}
+
     def _changes(self) -> Mapping[str, Counter[Row]]:
-        whose = {pk: pk for (pk,) in self.house.rows("select pk from users")}
-        whose |= dict(self.house.rows("select pk, user_pk from highlights"))
-        whose |= dict(self.house.rows("select pk, user_pk from items"))
+        whose = self._owners()
         found: dict[str, Counter[Row]] = {}
         for row in self.house.rows("select subject, subject_pk, field, old, new from changes"):
             subject, pk, name, old, new = row
             told = (str(subject), str(pk), str(name), _text(old), _text(new))
-            found.setdefault(str(whose[pk]), Counter())[told] += 1
+            found.setdefault(whose[str(pk)], Counter())[told] += 1
         return found
 
 

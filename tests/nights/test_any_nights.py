@@ -46,7 +46,9 @@ def _live(drawn: list[Night], private_with_force: PrivateWithForce) -> None:
 
 def _spend(house: House, drawn: list[Night]) -> None:
     world = house.upstream.world
-    targets = [account.pk for account in world.accounts]  # by id: whose the names are is another test's matter
+    targets = [
+        account.pk for account in world.accounts
+    ]  # by id: whose the names are is another test's matter
     memory: Memory | None = None
     number = 0
     for night in drawn:
@@ -56,9 +58,7 @@ def _spend(house: House, drawn: list[Night]) -> None:
         for flaw in night.flaws:
             flaw.begin(house.upstream)
         stop = StopFlag()
-        nightly.run(
-            house, targets, night.early.observer(stop), stop=stop, max_units=night.early.units
-        )
+        nightly.run(house, targets, night.early.observer(stop), stop=stop, max_units=night.early.units)
         memory = _remembered(house, memory)
         house.upstream.faults.clear()
         house.sleep(days=night.days)

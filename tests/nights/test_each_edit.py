@@ -80,7 +80,7 @@ def test_a_private_account_is_told_by_the_privacy_check(live: Lived) -> None:
     assert lived.outcome() == {}
 
 
-@pytest.mark.parametrize("story", (*STORIES, *item_stories.SWEPT), ids=name)
+@pytest.mark.parametrize("story", [*STORIES, *item_stories.SWEPT], ids=name)
 def test_each_edit_in_an_archive_of_its_own(live: Lived, story: Story, whole: bool) -> None:
     """So that nothing another account shows, such as the longest tray, bears on it."""
     if not whole:

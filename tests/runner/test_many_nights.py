@@ -134,7 +134,9 @@ def test_an_emptied_account_is_listed_however_seldom_the_runs_are(house: House) 
         house.night("natgeo")
         house.sleep(days=31)
     house.upstream.world.restore_highlight(BOTW)
-    assert sorted(house.night("natgeo").units for _ in range(2) if not house.sleep(days=31)) == [1, 1]
+    for _ in range(2):
+        house.sleep(days=31)
+        assert house.night("natgeo").units == 1
     assert house.one("select gone_at from highlights where pk = ?", BOTW) is None
 
 
