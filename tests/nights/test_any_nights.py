@@ -22,7 +22,7 @@ from archiver.sandbox.state import PrivateWithForce
 
 ACCOUNTS, HIGHLIGHTS, ITEMS = 2, 4, 3
 EVERYDAY = settings(
-    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
+    max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), report_multiple_bugs=False
 )
 WHOLE = settings(EVERYDAY, max_examples=400)
 ANSWERS: st.SearchStrategy[PrivateWithForce] = st.sampled_from(["empty", "403", "404"])
@@ -30,7 +30,7 @@ ANSWERS: st.SearchStrategy[PrivateWithForce] = st.sampled_from(["empty", "403", 
 
 def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
     """A few examples every day, hundreds with --whole."""
-    live = given(st.lists(nights, min_size=1, max_size=6 if not whole else 12), ANSWERS)(_live)
+    live = given(st.lists(nights, min_size=1, max_size=5 if not whole else 12), ANSWERS)(_live)
     (WHOLE if whole else EVERYDAY)(live)()
 
 

@@ -93,9 +93,9 @@ NOT_TRUE, LOST, UNTOLD = (True, False, False), (False, True, False), (False, Fal
         ("update users set full_name = 'x'", (True, False, True)),
         ("delete from mentions", NOT_TRUE),
         ("update stickers set extra = '{}'", NOT_TRUE),
-        ("delete from files where role = 'cover' and id = (select min(id) from files where role = 'cover')", LOST),
+        (f"delete from files where id = (select min(id) from files where highlight_pk = '{GIFT}')", LOST),
         ("delete from files where role = 'video'", (True, True, False)),
-        (f"delete from highlight_items where highlight_pk = '{LIMITLESS}'", (True, True, True)),
+        (f"delete from highlight_items where highlight_pk = '{LIMITLESS}'", (True, True, False)),
     ],
 )  # fmt: skip
 def test_rows_that_are_wrong_are_seen(lived: Two, tampering: str, expected: tuple[bool, bool, bool]) -> None:

@@ -35,8 +35,8 @@ def month(root: Path, upstream: StandIn, seed: int, *, sweep_days: int, a_night:
 
 def test_a_month_of_edits(tmp_path: Path) -> None:
     """A few a night, each kind at least once, in a small world."""
-    with StandIn(World.generated(4, 5, 4)) as upstream:
-        month(tmp_path / "archive", upstream, 1, sweep_days=5, a_night=6)
+    with StandIn(World.generated(3, 5, 4)) as upstream:
+        month(tmp_path / "archive", upstream, 1, sweep_days=5, a_night=5)
 
 
 @pytest.mark.parametrize("seed", range(6))
