@@ -84,7 +84,5 @@ class Kept:
 def _of_its_items(page: HighlightPage) -> HighlightPage:
     """The page without what a tray has told since: an older title, pin, cover or name would overwrite a newer one."""
     shown = page.highlight
-    known = replace(
-        shown, user=User(shown.user.pk), title=None, is_pinned=None, cover=None, cover_name=None
-    )
+    known = replace(shown, user=User(shown.user.pk), title=None, is_pinned=None, cover=None, cover_name=None)
     return replace(page, highlight=known)

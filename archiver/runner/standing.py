@@ -129,7 +129,12 @@ class Standing:
             seen = self.look(account)
             pk = pk or (seen.user.pk if seen.user is not None else None)
             verdict = seen.verdict or Reason.EMPTY
-        elif held is not None and not cut and held.shrunk_to is None and tray.length * 2 < (held.tray_length or 0):
+        elif (
+            held is not None
+            and not cut
+            and held.shrunk_to is None
+            and tray.length * 2 < (held.tray_length or 0)
+        ):
             verdict = self.look(account).verdict
         if pk is not None:
             self.record(pk, verdict)

@@ -35,7 +35,9 @@ class State:
         self._names: dict[str, str] = {}
         self._highlights: dict[str, Highlight] = {}
         self._owner_of = owner_of
-        self._last_number = 1 << 20  # past the accounts of a generated world, whose numbers tell its items apart
+        self._last_number = (
+            1 << 20
+        )  # past the accounts of a generated world, whose numbers tell its items apart
         for account in accounts:
             self.add_account(account)
 

@@ -62,7 +62,9 @@ class Memory:
         for name in ("users", "highlights", "items", "members"):
             gone += [f"{name} {pk}" for pk in set(getattr(self, name)) - set(getattr(later, name))]
         for pk, was in self.members.items():
-            gone += [f"{item} in {pk}" for item in {m[0] for m in was} - {m[0] for m in later.members.get(pk, ())}]
+            gone += [
+                f"{item} in {pk}" for item in {m[0] for m in was} - {m[0] for m in later.members.get(pk, ())}
+            ]
         return gone
 
     def unexplained(self, later: Memory) -> list[str]:

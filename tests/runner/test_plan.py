@@ -53,7 +53,11 @@ def held(**changes: object) -> HeldHighlight:
             Why.CHANGED,
         ),
         (held(shrunk_to="half"), QUIET, Why.SHRUNK),
-        (held(shrunk_to="half", completed_at=None), QUIET, Why.SHRUNK),  # a kept answer would be no second look
+        (
+            held(shrunk_to="half", completed_at=None),
+            QUIET,
+            Why.SHRUNK,
+        ),  # a kept answer would be no second look
         (held(shrunk_to="half", fetch_try_at=NOW + timedelta(hours=1)), QUIET, None),
         (held(fetched_at=NOW - timedelta(days=31)), Policy(sweep_days=30), Why.SWEEP),
         (held(fetched_at=NOW - timedelta(days=31)), QUIET, None),
