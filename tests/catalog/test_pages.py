@@ -207,3 +207,10 @@ def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int) -> 
     assert len(catalog.read(query.members, "1")) == 3000
     assert catalog.read(query.held_items, [item.pk for item in many]) == frozenset()
     assert Role.VIDEO in {link.role for link in many[0].links}
+
+
+def test_a_page_that_came_earlier_tells_of_the_order_all_the_same(catalog: Catalog, fetched: int) -> None:
+    """It served for nothing on a later night; what the next page shows in another order is a change."""
+    catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATEST, fetched_at=LATER)
+    catalog.write(record.page, fetched, 9, page("1", "12", "10", "11"), FACTS, LATEST)
+    assert changed(catalog) == [("highlight", "1", "item_order", "10,11,12", "12,10,11")]

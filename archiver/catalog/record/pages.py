@@ -53,7 +53,7 @@ def page(
 ) -> int:
     """Record a page that was fetched under these tray facts; returns how many of its items are new to the archive.
 
-    ``fetched_at``: when that was, if not just now: the sweep is counted from then.
+    ``fetched_at``: when that was, if not just now: the sweep is counted from then, and its items were seen then.
     ``gone`` are the items whose absence from it is evidence. ``shrunk_to`` is kept as it is given. The highlight is complete no longer, in
     the same transaction: what the page offers may be missing, and a run that is killed before ``completed`` must not hide that.
     """
@@ -63,7 +63,7 @@ def page(
     new, edited = _write_items(connection, page, answer_id, now)
     found += edited
     fetched_before = before["fetched_at"] if before is not None else None
-    joined = _write_members(connection, highlight.pk, page.items, gone, now, fetched_before)
+    joined = _write_members(connection, highlight.pk, page.items, gone, fetched_at or now, fetched_before)
     if fetched_before is not None:
         found += joined
     entries.write(connection, page.items)
