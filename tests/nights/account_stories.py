@@ -64,6 +64,13 @@ def another_avatar(scene: Scene) -> Iterator[int]:
     yield 1
 
 
+def verified(scene: Scene) -> Iterator[int]:
+    old, new = scene.owner.is_verified, not scene.owner.is_verified
+    scene.owner.is_verified = new
+    scene.of_user("is_verified", str(old).lower(), str(new).lower())
+    yield 1
+
+
 def private_and_back(scene: Scene) -> Iterator[int]:
     """Looked at on the first night and a day later, then after three days, of which two cost nothing; what it shows stays."""
     scene.world.set_private(scene.account)
@@ -149,6 +156,7 @@ STORIES = (
     another_full_name,
     another_full_name_twice_on_one_day,
     another_avatar,
+    verified,
     private_and_back,
     private_and_back_on_one_day,
     edited_while_private,

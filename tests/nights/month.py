@@ -25,6 +25,7 @@ _FIELDS = {  # of an account: these touch no tray, and each but its own field
     account_stories.another_full_name: "full_name",
     account_stories.another_full_name_twice_on_one_day: "full_name",
     account_stories.another_avatar: "avatar",
+    account_stories.verified: "is_verified",
 }
 _ORDER = {  # these want the tray's order, or who is in it, for themselves
     highlight_stories.added,

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from databases import Postgres
 from house import House
 from month import KINDS, Month
 from truth import differences
@@ -16,11 +17,11 @@ from archiver.sandbox.state import PrivateWithForce
 ANSWERS: tuple[PrivateWithForce, ...] = ("empty", "403", "404")
 
 
-def month(root: Path, upstream: StandIn, seed: int, *, sweep_days: int, a_night: int) -> None:
+def month(house: House, seed: int, *, sweep_days: int, a_night: int) -> None:
     """Live through it, and compare."""
+    upstream = house.upstream
     upstream.world.private_with_force = ANSWERS[seed % len(ANSWERS)]
-    lived = Month(House(root, upstream), seed, sweep_days, a_night)
-    house = lived.house
+    lived = Month(house, seed, sweep_days, a_night)
     names = {(account.pk, account.username) for account in upstream.world.accounts}
     for wrong in lived.nights():
         pytest.fail(f"seed {seed}, {sum(lived.told.values())} edits: {wrong}")
@@ -36,7 +37,7 @@ def month(root: Path, upstream: StandIn, seed: int, *, sweep_days: int, a_night:
 def test_a_month_of_edits(tmp_path: Path) -> None:
     """A few a night, each kind at least once, in a small world."""
     with StandIn(World.generated(3, 5, 4)) as upstream:
-        month(tmp_path / "archive", upstream, 1, sweep_days=5, a_night=5)
+        month(House(tmp_path / "archive", upstream), 1, sweep_days=5, a_night=5)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -45,4 +46,14 @@ def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, whole: bool, 
     if not whole:
         pytest.skip("with --whole")
     with StandIn(World.generated(20, 8, 5)) as upstream:
-        month(tmp_path / "archive", upstream, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
+        house = House(tmp_path / "archive", upstream)
+        month(house, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
+
+
+def test_a_month_of_edits_on_postgresql(tmp_path: Path, whole: bool, request: pytest.FixtureRequest) -> None:
+    """The same history, in the same words."""
+    if not whole:
+        pytest.skip("with --whole")
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with StandIn(World.generated(3, 5, 4)) as upstream, postgres.database() as url:
+        month(House(tmp_path / "archive", upstream, url), 2, sweep_days=5, a_night=5)
