@@ -26,18 +26,21 @@ EVERYDAY = settings(
 )
 WHOLE = settings(EVERYDAY, max_examples=400)
 ANSWERS: st.SearchStrategy[PrivateWithForce] = st.sampled_from(["empty", "403", "404"])
+PAGES = st.sampled_from([(60, 30), (60, 30), (3, 2)])
+"""After how many highlights the tray in one answer is cut, and how many a page of the other has."""
 
 
 def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
     """A few examples every day, hundreds with --whole."""
-    live = given(st.lists(nights, min_size=1, max_size=5 if not whole else 12), ANSWERS)(_live)
+    live = given(st.lists(nights, min_size=1, max_size=5 if not whole else 12), ANSWERS, PAGES)(_live)
     (WHOLE if whole else EVERYDAY)(live)()
 
 
-def _live(drawn: list[Night], private_with_force: PrivateWithForce) -> None:
+def _live(drawn: list[Night], private_with_force: PrivateWithForce, pages: tuple[int, int]) -> None:
     with nightly.hasty(), tempfile.TemporaryDirectory() as place:
         world = World.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
         world.private_with_force = private_with_force
+        world.v1_page, world.v2_page = pages
         with StandIn(world) as upstream:
             house = House(Path(place) / "archive", upstream)
             house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "4"
