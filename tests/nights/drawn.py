@@ -232,3 +232,40 @@ nights = st.builds(
     st.lists(_api | _cdn, max_size=3).map(tuple),
     _early,
 )
+
+_never = Early("never", 1)
+TELLING = [
+    Night(
+        1,
+        (),
+        (Flaw("cdn", "404", "thumbnail", 2, 3), Flaw("api", "500", "/v1/highlight/by/url", 3, 1)),
+        _never,
+    ),
+    Night(
+        1,
+        (
+            Edit("remove highlight", 0, 0, 0),
+            Edit("reorder tray", 0, 0, 3),
+            Edit("retitle", 0, 1, 0),
+            Edit("remove item", 0, 2, 0),
+            Edit("private", 1, 0, 0),
+        ),
+        (Flaw("api", "hang up", "/v1/user/by/id", 1, 1),),
+        Early("bug", 12),
+    ),
+    Night(1, (Edit("swap", 0, 1, 1), Edit("reorder items", 0, 2, 1)), (), Early("signal", 6)),
+    Night(
+        5,
+        (
+            Edit("restore highlight", 0, 0, 0),
+            Edit("public", 1, 0, 0),
+            Edit("move item", 1, 1, 2),
+            Edit("full name", 0, 0, 0),
+        ),
+        (Flaw("cdn", "cut", "video", 1, 2),),
+        _never,
+    ),
+    Night(1, (Edit("delete", 0, 0, 0), Edit("reorder tray", 1, 0, 1)), (), Early("units", 7)),
+    Night(5, (Edit("restore", 0, 0, 0), Edit("avatar", 1, 0, 0)), (), _never),
+]
+"""Nights on which something of each kind goes, comes back or moves."""
