@@ -98,10 +98,12 @@ def _falsely_complete(house: House, began: object) -> Iterator[str]:
 
 
 def _waits(house: House) -> bool:
-    """Whether something is believed only the second time (I15), or a look took the place of an empty account's tray: not the last night."""
+    """Whether one more night must follow: something is believed only the second time (I15), a look took the place of an empty account's
+    tray, or an account was listed for the first time, which is never page by page."""
     return bool(
         house.one(
-            "select (select count(*) from users where shrunk_to is not null or verdict = 'empty')"
+            "select (select count(*) from users where shrunk_to is not null or verdict = 'empty'"
+            " or (listed_at is not null and paged_at is null))"
             " + (select count(*) from highlights where shrunk_to is not null and gone_at is null)"
         )
     )
