@@ -93,7 +93,7 @@ def plan(
     """
     manner = replace(manner, sweep_days=config.sync.sweep_days)
     with reading(config) as opened:
-        kept = Kept(opened.catalog, opened.answers, clock)
+        kept = Kept(opened.catalog, opened.answers, clock, sweep_days=manner.sweep_days)
         first: dict[Pk, AccountPlan] = {}
         for target in targets:
             found = price.forecast(

@@ -12,7 +12,7 @@ from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import wire
 from archiver.model import HighlightPage, Owner, Subject, User
 from archiver.runner.files import Wanted
-from archiver.runner.plan import Job, Why
+from archiver.runner.plan import Job, Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
 _JUST_NOW = timedelta(hours=1)
@@ -35,20 +35,26 @@ class Page:
 class Kept:
     """Looks for kept answers; reads only."""
 
-    def __init__(self, catalog: Catalog, answers: AnswerStore, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, catalog: Catalog, answers: AnswerStore, clock: Callable[[], datetime], *, sweep_days: int = 0
+    ) -> None:
         self._catalog = catalog
         self._answers = answers
         self._clock = clock
+        self._sweep_days = sweep_days
 
     def page(self, job: Job) -> Page | None:
         """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None.
 
         A sweep or a second look is served only by one whose rows never came to be: a killed run, or one that a restored database does not know, paid for it.
+        None serves past the next turn of the sweep: it could not show what that is to find.
         """
         if job.reason is Why.FULL:
             return None
         known = self._catalog.read(query.paid_highlight, job.pk)
         if known is None or known.facts.differs(job.facts):
+            return None
+        if job.reason not in (Why.ASKED, Why.LOST) and self._is_swept_since(job, known.finished_at):
             return None
         if job.reason is Why.ASKED and known.finished_at + _JUST_NOW < self._clock():
             return None  # no tray tells whether it changed: only what a killed run has just paid for serves
@@ -69,6 +75,9 @@ class Kept:
         now = self._clock() + _MARGIN
         links = (wanted.link for wanted in self.missing(page))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
+
+    def _is_swept_since(self, job: Job, came_at: datetime) -> bool:
+        return self._sweep_days > 0 and is_swept(job.pk, came_at, self._sweep_days, self._clock())
 
     def missing(self, page: Page) -> list[Wanted]:
         """What the page offers and the archive does not hold."""

@@ -111,7 +111,7 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
         return Why.SHRUNK
     if held.completed_at is None and _due(held, now):
         return Why.INCOMPLETE
-    if policy.sweep_days and _is_swept(pk, held.fetched_at, policy.sweep_days, now):
+    if policy.sweep_days and is_swept(pk, held.fetched_at, policy.sweep_days, now):
         return Why.SWEEP
     return None
 
@@ -125,7 +125,7 @@ def is_paged(held: HeldUser | None, sweep_days: int, now: datetime, *, full: boo
     if held.tray_endpoint == PAGED_TRAY or full:
         return True
     last = held.paged_at or held.first_seen_at or held.listed_at
-    return sweep_days > 0 and _is_swept(held.pk, last, sweep_days, now)
+    return sweep_days > 0 and is_swept(held.pk, last, sweep_days, now)
 
 
 def matches(title: str | None, globs: tuple[str, ...]) -> bool:
@@ -167,7 +167,8 @@ def new_picture(offered: str | None, held: str | None) -> bool:
     return offered is not None and offered != held
 
 
-def _is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
+def is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
+    """Whether a turn of the sweep has come since ``last``."""
     return last > now + _A_CLOCK_THAT_WAS_AHEAD or now >= sweep_at(pk, last, sweep_days)
 
 

@@ -90,7 +90,7 @@ def run(
     files = Files(
         seams.downloader, seams.store, seams.catalog, night=night, may_write=may_spend, threads=pace.downloads
     )
-    kept = Kept(seams.catalog, seams.answers, clock)
+    kept = Kept(seams.catalog, seams.answers, clock, sweep_days=manner.sweep_days)
     highlights = Highlights(paid, files, seams.catalog, kept, night=night)
     jobs = Pool(
         _JOBS_AT_ONCE, "job", stop, harmless=lambda e: e is paid.closed or isinstance(e, _OF_ONE_ACCOUNT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nightly
@@ -51,8 +51,8 @@ def nameless(tree: Json) -> None:
     tree["items"][0] = {}
 
 
-def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(house: House) -> None:
-    """It is kept and not recorded when the run dies; the next night is spared its unit, and has the title of its own tray."""
+def dies_with_its_page() -> Callable[[Event], None]:
+    """An observer that ends the run when the first page is paid for and kept, and none of it is recorded."""
     listed: list[Event] = []
 
     def dies(event: Event) -> None:
@@ -60,7 +60,12 @@ def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(house: House) -> N
         if listed and isinstance(event, Spent):
             raise nightly.Bug
 
-    assert nightly.run(house, [ACCOUNT], dies) is None
+    return dies
+
+
+def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(house: House) -> None:
+    """It is kept and not recorded when the run dies; the next night is spared its unit, and has the title of its own tray."""
+    assert nightly.run(house, [ACCOUNT], dies_with_its_page()) is None
     assert house.one("select count(*) from items") == 0
     expected = edit(house)
     house.sleep(days=1)
@@ -78,3 +83,17 @@ def test_a_page_that_is_read_again_for_its_failures_takes_nothing_back(house: Ho
     for _ in range(2):
         assert house.night(ACCOUNT).units == 1
         assert Counter(house.rows(CHANGES)) == expected
+
+
+def test_a_page_that_a_killed_run_paid_for_does_not_serve_past_the_sweep(house: House) -> None:
+    """It lacks nothing that is held, and what was swapped since would not be found: it is fetched on the night of its sweep."""
+    house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
+    world = house.upstream.world
+    house.night(ACCOUNT)
+    world.remove_item(HIGHLIGHT, world.highlight(HIGHLIGHT).items[0].pk)
+    assert nightly.run(house, [ACCOUNT], dies_with_its_page()) is None
+    old = world.remove_item(HIGHLIGHT, world.highlight(HIGHLIGHT).items[0].pk)
+    world.add_item(HIGHLIGHT, taken_at=old.taken_at)
+    house.sleep(days=3)
+    assert house.night(ACCOUNT).highlights_fetched == 1
+    assert house.one("select count(*) from changes where field = 'items' and new is not null") == 1
