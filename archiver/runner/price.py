@@ -56,7 +56,10 @@ def forecast(
     if pk is None:
         return _unknown(catalog, target, manner, force, clock(), since)
     if held is not None and held.verdict is not None and _is_looked_at(held, manner, clock()):
-        return AccountPlan(target.text, pk, held.username, 1, _is_after(held.verdict_at, since), ())
+        exact = held.verdict is Reason.EMPTY or _is_after(
+            held.verdict_at, since
+        )  # an empty one is not listed tonight
+        return AccountPlan(target.text, pk, held.username, 1, exact, ())
     if held is not None and held.verdict in (Reason.PRIVATE, Reason.GONE):
         return AccountPlan(target.text, pk, held.username, 0, True, ())
     known = {h.pk: h for h in catalog.read(query.held, pk)}
