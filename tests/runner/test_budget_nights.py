@@ -29,9 +29,9 @@ def an_archive(root: Path, world: World, limit: int) -> House:
 
 @pytest.fixture
 def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
-    """Such an archive, of so many accounts with so many highlights; ``param`` is both and the limit."""
-    accounts, highlights, limit = request.param
-    made = an_archive(tmp_path / "archive", World.generated(accounts, highlights, 1), limit)
+    """Such an archive, of so many accounts with so many highlights of so many items; ``param`` is these and the limit."""
+    accounts, highlights, items, limit = request.param
+    made = an_archive(tmp_path / "archive", World.generated(accounts, highlights, items), limit)
     yield made
     made.upstream.close()
 
@@ -52,7 +52,7 @@ def to_the_end(house: House, names: list[str], most: int) -> list[Summary]:
     return runs
 
 
-@pytest.mark.parametrize("house", [(10, 18, 37)], indirect=True)
+@pytest.mark.parametrize("house", [(10, 18, 0, 37)], indirect=True)
 def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(house: House) -> None:
     """Ten accounts of 18 highlights each, by name: 10 x 2 + 180 units. Every run but the last spends what it may, but for one."""
     runs = to_the_end(house, [f"account{n:04}" for n in range(10)], most=6)
@@ -60,7 +60,7 @@ def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(house: House) -> No
     assert house.one("select count(*) from highlights") == 180
 
 
-@pytest.mark.parametrize("house", [(1, 5, 1), (2, 3, 2), (2, 9, 3)], indirect=True)
+@pytest.mark.parametrize("house", [(1, 5, 1, 1), (2, 3, 1, 2), (2, 9, 1, 3)], indirect=True)
 def test_a_limit_below_the_price_of_one_account_makes_progress(house: House) -> None:
     """Even one unit a run: the look at the account, its tray, then a highlight a night, without a new tray for each."""
     accounts = int(str(len(house.upstream.world.accounts)))
@@ -71,7 +71,7 @@ def test_a_limit_below_the_price_of_one_account_makes_progress(house: House) -> 
     assert len(runs) <= -(-work // limit) + 2 * accounts + 1
 
 
-@pytest.mark.parametrize("house", [(4, 6, 9)], indirect=True)
+@pytest.mark.parametrize("house", [(4, 6, 0, 9)], indirect=True)
 def test_the_order_is_never_listed_then_unfinished_then_longest_ago(house: House) -> None:
     """Each run begins with the account that nobody has looked at yet; those cut short come next, then the one listed longest ago."""
     names = [account_pk(n) for n in range(4)]
@@ -85,7 +85,7 @@ def test_the_order_is_never_listed_then_unfinished_then_longest_ago(house: House
     assert listed == [[0, 1], [2, 3], [1, 3], [3, 0, 2, 1]]
 
 
-@pytest.mark.parametrize("house", [(2, 6, 7)], indirect=True)
+@pytest.mark.parametrize("house", [(2, 6, 0, 7)], indirect=True)
 def test_a_page_that_fails_at_first_keeps_its_promise(house: House) -> None:
     """The limit is reached while upstream fails a page for nothing: it is asked for again all the same, and the account is whole."""
     failing = next(iter(house.upstream.world.accounts[0].highlights))
@@ -97,7 +97,7 @@ def test_a_page_that_fails_at_first_keeps_its_promise(house: House) -> None:
     assert house.one("select count(*) from highlights where completed_at is not null") == 6
 
 
-@pytest.mark.parametrize("house", [(3, 4, 100)], indirect=True)
+@pytest.mark.parametrize("house", [(3, 4, 1, 100)], indirect=True)
 def test_a_limit_that_is_not_reached_changes_nothing(house: House) -> None:
     """The night costs what it costs without one, and ends well."""
     summary = house.night(*(account_pk(n) for n in range(3)))
@@ -105,7 +105,7 @@ def test_a_limit_that_is_not_reached_changes_nothing(house: House) -> None:
     assert house.night(*(account_pk(n) for n in range(3))).units == 3
 
 
-@pytest.mark.parametrize("house", [(1, 4, 3)], indirect=True)
+@pytest.mark.parametrize("house", [(1, 4, 1, 3)], indirect=True)
 def test_a_killed_run_s_answers_serve_within_the_limit(house: House) -> None:
     """Pages that are kept and whose rows a kill prevented cost nothing of the limit: it is spent on the others."""
     house.night(account_pk(0))
