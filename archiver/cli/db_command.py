@@ -9,15 +9,21 @@ import click
 
 from archiver.cli import load, show
 from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.errors import UsageError
 
 
-@click.group("db", epilog=EPILOG)
+@click.group("db", invoke_without_command=True, epilog=EPILOG)
 @everywhere
-def command() -> None:
+@click.pass_context
+def command(ctx: click.Context) -> int:
     """The archive's database: bring its schema up to date, say its revision, copy it. Costs nothing."""
+    if ctx.invoked_subcommand is None:
+        show.tell([ctx.get_help()])
+        return UsageError.exit_code
+    return 0
 
 
-@command.command("upgrade", epilog=EPILOG)
+@command.command("upgrade", short_help="Bring the schema to the one that this version works with.", epilog=EPILOG)
 @everywhere
 @click.pass_obj
 def upgrade(given: Given) -> int:
@@ -37,7 +43,7 @@ def upgrade(given: Given) -> int:
     return 0
 
 
-@command.command("current", epilog=EPILOG)
+@command.command("current", short_help="Print the schema's revision.", epilog=EPILOG)
 @everywhere
 @click.pass_obj
 def current(given: Given) -> int:
@@ -51,7 +57,7 @@ def current(given: Given) -> int:
     return 0
 
 
-@command.command("backup", epilog=EPILOG)
+@command.command("backup", short_help="Copy the SQLite database, also while a run is on.", epilog=EPILOG)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to; must not exist."
 )

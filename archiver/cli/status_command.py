@@ -34,8 +34,8 @@ _HOW_TO_LIST = " (archiver gaps)"
 def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     """The archive in numbers: what it holds, its last runs, what is lacking, what was spent. Costs nothing.
 
-    --balance tells too how many nights the units last at the recent rate: the median of what all ended ``run``s of a UTC day cost, over
-    the days of the last 30 that had one, rounded up.
+    --balance tells too how many nights the units last at the recent rate: the median of what the nights (archiver run) of a UTC day
+    cost together, over the days of the last 30 that had one, rounded up.
 
     \b
     Examples:
@@ -127,7 +127,7 @@ def _left(balance: Balance | None, per_night: int | None) -> dict[str, object] |
 
 def _lasting(units: int, per_night: int | None) -> str:
     if per_night is None:
-        return "nobody knows: no run in the last 30 days"
+        return "nobody knows: no archiver run in the last 30 days"
     nights = supply.nights(units, per_night)
     if nights is None:
         return "for ever: a night costs nothing"

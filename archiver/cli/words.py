@@ -33,7 +33,7 @@ def sentence(event: Event) -> str:
             return f"{count(units, 'unit')} spent"
         case HighlightRead(pk, title, items, missing, paid):
             source = "" if paid else " from a kept answer"
-            return f"highlight {pk} {title or ''}: {count(items, 'item')} read{source}, {count(missing, 'file')} missing"
+            return f"highlight {pk} {title or ''}: {count(items, 'item')} read{source}, {count(missing, 'file')} to download"
         case FileKept(owner, role, bytes_, new_bytes):
             return f"kept the {role} of {owner.subject} {owner.pk}, {size(bytes_)}" + (
                 "" if new_bytes else " (held already)"

@@ -26,7 +26,7 @@ def toml(path: Path, *, required: bool) -> tuple[Mapping[str, object], bool] | N
     Raises ConfigError, naming the line of a mistake.
     """
     try:
-        content, mode = _read(path, "the configuration")
+        content, mode = _read(path, "the configuration", "archiver init writes one")
     except ConfigError as error:
         if isinstance(error.__cause__, FileNotFoundError) and not required:
             return None
@@ -44,7 +44,8 @@ def toml(path: Path, *, required: bool) -> tuple[Mapping[str, object], bool] | N
 
 def lines(path: Path) -> list[str]:
     """The lines of a list of accounts. Raises ConfigError."""
-    return _decoded(_read(path, "sync.accounts_file")[0], path).split("\n")
+    missing = "write it, one account a line, or name another file"
+    return _decoded(_read(path, "sync.accounts_file", missing)[0], path).split("\n")
 
 
 def token(path: Path) -> tuple[Secret | None, str]:
@@ -65,11 +66,11 @@ def token(path: Path) -> tuple[Secret | None, str]:
     return Secret(content.decode("utf-8", errors="replace").removeprefix("\ufeff")), warning
 
 
-def _read(path: Path, what: str) -> tuple[bytes, int]:
+def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:
     try:
         content, mode = _open(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no {path} ({what})", "archiver init writes a configuration") from error
+        raise ConfigError(f"there is no {path} ({what})", hint) from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigError(f"{path} ({what}) cannot be read: {why}") from error

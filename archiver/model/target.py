@@ -33,8 +33,10 @@ def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
     text = text.strip()
     if not text:
         raise TargetError("an empty text names no target", _SUPPORTED)
-    if len(text) > _LONGEST or not text.isprintable() or " " in text:
-        raise _refused(text, "too long, or white space or control characters in it")
+    if len(text) > _LONGEST:
+        raise _refused(text, "a text that is too long")
+    if not text.isprintable() or " " in text:
+        raise _refused(text, "a text with white space or control characters")
     if text.startswith("/s/") or _is_link(text):
         return _from_link(text, highlights)
     if text.startswith("highlight:"):

@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from archiver.durable import storage_error
@@ -69,6 +69,7 @@ def _taken(fd: int, path: Path) -> bool:
 def _holder(fd: int) -> str:
     try:
         note = json.loads(os.pread(fd, 4096, 0))
-        return f"{note['command']}, pid {note['pid']} on {note['host']}, since {note['since']}"
+        since = datetime.fromisoformat(note["since"]).astimezone(UTC)
+        return f"{note['command']}, pid {note['pid']} on {note['host']}, since {since:%Y-%m-%d %H:%M:%S} UTC"
     except (OSError, ValueError, KeyError, TypeError):
         return "its holder left no note"

@@ -190,14 +190,14 @@ def test_a_mismatch_is_told_where_somebody_looks(person: Nearby, upstream: Stand
 
 
 def test_status_says_how_many_nights_the_units_last(person: Nearby, upstream: StandIn) -> None:
-    """No run yet, nobody knows; then the rate of that day; the look is free."""
+    """No night yet, nobody knows, whatever was kept by hand; then the rate of that day; the look is free."""
     assert person.run("status", "--balance", "--json").object["balance"] == {
         "units": 1_000,
         "rate": 15,
         "units_per_night": None,
         "nights": None,
     }
-    assert "nobody knows" in person.run("status", "--balance").out
+    assert "nobody knows: no archiver run in the last 30 days" in person.run("status", "--balance").out
     assert person.run("run", "-q").code == 0
     upstream.requests.reset()
     balance = person.run("status", "--balance", "--json").object["balance"]

@@ -68,6 +68,7 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
     assert front.main([*words, "--help"]) == 0
     text = capsys.readouterr().out
     assert len(text.split("Options:")[0].split()) > 15
+    assert "``" not in text
     assert "Exit codes" in text
 
 
@@ -82,11 +83,13 @@ def test_the_table_of_commands_is_true() -> None:
         assert command.name == name
 
 
-def test_no_arguments_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing asked is a usage error; the help goes to stderr, since stdout is data."""
-    assert front.main([]) == 2
+@pytest.mark.parametrize("words", [[], ["db"]], ids=["archiver", "db"])
+def test_no_arguments_show_the_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing asked is a usage error; the help goes to stderr, line by line and whole, since stdout is data."""
+    assert front.main(words) == 2
     shown = capsys.readouterr()
-    assert "Commands:" in shown.err
+    assert "Commands:" in shown.err.splitlines()
+    assert "..." not in shown.err.split("Commands:")[1]
     assert shown.out == ""
 
 
@@ -123,7 +126,8 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
         (["rnu"], "there is no command 'rnu'; did you mean run? (see archiver --help)"),
         (["run", "--fast"], "run: No such option"),
         (["backup"], "backup: Missing argument 'TARGET...' (see archiver backup --help)"),
-        (["backup", "not a name"], "backup: 'not a name' is"),
+        (["backup", "not a name"], "backup: 'not a name' is a text with white space or control characters"),
+        (["backup", "a" * 3000], "a text that is too long"),
         (["run", "--max-units", "many"], "run: Invalid value for '--max-units'"),
         (["status", "--max-age", "36 hours"], "status: Invalid value for '--max-age'"),
         (["query"], "query: give the SQL once"),
@@ -133,7 +137,7 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
             "query: the SQL file missing.sql cannot be read: No such file or directory",
         ),
         (["run"], "run: there is no configuration at "),
-        (["--config", "missing.toml", "run"], "missing.toml"),
+        (["--config", "missing.toml", "run"], "missing.toml (the configuration) (archiver init writes one"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -76,6 +76,7 @@ def test_verbose_writes_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch
     text = _seen(Given(verbose=True), io.StringIO(), monkeypatch)
     assert len(EVENTS) - 1 == len(text.splitlines())
     assert "natgeo: 3 highlights listed, 1 to read" in text
+    assert "12 items read, 2 files to download" in text
     assert "\x1b" not in text
     assert "\u202e" not in text
 

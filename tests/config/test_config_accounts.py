@@ -8,6 +8,8 @@ import config_loading
 import pytest
 from config_loading import load, refusal, written
 
+from archiver.errors import ConfigError
+
 home = config_loading.home  # an autouse fixture
 file = config_loading.file
 
@@ -78,3 +80,10 @@ def test_an_impossible_list(file: Path) -> None:
     assert "list, line 3" in refusal(file, "sync.accounts_file = 'list'")
     assert "[[accounts]]" in refusal(file, "[accounts]\nusername = 'natgeo'")
     assert "account 1 is no table" in refusal(file, "accounts = ['natgeo']")
+
+
+def test_a_missing_list_is_to_be_written(file: Path) -> None:
+    """``archiver init`` writes no list: what helps is to write the file, or to correct its name."""
+    with pytest.raises(ConfigError, match=r"list \(sync\.accounts_file\)") as caught:
+        load(file, "sync.accounts_file = 'list'")
+    assert caught.value.hint == "write it, one account a line, or name another file"

@@ -105,12 +105,13 @@ with lock.held(Path(sys.argv[1]), "run", utcnow()):
 
 
 def test_fault_h20_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
-    """A second process is refused with the holder's pid; killed without warning, the holder leaves the lock free."""
+    """A second process is refused with the holder's pid and since when; killed without warning, the holder leaves the lock free."""
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(ArchiveLocked, match=f"pid {holder.pid}"), lock.held(path, "run", utcnow()):
+        named = rf"run, pid {holder.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
+        with pytest.raises(ArchiveLocked, match=named), lock.held(path, "run", utcnow()):
             pass
         holder.kill()
     with lock.held(path, "run", utcnow()):
