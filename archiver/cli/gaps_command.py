@@ -37,11 +37,12 @@ def command(given: Given, accounts: tuple[str, ...]) -> int:
     -v all. Code 0 however many there are: a gap is a fact.
 
     \b
-    A reason is that of a failure (expired, not_found, network, too_large ...: see docs/schema.md), or
+    A reason is that of a failure (expired, not_found, network, too_large ...:
+    see docs/schema.md), or
       private, gone        the account; nobody has the name
       never_offered        the item is shown, and no link to its picture or video
-      fewer_than_counted   a page brought fewer items than the highlight is said to have
-      not_yet              listed and not had to the end, by a budget, a signal or a kill
+      fewer_than_counted   a page brought fewer items than the highlight counts
+      not_yet              listed, and stopped by a budget, a signal or a kill
       lost                 the bytes were held, and are not there any more
 
     \b

@@ -39,9 +39,9 @@ COMMANDS: Mapping[str, str] = {
 }
 
 _EPILOG = """\b
-Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time), 4 key, 5 units or budget,
-6 not found or private, 7 upstream down, 8 storage, 9 database, 10 no archive, 11 locked,
-12 damage, 128+N signal.
+Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time),
+4 key, 5 units or budget, 6 not found or private, 7 upstream down, 8 storage,
+9 database, 10 no archive, 11 locked, 12 damage, 128+N signal.
 
 Shell completion: eval "$(_ARCHIVER_COMPLETE=bash_source archiver)" in ~/.bashrc (zsh_source, fish_source alike)."""
 
@@ -60,9 +60,9 @@ def cli(ctx: click.Context) -> int:
 
     \b
     First steps:
-      archiver demo                                 see it work, without a key
-      archiver backup natgeo --archive ./natgeo     one account, once
-      archiver init                                 a configuration, for every night
+      archiver demo                              see it work, without a key
+      archiver backup natgeo --archive ./natgeo  one account, once
+      archiver init                              a configuration, for every night
     """
     if ctx.invoked_subcommand is None:
         from archiver.cli import show

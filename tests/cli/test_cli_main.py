@@ -90,6 +90,7 @@ def test_no_arguments_show_the_help(words: list[str], capsys: pytest.CaptureFixt
     shown = capsys.readouterr()
     assert "Commands:" in shown.err.splitlines()
     assert "..." not in shown.err.split("Commands:")[1]
+    assert max(map(len, shown.err.splitlines())) <= 80
     assert shown.out == ""
 
 
