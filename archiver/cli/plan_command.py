@@ -118,6 +118,7 @@ def fields_of(plan: AccountPlan) -> dict[str, object]:
         "username": plan.username,
         "units": plan.units,
         "exact": plan.exact,
+        "listed": plan.listed,
         "highlights": [
             {"pk": job.pk, "title": job.title, "reason": job.reason.value, "units": job.units}
             for job in plan.highlights
@@ -130,5 +131,10 @@ def _price(units: int, exact: bool) -> str:
 
 
 def _reasons(plan: AccountPlan) -> str:
+    """What is to be read and why; without that what a person would take for no news."""
+    if not plan.highlights and not plan.units:
+        return "none for now: see archiver gaps"
+    if not plan.highlights and not plan.listed:
+        return "not known: never listed"
     counts = Counter(job.reason.value for job in plan.highlights)
     return ", ".join(f"{number:,} {reason}" for reason, number in counts.items())

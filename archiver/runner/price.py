@@ -20,7 +20,9 @@ from archiver.runner.plan import Job, Why
 
 @dataclass(frozen=True, slots=True)
 class AccountPlan:
-    """One target's share of the next run. ``exact`` is False where only its tray, which costs a unit, can tell the rest."""
+    """One target's share of the next run. ``exact`` is False where only its tray, which costs a unit, can tell the rest; ``listed`` is
+    False where no tray of it was ever seen, so that nobody knows how many highlights there are to pay for.
+    """
 
     target: str
     user_pk: Pk | None
@@ -28,6 +30,7 @@ class AccountPlan:
     units: int
     exact: bool
     highlights: tuple[Job, ...]
+    listed: bool = True
 
 
 def forecast(
@@ -74,7 +77,7 @@ def forecast(
         units = max(units, catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY))
         exact = exact and _is_after(held.paged_at, since)
     units += sum(job.units for job in jobs)
-    return AccountPlan(target.text, pk, held.username if held else None, units, exact, jobs)
+    return AccountPlan(target.text, pk, held.username if held else None, units, exact, jobs, listed_at is not None)
 
 
 def _unknown(
@@ -83,14 +86,13 @@ def _unknown(
     """The plan of a name of which no account is known."""
     name = target.username or ""
     if not manner.insist and standing.waits(catalog, Subject.TARGET, name, now):
-        return AccountPlan(target.text, None, name, 0, True, ())
+        return AccountPlan(target.text, None, name, 0, True, (), False)
     failure = catalog.read(query.open_failure, Subject.TARGET, name, None)
     if failure is not None:  # asked for in vain before: the account comes first, which is cheaper
         units = tariff.fetch_user_by_username(name).units
-        return AccountPlan(target.text, None, name, units, _is_after(failure.last_at, since), ())
-    return AccountPlan(
-        target.text, None, name, tariff.list_highlights_by_username(name, force=force).units, False, ()
-    )
+        return AccountPlan(target.text, None, name, units, _is_after(failure.last_at, since), (), False)
+    units = tariff.list_highlights_by_username(name, force=force).units
+    return AccountPlan(target.text, None, name, units, False, (), False)
 
 
 def _is_looked_at(held: HeldUser, manner: Manner, now: datetime) -> bool:

@@ -133,6 +133,7 @@ def test_plan_costs_nothing_and_foretells_the_night(kept: Person, upstream: Stan
             "username": "natgeo",
             "units": 1,
             "exact": False,
+            "listed": True,
             "highlights": [],
         }
     ]

@@ -73,3 +73,19 @@ def test_what_belongs_to_the_list_is_refused_without_it(person: Person, upstream
     assert person.run("plan", "--max-units", "3").code == 2
     assert person.run("plan", "--wait").code == 2
     assert len(upstream.requests) == 0
+
+
+def test_a_plan_says_why_nothing_is_listed(person: Person, upstream: StandIn, tmp_path: Path) -> None:
+    """An account that was never listed is not taken for one without news, and one that waits leads to its gap."""
+    config = write_config(tmp_path / "d.toml", ["natgeo", "salwaaa_ki", "nasa"])
+    person.more = {"ARCHIVER_CONFIG": str(config)}
+    upstream.world.set_private("salwaaa_ki")
+    assert person.run("run", "natgeo", "salwaaa_ki", "-q").code == 0
+    assert person.run("plan").out.splitlines()[2:5] == [
+        "natgeo      1+",
+        "salwaaa_ki  0      none for now: see archiver gaps",
+        "nasa        2+     not known: never listed",
+    ]
+    accounts = person.run("plan", "--json").object["accounts"]
+    assert isinstance(accounts, list)
+    assert [a["listed"] for a in accounts] == [True, True, False]
