@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
-from archiver.model import Digest, Failure, Meaning, Pk, Subject, Target, Tray, TrayFacts, User
+from archiver.model import Digest, Failure, HeldUser, Meaning, Pk, Subject, Target, Tray, TrayFacts, User
 from archiver.runner import plan
 from archiver.runner.budget import Turn
 from archiver.runner.events import AccountDone, AccountListed, Noted
@@ -200,27 +200,26 @@ class Accounts:
         if name is not None:
             if self._manner.bound:
                 self._catalog.write(record.bind_target, name, pk, now)
-            self._note_name(name, pk, listing.tray.user)
+            self._note_name(name, pk, account.held, listing.tray.user)
         for rejected in listing.tray.rejected:
             self._reject(pk, rejected.pk, rejected.detail)
 
-    def _note_name(self, name: str, pk: Pk, user: User | None) -> None:
-        """Tell when a name and an account have parted: a rename, or a freed name that somebody else took."""
-        if user is not None and user.username not in (None, name):
-            self._night.observe(Noted(f"{name} is now called {user.username}"))
+    def _note_name(self, name: str, pk: Pk, held: HeldUser | None, user: User | None) -> None:
+        """Tell when a name and an account have parted: a rename, or, once, a freed name that somebody else took."""
+        stored = held.username if held is not None else None
+        called = (user.username if user is not None else None) or stored or name
+        if called != name:
+            self._night.observe(Noted(f"{name} is now called {called}"))
             return
         before = [other for other in self._catalog.read(query.once_called, name) if other != pk]
-        if before:
+        if before and (self._manner.insist or stored != name):
             self._night.observe(
                 Noted(f"{name} is now account {pk}; account {before[-1]} had that name before", loud=True)
             )
 
     def _reject(self, user_pk: Pk, pk: str, detail: str) -> None:
-        failure = (
-            Failure(Subject.HIGHLIGHT, pk, None, Reason.MALFORMED, detail)
-            if pk
-            else Failure(Subject.USER, user_pk, None, Reason.MALFORMED, detail)
-        )
+        of, known = (Subject.HIGHLIGHT, pk) if pk else (Subject.USER, user_pk)
+        failure = Failure(of, known, None, Reason.MALFORMED, detail)
         self._catalog.write(record.failure, failure, self._night.clock())
         self._night.failed(failure, trouble=True)
 

@@ -161,6 +161,35 @@ def test_a_name_that_somebody_else_took(house: House) -> None:
     assert house.one("select username from users where pk = ?", NATGEO) == "natgeo2"
 
 
+def test_a_renamed_account_that_shows_nothing_is_not_taken_for_the_other(house: House) -> None:
+    """An empty tray names nobody: the name that the account bore last counts, though another account bears the old one."""
+    house.night("natgeo")
+    house.upstream.world.rename("natgeo", "natgeo2")
+    house.upstream.world.take_username("natgeo")
+    house.night("natgeo")
+    house.night(parse_target("natgeo"), bound=False, insist=True)
+    for pk in (GIFT, BOTW, LIMITLESS):
+        house.upstream.world.remove_highlight(pk)
+    house.sleep(days=1)
+    house.night("natgeo")
+    house.sleep(days=1)
+    house.night("natgeo")
+    assert "had that name before" not in str(house.events)
+    assert "natgeo is now called natgeo2" in str(house.events)
+
+
+def test_a_name_that_was_taken_is_told_once(house: House) -> None:
+    """Whoever names in the configuration what somebody bore before hears of it on the first night, and is not mailed every night."""
+    house.night("787132")
+    house.upstream.world.rename("natgeo", "natgeo2")
+    house.upstream.world.take_username("natgeo")
+    house.night("787132")
+    house.night("natgeo")
+    assert str(house.events).count(f"account {NATGEO} had that name before") == 1
+    house.night("natgeo")
+    assert "had that name before" not in str(house.events)
+
+
 def test_an_account_listed_by_name_and_by_id_is_paid_for_once(house: House) -> None:
     """The second target is told to be the same account; each highlight is read once, and a quiet night costs one unit."""
     first = house.night("natgeo", "787132", "https://www.instagram.com/natgeo/")
