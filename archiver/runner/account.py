@@ -186,7 +186,8 @@ class Accounts:
             return AccountEnd.WELL
         what = f"the account is {verdict.value}"
         if account.held is None and verdict is Reason.GONE:
-            what = "no account is called that (misspelled, or renamed?)"
+            called, has_id = "is called that (misspelled, or renamed?)", "has that id (mistyped, or deleted?)"
+            what = f"no account {called if account.target.user_pk is None else has_id}"
         self._night.observe(Noted(f"{account.target.text}: {what}", loud=True))
         if account.held is None:
             self._failed(account.target, verdict, what, trouble=False)

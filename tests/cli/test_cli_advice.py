@@ -148,6 +148,7 @@ def test_cron_is_told_of_a_missing_name(person: Person) -> None:
     done = person.run("run", "--config", str(config))
     assert done.code == 0
     assert done.err == "archiver: run: nobody.xyz: no account is called that (misspelled, or renamed?)\n"
+    assert "999: no account has that id (mistyped, or deleted?)\n" in person.run("backup", "999").err
     assert person.run("run", "-q", "--config", str(config)).err == ""
 
 
