@@ -23,7 +23,9 @@ def command(ctx: click.Context) -> int:
     return 0
 
 
-@command.command("upgrade", short_help="Bring the schema to the one that this version works with.", epilog=EPILOG)
+@command.command(
+    "upgrade", short_help="Bring the schema to the one that this version works with.", epilog=EPILOG
+)
 @everywhere
 @click.pass_obj
 def upgrade(given: Given) -> int:

@@ -77,7 +77,9 @@ def forecast(
         units = max(units, catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY))
         exact = exact and _is_after(held.paged_at, since)
     units += sum(job.units for job in jobs)
-    return AccountPlan(target.text, pk, held.username if held else None, units, exact, jobs, listed_at is not None)
+    return AccountPlan(
+        target.text, pk, held.username if held else None, units, exact, jobs, listed_at is not None
+    )
 
 
 def _unknown(
