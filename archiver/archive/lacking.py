@@ -12,6 +12,8 @@ from archiver.config import Config
 from archiver.model import Gap, Lack, Pk, Subject, Target
 from archiver.runner import plan
 
+_NEVER = "no run has come to it"
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -36,6 +38,9 @@ def gaps(config: Config, accounts: Sequence[Target] = ()) -> Iterator[Gap]:
         globs = _globs(opened.catalog, config.accounts)
         for gap in opened.catalog.stream(query.gaps):
             if (asked is None or gap in asked) and _wanted(gap, globs):
+                yield gap
+        for gap in _never_reached(opened.catalog, config.accounts):
+            if asked is None or gap in asked:
                 yield gap
 
 
@@ -64,6 +69,21 @@ def _globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[str, .
         if entry.highlights and pk is not None:
             found[pk] = found.get(pk, ()) + entry.highlights
     return found
+
+
+def _never_reached(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]:
+    """Entries of the configuration that no run has come to: after a limit, a signal or a kill, or since they are new."""
+    known = catalog.read(query.progress)
+    for entry in entries:
+        name = entry.username or entry.user_pk
+        if name is None:
+            continue
+        pk = entry.user_pk or known.bound.get(name) or known.named.get(name)
+        account = catalog.read(query.user, pk) if pk is not None and pk not in known.listed_at else None
+        told = account is not None and account.verdict is not None  # private or gone: a gap of its own
+        failed = catalog.read(query.open_failure, Subject.TARGET, name, None) is not None
+        if pk not in known.listed_at and not told and not failed:
+            yield Gap(Lack.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER)
 
 
 def _wanted(gap: Gap, globs: Mapping[Pk, tuple[str, ...]]) -> bool:

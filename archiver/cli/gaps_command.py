@@ -42,7 +42,7 @@ def command(given: Given, accounts: tuple[str, ...]) -> int:
       private, gone        the account; nobody has the name
       never_offered        the item is shown, and no link to its picture or video
       fewer_than_counted   a page brought fewer items than the highlight counts
-      not_yet              listed, and stopped by a budget, a signal or a kill
+      not_yet              no run has come to it: a budget, a signal or a kill
       lost                 the bytes were held, and are not there any more
 
     \b

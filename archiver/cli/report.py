@@ -96,7 +96,10 @@ def counted(summary: Summary) -> Iterator[str]:
     """What was looked at, what is new, and what it cost."""
     s = summary
     read = f"{s.highlights_fetched:,} of {show.count(s.highlights_listed, 'highlight')} read"
-    yield f"{show.count(s.accounts, 'account')}, {read}, {show.count(s.units, 'unit')} spent"
+    reached = show.count(s.accounts, "account")
+    if s.accounts < s.targets:
+        reached = f"{s.accounts:,} of {show.count(s.targets, 'account')}"
+    yield f"{reached}, {read}, {show.count(s.units, 'unit')} spent"
     if s.items_new or s.files_new:
         yield f"new: {show.count(s.items_new, 'item')}, {show.count(s.files_new, 'file')}, {show.size(s.bytes_new)}"
     elif s.command not in ("repair", "plan"):  # what comes back is not new, and a plan keeps nothing

@@ -15,7 +15,7 @@ class Lack(StrEnum):
 
     NEVER_OFFERED = "never_offered"  # the page of its highlight shows the item, and no link for this role
     FEWER_THAN_COUNTED = "fewer_than_counted"  # a page brought fewer items than its highlight is said to have
-    NOT_YET = "not_yet"  # listed and wanted, and not fetched, or not to its end: a budget, a signal or a kill
+    NOT_YET = "not_yet"  # wanted, and not come to, or not to its end: a budget, a signal or a kill
 
 
 @dataclass(frozen=True, slots=True)

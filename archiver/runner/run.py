@@ -81,7 +81,7 @@ def run(
     Summary; any other exception is a bug: the run is recorded as ended by it, and the exception raised on.
     """
     run_id = seams.catalog.write(record.start_run, command, clock())
-    tally = Tally(run_id, command)
+    tally = Tally(run_id, command, len(targets))
     observe(RunStarted(run_id, command, accounts))
     night = Night(run_id, stop, tally, observe, clock)
     answers = seams.answers.writer(run_id, clock())

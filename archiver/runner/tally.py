@@ -22,7 +22,7 @@ class AccountEnd(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of a run. ``bytes_new`` are bytes of blobs that were not held before; ``balance_mismatch`` is how many units more than
+    """The result of a run. ``accounts`` of its ``targets`` were kept to their end. ``bytes_new`` are bytes of blobs that were not held before; ``balance_mismatch`` is how many units more than
     ``units`` the API's own balance fell by (None: not known); ``message``, ``hint`` and ``slug`` are those of the error that stopped
     it, or ''."""
 
@@ -33,6 +33,7 @@ class Summary:
     units: int = 0
     api_calls: int = 0
     accounts: int = 0
+    targets: int = 0
     highlights_listed: int = 0
     highlights_fetched: int = 0
     items_new: int = 0
@@ -49,9 +50,9 @@ class Summary:
 class Tally:
     """Counts, thread-safe."""
 
-    def __init__(self, run_id: int, command: str) -> None:
+    def __init__(self, run_id: int, command: str, targets: int) -> None:
         self._lock = threading.Lock()
-        self._summary = Summary(run_id, command)
+        self._summary = Summary(run_id, command, targets=targets)
         self._failures: list[Failure] = []
         self._ends = dict.fromkeys(AccountEnd, 0)
         self._troubles = 0
