@@ -97,10 +97,10 @@ def test_gaps_shows_a_screenful_and_all_with_v(person: Nearby, upstream: StandIn
     upstream.world = World.generated(1, 6, 10)
     upstream.faults.add(actions.respond(404, b""), listener="cdn", role="video", count=None)
     person.run("run", "-q", "account0000")
-    lines = person.run("gaps").out.splitlines()
+    lines = person.run("gaps", "account0000").out.splitlines()
     assert (lines[0], len(lines)) == ("account0000: 30 gaps: 30 not_found", 1 + 2 + 20 + 1)
     assert lines[-1] == "  and 10 more (-v shows all)"
-    assert len(person.run("gaps", "-v").out.splitlines()) == 1 + 2 + 30
+    assert len(person.run("gaps", "account0000", "-v").out.splitlines()) == 1 + 2 + 30
 
 
 def test_gaps_of_an_archive_that_lacks_nothing(person: Nearby) -> None:
@@ -123,7 +123,10 @@ def test_a_highlight_that_nobody_wants_is_no_gap(person: Nearby, tmp_path: Path)
     assert rows(person.run("gaps", "--json"), "gaps") == []
     config.write_text('[[accounts]]\ntarget = "account0000"\n[[accounts]]\ntarget = "account0001"\n')
     found = rows(person.run("gaps", "--json"), "gaps")
-    assert [(gap["reason"], gap["title"]) for gap in found] == [("not_yet", "Highlight 0")]
+    assert [(gap["reason"], gap["title"]) for gap in found] == [
+        ("not_yet", "Highlight 0"),
+        ("not_yet", None),  # the account that is new in the configuration
+    ]
     assert person.run("run", "-q", "--max-units", "3", "account0001").code == 5
     assert person.run("gaps", "account0001").out.startswith("account0001: 1 gap: 1 not_yet\n")
 
