@@ -23,7 +23,7 @@ _PAGES_MOST = 100
 class Listing:
     """A tray as it came tonight. ``came_by``: the path that brought it; ``endpoint``: the one by which the account is listed from
     now on. ``whole``: read to the last page, so that nothing is cut. ``paged``: the paged tray was asked for, and what that cost was
-    paid. ``unseen``: what the tray in one answer cannot show of this account.
+    paid. ``unseen``: what the tray in one answer cannot show of this account. ``cut``: known to show less than the account has.
     """
 
     tray: Tray
@@ -32,11 +32,7 @@ class Listing:
     whole: bool = False
     paged: bool = False
     unseen: frozenset[Pk] = frozenset()
-
-    @property
-    def cut(self) -> bool:
-        """Whether it is known to show less than the account has."""
-        return self.came_by == tariff.TRAY and self.endpoint == tariff.PAGED_TRAY
+    cut: bool = False
 
 
 class Trays:
@@ -77,7 +73,8 @@ class Trays:
         if isinstance(listing, Reason):
             return listing
         endpoint = tariff.TRAY if billed else held.tray_endpoint or tariff.TRAY
-        return Listing(listing.tray, endpoint=endpoint, paged=billed)
+        cut = held.tray_endpoint == tariff.PAGED_TRAY
+        return Listing(listing.tray, endpoint=endpoint, paged=billed, cut=cut)
 
     def record(self, account: Account, pk: Pk, listing: Listing) -> None:
         """Commit what a tray says, and what its silence says where that is evidence."""
@@ -86,8 +83,9 @@ class Trays:
         present = [h.pk for h in held.values() if h.gone_at is None]
         gone: tuple[Pk, ...] = ()
         shrunk_to = None
-        # Shorter than the longest tray ever seen: not cut at its first page, so absence is evidence.
-        if (listing.whole or tray.length < self._longest) and not tray.rejected:
+        # Shorter than the longest tray ever seen: not cut at its first page, so absence is evidence, unless it lacked something before.
+        known_whole = listing.whole or (tray.length < self._longest and not listing.cut)
+        if known_whole and not tray.rejected:
             before = account.held.shrunk_to if account.held is not None else None
             gone, shrunk_to = plan.believed_gone(present, [h.pk for h in tray.highlights], before)
         if not listing.whole:
