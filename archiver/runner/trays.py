@@ -61,13 +61,13 @@ class Trays:
         turn = plan.is_paged(held, self._sweep_days, self._night.clock(), full=self._full)
         if held is None or not turn:
             return _shown(self._paid.list_highlights(account.pk), account.pk)
-        tray, billed = self._pages(account.pk)
+        tray, billed = self._pages(account.pk) if self._has_room_for_pages(account.pk) else (None, False)
         if tray is not None:
             unseen = self._unseen(held, tray.highlights)
             stays = tariff.PAGED_TRAY if unseen or held.tray_endpoint == tariff.PAGED_TRAY else tariff.TRAY
             return Listing(tray, tariff.PAGED_TRAY, stays, whole=True, paged=True, unseen=unseen)
         self._night.observe(
-            Noted(f"{account.target.text}: the paged tray cannot be read; the first page serves")
+            Noted(f"{account.target.text}: the paged tray cannot be had; the first page serves")
         )
         listing = _shown(self._paid.list_highlights(account.pk), account.pk)
         if isinstance(listing, Reason):
@@ -103,6 +103,13 @@ class Trays:
             paged=listing.paged,
             unseen=listing.unseen,
         )
+
+    def _has_room_for_pages(self, pk: Pk) -> bool:
+        """Whether more units are left than its pages came to the last time, to the end or to a limit: one that is lower than the price
+        of all pages would else be spent on the first of them, run after run.
+        """
+        left = self._paid.budget.left()
+        return left is None or left > self._catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY)
 
     def _pages(self, pk: Pk) -> tuple[Tray | None, bool]:
         """The paged tray, read to its last page, else None; and whether what was tried was billed."""
