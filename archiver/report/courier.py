@@ -75,7 +75,7 @@ class Courier:
         while any(attempt.is_alive() for attempt in attempts) and (now := time.monotonic()) < ends:
             if self._stopped():
                 ends = min(ends, now + GRACE)
-            for attempt in attempts:
+            for attempt in filter(_Attempt.is_alive, attempts):
                 attempt.join(_GLANCE)
         why = "the run was stopped" if self._stopped() else f"not done within {self._seconds:g} seconds"
         late = Undelivered(why, "the next run tries again")
@@ -90,7 +90,11 @@ class _Attempt(threading.Thread):
         self._failed, self._to, self._work = failed, to, work
         self._error: Undelivered | None = None
         self._over = threading.Event()
-        self.start()
+        try:
+            self.start()
+        except RuntimeError:  # so many threads run already that the system allows no more
+            self._error = Undelivered("no thread can be started", "ulimit -u says how many may run")
+            self._over.set()
 
     def run(self) -> None:
         """Do the work, and note what came of it."""

@@ -216,7 +216,8 @@ class Paid:
         return Reply(answer, verdict, answer_id)
 
     def _note(self, call: Call, account: str | None, meaning: Meaning) -> None:
-        if call.units:  # a free call says nothing about accounts
+        # A free call says nothing about accounts, nor does the paged tray where it fails: the other one, asked for next, does.
+        if call.units and (call.path != tariff.PAGED_TRAY or meaning is Meaning.OK):
             self._health.note(account or call.subject, meaning, self._close)
 
     def _settled(self, call: Call, units: int) -> None:

@@ -92,7 +92,9 @@ def _unknown(
     failure = catalog.read(query.open_failure, Subject.TARGET, name, None)
     if failure is not None:  # asked for in vain before: the account comes first, which is cheaper
         units = tariff.fetch_user_by_username(name).units
-        return AccountPlan(target.text, None, name, units, _is_after(failure.last_at, since), (), False)
+        # An error of the API tells nothing: the look may find the account, and its tray follows.
+        told = failure.reason in (Reason.GONE, Reason.PRIVATE) and _is_after(failure.last_at, since)
+        return AccountPlan(target.text, None, name, units, told, (), False)
     units = tariff.list_highlights_by_username(name, force=force).units
     return AccountPlan(target.text, None, name, units, False, (), False)
 

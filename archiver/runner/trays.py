@@ -23,7 +23,7 @@ _PAGES_MOST = 100
 class Listing:
     """A tray as it came tonight. ``came_by``: the path that brought it; ``endpoint``: the one by which the account is listed from
     now on. ``whole``: read to the last page, so that nothing is cut. ``paged``: the paged tray was asked for, and what that cost was
-    paid. ``unseen``: what the tray in one answer cannot show of this account.
+    paid. ``unseen``: what the tray in one answer cannot show of this account. ``cut``: known to show less than the account has.
     """
 
     tray: Tray
@@ -32,11 +32,7 @@ class Listing:
     whole: bool = False
     paged: bool = False
     unseen: frozenset[Pk] = frozenset()
-
-    @property
-    def cut(self) -> bool:
-        """Whether it is known to show less than the account has."""
-        return self.came_by == tariff.TRAY and self.endpoint == tariff.PAGED_TRAY
+    cut: bool = False
 
 
 class Trays:
@@ -65,19 +61,20 @@ class Trays:
         turn = plan.is_paged(held, self._sweep_days, self._night.clock(), full=self._full)
         if held is None or not turn:
             return _shown(self._paid.list_highlights(account.pk), account.pk)
-        tray, billed = self._pages(account.pk)
+        tray, billed = self._pages(account.pk) if self._has_room_for_pages(account.pk) else (None, False)
         if tray is not None:
             unseen = self._unseen(held, tray.highlights)
             stays = tariff.PAGED_TRAY if unseen or held.tray_endpoint == tariff.PAGED_TRAY else tariff.TRAY
             return Listing(tray, tariff.PAGED_TRAY, stays, whole=True, paged=True, unseen=unseen)
         self._night.observe(
-            Noted(f"{account.target.text}: the paged tray cannot be read; the first page serves")
+            Noted(f"{account.target.text}: the paged tray cannot be had; the first page serves")
         )
         listing = _shown(self._paid.list_highlights(account.pk), account.pk)
         if isinstance(listing, Reason):
             return listing
         endpoint = tariff.TRAY if billed else held.tray_endpoint or tariff.TRAY
-        return Listing(listing.tray, endpoint=endpoint, paged=billed)
+        cut = held.tray_endpoint == tariff.PAGED_TRAY
+        return Listing(listing.tray, endpoint=endpoint, paged=billed, cut=cut)
 
     def record(self, account: Account, pk: Pk, listing: Listing) -> None:
         """Commit what a tray says, and what its silence says where that is evidence."""
@@ -86,8 +83,9 @@ class Trays:
         present = [h.pk for h in held.values() if h.gone_at is None]
         gone: tuple[Pk, ...] = ()
         shrunk_to = None
-        # Shorter than the longest tray ever seen: not cut at its first page, so absence is evidence.
-        if (listing.whole or tray.length < self._longest) and not tray.rejected:
+        # Shorter than the longest tray ever seen: not cut at its first page, so absence is evidence, unless it lacked something before.
+        known_whole = listing.whole or (tray.length < self._longest and not listing.cut)
+        if known_whole and not tray.rejected:
             before = account.held.shrunk_to if account.held is not None else None
             gone, shrunk_to = plan.believed_gone(present, [h.pk for h in tray.highlights], before)
         if not listing.whole:
@@ -105,6 +103,13 @@ class Trays:
             paged=listing.paged,
             unseen=listing.unseen,
         )
+
+    def _has_room_for_pages(self, pk: Pk) -> bool:
+        """Whether more units are left than its pages came to the last time, to the end or to a limit: one that is lower than the price
+        of all pages would else be spent on the first of them, run after run.
+        """
+        left = self._paid.budget.left()
+        return left is None or left > self._catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY)
 
     def _pages(self, pk: Pk) -> tuple[Tray | None, bool]:
         """The paged tray, read to its last page, else None; and whether what was tried was billed."""

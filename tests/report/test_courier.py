@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from mailbox import Mailbox, mailbox
@@ -225,3 +226,14 @@ def test_fault_l12_an_address_never_prints_itself() -> None:
     assert str(Address(f"slack://{TOKEN}/b/c", "report.url")) == "slack://…"
     with pytest.raises(TypeError):
         pickle.dumps(web)
+
+
+def test_where_no_thread_can_be_started_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that allows no more of them costs the report, never the run."""
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    line = only(carrier(ping=f"http://127.0.0.1:9/{TOKEN}").begun())
+    assert "the ping was not sent to http://127.0.0.1: no thread can be started" in line

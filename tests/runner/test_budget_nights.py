@@ -116,3 +116,22 @@ def test_a_killed_run_s_answers_serve_within_the_limit(house: House) -> None:
     assert (summary.exit_code, summary.units) == (0, 3)
     assert house.upstream.requests.api_calls(PAGE) != []
     assert str(kept[0]) not in {asked.subject.highlight for asked in house.upstream.requests.api_calls(PAGE)}
+
+
+@pytest.mark.parametrize("house", [(2, 5, 2)], indirect=True)
+def test_a_limit_below_the_price_of_all_pages_makes_progress(house: House) -> None:
+    """Three pages, which two units never pay for: they are spent in vain once for each account, and then the first page serves."""
+    house.upstream.world.v1_page = house.upstream.world.v2_page = 2
+    house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
+    names = [account_pk(0), account_pk(1)]
+    in_vain = 0
+    for _ in range(12):
+        house.sleep(days=1)
+        assert house.night(*names).units <= 2
+        in_vain += len(house.upstream.requests.api_calls("/v2/user/highlights"))
+    assert in_vain == 2 * len(names)
+    assert house.one(UNFINISHED) == 0
+    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "8"
+    for _ in range(3):
+        house.night(*names)
+    assert house.one("select count(*) from highlights where completed_at is not null") == 10

@@ -114,6 +114,18 @@ def test_a_name_that_nobody_has_is_priced_as_it_will_be_asked_for(house: House) 
     assert house.night("nobody.here").units == 1
 
 
+def test_a_name_whose_look_up_failed_is_no_exact_plan(house: House) -> None:
+    """That nobody could be asked is no answer: the next run finds the account, and pays for its tray and highlights too."""
+    house.upstream.faults.add(
+        actions.respond(500, headers={"retry-after": "0"}), path=f"{TRAY}/by/username", count=3
+    )
+    since = house.now
+    assert house.night("account0000", lists=True).units == 0
+    (plan,) = house.plan("account0000", since=since)
+    assert not plan.exact
+    assert house.night("account0000").units > plan.units
+
+
 def test_an_account_under_two_targets_is_priced_once(house: House) -> None:
     """As it is paid for once."""
     house.night("account0000")

@@ -121,3 +121,34 @@ def test_one_night_without_pages_changes_nothing(house: House) -> None:
     assert house.one("select tray_endpoint from users") == V2
     assert nights(house, 1) == [3]
     assert house.one("select count(*) from changes") == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [actions.respond(503, headers={"retry-after": "0"}), actions.respond(404, {"detail": "Not Found"})],
+    ids=["free", "billed"],
+)
+def test_a_first_page_that_is_known_to_lack_something_is_no_evidence(
+    house: House, fault: actions.Action
+) -> None:
+    """Also where it is shorter than the longest that was ever seen, as a first page of another size is: nobody is gone for it."""
+    for title in ("one", "two"):
+        house.upstream.world.add_highlight(ACCOUNT, title, 1)
+    house.upstream.world.v1_page = 4
+    house.night(ACCOUNT)
+    nights(house, SWEEP)
+    house.upstream.world.v1_page = 3
+    house.upstream.faults.add(fault, path=V2, count=3)
+    nights(house, 1)
+    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+
+
+def test_pages_that_are_refused_say_nothing_of_the_key(tmp_path: Path) -> None:
+    """Where a plan does not include the paged tray, and every account has its turn: the other tray serves, and the run is a good one."""
+    names = [account_pk(n) for n in range(5)]
+    with StandIn(World.generated(len(names), 1, 1)) as upstream:
+        house = House(tmp_path / "archive", upstream)
+        house.night(*names)
+        upstream.faults.add(actions.respond(403, {"detail": "not in your plan"}), path=V2, count=None)
+        summary = house.night(*names, full=True)
+        assert (summary.exit_code, summary.accounts) == (0, len(names)), summary.message
