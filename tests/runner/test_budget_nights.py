@@ -118,7 +118,7 @@ def test_a_killed_run_s_answers_serve_within_the_limit(house: House) -> None:
     assert str(kept[0]) not in {asked.subject.highlight for asked in house.upstream.requests.api_calls(PAGE)}
 
 
-@pytest.mark.parametrize("house", [(2, 5, 2)], indirect=True)
+@pytest.mark.parametrize("house", [(2, 5, 1, 2)], indirect=True)
 def test_a_limit_below_the_price_of_all_pages_makes_progress(house: House) -> None:
     """Three pages, which two units never pay for: they are spent in vain once for each account, and then the first page serves."""
     house.upstream.world.v1_page = house.upstream.world.v2_page = 2
