@@ -118,7 +118,7 @@ def test_a_killed_run_s_answers_serve_within_the_limit(house: House) -> None:
     assert str(kept[0]) not in {asked.subject.highlight for asked in house.upstream.requests.api_calls(PAGE)}
 
 
-@pytest.mark.parametrize("house", [(2, 5, 2)], indirect=True)
+@pytest.mark.parametrize("house", [(2, 5, 1, 2)], indirect=True)
 def test_a_limit_below_the_price_of_all_pages_makes_progress(house: House) -> None:
     """Three pages, which two units never pay for: they are spent in vain once for each account, and then the first page serves."""
     house.upstream.world.v1_page = house.upstream.world.v2_page = 2
@@ -135,3 +135,14 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(house: House) -> No
     for _ in range(3):
         house.night(*names)
     assert house.one("select count(*) from highlights where completed_at is not null") == 10
+
+
+@pytest.mark.parametrize("house", [(2, 1, 1, 2)], indirect=True)
+def test_an_empty_account_does_not_hold_up_the_others(house: House) -> None:
+    """Its first look by name takes both units, and a third is needed to know that it is truly empty: the account is asked for first."""
+    (highlight,) = house.upstream.world.accounts[0].highlights
+    house.upstream.world.remove_highlight(highlight.pk)
+    for _ in range(5):
+        house.night("account0000", "account0001")
+    assert house.one("select verdict from users where username = 'account0000'") == "empty"
+    assert house.one("select count(*) from highlights where completed_at is not null") == 1
