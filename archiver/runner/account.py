@@ -146,7 +146,7 @@ class Accounts:
         assert name is not None
         if self._standing.waits(Subject.TARGET, name):
             return AccountEnd.WELL
-        if not self._standing.asked_before(name) and not self._paid.lacks_units_for(name):
+        if not self._standing.asked_before(name) and not self._paid.lacks_room_for(name):
             return self._listed(account, self._trays.by_name(name))
         seen = self._standing.look(account)
         if seen.user is not None and seen.verdict is not None:

@@ -130,11 +130,14 @@ class Paid:
         """The units of one look at the tray of a known account."""
         return tariff.list_highlights(user_pk, force=self._force).units
 
-    def lacks_units_for(self, username: str) -> bool:
-        """Whether a first look by name costs more than is left, while a look at the account, which costs less, does not."""
+    def lacks_room_for(self, username: str) -> bool:
+        """Whether a first look by name takes all that is left, or more, while a look at the account, which costs less, does not.
+
+        An empty tray must be looked behind, and a limit would keep that off in every run.
+        """
         left = self.budget.left()
         price = tariff.list_highlights_by_username(username, force=self._force).units
-        return left is not None and tariff.fetch_user_by_username(username).units <= left < price
+        return left is not None and tariff.fetch_user_by_username(username).units <= left <= price
 
     def _pay(
         self,

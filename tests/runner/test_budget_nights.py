@@ -135,3 +135,14 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(house: House) -> No
     for _ in range(3):
         house.night(*names)
     assert house.one("select count(*) from highlights where completed_at is not null") == 10
+
+
+@pytest.mark.parametrize("house", [(2, 1, 1, 2)], indirect=True)
+def test_an_empty_account_does_not_hold_up_the_others(house: House) -> None:
+    """Its first look by name takes both units, and a third is needed to know that it is truly empty: the account is asked for first."""
+    (highlight,) = house.upstream.world.accounts[0].highlights
+    house.upstream.world.remove_highlight(highlight.pk)
+    for _ in range(5):
+        house.night("account0000", "account0001")
+    assert house.one("select verdict from users where username = 'account0000'") == "empty"
+    assert house.one("select count(*) from highlights where completed_at is not null") == 1
