@@ -80,10 +80,9 @@ def test_a_private_account_is_told_by_the_privacy_check(live: Lived) -> None:
     assert lived.outcome() == {}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("story", [*STORIES, *item_stories.SWEPT], ids=name)
-def test_each_edit_in_an_archive_of_its_own(live: Lived, story: Story, whole: bool) -> None:
+def test_each_edit_in_an_archive_of_its_own(live: Lived, story: Story) -> None:
     """So that nothing another account shows, such as the longest tray, bears on it."""
-    if not whole:
-        pytest.skip("with --whole: each on its own account, above")
     lived = live([story], sweep_days=SWEEP_DAYS if story in item_stories.SWEPT else 0)
     assert lived.outcome() == {}

@@ -40,20 +40,17 @@ def test_a_month_of_edits(tmp_path: Path) -> None:
         month(House(tmp_path / "archive", upstream), 1, sweep_days=5, a_night=5)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("seed", range(6))
-def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, whole: bool, seed: int) -> None:
+def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, seed: int) -> None:
     """Every kind that finds room, every night."""
-    if not whole:
-        pytest.skip("with --whole")
     with StandIn(World.generated(20, 8, 5)) as upstream:
         house = House(tmp_path / "archive", upstream)
         month(house, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
 
 
-def test_a_month_of_edits_on_postgresql(tmp_path: Path, whole: bool, request: pytest.FixtureRequest) -> None:
+@pytest.mark.whole
+def test_a_month_of_edits_on_postgresql(tmp_path: Path, postgres: Postgres) -> None:
     """The same history, in the same words."""
-    if not whole:
-        pytest.skip("with --whole")
-    postgres: Postgres = request.getfixturevalue("postgres")
     with StandIn(World.generated(3, 5, 4)) as upstream, postgres.database() as url:
         month(House(tmp_path / "archive", upstream, url), 2, sweep_days=5, a_night=5)

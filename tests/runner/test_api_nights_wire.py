@@ -72,6 +72,7 @@ def test_fault_a32_a_broken_exchange_is_asked_for_once_more_and_counts(house: Ho
 
 def test_fault_a32_a_connection_that_was_closed_while_idle_costs_nothing(house: House) -> None:
     """The API closes its connection after every answer without a word: each call is made on a new one, none twice."""
+    house.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = "20"  # the end is there before the next call
     house.upstream.faults.add(actions.close_after(), listener="api", count=None)
     summary = house.night(ONE, TWO)
     assert (summary.exit_code, summary.units) == (0, 4)
