@@ -61,7 +61,7 @@ class Accounts:
         self._catalog = catalog
         self._store = store
         self._kept = kept
-        self._standing = Standing(paid, catalog, night=night, insist=manner.insist)
+        self._standing = Standing(paid, catalog, night=night, insist=manner.insist, lists=manner.lists)
         self._trays = Trays(paid, catalog, night=night, sweep_days=manner.sweep_days, full=manner.full)
         self._jobs = jobs
         self._manner = manner

@@ -34,11 +34,13 @@ class Seen:
 class Standing:
     """Asks for the account itself, and knows when not to."""
 
-    def __init__(self, paid: Paid, catalog: Catalog, *, night: Night, insist: bool) -> None:
+    def __init__(self, paid: Paid, catalog: Catalog, *, night: Night, insist: bool, lists: bool) -> None:
+        """``insist``: no back-off holds; ``lists``: it is the trays that are asked for, so that no look takes the place of one."""
         self._paid = paid
         self._catalog = catalog
         self._night = night
         self._insist = insist
+        self._wants_tray = insist or lists
 
     def resolve(self, target: Target, *, bound: bool) -> Account:
         """The account of a username or user id, by what is stored alone: a name is a dated fact, the pk is the identity.
@@ -92,7 +94,7 @@ class Standing:
             or held.verdict_due_at is None
             or retry.is_due(held.verdict_due_at, self._night.clock())
         )
-        if held.verdict is Reason.EMPTY and (self._insist or not due or not tray_may_wait(held)):
+        if held.verdict is Reason.EMPTY and (self._wants_tray or not due or not tray_may_wait(held)):
             return None
         if not due:
             return held.verdict

@@ -162,3 +162,20 @@ def test_a_highlight_that_the_last_tray_did_not_list_is_no_job(house: House) -> 
     (plan,) = house.plan(account_pk(0), since=since)
     assert (plan.units, plan.highlights) == (1, ())
     assert house.night(account_pk(0)).units == 1
+
+
+def test_an_empty_account_s_tray_is_asked_for_by_a_plan(house: House) -> None:
+    """On a night when its verdict is due a run looks at the account instead; a plan with the trays wants the tray, and then knows."""
+    for highlight in house.upstream.world.accounts[0].highlights:
+        house.upstream.world.remove_highlight(highlight.pk)
+    house.night(account_pk(0))
+    house.sleep(days=1)
+    house.night(account_pk(0))
+    house.sleep(days=40)
+    house.upstream.world.add_highlight(account_pk(0), "new", 1)
+    since = house.now
+    house.night(account_pk(0), lists=True)
+    assert [a.path for a in house.upstream.requests.paid_calls()] == [TRAY]
+    (plan,) = house.plan(account_pk(0), since=since)
+    assert (plan.units, plan.exact) == (2, True)
+    assert house.night(account_pk(0)).units == 2
