@@ -163,6 +163,13 @@ def observer(given: Given) -> Bar | Lines | Alarm | Silence:
     return Lines() if given.verbose else Alarm(given.command)
 
 
+def _take_off(bar: tqdm[NoReturn] | None) -> None:
+    """Take a bar off the terminal, which may be gone."""
+    if bar is not None:
+        with suppress(OSError, ValueError):
+            bar.close()
+
+
 class Counting(AbstractContextManager[Callable[[int, int], None]]):
     """Blobs and bytes of ``verify`` as they are counted: a bar on a terminal, else nothing."""
 
@@ -183,9 +190,7 @@ class Counting(AbstractContextManager[Callable[[int, int], None]]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            with suppress(OSError, ValueError):
-                self._bar.close()
+        _take_off(self._bar)
 
 
 class Steps(AbstractContextManager[Callable[[int, int], None]]):
@@ -209,6 +214,4 @@ class Steps(AbstractContextManager[Callable[[int, int], None]]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            with suppress(OSError, ValueError):
-                self._bar.close()
+        _take_off(self._bar)
