@@ -26,6 +26,8 @@ from archiver.model import Rows
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+"""On SQLite a transaction that reads is of one moment anyway."""
 _TAKE_YOUR_TIME = "SET LOCAL idle_in_transaction_session_timeout = 0"
 """For what reads on and on: hashing a thousand videos between two fetches takes minutes."""
 
@@ -130,6 +132,7 @@ class Catalog:
         """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end, or ``close``."""
         with told(str(self._database)), self._reader.connect() as connection:
             if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(_ONE_MOMENT)
                 connection.exec_driver_sql(_TAKE_YOUR_TIME)
             yield from question(connection, *args, **kwargs)
 

@@ -23,6 +23,16 @@ from archiver.model.held import (
 )
 from archiver.model.history import NamedChange
 from archiver.model.identity import Digest, Pk, Role, Subject, Target, is_pk, utcnow
+from archiver.model.kept import (
+    EVERYTHING,
+    MEDIA_TYPES,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    Placed,
+    Selection,
+)
 from archiver.model.paid import (
     Answer,
     Call,
@@ -56,6 +66,8 @@ from archiver.model.upstream import (
 )
 
 __all__ = [
+    "EVERYTHING",
+    "MEDIA_TYPES",
     "Answer",
     "Balance",
     "Blob",
@@ -74,7 +86,11 @@ __all__ = [
     "Highlight",
     "HighlightPage",
     "Item",
+    "KeptAccount",
     "KeptAnswer",
+    "KeptFile",
+    "KeptHighlight",
+    "KeptItem",
     "Lack",
     "Limits",
     "Link",
@@ -88,12 +104,14 @@ __all__ = [
     "PaidAnswer",
     "PaidHighlight",
     "Pk",
+    "Placed",
     "Rejected",
     "Reshare",
     "Role",
     "Rows",
     "Run",
     "RunCost",
+    "Selection",
     "Sponsor",
     "Status",
     "Sticker",

@@ -27,26 +27,32 @@ from archiver.catalog.query.history import changes, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
+from archiver.catalog.query.shelf import accounts, contents, files, highlights, items, walk
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
     "OpenFailure",
     "Progress",
+    "accounts",
     "answers",
     "answers_in",
     "blobs",
     "bound",
     "changes",
+    "contents",
     "costs",
     "count_answers",
     "damage",
     "digests_of_highlight",
+    "files",
     "gaps",
     "held",
     "held_digests",
     "held_items",
     "highlight",
+    "highlights",
     "is_named",
+    "items",
     "last_run",
     "longest_tray",
     "losses",
@@ -64,4 +70,5 @@ __all__ = [
     "user",
     "user_pk_by_name",
     "usernames",
+    "walk",
 ]

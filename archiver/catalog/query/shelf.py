@@ -1,0 +1,276 @@
+"""The archive as a reader walks through it: each account, then its highlights, each followed by its items in order.
+
+Whose item it is follows from the highlight that shows it: the item itself may name a stranger.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, exists, or_, select
+
+from archiver.catalog import tables
+from archiver.catalog.query.carried import entries_of
+from archiver.model import (
+    Blob,
+    Digest,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    Owner,
+    Pk,
+    Placed,
+    Role,
+    Selection,
+    Subject,
+)
+
+_users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
+_items, _members, _files, _blobs = tables.items, tables.highlight_items, tables.files, tables.blobs
+
+_AT_ONCE = 1000
+_OWNERS = {
+    Subject.USER: _files.c.user_pk,
+    Subject.HIGHLIGHT: _files.c.highlight_pk,
+    Subject.ITEM: _files.c.item_pk,
+}
+_IN_ORDER = (
+    _highlights.c.user_pk,
+    _highlights.c.gone_at.is_not(None),
+    _highlights.c.position.is_(None),
+    _highlights.c.position,
+    _highlights.c.pk,
+)
+_PLACE = (
+    _members.c.highlight_pk,
+    _members.c.position,
+    _members.c.first_seen_at.label("placed_at"),
+    _members.c.last_seen_at,
+    _members.c.gone_at,
+)
+_BLOB = (_blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height, _blobs.c.lost_at)
+
+
+def walk(
+    connection: Connection, selection: Selection, *, carried: bool = True
+) -> Iterator[KeptAccount | KeptHighlight | Placed]:
+    """Each account (by pk), after it its highlights (shown ones first, as in the tray), after each its items in order.
+
+    What is narrowed to nothing is left out: a highlight without any selected item, an account without any selected highlight. Streamed,
+    all of one moment: ask by ``Catalog.stream``. Without ``carried`` the items come without mentions, links and the like.
+    """
+    for account in accounts(connection, selection):
+        shown = False
+        whole = not (selection.narrows_highlights or selection.narrows_items)
+        if whole:
+            yield account
+        for highlight, placed in _of_account(connection, account.pk, selection, carried):
+            if not (whole or shown):
+                shown = True
+                yield account
+            yield highlight
+            yield from placed
+
+
+def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccount]:
+    """The accounts by ascending pk; streamed. Of the selection only accounts and highlights by pk count."""
+    question = select(_users).order_by(_users.c.pk)
+    if selection.user_pks:
+        question = question.where(_users.c.pk.in_(selection.user_pks))
+    if selection.highlight_pks:
+        named = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(selection.highlight_pks))
+        question = question.where(_users.c.pk.in_(named))
+    for rows in _partitions(connection, question):
+        pks = [row.pk for row in rows]
+        avatars, names = files_of(connection, Subject.USER, pks), _names(connection, pks)
+        for row in rows:
+            yield KeptAccount(
+                row.pk,
+                row.username,
+                row.full_name,
+                row.is_private,
+                row.is_verified,
+                row.first_seen_at,
+                row.last_seen_at,
+                row.gone_at,
+                tuple(names[row.pk]),
+                avatars[row.pk],
+            )
+
+
+def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHighlight]:
+    """The highlights, account by account, shown ones first, as in the tray; streamed. Of the selection accounts and highlights count."""
+    question = select(_highlights).order_by(*_IN_ORDER)
+    if selection.user_pks:
+        question = question.where(_highlights.c.user_pk.in_(selection.user_pks))
+    if selection.highlight_pks:
+        question = question.where(_highlights.c.pk.in_(selection.highlight_pks))
+    for rows in _partitions(connection, question):
+        wanted = [row for row in rows if _titled(row.title, selection.titles)]
+        covers = files_of(connection, Subject.HIGHLIGHT, [row.pk for row in wanted])
+        for row in wanted:
+            yield KeptHighlight(
+                row.pk,
+                row.user_pk,
+                row.title,
+                row.position,
+                row.created_at,
+                row.is_pinned,
+                row.media_count,
+                row.first_seen_at,
+                row.last_seen_at,
+                row.fetched_at,
+                row.completed_at,
+                row.gone_at,
+                covers[row.pk],
+            )
+
+
+def contents(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[Placed]:
+    """The items in their places, highlight by highlight in the order of ``highlights``; streamed. Titles do not count."""
+    question = (
+        select(_items, *_PLACE)
+        .join(_members, _members.c.item_pk == _items.c.pk)
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .where(*_shown_by(selection), *_narrowed(selection))
+        .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk)
+    )
+    for rows in _partitions(connection, question):
+        for row, item in zip(rows, _kept_items(connection, rows, carried), strict=True):
+            yield Placed(row.highlight_pk, row.position, item, row.placed_at, row.last_seen_at, row.gone_at)
+
+
+def items(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[KeptItem]:
+    """Each item once, by ascending pk; streamed. Titles do not count."""
+    question = select(_items).where(*_narrowed(selection)).order_by(_items.c.pk)
+    if selection.user_pks or selection.highlight_pks:
+        shown = select(_members.c.item_pk).join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        shown = shown.where(*_shown_by(selection))
+        question = question.where(_items.c.pk.in_(shown))
+    for rows in _partitions(connection, question):
+        yield from _kept_items(connection, rows, carried)
+
+
+def files(connection: Connection) -> Iterator[KeptFile]:
+    """Every file that is or was anybody's, in the order in which they were kept; streamed."""
+    question = select(_files, *_BLOB).join(_blobs, _blobs.c.sha256 == _files.c.sha256).order_by(_files.c.id)
+    for rows in _partitions(connection, question):
+        yield from map(_kept_file, rows)
+
+
+def files_of(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> dict[Pk, tuple[KeptFile, ...]]:
+    """The files of these owners of one kind, newest first, () for those that have none."""
+    owner = _OWNERS[subject]
+    question = (
+        select(_files, *_BLOB)
+        .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
+        .where(owner.in_(bindparam("pks", expanding=True)))
+        .order_by(owner, _files.c.last_seen_at.desc(), _files.c.id.desc())
+    )
+    found: dict[Pk, tuple[KeptFile, ...]] = dict.fromkeys(pks, ())
+    rows = connection.execute(question, {"pks": list(pks)})
+    for pk, group in groupby(rows, key=lambda row: _owner(row).pk):
+        found[pk] = tuple(map(_kept_file, group))
+    return found
+
+
+def _of_account(
+    connection: Connection, user_pk: Pk, selection: Selection, carried: bool
+) -> Iterator[tuple[KeptHighlight, list[Placed]]]:
+    """The highlights of an account that are selected, each with its items; both questions bring them in one order."""
+    own = Selection((user_pk,), selection.highlight_pks, selection.titles)
+    shown = list(highlights(connection, own))
+    within = replace(selection, user_pks=(user_pk,), highlight_pks=_only(shown, selection))
+    placed = contents(connection, within, carried=carried) if shown else iter(())
+    groups = groupby(placed, key=lambda found: found.highlight_pk)
+    pk, group = next(groups, (None, None))
+    for highlight in shown:
+        found: list[Placed] = []
+        if group is not None and pk == highlight.pk:
+            found = list(group)
+            pk, group = next(groups, (None, None))
+        if found or not selection.narrows_items:
+            yield highlight, found
+
+
+def _only(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...]:
+    return tuple(highlight.pk for highlight in shown) if selection.narrows_highlights else ()
+
+
+def _titled(title: str | None, globs: Sequence[str]) -> bool:
+    return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
+
+
+def _shown_by(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    """What the highlight must be that shows an item; of a question that joins both."""
+    if selection.user_pks:
+        yield _highlights.c.user_pk.in_(selection.user_pks)
+    if selection.highlight_pks:
+        yield _highlights.c.pk.in_(selection.highlight_pks)
+
+
+def _narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    """What the item itself must be."""
+    if selection.taken_from is not None:
+        yield _items.c.taken_at >= selection.taken_from
+    if selection.taken_before is not None:
+        yield _items.c.taken_at < selection.taken_before
+    if selection.media_types:
+        yield _items.c.media_type.in_(sorted(selection.media_types))
+    if selection.new_since is not None:
+        late = _files.c.item_pk == _items.c.pk, _files.c.kept_at >= selection.new_since
+        yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*late))
+
+
+def _partitions(connection: Connection, question: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    with connection.execution_options(yield_per=_AT_ONCE).execute(question) as rows:
+        yield from rows.partitions()
+
+
+def _names(connection: Connection, pks: Sequence[Pk]) -> dict[Pk, list[str]]:
+    question = (
+        select(_usernames.c.user_pk, _usernames.c.username)
+        .where(_usernames.c.user_pk.in_(bindparam("pks", expanding=True)))
+        .order_by(_usernames.c.last_seen_at.desc(), _usernames.c.first_seen_at.desc())
+    )
+    names: dict[Pk, list[str]] = defaultdict(list)
+    for row in connection.execute(question, {"pks": list(pks)}):
+        names[row.user_pk].append(row.username)
+    return names
+
+
+def _kept_items(connection: Connection, rows: Sequence[Row[Any]], carried: bool) -> Iterator[KeptItem]:
+    pks = list(dict.fromkeys(row.pk for row in rows))
+    held = files_of(connection, Subject.ITEM, pks)
+    entries = entries_of(connection, pks) if carried else {}
+    for row in rows:
+        yield KeptItem(
+            row.pk,
+            row.user_pk,
+            row.code,
+            row.taken_at,
+            row.media_type,
+            row.product_type,
+            row.video_duration,
+            row.first_seen_at,
+            held[row.pk],
+            **entries.get(row.pk, {}),
+        )
+
+
+def _kept_file(row: Row[Any]) -> KeptFile:
+    blob = Blob(Digest(row.sha256), row.size, row.mime, row.width, row.height)
+    return KeptFile(
+        _owner(row), Role(row.role), blob, row.source_url, row.kept_at, row.last_seen_at, row.lost_at
+    )
+
+
+def _owner(row: Row[Any]) -> Owner:
+    pks = ((Subject.USER, row.user_pk), (Subject.HIGHLIGHT, row.highlight_pk), (Subject.ITEM, row.item_pk))
+    return next(Owner(subject, pk) for subject, pk in pks if pk is not None)

@@ -1,0 +1,164 @@
+"""What the archive holds, as a reader sees it: accounts, their highlights, the items in these, and the files of all three.
+
+Every fact is the last one that was told; None is «never said». ``files``, ``covers`` and ``avatars`` stand newest first: the current
+one, then those that it replaced. Times are aware and UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from archiver.model.held import Blob, Owner
+from archiver.model.identity import Pk, Role
+from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file that an account, highlight or item has or had. ``lost_at``: since when its bytes are known to be missing."""
+
+    owner: Owner
+    role: Role
+    blob: Blob
+    source_url: str
+    kept_at: datetime
+    last_seen_at: datetime
+    lost_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAccount:
+    """An account. ``usernames`` are all that it was seen with, the latest first; ``gone_at``: since when it does not exist."""
+
+    pk: Pk
+    username: str | None
+    full_name: str | None
+    is_private: bool | None
+    is_verified: bool | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    gone_at: datetime | None = None
+    usernames: tuple[str, ...] = ()
+    avatars: tuple[KeptFile, ...] = ()
+
+    @property
+    def avatar(self) -> KeptFile | None:
+        """The newest avatar whose bytes are held."""
+        return newest(self.avatars, Role.AVATAR)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptHighlight:
+    """A highlight. ``position`` is its place in the last tray that listed it, from 0; ``media_count`` the number that upstream tells.
+
+    ``gone_at``: since when it is not listed. ``completed_at``: when nothing that it offers was missing, None while something is.
+    """
+
+    pk: Pk
+    user_pk: Pk
+    title: str | None
+    position: int | None
+    created_at: datetime | None
+    is_pinned: bool | None
+    media_count: int | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+    fetched_at: datetime | None = None
+    completed_at: datetime | None = None
+    gone_at: datetime | None = None
+    covers: tuple[KeptFile, ...] = ()
+
+    @property
+    def cover(self) -> KeptFile | None:
+        """The newest cover whose bytes are held."""
+        return newest(self.covers, Role.COVER)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptItem:
+    """A story item with what it carries. ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds.
+
+    ``user_pk`` is whom the item itself names, which may be another account than the one whose highlight shows it.
+    """
+
+    pk: Pk
+    user_pk: Pk
+    code: str | None
+    taken_at: datetime | None
+    media_type: int | None
+    product_type: str | None
+    video_duration: float | None
+    first_seen_at: datetime
+    files: tuple[KeptFile, ...] = ()
+    mentions: tuple[Mention, ...] = ()
+    web_links: tuple[WebLink, ...] = ()
+    hashtags: tuple[Hashtag, ...] = ()
+    locations: tuple[Location, ...] = ()
+    stickers: tuple[Sticker, ...] = ()
+    reshares: tuple[Reshare, ...] = ()
+    sponsors: tuple[Sponsor, ...] = ()
+
+    def file(self, role: Role) -> KeptFile | None:
+        """The newest file of that role whose bytes are held."""
+        return newest(self.files, role)
+
+    @property
+    def held(self) -> tuple[KeptFile, ...]:
+        """The newest file of each role whose bytes are held: the picture, then the video."""
+        found = (self.file(role) for role in (Role.THUMBNAIL, Role.VIDEO))
+        return tuple(file for file in found if file is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An item in its place in a highlight, from 0. ``gone_at``: since when the highlight does not show it any more."""
+
+    highlight_pk: Pk
+    position: int
+    item: KeptItem
+    first_seen_at: datetime
+    last_seen_at: datetime
+    gone_at: datetime | None = None
+
+
+MEDIA_TYPES = {"photo": 1, "video": 2}
+"""The words for ``media_type``, as the API numbers them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of an archive: what is left out (``()``, None) does not narrow it.
+
+    ``user_pks`` and ``highlight_pks`` name accounts and highlights, ``titles`` are globs of present titles (fnmatchcase); items are
+    narrowed by when they were taken (``taken_from`` ≤ ``taken_at`` < ``taken_before``), by ``media_types`` (1 photo, 2 video), and by
+    what came since (``new_since`` ≤ first seen, or a file of theirs kept since). An item without ``taken_at`` is in no span of time.
+    """
+
+    user_pks: tuple[Pk, ...] = ()
+    highlight_pks: tuple[Pk, ...] = ()
+    titles: tuple[str, ...] = ()
+    taken_from: datetime | None = None
+    taken_before: datetime | None = None
+    media_types: frozenset[int] = field(default_factory=frozenset)
+    new_since: datetime | None = None
+
+    @property
+    def narrows_highlights(self) -> bool:
+        """Whether some highlights may be left out by what they are, not by what they hold."""
+        return bool(self.highlight_pks or self.titles)
+
+    @property
+    def narrows_items(self) -> bool:
+        """Whether some items of a highlight may be left out."""
+        spans = (self.taken_from, self.taken_before, self.new_since)
+        return bool(self.media_types) or any(moment is not None for moment in spans)
+
+
+EVERYTHING = Selection()
+
+
+def newest(files: Iterable[KeptFile], role: Role) -> KeptFile | None:
+    """The first of these files, which stand newest first, that has this role and whose bytes are not lost."""
+    return next((file for file in files if file.role is role and file.lost_at is None), None)

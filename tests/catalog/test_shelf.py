@@ -1,0 +1,144 @@
+"""The archive as a reader walks through it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from catalog_samples import FACTS, LATER, NATGEO, file_of, highlight, page, tray, video
+from databases import NOW
+
+from archiver.catalog import Catalog, query, record
+from archiver.model import (
+    EVERYTHING,
+    Hashtag,
+    KeptAccount,
+    KeptHighlight,
+    Mention,
+    Placed,
+    Role,
+    Selection,
+    WebLink,
+)
+
+_DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def shelf(catalog: Catalog, run_id: int) -> Catalog:
+    """An account with three highlights: two in the tray (one item in both), and one that is gone."""
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("3", "gone"), "2", "1"), NOW)
+    catalog.write(record.page, run_id, 1, page("3", video("30", media_type=1), title="gone"), FACTS, NOW)
+    entries = {
+        "mentions": (Mention("b", "2"), Mention("a", "1")),
+        "web_links": (WebLink("https://example.com"),),
+        "hashtags": (Hashtag("wild"),),
+    }
+    catalog.write(record.page, run_id, 2, page("2", video("20", taken_at=NOW - _DAY), "10"), FACTS, NOW)
+    catalog.write(record.page, run_id, 3, page("1", video("10", **entries), "11"), FACTS, NOW)
+    catalog.write(record.tray, run_id, NATGEO.pk, tray("2", "1"), LATER, gone=("3",))
+    for pk, role, content, when in (
+        ("787132", Role.AVATAR, "old face", NOW),
+        ("787132", Role.AVATAR, "new face", LATER),
+        ("2", Role.COVER, "", NOW),
+        ("10", Role.VIDEO, "", NOW),
+        ("11", Role.VIDEO, "", LATER),
+        ("10", Role.THUMBNAIL, "", NOW),
+    ):
+        catalog.write(record.file, run_id, file_of(pk, role, content), 1, when)
+    return catalog
+
+
+def _walked(catalog: Catalog, selection: Selection = EVERYTHING) -> list[str]:
+    words = {KeptAccount: "account", KeptHighlight: "highlight"}
+    return [
+        f"item {step.item.pk}" if isinstance(step, Placed) else f"{words[type(step)]} {step.pk}"
+        for step in catalog.stream(query.walk, selection)
+    ]
+
+
+def test_a_walk_goes_as_a_reader_would(shelf: Catalog) -> None:
+    """Account, shown highlights in the order of the tray, then gone ones; in each its items in order."""
+    assert _walked(shelf) == [
+        "account 787132",
+        *("highlight 2", "item 20", "item 10"),
+        *("highlight 1", "item 10", "item 11"),
+        *("highlight 3", "item 30"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"),
+    [
+        (Selection(user_pks=("787132",), titles=("go*",)), ["highlight 3", "item 30"]),
+        (Selection(highlight_pks=("1",)), ["highlight 1", "item 10", "item 11"]),
+        (Selection(taken_before=NOW), ["highlight 2", "item 20"]),
+        (
+            Selection(taken_from=NOW, titles=("Gift*",)),
+            ["highlight 2", "item 10", "highlight 1", "item 10", "item 11"],
+        ),
+        (Selection(media_types=frozenset({1})), ["highlight 3", "item 30"]),
+        (Selection(new_since=LATER), ["highlight 1", "item 11"]),
+        (Selection(titles=("nothing",)), []),
+        (Selection(user_pks=("1",)), []),
+    ],
+)
+def test_what_is_narrowed_to_nothing_is_left_out(
+    shelf: Catalog, selection: Selection, expected: list[str]
+) -> None:
+    """Highlights without any selected item, accounts without any selected highlight; a file kept late makes its item new."""
+    assert _walked(shelf, selection) == (["account 787132", *expected] if expected else [])
+
+
+def test_an_account_without_highlights_is_met(shelf: Catalog, run_id: int) -> None:
+    """Unless highlights or items are asked for."""
+    shelf.write(record.tray, run_id, "9", tray(user=replace(NATGEO, pk="9", username="empty")), NOW)
+    assert _walked(shelf)[-1] == "account 9"
+    assert "account 9" not in _walked(shelf, Selection(titles=("*",)))
+
+
+def test_files_stand_newest_first_and_lost_ones_are_passed_over(shelf: Catalog) -> None:
+    """An avatar that was replaced stays, behind; where the newest one is lost, it is the one that is shown."""
+    (account,) = shelf.stream(query.accounts, EVERYTHING)
+    assert [file.blob.sha256 for file in account.avatars] == [
+        file_of("787132", Role.AVATAR, face).blob.sha256 for face in ("new face", "old face")
+    ]
+    assert account.avatar == account.avatars[0]
+    shelf.write(record.blobs_lost, [account.avatars[0].blob.sha256], LATER)
+    (account,) = shelf.stream(query.accounts, EVERYTHING)
+    assert account.avatar == account.avatars[1]
+    assert account.avatars[0].lost_at == LATER
+
+
+def test_items_come_once_with_what_they_carry(shelf: Catalog) -> None:
+    """In the order of the answer, whichever highlights show them."""
+    items = {item.pk: item for item in shelf.stream(query.items, Selection(user_pks=("787132",)))}
+    assert list(items) == ["10", "11", "20", "30"]
+    assert [mention.username for mention in items["10"].mentions] == ["b", "a"]
+    assert [link.url for link in items["10"].web_links] == ["https://example.com"]
+    assert [tag.name for tag in items["10"].hashtags] == ["wild"]
+    assert [file.role for file in items["10"].held] == [Role.THUMBNAIL, Role.VIDEO]
+    bare = list(shelf.stream(query.items, EVERYTHING, carried=False))
+    assert [item.mentions for item in bare] == [()] * 4
+
+
+def test_every_file_is_told(shelf: Catalog) -> None:
+    """In the order in which they were kept, those that were replaced too."""
+    files = list(shelf.stream(query.files))
+    assert [(file.owner.pk, file.role) for file in files] == [
+        ("787132", Role.AVATAR),
+        ("787132", Role.AVATAR),
+        ("2", Role.COVER),
+        ("10", Role.VIDEO),
+        ("11", Role.VIDEO),
+        ("10", Role.THUMBNAIL),
+    ]
+
+
+def test_a_walk_is_of_one_moment(shelf: Catalog, run_id: int) -> None:
+    """What is recorded meanwhile is not seen."""
+    walk = shelf.stream(query.walk, EVERYTHING)
+    assert isinstance(next(walk), KeptAccount)
+    shelf.write(record.page, run_id, 4, page("1", "10", "11", "12"), FACTS, LATER)
+    assert sum(isinstance(step, Placed) for step in walk) == 5
