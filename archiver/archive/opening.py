@@ -79,11 +79,20 @@ def create(config: Config, *, demo: bool = False) -> bool:
 
 @contextmanager
 def reading(config: Config) -> Iterator[Opened]:
-    found, root = _marker(config), config.archive.directory
-    with Catalog.open(_database(config), write=False) as catalog:
+    with reading_at(
+        config.archive.directory, _database(config), group_readable=config.archive.group_readable
+    ) as opened:
+        yield opened
+
+
+@contextmanager
+def reading_at(root: Path, database: str | Path, *, group_readable: bool = False) -> Iterator[Opened]:
+    """The archive at ``root`` with its rows in ``database``, without any configuration. Nothing is written."""
+    found = marker.read(root)
+    with Catalog.open(database, write=False) as catalog:
         found.require(catalog.archive_id, root)
-        with DiskStore(root, group_readable=config.archive.group_readable) as store:
-            yield Opened(root, catalog, store, _answers(config))
+        with DiskStore(root, group_readable=group_readable) as store:
+            yield Opened(root, catalog, store, AnswerStore(root / "answers", group_readable=group_readable))
 
 
 @contextmanager

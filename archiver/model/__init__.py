@@ -22,15 +22,19 @@ from archiver.model.held import (
     StoredAnswer,
 )
 from archiver.model.history import NamedChange
-from archiver.model.identity import Digest, Pk, Role, Subject, Target, is_pk, utcnow
+from archiver.model.identity import Digest, ItemTarget, Pk, Role, Subject, Target, is_pk, utcnow
 from archiver.model.kept import (
     EVERYTHING,
     MEDIA_TYPES,
+    BorneName,
+    Extent,
     KeptAccount,
     KeptFile,
     KeptHighlight,
     KeptItem,
     Placed,
+    Provenance,
+    Renaming,
     Selection,
 )
 from archiver.model.paid import (
@@ -71,10 +75,12 @@ __all__ = [
     "Answer",
     "Balance",
     "Blob",
+    "BorneName",
     "By",
     "Call",
     "Cost",
     "Digest",
+    "Extent",
     "Failure",
     "File",
     "FoundAnswer",
@@ -86,6 +92,7 @@ __all__ = [
     "Highlight",
     "HighlightPage",
     "Item",
+    "ItemTarget",
     "KeptAccount",
     "KeptAnswer",
     "KeptFile",
@@ -105,7 +112,9 @@ __all__ = [
     "PaidHighlight",
     "Pk",
     "Placed",
+    "Provenance",
     "Rejected",
+    "Renaming",
     "Reshare",
     "Role",
     "Rows",

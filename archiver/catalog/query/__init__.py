@@ -26,8 +26,10 @@ from archiver.catalog.query.gaps import gaps
 from archiver.catalog.query.history import changes, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
+from archiver.catalog.query.owned import files
+from archiver.catalog.query.portrait import coded, extent, extents, names, provenance, renamings
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
-from archiver.catalog.query.shelf import accounts, contents, files, highlights, items, walk
+from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
@@ -39,11 +41,14 @@ __all__ = [
     "blobs",
     "bound",
     "changes",
+    "coded",
     "contents",
     "costs",
     "count_answers",
     "damage",
     "digests_of_highlight",
+    "extent",
+    "extents",
     "files",
     "gaps",
     "held",
@@ -57,11 +62,14 @@ __all__ = [
     "longest_tray",
     "losses",
     "members",
+    "names",
     "once_called",
     "open_failure",
     "paid_answers",
     "paid_highlight",
     "progress",
+    "provenance",
+    "renamings",
     "run_costs",
     "spending",
     "standing_answers",
