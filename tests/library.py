@@ -51,7 +51,7 @@ FILES = (
 )
 
 _SUBJECTS = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}
-_CARRIED = {
+_CARRIED: dict[str, Any] = {
     "mentions": (Mention("nasa", "528817151"),),
     "web_links": (WebLink("https://example.com/whales"),),
     "hashtags": (Hashtag("wild"),),

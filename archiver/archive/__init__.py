@@ -14,6 +14,7 @@ from archiver.archive.nights import plan, require_key, run
 from archiver.archive.opening import create, place, reading, upgrade
 from archiver.archive.paying import Bill, costs, units_per_night
 from archiver.archive.rereading import reread
+from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight, ShownItem, showing
 from archiver.blobs import marker
 from archiver.catalog import query, schema
 from archiver.config import Config
@@ -25,6 +26,11 @@ __all__ = [
     "Bill",
     "Checked",
     "Mended",
+    "Part",
+    "Showing",
+    "ShownAccount",
+    "ShownHighlight",
+    "ShownItem",
     "ask",
     "backup_database",
     "balance",
@@ -37,6 +43,7 @@ __all__ = [
     "reread",
     "revision",
     "run",
+    "showing",
     "status",
     "units_per_night",
     "upgrade",

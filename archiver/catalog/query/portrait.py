@@ -14,13 +14,14 @@ _highlights, _members, _items = tables.highlights, tables.highlight_items, table
 _files, _blobs, _changes = tables.files, tables.blobs, tables.changes
 _answers, _calls = tables.answers, tables.api_calls
 
+_GONE = func.coalesce(_members.c.gone_at, _highlights.c.gone_at)
 _RENAMED = ("username", "full_name", "title")
 
 
 def extents(connection: Connection, user_pk: Pk) -> dict[Pk, Extent]:
     """How much each highlight of an account holds; nothing for one that holds nothing. A cover counts as its highlight's."""
     of_items = (
-        select(_members.c.highlight_pk, func.count(), func.count(_members.c.gone_at))
+        select(_members.c.highlight_pk, func.count(), func.count(_GONE))
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         .where(_highlights.c.user_pk == user_pk)
         .group_by(_members.c.highlight_pk)
@@ -41,7 +42,7 @@ def extents(connection: Connection, user_pk: Pk) -> dict[Pk, Extent]:
 def extent(connection: Connection, user_pk: Pk) -> Extent:
     """How much an account holds; what several of its highlights show counts once, and is gone when none of them shows it any more."""
     shown = (
-        select((func.count() == func.count(_members.c.gone_at)).label("gone"))
+        select((func.count() == func.count(_GONE)).label("gone"))
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         .where(_highlights.c.user_pk == user_pk)
         .group_by(_members.c.item_pk)
