@@ -18,6 +18,7 @@ from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight
 from archiver.blobs import marker
 from archiver.catalog import query, schema
 from archiver.config import Config
+from archiver.errors import UsageError
 from archiver.hiker.client import HikerClient
 from archiver.model import Balance, Rows, Status
 from archiver.runner import price
@@ -44,6 +45,7 @@ __all__ = [
     "revision",
     "run",
     "showing",
+    "sqlite_file",
     "status",
     "units_per_night",
     "upgrade",
@@ -76,6 +78,20 @@ def revision(config: Config) -> tuple[str, str]:
     """The schema's revision in the database, and the one that this version needs."""
     marker.read(config.archive.directory)
     return schema.current(place(config)), schema.head()
+
+
+def sqlite_file(config: Config) -> Path:
+    """The file of the database, for programs that read SQLite; it is of this archive, at this version's schema.
+
+    Raises UsageError for PostgreSQL.
+    """
+    path = place(config).path
+    if path is None:
+        raise UsageError(
+            "the archive is in PostgreSQL", "Datasette reads SQLite alone: ask it with psql or archiver query"
+        )
+    with reading(config):
+        return path
 
 
 def backup_database(config: Config, to: Path) -> None:

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "costs": "What was paid, by day, account, endpoint or run.",
     "show": "One account, highlight or item, and where its files are.",
     "query": "Ask the archive with SQL, read-only.",
+    "datasette": "What Datasette needs to show the archive with its pictures.",
     "verify": "Check what is kept against its names and rows.",
     "reread": "Add what the database lacks of the kept answers: no call, no cost.",
     "db": "The database: upgrade, current, backup.",
