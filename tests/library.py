@@ -70,7 +70,7 @@ def shelve(root: Path, database: str | Path) -> None:
         titles = {"1": "Whales", "2": "Gift Guide", "3": HOSTILE}
         catalog.write(record.tray, run_id, NATGEO.pk, _tray(titles, "2", "1", "3"), NOW)
         for page in (
-            _page("3", titles, _item("30", 1)),
+            _page("3", titles, _item("30", 1, mentions=(Mention(HOSTILE),))),
             _page("2", titles, _item("20", taken_at=NOW - timedelta(days=2)), _item("10")),
             _page("1", titles, _item("10", **_CARRIED), _item("11", 1)),
         ):
@@ -123,7 +123,7 @@ def _page(pk: str, titles: dict[str, str], *items: Item) -> HighlightPage:
 def _item(pk: str, media_type: int = 2, taken_at: datetime = NOW, **carried: Any) -> Item:
     links = tuple(Link(role, _url(pk, role)) for role in (Role.THUMBNAIL, Role.VIDEO)[:media_type])
     duration = 14.5 if media_type == 2 else None
-    code = f"C{pk}-code"
+    code = f"C{pk}-code" if pk != "30" else "C30Code"  # which could be a username
     return Item(pk, NATGEO.pk, code, taken_at, media_type, "story", duration, links, **carried)
 
 

@@ -46,7 +46,7 @@ def path(person: Nearby, pk: str, role: Role) -> str:
 
 
 def test_an_account_is_shown_as_a_person_wants_it(person: Nearby) -> None:
-    """Names, what it holds, its state, its highlights in order with counts, where its avatar is; hostile titles as text."""
+    """Names, what it holds, its state, its highlights in order with counts, where its avatar is."""
     out = show(person, "@NatGeo").out
     for told in (
         "natgeo, National Geographic\n",
@@ -57,7 +57,16 @@ def test_an_account_is_shown_as_a_person_wants_it(person: Nearby) -> None:
     ):
         assert told in out
     assert out.index("Gifts") < out.index("Whales") < out.index(safe(HOSTILE))
-    assert "\x1b" not in out
+
+
+def test_hostile_text_is_text(sqlite_person: Nearby) -> None:
+    """As a title and as a name, wherever it stands; JSON has it exactly."""
+    for target, times in (("natgeo", 1), ("highlight:3", 2), ("item:30", 2)):
+        out = show(sqlite_person, target).out
+        assert out.count(safe(HOSTILE)) == times
+        assert not {"\x1b", "\u202e"} & set(out)
+    (mention,) = show(sqlite_person, "item:30", "--json").object["mentions"]  # type: ignore[misc]
+    assert mention["username"] == HOSTILE
 
 
 def test_a_highlight_is_shown_with_its_items_and_their_files(person: Nearby) -> None:
@@ -73,6 +82,7 @@ def test_an_item_is_shown_with_all_that_it_carries(person: Nearby, rows: str | P
     """Which highlights show it, where it came from, its files with their size, kind and hash, and which of them is lost."""
     with Catalog.open(rows, write=True) as catalog:
         catalog.write(record.blobs_lost, [digest("10", Role.VIDEO)], LATER)
+    assert "holds      2 items, 3 blobs, 1 lost, 70 B\n" in show(person, "highlight:1").out
     out = show(person, "item:10").out
     for told in (
         "video, 14.5 s of natgeo\n",
@@ -142,8 +152,9 @@ def test_paths_alone_are_for_other_programs(person: Nearby) -> None:
         ("1", "highlight"),
         ("https://www.instagram.com/s/aGlnaGxpZ2h0OjE=", "highlight"),
         ("30", "item"),
-        ("C30-code", "item"),
-        ("item:C30-code", "item"),
+        ("C20-code", "item"),
+        ("C30Code", "item"),
+        ("item:C30Code", "item"),
     ],
 )
 def test_a_target_is_read_by_what_is_held(sqlite_person: Nearby, target: str, kind: str) -> None:
