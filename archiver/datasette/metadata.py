@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from archiver.datasette.page import described
@@ -54,12 +55,13 @@ _ABOUT = "Story highlights of Instagram accounts, kept by archiver. Times are UT
 _RIGHTS = "Pictures, videos and texts belong to those who made them; this copy gives nobody a right to publish them."
 
 
-def metadata(database: str, blobs: Path) -> dict[str, object]:
+def metadata(database: str, blobs: Path, queries: Traversable | None = None) -> dict[str, object]:
     """The metadata for a Datasette that serves an archive: ``database`` is the name of its file without ``.db``, ``blobs`` the directory
-    of its files.
+    of its files, ``queries`` a directory of named queries (by default the program's own).
 
     Descriptions are those of docs/schema.md, which ships with the package.
     """
+    named = _named(queries or resources.files("archiver") / "queries")
     page = (resources.files("archiver.datasette") / "schema.md").read_text(encoding="utf-8")
     tables = {
         name: {
@@ -74,6 +76,22 @@ def metadata(database: str, blobs: Path) -> dict[str, object]:
         "title": "Instagram highlights",
         "description": _ABOUT,
         "license": _RIGHTS,
-        "databases": {database: {"description": _ABOUT, "tables": tables, "queries": _QUERIES}},
+        "databases": {database: {"description": _ABOUT, "tables": tables, "queries": _QUERIES | named}},
         "plugins": {"archiver": {"database": database, "blobs": str(blobs)}},
     }
+
+
+def _named(place: Traversable) -> dict[str, dict[str, str]]:
+    """Named queries: a file each, whose first line is a comment that says what is asked, and after ``-p`` with which parameters.
+
+    ``ask-`` comes before their names: a question of a table's name would stand in its place.
+    """
+    if not place.is_dir():
+        return {}
+    found = {}
+    for file in sorted(place.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".sql"):
+            sql = file.read_text(encoding="utf-8")
+            asked = sql.partition("\n")[0].removeprefix("--").partition(" -p ")[0].strip()
+            found[f"ask-{file.name.removesuffix('.sql')}"] = {"title": asked, "sql": sql}
+    return found

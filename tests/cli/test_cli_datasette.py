@@ -24,6 +24,7 @@ from library import HOSTILE, content, digest, shelve
 
 from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata as catalog_tables
+from archiver.datasette import metadata
 from archiver.model import Role
 
 HTML = digest("11", Role.THUMBNAIL)
@@ -158,6 +159,18 @@ def test_every_table_is_described(person: Nearby) -> None:
                 *told.get("facets", ()),
             }
             assert named - {None} <= known
+
+
+def test_named_queries_are_asked_by_name(tmp_path: Path) -> None:
+    """With their first line as the title, and under names that no table has."""
+    (tmp_path / "changes.sql").write_text(
+        "-- What changed since a day? -p since=2026-03-25\nSELECT 1 WHERE :since > ''\n"
+    )
+    (tmp_path / "README").write_text("none")
+    told: Any = metadata("kept", tmp_path / "blobs", tmp_path)
+    queries = told["databases"]["kept"]["queries"]
+    assert set(queries) == {"pictures", "ask-changes"}
+    assert queries["ask-changes"]["title"] == "What changed since a day?"
 
 
 def test_files_of_others_stay(tmp_path: Path, person: Nearby) -> None:

@@ -65,8 +65,9 @@ def test_hostile_text_is_text(sqlite_person: Nearby) -> None:
         out = show(sqlite_person, target).out
         assert out.count(safe(HOSTILE)) == times
         assert not {"\x1b", "\u202e"} & set(out)
-    (mention,) = show(sqlite_person, "item:30", "--json").object["mentions"]  # type: ignore[misc]
-    assert mention["username"] == HOSTILE
+    mentions = show(sqlite_person, "item:30", "--json").object["mentions"]
+    assert isinstance(mentions, list)
+    assert [mention["username"] for mention in mentions] == [HOSTILE]
 
 
 def test_a_highlight_is_shown_with_its_items_and_their_files(person: Nearby) -> None:
