@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archiver import errors
-    from archiver.archive.reading import Archive, Reading, open_archive
+    from archiver.archive.reader import Archive, Reading, open_archive
     from archiver.model import (
         Blob,
         Hashtag,
@@ -57,7 +57,7 @@ __all__ = [
     "open_archive",
 ]
 
-_READING = ("Archive", "Reading", "open_archive")
+_READER = ("Archive", "Reading", "open_archive")
 
 
 if not TYPE_CHECKING:  # a type checker must know what is not there
@@ -76,7 +76,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
         if name == "errors":
             return import_module("archiver.errors")
         return getattr(
-            import_module("archiver.archive.reading" if name in _READING else "archiver.model"), name
+            import_module("archiver.archive.reader" if name in _READER else "archiver.model"), name
         )
 
 

@@ -122,7 +122,7 @@ class Showing:
 
 
 @contextmanager
-def showing(config: Config, wanted: Target | ItemTarget) -> Iterator[Showing]:
+def shown(config: Config, wanted: Target | ItemTarget) -> Iterator[Showing]:
     """What is meant, with the archive open. A number is an account's, else a highlight's, else an item's; a name that nobody bears may be
     an item's code. Raises NotHeld, naming near accounts, and UsageError where several accounts bore the name."""
     with reading(config) as opened:

@@ -59,7 +59,7 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
     if roles and not (paths or null):
         raise UsageError("--role is for --paths", "see archiver show --help")
     config, wanted = load.config(given), parse_kept(target)
-    with signals.fatal(), archive.showing(config, wanted) as showing:
+    with signals.fatal(), archive.shown(config, wanted) as showing:
         if paths or null:
             for piece in _paths(showing, roles, b"\0" if null else b"\n"):
                 show.data(piece)
