@@ -45,14 +45,14 @@ def path(person: Nearby, pk: str, role: Role) -> str:
     return str(person.archive / "blobs" / digest(pk, role)[:2] / digest(pk, role))
 
 
-def test_an_account_is_shown_as_a_person_wants_it(person: Nearby) -> None:
+def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: Nearby) -> None:
     """Names, what it holds, its state, its highlights in order with counts, where its avatar is."""
-    out = show(person, "@NatGeo").out
+    out = show(sqlite_person, "@NatGeo").out
     for told in (
         "natgeo, National Geographic\n",
         "holds      3 highlights (1 gone), 4 items (1 gone), 9 blobs, 220 B\n",
         "complete   1 of 2 highlights (archiver gaps natgeo)\n",
-        f"avatar     {path(person, '787132', Role.AVATAR)}\n",
+        f"avatar     {path(sqlite_person, '787132', Role.AVATAR)}\n",
         "0  Gifts  ",
     ):
         assert told in out
@@ -70,13 +70,13 @@ def test_hostile_text_is_text(sqlite_person: Nearby) -> None:
     assert [mention["username"] for mention in mentions] == [HOSTILE]
 
 
-def test_a_highlight_is_shown_with_its_items_and_their_files(person: Nearby) -> None:
+def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: Nearby) -> None:
     """In its order, each with its time, type and what it carries; the title that it had before."""
-    out = show(person, "https://www.instagram.com/stories/highlights/1/").out
+    out = show(sqlite_person, "https://www.instagram.com/stories/highlights/1/").out
     assert out.index("item 10") < out.index("@nasa  #wild  at Kamchatka") < out.index("item 11")
-    assert f"    video      {path(person, '10', Role.VIDEO)}\n" in out
+    assert f"    video      {path(sqlite_person, '10', Role.VIDEO)}\n" in out
     assert "2026-03-31 23:30 UTC  photo  item 11" in out
-    assert "once       Gift Guide, until 2026-04-01 23:30 UTC" in show(person, "highlight:2").out
+    assert "once       Gift Guide, until 2026-04-01 23:30 UTC" in show(sqlite_person, "highlight:2").out
 
 
 def test_an_item_is_shown_with_all_that_it_carries(person: Nearby, rows: str | Path) -> None:
@@ -127,11 +127,11 @@ def test_programs_get_every_field(person: Nearby) -> None:
     ]
 
 
-def test_paths_alone_are_for_other_programs(person: Nearby) -> None:
+def test_paths_alone_are_for_other_programs(sqlite_person: Nearby) -> None:
     """Each held file once, in the order of the profile; NUL for xargs -0; by role; whatever the directory is called."""
-    listed = show(person, "natgeo", "--paths").out.splitlines()
+    listed = show(sqlite_person, "natgeo", "--paths").out.splitlines()
     assert listed == [
-        path(person, pk, role)
+        path(sqlite_person, pk, role)
         for pk, role in (
             *(("787132", Role.AVATAR), ("20", Role.THUMBNAIL), ("20", Role.VIDEO)),
             *(("10", Role.THUMBNAIL), ("10", Role.VIDEO), ("1", Role.COVER), ("11", Role.THUMBNAIL)),
@@ -139,10 +139,10 @@ def test_paths_alone_are_for_other_programs(person: Nearby) -> None:
         )
     ]
     assert all(Path(one).is_file() for one in listed)
-    videos = show(person, "highlight:2", "-0", "--role", "video").out
-    assert videos == f"{path(person, '20', Role.VIDEO)}\0{path(person, '10', Role.VIDEO)}\0"
+    videos = show(sqlite_person, "highlight:2", "-0", "--role", "video").out
+    assert videos == f"{path(sqlite_person, '20', Role.VIDEO)}\0{path(sqlite_person, '10', Role.VIDEO)}\0"
     assert Path(videos.split("\0")[0]).read_bytes() == content("20", Role.VIDEO)
-    assert show(person, "item:11", "--paths").out == f"{path(person, '11', Role.THUMBNAIL)}\n"
+    assert show(sqlite_person, "item:11", "--paths").out == f"{path(sqlite_person, '11', Role.THUMBNAIL)}\n"
 
 
 @pytest.mark.parametrize(
