@@ -14,6 +14,7 @@ from archiver.archive.nights import plan, require_key, run
 from archiver.archive.opening import create, place, reading, upgrade
 from archiver.archive.paying import Bill, costs, units_per_night
 from archiver.archive.rereading import reread
+from archiver.archive.searching import search
 from archiver.blobs import marker
 from archiver.catalog import query, schema
 from archiver.config import Config
@@ -37,6 +38,7 @@ __all__ = [
     "reread",
     "revision",
     "run",
+    "search",
     "status",
     "units_per_night",
     "upgrade",

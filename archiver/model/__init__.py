@@ -6,6 +6,7 @@ All datetimes are aware and UTC. A ``pk`` is a string of digits: some exceed 2**
 from __future__ import annotations
 
 from archiver.model.costs import By, Cost, RunCost
+from archiver.model.found import Field, Hit, Kind, Said
 from archiver.model.gaps import Gap, Lack
 from archiver.model.held import (
     Blob,
@@ -64,6 +65,7 @@ __all__ = [
     "Cost",
     "Digest",
     "Failure",
+    "Field",
     "File",
     "FoundAnswer",
     "Gap",
@@ -73,8 +75,10 @@ __all__ = [
     "HeldUser",
     "Highlight",
     "HighlightPage",
+    "Hit",
     "Item",
     "KeptAnswer",
+    "Kind",
     "Lack",
     "Limits",
     "Link",
@@ -94,6 +98,7 @@ __all__ = [
     "Rows",
     "Run",
     "RunCost",
+    "Said",
     "Sponsor",
     "Status",
     "Sticker",

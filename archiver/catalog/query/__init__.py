@@ -27,6 +27,7 @@ from archiver.catalog.query.history import changes, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
+from archiver.catalog.query.search import search
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "paid_highlight",
     "progress",
     "run_costs",
+    "search",
     "spending",
     "standing_answers",
     "status",

@@ -11,6 +11,7 @@ from archiver.catalog.tables.entries import hashtags, links, locations, mentions
 from archiver.catalog.tables.held import blobs, files
 from archiver.catalog.tables.history import changes, failures
 from archiver.catalog.tables.paid import answers, api_calls, archive, runs
+from archiver.catalog.tables.search import is_told, search_documents
 from archiver.catalog.tables.shown import highlight_items, highlights, items, targets, usernames, users
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "hashtags",
     "highlight_items",
     "highlights",
+    "is_told",
     "items",
     "links",
     "locations",
@@ -31,6 +33,7 @@ __all__ = [
     "metadata",
     "reshares",
     "runs",
+    "search_documents",
     "sponsors",
     "stickers",
     "targets",
