@@ -1,8 +1,0 @@
-"""A place kept."""
-
-revision = "0004"
-down_revision = "0003"
-
-
-def upgrade() -> None:
-    pass
