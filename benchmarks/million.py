@@ -260,7 +260,13 @@ class World:
         if draw.random() < 0.1:
             url = generated.address(draw, self._hosts)
             rows.add(
-                "links", item_pk=item, position=0, url=url, title=generated.title(draw), source="sticker"
+                "links",
+                item_pk=item,
+                position=0,
+                url=url,
+                title=generated.title(draw),
+                source="sticker",
+                domain=url.split("/")[2],
             )
         if draw.random() < 0.05:
             place_pk, name, lat, lng = generated.place(draw)
