@@ -13,8 +13,10 @@ from archiver.catalog.tables.history import changes, failures
 from archiver.catalog.tables.paid import answers, api_calls, archive, runs
 from archiver.catalog.tables.search import is_told, search_documents
 from archiver.catalog.tables.shown import highlight_items, highlights, items, targets, usernames, users
+from archiver.catalog.tables.totals import account_totals, monthly_totals
 
 __all__ = [
+    "account_totals",
     "answers",
     "api_calls",
     "archive",
@@ -31,6 +33,7 @@ __all__ = [
     "locations",
     "mentions",
     "metadata",
+    "monthly_totals",
     "reshares",
     "runs",
     "search_documents",

@@ -41,6 +41,7 @@ links = _entries(
     Column("title", Text),
     Column("display_url", Text),
     Column("source", Text, nullable=False),
+    Column("domain", PkText, index=True),
 )
 hashtags = _entries("hashtags", Column("hashtag_pk", PkText), Column("name", Text, index=True))
 locations = _entries(
