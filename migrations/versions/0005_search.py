@@ -1,7 +1,8 @@
 """What is searched: ``search_documents``, an index of each database's own kind over it, and triggers that keep both in step.
 
 A document is stale (``at`` is null, and it has no words) from the moment at which a row that it is made of changes; the program writes
-its words before it commits. After this revision all are stale, and are written in the transaction of the upgrade.
+its words before it commits. After this revision all are stale, and are written in the transaction of the upgrade. A later revision that
+makes one of these tables anew (batch mode, on SQLite) has to make its triggers again.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ WORDS = ("names", "tags", "mentions", "links", "filters")
 
 # Table, the columns of whose new values documents are made, the subject and the column of its pk; and whether a document is made where
 # there is none: rows of the last two have no words of their own, only how others are found.
-SOURCES = (
+SOURCES: tuple[tuple[str, tuple[str, ...], str | None, str, bool], ...] = (
     ("users", ("pk", "username", "full_name", "first_seen_at"), "user", "pk", True),
     ("usernames", ("user_pk", "username"), "user", "user_pk", True),
     ("highlights", ("pk", "title", "user_pk", "created_at", "first_seen_at"), "highlight", "pk", True),
@@ -39,9 +40,13 @@ SOURCES = (
 )
 RENAMED = Template("$row.field IN ('title', 'full_name') AND $row.subject IN ('highlight', 'user')")
 
+# Also one that is stale already: on PostgreSQL its row is locked so, and whoever writes its words sees this change, or comes after it.
+MADE = Template("""
+    INSERT INTO search_documents (subject, subject_pk) VALUES ($subject, $pk) ON CONFLICT (subject, subject_pk)
+    DO UPDATE SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL;""")
 STALE = Template("""
     UPDATE search_documents SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL
-    WHERE subject = $subject AND subject_pk = $pk""")
+    WHERE subject = $subject AND subject_pk = $pk;""")
 ITEMS_OF_HIGHLIGHT = """
     UPDATE search_documents SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL
     WHERE subject = 'item' AND subject_pk IN (SELECT item_pk FROM highlight_items WHERE highlight_pk = new.pk);"""
@@ -81,10 +86,6 @@ CREATE TRIGGER search_documents_altered AFTER UPDATE ON search_documents BEGIN
     SELECT new.id, new.names, new.tags, new.mentions, new.links, new.filters WHERE new.at IS NOT NULL;
 END""",
 )
-# The statements of a trigger take over the conflict clause of the one that fires it (INSERT OR REPLACE): these have no conflicts.
-LITE_MADE = Template("""
-    INSERT INTO search_documents (subject, subject_pk) SELECT $subject, $pk
-    WHERE NOT EXISTS (SELECT 1 FROM search_documents WHERE subject = $subject AND subject_pk = $pk);""")
 LITE_TRIGGER = Template("CREATE TRIGGER search_${event}_$table AFTER $when BEGIN$does\nEND")
 
 # The words as they are, each at its place: no parser of the server's cuts, folds or drops them. The texts of a field, and fields, are
@@ -113,10 +114,6 @@ BEGIN
     RETURN NEW;
 END
 $$"""
-# Also of one that is stale already: its row is locked so, and whoever writes its words sees this change, or comes after it.
-PG_MADE = Template("""
-    INSERT INTO search_documents (subject, subject_pk) VALUES ($subject, $pk) ON CONFLICT (subject, subject_pk)
-    DO UPDATE SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL;""")
 PG_FUNCTION = Template("""
 CREATE FUNCTION search_of_$table() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$$$
 BEGIN
@@ -153,14 +150,7 @@ def _of_sqlite() -> Iterator[str]:
     yield FTS5
     yield from INTO_INDEX
     for table, columns, subject, pk, made in SOURCES:
-        marks = {}
-        for row in ("new", "old"):
-            names = {"subject": f"'{subject}'" if subject else f"{row}.subject", "pk": f"{row}.{pk}"}
-            marks[row] = (
-                STALE.substitute(names)
-                + " AND at IS NOT NULL;"
-                + (LITE_MADE.substitute(names) if made else "")
-            )
+        marks = _marks(subject, pk, made)
         for event, when, rows in _events(table, columns, "IS NOT"):
             does = "".join(marks[row] for row in rows)
             yield LITE_TRIGGER.substitute(table=table, event=event, when=when, does=does)
@@ -179,15 +169,20 @@ def _of_postgresql() -> Iterator[str]:
         " FOR EACH ROW EXECUTE PROCEDURE search_documents_words()"
     )
     for table, columns, subject, pk, made in SOURCES:
-        marks = {}
-        for row in ("new", "old"):
-            names = {"subject": f"'{subject}'" if subject else f"{row}.subject", "pk": f"{row}.{pk}"}
-            marks[row] = PG_MADE.substitute(names) if made else STALE.substitute(names) + ";"
-        yield PG_FUNCTION.substitute(table=table, new=marks["new"], old=marks["old"])
+        yield PG_FUNCTION.substitute(table=table, **_marks(subject, pk, made))
         for event, when, _ in _events(table, columns, "IS DISTINCT FROM"):
             yield PG_TRIGGER.substitute(table=table, event=event, when=when)
     yield PG_FUNCTION.substitute(table="moved_highlights", new=ITEMS_OF_HIGHLIGHT, old="")
     yield PG_TRIGGER.substitute(table="moved_highlights", event="moved", when=_moved("IS DISTINCT FROM"))
+
+
+def _marks(subject: str | None, pk: str, made: bool) -> dict[str, str]:
+    """The statement that marks the document of a row as stale, for the row as it is and as it was."""
+    statement = MADE if made else STALE
+    return {
+        row: statement.substitute(subject=f"'{subject}'" if subject else f"{row}.subject", pk=f"{row}.{pk}")
+        for row in ("new", "old")
+    }
 
 
 def _events(table: str, columns: tuple[str, ...], differs: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:

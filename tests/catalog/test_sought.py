@@ -57,14 +57,13 @@ def test_a_text_is_understood(text: str, all_of: list[Phrase], none_of: list[Phr
         ("", "no word"),
         ('"*" ()', "no word"),
         ("-a", "must not"),
-        ("a " * 300, "too much"),
-        ("a" * 10**6, "too much"),
+        (" ".join(f"w{n}" for n in range(300)), "too much"),
+        ("a" * 20_000, "too much"),
+        ("a" + " " * 10**6, "too much"),
     ],
 )
 def test_what_asks_for_nothing_or_too_much_is_refused(text: str, why: str) -> None:
     """In a sentence, before anything is asked."""
-    if why == "too much" and " " in text:
-        text = " ".join(f"w{n}" for n in range(300))
     with pytest.raises(UsageError, match=why):
         Sought.read(text)
 

@@ -89,12 +89,14 @@ def test_a_text_is_found_by_itself_and_scripts_without_spaces_by_every_part(
     assert not part or Phrase(*words.sought(part)).within(words.words(run))
 
 
-@given(_ANY, st.integers(1, 40))
-def test_a_word_is_found_by_its_beginning(text: str, length: int) -> None:
-    """By the letters before any place of it."""
-    for word in words.words(text):
-        beginning, begins = words.sought(word[:length])
-        assert not beginning or Phrase(beginning, begins).within(words.words(word))
+@given(st.text("aéжя9", min_size=1, max_size=80), st.integers(1, 80))
+@example("natgeo", 3)
+def test_a_word_is_found_by_its_beginning(word: str, length: int) -> None:
+    """By the letters before any place of it; in quotes only whole."""
+    text = words.words(f"x {word}")
+    assert Phrase(*words.sought(word[:length])).within(text)
+    if length < min(len(word), 64):
+        assert not Phrase(*words.sought(word[:length], whole=True)).within(text)
 
 
 def test_a_long_word_is_found_whole_and_not_by_another_that_begins_alike() -> None:

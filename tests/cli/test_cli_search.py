@@ -50,7 +50,9 @@ def test_what_was_called_so_once_is_found(kept: Nearby) -> None:
 def test_items_are_told_with_their_highlight(kept: Nearby) -> None:
     """The highlight that shows it, and what of it matched."""
     out = kept.run("search", "on.natgeo.com", "--type", "item").out
-    assert out.startswith("photo · natgeo · Gift Guide · 2025-12-20\n  link: https://on.natgeo.com/gifts\n")
+    head, link, show_it = out.partition("\n\n")[0].splitlines()
+    assert (head, link) == ("photo · natgeo · Gift Guide · 2025-12-20", "  link: https://on.natgeo.com/gifts")
+    assert show_it == "  archiver show item:3791570430309957637"
 
 
 def test_json_is_one_object_and_exact(kept: Nearby) -> None:
