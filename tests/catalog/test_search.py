@@ -172,6 +172,13 @@ def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
     writer.dispose()
 
 
+def test_postgresql_gets_the_words_as_they_are(postgres_archive: str) -> None:
+    """Each at its place with the weight of its field, a place between texts and between fields; nothing in one is syntax."""
+    sql = "select search_words('a | b', '🦋', 'x''\\y', 'b https', '@1')::text"
+    with Catalog.open(postgres_archive, write=False) as catalog:
+        assert rows(catalog, sql) == [(r"'@1' 'a':1A 'b':3A,9 'https':10 'x''\\y':7C '🦋':5B",)]
+
+
 def test_a_row_that_is_replaced_is_noticed(told: Catalog, database: str | Path) -> None:
     """INSERT OR REPLACE, as tools of others write to SQLite, overrules what triggers do about conflicts."""
     if isinstance(database, str):

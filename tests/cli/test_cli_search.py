@@ -50,7 +50,7 @@ def test_what_was_called_so_once_is_found(kept: Nearby) -> None:
 def test_items_are_told_with_their_highlight(kept: Nearby) -> None:
     """The highlight that shows it, and what of it matched."""
     out = kept.run("search", "on.natgeo.com", "--type", "item").out
-    head, link, show_it = out.partition("\n\n")[0].splitlines()
+    head, link, *_, show_it = out.partition("\n\n")[0].splitlines()
     assert (head, link) == ("photo · natgeo · Gift Guide · 2025-12-20", "  link: https://on.natgeo.com/gifts")
     assert show_it == "  archiver show item:3791570430309957637"
 
