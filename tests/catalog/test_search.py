@@ -59,7 +59,7 @@ def told(catalog: Catalog, run_id: int) -> Catalog:
         record.page,
         run_id,
         None,
-        page("2", video("11"), _mentions("13", "nasa"), title="北京旅行"),
+        page("2", video("11"), _mentions("13", "nasa", user_pk="42"), title="北京旅行"),
         FACTS,
         NOW,
     )
@@ -78,10 +78,8 @@ def told(catalog: Catalog, run_id: int) -> Catalog:
     return catalog
 
 
-def _mentions(pk: str, username: str, days: int = 0, media_type: int = 2) -> Item:
-    return video(
-        pk, mentions=(Mention(username),), taken_at=NOW + timedelta(days=days), media_type=media_type
-    )
+def _mentions(pk: str, username: str, days: int = 0, **more: object) -> Item:
+    return video(pk, mentions=(Mention(username),), taken_at=NOW + timedelta(days=days), **more)
 
 
 def _ask(catalog: Catalog) -> documents_told.Ask:
@@ -247,6 +245,8 @@ def test_it_can_be_asked_of_accounts_kinds_and_times(told: Catalog) -> None:
         "video 11",
     ]
     assert _found(told, "gift", user_pks=[SALWA.pk]) == ["highlight 3"]
+    assert "video 13" in _found(told, "nasa", user_pks=[NATGEO.pk])
+    assert _found(told, "nasa", user_pks=["42"]) == []
     assert _found(told, "esa", since=NOW) == []
     assert _found(told, "esa", since=NOW - timedelta(days=9)) == ["video 14"]
 
