@@ -26,6 +26,7 @@ from archiver.config import load
 _AT_ONCE = 50_000
 _PER_HIGHLIGHT = 20  # items, about
 _FIRST = datetime(2016, 12, 1, tzinfo=UTC)  # when highlights came to be
+_FIRST_TABLES = ("users", "highlights", "items", "highlight_items", "blobs")
 _TRAY, _PAGE = "/v1/user/highlights", "/v1/highlight/by/url"
 
 
@@ -46,12 +47,18 @@ class Rows:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, in the order in which the tables were begun."""
-        for statement, rows in self._waiting.items():
+        """Write what waits: things before what refers to them, as triggers count what is there."""
+        for statement in sorted(self._waiting, key=_place):
+            rows = self._waiting[statement]
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 self._connection.executemany(f"{statement} VALUES ({marks})", rows)
                 rows.clear()
+
+
+def _place(statement: str) -> int:
+    table = statement.split()[2]
+    return _FIRST_TABLES.index(table) if table in _FIRST_TABLES else len(_FIRST_TABLES)
 
 
 def _quoted(column: str) -> str:

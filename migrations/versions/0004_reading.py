@@ -92,10 +92,11 @@ def _trigger(name: str, event: str, condition: str, statements: list[str], diale
     op.execute(f"CREATE TRIGGER {name} AFTER {event} FOR EACH ROW {when} EXECUTE FUNCTION {name}()")
 
 
-# An item counts once for an account, whichever of its highlights show it: in the one with the smallest pk.
+# An item counts once for an account, whichever of its highlights show it: in the one with the smallest pk. CROSS JOIN means no more
+# than JOIN on PostgreSQL; SQLite then begins with the item's own rows, and not with all highlights of the account.
 FIRST_OF_ACCOUNT = """NOT EXISTS (
-    SELECT 1 FROM highlight_items o JOIN highlights oh ON oh.pk = o.highlight_pk
-    WHERE o.item_pk = m.item_pk AND o.highlight_pk < m.highlight_pk AND oh.user_pk = h.user_pk
+    SELECT 1 FROM highlight_items o CROSS JOIN highlights oh
+    WHERE o.item_pk = m.item_pk AND o.highlight_pk < m.highlight_pk AND oh.pk = o.highlight_pk AND oh.user_pk = h.user_pk
 )"""
 ITEM_URL = (
     "'https://www.instagram.com/stories/highlights/' || m.highlight_pk || '/?story_media_id=' || m.item_pk"
@@ -354,8 +355,9 @@ TRIGGERS = (
         SELECT h.user_pk, 1, count(f.id), COALESCE(sum(CASE WHEN b.lost_at IS NULL THEN b.size ELSE 0 END), 0)
         FROM highlights h LEFT JOIN files f ON f.item_pk = NEW.item_pk LEFT JOIN blobs b ON b.sha256 = f.sha256
         WHERE h.pk = NEW.highlight_pk AND NOT EXISTS (
-            SELECT 1 FROM highlight_items o JOIN highlights oh ON oh.pk = o.highlight_pk
-            WHERE o.item_pk = NEW.item_pk AND o.highlight_pk <> NEW.highlight_pk AND oh.user_pk = h.user_pk
+            SELECT 1 FROM highlight_items o CROSS JOIN highlights oh
+            WHERE o.item_pk = NEW.item_pk AND o.highlight_pk <> NEW.highlight_pk AND oh.pk = o.highlight_pk
+            AND oh.user_pk = h.user_pk
         )
         GROUP BY h.user_pk
         ON CONFLICT (user_pk) DO UPDATE SET items = account_totals.items + 1,
