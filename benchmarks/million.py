@@ -168,7 +168,7 @@ class World:
         pk = str(17_800_000_000_000_000 + self._number * 7_919_333)
         created = _FIRST + (LAST - _FIRST) * (1 - draw.random() ** 1.5)
         span = timedelta(days=draw.expovariate(1 / 60))
-        times = sorted(min(created + span * draw.random(), LAST) for _ in range(size))
+        times = sorted(created + min(span, LAST - created) * draw.random() for _ in range(size))
         first = generated.night_of(created, joined)
         gone = first < NIGHTS - 1 and draw.random() < 0.03
         gone_at = self._nights[draw.randrange(first + 1, NIGHTS)] if gone else None
