@@ -26,6 +26,7 @@ from archiver.config import load
 _AT_ONCE = 50_000
 _PER_HIGHLIGHT = 20  # items, about
 _FIRST = datetime(2016, 12, 1, tzinfo=UTC)  # when highlights came to be
+_FIRST_TABLES = ("users", "highlights", "items", "highlight_items", "blobs")
 _TRAY, _PAGE = "/v1/user/highlights", "/v1/highlight/by/url"
 
 
@@ -46,12 +47,18 @@ class Rows:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits, in the order in which the tables were begun."""
-        for statement, rows in self._waiting.items():
+        """Write what waits: things before what refers to them, as triggers count what is there."""
+        for statement in sorted(self._waiting, key=_place):
+            rows = self._waiting[statement]
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 self._connection.executemany(f"{statement} VALUES ({marks})", rows)
                 rows.clear()
+
+
+def _place(statement: str) -> int:
+    table = statement.split()[2]
+    return _FIRST_TABLES.index(table) if table in _FIRST_TABLES else len(_FIRST_TABLES)
 
 
 def _quoted(column: str) -> str:
@@ -161,7 +168,7 @@ class World:
         pk = str(17_800_000_000_000_000 + self._number * 7_919_333)
         created = _FIRST + (LAST - _FIRST) * (1 - draw.random() ** 1.5)
         span = timedelta(days=draw.expovariate(1 / 60))
-        times = sorted(min(created + span * draw.random(), LAST) for _ in range(size))
+        times = sorted(created + min(span, LAST - created) * draw.random() for _ in range(size))
         first = generated.night_of(created, joined)
         gone = first < NIGHTS - 1 and draw.random() < 0.03
         gone_at = self._nights[draw.randrange(first + 1, NIGHTS)] if gone else None

@@ -22,7 +22,8 @@ PK = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 def upgrade() -> None:
     op.add_column("links", Column("domain", PK))
     _fill_domains()
-    op.create_index("ix_links_domain", "links", ["domain"])
+    op.create_index("ix_links_domain_item_pk", "links", ["domain", "item_pk"])
+    op.create_index("ix_users_username", "users", ["username"])
     op.create_index("ix_items_first_seen_at", "items", ["first_seen_at"])
     gone = sa.text("gone_at IS NOT NULL")
     op.create_index(
@@ -72,7 +73,8 @@ def _totals(name: str, key: str, *numbers: str) -> None:
 
 
 def _spelt(statement: str, dialect: str) -> str:
-    """``month(x)`` as the database says it, in UTC."""
+    """``month(x)``, in UTC, and the type ``moment`` as the database says it."""
+    statement = statement.replace("AS moment)", "AS timestamptz)" if dialect == "postgresql" else "AS text)")
     before, *calls = statement.split("month(")
     spelt = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM')" if dialect == "postgresql" else "substr({}, 1, 7)"
     return before + "".join(
@@ -92,10 +94,11 @@ def _trigger(name: str, event: str, condition: str, statements: list[str], diale
     op.execute(f"CREATE TRIGGER {name} AFTER {event} FOR EACH ROW {when} EXECUTE FUNCTION {name}()")
 
 
-# An item counts once for an account, whichever of its highlights show it: in the one with the smallest pk.
+# An item counts once for an account, whichever of its highlights show it: in the one with the smallest pk. CROSS JOIN means no more
+# than JOIN on PostgreSQL; SQLite then begins with the item's own rows, and not with all highlights of the account.
 FIRST_OF_ACCOUNT = """NOT EXISTS (
-    SELECT 1 FROM highlight_items o JOIN highlights oh ON oh.pk = o.highlight_pk
-    WHERE o.item_pk = m.item_pk AND o.highlight_pk < m.highlight_pk AND oh.user_pk = h.user_pk
+    SELECT 1 FROM highlight_items o CROSS JOIN highlights oh
+    WHERE o.item_pk = m.item_pk AND o.highlight_pk < m.highlight_pk AND oh.pk = o.highlight_pk AND oh.user_pk = h.user_pk
 )"""
 ITEM_URL = (
     "'https://www.instagram.com/stories/highlights/' || m.highlight_pk || '/?story_media_id=' || m.item_pk"
@@ -109,6 +112,7 @@ OF_ITEM = "a.user_pk, a.username, a.highlight_pk, a.title, a.taken_at, a.url AS 
 FILE = f"f.id AS file_id, f.role, f.sha256, {PATH} AS path, b.mime, b.size, b.width, b.height, f.kept_at"
 MOVED = "(n.last_seen_at > f.last_seen_at OR (n.last_seen_at = f.last_seen_at AND n.id > f.id))"
 
+# The branches of a UNION ALL have nulls of the type that the others have: SQLite looks into it for a WHERE only then.
 VIEWS = (
     (
         "current_files",
@@ -124,10 +128,10 @@ VIEWS = (
     (
         "account_files",
         f"""
-        SELECT {OWN}, NULL AS highlight_pk, NULL AS item_pk, {FILE}, b.lost_at
+        SELECT {OWN}, CAST(NULL AS text) AS highlight_pk, CAST(NULL AS text) AS item_pk, {FILE}, b.lost_at
         FROM files f JOIN users u ON u.pk = f.user_pk JOIN blobs b ON b.sha256 = f.sha256
         UNION ALL
-        SELECT {OWN}, h.pk, NULL, {FILE}, b.lost_at
+        SELECT {OWN}, h.pk, CAST(NULL AS text), {FILE}, b.lost_at
         FROM files f JOIN highlights h ON h.pk = f.highlight_pk JOIN users u ON u.pk = h.user_pk
         JOIN blobs b ON b.sha256 = f.sha256
         UNION ALL
@@ -237,19 +241,19 @@ VIEWS = (
             SELECT max(p.at) FROM changes p
             WHERE p.subject = 'highlight' AND p.subject_pk = h.pk AND p.field = 'title' AND p.id < c.id
         ), h.first_seen_at) AS since, c.at AS until
-        FROM changes c JOIN highlights h ON h.pk = c.subject_pk JOIN users u ON u.pk = h.user_pk
-        WHERE c.subject = 'highlight' AND c.field = 'title'
+        FROM highlights h JOIN users u ON u.pk = h.user_pk CROSS JOIN changes c
+        WHERE c.subject_pk = h.pk AND c.subject = 'highlight' AND c.field = 'title'
         UNION ALL
         SELECT {OWN}, h.pk, h.title, COALESCE((
             SELECT max(p.at) FROM changes p WHERE p.subject = 'highlight' AND p.subject_pk = h.pk AND p.field = 'title'
-        ), h.first_seen_at), NULL
+        ), h.first_seen_at), CAST(NULL AS moment)
         FROM highlights h JOIN users u ON u.pk = h.user_pk
         """,
     ),
     (
         "named_changes",
         f"""
-        SELECT c.id, c.run_id, c.at, {OWN}, NULL AS highlight_pk, NULL AS title,
+        SELECT c.id, c.run_id, c.at, {OWN}, CAST(NULL AS text) AS highlight_pk, CAST(NULL AS text) AS title,
             c.subject, c.subject_pk, c.field, c.old, c.new
         FROM changes c JOIN users u ON u.pk = c.subject_pk
         WHERE c.subject = 'user'
@@ -267,7 +271,7 @@ VIEWS = (
     (
         "gone_upstream",
         f"""
-        SELECT 'user' AS subject, u.pk AS subject_pk, {OWN}, NULL AS highlight_pk, NULL AS title, u.gone_at
+        SELECT 'user' AS subject, u.pk AS subject_pk, {OWN}, CAST(NULL AS text) AS highlight_pk, CAST(NULL AS text) AS title, u.gone_at
         FROM users u WHERE u.gone_at IS NOT NULL
         UNION ALL
         SELECT 'highlight', h.pk, {OWN}, h.pk, h.title, h.gone_at
@@ -354,8 +358,9 @@ TRIGGERS = (
         SELECT h.user_pk, 1, count(f.id), COALESCE(sum(CASE WHEN b.lost_at IS NULL THEN b.size ELSE 0 END), 0)
         FROM highlights h LEFT JOIN files f ON f.item_pk = NEW.item_pk LEFT JOIN blobs b ON b.sha256 = f.sha256
         WHERE h.pk = NEW.highlight_pk AND NOT EXISTS (
-            SELECT 1 FROM highlight_items o JOIN highlights oh ON oh.pk = o.highlight_pk
-            WHERE o.item_pk = NEW.item_pk AND o.highlight_pk <> NEW.highlight_pk AND oh.user_pk = h.user_pk
+            SELECT 1 FROM highlight_items o CROSS JOIN highlights oh
+            WHERE o.item_pk = NEW.item_pk AND o.highlight_pk <> NEW.highlight_pk AND oh.pk = o.highlight_pk
+            AND oh.user_pk = h.user_pk
         )
         GROUP BY h.user_pk
         ON CONFLICT (user_pk) DO UPDATE SET items = account_totals.items + 1,
