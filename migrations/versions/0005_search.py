@@ -40,10 +40,12 @@ SOURCES: tuple[tuple[str, tuple[str, ...], str | None, str, bool], ...] = (
 )
 RENAMED = Template("$row.field IN ('title', 'full_name') AND $row.subject IN ('highlight', 'user')")
 
-# Also one that is stale already: on PostgreSQL its row is locked so, and whoever writes its words sees this change, or comes after it.
+# On PostgreSQL the row of one that is stale already is locked all the same, with or without a condition: whoever writes its words sees
+# this change, or comes after it.
 MADE = Template("""
     INSERT INTO search_documents (subject, subject_pk) VALUES ($subject, $pk) ON CONFLICT (subject, subject_pk)
-    DO UPDATE SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL;""")
+    DO UPDATE SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL
+    WHERE search_documents.at IS NOT NULL;""")
 STALE = Template("""
     UPDATE search_documents SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL
     WHERE subject = $subject AND subject_pk = $pk;""")

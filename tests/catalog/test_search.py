@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -168,6 +169,27 @@ def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
         told.write(record.start_run, "run", NOW)
         assert _wrong(database, told) == [], statement
     writer.dispose()
+
+
+def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str | Path) -> None:
+    """PostgreSQL: whoever changes a row of a document that is stale already holds up the one who writes its words, and is seen."""
+    if isinstance(database, Path):
+        pytest.skip("one writer at a time on SQLite")
+    _by_another_program(database, "update mentions set full_name = 'x' where item_pk = '12'")
+    writer = engine.writer(engine.locate(database))
+    with writer.connect() as other:
+        other.execute(text("update mentions set username = 'late' where item_pk = '12'"))
+        ours = told.submit(record.start_run, "run", NOW)
+        waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        until = time.monotonic() + 5
+        while _ask(told)(waits)[0][0] == 0 and not ours.done() and time.monotonic() < until:
+            time.sleep(0.01)
+        other.commit()
+    writer.dispose()
+    ours.result()
+    told.write(record.start_run, "run", NOW)
+    assert _wrong(database, told) == []
+    assert _found(told, "late") == ["photo 12"]
 
 
 def test_postgresql_gets_the_words_as_they_are(postgres_archive: str) -> None:
