@@ -64,10 +64,11 @@ DOCUMENTS = (
     " OR EXISTS (SELECT 1 FROM links WHERE item_pk = pk) ORDER BY coalesce(taken_at, first_seen_at), pk",
 )
 
+# content= is spelt as Datasette and sqlite-utils look for it.
 FTS5 = """
 CREATE VIRTUAL TABLE search_index USING fts5 (
     names, tags, mentions, links, filters,
-    content = 'search_documents', content_rowid = 'id', columnsize = 0, tokenize = "ascii tokenchars '|@='"
+    content="search_documents", content_rowid = 'id', columnsize = 0, tokenize = "ascii tokenchars '|@='"
 )"""
 INTO_INDEX = (
     """

@@ -314,6 +314,14 @@ def test_fault_x9_words_that_look_like_syntax_are_searched_as_words(catalog: Cat
     assert len(rows(catalog, "select * from users")) == 1
 
 
+def test_as_many_words_may_be_sought_as_a_title_has(catalog: Catalog, run_id: int) -> None:
+    """A pasted title of two hundred words finds itself, also in quotes, and neither database finds that too much."""
+    title = " ".join(f"w{n}" for n in range(200))
+    catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), NOW)
+    for typed in (title, f'"{title}"', f"{title} -{' -'.join(f'x{n}' for n in range(50))}"):
+        assert _found(catalog, typed) == ["highlight 1"]
+
+
 def test_what_is_too_long_for_an_index_is_searched_by_its_beginning(catalog: Catalog, run_id: int) -> None:
     """A hostile title of a megabyte keeps nothing from being stored."""
     title = "start " + " ".join(f"{'a' * 60}{n}" for n in range(17_000))
