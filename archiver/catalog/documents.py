@@ -113,12 +113,12 @@ class Described:
 
     at: datetime
     filters: list[str]
-    said: list[Said] = field(default_factory=list)
+    said: dict[Said, None] = field(default_factory=dict)  # each once, in their order
 
     def add(self, where: Field, text: str | None) -> None:
         """Take a text, once, if there is one."""
-        if text and (said := Said(where, text)) not in self.said:
-            self.said.append(said)
+        if text:
+            self.said[Said(where, text)] = None
 
     def document(self) -> dict[str, str]:
         """The columns of its document. Pure."""

@@ -96,11 +96,14 @@ def field(texts: Iterable[str]) -> str:
     A text that comes twice counts once. What is beyond some thousand words cannot be searched for.
     """
     kept: list[str] = []
+    seen: set[tuple[str, ...]] = set()
     size = 0
-    for text in dict.fromkeys(tuple(words(text)) for text in texts):
-        if not text:
+    for text in texts:
+        found = tuple(words(text[:_FIELD_BYTES]))
+        if not found or found in seen:
             continue
-        for word in (GAP, *text) if kept else text:
+        seen.add(found)
+        for word in (GAP, *found) if kept else found:
             size += len(word.encode()) + 1
             if len(kept) >= _FIELD_WORDS or size > _FIELD_BYTES:
                 return " ".join(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -160,7 +160,7 @@ def _hits(connection: Connection, sought: Sought, found: Sequence[Row[Any]]) -> 
     return hits
 
 
-def _matched(sought: Sought, said: Sequence[Said]) -> tuple[Said, ...]:
+def _matched(sought: Sought, said: Iterable[Said]) -> tuple[Said, ...]:
     """The texts in which something that was sought stands; none unless all of it stands in one or another."""
     texts = [(one, words.words(documents.searched(one))) for one in said]
     by_phrase = [[one for one, text in texts if phrase.within(text)] for phrase in sought.all_of]
