@@ -9,11 +9,13 @@ from alembic import context
 from sqlalchemy import Connection
 
 from archiver.catalog import engine as engines
-from archiver.catalog.tables import metadata
+from archiver.catalog.tables import is_told, metadata
 
 
 def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    context.configure(
+        connection=connection, target_metadata=metadata, render_as_batch=True, include_name=is_told
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -14,6 +14,7 @@ from archiver.archive.nights import plan, require_key, run
 from archiver.archive.opening import create, place, reading, upgrade
 from archiver.archive.paying import Bill, costs, units_per_night
 from archiver.archive.rereading import reread
+from archiver.archive.searching import search
 from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight, ShownItem, shown
 from archiver.blobs import marker
 from archiver.catalog import query, schema
@@ -44,6 +45,7 @@ __all__ = [
     "reread",
     "revision",
     "run",
+    "search",
     "shown",
     "sqlite_file",
     "status",

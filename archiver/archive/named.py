@@ -30,6 +30,17 @@ def pks(catalog: Catalog, account: Target) -> Sequence[Pk]:
     return (present,) if present is not None else catalog.read(query.once_called, account.username)
 
 
+def required(catalog: Catalog, accounts: Sequence[Target]) -> Sequence[Pk]:
+    """The stored accounts that these mean, each once. Raises UsageError for one of which the archive holds none, naming near ones."""
+    found: set[Pk] = set()
+    for account in accounts:
+        those = pks(catalog, account)
+        if not those:
+            raise unknown(catalog, account)
+        found.update(those)
+    return sorted(found)
+
+
 def unknown(catalog: Catalog, account: Target) -> NotHeld:
     """That the archive holds no such account, naming near ones."""
     near = difflib.get_close_matches(account.username or "", catalog.stream(query.usernames), n=2)

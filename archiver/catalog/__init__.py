@@ -12,12 +12,14 @@ from archiver.catalog.engine import Database, locate
 from archiver.catalog.merge import merge
 from archiver.catalog.query import Progress
 from archiver.catalog.record.files import FileRecorded
+from archiver.catalog.sought import Sought
 
 __all__ = [
     "Catalog",
     "Database",
     "FileRecorded",
     "Progress",
+    "Sought",
     "ledger",
     "locate",
     "merge",

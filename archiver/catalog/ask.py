@@ -30,6 +30,7 @@ _STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a m
 _VALUE_BYTES = 64 << 20
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _SHAPE_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"}
+_OF_FTS5 = {"data_version"}  # it asks for it before each search
 _REFUSED_FUNCTIONS = {"load_extension"}
 # Blanks, comments and parentheses before the first word, as PostgreSQL reads them: a carriage return ends a line too. Its comments
 # may nest, which is not followed here: one with another inside is no comment, and so no query.
@@ -72,7 +73,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
         return sqlite3.SQLITE_OK
     if action == sqlite3.SQLITE_FUNCTION:
         return sqlite3.SQLITE_DENY if second in _REFUSED_FUNCTIONS else sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_PRAGMA and first in _SHAPE_PRAGMAS:
+    if action == sqlite3.SQLITE_PRAGMA and first in _SHAPE_PRAGMAS | _OF_FTS5:
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
 

@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from archiver.catalog import copies, schema, tables
+from archiver.catalog import copies, documents, schema, tables
 from archiver.catalog import engine as engines
 from archiver.catalog.ask import ask
 from archiver.catalog.desk import Desk
@@ -46,7 +46,7 @@ class Catalog:
             self._reader = opened.enter_context(_disposed(engines.reader(database)))
             if writer is not None:
                 opened.callback(_checkpoint, writer, str(database))
-                self._desk = Desk(writer, str(database), lock)
+                self._desk = Desk(writer, str(database), lock, finish=documents.fill)
                 opened.callback(self._desk.close)
             self.archive_id = self.read(_archive_id)
             self._closing = opened.pop_all()

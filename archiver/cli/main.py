@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "plan": "What the next run would do and cost, from what is held.",
     "status": "The archive in numbers; units left at the API.",
     "changes": "What owners edited, added and removed.",
+    "search": "Find accounts, highlights and items by words.",
     "gaps": "What the archive knows that it lacks, and why.",
     "costs": "What was paid, by day, account, endpoint or run.",
     "show": "One account, highlight or item, and where its files are.",

@@ -6,6 +6,7 @@ All datetimes are aware and UTC. A ``pk`` is a string of digits: some exceed 2**
 from __future__ import annotations
 
 from archiver.model.costs import By, Cost, RunCost
+from archiver.model.found import Field, Hit, Kind, Said
 from archiver.model.gaps import Gap, Lack
 from archiver.model.held import (
     Blob,
@@ -82,6 +83,7 @@ __all__ = [
     "Digest",
     "Extent",
     "Failure",
+    "Field",
     "File",
     "FoundAnswer",
     "Gap",
@@ -91,6 +93,7 @@ __all__ = [
     "HeldUser",
     "Highlight",
     "HighlightPage",
+    "Hit",
     "Item",
     "ItemTarget",
     "KeptAccount",
@@ -98,6 +101,7 @@ __all__ = [
     "KeptFile",
     "KeptHighlight",
     "KeptItem",
+    "Kind",
     "Lack",
     "Limits",
     "Link",
@@ -120,6 +124,7 @@ __all__ = [
     "Rows",
     "Run",
     "RunCost",
+    "Said",
     "Selection",
     "Sponsor",
     "Status",

@@ -13,6 +13,7 @@ from databases import NOW, Cable
 
 from archiver.catalog import Catalog, record
 from archiver.errors import QueryRefused
+from archiver.model import User
 
 _WRITES = [
     "INSERT INTO targets VALUES ('a', 'b', '2026-01-01')",
@@ -40,6 +41,7 @@ _WRITES_SQLITE = [
     "PRAGMA user_version = 7",
     "SELECT load_extension('evil')",
     "SAVEPOINT a",
+    "INSERT INTO search_index (search_index) VALUES ('delete-all')",
 ]
 _WRITES_POSTGRESQL = [
     "SET TRANSACTION READ WRITE",
@@ -136,6 +138,17 @@ def test_the_shape_of_a_sqlite_archive_may_be_asked_for(
     """Columns and plans tell how to write a query."""
     with Catalog.open(sqlite_template, write=False) as catalog:
         assert catalog.ask(sql, rows=100, seconds=10).rows
+
+
+def test_the_index_of_what_is_searched_may_be_asked(catalog: Catalog, database: str | Path) -> None:
+    """By each database's own means."""
+    catalog.write(record.user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW)
+    found = (
+        "SELECT rowid FROM search_index WHERE search_index MATCH 'nat*'"
+        if isinstance(database, Path)
+        else "SELECT id FROM search_documents WHERE words @@ 'nat:*'"
+    )
+    assert rows(catalog, found) == [(1,)]
 
 
 def test_as_many_rows_as_asked_for(catalog: Catalog) -> None:

@@ -29,6 +29,7 @@ from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.owned import files
 from archiver.catalog.query.portrait import coded, extent, extents, names, provenance, renamings
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
+from archiver.catalog.query.search import search
 from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk
 from archiver.catalog.query.totals import damage, status
 
@@ -71,6 +72,7 @@ __all__ = [
     "provenance",
     "renamings",
     "run_costs",
+    "search",
     "spending",
     "standing_answers",
     "status",
