@@ -5,13 +5,14 @@ Every function opens the archive that the configuration names and closes it agai
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from archiver.archive.checking import Checked, Mended, mend, verify
 from archiver.archive.history import changes
 from archiver.archive.lacking import gaps
 from archiver.archive.nights import plan, require_key, run
-from archiver.archive.opening import create, place, reading, upgrade
+from archiver.archive.opening import asking, create, place, reading, upgrade
 from archiver.archive.paying import Bill, costs, units_per_night
 from archiver.archive.rereading import reread
 from archiver.blobs import marker
@@ -59,10 +60,12 @@ def balance(config: Config) -> Balance:
         client.close()
 
 
-def ask(config: Config, sql: str, *, limit: int, seconds: float) -> Rows:
-    """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused."""
-    with reading(config) as opened:
-        return opened.catalog.ask(sql, rows=limit, seconds=seconds)
+def ask(
+    config: Config, sql: str, parameters: Mapping[str, str] | None = None, *, limit: int, seconds: float
+) -> Rows:
+    """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused, MarkerMismatch."""
+    with asking(config) as catalog:
+        return catalog.ask(sql, rows=limit, seconds=seconds, parameters=parameters)
 
 
 def revision(config: Config) -> tuple[str, str]:

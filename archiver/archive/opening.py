@@ -87,6 +87,15 @@ def reading(config: Config) -> Iterator[Opened]:
 
 
 @contextmanager
+def asking(config: Config) -> Iterator[Catalog]:
+    """The rows alone, to be asked: as the role that ``query_database`` names, if it names one, and no other."""
+    found = _marker(config)
+    with Catalog.open(config.archive.query_database or _database(config), write=False) as catalog:
+        found.require(catalog.archive_id, config.archive.directory)
+        yield catalog
+
+
+@contextmanager
 def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterator[Opened]:
     found, root = _marker(config), config.archive.directory
     with ExitStack() as stack:
