@@ -11,6 +11,11 @@ from sqlalchemy import Connection
 from archiver.catalog import engine as engines
 from archiver.catalog.tables import metadata
 
+for table in metadata.tables.values():
+    for index in table.indexes:
+        if (where := index.info.get("where")) is not None:
+            index.dialect_kwargs.update({"sqlite_where": where, "postgresql_where": where})
+
 
 def migrate(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)

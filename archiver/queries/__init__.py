@@ -5,7 +5,6 @@ Those that ship are the examples of docs/schema.md. A folder of a user's own may
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +50,8 @@ def find(name: str, own: Path | None = None) -> NamedQuery:
     for folder in (own, _HERE):
         if folder is not None and (path := folder / f"{name}.sql").is_file():
             return _read(name, path)
+    import difflib  # for a mistake only
+
     near = difflib.get_close_matches(name, known(own), n=2)
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     raise UsageError(f"there is no query named {name}{meant}", "archiver query --list shows them")
