@@ -166,7 +166,7 @@ class World:
         draw, rows = self._draw, self._rows
         self._number += 1
         pk = str(17_800_000_000_000_000 + self._number * 7_919_333)
-        created = _FIRST + (LAST - _FIRST) * (1 - draw.random() ** 1.5)
+        created = _FIRST + (LAST - _FIRST) * draw.random() ** 0.7
         span = timedelta(days=draw.expovariate(1 / 60))
         times = sorted(created + min(span, LAST - created) * draw.random() for _ in range(size))
         first = generated.night_of(created, joined)

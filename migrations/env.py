@@ -11,6 +11,11 @@ from sqlalchemy import Connection
 from archiver.catalog import engine as engines
 from archiver.catalog.tables import is_told, metadata
 
+for table in metadata.tables.values():
+    for index in table.indexes:
+        if (where := index.info.get("where")) is not None:
+            index.dialect_kwargs.update({"sqlite_where": where, "postgresql_where": where})
+
 
 def migrate(connection: Connection) -> None:
     context.configure(

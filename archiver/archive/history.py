@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from archiver.archive import named
-from archiver.archive.opening import reading
+from archiver.archive import named, rows
 from archiver.catalog import Catalog, query
 from archiver.config import Config
 from archiver.errors import UsageError
@@ -25,8 +24,7 @@ def changes(
     An account may be named by a username that it bore once. Raises UsageError for one that is not stored, naming near ones, and for a
     run that was never made.
     """
-    with reading(config) as opened:
-        catalog = opened.catalog
+    with rows.reading(config) as catalog:
         if run_id is not None:
             _require_run(catalog, run_id)
         pks = named.required(catalog, accounts)

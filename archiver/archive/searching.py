@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
-from archiver.archive import named
-from archiver.archive.opening import reading
+from archiver.archive import named, rows
 from archiver.catalog import Sought, query
 from archiver.config import Config
 from archiver.model import Hit, Kind, Target
@@ -27,8 +26,6 @@ def search(
     text without a word.
     """
     sought = Sought.read(text)
-    with reading(config) as opened:
-        pks = named.required(opened.catalog, accounts)
-        yield from opened.catalog.stream(
-            query.search, sought, user_pks=pks, kinds=kinds, since=since, limit=limit
-        )
+    with rows.reading(config) as catalog:
+        pks = named.required(catalog, accounts)
+        yield from catalog.stream(query.search, sought, user_pks=pks, kinds=kinds, since=since, limit=limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -136,9 +136,11 @@ class Catalog:
                 connection.exec_driver_sql(_TAKE_YOUR_TIME)
             yield from question(connection, *args, **kwargs)
 
-    def ask(self, sql: str, *, rows: int, seconds: float) -> Rows:
+    def ask(
+        self, sql: str, *, rows: int, seconds: float, parameters: Mapping[str, str] | None = None
+    ) -> Rows:
         """The answer to a user's own query: at most ``rows`` rows, within ``seconds``. Raises QueryRefused."""
-        return ask(self._database, sql, rows=rows, seconds=seconds)
+        return ask(self._database, sql, rows=rows, seconds=seconds, parameters=parameters)
 
     def backup(self, to: Path) -> None:
         """Copy the database into the new file ``to``, whole and of one moment, also while a run is on.

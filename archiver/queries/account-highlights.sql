@@ -2,4 +2,4 @@
 SELECT position, title, items, bytes, highlight_pk, url, gone_at
 FROM account_highlights
 WHERE username = :username
-ORDER BY gone_at IS NOT NULL, position, highlight_pk
+ORDER BY gone_at IS NOT NULL, position NULLS LAST, highlight_pk

@@ -3,4 +3,4 @@ SELECT username, month, count(*) AS calls, sum(units) AS units
 FROM paid_calls
 WHERE at >= :since
 GROUP BY user_pk, username, month
-ORDER BY units DESC, user_pk, month
+ORDER BY units DESC, user_pk NULLS LAST, month

@@ -2,4 +2,4 @@
 SELECT taken_at, username, title, url, link_title
 FROM item_links
 WHERE domain = :domain
-ORDER BY taken_at DESC, item_pk, position
+ORDER BY taken_at DESC NULLS LAST, item_pk, position, user_pk

@@ -2,4 +2,4 @@
 SELECT taken_at, username, title, item_url
 FROM item_mentions
 WHERE mentioned = :username
-ORDER BY taken_at DESC, item_pk
+ORDER BY taken_at DESC NULLS LAST, item_pk, user_pk

@@ -3,4 +3,4 @@ SELECT mentioned, count(*) AS times, min(taken_at) AS first_at, max(taken_at) AS
 FROM item_mentions
 WHERE username = :username
 GROUP BY mentioned
-ORDER BY times DESC, last_at DESC
+ORDER BY times DESC, last_at DESC NULLS LAST, min(item_pk), mentioned

@@ -2,4 +2,4 @@
 SELECT taken_at, place, lat, lng, title, item_url
 FROM item_locations
 WHERE username = :username
-ORDER BY taken_at, item_pk, position
+ORDER BY taken_at NULLS LAST, item_pk, position
