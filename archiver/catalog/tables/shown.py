@@ -31,6 +31,7 @@ users = Table(
     Column("verdict_at", UtcTime),
     Column("verdict_due_at", UtcTime),
     Column("paged_at", UtcTime),
+    Column("pages_failed_at", UtcTime),
 )
 
 usernames = Table(
