@@ -54,6 +54,7 @@ def user(connection: Connection, pk: Pk) -> HeldUser | None:
         tray_length=row["tray_length"],
         tray_endpoint=row["tray_endpoint"],
         paged_at=row["paged_at"],
+        pages_failed_at=row["pages_failed_at"],
         gone_at=row["gone_at"],
         verdict=Reason(row["verdict"]) if row["verdict"] is not None else None,
         verdict_at=row["verdict_at"],

@@ -32,6 +32,7 @@ users = Table(
     Column("verdict_due_at", UtcTime),
     Column("paged_at", UtcTime),
     Index(None, "username"),
+    Column("pages_failed_at", UtcTime),
 )
 
 usernames = Table(
