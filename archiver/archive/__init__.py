@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archiver.archive.checking import Checked, Mended, mend, verify
+from archiver.archive.exporting import Chosen, export_folder
 from archiver.archive.history import changes
 from archiver.archive.lacking import gaps
 from archiver.archive.nights import plan, require_key, run
@@ -24,6 +25,7 @@ from archiver.runner import price
 __all__ = [
     "Bill",
     "Checked",
+    "Chosen",
     "Mended",
     "ask",
     "backup_database",
@@ -31,6 +33,7 @@ __all__ = [
     "changes",
     "costs",
     "create",
+    "export_folder",
     "gaps",
     "mend",
     "plan",

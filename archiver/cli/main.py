@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "changes": "What owners edited, added and removed.",
     "gaps": "What the archive knows that it lacks, and why.",
     "costs": "What was paid, by day, account, endpoint or run.",
+    "export": "Hand the archive on: a folder of pictures, tables, a bag for an archive.",
     "query": "Ask the archive with SQL, read-only.",
     "verify": "Check what is kept against its names and rows.",
     "reread": "Add what the database lacks of the kept answers: no call, no cost.",

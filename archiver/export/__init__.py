@@ -1,1 +1,1 @@
-"""Forms of the archive for those who do not ask it by SQL: one module or package for each."""
+"""The archive in forms that outlive it, one file per form. The middle is pure (names, templates, what goes where), the edges are thin."""
