@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from archiver.archive.checking import Checked, Mended, mend, verify
-from archiver.archive.exporting import Chosen, export_folder
+from archiver.archive.exporting import Chosen, export_folder, export_site
 from archiver.archive.history import changes
 from archiver.archive.lacking import gaps
 from archiver.archive.nights import plan, require_key, run
@@ -34,6 +34,7 @@ __all__ = [
     "costs",
     "create",
     "export_folder",
+    "export_site",
     "gaps",
     "mend",
     "plan",

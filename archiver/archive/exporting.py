@@ -12,7 +12,7 @@ from archiver.archive.opening import Opened, reading, require_blobs
 from archiver.blobs import Handing
 from archiver.catalog import query
 from archiver.config import Config
-from archiver.export import folder
+from archiver.export import folder, site
 from archiver.export.folder import Layout
 from archiver.export.opening import opened
 from archiver.export.template import Template
@@ -48,6 +48,27 @@ def export_folder(
         with _tree(archive, blobs, directory, "folder", way, progress) as tree:
             with closing(archive.catalog.stream(query.walk, selection, carried=sidecars)) as steps:
                 for wanted in folder.wanted(steps, Layout(template, sidecars, chosen.gone)):
+                    tree.put(wanted)
+            return tree.finish(prune=prune)
+
+
+def export_site(
+    config: Config,
+    directory: Path,
+    chosen: Chosen,
+    *,
+    way: Way = Way.AUTO,
+    prune: bool = False,
+    progress: Callable[[int], None],
+) -> Tally:
+    """Web pages that need no server. ``progress`` and what it raises as ``export_folder``."""
+    with reading(config) as archive, Handing(archive.root) as blobs:
+        selection, catalog = _selection(archive, chosen), archive.catalog
+        with _tree(archive, blobs, directory, "site", way, progress) as tree:
+            with closing(catalog.stream(query.walk, selection)) as steps:
+                for wanted in site.wanted(
+                    steps, lambda pk: catalog.read(query.former_titles, pk), gone=chosen.gone
+                ):
                     tree.put(wanted)
             return tree.finish(prune=prune)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from archiver.export.site import build
+from archiver.export.site import wanted
+from archiver.export.site.build import Titles
 from archiver.model import (
     Blob,
     Digest,
@@ -87,25 +88,34 @@ def saying(text: str, url: str) -> Iterator[Step]:
 
 @dataclass(slots=True)
 class Written:
-    """A site that was written: its texts, and the paths of its media."""
+    """A site: its texts, and the paths of its media."""
 
     files: dict[str, bytes] = field(default_factory=dict)
-    media: set[str] = field(default_factory=set)
-
-    def put(self, file: KeptFile, path: str) -> None:
-        self.media.add(path)
-
-    def write(self, path: str, content: bytes) -> None:
-        assert path not in self.files
-        self.files[path] = content
+    media: list[str] = field(default_factory=list)
 
     @property
     def pages(self) -> dict[str, str]:
         return {path: content.decode() for path, content in self.files.items() if path.endswith(".html")}
 
+    def page(self, name: str) -> str:
+        """A page below ``accounts/``, of which there is only one account."""
+        (page,) = (
+            page for path, page in self.pages.items() if "/" in path and path.endswith(f"/{name}.html")
+        )
+        return page
 
-def written(*steps: Step, titles: Callable[[Pk], dict[Pk, tuple[str, ...]]] = lambda pk: {}) -> Written:
-    """The site of these steps."""
-    site = Written()
-    build(steps, site, titles, lambda account: f"accounts/x-{account.pk}")
-    return site
+
+def written(*steps: Step, titles: Titles = lambda pk: {}, gone: bool = True) -> Written:
+    """The site of these steps; each file comes once, by an id of its own."""
+    made = Written()
+    ids = set()
+    for file in wanted(steps, titles, gone=gone):
+        path = "/".join(file.path)
+        assert file.id not in ids
+        assert path not in made.files
+        ids.add(file.id)
+        if isinstance(file.content, bytes):
+            made.files[path] = file.content
+        else:
+            made.media.append(path)
+    return made

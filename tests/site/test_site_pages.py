@@ -24,7 +24,7 @@ HOSTILE = (
     "\"' onmouseover=alert(1) x='",
     "{{ 7 * 7 }} {% raw %} &amp; &lt; &#x3c;",
     "\u202egnp.exe\u2066\u200b\u2069",
-    "👩‍👩‍👧‍👦" * 500,
+    "👩‍👩‍👧‍👦" * 30,
     "\x00\x0b\x1b[2J\x7f\x80\ufffe\U0001ffff\ud800\r\n\u2028-->]]>",
 )
 
@@ -37,7 +37,11 @@ def elements(page: str) -> list[Element]:
 
 def shape(site: Written) -> dict[str, list[tuple[str, list[str]]]]:
     """What stands on the pages but for what it says: elements and the names of their attributes."""
-    return {path: [(e.tag, list(e.attrib)) for e in elements(page)] for path, page in site.pages.items()}
+    return {
+        path.rpartition("/")[2]: [(e.tag, list(e.attrib)) for e in elements(page)]
+        for path, page in site.pages.items()
+        if "/" in path
+    }
 
 
 def addresses(page: str) -> Iterator[tuple[str, str]]:
@@ -62,7 +66,7 @@ def test_fault_x7_no_text_makes_an_element_or_an_attribute(text: str) -> None:
 def test_fault_x7_what_was_said_is_shown_as_it_was_said() -> None:
     """As text: marks of direction and emoji too, within an element that keeps them to themselves."""
     for text in HOSTILE[:6]:
-        page = written(*saying(text, "ftp://x")).pages["accounts/x-1/10.html"]
+        page = written(*saying(text, "ftp://x")).page("10")
         assert [text] == [e.text for h1 in elements(page) if h1.tag == "h1" for e in h1.iter("bdi")]
 
 
@@ -100,9 +104,7 @@ def test_fault_x7_only_links_that_lead_where_they_say_are_followed(url: str, hos
     """http and https, to a host that Python and browsers read alike; beside the link stands that host, in ASCII."""
     found = words.address(url)
     assert (found.host if found else None) == host
-    page = written(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).pages[
-        "accounts/x-1/10.html"
-    ]
+    page = written(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).page("10")
     links = [e for e in elements(page) if e.tag == "a" and e.get("rel") == "noopener noreferrer nofollow"]
     assert [link.get("href") for link in links] == ([url] if host else [])
     assert host is None or f"<bdi>{host}</bdi>" in page
@@ -144,7 +146,7 @@ def test_ids_and_headings_lead_through_a_page() -> None:
 def test_fault_x8_what_no_browser_shows_as_a_picture_is_a_download(mime: str) -> None:
     """HTML and SVG get no name under which they would run, and no element that would show them."""
     site = written(account(), highlight(), placed("100", file_of("100", Role.THUMBNAIL, mime)))
-    page = site.pages["accounts/x-1/10.html"]
+    page = site.page("10")
     (path,) = site.media
     assert path.endswith(".heic" if mime == "image/heic" else ".bin")
     named = [(e.tag, sorted(e.attrib)) for e in elements(page) if path in str(e.attrib.values())]
@@ -167,19 +169,19 @@ def test_what_is_gone_and_what_is_lacking_is_told() -> None:
         placed("101", picture, media_type=2),
         placed("102"),
     )
-    page = site.pages["accounts/x-1/10.html"]
+    page = site.page("10")
     assert "This highlight is no longer shown; seen to be gone on" in page
     assert page.count("No longer shown in the highlight; seen to be gone on") == 1
     assert page.count("Its video is not in this archive.") == 1
     assert page.count("Its file is not in this archive.") == 1
-    assert "This account does not exist any more" in site.pages["accounts/x-1/index.html"]
+    assert "This account does not exist any more" in site.page("index")
     assert "The account is gone" in site.pages["index.html"]
 
 
 def test_an_item_in_two_highlights_counts_once() -> None:
     """And stands once among the latest, which lead to the highlight that shows it."""
     site = written(account(), highlight(), photo(), highlight("11"), photo(highlight_pk="11"), photo("7"))
-    page = site.pages["accounts/x-1/index.html"]
+    page = site.page("index")
     assert "<span>2 items</span>" in page
     assert [a for _, a in addresses(page) if "#i" in a] == ["10.html#i100", "11.html#i7"]
 
@@ -188,13 +190,13 @@ def test_highlights_lead_to_each_other_and_former_names_are_told() -> None:
     """Each to the one before and the one after; what it and its account were called before stands beside."""
     steps = (account(usernames=("natgeo", "geo")), highlight(), highlight("11"), highlight("12"))
     site = written(*steps, titles=lambda pk: {"11": ("Old", "Older")})
-    page = site.pages["accounts/x-1/11.html"]
+    page = site.page("11")
     assert [(e.get("rel"), e.get("href")) for e in elements(page) if e.get("rel") in ("prev", "next")] == [
         ("prev", "10.html"),
         ("next", "12.html"),
     ]
     assert "<bdi>Old</bdi>, <bdi>Older</bdi>" in page
-    assert "formerly <bdi>@geo</bdi></span>" in site.pages["accounts/x-1/index.html"]
+    assert "formerly <bdi>@geo</bdi></span>" in site.page("index")
 
 
 def test_the_same_archive_gives_the_same_bytes() -> None:

@@ -23,7 +23,7 @@ from archiver.catalog.query.files import (
     paid_highlight,
 )
 from archiver.catalog.query.gaps import gaps
-from archiver.catalog.query.history import changes, last_run, usernames
+from archiver.catalog.query.history import changes, former_titles, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
@@ -45,6 +45,7 @@ __all__ = [
     "damage",
     "digests_of_highlight",
     "files",
+    "former_titles",
     "gaps",
     "held",
     "held_digests",

@@ -6,23 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from archiver.export import names
 from archiver.export.site import words
 from archiver.export.site.model import Download, Entry, Fact, Picture, Tile
 from archiver.model import MEDIA_TYPES, KeptFile, KeptHighlight, KeptItem, Location, Placed, Sticker
 
 T = TypeVar("T")
-
-SUFFIXES = {
-    "image/jpeg": "jpg",
-    "image/png": "png",
-    "image/gif": "gif",
-    "image/webp": "webp",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-}
-"""What a file is called by the type that its bytes have; ``bin`` for all others."""
 
 PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"})
 """Raster pictures that every browser shows: HEIC only one does."""
@@ -34,8 +23,7 @@ _KINDS = {number: word for word, number in MEDIA_TYPES.items()}
 
 def path_of(file: KeptFile) -> str:
     """Where a file lies in the site: by its digest and the type of its bytes, never by a name that anybody chose."""
-    digest, suffix = file.blob.sha256, SUFFIXES.get(file.blob.mime, "bin")
-    return f"media/{digest[:2]}/{digest}.{suffix}"
+    return f"media/{file.blob.sha256[:2]}/{file.blob.sha256}.{names.extension(file.blob.mime)}"
 
 
 def picture_of(file: KeptFile | None) -> Picture | None:
@@ -69,8 +57,8 @@ def tile(placed: Placed, highlight: KeptHighlight, who: str) -> Tile:
 
 
 def _about(file: KeptFile) -> str:
-    suffix = SUFFIXES.get(file.blob.mime)
-    return f"{suffix.upper() if suffix else 'unknown type'}, {words.size(file.blob.size)}"
+    kind = names.extension(file.blob.mime)
+    return f"{'unknown type' if kind == 'bin' else kind.upper()}, {words.size(file.blob.size)}"
 
 
 def _alternative(kind: str, item: KeptItem, who: str, facts: tuple[Fact, ...]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -93,7 +92,6 @@ def _environment() -> Environment:
         "day": words.day,
         "machine": words.machine,
         "moment": words.moment,
-        "path": quote,
         "short": lambda text: words.short(text or ""),
         "span": words.span,
         "who": who,
