@@ -102,6 +102,15 @@ def test_the_last_run_and_the_names_of_accounts(catalog: Catalog, edited: tuple[
     assert list(catalog.stream(query.usernames)) == ["nasa_gov", "natgeo"]
 
 
+def test_former_titles_come_latest_first_and_once(catalog: Catalog, edited: tuple[int, int]) -> None:
+    """Of the account's own highlights; a title that it bears again is none."""
+    assert catalog.read(query.former_titles, NATGEO.pk) == {"1": ("BOTW", "Gift Guide")}
+    again = tray(highlight("1", "BOTW"), "2")
+    catalog.write(record.tray, edited[1], NATGEO.pk, again, LATEST + timedelta(days=1))
+    assert catalog.read(query.former_titles, NATGEO.pk) == {"1": ("BOTW 2026", "Gift Guide")}
+    assert catalog.read(query.former_titles, NASA.pk) == {}
+
+
 def test_an_archive_without_runs_has_no_last_one(catalog: Catalog) -> None:
     """None, not 0; and no names."""
     assert catalog.read(query.last_run) is None

@@ -101,5 +101,6 @@ def visiting(browser: Browser, site: Path, **device: Any) -> Iterator[Visit]:
     visit = Visit(context.new_page())
     yield visit
     context.close()
-    assert visit.complaints == []
-    assert [address for address in visit.asked if not address.startswith(f"{site.as_uri()}/")] == []
+    assert not visit.complaints, visit.complaints
+    strange = [address for address in visit.asked if not address.startswith(f"{site.as_uri()}/")]
+    assert not strange, strange

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from browsing import Visit, chromium, visiting
 from cli_harness import Nearby
 from playwright.sync_api import Browser
@@ -23,7 +24,11 @@ TITLES = (
     "🦋" * 2000,
     "",
 )
-LINKS = ("javascript:alert(1)", "data:text/html,<script>alert(1)</script>", 'https://example.com/"><img/src=x>')
+LINKS = (
+    "javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    'https://example.com/"><img/src=x>',
+)
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +99,23 @@ def test_every_highlight_opens_and_keys_move_through_its_items(browser: Browser,
                 assert visit.press("Home")["hash"] == visit.press("ArrowLeft")["hash"] == f"#{ids[0]}"
                 assert visit.press("End")["hash"] == f"#{ids[-1]}"
                 after = visit.press("Escape")
-                assert (after["open"], after["medium"], after["focus"], after["hash"]) == (False, None, ids[-1], "")
+                assert (after["open"], after["medium"], after["focus"], after["hash"]) == (
+                    False,
+                    None,
+                    ids[-1],
+                    "",
+                )
     assert seen == 37
 
 
 def test_a_video_plays_and_the_space_bar_stops_it(browser: Browser, demo: Path) -> None:
     """By itself once it is opened, even behind a button that was clicked."""
-    playing = "async () => { const v = document.querySelector('video'); v.loop = true; const t = v.currentTime;" + (
-        "for (let i = 0; i < 100 && v.currentTime <= t; i++) await new Promise((r) => setTimeout(r, 20));"
-        "return [v.currentTime > t, v.paused, v.videoWidth > 0]; }"
+    playing = (
+        "async () => { const v = document.querySelector('video'); v.loop = true; const t = v.currentTime;"
+        + (
+            "for (let i = 0; i < 100 && v.currentTime <= t; i++) await new Promise((r) => setTimeout(r, 20));"
+            "return [v.currentTime > t, v.paused, v.videoWidth > 0]; }"
+        )
     )
     paused = "() => document.querySelector('video').paused"
     with visiting(browser, demo) as visit:
@@ -140,6 +153,22 @@ def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) 
         visit.press("Home")
         assert visit.press("ArrowRight")["medium"] == "video"
         assert visit.page.evaluate("() => document.querySelector('video').paused")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["light", "dark"]) -> None:
+    """axe-core, all its rules: contrast, names, roles, landmarks, order of headings; on every kind of page, and in the viewer."""
+    found = {}
+    with visiting(browser, demo, color_scheme=scheme) as visit:
+        (index,) = demo.glob("accounts/natgeo-*/index.html")
+        (*_, highlight) = sorted(index.parent.glob("[0-9]*.html"))
+        for page in (demo / "index.html", index, highlight):
+            visit.goto(page)
+            found[page.name] = Axe().run(visit.page, options={"preload": False})
+        visit.page.click("a.tile")
+        visit.shown()
+        found["viewer"] = Axe().run(visit.page, options={"preload": False})
+    assert {name: one.response["violations"] for name, one in found.items()} == {name: [] for name in found}
 
 
 def test_fingers_swipe(browser: Browser, demo: Path) -> None:
