@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
 
 CHROMIUM = Path(os.environ.get("ARCHIVER_TEST_CHROMIUM", "/usr/bin/chromium"))
 
@@ -25,9 +25,11 @@ _QUIET = (
     "--host-resolver-rules=MAP * ~NOTFOUND",  # whatever it would like to ask on its own account
 )
 
-# What the viewer shows, once that is there to be seen.
+# What the viewer shows, once that is there to be seen. It closes first, and is told so a moment later.
 _SHOWN = """async () => {
   const dialog = document.querySelector("dialog");
+  const closing = () => !dialog.open && dialog.querySelector(".media > *");
+  for (let i = 0; i < 200 && closing(); i++) await new Promise((resolve) => setTimeout(resolve, 5));
   const medium = dialog.querySelector(".media > *");
   if (medium instanceof HTMLImageElement) await medium.decode();
   else if (medium && medium.readyState < 2) {
@@ -53,12 +55,16 @@ class Visit:
 
     def __post_init__(self) -> None:
         self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
+        self.page.on("requestfailed", lambda request: self._failed(request))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda said: self.complaints.append(f"{said.type}: {said.text}"))
         self.page.on("dialog", lambda dialog: self._answer(dialog))
 
-    def _answer(self, dialog: Any) -> None:
+    def _failed(self, request: Request) -> None:
+        if request.failure != "net::ERR_ABORTED":  # the reader went on to another page meanwhile
+            self.complaints.append(f"{request.failure}: {request.url}")
+
+    def _answer(self, dialog: Dialog) -> None:
         self.complaints.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
@@ -97,7 +103,7 @@ def chromium() -> Iterator[Browser]:
 @contextmanager
 def visiting(browser: Browser, site: Path, **device: Any) -> Iterator[Visit]:
     """A look at a site in a window of its own. In the end nothing was loaded but files of the site, and nothing complained of."""
-    context = browser.new_context(**{"viewport": {"width": 1000, "height": 700}, **device})
+    context = browser.new_context(**{"viewport": {"width": 820, "height": 480}, **device})
     visit = Visit(context.new_page())
     yield visit
     context.close()
