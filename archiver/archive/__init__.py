@@ -8,7 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from archiver.archive.checking import Checked, Mended, mend, verify
-from archiver.archive.exporting import Chosen, export_folder, export_site
+from archiver.archive.exporting import (
+    Chosen,
+    export_bag,
+    export_folder,
+    export_site,
+    export_tables,
+    table_lines,
+)
 from archiver.archive.history import changes
 from archiver.archive.lacking import gaps
 from archiver.archive.nights import plan, require_key, run
@@ -33,8 +40,10 @@ __all__ = [
     "changes",
     "costs",
     "create",
+    "export_bag",
     "export_folder",
     "export_site",
+    "export_tables",
     "gaps",
     "mend",
     "plan",
@@ -42,6 +51,7 @@ __all__ = [
     "revision",
     "run",
     "status",
+    "table_lines",
     "units_per_night",
     "upgrade",
     "verify",

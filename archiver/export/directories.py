@@ -7,6 +7,7 @@ import hashlib
 import os
 import stat
 from collections import OrderedDict
+from collections.abc import Iterator
 from contextlib import suppress
 
 from archiver.durable import open_directory
@@ -68,6 +69,12 @@ class Directories:
     def close(self) -> None:
         """Close them."""
         self._forget(())
+
+
+def regular_files(root: int, name: str) -> Iterator[str]:
+    """The paths of all that is no directory, below the directory ``name`` of an open one; nothing if that is not there."""
+    for path, _, files, _ in os.fwalk(name, dir_fd=root, follow_symlinks=False):
+        yield from (f"{path}/{file}" for file in files)
 
 
 def rename(name: str, within: int, to: str, into: int) -> None:

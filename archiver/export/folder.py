@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from archiver.export import names, sidecar, template
-from archiver.export.template import OF_ACCOUNT, OF_HIGHLIGHT, Template
+from archiver.export import names, sidecar
+from archiver.export.template import OF_ACCOUNT, OF_HIGHLIGHT, Filler, Template
 from archiver.export.wanted import Wanted
 from archiver.model import KeptAccount, KeptFile, KeptHighlight, Placed
 
@@ -36,11 +36,13 @@ def wanted(steps: Iterable[KeptAccount | KeptHighlight | Placed], layout: Layout
 
 class _Walk:
     def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-        self._avatar = layout.of_items.beside(OF_ACCOUNT, "avatar")
-        self._account = layout.of_items.beside(OF_ACCOUNT, "account")
-        self._cover = layout.of_items.beside(OF_ACCOUNT | OF_HIGHLIGHT, "cover")
-        self._highlight = layout.of_items.beside(OF_ACCOUNT | OF_HIGHLIGHT, "highlight")
+        self._layout, template = layout, layout.of_items
+        self._item = Filler(template)
+        self._avatar = Filler(template.beside(OF_ACCOUNT, "avatar"))
+        self._account = Filler(template.beside(OF_ACCOUNT, "account"))
+        self._cover = Filler(template.beside(OF_ACCOUNT | OF_HIGHLIGHT, "cover"))
+        self._highlight = Filler(template.beside(OF_ACCOUNT | OF_HIGHLIGHT, "highlight"))
+        self._of: dict[str, str] = {}
         self._is_apart = bool(layout.of_items.fields & (OF_HIGHLIGHT | {"position"}))
         self._met: set[str] = set()
 
@@ -70,6 +72,7 @@ class _Walk:
 
     def _of_highlight(self, account: KeptAccount, highlight: KeptHighlight) -> Iterator[Wanted]:
         values, of = _of_account(account) | _of_highlight(highlight), f"highlight {highlight.pk}"
+        self._of = values
         if highlight.cover is not None:
             yield self._file(f"{of} cover", self._cover, values, highlight.cover, None, (highlight.pk,))
         if self._layout.sidecars:
@@ -84,27 +87,27 @@ class _Walk:
         if of in self._met:
             return
         self._met.add(of)
-        values = _of_account(account) | _of_highlight(highlight) | _of_item(placed)
+        values = self._of | _of_item(placed)
         marks = (item.pk, f"{item.pk} {highlight.pk}")
         for file in item.held:
             told = values | {"role": file.role}
-            yield self._file(f"{of} {file.role}", self._layout.of_items, told, file, item.taken_at, marks)
+            yield self._file(f"{of} {file.role}", self._item, told, file, item.taken_at, marks)
         if self._layout.sidecars:
             text = sidecar.of_item(account, highlight, placed)
             at = item.taken_at or item.first_seen_at
             told = values | {"role": "json"}
-            yield self._text(f"{of} json", self._layout.of_items, told, text, at, marks)
+            yield self._text(f"{of} json", self._item, told, text, at, marks)
 
     def _file(
         self,
         id_: str,
-        where: Template,
+        where: Filler,
         values: Mapping[str, str],
         file: KeptFile,
         at: datetime | None,
         marks: tuple[str, ...],
     ) -> Wanted:
-        path = template.filled(where, {**values, "ext": names.extension(file.blob.mime)})
+        path = where.filled({**values, "ext": names.extension(file.blob.mime)})
         return Wanted(
             id_, (*self._layout.below, *path), file.blob.sha256, file.blob.size, at or file.kept_at, marks
         )
@@ -112,13 +115,13 @@ class _Walk:
     def _text(
         self,
         id_: str,
-        where: Template,
+        where: Filler,
         values: Mapping[str, str],
         text: bytes,
         at: datetime,
         marks: tuple[str, ...],
     ) -> Wanted:
-        path = template.filled(where, {**values, "ext": "json"})
+        path = where.filled({**values, "ext": "json"})
         return Wanted(id_, (*self._layout.below, *path), text, len(text), at, marks)
 
 
@@ -146,11 +149,5 @@ def _of_item(placed: Placed) -> dict[str, str]:
 
 
 def _dates(at: datetime) -> dict[str, str]:
-    at = at.astimezone(UTC)
-    return {
-        "taken_at": f"{at:%Y-%m-%d %H-%M-%S}",
-        "date": f"{at:%Y-%m-%d}",
-        "year": f"{at:%Y}",
-        "month": f"{at:%m}",
-        "day": f"{at:%d}",
-    }
+    text = at.isoformat(" ").replace(":", "-")
+    return {"taken_at": text[:19], "date": text[:10], "year": text[:4], "month": text[5:7], "day": text[8:10]}

@@ -108,21 +108,35 @@ class Manifest:
             ).fetchone()
         return found[0] if found is not None else None
 
+    def complete(self, rows: Sequence[Row]) -> None:
+        """In one commit: how these files came to stand in their place, of rows that are there."""
+        if rows:
+            with self._told(), self._committed():
+                self._db.executemany(
+                    "UPDATE files SET how = ?, mtime_ns = ?, before = NULL, old = NULL WHERE id = ?",
+                    [(row.how, row.mtime_ns, row.id) for row in rows],
+                )
+
     def change(self, rows: Sequence[Row], gone: Sequence[str] = ()) -> None:
         """In one commit: these rows, which may change keys among themselves; ``gone`` are ids that leave."""
         if not (rows or gone):
             return
-        with self._told():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.executemany("DELETE FROM files WHERE id = ?", [(id_,) for id_ in gone])
-                self._db.executemany("UPDATE files SET key = NULL WHERE id = ?", [(row.id,) for row in rows])
-                self._put(rows)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+        with self._told(), self._committed():
+            self._db.executemany("DELETE FROM files WHERE id = ?", [(id_,) for id_ in gone])
+            moved = [(row.id,) for row in rows if row.old is not None]
+            self._db.executemany("UPDATE files SET key = NULL WHERE id = ?", moved)
+            self._put(rows)
+
+    @contextmanager
+    def _committed(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
 
     def _put(self, rows: Sequence[Row]) -> None:
         self._db.executemany(

@@ -28,6 +28,8 @@ _EXTENSIONS = {
 }
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _BLANKS = re.compile(r"\s+")
+_HARMLESS = re.compile(r"(?:[!#-)+-.0-9;=@-\[\]-{}~]| (?! ))*")
+"""ASCII that ``clean`` leaves as it is: most of all names."""
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
 _JOINERS = "\u200c\u200d"
 """Format characters without which a script or an emoji is written wrong; of the others some turn the text around."""
@@ -47,6 +49,8 @@ def clean(text: str) -> str:
 
     Emoji and all scripts stay. May be empty; what a whole name may not be is ``whole``'s to see.
     """
+    if _HARMLESS.fullmatch(text):
+        return text
     flags = [range(*flag.span()) for flag in _FLAG_OF_A_REGION.finditer(text)]
     kept = (c for at, c in enumerate(text) if _stays(c) or any(at in flag for flag in flags))
     composed = unicodedata.normalize("NFC", _BLANKS.sub(" ", "".join(kept)))
@@ -73,11 +77,15 @@ def whole(name: str) -> str:
 
 def length(text: str) -> int:
     """How long a name is where it is longest: in bytes of UTF-8, or in UTF-16 units when its letters are taken apart."""
+    if text.isascii():
+        return len(text)
     return max(len(text.encode()), units(unicodedata.normalize("NFD", text)))
 
 
 def units(text: str) -> int:
     """UTF-16 units."""
+    if text.isascii():
+        return len(text)
     return len(text.encode("utf-16-le")) // 2
 
 
@@ -131,5 +139,7 @@ def with_suffix(name: str, suffix: str) -> str:
 
 def key(path: str) -> str:
     """What two paths share that are one on a system which tells neither case nor composition apart."""
+    if path.isascii():
+        return path.lower()
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())
     return unicodedata.normalize("NFC", folded.casefold())

@@ -105,18 +105,37 @@ def _unusable(text: str, why: str) -> UsageError:
     return UsageError(f"the template {text!r} cannot be used: {why}", "see archiver export folder --help")
 
 
-def filled(template: Template, values: Mapping[str, str]) -> tuple[str, ...]:
-    """The path of the template with these values, safe on every system: relative, no ``..``, no name and no path too long."""
-    parts = [[_text(piece, values) for piece in part] for part in template.parts]
-    longest = names.LONGEST
-    while True:
-        path = tuple(names.whole(names.joined(part, longest)) for part in parts)
-        if names.units("/".join(path)) <= names.LONGEST_PATH or not longest:
-            return path
-        longest = longest * 3 // 4
+class Filler:
+    """Fills one template again and again: a directory with the values of the last time is not made up anew."""
+
+    def __init__(self, template: Template) -> None:
+        self._parts = [_Filler(part) for part in template.parts]
+
+    def filled(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        """The path with these values, safe on every system: relative, no ``..``, no name and no path too long."""
+        longest = names.LONGEST
+        while True:
+            path = tuple([part.filled(values, longest) for part in self._parts])
+            if sum(map(names.units, path)) + len(path) - 1 <= names.LONGEST_PATH or not longest:
+                return path
+            longest = longest * 3 // 4
 
 
-def _text(piece: Piece, values: Mapping[str, str]) -> tuple[str, bool]:
-    if piece.is_field:
-        return names.clean(values[piece.text]), piece.text in YIELDING
-    return names.clean(piece.text), False
+class _Filler:
+    """Of one component."""
+
+    def __init__(self, part: Part) -> None:
+        self._pieces = [p if p.is_field else Piece(names.clean(p.text), False) for p in part]
+        self._fields = [piece.text for piece in part if piece.is_field]
+        self._last: tuple[object, str] = (None, "")
+
+    def filled(self, values: Mapping[str, str], longest: int) -> str:
+        """The name, safe."""
+        of = longest, [values[field] for field in self._fields]
+        if self._last[0] != of:
+            texts = [
+                (names.clean(values[p.text]), p.text in YIELDING) if p.is_field else (p.text, False)
+                for p in self._pieces
+            ]
+            self._last = of, names.whole(names.joined(texts, longest))
+        return self._last[1]

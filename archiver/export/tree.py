@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from archiver.durable import storage_errors, sync_file_system
@@ -19,7 +18,7 @@ from archiver.export.ground import Ground, split
 from archiver.export.manifest import Manifest, Row
 from archiver.export.paths import Paths
 from archiver.export.placing import Damaged, Placer, Stands
-from archiver.export.wanted import Tally, Wanted
+from archiver.export.wanted import Scratch, Tally, Wanted
 
 _AT_ONCE = 1000
 
@@ -59,7 +58,8 @@ class Tree:
         self.scratch = scratch
         self.before_change: Callable[[], None] = lambda: None
         """Called once, before the first file is placed, moved or removed."""
-        self._root, self._placer, self._progress = root, placer, progress
+        self.root = root
+        self._placer, self._progress = placer, progress
         self._directories = Directories(root)
         self._ground = Ground(self._directories, placer)
         self._paths = Paths(manifest)
@@ -98,11 +98,20 @@ class Tree:
         self.tally.others = self.manifest.count() - len(self._met)
         return self.tally
 
+    def keep(self, *ids: str) -> None:
+        """These will be put later: ``finish`` does not prune them."""
+        self._met.update(ids)
+
     def withdraw(self, id_: str) -> None:
         """Remove a file of ours, to be put again."""
         for row in self.manifest.by_id([id_]).values():
             self._remove(row)
             self.manifest.change([], [id_])
+
+    def stands(self, row: Row) -> bool:
+        """Whether the file of this row is in its place, and is ours."""
+        with storage_errors(f"{row.path} cannot be looked at"):
+            return self._ground.found(row)[0] == row.path
 
     def close(self) -> None:
         """Close what it opened."""
@@ -120,6 +129,8 @@ class Tree:
         settled = row.mtime_ns is not None and row.at_ns == wanted.at_ns
         if stays and settled and found == row.path and held == wanted.digest:
             self.tally.files += 1
+            if isinstance(wanted.content, Scratch):
+                self._placer.discard(wanted.content.name)
             return None
         return step
 
@@ -269,8 +280,8 @@ class Tree:
         done, self._done = self._done, []
         if any(row.how in ("copy", "written") for row in done):
             with storage_errors("the export cannot be written"):
-                sync_file_system(self._root)
-        self.manifest.change(done)
+                sync_file_system(self.root)
+        self.manifest.complete(done)
 
     # Removing
 
@@ -282,18 +293,16 @@ class Tree:
                 self._changed = True
                 self.before_change()
             some = stale[start : start + _AT_ONCE]
-            for row in some:
-                self._remove(row)
+            self.tally.removed += sum([self._remove(row) for row in some])
             self.manifest.change([], [row.id for row in some])
 
-    def _remove(self, row: Row) -> None:
-        """Remove the file if it is ours still; what somebody has changed is theirs."""
+    def _remove(self, row: Row) -> bool:
+        """Remove the file if it is ours still, and say whether it was; what somebody has changed is theirs."""
         with storage_errors(f"{row.path} cannot be removed"):
             found, _, _ = self._ground.found(row)
             for path in {row.path, row.old or row.path}:
                 directory, name = split(path)
                 if path == found:
                     os.unlink(name, dir_fd=self._directories.enter(directory))
-                    self.tally.removed += 1
-                with suppress(FileNotFoundError):
-                    self._directories.leave_empty(directory)
+                self._directories.leave_empty(directory)
+        return found is not None

@@ -14,6 +14,7 @@ from archiver.catalog.query.accounts import (
     user_pk_by_name,
 )
 from archiver.catalog.query.costs import costs, run_costs, spending
+from archiver.catalog.query.dump import NARROWED, TABLES, Part, columns_of, dump, part_of
 from archiver.catalog.query.files import (
     blobs,
     digests_of_highlight,
@@ -31,7 +32,10 @@ from archiver.catalog.query.shelf import accounts, contents, files, highlights, 
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
+    "NARROWED",
+    "TABLES",
     "OpenFailure",
+    "Part",
     "Progress",
     "accounts",
     "answers",
@@ -39,11 +43,13 @@ __all__ = [
     "blobs",
     "bound",
     "changes",
+    "columns_of",
     "contents",
     "costs",
     "count_answers",
     "damage",
     "digests_of_highlight",
+    "dump",
     "files",
     "former_titles",
     "gaps",
@@ -62,6 +68,7 @@ __all__ = [
     "open_failure",
     "paid_answers",
     "paid_highlight",
+    "part_of",
     "progress",
     "run_costs",
     "spending",
