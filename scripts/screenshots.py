@@ -1,24 +1,29 @@
 #!/usr/bin/env python3
-"""Make the pictures of the site in docs/site/: two invented accounts, whose photos a browser draws, exported and looked at in it.
+"""Pictures of a site as people see it: two invented accounts, whose photos a browser draws, exported and looked at in it.
 
-Needs what the tests need: the packages of the extra ``test``, and Chromium at /usr/bin/chromium. Fonts are those of the machine
-(Debian: fonts-noto-core, fonts-noto-color-emoji). Usage: scripts/screenshots.py [DIRECTORY], where the archive and the site are kept.
+    scripts/screenshots.py WORK TO [NAME...]
+
+makes the archive and the site below WORK (kept there for the next time), and in TO all pictures, or those of these names; docs/site/
+has some of them. Needs the packages of the extra ``test``, Chromium at /usr/bin/chromium, and fonts (Debian: fonts-noto-core,
+fonts-noto-color-emoji).
 """
 
 from __future__ import annotations
 
 import math
+import os
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, sync_playwright
 
 from archiver import archive
 from archiver.blobs import DiskStore
 from archiver.catalog import Catalog, record
-from archiver.config import Config
+from archiver.config import Config, load
 from archiver.media import sniff
 from archiver.model import (
     Blob,
@@ -40,13 +45,12 @@ from archiver.model import (
 )
 from archiver.sandbox import media
 
-ROOT = Path(__file__).resolve().parent.parent
-DOCS = ROOT / "docs" / "site"
 NOW = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 SIZE = (540, 960)
 
 MUSEUM = User("5550010", "lanternbay", "Lantern Bay Maritime Museum", False, True)
 WALKER = User("5550020", "ove_on_foot", "Ove on foot", False, False)
+CHOIR = User("5550030", "harbour.choir", "The Harbour Choir", False, False)
 
 # Title, palette (sky above, sky below, sun, hills), how many items.
 HIGHLIGHTS = (
@@ -103,7 +107,7 @@ def item(draw: random.Random, pk: str, at: datetime, place: int) -> Item:
     if place % 3 == 0:
         more["mentions"] = (
             Mention("ove_on_foot", WALKER.pk, "Ove on foot"),
-            Mention("harbour.choir", "9", "The Harbour Choir"),
+            Mention("harbour.choir", CHOIR.pk, "The Harbour Choir"),
         )
         more["locations"] = (Location("Lantern Bay", "212", 62.4722, 6.1549),)
     if place % 4 == 0:
@@ -148,7 +152,7 @@ class Shelf:
     def account(self, user: User, places: range) -> None:
         """An account with those of HIGHLIGHTS."""
         told = [
-            Highlight(f"{user.pk}{n}", user, HIGHLIGHTS[n][0], NOW - timedelta(days=300 - 30 * n))
+            Highlight(f"{user.pk}{n}", user, HIGHLIGHTS[n][0], NOW - timedelta(days=24 + 30 * n))
             for n in places
         ]
         self.catalog.write(record.tray, self.run, user.pk, Tray(user, tuple(told)), NOW)
@@ -161,7 +165,7 @@ class Shelf:
         _, colours, count = HIGHLIGHTS[place]
         draw = random.Random(highlight.pk)  # drawing
         items = [
-            item(draw, f"{highlight.pk}{n:03}", NOW - timedelta(days=290 - 30 * place, minutes=-47 * n), n)
+            item(draw, f"{highlight.pk}{n:03}", NOW - timedelta(days=20 + 30 * place, minutes=-47 * n), n)
             for n in range(count)
         ]
         facts = TrayFacts(None, count)
@@ -184,6 +188,7 @@ def fill(config: Config, browser: Browser) -> None:
         shelf = Shelf(catalog, store, browser)
         shelf.account(MUSEUM, range(len(HIGHLIGHTS)))
         shelf.account(WALKER, range(2, 5))
+        shelf.account(CHOIR, range(7, 9))
         after = NOW + timedelta(days=1)
         gone = f"{MUSEUM.pk}{GONE}"
         left = tuple(
@@ -198,11 +203,7 @@ def fill(config: Config, browser: Browser) -> None:
 def looks() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
     """Name of the picture, page, what kind of device, the item to open."""
     desk: dict[str, object] = {"viewport": {"width": 1280, "height": 800}}
-    phone: dict[str, object] = {
-        "viewport": {"width": 390, "height": 844},
-        "device_scale_factor": 2,
-        "has_touch": True,
-    }
+    phone: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1.5}
     account = f"accounts/lanternbay-{MUSEUM.pk}/"
     first = f"{account}{MUSEUM.pk}0.html"
     for scheme in ("light", "dark"):
@@ -213,13 +214,36 @@ def looks() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
             yield f"viewer-{device}-{scheme}", first, kind | {"color_scheme": scheme}, f"i{MUSEUM.pk}0000"
 
 
-def shoot(browser: Browser, site: Path, to: Path) -> None:
-    """Take every picture."""
+def shoot(browser: Browser, site: Path, to: Path, names: Sequence[str]) -> None:
+    """Take every picture, or those of these names."""
     to.mkdir(parents=True, exist_ok=True)
     for name, path, device, opened in looks():
-        page = browser.new_page(**device)  # type: ignore[arg-type]  # a dictionary of options, as playwright's own devices are
+        if names and name not in names:
+            continue
+        page = browser.new_page(**device)  # type: ignore[arg-type]  # options, as playwright's own devices are
         page.goto(f"{site.as_uri()}/{path}" + (f"#{opened}" if opened else ""))
         page.wait_for_function("[...document.images].every((i) => i.complete || i.loading === 'lazy')")
         page.wait_for_timeout(300)
         page.screenshot(path=to / f"{name}.jpg", type="jpeg", quality=80)
         page.close()
+
+
+def main() -> None:
+    """The archive if there is none yet, the site, the pictures."""
+    at, to = Path(sys.argv[1]), Path(sys.argv[2])
+    at.mkdir(parents=True, exist_ok=True)
+    at.joinpath("config.toml").touch(mode=0o600)
+    config = load(at / "config.toml", {}, {"archive.directory": str(at / "archive"), "archive.reserve": 0})
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", chromium_sandbox=os.geteuid() != 0
+        )
+        if not (at / "archive" / "archive.json").exists():
+            fill(config, browser)
+        archive.export_site(config, at / "site", archive.Chosen(), progress=lambda done: None)
+        shoot(browser, at / "site", to, sys.argv[3:])
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -48,15 +48,14 @@ def index(cards: Sequence[Card]) -> str:
 
 
 def account(card: Card, covers: Sequence[Cover], latest: Sequence[Tile]) -> str:
-    """An account: its highlights as covers, then the tiles of its latest items."""
+    """An account: its highlights as covers, in the order given, then the tiles of its latest items."""
     former = [name for name in card.account.usernames if name != card.account.username]
     return _render(
         "account.html",
         up=_UP,
         card=card,
         former=former,
-        shown=[cover for cover in covers if cover.highlight.gone_at is None],
-        gone=[cover for cover in covers if cover.highlight.gone_at is not None],
+        covers=covers,
         latest=latest,
     )
 
