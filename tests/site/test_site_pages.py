@@ -77,6 +77,8 @@ def test_fault_x7_what_was_said_is_shown_as_it_was_said() -> None:
         ("https://bücher.example/", "xn--bcher-kva.example"),
         ("https://ｅxample.com", "example.com"),
         ("https://127.0.0.1/", "127.0.0.1"),
+        ("https://0x7f.1/", None),
+        ("https://example.com.0177", None),
         ("javascript:alert(1)", None),
         (" javascript:alert(1)", None),
         ("java\nscript:alert(1)", None),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from ipaddress import IPv4Address
 from urllib.parse import SplitResult, urlsplit
 
 import idna
@@ -20,8 +21,11 @@ _FORBIDDEN = re.compile(
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
-_LINK = re.compile(r"https?://[^\s\\\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
+_LINK = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?")
+_NUMERIC = re.compile(
+    r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)"
+)  # a browser reads such a host as an IPv4 address, in more ways than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +97,17 @@ def size(count: int) -> str:
 
 
 def address(url: str) -> Address | None:
-    """Where a link of an item leads; None for what is not to be followed: any scheme but http and https, whatever browsers and
-    Python read differently (white space, backslashes, controls), a host that is no name or IPv4 address, and a name and password in
-    front of the host.
+    """Where a link of an item leads; None for what is not to be followed: any scheme but http and https, white space and controls, a
+    host that is no name or IPv4 address as both are usually written, and anything in front of it.
     """
     if _LINK.fullmatch(url) is None:
         return None
     try:
         parts = urlsplit(url)
         host = _host(parts)
-    except ValueError:  # idna.IDNAError is one: a port that is no number, a host that is no name
+    except (
+        ValueError
+    ):  # a port that is no number, a name that is none (idna.IDNAError), an address that is none
         return None
     return Address(url, host) if host is not None else None
 
@@ -113,4 +118,6 @@ def _host(parts: SplitResult) -> str | None:
     if "@" in parts.netloc:
         return None
     ascii_name = name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
+    if _NUMERIC.fullmatch(ascii_name):
+        return str(IPv4Address(ascii_name))
     return ascii_name if _HOST.fullmatch(ascii_name) else None
