@@ -175,12 +175,11 @@ def test_fingers_swipe(browser: Browser, demo: Path) -> None:
     """Sideways to the next and back, down to close."""
 
     def swipe(visit: Visit, across: int, down: int) -> dict[str, Any]:
-        for kind, x, y in (("down", 200, 300), ("up", 200 + across, 300 + down)):
-            visit.page.dispatch_event(
-                ".stage",
-                f"pointer{kind}",
-                {"pointerType": "touch", "isPrimary": True, "clientX": x, "clientY": y, "bubbles": True},
-            )
+        finger = visit.page.context.new_cdp_session(visit.page)
+        for kind, part in (("touchStart", 0), ("touchMove", 0.5), ("touchMove", 1)):
+            point = {"x": 200 + part * across, "y": 300 + part * down}
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         return visit.shown()
 
     phone: dict[str, Any] = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
