@@ -15,7 +15,7 @@ from archiver.blobs import Handing
 from archiver.catalog import query
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.export import bag, folder, site
+from archiver.export import bag, folder
 from archiver.export.folder import Layout
 from archiver.export.opening import opened
 from archiver.export.tables import TableForm, lines, scratched
@@ -66,6 +66,8 @@ def export_site(
     progress: Callable[[int], None],
 ) -> Tally:
     """Web pages that need no server. ``progress`` and what it raises as ``export_folder``."""
+    from archiver.export import site  # with Jinja2, which no other command has to wait for
+
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection, catalog = _selection(archive, chosen), archive.catalog
         with _tree(archive, blobs, directory, "site", way, progress) as tree:
