@@ -11,7 +11,6 @@ fonts-noto-color-emoji).
 from __future__ import annotations
 
 import math
-import os
 import random
 import sys
 from collections.abc import Iterator, Sequence
@@ -235,9 +234,7 @@ def main() -> None:
     at.joinpath("config.toml").touch(mode=0o600)
     config = load(at / "config.toml", {}, {"archive.directory": str(at / "archive"), "archive.reserve": 0})
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", chromium_sandbox=os.geteuid() != 0
-        )
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", chromium_sandbox=False)
         if not (at / "archive" / "archive.json").exists():
             fill(config, browser)
         archive.export_site(config, at / "site", archive.Chosen(), progress=lambda done: None)

@@ -223,6 +223,7 @@ def test_the_same_archive_gives_the_same_bytes() -> None:
         (words.size(999_999), "1.0 MB"),
         (words.short("  a\n b  "), "a b"),
         (words.short("abcdef", 4), "abc…"),
+        (words.short("\u202egnp.exe\u2066"), "gnp.exe"),
         (words.short(" " * 400 + "a", 4), "…"),
     ],
 )

@@ -21,6 +21,9 @@ _FORBIDDEN = re.compile(
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
+_TURNING = re.compile(
+    "[\u202a-\u202e\u2066-\u2069]"
+)  # marks of direction that reach beyond their own text where nothing isolates it
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?")
 _NUMERIC = re.compile(
@@ -42,8 +45,9 @@ def clean(text: str) -> str:
 
 
 def short(text: str, most: int = 80) -> str:
-    """``text`` on one line of at most ``most`` characters, for where the whole of it is too much: titles of windows, alternative texts."""
-    line = " ".join(clean(text[: 4 * most]).split())
+    """``text`` on one line of at most ``most`` characters, without marks that turn it around: for titles of windows, alternative texts,
+    and where the whole of it is too much."""
+    line = " ".join(_TURNING.sub("", clean(text[: 4 * most])).split())
     return line if len(line) <= most and len(text) <= 4 * most else line[: most - 1].rstrip() + "…"
 
 
