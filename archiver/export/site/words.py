@@ -107,16 +107,14 @@ def address(url: str) -> Address | None:
     if _LINK.fullmatch(url) is None:
         return None
     try:
-        parts = urlsplit(url)
-        host = _host(parts)
-    except (
-        ValueError
-    ):  # a port that is no number, a name that is none (idna.IDNAError), an address that is none
+        host = _host(urlsplit(url))
+    except ValueError:  # of a port, of a name (idna.IDNAError), of an address
         return None
     return Address(url, host) if host is not None else None
 
 
 def _host(parts: SplitResult) -> str | None:
+    """The host as ASCII; None for one that is not to be trusted, ValueError for one that is none."""
     name = parts.hostname or ""
     _ = parts.port  # raises where it is no number
     if "@" in parts.netloc:
