@@ -21,14 +21,12 @@ _FORBIDDEN = re.compile(
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
     + "]"
 )
-_TURNING = re.compile(
-    "[\u202a-\u202e\u2066-\u2069]"
-)  # marks of direction that reach beyond their own text where nothing isolates it
+# Marks of direction that reach beyond their own text where nothing isolates it.
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?")
-_NUMERIC = re.compile(
-    r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)"
-)  # a browser reads such a host as an IPv4 address, in more ways than one
+# A browser reads such a host as an IPv4 address, in more ways than one.
+_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 
 @dataclass(frozen=True, slots=True)
