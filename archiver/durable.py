@@ -6,6 +6,7 @@ the archive leads nowhere. Descriptors are not inherited by child processes (PEP
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -76,6 +77,19 @@ def sync_directory(fd: int) -> None:
     except OSError as exc:
         if exc.errno not in _NO_SYNC:
             raise
+
+
+def sync_file_system(fd: int) -> None:
+    """Force all that was written to the file system of this descriptor to the disk: one wait where there were thousands of files.
+
+    syncfs(2) on Linux, which tells of errors since 5.8; elsewhere sync(2), which does not. Raises OSError.
+    """
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:
+        os.sync()
+    elif syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def open_directory(name: str, *, within: int) -> int:

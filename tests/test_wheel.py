@@ -48,20 +48,22 @@ sys.exit(doctest.testfile(sys.argv[2], module_relative=False).failed)
 
 
 def test_the_wheel_is_what_runs(python: Path, tmp_path: Path, sqlite_template: Path) -> None:
-    """Package, migrations and example configuration come from the wheel, not from this checkout, and archive the demo.
+    """Package, migrations, example configuration and the pages of a site come from the wheel, not from this checkout, and archive the demo.
 
     One test: a wheel for each of two workers takes as long as all else here.
     """
     where = run(
         python,
         "-c",
-        "import archiver, archiver.config as c; from archiver.catalog import schema; "
-        "print(archiver.__file__, schema.migrations(), len(c.example()))",
+        "import archiver, archiver.config as c; from archiver.catalog import schema; from archiver.export.site import pages; "
+        "print(archiver.__file__, schema.migrations(), len(c.example()), sum(map(len, map(pages.asset, pages.ASSETS))))"
+        "; assert 'Story highlights' in pages.index([])",
     )
-    package, migrations, length = where.split()
+    package, migrations, length, assets = where.split()
     assert str(ROOT) not in where
     assert migrations == str(Path(package).parent / "_migrations")
     assert int(length) > 1000
+    assert int(assets) > 1000
     _archives_both_accounts(python, tmp_path)
     _reads_as_documented(python, tmp_path, sqlite_template)
 

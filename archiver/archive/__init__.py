@@ -18,6 +18,14 @@ from archiver.model import Balance, Rows, Status
 
 if TYPE_CHECKING:
     from archiver.archive.checking import Checked, Mended, mend, verify
+    from archiver.archive.exporting import (
+        Chosen,
+        export_bag,
+        export_folder,
+        export_site,
+        export_tables,
+        table_lines,
+    )
     from archiver.archive.history import changes
     from archiver.archive.lacking import gaps
     from archiver.archive.nights import plan, run
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bill",
     "Checked",
+    "Chosen",
     "Mended",
     "Part",
     "Showing",
@@ -42,6 +51,10 @@ __all__ = [
     "changes",
     "costs",
     "create",
+    "export_bag",
+    "export_folder",
+    "export_site",
+    "export_tables",
     "gaps",
     "mend",
     "plan",
@@ -52,6 +65,7 @@ __all__ = [
     "shown",
     "sqlite_file",
     "status",
+    "table_lines",
     "units_per_night",
     "upgrade",
     "verify",
@@ -60,6 +74,7 @@ __all__ = [
 
 _HOMES = {
     "checking": ("Checked", "Mended", "mend", "verify"),
+    "exporting": ("Chosen", "export_bag", "export_folder", "export_site", "export_tables", "table_lines"),
     "history": ("changes",),
     "lacking": ("gaps",),
     "nights": ("plan", "run"),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from archiver.blobs.disk import DiskStore, free_bytes
+from archiver.blobs.handing import Handing
 from archiver.blobs.marker import Marker
 from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore, BlobWriter
 
-__all__ = ["BlobStore", "BlobWriter", "DiskStore", "Marker", "MemoryStore", "free_bytes"]
+__all__ = ["BlobStore", "BlobWriter", "DiskStore", "Handing", "Marker", "MemoryStore", "free_bytes"]

@@ -39,7 +39,7 @@ class UtcTime(TypeDecorator[datetime]):
         if value is None:
             return None
         time = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return time.astimezone(UTC)
+        return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 PkText = Text().with_variant(Text(collation="C"), "postgresql")

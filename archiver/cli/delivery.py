@@ -10,6 +10,7 @@ from archiver.cli import report, show
 from archiver.cli.news import News
 from archiver.config import Config, Reported
 from archiver.errors import ArchiverError, outcome
+from archiver.export.cells import plain
 from archiver.report import Address, Courier, Letter
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
@@ -77,7 +78,7 @@ def _address(url: str | None, key: str) -> Address | None:
 
 
 def _json(fields: Mapping[str, object]) -> bytes:
-    return json.dumps(show.plain(fields), allow_nan=False).encode()
+    return json.dumps(plain(fields), allow_nan=False).encode()
 
 
 def _complain(troubles: Iterable[str]) -> None:

@@ -11,9 +11,10 @@ from archiver.cli.options import Given
 
 
 class LazyGroup(click.Group):
-    """``table``: command name → its one-line help. The command is ``command`` in the module ``archiver.cli.<name>_command``."""
+    """``table``: command name → its one-line help. The command is ``command`` in the module that ``place`` makes of its name."""
 
     table: Mapping[str, str]
+    place = "archiver.cli.{}_command"
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in the order of the table."""
@@ -23,7 +24,7 @@ class LazyGroup(click.Group):
         """The command of that name, imported now; None if the table has none."""
         if cmd_name not in self.table:
             return None
-        command = importlib.import_module(f"archiver.cli.{cmd_name}_command").command
+        command = importlib.import_module(self.place.format(cmd_name)).command
         assert isinstance(command, click.Command)
         return command
 
@@ -37,7 +38,8 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(args[0], self.table, n=2)
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
-        ctx.ensure_object(Given).command = args[0]
+        path = ctx.command_path.partition(" ")[2]
+        ctx.ensure_object(Given).command = f"{path} {args[0]}".strip()
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

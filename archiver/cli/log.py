@@ -13,8 +13,9 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from archiver.cli.show import moment, safe
+from archiver.cli.show import safe
 from archiver.cli.words import sentence
+from archiver.export.cells import moment
 from archiver.runner.events import Event, Failed, RunStarted, Waiting
 from archiver.secret import Secret
 

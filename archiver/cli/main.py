@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "gaps": "What the archive knows that it lacks, and why.",
     "costs": "What was paid, by day, account, endpoint or run.",
     "show": "One account, highlight or item, and where its files are.",
+    "export": "Hand the archive on: a folder of pictures, tables, a bag for an archive.",
     "query": "Ask the archive with SQL, read-only.",
     "datasette": "What Datasette needs to show the archive with its pictures.",
     "verify": "Check what is kept against its names and rows.",

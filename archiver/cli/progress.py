@@ -193,18 +193,18 @@ class Counting(AbstractContextManager[Callable[[int, int], None]]):
         _take_off(self._bar)
 
 
-class Steps(AbstractContextManager[Callable[[int, int], None]]):
-    """What is done of all there is to do: a bar on a terminal, else nothing."""
+class Steps(AbstractContextManager[Callable[[int, int | None], None]]):
+    """What is done of all there is to do, where that is known: a bar on a terminal, else nothing."""
 
     def __init__(self, given: Given, unit: str) -> None:
         self._shown = on_terminal() and not given.quiet
         self._unit = unit
         self._bar: tqdm[NoReturn] | None = None
 
-    def __enter__(self) -> Callable[[int, int], None]:
+    def __enter__(self) -> Callable[[int, int | None], None]:
         return self._step
 
-    def _step(self, done: int, of: int) -> None:
+    def _step(self, done: int, of: int | None) -> None:
         with suppress(OSError, ValueError):
             if self._shown and self._bar is None:
                 self._bar = bar(of, self._unit)

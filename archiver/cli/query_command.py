@@ -12,13 +12,12 @@ from archiver import queries
 from archiver.cli import load, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import UsageError
+from archiver.export.cells import CsvLines, csv_cell
 from archiver.model import Rows
 
 _TABLE_ROWS = 1_000
 _ALL = 10**9  # more than memory holds
 _LARGEST = 1_000_000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\0")
-"""How a text begins that a spreadsheet may run (OWASP ASVS 5.0, 1.2.10)."""
 
 
 @click.command("query", epilog=EPILOG)
@@ -183,28 +182,10 @@ def distinct(columns: tuple[str, ...]) -> list[str]:
 
 
 def _csv(rows: Rows) -> str:
-    lines = _CsvLines()
+    lines = CsvLines()
     writer = csv.writer(lines, lineterminator="\r\n")
     on_terminal = show.width() is not None
     for row in (rows.columns, *rows.rows):
-        cells = [_csv_cell(value) for value in row]
+        cells = [csv_cell(value, show.json_text) for value in row]
         writer.writerow([show.safe(c) for c in cells] if on_terminal else cells)
     return "".join(lines)
-
-
-class _CsvLines(list[str]):
-    """Takes the lines of ``csv.writer`` and ends them as Unix does.
-
-    The writer must end them with CR LF itself: only then does every Python quote a text with a lone CR in it, which a
-    spreadsheet would take for the end of the row, and what follows for a cell of its own, perhaps a formula.
-    """
-
-    def write(self, line: str) -> None:
-        self.append(line.removesuffix("\r\n") + "\n")
-
-
-def _csv_cell(value: object) -> str:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(_FORMULA) else value
-    value = show.plain(value)
-    return "" if value is None else value if isinstance(value, str) else show.json_text(value)

@@ -10,11 +10,11 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import TextIO
 
 from archiver.cli import signals
 from archiver.errors import StorageError
+from archiver.export.cells import plain
 
 # Format characters without which a script or an emoji is written wrong: joiners, the Mongolian vowel separator, the visible
 # Arabic, Syriac and Kaithi number signs. Marks and overrides of direction are not among them.
@@ -67,28 +67,6 @@ def size(count: int) -> str:
 def count(number: int, one: str, many: str = "") -> str:
     """``1 file``, ``2 files``, ``1,234 files``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def moment(at: datetime) -> str:
-    """A time as the archive writes it: ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, UTC."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def plain(value: object) -> object:
-    """A value of a query as JSON knows it: times as text, bytes in hexadecimal, no NaN and no infinity; the rest as text."""
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return moment(value) if value.tzinfo is not None else value.isoformat()
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return str(value)
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:

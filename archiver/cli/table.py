@@ -5,7 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from archiver.cli.show import json_text, plain, safe
+from archiver.cli.show import json_text, safe
+from archiver.export.cells import plain
 
 _GAP = "  "
 _NARROWEST = 8

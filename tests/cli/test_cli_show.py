@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from archiver.cli import show
 from archiver.errors import StorageError
+from archiver.export.cells import plain
 
 _BIDI = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _HOSTILE = st.text(
@@ -106,7 +107,7 @@ def test_every_value_has_a_json_form(value: object) -> None:
 def test_values_of_a_query_in_json() -> None:
     """Times as the archive writes them, bytes in hexadecimal, other kinds of number as text."""
     at = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
-    assert show.plain([at, b"\x00\xff", float("inf"), {1: [True]}]) == [
+    assert plain([at, b"\x00\xff", float("inf"), {1: [True]}]) == [
         "2026-01-02T03:04:05.000006Z",
         "00ff",
         None,

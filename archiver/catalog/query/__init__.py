@@ -14,6 +14,7 @@ from archiver.catalog.query.accounts import (
     user_pk_by_name,
 )
 from archiver.catalog.query.costs import costs, run_costs, spending
+from archiver.catalog.query.dump import NARROWED, TABLES, Part, columns_of, dump, part_of
 from archiver.catalog.query.files import (
     blobs,
     digests_of_highlight,
@@ -23,7 +24,7 @@ from archiver.catalog.query.files import (
     paid_highlight,
 )
 from archiver.catalog.query.gaps import gaps
-from archiver.catalog.query.history import changes, last_run, usernames
+from archiver.catalog.query.history import changes, former_titles, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
 from archiver.catalog.query.owned import files
@@ -34,7 +35,10 @@ from archiver.catalog.query.shelf import accounts, contents, highlights, items, 
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
+    "NARROWED",
+    "TABLES",
     "OpenFailure",
+    "Part",
     "Progress",
     "accounts",
     "answers",
@@ -43,14 +47,17 @@ __all__ = [
     "bound",
     "changes",
     "coded",
+    "columns_of",
     "contents",
     "costs",
     "count_answers",
     "damage",
     "digests_of_highlight",
+    "dump",
     "extent",
     "extents",
     "files",
+    "former_titles",
     "gaps",
     "held",
     "held_digests",
@@ -68,6 +75,7 @@ __all__ = [
     "open_failure",
     "paid_answers",
     "paid_highlight",
+    "part_of",
     "progress",
     "provenance",
     "renamings",

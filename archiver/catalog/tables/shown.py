@@ -31,8 +31,8 @@ users = Table(
     Column("verdict_at", UtcTime),
     Column("verdict_due_at", UtcTime),
     Column("paged_at", UtcTime),
-    Index(None, "username"),
     Column("pages_failed_at", UtcTime),
+    Index(None, "username"),
 )
 
 usernames = Table(

@@ -1,0 +1,212 @@
+"""``export``, composed: the archive that the configuration names, read while it is written by others, into a directory elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+from archiver.archive import selecting
+from archiver.archive.opening import Opened, reading, require_blobs
+from archiver.blobs import Handing
+from archiver.catalog import query
+from archiver.config import Config
+from archiver.errors import UsageError
+from archiver.export import bag, folder
+from archiver.export.folder import Layout
+from archiver.export.opening import opened
+from archiver.export.tables import TableForm, lines, scratched
+from archiver.export.template import Template
+from archiver.export.tree import Tree
+from archiver.export.wanted import Tally, Wanted, Way
+from archiver.model import EVERYTHING, Selection, Target, utcnow
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which part of the archive: within ``accounts`` (all where there are none) what is ``narrowed`` to; with or without what is ``gone``."""
+
+    accounts: Sequence[Target] = ()
+    narrowed: Selection = EVERYTHING
+    gone: bool = True
+
+
+def export_folder(
+    config: Config,
+    directory: Path,
+    chosen: Chosen,
+    *,
+    template: Template,
+    sidecars: bool = False,
+    way: Way = Way.AUTO,
+    prune: bool = False,
+    progress: Callable[[int], None],
+) -> Tally:
+    """A tree for people. ``progress`` gets the files that stand so far, and may raise to stop. Raises as ``export.opening.opened``,
+    StorageError where not one blob is there, UsageError for accounts that are not stored."""
+    with reading(config) as archive, Handing(archive.root) as blobs:
+        selection = _selection(archive, chosen)
+        with _tree(archive, blobs, directory, "folder", way, progress) as tree:
+            with closing(archive.catalog.stream(query.walk, selection, carried=sidecars)) as steps:
+                for wanted in folder.wanted(steps, Layout(template, sidecars, chosen.gone)):
+                    tree.put(wanted)
+            return tree.finish(prune=prune)
+
+
+def export_site(
+    config: Config,
+    directory: Path,
+    chosen: Chosen,
+    *,
+    way: Way = Way.AUTO,
+    prune: bool = False,
+    progress: Callable[[int], None],
+) -> Tally:
+    """Web pages that need no server. ``progress`` and what it raises as ``export_folder``."""
+    from archiver.export import site  # with Jinja2, which no other command has to wait for
+
+    with reading(config) as archive, Handing(archive.root) as blobs:
+        selection, catalog = _selection(archive, chosen), archive.catalog
+        with _tree(archive, blobs, directory, "site", way, progress) as tree:
+            with closing(catalog.stream(query.walk, selection)) as steps:
+                for wanted in site.wanted(
+                    steps, lambda pk: catalog.read(query.former_titles, pk), gone=chosen.gone
+                ):
+                    tree.put(wanted)
+            return tree.finish(prune=prune)
+
+
+def export_tables(
+    config: Config,
+    directory: Path,
+    chosen: Chosen,
+    *,
+    form: TableForm,
+    names: Sequence[str] = (),
+    progress: Callable[[int], None],
+) -> Tally:
+    """These tables (all of them where there are none), one file each. What is narrowed has those tables only whose rows can belong to a part.
+
+    Raises as ``export_folder``, and UsageError for a table that is to be narrowed and cannot be.
+    """
+    with reading(config) as archive, Handing(archive.root) as blobs:
+        part = _part(archive, chosen, names)
+        with _tree(archive, blobs, directory, form, Way.COPY, progress) as tree:
+            _put_tables(archive, tree, form, names, part, ())
+            return tree.finish()
+
+
+def table_lines(config: Config, chosen: Chosen, *, form: TableForm, name: str) -> Iterator[str]:
+    """One table as text, in pieces; streamed. Raises as ``export_tables``."""
+    with reading(config) as archive:
+        part = _part(archive, chosen, (name,))
+        if part is not None and name == "blobs":
+            _know_blobs(archive, part)
+        with closing(archive.catalog.stream(query.dump, name, part)) as rows:
+            yield from lines(form, query.columns_of(name), rows)
+
+
+def export_bag(
+    config: Config,
+    directory: Path,
+    chosen: Chosen,
+    *,
+    info: Mapping[str, str],
+    way: Way = Way.AUTO,
+    prune: bool = False,
+    progress: Callable[[int], None],
+) -> Tally:
+    """A BagIt bag of the media with their sidecars, and of the tables as JSON lines. Raises as ``export_folder``, ``bag.require_fields``."""
+    bag.require_fields(info)
+    with reading(config) as archive, Handing(archive.root) as blobs:
+        selection = _selection(archive, chosen)
+        part = _part(archive, chosen, ())
+        with _tree(archive, blobs, directory, "bagit", way, progress, check=True) as tree:
+            bag.begin(tree)
+            layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
+            with closing(archive.catalog.stream(query.walk, selection)) as steps:
+                for wanted in folder.wanted(steps, layout):
+                    tree.put(wanted)
+            _put_tables(archive, tree, TableForm.JSONL, (), part, (bag.PAYLOAD, "tables"))
+            tree.finish(prune=prune)
+            agent = f"archiver {metadata.version('archiver')}"
+            known = bag.information(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
+            bag.seal(tree, list(known))
+            return tree.finish()
+
+
+def _put_tables(
+    archive: Opened,
+    tree: Tree,
+    form: TableForm,
+    names: Sequence[str],
+    part: query.Part | None,
+    below: tuple[str, ...],
+) -> None:
+    at = _last_moment(archive)
+    for name in query.TABLES if part is None else query.NARROWED:
+        if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
+            continue
+        with closing(archive.catalog.stream(query.dump, name, part)) as rows:
+            content, size = scratched(lines(form, query.columns_of(name), rows), tree.scratch)
+        if not names or name in names:
+            tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), content, size, at))
+            tree.flush()
+
+
+def _know_blobs(archive: Opened, part: query.Part) -> None:
+    with closing(archive.catalog.stream(query.dump, "files", part)) as files:
+        for _ in files:
+            pass
+
+
+def _last_moment(archive: Opened) -> datetime | None:
+    """When the last run ended, or began: the rows are of that time."""
+    runs = archive.catalog.read(query.status).last_runs
+    return (runs[0].finished_at or runs[0].started_at) if runs else None
+
+
+def _part(archive: Opened, chosen: Chosen, names: Sequence[str]) -> query.Part | None:
+    """Whose rows are wanted, None for all."""
+    selection = selecting.select(archive.catalog, chosen.accounts, chosen.narrowed)
+    if selection == EVERYTHING:
+        return None
+    for name in names:
+        if name not in query.NARROWED:
+            raise UsageError(
+                f"the table {name} is of the archive as a whole and cannot be narrowed",
+                "leave the filters out",
+            )
+    with closing(archive.catalog.stream(query.part_of, selection)) as parts:
+        return next(parts)
+
+
+def _selection(archive: Opened, chosen: Chosen) -> Selection:
+    require_blobs(archive)
+    return selecting.select(archive.catalog, chosen.accounts, chosen.narrowed)
+
+
+@contextmanager
+def _tree(
+    archive: Opened,
+    blobs: Handing,
+    directory: Path,
+    form: str,
+    way: Way,
+    progress: Callable[[int], None],
+    *,
+    check: bool = False,
+) -> Iterator[Tree]:
+    with opened(
+        directory,
+        form=form,
+        archive=archive.catalog.archive_id,
+        blobs=blobs,
+        way=way,
+        check=check,
+        progress=progress,
+    ) as tree:
+        yield tree

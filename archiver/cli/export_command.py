@@ -1,0 +1,164 @@
+"""``archiver export``: the group of its forms, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from archiver.cli import progress, show, signals
+from archiver.cli.lazy import LazyGroup
+from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.errors import UsageError, outcome
+from archiver.runner.workers import StopFlag
+
+if TYPE_CHECKING:
+    from archiver.export.wanted import Tally
+
+C = TypeVar("C", bound=Callable[..., object] | click.Command)
+
+FORMS: Mapping[str, str] = {
+    "folder": "A tree of pictures and videos under names for people.",
+    "jsonl": "Every table as JSON, one object a line.",
+    "csv": "Every table for a spreadsheet.",
+    "site": "Web pages that need no server, with a viewer.",
+    "bagit": "A BagIt bag with SHA-256 manifests, for a library or archive.",
+}
+
+_AGAIN = "the same command goes on where it stopped"
+
+NOTHING: Mapping[str, object] = {
+    "form": None,
+    "directory": None,
+    "files": 0,
+    "new": 0,
+    "replaced": 0,
+    "moved": 0,
+    "removed": 0,
+    "others": 0,
+    "avoided": 0,
+    "failed": 0,
+    "bytes": 0,
+    "reflinked": 0,
+    "hardlinked": 0,
+    "copied": 0,
+    "written": 0,
+    "troubles": [],
+}
+"""The object of ``--json`` where nothing was done."""
+
+
+class _Group(LazyGroup):
+    table = FORMS
+    place = "archiver.cli.export_{}"
+
+
+@click.group("export", cls=_Group, invoke_without_command=True, epilog=EPILOG)
+@everywhere
+@click.pass_context
+def command(ctx: click.Context) -> int:
+    """Hand the archive on in forms that need no archiver. Reads only, beside a run too; costs nothing.
+
+    A rerun brings the export up to date: it moves what has another name now, adds what is new, and touches no file of yours. Killed or
+    out of space, the same command goes on. Each form has options of its own; all can be narrowed to a part of the archive.
+
+    \b
+    Examples:
+      archiver export folder ~/highlights --account natgeo
+      archiver export csv ./tables --since 7d
+    """
+    if ctx.invoked_subcommand is None:
+        show.tell([ctx.get_help()])
+        return UsageError.exit_code
+    return 0
+
+
+def directory(command: C) -> C:
+    """The argument DIR."""
+    return click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))(command)
+
+
+def linking(command: C) -> C:
+    """``--link``, for forms that hand blobs on."""
+    return click.option(
+        "--link",
+        "way",
+        type=click.Choice(["auto", "reflink", "hardlink", "copy"]),
+        default="auto",
+        show_default=True,
+        help="How files come there: as a clone, as a second name of the archive's own file, as a copy; auto takes the first that can be.",
+    )(command)
+
+
+def pruning(command: C) -> C:
+    """``--prune``."""
+    return click.option(
+        "--prune",
+        is_flag=True,
+        help="Remove what earlier exports put there and this one does not select. Without it such files stay.",
+    )(command)
+
+
+def exported(given: Given, form: str, to: Path, work: Callable[[Callable[[int], None]], Tally]) -> int:
+    """Do the work with a bar and an ear for signals, then tell what came of it. ``work`` gets what it calls with the files so far."""
+    stop = StopFlag()
+    with signals.watched(stop, quiet=given.quiet, hint=_AGAIN), progress.Steps(given, " files") as step:
+
+        def watch(done: int) -> None:
+            stop.check()
+            step(done, None)
+
+        tally = work(watch)
+    code = 3 if tally.failed else 0
+    if given.blank is not None:
+        show.document({"exit_code": code, "outcome": outcome(code), **_fields(form, to, tally)})
+    if not given.quiet:
+        for trouble in tally.troubles[:20]:
+            show.say(f"archiver: {given.command}: {trouble.path}: {trouble.why}")
+        if tally.failed > 20:
+            show.say(f"archiver: {given.command}: and {tally.failed - 20:,} more")
+    if given.talkative or code:
+        show.say(_line(to, tally))
+    return code
+
+
+def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:
+    return {
+        "form": form,
+        "directory": str(to),
+        "files": tally.files,
+        "new": tally.new,
+        "replaced": tally.replaced,
+        "moved": tally.moved,
+        "removed": tally.removed,
+        "others": tally.others,
+        "avoided": tally.avoided,
+        "failed": tally.failed,
+        "bytes": tally.bytes,
+        "reflinked": tally.ways["reflink"],
+        "hardlinked": tally.ways["hardlink"],
+        "copied": tally.ways["copy"],
+        "written": tally.ways["written"],
+        "troubles": [{"path": trouble.path, "why": trouble.why} for trouble in tally.troubles],
+    }
+
+
+def _line(to: Path, tally: Tally) -> str:
+    """``1,204 files in highlights: 12 new (12 hardlinked, 4.2 MB), 3 moved``."""
+    ways = {"reflink": "cloned", "hardlink": "linked", "copy": "copied", "written": "written"}
+    how = ", ".join(f"{count:,} {ways[way]}" for way, count in tally.ways.items() if count)
+    parts = []
+    if tally.new or tally.replaced:
+        replaced = f", {tally.replaced:,} replaced" if tally.replaced else ""
+        parts.append(f"{tally.new:,} new{replaced} ({how}, {show.size(tally.bytes)})")
+    told = (
+        (tally.moved, "moved"),
+        (tally.removed, "removed"),
+        (tally.avoided, "beside files that are not ours"),
+        (tally.others, "of earlier exports not selected, and kept"),
+        (tally.failed, "failed"),
+    )
+    parts += [f"{count:,} {what}" for count, what in told if count]
+    return f"{show.count(tally.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"

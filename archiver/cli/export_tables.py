@@ -1,0 +1,73 @@
+"""What ``archiver export jsonl`` and ``archiver export csv`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from archiver.cli import load, show, signals
+from archiver.cli.choosing import choosing, selection
+from archiver.cli.export_command import NOTHING, directory, exported
+from archiver.cli.options import Given, everywhere, json_output
+from archiver.errors import UsageError
+
+
+def options(command: Callable[..., int]) -> Callable[..., int]:
+    """DIR, ``--table`` and the filters."""
+    return directory(_table(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
+
+
+_table = click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    metavar="NAME",
+    help="Only this table; may be repeated. [default: all]",
+)
+
+
+def tables_exported(
+    given: Given,
+    form: str,
+    directory: Path,
+    tables: tuple[str, ...],
+    accounts: tuple[str, ...],
+    titles: tuple[str, ...],
+    media: tuple[str, ...],
+    taken_from: datetime | None,
+    taken_before: datetime | None,
+    new_since: datetime | None,
+) -> int:
+    """Do it, into the directory, or to stdout for ``-``."""
+    from archiver import archive
+    from archiver.catalog import query
+    from archiver.export.tables import TableForm
+
+    for name in tables:
+        if name not in query.TABLES:
+            raise UsageError(f"there is no table {name}", f"known are {', '.join(query.TABLES)}")
+    config = load.config(given)
+    chosen = archive.Chosen(
+        load.targets(accounts) if accounts else (),
+        selection(titles, media, taken_from, taken_before, new_since),
+    )
+    if str(directory) == "-":
+        if len(tables) != 1 or given.blank is not None:
+            raise UsageError(
+                "stdout takes one table, and no --json", f"archiver export {form} - --table items"
+            )
+        with signals.fatal():
+            for piece in archive.table_lines(config, chosen, form=TableForm(form), name=tables[0]):
+                show.data(piece)
+        return 0
+    return exported(
+        given,
+        form,
+        directory,
+        lambda watch: archive.export_tables(
+            config, directory, chosen, form=TableForm(form), names=tables, progress=watch
+        ),
+    )

@@ -1,0 +1,108 @@
+"""A bag after BagIt 1.0 (RFC 8493): the payload below ``data/``, and what vouches for it.
+
+Written by ourselves: the ``bagit`` package moves a finished directory into a bag and hashes every byte of it again; here files are links, their
+SHA-256 is their name in the archive, and a bag is completed and updated where it stands. That package's ``--validate`` is what tests ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+
+from archiver.durable import storage_errors
+from archiver.errors import UsageError
+from archiver.export.directories import regular_files
+from archiver.export.manifest import Row
+from archiver.export.tables import scratched
+from archiver.export.template import Template, parse
+from archiver.export.tree import Tree
+from archiver.export.wanted import Wanted
+
+LAYOUT = "{user_pk}/{highlight_pk}/{item_pk}.{ext}"
+"""Of the media: by pks, so that no renaming moves anything."""
+PAYLOAD = "data"
+_DECLARED = "bagit"
+_MANIFEST, _INFO, _TAGS = "manifest-sha256", "bag-info", "tagmanifest-sha256"
+_TEXT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+_OWN_LABELS = ("payload-oxum", "bagging-date", "bag-size", "bag-software-agent", "external-identifier")
+
+
+def layout() -> Template:
+    """Where items lie below ``data/media``."""
+    return parse(LAYOUT)
+
+
+def begin(tree: Tree) -> None:
+    """See to it that the bag is none from the first change on until ``seal``: without ``bagit.txt`` nobody takes it for one."""
+    tree.before_change = lambda: tree.withdraw(_DECLARED)
+    tree.keep(_DECLARED, _MANIFEST, _INFO, _TAGS)
+
+
+def seal(tree: Tree, info: Iterable[tuple[str, str]]) -> None:
+    """Write the manifests over all that stands in ``data/``, then the tag files, ``bagit.txt`` last. Everything else must be flushed.
+
+    A file in ``data/`` that is not ours is told, and then the bag is not sealed: it would not be valid.
+    """
+    strangers = list(_strangers(tree))
+    for path in strangers:
+        tree.tally.fail(path, "it is not of this bag, which is not valid with it: move it away")
+    if strangers:
+        tree.withdraw(_DECLARED)
+        return
+    manifest, size = scratched(_lines(_standing(tree)), tree.scratch)
+    text = "".join(f"{label}: {value}\n" for label, value in info).encode()
+    tree.put(Wanted(_MANIFEST, (f"{_MANIFEST}.txt",), manifest, size))
+    tree.put(Wanted(_INFO, (f"{_INFO}.txt",), text, len(text)))
+    declared = Wanted(_DECLARED, (f"{_DECLARED}.txt",), _TEXT, len(_TEXT))
+    tree.flush()
+    rows = tree.manifest.by_id([_INFO, _MANIFEST])
+    tags = sorted([(declared.path[0], declared.digest), *((row.path, row.sha256) for row in rows.values())])
+    listed = "".join(f"{digest}  {path}\n" for path, digest in tags).encode()
+    tree.put(Wanted(_TAGS, (f"{_TAGS}.txt",), listed, len(listed)))
+    tree.flush()
+    tree.put(declared)
+    tree.flush()
+
+
+def require_fields(fields: Mapping[str, str]) -> None:
+    """Raises UsageError for a field that cannot stand in ``bag-info.txt``, or is not the owner's to write."""
+    for label, value in fields.items():
+        if not label or label.lower() in _OWN_LABELS or not (label + value).isprintable() or ":" in label:
+            raise UsageError(
+                f"the field {label!r} cannot be given to bag-info.txt", "see archiver export bagit --help"
+            )
+
+
+def information(
+    tree: Tree, archive: str, agent: str, today: date, more: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """The fields of ``bag-info.txt``; ``more`` are the owner's own, which passed ``require_fields``."""
+    yield from more.items()
+    count = size = 0
+    for row in _standing(tree):
+        count, size = count + 1, size + row.size
+    yield "External-Identifier", archive
+    yield "Bagging-Date", today.isoformat()
+    yield "Payload-Oxum", f"{size}.{count}"
+    yield "Bag-Software-Agent", agent
+
+
+def _standing(tree: Tree) -> Iterator[Row]:
+    """The rows of what stands in ``data/``: a file of an earlier export may be gone since."""
+    return (row for row in tree.manifest.rows(f"{PAYLOAD}/") if row.mtime_ns is not None and tree.stands(row))
+
+
+def _strangers(tree: Tree) -> Iterator[str]:
+    """The paths in ``data/`` that are no files of ours. Paths are compared one by one only where their number is not right."""
+    ours = sum(1 for _ in _standing(tree))
+    with storage_errors("the export cannot be read"):
+        there = sum(1 for _ in regular_files(tree.root, PAYLOAD))
+        if ours != there:
+            known = {row.path for row in _standing(tree)}
+            yield from (path for path in regular_files(tree.root, PAYLOAD) if path not in known)
+
+
+def _lines(rows: Iterable[Row]) -> Iterator[str]:
+    for row in rows:
+        path = row.path.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")
+        yield f"{row.sha256}  {path}\n"

@@ -1,0 +1,87 @@
+"""How the directory of an export is opened: nobody else's, not inside an archive, and by one process at a time.
+
+``<directory>/.archiver-export/`` is the export's own: the list of its files, a lock, and a scratch directory that is empty between exports.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+from archiver.blobs import Handing
+from archiver.durable import open_directory, open_root, storage_errors
+from archiver.errors import ArchiveLocked, UsageError
+from archiver.export.manifest import Manifest
+from archiver.export.placing import Placer
+from archiver.export.tree import Tree
+from archiver.export.wanted import Way
+
+OWN = ".archiver-export"
+
+
+@contextmanager
+def opened(
+    directory: Path,
+    *,
+    form: str,
+    archive: str,
+    blobs: Handing,
+    way: Way = Way.AUTO,
+    check: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Iterator[Tree]:
+    """The export of this form, of the archive with this id, in ``directory``, which is made if it is not there.
+
+    ``check``: read every blob that is placed, and compare its bytes with its name. Raises UsageError where the directory is another
+    export's or belongs to an archive, ArchiveLocked while another process exports into it, StorageError, DiskFull.
+    """
+    _refuse_archives(directory)
+    with ExitStack() as stack:
+        with storage_errors(f"{directory} cannot be opened"):
+            directory.mkdir(parents=True, exist_ok=True)
+            root = open_root(directory)
+            stack.callback(os.close, root)
+            own = _entered(OWN, root)
+            stack.callback(os.close, own)
+            _lock(own, directory)
+            scratch = _entered("tmp", own)
+            stack.callback(os.close, scratch)
+            for name in os.listdir(scratch):  # noqa: PTH208  # of a descriptor, which no Path is
+                os.unlink(name, dir_fd=scratch)
+        manifest = stack.enter_context(closing(Manifest(directory / OWN / "files.db")))
+        other = manifest.claim(archive, form)
+        if other is not None:
+            what = f"of the form {other[1]}" if other[0] == archive else f"of another archive ({other[0]})"
+            raise UsageError(f"{directory} holds an export {what}", "name another directory")
+        placer = Placer(blobs, scratch, way, check=check)
+        yield stack.enter_context(closing(Tree(root, scratch, manifest, placer, progress)))
+
+
+def _entered(name: str, within: int) -> int:
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=within)
+    return open_directory(name, within=within)
+
+
+def _lock(own: int, directory: Path) -> None:
+    """Held until the descriptor is closed, or the process ends."""
+    try:
+        fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise ArchiveLocked(f"another export into {directory} is on", "wait for it to end") from exc
+
+
+def _refuse_archives(directory: Path) -> None:
+    with storage_errors(f"{directory} cannot be looked at"):
+        place = directory.resolve()
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"{directory} is no directory", "name another place")
+        for above in (place, *place.parents):
+            if (above / "archive.json").exists():
+                raise UsageError(
+                    f"{directory} belongs to the archive at {above}",
+                    "name a directory outside of every archive",
+                )

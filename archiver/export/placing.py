@@ -1,0 +1,261 @@
+"""How bytes come to stand under a name in an export: whole or not at all, and never over anything that stands there.
+
+Everything is relative to open directories and follows no symbolic link. A clone shares its blocks with the blob (FICLONE, ioctl_ficlone(2):
+btrfs, XFS, bcachefs and others), a hard link is the blob itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+
+from archiver.blobs import Handing
+from archiver.durable import is_rotten, storage_error, sync, write_all
+from archiver.errors import StorageError
+from archiver.export.directories import rename
+from archiver.export.wanted import Scratch, Way
+from archiver.model import Digest
+
+_FICLONE = 0x40049409
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_CHUNK = 1 << 20
+_CANNOT = frozenset(
+    {
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.ENOTTY,
+        errno.EXDEV,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EACCES,
+        errno.ETXTBSY,
+    }
+)
+"""This file system, or this pair of two, has no such way; EPERM and EACCES also where the blobs are somebody else's."""
+
+
+class Damaged(Exception):
+    """The bytes of a blob are not those of its name, or are not there: why, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """A file in its place: how it came there, and what it says when it was changed (nanoseconds)."""
+
+    how: str
+    mtime_ns: int
+
+
+class Placer:
+    """Puts bytes under names. ``scratch`` is an open directory on the export's disk where they are made first; ``check`` reads all it places."""
+
+    def __init__(self, blobs: Handing, scratch: int, way: Way, *, check: bool = False) -> None:
+        self._blobs, self._scratch, self._check = blobs, scratch, check
+        self._ways = [Way.REFLINK, Way.HARDLINK, Way.COPY] if way is Way.AUTO else [way]
+
+    def place(
+        self,
+        content: Digest | bytes | Scratch,
+        size: int,
+        at_ns: int | None,
+        name: str,
+        into: int,
+        *,
+        over: bool,
+    ) -> Stands:
+        """Let the bytes stand under ``name`` in the open directory ``into``, durably where they were copied.
+
+        Raises FileExistsError where something stands there, unless ``over``: then it is replaced in one step. Raises Damaged for a blob that
+        is not whole, StorageError where the chosen way is none here, OSError for what the disk refuses.
+        """
+        if isinstance(content, bytes):
+            return self.named(self._written(content), at_ns, name, into, "written", over=over)
+        if isinstance(content, Scratch):
+            return self.named(content.name, at_ns, name, into, "written", over=over)
+        found = self._blobs.look(content)
+        if found is None:
+            raise Damaged("its blob is missing (archiver verify --repair)")
+        if found.st_size != size:
+            raise Damaged(
+                f"its blob has {found.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
+            )
+        if self._check:
+            self._read(content, None)
+        while True:
+            way = self._ways[0]
+            try:
+                return self._by(way, content, found, at_ns, name, into, over)
+            except OSError as exc:
+                if exc.errno == errno.EMLINK and len(self._ways) > 1:  # of this blob only
+                    return self._by(Way.COPY, content, found, at_ns, name, into, over)
+                if exc.errno not in _CANNOT or way is Way.COPY:
+                    raise
+                if len(self._ways) == 1:
+                    raise StorageError(
+                        f"no {way} can be made from the archive to here: {exc.strerror}",
+                        "leave --link out, or --link copy",
+                    ) from exc
+                del self._ways[0]
+
+    def _by(
+        self,
+        way: Way,
+        digest: Digest,
+        found: os.stat_result,
+        at_ns: int | None,
+        name: str,
+        into: int,
+        over: bool,
+    ) -> Stands:
+        if way is Way.HARDLINK:
+            return self._linked(digest, found, at_ns, name, into, over)
+        draft = self._cloned(digest) if way is Way.REFLINK else self._copied(digest)
+        return self.named(draft, at_ns, name, into, way, over=over)
+
+    def _linked(
+        self, digest: Digest, found: os.stat_result, at_ns: int | None, name: str, into: int, over: bool
+    ) -> Stands:
+        if over:
+            draft = self._draft()
+            self._blobs.link(digest, draft, into=self._scratch)
+            os.replace(draft, name, src_dir_fd=self._scratch, dst_dir_fd=into)
+            with suppress(
+                FileNotFoundError
+            ):  # two names of one file: rename(2) does nothing, and leaves both
+                os.unlink(draft, dir_fd=self._scratch)
+        else:
+            self._blobs.link(digest, name, into=into)
+        return self._shared(digest, found, at_ns)
+
+    def dated(self, digest: Digest, at_ns: int | None, how: str | None, name: str, into: int) -> Stands:
+        """See to the date of a file of ours that stands there."""
+        stands = os.stat(name, dir_fd=into, follow_symlinks=False)
+        blob = self.is_blob(digest, stands)
+        if blob is not None:
+            return self._shared(digest, blob, at_ns)
+        if at_ns is not None and stands.st_mtime_ns != at_ns:
+            os.utime(name, ns=(at_ns, at_ns), dir_fd=into, follow_symlinks=False)
+            stands = os.stat(name, dir_fd=into, follow_symlinks=False)
+        return Stands(how or Way.COPY, stands.st_mtime_ns)
+
+    def _shared(self, digest: Digest, blob: os.stat_result, at_ns: int | None) -> Stands:
+        """A hard link says the earliest time that anybody wants of its bytes, since all names of a file say the same."""
+        if at_ns is not None and at_ns < blob.st_mtime_ns:
+            with suppress(PermissionError):  # linked, but somebody else's
+                self._blobs.date(digest, at_ns)
+                blob = self._blobs.look(digest) or blob
+        return Stands(Way.HARDLINK, blob.st_mtime_ns)
+
+    def is_blob(self, digest: str, stands: os.stat_result) -> os.stat_result | None:
+        """What the disk says of the blob, if the file that stands somewhere is the blob itself; else None."""
+        found = self._blobs.look(Digest(digest))
+        same = found is not None and (found.st_ino, found.st_dev) == (stands.st_ino, stands.st_dev)
+        return found if same else None
+
+    def named(
+        self, draft: str, at_ns: int | None, name: str, into: int, how: str, *, over: bool = False
+    ) -> Stands:
+        """Date a file of the scratch directory, then give it its name; it is gone from there.
+
+        Also after an error, but not after FileExistsError: there may be another name for it.
+        """
+        try:
+            stands = os.stat(draft, dir_fd=self._scratch, follow_symlinks=False)
+            if at_ns is not None and how != Way.HARDLINK and stands.st_mtime_ns != at_ns:
+                os.utime(draft, ns=(at_ns, at_ns), dir_fd=self._scratch, follow_symlinks=False)
+                stands = os.stat(draft, dir_fd=self._scratch, follow_symlinks=False)
+            if over:
+                os.replace(draft, name, src_dir_fd=self._scratch, dst_dir_fd=into)
+            else:
+                rename(draft, self._scratch, name, into)
+        except FileExistsError:
+            raise
+        except BaseException:
+            self.discard(draft)
+            raise
+        return Stands(how, stands.st_mtime_ns)
+
+    def discard(self, draft: str) -> None:
+        """Remove a file of the scratch directory."""
+        with suppress(OSError):
+            os.unlink(draft, dir_fd=self._scratch)
+
+    def _draft(self) -> str:
+        return f"{secrets.token_hex(12)}.part"
+
+    def _cloned(self, digest: Digest) -> str:
+        if sys.platform != "linux":
+            raise OSError(errno.ENOSYS, "only Linux' FICLONE is known")
+        draft = self._draft()
+        source = self._blobs.open(digest)
+        try:
+            fd = os.open(draft, _NEW, 0o666, dir_fd=self._scratch)
+            try:
+                fcntl.ioctl(fd, _FICLONE, source)
+            except OSError:
+                os.unlink(draft, dir_fd=self._scratch)
+                raise
+            finally:
+                os.close(fd)
+        finally:
+            os.close(source)
+        return draft
+
+    def _copied(self, digest: Digest) -> str:
+        draft = self._draft()
+        fd = os.open(draft, _NEW, 0o666, dir_fd=self._scratch)
+        try:
+            self._read(digest, fd)
+            sync(fd)
+        except BaseException:
+            self.discard(draft)
+            raise
+        finally:
+            os.close(fd)
+        return draft
+
+    def _written(self, content: bytes) -> str:
+        draft = self._draft()
+        fd = os.open(draft, _NEW, 0o666, dir_fd=self._scratch)
+        try:
+            write_all(fd, content)
+        except BaseException:
+            self.discard(draft)
+            raise
+        finally:
+            os.close(fd)
+        return draft
+
+    def _read(self, digest: Digest, to: int | None) -> None:
+        """Read the blob to its end, into the descriptor ``to`` if there is one. Raises Damaged unless the bytes are those of its name."""
+        source = self._blobs.open(digest)
+        try:
+            hashed = hashlib.sha256()
+            while chunk := _chunk(source):
+                hashed.update(chunk)
+                if to is not None:
+                    write_all(to, chunk)
+        finally:
+            os.close(source)
+        if hashed.hexdigest() != digest:
+            raise Damaged("its blob is damaged (archiver verify --read-data --repair)")
+
+
+def _chunk(source: int) -> bytes:
+    try:
+        return os.read(source, _CHUNK)
+    except OSError as exc:
+        error = storage_error(exc, "a blob cannot be read")
+        error.__cause__ = exc
+        if is_rotten(error):
+            raise Damaged(
+                f"its blob cannot be read: {exc.strerror} (archiver verify --read-data --repair)"
+            ) from exc
+        raise

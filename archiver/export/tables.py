@@ -1,0 +1,70 @@
+"""Tables as text, for programs (JSON lines) or for spreadsheets (CSV). Pure, but for where they are written first."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from itertools import islice
+
+from archiver.durable import storage_errors, sync, write_all
+from archiver.export.cells import csv_cell, json_line
+from archiver.export.wanted import Scratch
+from archiver.model import Digest
+
+_ROWS_AT_ONCE = 500
+
+
+class TableForm(StrEnum):
+    """``JSONL``: an object a line, exact. ``CSV``: RFC 4180, where no text is run as a formula."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def lines(form: TableForm, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> Iterator[str]:
+    """The table as text, in pieces of some hundred lines."""
+    found = iter(rows)
+    if form is TableForm.CSV:
+        yield _csv([columns])
+    while some := list(islice(found, _ROWS_AT_ONCE)):
+        if form is TableForm.CSV:
+            yield _csv([csv_cell(value) for value in row] for row in some)
+        else:
+            yield "".join(f"{json_line(dict(zip(columns, row, strict=True)))}\n" for row in some)
+
+
+class _Lines(list[str]):
+    def write(self, line: str) -> None:
+        self.append(line)
+
+
+def _csv(rows: Iterable[Iterable[str]]) -> str:
+    written = _Lines()
+    csv.writer(written, lineterminator="\r\n").writerows(rows)
+    return "".join(written)
+
+
+def scratched(pieces: Iterable[str], scratch: int) -> tuple[Scratch, int]:
+    """Write the pieces into a new file of the open directory ``scratch``, in bounded memory; what that is, and its bytes.
+
+    Raises DiskFull, StorageError.
+    """
+    name, hashed, size = f"{secrets.token_hex(12)}.part", hashlib.sha256(), 0
+    with storage_errors("the export cannot be written"):
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=scratch)
+    try:
+        for piece in pieces:
+            chunk = piece.encode(errors="replace")
+            hashed.update(chunk)
+            size += len(chunk)
+            with storage_errors("the export cannot be written"):
+                write_all(fd, chunk)
+        with storage_errors("the export cannot be written"):
+            sync(fd)
+    finally:
+        os.close(fd)
+    return Scratch(name, Digest(hashed.hexdigest())), size

@@ -1,0 +1,141 @@
+"""Templates of paths: ``{username}/{title} ({highlight_pk})/{taken_at} {code}.{ext}``. Fields are looked up by name, never formatted. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from archiver.errors import UsageError
+from archiver.export import names
+
+USUAL = "{username}/{title} ({highlight_pk})/{taken_at} {code}.{ext}"
+
+OF_ACCOUNT = frozenset({"username", "full_name", "user_pk"})
+OF_HIGHLIGHT = frozenset({"title", "highlight_pk"})
+OF_ITEM = frozenset(
+    {"taken_at", "date", "year", "month", "day", "code", "item_pk", "position", "type", "role", "ext"}
+)
+FIELDS = OF_ACCOUNT | OF_HIGHLIGHT | OF_ITEM
+YIELDING = frozenset({"username", "full_name", "title", "code"})
+"""Fields of any length, which are cut where a name or path is too long."""
+
+_PK = 40
+"""Characters that a pk may have; no other field that does not give way has more."""
+_PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A field by its name, or a text that stands as it is."""
+
+    text: str
+    is_field: bool
+
+
+Part = tuple[Piece, ...]
+"""One component of a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A path below the export, component by component; made by ``parse``."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names of all fields that it uses."""
+        return frozenset(piece.text for part in self.parts for piece in part if piece.is_field)
+
+    def leading(self, known: frozenset[str]) -> tuple[Part, ...]:
+        """Its first directories, as far as these fields say them."""
+        found: list[Part] = []
+        for part in self.parts[:-1]:
+            if any(piece.is_field and piece.text not in known for piece in part):
+                break
+            found.append(part)
+        return tuple(found)
+
+    def beside(self, known: frozenset[str], name: str) -> Template:
+        """Where a file called ``name`` belongs that has these fields only: in the deepest directory that they lead to."""
+        return Template((*self.leading(known), (Piece(f"{name}.", False), Piece("ext", True))))
+
+
+def parse(text: str) -> Template:
+    """The template that ``text`` writes. Raises UsageError, naming the known fields, for one that is unknown, or a path that cannot be."""
+    parts = tuple(tuple(_pieces(part)) for part in text.split("/"))
+    for part in parts:
+        if not part:
+            raise _unusable(text, "a name in it is empty, or it begins or ends with /")
+        if all(not piece.is_field for piece in part) and not "".join(p.text for p in part).strip(". "):
+            raise _unusable(text, "a name in it is made of dots and blanks")
+        if (
+            sum(_PK if piece.is_field else names.length(names.clean(piece.text)) for piece in part)
+            > names.LONGEST
+        ):
+            raise _unusable(text, "a name in it is too long")
+    if (
+        parts[-1][-1:] != (Piece("ext", True),)
+        or not parts[-1][-2:-1]
+        or not parts[-1][-2].text.endswith(".")
+    ):
+        raise _unusable(
+            text, "it does not end in .{ext}, by which the picture of a video is told from the video"
+        )
+    return Template(parts)
+
+
+def _pieces(text: str) -> Iterator[Piece]:
+    for match in _PIECE.finditer(text):
+        whole, field = match.group(), match[1]
+        if field is not None:
+            if field not in FIELDS:
+                raise UsageError(f"there is no field {{{field}}}", f"known are {', '.join(sorted(FIELDS))}")
+            yield Piece(field, True)
+        elif whole in ("{", "}"):
+            raise UsageError(
+                f"a lone {whole} stands in {text!r}", f"write {whole * 2} for the character itself"
+            )
+        else:
+            yield Piece(whole[0] if whole in ("{{", "}}") else whole, False)
+
+
+def _unusable(text: str, why: str) -> UsageError:
+    return UsageError(f"the template {text!r} cannot be used: {why}", "see archiver export folder --help")
+
+
+class Filler:
+    """Fills one template again and again: a directory with the values of the last time is not made up anew."""
+
+    def __init__(self, template: Template) -> None:
+        self._parts = [_Filler(part) for part in template.parts]
+
+    def filled(self, values: Mapping[str, str]) -> tuple[str, ...]:
+        """The path with these values, safe on every system: relative, no ``..``, no name and no path too long."""
+        longest = names.LONGEST
+        while True:
+            path = tuple([part.filled(values, longest) for part in self._parts])
+            if sum(map(names.units, path)) + len(path) - 1 <= names.LONGEST_PATH or not longest:
+                return path
+            longest = longest * 3 // 4
+
+
+class _Filler:
+    """Of one component."""
+
+    def __init__(self, part: Part) -> None:
+        self._pieces = [p if p.is_field else Piece(names.clean(p.text), False) for p in part]
+        self._fields = [piece.text for piece in part if piece.is_field]
+        self._last: tuple[object, str] = (None, "")
+
+    def filled(self, values: Mapping[str, str], longest: int) -> str:
+        """The name, safe."""
+        of = longest, [values[field] for field in self._fields]
+        if self._last[0] != of:
+            texts = [
+                (names.clean(values[p.text]), p.text in YIELDING) if p.is_field else (p.text, False)
+                for p in self._pieces
+            ]
+            self._last = of, names.whole(names.joined(texts, longest))
+        return self._last[1]

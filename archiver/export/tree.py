@@ -1,0 +1,308 @@
+"""A directory that holds one export: what is wanted comes to stand there, what is ours moves and is mended, all else stays as it is.
+
+Files are decided and placed in batches. Of each batch the rows are committed first, then files are moved and placed, then the rows are
+completed. So a rerun after any end knows each file of ours by its row, and does what is left.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from archiver.durable import storage_errors, sync_file_system
+from archiver.export import directories, names
+from archiver.export.directories import Directories
+from archiver.export.ground import Ground, split
+from archiver.export.manifest import Manifest, Row
+from archiver.export.paths import Paths
+from archiver.export.placing import Damaged, Placer, Stands
+from archiver.export.wanted import Scratch, Tally, Wanted
+
+_AT_ONCE = 1000
+
+
+@dataclass(slots=True)
+class _Step:
+    """A file that does not stand as it is wanted: where it stands now, if anywhere, and the SHA-256 that it has there."""
+
+    wanted: Wanted
+    row: Row | None
+    found: str | None = None
+    held: str = ""
+    stays: bool = False
+    draft: str | None = None
+    """Its name in the scratch directory, while its old path is left and its new one not yet free."""
+
+    @property
+    def path(self) -> str:
+        """As it was wanted, for a person."""
+        return "/".join(self.wanted.path)
+
+
+class Tree:
+    """The export, open for this process alone: see ``opening``. ``put`` all that is wanted, each id once, then ``finish``."""
+
+    def __init__(
+        self,
+        root: int,
+        scratch: int,
+        manifest: Manifest,
+        placer: Placer,
+        progress: Callable[[int], None],
+    ) -> None:
+        """``root`` and ``scratch`` are open directories. ``progress`` gets the number of files that stand so far, and may raise to stop."""
+        self.tally = Tally()
+        self.manifest = manifest
+        self.scratch = scratch
+        self.before_change: Callable[[], None] = lambda: None
+        """Called once, before the first file is placed, moved or removed."""
+        self.root = root
+        self._placer, self._progress = placer, progress
+        self._directories = Directories(root)
+        self._ground = Ground(self._directories, placer)
+        self._paths = Paths(manifest)
+        self._changed = False
+        self._waiting: list[Wanted] = []
+        self._done: list[Row] = []
+        self._met: set[str] = set()
+
+    def put(self, wanted: Wanted) -> None:
+        """Have this file, at the latest with ``flush``. Raises StorageError, DiskFull."""
+        self._waiting.append(wanted)
+        if len(self._waiting) >= _AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Have all that was put so far."""
+        batch, self._waiting = self._waiting, []
+        self._progress(self.tally.files)
+        rows = self.manifest.by_id([wanted.id for wanted in batch])
+        with storage_errors("the export cannot be read"):
+            steps = [
+                step for wanted in batch if (step := self._step(wanted, rows.get(wanted.id))) is not None
+            ]
+        self._met.update(wanted.id for wanted in batch)
+        try:
+            while steps:
+                steps = self._come(self._with_paths(steps))
+        finally:
+            self._complete()
+
+    def finish(self, *, prune: bool = False) -> Tally:
+        """Have the rest; ``prune`` removes what earlier exports placed and this one does not want. Returns what was done."""
+        self.flush()
+        if prune:
+            self._prune()
+        self.tally.others = self.manifest.count() - len(self._met)
+        return self.tally
+
+    def keep(self, *ids: str) -> None:
+        """These will be put later: ``finish`` does not prune them."""
+        self._met.update(ids)
+
+    def withdraw(self, id_: str) -> None:
+        """Remove a file of ours, to be put again."""
+        for row in self.manifest.by_id([id_]).values():
+            self._remove(row)
+            self.manifest.change([], [id_])
+
+    def stands(self, row: Row) -> bool:
+        """Whether the file of this row is in its place, and is ours."""
+        with storage_errors(f"{row.path} cannot be looked at"):
+            return self._ground.found(row)[0] == row.path
+
+    def close(self) -> None:
+        """Close what it opened."""
+        self._directories.close()
+
+    # What is to be done
+
+    def _step(self, wanted: Wanted, row: Row | None) -> _Step | None:
+        """What is to be done for this file; None if it stands as it is wanted."""
+        if row is None:
+            return _Step(wanted, None)
+        found, held, is_free = self._ground.found(row)
+        stays = is_free and row.wished == "/".join(wanted.path) and not self._may_improve(row, wanted)
+        step = _Step(wanted, row, found, held, stays)
+        settled = row.mtime_ns is not None and row.at_ns == wanted.at_ns
+        if stays and settled and found == row.path and held == wanted.digest:
+            self.tally.files += 1
+            if isinstance(wanted.content, Scratch):
+                self._placer.discard(wanted.content.name)
+            return None
+        return step
+
+    def _may_improve(self, row: Row, wanted: Wanted) -> bool:
+        """Whether a file that had to take another name can have the one that it wished for now."""
+        if split(row.path)[1] == wanted.path[-1]:
+            return False
+        wish = self._paths.wish(wanted)
+        return wish is not None and self._ground.look(wish) is None
+
+    def _with_paths(self, steps: Sequence[_Step]) -> list[_Step]:
+        """The steps, with the rows that they are to have. Those for which there is no path are told, and left out."""
+        paths = self._paths.allocate([step.wanted for step in steps if not step.stays])
+        found = []
+        for step in steps:
+            before = step.row
+            if step.stays and before is not None:
+                path, key, old = before.path, before.key, before.old
+            elif step.wanted.id in paths:
+                path, key = paths[step.wanted.id]
+                old = step.found if step.found is not None or before is None else before.path
+            else:
+                self.tally.fail(step.path, "its name, and every other that it might have, is taken")
+                continue
+            step.row = Row(
+                step.wanted.id,
+                path,
+                key,
+                step.path,
+                step.wanted.digest,
+                step.wanted.size,
+                step.wanted.at_ns,
+                how=before.how if before is not None else None,
+                before=step.held if step.held != step.wanted.digest else None,
+                old=old if old != path else None,
+            )
+            found.append(step)
+        return found
+
+    # Moving and placing
+
+    def _come(self, steps: Sequence[_Step]) -> list[_Step]:
+        """Commit the rows, then let every file come to stand. Returns those whose path turned out to be somebody else's."""
+        if steps and not self._changed:
+            self._changed = True
+            self.before_change()
+        self.manifest.change([step.row for step in steps if step.row is not None])
+        targets = {step.row.path for step in steps if step.row is not None}
+        with storage_errors("the export cannot be written"):
+            for step in steps:
+                if step.row is not None and step.row.old is not None:
+                    self._leave(step, step.row, step.row.old, targets)
+        again = []
+        for step in steps:
+            assert step.row is not None
+            with storage_errors(f"{step.row.path} cannot be placed"):
+                if not self._comes(step, step.row):
+                    again.append(step)
+            self._progress(self.tally.files)
+        return again
+
+    def _leave(self, step: _Step, row: Row, old: str, targets: set[str]) -> None:
+        """What moves leaves its old path before anything takes its new one, where files change places."""
+        directory, name = split(old)
+        if step.found == old and (old in targets or self._ground.look(row.path) is not None):
+            draft = f"{secrets.token_hex(12)}.part"
+            os.rename(name, draft, src_dir_fd=self._directories.enter(directory), dst_dir_fd=self.scratch)
+            step.found, step.draft = None, draft
+        elif step.found == row.path and self._is_twin(
+            row.path, old
+        ):  # a move that was cut short left both names
+            os.unlink(name, dir_fd=self._directories.enter(directory))
+        if step.found != old:
+            self._directories.leave_empty(directory)
+
+    def _is_twin(self, path: str, old: str) -> bool:
+        one, other = self._ground.look(path), self._ground.look(old)
+        if one is None or other is None or self.manifest.taken([names.key(old)]):
+            return False
+        return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+    def _comes(self, step: _Step, row: Row) -> bool:
+        """Let one file come to stand. Returns whether that is settled; if not, its path is somebody else's."""
+        directory, name = split(row.path)
+        into = -1
+        try:
+            into = self._directories.enter(directory)
+            stands = self._stands(step, row, name, into)
+        except Damaged as exc:
+            self.tally.fail(step.path, str(exc))
+            return True
+        except NotADirectoryError:
+            self.tally.fail(step.path, "where its directory must be stands something else")
+            return True
+        except FileExistsError:
+            there = self._adopted(step, name, into)
+            if there is None:
+                self._paths.avoid(row.key)
+                self.tally.avoided += 1
+                step.stays = False
+                return False
+            stands = there
+        self._done.append(replace(row, how=stands.how, mtime_ns=stands.mtime_ns, before=None, old=None))
+        self.tally.files += 1
+        return True
+
+    def _stands(self, step: _Step, row: Row, name: str, into: int) -> Stands:
+        """Move, date or place one file. Raises FileExistsError where something else stands under its name."""
+        how = row.how or "copy"
+        if step.held == step.wanted.digest and step.draft is not None:
+            stands = self._placer.named(step.draft, row.at_ns, name, into, how)
+            step.draft = None
+            self.tally.moved += 1
+            return stands
+        if step.held == step.wanted.digest and step.found is not None:
+            if step.found != row.path:
+                directory, old = split(step.found)
+                directories.rename(old, self._directories.enter(directory), name, into)
+                self._directories.leave_empty(directory)
+                self.tally.moved += 1
+            return self._placer.dated(step.wanted.digest, row.at_ns, how, name, into)
+        over = step.found == row.path
+        stands = self._placer.place(step.wanted.content, row.size, row.at_ns, name, into, over=over)
+        self.tally.placed(stands.how, row.size, new=not step.held)
+        if step.draft is not None:
+            self._placer.discard(step.draft)
+        elif step.found is not None and not over:
+            directory, old = split(step.found)
+            os.unlink(old, dir_fd=self._directories.enter(directory))
+            self._directories.leave_empty(directory)
+        return stands
+
+    def _adopted(self, step: _Step, name: str, into: int) -> Stands | None:
+        """A file that stands there already with these very bytes is taken as it is."""
+        there = directories.look(name, into)
+        if (
+            there is None
+            or there.st_size != step.wanted.size
+            or directories.digest_of(name, into) != step.wanted.digest
+        ):
+            return None
+        how = "hardlink" if self._placer.is_blob(step.wanted.digest, there) is not None else "copy"
+        return Stands(how, there.st_mtime_ns)
+
+    def _complete(self) -> None:
+        """Commit what was placed, once it is safe on the disk. A link that a power loss takes is missed, and made, by the next export."""
+        done, self._done = self._done, []
+        if any(row.how in ("copy", "written") for row in done):
+            with storage_errors("the export cannot be written"):
+                sync_file_system(self.root)
+        self.manifest.complete(done)
+
+    # Removing
+
+    def _prune(self) -> None:
+        stale = [row for row in self.manifest.rows() if row.id not in self._met]
+        for start in range(0, len(stale), _AT_ONCE):
+            self._progress(self.tally.files)
+            if not self._changed:
+                self._changed = True
+                self.before_change()
+            some = stale[start : start + _AT_ONCE]
+            self.tally.removed += sum([self._remove(row) for row in some])
+            self.manifest.change([], [row.id for row in some])
+
+    def _remove(self, row: Row) -> bool:
+        """Remove the file if it is ours still, and say whether it was; what somebody has changed is theirs."""
+        with storage_errors(f"{row.path} cannot be removed"):
+            found, _, _ = self._ground.found(row)
+            for path in {row.path, row.old or row.path}:
+                directory, name = split(path)
+                if path == found:
+                    os.unlink(name, dir_fd=self._directories.enter(directory))
+                self._directories.leave_empty(directory)
+        return found is not None
