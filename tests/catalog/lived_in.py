@@ -8,6 +8,7 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, call, digest, file_of,
 from databases import NOW
 
 from archiver.catalog import Catalog, ledger, record
+from archiver.catalog.record import lacking
 from archiver.errors import Reason
 from archiver.model import (
     Failure,
@@ -61,16 +62,26 @@ def _later(catalog: Catalog) -> None:
     catalog.write(record.tray, run, NATGEO.pk, retitled, LATER)
     again = page("1", "11", "12", "15", title="BOTW")
     catalog.write(record.page, run, None, again, FACTS, LATER, gone=("13",))
-    catalog.write(record.file, run, file_of("15"), None, LATER)
+    for content in ("15 video", "15 at the same moment"):
+        catalog.write(record.file, run, file_of("15", content=content), None, LATER)
     catalog.write(record.file, run, file_of("11", content="encoded anew"), None, LATER)
     catalog.write(record.file, run, file_of("51", Role.THUMBNAIL, content="11 video"), None, LATER)
     catalog.write(record.blobs_lost, [digest("12 video"), digest("14 video")], LATER)
     catalog.write(record.file, run, file_of("14"), None, LATER)
+    _reread(catalog)
     last = catalog.write(record.start_run, "run", LATEST)
+    catalog.write(record.file, last, file_of("11"), None, LATEST)  # offered as it was first
     catalog.write(record.tray, last, NASA.pk, Tray(RENAMED, ()), LATEST, gone=("5",))
     # The collaborator whose tray lists it now has the highlight, and all that is in it.
     moved = Tray(RENAMED, (Highlight("2", RENAMED, "Gift Guide"),))
     catalog.write(record.tray, last, RENAMED.pk, moved, LATEST + timedelta(days=40))
+
+
+def _reread(catalog: Catalog) -> None:
+    """A kept answer tells that an item was there already in the month before."""
+    told = dict.fromkeys(("code", "taken_at", "media_type", "product_type", "video_duration", "answer_id"))
+    row = {"pk": "15", "user_pk": NATGEO.pk, "first_seen_at": NOW + timedelta(minutes=15), **told}
+    catalog.write(lacking.lacking, "items", [row])
 
 
 def _rich() -> Item:

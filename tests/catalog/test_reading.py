@@ -69,14 +69,14 @@ def _asked(
 _NIGHT, _NEXT = "2026-03-31T23:30:00.250000Z", "2026-04-01T23:30:00.250000Z"
 _PAGE_1 = "https://www.instagram.com/stories/highlights/1/"
 _FOUND: dict[str, tuple[int, tuple[object, ...]]] = {
-    "account-highlights": (2, (0, "BOTW", 4, 6000, "1", _PAGE_1, None)),
-    "accounts": (2, ("natgeo", "National Geographic", 2, 4, 9, 8000, None)),
+    "account-highlights": (2, (0, "BOTW", 4, 7000, "1", _PAGE_1, None)),
+    "accounts": (2, ("natgeo", "National Geographic", 2, 4, 10, 9000, None)),
     "changes": (4, (_NEXT, "BOTW", "highlight", "1", "items", "13", None)),
     "costs-by-account": (2, ("natgeo", "2026-03", 2, 2)),
     "costs-by-endpoint": (3, ("/v1/highlight/by/url", 1, 1)),
     "former-names": (1, ("nasa_gov", "nasa", _NIGHT, _NIGHT)),
     "gone": (2, (_NEXT, "item", "natgeo", "BOTW", "13")),
-    "growth": (2, ("2026-03", 5, 9, 8000, 5, 8000)),
+    "growth": (2, ("2026-03", 6, 9, 8000, 6, 8000)),
     "hashtags": (1, ("旅行", 1)),
     "held-only-here": (1, (_NEXT, "BOTW", _NIGHT)),
     "highlight-items": (4, (0, _NIGHT, "video")),
@@ -138,11 +138,13 @@ def test_the_totals_are_what_a_count_brings(lived_in: tuple[Catalog, Catalog]) -
 
 
 def test_the_current_file_is_the_one_that_was_offered_last(lived_in: tuple[Catalog, Catalog]) -> None:
-    """Of three files of an item the newest video and its picture; of bytes that are lost none."""
+    """Though it was kept before another; of two at the same moment the later one; of bytes that are lost none."""
     for catalog in lived_in:
         of_11 = "SELECT role, sha256 FROM current_files WHERE item_pk = '11' ORDER BY role"
-        newest = [("thumbnail", digest("11 thumbnail")), ("video", digest("encoded anew"))]
+        newest = [("thumbnail", digest("11 thumbnail")), ("video", digest("11 video"))]
         assert rows(catalog, of_11) == newest
+        of_15 = [(digest("15 at the same moment"),)]
+        assert rows(catalog, "SELECT sha256 FROM current_files WHERE item_pk = '15'") == of_15
         assert rows(catalog, "SELECT role FROM current_files WHERE item_pk = '12'") == [("thumbnail",)]
 
 
