@@ -52,7 +52,7 @@ NOTHING: Mapping[str, object] = {
 
 class _Group(LazyGroup):
     table = FORMS
-    place = "archiver.cli.export_{}"
+    place = ("archiver.cli.export_", "")
 
 
 @click.group("export", cls=_Group, invoke_without_command=True, epilog=EPILOG)

@@ -42,11 +42,14 @@ _OWNERS = {
     ("highlight_items", "item_pk"): ("item_pk", "thumbnail", "item_pk"),
 }
 """Cells that get a picture: table and column → whose file it is, in which role, and the column that says whose."""
-_NEWEST = """
+_NEWEST = {
+    owner: f"""
 SELECT files.sha256 FROM files JOIN blobs ON blobs.sha256 = files.sha256
 WHERE files.{owner} = ? AND files.role = ? AND blobs.lost_at IS NULL
 ORDER BY files.last_seen_at DESC, files.id DESC LIMIT 1
-"""
+"""  # noqa: S608
+    for owner in ("user_pk", "highlight_pk", "item_pk")
+}
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox",
@@ -173,7 +176,7 @@ async def _owned(datasette: Any, table: str, column: str, row: Any, value: Any) 
     """The cell as it would be, and the picture under it."""
     owner, role, key = _OWNERS[table, column]
     pk = row[key]["value"] if isinstance(row[key], dict) else row[key]
-    found = (await _database(datasette).execute(_NEWEST.format(owner=owner), [pk, role])).first()
+    found = (await _database(datasette).execute(_NEWEST[owner], [pk, role])).first()
     picture = await _shown(datasette, found["sha256"]) if found is not None else None
     if picture is None:
         return None
