@@ -48,24 +48,30 @@ __all__ = [
 
 
 _HOMES = {
-    "checking": ("Checked", "Mended", "mend", "verify"),
-    "history": ("changes",),
-    "lacking": ("gaps",),
-    "nights": ("plan", "run"),
-    "opening": ("create", "upgrade"),
-    "paying": ("Bill", "costs", "units_per_night"),
-    "rereading": ("reread",),
+    "Bill": "paying",
+    "Checked": "checking",
+    "Mended": "checking",
+    "changes": "history",
+    "costs": "paying",
+    "create": "opening",
+    "gaps": "lacking",
+    "mend": "checking",
+    "plan": "nights",
+    "reread": "rereading",
+    "run": "nights",
+    "units_per_night": "paying",
+    "upgrade": "opening",
+    "verify": "checking",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Each part when it is asked for: a command that reads rows needs neither httpx nor WARC, half of the time of a start."""
-    for module, names in _HOMES.items():
-        if name in names:
-            found = getattr(import_module(f"archiver.archive.{module}"), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Each part when it is asked for: a command that reads rows needs neither httpx nor WARC, a fourth of the time of its start."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def status(config: Config) -> Status:
