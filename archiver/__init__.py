@@ -1,13 +1,84 @@
-"""archiver: keeps the story highlights of a list of Instagram accounts, every night, durable and queryable."""
+"""archiver: keeps the story highlights of a list of Instagram accounts, every night, durable and queryable.
+
+``open_archive`` reads an archive from Python: docs/python.md.
+"""
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from archiver import errors
+    from archiver.archive.reader import Archive, Reading, open_archive
+    from archiver.model import (
+        Blob,
+        Hashtag,
+        KeptAccount,
+        KeptFile,
+        KeptHighlight,
+        KeptItem,
+        Location,
+        Mention,
+        Owner,
+        Placed,
+        Reshare,
+        Role,
+        Rows,
+        Sponsor,
+        Sticker,
+        Subject,
+        WebLink,
+    )
+
+    __version__: str
+
+__all__ = [
+    "Archive",
+    "Blob",
+    "Hashtag",
+    "KeptAccount",
+    "KeptFile",
+    "KeptHighlight",
+    "KeptItem",
+    "Location",
+    "Mention",
+    "Owner",
+    "Placed",
+    "Reading",
+    "Reshare",
+    "Role",
+    "Rows",
+    "Sponsor",
+    "Sticker",
+    "Subject",
+    "WebLink",
+    "__version__",
+    "errors",
+    "open_archive",
+]
+
+_READER = ("Archive", "Reading", "open_archive")
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":
-        from importlib.metadata import version  # a third of the time of ``archiver --help``
+if not TYPE_CHECKING:  # a type checker must know what is not there
 
-        return version("archiver")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """What stands in ``__all__``, imported when it is asked for: the command line asks for nothing, and starts the sooner."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import (  # the latter is a third of the time of ``archiver --help``
+            import_module,
+            metadata,
+        )
+
+        if name == "__version__":
+            return metadata.version("archiver")
+        if name == "errors":
+            return import_module("archiver.errors")
+        return getattr(
+            import_module("archiver.archive.reader" if name in _READER else "archiver.model"), name
+        )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@
     ├── UsageError               2   arguments, configuration or a query cannot be used
     │   ├── ConfigError
     │   ├── TargetError
+    │   ├── NotHeld
     │   └── QueryRefused
     ├── KeyMissing               4   no API key, or one that cannot be a key
     ├── KeyRejected              4   the API does not accept the key
@@ -82,6 +83,12 @@ class TargetError(UsageError):
     """A text names no target: neither a username, a user id, a profile, highlight or share link."""
 
     slug = "E_TARGET"
+
+
+class NotHeld(UsageError):
+    """The archive holds no such account, highlight or item."""
+
+    slug = "E_NOT_HELD"
 
 
 class QueryRefused(UsageError):

@@ -9,11 +9,18 @@ from alembic import context
 from sqlalchemy import Connection
 
 from archiver.catalog import engine as engines
-from archiver.catalog.tables import metadata
+from archiver.catalog.tables import is_told, metadata
+
+for table in metadata.tables.values():
+    for index in table.indexes:
+        if (where := index.info.get("where")) is not None:
+            index.dialect_kwargs.update({"sqlite_where": where, "postgresql_where": where})
 
 
 def migrate(connection: Connection) -> None:
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    context.configure(
+        connection=connection, target_metadata=metadata, render_as_batch=True, include_name=is_told
+    )
     with context.begin_transaction():
         context.run_migrations()
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.errors import TargetError
-from archiver.model import Target
-from archiver.model.target import parse_target, read_targets
+from archiver.model import ItemTarget, Target
+from archiver.model.target import parse_kept, parse_target, read_targets
 
 PK = "17983407089364361"
 SHARE = base64.b64encode(f"highlight:{PK}".encode()).decode()
@@ -184,3 +184,21 @@ def test_a_list_of_targets() -> None:
         "787132",
     ]
     assert list(read_targets(lines)) == ["natgeo", "instagram.com/nasa#top", "787132"]
+
+
+def test_items_are_what_an_archive_holds_and_no_run_takes() -> None:
+    """item:<pk>, item:<code> and a code that cannot be a username, only where all that is kept may be named."""
+    for text, item in (
+        (f"item:{PK}", ItemTarget(f"item:{PK}", pk=PK)),
+        (" item:Cx_-9a ", ItemTarget("item:Cx_-9a", code="Cx_-9a")),
+        ("Cx-9a", ItemTarget("Cx-9a", code="Cx-9a")),
+    ):
+        assert parse_kept(text) == item
+        with pytest.raises(TargetError):
+            parse_target(text)
+    for text in ("natgeo", PK, f"highlight:{PK}"):
+        assert parse_kept(text) == parse_target(text)
+    for text in ("item:", "item:?", "item:1/2", "https://example.com/natgeo"):
+        with pytest.raises(TargetError) as raised:
+            parse_kept(text)
+        assert "item:<pk>" in raised.value.hint

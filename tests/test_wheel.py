@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,6 +12,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from library import shelve
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,22 +40,32 @@ def run(*command: object) -> str:
     return done.stdout
 
 
-def test_the_wheel_is_what_runs(python: Path, tmp_path: Path) -> None:
-    """Package, migrations and example configuration come from the wheel, not from this checkout, and archive the demo.
+_EXAMPLES = """
+import doctest, os, sys
+os.chdir(sys.argv[1])
+sys.exit(doctest.testfile(sys.argv[2], module_relative=False).failed)
+"""
+
+
+def test_the_wheel_is_what_runs(python: Path, tmp_path: Path, sqlite_template: Path) -> None:
+    """Package, migrations, example configuration and the pages of a site come from the wheel, not from this checkout, and archive the demo.
 
     One test: a wheel for each of two workers takes as long as all else here.
     """
     where = run(
         python,
         "-c",
-        "import archiver, archiver.config as c; from archiver.catalog import schema; "
-        "print(archiver.__file__, schema.migrations(), len(c.example()))",
+        "import archiver, archiver.config as c; from archiver.catalog import schema; from archiver.export.site import pages; "
+        "print(archiver.__file__, schema.migrations(), len(c.example()), sum(map(len, map(pages.asset, pages.ASSETS))))"
+        "; assert 'Story highlights' in pages.index([])",
     )
-    package, migrations, length = where.split()
+    package, migrations, length, assets = where.split()
     assert str(ROOT) not in where
     assert migrations == str(Path(package).parent / "_migrations")
     assert int(length) > 1000
+    assert int(assets) > 1000
     _archives_both_accounts(python, tmp_path)
+    _reads_as_documented(python, tmp_path, sqlite_template)
 
 
 def _archives_both_accounts(python: Path, tmp_path: Path) -> None:
@@ -71,3 +83,15 @@ def _archives_both_accounts(python: Path, tmp_path: Path) -> None:
     then = json.loads(run(archiver, "query", counts, "--format", "json", "--archive", demo))
     assert then == [*first, {**first[0], "units": 2}]
     assert json.loads(run(archiver, "verify", "--read-data", "--json", "--archive", demo))["damaged"] == []
+
+
+def _reads_as_documented(python: Path, tmp_path: Path, sqlite_template: Path) -> None:
+    """The examples of docs/python.md, and the words for Datasette, which are those of a page that the wheel brings along."""
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    shelve(archive, Path(shutil.copy(sqlite_template, archive / "archive.db")))
+    run(python, "-c", _EXAMPLES, tmp_path, ROOT / "docs" / "python.md")
+    run(python.with_name("archiver"), "datasette", tmp_path / "web", "--archive", archive)
+    told = json.loads((tmp_path / "web" / "metadata.json").read_text())
+    assert told["databases"]["archive"]["tables"]["users"]["columns"]["pk"] == "the identity of the account"
+    assert (tmp_path / "web" / "plugins" / "archiver_media.py").stat().st_size > 1000

@@ -56,6 +56,29 @@ def export_folder(
             return tree.finish(prune=prune)
 
 
+def export_site(
+    config: Config,
+    directory: Path,
+    chosen: Chosen,
+    *,
+    way: Way = Way.AUTO,
+    prune: bool = False,
+    progress: Callable[[int], None],
+) -> Tally:
+    """Web pages that need no server. ``progress`` and what it raises as ``export_folder``."""
+    from archiver.export import site  # with Jinja2, which no other command has to wait for
+
+    with reading(config) as archive, Handing(archive.root) as blobs:
+        selection, catalog = _selection(archive, chosen), archive.catalog
+        with _tree(archive, blobs, directory, "site", way, progress) as tree:
+            with closing(catalog.stream(query.walk, selection)) as steps:
+                for wanted in site.wanted(
+                    steps, lambda pk: catalog.read(query.former_titles, pk), gone=chosen.gone
+                ):
+                    tree.put(wanted)
+            return tree.finish(prune=prune)
+
+
 def export_tables(
     config: Config,
     directory: Path,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from archiver.archive import named
-from archiver.archive.opening import reading
+from archiver.archive import named, rows
 from archiver.catalog import Catalog, query
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.model import NamedChange, Pk, Target
+from archiver.model import NamedChange, Target
 
 
 def changes(
@@ -25,12 +24,11 @@ def changes(
     An account may be named by a username that it bore once. Raises UsageError for one that is not stored, naming near ones, and for a
     run that was never made.
     """
-    with reading(config) as opened:
-        catalog = opened.catalog
+    with rows.reading(config) as catalog:
         if run_id is not None:
             _require_run(catalog, run_id)
-        pks = {pk for account in accounts for pk in _pks(catalog, account)}
-        yield from catalog.stream(query.changes, since=since, run_id=run_id, user_pks=sorted(pks))
+        pks = named.required(catalog, accounts)
+        yield from catalog.stream(query.changes, since=since, run_id=run_id, user_pks=pks)
 
 
 def _require_run(catalog: Catalog, run_id: int) -> None:
@@ -40,10 +38,3 @@ def _require_run(catalog: Catalog, run_id: int) -> None:
             f"there is no run {run_id}",
             f"the last one is {last}" if last is not None else "none was made yet: archiver run",
         )
-
-
-def _pks(catalog: Catalog, account: Target) -> Sequence[Pk]:
-    found = named.pks(catalog, account)
-    if not found:
-        raise named.unknown(catalog, account)
-    return found

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from archiver.answers import AnswerStore
+from archiver.archive import rows
 from archiver.blobs import DiskStore, Marker, marker
-from archiver.catalog import Catalog, Database, locate, query, schema
+from archiver.catalog import Catalog, query, schema
 from archiver.config import Config
 from archiver.durable import open_root, storage_errors
 from archiver.errors import DatabaseForeign, StorageError
@@ -79,21 +80,30 @@ def create(config: Config, *, demo: bool = False) -> bool:
 
 @contextmanager
 def reading(config: Config) -> Iterator[Opened]:
-    found, root = _marker(config), config.archive.directory
-    with Catalog.open(_database(config), write=False) as catalog:
+    with reading_at(
+        config.archive.directory, rows.database(config), group_readable=config.archive.group_readable
+    ) as opened:
+        yield opened
+
+
+@contextmanager
+def reading_at(root: Path, database: str | Path, *, group_readable: bool = False) -> Iterator[Opened]:
+    """The archive at ``root`` with its rows in ``database``, without any configuration. Nothing is written."""
+    found = marker.read(root)
+    with Catalog.open(database, write=False) as catalog:
         found.require(catalog.archive_id, root)
-        with DiskStore(root, group_readable=config.archive.group_readable) as store:
-            yield Opened(root, catalog, store, _answers(config))
+        with DiskStore(root, group_readable=group_readable) as store:
+            yield Opened(root, catalog, store, AnswerStore(root / "answers", group_readable=group_readable))
 
 
 @contextmanager
 def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterator[Opened]:
-    found, root = _marker(config), config.archive.directory
+    found, root = rows.marker_of(config), config.archive.directory
     with ExitStack() as stack:
         stack.enter_context(lock.held(root / "lock", command, utcnow(), wait=stop.wait if wait else None))
         # First: opening brings an older one up to date.
-        found.require(schema.look(place(config)).archive_id, root)
-        catalog = stack.enter_context(Catalog.open(_database(config), write=True))
+        found.require(schema.look(rows.place(config)).archive_id, root)
+        catalog = stack.enter_context(Catalog.open(rows.database(config), write=True))
         store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
         store.prepare()
         yield Opened(root, catalog, store, _answers(config))
@@ -125,26 +135,14 @@ def upgrade(config: Config) -> tuple[str, str]:
 
     Raises MarkerMismatch, with nothing written, where the database is another archive's; else as ``writing`` where it opens.
     """
-    found, root = _marker(config), config.archive.directory
+    found, root = rows.marker_of(config), config.archive.directory
     with lock.held(root / "lock", "db upgrade", utcnow()):
-        found.require(schema.look(place(config)).archive_id, root)
-        return Catalog.upgrade(_database(config))
-
-
-def _marker(config: Config) -> Marker:
-    return marker.read(config.archive.directory)
+        found.require(schema.look(rows.place(config)).archive_id, root)
+        return Catalog.upgrade(rows.database(config))
 
 
 def _answers(config: Config) -> AnswerStore:
     return AnswerStore(config.archive.directory / "answers", group_readable=config.archive.group_readable)
-
-
-def _database(config: Config) -> str | Path:
-    return config.archive.database or config.archive.directory / "archive.db"
-
-
-def place(config: Config) -> Database:
-    return locate(_database(config))
 
 
 def _new_catalog(config: Config) -> Catalog:
@@ -152,14 +150,14 @@ def _new_catalog(config: Config) -> Catalog:
 
     Raises StorageError where runs were made in it: then it is an archive that has lost its marker.
     """
-    database, root = _database(config), config.archive.directory
+    database, root = rows.database(config), config.archive.directory
     left = _left_over(config)
     if left is None:
         group_readable = config.archive.group_readable
         return Catalog.create(database, uuid.uuid4().hex, utcnow(), group_readable=group_readable)
     if left.used:
         raise StorageError(
-            f"the database {place(config)} is in use, by the archive {left.archive_id}; its marker archive.json is missing in {root}",
+            f"the database {rows.place(config)} is in use, by the archive {left.archive_id}; its marker archive.json is missing in {root}",
             "restore archive.json from a copy, or name another directory and another database",
         )
     return Catalog.open(database, write=True)
@@ -167,7 +165,7 @@ def _new_catalog(config: Config) -> Catalog:
 
 def _left_over(config: Config) -> schema.Standing | None:
     """What stands where the new database is to be, None if nothing does. A file that is not ours raises as ``schema.look``."""
-    where = place(config)
+    where = rows.place(config)
     if where.path is not None:
         return schema.look(where) if where.path.exists() else None
     try:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from archiver.archive import named
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
 from archiver.errors import UsageError
-from archiver.model import Pk, Selection, Target
+from archiver.model import Selection, Target
 
 
 def select(catalog: Catalog, targets: Sequence[Target], narrowed: Selection) -> Selection:
@@ -16,25 +16,12 @@ def select(catalog: Catalog, targets: Sequence[Target], narrowed: Selection) -> 
 
     An account may be named by a username that it bore once. Raises UsageError for a target that is not stored, naming near ones.
     """
-    user_pks = [pk for target in targets if target.highlight_pk is None for pk in _accounts(catalog, target)]
-    highlight_pks = [_highlight(catalog, target) for target in targets if target.highlight_pk is not None]
+    user_pks = named.required(catalog, [target for target in targets if target.highlight_pk is None])
+    highlight_pks = [
+        named.highlight(catalog, target.highlight_pk).pk
+        for target in targets
+        if target.highlight_pk is not None
+    ]
     if user_pks and highlight_pks:
         raise UsageError("accounts and single highlights cannot be asked for together", "ask twice")
     return replace(narrowed, user_pks=tuple(user_pks), highlight_pks=tuple(highlight_pks))
-
-
-def _accounts(catalog: Catalog, target: Target) -> Sequence[Pk]:
-    found = named.pks(catalog, target)
-    if not found:
-        raise named.unknown(catalog, target)
-    return found
-
-
-def _highlight(catalog: Catalog, target: Target) -> Pk:
-    assert target.highlight_pk is not None
-    if catalog.read(query.highlight, target.highlight_pk) is None:
-        raise UsageError(
-            f"the archive holds no highlight {target.highlight_pk}",
-            'archiver query "SELECT pk, title FROM highlights" lists them',
-        )
-    return target.highlight_pk

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,14 +23,19 @@ from archiver.catalog.engine import Database
 from archiver.catalog.faults import as_ours, told
 from archiver.errors import QueryRefused
 from archiver.model import Rows
+from archiver.queries.parameters import names, spelt
 
 if TYPE_CHECKING:
     import psycopg
 
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a millisecond
 _VALUE_BYTES = 64 << 20
+_ROWS_BYTES = 1 << 30
+_HEAP_BYTES = 1 << 30
+"""What SQLite may take for sorting and the like. Once set it holds for the whole process: a PRAGMA may lower it only."""
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _SHAPE_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"}
+_OF_FTS5 = {"data_version"}  # it asks for it before each search
 _REFUSED_FUNCTIONS = {"load_extension"}
 # Blanks, comments and parentheses before the first word, as PostgreSQL reads them: a carriage return ends a line too. Its comments
 # may nest, which is not followed here: one with another inside is no comment, and so no query.
@@ -38,25 +44,60 @@ _WORD = re.compile(r"[a-z]+\b", re.IGNORECASE)
 _QUERY_WORDS = {"select", "with", "values", "table", "explain", "show"}
 
 
-def ask(database: Database, sql: str, *, rows: int, seconds: float) -> Rows:
-    """The first ``rows`` rows of a query. Raises QueryRefused if it would write, is not understood, or takes longer than ``seconds``;
-    DatabaseError if the database itself fails."""
+def ask(
+    database: Database, sql: str, *, rows: int, seconds: float, parameters: Mapping[str, str] | None = None
+) -> Rows:
+    """The first ``rows`` rows of a query; ``parameters`` are bound, as texts, where it says ``:name``.
+
+    Raises QueryRefused if it would write, is not understood, takes longer than ``seconds`` or more memory than a query may, lacks a
+    parameter or has no use for one; DatabaseError if the database itself fails.
+    """
+    parameters = parameters or {}
+    _require(names(sql), parameters)
     with told(str(database)):
         if database.url is not None:
-            return _ask_postgresql(database, sql, rows, seconds)
-        return _ask_sqlite(database, sql, rows, seconds)
+            return _ask_postgresql(database, sql, rows, seconds, parameters)
+        return _ask_sqlite(database, sql, rows, seconds, parameters)
 
 
-def _ask_sqlite(database: Database, sql: str, rows: int, seconds: float) -> Rows:
+def _require(asked: tuple[str, ...], given: Mapping[str, str]) -> None:
+    lacking = [name for name in asked if name not in given]
+    if lacking:
+        raise QueryRefused(f"the query has no value for :{lacking[0]}", f"give it: -p {lacking[0]}=VALUE")
+    unused = [name for name in given if name not in asked]
+    if unused:
+        has = f"it has {', '.join(f':{name}' for name in asked)}" if asked else "it has none"
+        raise QueryRefused(f"the query has no parameter :{unused[0]}", has)
+
+
+def _bounded(found: Iterable[tuple[object, ...]], rows: int) -> list[tuple[object, ...]]:
+    """One row more than ``rows``, if there are so many. Raises MemoryError if they are too much to hold."""
+    held: list[tuple[object, ...]] = []
+    size = 0
+    for row in islice(found, rows + 1):
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if size > _ROWS_BYTES:
+            raise MemoryError
+        held.append(row)
+    return held
+
+
+def _ask_sqlite(
+    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, str]
+) -> Rows:
     deadline = time.monotonic() + seconds
     with closing(engines.open_for_reading(database)) as connection:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_BYTES)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+        connection.execute(f"PRAGMA hard_heap_limit = {_HEAP_BYTES}").close()
+        connection.execute("PRAGMA temp_store = MEMORY").close()  # else a sort may fill the disk
         connection.set_authorizer(_authorize)
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         try:
-            cursor = connection.execute(sql)
-            found = cursor.fetchmany(rows + 1)
+            cursor = connection.execute(sql, parameters)
+            found = _bounded(cursor, rows)
+        except MemoryError as exc:
+            raise _too_large() from exc
         except (sqlite3.Error, sqlite3.Warning, ValueError) as exc:
             if time.monotonic() > deadline:
                 raise _too_slow(seconds) from exc
@@ -72,7 +113,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
         return sqlite3.SQLITE_OK
     if action == sqlite3.SQLITE_FUNCTION:
         return sqlite3.SQLITE_DENY if second in _REFUSED_FUNCTIONS else sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_PRAGMA and first in _SHAPE_PRAGMAS:
+    if action == sqlite3.SQLITE_PRAGMA and first in _SHAPE_PRAGMAS | _OF_FTS5:
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
 
@@ -96,7 +137,13 @@ def _too_slow(seconds: float) -> QueryRefused:
     )
 
 
-def _ask_postgresql(database: Database, sql: str, rows: int, seconds: float) -> Rows:
+def _too_large() -> QueryRefused:
+    return QueryRefused("the query takes more memory than a query may", "ask for fewer rows, or columns")
+
+
+def _ask_postgresql(
+    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, str]
+) -> Rows:
     import psycopg
 
     word = _WORD.match(sql, _BEFORE.match(sql).end())  # type: ignore[union-attr]  # it matches nothing, too
@@ -110,9 +157,18 @@ def _ask_postgresql(database: Database, sql: str, rows: int, seconds: float) -> 
             connection.commit()
             connection.read_only = True
             cursor = connection.cursor()
-            found = list(islice(cursor.stream(sql), rows + 1))
+            asked: tuple[bytes, Mapping[str, str] | None] = sql.encode(), None
+            if parameters:
+                marked = spelt(sql, lambda name: f"%({name})s", lambda text: text.replace("%", "%%"))
+                asked = marked.encode(), parameters
+            # A stream that is left before its end holds the connection until it is closed.
+            stream = cast("Generator[tuple[object, ...], None, None]", cursor.stream(*asked))
+            with closing(stream):
+                found = _bounded(stream, rows)
             columns = tuple(column.name for column in cursor.description or ()) or _columns(connection, sql)
             connection.rollback()
+    except MemoryError as exc:
+        raise _too_large() from exc
     except psycopg.errors.QueryCanceled as exc:
         raise _too_slow(seconds) from exc
     except psycopg.OperationalError as exc:
@@ -130,8 +186,8 @@ def _columns(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> tu
     from psycopg import generators
 
     # Not by ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and there those may wait for ever.
-    server = connection.pgconn
-    server.send_prepare(b"", sql.encode())
+    server, order = connection.pgconn, names(sql)
+    server.send_prepare(b"", spelt(sql, lambda name: f"${order.index(name) + 1}").encode())
     connection.wait(generators.execute(server))
     server.send_describe_prepared(b"")
     (described,) = connection.wait(generators.execute(server))

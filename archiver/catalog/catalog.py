@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -13,7 +13,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from archiver.catalog import copies, schema, tables
+from archiver.catalog import copies, documents, schema, tables
 from archiver.catalog import engine as engines
 from archiver.catalog.ask import ask
 from archiver.catalog.desk import Desk
@@ -46,7 +46,7 @@ class Catalog:
             self._reader = opened.enter_context(_disposed(engines.reader(database)))
             if writer is not None:
                 opened.callback(_checkpoint, writer, str(database))
-                self._desk = Desk(writer, str(database), lock)
+                self._desk = Desk(writer, str(database), lock, finish=documents.fill)
                 opened.callback(self._desk.close)
             self.archive_id = self.read(_archive_id)
             self._closing = opened.pop_all()
@@ -136,9 +136,11 @@ class Catalog:
                 connection.exec_driver_sql(_TAKE_YOUR_TIME)
             yield from question(connection, *args, **kwargs)
 
-    def ask(self, sql: str, *, rows: int, seconds: float) -> Rows:
+    def ask(
+        self, sql: str, *, rows: int, seconds: float, parameters: Mapping[str, str] | None = None
+    ) -> Rows:
         """The answer to a user's own query: at most ``rows`` rows, within ``seconds``. Raises QueryRefused."""
-        return ask(self._database, sql, rows=rows, seconds=seconds)
+        return ask(self._database, sql, rows=rows, seconds=seconds, parameters=parameters)
 
     def backup(self, to: Path) -> None:
         """Copy the database into the new file ``to``, whole and of one moment, also while a run is on.

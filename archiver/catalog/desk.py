@@ -3,7 +3,7 @@
 Facts that wait at the same time are committed together: one sync of the disk serves them all. If one of them raises, all are
 rolled back and made again, each under a savepoint, so that one that fails fails alone. A commit that raises may have been made
 all the same (a disk can store the bytes and then report an error), so every fact is written to be repeatable, and its caller is
-told of an error, never of an absence.
+told of an error, never of an absence. What follows from the facts is made last in the same transaction (``Desk``'s ``finish``).
 
 Where PostgreSQL's connection is lost, the facts are made once more over a new one, unless the server says that their COMMIT was made
 and only the word of it was lost: a call of the ledger or a failed attempt must not count twice.
@@ -33,11 +33,22 @@ _TOGETHER = 64
 class Desk:
     """Takes facts from any thread and commits them in the order in which they came."""
 
-    def __init__(self, engine: Engine, database: str, lock: WriterLock | None = None) -> None:
-        """``database`` is what errors call it, fit to be shown. ``lock`` is that of a PostgreSQL database."""
+    def __init__(
+        self,
+        engine: Engine,
+        database: str,
+        lock: WriterLock | None = None,
+        *,
+        finish: Callable[[Connection], None] = lambda connection: None,
+    ) -> None:
+        """``database`` is what errors call it, fit to be shown. ``lock`` is that of a PostgreSQL database.
+
+        ``finish`` is called before each commit, after all facts of the transaction; if it raises none of them is stored.
+        """
         self._engine = engine
         self._database = database
         self._lock = lock
+        self._finish = finish
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
@@ -108,6 +119,7 @@ class Desk:
                 number = self._enter(connection)
                 for waiting in batch:
                     waiting.put(connection)
+                self._finish(connection)
             except BaseException as error:
                 transaction.rollback()
                 if self._lock is not None and number is not None and cut_off(error):
@@ -123,6 +135,7 @@ class Desk:
             number = self._enter(connection)
             for waiting in batch:
                 waiting.put_alone(connection)
+            self._finish(connection)
             if not self._committed(connection, transaction, number):
                 raise DatabaseError(f"the connection to the database {self._database} was lost twice")
 

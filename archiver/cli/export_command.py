@@ -23,6 +23,7 @@ FORMS: Mapping[str, str] = {
     "folder": "A tree of pictures and videos under names for people.",
     "jsonl": "Every table as JSON, one object a line.",
     "csv": "Every table for a spreadsheet.",
+    "site": "Web pages that need no server, with a viewer.",
     "bagit": "A BagIt bag with SHA-256 manifests, for a library or archive.",
 }
 
@@ -51,7 +52,7 @@ NOTHING: Mapping[str, object] = {
 
 class _Group(LazyGroup):
     table = FORMS
-    place = "archiver.cli.export_{}"
+    place = ("archiver.cli.export_", "")
 
 
 @click.group("export", cls=_Group, invoke_without_command=True, epilog=EPILOG)

@@ -11,10 +11,10 @@ from archiver.cli.options import Given
 
 
 class LazyGroup(click.Group):
-    """``table``: command name → its one-line help. The command is ``command`` in the module that ``place`` makes of its name."""
+    """``table``: command name → its one-line help. The command is ``command`` in the module whose name has that of the command between the two of ``place``."""
 
     table: Mapping[str, str]
-    place = "archiver.cli.{}_command"
+    place = ("archiver.cli.", "_command")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names in the order of the table."""
@@ -24,7 +24,7 @@ class LazyGroup(click.Group):
         """The command of that name, imported now; None if the table has none."""
         if cmd_name not in self.table:
             return None
-        command = importlib.import_module(self.place.format(cmd_name)).command
+        command = importlib.import_module(cmd_name.join(self.place)).command
         assert isinstance(command, click.Command)
         return command
 

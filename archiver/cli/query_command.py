@@ -1,21 +1,19 @@
-"""``archiver query``."""
+"""``archiver query``: SQL, or a query by name, and what it brings in one of four forms."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from archiver import queries
 from archiver.cli import load, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import UsageError
 from archiver.export.cells import CsvLines, csv_cell
-
-if TYPE_CHECKING:
-    from archiver.model import Rows
+from archiver.model import Rows
 
 _TABLE_ROWS = 1_000
 _ALL = 10**9  # more than memory holds
@@ -49,31 +47,55 @@ _LARGEST = 1_000_000
     metavar="SECONDS",
     help="Give up after so long.",
 )
+@click.option(
+    "-p",
+    "--param",
+    "pairs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The value of :NAME in the SQL; may be given again.",
+)
+@click.option("--list", "listed", is_flag=True, help="List the named queries and their parameters.")
 @everywhere
 @click.pass_obj
 def command(
-    given: Given, sql: str | None, file: Path | None, form: str, limit: int | None, timeout: float
+    given: Given,
+    sql: str | None,
+    file: Path | None,
+    form: str,
+    limit: int | None,
+    timeout: float,
+    pairs: tuple[str, ...],
+    listed: bool,
 ) -> int:
-    """Ask the archive with SQL. Reads only, beside a run too; costs nothing.
+    """Ask the archive with SQL, or by the name of a query. Reads only, beside a run too; costs nothing.
 
-    SQL is the statement, @FILE or "-" for stdin. Tables: users, highlights, items, highlight_items, files, blobs, changes,
-    failures, runs, api_calls and more. In csv a text that a spreadsheet would run as a formula gets a leading apostrophe; json and
-    ndjson are exact.
+    SQL is the statement, a name of --list, @FILE or "-" for stdin. docs/schema.md tells the tables and the views that need no join:
+    accounts, account_highlights, account_items, highlight_contents, item_mentions, item_links and more. Your own named queries are the
+    files queries/NAME.sql beside the configuration. Values are bound as texts, never put into the SQL.
+
+    In csv a text that a spreadsheet would run as a formula gets a leading apostrophe; json and ndjson are exact.
 
     \b
     Examples:
-      archiver query "SELECT username, count(*) AS highlights FROM highlights JOIN users ON users.pk = user_pk GROUP BY 1"
+      archiver query mentions-of -p username=natgeo
+      archiver query "SELECT title, items FROM account_highlights WHERE username = :who" -p who=natgeo
       archiver query @report.sql --format csv > report.csv
       archiver query "SELECT * FROM changes" --format ndjson | jq .field
     """
     from archiver import archive
 
-    statement = read_statement(sql, file)
+    config = load.config(given)
+    own = config.path.parent / "queries" if config.path is not None else None
+    if listed:
+        _list(own, form)
+        return 0
+    statement = read_statement(sql, file, own)
     if limit is None:
         limit = _TABLE_ROWS if form == "table" else 0
-    config = load.config(given)
+    values = parameters(pairs)
     with signals.fatal():
-        rows = archive.ask(config, statement, limit=limit or _ALL, seconds=timeout)
+        rows = archive.ask(config, statement, values, limit=limit or _ALL, seconds=timeout)
     for text in written(rows, form):
         show.data(text)
     if rows.truncated and not given.quiet:
@@ -81,8 +103,34 @@ def command(
     return 0
 
 
-def read_statement(sql: str | None, file: Path | None) -> str:
-    """The SQL from the argument, from ``@FILE`` or ``--file``, or from stdin for ``-``. Raises UsageError, if it is empty too."""
+def _list(own: Path | None, form: str) -> None:
+    found = queries.known(own).values()
+    lines = tuple((query.name, " ".join(query.parameters), query.about) for query in found)
+    for text in written(Rows(("name", "parameters", "answers"), lines, truncated=False), form):
+        show.data(text)
+
+
+def parameters(pairs: Sequence[str]) -> dict[str, str]:
+    """``NAME=VALUE`` texts by name. Raises UsageError for another form, and for a name that comes twice."""
+    values: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        name = name.removeprefix(":")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"{pair!r} is no parameter", "write -p NAME=VALUE")
+        if name in values:
+            raise UsageError(f"the parameter {name} is given twice")
+        values[name] = value
+    return values
+
+
+def read_statement(sql: str | None, file: Path | None, own: Path | None = None) -> str:
+    """The SQL from the argument or of the query that it names, from ``@FILE`` or ``--file``, or from stdin for ``-``.
+
+    ``own`` is the folder of the user's named queries. Raises UsageError, if the SQL is empty too.
+    """
+    if file is None and sql is not None and queries.is_name(sql):
+        return queries.find(sql, own).sql
     statement = _statement(sql, file)
     if not statement.strip():
         raise UsageError("the SQL is empty", "see archiver query --help")
@@ -92,8 +140,8 @@ def read_statement(sql: str | None, file: Path | None) -> str:
 def _statement(sql: str | None, file: Path | None) -> str:
     if (sql is None) == (file is None):
         raise UsageError(
-            "give the SQL once: as an argument, as @FILE or --file, or - for stdin",
-            "see archiver query --help",
+            "give the SQL once: as an argument, by name, as @FILE or --file, or - for stdin",
+            "see archiver query --help, archiver query --list",
         )
     if sql == "-":
         return "".join(load.stdin())

@@ -80,15 +80,18 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     return "".join(c if c == "\n" or safe(c) == c else json.dumps(c)[1:-1] for c in text)
 
 
-def data(text: str) -> None:
-    """Write data to stdout, at once. Raises StorageError where it cannot be written.
+def data(text: str | bytes) -> None:
+    """Write data to stdout, at once; bytes as they are. Raises StorageError where it cannot be written.
 
     Where nobody reads on (``| head``) the process ends as any writer of a pipe does: quietly, by SIGPIPE.
     """
     if sys.stdout is None:
         raise StorageError("there is no standard output to write to")
     try:
-        sys.stdout.write(text)
+        if isinstance(text, bytes):
+            sys.stdout.buffer.write(text)
+        else:
+            sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         signals.die(signals.SIGPIPE)

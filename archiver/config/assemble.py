@@ -96,6 +96,7 @@ def _archive(settings: Settings, where: Path) -> ArchiveSection:
     return ArchiveSection(
         directory=settings.path("archive.directory", (where.parent / default.directory).absolute()),
         database=settings.text("archive.database", default.database, values.database),
+        query_database=settings.text("archive.query_database", default.query_database, values.database),
         reserve=settings.size("archive.reserve", default.reserve, values.size),
         keep_answers=settings.text("archive.keep_answers", default.keep_answers, _keep_answers),
         group_readable=settings.flag("archive.group_readable", default.group_readable),

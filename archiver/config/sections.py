@@ -18,10 +18,12 @@ Reported = Literal["always", "news", "failure"]
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSection:
-    """Where everything is kept. ``directory`` is absolute once loaded; ``database`` a SQLAlchemy URL, None for ``archive.db``."""
+    """Where everything is kept. ``directory`` is absolute once loaded; ``database`` a SQLAlchemy URL, None for ``archive.db``;
+    ``query_database`` the same database under another role, for what users ask."""
 
     directory: Path = Path("archive")
     database: str | None = field(default=None, repr=False)
+    query_database: str | None = field(default=None, repr=False)
     reserve: int = 10**9
     """Bytes of free space to leave."""
     keep_answers: KeepAnswers = "all"

@@ -55,18 +55,18 @@ class Moving:
             draft = f"{secrets.token_hex(12)}.part"
             os.rename(name, draft, src_dir_fd=self._directories.enter(directory), dst_dir_fd=self._scratch)
             step.found, step.draft = None, draft
-        elif step.found == row.path and self._is_twin(
-            row.path, old
-        ):  # a move that was cut short left both names
+        elif step.found == row.path and self._is_left(row, old):
             os.unlink(name, dir_fd=self._directories.enter(directory))
         if step.found != old:
             self._directories.leave_empty(directory)
 
-    def _is_twin(self, path: str, old: str) -> bool:
-        one, other = self._ground.look(path), self._ground.look(old)
+    def _is_left(self, row: Row, old: str) -> bool:
+        """Whether what stands under the old path is what an export that was cut short had not yet taken away from there."""
+        one, other = self._ground.look(row.path), self._ground.look(old)
         if one is None or other is None or self._manifest.taken([names.key(old)]):
             return False
-        return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+        same = (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+        return same or self._ground.digest(old) in (row.sha256, row.before)
 
     def stands(self, step: Step, row: Row, name: str, into: int) -> Stands:
         """Move, date or place one file. Raises FileExistsError where something else stands under its name."""

@@ -144,11 +144,17 @@ class Tree:
                 step.wanted.size,
                 step.wanted.at_ns,
                 how=before.how if before is not None else None,
-                before=step.held if step.held != step.wanted.digest else None,
+                before=self._before(step, before),
                 old=old if old != path else None,
             )
             found.append(step)
         return found
+
+    def _before(self, step: Step, row: Row | None) -> str | None:
+        """What is to be replaced, or was to be when an export was cut short."""
+        if step.held and step.held != step.wanted.digest:
+            return step.held
+        return row.before if row is not None else None
 
     # Moving and placing
 

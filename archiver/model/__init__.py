@@ -6,6 +6,7 @@ All datetimes are aware and UTC. A ``pk`` is a string of digits: some exceed 2**
 from __future__ import annotations
 
 from archiver.model.costs import By, Cost, RunCost
+from archiver.model.found import Field, Hit, Kind, Said
 from archiver.model.gaps import Gap, Lack
 from archiver.model.held import (
     Blob,
@@ -22,15 +23,19 @@ from archiver.model.held import (
     StoredAnswer,
 )
 from archiver.model.history import NamedChange
-from archiver.model.identity import Digest, Pk, Role, Subject, Target, is_pk, utcnow
+from archiver.model.identity import Digest, ItemTarget, Pk, Role, Subject, Target, is_pk, utcnow
 from archiver.model.kept import (
     EVERYTHING,
     MEDIA_TYPES,
+    BorneName,
+    Extent,
     KeptAccount,
     KeptFile,
     KeptHighlight,
     KeptItem,
     Placed,
+    Provenance,
+    Renaming,
     Selection,
 )
 from archiver.model.paid import (
@@ -71,11 +76,14 @@ __all__ = [
     "Answer",
     "Balance",
     "Blob",
+    "BorneName",
     "By",
     "Call",
     "Cost",
     "Digest",
+    "Extent",
     "Failure",
+    "Field",
     "File",
     "FoundAnswer",
     "Gap",
@@ -85,12 +93,15 @@ __all__ = [
     "HeldUser",
     "Highlight",
     "HighlightPage",
+    "Hit",
     "Item",
+    "ItemTarget",
     "KeptAccount",
     "KeptAnswer",
     "KeptFile",
     "KeptHighlight",
     "KeptItem",
+    "Kind",
     "Lack",
     "Limits",
     "Link",
@@ -105,12 +116,15 @@ __all__ = [
     "PaidHighlight",
     "Pk",
     "Placed",
+    "Provenance",
     "Rejected",
+    "Renaming",
     "Reshare",
     "Role",
     "Rows",
     "Run",
     "RunCost",
+    "Said",
     "Selection",
     "Sponsor",
     "Status",

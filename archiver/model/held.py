@@ -56,7 +56,7 @@ class HeldUser:
     """A stored account. ``verdict`` is why its tray shows nothing (private, gone, empty), asked again at ``verdict_due_at``.
 
     ``tray_length`` entries came with the last tray; ``tray_endpoint`` is the path by which it is listed, and ``paged_at`` when its
-    paged tray was asked for last. ``shrunk_to`` is the fingerprint of a tray that lost more than half and
+    paged tray was asked for last, ``pages_failed_at`` since when that brings nothing though it is billed. ``shrunk_to`` is the fingerprint of a tray that lost more than half and
     waits for a second run that says the same. ``avatar_name`` is the basename of the avatar that is held.
     """
 
@@ -68,6 +68,7 @@ class HeldUser:
     tray_length: int | None = None
     tray_endpoint: str | None = None
     paged_at: datetime | None = None
+    pages_failed_at: datetime | None = None
     gone_at: datetime | None = None
     verdict: Reason | None = None
     verdict_at: datetime | None = None

@@ -65,3 +65,12 @@ class Target:
     user_pk: Pk | None = None
     highlight_pk: Pk | None = None
     highlights: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTarget:
+    """A stored item that a person asks for, by its pk or its code: exactly one of them is set. No run takes one."""
+
+    text: str
+    pk: Pk | None = None
+    code: str | None = None

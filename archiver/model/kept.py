@@ -12,12 +12,16 @@ from datetime import datetime
 
 from archiver.model.held import Blob, Owner
 from archiver.model.identity import Pk, Role
+from archiver.model.paid import KeptAnswer
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """A file that an account, highlight or item has or had. ``lost_at``: since when its bytes are known to be missing."""
+    """A file that an account, highlight or item has or had. ``lost_at``: since when its bytes are known to be missing.
+
+    ``run_id`` is the run that kept it, ``answer_id`` the answer that offered it, where that is still kept.
+    """
 
     owner: Owner
     role: Role
@@ -26,6 +30,8 @@ class KeptFile:
     kept_at: datetime
     last_seen_at: datetime
     lost_at: datetime | None = None
+    run_id: int | None = None
+    answer_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,8 @@ class KeptHighlight:
 class KeptItem:
     """A story item with what it carries. ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds.
 
-    ``user_pk`` is whom the item itself names, which may be another account than the one whose highlight shows it.
+    ``user_pk`` is whom the item itself names, which may be another account than the one whose highlight shows it. ``answer_id`` is the
+    answer that showed it first.
     """
 
     pk: Pk
@@ -99,6 +106,7 @@ class KeptItem:
     stickers: tuple[Sticker, ...] = ()
     reshares: tuple[Reshare, ...] = ()
     sponsors: tuple[Sponsor, ...] = ()
+    answer_id: int | None = None
 
     def file(self, role: Role) -> KeptFile | None:
         """The newest file of that role whose bytes are held."""
@@ -123,6 +131,48 @@ class Placed:
     gone_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much an account or a highlight holds: ``items``, of which ``gone`` are not shown any more, and distinct ``blobs`` with their
+    ``bytes``, both without the ``lost`` ones."""
+
+    items: int = 0
+    gone: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BorneName:
+    """A username that an account was seen with, from when to when."""
+
+    username: str
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """What a thing was called before: ``field`` is ``username``, ``full_name`` or ``title``."""
+
+    at: datetime
+    field: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """The answer that something came with: the run that paid for it, the endpoint, and where it is kept. ``lost``: it cannot be read."""
+
+    answer_id: int
+    run_id: int
+    endpoint: str
+    kept: KeptAnswer
+    lost: bool = False
+
+
 MEDIA_TYPES = {"photo": 1, "video": 2}
 """The words for ``media_type``, as the API numbers them."""
 
@@ -131,8 +181,8 @@ MEDIA_TYPES = {"photo": 1, "video": 2}
 class Selection:
     """Which part of an archive: what is left out (``()``, None) does not narrow it.
 
-    ``user_pks`` and ``highlight_pks`` name accounts and highlights, ``titles`` are globs of present titles (fnmatchcase); items are
-    narrowed by when they were taken (``taken_from`` ≤ ``taken_at`` < ``taken_before``), by ``media_types`` (1 photo, 2 video), and by
+    ``user_pks``, ``highlight_pks`` and ``item_pks`` name accounts, highlights and items, ``titles`` are globs of present titles
+    (fnmatchcase); items are narrowed by when they were taken (``taken_from`` ≤ ``taken_at`` < ``taken_before``), by ``media_types`` (1 photo, 2 video), and by
     what came since (``new_since`` ≤ first seen, or a file of theirs kept since). An item without ``taken_at`` is in no span of time.
     """
 
@@ -143,6 +193,7 @@ class Selection:
     taken_before: datetime | None = None
     media_types: frozenset[int] = field(default_factory=frozenset)
     new_since: datetime | None = None
+    item_pks: tuple[Pk, ...] = ()
 
     @property
     def narrows_highlights(self) -> bool:
@@ -153,7 +204,7 @@ class Selection:
     def narrows_items(self) -> bool:
         """Whether some items of a highlight may be left out."""
         spans = (self.taken_from, self.taken_before, self.new_since)
-        return bool(self.media_types) or any(moment is not None for moment in spans)
+        return bool(self.media_types or self.item_pks) or any(moment is not None for moment in spans)
 
 
 EVERYTHING = Selection()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from archiver.errors import TargetError
-from archiver.model.identity import Target, is_pk
+from archiver.model.identity import ItemTarget, Target, is_pk
 
 _USERNAME = re.compile(r"[A-Za-z0-9._]{1,30}")
 _HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
@@ -17,10 +17,13 @@ _RESERVED = frozenset(
     {"about", "accounts", "api", "challenge", "developer", "direct", "explore", "graphql", "legal"}
     | {"p", "reel", "reels", "s", "share", "stories", "tv", "web"}
 )
+_CODE = re.compile(r"[A-Za-z0-9_-]{5,40}")
 _COMMENT = re.compile(r"(?:^|\s)#")
 _LONGEST = 2048
 _SHOWN = 80
 _SUPPORTED = "give a username, @username, a numeric user id, a profile or highlight link, highlight:<pk>, or a /s/ share link"
+
+_KEPT = "give an account, a highlight or an item: natgeo, an id, a profile or highlight link, highlight:<pk>, item:<pk>, an item's code"
 
 
 def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
@@ -44,6 +47,33 @@ def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
     if is_pk(text):
         return Target(text, user_pk=text, highlights=highlights)
     return Target(text, username=_username(text.removeprefix("@"), text), highlights=highlights)
+
+
+def parse_kept(text: str) -> Target | ItemTarget:
+    """What ``text`` names of all that an archive holds: a Target as ``parse_target`` reads it, or an item.
+
+    ``item:<pk>`` and ``item:<code>`` are items, and so is a code that cannot be a username. Other codes and bare numbers read as accounts:
+    whoever looks them up tries the other meanings next. Raises TargetError.
+    """
+    stripped = text.strip()
+    if stripped.startswith("item:"):
+        word = stripped.removeprefix("item:")
+        if is_pk(word):
+            return ItemTarget(stripped, pk=word)
+        if is_code(word):
+            return ItemTarget(stripped, code=word)
+        raise TargetError(f"'{_shown(stripped)}' is no item: its pk is a number", _KEPT)
+    try:
+        return parse_target(text)
+    except TargetError as error:
+        if is_code(stripped):
+            return ItemTarget(stripped, code=stripped)
+        raise TargetError(str(error), _KEPT) from None
+
+
+def is_code(text: str) -> bool:
+    """Whether ``text`` can be an item's code, as in ``instagram.com/p/<code>``: the digits of base64 that are safe in links."""
+    return _CODE.fullmatch(text) is not None
 
 
 def read_targets(lines: Iterable[str]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
+from urllib.parse import urlsplit
 
 from archiver.model.identity import Pk, Role
 
@@ -111,6 +112,15 @@ class WebLink:
     title: str | None = None
     display_url: str | None = None
     source: Literal["link", "sticker"] = "link"
+
+    @property
+    def domain(self) -> str | None:
+        """The host of an http or https address in lower case, None of anything else."""
+        try:
+            parts = urlsplit(self.url)
+            return (parts.hostname or "").rstrip(".") or None if parts.scheme in ("http", "https") else None
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)

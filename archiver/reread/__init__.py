@@ -14,7 +14,8 @@ from datetime import datetime
 from pathlib import Path
 
 from archiver.answers import AnswerStore
-from archiver.catalog import Catalog, merge, query, record
+from archiver.catalog import Catalog, query, record
+from archiver.catalog.merge import merge
 from archiver.errors import ArchiverError, outcome
 from archiver.reread.recover import Recovered, recover
 from archiver.reread.replay import Replayed, Unreadable, replay

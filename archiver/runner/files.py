@@ -10,7 +10,8 @@ from functools import partial
 
 from archiver import signed
 from archiver.blobs import BlobStore
-from archiver.catalog import Catalog, FileRecorded, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.record import FileRecorded
 from archiver.errors import GAPS, DownloadFailed
 from archiver.media import Downloader
 from archiver.model import Blob, Failure, File, Link, Owner, Role

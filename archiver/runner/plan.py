@@ -15,6 +15,9 @@ from archiver.hiker.tariff import PAGED_TRAY
 from archiver.model import HeldHighlight, HeldUser, Highlight, Pk, TrayFacts
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEEDED_DAYS = (
+    30  # until pages that an account needs, and that failed, have their turn where the sweep is off
+)
 _A_CLOCK_THAT_WAS_AHEAD = timedelta(days=1)
 
 
@@ -118,14 +121,17 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
 
 def is_paged(held: HeldUser | None, sweep_days: int, now: datetime, *, full: bool = False) -> bool:
     """Whether an account is listed page by page tonight: the other tray lacks some of its highlights, its turn in the sweep has
-    come (counted from the last time, else from its first day), or everything is asked for. Never on first contact.
+    come (counted from the last time, else from its first day), or everything is asked for. Never on first contact. Pages that
+    were paid for in vain wait for the turn too.
     """
     if held is None or held.listed_at is None:
         return False
-    if held.tray_endpoint == PAGED_TRAY or full:
+    needed = held.tray_endpoint == PAGED_TRAY
+    if full or (needed and held.pages_failed_at is None):
         return True
     last = held.paged_at or held.first_seen_at or held.listed_at
-    return sweep_days > 0 and is_swept(held.pk, last, sweep_days, now)
+    days = sweep_days or (_NEEDED_DAYS if needed else 0)
+    return days > 0 and is_swept(held.pk, last, days, now)
 
 
 def matches(title: str | None, globs: tuple[str, ...]) -> bool:

@@ -59,22 +59,18 @@ class Trays:
         assert account.pk is not None
         held = account.held
         turn = plan.is_paged(held, self._sweep_days, self._night.clock(), full=self._full)
+        lacks = held is not None and held.tray_endpoint == tariff.PAGED_TRAY
         if held is None or not turn:
-            return _shown(self._paid.list_highlights(account.pk), account.pk)
+            return self._in_one_answer(account.pk, lacks)
         tray, billed = self._pages(account.pk) if self._has_room_for_pages(account.pk) else (None, False)
         if tray is not None:
             unseen = self._unseen(held, tray.highlights)
-            stays = tariff.PAGED_TRAY if unseen or held.tray_endpoint == tariff.PAGED_TRAY else tariff.TRAY
+            stays = tariff.PAGED_TRAY if unseen or lacks else tariff.TRAY
             return Listing(tray, tariff.PAGED_TRAY, stays, whole=True, paged=True, unseen=unseen)
         self._night.observe(
             Noted(f"{account.target.text}: the paged tray cannot be had; the first page serves")
         )
-        listing = _shown(self._paid.list_highlights(account.pk), account.pk)
-        if isinstance(listing, Reason):
-            return listing
-        endpoint = tariff.TRAY if billed else held.tray_endpoint or tariff.TRAY
-        cut = held.tray_endpoint == tariff.PAGED_TRAY
-        return Listing(listing.tray, endpoint=endpoint, paged=billed, cut=cut)
+        return self._in_one_answer(account.pk, lacks, paged=billed)
 
     def record(self, account: Account, pk: Pk, listing: Listing) -> None:
         """Commit what a tray says, and what its silence says where that is evidence."""
@@ -103,6 +99,14 @@ class Trays:
             paged=listing.paged,
             unseen=listing.unseen,
         )
+
+    def _in_one_answer(self, pk: Pk, lacks: bool, *, paged: bool = False) -> Listing | Reason:
+        """The tray of ``/v1``; ``lacks``: it is known to show less than the account has, which stays with its pages."""
+        listing = _shown(self._paid.list_highlights(pk), pk)
+        if isinstance(listing, Reason):
+            return listing
+        endpoint = tariff.PAGED_TRAY if lacks else tariff.TRAY
+        return Listing(listing.tray, endpoint=endpoint, paged=paged, cut=lacks)
 
     def _has_room_for_pages(self, pk: Pk) -> bool:
         """Whether more units are left than its pages came to the last time, to the end or to a limit: one that is lower than the price

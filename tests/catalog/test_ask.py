@@ -13,6 +13,7 @@ from databases import NOW, Cable
 
 from archiver.catalog import Catalog, record
 from archiver.errors import QueryRefused
+from archiver.model import User
 
 _WRITES = [
     "INSERT INTO targets VALUES ('a', 'b', '2026-01-01')",
@@ -40,6 +41,7 @@ _WRITES_SQLITE = [
     "PRAGMA user_version = 7",
     "SELECT load_extension('evil')",
     "SAVEPOINT a",
+    "INSERT INTO search_index (search_index) VALUES ('delete-all')",
 ]
 _WRITES_POSTGRESQL = [
     "SET TRANSACTION READ WRITE",
@@ -138,6 +140,17 @@ def test_the_shape_of_a_sqlite_archive_may_be_asked_for(
         assert catalog.ask(sql, rows=100, seconds=10).rows
 
 
+def test_the_index_of_what_is_searched_may_be_asked(catalog: Catalog, database: str | Path) -> None:
+    """By each database's own means."""
+    catalog.write(record.user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW)
+    found = (
+        "SELECT rowid FROM search_index WHERE search_index MATCH 'nat*'"
+        if isinstance(database, Path)
+        else "SELECT id FROM search_documents WHERE words @@ 'nat:*'"
+    )
+    assert rows(catalog, found) == [(1,)]
+
+
 def test_as_many_rows_as_asked_for(catalog: Catalog) -> None:
     """No more, and whether there were more is told."""
     for _ in range(5):
@@ -160,6 +173,95 @@ def test_a_query_that_would_never_end_is_ended(catalog: Catalog, sql: str) -> No
     with pytest.raises(QueryRefused, match=r"longer than 0\.2 s"):
         catalog.ask(sql, rows=10, seconds=0.2)
     assert time.monotonic() - begun < 5
+
+
+_HOSTILE = "x'); DELETE FROM runs; -- %s %(a)s $1 \\ :b"
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT :a AS a", _HOSTILE),
+        ("SELECT :a || ':b' || '%' || :a AS a", f"{_HOSTILE}:b%{_HOSTILE}"),
+        ("SELECT /* :no */ CAST(:a AS text) AS a -- :no '", _HOSTILE),
+        ('SELECT ":a" FROM (SELECT CAST(:a AS text) AS ":a") AS t', _HOSTILE),
+        ("SELECT command FROM runs WHERE command <> :a AND command LIKE '%u%'", "run"),
+    ],
+)
+def test_a_parameter_is_bound(catalog: Catalog, sql: str, expected: str) -> None:
+    """Where a value stands, and there only; what it says is never SQL, and tells nothing to the driver."""
+    catalog.write(record.start_run, "run", NOW)
+    found = catalog.ask(
+        sql.replace(":a |", "CAST(:a AS text) |"), rows=10, seconds=10, parameters={"a": _HOSTILE}
+    )
+    assert found.rows == ((expected,),)
+    assert rows(catalog, "SELECT command FROM runs") == [("run",)]
+
+
+def test_a_parameter_takes_the_type_of_what_it_is_compared_with(catalog: Catalog) -> None:
+    """A number, a time; and a query without rows has its columns all the same."""
+    catalog.write(record.start_run, "run", NOW)
+    for sql, value, count in (
+        ("SELECT id FROM runs WHERE id = :v", "1", 1),
+        ("SELECT id FROM runs WHERE started_at >= :v", "2026-03-31", 1),
+        ("SELECT id FROM runs WHERE started_at >= :v", "2026-04-01", 0),
+        ("SELECT id FROM runs LIMIT :v", "0", 0),
+    ):
+        found = catalog.ask(sql, rows=10, seconds=10, parameters={"v": value})
+        assert (found.columns, len(found.rows)) == (("id",), count)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({}, "no value for :b"), ({"b": "1", "c": "2"}, "no parameter :c"), ({"c": "2"}, "no value for :b")],
+)
+def test_a_parameter_too_few_or_too_many_is_told(
+    catalog: Catalog, given: dict[str, str], message: str
+) -> None:
+    """By its name: a mistake of who asks, not of the database."""
+    with pytest.raises(QueryRefused, match=message):
+        catalog.ask("SELECT :b", rows=1, seconds=10, parameters=given)
+
+
+def test_operators_of_postgresql_are_no_parameters(postgres_archive: str) -> None:
+    """Casts, JSON, slices, dollar quotes, E'' texts and comments that nest, beside a parameter and without one."""
+    sql = (
+        "SELECT '{\"a\": 1}'::jsonb ? 'a', ('{\"a\": {\"b\": 2}}'::jsonb #>> '{a,b}')::int % 2,"
+        " (ARRAY[1,2,3])[1:2], $$:no$$, $q$ ':no $q$, E'\\':no', 1 /* /* :no */ :no */"
+    )
+    with Catalog.open(postgres_archive, write=False) as catalog:
+        plain = catalog.ask(sql, rows=1, seconds=10).rows[0]
+        assert plain == (True, 0, [1, 2], ":no", " ':no ", "':no", 1)
+        bound = catalog.ask(f"{sql}, :yes::int", rows=1, seconds=10, parameters={"yes": "7"}).rows[0]
+        assert bound == (*plain, 7)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT group_concat(hex(zeroblob(30000000))) FROM (SELECT 1 UNION SELECT 2)",
+        "SELECT randomblob(100000000)",
+        "SELECT replace(hex(zeroblob(20000000)), '0', '00')",
+    ],
+)
+def test_a_value_that_would_fill_the_memory_is_refused(sqlite_template: Path, sql: str) -> None:
+    """However it is made."""
+    with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused):
+        catalog.ask(sql, rows=1, seconds=10)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize(
+    "last",
+    ["SELECT count(*) FROM (SELECT x FROM n ORDER BY x)", "SELECT x FROM n", "SELECT sum(length(x)) FROM m"],
+)
+def test_rows_that_would_fill_the_memory_are_refused(sqlite_template: Path, last: str) -> None:
+    """Whether they are sorted, held or brought: what SQLite takes has an end, and what is brought too."""
+    endless = "SELECT {} UNION ALL SELECT {} FROM {} LIMIT 4000"
+    sql = f"""WITH RECURSIVE n(x) AS ({endless.format(*["randomblob(1000000)"] * 2, "n")}),
+        m(x) AS MATERIALIZED (SELECT a.x FROM n a ORDER BY 1) {last}"""
+    with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused, match="memory"):
+        catalog.ask(sql, rows=10_000, seconds=60)
 
 
 def test_a_huge_value_is_refused(tmp_path: Path, sqlite_template: Path) -> None:

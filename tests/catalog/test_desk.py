@@ -94,6 +94,34 @@ def test_a_fact_that_fails_fails_alone(desk: Desk) -> None:
     assert _commands(desk) == ["before", "after"]
 
 
+def _finish(connection: Connection) -> None:
+    """What follows from runs: a target for each; none can be had of one that is called «worthless»."""
+    connection.execute(text("DELETE FROM targets"))
+    connection.execute(text("INSERT INTO targets SELECT command, '1', started_at FROM runs"))
+    if connection.scalar(text("SELECT count(*) FROM runs WHERE command = 'worthless'")):
+        raise RuntimeError("nothing follows")
+
+
+def test_what_follows_from_facts_is_committed_with_them(database: str | Path) -> None:
+    """Once a transaction, after all of its facts, also after one that failed alone; where nothing follows nobody's fact is stored."""
+    writer = engine.writer(engine.locate(database))
+
+    def fail(connection: Connection) -> None:
+        _begin_run(connection, "undone")
+        raise RuntimeError("this one fails")
+
+    with closing(Desk(writer, "the test's", finish=_finish)) as desk:
+        _held_up(
+            desk, [lambda connection: _begin_run(connection, "one"), fail, lambda c: _begin_run(c, "two")]
+        )
+        followed = text("SELECT text FROM targets ORDER BY text")
+        assert desk.write(lambda connection: list(connection.scalars(followed))) == ["one", "two"]
+        ends = _held_up(desk, [lambda c: _begin_run(c, "three"), lambda c: _begin_run(c, "worthless")])
+        assert [str(end) for end in ends] == ["nothing follows"] * 2
+        assert _commands(desk) == ["one", "two"]
+    writer.dispose()
+
+
 def test_a_commit_that_fails_fails_all_its_callers(desk: Desk) -> None:
     """Nobody is told of success who was not stored for certain; the desk goes on."""
 

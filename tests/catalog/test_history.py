@@ -9,7 +9,7 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, tray,
 from databases import NOW
 
 from archiver.catalog import Catalog, query, record
-from archiver.model import Highlight, HighlightPage, NamedChange, Subject, Tray, User
+from archiver.model import EVERYTHING, Highlight, HighlightPage, NamedChange, Subject, Tray, User
 
 NASA = User("42", "nasa", "NASA", False, True, None, "nasa.jpg")
 
@@ -100,6 +100,19 @@ def test_the_last_run_and_the_names_of_accounts(catalog: Catalog, edited: tuple[
     """What a wrong --run or --account is answered with."""
     assert catalog.read(query.last_run) == edited[1]
     assert list(catalog.stream(query.usernames)) == ["nasa_gov", "natgeo"]
+
+
+def test_former_titles_come_latest_first_and_once(catalog: Catalog, edited: tuple[int, int]) -> None:
+    """Of the account's own highlights, while the archive is walked through too; a title that it bears again is none."""
+    found = [
+        catalog.read(query.former_titles, account.pk)
+        for account in catalog.stream(query.accounts, EVERYTHING)
+    ]
+    assert found == [{}, {"1": ("BOTW", "Gift Guide")}]
+    again = tray(highlight("1", "BOTW"), "2")
+    catalog.write(record.tray, edited[1], NATGEO.pk, again, LATEST + timedelta(days=1))
+    assert catalog.read(query.former_titles, NATGEO.pk) == {"1": ("BOTW 2026", "Gift Guide")}
+    assert catalog.read(query.former_titles, NASA.pk) == {}
 
 
 def test_an_archive_without_runs_has_no_last_one(catalog: Catalog) -> None:

@@ -40,20 +40,33 @@ def dangers(source: str) -> Iterator[str]:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr=name)) if name in STARTING:
                 yield f"os.{name}() in line {node.lineno}"
             case ast.Call(func=ast.Attribute(value=value, attr="format" | "format_map")) if not (
-                isinstance(value, ast.Constant) or ast.unparse(value) in ("super()", "self")
+                _is_constant(value) or ast.unparse(value) in ("super()", "self")
             ):
                 yield f"format of a text that is no constant in line {node.lineno}"
             case ast.Attribute(attr="Template" | "Formatter", value=ast.Name(id="string")):
                 yield f"a template in line {node.lineno}"
 
 
+def _is_constant(value: ast.expr) -> bool:
+    """A text in the source, or one that is Markup, which escapes whatever it is given."""
+    match value:
+        case ast.Call(func=ast.Name(id="Markup"), args=[text]):
+            return isinstance(text, ast.Constant)
+    return isinstance(value, ast.Constant)
+
+
+PAGES = "export/site/pages.py"
+"""Jinja2, for templates that the package brings along and nobody else writes."""
 FOUND = {str(p.relative_to(ROOT)): list(dangers(p.read_text("utf-8"))) for p in sorted(ROOT.rglob("*.py"))}
 
 
 def test_fault_x15_no_text_from_outside_becomes_code_or_a_template() -> None:
     """No eval, no shell, no process, no object loader and no format of a text that is not written in the source."""
     assert len(FOUND) > 100
-    assert {name: found for name, found in FOUND.items() if found} == {}
+    found = {name: found for name, found in FOUND.items() if found}
+    (jinja,) = found.pop(PAGES)
+    assert jinja.startswith("import in line")
+    assert found == {}
 
 
 @pytest.mark.parametrize(
@@ -66,6 +79,7 @@ def test_fault_x15_no_text_from_outside_becomes_code_or_a_template() -> None:
         "os.execv(path, args)",
         "glob.format(item=item)",
         "'{}'.join(x).format(item)",
+        "Markup(title).format(item)",
         "string.Template(title)",
     ],
 )

@@ -19,6 +19,7 @@ file = config_loading.file
 SAMPLES = {
     "archive.directory": ("there", Path("there")),
     "archive.database": ("postgresql://me@host/db", "postgresql+psycopg://me@host/db"),
+    "archive.query_database": ("postgresql://you@host/db", "postgresql+psycopg://you@host/db"),
     "archive.reserve": ("2 GiB", 2 * 1024**3),
     "archive.keep_answers": ("fetched", "fetched"),
     "archive.group_readable": ("true", True),

@@ -80,6 +80,7 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
         "archive.directory = '~nobody-of-this-name/x'",
         "archive.database = 'sqlite:///sesame.db'",
         "archive.database = 'postgresql://me:sesame@host'",
+        "archive.query_database = 'postgresql://me:sesame@host'",
         "archive.database = 'postgresql://me:sesame@[host/db'",
         "archive.database = 'postgresql://me@host:sesame/db'",
         "archive.reserve = '1 XB'",

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from archiver.answers import segment
 from archiver.blobs import disk, diskwriter
-from archiver.catalog import FileRecorded, engine, record
+from archiver.catalog import engine, record
+from archiver.catalog.record import FileRecorded
 from archiver.hiker.client import HikerClient
 from archiver.model import Answer, Call, Digest, File, TrayFacts
 from archiver.runner.files import Files, Missed, Wanted

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import account_stories
+import documents_told
 import highlight_stories
 import item_stories
 import pytest
@@ -53,8 +54,12 @@ def name(story: Story) -> str:
 
 
 def test_each_edit_is_its_changes_and_costs_its_price(live: Lived) -> None:
-    """An account for each kind: its rows and no others, a unit a night, and what the story says that it costs more."""
+    """An account for each kind: its rows and no others, a unit a night, and what the story says that it costs more.
+
+    What is searched is what the rows say in the end.
+    """
     lived = live(STORIES)
+    assert documents_told.differences(lived.house.rows) == []
     assert lived.outcome() == {}
     assert {name: (spent, own) for name, (spent, own) in lived.units().items() if spent != own} == {}
 

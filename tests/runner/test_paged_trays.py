@@ -143,6 +143,29 @@ def test_a_first_page_that_is_known_to_lack_something_is_no_evidence(
     assert house.one("select count(*) from highlights where gone_at is not null") == 0
 
 
+def test_until_their_next_turn_failed_pages_make_nobody_gone(house: House) -> None:
+    """Pages that were paid for in vain are not asked again before their turn; the first pages until then are known to be cut, whatever
+    their size is, and the account stays with its pages."""
+    for title in ("one", "two"):
+        house.upstream.world.add_highlight(ACCOUNT, title, 1)
+    house.upstream.world.v1_page = 4
+    house.night(ACCOUNT)
+    nights(house, SWEEP)
+    house.upstream.faults.add(actions.respond(404, {"detail": "Not Found"}), path=V2, count=None)
+    asked = []
+    for size in (3, 2, 4, 3, 4, 2):
+        house.upstream.world.v1_page = size
+        asked += nights(house, 1)
+    assert asked[0] == 1
+    assert sum(asked) <= 1 + len(asked) // SWEEP
+    assert house.one("select tray_endpoint from users") == V2
+    assert house.one("select pages_failed_at from users") is not None
+    house.upstream.faults.clear()
+    assert 3 in nights(house, SWEEP)
+    assert house.one("select pages_failed_at from users") is None
+    assert house.one("select count(*) from changes") == 0
+
+
 def test_pages_that_are_refused_say_nothing_of_the_key(tmp_path: Path) -> None:
     """Where a plan does not include the paged tray, and every account has its turn: the other tray serves, and the run is a good one."""
     names = [account_pk(n) for n in range(5)]

@@ -24,11 +24,14 @@ from archiver.catalog.query.files import (
     paid_highlight,
 )
 from archiver.catalog.query.gaps import gaps
-from archiver.catalog.query.history import changes, last_run, usernames
+from archiver.catalog.query.history import changes, former_titles, last_run, usernames
 from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
 from archiver.catalog.query.losses import answers, losses, standing_answers
+from archiver.catalog.query.owned import files
+from archiver.catalog.query.portrait import coded, extent, extents, names, provenance, renamings
 from archiver.catalog.query.progress import Progress, progress, units_of_pages
-from archiver.catalog.query.shelf import accounts, contents, files, highlights, items, walk
+from archiver.catalog.query.search import search
+from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk
 from archiver.catalog.query.totals import damage, status
 
 __all__ = [
@@ -43,6 +46,7 @@ __all__ = [
     "blobs",
     "bound",
     "changes",
+    "coded",
     "columns_of",
     "contents",
     "costs",
@@ -50,7 +54,10 @@ __all__ = [
     "damage",
     "digests_of_highlight",
     "dump",
+    "extent",
+    "extents",
     "files",
+    "former_titles",
     "gaps",
     "held",
     "held_digests",
@@ -63,13 +70,17 @@ __all__ = [
     "longest_tray",
     "losses",
     "members",
+    "names",
     "once_called",
     "open_failure",
     "paid_answers",
     "paid_highlight",
     "part_of",
     "progress",
+    "provenance",
+    "renamings",
     "run_costs",
+    "search",
     "spending",
     "standing_answers",
     "status",

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, or_, select, union_all
 
 from archiver.catalog import tables
-from archiver.catalog.record.failures import is_open
 from archiver.errors import Reason
 from archiver.model import HeldHighlight, HeldUser, Pk, Role, Subject, TrayFacts
 
@@ -55,6 +54,7 @@ def user(connection: Connection, pk: Pk) -> HeldUser | None:
         tray_length=row["tray_length"],
         tray_endpoint=row["tray_endpoint"],
         paged_at=row["paged_at"],
+        pages_failed_at=row["pages_failed_at"],
         gone_at=row["gone_at"],
         verdict=Reason(row["verdict"]) if row["verdict"] is not None else None,
         verdict_at=row["verdict_at"],
@@ -188,4 +188,14 @@ def _is_missing_page(failure: RowMapping) -> bool:
         Subject.HIGHLIGHT,
         None,
         Reason.NOT_FOUND,
+    )
+
+
+def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[ColumnElement[bool], ...]:
+    """The conditions on the one open row of a thing."""
+    return (
+        _failures.c.subject == subject,
+        _failures.c.subject_pk == subject_pk,
+        _failures.c.role.is_(None) if role is None else _failures.c.role == role,
+        _failures.c.resolved_at.is_(None),
     )

@@ -64,6 +64,22 @@ def usernames(connection: Connection) -> Iterator[str]:
     yield from connection.execution_options(yield_per=_AT_ONCE).scalars(_USERNAMES)
 
 
+def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ...]]:
+    """What highlights of the account were called before, the latest first, each title once; only those that have borne another."""
+    question = (
+        select(_changes.c.subject_pk, _changes.c.old, _highlights.c.title)
+        .join(_highlights, _highlights.c.pk == _changes.c.subject_pk)
+        .where(_changes.c.subject == Subject.HIGHLIGHT, _changes.c.field == "title")
+        .where(_highlights.c.user_pk == user_pk, _changes.c.old.is_not(None))
+        .order_by(_changes.c.id.desc())
+    )
+    found: dict[Pk, dict[str, None]] = {}
+    for pk, old, present in connection.execute(question):
+        if old != present:
+            found.setdefault(pk, {})[old] = None
+    return {pk: tuple(titles) for pk, titles in found.items()}
+
+
 def _of(user_pks: list[Pk]) -> Any:
     """The ids of what changed in these accounts, each kind by its own index: together they would be a scan."""
     own = select(_changes.c.id).where(_changes.c.subject == Subject.USER, _changes.c.subject_pk.in_(user_pks))

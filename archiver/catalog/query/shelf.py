@@ -12,34 +12,16 @@ from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, or_, select
 
 from archiver.catalog import tables
 from archiver.catalog.query.carried import entries_of
-from archiver.model import (
-    Blob,
-    Digest,
-    KeptAccount,
-    KeptFile,
-    KeptHighlight,
-    KeptItem,
-    Owner,
-    Pk,
-    Placed,
-    Role,
-    Selection,
-    Subject,
-)
+from archiver.catalog.query.owned import files_of, partitions
+from archiver.model import KeptAccount, KeptHighlight, KeptItem, Pk, Placed, Selection, Subject
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
-_items, _members, _files, _blobs = tables.items, tables.highlight_items, tables.files, tables.blobs
+_items, _members, _files = tables.items, tables.highlight_items, tables.files
 
-_AT_ONCE = 1000
-_OWNERS = {
-    Subject.USER: _files.c.user_pk,
-    Subject.HIGHLIGHT: _files.c.highlight_pk,
-    Subject.ITEM: _files.c.item_pk,
-}
 _IN_ORDER = (
     _highlights.c.user_pk,
     _highlights.c.gone_at.is_not(None),
@@ -53,8 +35,8 @@ _PLACE = (
     _members.c.first_seen_at.label("placed_at"),
     _members.c.last_seen_at,
     _members.c.gone_at,
+    _highlights.c.title,
 )
-_BLOB = (_blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height, _blobs.c.lost_at)
 
 
 def walk(
@@ -86,7 +68,7 @@ def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccou
     if selection.highlight_pks:
         named = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(selection.highlight_pks))
         question = question.where(_users.c.pk.in_(named))
-    for rows in _partitions(connection, question):
+    for rows in partitions(connection, question):
         pks = [row.pk for row in rows]
         avatars, names = files_of(connection, Subject.USER, pks), _names(connection, pks)
         for row in rows:
@@ -111,7 +93,7 @@ def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHig
         question = question.where(_highlights.c.user_pk.in_(selection.user_pks))
     if selection.highlight_pks:
         question = question.where(_highlights.c.pk.in_(selection.highlight_pks))
-    for rows in _partitions(connection, question):
+    for rows in partitions(connection, question):
         wanted = [row for row in rows if _titled(row.title, selection.titles)]
         covers = files_of(connection, Subject.HIGHLIGHT, [row.pk for row in wanted])
         for row in wanted:
@@ -133,7 +115,7 @@ def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHig
 
 
 def contents(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[Placed]:
-    """The items in their places, highlight by highlight in the order of ``highlights``; streamed. Titles do not count."""
+    """The items in their places, highlight by highlight in the order of ``highlights``; streamed."""
     question = (
         select(_items, *_PLACE)
         .join(_members, _members.c.item_pk == _items.c.pk)
@@ -141,43 +123,24 @@ def contents(connection: Connection, selection: Selection, *, carried: bool = Tr
         .where(*_shown_by(selection), *_narrowed(selection))
         .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk)
     )
-    for rows in _partitions(connection, question):
+    for everything in partitions(connection, question):
+        rows = [row for row in everything if _titled(row.title, selection.titles)]
         for row, item in zip(rows, _kept_items(connection, rows, carried), strict=True):
             yield Placed(row.highlight_pk, row.position, item, row.placed_at, row.last_seen_at, row.gone_at)
 
 
 def items(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[KeptItem]:
-    """Each item once, by ascending pk; streamed. Titles do not count."""
+    """Each item once, by ascending pk; streamed."""
     question = select(_items).where(*_narrowed(selection)).order_by(_items.c.pk)
     if selection.user_pks or selection.highlight_pks:
         shown = select(_members.c.item_pk).join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         shown = shown.where(*_shown_by(selection))
         question = question.where(_items.c.pk.in_(shown))
-    for rows in _partitions(connection, question):
+    for rows in partitions(connection, question):
+        if selection.titles:
+            titled = _shown_under(connection, [row.pk for row in rows], selection)
+            rows = [row for row in rows if row.pk in titled]
         yield from _kept_items(connection, rows, carried)
-
-
-def files(connection: Connection) -> Iterator[KeptFile]:
-    """Every file that is or was anybody's, in the order in which they were kept; streamed."""
-    question = select(_files, *_BLOB).join(_blobs, _blobs.c.sha256 == _files.c.sha256).order_by(_files.c.id)
-    for rows in _partitions(connection, question):
-        yield from map(_kept_file, rows)
-
-
-def files_of(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> dict[Pk, tuple[KeptFile, ...]]:
-    """The files of these owners of one kind, newest first, () for those that have none."""
-    owner = _OWNERS[subject]
-    question = (
-        select(_files, *_BLOB)
-        .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-        .where(owner.in_(bindparam("pks", expanding=True)))
-        .order_by(owner, _files.c.last_seen_at.desc(), _files.c.id.desc())
-    )
-    found: dict[Pk, tuple[KeptFile, ...]] = dict.fromkeys(pks, ())
-    rows = connection.execute(question, {"pks": list(pks)})
-    for pk, group in groupby(rows, key=lambda row: _owner(row).pk):
-        found[pk] = tuple(map(_kept_file, group))
-    return found
 
 
 def _of_account(
@@ -207,6 +170,17 @@ def _titled(title: str | None, globs: Sequence[str]) -> bool:
     return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
 
 
+def _shown_under(connection: Connection, item_pks: Sequence[Pk], selection: Selection) -> set[Pk]:
+    """Those of the items that a selected highlight of a selected title shows or showed."""
+    question = (
+        select(_members.c.item_pk, _highlights.c.title)
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .where(_members.c.item_pk.in_(bindparam("pks", expanding=True)), *_shown_by(selection))
+    )
+    rows = connection.execute(question, {"pks": list(item_pks)})
+    return {row.item_pk for row in rows if _titled(row.title, selection.titles)}
+
+
 def _shown_by(selection: Selection) -> Iterator[ColumnElement[bool]]:
     """What the highlight must be that shows an item; of a question that joins both."""
     if selection.user_pks:
@@ -217,6 +191,8 @@ def _shown_by(selection: Selection) -> Iterator[ColumnElement[bool]]:
 
 def _narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
     """What the item itself must be."""
+    if selection.item_pks:
+        yield _items.c.pk.in_(selection.item_pks)
     if selection.taken_from is not None:
         yield _items.c.taken_at >= selection.taken_from
     if selection.taken_before is not None:
@@ -226,11 +202,6 @@ def _narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
     if selection.new_since is not None:
         late = _files.c.item_pk == _items.c.pk, _files.c.kept_at >= selection.new_since
         yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*late))
-
-
-def _partitions(connection: Connection, question: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
-    with connection.execution_options(yield_per=_AT_ONCE).execute(question) as rows:
-        yield from rows.partitions()
 
 
 def _names(connection: Connection, pks: Sequence[Pk]) -> dict[Pk, list[str]]:
@@ -260,17 +231,6 @@ def _kept_items(connection: Connection, rows: Sequence[Row[Any]], carried: bool)
             row.video_duration,
             row.first_seen_at,
             held[row.pk],
+            answer_id=row.answer_id,
             **entries.get(row.pk, {}),
         )
-
-
-def _kept_file(row: Row[Any]) -> KeptFile:
-    blob = Blob(Digest(row.sha256), row.size, row.mime, row.width, row.height)
-    return KeptFile(
-        _owner(row), Role(row.role), blob, row.source_url, row.kept_at, row.last_seen_at, row.lost_at
-    )
-
-
-def _owner(row: Row[Any]) -> Owner:
-    pks = ((Subject.USER, row.user_pk), (Subject.HIGHLIGHT, row.highlight_pk), (Subject.ITEM, row.item_pk))
-    return next(Owner(subject, pk) for subject, pk in pks if pk is not None)

@@ -10,33 +10,40 @@ from archiver.catalog import tables
 from archiver.model import Run, Status, utcnow
 
 _runs, _calls, _blobs, _failures = tables.runs, tables.api_calls, tables.blobs, tables.failures
+_months = tables.monthly_totals
 
 _LAST_RUNS = 5
 _COMPLETE = ("run", "backup", "demo")
 _UNITS = func.coalesce(func.sum(_calls.c.units), 0)
+# The units of a run that has ended are those of its calls, summed up already.
+_ENDED = select(func.coalesce(func.sum(_runs.c.units), 0)).where(_runs.c.outcome.is_not(None))
+_OPEN = select(_UNITS).where(_calls.c.run_id.in_(select(_runs.c.id).where(_runs.c.outcome.is_(None))))
+_COUNTED = select(
+    *(func.coalesce(func.sum(_months.c[name]), 0) for name in ("items", "files", "blobs", "bytes"))
+)
 
 
 def status(connection: Connection, now: datetime | None = None) -> Status:
-    """Everything counted. ``now`` decides which month of UTC this is. A success is a ``run``, ``backup`` or ``demo`` that ended with code 0."""
+    """Everything counted, most of it by the database as it was written. ``now`` decides which month of UTC this is. A success is a ``run``, ``backup`` or ``demo`` that ended with code 0."""
     month = (now or utcnow()).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    held = select(func.count(), func.coalesce(func.sum(_blobs.c.size), 0)).where(_blobs.c.lost_at.is_(None))
-    blobs, size = connection.execute(held).one()
+    items, files, blobs, size = connection.execute(_COUNTED).one()
+    lost = select(func.count()).select_from(_blobs).where(_blobs.c.lost_at.is_not(None))
     success = select(func.max(_runs.c.finished_at)).where(
         _runs.c.exit_code == 0, _runs.c.command.in_(_COMPLETE)
     )
     return Status(
         accounts=_count(connection, tables.users),
         highlights=_count(connection, tables.highlights),
-        items=_count(connection, tables.items),
-        files=_count(connection, tables.files),
+        items=int(items),
+        files=int(files),
         blobs=int(blobs),
         bytes=int(size),
-        lost=_count(connection, _blobs) - int(blobs),
+        lost=connection.scalar(lost) or 0,
         open_failures=connection.scalar(
             select(func.count()).select_from(_failures).where(_failures.c.resolved_at.is_(None))
         )
         or 0,
-        units=int(connection.scalar(select(_UNITS)) or 0),
+        units=int(connection.scalar(_ENDED) or 0) + int(connection.scalar(_OPEN) or 0),
         units_this_month=int(connection.scalar(select(_UNITS).where(_calls.c.started_at >= month)) or 0),
         last_runs=_last_runs(connection),
         last_success_at=connection.scalar(success),

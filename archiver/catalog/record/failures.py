@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from archiver import retry
 from archiver.catalog import tables
+from archiver.catalog.query.accounts import is_open
 from archiver.model import Failure, Role, Subject
 
 _failures = tables.failures
@@ -52,13 +53,3 @@ def resolved(
     """Record that the thing was had after all; nothing if no failure of it is open."""
     which, told = (_RESOLVE, {"as": role}) if role is not None else (_RESOLVE_WHOLE, {})
     connection.execute(which, {"kind": subject, "about": subject_pk, "now": now, **told})
-
-
-def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[ColumnElement[bool], ...]:
-    """The conditions on the one open row of a thing."""
-    return (
-        _failures.c.subject == subject,
-        _failures.c.subject_pk == subject_pk,
-        _failures.c.role.is_(None) if role is None else _failures.c.role == role,
-        _failures.c.resolved_at.is_(None),
-    )

@@ -120,7 +120,7 @@ def file(
         "kept_at": now,
         "last_seen_at": now,
     }
-    new_file = connection.execute(_NEW_FILE[connection.dialect.name], row).first() is not None
+    new_file = connection.execute(_NEW_FILE(connection.dialect.name), row).first() is not None
     if not new_file:
         connection.execute(
             _SEE_AGAIN[owner.subject],
@@ -142,7 +142,7 @@ def _write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
         "height": blob.height,
         "stored_at": now,
     }
-    if connection.execute(_NEW_BLOB[connection.dialect.name], row).first() is not None:
+    if connection.execute(_NEW_BLOB(connection.dialect.name), row).first() is not None:
         return True
     shape = {"digest": blob.sha256, "wide": blob.width, "high": blob.height}
     lost = connection.scalar(_WAS_LOST, {"digest": blob.sha256}) is not None

@@ -55,7 +55,7 @@ def tray(
 
     ``shrunk_to`` is kept as it is given: the fingerprint of a shrunken tray that waits for a second one. ``came_by`` is the path
     that was asked (only v1 trays count for ``tray_longest``), ``endpoint`` the one by which the account is listed from now on;
-    ``paged`` notes that its paged tray was asked for, whatever came of it. ``unseen`` are highlights that were there before and that no tray
+    ``paged`` notes that its paged tray was asked for, and paid: in vain where the tray came by v1. ``unseen`` are highlights that were there before and that no tray
     could show: they did not appear now. A highlight that was another account's until now becomes this one's.
     """
     listed: dict[Pk, Highlight] = {}
@@ -63,7 +63,7 @@ def tray(
         listed.setdefault(highlight.pk, highlight)
     also: dict[str, object] = {"tray_endpoint": endpoint, "shrunk_to": shrunk_to}
     if paged:
-        also["paged_at"] = now
+        also |= {"paged_at": now, "pages_failed_at": now if came_by == V1 else None}
     listed_before = _owner(connection, run_id, user_pk, tray, now, came_by, also)
     rows = connection.execute(_BEFORE, {"pks": list(listed)}).mappings() if listed else ()
     before = {row["pk"]: row for row in rows}

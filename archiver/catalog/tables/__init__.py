@@ -11,9 +11,12 @@ from archiver.catalog.tables.entries import hashtags, links, locations, mentions
 from archiver.catalog.tables.held import blobs, files
 from archiver.catalog.tables.history import changes, failures
 from archiver.catalog.tables.paid import answers, api_calls, archive, runs
+from archiver.catalog.tables.search import is_told, search_documents
 from archiver.catalog.tables.shown import highlight_items, highlights, items, targets, usernames, users
+from archiver.catalog.tables.totals import account_totals, monthly_totals
 
 __all__ = [
+    "account_totals",
     "answers",
     "api_calls",
     "archive",
@@ -24,13 +27,16 @@ __all__ = [
     "hashtags",
     "highlight_items",
     "highlights",
+    "is_told",
     "items",
     "links",
     "locations",
     "mentions",
     "metadata",
+    "monthly_totals",
     "reshares",
     "runs",
+    "search_documents",
     "sponsors",
     "stickers",
     "targets",

@@ -18,4 +18,6 @@ metadata = sa.MetaData(
 
 
 def partial(name: str, where: sa.ColumnElement[bool], *columns: Column[Any], unique: bool = True) -> Index:
-    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+    """An index of some rows only. The databases' own words for that are said in ``migrations/``: to say them here imports both dialects,
+    a tenth of the time of a start."""
+    return Index(name, *columns, unique=unique, info={"where": where})

@@ -12,7 +12,7 @@ from archiver.catalog.tables.base import metadata
 from archiver.catalog.tables.shown import items
 
 
-def _entries(name: str, *columns: Column[Any]) -> Table:
+def _entries(name: str, *columns: Column[Any] | sa.Index) -> Table:
     """A table of what an item carries, one row an entry in the order of the answer."""
     return Table(
         name,
@@ -41,6 +41,8 @@ links = _entries(
     Column("title", Text),
     Column("display_url", Text),
     Column("source", Text, nullable=False),
+    Column("domain", PkText),
+    sa.Index(None, "domain", "item_pk"),
 )
 hashtags = _entries("hashtags", Column("hashtag_pk", PkText), Column("name", Text, index=True))
 locations = _entries(

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, Text
 
 from archiver.catalog.columns import PkText, UtcTime
-from archiver.catalog.tables.base import metadata
+from archiver.catalog.tables.base import metadata, partial
 
 users = Table(
     "users",
@@ -31,6 +31,8 @@ users = Table(
     Column("verdict_at", UtcTime),
     Column("verdict_due_at", UtcTime),
     Column("paged_at", UtcTime),
+    Column("pages_failed_at", UtcTime),
+    Index(None, "username"),
 )
 
 usernames = Table(
@@ -90,6 +92,7 @@ items = Table(
     Column("answer_id", BigInteger),
     Index(None, "user_pk", "pk"),
     Index(None, "taken_at"),
+    Index(None, "first_seen_at"),
 )
 
 highlight_items = Table(
@@ -102,4 +105,7 @@ highlight_items = Table(
     Column("last_seen_at", UtcTime, nullable=False),
     Column("gone_at", UtcTime),
     sa.PrimaryKeyConstraint("highlight_pk", "item_pk"),
+)
+partial(
+    "ix_highlight_items_gone", highlight_items.c.gone_at.is_not(None), highlight_items.c.gone_at, unique=False
 )

@@ -1,0 +1,277 @@
+"""The archive for programs: ``archiver.open_archive`` and what it gives. Documented in docs/python.md, whose names stay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterable
+from contextlib import ExitStack, suppress
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Generic, Self, TypedDict, TypeVar, Unpack
+from weakref import WeakSet
+
+from archiver.archive import named
+from archiver.archive.opening import Opened, reading_at
+from archiver.catalog import Catalog, query
+from archiver.errors import UsageError
+from archiver.model import (
+    ItemTarget,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    Pk,
+    Placed,
+    Rows,
+    Selection,
+    is_pk,
+)
+from archiver.model.target import parse_kept, parse_target
+
+T = TypeVar("T")
+K = TypeVar("K", KeptAccount, KeptHighlight)
+
+_ALL = 10**9  # more than memory holds
+
+
+class Narrowing(TypedDict, total=False):
+    """Which part of an archive is read; what is left out does not narrow it.
+
+    ``accounts`` (by username, id or link) and ``highlights`` (by pk or link): one, or several. ``titles``: one glob of present titles, or
+    several; case counts. Items are narrowed by when they were taken (``taken_from`` ≤ taken < ``taken_before``), by ``media_types`` (1
+    photo, 2 video), and to what came into the archive ``new_since`` then, the item or a file of its. Times must be aware.
+    """
+
+    accounts: KeptAccount | str | Iterable[KeptAccount | str]
+    highlights: KeptHighlight | str | Iterable[KeptHighlight | str]
+    titles: str | Iterable[str]
+    taken_from: datetime
+    taken_before: datetime
+    media_types: Iterable[int]
+    new_since: datetime
+
+
+def open_archive(path: str | os.PathLike[str], *, database: str | os.PathLike[str] | None = None) -> Archive:
+    """The archive in the directory ``path``, for reading: nothing is ever written, and a run may be on meanwhile.
+
+    ``database`` is the file or PostgreSQL URL that holds its rows if that is not ``<path>/archive.db``; no configuration and no variable
+    of the environment counts. Raises NoArchive, MarkerMismatch if the database belongs to another archive, SchemaOld and SchemaNew if
+    it was made by another version, DatabaseError, StorageError.
+    """
+    root = Path(path).expanduser().absolute()
+    with ExitStack() as opening:
+        opened = opening.enter_context(reading_at(root, _place(root, database)))
+        return Archive(opened, opening.pop_all())
+
+
+class Reading(Generic[T]):
+    """An iterator over what is read. ``close``, or the end of a ``with`` block, ends it before its last value."""
+
+    def __init__(self, values: Generator[T, None, None]) -> None:
+        self._values = values
+        self._cut = False
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        if self._cut:
+            raise ValueError("the archive is closed")
+        return next(self._values)
+
+    def close(self) -> None:
+        """Read no further, and give the connection back."""
+        self._values.close()
+
+    def cut(self) -> None:
+        """As the archive ends: whoever asks for more is told."""
+        self._cut = True
+        with suppress(
+            ValueError
+        ):  # another thread is within it just now: it gives the connection back when nobody refers to it
+            self._values.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Archive:
+    """An archive open for reading. Made by ``open_archive``; a context manager, or ended by ``close``.
+
+    Every method may be called from any thread; an iterator belongs to one thread at a time. Each iterator is of the moment at which its
+    first value was read. It has a connection until it ends, is closed, or is not referred to any more; ``close`` ends those that
+    are left. After that every method, and every iterator, raises ValueError, as a closed file does.
+    """
+
+    def __init__(self, opened: Opened, closing: ExitStack) -> None:
+        self._opened = opened
+        self._closing = closing
+        self._readings: WeakSet[Reading[Any]] = WeakSet()
+        self._closed = False
+
+    @property
+    def root(self) -> Path:
+        """The directory of the archive, absolute."""
+        return self._opened.root
+
+    @property
+    def id(self) -> str:
+        """The archive's own id, the same in its marker and its database, and in every copy."""
+        return self._opened.catalog.archive_id
+
+    def accounts(self) -> Reading[KeptAccount]:
+        """Every account, by ascending pk."""
+        return self._read(self._catalog.stream(query.accounts, Selection()))
+
+    def highlights(
+        self,
+        *,
+        accounts: KeptAccount | str | Iterable[KeptAccount | str] = (),
+        titles: str | Iterable[str] = (),
+    ) -> Reading[KeptHighlight]:
+        """The highlights, account by account: those that are shown, in the order of the profile, then those that are gone."""
+        return self._read(
+            self._catalog.stream(query.highlights, self._selection(accounts=accounts, titles=titles))
+        )
+
+    def items(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptItem]:
+        """Each item once, by ascending pk, whichever highlights show it."""
+        return self._read(self._catalog.stream(query.items, self._selection(**narrowing)))
+
+    def contents(self, **narrowing: Unpack[Narrowing]) -> Reading[Placed]:
+        """The items in their places: highlight by highlight in the order of ``highlights``, each one's oldest item first."""
+        return self._read(self._catalog.stream(query.contents, self._selection(**narrowing)))
+
+    def places(self, item: KeptItem) -> tuple[Placed, ...]:
+        """Where one item is shown or was shown: its place in each of its highlights."""
+        return tuple(self._catalog.stream(query.contents, Selection(item_pks=(item.pk,))))
+
+    def walk(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptAccount | KeptHighlight | Placed]:
+        """Each account, after it its highlights, after each of these its items in their places; all of one moment.
+
+        Highlights without any selected item, and accounts without any selected highlight, are left out.
+        """
+        return self._read(self._catalog.stream(query.walk, self._selection(**narrowing)))
+
+    def files(self) -> Reading[KeptFile]:
+        """Every file that is or was an account's, a highlight's or an item's, in the order in which they were kept."""
+        return self._read(self._catalog.stream(query.files))
+
+    def account(self, name: str) -> KeptAccount:
+        """The account of that username (or one that it bore once), id or profile link. Raises NotHeld, naming near ones, and UsageError
+        if several bore the name."""
+        return named.account(self._catalog, parse_target(name))
+
+    def highlight(self, pk: str) -> KeptHighlight:
+        """The highlight of that pk, ``highlight:<pk>`` or link. Raises NotHeld."""
+        return named.highlight(self._catalog, _highlight_pk(pk))
+
+    def item(self, name: str) -> KeptItem:
+        """The item of that pk or code. Raises NotHeld."""
+        wanted = parse_kept(name if name.startswith("item:") else f"item:{name}")
+        assert isinstance(wanted, ItemTarget)
+        return named.item(self._catalog, wanted)
+
+    def path(self, file: KeptFile) -> Path:
+        """Where the bytes of a file lie, absolute. They are there unless ``file.lost_at`` is set; nothing may alter them."""
+        self._require_open()
+        return self._opened.store.path(file.blob.sha256)
+
+    def open(self, file: KeptFile) -> BinaryIO:
+        """The bytes of a file, for reading; the caller closes it. Raises StorageError if they are not there."""
+        self._require_open()
+        return self._opened.store.open(file.blob.sha256)
+
+    def query(self, sql: str, *, limit: int | None = None, seconds: float = 60.0) -> Rows:
+        """What one SQL statement brings, for certain read-only: at most ``limit`` rows, within so many seconds. Raises QueryRefused."""
+        return self._catalog.ask(sql, rows=_ALL if limit is None else limit, seconds=seconds)
+
+    def close(self) -> None:
+        """End every iterator and let go of the archive. Again is nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        for reading in list(self._readings):
+            reading.cut()
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<archiver.Archive {self.id} at {str(self.root)!r}{' (closed)' if self._closed else ''}>"
+
+    @property
+    def _catalog(self) -> Catalog:
+        self._require_open()
+        return self._opened.catalog
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ValueError("the archive is closed")
+
+    def _read(self, values: Generator[T, None, None]) -> Reading[T]:
+        reading = Reading(values)
+        self._readings.add(reading)
+        return reading
+
+    def _selection(
+        self,
+        *,
+        accounts: KeptAccount | str | Iterable[KeptAccount | str] = (),
+        highlights: KeptHighlight | str | Iterable[KeptHighlight | str] = (),
+        titles: str | Iterable[str] = (),
+        media_types: Iterable[int] = (),
+        taken_from: datetime | None = None,
+        taken_before: datetime | None = None,
+        new_since: datetime | None = None,
+    ) -> Selection:
+        """The selection that is meant. Raises NotHeld, TargetError, and UsageError for a naive time."""
+        moments = {"taken_from": taken_from, "taken_before": taken_before, "new_since": new_since}
+        for name, moment in moments.items():
+            if moment is not None and moment.tzinfo is None:
+                raise UsageError(f"{name} says no time zone", "as in datetime(2026, 11, 1, tzinfo=UTC)")
+        return Selection(
+            user_pks=tuple(self._account_pk(one) for one in _each(accounts)),
+            highlight_pks=tuple(self._highlight_pk(one) for one in _each(highlights)),
+            titles=(titles,) if isinstance(titles, str) else tuple(titles),
+            media_types=frozenset(media_types),
+            taken_from=taken_from,
+            taken_before=taken_before,
+            new_since=new_since,
+        )
+
+    def _account_pk(self, one: KeptAccount | str) -> Pk:
+        return one.pk if isinstance(one, KeptAccount) else self.account(one).pk
+
+    def _highlight_pk(self, one: KeptHighlight | str) -> Pk:
+        return one.pk if isinstance(one, KeptHighlight) else self.highlight(one).pk
+
+
+def _place(root: Path, database: str | os.PathLike[str] | None) -> str | Path:
+    if database is None:
+        return root / "archive.db"
+    return database if isinstance(database, str) else Path(database)
+
+
+def _each(given: K | str | Iterable[K | str]) -> Iterable[K | str]:
+    """One or several, as several."""
+    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else given
+
+
+def _highlight_pk(text: str) -> Pk:
+    target = parse_target(f"highlight:{text}" if is_pk(text) else text)
+    if target.highlight_pk is None:
+        raise UsageError(f"{text} is no highlight", "give its pk, or its link")
+    return target.highlight_pk

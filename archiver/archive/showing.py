@@ -1,0 +1,195 @@
+"""One account, highlight or item with everything that a person wants to know of it, from the archive that the configuration names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from archiver.archive import named
+from archiver.archive.opening import Opened, reading
+from archiver.catalog import Catalog, query
+from archiver.config import Config
+from archiver.model import (
+    BorneName,
+    Extent,
+    HeldHighlight,
+    HeldUser,
+    ItemTarget,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    Pk,
+    Placed,
+    Provenance,
+    Renaming,
+    Selection,
+    Subject,
+    Target,
+    utcnow,
+)
+from archiver.runner import plan
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A highlight, how much it holds, and when it is fetched again though its tray tells nothing new: in the next run (``due``), else
+    at ``due_at``, None for never."""
+
+    highlight: KeptHighlight
+    extent: Extent
+    open_failures: int
+    due: bool
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShownAccount:
+    """An account; ``held`` tells its standing, ``parts`` are its highlights: shown ones first, as on the profile."""
+
+    account: KeptAccount
+    held: HeldUser
+    names: tuple[BorneName, ...]
+    renamings: tuple[Renaming, ...]
+    extent: Extent
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownHighlight:
+    """A highlight of ``account``."""
+
+    account: KeptAccount
+    part: Part
+    renamings: tuple[Renaming, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownItem:
+    """An item, the highlights that show or showed it, each with its place, and the answers that it and its files came with, by id."""
+
+    item: KeptItem
+    account: KeptAccount
+    places: tuple[tuple[KeptHighlight, Placed], ...]
+    answers: dict[int, Provenance]
+
+
+class Showing:
+    """What is shown, and the archive that it is in, open until the end of the ``with`` block."""
+
+    def __init__(self, opened: Opened, shown: ShownAccount | ShownHighlight | ShownItem) -> None:
+        self.shown = shown
+        self._opened = opened
+
+    def path(self, file: KeptFile) -> Path:
+        """Where the bytes of a file are, or were before they were lost; absolute."""
+        return self._opened.store.path(file.blob.sha256)
+
+    def contents(self) -> Iterator[Placed]:
+        """The items of a highlight in their order; streamed."""
+        assert isinstance(self.shown, ShownHighlight)
+        selection = Selection(highlight_pks=(self.shown.part.highlight.pk,))
+        return self._opened.catalog.stream(query.contents, selection)
+
+    def files(self) -> Iterator[KeptFile]:
+        """The newest file of each role whose bytes are held: the avatar, each highlight's cover, then its items' in their order; each
+        of them once. Streamed."""
+        seen: set[str] = set()
+        for file in self._every_file():
+            if file.blob.sha256 not in seen:
+                seen.add(file.blob.sha256)
+                yield file
+
+    def _every_file(self) -> Iterator[KeptFile]:
+        if isinstance(self.shown, ShownItem):
+            yield from self.shown.item.held
+            return
+        selection = (
+            Selection(user_pks=(self.shown.account.pk,))
+            if isinstance(self.shown, ShownAccount)
+            else Selection(highlight_pks=(self.shown.part.highlight.pk,))
+        )
+        for step in self._opened.catalog.stream(query.walk, selection, carried=False):
+            if isinstance(step, Placed):
+                yield from step.item.held
+            elif isinstance(step, KeptHighlight):
+                yield from (step.cover,) if step.cover is not None else ()
+            elif step.avatar is not None and isinstance(self.shown, ShownAccount):
+                yield step.avatar
+
+
+@contextmanager
+def shown(config: Config, wanted: Target | ItemTarget) -> Iterator[Showing]:
+    """What is meant, with the archive open. A number is an account's, else a highlight's, else an item's; a name that nobody bears may be
+    an item's code. Raises NotHeld, naming near accounts, and UsageError where several accounts bore the name."""
+    with reading(config) as opened:
+        yield Showing(opened, _shown(opened.catalog, named.kept(opened.catalog, wanted), config))
+
+
+def _shown(
+    catalog: Catalog, kept: KeptAccount | KeptHighlight | KeptItem, config: Config
+) -> ShownAccount | ShownHighlight | ShownItem:
+    if isinstance(kept, KeptItem):
+        return _item(catalog, kept)
+    if isinstance(kept, KeptAccount):
+        held = catalog.read(query.user, kept.pk)
+        assert held is not None
+        return ShownAccount(
+            kept,
+            held,
+            catalog.read(query.names, kept.pk),
+            catalog.read(query.renamings, Subject.USER, kept.pk),
+            catalog.read(query.extent, kept.pk),
+            _parts(catalog, kept.pk, config),
+        )
+    one = catalog.read(query.highlight, kept.pk)
+    assert one is not None
+    return ShownHighlight(
+        _account(catalog, kept.user_pk),
+        _part(kept, catalog.read(query.extents, kept.user_pk), one, config),
+        catalog.read(query.renamings, Subject.HIGHLIGHT, kept.pk),
+    )
+
+
+def _item(catalog: Catalog, item: KeptItem) -> ShownItem:
+    found = catalog.stream(query.contents, Selection(item_pks=(item.pk,)), carried=False)
+    placed = {place.highlight_pk: place for place in found}
+    assert placed, "an item has come with a highlight, always"
+    shown_in = catalog.stream(query.highlights, Selection(highlight_pks=tuple(placed)))
+    places = tuple((highlight, placed[highlight.pk]) for highlight in shown_in)
+    ids = {item.answer_id, *(file.answer_id for file in item.files)}
+    answers = catalog.read(query.provenance, [answer_id for answer_id in ids if answer_id is not None])
+    return ShownItem(item, _account(catalog, places[0][0].user_pk), places, answers)
+
+
+def _account(catalog: Catalog, pk: Pk) -> KeptAccount:
+    return named.account(catalog, Target(pk, user_pk=pk))
+
+
+def _parts(catalog: Catalog, user_pk: Pk, config: Config) -> tuple[Part, ...]:
+    extents = catalog.read(query.extents, user_pk)
+    highlights = list(catalog.stream(query.highlights, Selection(user_pks=(user_pk,))))
+    held = {one.pk: one for one in catalog.read(query.held, user_pk)}
+    return tuple(_part(one, extents, held[one.pk], config) for one in highlights if one.pk in held)
+
+
+def _part(
+    highlight: KeptHighlight, extents: Mapping[Pk, Extent], held: HeldHighlight, config: Config
+) -> Part:
+    extent, now = extents.get(highlight.pk, Extent()), utcnow()
+    policy = plan.Policy(sweep_days=config.sync.sweep_days)
+    shown = held.gone_at is None
+    due = shown and plan.why(held.facts, held, policy, now, held.pk) is not None
+    due_at = next_look(held, policy.sweep_days) if shown and not due else None
+    return Part(highlight, extent, held.open_failures, due, due_at)
+
+
+def next_look(held: HeldHighlight, sweep_days: int) -> datetime | None:
+    """When a highlight that is shown, and not due yet, is fetched again though its tray tells nothing new; None for never. Pure."""
+    times = [held.fetch_try_at] if held.completed_at is not None else [held.fetch_try_at, held.next_try_at]
+    if sweep_days and held.fetched_at is not None and held.fetch_try_at is None:
+        times.append(plan.sweep_at(held.pk, held.fetched_at, sweep_days))
+    return min((at for at in times if at is not None), default=None)

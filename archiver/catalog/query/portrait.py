@@ -1,0 +1,125 @@
+"""What one account, highlight or item is told with beside itself: how much it holds, its names, where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, Subquery, bindparam, func, select, union
+
+from archiver.catalog import tables
+from archiver.model import BorneName, Digest, Extent, KeptAnswer, Pk, Provenance, Renaming, Subject
+
+_highlights, _members, _items = tables.highlights, tables.highlight_items, tables.items
+_files, _blobs, _changes = tables.files, tables.blobs, tables.changes
+_answers, _calls = tables.answers, tables.api_calls
+
+_GONE = func.coalesce(_members.c.gone_at, _highlights.c.gone_at)
+_RENAMED = ("username", "full_name", "title")
+
+
+def extents(connection: Connection, user_pk: Pk) -> dict[Pk, Extent]:
+    """How much each highlight of an account holds; nothing for one that holds nothing. A cover counts as its highlight's."""
+    of_items = (
+        select(_members.c.highlight_pk, func.count(), func.count(_GONE))
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .where(_highlights.c.user_pk == user_pk)
+        .group_by(_members.c.highlight_pk)
+    )
+    items = {pk: (count, gone) for pk, count, gone in connection.execute(of_items)}
+    owned = _owned(user_pk)
+    of_blobs = (
+        select(owned.c.highlight_pk, *_SUMS)
+        .join(_blobs, _blobs.c.sha256 == owned.c.sha256)
+        .group_by(owned.c.highlight_pk)
+    )
+    blobs = {pk: tuple(map(int, sums)) for pk, *sums in connection.execute(of_blobs)}
+    return {
+        pk: Extent(*items.get(pk, (0, 0)), *blobs.get(pk, (0, 0, 0))) for pk in items.keys() | blobs.keys()
+    }
+
+
+def extent(connection: Connection, user_pk: Pk) -> Extent:
+    """How much an account holds; what several of its highlights show counts once, and is gone when none of them shows it any more."""
+    shown = (
+        select((func.count() == func.count(_GONE)).label("gone"))
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .where(_highlights.c.user_pk == user_pk)
+        .group_by(_members.c.item_pk)
+        .subquery()
+    )
+    rows = connection.execute(select(shown.c.gone, func.count()).group_by(shown.c.gone))
+    counts = {bool(gone): count for gone, count in rows}
+    owned = _owned(user_pk)
+    own = union(select(_files.c.sha256).where(_files.c.user_pk == user_pk), select(owned.c.sha256)).subquery()
+    sums = connection.execute(select(*_SUMS).join_from(_blobs, own, _blobs.c.sha256 == own.c.sha256)).one()
+    return Extent(sum(counts.values()), counts.get(True, 0), *map(int, sums))
+
+
+def names(connection: Connection, user_pk: Pk) -> tuple[BorneName, ...]:
+    """The usernames of an account, the latest first."""
+    borne = tables.usernames
+    question = (
+        select(borne.c.username, borne.c.first_seen_at, borne.c.last_seen_at)
+        .where(borne.c.user_pk == user_pk)
+        .order_by(borne.c.last_seen_at.desc(), borne.c.first_seen_at.desc())
+    )
+    return tuple(BorneName(*row) for row in connection.execute(question))
+
+
+def renamings(connection: Connection, subject: Subject, pk: Pk) -> tuple[Renaming, ...]:
+    """What a thing was called before, the latest first."""
+    question = (
+        select(_changes.c.at, _changes.c.field, _changes.c.old, _changes.c.new)
+        .where(_changes.c.subject == subject, _changes.c.subject_pk == pk, _changes.c.field.in_(_RENAMED))
+        .order_by(_changes.c.id.desc())
+    )
+    return tuple(Renaming(*row) for row in connection.execute(question))
+
+
+def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int, Provenance]:
+    """Where these answers are kept; nothing for one that is not kept any more (``keep_answers = "fetched"``)."""
+    question = (
+        select(_answers, _calls.c.run_id, _calls.c.path)
+        .join(_calls, _calls.c.id == _answers.c.api_call_id)
+        .where(_answers.c.id.in_(bindparam("ids", expanding=True)))
+    )
+    return {
+        row.id: Provenance(
+            row.id,
+            row.run_id,
+            row.path,
+            KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256)),
+            row.lost_at is not None,
+        )
+        for row in connection.execute(question, {"ids": list(answer_ids)})
+    }
+
+
+def coded(connection: Connection, code: str) -> tuple[Pk, ...]:
+    """The items that have this code: one, unless upstream contradicts itself."""
+    return tuple(connection.scalars(select(_items.c.pk).where(_items.c.code == code).order_by(_items.c.pk)))
+
+
+def _owned(user_pk: Pk) -> Subquery:
+    """Each highlight of an account with each of its blobs, once."""
+    own = _highlights.c.user_pk == user_pk
+    covers = (
+        select(_files.c.highlight_pk, _files.c.sha256)
+        .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
+        .where(own)
+    )
+    of_items = (
+        select(_members.c.highlight_pk, _files.c.sha256)
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .join(_files, _files.c.item_pk == _members.c.item_pk)
+        .where(own)
+    )
+    return union(covers, of_items).subquery()
+
+
+def _held(value: Any) -> Any:
+    return func.coalesce(func.sum(value).filter(_blobs.c.lost_at.is_(None)), 0)
+
+
+_SUMS = (_held(1), _held(_blobs.c.size), func.count(_blobs.c.lost_at))

@@ -1,0 +1,73 @@
+"""``archiver datasette``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+import click
+
+from archiver.cli import load, show
+from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.durable import storage_errors
+from archiver.errors import UsageError
+
+_METADATA = "metadata.json"
+_SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
+
+
+@click.command("datasette", epilog=EPILOG)
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--force", is_flag=True, help="Write over files of other content that stand there.")
+@everywhere
+@click.pass_obj
+def command(given: Given, directory: Path, force: bool) -> int:
+    """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR. Reads only, costs nothing.
+
+    The metadata has what tables and columns mean, how they are sorted, and questions to ask; the plug-in shows pictures and videos in
+    the tables, and answers only to names of this machine. What is printed is the command that starts it. "-" for DIR prints the
+    metadata alone. The archive is not touched; Datasette (0.65) comes by: pipx install datasette.
+
+    \b
+    Examples:
+      archiver datasette ~/archive-web
+      sh -c "$(archiver datasette ~/archive-web)"      write it, and start Datasette
+    """
+    from archiver import archive
+    from archiver.datasette import PLUGIN, metadata, plugin
+
+    config = load.config(given)
+    database = archive.sqlite_file(config)
+    root = config.archive.directory
+    told = show.json_text(metadata(database.stem, root / "blobs"), indent=2) + "\n"
+    if str(directory) == "-":
+        show.data(told)
+        return 0
+    files = {directory / _METADATA: told, directory / "plugins" / PLUGIN: plugin()}
+    _write(files, force=force)
+    show.data(f"{shlex.join(_start(directory.absolute(), database))}\n")
+    return 0
+
+
+def _start(directory: Path, database: Path) -> list[str]:
+    """The command that serves the archive on this machine."""
+    settings = [word for name, value in _SETTINGS.items() for word in ("--setting", name, str(value))]
+    plugins = directory / "plugins"
+    shown = ["--metadata", str(directory / _METADATA), "--plugins-dir", str(plugins)]
+    # On a disk that is mounted read-only nobody writes, and SQLite cannot make the index of a WAL.
+    frozen = ["--immutable"] if os.statvfs(database).f_flag & os.ST_RDONLY else []
+    return ["datasette", "serve", "--host", "127.0.0.1", *shown, *settings, *frozen, str(database)]
+
+
+def _write(files: dict[Path, str], *, force: bool) -> None:
+    """Write each file. Raises UsageError, with nothing written, where one stands that says something else."""
+    for path, text in files.items():
+        if not force and path.exists() and path.read_bytes() != text.encode():
+            raise UsageError(
+                f"there is a file already: {path}", "name another directory, or write over it with --force"
+            )
+    for path, text in files.items():
+        with storage_errors(f"{path} cannot be written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")

@@ -1,0 +1,70 @@
+"""``archiver export site``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from archiver.cli import load
+from archiver.cli.choosing import choosing, selection
+from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
+
+
+@click.command("site", epilog=EPILOG)
+@directory
+@click.option(
+    "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
+)
+@linking
+@pruning
+@choosing
+@json_output(NOTHING)
+@everywhere
+@click.pass_obj
+def command(
+    given: Given,
+    directory: Path,
+    gone: bool,
+    way: str,
+    prune: bool,
+    accounts: tuple[str, ...],
+    titles: tuple[str, ...],
+    media: tuple[str, ...],
+    taken_from: datetime | None,
+    taken_before: datetime | None,
+    new_since: datetime | None,
+) -> int:
+    """Web pages in DIR that need no server and no network. Reads only, beside a run too; costs nothing.
+
+    Open DIR/index.html, from a disk, a USB stick or any web server. Each account has a page with its highlights and latest items, each
+    highlight one with its items; what Instagram shows no more is marked. Pictures and videos open in a viewer: arrows, Home and
+    End move, the space bar plays and pauses, Escape closes; fingers swipe.
+
+    The pages load nothing from anywhere, and run no script but the viewer's. Media are clones where the file system can, else hard
+    links, else copies; --link copy leaves the archive's own files alone. A rerun updates.
+
+    \b
+    Examples:
+      archiver export site ./natgeo --account natgeo
+      archiver export site /media/usb --link copy --no-gone
+    """
+    from archiver import archive
+    from archiver.export.wanted import Way
+
+    config = load.config(given)
+    chosen = archive.Chosen(
+        load.targets(accounts) if accounts else (),
+        selection(titles, media, taken_from, taken_before, new_since),
+        gone,
+    )
+    return exported(
+        given,
+        "site",
+        directory,
+        lambda watch: archive.export_site(
+            config, directory, chosen, way=Way(way), prune=prune, progress=watch
+        ),
+    )

@@ -1,0 +1,156 @@
+"""``archiver search``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver.cli import load, show, signals, spool, table
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.when import When
+from archiver.model import Field, Kind
+
+if TYPE_CHECKING:
+    from archiver.model import Hit
+
+_ON_A_TERMINAL = 20
+_SHOWN = 4
+"""Texts of one hit that are shown: an item may mention dozens who are called alike."""
+_SIGN = {
+    Field.HASHTAG: "#",
+    Field.MENTION: "@",
+    Field.SPONSOR: "@",
+    Field.USERNAME: "@",
+    Field.FORMER_USERNAME: "@",
+}
+
+
+@click.command("search", epilog=EPILOG)
+@click.argument("text", nargs=-1, required=True, metavar="TEXT...")
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    metavar="NAME",
+    help="Only of this account, by its username, one that it bore once, or its id; may be repeated.",
+)
+@click.option(
+    "--type",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind.value for kind in Kind]),
+    help="Only things of this kind; photos and videos are items. May be repeated.",
+)
+@click.option(
+    "--since",
+    type=When(),
+    metavar="WHEN",
+    help="Made since a date (2026-11-01), a time (2026-11-01T03:17, UTC), or so long ago (36h, 7d); first seen, where nobody knows when it was made.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="At most N, 0 for all. [default: 20 on a terminal, else all]",
+)
+@json_output({"hits": []})
+@everywhere
+@click.pass_obj
+def command(
+    given: Given,
+    text: tuple[str, ...],
+    accounts: tuple[str, ...],
+    kinds: tuple[str, ...],
+    since: datetime | None,
+    limit: int | None,
+) -> int:
+    """Find accounts, highlights and items by words. Reads only, beside a run too; costs nothing.
+
+    Searched are usernames, names and titles, those of earlier times too, and what items carry: hashtags, places, mentions and sponsors by
+    username and name, links by address and title. All words must be there, each by its beginning: nat finds natgeo. Accents and case do
+    not matter, any script and emoji do. "in quotes" stands so, word for word; what a - stands before must not be there.
+
+    First what is called so itself, then items by hashtags and places, by mentions, by links; the newest first within each. With a limit,
+    of thousands that are found alike the last 1,000 recorded are put in that order.
+
+    \b
+    Examples:
+      archiver search 北京 旅行
+      archiver search '"gift guide"' --account natgeo
+      archiver search 🦋 --type video --since 30d
+      archiver search natgeo.com/shop --json | jq -r .hits[].subject_pk
+      archiver search -- shop -sale
+    """
+    from archiver import archive
+
+    config = load.config(given)
+    asked = load.targets(accounts) if accounts else ()
+    if limit is None and given.blank is None and show.width() is not None:
+        limit = _ON_A_TERMINAL
+    with signals.fatal():
+        found = archive.search(
+            config,
+            " ".join(text),
+            accounts=asked,
+            kinds=tuple(map(Kind, kinds)),
+            since=since,
+            limit=limit + 1 if limit else None,
+        )
+        if given.blank is not None:
+            spool.document(
+                {"exit_code": 0, "outcome": "ok"}, "hits", map(fields_of, _first(found, limit, given))
+            )
+        elif not _told(_first(found, limit, given)) and not given.quiet:
+            show.say("nothing found")
+    return 0
+
+
+def fields_of(hit: Hit) -> dict[str, object]:
+    """One hit as ``--json`` shows it."""
+    matched = [{"field": said.field.value, "text": said.text} for said in hit.matched]
+    return {f.name: getattr(hit, f.name) for f in fields(hit)} | {"matched": matched}
+
+
+def lines(hit: Hit, width: int | None = None) -> Iterator[str]:
+    """A hit for people, each line safe: what it is, by which name ``archiver show`` knows it, and the texts that matched."""
+    whose = hit.username or hit.user_pk or ""
+    what = [hit.kind.value, whose, *([hit.title or ""] if hit.highlight_pk else [])]
+    gone = ", shown no more" if hit.gone else ""
+    yield show.safe(f"{' · '.join(filter(None, what))} · {hit.at:%Y-%m-%d}{gone}")
+    for said in hit.matched[:_SHOWN]:
+        yield _cut(f"  {said.field.value.replace('_', ' ')}: {_SIGN.get(said.field, '')}{said.text}", width)
+    if len(hit.matched) > _SHOWN:
+        yield f"  and {len(hit.matched) - _SHOWN:,} more"
+    yield _cut(f"  archiver show {_target(hit)}", width)
+
+
+def _target(hit: Hit) -> str:
+    if hit.kind is Kind.ACCOUNT:
+        return hit.username or hit.subject_pk
+    return f"highlight:{hit.subject_pk}" if hit.kind is Kind.HIGHLIGHT else f"item:{hit.subject_pk}"
+
+
+def _first(hits: Iterator[Hit], limit: int | None, given: Given) -> Iterator[Hit]:
+    """The hits up to the limit; says so if there are more."""
+    yield from islice(hits, limit or None)
+    if limit and next(hits, None) is not None and not given.quiet:
+        show.say(f"archiver: search: only the first {limit:,} are shown (--limit 0 for all)")
+
+
+def _told(hits: Iterator[Hit]) -> bool:
+    width, any_hit = show.width(), False
+    for hit in hits:
+        blank = "\n" if any_hit else ""
+        show.data(blank + "".join(f"{line}\n" for line in lines(hit, width)))
+        any_hit = True
+    return any_hit
+
+
+def _cut(line: str, width: int | None) -> str:
+    line = show.safe(line)
+    return line if width is None else table.cut(line, width)

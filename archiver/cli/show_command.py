@@ -1,0 +1,83 @@
+"""``archiver show``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from archiver.cli import load, show, signals, spool
+from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.errors import UsageError
+
+if TYPE_CHECKING:
+    from archiver.archive import Showing
+
+_AT_ONCE = 500
+_ROLES = ("thumbnail", "video", "cover", "avatar")
+
+
+@click.command("show", epilog=EPILOG)
+@click.argument("target", metavar="TARGET")
+@click.option("--paths", is_flag=True, help="Only the absolute paths of its files, one a line.")
+@click.option("-0", "--null", is_flag=True, help="As --paths, with a NUL after each path: for xargs -0.")
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(_ROLES),
+    multiple=True,
+    help="With --paths, only files of this role. May be repeated.",
+)
+@json_output({"kind": None})
+@everywhere
+@click.pass_obj
+def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str, ...]) -> int:
+    """One account, highlight or item as it is kept, with the paths of its files. Reads only, beside a run too; costs nothing.
+
+    TARGET is an account (username, one that it bore once, id, profile link), a highlight (highlight:<pk>, link, share link) or an item
+    (item:<pk>, its code). A bare number is an account's id, else a highlight's pk, else an item's.
+
+    Long lists are cut: -v shows all. --json has every field, of an account without the items of its highlights. --paths has what is
+    held and current: the avatar, each highlight's cover, then its items' files in their order; each file once.
+
+    \b
+    Examples:
+      archiver show natgeo
+      archiver show highlight:17983407089364361 -v
+      archiver show natgeo -0 --role video | xargs -0 mpv
+      archiver show natgeo --json | jq -r '.highlights[] | select(.completed_at == null) | .title'
+    """
+    from archiver import archive
+    from archiver.cli import facts, portrait
+    from archiver.model.target import parse_kept
+
+    if (paths or null) and given.blank is not None:
+        raise UsageError("--json and --paths cannot be asked for together", "ask twice")
+    if roles and not (paths or null):
+        raise UsageError("--role is for --paths", "see archiver show --help")
+    config, wanted = load.config(given), parse_kept(target)
+    with signals.fatal(), archive.shown(config, wanted) as showing:
+        if paths or null:
+            for piece in _paths(showing, roles, b"\0" if null else b"\n"):
+                show.data(piece)
+        elif given.blank is not None:
+            head, name, rows = facts.of(showing)
+            spool.document({"exit_code": 0, "outcome": "ok", **head}, name, rows)
+        else:
+            for line in portrait.lines(showing, show.width(), all_of_it=given.verbose):
+                show.data(f"{line}\n")
+    return 0
+
+
+def _paths(showing: Showing, roles: tuple[str, ...], end: bytes) -> Iterator[bytes | str]:
+    """The paths, some at a time: exact, but safe for a terminal."""
+    on_terminal = show.width() is not None
+    files = (file for file in showing.files() if not roles or file.role in roles)
+    while some := [showing.path(file) for file in islice(files, _AT_ONCE)]:
+        if on_terminal and end == b"\n":
+            yield "".join(f"{show.safe(str(path))}\n" for path in some)
+        else:
+            yield b"".join(os.fsencode(path) + end for path in some)

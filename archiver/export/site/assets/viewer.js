@@ -1,0 +1,148 @@
+// The viewer: shows a tile of the page in a dialog that fills the window, and walks through the others. Without it, or in a browser
+// that knows no dialog, a tile is what it is written as: a link to its file. It makes no request but for the files of the tiles, and
+// no markup from text: it copies elements and sets attributes.
+"use strict";
+
+(() => {
+  const dialog = document.getElementById("viewer");
+  const tiles = [...document.querySelectorAll("a.tile")];
+  if (!dialog || !dialog.showModal || tiles.length === 0) return;
+
+  const part = (name) => dialog.querySelector(`[data-part="${name}"]`);
+  const stage = part("stage");
+  const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  let at = 0;
+
+  const picture = (tile) => tile.querySelector("img");
+  const video = () => stage.querySelector("video");
+
+  function medium(tile) {
+    const poster = picture(tile);
+    if (tile.dataset.shows === "picture") {
+      const image = new Image();
+      image.src = tile.href;
+      image.alt = poster.alt;
+      return image;
+    }
+    const player = document.createElement("video");
+    player.controls = true;
+    player.playsInline = true;
+    player.preload = "auto";
+    if (poster) {
+      player.poster = poster.src;
+      player.setAttribute("aria-label", poster.alt);
+    }
+    player.src = tile.href;
+    return player;
+  }
+
+  // A browser lets a page play sound only after its reader has touched it: until then the video waits for a key.
+  function play(player) {
+    player.play().catch(() => {});
+  }
+
+  function show(index) {
+    at = Math.max(0, Math.min(index, tiles.length - 1));
+    const tile = tiles[at];
+    const item = tile.closest(".item");
+    const shown = medium(tile);
+    part("media").replaceChildren(shown);
+    part("facts").replaceChildren(...item.querySelector(".facts").cloneNode(true).childNodes);
+    part("position").textContent = `${tile.dataset.shows === "video" ? "Video" : "Photo"} ${at + 1} of ${tiles.length}`;
+    part("file").href = tile.href;
+    part("back").setAttribute("aria-disabled", String(at === 0));
+    part("on").setAttribute("aria-disabled", String(at === tiles.length - 1));
+    dialog.querySelector(".told").scrollTop = 0;
+    dialog.style.setProperty("--part", String((at + 1) / tiles.length));
+    history.replaceState(null, "", `#${item.id}`);
+    if (shown instanceof HTMLVideoElement && !calm.matches) play(shown);
+    for (const near of [tiles[at + 1], tiles[at - 1]]) {
+      if (near && picture(near)) new Image().src = picture(near).src;
+    }
+  }
+
+  function go(index) {
+    if (index >= 0 && index < tiles.length && index !== at) show(index);
+  }
+
+  function open(index) {
+    show(index);
+    dialog.showModal();
+    stage.focus();
+  }
+
+  function toggle() {
+    const player = video();
+    if (!player) return false;
+    if (player.paused) play(player);
+    else player.pause();
+    return true;
+  }
+
+  const keys = {
+    ArrowLeft: () => go(at - 1),
+    ArrowRight: () => go(at + 1),
+    Home: () => go(0),
+    End: () => go(tiles.length - 1),
+  };
+
+  // In the capture phase: a focused video would take the arrows for itself.
+  dialog.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    if (keys[event.key]) {
+      event.preventDefault();
+      event.stopPropagation();
+      keys[event.key]();
+    } else if (event.key === " " && !event.target.closest("button, a, video") && toggle()) {
+      event.preventDefault();
+    }
+  }, true);
+
+  for (const [name, act] of [["close", () => dialog.close()], ["back", () => go(at - 1)], ["on", () => go(at + 1)]]) {
+    part(name).addEventListener("click", (event) => {
+      act();
+      if (event.detail > 0 && dialog.open) stage.focus(); // by mouse or finger: the space bar stays with the video
+    });
+  }
+
+  dialog.addEventListener("close", () => {
+    part("media").replaceChildren(); // a video that nobody sees must fall silent
+    history.replaceState(null, "", location.href.split("#")[0]);
+    tiles[at].focus();
+  });
+
+  // A swipe: sideways to the next or the previous one, down to close. Not over the controls of a video.
+  let from = null;
+  stage.addEventListener("pointerdown", (event) => {
+    const box = event.target instanceof HTMLVideoElement ? event.target.getBoundingClientRect() : null;
+    const onControls = box && event.clientY > box.bottom - 72;
+    from = event.isPrimary && event.pointerType !== "mouse" && !onControls ? event : null;
+  });
+  stage.addEventListener("pointercancel", () => { from = null; });
+  stage.addEventListener("pointerup", (event) => {
+    if (!from) return;
+    const across = event.clientX - from.clientX;
+    const down = event.clientY - from.clientY;
+    from = null;
+    if (Math.abs(across) > 48 && Math.abs(across) > 2 * Math.abs(down)) go(at + (across < 0 ? 1 : -1));
+    else if (down > 96 && down > 2 * Math.abs(across)) dialog.close();
+  });
+
+  tiles.forEach((tile, index) => {
+    tile.addEventListener("click", (event) => {
+      if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      event.preventDefault();
+      open(index);
+    });
+  });
+
+  // A link to an item of this page, from outside or from another page: it opens.
+  function follow() {
+    const index = tiles.findIndex((tile) => `#${tile.closest(".item").id}` === location.hash);
+    if (index < 0) return;
+    if (dialog.open) go(index);
+    else open(index);
+  }
+  addEventListener("hashchange", follow);
+  follow();
+})();

@@ -1,0 +1,68 @@
+"""Named queries: SQL in a file of its own, whose first line is a comment that tells what it answers.
+
+Those that ship are the examples of docs/schema.md. A folder of a user's own may hold more; there a name of ours means theirs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from archiver.errors import UsageError
+from archiver.queries.parameters import names
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_LARGEST = 1_000_000
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class NamedQuery:
+    """``about`` is the first line, without the comment's dashes; ``path`` the file."""
+
+    name: str
+    about: str
+    sql: str
+    path: Path
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of its parameters, in the order of the SQL."""
+        return names(self.sql)
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` names a query and is no SQL: one word in lower case, which no database would take for a query."""
+    return _NAME.fullmatch(text) is not None
+
+
+def known(own: Path | None = None) -> dict[str, NamedQuery]:
+    """All named queries by name, sorted; ``own`` is a folder with those of a user's. Raises UsageError for a file that cannot be read."""
+    paths = {
+        path.stem: path for folder in (_HERE, own) if folder is not None for path in folder.glob("*.sql")
+    }
+    return {name: _read(name, paths[name]) for name in sorted(paths) if is_name(name)}
+
+
+def find(name: str, own: Path | None = None) -> NamedQuery:
+    """The query of that name. Raises UsageError, naming near ones, if there is none."""
+    for folder in (own, _HERE):
+        if folder is not None and (path := folder / f"{name}.sql").is_file():
+            return _read(name, path)
+    import difflib  # for a mistake only
+
+    near = difflib.get_close_matches(name, known(own), n=2)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise UsageError(f"there is no query named {name}{meant}", "archiver query --list shows them")
+
+
+def _read(name: str, path: Path) -> NamedQuery:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as source:
+            sql = source.read(_LARGEST)
+    except OSError as error:
+        raise UsageError(f"the SQL file {path} cannot be read: {error.strerror}") from error
+    first = sql.partition("\n")[0]
+    about = first.removeprefix("--").strip() if first.startswith("--") else ""
+    return NamedQuery(name, about, sql, path)

@@ -1,0 +1,5 @@
+-- What did an account change, add and remove? The last first: -p username=natgeo
+SELECT at, title, subject, subject_pk, field, old, new
+FROM named_changes
+WHERE username = :username
+ORDER BY id DESC

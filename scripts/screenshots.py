@@ -1,0 +1,246 @@
+#!/usr/bin/env python3
+"""Pictures of a site as people see it: two invented accounts, whose photos a browser draws, exported and looked at in it.
+
+    scripts/screenshots.py WORK TO [NAME...]
+
+makes the archive and the site below WORK (kept there for the next time), and in TO all pictures, or those of these names; docs/site/
+has some of them. Needs the packages of the extra ``test``, Chromium at /usr/bin/chromium, and fonts (Debian: fonts-noto-core,
+fonts-noto-color-emoji).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from archiver import archive
+from archiver.blobs import DiskStore
+from archiver.catalog import Catalog, record
+from archiver.config import Config, load
+from archiver.media import sniff
+from archiver.model import (
+    Blob,
+    File,
+    Hashtag,
+    Highlight,
+    HighlightPage,
+    Item,
+    Location,
+    Mention,
+    Owner,
+    Role,
+    Sticker,
+    Subject,
+    Tray,
+    TrayFacts,
+    User,
+    WebLink,
+)
+from archiver.sandbox import media
+
+NOW = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
+SIZE = (540, 960)
+
+MUSEUM = User("5550010", "lanternbay", "Lantern Bay Maritime Museum", False, True)
+WALKER = User("5550020", "ove_on_foot", "Ove on foot", False, False)
+CHOIR = User("5550030", "harbour.choir", "The Harbour Choir", False, False)
+
+# Title, palette (sky above, sky below, sun, hills), how many items.
+HIGHLIGHTS = (
+    ("First light", ("#27476e", "#f4b183", "#fff2d0", "#3a3550"), 17),
+    ("The lighthouse", ("#7fb2d6", "#e8f1f2", "#fffbe8", "#35626b"), 9),
+    ("🐋 Whale week", ("#0f3b57", "#5fa8b8", "#e9f5e1", "#0b2940"), 12),
+    ("Restoring “Maren”", ("#b9794b", "#f2dcc0", "#fff6e5", "#5a3422"), 22),
+    ("سفر", ("#dd7f4f", "#f9d9a8", "#fff1c9", "#7d3b2d"), 6),
+    ("Night sky", ("#0a1029", "#38406f", "#f5f2ff", "#05070f"), 14),
+    ("Θάλασσα", ("#8fa6b2", "#dfe7ea", "#ffffff", "#4a5a63"), 8),
+    ("Summer fair ☀️", ("#4aa3d0", "#fbe7a1", "#fff7c2", "#3f7d4e"), 11),
+    ("Storm Ingrid", ("#3d454c", "#9aa5a8", "#e4e8e6", "#23292d"), 5),
+)
+GONE = 8  # the place of the highlight that is shown no more
+
+
+def scene(draw: random.Random, colours: tuple[str, str, str, str], width: int, height: int) -> str:
+    """A landscape of hills behind hills, as SVG."""
+    above, below, sun, hills = colours
+    x, y = draw.uniform(0.2, 0.8) * width, draw.uniform(0.22, 0.5) * height
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
+        f'<defs><linearGradient id="s" x2="0" y2="1"><stop stop-color="{above}"/><stop offset=".75" stop-color="{below}"/></linearGradient>',
+        f'<radialGradient id="g"><stop stop-color="{sun}"/><stop offset="1" stop-color="{sun}" stop-opacity="0"/></radialGradient></defs>',
+        f'<rect width="{width}" height="{height}" fill="url(#s)"/>',
+        f'<circle cx="{x}" cy="{y}" r="{0.42 * width}" fill="url(#g)" opacity=".55"/>',
+        f'<circle cx="{x}" cy="{y}" r="{draw.uniform(0.05, 0.1) * width}" fill="{sun}"/>',
+    ]
+    for layer in range(5):
+        waves = [(draw.uniform(0.5, 4.5) * (k + 1), draw.uniform(0, 7), 0.035 / (k + 1)) for k in range(4)]
+        base = 0.52 + 0.11 * layer
+        line = " ".join(
+            f"{x / 60 * width:.0f},{height * (base + sum(a * math.sin(f * x / 60 + p) for f, p, a in waves)):.0f}"
+            for x in range(61)
+        )
+        parts.append(
+            f'<polygon points="0,{height} {line} {width},{height}" fill="{hills}" opacity="{0.3 + 0.17 * layer:.2f}"/>'
+        )
+    return "".join((*parts, "</svg>"))
+
+
+def drawn(browser: Browser, svg: str, width: int, height: int) -> bytes:
+    """The picture as JPEG."""
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_content(f"<style>body{{margin:0}}svg{{display:block}}</style>{svg}")
+    picture = page.screenshot(type="jpeg", quality=82)
+    page.close()
+    return picture
+
+
+def item(draw: random.Random, pk: str, at: datetime, place: int) -> Item:
+    """A story item with some of what an item may carry."""
+    more: dict[str, object] = {}
+    if place % 3 == 0:
+        more["mentions"] = (
+            Mention("ove_on_foot", WALKER.pk, "Ove on foot"),
+            Mention("harbour.choir", CHOIR.pk, "The Harbour Choir"),
+        )
+        more["locations"] = (Location("Lantern Bay", "212", 62.4722, 6.1549),)
+    if place % 4 == 0:
+        more["web_links"] = (
+            WebLink("https://museum.example/visit?from=story", "Plan your visit", source="sticker"),
+        )
+    if place % 5 == 0:
+        more["hashtags"] = (Hashtag("lanternbay"), Hashtag("slowsea"))
+    if place % 7 == 1:
+        poll = '{"question":"Sail or steam?","options":[{"text":"Sail ⛵","count":812},{"text":"Steam 🚢","count":431}]}'
+        more["stickers"] = (Sticker("poll", poll),)
+    video = place % 4 == 1
+    duration = draw.uniform(6, 58) if video else None
+    return Item(pk, MUSEUM.pk, f"D{pk}", at, 2 if video else 1, None, duration, **more)  # type: ignore[arg-type]
+
+
+class Shelf:
+    """The archive that is being filled."""
+
+    def __init__(self, catalog: Catalog, store: DiskStore, browser: Browser) -> None:
+        self.catalog, self.store, self.browser = catalog, store, browser
+        self.run = catalog.write(record.start_run, "run", NOW)
+
+    def keep(self, subject: Subject, pk: str, role: Role, content: bytes, size: tuple[int, int]) -> None:
+        """A file, in the store and in the rows."""
+        with self.store.writer() as writer:
+            writer.write(content)
+            digest, length = writer.commit()
+        found = sniff(content[:64])
+        assert found is not None
+        blob = Blob(digest, length, found.mime, *size)
+        file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/drawn")
+        self.catalog.write(record.file, self.run, file, None, NOW)
+
+    def picture(
+        self, subject: Subject, pk: str, role: Role, colours: tuple[str, str, str, str], size: tuple[int, int]
+    ) -> None:
+        """A picture that is drawn."""
+        svg = scene(random.Random(f"{role} {pk}"), colours, *size)  # drawing
+        self.keep(subject, pk, role, drawn(self.browser, svg, *size), size)
+
+    def account(self, user: User, places: range) -> None:
+        """An account with those of HIGHLIGHTS."""
+        told = [
+            Highlight(f"{user.pk}{n}", user, HIGHLIGHTS[n][0], NOW - timedelta(days=24 + 30 * n))
+            for n in places
+        ]
+        self.catalog.write(record.tray, self.run, user.pk, Tray(user, tuple(told)), NOW)
+        self.picture(Subject.USER, user.pk, Role.AVATAR, HIGHLIGHTS[places.start][1], (320, 320))
+        for highlight, place in zip(told, places, strict=True):
+            self.highlight(highlight, place)
+
+    def highlight(self, highlight: Highlight, place: int) -> None:
+        """A highlight with its items and their files."""
+        _, colours, count = HIGHLIGHTS[place]
+        draw = random.Random(highlight.pk)  # drawing
+        items = [
+            item(draw, f"{highlight.pk}{n:03}", NOW - timedelta(days=20 + 30 * place, minutes=-47 * n), n)
+            for n in range(count)
+        ]
+        facts = TrayFacts(None, count)
+        self.catalog.write(record.page, self.run, None, HighlightPage(highlight, tuple(items)), facts, NOW)
+        self.picture(Subject.HIGHLIGHT, highlight.pk, Role.COVER, colours, (320, 320))
+        for one in items:
+            light = draw.choice((colours, colours, HIGHLIGHTS[draw.randrange(len(HIGHLIGHTS))][1]))
+            self.picture(Subject.ITEM, one.pk, Role.THUMBNAIL, light, SIZE)
+            if one.media_type == 2:
+                clip = media.Media("/v/x.mp4", media.VIDEOS[1], one.pk)
+                self.keep(Subject.ITEM, one.pk, Role.VIDEO, media.body(clip), (144, 256))
+
+
+def fill(config: Config, browser: Browser) -> None:
+    """Make the archive."""
+    root = config.archive.directory
+    archive.create(config)
+    with Catalog.open(root / "archive.db", write=True) as catalog, DiskStore(root) as store:
+        store.prepare()
+        shelf = Shelf(catalog, store, browser)
+        shelf.account(MUSEUM, range(len(HIGHLIGHTS)))
+        shelf.account(WALKER, range(2, 5))
+        shelf.account(CHOIR, range(7, 9))
+        after = NOW + timedelta(days=1)
+        gone = f"{MUSEUM.pk}{GONE}"
+        left = tuple(
+            Highlight(f"{MUSEUM.pk}{n}", MUSEUM, HIGHLIGHTS[n][0])
+            for n in range(len(HIGHLIGHTS))
+            if n != GONE
+        )
+        catalog.write(record.tray, shelf.run, MUSEUM.pk, Tray(MUSEUM, left), after, gone=(gone,))
+        catalog.write(record.finish_run, shelf.run, after, "ok", 0)
+
+
+def looks() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
+    """Name of the picture, page, what kind of device, the item to open."""
+    desk: dict[str, object] = {"viewport": {"width": 1280, "height": 800}}
+    phone: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1.5}
+    account = f"accounts/lanternbay-{MUSEUM.pk}/"
+    first = f"{account}{MUSEUM.pk}0.html"
+    for scheme in ("light", "dark"):
+        yield f"index-{scheme}", "index.html", desk | {"color_scheme": scheme}, None
+        for device, kind in (("desktop", desk), ("phone", phone)):
+            yield f"account-{device}-{scheme}", f"{account}index.html", kind | {"color_scheme": scheme}, None
+            yield f"highlight-{device}-{scheme}", first, kind | {"color_scheme": scheme}, None
+            yield f"viewer-{device}-{scheme}", first, kind | {"color_scheme": scheme}, f"i{MUSEUM.pk}0000"
+
+
+def shoot(browser: Browser, site: Path, to: Path, names: Sequence[str]) -> None:
+    """Take every picture, or those of these names."""
+    to.mkdir(parents=True, exist_ok=True)
+    for name, path, device, opened in looks():
+        if names and name not in names:
+            continue
+        page = browser.new_page(**device)  # type: ignore[arg-type]  # options, as playwright's own devices are
+        page.goto(f"{site.as_uri()}/{path}" + (f"#{opened}" if opened else ""))
+        page.wait_for_function("[...document.images].every((i) => i.complete || i.loading === 'lazy')")
+        page.wait_for_timeout(300)
+        page.screenshot(path=to / f"{name}.jpg", type="jpeg", quality=80)
+        page.close()
+
+
+def main() -> None:
+    """The archive if there is none yet, the site, the pictures."""
+    at, to = Path(sys.argv[1]), Path(sys.argv[2])
+    at.mkdir(parents=True, exist_ok=True)
+    at.joinpath("config.toml").touch(mode=0o600)
+    config = load(at / "config.toml", {}, {"archive.directory": str(at / "archive"), "archive.reserve": 0})
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", chromium_sandbox=False)
+        if not (at / "archive" / "archive.json").exists():
+            fill(config, browser)
+        archive.export_site(config, at / "site", archive.Chosen(), progress=lambda done: None)
+        shoot(browser, at / "site", to, sys.argv[3:])
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

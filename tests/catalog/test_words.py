@@ -1,0 +1,113 @@
+"""Text → words: any script, emoji, addresses; whatever the text is, the words are fit for both databases and found again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from archiver.catalog import words
+from archiver.catalog.sought import Phrase
+
+_SCRIPTS = st.text(
+    st.sampled_from(
+        "aZéß0９_.-@ |\"'北京旅行かカ여행สวัสดีम्हि\u0301\u200d\ufe0f🦋👩🏽🇩🇪🏴\U000e0067\U000e007f\0\ud800İﬁ"
+    )
+)
+_ANY = st.one_of(st.text(st.characters(), max_size=40), _SCRIPTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Café CRÈME", "cafe creme"),
+        ("Ёлка ΆΝΘΡΩΠΟΣ İstanbul ışık", "елка ανθρωποσ istanbul isik"),
+        ("Straße Øresund", "strasse oresund"),
+        ("مُحَمَّد", "محمد"),
+        ("हिन्दी", "हिन्दी"),
+        ("salwaaa_ki natgeo.travel", "salwaaa ki natgeo travel"),
+        ("北京旅行", "北京 京旅 旅行 行"),
+        ("ｉＰｈｏｎｅ北京2024年", "iphone 北京 京 2024 年"),
+        ("ｶﾞｲﾄﾞ", "ガイ イド ド"),
+        ("여행", "여행 행"),
+        ("สวย", "สว วย ย"),
+        ("me 🦋🦋", "me 🦋 🦋"),
+        ("👍🏽❤️", "👍 ❤"),
+        ("👩‍👩‍👧", "👩 👩 👧"),
+        ("🇩🇪🇫🇷", "🇩🇪 🇫🇷"),
+        ("🏴󠁧󠁢󠁥󠁮󠁧󠁿!", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"),
+        ("1️⃣ 100%", "1 100"),
+        ("می\u200cخواهم so\u00adft", "میخواهم soft"),
+        ("'); DROP TABLE-- %_*\"\0", "drop table"),
+        ("a\ud800b \ufffd", "a b"),
+    ],
+)
+def test_a_text_is_cut_into_words(text: str, expected: str) -> None:
+    """Folded as people type them; scripts without spaces in pairs; signs one by one."""
+    assert words.words(text) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://www.natgeo.com/gift-guide/?utm_source=ig#top", "www natgeo com gift guide"),
+        ("https://user:secret@shop.example:8443/caf%C3%A9", "shop example cafe"),
+        ("https://l.instagram.com/?u=https%3A%2F%2Fexample.com%2Fbook%2520now&e=AT1", "example com book now"),
+        ("https://l.instagram.com/?e=AT1", "l instagram com"),
+        ("https://[broken/path", "https broken path"),
+    ],
+)
+def test_of_an_address_host_and_path_are_kept(url: str, expected: str) -> None:
+    """Of one that goes by way of Instagram those of the one it goes to; keys of shops and counters are no words."""
+    assert words.words(words.address(url)) == expected.split()
+
+
+@given(_ANY)
+@example("\u0345\u0301")
+def test_words_are_fit_for_both_indexes(text: str) -> None:
+    """None has a character that ends, quotes or divides one, or that only looks like another; none is too long. Folding is once."""
+    for word in words.words(text):
+        assert 0 < len(word) <= 64
+        assert not set(word) & set(" |@='\"\\\0*(){}:&!<>")
+        assert word.encode()
+        assert words.words(word)[0] == word
+
+
+@given(_ANY, st.integers(0, 40), st.integers(0, 40))
+@example("北京旅行", 1, 1)
+def test_a_text_is_found_by_itself_and_scripts_without_spaces_by_every_part(
+    text: str, start: int, length: int
+) -> None:
+    """Whatever the text: by all of it, whole or not; a run of Han also by any part of it."""
+    found = words.words(text)
+    for whole in (False, True):
+        sought, begins = words.sought(text, whole=whole)
+        assert bool(sought) == bool(found)
+        assert not sought or Phrase(sought, begins).within(found)
+    run = "".join(c for c in text if c in "北京旅行")
+    part = run[start : start + length]
+    assert not part or Phrase(*words.sought(part)).within(words.words(run))
+
+
+@given(st.text("aéжя9", min_size=1, max_size=80), st.integers(1, 80))
+@example("natgeo", 3)
+def test_a_word_is_found_by_its_beginning(word: str, length: int) -> None:
+    """By the letters before any place of it; in quotes only whole."""
+    text = words.words(f"x {word}")
+    assert Phrase(*words.sought(word[:length])).within(text)
+    if length < min(len(word), 64):
+        assert not Phrase(*words.sought(word[:length], whole=True)).within(text)
+
+
+def test_a_long_word_is_found_whole_and_not_by_another_that_begins_alike() -> None:
+    """A word of any length is told from others to its end."""
+    long = "a" * 200
+    assert Phrase(*words.sought(long)).within(words.words(f"x {long}b"))
+    assert not Phrase(*words.sought(long + "c")).within(words.words(f"x {long}b"))
+
+
+def test_a_field_is_bounded_and_says_nothing_twice() -> None:
+    """So that a hostile title fits into an index: thousands of words, not millions; texts that are alike count once."""
+    assert words.field(["Nat Geo", "nat geo", "", "x"]) == "nat geo | x"
+    assert len(words.field(f"b{n}" for n in range(5_000)).split()) <= 4_000
+    assert len(words.field(f"{'z' * 60}{n} " * 20 for n in range(300)).encode()) <= 200_000

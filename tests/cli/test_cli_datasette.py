@@ -1,0 +1,208 @@
+"""``archiver datasette``, in Datasette itself; and that the database opens there and in sqlite-utils as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import re
+import shlex
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlite_utils
+from cli_harness import Nearby
+from click.testing import CliRunner
+from databases import ARCHIVE_ID, NOW
+from datasette.app import Datasette
+from datasette.cli import cli
+from library import HOSTILE, content, digest, shelve
+
+from archiver.catalog import Catalog
+from archiver.catalog.tables import metadata as catalog_tables
+from archiver.datasette import metadata
+from archiver.model import Role
+
+HTML = digest("11", Role.THUMBNAIL)
+LOST = digest("20", Role.VIDEO)
+LINK = digest("30", Role.THUMBNAIL)
+ABSENT = digest("3", Role.COVER)
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory: pytest.TempPathFactory) -> Nearby:
+    """Somebody with the library, in which one blob claims to be HTML, one is lost, one is a link and one is not there."""
+    person = Nearby(tmp_path_factory.mktemp("home"))
+    person.archive.mkdir()
+    database = person.archive / "archive.db"
+    Catalog.create(database, ARCHIVE_ID, NOW).close()
+    shelve(person.archive, database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE blobs SET mime = 'text/html' WHERE sha256 = ?", [HTML])
+        connection.execute("UPDATE blobs SET lost_at = stored_at WHERE sha256 = ?", [LOST])
+    blob(person, ABSENT).unlink()
+    blob(person, LINK).unlink()
+    blob(person, LINK).symlink_to(person.archive / "archive.json")
+    return person
+
+
+@pytest.fixture(scope="module")
+def started(person: Nearby) -> list[str]:
+    """The command that was printed, as words."""
+    ended = person.run("datasette", "web")
+    assert (ended.code, ended.err) == (0, "")
+    return shlex.split(ended.out)
+
+
+def blob(person: Nearby, sha256: str) -> Path:
+    return person.archive / "blobs" / sha256[:2] / sha256
+
+
+def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **allow: Any) -> Any:
+    """What a Datasette with these files answers."""
+    metadata = json.loads((person.home / "web" / "metadata.json").read_text()) | allow
+    served = Datasette(
+        [str(person.archive / "archive.db")],
+        metadata=metadata,
+        plugins_dir=str(person.home / "web" / "plugins"),
+    )
+    return asyncio.run(served.client.get(path, headers=headers))
+
+
+def test_the_printed_command_serves_the_archive(person: Nearby, started: list[str]) -> None:
+    """On this machine alone; the tables, and the questions that are ready to be asked."""
+    assert started[:4] == ["datasette", "serve", "--host", "127.0.0.1"]
+    asked = CliRunner().invoke(
+        cli, [*started[1:], "--get", "/archive/pictures.json?username=natgeo&_shape=array"]
+    )
+    assert asked.exit_code == 0, asked.output
+    assert {row["title"] for row in json.loads(asked.output)} == {"Gifts", "Whales", HOSTILE}
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(
+    ("path", "pk", "role"),
+    [
+        ("/archive/files", "10", Role.THUMBNAIL),
+        ("/archive/files", "10", Role.VIDEO),
+        ("/archive/blobs", "1", Role.COVER),
+        ("/archive/items", "20", Role.THUMBNAIL),
+        ("/archive/highlights", "1", Role.COVER),
+        ("/archive/users", "787132", Role.AVATAR),
+        ("/archive/highlight_items", "10", Role.THUMBNAIL),
+        ("/archive/pictures?title=Wh", "10", Role.VIDEO),
+    ],
+)
+def test_pictures_show_in_the_tables(person: Nearby, path: str, pk: str, role: Role) -> None:
+    """By an element whose address brings their bytes, of their type."""
+    page = get(person, path).text
+    kind, mime = ("video", "video/mp4") if role is Role.VIDEO else ("img", "image/jpeg")
+    address = f"/-/archiver/blob/{digest(pk, role)}"
+    assert address in re.findall(rf'<{kind} src="([^"]+)"', page)
+    answer = get(person, address)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, mime)
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.content == content(pk, role)
+    part = get(person, address, {"range": "bytes=2-5"})
+    assert (part.status_code, part.content) == (206, content(pk, role)[2:6])
+    assert part.headers["content-range"] == f"bytes 2-5/{len(answer.content)}"
+    assert "<img src=x" not in page
+
+
+@pytest.mark.usefixtures("started")
+def test_what_is_no_picture_never_runs(person: Nearby) -> None:
+    """What claims to be HTML is a download without a type, and no element of a page."""
+    answer = get(person, f"/-/archiver/blob/{HTML}")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"] == "attachment"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    for path in ("/archive/blobs", "/archive/files", "/archive/items"):
+        assert f'src="/-/archiver/blob/{HTML}"' not in get(person, path).text
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("sha256", [LOST, LINK, ABSENT, "0" * 64])
+def test_what_is_not_held_is_not_found(person: Nearby, sha256: str) -> None:
+    """Lost, a link in a blob's place, a file that is gone, a hash of nothing."""
+    assert get(person, f"/-/archiver/blob/{sha256}").status_code == 404
+
+
+@pytest.mark.usefixtures("started")
+def test_strangers_are_refused(person: Nearby) -> None:
+    """A web page whose name leads here, and whoever Datasette does not allow to see the tables."""
+    address = f"/-/archiver/blob/{digest('10', Role.VIDEO)}"
+    for path in (address, "/archive/items"):
+        assert get(person, path, {"host": "evil.example:8001"}).status_code == 403
+        assert get(person, path, allow=False).status_code == 403
+    assert get(person, address, {"host": "127.0.0.1:8001"}).status_code == 200
+
+
+def test_every_table_is_described(person: Nearby) -> None:
+    """In the words of docs/schema.md: each but one that has its columns told, and the columns that the page has in tables."""
+    (tables,) = [t["tables"] for t in person.run("datasette", "-").object["databases"].values()]  # type: ignore[attr-defined]
+    assert {name for name in catalog_tables.tables if not tables.get(name, {}).get("description")} <= {
+        "highlights"
+    }
+    for name in ("users", "highlights", "files"):
+        assert set(tables[name]["columns"]) >= set(catalog_tables.tables[name].columns.keys()) - {"id"}
+    for name, told in tables.items():
+        if name in catalog_tables.tables:
+            known = set(catalog_tables.tables[name].columns.keys())
+            named = {
+                told.get("label_column"),
+                told.get("sort"),
+                told.get("sort_desc"),
+                *told.get("facets", ()),
+            }
+            assert named - {None} <= known
+
+
+def test_named_queries_are_asked_by_name(tmp_path: Path) -> None:
+    """With their first line as the title, and under names that no table has."""
+    (tmp_path / "changes.sql").write_text(
+        "-- What changed since a day? -p since=2026-03-25\nSELECT 1 WHERE :since > ''\n"
+    )
+    (tmp_path / "README").write_text("none")
+    told: Any = metadata("kept", tmp_path / "blobs", tmp_path)
+    queries = told["databases"]["kept"]["queries"]
+    assert set(queries) == {"pictures", "ask-changes"}
+    assert queries["ask-changes"]["title"] == "What changed since a day?"
+
+
+def test_files_of_others_stay(tmp_path: Path, person: Nearby) -> None:
+    """A file that says something else is refused before anything is written; the same again is nothing, --force writes over it."""
+    place = tmp_path / "web"
+    place.mkdir()
+    (place / "metadata.json").write_text("mine")
+    ended = person.run("datasette", str(place))
+    assert (ended.code, ended.out) == (2, "")
+    assert "--force" in ended.err
+    assert [path.name for path in place.iterdir()] == ["metadata.json"]
+    assert person.run("datasette", str(place), "--force").code == 0
+    assert person.run("datasette", str(place)).code == 0
+
+
+def test_an_archive_in_postgresql_is_for_other_programs(tmp_path: Path) -> None:
+    """Datasette reads SQLite alone: code 2, with what to ask instead, before anybody is connected to."""
+    elsewhere = {"ARCHIVER_ARCHIVE_DATABASE": "postgresql+psycopg://127.0.0.1:1/archive"}
+    ended = Nearby(tmp_path, more=elsewhere).run("datasette", "-")
+    assert (ended.code, ended.out) == (2, "")
+    assert "archiver query" in ended.err
+
+
+def test_sqlite_utils_opens_the_database_as_it_is(person: Nearby) -> None:
+    """Its tables with their keys, times as text in their order, JSON of stickers as text."""
+    database = sqlite_utils.Database(person.archive / "archive.db")
+    try:
+        assert set(catalog_tables.tables) <= set(database.table_names())
+        keys = {(key.column, key.other_table) for key in database["files"].foreign_keys}  # type: ignore[union-attr]
+        assert keys >= {("item_pk", "items"), ("sha256", "blobs"), ("run_id", "runs")}
+        newest = next(iter(database.query("SELECT taken_at FROM items ORDER BY taken_at DESC")))
+        assert newest == {"taken_at": "2026-03-31T23:30:00.250000Z"}
+        assert html.escape(HOSTILE) not in {row["title"] for row in database["highlights"].rows}
+    finally:
+        database.close()

@@ -1,0 +1,142 @@
+"""``archiver query`` by name, with parameters, and as a role of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from databases import ARCHIVE_ID, NOW
+from psycopg import sql
+from sqlalchemy import make_url
+
+from archiver import archive
+from archiver.blobs import Marker, marker
+from archiver.catalog import Catalog, record
+from archiver.cli import query_command
+from archiver.cli.main import main
+from archiver.config import Config, load
+from archiver.errors import MarkerMismatch, QueryRefused, UsageError
+
+Shown = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def home(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with an archive, a configuration, and a named query of somebody's own."""
+    kept = tmp_path / "archive"
+    kept.mkdir()
+    (kept / "archive.db").write_bytes(sqlite_template.read_bytes())
+    marker.write(kept, Marker(ARCHIVE_ID))
+    (tmp_path / "config.toml").touch(0o600)
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "queries" / "mine.sql").write_text("-- Mine: -p n=1\nSELECT :n AS n, ':no' AS text\n")
+    monkeypatch.setenv("ARCHIVER_CONFIG", str(tmp_path / "config.toml"))
+    return tmp_path
+
+
+def test_a_named_query_is_run_and_listed(home: Path, capsys: Shown) -> None:
+    """One of ours and one of the user's own, whose value reaches it as it is."""
+    assert main(["query", "accounts", "--format", "csv"]) == 0
+    assert capsys.readouterr().out.startswith("username,full_name,highlights,")
+    assert main(["query", "mine", "-p", "n=a=b", "--format", "ndjson"]) == 0
+    assert capsys.readouterr().out == '{"n": "a=b", "text": ":no"}\n'
+    assert main(["query", "--list", "--format", "csv"]) == 0
+    listed = capsys.readouterr().out.splitlines()
+    assert listed[0] == "name,parameters,answers"
+    assert {"mine,n,Mine: -p n=1", 'growth,,"How did the archive grow, month by month?"'} <= set(listed)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["query", "mentions"], "there is no query named mentions; did you mean mentions-of"),
+        (["query", "../mine"], "cannot be answered"),
+        (["query", "mine"], "no value for :n (give it: -p n=VALUE)"),
+        (["query", "mine", "-p", "n"], "'n' is no parameter (write -p NAME=VALUE)"),
+        (["query", "mine", "-p", "n=1", "-p", "n=2"], "the parameter n is given twice"),
+        (["query", "mine", "-p", "n=1", "-p", "m=2"], "no parameter :m (it has :n)"),
+        (["query", "growth", "-p", "m=2"], "no parameter :m (it has none)"),
+    ],
+)
+def test_what_is_asked_wrongly_is_told(home: Path, capsys: Shown, words: list[str], said: str) -> None:
+    """With the next step; code 2."""
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_sql_of_one_word_is_no_name() -> None:
+    """Only a word in lower case names a query: nothing that a database would answer."""
+    assert query_command.read_statement("VALUES(1)", None) == "VALUES(1)"
+    assert query_command.read_statement("SELECT", None) == "SELECT"
+    with pytest.raises(UsageError, match="no query named"):
+        query_command.read_statement("select", None)
+
+
+@pytest.fixture
+def reader(postgres_archive: str) -> Iterator[str]:
+    """The URL of the PostgreSQL archive under a role that may SELECT, and that is all."""
+    role = f"reader_{uuid.uuid4().hex[:8]}"
+    plain = postgres_archive.replace("+psycopg", "", 1)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        named = sql.Identifier(role)
+        connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'secret'").format(named))
+        connection.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(named))
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION sly() RETURNS int LANGUAGE plpgsql AS"
+            " $$ BEGIN PERFORM set_config('transaction_read_only', 'off', true); DELETE FROM runs; RETURN 1; END $$"
+        )
+        yield (
+            make_url(postgres_archive)
+            .set(username=role, password="secret")
+            .render_as_string(hide_password=False)
+        )
+        connection.execute("DROP FUNCTION sly()")
+        connection.execute(sql.SQL("DROP OWNED BY {0}").format(named))
+        connection.execute(sql.SQL("DROP ROLE {}").format(named))
+
+
+def _config(root: Path, *databases: str) -> Config:
+    marker.write(root, Marker(ARCHIVE_ID))
+    keys = ("archive.database", "archive.query_database")
+    return load(None, {}, {"archive.directory": str(root), **dict(zip(keys, databases, strict=True))})
+
+
+def test_a_query_is_asked_as_the_role_that_may_only_read(
+    tmp_path: Path, postgres_archive: str, reader: str
+) -> None:
+    """Views too; nothing that it tries writes, and could not if the transaction were no read-only one."""
+    with Catalog.open(postgres_archive, write=True) as catalog:
+        catalog.write(record.start_run, "run", NOW)
+    config = _config(tmp_path, postgres_archive, reader)
+    who = archive.ask(
+        config, "SELECT current_user, (SELECT count(*) FROM accounts)", limit=1, seconds=5
+    ).rows[0]
+    assert who == (make_url(reader).username, 0)
+    for statement in (
+        "SELECT sly()",
+        "WITH gone AS (DELETE FROM runs RETURNING id) SELECT * FROM gone",
+        "SELECT set_config('role', (SELECT usename FROM pg_user WHERE usesuper LIMIT 1), true), sly()",
+        "SELECT lo_create(0)",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT setval('runs_id_seq', 7)",
+    ):
+        with pytest.raises(QueryRefused):
+            archive.ask(config, statement, limit=1, seconds=5)
+    with psycopg.connect(reader.replace("+psycopg", "", 1)) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT sly()")
+        connection.rollback()
+    with Catalog.open(postgres_archive, write=False) as catalog:
+        assert catalog.ask("SELECT count(*) FROM runs", rows=1, seconds=5).rows == ((1,),)
+
+
+def test_the_role_must_lead_to_the_same_archive(tmp_path: Path, postgres_archive: str, reader: str) -> None:
+    """Else the answers would be those of another one."""
+    config = _config(tmp_path, postgres_archive, reader)
+    (tmp_path / "archive.json").unlink()
+    marker.write(tmp_path, Marker("another"))
+    with pytest.raises(MarkerMismatch):
+        archive.ask(config, "SELECT 1", limit=1, seconds=5)

@@ -1,0 +1,114 @@
+"""``archiver search`` on a real archive."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from cli_harness import Nearby
+
+from archiver.cli import show
+from archiver.sandbox import StandIn, World
+
+NATGEO, SALWA = "natgeo", "salwaaa_ki"
+GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
+    """Somebody who kept both accounts, and again when one had another name and a highlight another title, or none."""
+    with StandIn(World.seed(), key="canary-0123456789abcdef") as upstream:
+        person = Nearby(tmp_path_factory.mktemp("search"), upstream)
+        assert person.run("backup", NATGEO, SALWA, "-q").code == 0
+        upstream.world.retitle(BOTW, "Best\x1b[31m 北京旅行\n🦋")
+        upstream.world.remove_highlight(LIMITLESS)
+        upstream.world.rename(SALWA, "salwa")
+        assert person.run("backup", NATGEO, SALWA, "-q").code == 0
+        yield person
+
+
+def test_a_person_reads_what_was_found_and_what_to_type_next(kept: Nearby) -> None:
+    """What it is and whose, the text that matched, safe for a terminal, and the command that shows it."""
+    ended = kept.run("search", "旅行", "🦋")
+    head, *more = ended.out.splitlines()
+    assert head == "highlight · natgeo · Best\\x1b[31m 北京旅行\\n🦋 · 2025-10-21"
+    assert more == ["  title: Best\\x1b[31m 北京旅行\\n🦋", f"  archiver show highlight:{BOTW}"]
+    assert (ended.code, ended.err) == (0, "")
+
+
+def test_what_was_called_so_once_is_found(kept: Nearby) -> None:
+    """By its name of that time, which is told; what is shown no more is told as that."""
+    out = kept.run("search", "salwaaa_ki").out
+    assert out.startswith("account · salwa · ")
+    assert "\n  former username: @salwaaa_ki\n  archiver show salwa\n" in out
+    assert (
+        "highlight · natgeo · Limitless · 2025-08-08, shown no more\n" in kept.run("search", "limitless").out
+    )
+
+
+def test_items_are_told_with_their_highlight(kept: Nearby) -> None:
+    """The highlight that shows it, and what of it matched."""
+    out = kept.run("search", "on.natgeo.com", "--type", "item").out
+    head, link, *_, show_it = out.partition("\n\n")[0].splitlines()
+    assert (head, link) == ("photo · natgeo · Gift Guide · 2025-12-20", "  link: https://on.natgeo.com/gifts")
+    assert show_it == "  archiver show item:3791570430309957637"
+
+
+def test_json_is_one_object_and_exact(kept: Nearby) -> None:
+    """All that was found, with the texts as they are."""
+    found = kept.run("search", "best", "--json").object
+    assert (found["exit_code"], found["outcome"]) == (0, "ok")
+    assert found["hits"] == [{
+        "subject": "highlight", "subject_pk": BOTW, "kind": "highlight", "at": "2025-10-21T13:07:47.000000Z",
+        "user_pk": "787132", "username": "natgeo", "highlight_pk": BOTW, "title": "Best\x1b[31m 北京旅行\n🦋", "code": None,
+        "gone": False, "matched": [{"field": "title", "text": "Best\x1b[31m 北京旅行\n🦋"}],
+    }]  # fmt: skip
+
+
+def test_the_limit_is_told_where_there_is_more(kept: Nearby, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All where nobody reads along, twenty on a terminal, as many as asked for; nothing is said where that was all."""
+    everything = kept.run("search", "natgeo")
+    count = everything.out.count("archiver show")
+    assert count > 1
+    assert everything.err == ""
+    some = kept.run("search", "natgeo", "--limit", "1")
+    assert some.out == everything.out.partition("\n\n")[0] + "\n"
+    assert some.err == "archiver: search: only the first 1 are shown (--limit 0 for all)\n"
+    assert kept.run("search", "natgeo", "--limit", "1", "-q").err == ""
+    assert kept.run("search", "natgeo", "--limit", str(count)).err == ""
+    monkeypatch.setattr(show, "width", lambda: 40)
+    on_terminal = kept.run("search", "n", "--type", "item").out
+    assert max(map(len, on_terminal.splitlines())) <= 60
+    assert on_terminal.count("archiver show") <= 20
+
+
+def test_nothing_found_is_said_and_no_error(kept: Nearby) -> None:
+    """On stderr, unless nothing is to be said; the object has an empty list."""
+    ended = kept.run("search", "zebra")
+    assert (ended.code, ended.out, ended.err) == (0, "", "nothing found\n")
+    assert kept.run("search", "zebra", "-q").err == ""
+    assert kept.run("search", "zebra", "--json").object["hits"] == []
+    assert kept.run("search", "gift", "--since", "1d").out == ""
+    assert kept.run("search", "gift", "--account", "salwaaa_ki").out == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["'\"*"], "no word, number or emoji"),
+        (["--", "-gift"], "only words that must not be found"),
+        (["x" * 20_000], "too much"),
+        (["gift", "--account", "natgoe"], "did you mean natgeo?"),
+        (["gift", "--type", "story"], "story"),
+        ([], "TEXT"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_code_2(kept: Nearby, args: list[str], said: str) -> None:
+    """In one line that says why; with --json as an object too."""
+    ended = kept.run("search", *args)
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
+    assert len(ended.err.splitlines()) == 1
+    failed = json.loads(kept.run("search", "--json", *args).out)
+    assert (failed["exit_code"], failed["hits"]) == (2, [])

@@ -1,0 +1,230 @@
+"""``archiver show``: what is kept of one account, highlight or item, for people and for programs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+from cli_harness import Ended, Nearby
+from databases import ARCHIVE_ID, NOW
+from library import HOSTILE, LATER, content, digest, shelve
+
+from archiver.archive.showing import next_look
+from archiver.catalog import Catalog, record
+from archiver.cli import portrait
+from archiver.cli.show import safe
+from archiver.model import HeldHighlight, Role, Tray, TrayFacts, User
+from archiver.runner.plan import sweep_at
+
+
+@pytest.fixture
+def rows(tmp_path: Path, database: str | Path) -> str | Path:
+    """The database of the library, on SQLite or PostgreSQL."""
+    if not isinstance(database, Path):
+        return database
+    (tmp_path / "kept").mkdir()
+    return database.rename(tmp_path / "kept" / "archive.db")
+
+
+@pytest.fixture
+def person(tmp_path: Path, rows: str | Path) -> Nearby:
+    """Somebody with the library."""
+    shelve(tmp_path / "kept", rows)
+    return Nearby(tmp_path, more={"ARCHIVER_ARCHIVE_DATABASE": rows} if isinstance(rows, str) else {})
+
+
+def show(person: Nearby, *words: str) -> Ended:
+    ended = person.run("show", *words)
+    assert (ended.code, ended.err) == (0, "")
+    return ended
+
+
+def path(person: Nearby, pk: str, role: Role) -> str:
+    return str(person.archive / "blobs" / digest(pk, role)[:2] / digest(pk, role))
+
+
+def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: Nearby) -> None:
+    """Names, what it holds, its state, its highlights in order with counts, where its avatar is."""
+    out = show(sqlite_person, "@NatGeo").out
+    for told in (
+        "natgeo, National Geographic\n",
+        "holds      3 highlights (1 gone), 4 items (1 gone), 9 blobs, 220 B\n",
+        "complete   1 of 2 highlights (archiver gaps natgeo)\n",
+        f"avatar     {path(sqlite_person, '787132', Role.AVATAR)}\n",
+        "0  Gifts  ",
+    ):
+        assert told in out
+    assert out.index("Gifts") < out.index("Whales") < out.index(safe(HOSTILE))
+
+
+def test_hostile_text_is_text(sqlite_person: Nearby) -> None:
+    """As a title and as a name, wherever it stands; JSON has it exactly."""
+    for target, times in (("natgeo", 1), ("highlight:3", 2), ("item:30", 2)):
+        out = show(sqlite_person, target).out
+        assert out.count(safe(HOSTILE)) == times
+        assert not {"\x1b", "\u202e"} & set(out)
+    mentions = show(sqlite_person, "item:30", "--json").object["mentions"]
+    assert isinstance(mentions, list)
+    assert [mention["username"] for mention in mentions] == [HOSTILE]
+
+
+def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: Nearby) -> None:
+    """In its order, each with its time, type and what it carries; the title that it had before."""
+    out = show(sqlite_person, "https://www.instagram.com/stories/highlights/1/").out
+    assert out.index("item 10") < out.index("@nasa  #wild  at Kamchatka") < out.index("item 11")
+    assert f"    video      {path(sqlite_person, '10', Role.VIDEO)}\n" in out
+    assert "2026-03-31 23:30 UTC  photo  item 11" in out
+    assert "once       Gift Guide, until 2026-04-01 23:30 UTC" in show(sqlite_person, "highlight:2").out
+
+
+def test_an_item_is_shown_with_all_that_it_carries(person: Nearby, rows: str | Path) -> None:
+    """Which highlights show it, where it came from, its files with their size, kind and hash, and which of them is lost."""
+    with Catalog.open(rows, write=True) as catalog:
+        catalog.write(record.blobs_lost, [digest("10", Role.VIDEO)], LATER)
+    assert "holds      2 items, 3 blobs, 1 lost, 70 B\n" in show(person, "highlight:1").out
+    out = show(person, "item:10").out
+    for told in (
+        "video, 14.5 s of natgeo\n",
+        "Kamchatka, 56 160, 213",
+        "Gifts (highlight 2), place 1",
+        "Whales (highlight 1), place 0",
+        f"{path(person, '10', Role.VIDEO)}  (lost since 2026-04-01 23:30 UTC)\n",
+        f"thumbnail: image/jpeg, 720 x 1280, 25 B (25 bytes)\n    sha256 {digest('10', Role.THUMBNAIL)}",
+        "run 1, /v1/highlight/by/url: answers/2026/03/1-fetched-",
+    ):
+        assert told in out
+
+
+def test_programs_get_every_field(person: Nearby) -> None:
+    """One object: of an account with its highlights, of a highlight with its items, of an item with its highlights; exact."""
+    account = show(person, "natgeo", "--json").object
+    assert (account["kind"], account["pk"], account["blobs"], account["bytes"]) == (
+        "account",
+        "787132",
+        9,
+        220,
+    )
+    highlights = account["highlights"]
+    assert isinstance(highlights, list)
+    assert [(h["title"], h["items_total"], h["items_gone"], h["due"]) for h in highlights] == [
+        ("Gifts", 2, 0, True),
+        ("Whales", 2, 0, True),
+        (HOSTILE, 1, 1, False),
+    ]
+    items = show(person, "highlight:1", "--json").object["items"]
+    assert isinstance(items, list)
+    assert [(i["pk"], i["position"], [f["path"] for f in i["files"]]) for i in items] == [
+        ("10", 0, [path(person, "10", Role.VIDEO), path(person, "10", Role.THUMBNAIL)]),
+        ("11", 1, [path(person, "11", Role.THUMBNAIL)]),
+    ]
+    item = show(person, "10", "--json").object
+    assert isinstance(item["answer"], dict)
+    assert (item["answer"]["run_id"], item["answer"]["lost"]) == (1, False)
+    assert item["web_links"] == [
+        {"url": "https://example.com/whales", "title": None, "display_url": None, "source": "link"}
+    ]
+
+
+def test_paths_alone_are_for_other_programs(sqlite_person: Nearby) -> None:
+    """Each held file once, in the order of the profile; NUL for xargs -0; by role; whatever the directory is called."""
+    listed = show(sqlite_person, "natgeo", "--paths").out.splitlines()
+    assert listed == [
+        path(sqlite_person, pk, role)
+        for pk, role in (
+            *(("787132", Role.AVATAR), ("20", Role.THUMBNAIL), ("20", Role.VIDEO)),
+            *(("10", Role.THUMBNAIL), ("10", Role.VIDEO), ("1", Role.COVER), ("11", Role.THUMBNAIL)),
+            *(("3", Role.COVER), ("30", Role.THUMBNAIL)),
+        )
+    ]
+    assert all(Path(one).is_file() for one in listed)
+    videos = show(sqlite_person, "highlight:2", "-0", "--role", "video").out
+    assert videos == f"{path(sqlite_person, '20', Role.VIDEO)}\0{path(sqlite_person, '10', Role.VIDEO)}\0"
+    assert Path(videos.split("\0")[0]).read_bytes() == content("20", Role.VIDEO)
+    assert show(sqlite_person, "item:11", "--paths").out == f"{path(sqlite_person, '11', Role.THUMBNAIL)}\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("787132", "account"),
+        ("instagram.com/natgeo", "account"),
+        ("1", "highlight"),
+        ("https://www.instagram.com/s/aGlnaGxpZ2h0OjE=", "highlight"),
+        ("30", "item"),
+        ("C20-code", "item"),
+        ("C30Code", "item"),
+        ("item:C30Code", "item"),
+    ],
+)
+def test_a_target_is_read_by_what_is_held(sqlite_person: Nearby, target: str, kind: str) -> None:
+    """A number is an account's, else a highlight's, else an item's; what nobody is called may be an item's code."""
+    assert show(sqlite_person, target, "--json").object["kind"] == kind
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["natgoe"], "did you mean natgeo?"),
+        (["99"], "no account, highlight or item 99"),
+        (["item:99"], "no item 99 (archiver show highlight:<pk> lists"),
+        (["item:?"], "item:<pk>"),
+        (["a b"], "item:<pk>"),
+        (["natgeo", "--role", "video"], "--role is for --paths"),
+        (["natgeo", "-0", "--json"], "ask twice"),
+    ],
+)
+def test_what_is_not_held_is_told_with_the_next_step(
+    sqlite_person: Nearby, words: list[str], said: str
+) -> None:
+    """Code 2, one line."""
+    ended = sqlite_person.run("show", *words)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert said in ended.err
+
+
+@pytest.fixture(scope="module")
+def sqlite_person(tmp_path_factory: pytest.TempPathFactory) -> Nearby:
+    """Somebody with the library, for tests that leave it alone."""
+    home = tmp_path_factory.mktemp("library")
+    (home / "kept").mkdir()
+    Catalog.create(home / "kept" / "archive.db", ARCHIVE_ID, NOW).close()
+    shelve(home / "kept", home / "kept" / "archive.db")
+    return Nearby(home)
+
+
+def test_long_lists_are_cut_for_people(sqlite_person: Nearby, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With how to see the rest."""
+    monkeypatch.setattr(portrait, "_ITEMS_SHOWN", 1)
+    monkeypatch.setattr(portrait, "_HIGHLIGHTS_SHOWN", 2)
+    for target, left in (("highlight:1", "item 11"), ("natgeo", "onerror")):
+        out = show(sqlite_person, target).out
+        assert left not in out
+        assert out.endswith("\nand 1 more (-v shows all; --json and --paths have all)\n")
+        assert left in show(sqlite_person, target, "-v").out
+
+
+def test_a_name_that_several_bore_needs_an_id(sqlite_person: Nearby, tmp_path: Path) -> None:
+    """As when an account was renamed and another took its name, and left it too."""
+    person = Nearby(tmp_path)
+    copytree(sqlite_person.archive, person.archive)
+    with Catalog.open(person.archive / "archive.db", write=True) as catalog:
+        for pk in ("5", "6"):
+            for name, when in (("shared", NOW), (f"later{pk}", LATER)):
+                catalog.write(record.tray, 1, pk, Tray(User(pk, name), ()), when)
+    ended = person.run("show", "shared")
+    assert (ended.code, ended.out) == (2, "")
+    assert "name one by its id: 5, 6" in ended.err
+    assert "once       shared, 2026-03-31" in show(person, "later6").out
+
+
+def test_the_next_look_is_that_of_the_plan() -> None:
+    """The turn of the sweep, sooner if a failure is due, that of its page alone if that was not found; never without a sweep."""
+    facts = TrayFacts(1, 1)
+    held = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, completed_at=NOW)
+    assert next_look(held, 30) == sweep_at("1", NOW, 30)
+    assert next_look(held, 0) is None
+    soon = NOW + timedelta(minutes=1)
+    lacking = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, open_failures=1, next_try_at=soon)
+    assert next_look(lacking, 30) == soon

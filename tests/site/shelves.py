@@ -1,0 +1,121 @@
+"""Small archives as a walk tells them, and a site in memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from archiver.export.site import wanted
+from archiver.export.site.build import Titles
+from archiver.model import (
+    Blob,
+    Digest,
+    Hashtag,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    Location,
+    Mention,
+    Owner,
+    Pk,
+    Placed,
+    Reshare,
+    Role,
+    Sponsor,
+    Sticker,
+    Subject,
+    WebLink,
+)
+
+NOW = datetime(2025, 12, 4, 15, 0, tzinfo=UTC)
+Step = KeptAccount | KeptHighlight | Placed
+
+
+def file_of(pk: Pk, role: Role, mime: str) -> KeptFile:
+    """A file of an item that is held."""
+    digest = Digest(hashlib.sha256(f"{pk} {role}".encode()).hexdigest())
+    return KeptFile(Owner(Subject.ITEM, pk), role, Blob(digest, 1234, mime, 540, 960), "", NOW, NOW)
+
+
+def account(text: str = "natgeo", **more: object) -> KeptAccount:
+    told: dict[str, object] = {"username": text, "full_name": text, "is_private": False, "is_verified": True}
+    return KeptAccount("1", **{**told, **more}, first_seen_at=NOW, last_seen_at=NOW)  # type: ignore[arg-type]
+
+
+def highlight(pk: Pk = "10", title: str = "Gifts", gone_at: datetime | None = None) -> KeptHighlight:
+    return KeptHighlight(pk, "1", title, 0, NOW, True, 1, NOW, NOW, gone_at=gone_at)
+
+
+def placed(
+    pk: Pk = "100",
+    *files: KeptFile,
+    highlight_pk: Pk = "10",
+    gone_at: datetime | None = None,
+    **more: object,
+) -> Placed:
+    """An item in its place; a photo, unless it is told otherwise."""
+    told: dict[str, object] = {"code": "C", "taken_at": NOW + timedelta(seconds=int(pk)), "media_type": 1}
+    told |= {"product_type": None, "video_duration": None, "first_seen_at": NOW, "files": files, **more}
+    return Placed(highlight_pk, 0, KeptItem(pk, "1", **told), NOW, NOW, gone_at)  # type: ignore[arg-type]
+
+
+def photo(pk: Pk = "100", **more: object) -> Placed:
+    return placed(pk, file_of(pk, Role.THUMBNAIL, "image/jpeg"), **more)  # type: ignore[arg-type]
+
+
+def saying(text: str, url: str) -> Iterator[Step]:
+    """An account that says ``text`` wherever one may say something, and links to ``url``."""
+    yield account(text, usernames=(text, text + "2"))
+    yield highlight(title=text)
+    yield photo(
+        mentions=(Mention(text, "2", text),),
+        web_links=(WebLink(url, text, text), WebLink(url)),
+        hashtags=(Hashtag(text),),
+        locations=(Location(text, "3", 1.0, 2.0),),
+        stickers=(
+            Sticker(text, text),
+            Sticker("poll", '{"question":"?","options":[{"text":"a","count":1}]}'),
+        ),
+        sponsors=(Sponsor(text),),
+        reshares=(Reshare("4", text),),
+    )
+    yield highlight("11", text, gone_at=NOW)
+    yield photo("101", highlight_pk="11", gone_at=NOW)
+
+
+@dataclass(slots=True)
+class Written:
+    """A site: its texts, and the paths of its media."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    media: list[str] = field(default_factory=list)
+
+    @property
+    def pages(self) -> dict[str, str]:
+        return {path: content.decode() for path, content in self.files.items() if path.endswith(".html")}
+
+    def page(self, name: str) -> str:
+        """A page below ``accounts/``, of which there is only one account."""
+        (page,) = (
+            page for path, page in self.pages.items() if "/" in path and path.endswith(f"/{name}.html")
+        )
+        return page
+
+
+def written(*steps: Step, titles: Titles = lambda pk: {}, gone: bool = True) -> Written:
+    """The site of these steps; each file comes once, by an id of its own."""
+    made = Written()
+    ids = set()
+    for file in wanted(steps, titles, gone=gone):
+        path = "/".join(file.path)
+        assert file.id not in ids
+        assert path not in made.files
+        ids.add(file.id)
+        if isinstance(file.content, bytes):
+            made.files[path] = file.content
+        else:
+            made.media.append(path)
+    return made

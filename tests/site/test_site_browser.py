@@ -1,0 +1,227 @@
+"""The site in a real browser, opened from the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browsing import Visit, chromium, visiting
+from cli_harness import Nearby
+from playwright.sync_api import Browser
+
+from archiver.sandbox import StandIn, World
+
+NATGEO = "787132"
+TITLES = (
+    "<img src=x onerror=alert(1)>",
+    "</title></script><script>alert(1)</script>",
+    "\"' onmouseover=alert(1) autofocus onfocus=alert(2) x='",
+    "{{ 7 * 7 }} &lt;b&gt;",
+    "\u202egnp.exe\u2066",
+    "🦋" * 2000,
+    "",
+)
+LINKS = (
+    "javascript:alert(1)",
+    "data:text/html,<script>alert(1)</script>",
+    'https://example.com/"><img/src=x>',
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for all tests of this module."""
+    with chromium() as found:
+        yield found
+
+
+def exported(home: Path, world: World, *names: str) -> Path:
+    """The site of an archive of these accounts."""
+    with StandIn(world) as upstream:
+        person = Nearby(home, upstream)
+        assert person.run("backup", *names).code == 0
+        ended = person.run("export", "site", str(home / "site"), "--json")
+    assert ended.code == 0, ended.err
+    return home / "site"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of the archive that ``archiver demo`` makes."""
+    return exported(tmp_path_factory.mktemp("demo"), World.seed(), "natgeo", "salwaaa_ki")
+
+
+def hostile(home: Path) -> Path:
+    """The site of an account whose owner would like to harm its readers."""
+    world = World.seed()
+    account = world.account(NATGEO)
+    account.full_name = TITLES[1]
+    for highlight in list(account.highlights):
+        world.remove_highlight(highlight.pk)
+    for title in TITLES:
+        item = world.add_highlight(NATGEO, title, 1).items[0]
+        item.links = [{"webUri": link} for link in LINKS]
+        item.hashtags = [{"hashtag": {"id": "1", "name": TITLES[2]}}]
+        item.mentions = [{"user": {"pk": "1", "username": TITLES[0], "full_name": TITLES[1]}}]
+    return exported(home, world, "natgeo")
+
+
+def addresses(visit: Visit, selector: str) -> list[str]:
+    """Where these links lead."""
+    found: list[str] = visit.page.eval_on_selector_all(selector, "all => all.map((a) => a.href)")
+    return found
+
+
+def test_every_highlight_opens_and_keys_move_through_its_items(browser: Browser, demo: Path) -> None:
+    """From the first page on: each item comes to be seen in its turn, Home and End lead to both ends, which hold; Escape goes back to
+    where it was, and the reader stands there."""
+    seen = 0
+    with visiting(browser, demo) as visit:
+        visit.goto(demo / "index.html")
+        for account in addresses(visit, "a.card"):
+            visit.page.goto(account)
+            for highlight in addresses(visit, "a.cover"):
+                visit.page.goto(highlight)
+                ids = visit.page.eval_on_selector_all("li.item", "all => all.map((li) => li.id)")
+                visit.page.focus("a.tile")
+                shown = visit.press("Enter")
+                for at, pk in enumerate(ids, start=1):
+                    assert shown["open"]
+                    assert shown["medium"] in ("img", "video")
+                    assert shown["position"].endswith(f" {at} of {len(ids)}")
+                    assert (shown["hash"], shown["focus"]) == (f"#{pk}", "viewer")
+                    shown = visit.press("ArrowRight")
+                seen += len(ids)
+                assert shown["hash"] == f"#{ids[-1]}"
+                assert visit.press("Home")["hash"] == visit.press("ArrowLeft")["hash"] == f"#{ids[0]}"
+                assert visit.press("End")["hash"] == f"#{ids[-1]}"
+                after = visit.press("Escape")
+                assert (after["open"], after["medium"], after["focus"], after["hash"]) == (
+                    False,
+                    None,
+                    ids[-1],
+                    "",
+                )
+    assert seen == 37
+
+
+def test_a_video_plays_and_the_space_bar_stops_it(browser: Browser, demo: Path) -> None:
+    """By itself once it is opened, even behind a button that was clicked."""
+    playing = (
+        "async () => { const v = document.querySelector('video'); v.loop = true; const t = v.currentTime;"
+        + (
+            "for (let i = 0; i < 100 && v.currentTime <= t; i++) await new Promise((r) => setTimeout(r, 20));"
+            "return [v.currentTime > t, v.paused, v.videoWidth > 0]; }"
+        )
+    )
+    paused = "() => document.querySelector('video').paused"
+    with visiting(browser, demo) as visit:
+        visit.goto(next(demo.glob("accounts/natgeo-*/[0-9]*.html")))
+        visit.page.click("a.tile >> nth=0")
+        visit.page.click("[aria-label=Next]")
+        assert visit.shown()["medium"] == "video"
+        assert visit.page.evaluate(playing) == [True, False, True]
+        visit.page.keyboard.press("Space")
+        assert visit.page.evaluate(paused)
+        visit.page.keyboard.press("Space")
+        assert visit.page.evaluate(playing) == [True, False, True]
+        assert visit.press("ArrowRight")["medium"] == "img"
+
+
+def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) -> None:
+    """The focus stays in the viewer whatever is tabbed, a link to an item opens it, nothing moves by itself where that is not wanted."""
+    with visiting(browser, demo, reduced_motion="reduce", color_scheme="dark") as visit:
+        visit.goto(next(demo.glob("accounts/natgeo-*/index.html")))
+        link = str(visit.page.get_attribute(".facts a[href*='#i']", "href"))
+        page = next(demo.glob("accounts/natgeo-*")) / link.partition("#")[0]
+        visit.goto(page, "#" + link.partition("#")[2])
+        assert visit.shown()["hash"] == f"#{link.partition('#')[2]}"
+        names = set()
+        for _ in range(8):
+            visit.page.keyboard.press("Tab")
+            names.add(
+                visit.page.evaluate(
+                    "() => { const a = document.activeElement;"
+                    " return a === document.body || a.closest('dialog') ? a.ariaLabel || a.localName : 'lost'; }"
+                )
+            )
+        assert {"Close", "Previous", "Next"} <= names
+        assert "lost" not in names
+        visit.press("Home")
+        assert visit.press("ArrowRight")["medium"] == "video"
+        assert visit.page.evaluate("() => document.querySelector('video').paused")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["light", "dark"]) -> None:
+    """axe-core, all its rules: contrast, names, roles, landmarks, order of headings; on every kind of page, and in the viewer."""
+    found = {}
+    with visiting(browser, demo, color_scheme=scheme) as visit:
+        (index,) = demo.glob("accounts/natgeo-*/index.html")
+        (*_, highlight) = sorted(index.parent.glob("[0-9]*.html"))
+        for page in (demo / "index.html", index, highlight):
+            visit.goto(page)
+            found[page.name] = Axe().run(visit.page, options={"preload": False})
+        visit.page.click("a.tile")
+        visit.shown()
+        found["viewer"] = Axe().run(visit.page, options={"preload": False})
+    assert {name: one.response["violations"] for name, one in found.items()} == {name: [] for name in found}
+
+
+def test_fingers_swipe(browser: Browser, demo: Path) -> None:
+    """Sideways to the next and back, down to close."""
+
+    def swipe(visit: Visit, across: int, down: int) -> dict[str, Any]:
+        finger = visit.page.context.new_cdp_session(visit.page)
+        for kind, part in (("touchStart", 0), ("touchMove", 0.5), ("touchMove", 1)):
+            point = {"x": 200 + part * across, "y": 300 + part * down}
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        return visit.shown()
+
+    phone: dict[str, Any] = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
+    with visiting(browser, demo, **phone) as visit:
+        visit.goto(next(demo.glob("accounts/natgeo-*/[0-9]*.html")))
+        visit.page.tap("a.tile")
+        first = visit.shown()["hash"]
+        assert swipe(visit, 20, 0)["hash"] == first
+        assert swipe(visit, -120, 10)["hash"] != first
+        assert swipe(visit, 120, -10)["hash"] == first
+        assert not swipe(visit, 5, 160)["open"]
+        width = visit.page.evaluate("() => document.documentElement.scrollWidth")
+        assert width == 390  # nothing sticks out
+
+
+def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(browser: Browser, tmp_path: Path) -> None:
+    """Titles and names stand there as they were written, no dialog opens, nothing of theirs is loaded, and the one link that may be
+    followed tells its host."""
+    site = hostile(tmp_path)
+    titles = []
+    with visiting(browser, site) as visit:
+        visit.goto(site / "index.html")
+        assert visit.page.inner_text(".card .name") == TITLES[1]
+        visit.page.click("a.card")
+        pages = addresses(visit, "a.cover")
+        for page in pages:
+            visit.page.goto(page)
+            titles.append(visit.page.text_content("h1"))
+            visit.page.click("a.tile")
+            shown = visit.shown()
+            assert (shown["open"], shown["medium"]) == (True, "img")
+            links = "dialog .facts a"
+            assert addresses(visit, links) == ["https://example.com/%22%3E%3Cimg/src=x%3E"]
+            assert "example.com" in visit.page.inner_text("dialog .facts")
+            assert LINKS[0] in visit.page.inner_text("dialog .facts")
+    assert titles == [title or "Untitled" for title in reversed(TITLES)]
+
+
+def test_without_a_script_a_tile_is_a_link_to_its_file(browser: Browser, demo: Path) -> None:
+    """And what is known of an item stands below it."""
+    with visiting(browser, demo, java_script_enabled=False) as visit:
+        visit.goto(next(demo.glob("accounts/natgeo-*/[0-9]*.html")))
+        assert visit.page.is_visible(".item .facts time >> nth=0")
+        visit.page.click("a.tile >> nth=0")
+        assert visit.page.url.startswith(f"{demo.as_uri()}/media/")

@@ -1,0 +1,232 @@
+"""The pages of a site, as text: valid, closed to the world, and made by nobody but us."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from urllib.parse import unquote, urlsplit
+from xml.etree.ElementTree import Element
+
+import html5lib
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from shelves import NOW, Written, account, file_of, highlight, photo, placed, saying, written
+
+from archiver.export.site import words
+from archiver.export.site.pages import POLICY
+from archiver.model import Role, WebLink
+
+HOSTILE = (
+    "<img src=x onerror=alert(1)>",
+    "</title></script><script>alert(1)</script>",
+    "\"' onmouseover=alert(1) x='",
+    "{{ 7 * 7 }} {% raw %} &amp; &lt; &#x3c;",
+    "\u202egnp.exe\u2066\u200b\u2069",
+    "👩‍👩‍👧‍👦" * 30,
+    "\x00\x0b\x1b[2J\x7f\x80\ufffe\U0001ffff\ud800\r\n\u2028-->]]>",
+)
+
+
+def elements(page: str) -> list[Element]:
+    """All elements of a page. Raises html5lib's ParseError for what is no valid HTML."""
+    parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
+    return list(parser.parse(page).iter())
+
+
+def shape(site: Written) -> dict[tuple[int, str], list[tuple[str, list[str]]]]:
+    """What stands on the pages but for what it says: elements and the names of their attributes."""
+    return {
+        (path.count("/"), path.rpartition("/")[2]): [(e.tag, list(e.attrib)) for e in elements(page)]
+        for path, page in site.pages.items()
+    }
+
+
+def addresses(page: str) -> Iterator[tuple[str, str]]:
+    """Each address that a page names, with the element that names it."""
+    for element in elements(page):
+        for name in ("src", "href", "poster", "data", "action", "srcset"):
+            if name in element.attrib:
+                yield element.tag, element.attrib[name]
+
+
+_PLAIN = shape(written(*saying("x", "ftp://x")))
+
+
+@settings(max_examples=30, deadline=None)
+@example("".join(HOSTILE))
+@given(st.text(max_size=60))
+def test_fault_x7_no_text_makes_an_element_or_an_attribute(text: str) -> None:
+    """Whatever an account says, the pages have the elements and attributes that they have if it says «x», and are valid HTML."""
+    assert shape(written(*saying("x" + text, "javascript:" + text))) == _PLAIN
+
+
+def test_fault_x7_what_was_said_is_shown_as_it_was_said() -> None:
+    """As text: marks of direction and emoji too, within an element that keeps them to themselves."""
+    for text in HOSTILE[:6]:
+        page = written(*saying(text, "ftp://x")).page("10")
+        assert [text] == [e.text for h1 in elements(page) if h1.tag == "h1" for e in h1.iter("bdi")]
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://example.com/a?b=c#d", "example.com"),
+        ("HTTP://EXAMPLE.com:8080", "example.com"),
+        ("https://bücher.example/", "xn--bcher-kva.example"),
+        ("https://ｅxample.com", "example.com"),
+        ("https://127.0.0.1/", "127.0.0.1"),
+        ("https://0x7f.1/", None),
+        ("https://example.com.0177", None),
+        ("javascript:alert(1)", None),
+        (" javascript:alert(1)", None),
+        ("java\nscript:alert(1)", None),
+        ("data:text/html,<script>", None),
+        ("vbscript:x", None),
+        ("file:///etc/passwd", None),
+        ("//example.com", None),
+        ("example.com", None),
+        ("", None),
+        ("https://", None),
+        ("https:///example.com", None),
+        ("https://google.com@evil.example", None),
+        ("https://evil.example\\@google.com", None),
+        ("https://evil.example\t.google.com", None),
+        ("https://google.com%2eevil.example", None),
+        ("https://[::1]/", None),
+        ("https://example.com:port/", None),
+        ("https://exa mple.com", None),
+        ("https://\ud800.example", None),
+        ("https://" + "a" * 70 + "é.example", None),
+    ],
+)
+def test_fault_x7_only_links_that_lead_where_they_say_are_followed(url: str, host: str | None) -> None:
+    """http and https, to a host that Python and browsers read alike; beside the link stands that host, in ASCII."""
+    found = words.address(url)
+    assert (found.host if found else None) == host
+    page = written(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).page("10")
+    links = [e for e in elements(page) if e.tag == "a" and e.get("rel") == "noopener noreferrer nofollow"]
+    assert [link.get("href") for link in links] == ([url] if host else [])
+    assert host is None or f"<bdi>{host}</bdi>" in page
+
+
+def test_fault_x7_a_page_loads_nothing_but_the_files_of_the_site() -> None:
+    """Each page has the policy, no script or style of its own, and every address leads to a file that was written."""
+    site = written(*saying("natgeo", "https://example.com/"), photo("102", highlight_pk="11"))
+    assert "unsafe" not in POLICY
+    for path, page in site.pages.items():
+        found = elements(page)
+        assert [e.get("content") for e in found if "http-equiv" in e.attrib] == [POLICY]
+        assert all(e.get("src") for e in found if e.tag == "script")
+        assert not [n for e in found for n in e.attrib if n.startswith("on") or n in ("style", "srcdoc")]
+        assert not {e.tag for e in found} & {"style", "iframe", "object", "embed", "form", "base"}
+        for tag, address in addresses(page):
+            if tag == "a" and address.startswith("https://example.com"):
+                continue
+            parts = urlsplit(address)
+            assert not parts.scheme
+            assert not parts.netloc
+            there = posixpath.normpath(posixpath.join(posixpath.dirname(path), unquote(parts.path)))
+            assert not parts.path or there in site.files or there in site.media
+
+
+def test_ids_and_headings_lead_through_a_page() -> None:
+    """No id twice, each label there, one first heading, no level left out, a text for each picture that tells something."""
+    for page in written(*saying("natgeo", "https://example.com/")).pages.values():
+        found = elements(page)
+        ids = Counter(e.get("id") for e in found if "id" in e.attrib)
+        assert set(ids.values()) == {1}
+        assert {e.get("aria-labelledby") for e in found} - {None} <= ids.keys()
+        assert [e.tag for e in found if e.tag in ("h1", "main", "footer", "title")].count("h1") == 1
+        assert all("alt" in e.attrib for e in found if e.tag == "img")
+        assert next(e for e in found if e.tag == "html").get("lang") == "en"
+
+
+@pytest.mark.parametrize("mime", ["text/html", "image/svg+xml", "image/heic", "application/pdf", ""])
+def test_fault_x8_what_no_browser_shows_as_a_picture_is_a_download(mime: str) -> None:
+    """HTML and SVG get no name under which they would run, and no element that would show them."""
+    site = written(account(), highlight(), placed("100", file_of("100", Role.THUMBNAIL, mime)))
+    page = site.page("10")
+    (path,) = site.media
+    assert path.endswith(".heic" if mime == "image/heic" else ".bin")
+    named = [(e.tag, sorted(e.attrib)) for e in elements(page) if path in str(e.attrib.values())]
+    assert named == [("a", ["download", "href"])]
+
+
+def test_fault_x8_a_file_is_called_what_its_bytes_are() -> None:
+    """By the type found in its first bytes, whatever else it may be at once: the address had another name for it."""
+    site = written(account(), highlight(), photo())
+    assert [path[-4:] for path in site.media] == [".jpg"]
+
+
+def test_what_is_gone_and_what_is_lacking_is_told() -> None:
+    """Of an account, a highlight, an item; of a file that is not held, and of a video of which only the poster is."""
+    picture = file_of("101", Role.THUMBNAIL, "image/jpeg")
+    site = written(
+        account(gone_at=NOW),
+        highlight(gone_at=NOW),
+        photo(gone_at=NOW),
+        placed("101", picture, media_type=2),
+        placed("102"),
+    )
+    page = site.page("10")
+    assert "This highlight is no longer shown; seen to be gone on" in page
+    assert page.count("No longer shown in the highlight; seen to be gone on") == 1
+    assert page.count("Its video is not in this archive.") == 1
+    assert page.count("Its file is not in this archive.") == 1
+    assert "This account does not exist any more" in site.page("index")
+    assert "The account is gone" in site.pages["index.html"]
+
+
+def test_an_item_in_two_highlights_counts_once() -> None:
+    """And stands once among the latest, which lead to the highlight that shows it."""
+    site = written(account(), highlight(), photo(), highlight("11"), photo(highlight_pk="11"), photo("7"))
+    page = site.page("index")
+    assert "<span>2 items</span>" in page
+    assert [a for _, a in addresses(page) if "#i" in a] == ["10.html#i100", "11.html#i7"]
+
+
+def test_highlights_lead_to_each_other_and_former_names_are_told() -> None:
+    """Each to the one before and the one after; what it and its account were called before stands beside."""
+    steps = (account(usernames=("natgeo", "geo")), highlight(), highlight("11"), highlight("12"))
+    site = written(*steps, titles=lambda pk: {"11": ("Old", "Older")})
+    page = site.page("11")
+    assert [(e.get("rel"), e.get("href")) for e in elements(page) if e.get("rel") in ("prev", "next")] == [
+        ("prev", "10.html"),
+        ("next", "12.html"),
+    ]
+    assert "<bdi>Old</bdi>, <bdi>Older</bdi>" in page
+    assert "formerly <bdi>@geo</bdi></span>" in site.page("index")
+
+
+def test_the_same_archive_gives_the_same_bytes() -> None:
+    """Nothing of the time at which it is made, and nothing of the order of a set."""
+    steps = list(saying("natgeo", "https://example.com/"))
+    assert written(*steps) == written(*steps)
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (words.moment(NOW), "4 December 2025, 15:00 UTC"),
+        (words.machine(NOW), "2025-12-04T15:00:00Z"),
+        (words.span(NOW, NOW), "4 December 2025"),
+        (words.span(NOW.replace(day=1), NOW), "1 – 4 December 2025"),
+        (words.span(NOW.replace(year=2019), NOW), "December 2019 – December 2025"),
+        (words.clock(0.2), "0:01"),
+        (words.clock(3723), "1:02:03"),
+        (words.count(1, "item"), "1 item"),
+        (words.count(5000, "item"), "5,000 items"),
+        (words.size(999), "999 B"),
+        (words.size(1_234_567), "1.2 MB"),
+        (words.size(999_999), "1.0 MB"),
+        (words.short("  a\n b  "), "a b"),
+        (words.short("abcdef", 4), "abc…"),
+        (words.short("\u202egnp.exe\u2066"), "gnp.exe"),
+        (words.short(" " * 400 + "a", 4), "…"),
+    ],
+)
+def test_dates_and_numbers_in_words(made: str, expected: str) -> None:
+    """In English, in UTC, whatever the machine speaks."""
+    assert made == expected

@@ -1,0 +1,197 @@
+"""The archive from Python: what docs/python.md promises, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from databases import ARCHIVE_ID, NOW
+from library import HOSTILE, LATER, content, digest, shelve
+
+import archiver
+from archiver import Archive, KeptAccount, Placed, Role, errors, open_archive
+from archiver.catalog import Catalog, record
+
+
+@pytest.fixture
+def shelved(tmp_path: Path, database: str | Path) -> tuple[Path, str | Path]:
+    """An archive's directory, and its database."""
+    shelve(tmp_path, database)
+    return tmp_path, database
+
+
+@pytest.fixture
+def archive(shelved: tuple[Path, str | Path]) -> Iterator[Archive]:
+    with open_archive(shelved[0], database=shelved[1]) as opened:
+        yield opened
+
+
+def test_everything_is_read_in_its_order(archive: Archive) -> None:
+    """Accounts, highlights as on the profile, items by pk or in their places, files as they were kept; with types of their own."""
+    assert (archive.id, archive.root.name != "") == (ARCHIVE_ID, True)
+    assert [(account.username, account.usernames) for account in archive.accounts()] == [
+        ("natgeo", ("natgeo",))
+    ]
+    assert [highlight.title for highlight in archive.highlights()] == ["Gifts", "Whales", HOSTILE]
+    assert [item.pk for item in archive.items()] == ["10", "11", "20", "30"]
+    assert [place.item.pk for place in archive.contents()] == ["20", "10", "10", "11", "30"]
+    assert [file.role for file in archive.files()][:3] == [Role.AVATAR, Role.COVER, Role.COVER]
+    kinds = [type(step) for step in archive.walk(titles="Wh*")]
+    assert kinds == [KeptAccount, archiver.KeptHighlight, Placed, Placed]
+    assert [place.highlight_pk for place in archive.places(archive.item("10"))] == ["2", "1"]
+
+
+def test_a_part_is_read_by_keywords(archive: Archive) -> None:
+    """One or several accounts, highlights and title globs, spans of time, types, what is new; they narrow one another."""
+
+    def pks(**narrowing: object) -> list[str]:
+        return [item.pk for item in archive.items(**narrowing)]  # type: ignore[arg-type]
+
+    assert pks(accounts="natgeo", titles="Whales") == ["10", "11"]
+    assert pks(accounts=["@natgeo", archive.account("787132")], media_types={1}) == ["11", "30"]
+    assert pks(highlights=["2", archive.highlight("highlight:3")]) == ["10", "20", "30"]
+    assert pks(highlights="1", titles="Gifts") == []
+    assert pks(taken_before=NOW) == ["20"]
+    assert pks(taken_from=NOW, titles=["Gi*", "nothing"]) == ["10"]
+    assert pks(new_since=LATER) == []
+    assert [place.item.pk for place in archive.contents(titles="Gi*")] == ["20", "10"]
+
+
+def test_what_is_not_held_is_told(archive: Archive) -> None:
+    """NotHeld, with near names; a naive time, an unknown keyword and what is no highlight are mistakes of the caller."""
+    with pytest.raises(errors.NotHeld, match="did you mean natgeo"):
+        archive.account("natgoe")
+    for ask in (archive.highlight, archive.item):
+        with pytest.raises(errors.NotHeld):
+            ask("999")
+    with pytest.raises(errors.UsageError, match="time zone"):
+        archive.items(taken_from=datetime(2026, 1, 1))  # noqa: DTZ001
+    with pytest.raises(errors.UsageError, match="no highlight"):
+        archive.highlight("natgeo")
+    with pytest.raises(TypeError):
+        archive.items(user="natgeo")  # type: ignore[call-arg]
+    assert archive.item("C10-code") == archive.item("10")
+
+
+def test_files_are_found_and_opened(archive: Archive) -> None:
+    """By their absolute path and as bytes; a file that is not there is StorageError."""
+    file = archive.item("10").file(Role.VIDEO)
+    assert file is not None
+    path = archive.path(file)
+    assert path.is_absolute()
+    assert path == archive.root / "blobs" / digest("10", Role.VIDEO)[:2] / digest("10", Role.VIDEO)
+    with archive.open(file) as opened:
+        assert opened.read() == path.read_bytes() == content("10", Role.VIDEO)
+    path.unlink()
+    with pytest.raises(errors.StorageError):
+        archive.open(file)
+
+
+def test_sql_reads_and_cannot_write(archive: Archive) -> None:
+    """Rows with their columns, at most so many."""
+    rows = archive.query("SELECT pk FROM items ORDER BY pk", limit=2)
+    assert (rows.columns, rows.rows, rows.truncated) == (("pk",), (("10",), ("11",)), True)
+    with pytest.raises(errors.QueryRefused):
+        archive.query("DELETE FROM items")
+
+
+def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | Path]) -> None:
+    """A run writes beside it and empties its WAL; forgotten, it gives its connection back; the end of the archive ends it, loudly."""
+    root, database = shelved
+    with open_archive(root, database=database) as archive:
+        items = archive.items()
+        assert next(items).pk == "10"
+        with Catalog.open(database, write=True) as catalog:
+            catalog.write(record.start_run, "run", LATER)
+        reader = archive._opened.catalog._reader
+        assert reader.pool.checkedout() == 1  # type: ignore[attr-defined]
+        del items
+        gc.collect()
+        assert reader.pool.checkedout() == 0  # type: ignore[attr-defined]
+        with archive.items() as left:
+            next(left)
+        assert list(left) == []
+        items = archive.items()
+        next(items)
+    assert reader.pool.checkedout() == 0  # type: ignore[attr-defined]
+    for ask in (lambda: next(items), archive.accounts, lambda: archive.query("SELECT 1")):
+        with pytest.raises(ValueError, match="closed"):
+            ask()
+    archive.close()
+
+
+def test_threads_read_at_the_same_time(archive: Archive) -> None:
+    """Each with an iterator of its own."""
+    counts: list[int] = []
+    threads = [threading.Thread(target=lambda: counts.append(len(list(archive.walk())))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [9] * 6
+
+
+_ON_A_READ_ONLY_DISK = """
+import subprocess, sys
+import archiver
+for how in (["--bind", sys.argv[1], sys.argv[1]], ["-o", "remount,bind,ro", sys.argv[1]]):
+    subprocess.run(["mount", *how], check=True)
+with archiver.open_archive(sys.argv[1]) as archive:
+    print(len(list(archive.walk())), archive.open(archive.item("10").held[0]).read()[:2])
+"""
+
+
+def test_an_archive_on_a_read_only_disk_is_read(tmp_path: Path, sqlite_template: Path) -> None:
+    """Elsewhere SQLite may leave its two empty companions beside the database, and nothing else is made or altered."""
+    database = Path(shutil.copy(sqlite_template, tmp_path / "archive.db"))
+    shelve(tmp_path, database)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    unshared = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") and not subprocess.run([*unshared, "true"], capture_output=True).returncode:
+        command = [*unshared, sys.executable, "-c", _ON_A_READ_ONLY_DISK, str(tmp_path)]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        assert (ended.stdout, ended.stderr) == ("9 b'\\xff\\xd8'\n", "")
+    with open_archive(str(tmp_path)) as archive:
+        assert len(list(archive.walk())) == 9
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path: at for path, at in after.items() if path.suffix not in (".db-shm", ".db-wal")} == before
+
+
+def test_an_archive_that_is_none_is_refused(tmp_path: Path, sqlite_template: Path) -> None:
+    """No marker, no database, or the database of another archive."""
+    with pytest.raises(errors.NoArchive):
+        open_archive(tmp_path)
+    database = Path(shutil.copy(sqlite_template, tmp_path / "archive.db"))
+    shelve(tmp_path, database)
+    with pytest.raises(errors.DatabaseError):
+        open_archive(tmp_path, database=tmp_path / "nothing.db")
+    marker = tmp_path / "archive.json"
+    marker.write_text(marker.read_text().replace(ARCHIVE_ID, "another"))
+    with pytest.raises(errors.MarkerMismatch):
+        open_archive(tmp_path)
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    """What ``__all__`` promises is looked up when it is asked for, all of it; other names are errors."""
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, archiver; print(sorted(m for m in sys.modules if m.startswith('archiver')))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert said == "['archiver']\n"
+    assert all(getattr(archiver, name) for name in archiver.__all__)
+    assert set(archiver.__all__) <= set(dir(archiver))
+    with pytest.raises(AttributeError):
+        archiver.nothing  # type: ignore[attr-defined]  # noqa: B018
