@@ -107,8 +107,8 @@ def account(rows: sqlite3.Connection, digests: list[str], number: int) -> None:
     pk, now = str(1000 + number), moment(_NOW)
     seen = {"first_seen_at": now, "last_seen_at": now}
     insert(rows, "users", pk=pk, username=f"account{number}", **seen)
-    left, placed = iter(digests), 0
-    for digest in left:
+    left = iter(digests)
+    for placed, digest in enumerate(left):
         item, highlight = f"{pk}{placed:06}", f"{pk}{placed // _PER_HIGHLIGHT:03}"
         if placed % _PER_HIGHLIGHT == 0:
             insert(
@@ -143,7 +143,6 @@ def account(rows: sqlite3.Connection, digests: list[str], number: int) -> None:
         file(rows, item, "thumbnail", digest, "image/jpeg")
         if is_video and (video := next(left, None)) is not None:
             file(rows, item, "video", video, "video/mp4")
-        placed += 1
 
 
 def file(rows: sqlite3.Connection, item: str, role: str, digest: str, mime: str) -> None:

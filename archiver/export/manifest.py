@@ -147,10 +147,10 @@ class Manifest:
             ),
         )
 
-    def count(self) -> int:
-        """How many files there are."""
+    def ids(self) -> Iterator[str]:
+        """Of all files."""
         with self._told():
-            return int(self._db.execute("SELECT count(*) FROM files").fetchone()[0])
+            yield from (id_ for (id_,) in self._db.execute("SELECT id FROM files"))
 
     def rows(self, prefix: str = "") -> Iterator[Row]:
         """All rows by path, or those whose path begins so."""

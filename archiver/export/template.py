@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from archiver.errors import UsageError
 from archiver.export import names
+from archiver.export.directories import DEEPEST
 
 USUAL = "{username}/{title} ({highlight_pk})/{taken_at} {code}.{ext}"
 
@@ -32,6 +33,8 @@ class Piece:
     text: str
     is_field: bool
 
+
+_EXT = Piece("ext", True)
 
 Part = tuple[Piece, ...]
 """One component of a path."""
@@ -59,7 +62,7 @@ class Template:
 
     def beside(self, known: frozenset[str], name: str) -> Template:
         """Where a file called ``name`` belongs that has these fields only: in the deepest directory that they lead to."""
-        return Template((*self.leading(known), (Piece(f"{name}.", False), Piece("ext", True))))
+        return Template((*self.leading(known), (Piece(f"{name}.", False), _EXT)))
 
 
 def parse(text: str) -> Template:
@@ -75,14 +78,15 @@ def parse(text: str) -> Template:
             > names.LONGEST
         ):
             raise _unusable(text, "a name in it is too long")
-    if (
-        parts[-1][-1:] != (Piece("ext", True),)
-        or not parts[-1][-2:-1]
-        or not parts[-1][-2].text.endswith(".")
-    ):
+    if len(parts) > DEEPEST:
+        raise _unusable(text, f"it has more than {DEEPEST} names")
+    *stem, dot, ext = (Piece("", False), Piece("", False), *parts[-1])
+    if ext != Piece("ext", True) or not dot.text.endswith("."):
         raise _unusable(
             text, "it does not end in .{ext}, by which the picture of a video is told from the video"
         )
+    if not any(piece.is_field for piece in stem) and not dot.text.strip(". "):
+        raise _unusable(text, "the file has no name before .{ext}")
     return Template(parts)
 
 
@@ -109,7 +113,8 @@ class Filler:
     """Fills one template again and again: a directory with the values of the last time is not made up anew."""
 
     def __init__(self, template: Template) -> None:
-        self._parts = [_Filler(part) for part in template.parts]
+        *directories, file = template.parts
+        self._parts = [*(_Filler(part) for part in directories), _Filler(file, ends=True)]
 
     def filled(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The path with these values, safe on every system: relative, no ``..``, no name and no path too long."""
@@ -122,20 +127,26 @@ class Filler:
 
 
 class _Filler:
-    """Of one component."""
+    """Of one component. A file keeps its extension, whatever its name is cut or changed to."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, *, ends: bool = False) -> None:
+        self._ends = ends
+        if ends:
+            *part_before, dot, _ = part
+            part = (*part_before, Piece(dot.text[:-1], False))
         self._pieces = [p if p.is_field else Piece(names.clean(p.text), False) for p in part]
         self._fields = [piece.text for piece in part if piece.is_field]
         self._last: tuple[object, str] = (None, "")
 
     def filled(self, values: Mapping[str, str], longest: int) -> str:
         """The name, safe."""
-        of = longest, [values[field] for field in self._fields]
+        ending = f".{values['ext']}" if self._ends else ""
+        of = longest, ending, [values[field] for field in self._fields]
         if self._last[0] != of:
             texts = [
                 (names.clean(values[p.text]), p.text in YIELDING) if p.is_field else (p.text, False)
                 for p in self._pieces
             ]
-            self._last = of, names.whole(names.joined(texts, longest))
+            name = names.whole(names.joined(texts, max(longest - len(ending), 0)))
+            self._last = of, name + ending
         return self._last[1]

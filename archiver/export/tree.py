@@ -7,38 +7,19 @@ completed. So a rerun after any end knows each file of ours by its row, and does
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from archiver.durable import storage_errors, sync_file_system
-from archiver.export import directories, names
 from archiver.export.directories import Directories
 from archiver.export.ground import Ground, split
 from archiver.export.manifest import Manifest, Row
+from archiver.export.moving import Moving, Step
 from archiver.export.paths import Paths
-from archiver.export.placing import Damaged, Placer, Stands
+from archiver.export.placing import Damaged, Placer
 from archiver.export.wanted import Scratch, Tally, Wanted
 
 _AT_ONCE = 1000
-
-
-@dataclass(slots=True)
-class _Step:
-    """A file that does not stand as it is wanted: where it stands now, if anywhere, and the SHA-256 that it has there."""
-
-    wanted: Wanted
-    row: Row | None
-    found: str | None = None
-    held: str = ""
-    stays: bool = False
-    draft: str | None = None
-    """Its name in the scratch directory, while its old path is left and its new one not yet free."""
-
-    @property
-    def path(self) -> str:
-        """As it was wanted, for a person."""
-        return "/".join(self.wanted.path)
 
 
 class Tree:
@@ -63,6 +44,7 @@ class Tree:
         self._directories = Directories(root)
         self._ground = Ground(self._directories, placer)
         self._paths = Paths(manifest)
+        self._moving = Moving(self._directories, self._ground, placer, manifest, scratch, self.tally)
         self._changed = False
         self._waiting: list[Wanted] = []
         self._done: list[Row] = []
@@ -95,7 +77,7 @@ class Tree:
         self.flush()
         if prune:
             self._prune()
-        self.tally.others = self.manifest.count() - len(self._met)
+        self.tally.others = sum(id_ not in self._met for id_ in self.manifest.ids())
         return self.tally
 
     def keep(self, *ids: str) -> None:
@@ -119,18 +101,16 @@ class Tree:
 
     # What is to be done
 
-    def _step(self, wanted: Wanted, row: Row | None) -> _Step | None:
+    def _step(self, wanted: Wanted, row: Row | None) -> Step | None:
         """What is to be done for this file; None if it stands as it is wanted."""
         if row is None:
-            return _Step(wanted, None)
+            return Step(wanted, None)
         found, held, is_free = self._ground.found(row)
         stays = is_free and row.wished == "/".join(wanted.path) and not self._may_improve(row, wanted)
-        step = _Step(wanted, row, found, held, stays)
+        step = Step(wanted, row, found, held, stays)
         settled = row.mtime_ns is not None and row.at_ns == wanted.at_ns
         if stays and settled and found == row.path and held == wanted.digest:
-            self.tally.files += 1
-            if isinstance(wanted.content, Scratch):
-                self._placer.discard(wanted.content.name)
+            self._stands(wanted)
             return None
         return step
 
@@ -141,7 +121,7 @@ class Tree:
         wish = self._paths.wish(wanted)
         return wish is not None and self._ground.look(wish) is None
 
-    def _with_paths(self, steps: Sequence[_Step]) -> list[_Step]:
+    def _with_paths(self, steps: Sequence[Step]) -> list[Step]:
         """The steps, with the rows that they are to have. Those for which there is no path are told, and left out."""
         paths = self._paths.allocate([step.wanted for step in steps if not step.stays])
         found = []
@@ -164,15 +144,21 @@ class Tree:
                 step.wanted.size,
                 step.wanted.at_ns,
                 how=before.how if before is not None else None,
-                before=step.held if step.held != step.wanted.digest else None,
+                before=self._before(step, before),
                 old=old if old != path else None,
             )
             found.append(step)
         return found
 
+    def _before(self, step: Step, row: Row | None) -> str | None:
+        """What is to be replaced, or was to be when an export was cut short."""
+        if step.held and step.held != step.wanted.digest:
+            return step.held
+        return row.before if row is not None else None
+
     # Moving and placing
 
-    def _come(self, steps: Sequence[_Step]) -> list[_Step]:
+    def _come(self, steps: Sequence[Step]) -> list[Step]:
         """Commit the rows, then let every file come to stand. Returns those whose path turned out to be somebody else's."""
         if steps and not self._changed:
             self._changed = True
@@ -182,7 +168,7 @@ class Tree:
         with storage_errors("the export cannot be written"):
             for step in steps:
                 if step.row is not None and step.row.old is not None:
-                    self._leave(step, step.row, step.row.old, targets)
+                    self._moving.leave(step, step.row, step.row.old, targets)
         again = []
         for step in steps:
             assert step.row is not None
@@ -192,33 +178,13 @@ class Tree:
             self._progress(self.tally.files)
         return again
 
-    def _leave(self, step: _Step, row: Row, old: str, targets: set[str]) -> None:
-        """What moves leaves its old path before anything takes its new one, where files change places."""
-        directory, name = split(old)
-        if step.found == old and (old in targets or self._ground.look(row.path) is not None):
-            draft = f"{secrets.token_hex(12)}.part"
-            os.rename(name, draft, src_dir_fd=self._directories.enter(directory), dst_dir_fd=self.scratch)
-            step.found, step.draft = None, draft
-        elif step.found == row.path and self._is_twin(
-            row.path, old
-        ):  # a move that was cut short left both names
-            os.unlink(name, dir_fd=self._directories.enter(directory))
-        if step.found != old:
-            self._directories.leave_empty(directory)
-
-    def _is_twin(self, path: str, old: str) -> bool:
-        one, other = self._ground.look(path), self._ground.look(old)
-        if one is None or other is None or self.manifest.taken([names.key(old)]):
-            return False
-        return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-
-    def _comes(self, step: _Step, row: Row) -> bool:
+    def _comes(self, step: Step, row: Row) -> bool:
         """Let one file come to stand. Returns whether that is settled; if not, its path is somebody else's."""
         directory, name = split(row.path)
         into = -1
         try:
             into = self._directories.enter(directory)
-            stands = self._stands(step, row, name, into)
+            stands = self._moving.stands(step, row, name, into)
         except Damaged as exc:
             self.tally.fail(step.path, str(exc))
             return True
@@ -226,54 +192,21 @@ class Tree:
             self.tally.fail(step.path, "where its directory must be stands something else")
             return True
         except FileExistsError:
-            there = self._adopted(step, name, into)
+            there = self._moving.adopted(step, name, into)
             if there is None:
                 self._paths.avoid(row.key)
                 self.tally.avoided += 1
                 step.stays = False
                 return False
             stands = there
-        self._done.append(replace(row, how=stands.how, mtime_ns=stands.mtime_ns, before=None, old=None))
-        self.tally.files += 1
+        self._done.append(replace(row, how=stands.how, mtime_ns=stands.mtime_ns))
+        self._stands(step.wanted)
         return True
 
-    def _stands(self, step: _Step, row: Row, name: str, into: int) -> Stands:
-        """Move, date or place one file. Raises FileExistsError where something else stands under its name."""
-        how = row.how or "copy"
-        if step.held == step.wanted.digest and step.draft is not None:
-            stands = self._placer.named(step.draft, row.at_ns, name, into, how)
-            step.draft = None
-            self.tally.moved += 1
-            return stands
-        if step.held == step.wanted.digest and step.found is not None:
-            if step.found != row.path:
-                directory, old = split(step.found)
-                directories.rename(old, self._directories.enter(directory), name, into)
-                self._directories.leave_empty(directory)
-                self.tally.moved += 1
-            return self._placer.dated(step.wanted.digest, row.at_ns, how, name, into)
-        over = step.found == row.path
-        stands = self._placer.place(step.wanted.content, row.size, row.at_ns, name, into, over=over)
-        self.tally.placed(stands.how, row.size, new=not step.held)
-        if step.draft is not None:
-            self._placer.discard(step.draft)
-        elif step.found is not None and not over:
-            directory, old = split(step.found)
-            os.unlink(old, dir_fd=self._directories.enter(directory))
-            self._directories.leave_empty(directory)
-        return stands
-
-    def _adopted(self, step: _Step, name: str, into: int) -> Stands | None:
-        """A file that stands there already with these very bytes is taken as it is."""
-        there = directories.look(name, into)
-        if (
-            there is None
-            or there.st_size != step.wanted.size
-            or directories.digest_of(name, into) != step.wanted.digest
-        ):
-            return None
-        how = "hardlink" if self._placer.is_blob(step.wanted.digest, there) is not None else "copy"
-        return Stands(how, there.st_mtime_ns)
+    def _stands(self, wanted: Wanted) -> None:
+        self.tally.files += 1
+        if isinstance(wanted.content, Scratch):
+            self._placer.discard(wanted.content.name)
 
     def _complete(self) -> None:
         """Commit what was placed, once it is safe on the disk. A link that a power loss takes is missed, and made, by the next export."""

@@ -31,6 +31,21 @@ _AFTER = {
     "after rename": ("archiver.blobs.diskwriter", "DiskWriter._put_in_place"),
     "after commit": ("sqlalchemy.engine", "RootTransaction.commit"),
 }
+_EXPORT_BEFORE = {
+    "before the rows of files": ("archiver.export.manifest", "Manifest.change"),
+    "before a file": ("archiver.export.placing", "Placer.place"),
+    "before a move": ("archiver.export.directories", "rename"),
+    "before files are complete": ("archiver.export.manifest", "Manifest.complete"),
+}
+_EXPORT_AFTER = {
+    "rows of files": ("archiver.export.manifest", "Manifest.change"),
+    "after a file": ("archiver.export.placing", "Placer.place"),
+    "after a link": ("archiver.blobs.handing", "Handing.link"),
+    "after a move": ("archiver.export.directories", "rename"),
+    "files are complete": ("archiver.export.manifest", "Manifest.complete"),
+}
+EXPORTS = (*_EXPORT_BEFORE, *_EXPORT_AFTER)
+"""What an export passes, many times each."""
 ONCE = ("store made", "before the marker", "schema made", "marker written", "swept", "end of run")
 MANY = tuple(name for name in (*_BEFORE, *_AFTER) if name not in ONCE)
 BEGUN = "begun"
@@ -42,9 +57,9 @@ def plant(channel: int) -> None:
     def tell(name: str) -> None:
         os.write(channel, f"{os.getpid()} {name}\n".encode())
 
-    for name, (module, where) in _BEFORE.items():
+    for name, (module, where) in (_BEFORE | _EXPORT_BEFORE).items():
         _wrap(module, where, partial(_telling, name, tell, after=False))
-    for name, (module, where) in _AFTER.items():
+    for name, (module, where) in (_AFTER | _EXPORT_AFTER).items():
         _wrap(module, where, partial(_telling, name, tell, after=True))
     tell(BEGUN)
 

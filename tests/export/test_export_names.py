@@ -1,0 +1,156 @@
+"""Names and paths that come of hostile texts: every system can have them, and none leads out of the export."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from archiver.errors import UsageError
+from archiver.export import names
+from archiver.export.template import FIELDS, USUAL, Filler, parse
+
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+_NASTY = st.text(
+    st.one_of(
+        st.sampled_from(
+            './\\:*?"<>| ~-\0\t\n\u202e\u2066\u200d\u200b\ufeff\ud800e\u0301ßİ🦋👩\U0001f3fd🇩🇪\uffff'
+        ),
+        st.characters(),
+    ),
+    max_size=400,
+)
+
+
+def _assert_fits_everywhere(name: str) -> None:
+    assert name not in ("", ".", "..")
+    assert not name.startswith(".")
+    assert not name.endswith((".", " "))
+    assert not set(name) & set('<>:"/\\|?*')
+    assert not [c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
+    assert not [
+        c
+        for c in name
+        if unicodedata.bidirectional(c) in ("RLO", "LRO", "RLE", "LRE", "PDF", "RLI", "LRI", "FSI", "PDI")
+    ]
+    assert name.split(".")[0].rstrip(" ").lower() not in _DEVICES
+    assert unicodedata.is_normalized("NFC", name)
+    assert len(name.encode()) <= 255
+    assert len(unicodedata.normalize("NFD", name).encode("utf-16-le")) // 2 <= 255
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(sorted(FIELDS - {"ext"}), _NASTY)))
+@example(dict.fromkeys(FIELDS, ".."))
+@example(dict.fromkeys(FIELDS, "CON"))
+@example(dict.fromkeys(FIELDS, "👩‍👩‍👧‍👦" * 60))
+@example(dict.fromkeys(FIELDS, ""))
+def test_fault_x1_no_text_leads_out_of_the_export(values: dict[str, str]) -> None:
+    """Whatever the fields say, each name fits every system, the path is relative and as deep as its template, and the extension stays."""
+    told = values | {"ext": "jpg", "highlight_pk": "17983616051768088", "code": values["code"][:40]}
+    path = Filler(parse("{username}/{title}/{title} ({highlight_pk})/{code}{full_name}.{ext}")).filled(told)
+    assert len(path) == 4
+    for name in path:
+        _assert_fits_everywhere(name)
+    assert path[2].endswith("(17983616051768088)")
+    assert path[3].endswith(".jpg")
+    joined = "/".join(path)
+    assert names.units(joined) <= names.LONGEST_PATH
+    assert not PurePosixPath(joined).is_absolute()
+    assert not PureWindowsPath(joined).is_absolute()
+    assert ".." not in PurePosixPath(joined).parts
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("CON", "CON_"),
+        ("nul.txt", "nul_.txt"),
+        ("COM¹", "COM¹_"),
+        ("aux .x", "aux_.x"),
+        ("a:stream", "a_stream"),
+        ("ends. . ", "ends"),
+        (".hidden", "_hidden"),
+        ("..", "_"),
+        ("a\\b/c", "a_b_c"),
+        ("so\n  many\tblanks", "so many blanks"),
+        ("gpj.\u202eexe", "gpj.exe"),
+        ("e\u0301", "é"),
+        ("👩\u200d🚀 🏳️‍🌈", "👩\u200d🚀 🏳️‍🌈"),
+        (
+            "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+            "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
+        ),
+    ],
+)
+def test_fault_x6_a_name_that_some_system_cannot_have_is_changed(text: str, name: str) -> None:
+    """Devices, streams, what Windows drops at the end, what turns a line around; emoji and scripts stay."""
+    assert names.whole(names.clean(text)) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Best", "BEST"), ("Cafe\u0301", "Café"), ("straße", "STRASSE"), ("ΣΑΣ", "σας")]
+)
+def test_fault_x6_twins_on_another_system_are_known(one: str, other: str) -> None:
+    """Names that differ in case or composition only."""
+    assert names.key(one) == names.key(other)
+
+
+@given(
+    st.lists(st.sampled_from(["👨‍👩‍👧", "🇩🇪", "e\u0323\u0301", "👍🏽", "❤️", "x"]), max_size=60),
+    st.integers(1, 120),
+)
+def test_fault_x5_a_name_is_cut_between_two_characters_of_a_reader(letters: list[str], longest: int) -> None:
+    """No half family, flag, accent or skin."""
+    kept = names.cut("".join(letters), longest)
+    assert names.length(kept) <= longest
+    whole = ["".join(letters[:n]) for n in range(len(letters) + 1)]
+    assert kept in whole
+
+
+@pytest.mark.parametrize("text", ["{item.__class__}", "{title!r}", "{0}", "{}", "{title:>9}", "{password}"])
+def test_fault_x15_a_template_knows_fields_by_name_only(text: str) -> None:
+    """No attributes, no indexes, no formats: an unknown field is a usage error that names the known ones."""
+    with pytest.raises(UsageError) as caught:
+        parse(f"{text}/{{code}}.{{ext}}")
+    assert "highlight_pk" in caught.value.hint
+
+
+def test_fault_x15_a_value_is_never_a_template() -> None:
+    """A title with braces stands as it is; doubled braces in the template stand for themselves."""
+    values = dict.fromkeys(FIELDS, "x") | {"title": "{item_pk} %s $(id)", "item_pk": "7"}
+    assert Filler(parse("{{{title}}}/{item_pk}.{ext}")).filled(values) == ("{{item_pk} %s $(id)}", "7.x")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/abs/{code}.{ext}",
+        "../{code}.{ext}",
+        "a//{code}.{ext}",
+        "{code}",
+        "{title}/",
+        ".{ext}",
+        "{code}{ext}",
+        "a { b.{ext}",
+        "./{code}.{ext}",
+        "x/" * 17 + "{code}.{ext}",
+        "y" * 201 + "{code}.{ext}",
+    ],
+)
+def test_a_template_that_makes_no_path_is_refused(text: str) -> None:
+    """Absolute, leading up, without a name or without its extension, too deep or too long."""
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+def test_the_extension_is_that_of_the_bytes() -> None:
+    """Known types have theirs, anything else ``bin``; both of a video's files differ by it."""
+    assert {names.extension(mime) for mime in ("image/jpeg", "video/mp4", "text/html")} == {
+        "jpg",
+        "mp4",
+        "bin",
+    }
+    parse(USUAL)

@@ -1,0 +1,115 @@
+"""The tables for programs and for spreadsheets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from catalog_samples import LATER, NATGEO
+from databases import NOW
+from shelved import Shelf, tree
+
+from archiver import archive
+from archiver.archive import Chosen
+from archiver.catalog import query
+from archiver.catalog.tables import metadata
+from archiver.errors import UsageError
+from archiver.export.tables import TableForm, lines
+from archiver.export.wanted import Tally
+from archiver.model import Selection, Target
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, database: str | Path) -> Shelf:
+    """A filled archive on either database, with a hostile title."""
+    made = Shelf.make(tmp_path, database)
+    made.fill()
+    made.show({"1": '=HYPERLINK("x")\r\n"\u2028', "2": "Travel 🦋"}, {}, LATER)
+    return made
+
+
+def _export(shelf: Shelf, form: TableForm, *names: str, chosen: Chosen | None = None) -> Tally:
+    return archive.export_tables(
+        shelf.config, shelf.out, chosen or Chosen(), form=form, names=names, progress=lambda done: None
+    )
+
+
+def test_every_table_is_exported() -> None:
+    """None is forgotten that is added later."""
+    assert set(query.TABLES) == set(metadata.tables)
+
+
+def test_jsonl_is_exact(shelf: Shelf) -> None:
+    """An object a row, by key; times as text, pks as text, null as null; a rerun of the same rows writes nothing."""
+    _export(shelf, TableForm.JSONL)
+    files = tree(shelf.out)
+    assert set(files) == {f"{name}.jsonl" for name in query.TABLES}
+    highlights = [json.loads(line) for line in files["highlights.jsonl"].decode().split("\n")[:-1]]
+    assert [row["pk"] for row in highlights] == ["1", "2"]
+    assert highlights[0]["title"] == '=HYPERLINK("x")\r\n"\u2028'
+    assert (highlights[0]["first_seen_at"], highlights[0]["gone_at"]) == ("2026-03-31T23:30:00.250000Z", None)
+    assert highlights[0]["latest_reel_media"] == 1_766_242_839
+    assert highlights[0]["is_pinned"] is False
+    assert list(highlights[0]) == list(query.columns_of("highlights"))
+    assert _export(shelf, TableForm.JSONL).new == 0
+
+
+def test_fault_x10_csv_holds_no_formula(shelf: Shelf) -> None:
+    """RFC 4180 with CR LF; a text that a spreadsheet would run begins with an apostrophe, and stays one cell."""
+    _export(shelf, TableForm.CSV, "highlights")
+    text = tree(shelf.out)["highlights.csv"].decode()
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["title"] for row in rows] == ['\'=HYPERLINK("x")\r\n"\u2028', "Travel 🦋"]
+    assert rows[0]["first_seen_at"] == "2026-03-31T23:30:00.250000Z"
+    assert text.endswith("\r\n")
+    assert "\n" not in text.replace("\r\n", "")
+
+
+def test_a_narrowed_export_has_the_rows_that_belong_to_it(shelf: Shelf) -> None:
+    """Those of the highlights and items selected, their files and blobs; no table that is of the archive as a whole."""
+    _export(shelf, TableForm.JSONL, chosen=Chosen(narrowed=Selection(titles=("Travel*",))))
+    rows = {
+        name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
+        for name, text in tree(shelf.out).items()
+    }
+    assert set(rows) == {f"{name}.jsonl" for name in query.NARROWED}
+    assert [row["pk"] for row in rows["items.jsonl"]] == ["11"]
+    assert [row["highlight_pk"] for row in rows["highlight_items.jsonl"]] == ["2"]
+    assert [row["role"] for row in rows["files.jsonl"]] == ["thumbnail", "video", "avatar"]
+    assert len(rows["blobs.jsonl"]) == 3
+    assert [row["subject_pk"] for row in rows["changes.jsonl"]] == []
+    assert [row["username"] for row in rows["usernames.jsonl"]] == ["natgeo"]
+
+
+def test_a_table_of_the_whole_cannot_be_narrowed(shelf: Shelf) -> None:
+    """A usage error, before anything is written."""
+    with pytest.raises(UsageError, match="runs"):
+        _export(shelf, TableForm.CSV, "runs", chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
+    assert not shelf.out.exists()
+
+
+def test_one_table_as_text_is_the_same(shelf: Shelf) -> None:
+    """What goes to stdout, also where blobs are narrowed by files."""
+    for chosen, count in ((Chosen(), 5), (Chosen(narrowed=Selection(titles=("Travel*",))), 3)):
+        _export(shelf, TableForm.CSV, "blobs", chosen=chosen)
+        text = "".join(archive.table_lines(shelf.config, chosen, form=TableForm.CSV, name="blobs"))
+        assert text.encode() == tree(shelf.out)["blobs.csv"]
+        assert text.count("\r\n") == count + 1
+
+
+def test_tables_come_in_pieces() -> None:
+    """Rows are asked for as they are written: a million of them are never there at once."""
+    asked = 0
+
+    def rows() -> object:
+        nonlocal asked
+        for number in range(5_000):
+            asked += 1
+            yield (number, NOW)
+
+    first = next(lines(TableForm.JSONL, ("n", "at"), rows()))  # type: ignore[arg-type]
+    assert first.startswith('{"n": 0, "at": "2026-03-31T23:30:00.250000Z"}\n')
+    assert asked < 1_000

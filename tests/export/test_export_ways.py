@@ -1,0 +1,103 @@
+"""How a blob becomes a file: by a clone, a hard link or a copy, and what happens where the file system has no such thing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from shelved import Shelf, tree
+
+from archiver.errors import DiskFull, StorageError
+from archiver.export.wanted import Way
+from archiver.model import Role
+
+_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+    """A filled archive on SQLite."""
+    made = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    made.fill()
+    return made
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A directory on another file system than the archive's: in memory, or on the disk of the checkout."""
+    here = tmp_path.stat().st_dev
+    places = [
+        p for p in (_MEMORY, Path("/tmp"), Path(__file__).parent) if p.is_dir() and p.stat().st_dev != here
+    ]
+    if not places:
+        pytest.skip("there is one file system only")
+    with TemporaryDirectory(dir=places[0], prefix="archiver-test-") as made:
+        yield Path(made)
+
+
+def test_another_disk_gets_copies(shelf: Shelf, elsewhere: Path) -> None:
+    """EXDEV: auto copies, a link that was asked for is told to be none here, and nothing half-made is left."""
+    assert shelf.export(to=elsewhere / "out").ways["copy"] == 7
+    assert len(tree(elsewhere / "out")) == 7
+    with pytest.raises(StorageError, match="no hardlink can be made") as caught:
+        shelf.export(to=elsewhere / "links", way=Way.HARDLINK)
+    assert "--link copy" in caught.value.hint
+    assert not list((elsewhere / "links" / ".archiver-export" / "tmp").iterdir())
+
+
+def test_a_file_system_without_clones_gets_links(tmp_path: Path, sqlite_template: Path) -> None:
+    """EOPNOTSUPP of FICLONE on a disk in memory: auto links, a clone that was asked for is told to be none here."""
+    if not _MEMORY.is_dir():
+        pytest.skip("there is no disk in memory")
+    with TemporaryDirectory(dir=_MEMORY, prefix="archiver-test-") as made:
+        shelf = Shelf.make(Path(made), Path(shutil.copy(sqlite_template, Path(made) / "archive.db")))
+        shelf.fill()
+        assert shelf.export().ways["hardlink"] == 7
+        with pytest.raises(StorageError, match="no reflink can be made"):
+            shelf.export(to=shelf.home / "clones", way=Way.REFLINK)
+
+
+def test_a_file_system_with_clones_gets_clones(sqlite_template: Path, tmp_path: Path) -> None:
+    """On a loopback disk of btrfs or XFS: own inodes, own dates, writable."""
+    image, mounted = tmp_path / "disk", tmp_path / "mounted"
+    mounted.mkdir()
+    if os.geteuid() != 0 or not any(map(shutil.which, ("mkfs.xfs", "mkfs.btrfs"))):
+        pytest.skip("needs root, and mkfs.xfs or mkfs.btrfs")
+    with image.open("wb") as file:
+        file.truncate(400 << 20)
+    make = ["mkfs.xfs", "-q"] if shutil.which("mkfs.xfs") else ["mkfs.btrfs", "-q"]
+    subprocess.run([*make, str(image)], check=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=False).returncode:
+        pytest.skip("no loopback disk can be mounted here")
+    try:
+        shelf = Shelf.make(mounted, Path(shutil.copy(sqlite_template, mounted / "archive.db")))
+        shelf.fill()
+        assert shelf.export().ways["reflink"] == 7
+        assert all(path.stat().st_nlink == 1 for path in shelf.out.rglob("*.mp4"))
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+
+
+def test_a_full_disk_leaves_what_a_rerun_completes(shelf: Shelf, tmp_path: Path) -> None:
+    """A disk of 256 kB: code 8, nothing half-written under a name; with the room that was missing the same command does the rest."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(small)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("no small disk can be mounted here")
+    try:
+        (small / "ballast").write_bytes(bytes(140_000))
+        shelf.keep("11", Role.VIDEO, os.urandom(60_000))
+        with pytest.raises(DiskFull):
+            shelf.export(to=small / "out", way=Way.COPY)
+        assert all(len(content) in (5, 6, 60_000) for content in tree(small / "out").values())
+        (small / "ballast").unlink()
+        assert shelf.export(to=small / "out", way=Way.COPY).files == 7
+        assert len(tree(small / "out")) == 7
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
