@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -90,24 +90,25 @@ class _Walk:
         values = self._of | _of_item(placed)
         marks = (item.pk, f"{item.pk} {highlight.pk}")
         for file in item.held:
-            told = values | {"role": file.role}
-            yield self._file(f"{of} {file.role}", self._item, told, file, item.taken_at, marks)
+            values["role"] = file.role
+            yield self._file(f"{of} {file.role}", self._item, values, file, item.taken_at, marks)
         if self._layout.sidecars:
             text = sidecar.of_item(account, highlight, placed)
             at = item.taken_at or item.first_seen_at
-            told = values | {"role": "json"}
-            yield self._text(f"{of} json", self._item, told, text, at, marks)
+            values["role"] = "json"
+            yield self._text(f"{of} json", self._item, values, text, at, marks)
 
     def _file(
         self,
         id_: str,
         where: Filler,
-        values: Mapping[str, str],
+        values: dict[str, str],
         file: KeptFile,
         at: datetime | None,
         marks: tuple[str, ...],
     ) -> Wanted:
-        path = where.filled({**values, "ext": names.extension(file.blob.mime)})
+        values["ext"] = names.extension(file.blob.mime)
+        path = where.filled(values)
         return Wanted(
             id_, (*self._layout.below, *path), file.blob.sha256, file.blob.size, at or file.kept_at, marks
         )
@@ -116,12 +117,13 @@ class _Walk:
         self,
         id_: str,
         where: Filler,
-        values: Mapping[str, str],
+        values: dict[str, str],
         text: bytes,
         at: datetime,
         marks: tuple[str, ...],
     ) -> Wanted:
-        path = where.filled({**values, "ext": "json"})
+        values["ext"] = "json"
+        path = where.filled(values)
         return Wanted(id_, (*self._layout.below, *path), text, len(text), at, marks)
 
 

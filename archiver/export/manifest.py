@@ -62,6 +62,7 @@ class Manifest:
             try:
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA cache_size = -65536")
                 self._db.execute("BEGIN IMMEDIATE")
                 if not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
                     for statement in filter(str.strip, _SCHEMA.split(";")):
@@ -108,13 +109,12 @@ class Manifest:
             ).fetchone()
         return found[0] if found is not None else None
 
-    def complete(self, rows: Sequence[Row]) -> None:
-        """In one commit: how these files came to stand in their place, of rows that are there."""
-        if rows:
+    def complete(self, stands: Sequence[tuple[str, int, str]]) -> None:
+        """In one commit: that files stand in their place; how they came there, what they say when they were changed, and their id."""
+        if stands:
             with self._told(), self._committed():
                 self._db.executemany(
-                    "UPDATE files SET how = ?, mtime_ns = ?, before = NULL, old = NULL WHERE id = ?",
-                    [(row.how, row.mtime_ns, row.id) for row in rows],
+                    "UPDATE files SET how = ?, mtime_ns = ?, before = NULL, old = NULL WHERE id = ?", stands
                 )
 
     def change(self, rows: Sequence[Row], gone: Sequence[str] = ()) -> None:

@@ -66,7 +66,8 @@ def _stays(c: str) -> bool:
 
 def whole(name: str) -> str:
     """A clean text as a name of its own: no device, nothing hidden, no blank or dot at its end, never empty, ``.`` or ``..``."""
-    name = unicodedata.normalize("NFC", name).strip(" ").rstrip(". ")
+    name = name if name.isascii() else unicodedata.normalize("NFC", name)
+    name = name.strip(" ").rstrip(". ")
     if name.startswith("."):
         name = f"_{name[1:]}"
     base, dot, rest = name.partition(".")

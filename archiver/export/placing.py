@@ -150,7 +150,7 @@ class Placer:
         if at_ns is not None and at_ns < blob.st_mtime_ns:
             with suppress(PermissionError):  # linked, but somebody else's
                 self._blobs.date(digest, at_ns)
-                blob = self._blobs.look(digest) or blob
+                return Stands(Way.HARDLINK, at_ns)
         return Stands(Way.HARDLINK, blob.st_mtime_ns)
 
     def is_blob(self, digest: str, stands: os.stat_result) -> os.stat_result | None:

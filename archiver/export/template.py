@@ -19,7 +19,7 @@ OF_ITEM = frozenset(
 )
 FIELDS = OF_ACCOUNT | OF_HIGHLIGHT | OF_ITEM
 YIELDING = frozenset({"username", "full_name", "title", "code"})
-"""Fields of any length, which are cut where a name or path is too long."""
+"""Fields that come from others: cleaned, and cut where a name or path is too long. All other fields are digits and words of ours."""
 
 _PK = 40
 """Characters that a pk may have; no other field that does not give way has more."""
@@ -121,7 +121,7 @@ class Filler:
         longest = names.LONGEST
         while True:
             path = tuple([part.filled(values, longest) for part in self._parts])
-            if sum(map(names.units, path)) + len(path) - 1 <= names.LONGEST_PATH or not longest:
+            if sum(map(names.units, path)) + len(path) <= names.LONGEST_PATH + 1 or not longest:
                 return path
             longest = longest * 3 // 4
 
@@ -144,7 +144,9 @@ class _Filler:
         of = longest, ending, [values[field] for field in self._fields]
         if self._last[0] != of:
             texts = [
-                (names.clean(values[p.text]), p.text in YIELDING) if p.is_field else (p.text, False)
+                (names.clean(values[p.text]), True)
+                if p.text in YIELDING
+                else (values[p.text] if p.is_field else p.text, False)
                 for p in self._pieces
             ]
             name = names.whole(names.joined(texts, max(longest - len(ending), 0)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export.directories import Directories
@@ -19,7 +18,7 @@ from archiver.export.paths import Paths
 from archiver.export.placing import Damaged, Placer
 from archiver.export.wanted import Scratch, Tally, Wanted
 
-_AT_ONCE = 1000
+_AT_ONCE = 4000
 
 
 class Tree:
@@ -47,7 +46,7 @@ class Tree:
         self._moving = Moving(self._directories, self._ground, placer, manifest, scratch, self.tally)
         self._changed = False
         self._waiting: list[Wanted] = []
-        self._done: list[Row] = []
+        self._done: list[tuple[str, int, str]] = []
         self._met: set[str] = set()
 
     def put(self, wanted: Wanted) -> None:
@@ -60,11 +59,10 @@ class Tree:
         """Have all that was put so far."""
         batch, self._waiting = self._waiting, []
         self._progress(self.tally.files)
-        rows = self.manifest.by_id([wanted.id for wanted in batch])
-        with storage_errors("the export cannot be read"):
-            steps = [
-                step for wanted in batch if (step := self._step(wanted, rows.get(wanted.id))) is not None
-            ]
+        steps = self._steps(batch)
+        if steps and not self._changed:
+            self._change()
+            steps = self._steps([step.wanted for step in steps])  # what was withdrawn is among them
         self._met.update(wanted.id for wanted in batch)
         try:
             while steps:
@@ -100,6 +98,16 @@ class Tree:
         self._directories.close()
 
     # What is to be done
+
+    def _change(self) -> None:
+        self._changed = True
+        self.before_change()
+
+    def _steps(self, batch: Sequence[Wanted]) -> list[Step]:
+        rows = self.manifest.by_id([wanted.id for wanted in batch])
+        with storage_errors("the export cannot be read"):
+            steps = [self._step(wanted, rows.get(wanted.id)) for wanted in batch]
+        return [step for step in steps if step is not None]
 
     def _step(self, wanted: Wanted, row: Row | None) -> Step | None:
         """What is to be done for this file; None if it stands as it is wanted."""
@@ -160,9 +168,6 @@ class Tree:
 
     def _come(self, steps: Sequence[Step]) -> list[Step]:
         """Commit the rows, then let every file come to stand. Returns those whose path turned out to be somebody else's."""
-        if steps and not self._changed:
-            self._changed = True
-            self.before_change()
         self.manifest.change([step.row for step in steps if step.row is not None])
         targets = {step.row.path for step in steps if step.row is not None}
         with storage_errors("the export cannot be written"):
@@ -199,7 +204,7 @@ class Tree:
                 step.stays = False
                 return False
             stands = there
-        self._done.append(replace(row, how=stands.how, mtime_ns=stands.mtime_ns))
+        self._done.append((stands.how, stands.mtime_ns, row.id))
         self._stands(step.wanted)
         return True
 
@@ -211,7 +216,7 @@ class Tree:
     def _complete(self) -> None:
         """Commit what was placed, once it is safe on the disk. A link that a power loss takes is missed, and made, by the next export."""
         done, self._done = self._done, []
-        if any(row.how in ("copy", "written") for row in done):
+        if any(how in ("copy", "written") for how, _, _ in done):
             with storage_errors("the export cannot be written"):
                 sync_file_system(self.root)
         self.manifest.complete(done)
@@ -223,8 +228,7 @@ class Tree:
         for start in range(0, len(stale), _AT_ONCE):
             self._progress(self.tally.files)
             if not self._changed:
-                self._changed = True
-                self.before_change()
+                self._change()
             some = stale[start : start + _AT_ONCE]
             self.tally.removed += sum([self._remove(row) for row in some])
             self.manifest.change([], [row.id for row in some])

@@ -115,8 +115,8 @@ class KeptItem:
     @property
     def held(self) -> tuple[KeptFile, ...]:
         """The newest file of each role whose bytes are held: the picture, then the video."""
-        found = (self.file(role) for role in (Role.THUMBNAIL, Role.VIDEO))
-        return tuple(file for file in found if file is not None)
+        picture, video = self.file(Role.THUMBNAIL), self.file(Role.VIDEO)
+        return tuple(file for file in (picture, video) if file is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,4 +212,7 @@ EVERYTHING = Selection()
 
 def newest(files: Iterable[KeptFile], role: Role) -> KeptFile | None:
     """The first of these files, which stand newest first, that has this role and whose bytes are not lost."""
-    return next((file for file in files if file.role is role and file.lost_at is None), None)
+    for file in files:
+        if file.role is role and file.lost_at is None:
+            return file
+    return None

@@ -21,6 +21,8 @@ from archiver.export.tables import TableForm, lines
 from archiver.export.wanted import Tally
 from archiver.model import Selection, Target
 
+_DERIVED = {"account_totals", "monthly_totals", "search_documents"}
+
 
 @pytest.fixture
 def shelf(tmp_path: Path, database: str | Path) -> Shelf:
@@ -38,8 +40,8 @@ def _export(shelf: Shelf, form: TableForm, *names: str, chosen: Chosen | None = 
 
 
 def test_every_table_is_exported() -> None:
-    """None is forgotten that is added later."""
-    assert set(query.TABLES) == set(metadata.tables)
+    """None is forgotten that is added later; what the database itself makes of the others is left out."""
+    assert set(query.TABLES) | _DERIVED == set(metadata.tables)
 
 
 def test_jsonl_is_exact(shelf: Shelf) -> None:
