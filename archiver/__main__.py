@@ -15,7 +15,7 @@ def main() -> int:
     What a short process makes are modules above all, and they stay: to look for garbage among them, and once more at
     the end, is a fourth of its time.
     """
-    gc.set_threshold(10_000)
+    gc.set_threshold(100_000)
     atexit.register(gc.freeze)
     return front.main()
 

@@ -6,10 +6,10 @@ Every function opens the archive that the configuration names and closes it agai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from archiver import lazily
 from archiver.archive import rows
 from archiver.catalog import query, schema
 from archiver.config import Config
@@ -72,44 +72,51 @@ __all__ = [
 ]
 
 
-_HOMES = {
-    "Bill": "paying",
-    "Checked": "checking",
-    "Chosen": "exporting",
-    "Mended": "checking",
-    "Part": "showing",
-    "Showing": "showing",
-    "ShownAccount": "showing",
-    "ShownHighlight": "showing",
-    "ShownItem": "showing",
-    "changes": "history",
-    "costs": "paying",
-    "create": "opening",
-    "export_bag": "exporting",
-    "export_folder": "exporting",
-    "export_site": "exporting",
-    "export_tables": "exporting",
-    "gaps": "lacking",
-    "mend": "checking",
-    "plan": "nights",
-    "reread": "rereading",
-    "run": "nights",
-    "search": "searching",
-    "shown": "showing",
-    "table_lines": "exporting",
-    "units_per_night": "paying",
-    "upgrade": "opening",
-    "verify": "checking",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Each part when it is asked for: a command that reads rows needs neither httpx nor WARC, a fourth of the time of its start."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # a type checker must know what is not there
+    __getattr__ = lazily.parts(
+        __name__,
+        {
+            "checking": (
+                "Checked",
+                "Mended",
+                "mend",
+                "verify",
+            ),
+            "exporting": (
+                "Chosen",
+                "export_bag",
+                "export_folder",
+                "export_site",
+                "export_tables",
+                "table_lines",
+            ),
+            "history": ("changes",),
+            "lacking": ("gaps",),
+            "nights": (
+                "plan",
+                "run",
+            ),
+            "opening": (
+                "create",
+                "upgrade",
+            ),
+            "paying": (
+                "Bill",
+                "costs",
+                "units_per_night",
+            ),
+            "rereading": ("reread",),
+            "searching": ("search",),
+            "showing": (
+                "Part",
+                "Showing",
+                "ShownAccount",
+                "ShownHighlight",
+                "ShownItem",
+                "shown",
+            ),
+        },
+    )
 
 
 def status(config: Config) -> Status:

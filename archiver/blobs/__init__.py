@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from archiver import lazily
 from archiver.blobs.marker import Marker
 
 if TYPE_CHECKING:
@@ -15,20 +15,19 @@ if TYPE_CHECKING:
 
 __all__ = ["BlobStore", "BlobWriter", "DiskStore", "Handing", "Marker", "MemoryStore", "free_bytes"]
 
-_HOMES = {
-    "BlobStore": "store",
-    "BlobWriter": "store",
-    "DiskStore": "disk",
-    "Handing": "handing",
-    "MemoryStore": "memory",
-    "free_bytes": "disk",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Each part when it is asked for: who reads rows needs the marker alone."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # a type checker must know what is not there
+    __getattr__ = lazily.parts(
+        __name__,
+        {
+            "disk": (
+                "DiskStore",
+                "free_bytes",
+            ),
+            "handing": ("Handing",),
+            "memory": ("MemoryStore",),
+            "store": (
+                "BlobStore",
+                "BlobWriter",
+            ),
+        },
+    )

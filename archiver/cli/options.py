@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -102,6 +101,8 @@ def _keep_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 def _version(ctx: click.Context) -> str:
+    from importlib import metadata
+
     return f"archiver, version {metadata.version('archiver')}"
 
 

@@ -5,70 +5,75 @@ All datetimes are aware and UTC. A ``pk`` is a string of digits: some exceed 2**
 
 from __future__ import annotations
 
-from archiver.model.costs import By, Cost, RunCost
-from archiver.model.found import Field, Hit, Kind, Said
-from archiver.model.gaps import Gap, Lack
-from archiver.model.held import (
-    Blob,
-    Failure,
-    File,
-    HeldBlob,
-    HeldHighlight,
-    HeldUser,
-    Loss,
-    Owner,
-    Rows,
-    Run,
-    Status,
-    StoredAnswer,
-)
-from archiver.model.history import NamedChange
-from archiver.model.identity import Digest, ItemTarget, Pk, Role, Subject, Target, is_pk, utcnow
-from archiver.model.kept import (
-    EVERYTHING,
-    MEDIA_TYPES,
-    BorneName,
-    Extent,
-    KeptAccount,
-    KeptFile,
-    KeptHighlight,
-    KeptItem,
-    Placed,
-    Provenance,
-    Renaming,
-    Selection,
-)
-from archiver.model.paid import (
-    Answer,
-    Call,
-    FoundAnswer,
-    KeptAnswer,
-    Limits,
-    Meaning,
-    Origin,
-    PaidAnswer,
-    PaidHighlight,
-    Verdict,
-)
-from archiver.model.upstream import (
-    Balance,
-    Hashtag,
-    Highlight,
-    HighlightPage,
-    Item,
-    Link,
-    Location,
-    Mention,
-    Rejected,
-    Reshare,
-    Sponsor,
-    Sticker,
-    Tray,
-    TrayFacts,
-    TrayPage,
-    User,
-    WebLink,
-)
+from typing import TYPE_CHECKING
+
+from archiver import lazily
+
+if TYPE_CHECKING:
+    from archiver.model.costs import By, Cost, RunCost
+    from archiver.model.found import Field, Hit, Kind, Said
+    from archiver.model.gaps import Gap, Lack
+    from archiver.model.held import (
+        Blob,
+        Failure,
+        File,
+        HeldBlob,
+        HeldHighlight,
+        HeldUser,
+        Loss,
+        Owner,
+        Rows,
+        Run,
+        Status,
+        StoredAnswer,
+    )
+    from archiver.model.history import NamedChange
+    from archiver.model.identity import Digest, ItemTarget, Pk, Role, Subject, Target, is_pk, utcnow
+    from archiver.model.kept import (
+        EVERYTHING,
+        MEDIA_TYPES,
+        BorneName,
+        Extent,
+        KeptAccount,
+        KeptFile,
+        KeptHighlight,
+        KeptItem,
+        Placed,
+        Provenance,
+        Renaming,
+        Selection,
+    )
+    from archiver.model.paid import (
+        Answer,
+        Call,
+        FoundAnswer,
+        KeptAnswer,
+        Limits,
+        Meaning,
+        Origin,
+        PaidAnswer,
+        PaidHighlight,
+        Verdict,
+    )
+    from archiver.model.upstream import (
+        Balance,
+        Hashtag,
+        Highlight,
+        HighlightPage,
+        Item,
+        Link,
+        Location,
+        Mention,
+        Rejected,
+        Reshare,
+        Sponsor,
+        Sticker,
+        Tray,
+        TrayFacts,
+        TrayPage,
+        User,
+        WebLink,
+    )
 
 __all__ = [
     "EVERYTHING",
@@ -141,3 +146,95 @@ __all__ = [
     "is_pk",
     "utcnow",
 ]
+
+if not TYPE_CHECKING:  # a type checker must know what is not there
+    __getattr__ = lazily.parts(
+        __name__,
+        {
+            "costs": (
+                "By",
+                "Cost",
+                "RunCost",
+            ),
+            "found": (
+                "Field",
+                "Hit",
+                "Kind",
+                "Said",
+            ),
+            "gaps": (
+                "Gap",
+                "Lack",
+            ),
+            "held": (
+                "Blob",
+                "Failure",
+                "File",
+                "HeldBlob",
+                "HeldHighlight",
+                "HeldUser",
+                "Loss",
+                "Owner",
+                "Rows",
+                "Run",
+                "Status",
+                "StoredAnswer",
+            ),
+            "history": ("NamedChange",),
+            "identity": (
+                "Digest",
+                "ItemTarget",
+                "Pk",
+                "Role",
+                "Subject",
+                "Target",
+                "is_pk",
+                "utcnow",
+            ),
+            "kept": (
+                "BorneName",
+                "EVERYTHING",
+                "Extent",
+                "KeptAccount",
+                "KeptFile",
+                "KeptHighlight",
+                "KeptItem",
+                "MEDIA_TYPES",
+                "Placed",
+                "Provenance",
+                "Renaming",
+                "Selection",
+            ),
+            "paid": (
+                "Answer",
+                "Call",
+                "FoundAnswer",
+                "KeptAnswer",
+                "Limits",
+                "Meaning",
+                "Origin",
+                "PaidAnswer",
+                "PaidHighlight",
+                "Verdict",
+            ),
+            "upstream": (
+                "Balance",
+                "Hashtag",
+                "Highlight",
+                "HighlightPage",
+                "Item",
+                "Link",
+                "Location",
+                "Mention",
+                "Rejected",
+                "Reshare",
+                "Sponsor",
+                "Sticker",
+                "Tray",
+                "TrayFacts",
+                "TrayPage",
+                "User",
+                "WebLink",
+            ),
+        },
+    )

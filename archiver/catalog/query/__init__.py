@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-from archiver.catalog.query.accounts import (
-    OpenFailure,
-    bound,
-    held,
-    highlight,
-    longest_tray,
-    once_called,
-    open_failure,
-    user,
-    user_pk_by_name,
-)
-from archiver.catalog.query.costs import costs, run_costs, spending
-from archiver.catalog.query.dump import NARROWED, TABLES, Part, columns_of, dump, part_of
-from archiver.catalog.query.files import (
-    blobs,
-    digests_of_highlight,
-    held_digests,
-    held_items,
-    members,
-    paid_highlight,
-)
-from archiver.catalog.query.gaps import gaps
-from archiver.catalog.query.history import changes, former_titles, last_run, usernames
-from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
-from archiver.catalog.query.losses import answers, losses, standing_answers
-from archiver.catalog.query.owned import files
-from archiver.catalog.query.portrait import coded, extent, extents, names, provenance, renamings
-from archiver.catalog.query.progress import Progress, progress, units_of_pages
-from archiver.catalog.query.search import search
-from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk
-from archiver.catalog.query.totals import damage, status
+from typing import TYPE_CHECKING
+
+from archiver import lazily
+
+if TYPE_CHECKING:
+    from archiver.catalog.query.digests import (
+        blobs,
+        digests_of_highlight,
+        held_digests,
+        held_items,
+        members,
+        paid_highlight,
+    )
+    from archiver.catalog.query.found import search
+    from archiver.catalog.query.history import changes, former_titles, last_run, usernames
+    from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
+    from archiver.catalog.query.known import (
+        OpenFailure,
+        bound,
+        held,
+        highlight,
+        longest_tray,
+        once_called,
+        open_failure,
+        user,
+        user_pk_by_name,
+    )
+    from archiver.catalog.query.lacking import gaps
+    from archiver.catalog.query.lost import answers, losses, standing_answers
+    from archiver.catalog.query.owned import files
+    from archiver.catalog.query.paid import costs, run_costs, spending
+    from archiver.catalog.query.portrait import coded, extent, extents, names, provenance, renamings
+    from archiver.catalog.query.rows import NARROWED, TABLES, Part, columns_of, dump, part_of
+    from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk
+    from archiver.catalog.query.standing import Progress, progress, units_of_pages
+    from archiver.catalog.query.totals import damage, status
 
 __all__ = [
     "NARROWED",
@@ -90,3 +95,86 @@ __all__ = [
     "usernames",
     "walk",
 ]
+
+if not TYPE_CHECKING:  # a type checker must know what is not there
+    __getattr__ = lazily.parts(
+        __name__,
+        {
+            "known": (
+                "OpenFailure",
+                "bound",
+                "held",
+                "highlight",
+                "longest_tray",
+                "once_called",
+                "open_failure",
+                "user",
+                "user_pk_by_name",
+            ),
+            "digests": (
+                "blobs",
+                "digests_of_highlight",
+                "held_digests",
+                "held_items",
+                "members",
+                "paid_highlight",
+            ),
+            "found": ("search",),
+            "history": (
+                "changes",
+                "former_titles",
+                "last_run",
+                "usernames",
+            ),
+            "kept": (
+                "answers_in",
+                "count_answers",
+                "is_named",
+                "paid_answers",
+            ),
+            "lacking": ("gaps",),
+            "lost": (
+                "answers",
+                "losses",
+                "standing_answers",
+            ),
+            "owned": ("files",),
+            "paid": (
+                "costs",
+                "run_costs",
+                "spending",
+            ),
+            "portrait": (
+                "coded",
+                "extent",
+                "extents",
+                "names",
+                "provenance",
+                "renamings",
+            ),
+            "rows": (
+                "NARROWED",
+                "Part",
+                "TABLES",
+                "columns_of",
+                "dump",
+                "part_of",
+            ),
+            "shelf": (
+                "accounts",
+                "contents",
+                "highlights",
+                "items",
+                "walk",
+            ),
+            "standing": (
+                "Progress",
+                "progress",
+                "units_of_pages",
+            ),
+            "totals": (
+                "damage",
+                "status",
+            ),
+        },
+    )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from archiver import retry
 from archiver.catalog import tables
-from archiver.catalog.query.accounts import is_open
+from archiver.catalog.query.known import is_open
 from archiver.model import Failure, Role, Subject
 
 _failures = tables.failures
