@@ -73,27 +73,43 @@ __all__ = [
 
 
 _HOMES = {
-    "checking": ("Checked", "Mended", "mend", "verify"),
-    "exporting": ("Chosen", "export_bag", "export_folder", "export_site", "export_tables", "table_lines"),
-    "history": ("changes",),
-    "lacking": ("gaps",),
-    "nights": ("plan", "run"),
-    "opening": ("create", "upgrade"),
-    "paying": ("Bill", "costs", "units_per_night"),
-    "rereading": ("reread",),
-    "searching": ("search",),
-    "showing": ("Part", "Showing", "ShownAccount", "ShownHighlight", "ShownItem", "shown"),
+    "Bill": "paying",
+    "Checked": "checking",
+    "Chosen": "exporting",
+    "Mended": "checking",
+    "Part": "showing",
+    "Showing": "showing",
+    "ShownAccount": "showing",
+    "ShownHighlight": "showing",
+    "ShownItem": "showing",
+    "changes": "history",
+    "costs": "paying",
+    "create": "opening",
+    "export_bag": "exporting",
+    "export_folder": "exporting",
+    "export_site": "exporting",
+    "export_tables": "exporting",
+    "gaps": "lacking",
+    "mend": "checking",
+    "plan": "nights",
+    "reread": "rereading",
+    "run": "nights",
+    "search": "searching",
+    "shown": "showing",
+    "table_lines": "exporting",
+    "units_per_night": "paying",
+    "upgrade": "opening",
+    "verify": "checking",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Each part when it is asked for: a command that reads rows needs neither httpx nor WARC, half of the time of a start."""
-    for module, names in _HOMES.items():
-        if name in names:
-            found = getattr(import_module(f"archiver.archive.{module}"), name)
-            globals()[name] = found
-            return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    """Each part when it is asked for: a command that reads rows needs neither httpx nor WARC, a fourth of the time of its start."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
 
 
 def status(config: Config) -> Status:

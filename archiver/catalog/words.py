@@ -132,8 +132,7 @@ def _cut(text: str) -> Iterator[tuple[_Kind, list[str]]]:
         for word in _ASCII.findall(text.lower()):
             yield _Kind.WORD, _chunks(word)
         return
-    seen = (c for c in _folded(text) if _kind(c) is not _Kind.NOTHING)
-    for kind, stretch in groupby(seen, key=_kind):
+    for kind, stretch in groupby(_folded(text), key=_kind):
         if kind is _Kind.BREAK:
             continue
         run = "".join(stretch)
@@ -154,6 +153,8 @@ def _folded(text: str) -> str:
     bare: list[str] = []
     base = False
     for c in unicodedata.normalize("NFD", text):
+        if _kind(c) is _Kind.NOTHING:
+            continue
         mark = unicodedata.category(c) in ("Mn", "Me")
         if not mark:
             base = _within(ord(c), _ACCENTED)

@@ -12,7 +12,6 @@ import click
 from archiver.cli import load, show, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import Age
-from archiver.runner import supply
 
 if TYPE_CHECKING:
     from archiver.model import Balance, Run, Status
@@ -117,6 +116,8 @@ def _at(moment: datetime | None) -> str:
 def _left(balance: Balance | None, per_night: int | None) -> dict[str, object] | None:
     if balance is None:
         return None
+    from archiver.runner import supply
+
     return {
         "units": balance.units,
         "rate": balance.rate,
@@ -128,6 +129,8 @@ def _left(balance: Balance | None, per_night: int | None) -> dict[str, object] |
 def _lasting(units: int, per_night: int | None) -> str:
     if per_night is None:
         return "nobody knows: no archiver run in the last 30 days"
+    from archiver.runner import supply
+
     nights = supply.nights(units, per_night)
     if nights is None:
         return "for ever: a night costs nothing"

@@ -1,7 +1,7 @@
 """For reading: views that answer the usual questions without a join, totals that triggers keep, ``links.domain``.
 
 The totals are tables since counting takes too long: of a million items the accounts with their bytes took 6 s on SQLite, a status
-0.7 s. Each is what a count of the rows would bring; of the tables that are counted no row is ever deleted. A later revision that makes
+0.7 s. Each is what a count of the rows would bring, also after somebody deleted some by hand. A later revision that makes
 one of these tables anew (batch mode, on SQLite) has to drop the views before, and to make them and the triggers again.
 """
 
@@ -338,6 +338,8 @@ _ITEM_COUNTS = """
     INSERT INTO monthly_totals (month, items) VALUES (month(NEW.first_seen_at), 1)
     ON CONFLICT (month) DO UPDATE SET items = monthly_totals.items + 1
 """
+_FORGET_MONTHS = "DELETE FROM monthly_totals WHERE items = 0 AND files = 0 AND blobs = 0"
+_FORGET_ACCOUNTS = "DELETE FROM account_totals WHERE items = 0 AND files = 0"
 _SIGN = "CASE WHEN NEW.lost_at IS NULL THEN 1 ELSE -1 END"
 
 TRIGGERS = (
@@ -348,6 +350,7 @@ TRIGGERS = (
         "month(OLD.first_seen_at) <> month(NEW.first_seen_at)",
         "UPDATE monthly_totals SET items = items - 1 WHERE month = month(OLD.first_seen_at)",
         _ITEM_COUNTS,
+        _FORGET_MONTHS,
     ),
     (
         "count_member",
@@ -398,12 +401,59 @@ TRIGGERS = (
         UPDATE monthly_totals SET blobs = blobs + {_SIGN}, bytes = bytes + NEW.size * {_SIGN}
         WHERE month = month(NEW.stored_at)
         """,
+        _FORGET_MONTHS,
         f"""
         UPDATE account_totals SET bytes = bytes + NEW.size * {_SIGN} * (
             SELECT count(*) FROM account_files f WHERE f.sha256 = NEW.sha256 AND f.user_pk = account_totals.user_pk
         )
         WHERE user_pk IN (SELECT f.user_pk FROM account_files f WHERE f.sha256 = NEW.sha256)
         """,
+    ),
+    (
+        "uncount_item",
+        "DELETE ON items",
+        "",
+        "UPDATE monthly_totals SET items = items - 1 WHERE month = month(OLD.first_seen_at)",
+        _FORGET_MONTHS,
+    ),
+    (
+        "uncount_member",
+        "DELETE ON highlight_items",
+        "",
+        """
+        UPDATE account_totals SET items = items - 1,
+            files = files - (SELECT count(*) FROM files f WHERE f.item_pk = OLD.item_pk),
+            bytes = bytes - (SELECT COALESCE(sum(b.size), 0) FROM files f JOIN blobs b ON b.sha256 = f.sha256
+                WHERE f.item_pk = OLD.item_pk AND b.lost_at IS NULL)
+        WHERE user_pk = (SELECT h.user_pk FROM highlights h WHERE h.pk = OLD.highlight_pk) AND NOT EXISTS (
+            SELECT 1 FROM highlight_items o CROSS JOIN highlights oh
+            WHERE o.item_pk = OLD.item_pk AND oh.pk = o.highlight_pk AND oh.user_pk = account_totals.user_pk
+        )
+        """,
+        _FORGET_ACCOUNTS,
+    ),
+    (
+        "uncount_file",
+        "DELETE ON files",
+        "",
+        "UPDATE monthly_totals SET files = files - 1 WHERE month = month(OLD.kept_at)",
+        _FORGET_MONTHS,
+        """
+        UPDATE account_totals SET files = files - 1,
+            bytes = bytes - COALESCE((SELECT b.size FROM blobs b WHERE b.sha256 = OLD.sha256 AND b.lost_at IS NULL), 0)
+        WHERE user_pk = OLD.user_pk
+        OR user_pk IN (SELECT h.user_pk FROM highlights h WHERE h.pk = OLD.highlight_pk)
+        OR user_pk IN (SELECT h.user_pk FROM highlight_items m JOIN highlights h ON h.pk = m.highlight_pk
+            WHERE m.item_pk = OLD.item_pk)
+        """,
+        _FORGET_ACCOUNTS,
+    ),
+    (
+        "uncount_blob",
+        "DELETE ON blobs",
+        "OLD.lost_at IS NULL",
+        "UPDATE monthly_totals SET blobs = blobs - 1, bytes = bytes - OLD.size WHERE month = month(OLD.stored_at)",
+        _FORGET_MONTHS,
     ),
     (
         "count_moved_highlight",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from databases import ARCHIVE_ID, NOW
+from databases import ARCHIVE_ID, NOW, empty
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -78,6 +78,7 @@ def test_sql_of_one_word_is_no_name() -> None:
 @pytest.fixture
 def reader(postgres_archive: str) -> Iterator[str]:
     """The URL of the PostgreSQL archive under a role that may SELECT, and that is all."""
+    empty(postgres_archive)
     role = f"reader_{uuid.uuid4().hex[:8]}"
     plain = postgres_archive.replace("+psycopg", "", 1)
     with psycopg.connect(plain, autocommit=True) as connection:

@@ -97,7 +97,16 @@ def violations(
     """
     if not root.exists():
         return ["I4: what was told has no archive"] if told else []
-    found = [*_blobs(root), *(_modes(root) if modes else ()), *_leaks(root, secret), *_marker(root)]
+    found = [*_blobs(root), *(_modes(root) if modes else ()), *_leaks(root, secret)]
+    try:
+        return found + _of_rows(root, told, bill, ended)
+    except sqlite3.DatabaseError as error:
+        return [*found, f"I1: the database is damaged: {error}"]
+
+
+def _of_rows(root: Path, told: Collection[str], bill: Bill | None, ended: bool) -> list[str]:
+    """What the rows do not agree with."""
+    found = [*_marker(root)]
     with database(root) as rows:
         if rows is None:
             return found + (["I4: what was told has no database"] if told else [])

@@ -20,7 +20,7 @@ SEEN = frozenset({"first_seen_at", "last_seen_at"})
 
 
 def dump(house: House, without: Mapping[str, frozenset[str]] | None = None) -> dict[str, Table]:
-    """All rows of all tables but ``runs``, without some columns of some tables.
+    """All rows of all tables but ``runs`` and the totals, which follow the rows, without some columns of some tables.
 
     Documents that are searched have other numbers once they were made anew; without times of others they have none of their own either.
     """
@@ -31,7 +31,7 @@ def dump(house: House, without: Mapping[str, frozenset[str]] | None = None) -> d
             key=repr,
         )
         for name in metadata.tables
-        if name != "runs"
+        if name != "runs" and not name.endswith("_totals")
     }
 
 
