@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cli_harness import Person
 
+from archiver.cli import export_command
 from archiver.cli import main as front
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import Given
@@ -27,6 +28,7 @@ _HEAVY = (
     "archiver.config",
 )
 _LEAVES = [(name,) for name in front.COMMANDS] + [("db", "upgrade"), ("db", "current"), ("db", "backup")]
+_LEAVES += [("export", form) for form in export_command.FORMS]
 
 
 @pytest.fixture(autouse=True)

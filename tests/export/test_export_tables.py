@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,17 @@ _DERIVED = {"account_totals", "monthly_totals", "search_documents"}
 @pytest.fixture
 def shelf(tmp_path: Path, database: str | Path) -> Shelf:
     """A filled archive on either database, with a hostile title."""
-    made = Shelf.make(tmp_path, database)
+    return _filled(tmp_path, database)
+
+
+@pytest.fixture
+def lite(tmp_path: Path, sqlite_template: Path) -> Shelf:
+    """The same, on SQLite alone."""
+    return _filled(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+
+
+def _filled(home: Path, database: str | Path) -> Shelf:
+    made = Shelf.make(home, database)
     made.fill()
     made.show({"1": '=HYPERLINK("x")\r\n"\u2028', "2": "Travel 🦋"}, {}, LATER)
     return made
@@ -59,10 +70,10 @@ def test_jsonl_is_exact(shelf: Shelf) -> None:
     assert _export(shelf, TableForm.JSONL).new == 0
 
 
-def test_fault_x10_csv_holds_no_formula(shelf: Shelf) -> None:
+def test_fault_x10_csv_holds_no_formula(lite: Shelf) -> None:
     """RFC 4180 with CR LF; a text that a spreadsheet would run begins with an apostrophe, and stays one cell."""
-    _export(shelf, TableForm.CSV, "highlights")
-    text = tree(shelf.out)["highlights.csv"].decode()
+    _export(lite, TableForm.CSV, "highlights")
+    text = tree(lite.out)["highlights.csv"].decode()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))
     assert [row["title"] for row in rows] == ['\'=HYPERLINK("x")\r\n"\u2028', "Travel 🦋"]
     assert rows[0]["first_seen_at"] == "2026-03-31T23:30:00.250000Z"
@@ -86,19 +97,19 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(shelf: Shelf) -> None:
     assert [row["username"] for row in rows["usernames.jsonl"]] == ["natgeo"]
 
 
-def test_a_table_of_the_whole_cannot_be_narrowed(shelf: Shelf) -> None:
+def test_a_table_of_the_whole_cannot_be_narrowed(lite: Shelf) -> None:
     """A usage error, before anything is written."""
     with pytest.raises(UsageError, match="runs"):
-        _export(shelf, TableForm.CSV, "runs", chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
-    assert not shelf.out.exists()
+        _export(lite, TableForm.CSV, "runs", chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
+    assert not lite.out.exists()
 
 
-def test_one_table_as_text_is_the_same(shelf: Shelf) -> None:
+def test_one_table_as_text_is_the_same(lite: Shelf) -> None:
     """What goes to stdout, also where blobs are narrowed by files."""
     for chosen, count in ((Chosen(), 5), (Chosen(narrowed=Selection(titles=("Travel*",))), 3)):
-        _export(shelf, TableForm.CSV, "blobs", chosen=chosen)
-        text = "".join(archive.table_lines(shelf.config, chosen, form=TableForm.CSV, name="blobs"))
-        assert text.encode() == tree(shelf.out)["blobs.csv"]
+        _export(lite, TableForm.CSV, "blobs", chosen=chosen)
+        text = "".join(archive.table_lines(lite.config, chosen, form=TableForm.CSV, name="blobs"))
+        assert text.encode() == tree(lite.out)["blobs.csv"]
         assert text.count("\r\n") == count + 1
 
 
