@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -100,6 +102,19 @@ def test_sql_reads_and_cannot_write(archive: Archive) -> None:
     assert (rows.columns, rows.rows, rows.truncated) == (("pk",), (("10",), ("11",)), True)
     with pytest.raises(errors.QueryRefused):
         archive.query("DELETE FROM items")
+    assert archive.query("SELECT pk FROM items WHERE pk = :pk", {"pk": "11"}).rows == (("11",),)
+
+
+def test_a_query_leaves_the_process_as_it_was(archive: Archive) -> None:
+    """SQLite's bound on memory would hold for all that the process does with SQLite from then on."""
+    before = _heap_limit()
+    archive.query("SELECT 1 AS one")
+    assert _heap_limit() == before
+
+
+def _heap_limit() -> object:
+    with closing(sqlite3.connect(":memory:")) as own:
+        return own.execute("PRAGMA hard_heap_limit").fetchone()
 
 
 def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | Path]) -> None:

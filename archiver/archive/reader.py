@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
@@ -188,9 +188,20 @@ class Archive:
         self._require_open()
         return self._opened.store.open(file.blob.sha256)
 
-    def query(self, sql: str, *, limit: int | None = None, seconds: float = 60.0) -> Rows:
-        """What one SQL statement brings, for certain read-only: at most ``limit`` rows, within so many seconds. Raises QueryRefused."""
-        return self._catalog.ask(sql, rows=_ALL if limit is None else limit, seconds=seconds)
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, str] | None = None,
+        *,
+        limit: int | None = None,
+        seconds: float = 60.0,
+    ) -> Rows:
+        """What one SQL statement brings, for certain read-only: at most ``limit`` rows, within so many seconds.
+
+        ``parameters`` are bound, as texts, where it says ``:name``. Raises QueryRefused.
+        """
+        rows = _ALL if limit is None else limit
+        return self._catalog.ask(sql, rows=rows, seconds=seconds, parameters=parameters, own_process=False)
 
     def close(self) -> None:
         """End every iterator and let go of the archive. Again is nothing."""

@@ -45,19 +45,26 @@ _QUERY_WORDS = {"select", "with", "values", "table", "explain", "show"}
 
 
 def ask(
-    database: Database, sql: str, *, rows: int, seconds: float, parameters: Mapping[str, str] | None = None
+    database: Database,
+    sql: str,
+    *,
+    rows: int,
+    seconds: float,
+    parameters: Mapping[str, str] | None = None,
+    own_process: bool = True,
 ) -> Rows:
     """The first ``rows`` rows of a query; ``parameters`` are bound, as texts, where it says ``:name``.
 
     Raises QueryRefused if it would write, is not understood, takes longer than ``seconds`` or more memory than a query may, lacks a
-    parameter or has no use for one; DatabaseError if the database itself fails.
+    parameter or has no use for one; DatabaseError if the database itself fails. Without ``own_process`` what SQLite itself takes of
+    memory has no bound: it would hold for everything that the process does with SQLite, for ever.
     """
     parameters = parameters or {}
     _require(names(sql), parameters)
     with told(str(database)):
         if database.url is not None:
             return _ask_postgresql(database, sql, rows, seconds, parameters)
-        return _ask_sqlite(database, sql, rows, seconds, parameters)
+        return _ask_sqlite(database, sql, rows, seconds, parameters, _HEAP_BYTES if own_process else None)
 
 
 def _require(asked: tuple[str, ...], given: Mapping[str, str]) -> None:
@@ -83,13 +90,14 @@ def _bounded(found: Iterable[tuple[object, ...]], rows: int) -> list[tuple[objec
 
 
 def _ask_sqlite(
-    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, str]
+    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, str], heap: int | None
 ) -> Rows:
     deadline = time.monotonic() + seconds
     with closing(engines.open_for_reading(database)) as connection:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_BYTES)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        connection.execute(f"PRAGMA hard_heap_limit = {_HEAP_BYTES}").close()
+        if heap is not None:
+            connection.execute(f"PRAGMA hard_heap_limit = {heap}").close()
         connection.execute("PRAGMA temp_store = MEMORY").close()  # else a sort may fill the disk
         connection.set_authorizer(_authorize)
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)

@@ -137,10 +137,18 @@ class Catalog:
             yield from question(connection, *args, **kwargs)
 
     def ask(
-        self, sql: str, *, rows: int, seconds: float, parameters: Mapping[str, str] | None = None
+        self,
+        sql: str,
+        *,
+        rows: int,
+        seconds: float,
+        parameters: Mapping[str, str] | None = None,
+        own_process: bool = True,
     ) -> Rows:
-        """The answer to a user's own query: at most ``rows`` rows, within ``seconds``. Raises QueryRefused."""
-        return ask(self._database, sql, rows=rows, seconds=seconds, parameters=parameters)
+        """The answer to a user's own query: at most ``rows`` rows, within ``seconds``; see ``ask.ask``. Raises QueryRefused."""
+        return ask(
+            self._database, sql, rows=rows, seconds=seconds, parameters=parameters, own_process=own_process
+        )
 
     def backup(self, to: Path) -> None:
         """Copy the database into the new file ``to``, whole and of one moment, also while a run is on.
