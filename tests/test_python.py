@@ -105,6 +105,14 @@ def test_sql_reads_and_cannot_write(archive: Archive) -> None:
     assert archive.query("SELECT pk FROM items WHERE pk = :pk", {"pk": "11"}).rows == (("11",),)
 
 
+@pytest.mark.parametrize("name", ["accounts", "highlights", "titles", "media_types"])
+def test_an_empty_list_is_met_by_nothing(archive: Archive, name: str) -> None:
+    """What a program picked out may come to nothing, which must not mean everything; None is as if it were left out."""
+    assert list(archive.items(**{name: []})) == []  # type: ignore[arg-type]
+    assert list(archive.walk(**{name: iter(())})) == []  # type: ignore[arg-type]
+    assert list(archive.items(**{name: None})) == list(archive.items())
+
+
 def test_a_query_leaves_the_process_as_it_was(archive: Archive) -> None:
     """SQLite's bound on memory would hold for all that the process does with SQLite from then on."""
     before = _heap_limit()

@@ -14,7 +14,7 @@ from archiver.archive import rows
 from archiver.catalog import query, schema
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.model import Balance, Rows, Status
+from archiver.model import Balance, Rows, Status, Value
 
 if TYPE_CHECKING:
     from archiver.archive.checking import Checked, Mended, mend, verify
@@ -139,7 +139,7 @@ def balance(config: Config) -> Balance:
 
 
 def ask(
-    config: Config, sql: str, parameters: Mapping[str, str] | None = None, *, limit: int, seconds: float
+    config: Config, sql: str, parameters: Mapping[str, Value] | None = None, *, limit: int, seconds: float
 ) -> Rows:
     """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused, MarkerMismatch."""
     with rows.reading(config, asked=True) as catalog:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Generic, Self, TypedDict, TypeVar, Unpack
+from typing import Any, BinaryIO, Generic, Self, TypedDict, TypeVar, Unpack, cast
 from weakref import WeakSet
 
 from archiver.archive import named
@@ -25,31 +25,33 @@ from archiver.model import (
     Placed,
     Rows,
     Selection,
+    Value,
     is_pk,
 )
 from archiver.model.target import parse_kept, parse_target
 
 T = TypeVar("T")
-K = TypeVar("K", KeptAccount, KeptHighlight)
+K = TypeVar("K")
 
 _ALL = 10**9  # more than memory holds
+_NOTHING = Selection(user_pks=("",))  # nobody has that pk
 
 
 class Narrowing(TypedDict, total=False):
-    """Which part of an archive is read; what is left out does not narrow it.
+    """Which part of an archive is read; what is left out, or None, does not narrow it. An empty list is met by nothing.
 
     ``accounts`` (by username, id or link) and ``highlights`` (by pk or link): one, or several. ``titles``: one glob of present titles, or
     several; case counts. Items are narrowed by when they were taken (``taken_from`` ≤ taken < ``taken_before``), by ``media_types`` (1
     photo, 2 video), and to what came into the archive ``new_since`` then, the item or a file of its. Times must be aware.
     """
 
-    accounts: KeptAccount | str | Iterable[KeptAccount | str]
-    highlights: KeptHighlight | str | Iterable[KeptHighlight | str]
-    titles: str | Iterable[str]
-    taken_from: datetime
-    taken_before: datetime
-    media_types: Iterable[int]
-    new_since: datetime
+    accounts: KeptAccount | str | Iterable[KeptAccount | str] | None
+    highlights: KeptHighlight | str | Iterable[KeptHighlight | str] | None
+    titles: str | Iterable[str] | None
+    taken_from: datetime | None
+    taken_before: datetime | None
+    media_types: Iterable[int] | None
+    new_since: datetime | None
 
 
 def open_archive(path: str | os.PathLike[str], *, database: str | os.PathLike[str] | None = None) -> Archive:
@@ -132,8 +134,8 @@ class Archive:
     def highlights(
         self,
         *,
-        accounts: KeptAccount | str | Iterable[KeptAccount | str] = (),
-        titles: str | Iterable[str] = (),
+        accounts: KeptAccount | str | Iterable[KeptAccount | str] | None = None,
+        titles: str | Iterable[str] | None = None,
     ) -> Reading[KeptHighlight]:
         """The highlights, account by account: those that are shown, in the order of the profile, then those that are gone."""
         return self._read(
@@ -191,14 +193,14 @@ class Archive:
     def query(
         self,
         sql: str,
-        parameters: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Value] | None = None,
         *,
         limit: int | None = None,
         seconds: float = 60.0,
     ) -> Rows:
         """What one SQL statement brings, for certain read-only: at most ``limit`` rows, within so many seconds.
 
-        ``parameters`` are bound, as texts, where it says ``:name``. Raises QueryRefused.
+        ``parameters`` are bound where it says ``:name``. Raises QueryRefused.
         """
         rows = _ALL if limit is None else limit
         return self._catalog.ask(sql, rows=rows, seconds=seconds, parameters=parameters, own_process=False)
@@ -240,10 +242,10 @@ class Archive:
     def _selection(
         self,
         *,
-        accounts: KeptAccount | str | Iterable[KeptAccount | str] = (),
-        highlights: KeptHighlight | str | Iterable[KeptHighlight | str] = (),
-        titles: str | Iterable[str] = (),
-        media_types: Iterable[int] = (),
+        accounts: KeptAccount | str | Iterable[KeptAccount | str] | None = None,
+        highlights: KeptHighlight | str | Iterable[KeptHighlight | str] | None = None,
+        titles: str | Iterable[str] | None = None,
+        media_types: Iterable[int] | None = None,
         taken_from: datetime | None = None,
         taken_before: datetime | None = None,
         new_since: datetime | None = None,
@@ -253,11 +255,16 @@ class Archive:
         for name, moment in moments.items():
             if moment is not None and moment.tzinfo is None:
                 raise UsageError(f"{name} says no time zone", "as in datetime(2026, 11, 1, tzinfo=UTC)")
+        user_pks = _several(accounts, self._account_pk)
+        highlight_pks = _several(highlights, self._highlight_pk)
+        globs, types = _several(titles, str), _several(media_types, int)
+        if () in (user_pks, highlight_pks, globs, types):
+            return _NOTHING
         return Selection(
-            user_pks=tuple(self._account_pk(one) for one in _each(accounts)),
-            highlight_pks=tuple(self._highlight_pk(one) for one in _each(highlights)),
-            titles=(titles,) if isinstance(titles, str) else tuple(titles),
-            media_types=frozenset(media_types),
+            user_pks=user_pks or (),
+            highlight_pks=highlight_pks or (),
+            titles=globs or (),
+            media_types=frozenset(types or ()),
             taken_from=taken_from,
             taken_before=taken_before,
             new_since=new_since,
@@ -276,9 +283,12 @@ def _place(root: Path, database: str | os.PathLike[str] | None) -> str | Path:
     return database if isinstance(database, str) else Path(database)
 
 
-def _each(given: K | str | Iterable[K | str]) -> Iterable[K | str]:
-    """One or several, as several."""
-    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else given
+def _several(given: K | str | Iterable[K | str] | None, read: Callable[[K | str], T]) -> tuple[T, ...] | None:
+    """One or several, as several, each read; None where none is asked for, () where it may be none of them."""
+    if given is None:
+        return None
+    each = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else given
+    return tuple(map(read, cast("Iterable[K | str]", each)))
 
 
 def _highlight_pk(text: str) -> Pk:

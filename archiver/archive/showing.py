@@ -12,6 +12,7 @@ from archiver.archive import named
 from archiver.archive.opening import Opened, reading
 from archiver.catalog import Catalog, query
 from archiver.config import Config
+from archiver.errors import NotHeld
 from archiver.model import (
     BorneName,
     Extent,
@@ -157,7 +158,11 @@ def _shown(
 def _item(catalog: Catalog, item: KeptItem) -> ShownItem:
     found = catalog.stream(query.contents, Selection(item_pks=(item.pk,)), carried=False)
     placed = {place.highlight_pk: place for place in found}
-    assert placed, "an item has come with a highlight, always"
+    if not placed:  # it has come with one: somebody has deleted rows
+        raise NotHeld(
+            f"the item {item.pk} is in no highlight",
+            "its rows can be asked for: archiver query",
+        )
     shown_in = catalog.stream(query.highlights, Selection(highlight_pks=tuple(placed)))
     places = tuple((highlight, placed[highlight.pk]) for highlight in shown_in)
     ids = {item.answer_id, *(file.answer_id for file in item.files)}

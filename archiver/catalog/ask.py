@@ -22,7 +22,7 @@ from archiver.catalog import engine as engines
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import as_ours, told
 from archiver.errors import QueryRefused
-from archiver.model import Rows
+from archiver.model import Rows, Value
 from archiver.queries.parameters import names, spelt
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def ask(
     *,
     rows: int,
     seconds: float,
-    parameters: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Value] | None = None,
     own_process: bool = True,
 ) -> Rows:
-    """The first ``rows`` rows of a query; ``parameters`` are bound, as texts, where it says ``:name``.
+    """The first ``rows`` rows of a query; ``parameters`` are bound where it says ``:name``.
 
     Raises QueryRefused if it would write, is not understood, takes longer than ``seconds`` or more memory than a query may, lacks a
     parameter or has no use for one; DatabaseError if the database itself fails. Without ``own_process`` what SQLite itself takes of
@@ -67,7 +67,7 @@ def ask(
         return _ask_sqlite(database, sql, rows, seconds, parameters, _HEAP_BYTES if own_process else None)
 
 
-def _require(asked: tuple[str, ...], given: Mapping[str, str]) -> None:
+def _require(asked: tuple[str, ...], given: Mapping[str, Value]) -> None:
     lacking = [name for name in asked if name not in given]
     if lacking:
         raise QueryRefused(f"the query has no value for :{lacking[0]}", f"give it: -p {lacking[0]}=VALUE")
@@ -90,7 +90,7 @@ def _bounded(found: Iterable[tuple[object, ...]], rows: int) -> list[tuple[objec
 
 
 def _ask_sqlite(
-    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, str], heap: int | None
+    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, Value], heap: int | None
 ) -> Rows:
     deadline = time.monotonic() + seconds
     with closing(engines.open_for_reading(database)) as connection:
@@ -150,7 +150,7 @@ def _too_large() -> QueryRefused:
 
 
 def _ask_postgresql(
-    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, str]
+    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, Value]
 ) -> Rows:
     import psycopg
 
@@ -165,7 +165,7 @@ def _ask_postgresql(
             connection.commit()
             connection.read_only = True
             cursor = connection.cursor()
-            asked: tuple[bytes, Mapping[str, str] | None] = sql.encode(), None
+            asked: tuple[bytes, Mapping[str, Value] | None] = sql.encode(), None
             if parameters:
                 marked = spelt(sql, lambda name: f"%({name})s", lambda text: text.replace("%", "%%"))
                 asked = marked.encode(), parameters

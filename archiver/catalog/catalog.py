@@ -21,7 +21,7 @@ from archiver.catalog.engine import Database
 from archiver.catalog.faults import cut_off, told
 from archiver.catalog.lock import WriterLock
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
-from archiver.model import Rows
+from archiver.model import Rows, Value
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -142,7 +142,7 @@ class Catalog:
         *,
         rows: int,
         seconds: float,
-        parameters: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Value] | None = None,
         own_process: bool = True,
     ) -> Rows:
         """The answer to a user's own query: at most ``rows`` rows, within ``seconds``; see ``ask.ask``. Raises QueryRefused."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,9 +13,10 @@ import click
 from archiver import queries
 from archiver.cli import load, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.when import moment
 from archiver.errors import UsageError
 from archiver.export.cells import CsvLines, csv_cell
-from archiver.model import Rows
+from archiver.model import Rows, Value
 
 _TABLE_ROWS = 1_000
 _ALL = 10**9  # more than memory holds
@@ -53,7 +56,7 @@ _LARGEST = 1_000_000
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="The value of :NAME in the SQL; may be given again.",
+    help="The value of :NAME in the SQL, a text; NAME:=VALUE is a number. May be given again.",
 )
 @click.option("--list", "listed", is_flag=True, help="List the named queries and their parameters.")
 @everywhere
@@ -72,14 +75,16 @@ def command(
 
     SQL is the statement, a name of --list, @FILE or "-" for stdin. docs/schema.md tells the tables and the views that need no join:
     accounts, account_highlights, account_items, highlight_contents, item_mentions, item_links and more. Your own named queries are the
-    files queries/NAME.sql beside the configuration. Values are bound as texts, never put into the SQL.
+    files queries/NAME.sql beside the configuration. Values are bound, never put into the SQL: as texts, or as numbers with :=, since
+    SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time (UTC) or so long ago (7d).
 
     In csv a text that a spreadsheet would run as a formula gets a leading apostrophe; json and ndjson are exact.
 
     \b
     Examples:
       archiver query mentions-of -p username=natgeo
-      archiver query "SELECT title, items FROM account_highlights WHERE username = :who" -p who=natgeo
+      archiver query "SELECT title, items FROM account_highlights WHERE username = :who AND items > :n" -p who=natgeo -p n:=20
+      archiver query new-items -p since=7d
       archiver query @report.sql --format csv > report.csv
       archiver query "SELECT * FROM changes" --format ndjson | jq .field
     """
@@ -94,6 +99,8 @@ def command(
     if limit is None:
         limit = _TABLE_ROWS if form == "table" else 0
     values = parameters(pairs)
+    if sql is not None and queries.is_name(sql) and isinstance(since := values.get("since"), str):
+        values["since"] = since_of(since)
     with signals.fatal():
         rows = archive.ask(config, statement, values, limit=limit or _ALL, seconds=timeout)
     for text in written(rows, form):
@@ -110,18 +117,42 @@ def _list(own: Path | None, form: str) -> None:
         show.data(text)
 
 
-def parameters(pairs: Sequence[str]) -> dict[str, str]:
-    """``NAME=VALUE`` texts by name. Raises UsageError for another form, and for a name that comes twice."""
-    values: dict[str, str] = {}
+def parameters(pairs: Sequence[str]) -> dict[str, Value]:
+    """``NAME=VALUE`` texts and ``NAME:=VALUE`` numbers by name. Raises UsageError for another form, and for a name that comes twice."""
+    values: dict[str, Value] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        name = name.removeprefix(":")
+        is_number = name.endswith(":")
+        name = name.removeprefix(":").removesuffix(":")
         if not equals or not name.isidentifier():
             raise UsageError(f"{pair!r} is no parameter", "write -p NAME=VALUE")
         if name in values:
             raise UsageError(f"the parameter {name} is given twice")
-        values[name] = value
+        values[name] = _number(name, value) if is_number else value
     return values
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"the parameter {name} is no number", f"-p {name}=VALUE is a text")
+    return number
+
+
+def since_of(text: str) -> str:
+    """A moment as both databases take it for one. Raises UsageError."""
+    try:
+        at = moment(text, datetime.now(UTC))
+    except ValueError as error:
+        raise UsageError(f"the parameter since is no time: {error}") from error
+    return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
 def read_statement(sql: str | None, file: Path | None, own: Path | None = None) -> str:

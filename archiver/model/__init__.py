@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Run,
         Status,
         StoredAnswer,
+        Value,
     )
     from archiver.model.history import NamedChange
     from archiver.model.identity import Digest, ItemTarget, Pk, Role, Subject, Target, is_pk, utcnow
@@ -141,6 +142,7 @@ __all__ = [
     "TrayFacts",
     "TrayPage",
     "User",
+    "Value",
     "Verdict",
     "WebLink",
     "is_pk",
@@ -178,6 +180,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "Rows",
                 "Run",
                 "Status",
+                "Value",
                 "StoredAnswer",
             ),
             "history": ("NamedChange",),

@@ -166,6 +166,10 @@ class Loss:
     listed: bool
 
 
+Value = str | int | float | None
+"""What a parameter of a query may be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """What a query brought: column names, and rows of plain values (str, int, float, bool, None, bytes, datetime, dict, list)."""

@@ -48,15 +48,21 @@ def upgrade() -> None:
 
 def _fill_domains() -> None:
     connection = op.get_bind()
-    rows = connection.execute(sa.text("SELECT item_pk, position, url FROM links")).all()
-    known = [
-        {"item": row.item_pk, "place": row.position, "host": host}
-        for row in rows
-        if (host := _domain(row.url)) is not None
-    ]
-    if known:
-        fill = "UPDATE links SET domain = :host WHERE item_pk = :item AND position = :place"
-        connection.execute(sa.text(fill), known)
+    fill = sa.text("UPDATE links SET domain = :host WHERE item_pk = :item AND position = :place")
+    some = sa.text(
+        "SELECT item_pk, position, url FROM links WHERE (item_pk, position) > (:item, :place)"
+        " ORDER BY item_pk, position LIMIT 5000"
+    )
+    last = {"item": "", "place": -1}
+    while rows := connection.execute(some, last).all():  # all at once are a gigabyte of a million
+        known = [
+            {"item": row.item_pk, "place": row.position, "host": host}
+            for row in rows
+            if (host := _domain(row.url)) is not None
+        ]
+        if known:
+            connection.execute(fill, known)
+        last = {"item": rows[-1].item_pk, "place": rows[-1].position}
 
 
 def _domain(url: str) -> str | None:
@@ -88,10 +94,12 @@ def _trigger(name: str, event: str, condition: str, statements: list[str], diale
     if dialect != "postgresql":
         op.execute(f"CREATE TRIGGER {name} AFTER {event} FOR EACH ROW {when} BEGIN {body} END")
         return
+    # The path is kept: pg_restore and other programs write with one of their own.
     op.execute(
-        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$"
+        f"CREATE FUNCTION totals_{name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
+        f" AS $$ BEGIN {body} RETURN NULL; END $$"
     )
-    op.execute(f"CREATE TRIGGER {name} AFTER {event} FOR EACH ROW {when} EXECUTE FUNCTION {name}()")
+    op.execute(f"CREATE TRIGGER {name} AFTER {event} FOR EACH ROW {when} EXECUTE PROCEDURE totals_{name}()")
 
 
 # An item counts once for an account, whichever of its highlights show it: in the one with the smallest pk. CROSS JOIN means no more

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
 from catalog_samples import FACTS, LATEST, digest, file_of, page, rows
-from databases import Postgres
+from databases import Postgres, empty
 from lived_in import live_in
 from sqlalchemy import Connection, text
 
@@ -165,6 +166,18 @@ def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Pa
     for statement in _BY_HAND:
         catalog.write(_said, statement)
         _counted(catalog, month)
+
+
+def test_another_search_path_writes_too(postgres_archive: str) -> None:
+    """As pg_restore does: triggers find their tables whatever path the one who writes has."""
+    empty(postgres_archive)
+    with psycopg.connect(postgres_archive.replace("+psycopg", "", 1)) as connection:
+        connection.execute("SET search_path TO ''")
+        connection.execute(
+            "INSERT INTO public.items (pk, user_pk, first_seen_at) VALUES ('1', '1', '2026-03-31T00:00:00Z')"
+        )
+        assert connection.execute("SELECT items FROM public.monthly_totals").fetchall() == [(1,)]
+        connection.rollback()
 
 
 def test_the_current_file_is_the_one_that_was_offered_last(lived_in: tuple[Catalog, Catalog]) -> None:

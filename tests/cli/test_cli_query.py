@@ -67,6 +67,35 @@ def test_what_is_asked_wrongly_is_told(home: Path, capsys: Shown, words: list[st
     assert said in capsys.readouterr().err
 
 
+def test_a_number_is_compared_as_one(home: Path, capsys: Shown) -> None:
+    """With what was counted, which no text is equal to or less than on SQLite."""
+    for given, rows in (("n:=1", "1\n"), ("n:=1.5", ""), ("n=1", "")):
+        assert (
+            main(
+                [
+                    "query",
+                    "SELECT 1 AS one FROM (SELECT 1 AS n) WHERE n >= :n",
+                    "-p",
+                    given,
+                    "--format",
+                    "csv",
+                ]
+            )
+            == 0
+        )
+        assert capsys.readouterr().out == f"one\n{rows}"
+    assert main(["query", "SELECT :n AS n", "-p", "n:=nan"]) == 2
+    assert "the parameter n is no number" in capsys.readouterr().err
+
+
+def test_since_is_a_time_as_everywhere(home: Path, capsys: Shown) -> None:
+    """A date, or so long ago; what is none would be a text that comes after all times, or before."""
+    assert query_command.since_of("2026-03-01") == "2026-03-01T00:00:00.000000Z"
+    assert main(["query", "new-items", "-p", "since=7d", "-q"]) == 0
+    assert main(["query", "new-items", "-p", "since=yesterday"]) == 2
+    assert "the parameter since is no time" in capsys.readouterr().err
+
+
 def test_sql_of_one_word_is_no_name() -> None:
     """Only a word in lower case names a query: nothing that a database would answer."""
     assert query_command.read_statement("VALUES(1)", None) == "VALUES(1)"
