@@ -13,9 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import tables, words
+from archiver.catalog.faults import as_ours, cut_off
 from archiver.catalog.sought import FIELDS
+from archiver.errors import DiskFull
 from archiver.model import Field, Kind, Pk, Said, Subject
 
 _AT_ONCE = 500
@@ -167,10 +170,25 @@ def _fill(connection: Connection, stale: Sequence[Row[Any]]) -> None:
                 written.append({"key": key, "at": found[pk].at, **document})
             else:
                 empty.append({"key": key})
-    if written:
-        connection.execute(_FILL, written)
+    if written and not _written(connection, written):
+        # Words are for finding: what a database refuses of them must not cost the facts that they come with.
+        empty += [{"key": one["key"]} for one in written if not _written(connection, [one])]
     if empty:
         connection.execute(_DROP, empty)
+
+
+def _written(connection: Connection, documents: Sequence[Mapping[str, object]]) -> bool:
+    """Write these documents, or none of them where the database refuses one. Raises where all is lost: the connection, a full disk."""
+    savepoint = connection.begin_nested()
+    try:
+        connection.execute(_FILL, documents)
+    except DBAPIError as error:
+        if cut_off(error) or isinstance(as_ours(error, ""), DiskFull):
+            raise
+        savepoint.rollback()
+        return False
+    savepoint.commit()
+    return True
 
 
 def _accounts(connection: Connection, pks: Sequence[Pk]) -> Mapping[Pk, Described]:

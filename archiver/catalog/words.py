@@ -25,7 +25,7 @@ _FIELD_WORDS, _FIELD_BYTES = 4_000, 200_000
 
 _ASCII = re.compile(r"[a-z0-9]+")
 _SIGN = re.compile(
-    "[\U0001f1e6-\U0001f1ff]{2}|\U0001f3f4[\U000e0020-\U000e007e]+\U000e007f|[^\U000e0020-\U000e007f]"
+    "[\U0001f1e6-\U0001f1ff]{2}|\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f|[^\U000e0020-\U000e007f]"
 )
 _NO_ACCENTS = str.maketrans("ıøłđħŧ", "ioldht")  # letters that are no letter with a mark to Unicode
 # Latin to Arabic: there, marks over a letter are often left out when it is typed. Elsewhere they tell words apart.

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from archiver.catalog import Catalog, Sought, engine, query, record, schema
 from archiver.model import (
+    EVERYTHING,
     Field,
     Hashtag,
     Hit,
@@ -327,6 +328,27 @@ def test_what_is_too_long_for_an_index_is_searched_by_its_beginning(catalog: Cat
     title = "start " + " ".join(f"{'a' * 60}{n}" for n in range(17_000))
     catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), NOW)
     assert _found(catalog, "start") == ["highlight 1"]
+
+
+def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) -> None:
+    """The one document is left out, its rows and all other documents are there."""
+    refusal = (
+        "CREATE TRIGGER refuse BEFORE UPDATE ON search_documents WHEN new.names LIKE '%refused%' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        if isinstance(own_database, Path)
+        else "ALTER TABLE search_documents ADD CHECK (names NOT LIKE '%refused%')"
+    )
+    _by_another_program(own_database, refusal)
+    with Catalog.open(own_database, write=True) as catalog:
+        run = catalog.write(record.start_run, "run", NOW)
+        shown = tray(highlight("1", "taken"), highlight("2", "refused"), highlight("3", "taken too"))
+        catalog.write(record.tray, run, NATGEO.pk, shown, NOW)
+        assert sorted(_found(catalog, "taken")) == ["highlight 1", "highlight 3"]
+        assert _found(catalog, "refused") == []
+        assert [kept.title for kept in catalog.stream(query.highlights, EVERYTHING)] == [
+            "taken",
+            "refused",
+            "taken too",
+        ]
 
 
 def test_an_upgrade_writes_the_documents_of_what_is_there(

@@ -65,6 +65,7 @@ def test_of_an_address_host_and_path_are_kept(url: str, expected: str) -> None:
 @given(_ANY)
 @example("\u0345\u0301")
 @example("0\u200b\u094d")
+@example("\U0001f3f4" + "\U000e0061" * 700 + "\U000e007f")
 def test_words_are_fit_for_both_indexes(text: str) -> None:
     """None has a character that ends, quotes or divides one, or that only looks like another; none is too long. Folding is once."""
     for word in words.words(text):
