@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from archiver.archive.opening import create, upgrade
     from archiver.archive.paying import Bill, costs, units_per_night
     from archiver.archive.rereading import reread
-    from archiver.archive.searching import search
+    from archiver.archive.searching import search, stale
     from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight, ShownItem, shown
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "search",
     "shown",
     "sqlite_file",
+    "stale",
     "status",
     "table_lines",
     "units_per_night",
@@ -106,7 +107,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "units_per_night",
             ),
             "rereading": ("reread",),
-            "searching": ("search",),
+            "searching": ("search", "stale"),
             "showing": (
                 "Part",
                 "Showing",

@@ -11,6 +11,12 @@ from archiver.config import Config
 from archiver.model import Hit, Kind, Target
 
 
+def stale(config: Config) -> int:
+    """How many things wait to be searched again, since another program has changed them: the next run sees to that."""
+    with rows.reading(config) as catalog:
+        return catalog.read(query.stale)
+
+
 def search(
     config: Config,
     text: str,

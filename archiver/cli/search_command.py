@@ -107,6 +107,10 @@ def command(
             )
         elif not _told(_first(found, limit, given)) and not given.quiet:
             show.say("nothing found")
+        if not given.quiet and (changed := archive.stale(config)):
+            show.say(
+                f"archiver: search: {show.count(changed, 'thing')} changed by another program can be found after the next run"
+            )
     return 0
 
 

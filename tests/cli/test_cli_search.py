@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from cli_harness import Nearby
@@ -81,6 +83,21 @@ def test_the_limit_is_told_where_there_is_more(kept: Nearby, monkeypatch: pytest
     on_terminal = kept.run("search", "n", "--type", "item").out
     assert max(map(len, on_terminal.splitlines())) <= 60
     assert on_terminal.count("archiver show") <= 20
+
+
+def test_what_another_program_changed_is_told(kept: Nearby) -> None:
+    """It is found after our next transaction, under its new words alone."""
+    with closing(sqlite3.connect(kept.archive / "archive.db")) as other:
+        (title,) = other.execute("SELECT title FROM highlights WHERE pk = ?", (BOTW,)).fetchone()
+        other.execute("UPDATE highlights SET title = 'elsewhere' WHERE pk = ?", (BOTW,))
+        other.commit()
+        ended = kept.run("search", "elsewhere")
+        assert "1 thing changed by another program can be found after the next run" in ended.err
+        assert kept.run("search", "elsewhere", "-q").err == ""
+        other.execute("UPDATE highlights SET title = ? WHERE pk = ?", (title, BOTW))
+        other.commit()
+    assert kept.run("backup", NATGEO, "-q").code == 0
+    assert kept.run("search", "elsewhere").err == "nothing found\n"
 
 
 def test_nothing_found_is_said_and_no_error(kept: Nearby) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         members,
         paid_highlight,
     )
-    from archiver.catalog.query.found import search
+    from archiver.catalog.query.found import search, stale
     from archiver.catalog.query.history import changes, former_titles, last_run, usernames
     from archiver.catalog.query.kept import answers_in, count_answers, is_named, paid_answers
     from archiver.catalog.query.known import (
@@ -87,6 +87,7 @@ __all__ = [
     "run_costs",
     "search",
     "spending",
+    "stale",
     "standing_answers",
     "status",
     "units_of_pages",
@@ -119,7 +120,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "members",
                 "paid_highlight",
             ),
-            "found": ("search",),
+            "found": ("search", "stale"),
             "history": (
                 "changes",
                 "former_titles",

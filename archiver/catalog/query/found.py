@@ -14,6 +14,7 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
+    func,
     literal_column,
     select,
     table,
@@ -101,6 +102,11 @@ def search(
         hits = _hits(connection, sought, batch)
         yield from hits
         left = None if left is None else left - len(hits)
+
+
+def stale(connection: Connection) -> int:
+    """How many things another program has changed since our last transaction: nothing of them is found before the next."""
+    return connection.scalar(select(func.count()).where(_documents.c.at.is_(None))) or 0
 
 
 def _documents_of(
