@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from archiver.archive import selecting
 from archiver.archive.opening import Opened, reading, require_blobs
@@ -23,6 +25,8 @@ from archiver.export.template import Template
 from archiver.export.tree import Tree
 from archiver.export.wanted import Tally, Wanted, Way
 from archiver.model import EVERYTHING, Selection, Target, utcnow
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,16 @@ def export_folder(
     progress: Callable[[int], None],
 ) -> Tally:
     """A tree for people. ``progress`` gets the files that stand so far, and may raise to stop. Raises as ``export.opening.opened``,
-    StorageError where not one blob is there, UsageError for accounts that are not stored."""
+    StorageError where not one blob is there, UsageError for accounts that are not stored, and where nothing is selected and ``prune`` would
+    remove all."""
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
-        with _tree(archive, blobs, directory, "folder", way, progress) as tree:
-            with closing(archive.catalog.stream(query.walk, selection, carried=sidecars)) as steps:
-                for wanted in folder.wanted(steps, Layout(template, sidecars, chosen.gone)):
+        with closing(archive.catalog.stream(query.walk, selection, carried=sidecars)) as steps:
+            files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
+            with _tree(archive, blobs, directory, "folder", way, progress) as tree:
+                for wanted in files:
                     tree.put(wanted)
-            return tree.finish(prune=prune)
+                return tree.finish(prune=prune)
 
 
 def export_site(
@@ -70,13 +76,14 @@ def export_site(
 
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection, catalog = _selection(archive, chosen), archive.catalog
-        with _tree(archive, blobs, directory, "site", way, progress) as tree:
-            with closing(catalog.stream(query.walk, selection)) as steps:
+        with closing(catalog.stream(query.walk, selection)) as walk:
+            steps = _some(walk, prune)
+            with _tree(archive, blobs, directory, "site", way, progress) as tree:
                 for wanted in site.wanted(
                     steps, lambda pk: catalog.read(query.former_titles, pk), gone=chosen.gone
                 ):
                     tree.put(wanted)
-            return tree.finish(prune=prune)
+                return tree.finish(prune=prune)
 
 
 def export_tables(
@@ -124,18 +131,32 @@ def export_bag(
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
         part = _part(archive, chosen, ())
-        with _tree(archive, blobs, directory, "bagit", way, progress, check=True) as tree:
+        layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
+        with ExitStack() as inside:
+            steps = inside.enter_context(closing(archive.catalog.stream(query.walk, selection)))
+            files = _some(folder.wanted(steps, layout), prune)
+            tree = inside.enter_context(_tree(archive, blobs, directory, "bagit", way, progress, check=True))
             bag.begin(tree)
-            layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
-            with closing(archive.catalog.stream(query.walk, selection)) as steps:
-                for wanted in folder.wanted(steps, layout):
-                    tree.put(wanted)
+            for wanted in files:
+                tree.put(wanted)
             _put_tables(archive, tree, TableForm.JSONL, (), part, (bag.PAYLOAD, "tables"))
             tree.finish(prune=prune)
             agent = f"archiver {metadata.version('archiver')}"
             known = bag.information(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
             bag.seal(tree, list(known))
             return tree.finish()
+
+
+def _some(found: Iterator[T], prune: bool) -> Iterator[T]:
+    """The same again. Raises UsageError if there is nothing, and all else is to be removed: a filter that was mistyped empties no directory."""
+    for first in found:
+        return chain((first,), found)
+    if prune:
+        raise UsageError(
+            "nothing is selected, and --prune would remove the whole export",
+            "see to the filters, or leave --prune out",
+        )
+    return iter(())
 
 
 def _put_tables(
@@ -204,6 +225,7 @@ def _tree(
         directory,
         form=form,
         archive=archive.catalog.archive_id,
+        root=archive.root,
         blobs=blobs,
         way=way,
         check=check,

@@ -97,7 +97,7 @@ def pruning(command: C) -> C:
     return click.option(
         "--prune",
         is_flag=True,
-        help="Remove what earlier exports put there and this one does not select. Without it such files stay.",
+        help="Remove what earlier exports put there and this one does not select: with filters, all the rest. Without it such files stay.",
     )(command)
 
 

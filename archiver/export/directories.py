@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from archiver.durable import open_directory
+from archiver.export.names import ARCHIVE
 from archiver.model import Digest
 
 _CHUNK = 1 << 20
@@ -32,7 +33,7 @@ class Directories:
         self._open: OrderedDict[tuple[str, ...], int] = OrderedDict()
 
     def enter(self, path: tuple[str, ...], *, make: bool = True) -> int:
-        """A descriptor, valid until the next call. NotADirectoryError for a link or a file, FileNotFoundError without ``make``."""
+        """A descriptor, valid until the next call. NotADirectoryError for a link, a file or an archive, FileNotFoundError without ``make``."""
         if not path:
             return self._root
         found = self._open.get(path)
@@ -47,6 +48,9 @@ class Directories:
                 raise
             os.mkdir(path[-1], dir_fd=within)
             fd = open_directory(path[-1], within=within)
+        if look(ARCHIVE, fd) is not None:
+            os.close(fd)
+            raise NotADirectoryError(errno.ENOTDIR, "an archive", path[-1])
         self._open[path] = fd
         while len(self._open) > _OPEN_AT_ONCE:
             os.close(self._open.popitem(last=False)[1])

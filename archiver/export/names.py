@@ -16,6 +16,9 @@ LONGEST = 200
 LONGEST_PATH = 240
 """UTF-16 units of a whole path below the export: Windows' programs take 260 with its drive and directory."""
 
+ARCHIVE = "archive.json"
+"""What has a file of that name is an archive, and no place for an export."""
+
 _EXTENSIONS = {
     "image/jpeg": "jpg",
     "image/png": "png",
@@ -65,13 +68,13 @@ def _stays(c: str) -> bool:
 
 
 def whole(name: str) -> str:
-    """A clean text as a name of its own: no device, nothing hidden, no blank or dot at its end, never empty, ``.`` or ``..``."""
+    """A clean text as a name of its own: no device, no archive's marker, nothing hidden, no blank or dot at its end, never empty, ``.`` or ``..``."""
     name = name if name.isascii() else unicodedata.normalize("NFC", name)
     name = name.strip(" ").rstrip(". ")
     if name.startswith("."):
         name = f"_{name[1:]}"
     base, dot, rest = name.partition(".")
-    if _DEVICES.fullmatch(base.rstrip(" ")):
+    if _DEVICES.fullmatch(base.rstrip(" ")) or name.lower() == ARCHIVE:
         name = f"{base.rstrip(' ')}_{dot}{rest}"
     return name or "_"
 

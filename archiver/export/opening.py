@@ -15,6 +15,7 @@ from archiver.blobs import Handing
 from archiver.durable import open_directory, open_root, storage_errors
 from archiver.errors import ArchiveLocked, UsageError
 from archiver.export.manifest import Manifest
+from archiver.export.names import ARCHIVE
 from archiver.export.placing import Placer
 from archiver.export.tree import Tree
 from archiver.export.wanted import Way
@@ -28,23 +29,24 @@ def opened(
     *,
     form: str,
     archive: str,
+    root: Path,
     blobs: Handing,
     way: Way = Way.AUTO,
     check: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Tree]:
-    """The export of this form, of the archive with this id, in ``directory``, which is made if it is not there.
+    """The export of this form, of the archive with this id at ``root``, in ``directory``, which is made if it is not there.
 
     ``check``: read every blob that is placed, and compare its bytes with its name. Raises UsageError where the directory is another
-    export's or belongs to an archive, ArchiveLocked while another process exports into it, StorageError, DiskFull.
+    export's, belongs to an archive or has this one in it, ArchiveLocked while another process exports into it, StorageError, DiskFull.
     """
-    _refuse_archives(directory)
+    _refuse_around(root, directory)
     with ExitStack() as stack:
         with storage_errors(f"{directory} cannot be opened"):
             directory.mkdir(parents=True, exist_ok=True)
-            root = open_root(directory)
-            stack.callback(os.close, root)
-            own = _entered(OWN, root)
+            top = open_root(directory)
+            stack.callback(os.close, top)
+            own = _entered(OWN, top)
             stack.callback(os.close, own)
             _lock(own, directory)
             scratch = _entered("tmp", own)
@@ -57,7 +59,7 @@ def opened(
             what = f"of the form {other[1]}" if other[0] == archive else f"of another archive ({other[0]})"
             raise UsageError(f"{directory} holds an export {what}", "name another directory")
         placer = Placer(blobs, scratch, way, check=check)
-        yield stack.enter_context(closing(Tree(root, scratch, manifest, placer, progress)))
+        yield stack.enter_context(closing(Tree(top, scratch, manifest, placer, progress)))
 
 
 def _entered(name: str, within: int) -> int:
@@ -74,13 +76,25 @@ def _lock(own: int, directory: Path) -> None:
         raise ArchiveLocked(f"another export into {directory} is on", "wait for it to end") from exc
 
 
-def _refuse_archives(directory: Path) -> None:
+def _refuse_around(root: Path, directory: Path) -> None:
+    """A name that the archive chose, a username, may be that of a directory in which it lies."""
+    refuse_archives(directory)
+    with storage_errors(f"{directory} cannot be looked at"):
+        if directory.resolve() in root.resolve().parents:
+            raise UsageError(
+                f"{directory} has the archive in it, at {root}",
+                "name a directory for the export alone, beside the archive",
+            )
+
+
+def refuse_archives(directory: Path) -> None:
+    """Raises UsageError for a directory, there or not, that is an archive's or lies in one, and for what is none; StorageError."""
     with storage_errors(f"{directory} cannot be looked at"):
         place = directory.resolve()
         if place.exists() and not place.is_dir():
             raise UsageError(f"{directory} is no directory", "name another place")
         for above in (place, *place.parents):
-            if (above / "archive.json").exists():
+            if (above / ARCHIVE).exists():
                 raise UsageError(
                     f"{directory} belongs to the archive at {above}",
                     "name a directory outside of every archive",

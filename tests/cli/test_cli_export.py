@@ -82,6 +82,7 @@ def test_one_table_goes_to_stdout(person: Person) -> None:
         (["csv", "out", "--table", "itms"], "export csv: there is no table itms (known are users, "),
         (["bagit", "out", "--info", "alone"], "export bagit: --info 'alone' is not LABEL=VALUE"),
         (["folder", "archive/export"], "export folder: archive/export belongs to the archive at "),
+        (["folder", "."], "export folder: . has the archive in it, at "),
     ],
 )
 def test_what_cannot_be_used_is_code_2(person: Person, words: list[str], says: str) -> None:
@@ -91,6 +92,17 @@ def test_what_cannot_be_used_is_code_2(person: Person, words: list[str], says: s
     assert says in ended.err
     assert sorted(path.name for path in person.home.iterdir()) == ["archive"]
     assert not (person.archive / "export").exists()
+
+
+@pytest.mark.parametrize("form", ["folder", "site", "bagit"])
+def test_a_filter_that_selects_nothing_prunes_nothing(person: Person, shelf: Shelf, form: str) -> None:
+    """It may be mistyped: code 2, and what an earlier export brought is as it was."""
+    assert person.run("export", form, "out").code == 0
+    before = tree(shelf.out)
+    ended = person.run("export", form, "out", "--highlight", "nosuch*", "--prune")
+    assert ended.code == 2
+    assert "nothing is selected, and --prune would remove " in ended.err
+    assert tree(shelf.out) == before
 
 
 def test_what_could_not_be_had_is_code_3(person: Person, shelf: Shelf) -> None:

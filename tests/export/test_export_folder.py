@@ -209,6 +209,15 @@ def test_what_is_not_selected_stays_unless_it_is_pruned(shelf: Shelf) -> None:
     assert directories(shelf.out) == {"natgeo", _TRAVEL}
 
 
+def test_an_archive_in_the_export_is_never_entered(shelf: Shelf) -> None:
+    """An archive that has the name of an account: what belongs there is told, and nothing is written into it."""
+    (shelf.out / "natgeo").mkdir(parents=True)
+    (shelf.out / "natgeo" / "archive.json").touch()
+    tally = shelf.export()
+    assert (tally.files, tally.failed) == (0, 7)
+    assert tree(shelf.out) == {"natgeo/archive.json": b""}
+
+
 def test_an_account_is_chosen_by_its_name(shelf: Shelf) -> None:
     """One that is not stored is a usage error."""
     assert shelf.export(accounts=(Target("natgeo", username="natgeo"),)).files == 7
@@ -329,7 +338,7 @@ def test_two_exports_at_once_into_one_directory_are_refused(shelf: Shelf) -> Non
     """The second one is told that the first is on."""
     with (
         Handing(shelf.root) as blobs,
-        opening.opened(shelf.out, form="folder", archive="x", blobs=blobs),
+        opening.opened(shelf.out, form="folder", archive="x", root=shelf.root, blobs=blobs),
         pytest.raises(ArchiveLocked),
     ):
         shelf.export()

@@ -68,6 +68,7 @@ def test_fault_x1_no_text_leads_out_of_the_export(values: dict[str, str]) -> Non
     [
         ("CON", "CON_"),
         ("nul.txt", "nul_.txt"),
+        ("Archive.json", "Archive_.json"),
         ("COM¹", "COM¹_"),
         ("aux .x", "aux_.x"),
         ("a:stream", "a_stream"),
