@@ -90,8 +90,14 @@ def ended(what: str) -> int | None:
 def _serve() -> None:
     from alembic import command  # noqa: F401  # what makes an archive
 
-    from archiver import archive  # noqa: F401  # with all that a run imports, once for all children
+    # With all that a run imports, once for all children: parts that come when they are asked for are asked for here.
+    from archiver import archive, blobs, model
+    from archiver.catalog import ledger, merge, query, record  # noqa: F401
     from archiver.cli import backup_command, main, night, verify_command  # noqa: F401
+
+    for package in (archive, blobs, model, query):
+        for name in package.__all__:
+            getattr(package, name)
 
     gc.freeze()  # a child that looks for garbage in what it has inherited copies all of it: twice the time of a quiet run
 
