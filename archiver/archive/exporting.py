@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import metadata
@@ -14,7 +14,7 @@ from typing import TypeVar
 from archiver.archive import selecting
 from archiver.archive.opening import Opened, reading, require_blobs
 from archiver.blobs import Handing
-from archiver.catalog import query
+from archiver.catalog import Moment, query
 from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.export import bag, folder
@@ -54,7 +54,8 @@ def export_folder(
     remove all."""
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
-        with closing(archive.catalog.stream(query.walk, selection, carried=sidecars)) as steps:
+        with archive.catalog.moment() as moment:
+            steps = moment.stream(query.walk, selection, carried=sidecars)
             files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
             with _tree(archive, blobs, directory, "folder", way, progress) as tree:
                 for wanted in files:
@@ -75,12 +76,12 @@ def export_site(
     from archiver.export import site  # with Jinja2, which no other command has to wait for
 
     with reading(config) as archive, Handing(archive.root) as blobs:
-        selection, catalog = _selection(archive, chosen), archive.catalog
-        with closing(catalog.stream(query.walk, selection)) as walk:
-            steps = _some(walk, prune)
+        selection = _selection(archive, chosen)
+        with archive.catalog.moment() as moment:
+            steps = _some(moment.stream(query.walk, selection), prune)
             with _tree(archive, blobs, directory, "site", way, progress) as tree:
                 for wanted in site.wanted(
-                    steps, lambda pk: catalog.read(query.former_titles, pk), gone=chosen.gone
+                    steps, lambda pk: moment.read(query.former_titles, pk), gone=chosen.gone
                 ):
                     tree.put(wanted)
                 return tree.finish(prune=prune)
@@ -99,21 +100,20 @@ def export_tables(
 
     Raises as ``export_folder``, and UsageError for a table that is to be narrowed and cannot be.
     """
-    with reading(config) as archive, Handing(archive.root) as blobs:
-        part = _part(archive, chosen, names)
+    with reading(config) as archive, Handing(archive.root) as blobs, archive.catalog.moment() as moment:
+        part = _part(moment, _narrowed(archive, chosen, names))
         with _tree(archive, blobs, directory, form, Way.COPY, progress) as tree:
-            _put_tables(archive, tree, form, names, part, ())
+            _put_tables(moment, tree, form, names, part, ())
             return tree.finish()
 
 
 def table_lines(config: Config, chosen: Chosen, *, form: TableForm, name: str) -> Iterator[str]:
     """One table as text, in pieces; streamed. Raises as ``export_tables``."""
-    with reading(config) as archive:
-        part = _part(archive, chosen, (name,))
+    with reading(config) as archive, archive.catalog.moment() as moment:
+        part = _part(moment, _narrowed(archive, chosen, (name,)))
         if part is not None and name == "blobs":
-            _know_blobs(archive, part)
-        with closing(archive.catalog.stream(query.dump, name, part)) as rows:
-            yield from lines(form, query.columns_of(name), rows)
+            _know_blobs(moment, part)
+        yield from lines(form, query.columns_of(name), moment.stream(query.dump, name, part))
 
 
 def export_bag(
@@ -130,21 +130,16 @@ def export_bag(
     bag.require_fields(info)
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
-        part = _part(archive, chosen, ())
         layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
-        with ExitStack() as inside:
-            steps = inside.enter_context(closing(archive.catalog.stream(query.walk, selection)))
-            files = _some(folder.wanted(steps, layout), prune)
-            tree = inside.enter_context(_tree(archive, blobs, directory, "bagit", way, progress, check=True))
-            bag.begin(tree)
-            for wanted in files:
-                tree.put(wanted)
-            _put_tables(archive, tree, TableForm.JSONL, (), part, (bag.PAYLOAD, "tables"))
-            tree.finish(prune=prune)
-            agent = f"archiver {metadata.version('archiver')}"
-            known = bag.information(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
-            bag.seal(tree, list(known))
-            return tree.finish()
+        with archive.catalog.moment() as moment:
+            part = _part(moment, selection)
+            files = _some(folder.wanted(moment.stream(query.walk, selection), layout), prune)
+            with _tree(archive, blobs, directory, "bagit", way, progress, check=True) as tree:
+                bag.begin(tree)
+                for wanted in files:
+                    tree.put(wanted)
+                _put_tables(moment, tree, TableForm.JSONL, (), part, (bag.PAYLOAD, "tables"))
+                return _sealed(tree, archive, info, prune)
 
 
 def _some(found: Iterator[T], prune: bool) -> Iterator[T]:
@@ -159,50 +154,59 @@ def _some(found: Iterator[T], prune: bool) -> Iterator[T]:
     return iter(())
 
 
+def _sealed(tree: Tree, archive: Opened, info: Mapping[str, str], prune: bool) -> Tally:
+    tree.finish(prune=prune)
+    agent = f"archiver {metadata.version('archiver')}"
+    known = bag.information(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
+    bag.seal(tree, list(known))
+    return tree.finish()
+
+
 def _put_tables(
-    archive: Opened,
+    moment: Moment,
     tree: Tree,
     form: TableForm,
     names: Sequence[str],
     part: query.Part | None,
     below: tuple[str, ...],
 ) -> None:
-    at = _last_moment(archive)
+    at = _last_run(moment)
     for name in query.TABLES if part is None else query.NARROWED:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
             continue
-        with closing(archive.catalog.stream(query.dump, name, part)) as rows:
-            content, size = scratched(lines(form, query.columns_of(name), rows), tree.scratch)
+        rows = moment.stream(query.dump, name, part)
+        content, size = scratched(lines(form, query.columns_of(name), rows), tree.scratch)
         if not names or name in names:
             tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), content, size, at))
             tree.flush()
 
 
-def _know_blobs(archive: Opened, part: query.Part) -> None:
-    with closing(archive.catalog.stream(query.dump, "files", part)) as files:
-        for _ in files:
-            pass
+def _know_blobs(moment: Moment, part: query.Part) -> None:
+    for _ in moment.stream(query.dump, "files", part):
+        pass
 
 
-def _last_moment(archive: Opened) -> datetime | None:
+def _last_run(moment: Moment) -> datetime | None:
     """When the last run ended, or began: the rows are of that time."""
-    runs = archive.catalog.read(query.status).last_runs
+    runs = moment.read(query.status).last_runs
     return (runs[0].finished_at or runs[0].started_at) if runs else None
 
 
-def _part(archive: Opened, chosen: Chosen, names: Sequence[str]) -> query.Part | None:
+def _part(moment: Moment, selection: Selection) -> query.Part | None:
     """Whose rows are wanted, None for all."""
+    return None if selection == EVERYTHING else next(moment.stream(query.part_of, selection))
+
+
+def _narrowed(archive: Opened, chosen: Chosen, names: Sequence[str]) -> Selection:
+    """What is selected of these tables. Raises UsageError for one that is to be narrowed and cannot be."""
     selection = selecting.select(archive.catalog, chosen.accounts, chosen.narrowed)
-    if selection == EVERYTHING:
-        return None
     for name in names:
-        if name not in query.NARROWED:
+        if selection != EVERYTHING and name not in query.NARROWED:
             raise UsageError(
                 f"the table {name} is of the archive as a whole and cannot be narrowed",
                 "leave the filters out",
             )
-    with closing(archive.catalog.stream(query.part_of, selection)) as parts:
-        return next(parts)
+    return selection
 
 
 def _selection(archive: Opened, chosen: Chosen) -> Selection:

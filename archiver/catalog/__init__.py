@@ -11,12 +11,14 @@ from __future__ import annotations
 from archiver.catalog import query, schema
 from archiver.catalog.catalog import Catalog
 from archiver.catalog.engine import Database, locate
+from archiver.catalog.moment import Moment
 from archiver.catalog.query import Progress
 from archiver.catalog.sought import Sought
 
 __all__ = [
     "Catalog",
     "Database",
+    "Moment",
     "Progress",
     "Sought",
     "locate",

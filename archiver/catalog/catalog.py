@@ -20,16 +20,12 @@ from archiver.catalog.desk import Desk
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import cut_off, told
 from archiver.catalog.lock import WriterLock
+from archiver.catalog.moment import Moment
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
 from archiver.model import Rows, Value
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-"""On SQLite a transaction that reads is of one moment anyway."""
-_TAKE_YOUR_TIME = "SET LOCAL idle_in_transaction_session_timeout = 0"
-"""For what reads on and on: hashing a thousand videos between two fetches takes minutes."""
 
 
 class Catalog:
@@ -130,11 +126,16 @@ class Catalog:
         self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Generator[T, None, None]:
         """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end, or ``close``."""
-        with told(str(self._database)), self._reader.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(_ONE_MOMENT)
-                connection.exec_driver_sql(_TAKE_YOUR_TIME)
-            yield from question(connection, *args, **kwargs)
+        with self.moment() as moment:
+            yield from moment.stream(question, *args, **kwargs)
+
+    @contextmanager
+    def moment(self) -> Iterator[Moment]:
+        """Whom to ask several questions of one and the same moment, on a connection that stays open meanwhile."""
+        with ExitStack() as opened:
+            with told(str(self._database)):  # not what the caller does meanwhile
+                moment = Moment(opened.enter_context(self._reader.connect()), str(self._database), opened)
+            yield moment
 
     def ask(
         self,

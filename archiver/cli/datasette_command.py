@@ -61,13 +61,24 @@ def _start(directory: Path, database: Path) -> list[str]:
 
 
 def _write(files: dict[Path, str], *, force: bool) -> None:
-    """Write each file. Raises UsageError, with nothing written, where one stands that says something else."""
+    """Write each file, whole or not at all. Raises UsageError, with nothing written, where one stands that says something else, and for
+    a place in an archive; StorageError."""
+    from archiver.export.opening import refuse_archives
+
     for path, text in files.items():
-        if not force and path.exists() and path.read_bytes() != text.encode():
+        refuse_archives(path.parent)
+        with storage_errors(f"{path} cannot be looked at"):
+            differs = path.exists() and path.read_bytes() != text.encode()
+        if differs and not force:
             raise UsageError(
                 f"there is a file already: {path}", "name another directory, or write over it with --force"
             )
     for path, text in files.items():
         with storage_errors(f"{path} cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            draft = path.with_name(f".{path.name}.part")
+            try:
+                draft.write_text(text, encoding="utf-8")
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)

@@ -38,23 +38,41 @@ def is_name(text: str) -> bool:
 
 
 def known(own: Path | None = None) -> dict[str, NamedQuery]:
-    """All named queries by name, sorted; ``own`` is a folder with those of a user's. Raises UsageError for a file that cannot be read."""
-    paths = {
-        path.stem: path for folder in (_HERE, own) if folder is not None for path in folder.glob("*.sql")
-    }
-    return {name: _read(name, paths[name]) for name in sorted(paths) if is_name(name)}
+    """All named queries by name, sorted; ``own`` is a folder with those of a user's. One that cannot be read says so in its ``about``."""
+    return {name: _shown(name, path) for name, path in sorted(_paths(own).items())}
 
 
 def find(name: str, own: Path | None = None) -> NamedQuery:
-    """The query of that name. Raises UsageError, naming near ones, if there is none."""
-    for folder in (own, _HERE):
-        if folder is not None and (path := folder / f"{name}.sql").is_file():
-            return _read(name, path)
+    """The query of that name. Raises UsageError, naming near ones, if there is none, and for a file that cannot be read."""
+    path = _paths(own).get(name)
+    if path is not None:
+        return _read(name, path)
     import difflib  # for a mistake only
 
     near = difflib.get_close_matches(name, known(own), n=2)
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     raise UsageError(f"there is no query named {name}{meant}", "archiver query --list shows them")
+
+
+def _paths(own: Path | None) -> dict[str, Path]:
+    """The file of each name. ``Mine.sql`` is called mine, unless there is a ``mine.sql``; a pipe or a directory is no query."""
+    folders = [folder for folder in (_HERE, own) if folder is not None]
+    found = [path for folder in folders for path in sorted(folder.glob("*.sql"))]
+    return {path.stem.lower(): path for path in found if is_name(path.stem.lower()) and _may_be_file(path)}
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # who reads it is told why
+        return True
+
+
+def _shown(name: str, path: Path) -> NamedQuery:
+    try:
+        return _read(name, path)
+    except UsageError as error:
+        return NamedQuery(name, str(error), "", path)
 
 
 def _read(name: str, path: Path) -> NamedQuery:

@@ -186,6 +186,26 @@ def test_files_of_others_stay(tmp_path: Path, person: Nearby) -> None:
     assert person.run("datasette", str(place)).code == 0
 
 
+@pytest.mark.parametrize("place", ["", "web"])
+def test_nothing_is_written_into_the_archive(person: Nearby, place: str) -> None:
+    """Nor below it: code 2, also with --force."""
+    ended = person.run("datasette", str(person.archive / place), "--force")
+    assert (ended.code, ended.out) == (2, "")
+    assert "belongs to the archive at" in ended.err
+    assert not {"metadata.json", "plugins", "web"} & {path.name for path in person.archive.iterdir()}
+
+
+def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: Nearby) -> None:
+    """With and without --force; it stays, and no draft is left."""
+    place = tmp_path / "web"
+    (place / "metadata.json").mkdir(parents=True)
+    for words in ((), ("--force",)):
+        ended = person.run("datasette", str(place), *words)
+        assert (ended.code, ended.out) == (8, "")
+        assert "metadata.json cannot be looked at: Is a directory" in ended.err
+    assert [path.name for path in place.iterdir()] == ["metadata.json"]
+
+
 def test_an_archive_in_postgresql_is_for_other_programs(tmp_path: Path) -> None:
     """Datasette reads SQLite alone: code 2, with what to ask instead, before anybody is connected to."""
     elsewhere = {"ARCHIVER_ARCHIVE_DATABASE": "postgresql+psycopg://127.0.0.1:1/archive"}

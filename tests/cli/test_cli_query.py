@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,24 @@ def test_a_named_query_is_run_and_listed(home: Path, capsys: Shown) -> None:
     listed = capsys.readouterr().out.splitlines()
     assert listed[0] == "name,parameters,answers"
     assert {"mine,n,Mine: -p n=1", 'growth,,"How did the archive grow, month by month?"'} <= set(listed)
+
+
+def test_what_is_no_query_hinders_none(home: Path, capsys: Shown) -> None:
+    """A pipe and a directory are no queries; a name is in lower case, whatever its file's; one that cannot be read tells why."""
+    own = home / "queries"
+    os.mkfifo(own / "pipe.sql")
+    (own / "folder.sql").mkdir()
+    (own / "Other.sql").write_text("-- Other\nSELECT 1 AS n\n")
+    (own / "broken.sql").symlink_to(
+        "/proc/self/mem"
+    )  # a regular file that not even root can read from its start
+    assert main(["query", "--list", "--format", "csv"]) == 0
+    listed = {line.split(",")[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert {"mine", "other"} <= set(listed)
+    assert not {"pipe", "folder"} & set(listed)
+    assert listed["broken"].endswith("cannot be read: Input/output error")
+    assert main(["query", "other", "--format", "ndjson"]) == 0
+    assert capsys.readouterr().out == '{"n": 1}\n'
 
 
 @pytest.mark.parametrize(

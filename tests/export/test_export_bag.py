@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import bagit
 import pytest
-from catalog_samples import LATER
+from catalog_samples import LATER, video
 from shelved import Shelf, tree
 
 from archiver import archive
@@ -34,8 +35,10 @@ def _export(
     prune: bool = False,
     info: dict[str, str] | None = None,
     chosen: Chosen | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Tally:
     def progress(done: int) -> None:
+        meanwhile()
         if done >= stops_at:
             raise Stopped(2)
 
@@ -142,3 +145,20 @@ def test_a_field_that_cannot_stand_is_refused(shelf: Shelf, label: str) -> None:
     with pytest.raises(UsageError):
         _export(shelf, info={label: "x"})
     assert not shelf.out.exists()
+
+
+def test_a_bag_is_of_one_moment(shelf: Shelf) -> None:
+    """An item that comes while the bag is made is in it as a whole, or not at all."""
+    nights = iter([LATER])
+
+    def meanwhile() -> None:
+        for when in nights:
+            shelf.show({"3": "New"}, {"3": (video("12"),)}, when)
+
+    _export(shelf, meanwhile=meanwhile)
+    assert next(nights, None) is None
+    assert b'"pk": "12"' not in tree(shelf.out)["data/tables/items.jsonl"]
+    _export(shelf)
+    files = tree(shelf.out)
+    assert b'"pk": "12"' in files["data/tables/items.jsonl"]
+    assert any(path.endswith("/3/12.json") for path in files)

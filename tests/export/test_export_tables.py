@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from catalog_samples import LATER, NATGEO
+from catalog_samples import LATER, NATGEO, video
 from databases import NOW
 from shelved import Shelf, tree
 
@@ -68,6 +68,24 @@ def test_jsonl_is_exact(shelf: Shelf) -> None:
     assert highlights[0]["is_pinned"] is False
     assert list(highlights[0]) == list(query.columns_of("highlights"))
     assert _export(shelf, TableForm.JSONL).new == 0
+
+
+def test_tables_are_of_one_moment(shelf: Shelf) -> None:
+    """A run that goes on meanwhile is in none of them, or in all: no table tells of an item that another does not have."""
+    came = False
+
+    def progress(done: int) -> None:
+        nonlocal came
+        if done and not came:
+            came = True
+            shelf.show({"3": "New"}, {"3": (video("12"),)}, LATER)
+
+    archive.export_tables(shelf.config, shelf.out, Chosen(), form=TableForm.JSONL, progress=progress)
+    assert came
+    files = tree(shelf.out)
+    for table, key in (("highlights", "pk"), ("items", "pk"), ("highlight_items", "item_pk")):
+        lines = files[f"{table}.jsonl"].decode().split("\n")[:-1]
+        assert not {"3", "12"} & {json.loads(line)[key] for line in lines}, table
 
 
 def test_fault_x10_csv_holds_no_formula(lite: Shelf) -> None:
