@@ -21,6 +21,7 @@ import generated
 from generated import LAST, NIGHTS, OPENED, moment
 
 from archiver import archive
+from archiver.catalog import Catalog
 from archiver.config import load
 
 _AT_ONCE = 50_000
@@ -383,6 +384,9 @@ def make(directory: Path, items: int, accounts: int = 1000, seed: int = 1) -> di
         World(rows, items, accounts, seed).draw()
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with Catalog.open(directory / "archive.db", write=True) as catalog:
+        # Any transaction of the program's own writes the words that are searched.
+        catalog.write(lambda connection: None)
     return rows.counts
 
 
