@@ -16,9 +16,8 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select,
 from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import tables, words
-from archiver.catalog.faults import as_ours, cut_off
+from archiver.catalog.faults import refused
 from archiver.catalog.sought import FIELDS
-from archiver.errors import DiskFull
 from archiver.model import Field, Kind, Pk, Said, Subject
 
 _AT_ONCE = 500
@@ -178,12 +177,12 @@ def _fill(connection: Connection, stale: Sequence[Row[Any]]) -> None:
 
 
 def _written(connection: Connection, documents: Sequence[Mapping[str, object]]) -> bool:
-    """Write these documents, or none of them where the database refuses one. Raises where all is lost: the connection, a full disk."""
+    """Write these documents, or none of them where the database refuses one. Raises what is wrong with the database itself."""
     savepoint = connection.begin_nested()
     try:
         connection.execute(_FILL, documents)
     except DBAPIError as error:
-        if cut_off(error) or isinstance(as_ours(error, ""), DiskFull):
+        if not refused(error):
             raise
         savepoint.rollback()
         return False

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 
 from archiver.catalog.copies import RESTORE
 from archiver.errors import ArchiverError, DatabaseError, DiskFull
@@ -26,6 +26,13 @@ _SQLITE = {
     sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk reports an error", "check the disk"),
 }
 _SQLITE_FULL_TOO = {sqlite3.SQLITE_IOERR_SHMSIZE}  # the index of the WAL cannot grow
+_SQLITE_REFUSED = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+}
+_PG_REFUSED = {"22", "23", "42", "54", "P0"}  # data, constraints, names, limits, RAISE
 _PG_DISK_FULL = "53100"
 _PG_LOCKED = "55P03"
 
@@ -42,6 +49,17 @@ def told(database: str) -> Iterator[None]:
 def cut_off(exc: BaseException) -> bool:
     """Whether this is the end of the connection to PostgreSQL, not an answer that came over it."""
     return isinstance(exc, DBAPIError) and exc.connection_invalidated
+
+
+def refused(exc: DBAPIError) -> bool:
+    """Whether a database in order does not take what it was given: it will not the next time either.
+
+    Not where it is locked, full, damaged, short of memory, told to stop, or gone.
+    """
+    if isinstance(exc.orig, sqlite3.Error):
+        return getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_REFUSED
+    state = _sqlstate(exc.orig) if exc.orig is not None else None
+    return isinstance(exc, DataError) if state is None else state[:2] in _PG_REFUSED
 
 
 def as_ours(exc: BaseException, database: str) -> BaseException:

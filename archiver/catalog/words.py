@@ -19,7 +19,7 @@ GAP = "|"
 """Stands between two texts of one field, so that no phrase is found across them. No word has it."""
 
 _LONGEST = 64
-"""Characters of a word; a longer one is cut into several that follow each other."""
+"""Characters of a word, so at most 256 bytes (PostgreSQL takes 2,046); a longer one is cut into several that follow each other."""
 _FIELD_WORDS, _FIELD_BYTES = 4_000, 200_000
 """Of one field. PostgreSQL's tsvector counts positions up to 16,383, and takes one megabyte; there are four fields."""
 

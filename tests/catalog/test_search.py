@@ -16,6 +16,7 @@ from databases import ARCHIVE_ID, NOW
 from sqlalchemy import text
 
 from archiver.catalog import Catalog, Sought, engine, query, record, schema
+from archiver.errors import DatabaseError
 from archiver.model import (
     EVERYTHING,
     Field,
@@ -349,6 +350,26 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
             "refused",
             "taken too",
         ]
+
+
+def test_a_database_that_is_short_of_something_costs_no_words(own_database: str | Path) -> None:
+    """Where it would take them another time (a deadlock, no memory, told to stop) the fact fails with them, and is made again."""
+    if isinstance(own_database, Path):
+        pytest.skip("no trigger of SQLite's can tell so")
+    short = (
+        "CREATE FUNCTION short() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE 'for a moment' USING ERRCODE = 'out_of_memory'; END $$"
+    )
+    when = "CREATE TRIGGER short BEFORE UPDATE ON search_documents FOR EACH ROW EXECUTE PROCEDURE short()"
+    with Catalog.open(own_database, write=True) as catalog:
+        run = catalog.write(record.start_run, "run", NOW)
+        _by_another_program(own_database, short, when)
+        with pytest.raises(DatabaseError, match="for a moment"):
+            catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
+        assert list(catalog.stream(query.highlights, EVERYTHING)) == []
+        _by_another_program(own_database, "DROP FUNCTION short CASCADE")
+        catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
+        assert _found(catalog, "taken") == ["highlight 1"]
 
 
 def test_an_upgrade_writes_the_documents_of_what_is_there(
