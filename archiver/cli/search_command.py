@@ -58,7 +58,7 @@ _SIGN = {
     metavar="N",
     help="At most N, 0 for all. [default: 20 on a terminal, else all]",
 )
-@json_output({"hits": []})
+@json_output({"stale": 0, "hits": []})
 @everywhere
 @click.pass_obj
 def command(
@@ -101,13 +101,13 @@ def command(
             since=since,
             limit=limit + 1 if limit else None,
         )
+        changed = archive.stale(config) if given.blank is not None or not given.quiet else 0
         if given.blank is not None:
-            spool.document(
-                {"exit_code": 0, "outcome": "ok"}, "hits", map(fields_of, _first(found, limit, given))
-            )
+            head = {"exit_code": 0, "outcome": "ok", "stale": changed}
+            spool.document(head, "hits", map(fields_of, _first(found, limit, given)))
         elif not _told(_first(found, limit, given)) and not given.quiet:
             show.say("nothing found")
-        if not given.quiet and (changed := archive.stale(config)):
+        if changed and not given.quiet:
             show.say(
                 f"archiver: search: {show.count(changed, 'thing')} changed by another program can be found after the next run"
             )

@@ -94,10 +94,12 @@ def test_what_another_program_changed_is_told(kept: Nearby) -> None:
         ended = kept.run("search", "elsewhere")
         assert "1 thing changed by another program can be found after the next run" in ended.err
         assert kept.run("search", "elsewhere", "-q").err == ""
+        assert kept.run("search", "elsewhere", "-q", "--json").object["stale"] == 1
         other.execute("UPDATE highlights SET title = ? WHERE pk = ?", (title, BOTW))
         other.commit()
     assert kept.run("backup", NATGEO, "-q").code == 0
     assert kept.run("search", "elsewhere").err == "nothing found\n"
+    assert kept.run("search", "elsewhere", "--json").object["stale"] == 0
 
 
 def test_nothing_found_is_said_and_no_error(kept: Nearby) -> None:
