@@ -15,7 +15,7 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows,
 from databases import ARCHIVE_ID, NOW
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, Sought, engine, query, record, schema
+from archiver.catalog import Catalog, Sought, engine, query, record, schema, words
 from archiver.errors import DatabaseError
 from archiver.model import (
     EVERYTHING,
@@ -350,6 +350,17 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
             "refused",
             "taken too",
         ]
+
+
+def test_a_word_that_is_too_long_for_an_index_costs_no_fact(
+    catalog: Catalog, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were there one in spite of all bounds, PostgreSQL would not take it: that thing alone is not found by it."""
+    monkeypatch.setattr(words, "_LONGEST", 4_000)
+    shown = tray(highlight("1", "taken"), highlight("2", "a" * 3_000), highlight("3", "taken too"))
+    catalog.write(record.tray, run_id, NATGEO.pk, shown, NOW)
+    assert sorted(_found(catalog, "taken")) == ["highlight 1", "highlight 3"]
+    assert len(list(catalog.stream(query.highlights, EVERYTHING))) == 3
 
 
 def test_a_database_that_is_short_of_something_costs_no_words(own_database: str | Path) -> None:
