@@ -28,7 +28,7 @@ _OPTIONS = (
         "titles",
         multiple=True,
         metavar="GLOB",
-        help="Only highlights of such a title, as in 'BOTW*'. May be repeated.",
+        help="Only highlights of such a title, as in 'BOTW*'; case counts. May be repeated.",
     ),
     click.option(
         "--type",

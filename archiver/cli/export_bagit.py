@@ -53,6 +53,8 @@ def command(
     JSON lines. The API's own answers stay in the archive, since they hold signed links. Every file is read and compared with its SHA-256
     before it goes in.
 
+    A hard link is the archive's own file: --link copy for a bag that is given away. --info is to be said again on a rerun.
+
     A rerun completes an interrupted bag and updates a whole one. bagit.txt comes last and goes first: what is not whole is no bag.
 
     \b
