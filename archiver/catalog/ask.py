@@ -37,6 +37,17 @@ _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE
 _SHAPE_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"}
 _OF_FTS5 = {"data_version"}  # it asks for it before each search
 _REFUSED_FUNCTIONS = {"load_extension"}
+_QUERYS_FAULT = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_MISMATCH,  # LIMIT 'a'
+}
+_TOO_LARGE_FOR_POSTGRESQL = (
+    "54"  # an OperationalError of psycopg's, but of the query: too many columns, too deep, too long a text
+)
+_LONGEST_MS = 2**31 - 1
+"""What PostgreSQL takes for a timeout: 24 days."""
 # Blanks, comments and parentheses before the first word, as PostgreSQL reads them: a carriage return ends a line too. Its comments
 # may nest, which is not followed here: one with another inside is no comment, and so no query.
 _BEFORE = re.compile(r"\A(?:[ \t\n\r\f\v(]+|--[^\n\r]*|/\*(?:(?!/\*).)*?\*/)*", re.DOTALL)
@@ -55,11 +66,13 @@ def ask(
 ) -> Rows:
     """The first ``rows`` rows of a query; ``parameters`` are bound where it says ``:name``.
 
-    Raises QueryRefused if it would write, is not understood, takes longer than ``seconds`` or more memory than a query may, lacks a
+    Raises QueryRefused if it would write, is not understood, has a value that the database cannot take, takes longer than ``seconds`` or more memory than a query may, lacks a
     parameter or has no use for one; DatabaseError if the database itself fails. Without ``own_process`` what SQLite itself takes of
     memory has no bound: it would hold for everything that the process does with SQLite, for ever.
     """
     parameters = parameters or {}
+    if not seconds > 0:
+        raise QueryRefused(f"a query cannot take {seconds:g} s", "give it a number of seconds above 0")
     _require(names(sql), parameters)
     with told(str(database)):
         if database.url is not None:
@@ -106,7 +119,7 @@ def _ask_sqlite(
             found = _bounded(cursor, rows)
         except MemoryError as exc:
             raise _too_large() from exc
-        except (sqlite3.Error, sqlite3.Warning, ValueError) as exc:
+        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as exc:
             if time.monotonic() > deadline:
                 raise _too_slow(seconds) from exc
             raise _refused(exc, str(database)) from exc
@@ -130,11 +143,7 @@ def _refused(exc: Exception, database: str) -> BaseException:
     code = getattr(exc, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_AUTH:
         return QueryRefused("the query is refused: only reading is allowed")
-    if code is not None and code & 0xFF not in (
-        sqlite3.SQLITE_ERROR,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_TOOBIG,
-    ):
+    if code is not None and code & 0xFF not in _QUERYS_FAULT:
         return as_ours(exc, database)  # not the query's fault
     return QueryRefused(f"the query cannot be answered: {exc}")
 
@@ -161,7 +170,7 @@ def _ask_postgresql(
     try:
         with engine.connect() as held:
             connection = cast("psycopg.Connection[tuple[object, ...]]", held.connection.driver_connection)
-            connection.execute(f"SET statement_timeout = {max(1, int(seconds * 1000))}")
+            connection.execute(f"SET statement_timeout = {max(1, int(min(seconds * 1000, _LONGEST_MS)))}")
             connection.commit()
             connection.read_only = True
             cursor = connection.cursor()
@@ -179,9 +188,10 @@ def _ask_postgresql(
         raise _too_large() from exc
     except psycopg.errors.QueryCanceled as exc:
         raise _too_slow(seconds) from exc
-    except psycopg.OperationalError as exc:
-        raise as_ours(exc, str(database)) from exc
-    except psycopg.Error as exc:
+    except (psycopg.Error, ValueError) as exc:
+        state = getattr(exc, "sqlstate", None) or ""
+        if isinstance(exc, psycopg.OperationalError) and not state.startswith(_TOO_LARGE_FOR_POSTGRESQL):
+            raise as_ours(exc, str(database)) from exc
         raise QueryRefused(f"the query cannot be answered: {str(exc).partition(chr(10))[0]}") from exc
     finally:
         engine.dispose()
