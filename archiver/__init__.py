@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archiver import errors
-    from archiver.archive.reader import Archive, Reading, open_archive
+    from archiver.archive.iterating import Reading
+    from archiver.archive.reader import Archive, open_archive
     from archiver.model import (
         Blob,
+        Field,
         Hashtag,
+        Hit,
         KeptAccount,
         KeptFile,
         KeptHighlight,
         KeptItem,
+        Kind,
         Location,
         Mention,
         Owner,
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
         Reshare,
         Role,
         Rows,
+        Said,
         Sponsor,
         Sticker,
         Subject,
@@ -35,11 +40,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Archive",
     "Blob",
+    "Field",
     "Hashtag",
+    "Hit",
     "KeptAccount",
     "KeptFile",
     "KeptHighlight",
     "KeptItem",
+    "Kind",
     "Location",
     "Mention",
     "Owner",
@@ -48,6 +56,7 @@ __all__ = [
     "Reshare",
     "Role",
     "Rows",
+    "Said",
     "Sponsor",
     "Sticker",
     "Subject",

@@ -8,9 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,10 @@ from databases import ARCHIVE_ID, NOW
 from library import HOSTILE, LATER, content, digest, shelve
 
 import archiver
-from archiver import Archive, KeptAccount, Placed, Role, errors, open_archive
+from archiver import Archive, Field, KeptAccount, Kind, Placed, Role, Said, errors, open_archive
 from archiver.catalog import Catalog, record
+
+_ELSEWHERE = timezone(timedelta(hours=-9))
 
 
 @pytest.fixture
@@ -58,6 +60,10 @@ def test_a_part_is_read_by_keywords(archive: Archive) -> None:
 
     assert pks(accounts="natgeo", titles="Whales") == ["10", "11"]
     assert pks(accounts=["@natgeo", archive.account("787132")], media_types={1}) == ["11", "30"]
+    assert pks(accounts=iter(["natgeo"]), media_types=1, taken_from=NOW.astimezone(_ELSEWHERE)) == [
+        "11",
+        "30",
+    ]
     assert pks(highlights=["2", archive.highlight("highlight:3")]) == ["10", "20", "30"]
     assert pks(highlights="1", titles="Gifts") == []
     assert pks(taken_before=NOW) == ["20"]
@@ -103,6 +109,99 @@ def test_sql_reads_and_cannot_write(archive: Archive) -> None:
     with pytest.raises(errors.QueryRefused):
         archive.query("DELETE FROM items")
     assert archive.query("SELECT pk FROM items WHERE pk = :pk", {"pk": "11"}).rows == (("11",),)
+    assert archive.query("SELECT 1 AS one", limit=10**30, seconds=float("inf")).rows == ((1,),)
+
+
+def test_what_is_said_is_found_by_words(archive: Archive) -> None:
+    """As ``archiver search`` finds it, best first, with the texts that matched; of accounts, of kinds, since a time, so many."""
+
+    def found(text: str, **narrowed: object) -> list[str]:
+        hits = archive.search(text, **narrowed)  # type: ignore[arg-type]
+        return [f"{hit.kind} {hit.subject_pk}" for hit in hits]
+
+    assert found("nat") == ["account 787132"]
+    assert found("gift") == ["highlight 2"]
+    assert found("wild OR") == []
+    (hit,) = archive.search("kamch wild")
+    assert (hit.kind, hit.title, hit.code, hit.at) == (Kind.VIDEO, "Whales", "C10-code", NOW)
+    assert hit.matched == (Said(Field.LOCATION, "Kamchatka"), Said(Field.HASHTAG, "wild"))
+    assert found("nasa", accounts=[archive.account("natgeo")], kinds=["item", Kind.ACCOUNT]) == ["video 10"]
+    assert found("whales", kinds="highlight") == ["highlight 1"]
+    assert found("whales", kinds=Kind.ACCOUNT) == found("whales", since=LATER) == []
+    assert found("whales", since=NOW) == ["highlight 1", "video 10"]
+    assert found("whales", limit=1) == ["highlight 1"]
+    assert found("whales", limit=10**30) == found("whales")
+    assert found("whales", limit=0) == found("whales", accounts=[]) == found("whales", kinds=iter(())) == []
+
+
+_LATE = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
+_MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
+    "a media type in words": (lambda a: a.items(media_types="video"), r"1 \(photo\) and 2 \(video\)"),  # type: ignore[arg-type]
+    "a media type that is none": (lambda a: a.walk(media_types={3}), r"3 is no media type, those are 1"),
+    "a media type as a truth": (lambda a: a.items(media_types=True), "True is no media type"),
+    "an account by number": (lambda a: a.items(accounts=787132), "is no username, id, link or KeptAccount"),  # type: ignore[arg-type]
+    "a highlight as an account": (
+        lambda a: a.highlights(accounts=list(a.highlights())),  # type: ignore[arg-type]
+        "is no username, id, link or KeptAccount",
+    ),
+    "an account in bytes": (lambda a: a.contents(accounts=b"natgeo"), "b'natgeo' is no username"),  # type: ignore[arg-type]
+    "highlights by number": (lambda a: a.items(highlights=[1]), "is no pk, link or KeptHighlight"),  # type: ignore[list-item]
+    "a title that is none": (lambda a: a.highlights(titles=[3]), "3 is no glob"),  # type: ignore[list-item]
+    "a time as text": (lambda a: a.items(taken_from="2026-11-01"), "'2026-11-01' is no datetime"),  # type: ignore[arg-type]
+    "a day": (lambda a: a.items(taken_before=date(2026, 11, 1)), "is no datetime"),  # type: ignore[arg-type]
+    "a naive time": (lambda a: a.items(new_since=datetime(2026, 11, 1)), "new_since says no time zone"),  # noqa: DTZ001
+    "a time before all": (lambda a: a.items(taken_from=_LATE), "is no time that UTC has"),
+    "places of a pk": (lambda a: a.places("10"), "'10' is no KeptItem"),  # type: ignore[arg-type]
+    "an account by its number": (lambda a: a.account(787132), "787132 is no username, id or link"),  # type: ignore[arg-type]
+    "an empty name": (lambda a: a.account(""), "names no target"),
+    "a highlight by its number": (lambda a: a.highlight(1), "1 is no pk or link"),  # type: ignore[arg-type]
+    "an item by its number": (lambda a: a.item(10), "10 is no pk or code"),  # type: ignore[arg-type]
+    "the path of a pk": (lambda a: a.path("10"), "is no KeptFile"),  # type: ignore[arg-type]
+    "the bytes of an item": (lambda a: a.open(a.item("10")), "is no KeptFile"),  # type: ignore[arg-type]
+    "SQL in bytes": (lambda a: a.query(b"SELECT 1"), "is no statement"),  # type: ignore[arg-type]
+    "parameters in their order": (lambda a: a.query("SELECT :a", ["1"]), "no mapping of names"),  # type: ignore[arg-type]
+    "a parameter of time": (
+        lambda a: a.query("SELECT :a", {"a": NOW}),  # type: ignore[dict-item]
+        r"a is datetime\.datetime.* no text, no number and not None",
+    ),
+    "a parameter that is no number": (lambda a: a.query("SELECT :a", {"a": float("nan")}), "a is nan"),
+    "half a character": (lambda a: a.query("SELECT :a", {"a": "\ud800"}), "cannot be answered"),
+    "SQL with half a character": (lambda a: a.query("SELECT '\ud800'"), "cannot be answered"),
+    "rows below none": (lambda a: a.query("SELECT 1", limit=-1), "limit: -1 is no whole number from 0"),
+    "no time": (lambda a: a.query("SELECT 1", seconds=0), "0 is no number above 0"),
+    "a time that is no number": (
+        lambda a: a.query("SELECT 1", seconds=float("nan")),
+        "nan is no number above 0",
+    ),
+    "a time in words": (lambda a: a.query("SELECT 1", seconds="60"), "'60' is no number"),  # type: ignore[arg-type]
+    "a search for nothing": (lambda a: a.search(""), "no word, number or emoji"),
+    "a search for a number": (lambda a: a.search(5), "5 is no text to search for"),  # type: ignore[arg-type]
+    "a kind that is none": (
+        lambda a: a.search("a", kinds="photos"),
+        "account, highlight, item, photo, video",
+    ),
+    "kinds by number": (lambda a: a.search("a", kinds={1}), "1 is no kind"),  # type: ignore[arg-type]
+    "a search since no time": (lambda a: a.search("a", since="7d"), "since: '7d' is no datetime"),  # type: ignore[arg-type]
+    "hits below none": (lambda a: a.search("a", limit=-1), "-1 is no whole number"),
+}
+
+
+@pytest.mark.parametrize("misuse", _MISUSES)
+def test_an_argument_that_cannot_be_used_is_told_at_once(archive: Archive, misuse: str) -> None:
+    """As UsageError, before anything is read, in a sentence that names what is right: not as nothing found, nor from somewhere within."""
+    ask, said = _MISUSES[misuse]
+    with pytest.raises(errors.UsageError, match=said):
+        ask(archive)
+
+
+def test_a_place_that_is_none_is_told() -> None:
+    """Before anything is looked for."""
+    for wrong in (3, b"archive", "", "a\0b", "~nobody-here/archive"):
+        with pytest.raises(errors.UsageError, match=r"^path: "):
+            open_archive(wrong)  # type: ignore[arg-type]
+    for wrong in (3, b"archive.db", "", "a\0b"):
+        with pytest.raises(errors.UsageError, match=r"^database: "):
+            open_archive(".", database=wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["accounts", "highlights", "titles", "media_types"])

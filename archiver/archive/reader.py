@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Generic, Self, TypedDict, TypeVar, Unpack, cast
+from typing import Any, BinaryIO, Self, TypedDict, TypeVar, Unpack
 from weakref import WeakSet
 
-from archiver.archive import named
+from archiver.archive import arguments, named
+from archiver.archive.iterating import Reading
 from archiver.archive.opening import Opened, reading_at
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog, Sought, query
 from archiver.errors import UsageError
 from archiver.model import (
+    Hit,
     ItemTarget,
     KeptAccount,
     KeptFile,
     KeptHighlight,
     KeptItem,
+    Kind,
     Pk,
     Placed,
     Rows,
@@ -31,9 +34,9 @@ from archiver.model import (
 from archiver.model.target import parse_kept, parse_target
 
 T = TypeVar("T")
-K = TypeVar("K")
 
-_ALL = 10**9  # more than memory holds
+_ACCOUNT = "username, id, link or KeptAccount"
+_HIGHLIGHT = "pk, link or KeptHighlight"
 _NOTHING = Selection(user_pks=("",))  # nobody has that pk
 
 
@@ -42,7 +45,7 @@ class Narrowing(TypedDict, total=False):
 
     ``accounts`` (by username, id or link) and ``highlights`` (by pk or link): one, or several. ``titles``: one glob of present titles, or
     several; case counts. Items are narrowed by when they were taken (``taken_from`` ≤ taken < ``taken_before``), by ``media_types`` (1
-    photo, 2 video), and to what came into the archive ``new_since`` then, the item or a file of its. Times must be aware.
+    photo, 2 video; one, or several), and to what came into the archive ``new_since`` then, the item or a file of its. Times must be aware.
     """
 
     accounts: KeptAccount | str | Iterable[KeptAccount | str] | None
@@ -50,7 +53,7 @@ class Narrowing(TypedDict, total=False):
     titles: str | Iterable[str] | None
     taken_from: datetime | None
     taken_before: datetime | None
-    media_types: Iterable[int] | None
+    media_types: int | Iterable[int] | None
     new_since: datetime | None
 
 
@@ -58,49 +61,13 @@ def open_archive(path: str | os.PathLike[str], *, database: str | os.PathLike[st
     """The archive in the directory ``path``, for reading: nothing is ever written, and a run may be on meanwhile.
 
     ``database`` is the file or PostgreSQL URL that holds its rows if that is not ``<path>/archive.db``; no configuration and no variable
-    of the environment counts. Raises NoArchive, MarkerMismatch if the database belongs to another archive, SchemaOld and SchemaNew if
+    of the environment counts. Raises UsageError, NoArchive, MarkerMismatch if the database belongs to another archive, SchemaOld and SchemaNew if
     it was made by another version, DatabaseError, StorageError.
     """
-    root = Path(path).expanduser().absolute()
+    root = arguments.directory(path)
     with ExitStack() as opening:
         opened = opening.enter_context(reading_at(root, _place(root, database)))
         return Archive(opened, opening.pop_all())
-
-
-class Reading(Generic[T]):
-    """An iterator over what is read. ``close``, or the end of a ``with`` block, ends it before its last value."""
-
-    def __init__(self, values: Generator[T, None, None]) -> None:
-        self._values = values
-        self._cut = False
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> T:
-        if self._cut:
-            raise ValueError("the archive is closed")
-        return next(self._values)
-
-    def close(self) -> None:
-        """Read no further, and give the connection back."""
-        self._values.close()
-
-    def cut(self) -> None:
-        """As the archive ends: whoever asks for more is told."""
-        self._cut = True
-        with suppress(
-            ValueError
-        ):  # another thread is within it just now: it gives the connection back when nobody refers to it
-            self._values.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Archive:
@@ -152,7 +119,8 @@ class Archive:
 
     def places(self, item: KeptItem) -> tuple[Placed, ...]:
         """Where one item is shown or was shown: its place in each of its highlights."""
-        return tuple(self._catalog.stream(query.contents, Selection(item_pks=(item.pk,))))
+        pk = arguments.instance("item", item, KeptItem).pk
+        return tuple(self._catalog.stream(query.contents, Selection(item_pks=(pk,))))
 
     def walk(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptAccount | KeptHighlight | Placed]:
         """Each account, after it its highlights, after each of these its items in their places; all of one moment.
@@ -165,17 +133,46 @@ class Archive:
         """Every file that is or was an account's, a highlight's or an item's, in the order in which they were kept."""
         return self._read(self._catalog.stream(query.files))
 
+    def search(
+        self,
+        text: str,
+        *,
+        accounts: KeptAccount | str | Iterable[KeptAccount | str] | None = None,
+        kinds: Kind | str | Iterable[Kind | str] | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Reading[Hit]:
+        """What ``archiver search`` finds, best first: accounts, highlights and items that have all words of ``text``.
+
+        ``kinds`` as in ``Kind``: one, or several; ``since``: made since then, or first seen, where nobody knows when it was made;
+        at most ``limit``. An empty list is met by nothing. Raises UsageError, also for a text without a word.
+        """
+        sought = Sought.read(arguments.text("text", text, "text to search for"))
+        made_since, most = arguments.moment("since", since), arguments.count("limit", limit)
+        user_pks = arguments.several(accounts, self._account_pk)
+        of_kinds = arguments.several(kinds, arguments.kind)
+        catalog = self._catalog
+        if () in (user_pks, of_kinds):
+            most = 0
+        found = catalog.stream(
+            query.search, sought, user_pks=user_pks or (), kinds=of_kinds or (), since=made_since, limit=most
+        )
+        return self._read(found)
+
     def account(self, name: str) -> KeptAccount:
         """The account of that username (or one that it bore once), id or profile link. Raises NotHeld, naming near ones, and UsageError
         if several bore the name."""
-        return named.account(self._catalog, parse_target(name))
+        return named.account(
+            self._catalog, parse_target(arguments.text("account", name, "username, id or link"))
+        )
 
     def highlight(self, pk: str) -> KeptHighlight:
         """The highlight of that pk, ``highlight:<pk>`` or link. Raises NotHeld."""
-        return named.highlight(self._catalog, _highlight_pk(pk))
+        return named.highlight(self._catalog, _highlight_pk(arguments.text("highlight", pk, "pk or link")))
 
     def item(self, name: str) -> KeptItem:
         """The item of that pk or code. Raises NotHeld."""
+        name = arguments.text("item", name, "pk or code")
         wanted = parse_kept(name if name.startswith("item:") else f"item:{name}")
         assert isinstance(wanted, ItemTarget)
         return named.item(self._catalog, wanted)
@@ -183,12 +180,12 @@ class Archive:
     def path(self, file: KeptFile) -> Path:
         """Where the bytes of a file lie, absolute. They are there unless ``file.lost_at`` is set; nothing may alter them."""
         self._require_open()
-        return self._opened.store.path(file.blob.sha256)
+        return self._opened.store.path(arguments.instance("file", file, KeptFile).blob.sha256)
 
     def open(self, file: KeptFile) -> BinaryIO:
         """The bytes of a file, for reading; the caller closes it. Raises StorageError if they are not there."""
         self._require_open()
-        return self._opened.store.open(file.blob.sha256)
+        return self._opened.store.open(arguments.instance("file", file, KeptFile).blob.sha256)
 
     def query(
         self,
@@ -200,10 +197,16 @@ class Archive:
     ) -> Rows:
         """What one SQL statement brings, for certain read-only: at most ``limit`` rows, within so many seconds.
 
-        ``parameters`` are bound where it says ``:name``. Raises QueryRefused.
+        ``parameters`` are bound where it says ``:name``. Raises QueryRefused, UsageError.
         """
-        rows = _ALL if limit is None else limit
-        return self._catalog.ask(sql, rows=rows, seconds=seconds, parameters=parameters, own_process=False)
+        most = arguments.count("limit", limit)
+        return self._catalog.ask(
+            arguments.text("sql", sql, "statement"),
+            rows=arguments.ALL if most is None else most,
+            seconds=arguments.seconds("seconds", seconds),
+            parameters=arguments.parameters(parameters),
+            own_process=False,
+        )
 
     def close(self) -> None:
         """End every iterator and let go of the archive. Again is nothing."""
@@ -245,50 +248,43 @@ class Archive:
         accounts: KeptAccount | str | Iterable[KeptAccount | str] | None = None,
         highlights: KeptHighlight | str | Iterable[KeptHighlight | str] | None = None,
         titles: str | Iterable[str] | None = None,
-        media_types: Iterable[int] | None = None,
+        media_types: int | Iterable[int] | None = None,
         taken_from: datetime | None = None,
         taken_before: datetime | None = None,
         new_since: datetime | None = None,
     ) -> Selection:
-        """The selection that is meant. Raises NotHeld, TargetError, and UsageError for a naive time."""
-        moments = {"taken_from": taken_from, "taken_before": taken_before, "new_since": new_since}
-        for name, moment in moments.items():
-            if moment is not None and moment.tzinfo is None:
-                raise UsageError(f"{name} says no time zone", "as in datetime(2026, 11, 1, tzinfo=UTC)")
-        user_pks = _several(accounts, self._account_pk)
-        highlight_pks = _several(highlights, self._highlight_pk)
-        globs, types = _several(titles, str), _several(media_types, int)
-        if () in (user_pks, highlight_pks, globs, types):
-            return _NOTHING
-        return Selection(
+        """The selection that is meant. Raises NotHeld, TargetError, UsageError."""
+        user_pks = arguments.several(accounts, self._account_pk)
+        highlight_pks = arguments.several(highlights, self._highlight_pk)
+        globs = arguments.several(titles, lambda one: arguments.text("titles", one, "glob, as in 'BOTW*'"))
+        types = arguments.several(media_types, arguments.media_type)
+        narrowed = Selection(
             user_pks=user_pks or (),
             highlight_pks=highlight_pks or (),
             titles=globs or (),
             media_types=frozenset(types or ()),
-            taken_from=taken_from,
-            taken_before=taken_before,
-            new_since=new_since,
+            taken_from=arguments.moment("taken_from", taken_from),
+            taken_before=arguments.moment("taken_before", taken_before),
+            new_since=arguments.moment("new_since", new_since),
         )
+        return _NOTHING if () in (user_pks, highlight_pks, globs, types) else narrowed
 
-    def _account_pk(self, one: KeptAccount | str) -> Pk:
-        return one.pk if isinstance(one, KeptAccount) else self.account(one).pk
+    def _account_pk(self, one: object) -> Pk:
+        if isinstance(one, KeptAccount):
+            return one.pk
+        return self.account(arguments.text("accounts", one, _ACCOUNT)).pk
 
-    def _highlight_pk(self, one: KeptHighlight | str) -> Pk:
-        return one.pk if isinstance(one, KeptHighlight) else self.highlight(one).pk
+    def _highlight_pk(self, one: object) -> Pk:
+        if isinstance(one, KeptHighlight):
+            return one.pk
+        return self.highlight(arguments.text("highlights", one, _HIGHLIGHT)).pk
 
 
 def _place(root: Path, database: str | os.PathLike[str] | None) -> str | Path:
     if database is None:
         return root / "archive.db"
-    return database if isinstance(database, str) else Path(database)
-
-
-def _several(given: K | str | Iterable[K | str] | None, read: Callable[[K | str], T]) -> tuple[T, ...] | None:
-    """One or several, as several, each read; None where none is asked for, () where it may be none of them."""
-    if given is None:
-        return None
-    each = (given,) if isinstance(given, str) or not isinstance(given, Iterable) else given
-    return tuple(map(read, cast("Iterable[K | str]", each)))
+    found = arguments.path("database", database)
+    return database if isinstance(database, str) else found
 
 
 def _highlight_pk(text: str) -> Pk:
