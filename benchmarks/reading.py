@@ -48,7 +48,7 @@ def _works(directory: Path) -> Iterator[tuple[str, Callable[[], int]]]:
             "highlight": str(catalog.ask(_LARGEST, rows=1, seconds=60).rows[0][0]),
         }
         for name, query in queries.known().items():
-            given = {parameter: values[parameter] for parameter in query.parameters}
+            given = {parameter: values[parameter] for parameter in query.parameters(postgresql=False)}
             yield (
                 name,
                 lambda sql=query.sql, given=given: len(  # type: ignore[misc]

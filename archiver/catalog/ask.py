@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ from archiver.catalog.engine import Database
 from archiver.catalog.faults import as_ours, told
 from archiver.errors import QueryRefused
 from archiver.model import Rows, Value
-from archiver.queries.parameters import names, spelt
+from archiver.queries.parameters import marked, names
 
 if TYPE_CHECKING:
     import psycopg
@@ -73,7 +73,7 @@ def ask(
     parameters = parameters or {}
     if not seconds > 0:
         raise QueryRefused(f"a query cannot take {seconds:g} s", "give it a number of seconds above 0")
-    _require(names(sql), parameters)
+    _require(names(sql, postgresql=database.url is not None), parameters)
     with told(str(database)):
         if database.url is not None:
             return _ask_postgresql(database, sql, rows, seconds, parameters)
@@ -81,13 +81,18 @@ def ask(
 
 
 def _require(asked: tuple[str, ...], given: Mapping[str, Value]) -> None:
-    lacking = [name for name in asked if name not in given]
-    if lacking:
-        raise QueryRefused(f"the query has no value for :{lacking[0]}", f"give it: -p {lacking[0]}=VALUE")
     unused = [name for name in given if name not in asked]
     if unused:
-        has = f"it has {', '.join(f':{name}' for name in asked)}" if asked else "it has none"
-        raise QueryRefused(f"the query has no parameter :{unused[0]}", has)
+        has = _listed(asked) or "none"
+        raise QueryRefused(f"the query has no parameter {_listed(unused)}; it has {has}")
+    lacking = [name for name in asked if name not in given]
+    if lacking:
+        how = " ".join(f"-p {name}=VALUE" for name in lacking)
+        raise QueryRefused(f"the query has no value for {_listed(lacking)}", f"give it: {how}")
+
+
+def _listed(parameters: Sequence[str]) -> str:
+    return ", ".join(f":{name}" for name in parameters)
 
 
 def _bounded(found: Iterable[tuple[object, ...]], rows: int) -> list[tuple[object, ...]]:
@@ -176,8 +181,8 @@ def _ask_postgresql(
             cursor = connection.cursor()
             asked: tuple[bytes, Mapping[str, Value] | None] = sql.encode(), None
             if parameters:
-                marked = spelt(sql, lambda name: f"%({name})s", lambda text: text.replace("%", "%%"))
-                asked = marked.encode(), parameters
+                ours = marked(sql, lambda name: f"%({name})s", lambda text: text.replace("%", "%%"))
+                asked = ours.encode(), parameters
             # A stream that is left before its end holds the connection until it is closed.
             stream = cast("Generator[tuple[object, ...], None, None]", cursor.stream(*asked))
             with closing(stream):
@@ -204,8 +209,8 @@ def _columns(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> tu
     from psycopg import generators
 
     # Not by ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and there those may wait for ever.
-    server, order = connection.pgconn, names(sql)
-    server.send_prepare(b"", spelt(sql, lambda name: f"${order.index(name) + 1}").encode())
+    server, order = connection.pgconn, names(sql, postgresql=True)
+    server.send_prepare(b"", marked(sql, lambda name: f"${order.index(name) + 1}").encode())
     connection.wait(generators.execute(server))
     server.send_describe_prepared(b"")
     (described,) = connection.wait(generators.execute(server))

@@ -14,6 +14,7 @@ from archiver import queries
 from archiver.cli import load, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.cli.when import moment
+from archiver.config import default_path
 from archiver.errors import UsageError
 from archiver.export.cells import CsvLines, csv_cell
 from archiver.model import Rows, Value
@@ -75,8 +76,9 @@ def command(
 
     SQL is the statement, a name of --list, @FILE or "-" for stdin. docs/schema.md tells the tables and the views that need no join:
     accounts, account_highlights, account_items, highlight_contents, item_mentions, item_links and more. Your own named queries are the
-    files queries/NAME.sql beside the configuration. Values are bound, never put into the SQL: as texts, or as numbers with :=, since
-    SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time (UTC) or so long ago (7d).
+    files queries/NAME.sql beside the configuration, or where that would be. Values are bound, never put into the SQL: as texts, or as
+    numbers with :=, since SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time
+    (UTC) or so long ago (7d). A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
 
     In csv a text that a spreadsheet would run as a formula gets a leading apostrophe; json and ndjson are exact.
 
@@ -91,9 +93,11 @@ def command(
     from archiver import archive
 
     config = load.config(given)
-    own = config.path.parent / "queries" if config.path is not None else None
+    own = (config.path or default_path()).parent / "queries"
     if listed:
-        _list(own, form)
+        _list(own, form, postgresql=config.archive.database is not None)
+        if not given.quiet:
+            show.say(*(f"archiver: note: {why}" for why in queries.left_out(own)))
         return 0
     statement = read_statement(sql, file, own)
     if limit is None:
@@ -102,7 +106,7 @@ def command(
     if sql is not None and queries.is_name(sql) and isinstance(since := values.get("since"), str):
         values["since"] = since_of(since)
     with signals.fatal():
-        rows = archive.ask(config, statement, values, limit=limit or _ALL, seconds=timeout)
+        rows = archive.ask(config, statement, values, limit=min(limit or _ALL, _ALL), seconds=timeout)
     for text in written(rows, form):
         show.data(text)
     if rows.truncated and not given.quiet:
@@ -110,9 +114,11 @@ def command(
     return 0
 
 
-def _list(own: Path | None, form: str) -> None:
-    found = queries.known(own).values()
-    lines = tuple((query.name, " ".join(query.parameters), query.about) for query in found)
+def _list(own: Path, form: str, *, postgresql: bool) -> None:
+    lines = tuple(
+        (query.name, " ".join(query.parameters(postgresql=postgresql)), query.about)
+        for query in queries.known(own).values()
+    )
     for text in written(Rows(("name", "parameters", "answers"), lines, truncated=False), form):
         show.data(text)
 

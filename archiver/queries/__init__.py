@@ -6,6 +6,8 @@ Those that ship are the examples of docs/schema.md. A folder of a user's own may
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +28,9 @@ class NamedQuery:
     sql: str
     path: Path
 
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """The names of its parameters, in the order of the SQL."""
-        return names(self.sql)
+    def parameters(self, *, postgresql: bool) -> tuple[str, ...]:
+        """The names of its parameters, in the order of the SQL, as this database reads it."""
+        return names(self.sql, postgresql=postgresql)
 
 
 def is_name(text: str) -> bool:
@@ -54,11 +55,37 @@ def find(name: str, own: Path | None = None) -> NamedQuery:
     raise UsageError(f"there is no query named {name}{meant}", "archiver query --list shows them")
 
 
+def left_out(own: Path | None) -> Iterator[str]:
+    """Why a file in the folder of a user's own is no query though it ends in ``.sql``, a sentence each; hidden ones are none anyway."""
+    if own is None:
+        return
+    try:
+        found = _ending_in_sql(own)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield f"the named queries in {own} cannot be read: {error.strerror}"
+        return
+    for path in found:
+        if path.name.startswith("."):
+            continue
+        if not is_name(path.stem.lower()):
+            yield f"{str(path)!r} is left out: the name of a query has letters a to z, digits, - and _ alone"
+        elif not _may_be_file(path):
+            yield f"{str(path)!r} is left out: it is no file"
+
+
 def _paths(own: Path | None) -> dict[str, Path]:
     """The file of each name. ``Mine.sql`` is called mine, unless there is a ``mine.sql``; a pipe or a directory is no query."""
-    folders = [folder for folder in (_HERE, own) if folder is not None]
-    found = [path for folder in folders for path in sorted(folder.glob("*.sql"))]
+    found = _ending_in_sql(_HERE)
+    if own is not None:
+        with suppress(OSError):  # whoever lists them is told
+            found += _ending_in_sql(own)
     return {path.stem.lower(): path for path in found if is_name(path.stem.lower()) and _may_be_file(path)}
+
+
+def _ending_in_sql(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".sql")
 
 
 def _may_be_file(path: Path) -> bool:

@@ -211,9 +211,28 @@ def test_a_parameter_takes_the_type_of_what_it_is_compared_with(catalog: Catalog
         assert (found.columns, len(found.rows)) == (("id",), count)
 
 
+def test_a_pk_is_a_text(catalog: Catalog, database: str | Path) -> None:
+    """As docs/schema.md tells: compared with a number SQLite finds what comes later as text, PostgreSQL nothing; the cast serves both."""
+    run_id = catalog.write(record.start_run, "run", NOW)
+    for pk in ("787132", "10", "6"):
+        catalog.write(record.user, run_id, User(pk, f"user{pk}"), NOW)
+    as_numbers = "SELECT pk FROM users WHERE CAST(pk AS numeric) > 6 ORDER BY length(pk), pk"
+    assert rows(catalog, as_numbers) == [("10",), ("787132",)]
+    assert rows(catalog, "SELECT username FROM users WHERE pk = '10'") == [("user10",)]
+    if isinstance(database, Path):
+        assert rows(catalog, "SELECT pk FROM users WHERE pk > 5 ORDER BY pk") == [("6",), ("787132",)]
+    else:
+        with pytest.raises(QueryRefused, match="text > integer"):
+            catalog.ask("SELECT pk FROM users WHERE pk > 5", rows=9, seconds=10)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
-    [({}, "no value for :b"), ({"b": "1", "c": "2"}, "no parameter :c"), ({"c": "2"}, "no value for :b")],
+    [
+        ({}, "no value for :b$"),
+        ({"b": "1", "c": "2"}, "no parameter :c; it has :b"),
+        ({"c": "2", "d": "3"}, "no parameter :c, :d; it has :b"),
+    ],
 )
 def test_a_parameter_too_few_or_too_many_is_told(
     catalog: Catalog, given: dict[str, str], message: str

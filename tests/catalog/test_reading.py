@@ -102,7 +102,9 @@ def test_every_named_query_finds_what_is_there(lived_in: tuple[Catalog, Catalog]
     known = queries.known()
     assert known.keys() == _FOUND.keys()
     for name, query in known.items():
-        given = {parameter: _VALUES[parameter] for parameter in query.parameters}
+        asked = query.parameters(postgresql=False)
+        assert asked == query.parameters(postgresql=True)
+        given = {parameter: _VALUES[parameter] for parameter in asked}
         sqlite, postgresql = (_asked(catalog, query.sql, given) for catalog in lived_in)
         assert sqlite == postgresql, name
         count, begin = _FOUND[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from archiver.blobs import Marker, marker
 from archiver.catalog import Catalog, record
 from archiver.cli import query_command
 from archiver.cli.main import main
-from archiver.config import Config, load
+from archiver.config import Config, default_path, load
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
 
 Shown = pytest.CaptureFixture[str]
@@ -68,6 +69,49 @@ def test_what_is_no_query_hinders_none(home: Path, capsys: Shown) -> None:
     assert capsys.readouterr().out == '{"n": 1}\n'
 
 
+def test_a_file_whose_name_is_none_is_told(home: Path, capsys: Shown) -> None:
+    """With the list, on stderr: nobody finds out otherwise why his query is not known. Hidden files are an editor's."""
+    own = home / "queries"
+    for name in ("my query.sql", "größte\x1b.sql", ".#mine.sql", "notes.txt"):
+        (own / name).write_text("-- Odd\nSELECT 1\n")
+    (own / "Shouted.SQL").write_text("-- Loud\nSELECT 2 AS n\n")
+    (own / "folder.sql").mkdir()
+    assert main(["query", "--list", "--format", "csv"]) == 0
+    told = capsys.readouterr()
+    assert "shouted,,Loud" in told.out
+    assert "Odd" not in told.out
+    shape = "the name of a query has letters a to z, digits, - and _ alone"
+    assert set(told.err.splitlines()) == {
+        f"archiver: note: '{own}/folder.sql' is left out: it is no file",
+        f"archiver: note: '{own}/my query.sql' is left out: {shape}",
+        f"archiver: note: '{own}/größte\\x1b.sql' is left out: {shape}",
+    }
+    assert main(["query", "--list", "-q"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_own_queries_are_known_without_a_configuration(
+    home: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is as if an empty one stood where it is looked for; a folder that cannot be read hinders none, and is told with the list."""
+    monkeypatch.delenv("ARCHIVER_CONFIG")
+    monkeypatch.setenv("ARCHIVER_ARCHIVE", str(home / "archive"))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+    own = default_path().parent / "queries"
+    assert main(["query", "--list"]) == 0
+    assert capsys.readouterr().err == ""
+    own.parent.mkdir(parents=True)
+    (home / "queries").rename(own)
+    assert main(["query", "mine", "-p", "n=1", "--format", "ndjson"]) == 0
+    assert capsys.readouterr().out == '{"n": "1", "text": ":no"}\n'
+    shutil.rmtree(own)
+    own.write_text("no folder")
+    assert main(["query", "accounts", "--format", "csv"]) == 0
+    assert main(["query", "--list"]) == 0
+    assert "cannot be read: Not a directory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -76,8 +120,11 @@ def test_what_is_no_query_hinders_none(home: Path, capsys: Shown) -> None:
         (["query", "mine"], "no value for :n (give it: -p n=VALUE)"),
         (["query", "mine", "-p", "n"], "'n' is no parameter (write -p NAME=VALUE)"),
         (["query", "mine", "-p", "n=1", "-p", "n=2"], "the parameter n is given twice"),
-        (["query", "mine", "-p", "n=1", "-p", "m=2"], "no parameter :m (it has :n)"),
-        (["query", "growth", "-p", "m=2"], "no parameter :m (it has none)"),
+        (["query", "mine", "-p", "n=1", "-p", "m=2"], "no parameter :m; it has :n"),
+        (["query", "mentions-of", "-p", "user=natgeo"], "no parameter :user; it has :username"),
+        (["query", "SELECT :a, :b"], "no value for :a, :b (give it: -p a=VALUE -p b=VALUE)"),
+        (["query", "growth", "-p", "m=2", "-p", "n=3"], "no parameter :m, :n; it has none"),
+        (["query", "SELECT :n", "-p", "n:=9223372036854775808"], "too large"),
     ],
 )
 def test_what_is_asked_wrongly_is_told(home: Path, capsys: Shown, words: list[str], said: str) -> None:
@@ -105,6 +152,14 @@ def test_a_number_is_compared_as_one(home: Path, capsys: Shown) -> None:
         assert capsys.readouterr().out == f"one\n{rows}"
     assert main(["query", "SELECT :n AS n", "-p", "n:=nan"]) == 2
     assert "the parameter n is no number" in capsys.readouterr().err
+
+
+def test_as_many_rows_as_anybody_asks_for(home: Path, capsys: Shown) -> None:
+    """A number that is larger than any memory is all of them."""
+    assert (
+        main(["query", "SELECT 1 AS n", "--limit", "9" * 30, "--timeout", "9" * 30, "--format", "csv"]) == 0
+    )
+    assert capsys.readouterr().out == "n\n1\n"
 
 
 def test_since_is_a_time_as_everywhere(home: Path, capsys: Shown) -> None:
