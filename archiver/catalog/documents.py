@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from archiver.catalog import tables, words
 from archiver.catalog.faults import refused
 from archiver.catalog.sought import FIELDS
-from archiver.model import Field, Kind, Pk, Said, Subject
+from archiver.model import MEDIA_WORDS, Field, Kind, Pk, Said, Subject
 
 _AT_ONCE = 500
-MEDIA = {1: Kind.PHOTO, 2: Kind.VIDEO}
+MEDIA = {number: Kind(word) for number, word in MEDIA_WORDS.items()}
 _GROUP = {
     "names": (
         Field.USERNAME,

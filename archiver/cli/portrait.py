@@ -10,7 +10,7 @@ from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownI
 from archiver.cli import carried, show, table
 from archiver.errors import Reason
 from archiver.model import (
-    MEDIA_TYPES,
+    MEDIA_WORDS,
     BorneName,
     Extent,
     KeptAccount,
@@ -23,7 +23,6 @@ from archiver.model import (
 
 _HIGHLIGHTS_SHOWN, _ITEMS_SHOWN = 50, 20
 _COLUMNS = ("", "highlight", "items", "bytes", "state", "next look", "pk")
-_TYPES = {number: word for word, number in MEDIA_TYPES.items()}
 
 Row = tuple[str, str]
 
@@ -168,7 +167,7 @@ def _name(account: KeptAccount) -> str:
 
 
 def _kind(item: KeptItem) -> str:
-    word = _TYPES.get(item.media_type or 0, "item of an unknown type")
+    word = MEDIA_WORDS.get(item.media_type, "item of an unknown type")
     return f"{word}, {item.video_duration:g} s" if item.video_duration else word
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from archiver.model.kept import (
         EVERYTHING,
         MEDIA_TYPES,
+        MEDIA_WORDS,
         BorneName,
         Extent,
         KeptAccount,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYTHING",
     "MEDIA_TYPES",
+    "MEDIA_WORDS",
     "Answer",
     "Balance",
     "Blob",
@@ -203,6 +205,8 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "KeptHighlight",
                 "KeptItem",
                 "MEDIA_TYPES",
+                "MEDIA_WORDS",
+                "MEDIA_WORDS",
                 "Placed",
                 "Provenance",
                 "Renaming",

@@ -175,6 +175,8 @@ class Provenance:
 
 MEDIA_TYPES = {"photo": 1, "video": 2}
 """The words for ``media_type``, as the API numbers them."""
+MEDIA_WORDS: dict[int | None, str] = {number: word for word, number in MEDIA_TYPES.items()}
+"""And back; of what the API may show besides, or has not said, nothing."""
 
 
 @dataclass(frozen=True, slots=True)

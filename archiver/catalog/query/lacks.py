@@ -19,7 +19,7 @@ from archiver.catalog.query.told import (
     with_home,
 )
 from archiver.errors import Reason
-from archiver.model import Lack, Role, Subject
+from archiver.model import MEDIA_TYPES, Lack, Role, Subject
 
 _users, _highlights, _members, _items = tables.users, tables.highlights, tables.highlight_items, tables.items
 _failures, _files, _blobs = tables.failures, tables.files, tables.blobs
@@ -56,7 +56,7 @@ def lacking(role: Role) -> Select[Any]:
     past = {name: FAILED[name] for name in ("detail", "attempts", "first_at", "last_at")}
     lacking = told(source, **{**OF_ITEM, **past, "reason": why, "role": text(role)})
     lacking = lacking.where(~held, ~_still_open(role), or_(complete, _failing(_highlights)))
-    return lacking.where(_items.c.media_type == 2) if role is Role.VIDEO else lacking
+    return lacking.where(_items.c.media_type == MEDIA_TYPES["video"]) if role is Role.VIDEO else lacking
 
 
 def _still_open(role: Role) -> ColumnElement[bool]:

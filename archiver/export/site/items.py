@@ -9,7 +9,7 @@ from typing import TypeVar
 from archiver.export import names
 from archiver.export.site import words
 from archiver.export.site.model import Download, Entry, Fact, Picture, Tile
-from archiver.model import MEDIA_TYPES, KeptFile, KeptHighlight, KeptItem, Location, Placed, Sticker
+from archiver.model import MEDIA_WORDS, KeptFile, KeptHighlight, KeptItem, Location, Placed, Sticker
 
 T = TypeVar("T")
 
@@ -17,8 +17,6 @@ PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "ima
 """Raster pictures that every browser shows: HEIC only one does."""
 
 VIDEOS = frozenset({"video/mp4", "video/quicktime"})
-
-_KINDS = {number: word for word, number in MEDIA_TYPES.items()}
 
 
 def path_of(file: KeptFile) -> str:
@@ -40,7 +38,7 @@ def tile(placed: Placed, highlight: KeptHighlight, who: str) -> Tile:
     videos = [file for file in item.held if file.blob.mime in VIDEOS]
     others = tuple(Download(path_of(f), _about(f)) for f in item.held if f not in pictures + videos)
     facts = tuple(_facts(item, highlight))
-    kind = "video" if videos else _KINDS.get(item.media_type or 0, "photo" if pictures else "item")
+    kind = "video" if videos else MEDIA_WORDS.get(item.media_type, "photo" if pictures else "item")
     return Tile(
         item.pk,
         kind,
