@@ -27,21 +27,42 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m archiver.sandbox", description="Serve a stand-in for HikerAPI and Instagram's CDN."
     )
-    parser.add_argument("--port", type=int, default=0, help="of the API; the default is any free one")
-    parser.add_argument(
+    # %(default)s follows the code. None is what a world or an answer does by itself, so it is told in words.
+    world = parser.add_argument_group("the world")
+    world.add_argument(
         "--accounts",
         type=int,
-        help="generate a world of so many accounts instead of the vendor's two examples",
+        help="generate a world of so many accounts (default: the vendor's two examples, which the next four do not alter)",
     )
-    parser.add_argument("--highlights", type=int, default=5, help="of each account (5)")
-    parser.add_argument("--items", type=int, default=10, help="of each highlight (10)")
-    parser.add_argument("--thumbnail-size", type=_size, metavar="N[-M]", help="bytes, or a range")
-    parser.add_argument("--video-size", type=_size, metavar="N[-M]", help="bytes, or a range")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each answer of the API")
-    parser.add_argument("--rate", type=int, help="calls per second before 429")
-    parser.add_argument("--cdn-delay", type=float, default=0.0, help="seconds before each answer of the CDN")
-    parser.add_argument("--cdn-rate", type=float, default=0.0, help="bytes per second and connection")
-    parser.add_argument("--balance", type=int, default=1_000_000, help="units in the account")
+    world.add_argument("--highlights", type=int, default=5, help="of each account (default: %(default)s)")
+    world.add_argument("--items", type=int, default=10, help="of each highlight (default: %(default)s)")
+    size = "bytes of each, or a range (default: as the {} that ship with the sandbox)"
+    world.add_argument("--thumbnail-size", type=_size, metavar="N[-M]", help=size.format("pictures"))
+    world.add_argument("--video-size", type=_size, metavar="N[-M]", help=size.format("videos"))
+    served = parser.add_argument_group("how it is served")
+    served.add_argument("--port", type=int, default=0, help="of the API (default: %(default)s, any free one)")
+    served.add_argument(
+        "--latency",
+        type=float,
+        default=0.0,
+        help="seconds before each answer of the API (default: %(default)g)",
+    )
+    served.add_argument("--rate", type=int, help="calls per second before 429 (default: no limit)")
+    served.add_argument(
+        "--cdn-delay",
+        type=float,
+        default=0.0,
+        help="seconds before each answer of the CDN (default: %(default)g)",
+    )
+    served.add_argument(
+        "--cdn-rate",
+        type=float,
+        default=0.0,
+        help="bytes per second and connection (default: %(default)g, no limit)",
+    )
+    served.add_argument(
+        "--balance", type=int, default=1_000_000, help="units in the account (default: %(default)s)"
+    )
     return parser
 
 

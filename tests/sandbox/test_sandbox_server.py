@@ -16,6 +16,7 @@ import pytest
 from asking import NATGEO, SALWAAA, ask, connect, get, page, tray
 
 from archiver.sandbox import Account, StandIn, World
+from archiver.sandbox.__main__ import _parser
 
 
 def test_the_log_is_whole() -> None:
@@ -148,6 +149,18 @@ def test_on_its_own(number: signal.Signals) -> None:
             assert process.wait(5) == 0
         finally:
             process.kill()
+
+
+def test_its_help_tells_what_holds_unless_one_says_otherwise() -> None:
+    """Of each option."""
+    command = [sys.executable, "-m", "archiver.sandbox", "--help"]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    options = " ".join(told.split()).split(" --")[1:]
+    help_of = {option.split()[0]: option for option in options if "default" in option}
+    every = {action.option_strings[0].removeprefix("--") for action in _parser()._actions} - {"-h"}
+    assert help_of.keys() == every
+    assert "(default: 1000000)" in help_of["balance"]
+    assert "(default: no limit)" in help_of["rate"]
 
 
 def test_it_is_an_independent_witness() -> None:
