@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+import stat
 from pathlib import Path
 
 import click
@@ -68,7 +70,7 @@ def _write(files: dict[Path, str], *, force: bool) -> None:
     for path, text in files.items():
         refuse_archives(path.parent)
         with storage_errors(f"{path} cannot be looked at"):
-            differs = path.exists() and path.read_bytes() != text.encode()
+            differs = _differs(path, text.encode())
         if differs and not force:
             raise UsageError(
                 f"there is a file already: {path}", "name another directory, or write over it with --force"
@@ -77,8 +79,25 @@ def _write(files: dict[Path, str], *, force: bool) -> None:
         with storage_errors(f"{path} cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.part")
+            draft.unlink(missing_ok=True)  # of one that was killed; a link or a pipe would be written into
             try:
-                draft.write_text(text, encoding="utf-8")
+                with draft.open("x", encoding="utf-8") as file:
+                    file.write(text)
                 draft.replace(path)
             finally:
                 draft.unlink(missing_ok=True)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    """Whether something else stands there. Raises OSError for what is no file: reading from a pipe would wait for whoever writes to it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            return file.read(len(content) + 1) != content
+    finally:
+        os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 import json
+import os
 import re
 import shlex
 import sqlite3
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 import sqlite_utils
-from cli_harness import Nearby
+from cli_harness import Nearby, Person
 from click.testing import CliRunner
 from databases import ARCHIVE_ID, NOW
 from datasette.app import Datasette
@@ -24,7 +25,7 @@ from library import HOSTILE, content, digest, shelve
 
 from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata as catalog_tables
-from archiver.datasette import metadata
+from archiver.datasette import PLUGIN, metadata
 from archiver.model import Role
 
 HTML = digest("11", Role.THUMBNAIL)
@@ -204,6 +205,38 @@ def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: Ne
         assert (ended.code, ended.out) == (8, "")
         assert "metadata.json cannot be looked at: Is a directory" in ended.err
     assert [path.name for path in place.iterdir()] == ["metadata.json"]
+
+
+@pytest.mark.parametrize("words", [(), ("--force",)])
+def test_a_pipe_in_the_place_of_a_file_is_no_wait(
+    tmp_path: Path, person: Nearby, words: tuple[str, ...]
+) -> None:
+    """Nor is one that bears the name of a draft, nor a link written through: code 8 for what would be replaced, the rest is made anew."""
+    place = tmp_path / "web"
+    place.mkdir()
+    os.mkfifo(place / "metadata.json")
+    code, err = _within_20_seconds(person, str(place), *words)
+    assert code == 8
+    assert "metadata.json cannot be looked at: not a regular file" in err
+    assert [path.name for path in place.iterdir()] == ["metadata.json"]
+    (place / "metadata.json").unlink()
+    os.mkfifo(place / ".metadata.json.part")
+    (place / "plugins").mkdir()
+    (place / "plugins" / f".{PLUGIN}.part").symlink_to(tmp_path / "elsewhere")
+    assert _within_20_seconds(person, str(place), *words) == (0, "")
+    assert sorted(path.name for path in place.iterdir()) == ["metadata.json", "plugins"]
+    assert (place / "metadata.json").is_file()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def _within_20_seconds(person: Nearby, *words: str) -> tuple[int, str]:
+    """The exit code of ``archiver datasette``, as a process that can be ended, and what it said."""
+    with Person(person.home).start("datasette", *words) as process:
+        try:
+            _, err = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    return process.returncode, err
 
 
 def test_an_archive_in_postgresql_is_for_other_programs(tmp_path: Path) -> None:
