@@ -23,7 +23,10 @@ _LONGEST = 2048
 _SHOWN = 80
 _SUPPORTED = "give a username, @username, a numeric user id, a profile or highlight link, highlight:<pk>, or a /s/ share link"
 
-_KEPT = "give an account, a highlight or an item: natgeo, an id, a profile or highlight link, highlight:<pk>, item:<pk>, an item's code"
+_KEPT = (
+    "give an account, a highlight or an item: natgeo, an id, a profile or highlight link, highlight:<pk>, item:<pk>, an item's code;"
+    " archiver search finds by words"
+)
 
 
 def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
