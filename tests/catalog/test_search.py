@@ -15,10 +15,11 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows,
 from databases import ARCHIVE_ID, NOW
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, Sought, engine, query, record, schema, words
+from archiver.catalog import Catalog, Sought, documents, engine, query, record, schema, words
 from archiver.errors import DatabaseError
 from archiver.model import (
     EVERYTHING,
+    Dated,
     Field,
     Hashtag,
     Hit,
@@ -275,11 +276,37 @@ def test_it_can_be_asked_of_accounts_kinds_and_times(told: Catalog) -> None:
     assert _found(told, "esa", since=NOW - timedelta(days=9)) == ["video 14"]
 
 
+def test_it_can_be_asked_of_single_highlights(told: Catalog) -> None:
+    """Of the highlight itself and of what is in it, whoever else has that; with kinds as ever."""
+    assert _found(told, "nasa", highlight_pks=["2"]) == ["video 13", "video 11"]
+    assert sorted(_found(told, "nasa", highlight_pks=["1", "2"])) == ["photo 12", "video 11", "video 13"]
+    assert _found(told, "gift", highlight_pks=["3"]) == ["highlight 3"]
+    assert _found(told, "gift", highlight_pks=["3"], kinds=[Kind.ITEM]) == []
+    assert _found(told, "salwaaa", highlight_pks=["3"]) == []
+    assert _found(told, "nat", highlight_pks=["404"]) == []
+
+
+def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> None:
+    """When it was taken or created, as upstream says, else when it was first seen."""
+    assert {hit.dated for hit in _hits(told, "nasa", kinds=[Kind.ITEM])} == {Dated.TAKEN}
+    (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
+    assert titled.dated is Dated.CREATED
+    _by_another_program(
+        database,
+        "update items set taken_at = null where pk = '13'",
+        "update highlights set created_at = null where pk = '1'",
+    )
+    told.write(documents.fill)
+    assert [hit.dated for hit in _hits(told, "nasa", highlight_pks=["2"])] == [Dated.FIRST_SEEN, Dated.TAKEN]
+    (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
+    assert titled.dated is Dated.FIRST_SEEN
+
+
 def test_a_hit_tells_what_it_is_and_what_matched(told: Catalog) -> None:
     """With the names of today; what something was called once is found, and told as that."""
     (account,) = _hits(told, "geographic")
     assert account == Hit(
-        Subject.USER, "787132", Kind.ACCOUNT, NOW, "787132", "natgeo2", None, None, None, False,
+        Subject.USER, "787132", Kind.ACCOUNT, NOW, Dated.FIRST_SEEN, "787132", "natgeo2", None, None, None, False,
         (Said(Field.FORMER_FULL_NAME, "National Geographic"),),
     )  # fmt: skip
     (titled,) = _hits(told, "gift guide", user_pks=[NATGEO.pk], kinds=[Kind.HIGHLIGHT])
