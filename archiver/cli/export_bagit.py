@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 import click
 
 from archiver.cli import load
-from archiver.cli.choosing import choosing, selection
+from archiver.cli.choosing import Choice, choosing, gone
 from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import UsageError
@@ -23,9 +22,7 @@ from archiver.errors import UsageError
     metavar="LABEL=VALUE",
     help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. May be repeated.",
 )
-@click.option(
-    "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
-)
+@gone
 @linking
 @pruning
 @choosing
@@ -36,15 +33,9 @@ def command(
     given: Given,
     directory: Path,
     fields: tuple[str, ...],
-    gone: bool,
     way: str,
     prune: bool,
-    accounts: tuple[str, ...],
-    titles: tuple[str, ...],
-    media: tuple[str, ...],
-    taken_from: datetime | None,
-    taken_before: datetime | None,
-    new_since: datetime | None,
+    choice: Choice,
 ) -> int:
     """A BagIt 1.0 bag (RFC 8493) in DIR, with SHA-256 manifests: what libraries and archives take over. Reads only, beside a run too;
     costs nothing.
@@ -73,11 +64,7 @@ def command(
             raise UsageError(f"--info {field!r} is not LABEL=VALUE", "see archiver export bagit --help")
         info[label.strip()] = value.strip()
     config = load.config(given)
-    chosen = archive.Chosen(
-        load.targets(accounts) if accounts else (),
-        selection(titles, media, taken_from, taken_before, new_since),
-        gone,
-    )
+    chosen = choice.chosen()
     return exported(
         given,
         "bagit",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import click
 
 from archiver.cli import load, show, signals
-from archiver.cli.choosing import choosing, selection
+from archiver.cli.choosing import Choice, choosing
 from archiver.cli.export_command import NOTHING, directory, exported
 from archiver.cli.options import Given, everywhere, json_output
 from archiver.errors import UsageError
@@ -34,12 +33,7 @@ def tables_exported(
     form: str,
     directory: Path,
     tables: tuple[str, ...],
-    accounts: tuple[str, ...],
-    titles: tuple[str, ...],
-    media: tuple[str, ...],
-    taken_from: datetime | None,
-    taken_before: datetime | None,
-    new_since: datetime | None,
+    choice: Choice,
 ) -> int:
     """Do it, into the directory, or to stdout for ``-``."""
     from archiver import archive
@@ -50,10 +44,7 @@ def tables_exported(
         if name not in query.TABLES:
             raise UsageError(f"there is no table {name}", f"known are {', '.join(query.TABLES)}")
     config = load.config(given)
-    chosen = archive.Chosen(
-        load.targets(accounts) if accounts else (),
-        selection(titles, media, taken_from, taken_before, new_since),
-    )
+    chosen = choice.chosen()
     if str(directory) == "-":
         if len(tables) != 1 or given.blank is not None:
             raise UsageError(
