@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -75,6 +76,22 @@ class Choice:
             new_since=self.new_since,
         )
         return Chosen(load.targets(self.accounts) if self.accounts else (), narrowed, self.gone)
+
+    def bare(self) -> str:
+        """That no item is selected, and by which options. Not yet safe for a terminal."""
+        times = {
+            "--taken-from": self.taken_from,
+            "--taken-before": self.taken_before,
+            "--since": self.new_since,
+        }
+        said = [
+            *(f"--account {name}" for name in self.accounts),
+            *(f"--highlight {shlex.quote(title)}" for title in self.titles),
+            *(f"--type {word}" for word in self.media),
+            *(f"{option} {at.replace(tzinfo=None).isoformat()}Z" for option, at in times.items() if at),
+            *([] if self.gone else ["--no-gone"]),
+        ]
+        return f"no item is selected by {' '.join(said)}" if said else "the archive holds no items yet"
 
 
 def choosing(command: Callable[..., int]) -> Callable[..., int]:

@@ -69,7 +69,8 @@ def command(
         given,
         "bagit",
         directory,
-        lambda watch: archive.export_bag(
-            config, directory, chosen, info=info, way=Way(way), prune=prune, progress=watch
+        choice,
+        lambda watch, bare: archive.export_bag(
+            config, directory, chosen, info=info, way=Way(way), prune=prune, progress=watch, bare=bare
         ),
     )

@@ -70,7 +70,8 @@ def command(
         given,
         "folder",
         directory,
-        lambda watch: archive.export_folder(
+        choice,
+        lambda watch, bare: archive.export_folder(
             config,
             directory,
             chosen,
@@ -79,5 +80,6 @@ def command(
             way=Way(way),
             prune=prune,
             progress=watch,
+            bare=bare,
         ),
     )

@@ -51,7 +51,8 @@ def command(
         given,
         "site",
         directory,
-        lambda watch: archive.export_site(
-            config, directory, chosen, way=Way(way), prune=prune, progress=watch
+        choice,
+        lambda watch, bare: archive.export_site(
+            config, directory, chosen, way=Way(way), prune=prune, progress=watch, bare=bare
         ),
     )

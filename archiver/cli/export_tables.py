@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import load, show, signals
 from archiver.cli.choosing import Choice, choosing
-from archiver.cli.export_command import NOTHING, directory, exported
+from archiver.cli.export_command import NOTHING, directory, exported, warn
 from archiver.cli.options import Given, everywhere, json_output
 from archiver.errors import UsageError
 
@@ -51,14 +51,17 @@ def tables_exported(
                 "stdout takes one table, and no --json", f"archiver export {form} - --table items"
             )
         with signals.fatal():
-            for piece in archive.table_lines(config, chosen, form=TableForm(form), name=tables[0]):
+            for piece in archive.table_lines(
+                config, chosen, form=TableForm(form), name=tables[0], bare=lambda: warn(given, choice)
+            ):
                 show.data(piece)
         return 0
     return exported(
         given,
         form,
         directory,
-        lambda watch: archive.export_tables(
-            config, directory, chosen, form=TableForm(form), names=tables, progress=watch
+        choice,
+        lambda watch, bare: archive.export_tables(
+            config, directory, chosen, form=TableForm(form), names=tables, progress=watch, bare=bare
         ),
     )

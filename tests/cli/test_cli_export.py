@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,48 @@ def test_every_filter_narrows_an_export(person: Person, shelf: Shelf) -> None:
     ):
         found = person.run("export", "folder", f"out-{number}", *words, "--json").object
         assert found["files"] == files, words
+
+
+FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_filter_that_selects_nothing_is_told(person: Person, form: str) -> None:
+    """By its name, on stderr, where nobody reads along too; code 0, since a night may bring nothing new, and ``empty`` for programs."""
+    words = ["--highlight", "no such*", "--type", "video", "--since", "2026-04-01T12:00"]
+    ended = person.run("export", form, "out", *words)
+    assert ended.code == 0
+    assert ended.err == (
+        f"archiver: export {form}: no item is selected by --highlight 'no such*' --type video --since 2026-04-01T12:00:00Z\n"
+    )
+    assert person.run("-q", "export", form, "out", *words).err == ""
+    assert person.run("export", form, "out", *words, "--json").object["empty"] is True
+    assert person.run("export", form, "all", "--json").object["empty"] is False
+
+
+def test_what_is_gone_is_selected_by_no_export_without_it(person: Person, shelf: Shelf) -> None:
+    """Nor is an item in a highlight that is gone; an account that has only its avatar left is told as one without items."""
+    with closing(sqlite3.connect(shelf.root / "archive.db")) as rows, rows:
+        rows.execute("UPDATE highlights SET gone_at = last_seen_at WHERE pk = '1'")
+        rows.execute("UPDATE highlight_items SET gone_at = last_seen_at WHERE highlight_pk = '2'")
+    ended = person.run("export", "folder", "out", "--account", "natgeo", "--no-gone")
+    assert ended.err == "archiver: export folder: no item is selected by --account natgeo --no-gone\n"
+    assert person.run("export", "folder", "out", "--account", "natgeo").err == ""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_archive_without_items_is_told(tmp_path: Path, sqlite_template: Path, form: str) -> None:
+    """It is no filter's fault."""
+    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    ended = Person(shelf.home, None, shelf.environ).nearby.run("export", form, "out")
+    assert (ended.code, ended.err) == (0, f"archiver: export {form}: the archive holds no items yet\n")
+
+
+def test_a_table_of_nothing_on_stdout_is_told(person: Person) -> None:
+    """Beside the table, which has its head alone."""
+    ended = person.run("export", "csv", "-", "--table", "items", "--highlight", "nosuch*")
+    assert (ended.code, ended.out.count("\n")) == (0, 1)
+    assert ended.err == "archiver: export csv: no item is selected by --highlight 'nosuch*'\n"
 
 
 def test_one_table_goes_to_stdout(person: Person) -> None:
