@@ -111,6 +111,8 @@ def export_tables(
 ) -> Tally:
     """These tables (all of them where there are none), one file each. What is narrowed has those tables only whose rows can belong to a part.
 
+    Other tables that an export placed there go: those that stand in a directory are of one moment and one part of the archive.
+
     ``bare`` and what it raises as ``export_folder``, and UsageError for a table that is to be narrowed and cannot be.
     """
     with reading(config) as archive, Handing(archive.root) as blobs, archive.catalog.moment() as moment:
@@ -119,7 +121,7 @@ def export_tables(
             if _is_bare(moment, part):
                 bare()
             _put_tables(moment, tree, form, names, part, ())
-            return tree.finish()
+            return tree.finish(prune=True)
 
 
 def table_lines(

@@ -22,6 +22,8 @@ def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choi
     With a filter only rows of the accounts, highlights and items that it selects are written, and only tables that have such rows: not runs,
     api_calls, answers, targets and archive. With - for DIR one table goes to stdout.
 
+    A rerun replaces all the tables that an earlier one brought, and removes those that this one does not bring; no file of yours is touched.
+
     \b
     Examples:
       archiver export csv ./tables
