@@ -20,7 +20,7 @@ from archiver.errors import UsageError
     "fields",
     multiple=True,
     metavar="LABEL=VALUE",
-    help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. May be repeated.",
+    help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. A rerun keeps it; LABEL= ends it. May be repeated.",
 )
 @gone
 @linking
@@ -44,7 +44,7 @@ def command(
     JSON lines. The API's own answers stay in the archive, since they hold signed links. Every file is read and compared with its SHA-256
     before it goes in.
 
-    A hard link is the archive's own file: --link copy for a bag that is given away. --info is to be said again on a rerun.
+    A hard link is the archive's own file: --link copy for a bag that is given away.
 
     A rerun completes an interrupted bag and updates a whole one. bagit.txt comes last and goes first: what is not whole is no bag.
 
