@@ -10,6 +10,7 @@ import click
 
 from archiver.cli import load, show
 from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.place import Place
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
 
@@ -18,7 +19,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 
 
 @click.command("datasette", epilog=EPILOG)
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("directory", type=Place(stdout=True), metavar="DIR")
 @click.option("--force", is_flag=True, help="Write over files of other content that stand there.")
 @everywhere
 @click.pass_obj

@@ -11,6 +11,7 @@ import click
 from archiver.cli import progress, show, signals
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.place import Place
 from archiver.errors import UsageError, outcome
 from archiver.runner.workers import StopFlag
 
@@ -78,8 +79,8 @@ def command(ctx: click.Context) -> int:
 
 
 def directory(command: C) -> C:
-    """The argument DIR."""
-    return click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))(command)
+    """The argument DIR, for forms of many files."""
+    return click.argument("directory", metavar="DIR", type=Place())(command)
 
 
 def linking(command: C) -> C:

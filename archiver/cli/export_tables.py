@@ -9,15 +9,18 @@ import click
 
 from archiver.cli import load, show, signals
 from archiver.cli.choosing import Choice, choosing
-from archiver.cli.export_command import NOTHING, directory, exported, warn
+from archiver.cli.export_command import NOTHING, exported, warn
 from archiver.cli.options import Given, everywhere, json_output
+from archiver.cli.place import Place
 from archiver.errors import UsageError
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:
     """DIR, ``--table`` and the filters."""
-    return directory(_table(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
+    return _directory(_table(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
 
+
+_directory = click.argument("directory", metavar="DIR", type=Place(stdout=True))
 
 _table = click.option(
     "--table",

@@ -14,6 +14,8 @@ from shelved import Shelf, tree
 
 from archiver.model import Role
 
+FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
+
 
 @pytest.fixture
 def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
@@ -61,9 +63,6 @@ def test_every_filter_narrows_an_export(person: Person, shelf: Shelf) -> None:
     ):
         found = person.run("export", "folder", f"out-{number}", *words, "--json").object
         assert found["files"] == files, words
-
-
-FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -120,6 +119,17 @@ def test_one_table_goes_to_stdout(person: Person) -> None:
         (
             ["folder", "out", "--template", "{item.__class__}.{ext}"],
             "export folder: there is no field {item.__class__} (known are ",
+        ),
+        *(
+            ([form, ""], f"export {form}: Invalid value for 'DIR': it is empty, and names no ")
+            for form in FORMS
+        ),
+        *(
+            (
+                [form, "-"],
+                f"export {form}: Invalid value for 'DIR': - is stdout, and this form is many files; ./-",
+            )
+            for form in ("folder", "site", "bagit")
         ),
         (["folder"], "export folder: Missing argument 'DIR'"),
         (["flder", "out"], "export: there is no command 'flder'; did you mean folder?"),
