@@ -148,6 +148,19 @@ def test_what_cannot_be_used_is_code_2(person: Person, words: list[str], says: s
     assert not (person.archive / "export").exists()
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_in_another_is_refused(person: Person, shelf: Shelf, form: str) -> None:
+    """In a directory of its files, or a new one below; the other stays as it was. Beside it there may be one."""
+    assert person.run("export", "folder", "out").code == 0
+    before = tree(shelf.home)
+    for place in ("out/natgeo", "out/new/export", "out/.archiver-export/tmp"):
+        ended = person.run("export", form, place)
+        assert ended.code == 2
+        assert f"{place} belongs to the export in {shelf.out} (name a directory outside of it)" in ended.err
+    assert tree(shelf.home) == before
+    assert person.run("export", form, "out-2").code == 0
+
+
 @pytest.mark.parametrize("form", ["folder", "site", "bagit"])
 def test_a_filter_that_selects_nothing_prunes_nothing(person: Person, shelf: Shelf, form: str) -> None:
     """It may be mistyped: code 2, and what an earlier export brought is as it was."""
