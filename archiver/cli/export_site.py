@@ -34,8 +34,10 @@ def command(
     highlight one with its items; what Instagram shows no more is marked. Pictures and videos open in a viewer: arrows, Home and
     End move, the space bar plays and pauses, Escape closes; fingers swipe.
 
-    The pages load nothing from anywhere, and run no script but the viewer's. Media are clones where the file system can, else hard
-    links, else copies; --link copy leaves the archive's own files alone. A rerun updates.
+    The pages load nothing from anywhere, and run no script but the viewer's. A rerun updates.
+
+    Media are clones where the file system can, else hard links, else copies. A hard link is the archive's own file under a second
+    name: it is write-protected, and who changes it in place changes the archive. --link copy avoids that.
 
     \b
     Examples:

@@ -41,6 +41,13 @@ def test_an_export_tells_what_it_did(person: Person, shelf: Shelf) -> None:
     assert (found["exit_code"], found["form"], found["files"], found["written"]) == (0, "folder", 13, 6)
 
 
+@pytest.mark.parametrize("form", ["folder", "site"])
+def test_the_help_warns_of_hard_links(person: Person, form: str) -> None:
+    """Who changes one changes the archive."""
+    told = " ".join(person.run("export", form, "--help").out.split())
+    assert "who changes it in place changes the archive. --link copy avoids that." in told
+
+
 def test_a_bar_counts_files_on_a_terminal(shelf: Shelf) -> None:
     """And leaves one line."""
     code, shown = on_terminal(Person(shelf.home, None, shelf.environ), "export", "folder", "out")
