@@ -65,7 +65,9 @@ def parse_kept(text: str) -> Target | ItemTarget:
             return ItemTarget(stripped, pk=word)
         if is_code(word):
             return ItemTarget(stripped, code=word)
-        raise TargetError(f"'{_shown(stripped)}' is no item: its pk is a number", _KEPT)
+        raise TargetError(
+            f"'{_shown(stripped)}' is no item: a pk is digits, a code 5 to 40 letters, digits, - and _", _KEPT
+        )
     try:
         return parse_target(text)
     except TargetError as error:
