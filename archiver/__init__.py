@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from archiver.archive.reader import Archive, open_archive
     from archiver.model import (
         Blob,
+        Dated,
         Field,
         Hashtag,
         Hit,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Archive",
     "Blob",
+    "Dated",
     "Field",
     "Hashtag",
     "Hit",

@@ -18,7 +18,7 @@ from databases import ARCHIVE_ID, NOW
 from library import HOSTILE, LATER, content, digest, shelve
 
 import archiver
-from archiver import Archive, Field, KeptAccount, Kind, Placed, Role, Said, errors, open_archive
+from archiver import Archive, Dated, Field, KeptAccount, Kind, Placed, Role, Said, errors, open_archive
 from archiver.catalog import Catalog, record
 
 _ELSEWHERE = timezone(timedelta(hours=-9))
@@ -127,11 +127,18 @@ def test_what_is_said_is_found_by_words(archive: Archive) -> None:
     assert hit.matched == (Said(Field.LOCATION, "Kamchatka"), Said(Field.HASHTAG, "wild"))
     assert found("nasa", accounts=[archive.account("natgeo")], kinds=["item", Kind.ACCOUNT]) == ["video 10"]
     assert found("whales", kinds="highlight") == ["highlight 1"]
+    assert (
+        found("whales", highlights="2")
+        == found("whales", highlights=["2"], accounts="natgeo")
+        == ["video 10"]
+    )
+    assert hit.dated is Dated.TAKEN
     assert found("whales", kinds=Kind.ACCOUNT) == found("whales", since=LATER) == []
     assert found("whales", since=NOW) == ["highlight 1", "video 10"]
     assert found("whales", limit=1) == ["highlight 1"]
     assert found("whales", limit=10**30) == found("whales")
     assert found("whales", limit=0) == found("whales", accounts=[]) == found("whales", kinds=iter(())) == []
+    assert found("whales", highlights=()) == []
 
 
 _LATE = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))

@@ -138,24 +138,29 @@ class Archive:
         text: str,
         *,
         accounts: KeptAccount | str | Iterable[KeptAccount | str] | None = None,
+        highlights: KeptHighlight | str | Iterable[KeptHighlight | str] | None = None,
         kinds: Kind | str | Iterable[Kind | str] | None = None,
         since: datetime | None = None,
         limit: int | None = None,
     ) -> Reading[Hit]:
         """What ``archiver search`` finds, best first: accounts, highlights and items that have all words of ``text``.
 
-        ``kinds`` as in ``Kind``: one, or several; ``since``: made since then, or first seen, where nobody knows when it was made;
-        at most ``limit``. An empty list is met by nothing. Raises UsageError, also for a text without a word.
+        ``kinds``: one of ``Kind``, or several; ``since``: made since then, or first seen, where nobody knows when it was made; at most
+        ``limit``. An empty list is met by nothing. Raises UsageError, also for a text without a word.
         """
         sought = Sought.read(arguments.text("text", text, "text to search for"))
-        made_since, most = arguments.moment("since", since), arguments.count("limit", limit)
         user_pks = arguments.several(accounts, self._account_pk)
+        highlight_pks = arguments.several(highlights, self._highlight_pk)
         of_kinds = arguments.several(kinds, arguments.kind)
-        catalog = self._catalog
-        if () in (user_pks, of_kinds):
-            most = 0
-        found = catalog.stream(
-            query.search, sought, user_pks=user_pks or (), kinds=of_kinds or (), since=made_since, limit=most
+        made_since, most = arguments.moment("since", since), arguments.count("limit", limit)
+        found = self._catalog.stream(
+            query.search,
+            sought,
+            user_pks=user_pks or (),
+            highlight_pks=highlight_pks or (),
+            kinds=of_kinds or (),
+            since=made_since,
+            limit=0 if () in (user_pks, highlight_pks, of_kinds) else most,
         )
         return self._read(found)
 
