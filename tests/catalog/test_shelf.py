@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from catalog_samples import FACTS, LATER, NATGEO, file_of, highlight, page, tray, video
 from databases import NOW
+from sqlalchemy import Connection, event
 
 from archiver.catalog import Catalog, query, record
 from archiver.model import (
@@ -142,3 +144,29 @@ def test_a_walk_is_of_one_moment(shelf: Catalog, run_id: int) -> None:
     assert isinstance(next(walk), KeptAccount)
     shelf.write(record.page, run_id, 4, page("1", "10", "11", "12"), FACTS, LATER)
     assert sum(isinstance(step, Placed) for step in walk) == 5
+
+
+def test_an_item_is_looked_up_by_its_code(shelf: Catalog) -> None:
+    """By an index: a million items are not read for one."""
+    code = next(shelf.stream(query.items, EVERYTHING)).code
+    assert code is not None
+    assert shelf.read(query.coded, code) == ("10",)
+    assert "ix_items_code" in shelf.read(_plan_of_coded, code)
+
+
+def _plan_of_coded(connection: Connection, code: str) -> str:
+    """How the database answers what ``coded`` asks."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_: Connection, __: object, statement: str, parameters: Any, *___: object) -> None:
+        asked.append((statement, parameters))
+
+    with connection.engine.connect() as other:
+        event.listen(other, "before_cursor_execute", note)
+        query.coded(other, code)
+    statement, parameters = asked[-1]  # after a BEGIN
+    how = "EXPLAIN QUERY PLAN"
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # which is quicker for five items
+        how = "EXPLAIN"
+    return str(connection.exec_driver_sql(f"{how} {statement}", parameters).all())

@@ -91,6 +91,7 @@ items = Table(
     Column("first_seen_at", UtcTime, nullable=False),
     Column("answer_id", BigInteger),
     Index(None, "user_pk", "pk"),
+    Index(None, "code"),
     Index(None, "taken_at"),
     Index(None, "first_seen_at"),
 )
