@@ -55,7 +55,7 @@ def export_folder(
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
-            steps = moment.stream(query.walk, selection, carried=sidecars)
+            steps = moment.stream(query.walk if sidecars else query.walk_files, selection)
             files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
             with _tree(archive, blobs, directory, "folder", way, progress) as tree:
                 for wanted in files:
