@@ -202,3 +202,7 @@ def test_items_are_what_an_archive_holds_and_no_run_takes() -> None:
         with pytest.raises(TargetError) as raised:
             parse_kept(text)
         assert "item:<pk>" in raised.value.hint
+    with pytest.raises(
+        TargetError, match="'item:abc' is no item: a pk is digits, a code 5 to 40 letters, digits, - and _"
+    ):
+        parse_kept("item:abc")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from archiver.archive.opening import create, upgrade
     from archiver.archive.paying import Bill, costs, units_per_night
     from archiver.archive.rereading import reread
-    from archiver.archive.searching import search, stale
+    from archiver.archive.searching import is_pointer, search, stale
     from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight, ShownItem, shown
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "export_site",
     "export_tables",
     "gaps",
+    "is_pointer",
     "mend",
     "plan",
     "reread",
@@ -107,7 +108,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "units_per_night",
             ),
             "rereading": ("reread",),
-            "searching": ("search", "stale"),
+            "searching": ("is_pointer", "search", "stale"),
             "showing": (
                 "Part",
                 "Showing",

@@ -24,8 +24,18 @@ from archiver.export.tables import TableForm, lines, scratched
 from archiver.export.template import Template
 from archiver.export.tree import Tree
 from archiver.export.wanted import Tally, Wanted, Way
-from archiver.model import EVERYTHING, Selection, Target, utcnow
+from archiver.model import (
+    EVERYTHING,
+    KeptAccount,
+    KeptHighlight,
+    Placed,
+    PlacedFile,
+    Selection,
+    Target,
+    utcnow,
+)
 
+S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")
 
 
@@ -48,14 +58,17 @@ def export_folder(
     way: Way = Way.AUTO,
     prune: bool = False,
     progress: Callable[[int], None],
+    bare: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """A tree for people. ``progress`` gets the files that stand so far, and may raise to stop. Raises as ``export.opening.opened``,
-    StorageError where not one blob is there, UsageError for accounts that are not stored, and where nothing is selected and ``prune`` would
-    remove all."""
+    """A tree for people. ``progress`` gets the files that stand so far, and may raise to stop; ``bare`` is called where no item is selected.
+
+    Raises as ``export.opening.opened``, StorageError where not one blob is there, UsageError for accounts that are not stored, and where nothing is selected and ``prune`` would
+    remove all.
+    """
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
-            steps = moment.stream(query.walk if sidecars else query.walk_files, selection)
+            steps = _steps(moment, selection, chosen.gone, sidecars, bare)
             files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
             with _tree(archive, blobs, directory, "folder", way, progress) as tree:
                 for wanted in files:
@@ -71,14 +84,15 @@ def export_site(
     way: Way = Way.AUTO,
     prune: bool = False,
     progress: Callable[[int], None],
+    bare: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """Web pages that need no server. ``progress`` and what it raises as ``export_folder``."""
+    """Web pages that need no server. ``progress``, ``bare`` and what it raises as ``export_folder``."""
     from archiver.export import site  # with Jinja2, which no other command has to wait for
 
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
-            steps = _some(moment.stream(query.walk, selection), prune)
+            steps = _some(_met(moment.stream(query.walk, selection), chosen.gone, bare), prune)
             with _tree(archive, blobs, directory, "site", way, progress) as tree:
                 for wanted in site.wanted(
                     steps, lambda pk: moment.read(query.former_titles, pk), gone=chosen.gone
@@ -95,22 +109,31 @@ def export_tables(
     form: TableForm,
     names: Sequence[str] = (),
     progress: Callable[[int], None],
+    bare: Callable[[], None] = lambda: None,
 ) -> Tally:
     """These tables (all of them where there are none), one file each. What is narrowed has those tables only whose rows can belong to a part.
 
-    Raises as ``export_folder``, and UsageError for a table that is to be narrowed and cannot be.
+    Other tables that an export placed there go: those that stand in a directory are of one moment and one part of the archive.
+
+    ``bare`` and what it raises as ``export_folder``, and UsageError for a table that is to be narrowed and cannot be.
     """
     with reading(config) as archive, Handing(archive.root) as blobs, archive.catalog.moment() as moment:
         part = _part(moment, _narrowed(archive, chosen, names))
         with _tree(archive, blobs, directory, form, Way.COPY, progress) as tree:
+            if _is_bare(moment, part):
+                bare()
             _put_tables(moment, tree, form, names, part, ())
-            return tree.finish()
+            return tree.finish(prune=True)
 
 
-def table_lines(config: Config, chosen: Chosen, *, form: TableForm, name: str) -> Iterator[str]:
-    """One table as text, in pieces; streamed. Raises as ``export_tables``."""
+def table_lines(
+    config: Config, chosen: Chosen, *, form: TableForm, name: str, bare: Callable[[], None] = lambda: None
+) -> Iterator[str]:
+    """One table as text, in pieces; streamed. ``bare`` and what it raises as ``export_tables``."""
     with reading(config) as archive, archive.catalog.moment() as moment:
         part = _part(moment, _narrowed(archive, chosen, (name,)))
+        if _is_bare(moment, part):
+            bare()
         if part is not None and name == "blobs":
             _know_blobs(moment, part)
         yield from lines(form, query.columns_of(name), moment.stream(query.dump, name, part))
@@ -125,6 +148,7 @@ def export_bag(
     way: Way = Way.AUTO,
     prune: bool = False,
     progress: Callable[[int], None],
+    bare: Callable[[], None] = lambda: None,
 ) -> Tally:
     """A BagIt bag of the media with their sidecars, and of the tables as JSON lines. Raises as ``export_folder``, ``bag.require_fields``."""
     bag.require_fields(info)
@@ -133,13 +157,45 @@ def export_bag(
         layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
         with archive.catalog.moment() as moment:
             part = _part(moment, selection)
-            files = _some(folder.wanted(moment.stream(query.walk, selection), layout), prune)
+            steps = _met(moment.stream(query.walk, selection), chosen.gone, bare)
+            files = _some(folder.wanted(steps, layout), prune)
             with _tree(archive, blobs, directory, "bagit", way, progress, check=True) as tree:
                 bag.begin(tree)
                 for wanted in files:
                     tree.put(wanted)
                 _put_tables(moment, tree, TableForm.JSONL, (), part, (bag.PAYLOAD, "tables"))
                 return _sealed(tree, archive, info, prune)
+
+
+def _steps(
+    moment: Moment, selection: Selection, gone: bool, sidecars: bool, bare: Callable[[], None]
+) -> Iterator[folder.Step]:
+    """A walk that tells of items no more than their sidecars need."""
+    if sidecars:
+        return _met(moment.stream(query.walk, selection), gone, bare)
+
+    def no_file() -> None:
+        for _ in _met(moment.stream(query.walk, selection, carried=False), gone, bare):
+            pass
+
+    return _met(moment.stream(query.walk_files, selection), gone, no_file)
+
+
+def _met(steps: Iterator[S], gone: bool, bare: Callable[[], None]) -> Iterator[S]:
+    """The same again; ``bare`` is called behind the last if there was no item among them, with or without what is ``gone``."""
+    shows = False
+    for step in steps:
+        yield step
+        if isinstance(step, KeptHighlight):
+            shows = gone or step.gone_at is None
+        elif isinstance(step, Placed | PlacedFile) and shows and (gone or step.gone_at is None):
+            yield from steps
+            return
+    bare()
+
+
+def _is_bare(moment: Moment, part: query.Part | None) -> bool:
+    return not (moment.read(query.status).items if part is None else part.item_pks)
 
 
 def _some(found: Iterator[T], prune: bool) -> Iterator[T]:

@@ -95,6 +95,8 @@ def kept(catalog: Catalog, wanted: Target | ItemTarget) -> KeptAccount | KeptHig
             return other
         if wanted.user_pk is not None:
             raise NotHeld(f"the archive holds no account, highlight or item {wanted.text}", _LIST_ITEMS)
+        none = unknown(catalog, wanted)
+        raise NotHeld(str(none), f"{none.hint}; archiver search finds by words")
     return account(catalog, wanted)
 
 

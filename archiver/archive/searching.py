@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
-from archiver.archive import named, rows
+from archiver.archive import named, rows, selecting
 from archiver.catalog import Sought, query
 from archiver.config import Config
-from archiver.model import Hit, Kind, Target
+from archiver.errors import NotHeld, TargetError
+from archiver.model import EVERYTHING, Hit, Kind, Target
+from archiver.model.target import parse_kept
 
 
 def stale(config: Config) -> int:
     """How many things wait to be searched again, since another program has changed them: the next run sees to that."""
     with rows.reading(config) as catalog:
         return catalog.read(query.stale)
+
+
+def is_pointer(config: Config, text: str) -> bool:
+    """Whether ``text`` is a link, an id or a code of something that is kept: ``archiver show`` knows it, though no word of it is searched."""
+    try:
+        wanted = parse_kept(text)
+        with rows.reading(config) as catalog:
+            named.kept(catalog, wanted)
+    except (NotHeld, TargetError):
+        return False
+    return True
 
 
 def search(
@@ -28,10 +41,17 @@ def search(
 ) -> Iterator[Hit]:
     """What has all words of ``text``, best first (see ``query.search``), at most ``limit``; streamed.
 
-    An account may be named by a username that it bore once. Raises UsageError for one that is not stored, naming near ones, and for a
-    text without a word.
+    Within ``accounts``, which may be highlights, as ``selecting.select`` takes and refuses them. Raises UsageError for a text without a word.
     """
     sought = Sought.read(text)
     with rows.reading(config) as catalog:
-        pks = named.required(catalog, accounts)
-        yield from catalog.stream(query.search, sought, user_pks=pks, kinds=kinds, since=since, limit=limit)
+        within = selecting.select(catalog, accounts, EVERYTHING)
+        yield from catalog.stream(
+            query.search,
+            sought,
+            user_pks=within.user_pks,
+            highlight_pks=within.highlight_pks,
+            kinds=kinds,
+            since=since,
+            limit=limit,
+        )

@@ -65,10 +65,14 @@ class Sought:
         if sum(len(phrase.words) for phrase in (*all_of, *none_of)) > _MOST_WORDS:
             raise _too_much(f"{_MOST_WORDS} words")
         if not all_of:
-            lacking = (
-                "only words that must not be found" if none_of else "no word, number or emoji to search for"
+            if none_of:
+                raise UsageError(
+                    "there are only words in the text that must not be found: each stands behind a dash",
+                    "add one that must be found, as in: archiver search -- shop -sale",
+                )
+            raise UsageError(
+                "there is no word, number or emoji to search for in the text", "see archiver search --help"
             )
-            raise UsageError(f"there is {lacking} in the text", "see archiver search --help")
         return cls(tuple(all_of), tuple(none_of))
 
     def in_one(self, field: str, filters: Sequence[Sequence[str]]) -> Expressions:

@@ -1,8 +1,9 @@
 """Text → the words by which it is found, the same on every database. Pure.
 
-Letters and digits are folded (NFKC, case, accents of alphabets that have them: café = cafe) and cut into words. Scripts without
-spaces become pairs of characters and a last single one, so that every part of them is the beginning of a word. An emoji is a word of its
-own: skin tones are left out, families become their members, a flag is one.
+Letters and digits are folded (NFKC, case, accents of alphabets that have them: café = cafe) and cut into words. A word is of one script:
+letters of others are much used as ornaments, and 𓆩salwa𓆪 is found as salwa. Scripts without spaces become pairs of characters and a last
+single one, so that every part of them is the beginning of a word. An emoji is a word of its own: skin tones are left out, families become
+their members, a flag is one.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _ASCII = re.compile(r"[a-z0-9]+")
 _SIGN = re.compile(
     "[\U0001f1e6-\U0001f1ff]{2}|\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f|[^\U000e0020-\U000e007f]"
 )
-_NO_ACCENTS = str.maketrans("ıøłđħŧ", "ioldht")  # letters that are no letter with a mark to Unicode
+_PLAIN = str.maketrans(
+    "ıøłđħŧ" + "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ",  # to Unicode no letters with a mark, and none of a font
+    "ioldht" + "abcdefghijklmnopqrstuvwyz",
+)
 # Latin to Arabic: there, marks over a letter are often left out when it is typed. Elsewhere they tell words apart.
 _ACCENTED = (
     (0x0000, 0x06FF),
@@ -59,6 +63,11 @@ _WITHOUT_SPACES = (
     (0x1AFF0, 0x1B16F),
     (0x20000, 0x3FFFF),
 )
+_WINGS = frozenset("ʚɞ")
+"""Two Latin letters that no language of today writes, and many a name wears."""
+_LOOSE = "loose"
+_WITH_LOOSE = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "HEBREW", "ARABIC"})
+"""The scripts whose words have digits in them, as covid19; so the 2 of 𓆩2pac𓆪 is of what follows."""
 _SHIM = "l.instagram.com"
 
 
@@ -137,11 +146,26 @@ def _cut(text: str) -> Iterator[tuple[_Kind, list[str]]]:
             continue
         run = "".join(stretch)
         if kind is _Kind.WORD:
-            yield kind, _chunks(run)
+            for word in _of_one_script(run):
+                yield kind, _chunks(word)
         elif kind is _Kind.RUN:
             yield kind, [run[at : at + 2] for at in range(len(run))]
         elif signs := _SIGN.findall(run):
             yield kind, signs
+
+
+def _of_one_script(run: str) -> Iterator[str]:
+    """The run, cut where a script begins that is not the word's. Only what stands before decides: a beginning is cut as the whole is."""
+    start, script = 0, ""
+    for at, c in enumerate(run):
+        its = _script(c)
+        if its in ("", script) or (its == _LOOSE and script in _WITH_LOOSE):
+            continue
+        if script and not (script == _LOOSE and its in _WITH_LOOSE):
+            yield run[start:at]
+            start = at
+        script = its
+    yield run[start:]
 
 
 def _chunks(word: str) -> list[str]:
@@ -160,7 +184,7 @@ def _folded(text: str) -> str:
             base = _within(ord(c), _ACCENTED)
         if not (mark and base):
             bare.append(c)
-    return unicodedata.normalize("NFC", "".join(bare)).translate(_NO_ACCENTS)
+    return unicodedata.normalize("NFC", "".join(bare)).translate(_PLAIN)
 
 
 @lru_cache(maxsize=8192)
@@ -172,12 +196,23 @@ def _kind(c: str) -> _Kind:
         return _Kind.NOTHING
     if 0x1F3FB <= code <= 0x1F3FF:
         return _Kind.NOTHING
+    if c in _WINGS:
+        return _Kind.SIGN
     if category[0] in "LNM":
         return _Kind.RUN if _within(code, _WITHOUT_SPACES) else _Kind.WORD
     if category == "So" and code not in (0xFFFC, 0xFFFD):
         return _Kind.SIGN
     # Emoji that are newer than this Python's tables.
     return _Kind.SIGN if category == "Cn" and 0x1F000 <= code <= 0x1FFFD else _Kind.BREAK
+
+
+@lru_cache(maxsize=8192)
+def _script(c: str) -> str:
+    """The script of a character, as its name begins; ``_LOOSE`` of digits and modifier letters; "" of what goes with any letter."""
+    if unicodedata.category(c) in ("Nd", "Lm") and _within(ord(c), _ACCENTED):
+        return _LOOSE
+    first = unicodedata.name(c, "unnamed").partition(" ")[0]
+    return "" if first == "COMBINING" else first
 
 
 def _within(code: int, ranges: tuple[tuple[int, int], ...]) -> bool:

@@ -1,19 +1,21 @@
-"""Which part of the archive: the options of every command that reads a part of it."""
+"""Which part of the archive: the options of every command that reads a part of it, and the one value that they make."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING
 
 import click
 
+from archiver.cli import load
 from archiver.cli.when import When
 
 if TYPE_CHECKING:
-    from archiver.model import Selection
-
-C = TypeVar("C", bound=Callable[..., object] | click.Command)
+    from archiver.archive import Chosen
 
 _OPTIONS = (
     click.option(
@@ -49,27 +51,63 @@ _OPTIONS = (
 )
 
 
-def choosing(command: C) -> C:
-    """The options that narrow a command to a part of the archive; ``selection`` makes of them what the archive understands."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the options say, as they were given: a field for each."""
+
+    accounts: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+    taken_from: datetime | None = None
+    taken_before: datetime | None = None
+    new_since: datetime | None = None
+    gone: bool = True
+
+    def chosen(self) -> Chosen:
+        """The same as the archive understands it. Raises TargetError for an account that is none."""
+        from archiver.archive import Chosen
+        from archiver.model import MEDIA_TYPES, Selection
+
+        narrowed = Selection(
+            titles=self.titles,
+            taken_from=self.taken_from,
+            taken_before=self.taken_before,
+            media_types=frozenset(MEDIA_TYPES[word] for word in self.media),
+            new_since=self.new_since,
+        )
+        return Chosen(load.targets(self.accounts) if self.accounts else (), narrowed, self.gone)
+
+    def bare(self) -> str:
+        """That no item is selected, and by which options. Not yet safe for a terminal."""
+        times = {
+            "--taken-from": self.taken_from,
+            "--taken-before": self.taken_before,
+            "--since": self.new_since,
+        }
+        said = [
+            *(f"--account {name}" for name in self.accounts),
+            *(f"--highlight {shlex.quote(title)}" for title in self.titles),
+            *(f"--type {word}" for word in self.media),
+            *(f"{option} {at.replace(tzinfo=None).isoformat()}Z" for option, at in times.items() if at),
+            *([] if self.gone else ["--no-gone"]),
+        ]
+        return f"no item is selected by {' '.join(said)}" if said else "the archive holds no items yet"
+
+
+def choosing(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that narrow a command to a part of the archive: it gets them as one ``choice``, with ``gone`` if it takes that."""
+
+    @wraps(command)
+    def narrowed(*args: object, **options: object) -> int:
+        said = {field.name: options.pop(field.name) for field in fields(Choice) if field.name in options}
+        return command(*args, choice=Choice(**said), **options)  # type: ignore[arg-type]
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        narrowed = option(narrowed)
+    return narrowed
 
 
-def selection(
-    titles: tuple[str, ...],
-    media: tuple[str, ...],
-    taken_from: datetime | None,
-    taken_before: datetime | None,
-    new_since: datetime | None,
-) -> Selection:
-    """What the options but ``--account`` say."""
-    from archiver.model import MEDIA_TYPES, Selection
-
-    return Selection(
-        titles=titles,
-        taken_from=taken_from,
-        taken_before=taken_before,
-        media_types=frozenset(MEDIA_TYPES[word] for word in media),
-        new_since=new_since,
-    )
+gone = click.option(
+    "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
+)
+"""For a command that tells it from what is shown still. Stands above ``choosing``."""

@@ -10,6 +10,7 @@ import click
 
 from archiver.cli import load, show
 from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.place import Place
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
 
@@ -18,7 +19,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 
 
 @click.command("datasette", epilog=EPILOG)
-@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("directory", type=Place(stdout=True), metavar="DIR")
 @click.option("--force", is_flag=True, help="Write over files of other content that stand there.")
 @everywhere
 @click.pass_obj
@@ -26,13 +27,14 @@ def command(given: Given, directory: Path, force: bool) -> int:
     """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR. Reads only, costs nothing.
 
     The metadata has what tables and columns mean, how they are sorted, and questions to ask; the plug-in shows pictures and videos in
-    the tables, and answers only to names of this machine. What is printed is the command that starts it. "-" for DIR prints the
-    metadata alone. The archive is not touched; Datasette (0.65) comes by: pipx install datasette.
+    the tables, and answers only to names of this machine. What is printed is the command that starts it: a script for sh, which hands
+    its arguments on. "-" for DIR prints the metadata alone. The archive is not touched; Datasette (0.65) comes by: pipx install datasette.
 
     \b
     Examples:
       archiver datasette ~/archive-web
       sh -c "$(archiver datasette ~/archive-web)"      write it, and start Datasette
+      archiver datasette ~/archive-web > start && sh start -p 8002
     """
     from archiver import archive
     from archiver.datasette import PLUGIN, metadata, plugin
@@ -46,7 +48,7 @@ def command(given: Given, directory: Path, force: bool) -> int:
         return 0
     files = {directory / _METADATA: told, directory / "plugins" / PLUGIN: plugin()}
     _write(files, force=force)
-    show.data(f"{shlex.join(_start(directory.absolute(), database))}\n")
+    show.data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
     return 0
 
 
@@ -62,11 +64,12 @@ def _start(directory: Path, database: Path) -> list[str]:
 
 def _write(files: dict[Path, str], *, force: bool) -> None:
     """Write each file, whole or not at all. Raises UsageError, with nothing written, where one stands that says something else, and for
-    a place in an archive; StorageError."""
-    from archiver.export.opening import refuse_archives
+    a place in an archive or export; StorageError."""
+    from archiver.export.opening import refuse_archives, refuse_exports
 
     for path, text in files.items():
         refuse_archives(path.parent)
+        refuse_exports(path.parent)
         with storage_errors(f"{path} cannot be looked at"):
             differs = path.exists() and path.read_bytes() != text.encode()
         if differs and not force:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 import click
 
 from archiver.cli import load
-from archiver.cli.choosing import choosing, selection
+from archiver.cli.choosing import Choice, choosing, gone
 from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import UsageError
@@ -21,11 +20,9 @@ from archiver.errors import UsageError
     "fields",
     multiple=True,
     metavar="LABEL=VALUE",
-    help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. May be repeated.",
+    help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. A rerun keeps it; LABEL= ends it. May be repeated.",
 )
-@click.option(
-    "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
-)
+@gone
 @linking
 @pruning
 @choosing
@@ -36,15 +33,9 @@ def command(
     given: Given,
     directory: Path,
     fields: tuple[str, ...],
-    gone: bool,
     way: str,
     prune: bool,
-    accounts: tuple[str, ...],
-    titles: tuple[str, ...],
-    media: tuple[str, ...],
-    taken_from: datetime | None,
-    taken_before: datetime | None,
-    new_since: datetime | None,
+    choice: Choice,
 ) -> int:
     """A BagIt 1.0 bag (RFC 8493) in DIR, with SHA-256 manifests: what libraries and archives take over. Reads only, beside a run too;
     costs nothing.
@@ -53,7 +44,7 @@ def command(
     JSON lines. The API's own answers stay in the archive, since they hold signed links. Every file is read and compared with its SHA-256
     before it goes in.
 
-    A hard link is the archive's own file: --link copy for a bag that is given away. --info is to be said again on a rerun.
+    A hard link is the archive's own file: --link copy for a bag that is given away.
 
     A rerun completes an interrupted bag and updates a whole one. bagit.txt comes last and goes first: what is not whole is no bag.
 
@@ -73,16 +64,13 @@ def command(
             raise UsageError(f"--info {field!r} is not LABEL=VALUE", "see archiver export bagit --help")
         info[label.strip()] = value.strip()
     config = load.config(given)
-    chosen = archive.Chosen(
-        load.targets(accounts) if accounts else (),
-        selection(titles, media, taken_from, taken_before, new_since),
-        gone,
-    )
+    chosen = choice.chosen()
     return exported(
         given,
         "bagit",
         directory,
-        lambda watch: archive.export_bag(
-            config, directory, chosen, info=info, way=Way(way), prune=prune, progress=watch
+        choice,
+        lambda watch, bare: archive.export_bag(
+            config, directory, chosen, info=info, way=Way(way), prune=prune, progress=watch, bare=bare
         ),
     )

@@ -11,10 +11,12 @@ import click
 from archiver.cli import progress, show, signals
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.place import Place
 from archiver.errors import UsageError, outcome
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
+    from archiver.cli.choosing import Choice
     from archiver.export.wanted import Tally
 
 C = TypeVar("C", bound=Callable[..., object] | click.Command)
@@ -46,6 +48,7 @@ NOTHING: Mapping[str, object] = {
     "copied": 0,
     "written": 0,
     "troubles": [],
+    "empty": False,
 }
 """The object of ``--json`` where nothing was done."""
 
@@ -76,8 +79,8 @@ def command(ctx: click.Context) -> int:
 
 
 def directory(command: C) -> C:
-    """The argument DIR."""
-    return click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))(command)
+    """The argument DIR, for forms of many files."""
+    return click.argument("directory", metavar="DIR", type=Place())(command)
 
 
 def linking(command: C) -> C:
@@ -101,19 +104,34 @@ def pruning(command: C) -> C:
     )(command)
 
 
-def exported(given: Given, form: str, to: Path, work: Callable[[Callable[[int], None]], Tally]) -> int:
-    """Do the work with a bar and an ear for signals, then tell what came of it. ``work`` gets what it calls with the files so far."""
-    stop = StopFlag()
+def exported(
+    given: Given,
+    form: str,
+    to: Path,
+    choice: Choice,
+    work: Callable[[Callable[[int], None], Callable[[], None]], Tally],
+) -> int:
+    """Do the work with a bar and an ear for signals, then tell what came of it. ``work`` gets what it calls with the files so far, and
+    what it calls where the choice selects no item."""
+    stop, empty = StopFlag(), False
+
+    def bare() -> None:
+        nonlocal empty
+        empty = True
+
     with signals.watched(stop, quiet=given.quiet, hint=_AGAIN), progress.Steps(given, " files") as step:
 
         def watch(done: int) -> None:
             stop.check()
             step(done, None)
 
-        tally = work(watch)
+        tally = work(watch, bare)
     code = 3 if tally.failed else 0
     if given.blank is not None:
-        show.document({"exit_code": code, "outcome": outcome(code), **_fields(form, to, tally)})
+        fields = {**_fields(form, to, tally), "empty": empty}
+        show.document({"exit_code": code, "outcome": outcome(code), **fields})
+    if empty:
+        warn(given, choice)
     if not given.quiet:
         for trouble in tally.troubles[:20]:
             show.say(f"archiver: {given.command}: {trouble.path}: {trouble.why}")
@@ -122,6 +140,12 @@ def exported(given: Given, form: str, to: Path, work: Callable[[Callable[[int], 
     if given.talkative or code:
         show.say(_line(to, tally))
     return code
+
+
+def warn(given: Given, choice: Choice) -> None:
+    """Say that the choice selects no item, which may be a filter that was mistyped; not under ``-q``."""
+    if not given.quiet:
+        show.say(f"archiver: {given.command}: {choice.bare()}")
 
 
 def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:

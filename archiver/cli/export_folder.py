@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 import click
 
 from archiver.cli import load
-from archiver.cli.choosing import choosing, selection
+from archiver.cli.choosing import Choice, choosing, gone
 from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.export.template import FIELDS, USUAL
@@ -27,9 +26,7 @@ from archiver.export.template import FIELDS, USUAL
 @click.option(
     "--sidecars", is_flag=True, help="Write what the archive knows of each item beside it, as JSON."
 )
-@click.option(
-    "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
-)
+@gone
 @linking
 @pruning
 @choosing
@@ -41,15 +38,9 @@ def command(
     directory: Path,
     text: str,
     sidecars: bool,
-    gone: bool,
     way: str,
     prune: bool,
-    accounts: tuple[str, ...],
-    titles: tuple[str, ...],
-    media: tuple[str, ...],
-    taken_from: datetime | None,
-    taken_before: datetime | None,
-    new_since: datetime | None,
+    choice: Choice,
 ) -> int:
     """A tree of pictures and videos under names for people, in DIR. Reads only, beside a run too; costs nothing.
 
@@ -74,16 +65,13 @@ def command(
 
     template = parse(text)
     config = load.config(given)
-    chosen = archive.Chosen(
-        load.targets(accounts) if accounts else (),
-        selection(titles, media, taken_from, taken_before, new_since),
-        gone,
-    )
+    chosen = choice.chosen()
     return exported(
         given,
         "folder",
         directory,
-        lambda watch: archive.export_folder(
+        choice,
+        lambda watch, bare: archive.export_folder(
             config,
             directory,
             chosen,
@@ -92,5 +80,6 @@ def command(
             way=Way(way),
             prune=prune,
             progress=watch,
+            bare=bare,
         ),
     )

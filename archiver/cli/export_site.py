@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 import click
 
 from archiver.cli import load
-from archiver.cli.choosing import choosing, selection
+from archiver.cli.choosing import Choice, choosing, gone
 from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 
 @click.command("site", epilog=EPILOG)
 @directory
-@click.option(
-    "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
-)
+@gone
 @linking
 @pruning
 @choosing
@@ -27,15 +24,9 @@ from archiver.cli.options import EPILOG, Given, everywhere, json_output
 def command(
     given: Given,
     directory: Path,
-    gone: bool,
     way: str,
     prune: bool,
-    accounts: tuple[str, ...],
-    titles: tuple[str, ...],
-    media: tuple[str, ...],
-    taken_from: datetime | None,
-    taken_before: datetime | None,
-    new_since: datetime | None,
+    choice: Choice,
 ) -> int:
     """Web pages in DIR that need no server and no network. Reads only, beside a run too; costs nothing.
 
@@ -43,8 +34,10 @@ def command(
     highlight one with its items; what Instagram shows no more is marked. Pictures and videos open in a viewer: arrows, Home and
     End move, the space bar plays and pauses, Escape closes; fingers swipe.
 
-    The pages load nothing from anywhere, and run no script but the viewer's. Media are clones where the file system can, else hard
-    links, else copies; --link copy leaves the archive's own files alone. A rerun updates.
+    The pages load nothing from anywhere, and run no script but the viewer's. A rerun updates.
+
+    Media are clones where the file system can, else hard links, else copies. A hard link is the archive's own file under a second
+    name: it is write-protected, and who changes it in place changes the archive. --link copy avoids that.
 
     \b
     Examples:
@@ -55,16 +48,13 @@ def command(
     from archiver.export.wanted import Way
 
     config = load.config(given)
-    chosen = archive.Chosen(
-        load.targets(accounts) if accounts else (),
-        selection(titles, media, taken_from, taken_before, new_since),
-        gone,
-    )
+    chosen = choice.chosen()
     return exported(
         given,
         "site",
         directory,
-        lambda watch: archive.export_site(
-            config, directory, chosen, way=Way(way), prune=prune, progress=watch
+        choice,
+        lambda watch, bare: archive.export_site(
+            config, directory, chosen, way=Way(way), prune=prune, progress=watch, bare=bare
         ),
     )

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 
 import click
 
 from archiver.cli import load, show, signals
-from archiver.cli.choosing import choosing, selection
-from archiver.cli.export_command import NOTHING, directory, exported
+from archiver.cli.choosing import Choice, choosing
+from archiver.cli.export_command import NOTHING, exported, warn
 from archiver.cli.options import Given, everywhere, json_output
+from archiver.cli.place import Place
 from archiver.errors import UsageError
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:
     """DIR, ``--table`` and the filters."""
-    return directory(_table(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
+    return _directory(_table(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
 
+
+_directory = click.argument("directory", metavar="DIR", type=Place(stdout=True))
 
 _table = click.option(
     "--table",
@@ -34,12 +36,7 @@ def tables_exported(
     form: str,
     directory: Path,
     tables: tuple[str, ...],
-    accounts: tuple[str, ...],
-    titles: tuple[str, ...],
-    media: tuple[str, ...],
-    taken_from: datetime | None,
-    taken_before: datetime | None,
-    new_since: datetime | None,
+    choice: Choice,
 ) -> int:
     """Do it, into the directory, or to stdout for ``-``."""
     from archiver import archive
@@ -50,24 +47,24 @@ def tables_exported(
         if name not in query.TABLES:
             raise UsageError(f"there is no table {name}", f"known are {', '.join(query.TABLES)}")
     config = load.config(given)
-    chosen = archive.Chosen(
-        load.targets(accounts) if accounts else (),
-        selection(titles, media, taken_from, taken_before, new_since),
-    )
+    chosen = choice.chosen()
     if str(directory) == "-":
         if len(tables) != 1 or given.blank is not None:
             raise UsageError(
                 "stdout takes one table, and no --json", f"archiver export {form} - --table items"
             )
         with signals.fatal():
-            for piece in archive.table_lines(config, chosen, form=TableForm(form), name=tables[0]):
+            for piece in archive.table_lines(
+                config, chosen, form=TableForm(form), name=tables[0], bare=lambda: warn(given, choice)
+            ):
                 show.data(piece)
         return 0
     return exported(
         given,
         form,
         directory,
-        lambda watch: archive.export_tables(
-            config, directory, chosen, form=TableForm(form), names=tables, progress=watch
+        choice,
+        lambda watch, bare: archive.export_tables(
+            config, directory, chosen, form=TableForm(form), names=tables, progress=watch, bare=bare
         ),
     )

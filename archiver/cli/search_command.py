@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import fields
 from datetime import datetime
@@ -13,9 +15,10 @@ import click
 from archiver.cli import load, show, signals, spool, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import When
-from archiver.model import Field, Kind
+from archiver.model import Dated, Field, Kind
 
 if TYPE_CHECKING:
+    from archiver.config import Config
     from archiver.model import Hit
 
 _ON_A_TERMINAL = 20
@@ -30,14 +33,34 @@ _SIGN = {
 }
 
 
-@click.command("search", epilog=EPILOG)
+_DATED = {Dated.TAKEN: "taken", Dated.CREATED: "created", Dated.FIRST_SEEN: "first seen"}
+
+
+class _Words(click.Command):
+    """A command whose words may begin with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name.startswith("--"):
+                raise
+            letter = error.option_name[1:]
+            dashed = (word for word in words if re.match(f"-[^-]*{re.escape(letter)}", word))
+            word = next(dashed, error.option_name)
+            why = f"no such option: {error.option_name}; a word that must not be there stands behind all options and --"
+            raise click.UsageError(f"{why}: archiver search -- shop {shlex.quote(word)}", ctx) from None
+
+
+@click.command("search", cls=_Words, epilog=EPILOG)
 @click.argument("text", nargs=-1, required=True, metavar="TEXT...")
 @click.option(
     "--account",
     "accounts",
     multiple=True,
     metavar="NAME",
-    help="Only of this account, by its username, one that it bore once, or its id; may be repeated.",
+    help="Only of this account, by its username, one that it bore once, or its id; or highlight:<pk>. May be repeated.",
 )
 @click.option(
     "--type",
@@ -76,7 +99,10 @@ def command(
     not matter, any script and emoji do. "in quotes" stands so, word for word; what a - stands before must not be there.
 
     First what is called so itself, then items by hashtags and places, by mentions, by links; the newest first within each. With a limit,
-    of thousands that are found alike the last 1,000 recorded are put in that order.
+    of thousands that are found alike the last 1,000 recorded are put in that order. The date is when it was taken or created, else first seen.
+
+    --json: "hits" have it as "at", and in "dated" which of these it is; "stale" counts things that another program has changed: they are
+    found again after the next run.
 
     \b
     Examples:
@@ -106,12 +132,20 @@ def command(
             head = {"exit_code": 0, "outcome": "ok", "stale": changed}
             spool.document(head, "hits", map(fields_of, _first(found, limit, given)))
         elif not _told(_first(found, limit, given)) and not given.quiet:
-            show.say("nothing found")
+            show.say("nothing found", *_pointer(config, text))
         if changed and not given.quiet:
             show.say(
                 f"archiver: search: {show.count(changed, 'thing')} changed by another program can be found after the next run"
             )
     return 0
+
+
+def _pointer(config: Config, text: tuple[str, ...]) -> Iterator[str]:
+    """What to type instead where the text is no words, but a link or an id."""
+    from archiver import archive
+
+    if archive.is_pointer(config, " ".join(text)):
+        yield f"archiver: search: that names something that is kept: archiver show {shlex.quote(' '.join(text))}"
 
 
 def fields_of(hit: Hit) -> dict[str, object]:
@@ -125,7 +159,7 @@ def lines(hit: Hit, width: int | None = None) -> Iterator[str]:
     whose = hit.username or hit.user_pk or ""
     what = [hit.kind.value, whose, *([hit.title or ""] if hit.highlight_pk else [])]
     gone = ", shown no more" if hit.gone else ""
-    yield show.safe(f"{' · '.join(filter(None, what))} · {hit.at:%Y-%m-%d}{gone}")
+    yield show.safe(f"{' · '.join(filter(None, what))} · {_DATED[hit.dated]} {hit.at:%Y-%m-%d}{gone}")
     for said in hit.matched[:_SHOWN]:
         yield _cut(f"  {said.field.value.replace('_', ' ')}: {_SIGN.get(said.field, '')}{said.text}", width)
     if len(hit.matched) > _SHOWN:

@@ -6,6 +6,7 @@ SHA-256 is their name in the archive, and a bag is completed and updated where i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 
@@ -76,8 +77,12 @@ def require_fields(fields: Mapping[str, str]) -> None:
 def information(
     tree: Tree, archive: str, agent: str, today: date, more: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """The fields of ``bag-info.txt``; ``more`` are the owner's own, which passed ``require_fields``."""
-    yield from more.items()
+    """The fields of ``bag-info.txt``: the owner's own, those of an earlier export too, then ours. ``more`` passed ``require_fields``: such
+    a field takes the place of the earlier one, and without a value ends it."""
+    fields = {label.lower(): (label, value) for label, value in _before(tree)}
+    for label, value in more.items():
+        fields[label.lower()] = label, value
+    yield from ((label, value) for label, value in fields.values() if value)
     count = size = 0
     for row in _standing(tree):
         count, size = count + 1, size + row.size
@@ -85,6 +90,20 @@ def information(
     yield "Bagging-Date", today.isoformat()
     yield "Payload-Oxum", f"{size}.{count}"
     yield "Bag-Software-Agent", agent
+
+
+def _before(tree: Tree) -> Iterator[tuple[str, str]]:
+    """The owner's own fields in the ``bag-info.txt`` that an earlier export wrote, if that stands as it was written."""
+    row = tree.manifest.by_id([_INFO]).get(_INFO)
+    if row is None or not tree.stands(row):
+        return
+    with storage_errors(f"{row.path} cannot be read"):
+        fd = os.open(row.path, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=tree.root)
+        with os.fdopen(fd, encoding="utf-8", newline="\n") as written:
+            for line in written:
+                label, _, value = line.rstrip("\n").partition(": ")
+                if label.lower() not in _OWN_LABELS:
+                    yield label, value
 
 
 def _standing(tree: Tree) -> Iterator[Row]:

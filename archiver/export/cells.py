@@ -47,7 +47,7 @@ def csv_cell(value: object, as_json: Callable[[object], str] = json_line) -> str
 
 
 class CsvLines(list[str]):
-    """Takes the lines of ``csv.writer`` and ends them as Unix does.
+    """Takes the lines of ``csv.writer`` and ends them as Unix does: for output that goes to other programs. Files for spreadsheets keep CR LF.
 
     The writer must end them with CR LF itself: only then does every Python quote a text with a lone CR in it, which a
     spreadsheet would take for the end of the row, and what follows for a cell of its own, perhaps a formula.

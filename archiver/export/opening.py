@@ -1,4 +1,4 @@
-"""How the directory of an export is opened: nobody else's, not inside an archive, and by one process at a time.
+"""How the directory of an export is opened: nobody else's, not inside an archive or another export, and by one process at a time.
 
 ``<directory>/.archiver-export/`` is the export's own: the list of its files, a lock, and a scratch directory that is empty between exports.
 """
@@ -38,7 +38,7 @@ def opened(
     """The export of this form, of the archive with this id at ``root``, in ``directory``, which is made if it is not there.
 
     ``check``: read every blob that is placed, and compare its bytes with its name. Raises UsageError where the directory is another
-    export's, belongs to an archive or has this one in it, ArchiveLocked while another process exports into it, StorageError, DiskFull.
+    export's or in one, belongs to an archive or has this one in it, ArchiveLocked while another process exports into it, StorageError, DiskFull.
     """
     _refuse_around(root, directory)
     with ExitStack() as stack:
@@ -79,6 +79,7 @@ def _lock(own: int, directory: Path) -> None:
 def _refuse_around(root: Path, directory: Path) -> None:
     """A name that the archive chose, a username, may be that of a directory in which it lies."""
     refuse_archives(directory)
+    refuse_exports(directory, itself=False)
     with storage_errors(f"{directory} cannot be looked at"):
         if directory.resolve() in root.resolve().parents:
             raise UsageError(
@@ -98,4 +99,15 @@ def refuse_archives(directory: Path) -> None:
                 raise UsageError(
                     f"{directory} belongs to the archive at {above}",
                     "name a directory outside of every archive",
+                )
+
+
+def refuse_exports(directory: Path, *, itself: bool = True) -> None:
+    """Raises UsageError for a directory, there or not, that lies in an export, or ``itself`` is one; StorageError."""
+    with storage_errors(f"{directory} cannot be looked at"):
+        place = directory.resolve()
+        for above in (place, *place.parents) if itself else place.parents:
+            if (above / OWN).exists():
+                raise UsageError(
+                    f"{directory} belongs to the export in {above}", "name a directory outside of it"
                 )

@@ -95,7 +95,10 @@ def _pieces(text: str) -> Iterator[Piece]:
         whole, field = match.group(), match[1]
         if field is not None:
             if field not in FIELDS:
-                raise UsageError(f"there is no field {{{field}}}", f"known are {', '.join(sorted(FIELDS))}")
+                why = ", as none takes a format" if re.split(r"[!:.[]", field)[0] in FIELDS else ""
+                raise UsageError(
+                    f"there is no field {{{field}}}{why}", f"known are {', '.join(sorted(FIELDS))}"
+                )
             yield Piece(field, True)
         elif whole in ("{", "}"):
             raise UsageError(

@@ -11,7 +11,7 @@ from archiver import lazily
 
 if TYPE_CHECKING:
     from archiver.model.costs import By, Cost, RunCost
-    from archiver.model.found import Field, Hit, Kind, Said
+    from archiver.model.found import Dated, Field, Hit, Kind, Said
     from archiver.model.gaps import Gap, Lack
     from archiver.model.held import (
         Blob,
@@ -87,6 +87,7 @@ __all__ = [
     "By",
     "Call",
     "Cost",
+    "Dated",
     "Digest",
     "Extent",
     "Failure",
@@ -161,6 +162,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "RunCost",
             ),
             "found": (
+                "Dated",
                 "Field",
                 "Hit",
                 "Kind",

@@ -38,6 +38,14 @@ class Field(StrEnum):
     LINK_TEXT = "link_text"
 
 
+class Dated(StrEnum):
+    """What the date of something is."""
+
+    TAKEN = "taken_at"
+    CREATED = "created_at"
+    FIRST_SEEN = "first_seen_at"
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """A text that is searched, as it stands in its row, and where."""
@@ -50,7 +58,7 @@ class Said:
 class Hit:
     """An account, a highlight or an item that was found, with the names that a person needs, as they are now.
 
-    ``at`` is when it was made, as upstream says, or first seen. ``highlight_pk`` and ``title`` of an item are those of a highlight that shows
+    ``at`` is when it was made, as upstream says, else first seen: ``dated`` tells which. ``highlight_pk`` and ``title`` of an item are those of a highlight that shows
     it. ``gone``: it is shown no more. ``matched`` are its texts in which something that was sought stands.
     """
 
@@ -58,6 +66,7 @@ class Hit:
     subject_pk: Pk
     kind: Kind
     at: datetime
+    dated: Dated
     user_pk: Pk | None
     username: str | None
     highlight_pk: Pk | None

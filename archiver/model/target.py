@@ -23,7 +23,10 @@ _LONGEST = 2048
 _SHOWN = 80
 _SUPPORTED = "give a username, @username, a numeric user id, a profile or highlight link, highlight:<pk>, or a /s/ share link"
 
-_KEPT = "give an account, a highlight or an item: natgeo, an id, a profile or highlight link, highlight:<pk>, item:<pk>, an item's code"
+_KEPT = (
+    "give an account, a highlight or an item: natgeo, an id, a profile or highlight link, highlight:<pk>, item:<pk>, an item's code;"
+    " archiver search finds by words"
+)
 
 
 def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
@@ -62,7 +65,9 @@ def parse_kept(text: str) -> Target | ItemTarget:
             return ItemTarget(stripped, pk=word)
         if is_code(word):
             return ItemTarget(stripped, code=word)
-        raise TargetError(f"'{_shown(stripped)}' is no item: its pk is a number", _KEPT)
+        raise TargetError(
+            f"'{_shown(stripped)}' is no item: a pk is digits, a code 5 to 40 letters, digits, - and _", _KEPT
+        )
     try:
         return parse_target(text)
     except TargetError as error:

@@ -15,10 +15,11 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows,
 from databases import ARCHIVE_ID, NOW
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, Sought, engine, query, record, schema, words
+from archiver.catalog import Catalog, Sought, documents, engine, query, record, schema, words
 from archiver.errors import DatabaseError
 from archiver.model import (
     EVERYTHING,
+    Dated,
     Field,
     Hashtag,
     Hit,
@@ -275,11 +276,37 @@ def test_it_can_be_asked_of_accounts_kinds_and_times(told: Catalog) -> None:
     assert _found(told, "esa", since=NOW - timedelta(days=9)) == ["video 14"]
 
 
+def test_it_can_be_asked_of_single_highlights(told: Catalog) -> None:
+    """Of the highlight itself and of what is in it, whoever else has that; with kinds as ever."""
+    assert _found(told, "nasa", highlight_pks=["2"]) == ["video 13", "video 11"]
+    assert sorted(_found(told, "nasa", highlight_pks=["1", "2"])) == ["photo 12", "video 11", "video 13"]
+    assert _found(told, "gift", highlight_pks=["3"]) == ["highlight 3"]
+    assert _found(told, "gift", highlight_pks=["3"], kinds=[Kind.ITEM]) == []
+    assert _found(told, "salwaaa", highlight_pks=["3"]) == []
+    assert _found(told, "nat", highlight_pks=["404"]) == []
+
+
+def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> None:
+    """When it was taken or created, as upstream says, else when it was first seen."""
+    assert {hit.dated for hit in _hits(told, "nasa", kinds=[Kind.ITEM])} == {Dated.TAKEN}
+    (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
+    assert titled.dated is Dated.CREATED
+    _by_another_program(
+        database,
+        "update items set taken_at = null where pk = '13'",
+        "update highlights set created_at = null where pk = '1'",
+    )
+    told.write(documents.fill)
+    assert [hit.dated for hit in _hits(told, "nasa", highlight_pks=["2"])] == [Dated.FIRST_SEEN, Dated.TAKEN]
+    (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
+    assert titled.dated is Dated.FIRST_SEEN
+
+
 def test_a_hit_tells_what_it_is_and_what_matched(told: Catalog) -> None:
     """With the names of today; what something was called once is found, and told as that."""
     (account,) = _hits(told, "geographic")
     assert account == Hit(
-        Subject.USER, "787132", Kind.ACCOUNT, NOW, "787132", "natgeo2", None, None, None, False,
+        Subject.USER, "787132", Kind.ACCOUNT, NOW, Dated.FIRST_SEEN, "787132", "natgeo2", None, None, None, False,
         (Said(Field.FORMER_FULL_NAME, "National Geographic"),),
     )  # fmt: skip
     (titled,) = _hits(told, "gift guide", user_pks=[NATGEO.pk], kinds=[Kind.HIGHLIGHT])
@@ -383,18 +410,24 @@ def test_a_database_that_is_short_of_something_costs_no_words(own_database: str 
         assert _found(catalog, "taken") == ["highlight 1"]
 
 
+def _of_the_version_before(
+    revision: str, nowhere: str | Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Make an archive that does not know ``revision`` yet; ``folder`` is for the migrations of that time."""
+    shutil.copytree(schema.migrations(), folder)
+    for path in (folder / "versions").glob("[0-9]*.py"):
+        if path.name >= revision:
+            path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "migrations", lambda: folder)
+        schema.create(engine.locate(nowhere), ARCHIVE_ID, NOW)
+
+
 def test_an_upgrade_writes_the_documents_of_what_is_there(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archive of the version before can be searched when its upgrade has ended."""
-    older = tmp_path / "older"
-    shutil.copytree(schema.migrations(), older)
-    for path in (older / "versions").glob("[0-9]*.py"):
-        if path.name >= "0005":
-            path.unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "migrations", lambda: older)
-        schema.create(engine.locate(nowhere), ARCHIVE_ID, NOW)
+    _of_the_version_before("0005", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
     _by_another_program(
         nowhere,
@@ -409,3 +442,50 @@ def test_an_upgrade_writes_the_documents_of_what_is_there(
         assert _wrong(nowhere, catalog) == []
         assert _found(catalog, "行") == ["highlight 1"]
         assert _found(catalog, "na") == ["account 1", "photo 1"]
+
+
+def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
+    nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words that were of several scripts are found by each of them; those of ASCII alone are left as they are."""
+    _of_the_version_before("0007", nowhere, tmp_path / "older", monkeypatch)
+    at = "2026-03-31T23:30:00.250000Z"
+    _by_another_program(
+        nowhere,
+        f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, verdict_checks) values ('1', 'salwa', '𓆩سلوى 𓆪', '{at}', '{at}', 0)",
+        f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) values ('1', '1', 'ascii', '{at}', '{at}')",
+        f"insert into items (pk, user_pk, first_seen_at) values ('1', '1', '{at}')",
+        "insert into mentions (item_pk, position, username, full_name) values ('1', 0, 'nina', '𒀭Нина')",
+        f"update search_documents set at = '{at}', names = 'salwa | 𓆩سلوى 𓆪', filters = '=account @1' where subject = 'user'",
+        f"update search_documents set at = '{at}', names = 'as it was', filters = '=highlight @1' where subject = 'highlight'",
+        f"update search_documents set at = '{at}', mentions = 'nina | 𒀭нина', filters = '=item @1' where subject = 'item'",
+    )
+    Catalog.upgrade(nowhere)
+    with Catalog.open(nowhere, write=False) as catalog:
+        assert catalog.read(query.stale) == 0
+        assert _found(catalog, "سلوى") == ["account 1"]
+        assert _found(catalog, "нина") == ["item 1"]
+        left = "select names from search_documents where subject = 'highlight'"
+        assert rows(catalog, left) == [("as it was",)]
+
+
+def test_decorated_names_are_found_by_the_words_in_them(catalog: Catalog, run_id: int) -> None:
+    """Names, titles and tags, whatever letters and signs are their ornaments; by all of it that somebody copies, too."""
+    names = {
+        "11": ("𓆩سلوى 𓆪", "سلوى"),
+        "12": ("ᡣ𐭩Salwa𖦹", "salwa"),
+        "13": ("୨୧ნინო୨୧", "ნინო"),
+        "14": ("亗᭄Нина99᭄", "нина99"),
+        "15": ("ღநிலாღ", "நிலா"),
+        "16": ("ツ𝓜𝓪𝓻𝓲𝓪ツ", "maria"),
+        "17": ("ʚꜱᴀʀᴀʜɞ", "sarah"),
+        "18": ("꧁𓊈旅行𓊉꧂", "旅行"),
+    }
+    for pk, (name, _) in names.items():
+        user = User(pk, f"user{pk}", name, False, False, None, "a.jpg")
+        catalog.write(record.tray, run_id, pk, tray(highlight(f"9{pk}", f"{name}!"), user=user), NOW)
+    for pk, (name, word) in names.items():
+        both = {f"account {pk}", f"highlight 9{pk}"}
+        for asked in (word, f'"{word}"', word[:2], name, f'"{name}"'):
+            assert both <= set(_found(catalog, asked)), (asked, name)
+        assert set(_found(catalog, word)) == both

@@ -39,6 +39,15 @@ _ANY = st.one_of(st.text(st.characters(), max_size=40), _SCRIPTS, _FLAGS)
         ("🏴󠁧󠁢󠁥󠁮󠁧󠁿!", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"),
         ("1️⃣ 100%", "1 100"),
         ("می\u200cخواهم so\u00adft", "میخواهم soft"),
+        ("𓆩سلوى 𓆪 ᡣ𐭩salwa", "𓆩 سلوى 𓆪 ᡣ 𐭩 salwa"),
+        ("ღMariaღ 亗᭄Maria᭄ ʚmariaɞ", "ღ maria ღ 亗 ᭄ maria ᭄ ʚ maria ɞ"),
+        ("୨୧2pac୨୧ 𓆩1998𓆪 𒀭Нина99", "୨୧ 2pac ୨୧ 𓆩 1998 𓆪 𒀭 нина99"),
+        ("covid19 2pac سلوى٢٠ سلام۱۲ हिन्दी२", "covid19 2pac سلوى٢٠ سلام۱۲ हिन्दी२"),
+        ("Hawaiʻi Ⲡ̅ⲁ Ёжи́к", "hawaiʻi ⲡ̅ⲁ ежик"),
+        ("maria2سلوى ИКЕАshop 10µm", "maria2 سلوى икеа shop 10μ m"),
+        ("ℳ𝒶𝓇𝒾𝒶 𝗠𝗮𝗿𝗶𝗮 ⓜⓐⓡⓘⓐ ᵐᵃʳⁱᵃ Ｍａｒｉａ", "maria " * 5),
+        ("ꜱᴍᴀʟʟ ᴄᴀᴘꜱ ᴊᴏꜱé", "small caps jose"),
+        ("ᗰᗩᖇIᗩ Mаria", "ᗰᗩᖇ i ᗩ m а ria"),
         ("'); DROP TABLE-- %_*\"\0", "drop table"),
         ("a\ud800b \ufffd", "a b"),
     ],
@@ -92,7 +101,50 @@ def test_a_text_is_found_by_itself_and_scripts_without_spaces_by_every_part(
     assert not part or Phrase(*words.sought(part)).within(words.words(run))
 
 
-@given(st.text("aéжя9", min_size=1, max_size=80), st.integers(1, 80))
+_WORDS = st.one_of(
+    *(st.text(letters, min_size=1, max_size=8) for letters in ("abzéß09", "αβω7", "жяё1", "سلوى٢3"))
+)
+_ORNAMENTS = st.text(
+    st.one_of(
+        st.sampled_from("ღꨄ୨୧ৎꪆᡣఌ᭄ツ亗🦋ʚɞ★༺"),
+        st.characters(min_codepoint=0x13000, max_codepoint=0x1342E),  # hieroglyphs
+        st.characters(min_codepoint=0x12000, max_codepoint=0x12399),  # cuneiform
+        st.characters(min_codepoint=0x10080, max_codepoint=0x100FA, categories=["Lo"]),  # Linear B
+        st.characters(min_codepoint=0x1401, max_codepoint=0x166C),  # Canadian syllabics
+        st.characters(min_codepoint=0xA000, max_codepoint=0xA48C),  # Yi
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@given(_WORDS, _ORNAMENTS, _ORNAMENTS, st.integers(1, 8))
+@example("سلوى", "𓆩", "𓆪", 2)
+@example("2pac", "୨୧", "୨୧", 1)
+def test_a_decorated_word_is_found_by_itself(word: str, before: str, after: str, length: int) -> None:
+    """Whatever letters of other scripts and signs stand around it without a blank: whole, and by its beginning."""
+    for decorated in (before + word + after, word + after, before + word):
+        text = words.words(decorated)
+        assert Phrase(*words.sought(word, whole=True)).within(text)
+        assert Phrase(*words.sought(word[:length])).within(text)
+
+
+@given(st.lists(_WORDS, min_size=1, max_size=5), st.data())
+def test_words_of_several_scripts_are_found_by_their_beginning_together(
+    parts: list[str], data: st.DataObject
+) -> None:
+    """Words that are written in one, as ИКЕАshop: by all of it, and by the letters before any place of it."""
+    run = "".join(parts)
+    length = data.draw(st.integers(1, len(run)))
+    for whole in (run, f"x {run} y", f"𓆩{run}𓆪"):
+        assert Phrase(*words.sought(run[:length])).within(words.words(whole))
+        assert Phrase(*words.sought(run, whole=True)).within(words.words(whole))
+
+
+@given(
+    st.sampled_from(("aéz9", "жя9")).flatmap(lambda one: st.text(one, min_size=1, max_size=80)),
+    st.integers(1, 80),
+)
 @example("natgeo", 3)
 def test_a_word_is_found_by_its_beginning(word: str, length: int) -> None:
     """By the letters before any place of it; in quotes only whole."""

@@ -6,8 +6,8 @@ import asyncio
 import html
 import json
 import re
-import shlex
 import sqlite3
+import subprocess
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -52,10 +52,12 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Nearby:
 
 @pytest.fixture(scope="module")
 def started(person: Nearby) -> list[str]:
-    """The command that was printed, as words."""
+    """The command that was printed, as sh takes it with these two arguments."""
     ended = person.run("datasette", "web")
     assert (ended.code, ended.err) == (0, "")
-    return shlex.split(ended.out)
+    (person.home / "start").write_text(ended.out.replace("datasette serve", "printf '%s\\0'", 1))
+    asked = ["sh", str(person.home / "start"), "--get", "/archive/pictures.json?username=natgeo&_shape=array"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
 def blob(person: Nearby, sha256: str) -> Path:
@@ -74,11 +76,10 @@ def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **a
 
 
 def test_the_printed_command_serves_the_archive(person: Nearby, started: list[str]) -> None:
-    """On this machine alone; the tables, and the questions that are ready to be asked."""
-    assert started[:4] == ["datasette", "serve", "--host", "127.0.0.1"]
-    asked = CliRunner().invoke(
-        cli, [*started[1:], "--get", "/archive/pictures.json?username=natgeo&_shape=array"]
-    )
+    """On this machine alone; the tables, and the questions that are ready to be asked. As a script it hands its arguments on."""
+    assert started[:2] == ["--host", "127.0.0.1"]
+    assert started[-2] == "--get"
+    asked = CliRunner().invoke(cli, ["serve", *started])
     assert asked.exit_code == 0, asked.output
     assert {row["title"] for row in json.loads(asked.output)} == {"Gifts", "Whales", HOSTILE}
 
@@ -193,6 +194,17 @@ def test_nothing_is_written_into_the_archive(person: Nearby, place: str) -> None
     assert (ended.code, ended.out) == (2, "")
     assert "belongs to the archive at" in ended.err
     assert not {"metadata.json", "plugins", "web"} & {path.name for path in person.archive.iterdir()}
+
+
+@pytest.mark.parametrize("place", [".", "accounts/new"])
+def test_nothing_is_written_into_an_export(tmp_path: Path, person: Nearby, place: str) -> None:
+    """Nor below one: it is another's directory."""
+    assert person.run("export", "site", str(tmp_path / "out"), "--account", "natgeo").code in (0, 3)
+    before = sorted((tmp_path / "out").rglob("*"))
+    ended = person.run("datasette", str(tmp_path / "out" / place))
+    assert ended.code == 2
+    assert f"belongs to the export in {tmp_path / 'out'} (name a directory outside of it)\n" in ended.err
+    assert sorted((tmp_path / "out").rglob("*")) == before
 
 
 def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: Nearby) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ from cli_harness import Person, on_terminal
 from shelved import Shelf, tree
 
 from archiver.model import Role
+
+FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 
 
 @pytest.fixture
@@ -37,6 +41,13 @@ def test_an_export_tells_what_it_did(person: Person, shelf: Shelf) -> None:
     assert (found["exit_code"], found["form"], found["files"], found["written"]) == (0, "folder", 13, 6)
 
 
+@pytest.mark.parametrize("form", ["folder", "site"])
+def test_the_help_warns_of_hard_links(person: Person, form: str) -> None:
+    """Who changes one changes the archive."""
+    told = " ".join(person.run("export", form, "--help").out.split())
+    assert "who changes it in place changes the archive. --link copy avoids that." in told
+
+
 def test_a_bar_counts_files_on_a_terminal(shelf: Shelf) -> None:
     """And leaves one line."""
     code, shown = on_terminal(Person(shelf.home, None, shelf.environ), "export", "folder", "out")
@@ -61,6 +72,45 @@ def test_every_filter_narrows_an_export(person: Person, shelf: Shelf) -> None:
         assert found["files"] == files, words
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_filter_that_selects_nothing_is_told(person: Person, form: str) -> None:
+    """By its name, on stderr, where nobody reads along too; code 0, since a night may bring nothing new, and ``empty`` for programs."""
+    words = ["--highlight", "no such*", "--type", "video", "--since", "2026-04-01T12:00"]
+    ended = person.run("export", form, "out", *words)
+    assert ended.code == 0
+    assert ended.err == (
+        f"archiver: export {form}: no item is selected by --highlight 'no such*' --type video --since 2026-04-01T12:00:00Z\n"
+    )
+    assert person.run("-q", "export", form, "out", *words).err == ""
+    assert person.run("export", form, "out", *words, "--json").object["empty"] is True
+    assert person.run("export", form, "all", "--json").object["empty"] is False
+
+
+def test_what_is_gone_is_selected_by_no_export_without_it(person: Person, shelf: Shelf) -> None:
+    """Nor is an item in a highlight that is gone; an account that has only its avatar left is told as one without items."""
+    with closing(sqlite3.connect(shelf.root / "archive.db")) as rows, rows:
+        rows.execute("UPDATE highlights SET gone_at = last_seen_at WHERE pk = '1'")
+        rows.execute("UPDATE highlight_items SET gone_at = last_seen_at WHERE highlight_pk = '2'")
+    ended = person.run("export", "folder", "out", "--account", "natgeo", "--no-gone")
+    assert ended.err == "archiver: export folder: no item is selected by --account natgeo --no-gone\n"
+    assert person.run("export", "folder", "out", "--account", "natgeo").err == ""
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_archive_without_items_is_told(tmp_path: Path, sqlite_template: Path, form: str) -> None:
+    """It is no filter's fault."""
+    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    ended = Person(shelf.home, None, shelf.environ).nearby.run("export", form, "out")
+    assert (ended.code, ended.err) == (0, f"archiver: export {form}: the archive holds no items yet\n")
+
+
+def test_a_table_of_nothing_on_stdout_is_told(person: Person) -> None:
+    """Beside the table, which has its head alone."""
+    ended = person.run("export", "csv", "-", "--table", "items", "--highlight", "nosuch*")
+    assert (ended.code, ended.out.count("\n")) == (0, 1)
+    assert ended.err == "archiver: export csv: no item is selected by --highlight 'nosuch*'\n"
+
+
 def test_one_table_goes_to_stdout(person: Person) -> None:
     """For ``-``, in either form; more than one, or an object beside it, is a usage error."""
     rows = person.run("export", "jsonl", "-", "--table", "items")
@@ -77,6 +127,17 @@ def test_one_table_goes_to_stdout(person: Person) -> None:
             ["folder", "out", "--template", "{item.__class__}.{ext}"],
             "export folder: there is no field {item.__class__} (known are ",
         ),
+        *(
+            ([form, ""], f"export {form}: Invalid value for 'DIR': it is empty, and names no ")
+            for form in FORMS
+        ),
+        *(
+            (
+                [form, "-"],
+                f"export {form}: Invalid value for 'DIR': - is stdout, and this form is many files; ./-",
+            )
+            for form in ("folder", "site", "bagit")
+        ),
         (["folder"], "export folder: Missing argument 'DIR'"),
         (["flder", "out"], "export: there is no command 'flder'; did you mean folder?"),
         (["csv", "out", "--table", "itms"], "export csv: there is no table itms (known are users, "),
@@ -92,6 +153,19 @@ def test_what_cannot_be_used_is_code_2(person: Person, words: list[str], says: s
     assert says in ended.err
     assert sorted(path.name for path in person.home.iterdir()) == ["archive"]
     assert not (person.archive / "export").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_export_in_another_is_refused(person: Person, shelf: Shelf, form: str) -> None:
+    """In a directory of its files, or a new one below; the other stays as it was. Beside it there may be one."""
+    assert person.run("export", "folder", "out").code == 0
+    before = tree(shelf.home)
+    for place in ("out/natgeo", "out/new/export", "out/.archiver-export/tmp"):
+        ended = person.run("export", form, place)
+        assert ended.code == 2
+        assert f"{place} belongs to the export in {shelf.out} (name a directory outside of it)" in ended.err
+    assert tree(shelf.home) == before
+    assert person.run("export", form, "out-2").code == 0
 
 
 @pytest.mark.parametrize("form", ["folder", "site", "bagit"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -34,7 +35,7 @@ def test_a_person_reads_what_was_found_and_what_to_type_next(kept: Nearby) -> No
     """What it is and whose, the text that matched, safe for a terminal, and the command that shows it."""
     ended = kept.run("search", "旅行", "🦋")
     head, *more = ended.out.splitlines()
-    assert head == "highlight · natgeo · Best\\x1b[31m 北京旅行\\n🦋 · 2025-10-21"
+    assert head == "highlight · natgeo · Best\\x1b[31m 北京旅行\\n🦋 · created 2025-10-21"
     assert more == ["  title: Best\\x1b[31m 北京旅行\\n🦋", f"  archiver show highlight:{BOTW}"]
     assert (ended.code, ended.err) == (0, "")
 
@@ -42,10 +43,11 @@ def test_a_person_reads_what_was_found_and_what_to_type_next(kept: Nearby) -> No
 def test_what_was_called_so_once_is_found(kept: Nearby) -> None:
     """By its name of that time, which is told; what is shown no more is told as that."""
     out = kept.run("search", "salwaaa_ki").out
-    assert out.startswith("account · salwa · ")
+    assert out.startswith("account · salwa · first seen ")
     assert "\n  former username: @salwaaa_ki\n  archiver show salwa\n" in out
     assert (
-        "highlight · natgeo · Limitless · 2025-08-08, shown no more\n" in kept.run("search", "limitless").out
+        "highlight · natgeo · Limitless · created 2025-08-08, shown no more\n"
+        in kept.run("search", "limitless").out
     )
 
 
@@ -53,7 +55,10 @@ def test_items_are_told_with_their_highlight(kept: Nearby) -> None:
     """The highlight that shows it, and what of it matched."""
     out = kept.run("search", "on.natgeo.com", "--type", "item").out
     head, link, *_, show_it = out.partition("\n\n")[0].splitlines()
-    assert (head, link) == ("photo · natgeo · Gift Guide · 2025-12-20", "  link: https://on.natgeo.com/gifts")
+    assert (head, link) == (
+        "photo · natgeo · Gift Guide · taken 2025-12-20",
+        "  link: https://on.natgeo.com/gifts",
+    )
     assert show_it == "  archiver show item:3791570430309957637"
 
 
@@ -62,7 +67,7 @@ def test_json_is_one_object_and_exact(kept: Nearby) -> None:
     found = kept.run("search", "best", "--json").object
     assert (found["exit_code"], found["outcome"]) == (0, "ok")
     assert found["hits"] == [{
-        "subject": "highlight", "subject_pk": BOTW, "kind": "highlight", "at": "2025-10-21T13:07:47.000000Z",
+        "subject": "highlight", "subject_pk": BOTW, "kind": "highlight", "at": "2025-10-21T13:07:47.000000Z", "dated": "created_at",
         "user_pk": "787132", "username": "natgeo", "highlight_pk": BOTW, "title": "Best\x1b[31m 北京旅行\n🦋", "code": None,
         "gone": False, "matched": [{"field": "title", "text": "Best\x1b[31m 北京旅行\n🦋"}],
     }]  # fmt: skip
@@ -112,11 +117,52 @@ def test_nothing_found_is_said_and_no_error(kept: Nearby) -> None:
     assert kept.run("search", "gift", "--account", "salwaaa_ki").out == ""
 
 
+def test_a_link_or_an_id_points_to_show(kept: Nearby) -> None:
+    """What names something that is kept, and is no words: by which command it is shown; nothing of what is not kept, or with -q."""
+    for text in (
+        "https://www.instagram.com/natgeo/",
+        "787132",
+        f"highlight:{GIFT}",
+        f"instagram.com/stories/highlights/{GIFT}/?a=b&c",
+    ):
+        ended = kept.run("search", text)
+        assert (ended.code, ended.out) == (0, "")
+        nothing, pointer = ended.err.splitlines()
+        assert nothing == "nothing found"
+        _, _, typed = pointer.partition(": archiver show ")
+        assert kept.run("show", *shlex.split(typed)).code == 0
+    for text in (
+        "https://www.instagram.com/zebra/",
+        "highlight:1",
+        "2024",
+        "https://www.instagram.com/natgeo/ x",
+    ):
+        assert kept.run("search", text).err == "nothing found\n"
+    assert kept.run("search", "787132", "-q").err == ""
+
+
+def test_it_can_be_asked_of_one_highlight(kept: Nearby) -> None:
+    """By the same words as an export: the highlight and its items, and no other's."""
+    hits = json.loads(kept.run("search", "g", "--account", f"highlight:{GIFT}", "--json").out)["hits"]
+    assert {hit["kind"] for hit in hits} > {"highlight", "photo"}
+    assert {hit["highlight_pk"] for hit in hits} == {GIFT}
+    assert len(hits) < len(json.loads(kept.run("search", "g", "--json").out)["hits"])
+    assert kept.run("search", "guide", "--account", f"highlight:{LIMITLESS}").out == ""
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
         (["'\"*"], "no word, number or emoji"),
-        (["--", "-gift"], "only words that must not be found"),
+        (["--", "-gift"], "(add one that must be found, as in: archiver search -- shop -sale)"),
+        (
+            ["natgeo", "-gift"],
+            "no such option: -g; a word that must not be there stands behind all options and --: archiver search -- shop -gift",
+        ),
+        (["natgeo", "-qé'"], """: archiver search -- shop '-qé'"'"''"""),
+        (["natgeo", "--acount", "x"], "'--account'"),
+        (["gift", "--account", "highlight:1"], "the archive holds no highlight 1"),
+        (["gift", "--account", NATGEO, "--account", f"highlight:{GIFT}"], "ask twice"),
         (["x" * 20_000], "too much"),
         (["gift", "--account", "natgoe"], "did you mean natgeo?"),
         (["gift", "--type", "story"], "story"),

@@ -171,6 +171,8 @@ def test_a_target_is_read_by_what_is_held(sqlite_person: Nearby, target: str, ki
         (["item:99"], "no item 99 (archiver show highlight:<pk> lists"),
         (["item:?"], "item:<pk>"),
         (["a b"], "item:<pk>"),
+        (["a b"], "archiver search finds by words"),
+        (["Presents"], "archiver search finds by words"),
         (["natgeo", "--role", "video"], "--role is for --paths"),
         (["natgeo", "-0", "--json"], "ask twice"),
     ],

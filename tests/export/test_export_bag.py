@@ -147,6 +147,42 @@ def test_a_field_that_cannot_stand_is_refused(shelf: Shelf, label: str) -> None:
     assert not shelf.out.exists()
 
 
+def test_a_rerun_keeps_the_fields_of_the_first(shelf: Shelf) -> None:
+    """Until they are given again, whatever case their label has, or ended by an empty one; what the program writes itself is there once."""
+    _export(shelf, info={"Source-Organization": "City Archive: 2", "Contact-Name": "Zoë"})
+    shelf.keep("1", Role.COVER, b"another", LATER)
+    _export(shelf)
+    info = bagit.Bag(str(shelf.out)).info
+    assert (info["Source-Organization"], info["Contact-Name"]) == ("City Archive: 2", "Zoë")
+    _export(shelf, info={"source-organization": "County Archive", "Contact-Name": "", "Bag-Count": "1 of 1"})
+    text = tree(shelf.out)["bag-info.txt"].decode()
+    assert [line.partition(": ")[0] for line in text.splitlines()] == [
+        "source-organization",
+        "Bag-Count",
+        "External-Identifier",
+        "Bagging-Date",
+        "Payload-Oxum",
+        "Bag-Software-Agent",
+    ]
+    assert text.startswith("source-organization: County Archive\n")
+    assert _is_valid(shelf)
+    quiet = _export(shelf)
+    assert (quiet.new, quiet.replaced) == (0, 0)
+
+
+def test_fields_are_taken_from_no_file_of_somebody_else(shelf: Shelf) -> None:
+    """A bag-info.txt that was changed, or led elsewhere, is not read as ours: it stays, and is told."""
+    _export(shelf, info={"Contact-Name": "Zoë"})
+    written = shelf.out / "bag-info.txt"
+    theirs = shelf.home / "theirs.txt"
+    theirs.write_text("Contact-Email: x@example.org\n")
+    written.unlink()
+    written.symlink_to(theirs)
+    tally = _export(shelf)
+    assert [trouble.path for trouble in tally.troubles] == ["bag-info.txt"]
+    assert theirs.read_text() == "Contact-Email: x@example.org\n"
+
+
 def test_a_bag_is_of_one_moment(shelf: Shelf) -> None:
     """An item that comes while the bag is made is in it as a whole, or not at all."""
     nights = iter([LATER])

@@ -115,6 +115,22 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(shelf: Shelf) -> None:
     assert [row["username"] for row in rows["usernames.jsonl"]] == ["natgeo"]
 
 
+@pytest.mark.parametrize("form", TableForm)
+def test_tables_of_another_export_do_not_stay_beside(lite: Shelf, form: TableForm) -> None:
+    """A narrower rerun, or one of fewer tables, leaves what it brings and nothing older; a file of somebody else's, or that they changed, stays."""
+    _export(lite, form)
+    (lite.out / "notes.txt").write_text("mine")
+    (lite.out / f"archive.{form}").write_text("changed")
+    theirs = {"notes.txt", f"archive.{form}"}
+    narrowed = _export(lite, form, chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
+    assert set(tree(lite.out)) == {f"{name}.{form}" for name in query.NARROWED} | theirs
+    assert (narrowed.removed, narrowed.others) == (4, 0)
+    _export(lite, form, "users")
+    assert set(tree(lite.out)) == {f"users.{form}"} | theirs
+    assert tree(lite.out)["notes.txt"] == b"mine"
+    assert tree(lite.out)[f"archive.{form}"] == b"changed"
+
+
 def test_a_table_of_the_whole_cannot_be_narrowed(lite: Shelf) -> None:
     """A usage error, before anything is written."""
     with pytest.raises(UsageError, match="runs"):

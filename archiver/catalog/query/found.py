@@ -8,14 +8,19 @@ from itertools import islice
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Row,
     Select,
+    and_,
     bindparam,
+    case,
     cast,
     column,
     func,
+    literal,
     literal_column,
+    or_,
     select,
     table,
 )
@@ -25,17 +30,18 @@ from archiver.catalog import documents, tables, words
 from archiver.catalog.documents import Described
 from archiver.catalog.query.told import OF_ITEM, with_home
 from archiver.catalog.sought import FIELDS, Expressions, Sought
-from archiver.model import Hit, Kind, Pk, Said, Subject
+from archiver.model import Dated, Hit, Kind, Pk, Said, Subject
 
 _RANKED = 1_000
 """Of what is found in one field so many are put in the order of time: those whose documents came last."""
 _AT_ONCE = 100
 
-_documents, _users, _highlights, _items = (
+_documents, _users, _highlights, _items, _members = (
     tables.search_documents,
     tables.users,
     tables.highlights,
     tables.items,
+    tables.highlight_items,
 )
 _index = table("search_index", column("rowid"))
 _ITEM_KINDS = frozenset({Kind.ITEM, Kind.PHOTO, Kind.VIDEO})
@@ -56,6 +62,7 @@ _NAMES: dict[Subject, Select[Any]] = {
         _users.c.pk,
         _users.c.pk.label("user_pk"),
         _users.c.username,
+        literal(Dated.FIRST_SEEN.value).label("dated"),
         _users.c.gone_at.is_not(None).label("gone"),
     ).where(_users.c.pk.in_(_PKS)),
     Subject.HIGHLIGHT: select(
@@ -64,6 +71,7 @@ _NAMES: dict[Subject, Select[Any]] = {
         _users.c.username,
         _highlights.c.pk.label("highlight_pk"),
         _highlights.c.title,
+        case((_highlights.c.created_at.is_not(None), Dated.CREATED), else_=Dated.FIRST_SEEN).label("dated"),
         _highlights.c.gone_at.is_not(None).label("gone"),
     )
     .outerjoin(_users, _users.c.pk == _highlights.c.user_pk)
@@ -75,6 +83,7 @@ _NAMES: dict[Subject, Select[Any]] = {
             for name in ("user_pk", "username", "highlight_pk", "title", "code", "gone")
         ),
         _items.c.media_type,
+        case((_items.c.taken_at.is_not(None), Dated.TAKEN), else_=Dated.FIRST_SEEN).label("dated"),
     )
     .select_from(with_home(_items))
     .where(_items.c.pk.in_(_PKS)),
@@ -86,17 +95,22 @@ def search(
     sought: Sought,
     *,
     user_pks: Collection[Pk] = (),
+    highlight_pks: Collection[Pk] = (),
     kinds: Collection[Kind] = (),
     since: datetime | None = None,
     limit: int | None = None,
 ) -> Iterator[Hit]:
-    """What has all that is sought, at most ``limit``: of these accounts, of one of these kinds, made (or first seen) since then.
+    """What has all that is sought, at most ``limit``: of these accounts and of these highlights, of one of these kinds, made (or first seen)
+    since then.
 
     First what is called so itself, then items by their hashtags and places, by whom they mention, by their links, and by several of
     these together; the newest first within each. With a limit, of more than a thousand in one of these only the last thousand that were
     recorded are put in that order. Streamed, so ask by ``Catalog.stream``.
     """
-    found = _documents_of(connection, sought, user_pks, kinds, since, limit)
+    if highlight_pks and not user_pks:  # by the index, before each is looked at
+        owners = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(highlight_pks)).distinct()
+        user_pks = connection.scalars(owners).all()
+    found = _documents_of(connection, sought, user_pks, highlight_pks, kinds, since, limit)
     left = limit
     while batch := list(islice(found, _AT_ONCE if left is None else min(_AT_ONCE, left))):
         hits = _hits(connection, sought, batch)
@@ -113,6 +127,7 @@ def _documents_of(
     connection: Connection,
     sought: Sought,
     user_pks: Collection[Pk],
+    highlight_pks: Collection[Pk],
     kinds: Collection[Kind],
     since: datetime | None,
     limit: int | None,
@@ -122,6 +137,8 @@ def _documents_of(
         [documents.owner_filter(pk) for pk in sorted(set(user_pks))],
     ]
     question = _BY_DIALECT[connection.dialect.name]
+    if highlight_pks:
+        question = question.where(_shown_in(highlight_pks))
     if since is not None:
         question = question.where(_documents.c.at >= since)
     if limit is not None:
@@ -136,6 +153,15 @@ def _documents_of(
         asked = getattr(expressions, connection.dialect.name)
         with connection.execute(in_order, {"sought": asked}) as rows:
             yield from rows
+
+
+def _shown_in(highlight_pks: Collection[Pk]) -> ColumnElement[bool]:
+    """Documents of these highlights and of what is, or was, in them."""
+    shown = select(_members.c.item_pk).where(_members.c.highlight_pk.in_(highlight_pks))
+    return or_(
+        and_(_documents.c.subject == Subject.HIGHLIGHT, _documents.c.subject_pk.in_(highlight_pks)),
+        and_(_documents.c.subject == Subject.ITEM, _documents.c.subject_pk.in_(shown)),
+    )
 
 
 def _levels(
@@ -181,6 +207,7 @@ def _hit(subject: Subject, at: datetime, named: Row[Any], matched: tuple[Said, .
         named.pk,
         documents.MEDIA.get(known["media_type"], kind) if kind is Kind.ITEM else kind,
         at,
+        Dated(known["dated"]),
         named.user_pk,
         named.username,
         known.get("highlight_pk"),

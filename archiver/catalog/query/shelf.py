@@ -22,6 +22,7 @@ from archiver.model import KeptAccount, KeptHighlight, KeptItem, Pk, Placed, Pla
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
 _items, _members = tables.items, tables.highlight_items
 _files, _blobs = tables.files, tables.blobs
+_late = _files.alias("late")
 
 P = TypeVar("P", Placed, PlacedFile)
 
@@ -260,7 +261,7 @@ def _narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
     if selection.media_types:
         yield _items.c.media_type.in_(sorted(selection.media_types))
     if selection.new_since is not None:
-        late = _files.c.item_pk == _items.c.pk, _files.c.kept_at >= selection.new_since
+        late = _late.c.item_pk == _items.c.pk, _late.c.kept_at >= selection.new_since
         yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*late))
 
 

@@ -1,0 +1,25 @@
+"""Words are of one script, and small capitals are letters: documents whose words may be others now are stale.
+
+They are written anew in the transaction of the upgrade. Words of ASCII alone are what they were.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+
+WORDS = ("names", "tags", "mentions", "links")
+DOCUMENTS = sa.table("search_documents", *map(sa.column, ("at", *WORDS, "filters")))
+
+
+def upgrade() -> None:
+    said = [DOCUMENTS.c[name] for name in WORDS]
+    if op.get_bind().dialect.name == "sqlite":
+        beyond_ascii = [sa.func.length(sa.cast(text, sa.LargeBinary)) > sa.func.length(text) for text in said]
+    else:
+        beyond_ascii = [sa.func.octet_length(text) > sa.func.length(text) for text in said]
+    stale = {column.name: sa.null() for column in DOCUMENTS.c}
+    op.execute(DOCUMENTS.update().where(sa.or_(*beyond_ascii)).values(stale))
