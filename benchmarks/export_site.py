@@ -22,6 +22,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from archiver.export import site
+from archiver.export.wanted import Text
 from archiver.model import (
     Blob,
     Digest,
@@ -99,8 +100,8 @@ def make(root: Path, highlights: int, items: int) -> tuple[float, int]:
     for number, file in enumerate(files):
         path = root.joinpath(*file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(file.content, bytes):
-            path.write_bytes(file.content)
+        if isinstance(file.content, Text):
+            path.write_bytes(file.content.bytes)
             size += file.size
         else:
             os.link(pictures[number % len(pictures)], path)

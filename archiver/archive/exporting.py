@@ -29,11 +29,13 @@ from archiver.model import (
     KeptAccount,
     KeptHighlight,
     Placed,
+    PlacedFile,
     Selection,
     Target,
     utcnow,
 )
 
+S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")
 
 
@@ -66,7 +68,7 @@ def export_folder(
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
-            steps = _met(moment.stream(query.walk, selection, carried=sidecars), chosen.gone, bare)
+            steps = _steps(moment, selection, chosen.gone, sidecars, bare)
             files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
             with _tree(archive, blobs, directory, "folder", way, progress) as tree:
                 for wanted in files:
@@ -165,19 +167,31 @@ def export_bag(
                 return _sealed(tree, archive, info, prune)
 
 
-def _met(
-    steps: Iterator[KeptAccount | KeptHighlight | Placed], gone: bool, bare: Callable[[], None]
-) -> Iterator[KeptAccount | KeptHighlight | Placed]:
+def _steps(
+    moment: Moment, selection: Selection, gone: bool, sidecars: bool, bare: Callable[[], None]
+) -> Iterator[folder.Step]:
+    """A walk that tells of items no more than their sidecars need."""
+    if sidecars:
+        return _met(moment.stream(query.walk, selection), gone, bare)
+
+    def no_file() -> None:
+        for _ in _met(moment.stream(query.walk, selection, carried=False), gone, bare):
+            pass
+
+    return _met(moment.stream(query.walk_files, selection), gone, no_file)
+
+
+def _met(steps: Iterator[S], gone: bool, bare: Callable[[], None]) -> Iterator[S]:
     """The same again; ``bare`` is called behind the last if there was no item among them, with or without what is ``gone``."""
-    any_item = shows = False
+    shows = False
     for step in steps:
+        yield step
         if isinstance(step, KeptHighlight):
             shows = gone or step.gone_at is None
-        elif isinstance(step, Placed):
-            any_item = any_item or (shows and (gone or step.gone_at is None))
-        yield step
-    if not any_item:
-        bare()
+        elif isinstance(step, Placed | PlacedFile) and shows and (gone or step.gone_at is None):
+            yield from steps
+            return
+    bare()
 
 
 def _is_bare(moment: Moment, part: query.Part | None) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from archiver.errors import DiskFull, StorageError
 
@@ -24,14 +24,12 @@ CREATE TABLE files (
 """
 _COLUMNS = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old"
 _SET = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[1:])
-_UPSERT = (
-    f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 11)}) ON CONFLICT (id) DO UPDATE SET {_SET}"  # noqa: S608
-)
+_INSERT = f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608
+_UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET {_SET}"
 _AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A file of ours. ``wished`` is the path that it would have if nothing else had that; ``key`` what no two paths may share.
 
     ``mtime_ns`` is what the file says in its place, None while it may not be there yet; then ``before`` is the SHA-256 of what it replaces
@@ -87,19 +85,18 @@ class Manifest:
 
     def by_id(self, ids: Sequence[str]) -> dict[str, Row]:
         """The rows of these files, of those that have one."""
-        return {row.id: row for row in self._in("id", ids)}
+        return {row.id: row for row in map(Row._make, self._of(f"{_COLUMNS} FROM files WHERE id", ids))}
 
     def taken(self, keys: Sequence[str]) -> dict[str, str]:
         """Which of these keys are taken, and by which file."""
-        return {row.key: row.id for row in self._in("key", keys)}
+        return {str(key): str(id_) for key, id_ in self._of("key, id FROM files WHERE key", keys)}
 
-    def _in(self, column: str, values: Sequence[str]) -> Iterator[Row]:
+    def _of(self, what: str, values: Sequence[str]) -> Iterator[tuple[object, ...]]:
         with self._told():
             for start in range(0, len(values), _AT_ONCE):
                 some = values[start : start + _AT_ONCE]
                 marks = ", ".join("?" * len(some))
-                found = self._db.execute(f"SELECT {_COLUMNS} FROM files WHERE {column} IN ({marks})", some)  # noqa: S608
-                yield from (Row(*row) for row in found)
+                yield from self._db.execute(f"SELECT {what} IN ({marks})", some)
 
     def below(self, key: str) -> str | None:
         """The path of some file in the directory of that key."""
@@ -117,6 +114,16 @@ class Manifest:
                     "UPDATE files SET how = ?, mtime_ns = ?, before = NULL, old = NULL WHERE id = ?", stands
                 )
 
+    def add(self, rows: Sequence[Row]) -> bool:
+        """In one commit: rows of files that have none. False, and nothing is changed, if one has, or its key is taken."""
+        with self._told():
+            try:
+                with self._committed():
+                    self._db.executemany(_INSERT, rows)
+            except sqlite3.IntegrityError:
+                return False
+        return True
+
     def change(self, rows: Sequence[Row], gone: Sequence[str] = ()) -> None:
         """In one commit: these rows, which may change keys among themselves; ``gone`` are ids that leave."""
         if not (rows or gone):
@@ -125,7 +132,7 @@ class Manifest:
             self._db.executemany("DELETE FROM files WHERE id = ?", [(id_,) for id_ in gone])
             moved = [(row.id,) for row in rows if row.old is not None]
             self._db.executemany("UPDATE files SET key = NULL WHERE id = ?", moved)
-            self._put(rows)
+            self._db.executemany(_UPSERT, rows)
 
     @contextmanager
     def _committed(self) -> Iterator[None]:
@@ -138,14 +145,10 @@ class Manifest:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _put(self, rows: Sequence[Row]) -> None:
-        self._db.executemany(
-            _UPSERT,
-            (
-                (r.id, r.path, r.key, r.wished, r.sha256, r.size, r.at_ns, r.how, r.mtime_ns, r.before, r.old)
-                for r in rows
-            ),
-        )
+    def is_empty(self) -> bool:
+        """Whether there is no row."""
+        with self._told():
+            return self._db.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
 
     def ids(self) -> Iterator[str]:
         """Of all files."""
@@ -157,7 +160,7 @@ class Manifest:
         with self._told():
             question = f"SELECT {_COLUMNS} FROM files WHERE substr(path, 1, ?) = ? ORDER BY path"  # noqa: S608
             for row in self._db.execute(question, (len(prefix), prefix)):
-                yield Row(*row)
+                yield Row._make(row)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

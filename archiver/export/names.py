@@ -33,7 +33,12 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _BLANKS = re.compile(r"\s+")
 _HARMLESS = re.compile(r"(?:[!#-)+-.0-9;=@-\[\]-{}~]| (?! ))*")
 """ASCII that ``clean`` leaves as it is: most of all names."""
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9¹²³])", re.IGNORECASE)
+_DEVICE = r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])"
+_DEVICES = re.compile(_DEVICE, re.IGNORECASE)
+_PLAIN = re.compile(
+    rf"(?!(?i:{_DEVICE} *(?:\.|\Z)|{re.escape(ARCHIVE)}\Z))"
+    r"[!#-)+\-0-9;=@-\[\]-{}~][ !#-)+-.0-9;=@-\[\]-{}~]*(?<![. ])"
+)
 _JOINERS = "\u200c\u200d"
 """Format characters without which a script or an emoji is written wrong; of the others some turn the text around."""
 _FLAG_LETTERS = range(0x1F1E6, 0x1F200)
@@ -65,6 +70,11 @@ def _stays(c: str) -> bool:
     if kind in ("Cc", "Cf", "Cs"):
         return c in _JOINERS or c in "\t\n\r"
     return kind != "Cn" or (ord(c) & 0xFFFE != 0xFFFE and not 0xFDD0 <= ord(c) <= 0xFDEF)
+
+
+def is_plain(text: str) -> bool:
+    """Whether this is ASCII that ``clean`` and ``whole`` leave as it is; said of most names, but not of all that are."""
+    return _PLAIN.fullmatch(text) is not None and "  " not in text
 
 
 def whole(name: str) -> str:

@@ -18,21 +18,28 @@ class Paths:
         self._spelled: dict[str, tuple[str, ...]] = {"": ()}
         self._keys: dict[tuple[str, ...], str] = {(): ""}
 
+    def first(self, wanted: Sequence[Wanted]) -> list[tuple[str, str]]:
+        """For each the path and key that it has if nothing else has them."""
+        return [self._candidate(want, 0) for want in wanted]
+
     def allocate(self, wanted: Sequence[Wanted]) -> dict[str, tuple[str, str]]:
         """For each id a path and its key; not for those to whom none of their names is left. What they have had is free for the others."""
-        firsts = [self._candidate(w, 0)[1] for w in wanted]
-        taken = self._manifest.taken(firsts)
-        movers = {w.id for w in wanted}
-        mine: set[str] = set()
+        firsts = self.first(wanted)
+        taken = self._manifest.taken([key for _, key in firsts])
+        movers = {want.id for want in wanted}
+        mine = set(self._avoided)
         found = {}
-        for want in wanted:
-            for attempt in range(len(want.marks) + 1):
-                path, key = self._candidate(want, attempt)
-                holder = (taken if attempt == 0 else self._manifest.taken([key])).get(key)
-                if key not in mine and key not in self._avoided and (holder is None or holder in movers):
-                    mine.add(key)
-                    found[want.id] = path, key
+        for want, (path, key) in zip(wanted, firsts, strict=True):
+            holder, attempt = taken.get(key), 0
+            while key in mine or (holder is not None and holder not in movers):
+                attempt += 1
+                if attempt > len(want.marks):
                     break
+                path, key = self._candidate(want, attempt)
+                holder = self._manifest.taken([key]).get(key)
+            else:
+                mine.add(key)
+                found[want.id] = path, key
         return found
 
     def avoid(self, key: str) -> None:
@@ -46,10 +53,10 @@ class Paths:
         return path if all(holder == wanted.id for holder in holders) and key not in self._avoided else None
 
     def _candidate(self, wanted: Wanted, attempt: int) -> tuple[str, str]:
-        *directory, name = wanted.path
+        name = wanted.path[-1]
         if attempt:
-            name = names.with_suffix(name, wanted.marks[attempt - 1])
-        spelled, key = self._directory(tuple(directory))
+            name = names.with_suffix(name, " ".join(wanted.marks[:attempt]))
+        spelled, key = self._directory(wanted.path[:-1])
         return "/".join((*spelled, name)), f"{key}{names.key(name)}"
 
     def _directory(self, path: tuple[str, ...]) -> tuple[tuple[str, ...], str]:

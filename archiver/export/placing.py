@@ -19,7 +19,7 @@ from archiver.blobs import Handing
 from archiver.durable import is_rotten, storage_error, sync, write_all
 from archiver.errors import StorageError
 from archiver.export.directories import rename
-from archiver.export.wanted import Scratch, Way
+from archiver.export.wanted import Scratch, Text, Way
 from archiver.model import Digest
 
 _FICLONE = 0x40049409
@@ -59,10 +59,16 @@ class Placer:
     def __init__(self, blobs: Handing, scratch: int, way: Way, *, check: bool = False) -> None:
         self._blobs, self._scratch, self._check = blobs, scratch, check
         self._ways = [Way.REFLINK, Way.HARDLINK, Way.COPY] if way is Way.AUTO else [way]
+        self._linked_one = False
+
+    @property
+    def links(self) -> bool:
+        """Whether hard links are how blobs come here, as a first one showed, and nothing is asked of their bytes."""
+        return self._linked_one and self._ways[0] is Way.HARDLINK and not self._check
 
     def place(
         self,
-        content: Digest | bytes | Scratch,
+        content: Digest | Text | Scratch,
         size: int,
         at_ns: int | None,
         name: str,
@@ -75,8 +81,8 @@ class Placer:
         Raises FileExistsError where something stands there, unless ``over``: then it is replaced in one step. Raises Damaged for a blob that
         is not whole, StorageError where the chosen way is none here, OSError for what the disk refuses.
         """
-        if isinstance(content, bytes):
-            return self.named(self._written(content), at_ns, name, into, "written", over=over)
+        if isinstance(content, Text):
+            return self.named(self._written(content.bytes), at_ns, name, into, "written", over=over)
         if isinstance(content, Scratch):
             return self.named(content.name, at_ns, name, into, "written", over=over)
         found = self._blobs.look(content)
@@ -103,6 +109,24 @@ class Placer:
                         "leave --link out, or --link copy",
                     ) from exc
                 del self._ways[0]
+
+    def foresee(self, digest: Digest, size: int, at_ns: int | None) -> int | None:
+        """Date a blob that ``link`` is to give a name; what it says then. None if it is not as it must be."""
+        try:
+            blob = self._blobs.look(digest)
+            if blob is None or blob.st_size != size:
+                return None
+            mtime_ns = blob.st_mtime_ns
+            if at_ns is None or at_ns >= mtime_ns:
+                return mtime_ns
+            self._blobs.date(digest, at_ns)
+        except OSError:
+            return None
+        return at_ns
+
+    def link(self, digest: Digest, name: str, into: int) -> None:
+        """Give a blob, which was foreseen, the name in the open directory. Raises OSError as it comes."""
+        self._blobs.link(digest, name, into=into)
 
     def _by(
         self,
@@ -132,6 +156,7 @@ class Placer:
                 os.unlink(draft, dir_fd=self._scratch)
         else:
             self._blobs.link(digest, name, into=into)
+        self._linked_one = True
         return self._shared(digest, found, at_ns)
 
     def dated(self, digest: Digest, at_ns: int | None, how: str | None, name: str, into: int) -> Stands:

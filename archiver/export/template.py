@@ -95,7 +95,10 @@ def _pieces(text: str) -> Iterator[Piece]:
         whole, field = match.group(), match[1]
         if field is not None:
             if field not in FIELDS:
-                raise UsageError(f"there is no field {{{field}}}", f"known are {', '.join(sorted(FIELDS))}")
+                why = ", as none takes a format" if re.split(r"[!:.[]", field)[0] in FIELDS else ""
+                raise UsageError(
+                    f"there is no field {{{field}}}{why}", f"known are {', '.join(sorted(FIELDS))}"
+                )
             yield Piece(field, True)
         elif whole in ("{", "}"):
             raise UsageError(
@@ -110,20 +113,34 @@ def _unusable(text: str, why: str) -> UsageError:
 
 
 class Filler:
-    """Fills one template again and again: a directory with the values of the last time is not made up anew."""
+    """Fills one template again and again: directories with the values of the last time are not made up anew."""
 
     def __init__(self, template: Template) -> None:
         *directories, file = template.parts
-        self._parts = [*(_Filler(part) for part in directories), _Filler(file, ends=True)]
+        self._directories = [_Filler(part) for part in directories]
+        self._file = _Filler(file, ends=True)
+        self._fields = [piece.text for part in directories for piece in part if piece.is_field]
+        self._last: tuple[list[str], tuple[str, ...], int] | None = None
 
     def filled(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The path with these values, safe on every system: relative, no ``..``, no name and no path too long."""
+        of = [values[field] for field in self._fields]
+        if self._last is None or self._last[0] != of:
+            above = tuple([part.filled(values, names.LONGEST) for part in self._directories])
+            self._last = of, above, sum(map(names.units, above)) + len(above)
+        _, above, units = self._last
+        name = self._file.filled(values, names.LONGEST)
+        if units + names.units(name) <= names.LONGEST_PATH:
+            return (*above, name)
+        return self._shortened(values)
+
+    def _shortened(self, values: Mapping[str, str]) -> tuple[str, ...]:
         longest = names.LONGEST
         while True:
-            path = tuple([part.filled(values, longest) for part in self._parts])
+            longest = longest * 3 // 4
+            path = tuple([part.filled(values, longest) for part in (*self._directories, self._file)])
             if sum(map(names.units, path)) + len(path) <= names.LONGEST_PATH + 1 or not longest:
                 return path
-            longest = longest * 3 // 4
 
 
 class _Filler:
@@ -135,20 +152,20 @@ class _Filler:
             *part_before, dot, _ = part
             part = (*part_before, Piece(dot.text[:-1], False))
         self._pieces = [p if p.is_field else Piece(names.clean(p.text), False) for p in part]
-        self._fields = [piece.text for piece in part if piece.is_field]
-        self._last: tuple[object, str] = (None, "")
+        self._as_it_is = "".join(
+            f"%({piece.text})s" if piece.is_field else piece.text.replace("%", "%%") for piece in self._pieces
+        )
 
     def filled(self, values: Mapping[str, str], longest: int) -> str:
         """The name, safe."""
         ending = f".{values['ext']}" if self._ends else ""
-        of = longest, ending, [values[field] for field in self._fields]
-        if self._last[0] != of:
-            texts = [
-                (names.clean(values[p.text]), True)
-                if p.text in YIELDING
-                else (values[p.text] if p.is_field else p.text, False)
-                for p in self._pieces
-            ]
-            name = names.whole(names.joined(texts, max(longest - len(ending), 0)))
-            self._last = of, name + ending
-        return self._last[1]
+        name = self._as_it_is % values
+        if len(name) + len(ending) <= longest and names.is_plain(name):
+            return name + ending
+        texts = [
+            (names.clean(values[p.text]), True)
+            if p.text in YIELDING
+            else (values[p.text] if p.is_field else p.text, False)
+            for p in self._pieces
+        ]
+        return names.whole(names.joined(texts, max(longest - len(ending), 0))) + ending

@@ -7,18 +7,20 @@ completed. So a rerun after any end knows each file of ours by its row, and does
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export.directories import Directories
 from archiver.export.ground import Ground, split
+from archiver.export.linking import Linking
 from archiver.export.manifest import Manifest, Row
 from archiver.export.moving import Moving, Step
 from archiver.export.paths import Paths
 from archiver.export.placing import Damaged, Placer
 from archiver.export.wanted import Scratch, Tally, Wanted
 
-_AT_ONCE = 4000
+_AT_FIRST, _AT_ONCE = 4, 10_000
+"""Files of a batch; the first one finds out how they can be placed here."""
 
 
 class Tree:
@@ -44,7 +46,10 @@ class Tree:
         self._ground = Ground(self._directories, placer)
         self._paths = Paths(manifest)
         self._moving = Moving(self._directories, self._ground, placer, manifest, scratch, self.tally)
+        self._linking = Linking(self._directories, placer, manifest, self._paths, self.tally, progress)
+        self._is_first = manifest.is_empty()
         self._changed = False
+        self._at_once = _AT_FIRST if self._is_first else _AT_ONCE
         self._waiting: list[Wanted] = []
         self._done: list[tuple[str, int, str]] = []
         self._met: set[str] = set()
@@ -52,18 +57,24 @@ class Tree:
     def put(self, wanted: Wanted) -> None:
         """Have this file, at the latest with ``flush``. Raises StorageError, DiskFull."""
         self._waiting.append(wanted)
-        if len(self._waiting) >= _AT_ONCE:
+        if len(self._waiting) >= self._at_once:
+            self._at_once = _AT_ONCE
             self.flush()
 
     def flush(self) -> None:
         """Have all that was put so far."""
         batch, self._waiting = self._waiting, []
         self._progress(self.tally.files)
-        steps = self._steps(batch)
+        ids = [wanted.id for wanted in batch]
+        self._met.update(ids)
+        rows = self.manifest.by_id(ids) if not self._is_first else {}
+        if not rows and self._placer.links:
+            batch = self._linking.put(batch)
+        steps = self._steps(batch, rows)
         if steps and not self._changed:
             self._change()
-            steps = self._steps([step.wanted for step in steps])  # what was withdrawn is among them
-        self._met.update(wanted.id for wanted in batch)
+            batch = [step.wanted for step in steps]  # what was withdrawn is among them
+            steps = self._steps(batch, self.manifest.by_id([wanted.id for wanted in batch]))
         try:
             while steps:
                 steps = self._come(self._with_paths(steps))
@@ -103,8 +114,7 @@ class Tree:
         self._changed = True
         self.before_change()
 
-    def _steps(self, batch: Sequence[Wanted]) -> list[Step]:
-        rows = self.manifest.by_id([wanted.id for wanted in batch])
+    def _steps(self, batch: Sequence[Wanted], rows: Mapping[str, Row]) -> list[Step]:
         with storage_errors("the export cannot be read"):
             steps = [self._step(wanted, rows.get(wanted.id)) for wanted in batch]
         return [step for step in steps if step is not None]

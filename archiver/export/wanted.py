@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
+from typing import NamedTuple, Self
 
 from archiver.model import Digest
 
@@ -30,38 +31,52 @@ class Scratch:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Text:
+    """Bytes that this program has made up, and their SHA-256."""
+
+    bytes: bytes
+    digest: Digest
+
+
+class Wanted(NamedTuple):
     """A file that the export wants to have.
 
     ``id`` says what it is, the same in every rerun («17983 3456 video»); ``path`` where it belongs, by names that are safe. ``content`` is the
-    digest of a blob, the bytes themselves, or a Scratch. ``at`` is when it shall say that it was changed. ``marks`` tell it from others
-    that want its path: the first that is free is put behind the name.
+    digest of a blob, a Text or a Scratch, of ``size`` bytes. ``at`` is when it shall say that it was changed. ``marks`` tell it from others
+    that want its path: behind the name is put the first, or as many as it takes.
     """
 
     id: str
     path: tuple[str, ...]
-    content: Digest | bytes | Scratch
+    content: Digest | Text | Scratch
     size: int
     at: datetime | None = None
     marks: tuple[str, ...] = ()
-    digest: Digest = field(init=False)
-    """The SHA-256 of the content."""
 
-    def __post_init__(self) -> None:
-        digest: Digest
-        match self.content:
-            case bytes() as text:
-                digest = Digest(sha256(text).hexdigest())
-            case Scratch(digest=digest):
-                pass
-            case known:
-                digest = known
-        object.__setattr__(self, "digest", digest)
+    @classmethod
+    def text(
+        cls,
+        id_: str,
+        path: tuple[str, ...],
+        content: bytes,
+        at: datetime | None = None,
+        marks: tuple[str, ...] = (),
+    ) -> Self:
+        """A file of these bytes."""
+        return cls(id_, path, Text(content, Digest(sha256(content).hexdigest())), len(content), at, marks)
+
+    @property
+    def digest(self) -> Digest:
+        """The SHA-256 of the content."""
+        return self.content if isinstance(self.content, Digest) else self.content.digest
 
     @property
     def at_ns(self) -> int | None:
         """``at`` as nanoseconds since the epoch, exactly."""
-        return (self.at - _EPOCH) // timedelta(microseconds=1) * 1000 if self.at is not None else None
+        if self.at is None:
+            return None
+        since = self.at - _EPOCH
+        return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 @dataclass(frozen=True, slots=True)

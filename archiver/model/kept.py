@@ -6,9 +6,10 @@ one, then those that it replaced. Times are aware and UTC.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from archiver.model.held import Blob, Owner
 from archiver.model.identity import Pk, Role
@@ -119,6 +120,24 @@ class KeptItem:
         return tuple(file for file in (picture, video) if file is not None)
 
 
+class PlacedFile(NamedTuple):
+    """A file that an item in its place holds, with no more of the item than what names and dates it: there are millions."""
+
+    highlight_pk: Pk
+    position: int
+    gone_at: datetime | None
+    item_pk: Pk
+    code: str | None
+    media_type: int | None
+    at: datetime
+    """When the item was taken; when the file was kept, where nobody knows that: then it is not ``is_dated``."""
+    is_dated: bool
+    role: str
+    sha256: str
+    size: int
+    mime: str
+
+
 @dataclass(frozen=True, slots=True)
 class Placed:
     """An item in its place in a highlight, from 0. ``gone_at``: since when the highlight does not show it any more."""
@@ -129,6 +148,18 @@ class Placed:
     first_seen_at: datetime
     last_seen_at: datetime
     gone_at: datetime | None = None
+
+    @property
+    def files(self) -> Iterator[PlacedFile]:
+        """What the item holds, the picture before the video."""
+        item = self.item
+        place = self.highlight_pk, self.position, self.gone_at
+        of = item.pk, item.code, item.media_type
+        for file in item.held:
+            at, is_dated = item.taken_at or file.kept_at, item.taken_at is not None
+            yield PlacedFile(
+                *place, *of, at, is_dated, file.role, file.blob.sha256, file.blob.size, file.blob.mime
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,34 @@ def test_what_is_narrowed_to_nothing_is_left_out(
     assert _walked(shelf, selection) == (["account 787132", *expected] if expected else [])
 
 
+@pytest.mark.parametrize(
+    "selection",
+    [
+        EVERYTHING,
+        Selection(titles=("Gift*",)),
+        Selection(highlight_pks=("1", "3")),
+        Selection(taken_before=NOW),
+        Selection(new_since=LATER),
+        Selection(media_types=frozenset({2}), taken_from=NOW),
+        Selection(titles=("nothing",)),
+    ],
+)
+def test_a_walk_through_files_meets_what_a_walk_meets(
+    shelf: Catalog, run_id: int, selection: Selection
+) -> None:
+    """The same accounts and highlights, and the same files of the same places: newest ones, not lost, dated by the item or else when kept."""
+    shelf.write(record.file, run_id, file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)
+    shelf.write(record.file, run_id, file_of("20", Role.VIDEO, "lost"), 1, LATER)
+    shelf.write(record.blobs_lost, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)
+    shelf.write(record.page, run_id, 4, page("2", video("20", taken_at=NOW - _DAY)), FACTS, LATER)
+    shelf.write(record.page, run_id, 5, page("1", "10", video("11", taken_at=None), "12"), FACTS, LATER)
+    told: list[object] = []
+    for step in shelf.stream(query.walk, selection):
+        told.extend(step.files if isinstance(step, Placed) else [step])
+    assert list(shelf.stream(query.walk_files, selection)) == told
+    assert bool(told) == (selection.titles != ("nothing",))
+
+
 def test_an_account_without_highlights_is_met(shelf: Catalog, run_id: int) -> None:
     """Unless highlights or items are asked for."""
     shelf.write(record.tray, run_id, "9", tray(user=replace(NATGEO, pk="9", username="empty")), NOW)

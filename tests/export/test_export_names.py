@@ -111,12 +111,13 @@ def test_fault_x5_a_name_is_cut_between_two_characters_of_a_reader(letters: list
     assert kept in whole
 
 
-@pytest.mark.parametrize("text", ["{item.__class__}", "{title!r}", "{0}", "{}", "{title:>9}", "{password}"])
+@pytest.mark.parametrize("text", ["{code.__class__}", "{title!r}", "{0}", "{}", "{title:>9}", "{password}"])
 def test_fault_x15_a_template_knows_fields_by_name_only(text: str) -> None:
-    """No attributes, no indexes, no formats: an unknown field is a usage error that names the known ones."""
+    """No attributes, no indexes, no formats, and that is said: an unknown field is a usage error that names the known ones."""
     with pytest.raises(UsageError) as caught:
         parse(f"{text}/{{code}}.{{ext}}")
     assert "highlight_pk" in caught.value.hint
+    assert ("format" in str(caught.value)) == (text not in ("{0}", "{}", "{password}"))
 
 
 def test_fault_x15_a_value_is_never_a_template() -> None:

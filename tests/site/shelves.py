@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from archiver.export.site import wanted
 from archiver.export.site.build import Titles
+from archiver.export.wanted import Text
 from archiver.model import (
     Blob,
     Digest,
@@ -114,8 +115,8 @@ def written(*steps: Step, titles: Titles = lambda pk: {}, gone: bool = True) -> 
         assert file.id not in ids
         assert path not in made.files
         ids.add(file.id)
-        if isinstance(file.content, bytes):
-            made.files[path] = file.content
+        if isinstance(file.content, Text):
+            made.files[path] = file.content.bytes
         else:
             made.media.append(path)
     return made

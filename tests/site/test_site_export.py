@@ -21,16 +21,18 @@ import os, signal, sys
 from archiver.cli.main import main
 from archiver.export.placing import Placer
 
-left, place = int(sys.argv[1]), Placer.place
+left = int(sys.argv[1])
 
-def counted(*args, **more):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return place(*args, **more)
+def counted(method):
+    def one(*args, **more):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(*args, **more)
+    return one
 
-Placer.place = counted
+Placer.place, Placer.link = counted(Placer.place), counted(Placer.link)
 sys.exit(main(sys.argv[2:]))
 """
 

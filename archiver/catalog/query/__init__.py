@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from archiver.catalog.query.paid import costs, run_costs, spending
     from archiver.catalog.query.portrait import coded, extent, extents, names, provenance, renamings
     from archiver.catalog.query.rows import NARROWED, TABLES, Part, columns_of, dump, part_of
-    from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk
+    from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk, walk_files
     from archiver.catalog.query.standing import Progress, progress, units_of_pages
     from archiver.catalog.query.totals import damage, status
 
@@ -95,6 +95,7 @@ __all__ = [
     "user_pk_by_name",
     "usernames",
     "walk",
+    "walk_files",
 ]
 
 if not TYPE_CHECKING:  # a type checker must know what is not there
@@ -167,6 +168,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "highlights",
                 "items",
                 "walk",
+                "walk_files",
             ),
             "standing": (
                 "Progress",

@@ -6,21 +6,25 @@ Whose item it is follows from the highlight that shows it: the item itself may n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, func, or_, select
 
 from archiver.catalog import tables
 from archiver.catalog.query.carried import entries_of
 from archiver.catalog.query.owned import files_of, partitions
-from archiver.model import KeptAccount, KeptHighlight, KeptItem, Pk, Placed, Selection, Subject
+from archiver.model import KeptAccount, KeptHighlight, KeptItem, Pk, Placed, PlacedFile, Selection, Subject
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
-_items, _members, _files = tables.items, tables.highlight_items, tables.files
+_items, _members = tables.items, tables.highlight_items
+_files, _blobs = tables.files, tables.blobs
+_late = _files.alias("late")
+
+P = TypeVar("P", Placed, PlacedFile)
 
 _IN_ORDER = (
     _highlights.c.user_pk,
@@ -29,6 +33,13 @@ _IN_ORDER = (
     _highlights.c.position,
     _highlights.c.pk,
 )
+_OF_FILE = (
+    *(_members.c.highlight_pk, _members.c.position, _members.c.gone_at),
+    *(_items.c.pk, _items.c.code, _items.c.media_type),
+    *(func.coalesce(_items.c.taken_at, _files.c.kept_at), _items.c.taken_at.is_not(None)),
+    *(_files.c.role, _files.c.sha256, _blobs.c.size, _blobs.c.mime),
+)
+"""In the order of the fields of a PlacedFile."""
 _PLACE = (
     _members.c.highlight_pk,
     _members.c.position,
@@ -47,12 +58,25 @@ def walk(
     What is narrowed to nothing is left out: a highlight without any selected item, an account without any selected highlight. Streamed,
     all of one moment: ask by ``Catalog.stream``. Without ``carried`` the items come without mentions, links and the like.
     """
+    return _walk(connection, selection, lambda within: contents(connection, within, carried=carried))
+
+
+def walk_files(
+    connection: Connection, selection: Selection
+) -> Iterator[KeptAccount | KeptHighlight | PlacedFile]:
+    """As ``walk``, but after each highlight the files that its items hold: item by item in order, the picture before the video."""
+    return _walk(connection, selection, lambda within: _placed_files(connection, within))
+
+
+def _walk(
+    connection: Connection, selection: Selection, inside: Callable[[Selection], Iterator[P]]
+) -> Iterator[KeptAccount | KeptHighlight | P]:
     for account in accounts(connection, selection):
         shown = False
         whole = not (selection.narrows_highlights or selection.narrows_items)
         if whole:
             yield account
-        for highlight, placed in _of_account(connection, account.pk, selection, carried):
+        for highlight, placed in _of_account(connection, account.pk, selection, inside):
             if not (whole or shown):
                 shown = True
                 yield account
@@ -129,6 +153,30 @@ def contents(connection: Connection, selection: Selection, *, carried: bool = Tr
             yield Placed(row.highlight_pk, row.position, item, row.placed_at, row.last_seen_at, row.gone_at)
 
 
+def _placed_files(connection: Connection, selection: Selection) -> Iterator[PlacedFile]:
+    """What the items hold, in the order of ``contents``: of each the newest picture and the newest video whose bytes are not lost; streamed.
+
+    Highlights are selected by pk alone.
+    """
+    question = (
+        select(*_OF_FILE)
+        .join(_items, _items.c.pk == _members.c.item_pk)
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .join(_files, _files.c.item_pk == _items.c.pk)
+        .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
+        .where(_blobs.c.lost_at.is_(None), *_shown_by(selection), *_narrowed(selection))
+        .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk, _files.c.role)
+        .order_by(_files.c.last_seen_at.desc(), _files.c.id.desc())
+    )
+    place: tuple[Pk, Pk] | None = None
+    role = ""
+    for rows in partitions(connection, question):
+        for file in map(PlacedFile._make, rows):
+            if (file.highlight_pk, file.item_pk) != place or file.role != role:
+                place, role = (file.highlight_pk, file.item_pk), file.role
+                yield file
+
+
 def items(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[KeptItem]:
     """Each item once, by ascending pk; streamed."""
     question = select(_items).where(*_narrowed(selection)).order_by(_items.c.pk)
@@ -144,22 +192,35 @@ def items(connection: Connection, selection: Selection, *, carried: bool = True)
 
 
 def _of_account(
-    connection: Connection, user_pk: Pk, selection: Selection, carried: bool
-) -> Iterator[tuple[KeptHighlight, list[Placed]]]:
-    """The highlights of an account that are selected, each with its items; both questions bring them in one order."""
+    connection: Connection, user_pk: Pk, selection: Selection, inside: Callable[[Selection], Iterator[P]]
+) -> Iterator[tuple[KeptHighlight, list[P]]]:
+    """The highlights of an account that are selected, each with what is ``inside``; both questions bring them in one order."""
     own = Selection((user_pk,), selection.highlight_pks, selection.titles)
     shown = list(highlights(connection, own))
     within = replace(selection, user_pks=(user_pk,), highlight_pks=_only(shown, selection))
-    placed = contents(connection, within, carried=carried) if shown else iter(())
-    groups = groupby(placed, key=lambda found: found.highlight_pk)
+    if selection.narrows_items and shown:
+        inhabited = _inhabited(connection, within)
+        shown = [highlight for highlight in shown if highlight.pk in inhabited]
+    groups = groupby(inside(within) if shown else (), key=lambda found: found.highlight_pk)
     pk, group = next(groups, (None, None))
     for highlight in shown:
-        found: list[Placed] = []
+        found: list[P] = []
         if group is not None and pk == highlight.pk:
             found = list(group)
             pk, group = next(groups, (None, None))
-        if found or not selection.narrows_items:
-            yield highlight, found
+        yield highlight, found
+
+
+def _inhabited(connection: Connection, selection: Selection) -> set[Pk]:
+    """The highlights in which a selected item is or was."""
+    question = (
+        select(_members.c.highlight_pk)
+        .distinct()
+        .join(_items, _items.c.pk == _members.c.item_pk)
+        .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+        .where(*_shown_by(selection), *_narrowed(selection))
+    )
+    return set(connection.scalars(question))
 
 
 def _only(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...]:
@@ -200,7 +261,7 @@ def _narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
     if selection.media_types:
         yield _items.c.media_type.in_(sorted(selection.media_types))
     if selection.new_since is not None:
-        late = _files.c.item_pk == _items.c.pk, _files.c.kept_at >= selection.new_since
+        late = _late.c.item_pk == _items.c.pk, _late.c.kept_at >= selection.new_since
         yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*late))
 
 

@@ -49,7 +49,7 @@ def directory(account: KeptAccount) -> str:
 
 
 def _text(id_: str, path: str, content: bytes) -> Wanted:
-    return Wanted(id_, tuple(path.split("/")), content, len(content))
+    return Wanted.text(id_, tuple(path.split("/")), content)
 
 
 class _Walk:

@@ -1,0 +1,83 @@
+"""New files as second names of their blobs, many at once: nearly all that a first export does.
+
+A blob is looked at and dated first, so that one row tells all of its file before that stands. No rerun takes a row's word for it that the
+file is there: it looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from archiver.export.directories import Directories
+from archiver.export.manifest import Manifest, Row
+from archiver.export.paths import Paths
+from archiver.export.placing import Placer
+from archiver.export.wanted import Tally, Wanted, Way
+from archiver.model import Digest
+
+_TOLD_AFTER = 100
+
+
+class Linking:
+    """Links what ``placer`` is known to link, and counts it in ``tally``; leaves to others whatever is not as usual."""
+
+    def __init__(
+        self,
+        directories: Directories,
+        placer: Placer,
+        manifest: Manifest,
+        paths: Paths,
+        tally: Tally,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._directories, self._placer, self._manifest, self._paths = directories, placer, manifest, paths
+        self._tally, self._progress = tally, progress
+
+    def put(self, batch: Sequence[Wanted]) -> list[Wanted]:
+        """Have those of these files, none of which has a row, that come to stand without ado. Returns the others, to be had one by one."""
+        linked: dict[str, tuple[Row, Digest]] = {}
+        left = []
+        for wanted, (path, key) in zip(batch, self._paths.first(batch), strict=True):
+            id_, names, content, size, *_ = wanted
+            at_ns, mtime_ns = wanted.at_ns, None
+            if isinstance(content, Digest) and key not in linked:
+                mtime_ns = self._placer.foresee(content, size, at_ns)
+            if mtime_ns is None or not isinstance(content, Digest):
+                left.append(wanted)
+            else:
+                wished = "/".join(names)
+                row = Row(id_, path, key, wished, content, size, at_ns, Way.HARDLINK.value, mtime_ns)
+                linked[key] = row, content
+        if not self._manifest.add([row for row, _ in linked.values()]):
+            return list(batch)
+        missed = self._link(linked.values())
+        return [wanted for wanted in batch if wanted.id in missed] + left
+
+    def _link(self, rows: Iterable[tuple[Row, Digest]]) -> set[str]:
+        """Let the files of these rows stand. Returns the ids of those that do not, whatever the reason."""
+        missed = set()
+        within, into, done, size = None, -1, 0, 0
+        for row, digest in rows:
+            directory, _, name = row.path.rpartition("/")
+            try:
+                if directory != within:
+                    into = self._directories.enter(tuple(directory.split("/")) if directory else ())
+                    within = directory
+                self._placer.link(digest, name, into)
+            except OSError:
+                missed.add(row.id)
+                continue
+            done, size = done + 1, size + row.size
+            if done == _TOLD_AFTER:
+                self._count(done, size)
+                done = size = 0
+        self._count(done, size)
+        return missed
+
+    def _count(self, files: int, size: int) -> None:
+        tally = self._tally
+        tally.files += files
+        tally.new += files
+        tally.bytes += size
+        tally.ways[Way.HARDLINK] += files
+        self._progress(tally.files)

@@ -1,0 +1,116 @@
+"""Many files at once: what is linked in batches stands as what is copied one by one."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from catalog_samples import video
+from databases import NOW
+from shelved import Shelf, tree
+
+from archiver.export.template import USUAL
+from archiver.export.wanted import Tally, Way
+from archiver.model import Digest, Role
+
+_ITEMS = 12
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+    """One highlight of photos, two of each day."""
+    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    items = [video(str(10 + n), media_type=1, taken_at=NOW - timedelta(days=n // 2)) for n in range(_ITEMS)]
+    shelf.show({"1": "Gift"}, {"1": tuple(items)})
+    for item in items:
+        shelf.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
+    return shelf
+
+
+def both(shelf: Shelf, before: Callable[[Path], None], template: str = USUAL) -> tuple[Tally, Tally]:
+    """The export by links and by copies into directories that ``before`` has seen: the same names, bytes and list, but for how and when."""
+    told, found = [], []
+    for way in (Way.COPY, Way.HARDLINK):  # in this order: a link dates the blob
+        out = shelf.home / way
+        out.mkdir()
+        before(out)
+        told.append(shelf.export(template, to=out, way=way))
+        with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows:
+            listed = rows.execute(
+                "SELECT id, path, key, wished, sha256, size, at_ns, mtime_ns, before, old FROM files ORDER BY id"
+            ).fetchall()
+        dates = {path: (out / path).lstat().st_mtime_ns for _, path, *_ in listed if (out / path).exists()}
+        found.append((tree(out), listed, dates))
+    assert found[0] == found[1]
+    copied, linked = told
+    for tally in told:
+        assert (tally.files, tally.new, tally.bytes) == (copied.files, copied.new, copied.bytes)
+        assert (tally.failed, tally.avoided, tally.troubles) == (
+            copied.failed,
+            copied.avoided,
+            copied.troubles,
+        )
+    assert (copied.ways["copy"], linked.ways["hardlink"]) == (copied.new, copied.new)
+    return copied, linked
+
+
+def test_links_stand_as_copies_do(shelf: Shelf) -> None:
+    """All of them new, dated and listed; a rerun finds each in its place."""
+    _, linked = both(shelf, lambda out: None)
+    assert (linked.files, linked.new) == (_ITEMS, _ITEMS)
+    again = shelf.export(to=shelf.home / Way.HARDLINK, way=Way.HARDLINK)
+    assert (again.files, again.new, again.moved, again.replaced, again.others) == (_ITEMS, 0, 0, 0, 0)
+
+
+def test_links_that_want_one_name_get_marks(shelf: Shelf) -> None:
+    """Of a template that names twelve files alike, and of one that names each two alike."""
+    for n, template in enumerate(("{username}/{title}.{ext}", "{username}/{date}.{ext}")):
+        some = Shelf(shelf.home / str(n), shelf.database, shelf.run_id)
+        shutil.copytree(shelf.root, some.root)
+        copied, _ = both(some, lambda out: None, template)
+        assert copied.files == _ITEMS
+
+
+def test_links_leave_foreign_files_alone(shelf: Shelf) -> None:
+    """Where a link belongs stands somebody's file, or a file that has these very bytes; where its directory belongs, another one."""
+    shelf.export(to=shelf.home / "model", way=Way.COPY)
+    names = sorted(name for name in tree(shelf.home / "model") if name.startswith("natgeo"))
+
+    def before(out: Path) -> None:
+        (out / names[0]).parent.mkdir(parents=True)
+        (out / names[3]).write_bytes(b"mine")
+        (out / names[7]).symlink_to("elsewhere")
+
+    copied, _ = both(shelf, before)
+    assert copied.avoided == 2
+    assert (shelf.home / "hardlink" / names[3]).read_bytes() == b"mine"
+
+
+def test_a_blob_that_is_not_whole_is_told_amid_links(shelf: Shelf) -> None:
+    """One is missing, one too short; the others stand."""
+    with closing(sqlite3.connect(shelf.root / "archive.db")) as rows:
+        digests = [Digest(sha256) for (sha256,) in rows.execute("SELECT sha256 FROM files ORDER BY id")]
+    shelf.blob(digests[5]).unlink()
+    short = shelf.blob(digests[8])
+    short.chmod(0o644)
+    short.write_bytes(b"ph")
+    copied, _ = both(shelf, lambda out: None)
+    assert (copied.files, copied.failed) == (_ITEMS - 2, 2)
+
+
+def test_an_export_goes_on_by_links_where_it_was_cut_short(shelf: Shelf) -> None:
+    """Rows of files that never came to stand, and files that nobody has rows of: each comes once."""
+    out = shelf.home / "cut"
+    shelf.export(to=out, way=Way.HARDLINK)
+    whole = tree(out)
+    for name in sorted(whole)[2:9]:
+        (out / name).unlink()
+    with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute("DELETE FROM files WHERE id IN (SELECT id FROM files ORDER BY path DESC LIMIT 6)")
+    shelf.export(to=out, way=Way.HARDLINK)
+    assert tree(out) == whole
