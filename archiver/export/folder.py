@@ -9,12 +9,11 @@ from datetime import datetime
 from archiver.export import names, sidecar
 from archiver.export.template import OF_ACCOUNT, OF_HIGHLIGHT, Filler, Template
 from archiver.export.wanted import Wanted
-from archiver.model import Digest, KeptAccount, KeptFile, KeptHighlight, Pk, Placed, PlacedFile
+from archiver.model import MEDIA_WORDS, Digest, KeptAccount, KeptFile, KeptHighlight, Pk, Placed, PlacedFile
 
 Step = KeptAccount | KeptHighlight | Placed | PlacedFile
 """Of a walk through an archive."""
 
-_WORDS = {1: "photo", 2: "video"}
 _DATES = {
     "taken_at": slice(19),
     "date": slice(10),
@@ -139,7 +138,7 @@ class _Walk:
         self, pk: Pk, code: str | None, position: int, media_type: int | None, taken_at: datetime | None
     ) -> dict[str, str]:
         values = self._of | {"code": code or pk, "item_pk": pk, "position": f"{position + 1:03d}"}
-        values["type"] = _WORDS.get(media_type or 0, "other")
+        values["type"] = MEDIA_WORDS.get(media_type, "other")
         text = taken_at.isoformat(" ").replace(":", "-") if taken_at is not None else None
         for field, digits in self._dates:
             values[field] = text[digits] if text is not None else "undated"

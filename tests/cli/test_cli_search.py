@@ -84,6 +84,7 @@ def test_the_limit_is_told_where_there_is_more(kept: Nearby, monkeypatch: pytest
     assert some.err == "archiver: search: only the first 1 are shown (--limit 0 for all)\n"
     assert kept.run("search", "natgeo", "--limit", "1", "-q").err == ""
     assert kept.run("search", "natgeo", "--limit", str(count)).err == ""
+    assert kept.run("search", "natgeo", "--limit", "9" * 30).out == kept.run("search", "natgeo").out
     monkeypatch.setattr(show, "width", lambda: 40)
     on_terminal = kept.run("search", "n", "--type", "item").out
     assert max(map(len, on_terminal.splitlines())) <= 60
