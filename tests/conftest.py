@@ -19,10 +19,10 @@ from pathlib import Path
 
 import canaries
 import pytest
-from databases import ARCHIVE_ID, NOW, Dictation, Postgres, empty
+from databases import ARCHIVE_ID, NOW, Compiled, Dictation, Postgres, empty
 from hypothesis import settings
 
-from archiver.catalog import Catalog, record, schema
+from archiver.catalog import Catalog, engine, record, schema
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -108,9 +108,10 @@ def postgres(shared_tmp: Path) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session", autouse=True)
 def dictated() -> Iterator[None]:
-    """New archives of this process take the statements of their schema from the first one."""
+    """New archives of this process take the statements of their schema from the first one, and the SQL of all others from any."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "_migrate", Dictation(schema._migrate))
+        patch.setattr(engine, "create_engine", Compiled().engine)
         yield
 
 
