@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -29,6 +30,13 @@ from archiver.catalog import Catalog, engine, record, schema
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two workers a core: the disk's syncs, and all that is waited for, leave one idle."""
     return 2 * (os.cpu_count() or 1)
+
+
+def pytest_configure() -> None:
+    """Let what tests start be interrupted and hung up on, even if ``nohup``, or a shell's ``&``, lets this process be neither."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # ignored here all the same, and no longer inherited
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
