@@ -18,8 +18,6 @@ import sqlite_utils
 from cli_harness import Nearby
 from click.testing import CliRunner
 from databases import ARCHIVE_ID, NOW
-from datasette.app import Datasette
-from datasette.cli import cli
 from library import HOSTILE, content, digest, shelve
 
 from archiver.catalog import Catalog
@@ -64,6 +62,8 @@ def blob(person: Nearby, sha256: str) -> Path:
 
 def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **allow: Any) -> Any:
     """What a Datasette with these files answers."""
+    from datasette.app import Datasette  # not for each worker that only collects: a sixth of that
+
     metadata = json.loads((person.home / "web" / "metadata.json").read_text()) | allow
     served = Datasette(
         [str(person.archive / "archive.db")],
@@ -75,6 +75,8 @@ def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **a
 
 def test_the_printed_command_serves_the_archive(person: Nearby, started: list[str]) -> None:
     """On this machine alone; the tables, and the questions that are ready to be asked."""
+    from datasette.cli import cli
+
     assert started[:4] == ["datasette", "serve", "--host", "127.0.0.1"]
     asked = CliRunner().invoke(
         cli, [*started[1:], "--get", "/archive/pictures.json?username=natgeo&_shape=array"]
