@@ -42,7 +42,7 @@ def pytest_configure() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long tests go on."""
     group = parser.getgroup("crash")
-    group.addoption("--crash-rounds", type=int, default=36, metavar="N", help="Rounds of random kills.")
+    group.addoption("--crash-rounds", type=int, default=18, metavar="N", help="Rounds of random kills.")
     group.addoption(
         "--crash-seed", default="everyday", metavar="S", help="The seed from which what is random is drawn."
     )
