@@ -44,7 +44,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("crash")
     group.addoption("--crash-rounds", type=int, default=18, metavar="N", help="Rounds of random kills.")
     group.addoption(
-        "--crash-seed", default="everyday", metavar="S", help="The seed from which what is random is drawn."
+        "--crash-seed",
+        default="everyday",
+        metavar="S",
+        help="The seed from which what is random is drawn; else the date.",
     )
     group.addoption(
         "--crash-all",
