@@ -83,7 +83,8 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
         )
 
         if name == "__version__":
-            return metadata.version("archiver")
+            version = globals()[name] = metadata.version("archiver")  # it reads the whole description
+            return version
         if name == "errors":
             return import_module("archiver.errors")
         return getattr(

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -19,10 +20,10 @@ from pathlib import Path
 
 import canaries
 import pytest
-from databases import ARCHIVE_ID, NOW, Dictation, Postgres, empty
+from databases import ARCHIVE_ID, NOW, Compiled, Dictation, Postgres, empty
 from hypothesis import settings
 
-from archiver.catalog import Catalog, record, schema
+from archiver.catalog import Catalog, engine, record, schema
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -31,12 +32,22 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 * (os.cpu_count() or 1)
 
 
+def pytest_configure() -> None:
+    """Let what tests start be interrupted and hung up on, even if ``nohup``, or a shell's ``&``, lets this process be neither."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # ignored here all the same, and no longer inherited
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long tests go on."""
     group = parser.getgroup("crash")
-    group.addoption("--crash-rounds", type=int, default=36, metavar="N", help="Rounds of random kills.")
+    group.addoption("--crash-rounds", type=int, default=18, metavar="N", help="Rounds of random kills.")
     group.addoption(
-        "--crash-seed", default="everyday", metavar="S", help="The seed from which what is random is drawn."
+        "--crash-seed",
+        default="everyday",
+        metavar="S",
+        help="The seed from which what is random is drawn; else the date.",
     )
     group.addoption(
         "--crash-all",
@@ -108,9 +119,10 @@ def postgres(shared_tmp: Path) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session", autouse=True)
 def dictated() -> Iterator[None]:
-    """New archives of this process take the statements of their schema from the first one."""
+    """New archives of this process take the statements of their schema from the first one, and the SQL of all others from any."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "_migrate", Dictation(schema._migrate))
+        patch.setattr(engine, "create_engine", Compiled().engine)
         yield
 
 

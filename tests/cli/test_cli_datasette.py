@@ -19,8 +19,6 @@ import sqlite_utils
 from cli_harness import Nearby, Person
 from click.testing import CliRunner
 from databases import ARCHIVE_ID, NOW
-from datasette.app import Datasette
-from datasette.cli import cli
 from library import HOSTILE, content, digest, shelve
 
 from archiver.catalog import Catalog
@@ -67,6 +65,8 @@ def blob(person: Nearby, sha256: str) -> Path:
 
 def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **allow: Any) -> Any:
     """What a Datasette with these files answers."""
+    from datasette.app import Datasette  # not for each worker that only collects: a sixth of that
+
     metadata = json.loads((person.home / "web" / "metadata.json").read_text()) | allow
     served = Datasette(
         [str(person.archive / "archive.db")],
@@ -78,6 +78,8 @@ def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **a
 
 def test_the_printed_command_serves_the_archive(person: Nearby, started: list[str]) -> None:
     """On this machine alone; the tables, and the questions that are ready to be asked. As a script it hands its arguments on."""
+    from datasette.cli import cli
+
     assert started[:2] == ["--host", "127.0.0.1"]
     assert started[-2] == "--get"
     asked = CliRunner().invoke(cli, ["serve", *started])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from itertools import count, cycle
@@ -104,13 +105,17 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: St
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
         house = House(tmp_path / "archive", upstream, url)
 
+        stopped = threading.Event()
+
         def stop(_: object) -> None:
             arguments = ("-w", "-D", str(server.pgdata), "stop")
             pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user)
+            stopped.set()
 
         upstream.faults.add(None, listener="cdn", nth=9, before=stop)
         summary = house.night("natgeo")
         assert (summary.exit_code, summary.outcome) == (9, "database")
+        assert stopped.wait(20)  # the night does not wait for that
         server.ensure_postgres_running()
         kept = int(str(house.one("select count(*) from files")))
         everything = len(list((house.root / "blobs").glob("*/*")))

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page, Request, sync_playwright
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Dialog, Page, Request
 
 CHROMIUM = Path(os.environ.get("ARCHIVER_TEST_CHROMIUM", "/usr/bin/chromium"))
 
@@ -92,6 +94,8 @@ def chromium() -> Iterator[Browser]:
         if sys.platform != "linux":
             pytest.skip(told)
         pytest.fail(told)
+    from playwright.sync_api import sync_playwright  # not for each worker that only collects
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_QUIET, chromium_sandbox=False)
         yield browser

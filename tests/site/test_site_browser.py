@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from browsing import Visit, chromium, visiting
 from cli_harness import Nearby
-from playwright.sync_api import Browser
 
 from archiver.sandbox import StandIn, World
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NATGEO = "787132"
 TITLES = (
@@ -158,6 +159,8 @@ def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["light", "dark"]) -> None:
     """axe-core, all its rules: contrast, names, roles, landmarks, order of headings; on every kind of page, and in the viewer."""
+    from axe_playwright_python.sync_playwright import Axe
+
     found = {}
     with visiting(browser, demo, color_scheme=scheme) as visit:
         (index,) = demo.glob("accounts/natgeo-*/index.html")
