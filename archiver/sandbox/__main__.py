@@ -36,9 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     world.add_argument("--highlights", type=int, default=5, help="of each account (default: %(default)s)")
     world.add_argument("--items", type=int, default=10, help="of each highlight (default: %(default)s)")
-    size = "bytes of each, or a range (default: as the {} that ship with the sandbox)"
-    world.add_argument("--thumbnail-size", type=_size, metavar="N[-M]", help=size.format("pictures"))
-    world.add_argument("--video-size", type=_size, metavar="N[-M]", help=size.format("videos"))
+    size = "bytes of each, or a range (default: as those that ship with the sandbox)"
+    world.add_argument("--thumbnail-size", type=_size, metavar="N[-M]", help=size)
+    world.add_argument("--video-size", type=_size, metavar="N[-M]", help=size)
     served = parser.add_argument_group("how it is served")
     served.add_argument("--port", type=int, default=0, help="of the API (default: %(default)s, any free one)")
     served.add_argument(
