@@ -24,8 +24,9 @@ CREATE TABLE files (
 """
 _COLUMNS = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old"
 _SET = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[1:])
-_INSERT = f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608
-_UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET {_SET}"
+_UPSERT = (
+    f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 11)}) ON CONFLICT (id) DO UPDATE SET {_SET}"  # noqa: S608
+)
 _AT_ONCE = 500
 
 
@@ -113,16 +114,6 @@ class Manifest:
                 self._db.executemany(
                     "UPDATE files SET how = ?, mtime_ns = ?, before = NULL, old = NULL WHERE id = ?", stands
                 )
-
-    def add(self, rows: Sequence[Row]) -> bool:
-        """In one commit: rows of files that have none. False, and nothing is changed, if one has, or its key is taken."""
-        with self._told():
-            try:
-                with self._committed():
-                    self._db.executemany(_INSERT, rows)
-            except sqlite3.IntegrityError:
-                return False
-        return True
 
     def change(self, rows: Sequence[Row], gone: Sequence[str] = ()) -> None:
         """In one commit: these rows, which may change keys among themselves; ``gone`` are ids that leave."""
