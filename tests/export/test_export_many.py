@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -116,3 +117,25 @@ def test_an_export_goes_on_by_links_where_it_was_cut_short(shelf: Shelf) -> None
         rows.execute("DELETE FROM files WHERE id IN (SELECT id FROM files ORDER BY path DESC LIMIT 6)")
     shelf.export(to=out, way=Way.HARDLINK)
     assert tree(out) == whole
+
+
+def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(shelf: Shelf) -> None:
+    """It was killed when files stood beside a link, a pipe and a directory that have their names, and its list did not say so yet."""
+    shelf.export(to=shelf.home / "model", way=Way.COPY)
+    wished = sorted(name for name in tree(shelf.home / "model") if name.startswith("natgeo"))[:3]
+    places = [shelf.out / name for name in wished]
+    places[0].parent.mkdir(parents=True)
+    places[0].symlink_to("elsewhere")
+    os.mkfifo(places[1])
+    places[2].mkdir()
+    shelf.export()
+    whole = tree(shelf.out)
+    with closing(sqlite3.connect(shelf.out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute(
+            "UPDATE files SET old = wished, how = NULL, mtime_ns = NULL, before = NULL WHERE path != wished"
+        )
+        assert rows.execute("SELECT count(*) FROM files WHERE old IS NOT NULL").fetchone() == (3,)
+    tally = shelf.export()
+    assert (tally.files, tally.failed) == (_ITEMS, 0)
+    assert tree(shelf.out) == whole
+    assert (places[0].is_symlink(), places[1].is_fifo(), places[2].is_dir()) == (True, True, True)
