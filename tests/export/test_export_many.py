@@ -41,6 +41,7 @@ def both(shelf: Shelf, before: Callable[[Path], None], template: str = USUAL) ->
         out.mkdir()
         before(out)
         told.append(shelf.export(template, to=out, way=way))
+        assert not list((out / ".archiver-export" / "tmp").iterdir())
         with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows:
             listed = rows.execute(
                 "SELECT id, path, key, wished, sha256, size, at_ns, mtime_ns, before, old FROM files ORDER BY id"
