@@ -36,9 +36,11 @@ _CANNOT = frozenset(
         errno.EPERM,
         errno.EACCES,
         errno.ETXTBSY,
+        errno.EMLINK,
     }
 )
-"""This file system, or this pair of two, has no such way; EPERM and EACCES also where the blobs are somebody else's."""
+"""This file system, or this pair of two, has no such way; EPERM and EACCES also where the blobs are somebody else's, EMLINK where one has all the names that
+it can have."""
 
 
 class Damaged(Exception):
