@@ -34,7 +34,8 @@ class Linking:
         self._tally, self._progress = tally, progress
 
     def put(self, batch: Sequence[Wanted]) -> list[Wanted]:
-        """Have those of these files, none of which has a row, that come to stand without ado. Returns the others, to be had one by one."""
+        """Have those of these files, none of which has a row, that come to stand without ado. Returns the others, to be had one by one: in
+        their order, so that each gets the same name then."""
         paths = self._paths.allocate(batch)
         rows: list[tuple[Row, Digest]] = []
         left = set()
@@ -51,7 +52,7 @@ class Linking:
             rows.append((row, content))
         self._manifest.change([row for row, _ in rows])
         left |= self._link(rows)
-        return [wanted for wanted in batch if wanted.id in left]  # in their order, so that each gets the same name
+        return [wanted for wanted in batch if wanted.id in left]
 
     def _link(self, rows: Iterable[tuple[Row, Digest]]) -> set[str]:
         """Let the files of these rows stand. Returns the ids of those that do not, whatever the reason."""
@@ -62,7 +63,7 @@ class Linking:
             directory, _, name = row.path.rpartition("/")
             try:
                 if directory != within:
-                    within = None
+                    within = None  # should this fail, ``into`` may be closed, or another directory by now
                     into = self._directories.enter(tuple(directory.split("/")) if directory else ())
                     within = directory
                 self._placer.link(digest, name, into)

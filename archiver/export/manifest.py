@@ -1,6 +1,7 @@
 """What an export knows of its own files: a small SQLite database beside them, so that a rerun moves, mends and adds, and touches nothing else.
 
-A row is committed before its file is placed or moved, and completed after: whatever kills the program, every file of ours has a row.
+A row is committed before its file is placed or moved, and completed after; that of a new link is complete before. So whatever kills the
+program, every file of ours has a row.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _AT_ONCE = 500
 class Row(NamedTuple):
     """A file of ours. ``wished`` is the path that it would have if nothing else had that; ``key`` what no two paths may share.
 
-    ``mtime_ns`` is what the file says in its place, None while it may not be there yet; then ``before`` is the SHA-256 of what it replaces
-    under that path, and ``old`` the path that it had.
+    ``mtime_ns`` is what the file says in its place, of a new link what it is going to say; else None while it may not be there yet: then
+    ``before`` is the SHA-256 of what it replaces under that path, and ``old`` the path that it had.
     """
 
     id: str

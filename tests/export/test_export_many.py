@@ -140,3 +140,24 @@ def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(shelf: S
     assert (tally.files, tally.failed) == (_ITEMS, 0)
     assert tree(shelf.out) == whole
     assert (places[0].is_symlink(), places[1].is_fifo(), places[2].is_dir()) == (True, True, True)
+
+
+def test_links_go_where_they_belong_though_many_directories_were_opened_in_vain(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    """Between two highlights of one title are others whose directories, far down, somebody's file has the place of."""
+    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    titles = ["Gift", "a", "b", "c", "d", "e", "Gift"]
+    inside = {str(n): tuple(video(f"{n}{m}", media_type=1) for m in range(6)) for n in range(len(titles))}
+    shelf.show({str(n): title for n, title in enumerate(titles)}, inside)
+    for items in inside.values():
+        for item in items:
+            shelf.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
+    deep = "/".join("abcdefghijkl")
+    for title in titles[1:-1]:
+        (shelf.out / title / deep).parent.mkdir(parents=True)
+        (shelf.out / title / deep).touch()
+    tally = shelf.export(f"{{title}}/{deep}/{{item_pk}}.{{ext}}", way=Way.HARDLINK)
+    assert (tally.files, tally.failed) == (12, 30)
+    found = sorted(name for name, content in tree(shelf.out).items() if content)
+    assert found == sorted(f"Gift/{deep}/{n}{m}.jpg" for n in (0, 6) for m in range(6))
