@@ -34,33 +34,36 @@ class Linking:
         self._tally, self._progress = tally, progress
 
     def put(self, batch: Sequence[Wanted]) -> list[Wanted]:
-        """Have those of these files, none of which has a row, that come to stand without ado. Returns the others, to be had one by one."""
-        linked: dict[str, tuple[Row, Digest]] = {}
-        left = []
-        for wanted, (path, key) in zip(batch, self._paths.first(batch), strict=True):
+        """Have those of these files, none of which has a row, that come to stand without ado. Returns the others, to be had one by one: in
+        their order, so that each gets the same name then."""
+        paths = self._paths.allocate(batch)
+        rows: list[tuple[Row, Digest]] = []
+        left = set()
+        for wanted in batch:
             id_, names, content, size, *_ = wanted
             at_ns, mtime_ns = wanted.at_ns, None
-            if isinstance(content, Digest) and key not in linked:
+            if isinstance(content, Digest) and id_ in paths:
                 mtime_ns = self._placer.foresee(content, size, at_ns)
             if mtime_ns is None or not isinstance(content, Digest):
-                left.append(wanted)
-            else:
-                wished = "/".join(names)
-                row = Row(id_, path, key, wished, content, size, at_ns, Way.HARDLINK.value, mtime_ns)
-                linked[key] = row, content
-        if not self._manifest.add([row for row, _ in linked.values()]):
-            return list(batch)
-        missed = self._link(linked.values())
-        return [wanted for wanted in batch if wanted.id in missed] + left
+                left.add(id_)
+                continue
+            path, key = paths[id_]
+            row = Row(id_, path, key, "/".join(names), content, size, at_ns, Way.HARDLINK.value, mtime_ns)
+            rows.append((row, content))
+        self._manifest.change([row for row, _ in rows])
+        left |= self._link(rows)
+        return [wanted for wanted in batch if wanted.id in left]
 
     def _link(self, rows: Iterable[tuple[Row, Digest]]) -> set[str]:
         """Let the files of these rows stand. Returns the ids of those that do not, whatever the reason."""
         missed = set()
-        within, into, done, size = None, -1, 0, 0
+        within: str | None = None
+        into, done, size = -1, 0, 0
         for row, digest in rows:
             directory, _, name = row.path.rpartition("/")
             try:
                 if directory != within:
+                    within = None  # should this fail, ``into`` may be closed, or another directory by now
                     into = self._directories.enter(tuple(directory.split("/")) if directory else ())
                     within = directory
                 self._placer.link(digest, name, into)

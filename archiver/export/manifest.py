@@ -1,6 +1,7 @@
 """What an export knows of its own files: a small SQLite database beside them, so that a rerun moves, mends and adds, and touches nothing else.
 
-A row is committed before its file is placed or moved, and completed after: whatever kills the program, every file of ours has a row.
+A row is committed before its file is placed or moved, and completed after; that of a new link is complete before. So whatever kills the
+program, every file of ours has a row.
 """
 
 from __future__ import annotations
@@ -24,16 +25,17 @@ CREATE TABLE files (
 """
 _COLUMNS = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old"
 _SET = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[1:])
-_INSERT = f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 11)})"  # noqa: S608
-_UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET {_SET}"
+_UPSERT = (
+    f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 11)}) ON CONFLICT (id) DO UPDATE SET {_SET}"  # noqa: S608
+)
 _AT_ONCE = 500
 
 
 class Row(NamedTuple):
     """A file of ours. ``wished`` is the path that it would have if nothing else had that; ``key`` what no two paths may share.
 
-    ``mtime_ns`` is what the file says in its place, None while it may not be there yet; then ``before`` is the SHA-256 of what it replaces
-    under that path, and ``old`` the path that it had.
+    ``mtime_ns`` is what the file says in its place, of a new link what it is going to say; else None while it may not be there yet: then
+    ``before`` is the SHA-256 of what it replaces under that path, and ``old`` the path that it had.
     """
 
     id: str
@@ -113,16 +115,6 @@ class Manifest:
                 self._db.executemany(
                     "UPDATE files SET how = ?, mtime_ns = ?, before = NULL, old = NULL WHERE id = ?", stands
                 )
-
-    def add(self, rows: Sequence[Row]) -> bool:
-        """In one commit: rows of files that have none. False, and nothing is changed, if one has, or its key is taken."""
-        with self._told():
-            try:
-                with self._committed():
-                    self._db.executemany(_INSERT, rows)
-            except sqlite3.IntegrityError:
-                return False
-        return True
 
     def change(self, rows: Sequence[Row], gone: Sequence[str] = ()) -> None:
         """In one commit: these rows, which may change keys among themselves; ``gone`` are ids that leave."""

@@ -66,7 +66,8 @@ class Moving:
         if one is None or other is None or self._manifest.taken([names.key(old)]):
             return False
         same = (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-        return same or self._ground.digest(old) in (row.sha256, row.before)
+        held = self._ground.digest(old)  # None of what is no file, and nobody's but theirs who put it there
+        return same or (held is not None and held in (row.sha256, row.before))
 
     def stands(self, step: Step, row: Row, name: str, into: int) -> Stands:
         """Move, date or place one file. Raises FileExistsError where something else stands under its name."""

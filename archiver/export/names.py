@@ -36,7 +36,7 @@ _HARMLESS = re.compile(r"(?:[!#-)+-.0-9;=@-\[\]-{}~]| (?! ))*")
 _DEVICE = r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])"
 _DEVICES = re.compile(_DEVICE, re.IGNORECASE)
 _PLAIN = re.compile(
-    rf"(?!(?i:{_DEVICE} *(?:\.|\Z)|{re.escape(ARCHIVE)}\Z))"
+    rf"(?!(?i:{_DEVICE} *(?:\.|\Z)|archive(?:\.json)?\Z))"  # ARCHIVE, and what an extension makes it
     r"[!#-)+\-0-9;=@-\[\]-{}~][ !#-)+-.0-9;=@-\[\]-{}~]*(?<![. ])"
 )
 _JOINERS = "\u200c\u200d"
@@ -77,16 +77,19 @@ def is_plain(text: str) -> bool:
     return _PLAIN.fullmatch(text) is not None and "  " not in text
 
 
-def whole(name: str) -> str:
-    """A clean text as a name of its own: no device, no archive's marker, nothing hidden, no blank or dot at its end, never empty, ``.`` or ``..``."""
+def whole(name: str, ending: str = "") -> str:
+    """A clean text as a name of its own: no device, no archive's marker, nothing hidden, no blank or dot at its end, never empty, ``.`` or ``..``.
+
+    ``ending`` is an extension with its dot, which stands behind it as it is.
+    """
     name = name if name.isascii() else unicodedata.normalize("NFC", name)
     name = name.strip(" ").rstrip(". ")
     if name.startswith("."):
         name = f"_{name[1:]}"
     base, dot, rest = name.partition(".")
-    if _DEVICES.fullmatch(base.rstrip(" ")) or name.lower() == ARCHIVE:
+    if _DEVICES.fullmatch(base.rstrip(" ")) or f"{name}{ending}".lower() == ARCHIVE:
         name = f"{base.rstrip(' ')}_{dot}{rest}"
-    return name or "_"
+    return f"{name or '_'}{ending}"
 
 
 def length(text: str) -> int:

@@ -18,13 +18,9 @@ class Paths:
         self._spelled: dict[str, tuple[str, ...]] = {"": ()}
         self._keys: dict[tuple[str, ...], str] = {(): ""}
 
-    def first(self, wanted: Sequence[Wanted]) -> list[tuple[str, str]]:
-        """For each the path and key that it has if nothing else has them."""
-        return [self._candidate(want, 0) for want in wanted]
-
     def allocate(self, wanted: Sequence[Wanted]) -> dict[str, tuple[str, str]]:
         """For each id a path and its key; not for those to whom none of their names is left. What they have had is free for the others."""
-        firsts = self.first(wanted)
+        firsts = [self._candidate(want, 0) for want in wanted]
         taken = self._manifest.taken([key for _, key in firsts])
         movers = {want.id for want in wanted}
         mine = set(self._avoided)

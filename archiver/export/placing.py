@@ -36,9 +36,11 @@ _CANNOT = frozenset(
         errno.EPERM,
         errno.EACCES,
         errno.ETXTBSY,
+        errno.EMLINK,
     }
 )
-"""This file system, or this pair of two, has no such way; EPERM and EACCES also where the blobs are somebody else's."""
+"""This file system, or this pair of two, has no such way; EPERM and EACCES also where the blobs are somebody else's, EMLINK where one has all the names that
+it can have."""
 
 
 class Damaged(Exception):
@@ -82,7 +84,7 @@ class Placer:
         is not whole, StorageError where the chosen way is none here, OSError for what the disk refuses.
         """
         if isinstance(content, Text):
-            return self.named(self._written(content.bytes), at_ns, name, into, "written", over=over)
+            return self._anew(self._written(content.bytes), at_ns, name, into, "written", over)
         if isinstance(content, Scratch):
             return self.named(content.name, at_ns, name, into, "written", over=over)
         found = self._blobs.look(content)
@@ -141,7 +143,15 @@ class Placer:
         if way is Way.HARDLINK:
             return self._linked(digest, found, at_ns, name, into, over)
         draft = self._cloned(digest) if way is Way.REFLINK else self._copied(digest)
-        return self.named(draft, at_ns, name, into, way, over=over)
+        return self._anew(draft, at_ns, name, into, way, over)
+
+    def _anew(self, draft: str, at_ns: int | None, name: str, into: int, how: str, over: bool) -> Stands:
+        """As ``named``, of a file that is made again if there is another name for it."""
+        try:
+            return self.named(draft, at_ns, name, into, how, over=over)
+        except FileExistsError:
+            self.discard(draft)
+            raise
 
     def _linked(
         self, digest: Digest, found: os.stat_result, at_ns: int | None, name: str, into: int, over: bool

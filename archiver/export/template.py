@@ -168,4 +168,4 @@ class _Filler:
             else (values[p.text] if p.is_field else p.text, False)
             for p in self._pieces
         ]
-        return names.whole(names.joined(texts, max(longest - len(ending), 0))) + ending
+        return names.whole(names.joined(texts, max(longest - len(ending), 0)), ending)

@@ -33,14 +33,12 @@ _AFTER = {
 }
 _EXPORT_BEFORE = {
     "before the rows of files": ("archiver.export.manifest", "Manifest.change"),
-    "before rows of new files": ("archiver.export.manifest", "Manifest.add"),
     "before a file": ("archiver.export.placing", "Placer.place"),
     "before a move": ("archiver.export.directories", "rename"),
     "before files are complete": ("archiver.export.manifest", "Manifest.complete"),
 }
 _EXPORT_AFTER = {
     "rows of files": ("archiver.export.manifest", "Manifest.change"),
-    "rows of new files": ("archiver.export.manifest", "Manifest.add"),
     "after a file": ("archiver.export.placing", "Placer.place"),
     "after a link": ("archiver.blobs.handing", "Handing.link"),
     "after a move": ("archiver.export.directories", "rename"),

@@ -218,6 +218,15 @@ def test_an_archive_in_the_export_is_never_entered(shelf: Shelf) -> None:
     assert tree(shelf.out) == {"natgeo/archive.json": b""}
 
 
+def test_no_name_makes_a_directory_an_archive(shelf: Shelf) -> None:
+    """The sidecar of a highlight with the title «Archive» would be called as the marker, and no export would enter there again."""
+    shelf.show({"1": "archive", "2": "Archive"}, {"1": ("10",), "2": ("11",)}, LATER)
+    first = shelf.export("{username}/{title}.{ext}", sidecars=True)
+    assert not [path for path in tree(shelf.out) if path.lower().endswith("/archive.json")]
+    again = shelf.export("{username}/{title}.{ext}", sidecars=True)
+    assert (again.files, again.new, again.failed) == (first.files, 0, 0)
+
+
 def test_an_account_is_chosen_by_its_name(shelf: Shelf) -> None:
     """One that is not stored is a usage error."""
     assert shelf.export(accounts=(Target("natgeo", username="natgeo"),)).files == 7

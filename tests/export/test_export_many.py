@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def both(shelf: Shelf, before: Callable[[Path], None], template: str = USUAL) ->
         out.mkdir()
         before(out)
         told.append(shelf.export(template, to=out, way=way))
+        assert not list((out / ".archiver-export" / "tmp").iterdir())
         with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows:
             listed = rows.execute(
                 "SELECT id, path, key, wished, sha256, size, at_ns, mtime_ns, before, old FROM files ORDER BY id"
@@ -91,15 +93,17 @@ def test_links_leave_foreign_files_alone(shelf: Shelf) -> None:
     assert (shelf.home / "hardlink" / names[3]).read_bytes() == b"mine"
 
 
-def test_a_blob_that_is_not_whole_is_told_amid_links(shelf: Shelf) -> None:
-    """One is missing, one too short; the others stand."""
+@pytest.mark.parametrize("template", [USUAL, "{username}/{date}.{ext}"])
+def test_a_blob_that_is_not_whole_is_told_amid_links(shelf: Shelf, template: str) -> None:
+    """One is missing, one too short; the others stand, and none has a name that another was to have, which would hang on where an export was
+    cut short."""
     with closing(sqlite3.connect(shelf.root / "archive.db")) as rows:
         digests = [Digest(sha256) for (sha256,) in rows.execute("SELECT sha256 FROM files ORDER BY id")]
     shelf.blob(digests[5]).unlink()
     short = shelf.blob(digests[8])
     short.chmod(0o644)
     short.write_bytes(b"ph")
-    copied, _ = both(shelf, lambda out: None)
+    copied, _ = both(shelf, lambda out: None, template)
     assert (copied.files, copied.failed) == (_ITEMS - 2, 2)
 
 
@@ -114,3 +118,46 @@ def test_an_export_goes_on_by_links_where_it_was_cut_short(shelf: Shelf) -> None
         rows.execute("DELETE FROM files WHERE id IN (SELECT id FROM files ORDER BY path DESC LIMIT 6)")
     shelf.export(to=out, way=Way.HARDLINK)
     assert tree(out) == whole
+
+
+def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(shelf: Shelf) -> None:
+    """It was killed when files stood beside a link, a pipe and a directory that have their names, and its list did not say so yet."""
+    shelf.export(to=shelf.home / "model", way=Way.COPY)
+    wished = sorted(name for name in tree(shelf.home / "model") if name.startswith("natgeo"))[:3]
+    places = [shelf.out / name for name in wished]
+    places[0].parent.mkdir(parents=True)
+    places[0].symlink_to("elsewhere")
+    os.mkfifo(places[1])
+    places[2].mkdir()
+    shelf.export()
+    whole = tree(shelf.out)
+    with closing(sqlite3.connect(shelf.out / ".archiver-export" / "files.db")) as rows, rows:
+        rows.execute(
+            "UPDATE files SET old = wished, how = NULL, mtime_ns = NULL, before = NULL WHERE path != wished"
+        )
+        assert rows.execute("SELECT count(*) FROM files WHERE old IS NOT NULL").fetchone() == (3,)
+    tally = shelf.export()
+    assert (tally.files, tally.failed) == (_ITEMS, 0)
+    assert tree(shelf.out) == whole
+    assert (places[0].is_symlink(), places[1].is_fifo(), places[2].is_dir()) == (True, True, True)
+
+
+def test_links_go_where_they_belong_though_many_directories_were_opened_in_vain(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    """Between two highlights of one title are others whose directories, far down, somebody's file has the place of."""
+    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    titles = ["Gift", "a", "b", "c", "d", "e", "Gift"]
+    inside = {str(n): tuple(video(f"{n}{m}", media_type=1) for m in range(6)) for n in range(len(titles))}
+    shelf.show({str(n): title for n, title in enumerate(titles)}, inside)
+    for items in inside.values():
+        for item in items:
+            shelf.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
+    deep = "/".join("abcdefghijkl")
+    for title in titles[1:-1]:
+        (shelf.out / title / deep).parent.mkdir(parents=True)
+        (shelf.out / title / deep).touch()
+    tally = shelf.export(f"{{title}}/{deep}/{{item_pk}}.{{ext}}", way=Way.HARDLINK)
+    assert (tally.files, tally.failed) == (12, 30)
+    found = sorted(name for name, content in tree(shelf.out).items() if content)
+    assert found == sorted(f"Gift/{deep}/{n}{m}.jpg" for n in (0, 6) for m in range(6))

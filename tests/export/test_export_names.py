@@ -91,6 +91,14 @@ def test_fault_x6_a_name_that_some_system_cannot_have_is_changed(text: str, name
     assert names.whole(names.clean(text)) == name
 
 
+@pytest.mark.parametrize("text", ["archive", "Archive", "archive "])
+def test_an_extension_makes_no_name_an_archive_s_marker(text: str) -> None:
+    """Of a sidecar; a picture may be called so."""
+    values = dict.fromkeys(FIELDS, text) | {"ext": "json"}
+    assert Filler(parse("{title}.{ext}")).filled(values) == (f"{text.strip()}_.json",)
+    assert Filler(parse("{title}.{ext}")).filled(values | {"ext": "jpg"}) == (f"{text.strip()}.jpg",)
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("Best", "BEST"), ("Cafe\u0301", "Café"), ("straße", "STRASSE"), ("ΣΑΣ", "σας")]
 )

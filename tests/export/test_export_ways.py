@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from shelved import Shelf, tree
 
 from archiver.errors import DiskFull, StorageError
 from archiver.export.wanted import Way
-from archiver.model import Role
+from archiver.model import Digest, Role
 
 _MEMORY = Path("/dev/shm")
 
@@ -48,6 +49,23 @@ def test_another_disk_gets_copies(shelf: Shelf, elsewhere: Path) -> None:
         shelf.export(to=elsewhere / "links", way=Way.HARDLINK)
     assert "--link copy" in caught.value.hint
     assert not list((elsewhere / "links" / ".archiver-export" / "tmp").iterdir())
+
+
+def test_a_blob_that_can_have_no_more_names_is_copied(shelf: Shelf, whole: bool) -> None:
+    """EMLINK, on ext4 after 65,000: auto copies that one blob, a link that was asked for is told to be none here."""
+    most = os.pathconf(shelf.root, "PC_LINK_MAX")
+    if not whole or most > 70_000:
+        pytest.skip("it takes a second, and a file system that has such a limit: --whole")
+    blob = shelf.blob(Digest(sha256(b"photo").hexdigest()))
+    names = shelf.home / "names"
+    names.mkdir()
+    for n in range(blob.stat().st_nlink, most):
+        os.link(blob, names / str(n))
+    ways = shelf.export().ways
+    assert (ways["hardlink"], ways["copy"]) == (6, 1)
+    with pytest.raises(StorageError, match="Too many links") as caught:
+        shelf.export(to=shelf.home / "links", way=Way.HARDLINK)
+    assert "--link copy" in caught.value.hint
 
 
 def test_a_file_system_without_clones_gets_links(tmp_path: Path, sqlite_template: Path) -> None:
