@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
@@ -23,7 +22,7 @@ from archiver.export.opening import opened
 from archiver.export.tables import TableForm, lines, scratched
 from archiver.export.template import Template
 from archiver.export.tree import Tree
-from archiver.export.wanted import Tally, Wanted, Way
+from archiver.export.wanted import Tally, Wanted, Way, nanoseconds
 from archiver.model import (
     EVERYTHING,
     KeptAccount,
@@ -226,14 +225,14 @@ def _put_tables(
     part: query.Part | None,
     below: tuple[str, ...],
 ) -> None:
-    at = _last_run(moment)
+    at_ns = _last_run(moment)
     for name in query.TABLES if part is None else query.NARROWED:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
             continue
         rows = moment.stream(query.dump, name, part)
         content, size = scratched(lines(form, query.columns_of(name), rows), tree.scratch)
         if not names or name in names:
-            tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), content, size, at))
+            tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), content, size, at_ns))
             tree.flush()
 
 
@@ -242,10 +241,10 @@ def _know_blobs(moment: Moment, part: query.Part) -> None:
         pass
 
 
-def _last_run(moment: Moment) -> datetime | None:
-    """When the last run ended, or began: the rows are of that time."""
+def _last_run(moment: Moment) -> int | None:
+    """When the last run ended, or began, in nanoseconds: the rows are of that time."""
     runs = moment.read(query.status).last_runs
-    return (runs[0].finished_at or runs[0].started_at) if runs else None
+    return nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None
 
 
 def _part(moment: Moment, selection: Selection) -> query.Part | None:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from archiver.export import names, sidecar
 from archiver.export.template import OF_ACCOUNT, OF_HIGHLIGHT, Filler, Template
-from archiver.export.wanted import Wanted
+from archiver.export.wanted import Wanted, nanoseconds
 from archiver.model import MEDIA_WORDS, Digest, KeptAccount, KeptFile, KeptHighlight, Pk, Placed, PlacedFile
 
 Step = KeptAccount | KeptHighlight | Placed | PlacedFile
@@ -90,7 +90,7 @@ class _Walk:
         if account.avatar is not None:
             yield self._picture(f"{of} avatar", self._avatar, values, account.avatar, marks)
         if self._layout.sidecars:
-            text, at = sidecar.of_account(account), account.last_seen_at
+            text, at = sidecar.of_account(account), nanoseconds(account.last_seen_at)
             yield Wanted.text(f"{of} json", self._path(self._account, values, "json"), text, at, marks)
 
     def _of_highlight(self, account: KeptAccount, highlight: KeptHighlight) -> Iterator[Wanted]:
@@ -100,7 +100,7 @@ class _Walk:
         if highlight.cover is not None:
             yield self._picture(f"{of} cover", self._cover, values, highlight.cover, marks)
         if self._layout.sidecars:
-            text, at = sidecar.of_highlight(account, highlight), highlight.last_seen_at
+            text, at = sidecar.of_highlight(account, highlight), nanoseconds(highlight.last_seen_at)
             yield Wanted.text(f"{of} json", self._path(self._highlight, values, "json"), text, at, marks)
 
     def _is_new(self, item_pk: Pk, role: str) -> bool:
@@ -122,13 +122,16 @@ class _Walk:
         values["role"] = file.role
         path = self._path(self._item, values, names.extension(file.mime))
         of = self._id(file.highlight_pk, pk, file.role)
-        return Wanted(of, path, Digest(file.sha256), file.size, at, (pk, file.highlight_pk))
+        return Wanted(of, path, Digest(file.sha256), file.size, nanoseconds(at), (pk, file.highlight_pk))
 
     def _beside(self, account: KeptAccount, highlight: KeptHighlight, placed: Placed) -> Wanted:
         item = placed.item
         values = self._of_item(item.pk, item.code, placed.position, item.media_type, item.taken_at)
         path = self._path(self._item, values | {"role": "json"}, "json")
-        text, at = sidecar.of_item(account, highlight, placed), item.taken_at or item.first_seen_at
+        text, at = (
+            sidecar.of_item(account, highlight, placed),
+            nanoseconds(item.taken_at or item.first_seen_at),
+        )
         return Wanted.text(self._id(highlight.pk, item.pk, "json"), path, text, at, (item.pk, highlight.pk))
 
     def _id(self, highlight_pk: Pk, item_pk: Pk, role: str) -> str:
@@ -148,7 +151,7 @@ class _Walk:
         self, of: str, where: Filler, values: dict[str, str], file: KeptFile, marks: tuple[str, ...]
     ) -> Wanted:
         path = self._path(where, values, names.extension(file.blob.mime))
-        return Wanted(of, path, file.blob.sha256, file.blob.size, file.kept_at, marks)
+        return Wanted(of, path, file.blob.sha256, file.blob.size, nanoseconds(file.kept_at), marks)
 
     def _path(self, where: Filler, values: dict[str, str], ext: str) -> tuple[str, ...]:
         values["ext"] = ext

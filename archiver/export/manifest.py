@@ -23,10 +23,13 @@ CREATE TABLE files (
     size INTEGER NOT NULL, at_ns INTEGER, how TEXT, mtime_ns INTEGER, before TEXT, old TEXT
 ) WITHOUT ROWID;
 """
-_COLUMNS = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old"
-_SET = ", ".join(f"{column} = excluded.{column}" for column in _COLUMNS.split(", ")[1:])
+_NAMES = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old"
+_COLUMNS = _NAMES.replace("wished", "iif(wished = '', path, wished)")
+"""Nearly all have the path that they wished for, which is written once then."""
+_SET = ", ".join(f"{column} = excluded.{column}" for column in _NAMES.split(", ")[1:])
 _UPSERT = (
-    f"INSERT INTO files ({_COLUMNS}) VALUES ({', '.join('?' * 11)}) ON CONFLICT (id) DO UPDATE SET {_SET}"  # noqa: S608
+    f"INSERT INTO files ({_NAMES}) VALUES (?1, ?2, ?3, iif(?4 = ?2, '', ?4), ?5, ?6, ?7, ?8, ?9, ?10, ?11) "  # noqa: S608
+    f"ON CONFLICT (id) DO UPDATE SET {_SET}"
 )
 _AT_ONCE = 500
 

@@ -124,7 +124,7 @@ class Filler:
 
     def filled(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The path with these values, safe on every system: relative, no ``..``, no name and no path too long."""
-        of = [values[field] for field in self._fields]
+        of = tuple([values[field] for field in self._fields])
         if self._last is None or self._last[0] != of:
             above = tuple([part.filled(values, names.LONGEST) for part in self._directories])
             self._last = of, above, sum(map(names.units, above)) + len(above)

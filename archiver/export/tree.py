@@ -86,7 +86,8 @@ class Tree:
         self.flush()
         if prune:
             self._prune()
-        self.tally.others = sum(id_ not in self._met for id_ in self.manifest.ids())
+        if not self._is_first:
+            self.tally.others = sum(id_ not in self._met for id_ in self.manifest.ids())
         return self.tally
 
     def keep(self, *ids: str) -> None:

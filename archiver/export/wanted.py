@@ -42,7 +42,7 @@ class Wanted(NamedTuple):
     """A file that the export wants to have.
 
     ``id`` says what it is, the same in every rerun («17983 3456 video»); ``path`` where it belongs, by names that are safe. ``content`` is the
-    digest of a blob, a Text or a Scratch, of ``size`` bytes. ``at`` is when it shall say that it was changed. ``marks`` tell it from others
+    digest of a blob, a Text or a Scratch, of ``size`` bytes. ``at_ns`` is when it shall say that it was changed (``nanoseconds``). ``marks`` tell it from others
     that want its path: behind the name is put the first, or as many as it takes.
     """
 
@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
     path: tuple[str, ...]
     content: Digest | Text | Scratch
     size: int
-    at: datetime | None = None
+    at_ns: int | None = None
     marks: tuple[str, ...] = ()
 
     @classmethod
@@ -59,24 +59,22 @@ class Wanted(NamedTuple):
         id_: str,
         path: tuple[str, ...],
         content: bytes,
-        at: datetime | None = None,
+        at_ns: int | None = None,
         marks: tuple[str, ...] = (),
     ) -> Self:
         """A file of these bytes."""
-        return cls(id_, path, Text(content, Digest(sha256(content).hexdigest())), len(content), at, marks)
+        return cls(id_, path, Text(content, Digest(sha256(content).hexdigest())), len(content), at_ns, marks)
 
     @property
     def digest(self) -> Digest:
         """The SHA-256 of the content."""
         return self.content if isinstance(self.content, Digest) else self.content.digest
 
-    @property
-    def at_ns(self) -> int | None:
-        """``at`` as nanoseconds since the epoch, exactly."""
-        if self.at is None:
-            return None
-        since = self.at - _EPOCH
-        return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+def nanoseconds(at: datetime) -> int:
+    """An aware time as nanoseconds since the epoch, exactly."""
+    since = at - _EPOCH
+    return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
 
 
 @dataclass(frozen=True, slots=True)
