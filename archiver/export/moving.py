@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 
 from archiver.export import directories, names
@@ -52,7 +51,7 @@ class Moving:
         """What moves leaves its old path before anything takes its new one, where files change places."""
         directory, name = split(old)
         if step.found == old and (old in targets or self._ground.look(row.path) is not None):
-            draft = f"{secrets.token_hex(12)}.part"
+            draft = self._placer.drafts.name()
             os.rename(name, draft, src_dir_fd=self._directories.enter(directory), dst_dir_fd=self._scratch)
             step.found, step.draft = None, draft
         elif step.found == row.path and self._is_left(row, old):
@@ -88,7 +87,7 @@ class Moving:
         stands = self._placer.place(step.wanted.content, row.size, row.at_ns, name, into, over=over)
         self._tally.placed(stands.how, row.size, new=not step.held)
         if step.draft is not None:
-            self._placer.discard(step.draft)
+            self._placer.drafts.discard(step.draft)
         elif step.found is not None and not over:
             directory, old = split(step.found)
             os.unlink(old, dir_fd=self._directories.enter(directory))

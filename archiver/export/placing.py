@@ -1,30 +1,22 @@
 """How bytes come to stand under a name in an export: whole or not at all, and never over anything that stands there.
 
-Everything is relative to open directories and follows no symbolic link. A clone shares its blocks with the blob (FICLONE, ioctl_ficlone(2):
-btrfs, XFS, bcachefs and others), a hard link is the blob itself.
+Everything is relative to open directories and follows no symbolic link. A hard link is the blob itself.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import hashlib
 import os
-import secrets
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 
 from archiver.blobs import Handing
-from archiver.durable import is_rotten, storage_error, sync, write_all
 from archiver.errors import StorageError
 from archiver.export.directories import rename
+from archiver.export.drafts import Damaged, Drafts
 from archiver.export.wanted import Scratch, Text, Way
 from archiver.model import Digest
 
-_FICLONE = 0x40049409
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-_CHUNK = 1 << 20
 _CANNOT = frozenset(
     {
         errno.EOPNOTSUPP,
@@ -43,10 +35,6 @@ _CANNOT = frozenset(
 it can have."""
 
 
-class Damaged(Exception):
-    """The bytes of a blob are not those of its name, or are not there: why, for a person."""
-
-
 @dataclass(frozen=True, slots=True)
 class Stands:
     """A file in its place: how it came there, and what it says when it was changed (nanoseconds)."""
@@ -59,6 +47,7 @@ class Placer:
     """Puts bytes under names. ``scratch`` is an open directory on the export's disk where they are made first; ``check`` reads all it places."""
 
     def __init__(self, blobs: Handing, scratch: int, way: Way, *, check: bool = False) -> None:
+        self.drafts = Drafts(blobs, scratch)
         self._blobs, self._scratch, self._check = blobs, scratch, check
         self._ways = [Way.REFLINK, Way.HARDLINK, Way.COPY] if way is Way.AUTO else [way]
         self._linked_one = False
@@ -84,7 +73,7 @@ class Placer:
         is not whole, StorageError where the chosen way is none here, OSError for what the disk refuses.
         """
         if isinstance(content, Text):
-            return self._anew(self._written(content.bytes), at_ns, name, into, "written", over)
+            return self._anew(self.drafts.write(content.bytes), at_ns, name, into, "written", over)
         if isinstance(content, Scratch):
             return self.named(content.name, at_ns, name, into, "written", over=over)
         found = self._blobs.look(content)
@@ -95,7 +84,7 @@ class Placer:
                 f"its blob has {found.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
             )
         if self._check:
-            self._read(content, None)
+            self.drafts.read(content)
         while True:
             way = self._ways[0]
             try:
@@ -142,7 +131,7 @@ class Placer:
     ) -> Stands:
         if way is Way.HARDLINK:
             return self._linked(digest, found, at_ns, name, into, over)
-        draft = self._cloned(digest) if way is Way.REFLINK else self._copied(digest)
+        draft = self.drafts.clone(digest) if way is Way.REFLINK else self.drafts.copy(digest)
         return self._anew(draft, at_ns, name, into, way, over)
 
     def _anew(self, draft: str, at_ns: int | None, name: str, into: int, how: str, over: bool) -> Stands:
@@ -150,14 +139,14 @@ class Placer:
         try:
             return self.named(draft, at_ns, name, into, how, over=over)
         except FileExistsError:
-            self.discard(draft)
+            self.drafts.discard(draft)
             raise
 
     def _linked(
         self, digest: Digest, found: os.stat_result, at_ns: int | None, name: str, into: int, over: bool
     ) -> Stands:
         if over:
-            draft = self._draft()
+            draft = self.drafts.name()
             self._blobs.link(digest, draft, into=self._scratch)
             os.replace(draft, name, src_dir_fd=self._scratch, dst_dir_fd=into)
             with suppress(
@@ -213,84 +202,6 @@ class Placer:
         except FileExistsError:
             raise
         except BaseException:
-            self.discard(draft)
+            self.drafts.discard(draft)
             raise
         return Stands(how, stands.st_mtime_ns)
-
-    def discard(self, draft: str) -> None:
-        """Remove a file of the scratch directory."""
-        with suppress(OSError):
-            os.unlink(draft, dir_fd=self._scratch)
-
-    def _draft(self) -> str:
-        return f"{secrets.token_hex(12)}.part"
-
-    def _cloned(self, digest: Digest) -> str:
-        if sys.platform != "linux":
-            raise OSError(errno.ENOSYS, "only Linux' FICLONE is known")
-        draft = self._draft()
-        source = self._blobs.open(digest)
-        try:
-            fd = os.open(draft, _NEW, 0o666, dir_fd=self._scratch)
-            try:
-                fcntl.ioctl(fd, _FICLONE, source)
-            except OSError:
-                os.unlink(draft, dir_fd=self._scratch)
-                raise
-            finally:
-                os.close(fd)
-        finally:
-            os.close(source)
-        return draft
-
-    def _copied(self, digest: Digest) -> str:
-        draft = self._draft()
-        fd = os.open(draft, _NEW, 0o666, dir_fd=self._scratch)
-        try:
-            self._read(digest, fd)
-            sync(fd)
-        except BaseException:
-            self.discard(draft)
-            raise
-        finally:
-            os.close(fd)
-        return draft
-
-    def _written(self, content: bytes) -> str:
-        draft = self._draft()
-        fd = os.open(draft, _NEW, 0o666, dir_fd=self._scratch)
-        try:
-            write_all(fd, content)
-        except BaseException:
-            self.discard(draft)
-            raise
-        finally:
-            os.close(fd)
-        return draft
-
-    def _read(self, digest: Digest, to: int | None) -> None:
-        """Read the blob to its end, into the descriptor ``to`` if there is one. Raises Damaged unless the bytes are those of its name."""
-        source = self._blobs.open(digest)
-        try:
-            hashed = hashlib.sha256()
-            while chunk := _chunk(source):
-                hashed.update(chunk)
-                if to is not None:
-                    write_all(to, chunk)
-        finally:
-            os.close(source)
-        if hashed.hexdigest() != digest:
-            raise Damaged("its blob is damaged (archiver verify --read-data --repair)")
-
-
-def _chunk(source: int) -> bytes:
-    try:
-        return os.read(source, _CHUNK)
-    except OSError as exc:
-        error = storage_error(exc, "a blob cannot be read")
-        error.__cause__ = exc
-        if is_rotten(error):
-            raise Damaged(
-                f"its blob cannot be read: {exc.strerror} (archiver verify --read-data --repair)"
-            ) from exc
-        raise

@@ -120,7 +120,7 @@ class Filler:
         self._directories = [_Filler(part) for part in directories]
         self._file = _Filler(file, ends=True)
         self._fields = [piece.text for part in directories for piece in part if piece.is_field]
-        self._last: tuple[list[str], tuple[str, ...], int] | None = None
+        self._last: tuple[tuple[str, ...], tuple[str, ...], int] | None = None
 
     def filled(self, values: Mapping[str, str]) -> tuple[str, ...]:
         """The path with these values, safe on every system: relative, no ``..``, no name and no path too long."""

@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export.directories import Directories
+from archiver.export.drafts import Damaged
 from archiver.export.ground import Ground, split
 from archiver.export.linking import Linking
 from archiver.export.manifest import Manifest, Row
 from archiver.export.moving import Moving, Step
 from archiver.export.paths import Paths
-from archiver.export.placing import Damaged, Placer
+from archiver.export.placing import Placer
 from archiver.export.wanted import Scratch, Tally, Wanted
 
 _AT_FIRST, _AT_ONCE = 4, 10_000
@@ -222,7 +223,7 @@ class Tree:
     def _stands(self, wanted: Wanted) -> None:
         self.tally.files += 1
         if isinstance(wanted.content, Scratch):
-            self._placer.discard(wanted.content.name)
+            self._placer.drafts.discard(wanted.content.name)
 
     def _complete(self) -> None:
         """Commit what was placed, once it is safe on the disk. A link that a power loss takes is missed, and made, by the next export."""

@@ -133,7 +133,7 @@ def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(shelf: S
     whole = tree(shelf.out)
     with closing(sqlite3.connect(shelf.out / ".archiver-export" / "files.db")) as rows, rows:
         rows.execute(
-            "UPDATE files SET old = wished, how = NULL, mtime_ns = NULL, before = NULL WHERE path != wished"
+            "UPDATE files SET old = wished, how = NULL, mtime_ns = NULL, before = NULL WHERE wished != ''"
         )
         assert rows.execute("SELECT count(*) FROM files WHERE old IS NOT NULL").fetchone() == (3,)
     tally = shelf.export()

@@ -8,21 +8,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from itertools import groupby
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, exists, func, or_, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from archiver.catalog import tables
 from archiver.catalog.query.carried import entries_of
+from archiver.catalog.query.narrowed import narrowed, shown_by, titled
 from archiver.catalog.query.owned import files_of, partitions
 from archiver.model import KeptAccount, KeptHighlight, KeptItem, Pk, Placed, PlacedFile, Selection, Subject
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
 _items, _members = tables.items, tables.highlight_items
 _files, _blobs = tables.files, tables.blobs
-_late = _files.alias("late")
 
 P = TypeVar("P", Placed, PlacedFile)
 
@@ -118,7 +117,7 @@ def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHig
     if selection.highlight_pks:
         question = question.where(_highlights.c.pk.in_(selection.highlight_pks))
     for rows in partitions(connection, question):
-        wanted = [row for row in rows if _titled(row.title, selection.titles)]
+        wanted = [row for row in rows if titled(row.title, selection.titles)]
         covers = files_of(connection, Subject.HIGHLIGHT, [row.pk for row in wanted])
         for row in wanted:
             yield KeptHighlight(
@@ -144,11 +143,11 @@ def contents(connection: Connection, selection: Selection, *, carried: bool = Tr
         select(_items, *_PLACE)
         .join(_members, _members.c.item_pk == _items.c.pk)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(*_shown_by(selection), *_narrowed(selection))
+        .where(*shown_by(selection), *narrowed(selection))
         .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk)
     )
     for everything in partitions(connection, question):
-        rows = [row for row in everything if _titled(row.title, selection.titles)]
+        rows = [row for row in everything if titled(row.title, selection.titles)]
         for row, item in zip(rows, _kept_items(connection, rows, carried), strict=True):
             yield Placed(row.highlight_pk, row.position, item, row.placed_at, row.last_seen_at, row.gone_at)
 
@@ -164,7 +163,7 @@ def _placed_files(connection: Connection, selection: Selection) -> Iterator[Plac
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         .join(_files, _files.c.item_pk == _items.c.pk)
         .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-        .where(_blobs.c.lost_at.is_(None), *_shown_by(selection), *_narrowed(selection))
+        .where(_blobs.c.lost_at.is_(None), *shown_by(selection), *narrowed(selection))
         .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk, _files.c.role)
         .order_by(_files.c.last_seen_at.desc(), _files.c.id.desc())
     )
@@ -179,10 +178,10 @@ def _placed_files(connection: Connection, selection: Selection) -> Iterator[Plac
 
 def items(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[KeptItem]:
     """Each item once, by ascending pk; streamed."""
-    question = select(_items).where(*_narrowed(selection)).order_by(_items.c.pk)
+    question = select(_items).where(*narrowed(selection)).order_by(_items.c.pk)
     if selection.user_pks or selection.highlight_pks:
         shown = select(_members.c.item_pk).join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        shown = shown.where(*_shown_by(selection))
+        shown = shown.where(*shown_by(selection))
         question = question.where(_items.c.pk.in_(shown))
     for rows in partitions(connection, question):
         if selection.titles:
@@ -218,7 +217,7 @@ def _inhabited(connection: Connection, selection: Selection) -> set[Pk]:
         .distinct()
         .join(_items, _items.c.pk == _members.c.item_pk)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(*_shown_by(selection), *_narrowed(selection))
+        .where(*shown_by(selection), *narrowed(selection))
     )
     return set(connection.scalars(question))
 
@@ -227,42 +226,15 @@ def _only(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...
     return tuple(highlight.pk for highlight in shown) if selection.narrows_highlights else ()
 
 
-def _titled(title: str | None, globs: Sequence[str]) -> bool:
-    return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
-
-
 def _shown_under(connection: Connection, item_pks: Sequence[Pk], selection: Selection) -> set[Pk]:
     """Those of the items that a selected highlight of a selected title shows or showed."""
     question = (
         select(_members.c.item_pk, _highlights.c.title)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(_members.c.item_pk.in_(bindparam("pks", expanding=True)), *_shown_by(selection))
+        .where(_members.c.item_pk.in_(bindparam("pks", expanding=True)), *shown_by(selection))
     )
     rows = connection.execute(question, {"pks": list(item_pks)})
-    return {row.item_pk for row in rows if _titled(row.title, selection.titles)}
-
-
-def _shown_by(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """What the highlight must be that shows an item; of a question that joins both."""
-    if selection.user_pks:
-        yield _highlights.c.user_pk.in_(selection.user_pks)
-    if selection.highlight_pks:
-        yield _highlights.c.pk.in_(selection.highlight_pks)
-
-
-def _narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """What the item itself must be."""
-    if selection.item_pks:
-        yield _items.c.pk.in_(selection.item_pks)
-    if selection.taken_from is not None:
-        yield _items.c.taken_at >= selection.taken_from
-    if selection.taken_before is not None:
-        yield _items.c.taken_at < selection.taken_before
-    if selection.media_types:
-        yield _items.c.media_type.in_(sorted(selection.media_types))
-    if selection.new_since is not None:
-        late = _late.c.item_pk == _items.c.pk, _late.c.kept_at >= selection.new_since
-        yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*late))
+    return {row.item_pk for row in rows if titled(row.title, selection.titles)}
 
 
 def _names(connection: Connection, pks: Sequence[Pk]) -> dict[Pk, list[str]]:
