@@ -50,12 +50,13 @@ class Placer:
         self.drafts = Drafts(blobs, scratch)
         self._blobs, self._scratch, self._check = blobs, scratch, check
         self._ways = [Way.REFLINK, Way.HARDLINK, Way.COPY] if way is Way.AUTO else [way]
-        self._linked_one = False
+        self.knows_how = False
+        """Whether a blob was placed: then the way that it came is the one that serves here."""
 
     @property
     def links(self) -> bool:
         """Whether hard links are how blobs come here, as a first one showed, and nothing is asked of their bytes."""
-        return self._linked_one and self._ways[0] is Way.HARDLINK and not self._check
+        return self.knows_how and self._ways[0] is Way.HARDLINK and not self._check
 
     def place(
         self,
@@ -88,7 +89,9 @@ class Placer:
         while True:
             way = self._ways[0]
             try:
-                return self._by(way, content, found, at_ns, name, into, over)
+                stands = self._by(way, content, found, at_ns, name, into, over)
+                self.knows_how = True
+                return stands
             except OSError as exc:
                 if exc.errno == errno.EMLINK and len(self._ways) > 1:  # of this blob only
                     return self._by(Way.COPY, content, found, at_ns, name, into, over)
@@ -155,7 +158,6 @@ class Placer:
                 os.unlink(draft, dir_fd=self._scratch)
         else:
             self._blobs.link(digest, name, into=into)
-        self._linked_one = True
         return self._shared(digest, found, at_ns)
 
     def dated(self, digest: Digest, at_ns: int | None, how: str | None, name: str, into: int) -> Stands:

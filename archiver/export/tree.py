@@ -21,7 +21,7 @@ from archiver.export.placing import Placer
 from archiver.export.wanted import Scratch, Tally, Wanted
 
 _AT_FIRST, _AT_ONCE = 4, 10_000
-"""Files of a batch; the first one finds out how they can be placed here."""
+"""Files of a batch; small ones find out first how blobs can be placed here."""
 
 
 class Tree:
@@ -59,8 +59,9 @@ class Tree:
         """Have this file, at the latest with ``flush``. Raises StorageError, DiskFull."""
         self._waiting.append(wanted)
         if len(self._waiting) >= self._at_once:
-            self._at_once = _AT_ONCE
             self.flush()
+            if self._placer.knows_how:
+                self._at_once = _AT_ONCE
 
     def flush(self) -> None:
         """Have all that was put so far."""
