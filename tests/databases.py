@@ -154,8 +154,22 @@ def empty(url: str) -> None:
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        names = [sql.Identifier(name) for name in metadata.tables if name != "archive"]
-        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(sql.SQL(", ").join(names)))
+        names = [name for name in metadata.tables if name != "archive"]
+        large = connection.execute(
+            "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND pg_relation_size(oid) > 1000000",
+            [names],
+        )
+        truncated = {name for (name,) in large}
+        # No trigger and no foreign key, as TRUNCATE has it, which takes ten times as long where there are few rows.
+        connection.execute("SET session_replication_role = replica")
+        emptied = [
+            sql.SQL("TRUNCATE {} CASCADE" if name in truncated else "DELETE FROM {}").format(
+                sql.Identifier(name)
+            )
+            for name in names
+        ]
+        connection.execute(sql.SQL("; ").join(emptied))
+        connection.execute("SELECT setval(seqrelid::regclass, 1, false) FROM pg_sequence")
 
 
 def end_connections(url: str, name: str) -> int:

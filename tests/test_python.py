@@ -37,6 +37,15 @@ def archive(shelved: tuple[Path, str | Path]) -> Iterator[Archive]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def unread(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Archive]:
+    """An archive that is never asked for anything."""
+    root = tmp_path_factory.mktemp("unread")
+    shelve(root, Path(shutil.copy(sqlite_template, root / "archive.db")))
+    with open_archive(root) as opened:
+        yield opened
+
+
 def test_everything_is_read_in_its_order(archive: Archive) -> None:
     """Accounts, highlights as on the profile, items by pk or in their places, files as they were kept; with types of their own."""
     assert (archive.id, archive.root.name != "") == (ARCHIVE_ID, True)
@@ -194,11 +203,11 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
 
 
 @pytest.mark.parametrize("misuse", _MISUSES)
-def test_an_argument_that_cannot_be_used_is_told_at_once(archive: Archive, misuse: str) -> None:
+def test_an_argument_that_cannot_be_used_is_told_at_once(unread: Archive, misuse: str) -> None:
     """As UsageError, before anything is read, in a sentence that names what is right: not as nothing found, nor from somewhere within."""
     ask, said = _MISUSES[misuse]
     with pytest.raises(errors.UsageError, match=said):
-        ask(archive)
+        ask(unread)
 
 
 def test_a_place_that_is_none_is_told() -> None:
