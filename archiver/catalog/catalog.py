@@ -13,9 +13,8 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from archiver.catalog import copies, documents, schema, tables
+from archiver.catalog import copies, schema, tables
 from archiver.catalog import engine as engines
-from archiver.catalog.ask import ask
 from archiver.catalog.desk import Desk
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import cut_off, told
@@ -42,6 +41,8 @@ class Catalog:
             self._reader = opened.enter_context(_disposed(engines.reader(database)))
             if writer is not None:
                 opened.callback(_checkpoint, writer, str(database))
+                from archiver.catalog import documents  # no command that only reads has to wait for it
+
                 self._desk = Desk(writer, str(database), lock, finish=documents.fill)
                 opened.callback(self._desk.close)
             self.archive_id = self.read(_archive_id)
@@ -147,6 +148,8 @@ class Catalog:
         own_process: bool = True,
     ) -> Rows:
         """The answer to a user's own query: at most ``rows`` rows, within ``seconds``; see ``ask.ask``. Raises QueryRefused."""
+        from archiver.catalog.ask import ask  # nobody has to wait for it but who asks
+
         return ask(
             self._database, sql, rows=rows, seconds=seconds, parameters=parameters, own_process=own_process
         )

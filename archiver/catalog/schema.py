@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import archiver
-from archiver.catalog import copies, documents, tables
+from archiver.catalog import copies, tables
 from archiver.catalog import engine as engines
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import told
@@ -113,6 +113,8 @@ def upgrade(database: Database) -> Path | None:
         try:
             with engine.begin() as connection:
                 _migrate(connection)
+                from archiver.catalog import documents  # no command that only reads has to wait for it
+
                 documents.fill(connection)
         finally:
             engine.dispose()
