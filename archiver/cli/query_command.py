@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 
 import click
@@ -17,11 +19,15 @@ from archiver.cli.when import moment
 from archiver.config import default_path
 from archiver.errors import UsageError
 from archiver.export.cells import CsvLines, csv_cell
-from archiver.model import Rows, Value
+from archiver.model import Rows, RowStream, Value
 
 _TABLE_ROWS = 1_000
 _ALL = 10**9  # more than memory holds
 _LARGEST = 1_000_000
+_STREAMED = ("csv", "ndjson")
+_PIECE = 65_536
+_LATE = 0.5
+"""Seconds that a row may wait for others to be written with it."""
 
 
 @click.command("query", epilog=EPILOG)
@@ -80,7 +86,8 @@ def command(
     numbers with :=, since SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time
     (UTC) or so long ago (7d). A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
 
-    In csv a text that a spreadsheet would run as a formula gets a leading apostrophe; json and ndjson are exact.
+    csv and ndjson are written as rows are read, table and json when all are known. In csv a text that a spreadsheet would run as a formula
+    gets a leading apostrophe; json and ndjson are exact.
 
     \b
     Examples:
@@ -105,11 +112,19 @@ def command(
     values = parameters(pairs)
     if sql is not None and queries.is_name(sql) and isinstance(since := values.get("since"), str):
         values["since"] = since_of(since)
+    most = min(limit or _ALL, _ALL)
     with signals.fatal():
-        rows = archive.ask(config, statement, values, limit=min(limit or _ALL, _ALL), seconds=timeout)
-    for text in written(rows, form):
-        show.data(text)
-    if rows.truncated and not given.quiet:
+        if form in _STREAMED:
+            with archive.asking(config, statement, values, seconds=timeout) as found:
+                for text in written(RowStream(found.columns, islice(found.rows, most)), form):
+                    show.data(text)
+                truncated = next(found.rows, None) is not None
+        else:
+            rows = archive.ask(config, statement, values, limit=most, seconds=timeout)
+            truncated = rows.truncated
+            for text in written(rows, form):
+                show.data(text)
+    if truncated and not given.quiet:
         show.say(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
     return 0
 
@@ -193,18 +208,37 @@ def _statement(sql: str | None, file: Path | None) -> str:
         raise UsageError(f"the SQL file {path} cannot be read: {why}") from error
 
 
-def written(rows: Rows, form: str) -> Iterator[str]:
-    """The rows in one of the four forms, in pieces that end with a line."""
+def written(rows: Rows | RowStream, form: str) -> Iterator[str]:
+    """The rows in one of the four forms, in pieces that end with a line: csv and ndjson as the rows come."""
     if form == "csv":
-        yield _csv(rows)
+        yield from _pieces(_csv(rows))
+    elif form == "ndjson":
+        yield from _pieces(f"{line}\n" for line in _objects(rows))
     elif form == "table":
         if rows.columns:
-            yield "".join(f"{line}\n" for line in table.lines(rows.columns, rows.rows, show.width()))
+            yield "".join(f"{line}\n" for line in table.lines(rows.columns, tuple(rows.rows), show.width()))
     else:
-        names = distinct(rows.columns)
-        objects = [show.json_text(dict(zip(names, row, strict=True))) for row in rows.rows]
-        lines = objects if form == "ndjson" else ["[", ",\n".join(objects), "]"] if objects else ["[]"]
-        yield "".join(f"{line}\n" for line in lines)
+        objects = list(_objects(rows))
+        yield "".join(f"{line}\n" for line in (["[", ",\n".join(objects), "]"] if objects else ["[]"]))
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines in pieces that are neither small nor large, unless the lines come slowly."""
+    held: list[str] = []
+    size, since = 0, time.monotonic()
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _PIECE or time.monotonic() - since > _LATE:
+            yield "".join(held)
+            held.clear()
+            size, since = 0, time.monotonic()
+    yield "".join(held)
+
+
+def _objects(rows: Rows | RowStream) -> Iterator[str]:
+    names = distinct(rows.columns)
+    return (show.json_text(dict(zip(names, row, strict=True))) for row in rows.rows)
 
 
 def distinct(columns: tuple[str, ...]) -> list[str]:
@@ -218,11 +252,12 @@ def distinct(columns: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _csv(rows: Rows) -> str:
+def _csv(rows: Rows | RowStream) -> Iterator[str]:
     lines = CsvLines()
     writer = csv.writer(lines, lineterminator="\r\n")
     on_terminal = show.width() is not None
-    for row in (rows.columns, *rows.rows):
+    for row in chain((rows.columns,), rows.rows):
         cells = [csv_cell(value, show.json_text) for value in row]
         writer.writerow([show.safe(c) for c in cells] if on_terminal else cells)
-    return "".join(lines)
+        yield from lines
+        lines.clear()
