@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from archiver.archive.opening import create, upgrade
     from archiver.archive.paying import Bill, costs, units_per_night
     from archiver.archive.rereading import reread
-    from archiver.archive.searching import is_pointer, search, stale
+    from archiver.archive.searching import is_pointer, nobody, search, stale
     from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight, ShownItem, shown
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "gaps",
     "is_pointer",
     "mend",
+    "nobody",
     "plan",
     "reread",
     "revision",
@@ -110,7 +111,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "units_per_night",
             ),
             "rereading": ("reread",),
-            "searching": ("is_pointer", "search", "stale"),
+            "searching": ("is_pointer", "nobody", "search", "stale"),
             "showing": (
                 "Part",
                 "Showing",

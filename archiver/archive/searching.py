@@ -30,6 +30,13 @@ def is_pointer(config: Config, text: str) -> bool:
     return True
 
 
+def nobody(config: Config, name: str) -> str | None:
+    """That the archive holds nobody who is or was called ``name``, naming near ones; None where it does. Asked as ``archive.ask`` is."""
+    with rows.reading(config, asked=True) as catalog:
+        account = Target(name or "''", username=name)
+        return None if named.pks(catalog, account) else str(named.unknown(catalog, account))
+
+
 def search(
     config: Config,
     text: str,

@@ -16,10 +16,11 @@ from archiver import queries
 from archiver.cli import load, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.cli.when import moment
-from archiver.config import default_path
-from archiver.errors import UsageError
+from archiver.config import Config, default_path
+from archiver.errors import TargetError, UsageError
 from archiver.export.cells import CsvLines, csv_cell
 from archiver.model import Rows, RowStream, Value
+from archiver.model.target import parse_target
 
 _TABLE_ROWS = 1_000
 _ALL = 10**9  # more than memory holds
@@ -84,7 +85,7 @@ def command(
     accounts, account_highlights, account_items, highlight_contents, item_mentions, item_links and more. Your own named queries are the
     files queries/NAME.sql beside the configuration, or where that would be. Values are bound, never put into the SQL: as texts, or as
     numbers with :=, since SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time
-    (UTC) or so long ago (7d). A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
+    (UTC) or so long ago (7d), :username as @natgeo, in any case. A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
 
     csv and ndjson are written as rows are read, table and json when all are known. In csv a text that a spreadsheet would run as a formula
     gets a leading apostrophe; json and ndjson are exact.
@@ -110,23 +111,38 @@ def command(
     if limit is None:
         limit = _TABLE_ROWS if form == "table" else 0
     values = parameters(pairs)
-    if sql is not None and queries.is_name(sql) and isinstance(since := values.get("since"), str):
+    by_name = file is None and sql is not None and queries.is_name(sql)
+    if by_name and isinstance(since := values.get("since"), str):
         values["since"] = since_of(since)
-    most = min(limit or _ALL, _ALL)
+    if by_name and isinstance(name := values.get("username"), str):
+        values["username"] = username_of(name)
     with signals.fatal():
-        if form in _STREAMED:
-            with archive.asking(config, statement, values, seconds=timeout) as found:
-                for text in written(RowStream(found.columns, islice(found.rows, most)), form):
-                    show.data(text)
-                truncated = next(found.rows, None) is not None
-        else:
-            rows = archive.ask(config, statement, values, limit=most, seconds=timeout)
-            truncated = rows.truncated
-            for text in written(rows, form):
-                show.data(text)
+        any_row, truncated = _answer(config, statement, values, form, min(limit or _ALL, _ALL), timeout)
+        name = values.get("username")
+        if by_name and isinstance(name, str) and not any_row and not given.quiet:
+            why = archive.nobody(config, name)
+            show.say(*([f"archiver: query: {why}"] if why else []))
     if truncated and not given.quiet:
         show.say(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
     return 0
+
+
+def _answer(
+    config: Config, statement: str, values: dict[str, Value], form: str, most: int, seconds: float
+) -> tuple[bool, bool]:
+    """Write what the query brings, at most so many rows: whether there was any, and whether there are more."""
+    from archiver import archive
+
+    if form not in _STREAMED:
+        rows = archive.ask(config, statement, values, limit=most, seconds=seconds)
+        for text in written(rows, form):
+            show.data(text)
+        return bool(rows.rows), rows.truncated
+    with archive.asking(config, statement, values, seconds=seconds) as found:
+        first = list(islice(found.rows, 1))
+        for text in written(RowStream(found.columns, islice(chain(first, found.rows), most)), form):
+            show.data(text)
+        return bool(first), next(found.rows, None) is not None
 
 
 def _list(own: Path, form: str, *, postgresql: bool) -> None:
@@ -174,6 +190,14 @@ def since_of(text: str) -> str:
     except ValueError as error:
         raise UsageError(f"the parameter since is no time: {error}") from error
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def username_of(text: str) -> str:
+    """A username as the archive holds it: without its ``@``, in lower case. What is none stays as it is."""
+    try:
+        return parse_target(text).username or text
+    except TargetError:
+        return text
 
 
 def read_statement(sql: str | None, file: Path | None, own: Path | None = None) -> str:

@@ -33,9 +33,14 @@ def test_an_error_may_come_after_some_rows(catalog: Catalog) -> None:
 
 def test_what_goes_wrong_outside_is_left_alone(catalog: Catalog) -> None:
     """A mistake of whoever reads the rows is none of the query's."""
-    with pytest.raises(ValueError, match="mine"), catalog.asking(_ENDLESS, seconds=5) as found:
-        next(found.rows)
-        raise ValueError("mine")
+
+    def read() -> None:
+        with catalog.asking(_ENDLESS, seconds=5) as found:
+            next(found.rows)
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        read()
 
 
 def test_a_reader_may_take_his_time(sqlite_template: Path) -> None:
