@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from archiver.archive.opening import create, upgrade
     from archiver.archive.paying import Bill, costs, units_per_night
     from archiver.archive.rereading import reread
-    from archiver.archive.searching import is_pointer, nobody, search, stale
+    from archiver.archive.searching import account_among, is_pointer, nobody, search, stale
     from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight, ShownItem, shown
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "ShownAccount",
     "ShownHighlight",
     "ShownItem",
+    "account_among",
     "ask",
     "asking",
     "backup_database",
@@ -111,7 +112,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "units_per_night",
             ),
             "rereading": ("reread",),
-            "searching": ("is_pointer", "nobody", "search", "stale"),
+            "searching": ("account_among", "is_pointer", "nobody", "search", "stale"),
             "showing": (
                 "Part",
                 "Showing",
