@@ -206,3 +206,24 @@ def test_items_are_what_an_archive_holds_and_no_run_takes() -> None:
         TargetError, match="'item:abc' is no item: a pk is digits, a code 5 to 40 letters, digits, - and _"
     ):
         parse_kept("item:abc")
+
+
+@pytest.mark.parametrize(
+    ("link", "pk", "code"),
+    [
+        ("https://www.instagram.com/p/DSeXTe_gAAF/?img_index=1", None, "DSeXTe_gAAF"),
+        ("instagram.com/reel/DSeXTe_gAAF", None, "DSeXTe_gAAF"),
+        ("https://www.instagram.com/natgeo/p/DSeXTe_gAAF/", None, "DSeXTe_gAAF"),
+        ("https://www.instagram.com/stories/natgeo/3791570430309957637/", "3791570430309957637", None),
+    ],
+)
+def test_a_link_to_an_item_is_what_an_archive_holds_and_no_run_takes(
+    link: str, pk: str | None, code: str | None
+) -> None:
+    """The case of a code counts; another host, or what is neither code nor pk, is refused."""
+    assert parse_kept(link) == ItemTarget(link, pk=pk, code=code)
+    for refused in (link.replace("instagram.com", "instagram.com.evil.com", 1), "instagram.com/p/a.b/"):
+        with pytest.raises(TargetError):
+            parse_kept(refused)
+    with pytest.raises(TargetError):
+        parse_target(link)

@@ -5,7 +5,8 @@ Every function opens the archive that the configuration names and closes it agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from archiver.archive import rows
 from archiver.catalog import query, schema
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.model import Balance, Rows, Status, Value
+from archiver.model import Balance, Rows, RowStream, Status, Value
 
 if TYPE_CHECKING:
     from archiver.archive.checking import Checked, Mended, mend, verify
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from archiver.archive.opening import create, upgrade
     from archiver.archive.paying import Bill, costs, units_per_night
     from archiver.archive.rereading import reread
-    from archiver.archive.searching import is_pointer, search, stale
+    from archiver.archive.searching import account_among, is_pointer, nobody, search, stale
     from archiver.archive.showing import Part, Showing, ShownAccount, ShownHighlight, ShownItem, shown
 
 __all__ = [
@@ -45,7 +46,9 @@ __all__ = [
     "ShownAccount",
     "ShownHighlight",
     "ShownItem",
+    "account_among",
     "ask",
+    "asking",
     "backup_database",
     "balance",
     "changes",
@@ -58,6 +61,7 @@ __all__ = [
     "gaps",
     "is_pointer",
     "mend",
+    "nobody",
     "plan",
     "reread",
     "revision",
@@ -108,7 +112,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "units_per_night",
             ),
             "rereading": ("reread",),
-            "searching": ("is_pointer", "search", "stale"),
+            "searching": ("account_among", "is_pointer", "nobody", "search", "stale"),
             "showing": (
                 "Part",
                 "Showing",
@@ -146,6 +150,18 @@ def ask(
     """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused, MarkerMismatch."""
     with rows.reading(config, asked=True) as catalog:
         return catalog.ask(sql, rows=limit, seconds=seconds, parameters=parameters)
+
+
+@contextmanager
+def asking(
+    config: Config, sql: str, parameters: Mapping[str, Value] | None = None, *, seconds: float
+) -> Iterator[RowStream]:
+    """As ``ask``, all rows as they are read. Raises QueryRefused, also after some rows."""
+    with (
+        rows.reading(config, asked=True) as catalog,
+        catalog.asking(sql, seconds=seconds, parameters=parameters) as found,
+    ):
+        yield found
 
 
 def revision(config: Config) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 from archiver.archive import named, rows, selecting
@@ -10,7 +11,7 @@ from archiver.catalog import Sought, query
 from archiver.config import Config
 from archiver.errors import NotHeld, TargetError
 from archiver.model import EVERYTHING, Hit, Kind, Target
-from archiver.model.target import parse_kept
+from archiver.model.target import parse_kept, parse_target
 
 
 def stale(config: Config) -> int:
@@ -28,6 +29,25 @@ def is_pointer(config: Config, text: str) -> bool:
     except (NotHeld, TargetError):
         return False
     return True
+
+
+def account_among(config: Config, words: Sequence[str]) -> int | None:
+    """Which of the words is the username of a held account, or ``@`` and one."""
+    with rows.reading(config) as catalog:
+        for at, word in enumerate(words):
+            with suppress(TargetError):
+                account = parse_target(word)
+                is_name = account.username == word.removeprefix("@").lower()
+                if is_name and named.pks(catalog, account):
+                    return at
+    return None
+
+
+def nobody(config: Config, name: str) -> str | None:
+    """That the archive holds nobody who is or was called ``name``, naming near ones; None where it does. Asked as ``archive.ask`` is."""
+    with rows.reading(config, asked=True) as catalog:
+        account = Target(name or "''", username=name)
+        return None if named.pks(catalog, account) else str(named.unknown(catalog, account))
 
 
 def search(

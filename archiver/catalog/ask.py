@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from itertools import islice
@@ -22,12 +22,14 @@ from archiver.catalog import engine as engines
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import as_ours, told
 from archiver.errors import QueryRefused
-from archiver.model import Rows, Value
+from archiver.model import Rows, RowStream, Value
 from archiver.queries.parameters import marked, names
 
 if TYPE_CHECKING:
     import psycopg
 
+_Found = Generator[tuple[object, ...], None, None]
+"""The names of the columns, then the rows. What goes wrong where they are used is not raised in here."""
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a millisecond
 _VALUE_BYTES = 64 << 20
 _ROWS_BYTES = 1 << 30
@@ -70,14 +72,41 @@ def ask(
     parameter or has no use for one; DatabaseError if the database itself fails. Without ``own_process`` what SQLite itself takes of
     memory has no bound: it would hold for everything that the process does with SQLite, for ever.
     """
+    with asking(database, sql, seconds=seconds, parameters=parameters, own_process=own_process) as found:
+        held = _bounded(found.rows, rows)
+    return Rows(found.columns, tuple(held[:rows]), truncated=len(held) > rows)
+
+
+@contextmanager
+def asking(
+    database: Database,
+    sql: str,
+    *,
+    seconds: float,
+    parameters: Mapping[str, Value] | None = None,
+    own_process: bool = True,
+) -> Iterator[RowStream]:
+    """As ``ask``, with the rows as they are read, none of them held; the connection is open until the end of the ``with`` block.
+
+    What ``ask`` raises may come after some rows. Of ``seconds`` SQLite counts what it works, PostgreSQL also what it waits for a reader.
+    """
     parameters = parameters or {}
     if not seconds > 0:
         raise QueryRefused(f"a query cannot take {seconds:g} s", "give it a number of seconds above 0")
     _require(names(sql, postgresql=database.url is not None), parameters)
-    with told(str(database)):
-        if database.url is not None:
-            return _ask_postgresql(database, sql, rows, seconds, parameters)
-        return _ask_sqlite(database, sql, rows, seconds, parameters, _HEAP_BYTES if own_process else None)
+    found = (
+        _of_postgresql(database, sql, seconds, parameters)
+        if database.url is not None
+        else _of_sqlite(database, sql, seconds, parameters, _HEAP_BYTES if own_process else None)
+    )
+    with closing(_told(found, str(database))) as told_of:
+        columns = tuple(map(str, next(told_of)))
+        yield RowStream(columns, told_of)
+
+
+def _told(found: _Found, database: str) -> _Found:
+    with told(database), closing(found):
+        yield from found
 
 
 def _require(asked: tuple[str, ...], given: Mapping[str, Value]) -> None:
@@ -96,20 +125,20 @@ def _listed(parameters: Sequence[str]) -> str:
 
 
 def _bounded(found: Iterable[tuple[object, ...]], rows: int) -> list[tuple[object, ...]]:
-    """One row more than ``rows``, if there are so many. Raises MemoryError if they are too much to hold."""
+    """One row more than ``rows``, if there are so many. Raises QueryRefused if they are too much to hold."""
     held: list[tuple[object, ...]] = []
     size = 0
     for row in islice(found, rows + 1):
         size += sum(len(value) for value in row if isinstance(value, str | bytes))
         if size > _ROWS_BYTES:
-            raise MemoryError
+            raise _too_large()
         held.append(row)
     return held
 
 
-def _ask_sqlite(
-    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, Value], heap: int | None
-) -> Rows:
+def _of_sqlite(
+    database: Database, sql: str, seconds: float, parameters: Mapping[str, Value], heap: int | None
+) -> _Found:
     deadline = time.monotonic() + seconds
     with closing(engines.open_for_reading(database)) as connection:
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_BYTES)
@@ -121,17 +150,20 @@ def _ask_sqlite(
         connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS)
         try:
             cursor = connection.execute(sql, parameters)
-            found = _bounded(cursor, rows)
+            columns = tuple(column[0] for column in cursor.description or ())
+            if not columns:
+                raise QueryRefused("that is no query: it brings no columns")
+            yield columns
+            for row in cursor:
+                since = time.monotonic()
+                yield row
+                deadline += time.monotonic() - since  # whoever reads in a pager may take his time
         except MemoryError as exc:
             raise _too_large() from exc
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as exc:
             if time.monotonic() > deadline:
                 raise _too_slow(seconds) from exc
             raise _refused(exc, str(database)) from exc
-        columns = tuple(column[0] for column in cursor.description or ())
-    if not columns:
-        raise QueryRefused("that is no query: it brings no columns")
-    return Rows(columns, tuple(found[:rows]), truncated=len(found) > rows)
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -163,9 +195,7 @@ def _too_large() -> QueryRefused:
     return QueryRefused("the query takes more memory than a query may", "ask for fewer rows, or columns")
 
 
-def _ask_postgresql(
-    database: Database, sql: str, rows: int, seconds: float, parameters: Mapping[str, Value]
-) -> Rows:
+def _of_postgresql(database: Database, sql: str, seconds: float, parameters: Mapping[str, Value]) -> _Found:
     import psycopg
 
     word = _WORD.match(sql, _BEFORE.match(sql).end())  # type: ignore[union-attr]  # it matches nothing, too
@@ -186,8 +216,11 @@ def _ask_postgresql(
             # A stream that is left before its end holds the connection until it is closed.
             stream = cast("Generator[tuple[object, ...], None, None]", cursor.stream(*asked))
             with closing(stream):
-                found = _bounded(stream, rows)
-            columns = tuple(column.name for column in cursor.description or ()) or _columns(connection, sql)
+                first = next(stream, None)
+                yield tuple(column.name for column in cursor.description or ()) or _columns(connection, sql)
+                if first is not None:
+                    yield _plain_row(first)
+                    yield from map(_plain_row, stream)
             connection.rollback()
     except MemoryError as exc:
         raise _too_large() from exc
@@ -200,8 +233,6 @@ def _ask_postgresql(
         raise QueryRefused(f"the query cannot be answered: {str(exc).partition(chr(10))[0]}") from exc
     finally:
         engine.dispose()
-    plain = tuple(tuple(_plain(value) for value in row) for row in found[:rows])
-    return Rows(columns, plain, truncated=len(found) > rows)
 
 
 def _columns(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> tuple[str, ...]:
@@ -215,6 +246,10 @@ def _columns(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> tu
     server.send_describe_prepared(b"")
     (described,) = connection.wait(generators.execute(server))
     return tuple((described.fname(index) or b"").decode() for index in range(described.nfields))
+
+
+def _plain_row(row: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(map(_plain, row))
 
 
 def _plain(value: object) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +21,7 @@ from archiver.catalog.faults import cut_off, told
 from archiver.catalog.lock import WriterLock
 from archiver.catalog.moment import Moment
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
-from archiver.model import Rows, Value
+from archiver.model import Rows, RowStream, Value
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,6 +153,14 @@ class Catalog:
         return ask(
             self._database, sql, rows=rows, seconds=seconds, parameters=parameters, own_process=own_process
         )
+
+    def asking(
+        self, sql: str, *, seconds: float, parameters: Mapping[str, Value] | None = None
+    ) -> AbstractContextManager[RowStream]:
+        """The answer to a user's own query as it is read; see ``ask.asking``. Raises QueryRefused, also after some rows."""
+        from archiver.catalog.ask import asking  # as for ``ask``
+
+        return asking(self._database, sql, seconds=seconds, parameters=parameters)
 
     def backup(self, to: Path) -> None:
         """Copy the database into the new file ``to``, whole and of one moment, also while a run is on.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 
 import click
@@ -14,14 +16,19 @@ from archiver import queries
 from archiver.cli import load, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.cli.when import moment
-from archiver.config import default_path
-from archiver.errors import UsageError
+from archiver.config import Config, default_path
+from archiver.errors import TargetError, UsageError
 from archiver.export.cells import CsvLines, csv_cell
-from archiver.model import Rows, Value
+from archiver.model import Rows, RowStream, Value
+from archiver.model.target import parse_target
 
 _TABLE_ROWS = 1_000
 _ALL = 10**9  # more than memory holds
 _LARGEST = 1_000_000
+_STREAMED = ("csv", "ndjson")
+_PIECE = 65_536
+_LATE = 0.5
+"""Seconds that a row may wait for others to be written with it."""
 
 
 @click.command("query", epilog=EPILOG)
@@ -78,9 +85,10 @@ def command(
     accounts, account_highlights, account_items, highlight_contents, item_mentions, item_links and more. Your own named queries are the
     files queries/NAME.sql beside the configuration, or where that would be. Values are bound, never put into the SQL: as texts, or as
     numbers with :=, since SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time
-    (UTC) or so long ago (7d). A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
+    (UTC) or so long ago (7d), :username as @natgeo, in any case. A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
 
-    In csv a text that a spreadsheet would run as a formula gets a leading apostrophe; json and ndjson are exact.
+    csv and ndjson are written as rows are read, table and json when all are known. In csv a text that a spreadsheet would run as a formula
+    gets a leading apostrophe; json and ndjson are exact.
 
     \b
     Examples:
@@ -103,15 +111,38 @@ def command(
     if limit is None:
         limit = _TABLE_ROWS if form == "table" else 0
     values = parameters(pairs)
-    if sql is not None and queries.is_name(sql) and isinstance(since := values.get("since"), str):
+    by_name = file is None and sql is not None and queries.is_name(sql)
+    if by_name and isinstance(since := values.get("since"), str):
         values["since"] = since_of(since)
+    if by_name and isinstance(name := values.get("username"), str):
+        values["username"] = username_of(name)
     with signals.fatal():
-        rows = archive.ask(config, statement, values, limit=min(limit or _ALL, _ALL), seconds=timeout)
-    for text in written(rows, form):
-        show.data(text)
-    if rows.truncated and not given.quiet:
+        any_row, truncated = _answer(config, statement, values, form, min(limit or _ALL, _ALL), timeout)
+        name = values.get("username")
+        if by_name and isinstance(name, str) and not any_row and not given.quiet:
+            why = archive.nobody(config, name)
+            show.say(*([f"archiver: query: {why}"] if why else []))
+    if truncated and not given.quiet:
         show.say(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
     return 0
+
+
+def _answer(
+    config: Config, statement: str, values: dict[str, Value], form: str, most: int, seconds: float
+) -> tuple[bool, bool]:
+    """Write what the query brings, at most so many rows: whether there was any, and whether there are more."""
+    from archiver import archive
+
+    if form not in _STREAMED:
+        rows = archive.ask(config, statement, values, limit=most, seconds=seconds)
+        for text in written(rows, form):
+            show.data(text)
+        return bool(rows.rows), rows.truncated
+    with archive.asking(config, statement, values, seconds=seconds) as found:
+        first = list(islice(found.rows, 1))
+        for text in written(RowStream(found.columns, islice(chain(first, found.rows), most)), form):
+            show.data(text)
+        return bool(first), next(found.rows, None) is not None
 
 
 def _list(own: Path, form: str, *, postgresql: bool) -> None:
@@ -161,6 +192,14 @@ def since_of(text: str) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
+def username_of(text: str) -> str:
+    """A username as the archive holds it: without its ``@``, in lower case. What is none stays as it is."""
+    try:
+        return parse_target(text).username or text
+    except TargetError:
+        return text
+
+
 def read_statement(sql: str | None, file: Path | None, own: Path | None = None) -> str:
     """The SQL from the argument or of the query that it names, from ``@FILE`` or ``--file``, or from stdin for ``-``.
 
@@ -193,18 +232,37 @@ def _statement(sql: str | None, file: Path | None) -> str:
         raise UsageError(f"the SQL file {path} cannot be read: {why}") from error
 
 
-def written(rows: Rows, form: str) -> Iterator[str]:
-    """The rows in one of the four forms, in pieces that end with a line."""
+def written(rows: Rows | RowStream, form: str) -> Iterator[str]:
+    """The rows in one of the four forms, in pieces that end with a line: csv and ndjson as the rows come."""
     if form == "csv":
-        yield _csv(rows)
+        yield from _pieces(_csv(rows))
+    elif form == "ndjson":
+        yield from _pieces(f"{line}\n" for line in _objects(rows))
     elif form == "table":
         if rows.columns:
-            yield "".join(f"{line}\n" for line in table.lines(rows.columns, rows.rows, show.width()))
+            yield "".join(f"{line}\n" for line in table.lines(rows.columns, tuple(rows.rows), show.width()))
     else:
-        names = distinct(rows.columns)
-        objects = [show.json_text(dict(zip(names, row, strict=True))) for row in rows.rows]
-        lines = objects if form == "ndjson" else ["[", ",\n".join(objects), "]"] if objects else ["[]"]
-        yield "".join(f"{line}\n" for line in lines)
+        objects = list(_objects(rows))
+        yield "".join(f"{line}\n" for line in (["[", ",\n".join(objects), "]"] if objects else ["[]"]))
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[str]:
+    """The lines in pieces that are neither small nor large, unless the lines come slowly."""
+    held: list[str] = []
+    size, since = 0, time.monotonic()
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _PIECE or time.monotonic() - since > _LATE:
+            yield "".join(held)
+            held.clear()
+            size, since = 0, time.monotonic()
+    yield "".join(held)
+
+
+def _objects(rows: Rows | RowStream) -> Iterator[str]:
+    names = distinct(rows.columns)
+    return (show.json_text(dict(zip(names, row, strict=True))) for row in rows.rows)
 
 
 def distinct(columns: tuple[str, ...]) -> list[str]:
@@ -218,11 +276,12 @@ def distinct(columns: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _csv(rows: Rows) -> str:
+def _csv(rows: Rows | RowStream) -> Iterator[str]:
     lines = CsvLines()
     writer = csv.writer(lines, lineterminator="\r\n")
     on_terminal = show.width() is not None
-    for row in (rows.columns, *rows.rows):
+    for row in chain((rows.columns,), rows.rows):
         cells = [csv_cell(value, show.json_text) for value in row]
         writer.writerow([show.safe(c) for c in cells] if on_terminal else cells)
-    return "".join(lines)
+        yield from lines
+        lines.clear()

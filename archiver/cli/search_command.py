@@ -134,7 +134,7 @@ def command(
             head = {"exit_code": 0, "outcome": "ok", "stale": changed}
             spool.document(head, "hits", map(fields_of, _first(found, limit, given)))
         elif not _told(_first(found, limit, given)) and not given.quiet:
-            show.say("nothing found", *_pointer(config, text))
+            show.say("nothing found", *_pointer(config, text), *([] if accounts else _within(config, text)))
         if changed and not given.quiet:
             show.say(
                 f"archiver: search: {show.count(changed, 'thing')} changed by another program can be found after the next run"
@@ -148,6 +148,20 @@ def _pointer(config: Config, text: tuple[str, ...]) -> Iterator[str]:
 
     if archive.is_pointer(config, " ".join(text)):
         yield f"archiver: search: that names something that is kept: archiver show {shlex.quote(' '.join(text))}"
+
+
+def _within(config: Config, text: tuple[str, ...]) -> Iterator[str]:
+    """What to type instead where one of the words is an account's name: an item is not found by whose it is."""
+    from archiver import archive
+
+    words = " ".join(text).split()
+    if not len(words) > 1 or (at := archive.account_among(config, words)) is None:
+        return
+    name, others = words[at].removeprefix("@"), [*words[:at], *words[at + 1 :]]
+    if all(word.startswith("-") for word in others):
+        return
+    dashes = ["--"] if any(word.startswith("-") for word in others) else []
+    yield f"archiver: search: within that account: {shlex.join(['archiver', 'search', '--account', name, *dashes, *others])}"
 
 
 def fields_of(hit: Hit) -> dict[str, object]:

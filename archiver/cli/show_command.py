@@ -38,7 +38,7 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
     """One account, highlight or item as it is kept, with the paths of its files. Reads only, beside a run too; costs nothing.
 
     TARGET is an account (username, one that it bore once, id, profile link), a highlight (highlight:<pk>, link, share link) or an item
-    (item:<pk>, its code). A bare number is an account's id, else a highlight's pk, else an item's.
+    (item:<pk>, its code, a /p/, /reel/ or story link). A bare number is an account's id, else a highlight's pk, else an item's.
 
     Long lists are cut: -v shows all. --json has every field, of an account without the items of its highlights. --paths has what is
     held and current: the avatar, each highlight's cover, then its items' files in their order; each file once.

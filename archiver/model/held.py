@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -177,3 +178,11 @@ class Rows:
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
     truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """As ``Rows``, but the rows come as they are read, once."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[object, ...]]

@@ -24,7 +24,7 @@ _SHOWN = 80
 _SUPPORTED = "give a username, @username, a numeric user id, a profile or highlight link, highlight:<pk>, or a /s/ share link"
 
 _KEPT = (
-    "give an account, a highlight or an item: natgeo, an id, a profile or highlight link, highlight:<pk>, item:<pk>, an item's code;"
+    "give an account, a highlight or an item: natgeo, an id, a profile, highlight or item link, highlight:<pk>, item:<pk>, an item's code;"
     " archiver search finds by words"
 )
 
@@ -55,7 +55,8 @@ def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
 def parse_kept(text: str) -> Target | ItemTarget:
     """What ``text`` names of all that an archive holds: a Target as ``parse_target`` reads it, or an item.
 
-    ``item:<pk>`` and ``item:<code>`` are items, and so is a code that cannot be a username. Other codes and bare numbers read as accounts:
+    ``item:<pk>`` and ``item:<code>`` are items, and so are links to one (``instagram.com/p/<code>/``, ``/reel/<code>/``,
+    ``/stories/<name>/<pk>/``) and a code that cannot be a username. Other codes and bare numbers read as accounts:
     whoever looks them up tries the other meanings next. Raises TargetError.
     """
     stripped = text.strip()
@@ -73,7 +74,25 @@ def parse_kept(text: str) -> Target | ItemTarget:
     except TargetError as error:
         if is_code(stripped):
             return ItemTarget(stripped, code=stripped)
+        if (linked := _linked_item(stripped)) is not None:
+            return linked
         raise TargetError(str(error), _KEPT) from None
+
+
+def _linked_item(text: str) -> ItemTarget | None:
+    """The item to which a link leads that is no Target."""
+    if len(text) > _LONGEST or not _is_link(text):
+        return None
+    try:
+        words = [unquote(word) for word in _split(text).path.split("/") if word]
+    except TargetError:
+        return None
+    match words:
+        case [("p" | "reel" | "reels" | "tv"), code] | [_, ("p" | "reel"), code] if is_code(code):
+            return ItemTarget(text, code=code)
+        case ["stories", _, pk] if is_pk(pk):
+            return ItemTarget(text, pk=pk)
+    return None
 
 
 def is_code(text: str) -> bool:

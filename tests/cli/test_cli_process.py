@@ -65,6 +65,19 @@ def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: Person) -> Non
     assert (process.returncode, err) == (-signal.SIGPIPE, "")
 
 
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_rows_come_as_they_are_read(person: Person, form: str) -> None:
+    """``archiver query ... --format csv | head`` of what has no end: the first rows at once, then death by SIGPIPE."""
+    assert person.nearby.run("backup", "natgeo", "-q").code == 0
+    endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
+    with person.start("query", endless, "--format", form, "--timeout", "20") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == {"csv": "x\n", "ndjson": '{"x": 1}\n'}[form]
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(20)) == ("", -signal.SIGPIPE)
+
+
 @pytest.mark.parametrize("shell", ['exec "$@" >/dev/full', 'exec "$@" >&-'], ids=["full", "closed"])
 def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: str) -> None:
     """The archive is made all the same; the person is told in one line, and the code is not 0."""

@@ -21,6 +21,7 @@ from archiver.cli import query_command
 from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
+from archiver.model import User
 
 Shown = pytest.CaptureFixture[str]
 
@@ -160,6 +161,25 @@ def test_as_many_rows_as_anybody_asks_for(home: Path, capsys: Shown) -> None:
         main(["query", "SELECT 1 AS n", "--limit", "9" * 30, "--timeout", "9" * 30, "--format", "csv"]) == 0
     )
     assert capsys.readouterr().out == "n\n1\n"
+
+
+def test_a_username_may_be_written_as_elsewhere(home: Path, capsys: Shown) -> None:
+    """With ``@`` and in any case; where nothing is found and nobody is or was called so, that is told, with near names."""
+    with Catalog.open(home / "archive" / "archive.db", write=True) as catalog:
+        catalog.write(record.user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW)
+    (home / "queries" / "who.sql").write_text("-- Who\nSELECT pk FROM users WHERE username = :username\n")
+    for name in ("natgeo", "@natgeo", "NatGeo"):
+        assert main(["query", "who", "-p", f"username={name}", "--format", "csv"]) == 0
+        assert capsys.readouterr() == ("pk\n1\n", "")
+    for form in ("csv", "table"):
+        assert main(["query", "who", "-p", "username=@natgo", "--format", form]) == 0
+        said = capsys.readouterr().err
+        assert said == "archiver: query: the archive holds no account natgo; did you mean natgeo?\n"
+    assert main(["query", "mentions-of", "-p", "username="]) == 0
+    assert "holds no account ''" in capsys.readouterr().err
+    for words in (["-p", "username=natgeo"], ["-p", "username=nobody", "-q"]):
+        assert main(["query", "mentions-of", *words]) == 0
+        assert capsys.readouterr().err == ""
 
 
 def test_since_is_a_time_as_everywhere(home: Path, capsys: Shown) -> None:

@@ -62,6 +62,23 @@ def test_items_are_told_with_their_highlight(kept: Nearby) -> None:
     assert show_it == "  archiver show item:3791570430309957637"
 
 
+def test_an_account_among_the_words_is_told_as_where_to_search(kept: Nearby) -> None:
+    """An item has not the name of whose it is: the command that searches within the account stands below, and finds it."""
+    assert kept.run("search", "yosemite").out
+    ended = kept.run("search", "@NatGeo", "yosemite")
+    hint = "archiver search --account NatGeo yosemite"
+    assert (ended.code, ended.out) == (0, "")
+    assert ended.err == f"nothing found\narchiver: search: within that account: {hint}\n"
+    assert kept.run(*hint.split()[1:]).out
+    assert "--account natgeo -- yosemite -x" in kept.run("search", "--", "natgeo", "yosemite", "-x").err
+    for words in (
+        ["nobody", "yosemite"],
+        ["natgeo", "yosemite", "--account", "salwa"],
+        ["natgeo", "yosemite", "-q"],
+    ):
+        assert "within" not in kept.run("search", *words).err
+
+
 def test_json_is_one_object_and_exact(kept: Nearby) -> None:
     """All that was found, with the texts as they are."""
     found = kept.run("search", "best", "--json").object
