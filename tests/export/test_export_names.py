@@ -171,7 +171,10 @@ def test_fields_that_give_way_take_no_room_from_the_others(text: str, text_of_ot
     """However long what others wrote is, the name is short enough, and ids, dates and words of ours stand in it whole."""
     ours = {
         **{field: str(n) * 40 for n, field in enumerate(("user_pk", "highlight_pk", "item_pk"), start=1)},
-        **{"taken_at": "2026-11-01 10-11-12", "position": "012", "type": "photo", "role": "thumbnail"},
+        "taken_at": "2026-11-01 10-11-12",
+        "position": "012",
+        "type": "photo",
+        "role": "thumbnail",
         "ext": "webp",
     }
     values = dict.fromkeys(YIELDING, text_of_others) | ours
