@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -56,10 +56,10 @@ def export_folder(
     sidecars: bool = False,
     way: Way = Way.AUTO,
     prune: bool = False,
-    progress: Callable[[int], None],
+    progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """A tree for people. ``progress`` gets the files that stand so far, and may raise to stop; ``bare`` is called where no item is selected.
+    """A tree for people. ``progress`` gets what was done so far, and may raise to stop; ``bare`` is called where no item is selected.
 
     Raises as ``export.opening.opened``, StorageError where not one blob is there, UsageError for accounts that are not stored, and where nothing is selected and ``prune`` would
     remove all.
@@ -82,7 +82,7 @@ def export_site(
     *,
     way: Way = Way.AUTO,
     prune: bool = False,
-    progress: Callable[[int], None],
+    progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
     """Web pages that need no server. ``progress``, ``bare`` and what it raises as ``export_folder``."""
@@ -107,7 +107,7 @@ def export_tables(
     *,
     form: TableForm,
     names: Sequence[str] = (),
-    progress: Callable[[int], None],
+    progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
     """These tables (all of them where there are none), one file each. What is narrowed has those tables only whose rows can belong to a part.
@@ -143,10 +143,10 @@ def export_bag(
     directory: Path,
     chosen: Chosen,
     *,
-    info: Mapping[str, str],
+    info: Sequence[tuple[str, str]],
     way: Way = Way.AUTO,
     prune: bool = False,
-    progress: Callable[[int], None],
+    progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
     """A BagIt bag of the media with their sidecars, and of the tables as JSON lines. Raises as ``export_folder``, ``bag.require_fields``."""
@@ -209,7 +209,7 @@ def _some(found: Iterator[T], prune: bool) -> Iterator[T]:
     return iter(())
 
 
-def _sealed(tree: Tree, archive: Opened, info: Mapping[str, str], prune: bool) -> Tally:
+def _sealed(tree: Tree, archive: Opened, info: Sequence[tuple[str, str]], prune: bool) -> Tally:
     tree.finish(prune=prune)
     agent = f"archiver {metadata.version('archiver')}"
     known = bag.information(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
@@ -276,7 +276,7 @@ def _tree(
     directory: Path,
     form: str,
     way: Way,
-    progress: Callable[[int], None],
+    progress: Callable[[Tally], None],
     *,
     check: bool = False,
 ) -> Iterator[Tree]:

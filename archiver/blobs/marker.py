@@ -116,7 +116,8 @@ def _no_archive(root: Path) -> NoArchive:
             'restore it from a copy; else write {"id": "...", "format": 1} into it, with the id of the table archive',
         )
     return NoArchive(
-        f"there is no archive at {root}", "mount its disk, name another directory, or make one: archiver init"
+        f"there is no archive at {root}",
+        "mount its disk, name another directory (--archive DIR), or make one: archiver init",
     )
 
 

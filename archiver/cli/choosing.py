@@ -13,6 +13,7 @@ import click
 
 from archiver.cli import load
 from archiver.cli.when import When
+from archiver.errors import UsageError
 
 if TYPE_CHECKING:
     from archiver.archive import Chosen
@@ -64,10 +65,17 @@ class Choice:
     gone: bool = True
 
     def chosen(self) -> Chosen:
-        """The same as the archive understands it. Raises TargetError for an account that is none."""
+        """The same as the archive understands it. Raises TargetError for an account that is none, UsageError for options
+        that nothing can be of."""
         from archiver.archive import Chosen
         from archiver.model import MEDIA_TYPES, Selection
 
+        if "" in self.titles:
+            raise UsageError("--highlight is empty, and of no title", "as in --highlight 'BOTW*'")
+        if self.taken_from and self.taken_before and self.taken_from >= self.taken_before:
+            raise UsageError(
+                "--taken-from is not before --taken-before: nothing was taken between them", "swap them"
+            )
         narrowed = Selection(
             titles=self.titles,
             taken_from=self.taken_from,

@@ -20,7 +20,7 @@ from archiver.errors import UsageError
     "fields",
     multiple=True,
     metavar="LABEL=VALUE",
-    help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. A rerun keeps it; LABEL= ends it. May be repeated.",
+    help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. A rerun keeps it; LABEL= ends it. May be repeated, with the same label too.",
 )
 @gone
 @linking
@@ -57,12 +57,12 @@ def command(
     from archiver import archive
     from archiver.export.wanted import Way
 
-    info = {}
+    info = []
     for field in fields:
         label, equals, value = field.partition("=")
         if not equals:
             raise UsageError(f"--info {field!r} is not LABEL=VALUE", "see archiver export bagit --help")
-        info[label.strip()] = value.strip()
+        info.append((label.strip(), value.strip()))
     config = load.config(given)
     chosen = choice.chosen()
     return exported(

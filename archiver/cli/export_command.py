@@ -109,11 +109,14 @@ def exported(
     form: str,
     to: Path,
     choice: Choice,
-    work: Callable[[Callable[[int], None], Callable[[], None]], Tally],
+    work: Callable[[Callable[[Tally], None], Callable[[], None]], Tally],
 ) -> int:
-    """Do the work with a bar and an ear for signals, then tell what came of it. ``work`` gets what it calls with the files so far, and
-    what it calls where the choice selects no item."""
+    """Do the work with a bar and an ear for signals, then tell what came of it. ``work`` gets what it calls with what was done so
+    far, and what it calls where the choice selects no item. An end before the last file is told with that, too."""
     stop, empty = StopFlag(), False
+    if given.blank is not None:
+        given.blank = {**given.blank, "form": form, "directory": str(to)}
+    so_far: Tally | None = None
 
     def bare() -> None:
         nonlocal empty
@@ -121,11 +124,17 @@ def exported(
 
     with signals.watched(stop, quiet=given.quiet, hint=_AGAIN), progress.Steps(given, " files") as step:
 
-        def watch(done: int) -> None:
+        def watch(tally: Tally) -> None:
+            nonlocal so_far
+            so_far = tally
             stop.check()
-            step(done, None)
+            step(tally.files, None)
 
-        tally = work(watch, bare)
+        try:
+            tally = work(watch, bare)
+        finally:
+            if given.blank is not None and so_far is not None:
+                given.blank = {**given.blank, **_fields(form, to, so_far)}
     code = 3 if tally.failed else 0
     if given.blank is not None:
         fields = {**_fields(form, to, tally), "empty": empty}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from archiver.cli.commands import COMMANDS
+from archiver.cli.place import Named
 from archiver.errors import KeyRejected
 
 if TYPE_CHECKING:
@@ -48,10 +52,21 @@ class Given:
         return self.loaded.token if self.loaded is not None else None
 
     def hinted(self, slug: str, hint: str) -> str:
-        """The hint of an error, naming the file that a rejected key came from."""
+        """The hint of an error, naming the file that a rejected key came from; its commands ask the same archive."""
+        hint = re.sub(rf"\barchiver (?=(?:{'|'.join(COMMANDS)})\b)([^;:,]*)", self._carried, hint)
         if self.key_file is None or slug != KeyRejected.slug:
             return hint
         return hint.replace("HIKERAPI_TOKEN", f"the key in {self.key_file}")
+
+    def _carried(self, command: re.Match[str]) -> str:
+        """The command with the options that name an archive, as they were given to this one."""
+        given = {"--config": self.config, "--archive": self.archive}
+        options = [
+            f"{option} {shlex.quote(str(path))} "
+            for option, path in given.items()
+            if path is not None and option not in command[1] and "--help" not in command[1]
+        ]
+        return f"archiver {''.join(options)}{command[1]}"
 
 
 def on_terminal() -> bool:
@@ -126,7 +141,7 @@ def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None =
 _GLOBAL: tuple[Callable[[C], C], ...] = (
     click.option(
         "--config",
-        type=click.Path(path_type=Path),
+        type=Named("file"),
         is_eager=True,
         expose_value=False,
         callback=_keep,
@@ -135,7 +150,7 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
     ),
     click.option(
         "--archive",
-        type=click.Path(path_type=Path),
+        type=Named("directory"),
         is_eager=True,
         expose_value=False,
         callback=_keep,

@@ -31,6 +31,12 @@ _LATE = 0.5
 """Seconds that a row may wait for others to be written with it."""
 
 
+def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    """Other commands have it, so people try it: rows are many objects, in a format that has to be named."""
+    if value:
+        raise click.UsageError("there is no --json here: --format json prints the rows", ctx)
+
+
 @click.command("query", epilog=EPILOG)
 @click.argument("sql", required=False, metavar="SQL")
 @click.option(
@@ -67,6 +73,7 @@ _LATE = 0.5
     help="The value of :NAME in the SQL, a text; NAME:=VALUE is a number. May be given again.",
 )
 @click.option("--list", "listed", is_flag=True, help="List the named queries and their parameters.")
+@click.option("--json", is_flag=True, hidden=True, expose_value=False, callback=_no_json)
 @everywhere
 @click.pass_obj
 def command(

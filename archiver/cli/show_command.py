@@ -55,7 +55,11 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
     from archiver.model.target import parse_kept
 
     if (paths or null) and given.blank is not None:
-        raise UsageError("--json and --paths cannot be asked for together", "ask twice")
+        option = "-0" if null else "--paths"
+        raise UsageError(
+            f"--json and {option} cannot be asked for together",
+            f"without {option} it is the object, without --json the paths",
+        )
     if roles and not (paths or null):
         raise UsageError("--role is for --paths", "see archiver show --help")
     config, wanted = load.config(given), parse_kept(target)

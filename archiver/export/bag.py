@@ -7,7 +7,7 @@ SHA-256 is their name in the archive, and a bag is completed and updated where i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from archiver.durable import storage_errors
@@ -65,24 +65,33 @@ def seal(tree: Tree, info: Iterable[tuple[str, str]]) -> None:
     tree.flush()
 
 
-def require_fields(fields: Mapping[str, str]) -> None:
+def require_fields(fields: Iterable[tuple[str, str]]) -> None:
     """Raises UsageError for a field that cannot stand in ``bag-info.txt``, or is not the owner's to write."""
-    for label, value in fields.items():
-        if not label or label.lower() in _OWN_LABELS or not (label + value).isprintable() or ":" in label:
+    for label, value in fields:
+        why = ""
+        if not label:
+            why = "it has no label"
+        elif label.lower() in _OWN_LABELS:
+            why = "archiver writes it itself"
+        elif ":" in label:
+            why = "a label has no colon"
+        elif not (label + value).isprintable():
+            why = "it has a line end, or another character that cannot be printed"
+        if why:
             raise UsageError(
-                f"the field {label!r} cannot be given to bag-info.txt", "see archiver export bagit --help"
+                f"the field {label!r} cannot be given to bag-info.txt: {why}",
+                "see archiver export bagit --help",
             )
 
 
 def information(
-    tree: Tree, archive: str, agent: str, today: date, more: Mapping[str, str]
+    tree: Tree, archive: str, agent: str, today: date, more: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """The fields of ``bag-info.txt``: the owner's own, those of an earlier export too, then ours. ``more`` passed ``require_fields``: such
-    a field takes the place of the earlier one, and without a value ends it."""
-    fields = {label.lower(): (label, value) for label, value in _before(tree)}
-    for label, value in more.items():
-        fields[label.lower()] = label, value
-    yield from ((label, value) for label, value in fields.values() if value)
+    """The fields of ``bag-info.txt``: the owner's own, those of an earlier export too, then ours. A label may have several. ``more`` passed
+    ``require_fields``: its fields take the place of all earlier ones of their label, and one without a value only ends those."""
+    given = {label.lower() for label, _ in more}
+    yield from (field for field in _before(tree) if field[0].lower() not in given)
+    yield from (field for field in more if field[1])
     count = size = 0
     for row in _standing(tree):
         count, size = count + 1, size + row.size

@@ -28,7 +28,7 @@ class Linking:
         manifest: Manifest,
         paths: Paths,
         tally: Tally,
-        progress: Callable[[int], None],
+        progress: Callable[[Tally], None],
     ) -> None:
         self._directories, self._placer, self._manifest, self._paths = directories, placer, manifest, paths
         self._tally, self._progress = tally, progress
@@ -83,4 +83,4 @@ class Linking:
         tally.new += files
         tally.bytes += size
         tally.ways[Way.HARDLINK] += files
-        self._progress(tally.files)
+        self._progress(tally)

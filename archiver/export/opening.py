@@ -18,7 +18,7 @@ from archiver.export.manifest import Manifest
 from archiver.export.names import ARCHIVE
 from archiver.export.placing import Placer
 from archiver.export.tree import Tree
-from archiver.export.wanted import Way
+from archiver.export.wanted import Tally, Way
 
 OWN = ".archiver-export"
 
@@ -33,7 +33,7 @@ def opened(
     blobs: Handing,
     way: Way = Way.AUTO,
     check: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[Tally], None] = lambda done: None,
 ) -> Iterator[Tree]:
     """The export of this form, of the archive with this id at ``root``, in ``directory``, which is made if it is not there.
 

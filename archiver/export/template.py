@@ -21,8 +21,13 @@ FIELDS = OF_ACCOUNT | OF_HIGHLIGHT | OF_ITEM
 YIELDING = frozenset({"username", "full_name", "title", "code"})
 """Fields that come from others: cleaned, and cut where a name or path is too long. All other fields are digits and words of ours."""
 
-_PK = 40
-"""Characters that a pk may have; no other field that does not give way has more."""
+_LONGEST = (
+    dict.fromkeys(YIELDING, 0)
+    | dict.fromkeys(("user_pk", "highlight_pk", "item_pk"), 40)
+    | {"taken_at": 19, "date": 10, "year": 7, "month": 7, "day": 7}  # or "undated"
+    | {"position": 10, "type": 5, "role": 9, "ext": 4}
+)
+"""Characters that a field may take of a name without giving way."""
 _PIECE = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]|[^{}]+")
 
 
@@ -73,11 +78,10 @@ def parse(text: str) -> Template:
             raise _unusable(text, "a name in it is empty, or it begins or ends with /")
         if all(not piece.is_field for piece in part) and not "".join(p.text for p in part).strip(". "):
             raise _unusable(text, "a name in it is made of dots and blanks")
-        if (
-            sum(_PK if piece.is_field else names.length(names.clean(piece.text)) for piece in part)
-            > names.LONGEST
-        ):
-            raise _unusable(text, "a name in it is too long")
+        if (longest := _length(part)) > names.LONGEST:
+            raise _unusable(
+                text, f"a name in it may come to {longest} characters, of which there may be {names.LONGEST}"
+            )
     if len(parts) > DEEPEST:
         raise _unusable(text, f"it has more than {DEEPEST} names")
     *stem, dot, ext = (Piece("", False), Piece("", False), *parts[-1])
@@ -88,6 +92,13 @@ def parse(text: str) -> Template:
     if not any(piece.is_field for piece in stem) and not dot.text.strip(". "):
         raise _unusable(text, "the file has no name before .{ext}")
     return Template(parts)
+
+
+def _length(part: Part) -> int:
+    """How long the name may come to be once all has given way that does."""
+    return sum(
+        _LONGEST[piece.text] if piece.is_field else names.length(names.clean(piece.text)) for piece in part
+    )
 
 
 def _pieces(text: str) -> Iterator[Piece]:

@@ -33,9 +33,9 @@ class Tree:
         scratch: int,
         manifest: Manifest,
         placer: Placer,
-        progress: Callable[[int], None],
+        progress: Callable[[Tally], None],
     ) -> None:
-        """``root`` and ``scratch`` are open directories. ``progress`` gets the number of files that stand so far, and may raise to stop."""
+        """``root`` and ``scratch`` are open directories. ``progress`` gets what was done so far, and may raise to stop."""
         self.tally = Tally()
         self.manifest = manifest
         self.scratch = scratch
@@ -66,7 +66,7 @@ class Tree:
     def flush(self) -> None:
         """Have all that was put so far."""
         batch, self._waiting = self._waiting, []
-        self._progress(self.tally.files)
+        self._progress(self.tally)
         ids = [wanted.id for wanted in batch]
         self._met.update(ids)
         rows = self.manifest.by_id(ids) if not self._is_first else {}
@@ -193,7 +193,7 @@ class Tree:
             with storage_errors(f"{step.row.path} cannot be placed"):
                 if not self._comes(step, step.row):
                     again.append(step)
-            self._progress(self.tally.files)
+            self._progress(self.tally)
         return again
 
     def _comes(self, step: Step, row: Row) -> bool:
@@ -239,7 +239,7 @@ class Tree:
     def _prune(self) -> None:
         stale = [row for row in self.manifest.rows() if row.id not in self._met]
         for start in range(0, len(stale), _AT_ONCE):
-            self._progress(self.tally.files)
+            self._progress(self.tally)
             if not self._changed:
                 self._change()
             some = stale[start : start + _AT_ONCE]

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from catalog_samples import LATER
 from cli_harness import Person, on_terminal
 from shelved import Shelf, tree
 
@@ -186,3 +187,36 @@ def test_what_could_not_be_had_is_code_3(person: Person, shelf: Shelf) -> None:
     assert ended.code == 3
     assert "Cphoto.jpg: its blob is missing (archiver verify --repair)\n" in ended.err
     assert len(tree(shelf.out)) == 6
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--taken-from", "2026-02-01", "--taken-before", "2026-01-01"], "swap them"),
+        (["--taken-from", "2026-01-01", "--taken-before", "2026-01-01"], "nothing was taken between"),
+        (["--highlight", ""], "--highlight is empty"),
+    ],
+)
+def test_a_filter_that_selects_nothing_ever_is_refused(
+    person: Person, shelf: Shelf, words: list[str], told: str
+) -> None:
+    """As usage, before anything is made."""
+    ended = person.run("export", "folder", "out", *words)
+    assert ended.code == 2
+    assert told in ended.err
+    assert not shelf.out.exists()
+
+
+def test_an_export_that_finds_no_room_tells_how_far_it_came(shelf: Shelf) -> None:
+    """The object of a failure has the form, the directory and the counts of what stands there."""
+    shelf.keep("10", Role.THUMBNAIL, b"x" * 2_000_000, LATER)
+    person = Person(shelf.home, None, shelf.environ)
+    small = person.run(
+        *("export", "folder", "out", "--link", "copy", "--json"), shell='ulimit -f 2000; exec "$@"'
+    )
+    found = small.object
+    assert (small.code, found["form"], found["directory"]) == (8, "folder", "out")
+    standing = [path for path in tree(shelf.out) if not path.startswith(".")]
+    assert found["files"] == found["new"] == found["copied"] == len(standing) > 0
+    nowhere = person.nearby.run("export", "folder", str(shelf.root), "--json").object
+    assert (nowhere["form"], nowhere["directory"], nowhere["files"]) == ("folder", str(shelf.root), 0)

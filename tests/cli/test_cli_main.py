@@ -12,6 +12,7 @@ from cli_harness import Person
 
 from archiver.cli import export_command
 from archiver.cli import main as front
+from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import Given
 from archiver.errors import CallFailed, KeyMissing, Stopped
@@ -27,7 +28,7 @@ _HEAVY = (
     "archiver.archive",
     "archiver.config",
 )
-_LEAVES = [(name,) for name in front.COMMANDS] + [("db", "upgrade"), ("db", "current"), ("db", "backup")]
+_LEAVES = [(name,) for name in COMMANDS] + [("db", "upgrade"), ("db", "current"), ("db", "backup")]
 _LEAVES += [("export", form) for form in export_command.FORMS]
 
 
@@ -77,7 +78,7 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
 def test_the_table_of_commands_is_true() -> None:
     """Every name in the table leads to a command of that name."""
     assert isinstance(front.cli, LazyGroup)
-    for name in front.COMMANDS:
+    for name in COMMANDS:
         command = front.cli.get_command(
             front.cli.make_context("archiver", [name], resilient_parsing=True), name
         )
@@ -140,7 +141,10 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
             "query: the SQL file missing.sql cannot be read: No such file or directory",
         ),
         (["run"], "run: there is no configuration at "),
-        (["--config", "missing.toml", "run"], "missing.toml (the configuration) (archiver init writes one"),
+        (
+            ["--config", "missing.toml", "run"],
+            "missing.toml (the configuration) (archiver --config missing.toml init writes one",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -258,3 +262,38 @@ def test_version_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
     assert front.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("archiver, version ")
     assert front.main(["run", "--version"]) == 0
+
+
+def test_an_empty_option_names_no_archive(tmp_path: Path) -> None:
+    """An unset variable in a script is not the present directory. An empty variable of the environment counts as none."""
+    person = Person(tmp_path).nearby
+    for words in (["--archive", ""], ["--archive="], ["--config", ""]):
+        ended = person.run("status", *words)
+        assert ended.code == 2
+        assert f"{words[0].rstrip('=')}': it is empty" in ended.err
+    assert person.run(*("init", "--archive", "", "--config", "c.toml")).code == 2
+    assert not (tmp_path / "c.toml").exists()
+    unset = Person(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "ARCHIVER_ARCHIVE_DIRECTORY": "named"}).nearby
+    assert f"no archive at {tmp_path / 'named'}" in unset.run("status").err
+
+
+def test_a_command_that_a_hint_names_is_of_the_same_archive(tmp_path: Path) -> None:
+    """It carries the options of the command line that name the archive, quoted for a shell, and no others."""
+    person = Person(tmp_path).nearby
+    (tmp_path / "c.toml").write_text("")
+    (tmp_path / "c.toml").chmod(0o600)
+    bare = person.run("status").err
+    assert "name another directory (--archive DIR), or make one: archiver init)" in bare
+    given = person.run("--archive", "my photos", "status", "--config", "c.toml").err
+    assert "or make one: archiver --config c.toml --archive 'my photos' init)" in given
+    for words in (["show", "natgeo", "--role", "video"], ["nonsense"]):
+        assert "--help" in person.run("--archive", "x", *words).err
+        assert "--archive" not in person.run("--archive", "x", *words).err
+
+
+def test_query_points_from_json_to_its_format(tmp_path: Path) -> None:
+    """Which is what people look for who know the other commands."""
+    ended = Person(tmp_path).nearby.run("query", "accounts", "--json")
+    assert ended.code == 2
+    assert "--format json" in ended.err
+    assert "--version" not in ended.err

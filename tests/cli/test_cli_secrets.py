@@ -15,6 +15,7 @@ from cli_harness import Person, on_terminal
 
 from archiver import archive, config
 from archiver.cli import main as front
+from archiver.cli.commands import COMMANDS
 from archiver.sandbox import StandIn, World, actions
 
 KEY = "canary-0123456789abcdef"
@@ -180,7 +181,7 @@ def test_fault_l9_nothing_that_is_advised_puts_the_key_into_a_history(person: Pe
     """Help, init, demo, a backup on a terminal and the example configuration: no command line in them has a place for the key."""
     said = [config.example()]
     for words in (
-        *([name, "--help"] for name in front.COMMANDS),
+        *([name, "--help"] for name in COMMANDS),
         ["--help"],
         ["init"],
         ["demo", "there"],

@@ -174,7 +174,8 @@ def test_a_target_is_read_by_what_is_held(sqlite_person: Nearby, target: str, ki
         (["a b"], "archiver search finds by words"),
         (["Presents"], "archiver search finds by words"),
         (["natgeo", "--role", "video"], "--role is for --paths"),
-        (["natgeo", "-0", "--json"], "ask twice"),
+        (["natgeo", "-0", "--json"], "without -0 it is the object"),
+        (["natgeo", "--paths", "--json"], "without --paths it is the object"),
     ],
 )
 def test_what_is_not_held_is_told_with_the_next_step(

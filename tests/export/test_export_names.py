@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from archiver.errors import UsageError
 from archiver.export import names
-from archiver.export.template import FIELDS, USUAL, Filler, parse
+from archiver.export.template import FIELDS, USUAL, YIELDING, Filler, parse
 
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 _NASTY = st.text(
@@ -148,12 +148,47 @@ def test_fault_x15_a_value_is_never_a_template() -> None:
         "./{code}.{ext}",
         "x/" * 17 + "{code}.{ext}",
         "y" * 201 + "{code}.{ext}",
+        "{user_pk}{highlight_pk}{item_pk}" * 2 + ".{ext}",
     ],
 )
 def test_a_template_that_makes_no_path_is_refused(text: str) -> None:
     """Absolute, leading up, without a name or without its extension, too deep or too long."""
     with pytest.raises(UsageError):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{title} {taken_at} {code} {item_pk}.{ext}",
+        "{username} {title} {full_name} {code}.{ext}",
+        "{username}/{position} {type} {role} {full_name}.{ext}",
+        "{username} {user_pk} {full_name} {title} {highlight_pk} {taken_at} {position} {code} {item_pk} {type} {role}.{ext}",
+    ],
+)
+@pytest.mark.parametrize("text_of_others", ["x" * 400, "🦋" * 400, "e\u0301" * 400, "..", ""])
+def test_fields_that_give_way_take_no_room_from_the_others(text: str, text_of_others: str) -> None:
+    """However long what others wrote is, the name is short enough, and ids, dates and words of ours stand in it whole."""
+    ours = {
+        **{field: str(n) * 40 for n, field in enumerate(("user_pk", "highlight_pk", "item_pk"), start=1)},
+        "taken_at": "2026-11-01 10-11-12",
+        "position": "012",
+        "type": "photo",
+        "role": "thumbnail",
+        "ext": "webp",
+    }
+    values = dict.fromkeys(YIELDING, text_of_others) | ours
+    template = parse(text)
+    path = Filler(template).filled(values)
+    _assert_fits_everywhere(path[-1])
+    assert names.length(path[-1]) <= names.LONGEST
+    assert [field for field in template.fields & set(ours) if ours[field] not in path[-1]] == []
+
+
+def test_a_template_that_is_too_long_is_told_by_how_much() -> None:
+    """What its fixed parts may come to, and what a name may have."""
+    with pytest.raises(UsageError, match="may come to 245 characters, of which there may be 200"):
+        parse("{user_pk}{highlight_pk}{item_pk}" * 2 + ".{ext}")
 
 
 def test_the_extension_is_that_of_the_bytes() -> None:

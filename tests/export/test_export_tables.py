@@ -74,9 +74,9 @@ def test_tables_are_of_one_moment(shelf: Shelf) -> None:
     """A run that goes on meanwhile is in none of them, or in all: no table tells of an item that another does not have."""
     came = False
 
-    def progress(done: int) -> None:
+    def progress(done: Tally) -> None:
         nonlocal came
-        if done and not came:
+        if done.files and not came:
             came = True
             shelf.show({"3": "New"}, {"3": (video("12"),)}, LATER)
 

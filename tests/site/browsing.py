@@ -80,6 +80,13 @@ class Visit:
         assert isinstance(found, dict)
         return found
 
+    def settle(self) -> None:
+        """Wait until the page is loaded and painted: nothing of its opening is still to come."""
+        self.page.wait_for_load_state("load")
+        self.page.evaluate(
+            "() => new Promise((on) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(on, 50))))"
+        )
+
     def press(self, key: str) -> dict[str, Any]:
         """What the viewer shows after a key."""
         self.page.keyboard.press(key)

@@ -156,6 +156,44 @@ def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) 
         assert visit.page.evaluate("() => document.querySelector('video').paused")
 
 
+def test_keys_move_in_a_viewer_that_a_link_opened(browser: Browser, demo: Path) -> None:
+    """From outside, from another page of the site, and from within the page: nobody has to tab or click first. Browsers end a journey
+    to a fragment by taking the focus away, after the page's script has run."""
+    pages = demo.glob("accounts/natgeo-*/[0-9]*.html")
+    page = max(pages, key=lambda one: one.read_text().count('class="item'))
+    with visiting(browser, demo) as visit:
+        visit.goto(page)
+        first, *_, before, last = visit.page.eval_on_selector_all("li.item", "all => all.map((li) => li.id)")
+        visit.goto(demo / "index.html")
+        visit.goto(page, f"#{last}")
+        assert visit.press("ArrowLeft")["hash"] == f"#{before}"  # whoever has the focus by then
+        visit.goto(demo / "index.html")
+        visit.goto(page, f"#{last}")
+        visit.settle()
+        assert (visit.shown()["hash"], visit.shown()["focus"]) == (f"#{last}", "viewer")
+        assert visit.press("ArrowLeft")["hash"] == f"#{before}"
+        assert visit.press("End")["hash"] == f"#{last}"
+
+        visit.goto(page.with_name("index.html"))
+        visit.page.click("a.tile >> nth=0")
+        link = visit.page.locator("dialog .facts a[href*='#i']").first
+        wanted = str(link.get_attribute("href")).partition("#")[2]
+        link.click()
+        visit.page.wait_for_url(f"**#{wanted}")
+        visit.page.wait_for_selector("dialog[open]")
+        visit.settle()
+        assert (visit.shown()["hash"], visit.shown()["focus"]) == (f"#{wanted}", "viewer")
+        visit.press("Home")
+        assert visit.press("ArrowRight")["hash"] != visit.press("Home")["hash"]
+
+        visit.goto(page)
+        for wanted in (last, first):
+            visit.page.evaluate("(id) => { location.hash = id; }", wanted)
+            visit.settle()
+            assert (visit.shown()["hash"], visit.shown()["focus"]) == (f"#{wanted}", "viewer")
+        assert visit.press("End")["hash"] == f"#{last}"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["light", "dark"]) -> None:
     """axe-core, all its rules: contrast, names, roles, landmarks, order of headings; on every kind of page, and in the viewer."""

@@ -86,8 +86,10 @@
     End: () => go(tiles.length - 1),
   };
 
-  // In the capture phase: a focused video would take the arrows for itself.
-  dialog.addEventListener("keydown", (event) => {
+  // Of the whole document, since the focus is not always in the dialog: see hold. In the capture phase: a focused video would take the
+  // arrows for itself.
+  document.addEventListener("keydown", (event) => {
+    if (!dialog.open) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     if (keys[event.key]) {
       event.preventDefault();
@@ -136,13 +138,22 @@
     });
   });
 
+  // A browser that follows a link to a part of a page takes the focus there some frames later, after the load too, and leaves it to
+  // nobody where that part is behind the dialog.
+  function hold() {
+    const back = () => { if (dialog.open && !dialog.contains(document.activeElement)) stage.focus(); };
+    requestAnimationFrame(() => requestAnimationFrame(back));
+  }
+
   // A link to an item of this page, from outside or from another page: it opens.
   function follow() {
     const index = tiles.findIndex((tile) => `#${tile.closest(".item").id}` === location.hash);
     if (index < 0) return;
     if (dialog.open) go(index);
     else open(index);
+    hold();
   }
   addEventListener("hashchange", follow);
+  addEventListener("load", hold);
   follow();
 })();
