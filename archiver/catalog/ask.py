@@ -19,6 +19,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from archiver.catalog import engine as engines
+from archiver.catalog import tables
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import as_ours, told
 from archiver.errors import QueryRefused
@@ -54,6 +55,11 @@ _LONGEST_MS = 2**31 - 1
 # may nest, which is not followed here: one with another inside is no comment, and so no query.
 _BEFORE = re.compile(r"\A(?:[ \t\n\r\f\v(]+|--[^\n\r]*|/\*(?:(?!/\*).)*?\*/)*", re.DOTALL)
 _WORD = re.compile(r"[a-z]+\b", re.IGNORECASE)
+_UNKNOWN = re.compile(
+    r"no such (?P<what>table|column): (?P<name>\S+)"
+    r"|(?P<what_>relation|column) \"?(?P<name_>[^\s\"]+)\"? does not exist"
+)
+_SEVERAL = re.compile("one statement at a time|multiple commands")
 _QUERY_WORDS = {"select", "with", "values", "table", "explain", "show"}
 
 
@@ -182,7 +188,25 @@ def _refused(exc: Exception, database: str) -> BaseException:
         return QueryRefused("the query is refused: only reading is allowed")
     if code is not None and code & 0xFF not in _QUERYS_FAULT:
         return as_ours(exc, database)  # not the query's fault
-    return QueryRefused(f"the query cannot be answered: {exc}")
+    return _unanswered(str(exc))
+
+
+def _unanswered(why: str) -> QueryRefused:
+    """With the next step: near names of tables and columns, or where they are told."""
+    hint = "docs/schema.md tells tables and columns; archiver query --list shows queries by name"
+    unknown = _UNKNOWN.search(why)
+    if unknown is not None:
+        import difflib  # for a mistake only
+
+        name = unknown["name"] or unknown["name_"]
+        known = {table.name for table in tables.metadata.tables.values()}
+        if "column" in (unknown["what"], unknown["what_"]):
+            known = {column.name for table in tables.metadata.tables.values() for column in table.columns}
+        near = difflib.get_close_matches(name.rpartition(".")[2].lower(), sorted(known), n=2)
+        hint = f"did you mean {' or '.join(near)}? {hint}" if near else hint
+    elif _SEVERAL.search(why):
+        hint = "give one statement at a time"
+    return QueryRefused(f"the query cannot be answered: {why}", hint)
 
 
 def _too_slow(seconds: float) -> QueryRefused:
@@ -230,7 +254,7 @@ def _of_postgresql(database: Database, sql: str, seconds: float, parameters: Map
         state = getattr(exc, "sqlstate", None) or ""
         if isinstance(exc, psycopg.OperationalError) and not state.startswith(_TOO_LARGE_FOR_POSTGRESQL):
             raise as_ours(exc, str(database)) from exc
-        raise QueryRefused(f"the query cannot be answered: {str(exc).partition(chr(10))[0]}") from exc
+        raise _unanswered(str(exc).partition("\n")[0]) from exc
     finally:
         engine.dispose()
 

@@ -294,3 +294,19 @@ def test_a_mistake_is_told_in_the_databases_words(catalog: Catalog) -> None:
     with pytest.raises(QueryRefused, match="nowhere") as raised:
         catalog.ask("SELECT * FROM nowhere", rows=10, seconds=10)
     assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("sql", "hint"),
+    [
+        ("SELECT pk FROM usrs", "did you mean users or usernames? docs/schema.md tells"),
+        ("SELECT u.usrname FROM users u", "did you mean username or name? docs/schema.md tells"),
+        ("SELECT * FROM qqqq", "docs/schema.md tells"),
+        ("SELECT 1; SELECT 2", "give one statement at a time"),
+    ],
+)
+def test_a_mistake_is_told_with_the_next_step(catalog: Catalog, sql: str, hint: str) -> None:
+    """Near names, where there are any; else where all are told."""
+    with pytest.raises(QueryRefused) as raised:
+        catalog.ask(sql, rows=10, seconds=10)
+    assert raised.value.hint.startswith(hint)
