@@ -74,7 +74,8 @@ class Choice:
             raise UsageError("--highlight is empty, and of no title", "as in --highlight 'BOTW*'")
         if self.taken_from and self.taken_before and self.taken_from >= self.taken_before:
             raise UsageError(
-                "--taken-from is not before --taken-before: nothing was taken between them", "swap them"
+                "--taken-from is not before --taken-before: nothing was taken between them",
+                "give --taken-from the earlier time",
             )
         narrowed = Selection(
             titles=self.titles,

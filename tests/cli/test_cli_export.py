@@ -192,7 +192,10 @@ def test_what_could_not_be_had_is_code_3(person: Person, shelf: Shelf) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--taken-from", "2026-02-01", "--taken-before", "2026-01-01"], "swap them"),
+        (
+            ["--taken-from", "2026-02-01", "--taken-before", "2026-01-01"],
+            "give --taken-from the earlier time",
+        ),
         (["--taken-from", "2026-01-01", "--taken-before", "2026-01-01"], "nothing was taken between"),
         (["--highlight", ""], "--highlight is empty"),
     ],
