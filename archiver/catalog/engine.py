@@ -23,6 +23,8 @@ BUSY_SECONDS = 10
 NEW = ".new"
 """Ends the name of a database that is being made."""
 _READERS_KEPT = 4
+_READERS_KIB = 65_536
+"""Of pages that a reader may keep: a million blobs are looked up by their hashes, all over the file. Taken only as pages are read."""
 _NO_INDEX = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
@@ -122,6 +124,7 @@ def _open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connect
     connection = _connect(f"{path.as_uri()}?mode=ro" + ("&immutable=1" if immutable else ""))
     try:
         connection.execute("PRAGMA query_only = ON").close()
+        connection.execute(f"PRAGMA cache_size = -{_READERS_KIB}").close()
         connection.execute(
             "PRAGMA schema_version"
         ).close()  # the first read: only now the file is opened in earnest
