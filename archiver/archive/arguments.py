@@ -11,12 +11,9 @@ from reprlib import Repr
 from typing import TypeVar
 
 from archiver.errors import UsageError
-from archiver.model import MEDIA_TYPES, Kind, Value
+from archiver.model import ALL, MEDIA_TYPES, Kind, Value
 
 T = TypeVar("T")
-
-ALL = 10**9
-"""More than memory holds, and less than a database takes for a limit."""
 
 _AWARE = "as in datetime(2026, 11, 1, tzinfo=UTC)"
 _TYPES = " and ".join(f"{number} ({word})" for word, number in MEDIA_TYPES.items())

@@ -17,6 +17,7 @@ from archiver.archive.opening import Opened, reading_at
 from archiver.catalog import Catalog, Sought, query
 from archiver.errors import UsageError
 from archiver.model import (
+    ALL,
     Hit,
     ItemTarget,
     KeptAccount,
@@ -207,7 +208,7 @@ class Archive:
         most = arguments.count("limit", limit)
         return self._catalog.ask(
             arguments.text("sql", sql, "statement"),
-            rows=arguments.ALL if most is None else most,
+            rows=ALL if most is None else most,
             seconds=arguments.seconds("seconds", seconds),
             parameters=arguments.parameters(parameters),
             own_process=False,

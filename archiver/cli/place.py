@@ -1,4 +1,4 @@
-"""Where to write, as a person names it."""
+"""Paths, as a person names them."""
 
 from __future__ import annotations
 

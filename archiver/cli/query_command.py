@@ -19,11 +19,10 @@ from archiver.cli.when import moment
 from archiver.config import Config, default_path
 from archiver.errors import TargetError, UsageError
 from archiver.export.cells import CsvLines, csv_cell
-from archiver.model import Rows, RowStream, Value
+from archiver.model import ALL, Rows, RowStream, Value
 from archiver.model.target import parse_target
 
 _TABLE_ROWS = 1_000
-_ALL = 10**9  # more than memory holds
 _LARGEST = 1_000_000
 _STREAMED = ("csv", "ndjson")
 _PIECE = 65_536
@@ -124,7 +123,7 @@ def command(
     if by_name and isinstance(name := values.get("username"), str):
         values["username"] = username_of(name)
     with signals.fatal():
-        any_row, truncated = _answer(config, statement, values, form, min(limit or _ALL, _ALL), timeout)
+        any_row, truncated = _answer(config, statement, values, form, min(limit or ALL, ALL), timeout)
         name = values.get("username")
         if by_name and isinstance(name, str) and not any_row and not given.quiet:
             why = archive.nobody(config, name)

@@ -15,14 +15,13 @@ import click
 from archiver.cli import load, show, signals, spool, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import When
-from archiver.model import Dated, Field, Kind
+from archiver.model import ALL, Dated, Field, Kind
 
 if TYPE_CHECKING:
     from archiver.config import Config
     from archiver.model import Hit
 
 _ON_A_TERMINAL = 20
-_ALL = 10**9  # more than there are
 _SHOWN = 4
 """Texts of one hit that are shown: an item may mention dozens who are called alike."""
 _SIGN = {
@@ -119,7 +118,7 @@ def command(
     asked = load.targets(accounts) if accounts else ()
     if limit is None and given.blank is None and show.width() is not None:
         limit = _ON_A_TERMINAL
-    limit = min(limit, _ALL) if limit is not None else None
+    limit = min(limit, ALL) if limit is not None else None
     with signals.fatal():
         found = archive.search(
             config,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from archiver.model.found import Dated, Field, Hit, Kind, Said
     from archiver.model.gaps import Gap, Lack
     from archiver.model.held import (
+        ALL,
         Blob,
         Failure,
         File,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ALL",
     "EVERYTHING",
     "MEDIA_TYPES",
     "MEDIA_WORDS",
@@ -177,6 +179,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "Lack",
             ),
             "held": (
+                "ALL",
                 "Blob",
                 "Failure",
                 "File",

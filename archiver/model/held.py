@@ -167,6 +167,9 @@ class Loss:
     listed: bool
 
 
+ALL = 10**9
+"""The limit of who wants all: more than memory holds, and less than a database takes for a limit."""
+
 Value = str | int | float | None
 """What a parameter of a query may be."""
 
