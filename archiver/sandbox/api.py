@@ -1,4 +1,4 @@
-"""HikerAPI as far as highlights go: the endpoints, their prices, and everything that they are known to refuse with."""
+"""HikerAPI as far as highlights go: its endpoints, their prices, and their known refusals."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Api:
     def subject(self, request: Request) -> Subject:
         """Whose highlights, or which highlight, the request asks for."""
         params = request.params
-        if pk := endpoints.highlight_pk(params.get("url", "")):
+        if pk := endpoints.asked_highlight(request.path, params):
             found = self.world.page(pk)
             return Subject(user=found[0].pk if found else "", highlight=pk)
         if name := params.get("username"):
@@ -124,7 +124,7 @@ class Api:
 
 
 def price(path: str, params: Mapping[str, str]) -> int:
-    """The nominal units of a call, whatever its answer; ``force`` saves one where there is a privacy check to skip."""
+    """The nominal units of a call, whatever its answer; ``force`` saves one where it skips a check."""
     endpoint = endpoints.ENDPOINTS.get(path)
     if endpoint is None:
         return 0

@@ -1,4 +1,7 @@
-"""A world's things as the API prints them: field for field and null for null as in the vendor's examples. URLs are signed on the way."""
+"""A world's things as the API prints them, field for field and null for null as in the vendor's examples.
+
+URLs are signed on the way.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +76,12 @@ def profile(account: Account, urls: Urls) -> Object:
     }
 
 
+def raw_profile(account: Account, urls: Urls) -> Object:
+    """A User as ``/v2/user/by/*`` answers: in an envelope, and with its pk as text too (vendor's example)."""
+    ids: Object = {"strong_id__": account.pk, "id": account.pk, "pk_id": account.pk}
+    return {"user": {**profile(account, urls), **ids}, "status": "ok"}
+
+
 def _poor_owner(pk: str) -> Object:
     """The owner as items show it: poorer than in the tray."""
     return {
@@ -121,34 +130,38 @@ def tray_entry(account: Account, highlight: Highlight, urls: Urls) -> Object:
 
 def page(account: Account, highlight: Highlight, urls: Urls) -> Object:
     """A Highlight as ``/v1/highlight/by/url`` shows it, with all its items."""
-    cover = highlight.cover_media_pk
     return {
         "pk": highlight.pk,
         "id": f"highlight:{highlight.pk}",
         "latest_reel_media": highlight.latest_reel_media,
-        "cover_media": {
-            "cropped_image_version": _cropped(highlight, urls),
-            "crop_rect": list(highlight.crop_rect) if highlight.crop_rect else None,
-            "media_id": f"{cover}_{account.pk}" if cover else None,
-            "full_image_version": None,
-            "upload_id": None,
-        },
+        "cover_media": _page_cover(highlight, urls),
         "user": owner(account, urls),
         "title": highlight.title,
         "created_at": _time(highlight.created_at, "+00:00"),
         "is_pinned_highlight": highlight.is_pinned,
         "media_count": highlight.media_count,
         "media_ids": [int(item.pk) for item in highlight.items],
-        "items": [_item(item, highlight.pk, urls) for item in highlight.items],
+        "items": [_item(item, highlight.pk, urls, "+00:00") for item in highlight.items],
     }
 
 
-def _item(item: Item, highlight_pk: str, urls: Urls) -> Object:
+def _page_cover(highlight: Highlight, urls: Urls) -> Object:
+    cover = highlight.cover_media_pk
+    return {
+        "cropped_image_version": _cropped(highlight, urls),
+        "crop_rect": list(highlight.crop_rect) if highlight.crop_rect else None,
+        "media_id": f"{cover}_{highlight.user_pk}" if cover else None,
+        "full_image_version": None,
+        "upload_id": None,
+    }
+
+
+def _item(item: Item, highlight_pk: str, urls: Urls, zone: str) -> Object:
     shown: Object = {
         "pk": item.pk,
         "id": f"{item.pk}_{item.user_pk}",
         "code": build.code(item.pk),
-        "taken_at": _time(item.taken_at, "+00:00"),
+        "taken_at": _time(item.taken_at, zone),
         "media_type": item.media_type,
         "product_type": "story",
         "thumbnail_url": urls(
@@ -172,6 +185,39 @@ def _item(item: Item, highlight_pk: str, urls: Urls) -> Object:
 
 def raw_tray_entry(account: Account, highlight: Highlight, urls: Urls, *, prefixed: bool) -> Object:
     """A highlight as the v2 tray shows it: Instagram's own shape, times as numbers (vendor's example)."""
+    return {
+        **_raw(account, highlight, urls),
+        "cover_media": _tray_cover(highlight, urls),
+        "ranked_position": -(highlight.latest_reel_media or 0),
+        "seen_ranked_position": -(highlight.latest_reel_media or 0),
+        "updated_timestamp": highlight.latest_reel_media,
+        "pk": f"highlight:{highlight.pk}" if prefixed else highlight.pk,
+        "items": [],
+    }
+
+
+def raw_page(account: Account, highlight: Highlight, urls: Urls) -> Object:
+    """A Highlight as ``/v2/highlight/by/id`` shows it: a raw one with the items of v1 (vendor's example)."""
+    reel: Object = {
+        **_raw(account, highlight, urls),
+        "cover_media": _page_cover(highlight, urls),
+        "media_ids": [int(item.pk) for item in highlight.items],
+        "items": [_item(item, highlight.pk, urls, "Z") for item in highlight.items],
+        "ad_expiry_timestamp_in_millis": None,
+        "is_cta_sticker_available": None,
+        "should_treat_link_sticker_as_cta": None,
+        "pool_refresh_ttl_in_sec": None,
+        "is_cacheable": True,
+        "disabled_reply_types": ["story_remix_reply", "story_selfie_reply", "story_voice_reply"],
+        "is_added_to_main_grid": False,
+        "show_expiration_tray_signal": False,
+        "pk": highlight.pk,
+    }
+    return {"response": {"reels": {f"highlight:{highlight.pk}": reel}, "status": "ok"}}
+
+
+def _raw(account: Account, highlight: Highlight, urls: Urls) -> Object:
+    """What the v2 tray and the v2 page both say of a highlight."""
     named = f"highlight:{highlight.pk}"
     return {
         "strong_id__": named,
@@ -187,18 +233,12 @@ def raw_tray_entry(account: Account, highlight: Highlight, urls: Urls, *, prefix
         "can_gif_quick_reply": True,
         "can_reshare": True,
         "is_archived": False,
-        "cover_media": _tray_cover(highlight, urls),
-        "ranked_position": -(highlight.latest_reel_media or 0),
-        "seen_ranked_position": -(highlight.latest_reel_media or 0),
         "media_count": highlight.media_count,
-        "updated_timestamp": highlight.latest_reel_media,
         "latest_reel_media": highlight.latest_reel_media,
         "seen": None,
         "can_reply": False,
         "can_react_with_avatar": False,
         "user": _raw_owner(account, urls),
-        "pk": named if prefixed else highlight.pk,
-        "items": [],
     }
 
 

@@ -134,6 +134,63 @@ def test_the_v2_tray_pages_to_the_end(upstream: StandIn, prefixed: bool) -> None
     assert second["next_page_id"] is None
 
 
+def test_the_v2_tray_by_name_is_the_one_by_id(upstream: StandIn) -> None:
+    """``/v2/user/highlights/by/username`` answers what ``/v2/user/highlights`` does, page by page."""
+    upstream.world.v2_page = 2
+    by_id = ask(upstream, "/v2/user/highlights", user_id=NATGEO).json
+    by_name = ask(upstream, "/v2/user/highlights/by/username", username="NatGeo").json
+    assert without_urls(by_name) == without_urls(by_id)
+    following = {"username": "natgeo", "page_id": by_name["next_page_id"]}
+    last = ask(upstream, "/v2/user/highlights/by/username", **following).json
+    assert [e["id"] for e in last["response"]["tray"]] == [f"highlight:{LIMITLESS}"]
+
+
+def test_v2_profiles(upstream: StandIn) -> None:
+    """``/v2/user/by/id`` and ``by/username`` put the user of v1 into an envelope, and add its pk as text."""
+    by_id = ask(upstream, "/v2/user/by/id", id=NATGEO).json
+    by_name = ask(upstream, "/v2/user/by/username", username="natgeo").json
+    assert without_urls(by_id) == without_urls(by_name)
+    assert by_id["status"] == "ok"
+    v1 = ask(upstream, "/v1/user/by/id", id=NATGEO).json
+    ids = {"id": NATGEO, "pk_id": NATGEO, "strong_id__": NATGEO}
+    assert without_urls(by_id["user"]) == without_urls({**v1, **ids})
+
+
+def test_the_v2_page_is_instagrams_own_with_the_items_of_v1(upstream: StandIn) -> None:
+    """``/v2/highlight/by/id`` shows the items of ``by/url``, dated with ``Z``, in a raw highlight."""
+    answer = ask(upstream, "/v2/highlight/by/id", id=ME).json["response"]
+    ((named, reel),) = answer["reels"].items()
+    v1 = page(upstream, ME)
+    assert (named, answer["status"]) == (f"highlight:{ME}", "ok")
+    for item in v1["items"]:
+        item["taken_at"] = item["taken_at"].replace("+00:00", "Z")
+    same = ("pk", "id", "title", "latest_reel_media", "cover_media", "media_count", "media_ids", "items")
+    assert without_urls({k: reel[k] for k in same}) == without_urls({k: v1[k] for k in same})
+    assert (reel["created_at"], reel["reel_type"]) == (1764138733, "highlight_reel")
+    assert (reel["user"]["username"], reel["user"]["pk_id"]) == ("salwaaa_ki", SALWAAA)
+
+
+def test_share_links(upstream: StandIn) -> None:
+    """A share code, alone or in a ``/s/`` link, with or without padding, answers the pk that it encodes."""
+    code = "aGlnaGxpZ2h0OjE4MTQ2MjE2Njk4MDIyMTc0"  # the vendor's own example, which is nobody's in this world
+    link = f"https://www.instagram.com/s/{code}?story_media_id=1"
+    expected = {"pk": "18146216698022174", "type": "highlight"}
+    assert ask(upstream, "/v1/share/by/code", code=code).json == expected
+    assert ask(upstream, "/v1/share/by/url", url=link).json == expected
+    assert ask(upstream, "/v1/share/by/code", code="aGlnaGxpZ2h0OjE=").json["pk"] == "1"
+    assert ask(upstream, "/v1/share/by/code", code="aGlnaGxpZ2h0OjE").json["pk"] == "1"
+
+
+def test_the_v1_tray_is_cut_at_its_amount(upstream: StandIn) -> None:
+    """The v1 tray shows at most ``amount`` entries, if that is a number above 0; the v2 tray ignores it."""
+    by_name = {"username": "natgeo", "amount": "1"}
+    assert len(ask(upstream, "/v1/user/highlights", user_id=NATGEO, amount="2").json) == 2
+    assert len(ask(upstream, "/v1/user/highlights/by/username", **by_name).json) == 1
+    for nothing in ("", "0", "9", "-1", "two", "9" * 5000):
+        assert len(ask(upstream, "/v1/user/highlights", user_id=NATGEO, amount=nothing).json) == 3
+    assert len(ask(upstream, "/v2/user/highlights", user_id=NATGEO, amount="2").json["response"]["tray"]) == 3
+
+
 def test_the_v1_tray_is_cut_at_its_first_page() -> None:
     """The v1 tray shows ``v1_page`` entries without a word of the rest; the v2 tray has them all."""
     with StandIn(World.generated(1, 5, 1)) as upstream:

@@ -39,6 +39,15 @@ def test_matching(upstream: StandIn) -> None:
     assert [get(url).status for url in files] == [200, 500, 200]
 
 
+def test_a_highlight_is_met_however_it_is_asked_for(upstream: StandIn) -> None:
+    """By its link, its id or its share link, and under its owner too."""
+    upstream.faults.add(actions.respond(500), count=None, highlight=GIFTS, user=NATGEO)
+    share = "https://www.instagram.com/s/aGlnaGxpZ2h0OjE3OTgzNjE2MDUxNzY4MDg4"
+    assert ask(upstream, "/v2/highlight/by/id", id=GIFTS).status == 500
+    assert ask(upstream, "/v1/share/by/url", url=share).status == 500
+    assert ask(upstream, "/v2/highlight/by/id", id=BOOKS).status == 200
+
+
 def test_nth_and_count(upstream: StandIn) -> None:
     """A fault waits for its ``nth`` request and then acts ``count`` times; the next in line takes over."""
     fault = upstream.faults.add(actions.respond(500), nth=2, count=2)

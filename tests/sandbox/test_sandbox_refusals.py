@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,6 +11,7 @@ from asking import GIFTS, NATGEO, ask, get, tray
 
 from archiver.sandbox import StandIn, actions
 
+SHARED = base64.urlsafe_b64encode(f"highlight:{GIFTS}".encode()).decode()
 PAGE = f"https://www.instagram.com/stories/highlights/{GIFTS}/"
 CALLS = [
     ("/v1/user/highlights", {"user_id": NATGEO}, 2),
@@ -21,9 +23,16 @@ CALLS = [
     ("/v1/user/highlights/by/username", {"username": "natgeo", "force": "on"}, 2),
     ("/v2/user/highlights", {"user_id": NATGEO}, 2),
     ("/v2/user/highlights", {"user_id": NATGEO, "force": "on"}, 1),
+    ("/v2/user/highlights/by/username", {"username": "natgeo"}, 3),
+    ("/v2/user/highlights/by/username", {"username": "natgeo", "force": "on"}, 2),
     ("/v1/highlight/by/url", {"url": PAGE}, 1),
     ("/v1/user/by/id", {"id": NATGEO}, 1),
     ("/v1/user/by/username", {"username": "natgeo"}, 1),
+    ("/v2/user/by/id", {"id": NATGEO}, 1),
+    ("/v2/user/by/username", {"username": "natgeo"}, 1),
+    ("/v2/highlight/by/id", {"id": GIFTS}, 1),
+    ("/v1/share/by/code", {"code": SHARED}, 1),
+    ("/v1/share/by/url", {"url": f"https://www.instagram.com/s/{SHARED}?igsh=x"}, 1),
 ]
 
 
@@ -88,10 +97,11 @@ def test_out_of_units(upstream: StandIn, status: Literal[402, 200]) -> None:
 
 
 def test_private_accounts(upstream: StandIn) -> None:
-    """With its privacy check, a private account's tray is a billed 403; its profile still answers."""
+    """A private account's tray, with the check, and its highlights are a billed 403; its profile answers."""
     upstream.world.set_private("natgeo")
     answer = ask(upstream, "/v1/user/highlights", user_id=NATGEO)
     assert (answer.status, answer.json["exc_type"], upstream.units) == (403, "PrivateAccount", 2)
+    assert ask(upstream, "/v2/highlight/by/id", id=GIFTS).json["exc_type"] == "PrivateAccount"
     assert ask(upstream, "/v1/user/by/id", id=NATGEO).json["is_private"] is True
 
 
@@ -115,8 +125,11 @@ def test_private_accounts_with_force(
         ("/v1/user/highlights", {"user_id": "1"}),
         ("/v1/user/highlights/by/username", {"username": "nobody"}),
         ("/v2/user/highlights", {"user_id": "1"}),
+        ("/v2/user/highlights/by/username", {"username": "nobody"}),
         ("/v1/user/by/id", {"id": "1"}),
         ("/v1/user/by/username", {"username": "nobody"}),
+        ("/v2/user/by/id", {"id": "1"}),
+        ("/v2/user/by/username", {"username": "nobody"}),
     ],
 )
 def test_unknown_users(upstream: StandIn, path: str, params: dict[str, str]) -> None:
@@ -126,16 +139,34 @@ def test_unknown_users(upstream: StandIn, path: str, params: dict[str, str]) -> 
     assert upstream.units > 0
 
 
-def test_unknown_highlights(upstream: StandIn) -> None:
-    """A highlight that is not there: 404, billed."""
-    answer = ask(upstream, "/v1/highlight/by/url", url="https://www.instagram.com/stories/highlights/1/")
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/v1/highlight/by/url", {"url": "https://www.instagram.com/stories/highlights/1/"}),
+        ("/v2/highlight/by/id", {"id": "1"}),
+        ("/v1/share/reel/by/url", {"url": "https://www.instagram.com/reel/DRqAYKuAIUx/"}),
+    ],
+)
+def test_unknown_highlights(upstream: StandIn, path: str, params: dict[str, str]) -> None:
+    """A highlight that is not there, or a reel, of which there are none: 404, billed."""
+    answer = ask(upstream, path, **params)
     assert (answer.status, upstream.units) == (404, 1)
     assert answer.json["exc_type"] != "UserNotFound"
 
 
-def test_another_url(upstream: StandIn) -> None:
-    """A URL that is no highlight's: 400 ValidationError, billed."""
-    answer = ask(upstream, "/v1/highlight/by/url", url="https://www.instagram.com/natgeo/")
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/v1/highlight/by/url", {"url": "https://www.instagram.com/natgeo/"}),
+        ("/v1/share/by/url", {"url": PAGE}),
+        ("/v1/share/by/url", {"url": "https://www.instagram.com/s/bWVkaWE6MQ"}),
+        ("/v1/share/by/code", {"code": "ä"}),
+        ("/v1/share/by/code", {"code": "aGlnaGxpZ2h0Ong"}),
+    ],
+)
+def test_another_url(upstream: StandIn, path: str, params: dict[str, str]) -> None:
+    """A URL or share code that names no highlight: 400 ValidationError, billed."""
+    answer = ask(upstream, path, **params)
     assert (answer.status, answer.json["exc_type"], upstream.units) == (400, "ValidationError", 1)
 
 
@@ -150,6 +181,9 @@ def test_another_url(upstream: StandIn) -> None:
         ("/v2/user/highlights", {"user_id": NATGEO, "page_id": "dHJheTp4"}, "page_id"),
         ("/v1/user/by/id", {}, "id"),
         ("/v1/highlight/by/url", {}, "url"),
+        ("/v2/highlight/by/id", {"id": "highlight"}, "id"),
+        ("/v1/share/by/code", {}, "code"),
+        ("/v1/share/by/url", {}, "url"),
     ],
 )
 def test_malformed_parameters(upstream: StandIn, path: str, params: dict[str, str], field: str) -> None:

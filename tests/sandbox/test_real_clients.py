@@ -1,0 +1,226 @@
+"""Real clients as judges of the stand-in, and of what our own client sends.
+
+The vendor's client runs in this process. insta-dl needs another version of it: it has its own environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import hikerapi
+import platformdirs
+import pytest
+from asking import BOOKS, GIFTS, LIMITLESS, NATGEO
+from house import House
+
+from archiver.hiker import tariff
+from archiver.hiker.client import HikerClient
+from archiver.model import Call
+from archiver.sandbox import Asked, StandIn
+from archiver.secret import Secret
+
+PAGE_ID = "dHJheToy"
+URL = f"https://www.instagram.com/stories/highlights/{GIFTS}/"
+Vendor = Any  # hikerapi.Client has no types
+
+# Each call that our client makes, and how the vendor's client makes the same.
+CALLS: list[tuple[Callable[..., Call], tuple[str, ...], dict[str, bool], Callable[[Vendor], object]]] = [
+    (tariff.list_highlights, (NATGEO,), {}, lambda v: v.user_highlights_v1(NATGEO, force="on")),
+    (tariff.list_highlights, (NATGEO,), {"force": False}, lambda v: v.user_highlights_v1(NATGEO)),
+    (
+        tariff.list_highlights_by_username,
+        ("natgeo",),
+        {},
+        lambda v: v.user_highlights_by_username_v1("natgeo", force="on"),
+    ),
+    (
+        tariff.list_highlights_by_username,
+        ("natgeo",),
+        {"force": False},
+        lambda v: v.user_highlights_by_username_v1("natgeo"),
+    ),
+    (tariff.list_highlights_page, (NATGEO,), {}, lambda v: v.user_highlights_v2(NATGEO, force="on")),
+    (
+        tariff.list_highlights_page,
+        (NATGEO, PAGE_ID),
+        {"force": False},
+        lambda v: v.user_highlights_v2(NATGEO, page_id=PAGE_ID),
+    ),
+    (
+        tariff.list_highlights_page,
+        (NATGEO, PAGE_ID),
+        {},
+        lambda v: v.user_highlights_v2(NATGEO, page_id=PAGE_ID, force="on"),
+    ),
+    (tariff.fetch_highlight, (GIFTS,), {}, lambda v: v.highlight_by_url_v1(URL)),
+    (tariff.fetch_user, (NATGEO,), {}, lambda v: v.user_by_id_v1(NATGEO)),
+    (tariff.fetch_user_by_username, ("natgeo",), {}, lambda v: v.user_by_username_v1("natgeo")),
+    # The vendor's client has no method for the balance: its own way of asking, then.
+    (tariff.balance, (), {}, lambda v: v._request("get", "/sys/balance")),
+]
+
+
+@pytest.fixture
+def upstream() -> Iterator[StandIn]:
+    with StandIn() as started:
+        yield started
+
+
+@pytest.fixture
+def vendor(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
+    """The vendor's client with the stand-in's key. Its ``host`` is always https: the base URL is set here."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    client = hikerapi.Client(token=upstream.key)
+    client._client.base_url = upstream.base_url
+    with client._client:
+        yield client
+
+
+@pytest.fixture
+def ours(upstream: StandIn) -> Iterator[HikerClient]:
+    with closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as made:
+        yield made
+
+
+def only_request(upstream: StandIn, ask: Callable[[], object]) -> Asked:
+    """The one request that arrives while this runs."""
+    upstream.requests.reset()
+    ask()
+    (asked,) = upstream.requests
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "options", "theirs"),
+    CALLS,
+    ids=[f"{make.__name__}-{len(arguments)}-{options}" for make, arguments, options, _ in CALLS],
+)
+def test_our_calls_are_the_vendors(
+    upstream: StandIn,
+    vendor: Vendor,
+    ours: HikerClient,
+    make: Callable[..., Call],
+    arguments: tuple[str, ...],
+    options: dict[str, bool],
+    theirs: Callable[[Vendor], object],
+) -> None:
+    """Method, path and query arrive byte for byte as the vendor's, with its key header, for the same price.
+
+    Ours sends no header that the vendor's does not. Two differ on purpose: ``user-agent`` names this program,
+    and ``accept-encoding`` is gzip alone, since the decoded size is bounded.
+    """
+    we = only_request(upstream, lambda: ours.send(make(*arguments, **options)))
+    they = only_request(upstream, lambda: theirs(vendor))
+    assert (we.method, we.path, we.query) == (they.method, they.path, they.query)
+    assert (we.status, we.units) == (they.status, they.units) == (200, make(*arguments, **options).units)
+    assert we.headers.keys() <= they.headers.keys()
+    for name in ("x-access-key", "accept", "host"):
+        assert we.headers[name] == they.headers[name], name
+    assert we.headers["user-agent"].startswith("archiver/")
+    assert they.headers["user-agent"].startswith("python-hikerapi/")
+
+
+def test_every_call_of_ours_is_compared() -> None:
+    """A new call of the tariff needs its line in ``CALLS``."""
+    functions = (f for f in vars(tariff).values() if inspect.isfunction(f))
+    made = {f for f in functions if get_type_hints(f)["return"] is Call}
+    assert {make for make, *_ in CALLS} == made
+
+
+def test_a_python_true_skips_the_check_too(upstream: StandIn, vendor: Vendor) -> None:
+    """``force=on``, as ours writes it, and the ``force=true`` of the vendor's client cost one unit each."""
+    asked = only_request(upstream, lambda: vendor.user_highlights_v1(NATGEO, force=True))
+    assert (asked.params["force"], asked.units) == ("true", 1)
+
+
+def test_the_vendors_client_reads_the_stand_in(upstream: StandIn, vendor: Vendor) -> None:
+    """It joins the pages of a tray, fetches a highlight by its id or share link, and saves a picture."""
+    upstream.world.v2_page = 2
+    tray = vendor.user_highlights(NATGEO)
+    assert [entry["id"] for entry in tray] == [f"highlight:{pk}" for pk in (GIFTS, BOOKS, LIMITLESS)]
+    assert len(vendor.user_highlights_by_username_v2("natgeo")["response"]["tray"]) == 2
+    assert len(vendor.user_highlights_v1(NATGEO, amount=1)) == 1
+    share = vendor.share_by_url_v1("https://www.instagram.com/s/aGlnaGxpZ2h0OjE3OTgzNjE2MDUxNzY4MDg4")
+    assert share == vendor.share_by_code_v1("aGlnaGxpZ2h0OjE3OTgzNjE2MDUxNzY4MDg4")
+    reels = vendor.highlight_by_id_v2(share["pk"])["response"]["reels"]
+    (item, *_) = reels[f"highlight:{GIFTS}"]["items"]
+    assert vendor.user_by_username_v2("natgeo")["user"]["pk"] == vendor.user_by_id_v2(NATGEO)["user"]["pk"]
+    assert vendor.save_media(item["thumbnail_url"])[:2] == b"\xff\xd8"
+
+
+INSTA_DL = ("instagram-dl==0.1.8", "hikerapi==1.8.2")
+# insta-dl allows https:// and Instagram's hosts only. This widens both to the loopback API and CDN.
+LAUNCHER = """
+import sys
+from hikerapi import base
+from insta_dl import cdn
+from insta_dl.cli import main
+
+url = sys.argv.pop(1)
+begin = base.BaseClient.__init__
+
+def begin_at_url(self, *arguments, **options):
+    begin(self, *arguments, **options)
+    self._url = url
+
+base.BaseClient.__init__ = begin_at_url
+cdn._ALLOWED_SCHEMES, cdn._ALLOWED_HOST_SUFFIXES = {"http"}, ("127.0.0.1",)
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def insta_dl() -> Path:
+    """The interpreter of an environment with insta-dl, which is made once and stays in the user's cache."""
+    version = "{}.{}".format(*sys.version_info[:2])
+    place = platformdirs.user_cache_path("archiver-tests") / f"insta-dl-0.1.8-{version}"
+    python = Path("bin", "python")
+    if not (place / python).exists():
+        draft = place.with_name(f"{place.name}-{os.getpid()}")
+        venv.create(draft, clear=True, with_pip=False)
+        _run(sys.executable, "-m", "pip", "--python", draft / python, "install", "-q", *INSTA_DL)
+        draft.rename(place)
+    return place / python
+
+
+def _run(*command: object, **environment: str) -> None:
+    done = subprocess.run(
+        [str(part) for part in command], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.whole
+def test_insta_dl_saves_what_we_keep(upstream: StandIn, insta_dl: Path, tmp_path: Path) -> None:
+    """insta-dl downloads both accounts from the stand-in: the same items and bytes as our archive."""
+    names = ("natgeo", "salwaaa_ki")
+    options = ("--highlights", "--no-progress", "--dest", tmp_path / "theirs")
+    launch = (insta_dl, "-c", LAUNCHER, upstream.base_url)
+    _run(*launch, *options, *names, HIKERAPI_TOKEN=upstream.key, NO_PROXY="127.0.0.1")
+    assert upstream.units == (1 + 2 + 3) + (1 + 2 + 1)  # per account: profile, tray, highlights
+    theirs = {
+        (path.parent.name.partition("_")[0], path.stem.rpartition("_")[2]): _sha256(path)
+        for path in tmp_path.glob("theirs/*/highlights/*/*.*")
+    }
+    house = House(tmp_path / "ours", upstream)
+    assert house.night(*names).exit_code == 0
+    rows = house.rows(
+        "select i.highlight_pk, i.item_pk, f.sha256 from highlight_items i"
+        " join files f on f.item_pk = i.item_pk order by f.role"  # a video replaces its thumbnail
+    )
+    ours = {(highlight, item): sha256 for highlight, item, sha256 in rows}
+    assert len(ours) == 12 + 11 + 11 + 3
+    assert theirs == ours
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
