@@ -6,6 +6,7 @@ which tables come to be; each upgrade is one transaction. alembic is imported on
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -138,6 +139,7 @@ def create(database: Database, archive_id: str, now: datetime, *, group_readable
 
 
 def _create_file(path: Path, archive_id: str, now: datetime, group_readable: bool) -> None:
+    _require_regular_files(path)
     if path.exists():
         raise DatabaseError(f"there is a database already: {path}")
     new = path.with_name(path.name + engines.NEW)  # of a creation that was killed, if it is there
@@ -187,7 +189,29 @@ def _refuse_newer(found: str, database: Database) -> None:
         )
 
 
+def _require_regular_files(path: Path) -> None:
+    """Raise DatabaseError if a link, pipe or the like is in place of a SQLite file, or of a file beside it.
+
+    SQLite would follow the link, and write to its target. Directories of the path may be links.
+    """
+    for ending in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(path.name + ending)
+        try:
+            mode = file.lstat().st_mode
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(mode):
+            continue
+        what, hint = "not a regular file", "restore a copy"
+        if stat.S_ISLNK(mode):
+            what, hint = "a symbolic link", "put the database there, or name its path in archive.database"
+        if ending:
+            hint = "remove it: SQLite makes no such file"
+        raise DatabaseError(f"the database file {file} is {what}", hint)
+
+
 def _sqlite_row(database: Database, path: Path) -> Sequence[object] | None:
+    _require_regular_files(path)
     try:
         size = path.stat().st_size
     except FileNotFoundError:

@@ -147,6 +147,49 @@ def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
     assert "restore a copy" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["archive.db", "archive.db-wal", "archive.db-journal"])
+def test_fault_h31_a_link_in_place_of_the_database_is_refused(
+    person: Person, upstream: StandIn, capsys: Shown, name: str
+) -> None:
+    """In place of the database or of a file beside it: code 9, and neither the link nor its target changes."""
+    spot, elsewhere = person.archive / name, person.home / "elsewhere"
+    if spot.exists():
+        spot.rename(elsewhere)
+    else:
+        elsewhere.write_bytes(b"theirs")
+    before = (elsewhere.read_bytes(), elsewhere.stat().st_mtime_ns)
+    spot.symlink_to(elsewhere)
+    _is_refused(person, upstream, capsys, f"{name} is a symbolic link")
+    assert (elsewhere.read_bytes(), elsewhere.stat().st_mtime_ns) == before
+    assert spot.readlink() == elsewhere
+    assert sorted(person.home.glob("elsewhere*")) == [elsewhere]
+
+
+def test_fault_h31_no_database_is_made_through_a_link(person: Person, capsys: Shown) -> None:
+    """A link to nothing in place of the database of a new archive: code 9, and its target is not made."""
+    shutil.rmtree(person.archive)
+    person.archive.mkdir()
+    (person.archive / "archive.db").symlink_to(person.home / "elsewhere")
+    assert call(person, "backup", "natgeo") == 9
+    assert "archive.db is a symbolic link" in capsys.readouterr().err
+    assert not (person.home / "elsewhere").exists()
+    assert (person.archive / "archive.db").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["archive.db", "archive.db-wal"])
+def test_fault_h32_a_pipe_in_place_of_the_database_is_not_waited_for(
+    person: Person, upstream: StandIn, capsys: Shown, name: str
+) -> None:
+    """A FIFO in place of the database or of a file beside it: every command says so at once, code 9."""
+    (person.archive / name).unlink(missing_ok=True)
+    os.mkfifo(person.archive / name)
+    for args in ALL:
+        assert call(person, *args) == 9, args
+        assert f"{name} is not a regular file" in capsys.readouterr().err
+    assert (person.archive / name).is_fifo()
+    assert len(upstream.requests) == 0
+
+
 @pytest.mark.parametrize("what", _NOT_OURS)
 def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touched(
     person: Person, upstream: StandIn, capsys: Shown, what: str
