@@ -242,7 +242,10 @@ class Reason(StrEnum):
     REDIRECT = "redirect"  # a redirect that must not be followed, or too many
     TOO_LARGE = "too_large"  # over max_file_size: a gap by the owner's own choice
     ENDLESS = "endless"  # no end within max_file_size, and no length stated: no choice of the owner's
-    REFUSED = "refused"  # the link itself points where nobody may go
+    REFUSED = "refused"  # the link is malformed or unsafe: a gap
+    HOST_NOT_ALLOWED = (
+        "host_not_allowed"  # the link's host is not in download.allowed_hosts: a failure while it is not
+    )
     PRIVATE = "private"  # the account is private
     GONE = "gone"  # the account does not exist (any more)
     EMPTY = "empty"  # the account is public and shows no highlights
@@ -253,21 +256,37 @@ class Reason(StrEnum):
 
 
 GAPS = frozenset({Reason.TOO_LARGE, Reason.REFUSED})
-"""Reasons that do not hold a watermark: looked at again at the sweep, not every night."""
+"""Reasons that do not fail a run: the owner's own limit, or a link that nobody should follow."""
+
+NOT_RETRIED = GAPS | {Reason.HOST_NOT_ALLOWED}
+"""Reasons that time does not cure, so that the failure has no ``next_try_at``.
+
+A file that a setting refused is due as soon as the setting allows it (``media.DownloadRules``).
+"""
 
 
 class DownloadFailed(ArchiverError):
     """One attempt at a file brought no usable bytes.
 
     ``retryable``: another attempt in this run may succeed. ``retry_after``: seconds the CDN asked to wait, if it did.
+    ``host``: the one that is not allowed (HOST_NOT_ALLOWED). ``size``: the stated length in bytes (TOO_LARGE).
     """
 
     slug = "E_DOWNLOAD"
 
     def __init__(
-        self, reason: Reason, message: str, *, retryable: bool = False, retry_after: float | None = None
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        retryable: bool = False,
+        retry_after: float | None = None,
+        host: str | None = None,
+        size: int | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.retryable = retryable
         self.retry_after = retry_after
+        self.host = host
+        self.size = size

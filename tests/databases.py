@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 from psycopg import sql
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 
-from archiver.catalog import schema
+from archiver.catalog import engine, schema
 from archiver.catalog.tables import metadata
 
 ARCHIVE_ID = "5b0c6d0e-0000-4000-8000-000000000001"
@@ -39,6 +40,26 @@ def upgrade():
         users.add_column(sa.Column("biography", sa.Text()))
     # then
 """
+
+
+def older_archive(revision: str, nowhere: str | Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make an archive that does not know ``revision`` yet; ``folder`` is for the migrations of that time."""
+    shutil.copytree(schema.migrations(), folder)
+    for path in (folder / "versions").glob("[0-9]*.py"):
+        if path.name >= revision:
+            path.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "migrations", lambda: folder)
+        schema.create(engine.locate(nowhere), ARCHIVE_ID, NOW)
+
+
+def by_another_program(database: str | Path, *statements: str) -> None:
+    """Write to a database without the program's own writer."""
+    writer = engine.writer(engine.locate(database))
+    with writer.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    writer.dispose()
 
 
 def tomorrow(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +129,13 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
 def status(config: Config) -> Status:
     """The archive in numbers."""
     with rows.reading(config) as catalog:
-        return catalog.read(query.status)
+        found, hosts = catalog.read(query.status), catalog.read(query.refused_hosts)
+    if not hosts:
+        return found
+    from archiver.archive.opening import download_rules
+
+    rules = download_rules(config)
+    return replace(found, hosts_not_allowed=tuple((h, n) for h, n in hosts if not rules.allow(h, None)))
 
 
 def balance(config: Config) -> Balance:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 
-from archiver.archive.opening import create, reading, require_blobs, writing
+from archiver.archive.opening import create, download_rules, reading, require_blobs, writing
 from archiver.blobs import free_bytes
 from archiver.catalog import query
 from archiver.config import Config
@@ -91,7 +91,7 @@ def plan(
     """What the next run would do and cost for each target, from what is held: 0 units. ``since``: the start of a run that asked for the
     trays (``Manner.lists``); what it has seen is exact.
     """
-    manner = replace(manner, sweep_days=config.sync.sweep_days)
+    manner = replace(manner, sweep_days=config.sync.sweep_days, rules=download_rules(config))
     with reading(config) as opened:
         kept = Kept(opened.catalog, opened.answers, clock, sweep_days=manner.sweep_days)
         first: dict[Pk, AccountPlan] = {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archiver.answers import AnswerStore
 from archiver.archive import rows
@@ -19,6 +20,9 @@ from archiver.errors import DatabaseForeign, StorageError
 from archiver.model import utcnow
 from archiver.runner import lock
 from archiver.runner.workers import StopFlag
+
+if TYPE_CHECKING:
+    from archiver.media import DownloadRules
 
 _OURS = frozenset(
     {
@@ -107,6 +111,13 @@ def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterato
         store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
         store.prepare()
         yield Opened(root, catalog, store, _answers(config))
+
+
+def download_rules(config: Config) -> DownloadRules:
+    """Return which downloads the settings allow. Raises ConfigError for a host pattern that names nothing."""
+    from archiver.media import DownloadRules
+
+    return DownloadRules.of(config.download.allowed_hosts, config.download.max_file_size)
 
 
 def require_blobs(opened: Opened) -> None:

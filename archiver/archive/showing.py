@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from archiver.archive import named
-from archiver.archive.opening import Opened, reading
+from archiver.archive.opening import Opened, download_rules, reading
 from archiver.catalog import Catalog, query
 from archiver.config import Config
 from archiver.errors import NotHeld
@@ -185,16 +185,21 @@ def _part(
     highlight: KeptHighlight, extents: Mapping[Pk, Extent], held: HeldHighlight, config: Config
 ) -> Part:
     extent, now = extents.get(highlight.pk, Extent()), utcnow()
-    policy = plan.Policy(sweep_days=config.sync.sweep_days)
+    policy = plan.Policy(sweep_days=config.sync.sweep_days, rules=download_rules(config))
     shown = held.gone_at is None
     due = shown and plan.why(held.facts, held, policy, now, held.pk) is not None
-    due_at = next_look(held, policy.sweep_days) if shown and not due else None
-    return Part(highlight, extent, held.open_failures, due, due_at)
+    due_at = next_look(held, policy) if shown and not due else None
+    return Part(highlight, extent, len(held.failures), due, due_at)
 
 
-def next_look(held: HeldHighlight, sweep_days: int) -> datetime | None:
-    """When a highlight that is shown, and not due yet, is fetched again though its tray tells nothing new; None for never. Pure."""
-    times = [held.fetch_try_at] if held.completed_at is not None else [held.fetch_try_at, held.next_try_at]
-    if sweep_days and held.fetched_at is not None and held.fetch_try_at is None:
-        times.append(plan.sweep_at(held.pk, held.fetched_at, sweep_days))
+def next_look(held: HeldHighlight, policy: plan.Policy) -> datetime | None:
+    """Return when a highlight that is shown, and not due yet, is fetched again if its tray tells nothing new.
+
+    None: never, or not before a setting is changed. Pure.
+    """
+    waiting = held.failures if held.completed_at is None else ()
+    times = [held.page_try_at, *(failure.next_try_at for failure in waiting)]
+    is_swept = policy.sweep_days > 0 and held.page_try_at is None and not plan.waits_for_host(held, policy)
+    if is_swept and held.fetched_at is not None:
+        times.append(plan.sweep_at(held.pk, held.fetched_at, policy.sweep_days))
     return min((at for at in times if at is not None), default=None)

@@ -133,6 +133,10 @@ def next_try(gap: Gap, now: datetime) -> str:
     """When it is tried again, in a word or as a day and time in UTC. Pure."""
     if gap.gone:
         return "never: shown no more"
+    if gap.reason is Reason.HOST_NOT_ALLOWED:
+        return "when its host is allowed"
+    if gap.reason is Reason.TOO_LARGE:
+        return "when max_file_size allows it"
     if gap.next_try_at is None:
         return "next run" if gap.reason in _NEXT_RUN else "sweep"
     return f"{gap.next_try_at:%Y-%m-%d %H:%M}" if gap.next_try_at > now else "next run"

@@ -11,8 +11,9 @@ from archiver.cli.news import News
 from archiver.cli.news import fields_of as fields_of_change
 from archiver.cli.options import Given
 from archiver.cli.words import cause
+from archiver.errors import Reason
 from archiver.model import Failure
-from archiver.runner.tally import Summary
+from archiver.runner.tally import Summary, not_downloaded
 
 _COUNTS = (
     "units",
@@ -28,6 +29,9 @@ _COUNTS = (
 _MOST = 10
 """Lines of a report for people; the rest is in the tables and in ``--json``."""
 
+_MOST_HOSTS = 3
+"""Hosts that get a line of their own: whoever can put a link into an answer can name any number of them."""
+
 _MEANINGS = {
     3: "something failed tonight",
     6: "nothing that was asked for exists or is public",
@@ -39,6 +43,7 @@ NOTHING: Mapping[str, object] = {
     "run_id": None,
     **dict.fromkeys(_COUNTS, 0),
     "balance_mismatch": None,
+    "hosts_not_allowed": [],
     "failures": [],
     "changes_total": 0,
     "changes": [],
@@ -69,12 +74,20 @@ def morning(summary: Summary, news: News = _NO_NEWS, *, mark: bool = False) -> l
 
 
 def ended(summary: Summary, *, mark: bool = False) -> Iterator[str]:
-    """One line where the run did not end well; ``mark`` names the kind of the error too."""
-    if summary.exit_code:
+    """Yield a line if the run did not end well, and one for each host that is not allowed. ``mark`` adds the kind of error."""
+    hosts = summary.hosts_not_allowed
+    others = summary.exit_code != 3 or len(list(_other_failures(summary))) > 0
+    if summary.exit_code and (others or not hosts):
         why = summary.message or _MEANINGS.get(summary.exit_code, summary.outcome)
         hint = f" ({summary.hint})" if summary.hint else ""
         slug = f" [{summary.slug}]" if mark and summary.slug else ""
         yield f"archiver: {summary.command}: {why}{hint}{slug}"
+    for host, files in hosts[:_MOST_HOSTS]:
+        yield f"archiver: {summary.command}: {not_downloaded(host, files)}"
+    if len(hosts) > _MOST_HOSTS:
+        files = sum(number for _, number in hosts[_MOST_HOSTS:])
+        more = show.count(len(hosts) - _MOST_HOSTS, "other host")
+        yield f"archiver: {summary.command}: {files:,} more not downloaded from {more} (archiver gaps)"
 
 
 def fields_of(summary: Summary, news: News = _NO_NEWS) -> dict[str, object]:
@@ -84,6 +97,7 @@ def fields_of(summary: Summary, news: News = _NO_NEWS) -> dict[str, object]:
         name: known[name] for name in ("exit_code", "outcome", "run_id", "command", *_COUNTS)
     }
     document["balance_mismatch"] = summary.balance_mismatch
+    document["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in summary.hosts_not_allowed]
     document["failures"] = [_failure(failure) for failure in summary.failures]
     document["changes_total"] = news.story.total
     document["changes"] = [fields_of_change(change) for change in news.changes]
@@ -126,14 +140,20 @@ def changed(run_id: int, news: News, room: int) -> Iterator[str]:
 
 def failed(summary: Summary, room: int = _MOST) -> Iterator[str]:
     """What failed, in at most so many lines: by reason, then by name."""
-    if not summary.failures:
+    failures = list(_other_failures(summary))
+    if not failures:
         return
-    reasons = Counter(failure.reason.value for failure in summary.failures)
+    reasons = Counter(failure.reason.value for failure in failures)
     by_reason = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
     again = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
     yield f"failed: {by_reason}{again}"
-    causes = [f"  {cause(failure)}" for failure in summary.failures]
+    causes = [f"  {cause(failure)}" for failure in failures]
     yield from _fitted(causes, room - 1, "more: archiver gaps")
+
+
+def _other_failures(summary: Summary) -> Iterator[Failure]:
+    """Yield the failures but for files whose host is not allowed: those have a line for each host."""
+    return (failure for failure in summary.failures if failure.reason is not Reason.HOST_NOT_ALLOWED)
 
 
 def _fitted(lines: list[str], room: int, rest: str) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from archiver.model import Balance, Run, Status
 
 _TOO_OLD = 3
+_MOST_HOSTS = 3
 _HOW_TO_LIST = " (archiver gaps)"
 
 
@@ -74,6 +75,7 @@ def is_late(last_success_at: datetime | None, max_age: timedelta, now: datetime)
 def fields_of(status: Status) -> dict[str, object]:
     """The numbers as ``--json`` shows them."""
     numbers = {f.name: getattr(status, f.name) for f in fields(status)}
+    numbers["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in status.hosts_not_allowed]
     numbers["last_runs"] = [{f.name: getattr(run, f.name) for f in fields(run)} for run in status.last_runs]
     return numbers
 
@@ -89,6 +91,7 @@ def lines(status: Status, balance: Balance | None, per_night: int | None = None)
         ("items", f"{s.items:,}"),
         ("files", held + lost),
         ("open failures", f"{s.open_failures:,}{_HOW_TO_LIST if s.open_failures else ''}"),
+        *(("not downloaded", _waiting(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
         ("units spent", f"{s.units:,}, of them {s.units_this_month:,} this month (UTC)"),
         ("last success", _at(s.last_success_at)),
     ]
@@ -102,6 +105,10 @@ def lines(status: Status, balance: Balance | None, per_night: int | None = None)
         yield from table.lines(
             ("run", "command", "started", "outcome", "code", "units"), list(map(_row, s.last_runs))
         )
+
+
+def _waiting(host: str, files: int) -> str:
+    return f"{show.count(files, 'file')}: host {show.safe(host)} is not in download.allowed_hosts"
 
 
 def _row(run: Run) -> tuple[object, ...]:

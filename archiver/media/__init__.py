@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from archiver.media.download import Downloader
+from archiver.media.egress import DownloadRules
 from archiver.media.intake import Received, Sink
 from archiver.media.sniff import Kind, MediaType, sniff
 
-__all__ = ["Downloader", "Kind", "MediaType", "Received", "Sink", "sniff"]
+__all__ = ["DownloadRules", "Downloader", "Kind", "MediaType", "Received", "Sink", "sniff"]

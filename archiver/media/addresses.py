@@ -56,6 +56,15 @@ def is_public(text: str) -> bool:
     return not any(address in network for network in _V6_REFUSED)
 
 
+def is_reserved(text: str) -> bool:
+    """Whether ``text`` is an IP address outside the public internet, loopback included. A name is not."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return not is_public(text)
+
+
 def is_loopback(text: str) -> bool:
     """Whether ``text`` is an address of this machine itself: 127.0.0.0/8 or ::1."""
     try:

@@ -17,7 +17,7 @@ import archiver
 from archiver import retry, signed
 from archiver.errors import ConfigError, DownloadFailed, Reason
 from archiver.media.dial import Dialer
-from archiver.media.egress import Egress
+from archiver.media.egress import DownloadRules
 from archiver.media.fetch import LONGEST_WAIT, Fetch, Road
 from archiver.media.intake import Intake, Received, Sink
 from archiver.media.pace import Bucket, Clock, Quiet, Watchdog
@@ -36,7 +36,7 @@ for _name in ("httpx", "httpcore"):
 class Downloader:
     """Downloads Links, for any number of threads at once. Close it at the end.
 
-    ``allowed_hosts``: see Egress. ``max_file_size`` in bytes. ``timeout``: seconds for a connection (10 at most), for the head of an answer, and
+    ``allowed_hosts``: see Egress. ``max_file_size`` in bytes. Both are kept in ``rules``. ``timeout``: seconds for a connection (10 at most), for the head of an answer, and
     without a byte. ``min_speed``: bytes a second in each ``speed_window`` seconds. ``total_deadline``: seconds for one file with all
     its attempts, waits on purpose not counted. ``limit_rate``: bytes a second over all threads. ``concurrency``: connections kept.
     ``proxy``: an http, https or socks5 URL. With one, names are vetted here as ever, but addresses are the proxy's to resolve and to
@@ -61,12 +61,9 @@ class Downloader:
         clock: Clock = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        try:
-            egress = Egress(tuple(allowed_hosts))
-        except ValueError as exc:
-            raise ConfigError("download.allowed_hosts holds what is no host name and no *. pattern") from exc
+        self.rules = DownloadRules.of(allowed_hosts, max_file_size)
         self._road = Road(
-            egress=egress,
+            egress=self.rules.egress,
             direct=DirectTransport(dialer or Dialer(timeout=min(timeout, 10.0)), keep=concurrency),
             proxied=_through(proxy, concurrency) if proxy else None,
             headers=(
@@ -79,7 +76,6 @@ class Downloader:
             quiet=Quiet(clock),
             now=now,
         )
-        self._max_file_size = max_file_size
         self._min_speed, self._speed_window, self._total = min_speed, speed_window, total_deadline
         self._clock = clock
         self._jitter = jitter
@@ -98,7 +94,7 @@ class Downloader:
         or what the sink raises, passes through. Raises DownloadFailed after the last attempt; the sink's bytes are then worthless.
         """
         wanted = Kind.VIDEO if link.role is Role.VIDEO else Kind.PICTURE
-        intake = Intake(sink, wanted, self._max_file_size)
+        intake = Intake(sink, wanted, self.rules.max_file_size)
         watchdog = Watchdog(
             min_speed=self._min_speed, window=self._speed_window, total=self._total, clock=self._clock
         )
@@ -136,6 +132,8 @@ def _told(failed: DownloadFailed, link: Link) -> DownloadFailed:
         f"{signed.redacted(link.url)}: {failed}",
         retryable=failed.retryable,
         retry_after=failed.retry_after,
+        host=failed.host,
+        size=failed.size,
     )
 
 

@@ -74,7 +74,9 @@ class Intake:
         self._total = total
         if total is not None and total > self._max_size:
             raise DownloadFailed(
-                Reason.TOO_LARGE, f"the file has {total} bytes, over max_file_size ({self._max_size})"
+                Reason.TOO_LARGE,
+                f"the file has {total} bytes, over max_file_size ({self._max_size})",
+                size=total,
             )
 
     @property

@@ -43,13 +43,15 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A thing that could not be had, as it is told and recorded."""
+    """A thing that could not be had, as it is told and recorded. ``host`` and ``size`` as in ``DownloadFailed``."""
 
     subject: Subject
     subject_pk: str
     role: Role | None
     reason: Reason
     detail: str
+    host: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,23 @@ class HeldUser:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldFailure:
+    """An open failure of a highlight's page (``role`` None) or of a file of its items, and what decides when it is due."""
+
+    role: Role | None
+    reason: Reason
+    next_try_at: datetime | None = None
+    host: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class HeldHighlight:
     """A stored highlight as the plan sees it. ``facts`` are the tray's now, ``fetched_facts`` those at its last fetch; ``listed_at``
     is the time of the last tray that listed it.
 
-    ``open_failures`` counts unresolved failures of it or of its items that are no gaps; ``next_try_at`` is the earliest of
-    theirs. ``fetch_try_at``: its own page was not found (404) and is due again then. ``cover_name`` is the
-    basename of the cover that is held (None if its bytes are lost).
+    ``completed_at``: nothing that its last page offers is missing. ``tried_at``: that page was worked through, so that
+    what is missing has a failure. ``cover_name`` is the basename of the cover that is held (None if its bytes are lost).
     """
 
     pk: Pk
@@ -96,12 +108,17 @@ class HeldHighlight:
     listed_at: datetime | None = None
     fetched_at: datetime | None = None
     completed_at: datetime | None = None
+    tried_at: datetime | None = None
     gone_at: datetime | None = None
-    open_failures: int = 0
-    next_try_at: datetime | None = None
-    fetch_try_at: datetime | None = None
+    failures: tuple[HeldFailure, ...] = ()
     shrunk_to: str | None = None
     cover_name: str | None = None
+
+    @property
+    def page_try_at(self) -> datetime | None:
+        """When its page, which was not found (404), is asked for again; None: it was not missing."""
+        found = (f.next_try_at for f in self.failures if f.role is None and f.reason is Reason.NOT_FOUND)
+        return next(found, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +136,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The archive in numbers. Bytes are those of distinct blobs; units are all ever spent, and those of this UTC month."""
+    """The archive in numbers. Bytes are those of distinct blobs; units are all ever spent, and those of this UTC month.
+
+    ``hosts_not_allowed``: hosts that ``download.allowed_hosts`` does not list now, each with how many files wait for it.
+    """
 
     accounts: int
     highlights: int
@@ -133,6 +153,7 @@ class Status:
     units_this_month: int
     last_runs: tuple[Run, ...]
     last_success_at: datetime | None
+    hosts_not_allowed: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from archiver.runner.paid import Paid
 from archiver.runner.pictures import not_offered, wanted
 from archiver.runner.plan import Job, Why
 from archiver.runner.standing import Account, Standing
-from archiver.runner.tally import AccountEnd
+from archiver.runner.tally import AccountEnd, not_downloaded
 from archiver.runner.trays import Listing, Trays
 
 
@@ -98,7 +99,9 @@ class Accounts:
         job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
         promised = pk in self._promised((job,))
         turn.end()
-        return _END.get(self._highlights.keep(job, Claims(pk), promised=promised), AccountEnd.FAILED)
+        end = _END.get(self._highlights.keep(job, Claims(pk), promised=promised), AccountEnd.FAILED)
+        self._report_hosts(target, self._catalog.read(query.files_of_hosts, highlight_pk=pk), ())
+        return end
 
     def _account(self, target: Target, turn: Turn) -> AccountEnd:
         account = self._standing.resolve(target, bound=self._manner.bound)
@@ -260,10 +263,30 @@ class Accounts:
             for job in begun.jobs
         ]
         self._end(jobs)
-        for picture in pictures:
-            if (missed := picture.result()) is not None:
-                self._files.record_missed(missed, claims)
+        missed = [m for picture in pictures if (m := picture.result()) is not None]
+        for miss in missed:
+            self._files.record_missed(miss, claims)
+        of_items = self._catalog.read(query.files_of_hosts, user_pk=begun.pk)
+        self._report_hosts(begun.target, of_items, [miss.failure for miss in missed])
         return AccountEnd.WELL
+
+    def _report_hosts(
+        self, target: Target, of_items: Iterable[tuple[str | None, Failure]], pictures: Iterable[Failure]
+    ) -> None:
+        """Count the files of an account that wait for ``download.allowed_hosts``, whichever run was refused them.
+
+        ``of_items`` come with the title of their highlight; ``pictures`` are the covers and avatars that failed in this run.
+        """
+        rules = self._manner.rules
+        wanted = [failure for title, failure in of_items if plan.matches(title, target.highlights)]
+        waiting = {
+            (failure.subject, failure.subject_pk, failure.role): failure
+            for failure in (*wanted, *pictures)
+            if failure.host is not None and (rules is None or not rules.allow(failure.host, None))
+        }
+        self._night.tally.refused(tuple(waiting.values()))
+        for host, files in Counter(failure.host for failure in waiting.values()).items():
+            self._night.observe(Noted(f"{target.text}: {not_downloaded(host or '', files)}"))
 
     def _end(self, begun: Collection[Future[Meaning]]) -> None:
         """Wait for all jobs of an account. Where several raise, what ends the run is heard before what merely ends the paying."""

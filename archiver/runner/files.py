@@ -12,7 +12,7 @@ from archiver import signed
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.record import FileRecorded
-from archiver.errors import GAPS, DownloadFailed
+from archiver.errors import GAPS, DownloadFailed, Reason
 from archiver.media import Downloader
 from archiver.model import Blob, Failure, File, Link, Owner, Role
 from archiver.runner.events import FileKept
@@ -34,6 +34,13 @@ class Missed:
 
     wanted: Wanted
     error: DownloadFailed
+
+    @property
+    def failure(self) -> Failure:
+        """What is recorded of it."""
+        owner, error = self.wanted.owner, self.error
+        role = self.wanted.link.role
+        return Failure(owner.subject, owner.pk, role, error.reason, str(error), error.host, error.size)
 
 
 class Claims:
@@ -109,13 +116,17 @@ class Files:
         return [m for m in missed if m is not None]
 
     def record_missed(self, missed: Missed, claims: Claims) -> None:
-        """Commit the failure with its back-off, count it and tell of it; once, however many highlights share the item."""
+        """Commit the failure with its back-off, and count and tell it; once, however many highlights share the item.
+
+        One whose host is not allowed is counted when the account ends (``Accounts._report_hosts``), with those that
+        earlier runs recorded.
+        """
         if not claims.tell(missed):
             return
-        owner, reason = missed.wanted.owner, missed.error.reason
-        failure = Failure(owner.subject, owner.pk, missed.wanted.link.role, reason, str(missed.error))
-        self._catalog.write(record.failure, failure, self._night.clock(), gap=reason in GAPS)
-        self._night.failed(failure, trouble=reason not in GAPS)
+        failure = missed.failure
+        self._catalog.write(record.failure, failure, self._night.clock())
+        if failure.reason is not Reason.HOST_NOT_ALLOWED:
+            self._night.failed(failure, trouble=failure.reason not in GAPS)
 
     def _submit(self, wanted: Wanted) -> Future[Missed | None]:
         future: Future[Missed | None] = Future()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.catalog import Catalog, query, record
-from archiver.errors import GAPS, AnswerMalformed, ArchiverError, CallFailed, Reason
+from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker import wire
 from archiver.model import (
     Failure,
@@ -68,9 +68,10 @@ class Highlights:
         missed, found = self._renewed(job, found, missed, claims, doubted)
         for miss in missed:
             self._files.record_missed(miss, claims)
-        # The watermark, last: nothing that is offered is missing, gaps by choice aside.
-        if all(m.error.reason in GAPS for m in missed) and not found.page.rejected:
-            self._catalog.write(record.completed, job.pk, self._night.clock())
+        # Last, the watermark: what the page offers is stored, or its failure is.
+        lacking = {(m.wanted.owner.pk, m.wanted.link.role) for m in missed}
+        is_whole = not found.page.rejected
+        self._catalog.write(record.files_tried, job.pk, lacking, self._night.clock(), is_whole=is_whole)
         return Meaning.OK
 
     # --- the page

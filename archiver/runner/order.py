@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import IntEnum
 
@@ -37,7 +38,7 @@ def _turn(
         held = catalog.read(query.highlight, target.highlight_pk)
         if held is None or held.fetched_at is None:
             return _Rank.NEVER_LISTED, _EPOCH
-        return (_Rank.LISTED if held.completed_at else _Rank.UNFINISHED), held.fetched_at
+        return (_Rank.LISTED if held.tried_at else _Rank.UNFINISHED), held.fetched_at
     pk = _pk(target, known, manner)
     listed_at = known.listed_at.get(pk) if pk is not None else None
     if pk is None or listed_at is None:
@@ -57,5 +58,5 @@ def _has_jobs(target: Target, pk: Pk, catalog: Catalog, manner: Manner, now: dat
     """Whether the last tray left something to do; highlights that no glob wants, and back-offs, are nothing."""
     held = {h.pk: h for h in catalog.read(query.held, pk)}
     listed = plan.last_listed(catalog.read(query.user, pk), held.values())
-    policy = plan.Policy(sweep_days=0, globs=target.highlights, only=manner.only)
+    policy = replace(manner.policy(target), sweep_days=0, full=False)
     return bool(plan.make(listed, held, policy, now))

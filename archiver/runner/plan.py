@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from archiver import retry
+from archiver.errors import NOT_RETRIED, Reason
 from archiver.hiker.tariff import PAGED_TRAY
-from archiver.model import HeldHighlight, HeldUser, Highlight, Pk, TrayFacts
+from archiver.model import HeldFailure, HeldHighlight, HeldUser, Highlight, Pk, TrayFacts
+
+if TYPE_CHECKING:  # a command that only reads does not load what downloads
+    from archiver.media import DownloadRules
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEEDED_DAYS = (
@@ -47,13 +52,15 @@ class Sought:
 class Policy:
     """What decides beside the facts. ``sweep_days`` 0 turns the sweep off; ``globs`` are title patterns, () for all.
 
-    ``only``: nothing but what a repair is after, whatever else is due; None for the usual plan.
+    ``only``: nothing but what a repair is after, whatever else is due; None for the usual plan. ``rules``: what the
+    settings allow to be downloaded; None: what they refused is not looked at again before the sweep.
     """
 
     sweep_days: int = 30
     full: bool = False
     globs: tuple[str, ...] = ()
     only: Sought | None = None
+    rules: DownloadRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
     """Why this highlight is to be fetched now, or None: it then costs nothing."""
     if policy.full:
         return Why.FULL
-    missing = held is not None and held.fetch_try_at is not None and not retry.is_due(held.fetch_try_at, now)
+    missing = held is not None and held.page_try_at is not None and not retry.is_due(held.page_try_at, now)
     if policy.only is not None:
         return Why.LOST if pk in policy.only.highlights and not missing else None
     if held is None:
@@ -107,16 +114,21 @@ def why(facts: TrayFacts, held: HeldHighlight | None, policy: Policy, now: datet
     if missing:
         return None
     if held.fetched_at is None:
-        return Why.NEW if _due(held, now) else None
+        return Why.NEW if _is_due(held, policy, now) else None
     if facts.differs(held.fetched_facts):
         return Why.CHANGED
     if held.shrunk_to is not None:
         return Why.SHRUNK
-    if held.completed_at is None and _due(held, now):
+    if held.completed_at is None and _is_due(held, policy, now):
         return Why.INCOMPLETE
-    if policy.sweep_days and is_swept(pk, held.fetched_at, policy.sweep_days, now):
-        return Why.SWEEP
-    return None
+    if not policy.sweep_days or waits_for_host(held, policy):
+        return None
+    return Why.SWEEP if is_swept(pk, held.fetched_at, policy.sweep_days, now) else None
+
+
+def waits_for_host(held: HeldHighlight, policy: Policy) -> bool:
+    """Whether files of a highlight wait until their host is allowed. No unit is spent on it meanwhile, unless it changes."""
+    return any(f.reason is Reason.HOST_NOT_ALLOWED and not _is_allowed(f, policy) for f in held.failures)
 
 
 def is_paged(held: HeldUser | None, sweep_days: int, now: datetime, *, full: bool = False) -> bool:
@@ -178,5 +190,24 @@ def is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
     return last > now + _A_CLOCK_THAT_WAS_AHEAD or now >= sweep_at(pk, last, sweep_days)
 
 
-def _due(held: HeldHighlight, now: datetime) -> bool:
-    return held.open_failures == 0 or (held.next_try_at is not None and retry.is_due(held.next_try_at, now))
+def _is_due(held: HeldHighlight, policy: Policy, now: datetime) -> bool:
+    """Whether something that a highlight lacks is due.
+
+    If its last page was not worked through (a kill, lost bytes), nothing says yet what is missing: it is due, unless
+    the page itself failed and waits. Else each missing file is due by its own failure.
+    """
+    page_failed = any(f.role is None for f in held.failures)
+    if not held.failures or (held.tried_at is None and not page_failed):
+        return True
+    return any(_is_failure_due(f, policy, now) for f in held.failures)
+
+
+def _is_failure_due(failure: HeldFailure, policy: Policy, now: datetime) -> bool:
+    """The one rule for when a missing file is due again: when its date has come, or when the settings allow it now."""
+    if failure.reason in NOT_RETRIED:
+        return _is_allowed(failure, policy)
+    return failure.next_try_at is not None and retry.is_due(failure.next_try_at, now)
+
+
+def _is_allowed(failure: HeldFailure, policy: Policy) -> bool:
+    return policy.rules is not None and policy.rules.allow(failure.host, failure.size)

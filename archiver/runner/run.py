@@ -82,6 +82,7 @@ def run(
     """
     run_id = seams.catalog.write(record.start_run, command, clock())
     tally = Tally(run_id, command, len(targets))
+    manner = replace(manner, rules=seams.downloader.rules)
     observe(RunStarted(run_id, command, accounts))
     night = Night(run_id, stop, tally, observe, clock)
     answers = seams.answers.writer(run_id, clock())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -10,6 +12,11 @@ from archiver.model import Failure
 
 _LISTED_FAILURES = 1_000
 """So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""
+
+
+def not_downloaded(host: str, files: int) -> str:
+    """Return the sentence for files whose host is not allowed: how many, which host, which setting."""
+    return f"{files:,} {'file' if files == 1 else 'files'} not downloaded: host {host} is not in download.allowed_hosts"
 
 
 class AccountEnd(StrEnum):
@@ -23,7 +30,8 @@ class AccountEnd(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The result of a run. ``accounts`` of its ``targets`` were kept to their end. ``bytes_new`` are bytes of blobs that were not held before; ``balance_mismatch`` is how many units more than
-    ``units`` the API's own balance fell by (None: not known); ``message``, ``hint`` and ``slug`` are those of the error that stopped
+    ``units`` the API's own balance fell by (None: not known); ``hosts_not_allowed``: hosts that are not in
+    ``download.allowed_hosts``, each with how many files wait for it, most first; ``message``, ``hint`` and ``slug`` are those of the error that stopped
     it, or ''."""
 
     run_id: int
@@ -42,6 +50,7 @@ class Summary:
     files_failed: int = 0
     balance_mismatch: int | None = None
     failures: tuple[Failure, ...] = ()
+    hosts_not_allowed: tuple[tuple[str, int], ...] = ()
     message: str = ""
     hint: str = ""
     slug: str = ""
@@ -54,6 +63,7 @@ class Tally:
         self._lock = threading.Lock()
         self._summary = Summary(run_id, command, targets=targets)
         self._failures: list[Failure] = []
+        self._hosts: Counter[str] = Counter()
         self._ends = dict.fromkeys(AccountEnd, 0)
         self._troubles = 0
 
@@ -91,6 +101,14 @@ class Tally:
                 self._summary = replace(self._summary, files_failed=self._summary.files_failed + 1)
             self._troubles += trouble
 
+    def refused(self, failures: Sequence[Failure]) -> None:
+        """Note files whose host is not allowed: failures of every run, for as long as it is not."""
+        with self._lock:
+            self._failures += failures[: max(0, _LISTED_FAILURES - len(self._failures))]
+            self._hosts.update(failure.host for failure in failures if failure.host is not None)
+            self._summary = replace(self._summary, files_failed=self._summary.files_failed + len(failures))
+            self._troubles += len(failures)
+
     def ended(self, end: AccountEnd) -> None:
         """Note how one target ended."""
         with self._lock:
@@ -100,7 +118,8 @@ class Tally:
     def summary(self) -> tuple[Summary, int]:
         """The counts so far, with the exit code that they alone amount to (7, 3, 6 or 0)."""
         with self._lock:
-            summary = replace(self._summary, failures=tuple(self._failures))
+            hosts = tuple(self._hosts.most_common())
+            summary = replace(self._summary, failures=tuple(self._failures), hosts_not_allowed=hosts)
             return summary, self._code()
 
     def _code(self) -> int:

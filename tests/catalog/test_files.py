@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 from archiver import retry
 from archiver.catalog import Catalog, query, record
 from archiver.errors import DatabaseError, Reason
-from archiver.model import Blob, Failure, HeldBlob, HeldHighlight, Role, Subject
+from archiver.model import Blob, Failure, HeldBlob, HeldFailure, HeldHighlight, Role, Subject
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
 def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: int) -> None:
     """Their highlight is complete no longer; the same bytes again are a new blob and an old file."""
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
-    catalog.write(record.completed, "1", NOW)
+    catalog.write(record.files_tried, "1", (), NOW)
     assert _highlight(catalog).completed_at == NOW
     catalog.write(record.blobs_lost, [file_of("10").blob.sha256], LATER)
     assert catalog.read(query.held_items, ["10"]) == frozenset()
@@ -112,7 +113,7 @@ def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     catalog.write(record.file, fetched, file_of("20"), 7, NOW)
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
     for pk in ("1", "2"):
-        catalog.write(record.completed, pk, NOW)
+        catalog.write(record.files_tried, pk, (), NOW)
     for time in (LATER, LATEST):
         catalog.write(record.blobs_lost, [file_of("20").blob.sha256], time)
     assert _highlight(catalog).completed_at == NOW
@@ -224,19 +225,38 @@ def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetc
 
 
 def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None:
-    """Its own failures and those of its items count, the earliest is when it is due; gaps, covers, others' do not count."""
-    catalog.write(record.failure, _failure(Reason.TOO_LARGE), NOW, gap=True)
+    """The failures of its page and of its items' files, with what decides when they are due; covers and others' are not."""
+    catalog.write(record.failure, _failure(Reason.TOO_LARGE), NOW)
     catalog.write(record.failure, _failure(pk="1", role=Role.COVER), NOW)
     catalog.write(record.failure, _failure(pk="99"), NOW)
-    assert (_highlight(catalog).open_failures, _highlight(catalog).next_try_at) == (0, None)
+    too_large = HeldFailure(Role.VIDEO, Reason.TOO_LARGE)
+    assert _highlight(catalog).failures == (too_large,)
     catalog.write(record.failure, _failure(pk="11"), LATEST)
     catalog.write(record.failure, _failure(Reason.NOT_FOUND, pk="1", role=None), LATER)
     held = _highlight(catalog)
-    assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (2, LATER, LATER)
+    of_file = HeldFailure(Role.VIDEO, Reason.NETWORK, LATEST)
+    of_page = HeldFailure(None, Reason.NOT_FOUND, LATER)
+    assert (set(held.failures), held.page_try_at) == ({too_large, of_file, of_page}, LATER)
     assert catalog.read(query.held, NATGEO.pk) == (held,)
     catalog.write(record.resolved, Subject.HIGHLIGHT, "1", None, LATEST)
     held = _highlight(catalog)
-    assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (1, LATEST, None)
+    assert (set(held.failures), held.page_try_at) == ({too_large, of_file}, None)
+
+
+def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -> None:
+    """A host or a length stays with the failure, has no next try, and goes when the file fails for another reason."""
+    host = replace(_failure(Reason.HOST_NOT_ALLOWED), host="cdn.example")
+    catalog.write(record.failure, host, NOW)
+    catalog.write(record.failure, replace(_failure(Reason.TOO_LARGE, pk="11"), size=900), NOW)
+    assert set(_highlight(catalog).failures) == {
+        HeldFailure(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="cdn.example"),
+        HeldFailure(Role.VIDEO, Reason.TOO_LARGE, size=900),
+    }
+    assert catalog.read(query.files_of_hosts, user_pk=NATGEO.pk) == ((_highlight(catalog).title, host),)
+    assert catalog.read(query.refused_hosts) == (("cdn.example", 1),)
+    catalog.write(record.failure, _failure(), NOW)
+    assert HeldFailure(Role.VIDEO, Reason.NETWORK, retry.next_try(2, NOW)) in _highlight(catalog).failures
+    assert catalog.read(query.refused_hosts) == ()
 
 
 @pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.UPSTREAM])
@@ -246,18 +266,18 @@ def test_a_page_that_could_not_be_read_may_be_fetched_when_it_changes(
     """It counts as a failure that is due again, and does not hold the highlight back: only a page that is not there does."""
     catalog.write(record.failure, _failure(reason, pk="1", role=None), NOW)
     held = _highlight(catalog)
-    assert (held.open_failures, held.next_try_at, held.fetch_try_at) == (1, retry.next_try(1, NOW), None)
+    assert (held.failures, held.page_try_at) == ((HeldFailure(None, reason, retry.next_try(1, NOW)),), None)
 
 
 def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: int) -> None:
-    """A complete highlight has no failure that waits for anything; gaps stay, and those of other highlights."""
+    """A page that was worked through leaves the failures of what it offers open, and those of other highlights."""
     catalog.write(record.page, fetched, 7, page("2", "20", "12"), FACTS, NOW)
     catalog.write(record.page, fetched, 7, page("1", "10", "11", "12", "13"), FACTS, NOW)
     for pk in ("10", "12", "13", "20", "1"):
         catalog.write(record.failure, _failure(pk=pk), NOW)
-    catalog.write(record.failure, _failure(Reason.TOO_LARGE, pk="11"), NOW, gap=True)
+    catalog.write(record.failure, _failure(Reason.TOO_LARGE, pk="11"), NOW)
     catalog.write(record.page, fetched, 8, page("1", "10", "11"), FACTS, LATER, gone=("12", "13"))
-    catalog.write(record.completed, "1", LATER)
+    catalog.write(record.files_tried, "1", {("11", Role.VIDEO)}, LATER)
     still = rows(catalog, "SELECT subject_pk FROM failures WHERE resolved_at IS NULL ORDER BY subject_pk")
     assert still == [("1",), ("11",), ("12",), ("20",)]
 
@@ -266,7 +286,7 @@ def test_an_item_that_is_gone_holds_its_highlight_no_longer(catalog: Catalog, fe
     """What the owner took away can not be waited for."""
     catalog.write(record.failure, _failure(pk="11"), NOW)
     catalog.write(record.page, fetched, 8, page("1", "10"), FACTS, LATER, gone=("11",))
-    assert _highlight(catalog).open_failures == 0
+    assert _highlight(catalog).failures == ()
 
 
 def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:

@@ -41,7 +41,7 @@ def kept(
         for role in roles if item.media_type == 2 else (Role.THUMBNAIL,):
             catalog.write(record.file, run_id, file_of(item.pk, role), None, LATER)
     if done:
-        catalog.write(record.completed, pk, LATER)
+        catalog.write(record.files_tried, pk, (), LATER)
 
 
 def failed(
@@ -85,7 +85,7 @@ def test_a_gap_by_choice_has_no_next_try(catalog: Catalog, run_id: int) -> None:
     """Too large: looked at again at the sweep, and no reason to call the highlight unfinished."""
     kept(catalog, run_id, "18", "1", roles=(Role.THUMBNAIL,), done=False)
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.TOO_LARGE, gap=True)
-    catalog.write(record.completed, "18", LATER)
+    catalog.write(record.files_tried, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.next_try_at, gap.attempts) == (Reason.TOO_LARGE, None, 1)
 
@@ -102,7 +102,7 @@ def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Cata
     """The failure is resolved, the file never came: the reason stays the last one, and no next try is told."""
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.FORBIDDEN)
-    catalog.write(record.completed, "18", LATER)
+    catalog.write(record.files_tried, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.attempts, gap.next_try_at) == (Reason.FORBIDDEN, 1, None)
 
@@ -147,7 +147,7 @@ def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("18", facts=TWO_COUNTED)), NOW)
     catalog.write(record.page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
     catalog.write(record.file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
-    catalog.write(record.completed, "18", LATER)
+    catalog.write(record.files_tried, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.present, gap.counted) == (Lack.FEWER_THAN_COUNTED, 1, 2)
     catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
@@ -158,7 +158,7 @@ def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
     """None of two."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
     catalog.write(record.page, run_id, None, page("18"), TWO_COUNTED, LATER)
-    catalog.write(record.completed, "18", LATER)
+    catalog.write(record.files_tried, "18", (), LATER)
     assert [(gap.reason, gap.present, gap.counted) for gap in gaps(catalog)] == [
         (Lack.FEWER_THAN_COUNTED, 0, 2)
     ]
@@ -232,7 +232,7 @@ def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.NETWORK)
     catalog.write(record.file, run_id, file_of("1", Role.VIDEO), None, LATER)
-    catalog.write(record.completed, "18", LATER)
+    catalog.write(record.files_tried, "18", (), LATER)
     assert gaps(catalog) == []
 
 
@@ -248,7 +248,7 @@ def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Cat
     catalog.write(record.page, run_id, None, shown, facts, NOW)
     for pk in ("7", "3"):
         catalog.write(record.file, run_id, file_of(pk, Role.THUMBNAIL), None, NOW)
-    catalog.write(record.completed, "20", NOW)
+    catalog.write(record.files_tried, "20", (), NOW)
     catalog.write(record.verdict, run_id, other.pk, Reason.PRIVATE, NOW)
     assert [(gap.username, gap.subject_pk) for gap in gaps(catalog)] == [
         ("aaa", "9"),

@@ -20,7 +20,7 @@ def kept(catalog: Catalog, run_id: int) -> int:
     catalog.write(record.page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     for name, role in (("10", Role.VIDEO), ("11", Role.VIDEO), ("1", Role.COVER), (NATGEO.pk, Role.AVATAR)):
         catalog.write(record.file, run_id, file_of(name, role, name), 7, NOW)
-    catalog.write(record.completed, "1", NOW)
+    catalog.write(record.files_tried, "1", (), NOW)
     return run_id
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import time
 from contextlib import closing
@@ -12,10 +11,10 @@ from pathlib import Path
 import documents_told
 import pytest
 from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows, tray, video
-from databases import ARCHIVE_ID, NOW
+from databases import NOW, by_another_program, older_archive
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, Sought, documents, engine, query, record, schema, words
+from archiver.catalog import Catalog, Sought, documents, engine, query, record, words
 from archiver.errors import DatabaseError
 from archiver.model import (
     EVERYTHING,
@@ -99,14 +98,6 @@ def _found(catalog: Catalog, text: str, **more: object) -> list[str]:
     return [f"{hit.kind} {hit.subject_pk}" for hit in _hits(catalog, text, **more)]
 
 
-def _by_another_program(database: str | Path, *statements: str) -> None:
-    writer = engine.writer(engine.locate(database))
-    with writer.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-    writer.dispose()
-
-
 _FILLED = "select subject, subject_pk, names, mentions from search_documents where at is not null"
 
 
@@ -178,7 +169,7 @@ def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str 
     """PostgreSQL: whoever changes a row of a document that is stale already holds up the one who writes its words, and is seen."""
     if isinstance(database, Path):
         pytest.skip("one writer at a time on SQLite")
-    _by_another_program(database, "update mentions set full_name = 'x' where item_pk = '12'")
+    by_another_program(database, "update mentions set full_name = 'x' where item_pk = '12'")
     writer = engine.writer(engine.locate(database))
     with writer.connect() as other:
         other.execute(text("update mentions set username = 'late' where item_pk = '12'"))
@@ -207,7 +198,7 @@ def test_a_row_that_is_replaced_is_noticed(told: Catalog, database: str | Path) 
     if isinstance(database, str):
         pytest.skip("SQLite's")
     replaced = "insert or replace into mentions (item_pk, position, username) values ('12', 0, 'whoever')"
-    _by_another_program(database, replaced)
+    by_another_program(database, replaced)
     told.write(record.start_run, "run", NOW)
     assert _wrong(database, told) == []
     assert _found(told, "whoever") == ["photo 12"]
@@ -291,7 +282,7 @@ def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> Non
     assert {hit.dated for hit in _hits(told, "nasa", kinds=[Kind.ITEM])} == {Dated.TAKEN}
     (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
     assert titled.dated is Dated.CREATED
-    _by_another_program(
+    by_another_program(
         database,
         "update items set taken_at = null where pk = '13'",
         "update highlights set created_at = null where pk = '1'",
@@ -365,7 +356,7 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
         if isinstance(own_database, Path)
         else "ALTER TABLE search_documents ADD CHECK (names NOT LIKE '%refused%')"
     )
-    _by_another_program(own_database, refusal)
+    by_another_program(own_database, refusal)
     with Catalog.open(own_database, write=True) as catalog:
         run = catalog.write(record.start_run, "run", NOW)
         shown = tray(highlight("1", "taken"), highlight("2", "refused"), highlight("3", "taken too"))
@@ -401,35 +392,22 @@ def test_a_database_that_is_short_of_something_costs_no_words(own_database: str 
     when = "CREATE TRIGGER short BEFORE UPDATE ON search_documents FOR EACH ROW EXECUTE PROCEDURE short()"
     with Catalog.open(own_database, write=True) as catalog:
         run = catalog.write(record.start_run, "run", NOW)
-        _by_another_program(own_database, short, when)
+        by_another_program(own_database, short, when)
         with pytest.raises(DatabaseError, match="for a moment"):
             catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
         assert list(catalog.stream(query.highlights, EVERYTHING)) == []
-        _by_another_program(own_database, "DROP FUNCTION short CASCADE")
+        by_another_program(own_database, "DROP FUNCTION short CASCADE")
         catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
         assert _found(catalog, "taken") == ["highlight 1"]
-
-
-def _of_the_version_before(
-    revision: str, nowhere: str | Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Make an archive that does not know ``revision`` yet; ``folder`` is for the migrations of that time."""
-    shutil.copytree(schema.migrations(), folder)
-    for path in (folder / "versions").glob("[0-9]*.py"):
-        if path.name >= revision:
-            path.unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "migrations", lambda: folder)
-        schema.create(engine.locate(nowhere), ARCHIVE_ID, NOW)
 
 
 def test_an_upgrade_writes_the_documents_of_what_is_there(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archive of the version before can be searched when its upgrade has ended."""
-    _of_the_version_before("0005", nowhere, tmp_path / "older", monkeypatch)
+    older_archive("0005", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
-    _by_another_program(
+    by_another_program(
         nowhere,
         f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, verdict_checks) values ('1', 'natgeo', '', '{at}', '{at}', 0)",
         f"insert into users (pk, first_seen_at, last_seen_at, verdict_checks) values ('2', '{at}', '{at}', 0)",
@@ -448,9 +426,9 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Words that were of several scripts are found by each of them; those of ASCII alone are left as they are."""
-    _of_the_version_before("0007", nowhere, tmp_path / "older", monkeypatch)
+    older_archive("0007", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
-    _by_another_program(
+    by_another_program(
         nowhere,
         f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, verdict_checks) values ('1', 'salwa', '𓆩سلوى 𓆪', '{at}', '{at}', 0)",
         f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) values ('1', '1', 'ascii', '{at}', '{at}')",

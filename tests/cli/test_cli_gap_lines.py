@@ -23,14 +23,16 @@ GAP = Gap(Reason.EXPIRED, Subject.ITEM, "1", Role.VIDEO, code="C1")
         (replace(GAP, next_try_at=NOW + timedelta(days=1)), "2026-04-01 12:00"),
         (replace(GAP, next_try_at=NOW), "next run"),
         (replace(GAP, next_try_at=NOW + timedelta(days=1), gone=True), "never: shown no more"),
-        (replace(GAP, reason=Reason.TOO_LARGE), "sweep"),
+        (replace(GAP, reason=Reason.TOO_LARGE), "when max_file_size allows it"),
+        (replace(GAP, reason=Reason.HOST_NOT_ALLOWED), "when its host is allowed"),
+        (replace(GAP, reason=Reason.REFUSED), "sweep"),
         (replace(GAP, reason=Lack.NEVER_OFFERED), "sweep"),
         (replace(GAP, reason=Lack.NOT_YET), "next run"),
         (replace(GAP, reason=Reason.LOST), "next run"),
     ],
 )
 def test_when_it_is_tried_again(gap: Gap, told: str) -> None:
-    """A day that is to come, the next run, the sweep; never, where it is not shown any more."""
+    """A day that is to come, the next run, the sweep, a setting; never, where it is not shown any more."""
     assert next_try(gap, NOW) == told
 
 

@@ -15,8 +15,9 @@ from archiver.archive.showing import next_look
 from archiver.catalog import Catalog, record
 from archiver.cli import portrait
 from archiver.cli.show import safe
-from archiver.model import HeldHighlight, Role, Tray, TrayFacts, User
-from archiver.runner.plan import sweep_at
+from archiver.errors import Reason
+from archiver.model import HeldFailure, HeldHighlight, Role, Tray, TrayFacts, User
+from archiver.runner.plan import Policy, sweep_at
 
 
 @pytest.fixture
@@ -226,8 +227,10 @@ def test_the_next_look_is_that_of_the_plan() -> None:
     """The turn of the sweep, sooner if a failure is due, that of its page alone if that was not found; never without a sweep."""
     facts = TrayFacts(1, 1)
     held = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, completed_at=NOW)
-    assert next_look(held, 30) == sweep_at("1", NOW, 30)
-    assert next_look(held, 0) is None
+    monthly, never = Policy(sweep_days=30), Policy(sweep_days=0)
+    assert next_look(held, monthly) == sweep_at("1", NOW, 30)
+    assert next_look(held, never) is None
     soon = NOW + timedelta(minutes=1)
-    lacking = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, open_failures=1, next_try_at=soon)
-    assert next_look(lacking, 30) == soon
+    failed = HeldFailure(Role.VIDEO, Reason.NETWORK, soon)
+    lacking = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, failures=(failed,))
+    assert next_look(lacking, monthly) == soon

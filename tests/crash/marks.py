@@ -19,7 +19,7 @@ _BEFORE = {
     "last byte": ("archiver.blobs.diskwriter", "DiskWriter.commit"),
     "before rename": ("archiver.blobs.diskwriter", "DiskWriter._put_in_place"),
     "before commit": ("sqlalchemy.engine", "RootTransaction.commit"),
-    "watermark": ("archiver.catalog.record", "completed"),
+    "watermark": ("archiver.catalog.record", "files_tried"),
     "end of run": ("archiver.catalog.record", "finish_run"),
 }
 _AFTER = {

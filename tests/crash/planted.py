@@ -76,7 +76,7 @@ def _watermark_before_files() -> None:
     """A highlight is marked as complete when it is known what is missing of it."""
 
     def completed(kept: Kept, page: Page) -> list[Wanted]:
-        kept._catalog.write(record.completed, page.page.highlight.pk, kept._clock())
+        kept._catalog.write(record.files_tried, page.page.highlight.pk, (), kept._clock())
         return missing(kept, page)
 
     missing = _replace(Kept, "missing", completed)

@@ -8,13 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.model import HeldHighlight, TrayFacts
+from archiver.errors import Reason
+from archiver.media import DownloadRules
+from archiver.model import HeldFailure, HeldHighlight, Role, TrayFacts
 from archiver.runner import plan
 from archiver.runner.plan import Policy, Why
 
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 FACTS = TrayFacts(1_766_242_839, 12)
 QUIET = Policy(sweep_days=0)
+HOUR = timedelta(hours=1)
+RULES = DownloadRules.of(["*.cdn.example"], 1000)
 TIMES = st.integers(1_577_836_800, 2_208_988_800).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 PKS = st.integers(1, 2**64).map(str)
 
@@ -32,6 +36,20 @@ def held(**changes: object) -> HeldHighlight:
     return HeldHighlight(**(fields | changes))  # type: ignore[arg-type]
 
 
+def lacking(*failures: HeldFailure, **changes: object) -> HeldHighlight:
+    """A highlight whose page was worked through and that lacks files."""
+    tried = NOW - timedelta(days=1)
+    return held(**({"completed_at": None, "tried_at": tried, "failures": failures} | changes))
+
+
+def of_file(next_try_at: datetime) -> HeldFailure:
+    """A file that could not be downloaded."""
+    return HeldFailure(Role.VIDEO, Reason.NETWORK, next_try_at)
+
+
+NO_PAGE = HeldFailure(None, Reason.NOT_FOUND, NOW + HOUR)
+
+
 @pytest.mark.parametrize(
     ("highlight", "policy", "expected"),
     [
@@ -43,22 +61,20 @@ def held(**changes: object) -> HeldHighlight:
         (held(fetched_facts=TrayFacts(FACTS.latest_reel_media, 11)), QUIET, Why.CHANGED),
         (held(fetched_facts=TrayFacts(None, None)), QUIET, None),
         (held(completed_at=None), QUIET, Why.INCOMPLETE),
-        (held(completed_at=None, open_failures=1, next_try_at=NOW), QUIET, Why.INCOMPLETE),
-        (held(completed_at=None, open_failures=1, next_try_at=NOW + timedelta(hours=1)), QUIET, None),
-        (held(fetched_at=None, completed_at=None, fetch_try_at=NOW + timedelta(hours=1)), QUIET, None),
-        (held(fetched_facts=TrayFacts(1, 12), fetch_try_at=NOW + timedelta(hours=1)), QUIET, None),
-        (
-            held(fetched_facts=TrayFacts(1, 12), open_failures=1, next_try_at=NOW + timedelta(1)),
-            QUIET,
-            Why.CHANGED,
-        ),
+        (lacking(of_file(NOW)), QUIET, Why.INCOMPLETE),
+        (lacking(of_file(NOW + HOUR)), QUIET, None),
+        (lacking(of_file(NOW + HOUR), tried_at=None), QUIET, Why.INCOMPLETE),  # what a killed run left
+        (lacking(), QUIET, Why.INCOMPLETE),  # another highlight brought the file
+        (held(fetched_at=None, completed_at=None, failures=(NO_PAGE,)), QUIET, None),
+        (held(fetched_facts=TrayFacts(1, 12), failures=(NO_PAGE,)), QUIET, None),
+        (lacking(of_file(NOW + HOUR), fetched_facts=TrayFacts(1, 12)), QUIET, Why.CHANGED),
         (held(shrunk_to="half"), QUIET, Why.SHRUNK),
         (
             held(shrunk_to="half", completed_at=None),
             QUIET,
             Why.SHRUNK,
         ),  # a kept answer would be no second look
-        (held(shrunk_to="half", fetch_try_at=NOW + timedelta(hours=1)), QUIET, None),
+        (held(shrunk_to="half", failures=(NO_PAGE,)), QUIET, None),
         (held(fetched_at=NOW - timedelta(days=31)), Policy(sweep_days=30), Why.SWEEP),
         (held(fetched_at=NOW - timedelta(days=31)), QUIET, None),
     ],
@@ -68,6 +84,40 @@ def test_a_highlight_costs_a_unit_only_for_a_reason(
 ) -> None:
     """New, changed, incomplete and due, swept, or asked for in full; a back-off of one lost file never hides a change."""
     assert plan.why(FACTS, highlight, policy, NOW, "1") is expected
+
+
+@pytest.mark.parametrize(
+    ("failure", "is_allowed"),
+    [
+        (HeldFailure(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="a.cdn.example"), True),
+        (HeldFailure(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="cdn.example.evil.com"), False),
+        (HeldFailure(Role.VIDEO, Reason.TOO_LARGE, size=1000), True),
+        (HeldFailure(Role.VIDEO, Reason.TOO_LARGE, size=1001), False),
+        (HeldFailure(Role.VIDEO, Reason.TOO_LARGE), False),  # an older version did not note the length
+        (HeldFailure(Role.VIDEO, Reason.REFUSED), False),  # an unsafe link: no setting allows it
+    ],
+)
+def test_what_a_setting_refused_is_due_once_the_setting_allows_it(
+    failure: HeldFailure, is_allowed: bool
+) -> None:
+    """By the host or the length that the failure keeps; beside another file's back-off too, and never by time."""
+    policy = Policy(sweep_days=0, rules=RULES)
+    waiting = of_file(NOW + HOUR)
+    for failures in ((failure,), (failure, waiting)):
+        expected = Why.INCOMPLETE if is_allowed else None
+        assert plan.why(FACTS, lacking(*failures), policy, NOW, "1") is expected
+    assert plan.why(FACTS, lacking(failure), QUIET, NOW, "1") is None
+
+
+def test_no_sweep_is_spent_while_a_host_is_not_allowed() -> None:
+    """The sweep waits for the setting; a change of the tray's numbers does not, and neither do files over the size limit."""
+    monthly, long_ago = Policy(sweep_days=30, rules=RULES), NOW - timedelta(days=31)
+    host = HeldFailure(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="evil.com")
+    large = HeldFailure(Role.VIDEO, Reason.TOO_LARGE, size=2000)
+    assert plan.why(FACTS, lacking(host, fetched_at=long_ago), monthly, NOW, "1") is None
+    assert plan.why(FACTS, lacking(large, fetched_at=long_ago), monthly, NOW, "1") is Why.SWEEP
+    changed = lacking(host, fetched_at=long_ago, fetched_facts=TrayFacts(1, 12))
+    assert plan.why(FACTS, changed, monthly, NOW, "1") is Why.CHANGED
 
 
 @given(PKS, TIMES, st.integers(1, 400))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from archiver.catalog.query.known import (
         OpenFailure,
         bound,
+        files_of_hosts,
         held,
         highlight,
         longest_tray,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from archiver.catalog.query.rows import NARROWED, TABLES, Part, columns_of, dump, part_of
     from archiver.catalog.query.shelf import accounts, contents, highlights, items, walk, walk_files
     from archiver.catalog.query.standing import Progress, progress, units_of_pages
-    from archiver.catalog.query.totals import damage, status
+    from archiver.catalog.query.totals import damage, refused_hosts, status
 
 __all__ = [
     "NARROWED",
@@ -62,6 +63,7 @@ __all__ = [
     "extent",
     "extents",
     "files",
+    "files_of_hosts",
     "former_titles",
     "gaps",
     "held",
@@ -83,6 +85,7 @@ __all__ = [
     "part_of",
     "progress",
     "provenance",
+    "refused_hosts",
     "renamings",
     "run_costs",
     "search",
@@ -107,6 +110,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "bound",
                 "held",
                 "highlight",
+                "files_of_hosts",
                 "longest_tray",
                 "once_called",
                 "open_failure",
@@ -177,6 +181,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
             ),
             "totals": (
                 "damage",
+                "refused_hosts",
                 "status",
             ),
         },

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select, union_all
 
 from archiver.catalog import tables
 from archiver.errors import Reason
-from archiver.model import HeldHighlight, HeldUser, Pk, Role, Subject, TrayFacts
+from archiver.model import Failure, HeldFailure, HeldHighlight, HeldUser, Pk, Role, Subject, TrayFacts
 
 _users, _highlights = tables.users, tables.highlights
 _members, _failures = tables.highlight_items, tables.failures
@@ -26,6 +26,20 @@ _BY_NAME = (
 )
 _OF_USER = _highlights.c.user_pk == bindparam("pk")
 _ONE = _highlights.c.pk == bindparam("pk")
+_FILES_OF_HOSTS = (
+    select(_highlights.c.title, _failures)
+    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
+    .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
+    .where(
+        _failures.c.subject == Subject.ITEM,
+        _failures.c.reason == Reason.HOST_NOT_ALLOWED,
+        _failures.c.role.is_not(None),
+        _failures.c.resolved_at.is_(None),
+        _members.c.gone_at.is_(None),
+        _highlights.c.gone_at.is_(None),
+    )
+    .order_by(_failures.c.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,24 @@ def highlight(connection: Connection, pk: Pk) -> HeldHighlight | None:
     return found[0] if found else None
 
 
+def files_of_hosts(
+    connection: Connection, *, user_pk: Pk | None = None, highlight_pk: Pk | None = None
+) -> tuple[tuple[str | None, Failure], ...]:
+    """Return the item files of an account, or of a highlight, that were refused because of their host.
+
+    Each comes with the title of a highlight that shows it; one that several show comes once for each.
+    """
+    whose = _highlights.c.pk == highlight_pk if user_pk is None else _highlights.c.user_pk == user_pk
+    query = _FILES_OF_HOSTS.where(whose)
+    return tuple(
+        (
+            row.title,
+            Failure(Subject.ITEM, row.subject_pk, Role(row.role), Reason(row.reason), row.detail, row.host),
+        )
+        for row in connection.execute(query)
+    )
+
+
 def longest_tray(connection: Connection) -> int:
     """The length of the longest v1 tray ever seen of any account: one that is shorter was not cut at its first page."""
     return connection.scalar(select(func.max(_users.c.tray_longest))) or 0
@@ -117,33 +149,22 @@ def open_failure(
 
 
 def _failed(which: Any) -> Select[Any]:
-    """The due times of open failures that hold a watermark: not gaps, not covers (those wait for the next tray)."""
-    holds = _failures.c.resolved_at.is_(None), _failures.c.next_try_at.is_not(None)
-    own = (
-        select(
-            _highlights.c.pk,
-            _failures.c.role,
-            _failures.c.next_try_at,
-            _failures.c.reason,
-            _failures.c.subject,
-        )
+    """The open failures of a highlight's page and of its items' files; not of its cover, which waits for the next tray."""
+    is_open = _failures.c.resolved_at.is_(None)
+    facts = [_failures.c[name] for name in ("role", "reason", "next_try_at", "host", "size")]
+    of_page = (
+        select(_highlights.c.pk, *facts)
         .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
-        .where(which, _failures.c.subject == Subject.HIGHLIGHT, *holds)
-        .where(or_(_failures.c.role.is_(None), _failures.c.role != Role.COVER))
+        .where(which, is_open, _failures.c.subject == Subject.HIGHLIGHT, _failures.c.role.is_(None))
     )
-    of_items = (
-        select(
-            _highlights.c.pk,
-            _failures.c.role,
-            _failures.c.next_try_at,
-            _failures.c.reason,
-            _failures.c.subject,
-        )
+    of_files = (
+        select(_highlights.c.pk, *facts)
         .join(_members, _members.c.highlight_pk == _highlights.c.pk)
         .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-        .where(which, _failures.c.subject == Subject.ITEM, _members.c.gone_at.is_(None), *holds)
+        .where(which, is_open, _failures.c.subject == Subject.ITEM, _failures.c.role.is_not(None))
+        .where(_members.c.gone_at.is_(None))
     )
-    return select(union_all(own, of_items).subquery())
+    return select(union_all(of_page, of_files).subquery())
 
 
 _FAILED_OF_USER, _FAILED_OF_ONE = _failed(_OF_USER), _failed(_ONE)
@@ -162,9 +183,6 @@ def _with_failures(
 
 
 def _highlight(row: RowMapping, failed: Iterable[RowMapping]) -> HeldHighlight:
-    due = [failure["next_try_at"] for failure in failed]
-    # Only a page that is not there is not asked for: one that could not be read may be fetched anew as soon as it changes.
-    missing = [failure["next_try_at"] for failure in failed if _is_missing_page(failure)]
     return HeldHighlight(
         pk=row["pk"],
         title=row["title"],
@@ -174,20 +192,20 @@ def _highlight(row: RowMapping, failed: Iterable[RowMapping]) -> HeldHighlight:
         listed_at=row["listed_at"],
         fetched_at=row["fetched_at"],
         completed_at=row["completed_at"],
+        tried_at=row["tried_at"],
         gone_at=row["gone_at"],
-        open_failures=len(due),
-        next_try_at=min(due, default=None),
-        fetch_try_at=min(missing, default=None),
+        failures=tuple(
+            HeldFailure(
+                role=Role(failure["role"]) if failure["role"] is not None else None,
+                reason=Reason(failure["reason"]),
+                next_try_at=failure["next_try_at"],
+                host=failure["host"],
+                size=failure["size"],
+            )
+            for failure in failed
+        ),
         shrunk_to=row["shrunk_to"],
         cover_name=row["cover_held"],
-    )
-
-
-def _is_missing_page(failure: RowMapping) -> bool:
-    return (failure["subject"], failure["role"], failure["reason"]) == (
-        Subject.HIGHLIGHT,
-        None,
-        Reason.NOT_FOUND,
     )
 
 

@@ -28,14 +28,12 @@ _failures, _files, _blobs = tables.failures, tables.files, tables.blobs
 def lacking(role: Role) -> Select[Any]:
     """Items without a file in a role that all of their kind have, and without an open failure that says why.
 
-    Where a highlight of theirs is complete, nothing that was offered is missing: either a failure was given up with the offer, or
-    there was none. A highlight that is not complete and failed nowhere is told as a whole.
+    Where a page that shows them was worked through, all that was offered is held or has an open failure: either a failure
+    was given up with the offer, or there was none. A highlight that was not and failed nowhere is told as a whole.
     """
     held = exists().where(_files.c.item_pk == _items.c.pk, _files.c.role == role.value)
     m, h = _members.alias(), _highlights.alias()
-    complete = exists().where(
-        m.c.item_pk == _items.c.pk, h.c.pk == m.c.highlight_pk, h.c.completed_at.is_not(None)
-    )
+    tried = exists().where(m.c.item_pk == _items.c.pk, h.c.pk == m.c.highlight_pk, h.c.tried_at.is_not(None))
     given_up = (
         select(_failures.c.subject_pk, func.max(_failures.c.id).label("id"))
         .where(_failures.c.subject == Subject.ITEM.value, _failures.c.role == role.value)
@@ -49,13 +47,13 @@ def lacking(role: Role) -> Select[Any]:
         )
     )
     why = case(
-        (~complete, text(Lack.NOT_YET)),
+        (~tried, text(Lack.NOT_YET)),
         (_failures.c.id.is_not(None), _failures.c.reason),
         else_=text(Lack.NEVER_OFFERED),
     )
     past = {name: FAILED[name] for name in ("detail", "attempts", "first_at", "last_at")}
     lacking = told(source, **{**OF_ITEM, **past, "reason": why, "role": text(role)})
-    lacking = lacking.where(~held, ~_still_open(role), or_(complete, _failing(_highlights)))
+    lacking = lacking.where(~held, ~_still_open(role), or_(tried, _failing(_highlights)))
     return lacking.where(_items.c.media_type == MEDIA_TYPES["video"]) if role is Role.VIDEO else lacking
 
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from archiver import retry
 from archiver.catalog import tables
-from archiver.errors import Reason
+from archiver.errors import NOT_RETRIED, Reason
 from archiver.model import Digest, KeptAnswer, Loss, Pk, StoredAnswer, Subject
 
 _blobs, _files, _users, _failures = tables.blobs, tables.files, tables.users, tables.failures
@@ -55,14 +55,19 @@ def _failed(subject: Subject, pk: Column[Any], role: Column[Any] | None) -> Exis
 
 
 def _not_there(failed: Exists) -> Exists:
-    """Of these failures those that say that it is not there, and are not due again (``retry.is_due``) or never will be."""
+    """Of these failures those after which a call brings nothing now.
+
+    It is not there and not due again (``retry.is_due``), or our own rules refuse it.
+    """
     again = _failures.c.next_try_at
     now, furthest = bindparam("now", type_=again.type), bindparam("furthest", type_=again.type)
     waits = or_(again.is_(None), and_(again > now, again <= furthest))
-    return failed.where(_failures.c.reason == Reason.NOT_FOUND, waits)
+    is_missing = and_(_failures.c.reason == Reason.NOT_FOUND, waits)
+    return failed.where(or_(is_missing, _failures.c.reason.in_(NOT_RETRIED)))
 
 
 _PAGE_FAILED = _failed(Subject.HIGHLIGHT, _highlights.c.pk, None)
+_FILE_FAILED = _failed(Subject.ITEM, _files.c.item_pk, _files.c.role)
 # One highlight for each lost file, one whose page did not fail if there is one: an item that sits in several is paid for once.
 _CHOICE = func.min(case((_PAGE_FAILED, literal("1")), else_=literal("0")) + _highlights.c.pk)
 _ITEMS = (
@@ -74,7 +79,8 @@ _ITEMS = (
     )
     .where(_blobs.c.lost_at.is_not(None), ~_another(_files.c.item_pk), _members.c.gone_at.is_(None))
     .where(_highlights.c.gone_at.is_(None), _highlights.c.completed_at.is_(None), ~_not_there(_PAGE_FAILED))
-    .where(~_not_there(_failed(Subject.ITEM, _files.c.item_pk, _files.c.role)))
+    .where(or_(_highlights.c.tried_at.is_(None), _FILE_FAILED))
+    .where(~_not_there(_FILE_FAILED))
     .group_by(_files.c.id)
 )
 # A picture that was replaced since is shown no more: only what came last is to be had again.
@@ -110,8 +116,8 @@ _STANDING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("pks", expan
 def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool) -> tuple[Loss, ...]:
     """The accounts that may still show what was lost of them, in the order of their pks.
 
-    A highlight counts that is incomplete since and shows the item still, unless its page, or the file itself, was not there and is
-    not due again. ``covers`` and ``avatars``: whether those are wanted at all.
+    A highlight counts that is incomplete since and shows the item still, unless the file is not offered any more or is
+    refused by our own rules, or unless its page, or the file, was not there and is not due again. ``covers`` and ``avatars``: whether those are wanted at all.
     """
     when = {"now": now, "furthest": now + retry.FURTHEST}
     items = {row.choice[1:] for row in connection.execute(_ITEMS, when)}

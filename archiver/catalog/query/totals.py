@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, exists, func, or_, select
 
 from archiver.catalog import tables
-from archiver.model import Run, Status, utcnow
+from archiver.errors import Reason
+from archiver.model import Run, Status, Subject, utcnow
 
 _runs, _calls, _blobs, _failures = tables.runs, tables.api_calls, tables.blobs, tables.failures
 _months = tables.monthly_totals
@@ -18,6 +19,21 @@ _UNITS = func.coalesce(func.sum(_calls.c.units), 0)
 # The units of a run that has ended are those of its calls, summed up already.
 _ENDED = select(func.coalesce(func.sum(_runs.c.units), 0)).where(_runs.c.outcome.is_not(None))
 _OPEN = select(_UNITS).where(_calls.c.run_id.in_(select(_runs.c.id).where(_runs.c.outcome.is_(None))))
+_members, _highlights = tables.highlight_items, tables.highlights
+_SHOWN = exists().where(
+    _members.c.item_pk == _failures.c.subject_pk,
+    _members.c.gone_at.is_(None),
+    _highlights.c.pk == _members.c.highlight_pk,
+    _highlights.c.gone_at.is_(None),
+)
+_FILES = func.count().label("files")
+_REFUSED_HOSTS = (
+    select(_failures.c.host, _FILES)
+    .where(_failures.c.reason == Reason.HOST_NOT_ALLOWED, _failures.c.resolved_at.is_(None))
+    .where(or_(_failures.c.subject != Subject.ITEM, _SHOWN))
+    .group_by(_failures.c.host)
+    .order_by(_FILES.desc(), _failures.c.host)
+)
 _COUNTED = select(
     *(func.coalesce(func.sum(_months.c[name]), 0) for name in ("items", "files", "blobs", "bytes"))
 )
@@ -48,6 +64,12 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
         last_runs=_last_runs(connection),
         last_success_at=connection.scalar(success),
     )
+
+
+def refused_hosts(connection: Connection) -> tuple[tuple[str, int], ...]:
+    """Return the hosts whose files were refused and are still offered, with how many, most first."""
+    rows = connection.execute(_REFUSED_HOSTS)
+    return tuple((row.host, row.files) for row in rows if row.host is not None)
 
 
 def damage(connection: Connection) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archiver.catalog.record.answers import drop_trays
 from archiver.catalog.record.failures import failure, resolved
-from archiver.catalog.record.files import FileRecorded, blobs_lost, completed, file, verified
+from archiver.catalog.record.files import FileRecorded, blobs_lost, file, files_tried, verified
 from archiver.catalog.record.lost import answers_found, answers_lost, blobs_found
 from archiver.catalog.record.pages import page
 from archiver.catalog.record.recovered import recovered
@@ -21,10 +21,10 @@ __all__ = [
     "bind_target",
     "blobs_found",
     "blobs_lost",
-    "completed",
     "drop_trays",
     "failure",
     "file",
+    "files_tried",
     "finish_run",
     "page",
     "recovered",

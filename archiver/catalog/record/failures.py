@@ -9,13 +9,17 @@ from sqlalchemy import Connection, bindparam, select, update
 from archiver import retry
 from archiver.catalog import tables
 from archiver.catalog.query.known import is_open
+from archiver.errors import NOT_RETRIED
 from archiver.model import Failure, Role, Subject
 
 _failures = tables.failures
 
 
 def failure(connection: Connection, failure: Failure, now: datetime, *, gap: bool = False) -> int:
-    """Record a failure; returns how many times in a row it has failed now. A gap has no next try: the sweep looks again."""
+    """Record a failure and return how many times in a row it has failed now.
+
+    It is dated for its next try, unless its reason is one that time does not cure, or it is a ``gap`` for another cause.
+    """
     which = is_open(failure.subject, failure.subject_pk, failure.role)
     before = connection.execute(select(_failures.c.id, _failures.c.attempts).where(*which)).first()
     attempts = 1 if before is None else before.attempts + 1
@@ -24,7 +28,9 @@ def failure(connection: Connection, failure: Failure, now: datetime, *, gap: boo
         "detail": failure.detail,
         "attempts": attempts,
         "last_at": now,
-        "next_try_at": None if gap else retry.next_try(attempts, now),
+        "next_try_at": (None if gap or failure.reason in NOT_RETRIED else retry.next_try(attempts, now)),
+        "host": failure.host,
+        "size": failure.size,
     }
     if before is None:
         key = {"subject": failure.subject, "subject_pk": failure.subject_pk, "role": failure.role}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from sqlalchemy.sql.functions import coalesce
 from archiver.catalog import tables
 from archiver.catalog.record.failures import resolved
 from archiver.catalog.upsert import new_rows
-from archiver.model import Blob, Digest, File, Owner, Pk, Subject
+from archiver.model import Blob, Digest, File, Owner, Pk, Role, Subject
 from archiver.signed import basename
 
 _blobs, _files, _failures = tables.blobs, tables.files, tables.failures
@@ -34,7 +34,7 @@ _REOPEN = (
             .where(_files.c.sha256 == _WHOSE)
         )
     )
-    .values(completed_at=None)
+    .values(completed_at=None, tried_at=None)
 )
 _FORGET_COVER = (
     update(_highlights)
@@ -47,26 +47,21 @@ _FORGET_AVATAR = (
     .values(avatar_held=None)
 )
 _elsewhere = _members.alias()
-_OFFERED_NO_MORE = (
-    update(_failures)
-    .where(
-        _failures.c.subject == Subject.ITEM,
-        _failures.c.resolved_at.is_(None),
-        _failures.c.next_try_at.is_not(None),
-        _failures.c.subject_pk.in_(
-            select(_members.c.item_pk).where(
-                _members.c.highlight_pk == bindparam("highlight"),
-                or_(
-                    _members.c.gone_at.is_(None),
-                    ~exists().where(
-                        _elsewhere.c.item_pk == _members.c.item_pk, _elsewhere.c.gone_at.is_(None)
-                    ),
-                ),
-            )
-        ),
-    )
-    .values(resolved_at=bindparam("now"))
+_OPEN_FAILURES = select(_failures.c.id, _failures.c.subject_pk, _failures.c.role).where(
+    _failures.c.subject == Subject.ITEM,
+    _failures.c.role.is_not(None),
+    _failures.c.resolved_at.is_(None),
+    _failures.c.subject_pk.in_(
+        select(_members.c.item_pk).where(
+            _members.c.highlight_pk == bindparam("highlight"),
+            or_(
+                _members.c.gone_at.is_(None),
+                ~exists().where(_elsewhere.c.item_pk == _members.c.item_pk, _elsewhere.c.gone_at.is_(None)),
+            ),
+        )
+    ),
 )
+_RESOLVE = update(_failures).where(_failures.c.id == bindparam("row")).values(resolved_at=bindparam("now"))
 _VERIFY = update(_blobs).where(_blobs.c.sha256 == _WHOSE).values(verified_at=bindparam("now"))
 
 
@@ -158,18 +153,33 @@ def _note_held(connection: Connection, owner: Owner, name: str | None) -> None:
         connection.execute(update(_highlights).where(_highlights.c.pk == owner.pk).values(cover_held=name))
 
 
-def completed(connection: Connection, highlight_pk: Pk, now: datetime) -> None:
-    """Record that nothing which the highlight offers is missing: the watermark.
+def files_tried(
+    connection: Connection,
+    highlight_pk: Pk,
+    missing: Collection[tuple[Pk, Role]],
+    now: datetime,
+    *,
+    is_whole: bool = True,
+) -> None:
+    """Record that a page was worked through: what it offers is stored, or is ``missing`` and has an open failure.
 
-    A failure of its items that is still open then is of something which is not offered any more, and is resolved. Gaps stay, and
-    so do those of an item that left this highlight for another.
+    ``missing`` are items with the role of the file. ``is_whole``: every item of the page could be read. If it was and
+    nothing is missing, the highlight is complete: the watermark. Open failures of files that a whole page does not
+    offer any more are resolved, but not those of an item that left this highlight for another.
     """
-    connection.execute(update(_highlights).where(_highlights.c.pk == highlight_pk).values(completed_at=now))
-    connection.execute(_OFFERED_NO_MORE, {"highlight": highlight_pk, "now": now})
+    complete = now if is_whole and not missing else None
+    found = update(_highlights).where(_highlights.c.pk == highlight_pk)
+    connection.execute(found.values(tried_at=now, completed_at=complete))
+    if not is_whole:
+        return
+    rows = connection.execute(_OPEN_FAILURES, {"highlight": highlight_pk})
+    not_offered = [{"row": row.id, "now": now} for row in rows if (row.subject_pk, row.role) not in missing]
+    if not_offered:
+        connection.execute(_RESOLVE, not_offered)
 
 
 def blobs_lost(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
-    """Record that the bytes are not there any more. Highlights that use them are complete no longer, pictures no longer held."""
+    """Record that the bytes are not there any more. Highlights that use them are due, pictures no longer held."""
     rows = [{"digest": digest, "now": now} for digest in digests]
     if rows:
         for statement in (_LOSE, _REOPEN, _FORGET_COVER, _FORGET_AVATAR):

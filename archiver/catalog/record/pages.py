@@ -54,8 +54,8 @@ def page(
     """Record a page that was fetched under these tray facts; returns how many of its items are new to the archive.
 
     ``fetched_at``: when that was, if not just now: the sweep is counted from then, and its items were seen then.
-    ``gone`` are the items whose absence from it is evidence. ``shrunk_to`` is kept as it is given. The highlight is complete no longer, in
-    the same transaction: what the page offers may be missing, and a run that is killed before ``completed`` must not hide that.
+    ``gone`` are the items whose absence from it is evidence. ``shrunk_to`` is kept as it is given. The highlight is neither complete nor tried,
+    in the same transaction: what the page offers may be missing, and a run that is killed before ``files_tried`` must not hide that.
     """
     highlight = page.highlight
     users.seen(connection, run_id, highlight.user, now)
@@ -90,6 +90,7 @@ def _highlight(
         "fetched_latest_reel_media": facts.latest_reel_media,
         "fetched_media_count": facts.media_count,
         "completed_at": None,
+        "tried_at": None,
         "shrunk_to": shrunk_to,
     }
     said: dict[str, object] = {field: getattr(highlight, field) for field in (*_TOLD, "created_at")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, Table, Text
 
 from archiver.catalog.columns import Id, PkText, UtcTime
 from archiver.catalog.tables.base import metadata, partial
@@ -36,6 +36,8 @@ failures = Table(
     Column("last_at", UtcTime, nullable=False),
     Column("next_try_at", UtcTime),
     Column("resolved_at", UtcTime),
+    Column("host", Text),
+    Column("size", BigInteger),
 )
 # Two, since a unique index takes one null to differ from another.
 _what = (failures.c.subject, failures.c.subject_pk)

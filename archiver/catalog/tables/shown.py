@@ -74,6 +74,7 @@ highlights = Table(
     Column("fetched_latest_reel_media", BigInteger),
     Column("fetched_media_count", BigInteger),
     Column("completed_at", UtcTime),
+    Column("tried_at", UtcTime),
     Column("shrunk_to", Text),
     Column("gone_at", UtcTime),
 )

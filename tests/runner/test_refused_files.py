@@ -1,0 +1,230 @@
+"""Files that our own settings refuse: reported while they are refused, and fetched once the settings allow them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from house import House
+
+from archiver import archive
+from archiver.archive import ShownAccount
+from archiver.cli import report
+from archiver.model import Lack, Subject
+from archiver.model.target import parse_target
+from archiver.sandbox import StandIn, World, actions, build
+from archiver.sandbox.actions import Action
+from archiver.sandbox.exchange import Exchange
+from archiver.sandbox.things import Account, Highlight, Item
+
+ACCOUNT = "keeper"
+HOSTS, SIZE = "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS", "ARCHIVER_DOWNLOAD_MAX_FILE_SIZE"
+WRONG = "*.cdninstagram.example"
+SWEEP = "ARCHIVER_SYNC_SWEEP_DAYS"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """One account with two highlights of three items; links live for 5 days, those of videos for 2."""
+    with StandIn(World()) as upstream:
+        upstream.world.add_account(Account("900", ACCOUNT, "Keeper", build.avatar("900")))
+        for title in ("Second", "First"):
+            upstream.world.add_highlight(ACCOUNT, title, items=3)
+        yield House(tmp_path / "archive", upstream)
+
+
+@pytest.fixture
+def either(house: House, nowhere: str | Path) -> House:
+    """The same on SQLite and on PostgreSQL."""
+    house.database = nowhere if isinstance(nowhere, str) else None
+    return house
+
+
+def highlights(house: House) -> list[Highlight]:
+    """The account's highlights, in the order of its tray."""
+    return list(house.upstream.world.account(ACCOUNT).highlights)
+
+
+def files_of(items: Iterable[Item]) -> int:
+    """How many files these items offer."""
+    return sum((item.thumbnail is not None) + (item.video is not None) for item in items)
+
+
+def offered(house: House) -> int:
+    """How many files the account offers: its avatar, covers and items."""
+    return 1 + len(highlights(house)) + sum(files_of(h.items) for h in highlights(house))
+
+
+def files(house: House) -> int:
+    """How many files are stored."""
+    return int(str(house.one("select count(*) from files")))
+
+
+def offering(urls: Mapping[str, str]) -> Action:
+    """The true page, but the pictures of some items are elsewhere."""
+
+    def act(exchange: Exchange) -> None:
+        page = json.loads(exchange.reply().body)
+        for item in page["items"]:
+            item["thumbnail_url"] = urls.get(str(item["pk"]), item["thumbnail_url"])
+        exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
+
+    return act
+
+
+def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: House) -> None:
+    """Ten nights with a wrong ``allowed_hosts``: each ends with 3 and counts every file, and costs what a quiet night costs."""
+    either.environ[HOSTS] = WRONG
+    number = offered(either)
+    for night in range(10):
+        summary = either.night(ACCOUNT)
+        assert (summary.exit_code, summary.outcome) == (3, "partial")
+        assert summary.hosts_not_allowed == (("127.0.0.1", number),)
+        assert summary.files_failed == len(summary.failures) == number
+        assert summary.units == (2 + 2 if night == 0 else 1)
+        line = (
+            f"archiver: run: {number} files not downloaded: host 127.0.0.1 is not in download.allowed_hosts"
+        )
+        assert list(report.ended(summary)) == [line]
+        assert list(report.failed(summary)) == []
+        assert report.fields_of(summary)["hosts_not_allowed"] == [{"host": "127.0.0.1", "files": number}]
+        either.sleep(days=1)
+    assert either.upstream.requests.cdn_requests() == []
+    assert either.one("select count(*) from highlights where completed_at is not null") == 0
+
+
+def test_fault_c31_the_first_night_with_the_right_hosts_fetches_all_of_it(either: House) -> None:
+    """While the links of the kept answers are valid no highlight is paid for again; once they have expired each costs one unit."""
+    either.environ[HOSTS] = WRONG
+    either.night(ACCOUNT)
+    del either.environ[HOSTS]
+    [plan] = either.plan(ACCOUNT)
+    assert (plan.units, [job.reason.value for job in plan.highlights]) == (1, ["incomplete"] * 2)
+    summary = either.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, files(either)) == (0, 1, offered(either))
+    assert either.one("select count(*) from failures where resolved_at is null") == 0
+    assert either.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def test_fault_c31_links_that_have_expired_cost_one_unit_a_highlight(house: House) -> None:
+    """``plan`` says so before; after that night the account is quiet."""
+    house.environ[HOSTS] = WRONG
+    house.night(ACCOUNT)
+    house.sleep(days=9)
+    assert house.night(ACCOUNT).units == 1
+    del house.environ[HOSTS]
+    assert [plan.units for plan in house.plan(ACCOUNT)] == [1 + 2]
+    summary = house.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, files(house)) == (0, 1 + 2, offered(house))
+    assert (house.night(ACCOUNT).exit_code, house.night(ACCOUNT).units) == (0, 1)
+
+
+def test_fault_c31_no_sweep_is_paid_for_while_a_host_is_refused(house: House) -> None:
+    """Two months later, with the sweep on, a night still costs one unit."""
+    house.environ |= {HOSTS: WRONG, SWEEP: "30"}
+    house.night(ACCOUNT)
+    for _ in range(3):
+        house.sleep(days=30)
+        summary = house.night(ACCOUNT)
+        assert summary.exit_code == 3
+        assert house.upstream.requests.api_calls("/v1/highlight/by/url") == []
+
+
+def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(house: House) -> None:
+    """One file behind a host that is not allowed: the others are stored, a file that fails otherwise has its own back-off."""
+    first, second = highlights(house)
+    elsewhere = {item.pk: f"https://cdn.example/{item.pk}.jpg" for item in first.items[:1]}
+    house.upstream.faults.add(offering(elsewhere), path="/v1/highlight/by/url", count=None)
+    house.upstream.faults.add(
+        actions.respond(404, b"gone"), listener="cdn", item=second.items[0].pk, count=None
+    )
+    summary = house.night(ACCOUNT)
+    assert (summary.exit_code, dict(summary.hosts_not_allowed)) == (3, {"cdn.example": 1})
+    assert files(house) == offered(house) - 1 - files_of(second.items[:1])
+    assert [line.partition(": ")[2] for line in report.ended(summary)] == [
+        "run: something failed tonight",
+        "run: 1 file not downloaded: host cdn.example is not in download.allowed_hosts",
+    ]
+    for _ in range(4):
+        summary = house.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, dict(summary.hosts_not_allowed)) == (3, 1, {"cdn.example": 1})
+
+
+def test_fault_c31_status_show_and_gaps_tell_what_is_not_downloaded(either: House) -> None:
+    """The status names host and number and knows no success; every refused file is a gap; once allowed nothing is left of it."""
+    either.environ[HOSTS] = WRONG
+    either.night(ACCOUNT)
+    status = archive.status(either.config)
+    assert status.hosts_not_allowed == (("127.0.0.1", offered(either)),)
+    assert status.last_success_at is None
+    reasons = {gap.reason.value for gap in archive.gaps(either.config)}
+    assert reasons == {"host_not_allowed"}
+    with archive.shown(either.config, parse_target(ACCOUNT)) as showing:
+        shown = showing.shown
+        assert isinstance(shown, ShownAccount)
+        assert {part.highlight.completed_at for part in shown.parts} == {None}
+        assert not any(part.due for part in shown.parts)
+    del either.environ[HOSTS]
+    assert archive.status(either.config).hosts_not_allowed == ()
+    either.night(ACCOUNT)
+    assert list(archive.gaps(either.config)) == []
+
+
+def test_fault_c31_titles_that_are_not_wanted_do_not_fail_a_night(house: House) -> None:
+    """Refused files count only for the highlights that the configuration asks for."""
+    house.environ[HOSTS] = WRONG
+    house.night(ACCOUNT)
+    house.environ |= {"ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
+    one = parse_target(ACCOUNT, highlights=("First",))
+    none = parse_target(ACCOUNT, highlights=("nothing is called so",))
+    assert house.night(one).files_failed == files_of(highlights(house)[0].items)
+    assert house.night(none).exit_code == 0
+
+
+def test_fault_c31_a_highlight_that_is_a_target_itself_reports_its_host(house: House) -> None:
+    """``highlight:<pk>`` ends with 3 and the line as well."""
+    house.environ[HOSTS] = WRONG
+    first = highlights(house)[0]
+    number = files_of(first.items)
+    assert house.night(f"highlight:{first.pk}").hosts_not_allowed == (("127.0.0.1", number),)
+    del house.environ[HOSTS]
+    summary = house.night(f"highlight:{first.pk}")
+    assert (summary.exit_code, summary.units, files(house)) == (0, 0, number)
+
+
+def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(house: House) -> None:
+    """The gap keeps the stated length, ends no night, and shows no highlight as complete; a raised limit fetches it for 0 units."""
+    house.environ[SIZE] = "1 kB"
+    summary = house.night(ACCOUNT)
+    assert (summary.exit_code, summary.files_failed) == (0, 0)
+    lengths = house.rows("select size from failures where reason = 'too_large' and subject = 'item'")
+    assert lengths
+    assert all(int(str(size)) > 1000 for (size,) in lengths)
+    assert house.one("select count(*) from highlights where completed_at is not null") == 0
+    assert house.night(ACCOUNT).units == 1
+    largest = max(int(str(size)) for (size,) in lengths)
+    house.environ[SIZE] = str(largest)
+    assert [plan.units for plan in house.plan(ACCOUNT)] == [1]
+    summary = house.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, files(house)) == (0, 1, offered(house))
+    assert house.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(house: House) -> None:
+    """The owner removes the item: its failure is resolved, and the night is good again."""
+    house.environ |= {HOSTS: WRONG, "ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
+    house.night(ACCOUNT)
+    for highlight in highlights(house):
+        for item in list(highlight.items)[1:]:
+            house.upstream.world.remove_item(highlight.pk, item.pk)
+    left = sum(files_of(h.items) for h in highlights(house))
+    counts = [
+        house.night(ACCOUNT).files_failed for _ in range(2)
+    ]  # a loss of more than half is believed the second time
+    assert counts[-1] == left
+    gaps = [gap for gap in archive.gaps(house.config) if gap.subject is Subject.ITEM and not gap.gone]
+    assert len(gaps) == left
+    assert Lack.NOT_YET not in {gap.reason for gap in gaps}
