@@ -63,6 +63,7 @@ __all__ = [
     "is_pointer",
     "mend",
     "nobody",
+    "on_postgresql",
     "plan",
     "reread",
     "revision",
@@ -175,6 +176,11 @@ def revision(config: Config) -> tuple[str, str]:
     """The schema's revision in the database, and the one that this version needs."""
     rows.marker_of(config)
     return schema.current(rows.place(config)), schema.head()
+
+
+def on_postgresql(config: Config) -> bool:
+    """Return whether the rows of the archive are in PostgreSQL."""
+    return rows.place(config).url is not None
 
 
 def sqlite_file(config: Config) -> Path:

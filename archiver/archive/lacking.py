@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from archiver.archive import named
+from archiver.archive import named, rows
 from archiver.archive.opening import reading
 from archiver.catalog import Catalog, query
 from archiver.config import Config
@@ -29,17 +29,18 @@ class _Asked:
 
 def gaps(config: Config, accounts: Sequence[Target] = ()) -> Iterator[Gap]:
     """Every gap, or those of these accounts, account after account; streamed. Highlights whose titles the configuration does not ask
-    for are none.
+    for are none. Of a configuration that is for another archive (``Config.accounts_archive``) the accounts do not count.
 
     An account may be named by a username that it bore once. Raises UsageError for one of which the archive knows nothing.
     """
     with reading(config) as opened:
         asked = _asked(opened.catalog, accounts) if accounts else None
-        globs = _globs(opened.catalog, config.accounts)
+        entries = config.accounts if rows.belongs(config, config.accounts_archive) else ()
+        globs = _globs(opened.catalog, entries)
         for gap in opened.catalog.stream(query.gaps):
             if (asked is None or gap in asked) and _wanted(gap, globs):
                 yield gap
-        for gap in _never_reached(opened.catalog, config.accounts):
+        for gap in _never_reached(opened.catalog, entries):
             if asked is None or gap in asked:
                 yield gap
 

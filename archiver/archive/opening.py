@@ -70,6 +70,7 @@ def create(config: Config, *, demo: bool = False) -> bool:
                 f"{root} is not empty: it holds {strangers[0]!r}",
                 "name an empty directory, or one that does not exist",
             )
+    _left_over(config)  # a database that cannot be used is refused before anything is made
     group_readable = config.archive.group_readable
     with storage_errors(f"{root} cannot be made"):
         os.close(open_root(root, 0o750 if group_readable else 0o700))
@@ -157,29 +158,33 @@ def _answers(config: Config) -> AnswerStore:
 
 
 def _new_catalog(config: Config) -> Catalog:
-    """A new database, or the one that a creation which was cut short before its marker has left.
-
-    Raises StorageError where runs were made in it: then it is an archive that has lost its marker.
-    """
-    database, root = rows.database(config), config.archive.directory
-    left = _left_over(config)
-    if left is None:
+    """A new database, or the one that a creation which was cut short before its marker has left. Raises as ``_left_over``."""
+    database = rows.database(config)
+    if _left_over(config) is None:
         group_readable = config.archive.group_readable
         return Catalog.create(database, uuid.uuid4().hex, utcnow(), group_readable=group_readable)
-    if left.used:
-        raise StorageError(
-            f"the database {rows.place(config)} is in use, by the archive {left.archive_id}; its marker archive.json is missing in {root}",
-            "restore archive.json from a copy, or name another directory and another database",
-        )
     return Catalog.open(database, write=True)
 
 
 def _left_over(config: Config) -> schema.Standing | None:
-    """What stands where the new database is to be, None if nothing does. A file that is not ours raises as ``schema.look``."""
-    where = rows.place(config)
-    if where.path is not None:
-        return schema.look(where) if where.path.exists() else None
+    """Return what a creation that was cut short left where the new database is to be, None if nothing is there.
+
+    Raises StorageError where runs were made in it: then it is an archive that has lost its marker. DatabaseForeign for one that
+    holds something else.
+    """
+    where, root = rows.place(config), config.archive.directory
+    if where.path is not None and not where.path.exists():
+        return None
     try:
-        return schema.look(where)
+        left = schema.look(where)
     except DatabaseForeign:
-        return None  # empty, or full of somebody else's tables: ``Catalog.create`` tells these apart
+        if where.path is not None:
+            raise
+        schema.require_empty(where)
+        return None
+    if left.used:
+        raise StorageError(
+            f"the database {where} is in use, by the archive {left.archive_id}; its marker archive.json is missing in {root}",
+            "restore archive.json from a copy, or name another directory and another database",
+        )
+    return left

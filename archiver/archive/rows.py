@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from archiver.blobs import Marker, marker
-from archiver.catalog import Catalog, Database, locate
+from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config
+from archiver.errors import MarkerMismatch, NoArchive, StorageError
 
 
 @contextmanager
@@ -18,7 +20,9 @@ def reading(config: Config, *, asked: bool = False) -> Iterator[Catalog]:
     ``asked``: by a person's own SQL, so as the role that ``archive.query_database`` names, if it names one, and as no other.
     """
     found = marker_of(config)
-    source = (config.archive.query_database if asked else None) or database(config)
+    source = database(config)
+    if asked and config.archive.query_database and source == config.archive.database:
+        source = config.archive.query_database
     with Catalog.open(source, write=False) as catalog:
         found.require(catalog.archive_id, config.archive.directory)
         yield catalog
@@ -28,8 +32,39 @@ def marker_of(config: Config) -> Marker:
     return marker.read(config.archive.directory)
 
 
+def belongs(config: Config, home: Path | None) -> bool:
+    """Return whether the archive of this command is the one in ``home`` (see ``Config.accounts_archive``), however its path is spelled.
+
+    A copy is the same archive: its marker has the same id.
+    """
+    root = config.archive.directory
+    if home is None or os.path.realpath(root) == os.path.realpath(home):
+        return True
+    with suppress(NoArchive, StorageError):
+        return marker.read(root).id == marker.read(home).id
+    return False
+
+
 def database(config: Config) -> str | Path:
-    return config.archive.database or config.archive.directory / "archive.db"
+    """Return where the rows are: the configured database, or ``archive.db`` of an archive that the configuration is not for.
+
+    Raises MarkerMismatch for an archive without ``archive.db`` to which the configured database does not belong.
+    """
+    configured, root = config.archive.database, config.archive.directory
+    own = root / "archive.db"
+    if configured is None:
+        return own
+    if belongs(config, config.database_archive):
+        return configured
+    if os.path.lexists(own) or not marker.stands(root):
+        return own
+    if schema.look(locate(configured)).archive_id != marker.read(root).id:  # it may have been moved
+        raise MarkerMismatch(
+            f"the database of the archive {root} is not known: it has no archive.db, "
+            "and the configured database belongs to another archive",
+            "name the configuration of that archive: --config FILE",
+        )
+    return configured
 
 
 def place(config: Config) -> Database:

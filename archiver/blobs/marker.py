@@ -35,6 +35,11 @@ class Marker:
             )
 
 
+def stands(root: Path) -> bool:
+    """Return whether there is a marker at ``root``, readable or not."""
+    return os.path.lexists(root / _NAME)
+
+
 def read(root: Path) -> Marker:
     """The marker of the archive at ``root``. Raises NoArchive if none is there, StorageError if it cannot be read or used."""
     path = root / _NAME
@@ -110,10 +115,10 @@ def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
 
 
 def _no_archive(root: Path) -> NoArchive:
-    if (root / "archive.db").exists() or (root / "blobs").exists():
+    if (root / "archive.db").exists() or any((root / "blobs").glob("*/*")):
         return NoArchive(
             f"the marker {root / _NAME} is missing, though other parts of an archive are there",
-            'restore it from a copy; else write {"id": "...", "format": 1} into it, with the id of the table archive',
+            "restore it from a copy of the archive; where the archive was never finished, archiver init finishes it",
         )
     return NoArchive(
         f"there is no archive at {root}",

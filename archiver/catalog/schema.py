@@ -138,6 +138,24 @@ def create(database: Database, archive_id: str, now: datetime, *, group_readable
             engine.dispose()
 
 
+def require_empty(database: Database) -> None:
+    """Raise DatabaseForeign if the PostgreSQL database has tables. Nothing is written."""
+    with told(str(database)):
+        engine = engines.reader(database)
+        try:
+            with engine.connect() as connection:
+                _require_no_tables(connection, database)
+        finally:
+            engine.dispose()
+
+
+def _require_no_tables(connection: Connection, database: Database) -> None:
+    if inspect(connection).get_table_names():
+        raise DatabaseForeign(
+            f"the database {database} has tables already", "name an empty one in archive.database"
+        )
+
+
 def _create_file(path: Path, archive_id: str, now: datetime, group_readable: bool) -> None:
     _require_regular_files(path)
     if path.exists():
@@ -160,10 +178,7 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
 
 def _create_in(engine: Engine, database: Database, archive_id: str, now: datetime) -> None:
     with engine.begin() as connection:
-        if inspect(connection).get_table_names():
-            raise DatabaseForeign(
-                f"the database {database} has tables already", "name an empty one in archive.database"
-            )
+        _require_no_tables(connection, database)
         _migrate(connection)
         connection.execute(
             tables.archive.insert().values(id=archive_id, format=FORMAT, created_at=now),

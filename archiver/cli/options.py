@@ -155,7 +155,7 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
         expose_value=False,
         callback=_keep,
         metavar="DIR",
-        help="The archive's directory, whatever the configuration says.",
+        help="The archive's directory, whatever the configuration says; its database is its own.",
     ),
     _flag("-v", "--verbose", says="Say more, and name the kind of an error (E_...)."),
     _flag("-q", "--quiet", says="Say nothing but errors."),

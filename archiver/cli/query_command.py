@@ -109,7 +109,7 @@ def command(
     config = load.config(given)
     own = (config.path or default_path()).parent / "queries"
     if listed:
-        _list(own, form, postgresql=config.archive.database is not None)
+        _list(own, form, postgresql=archive.on_postgresql(config))
         if not given.quiet:
             show.say(*(f"archiver: note: {why}" for why in queries.left_out(own)))
         return 0

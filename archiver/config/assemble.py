@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from archiver.blobs import marker
 from archiver.config import accounts, files, values
 from archiver.config.sections import (
     SECTIONS,
@@ -22,6 +23,7 @@ from archiver.config.sections import (
     SyncSection,
 )
 from archiver.config.settings import Settings, refuse_unknown, unknown_variables
+from archiver.errors import ConfigError
 from archiver.secret import Secret
 
 _VENDOR = frozenset({"api.hikerapi.com", "api.instagrapi.com"})
@@ -33,9 +35,17 @@ def default_path() -> Path:
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
-    """The absolute path of the configuration, and whether a person named it: ``path`` (a flag), else ARCHIVER_CONFIG."""
+    """The absolute path of the configuration, and whether a person named it: ``path`` (a flag), else ARCHIVER_CONFIG.
+
+    A leading ``~`` is expanded. Raises ConfigError where that is nobody's home.
+    """
     named = path if path is not None else environ.get("ARCHIVER_CONFIG") or None
-    return (Path(named).absolute(), True) if named is not None else (default_path(), False)
+    if named is None:
+        return default_path(), False
+    try:
+        return Path(named).expanduser().absolute(), True
+    except RuntimeError:
+        raise ConfigError(f"{named} (the configuration): there is no such home directory") from None
 
 
 def example() -> str:
@@ -65,6 +75,7 @@ def load(
 
     sections = {name: table for name, table in tables.items() if name != "accounts"}
     settings = Settings(sections, where, environ, overrides or {})
+    accounts_archive, database_archive = _own_archives(sections, where, environ)
     api, sync = _api(settings), _sync(settings)
     token = Secret(key) if key.strip() else None
     if token is None and api.token_file is not None:
@@ -88,13 +99,36 @@ def load(
         token=token,
         path=where if found is not None else None,
         warnings=(*warnings, *doubts),
+        accounts_archive=accounts_archive,
+        database_archive=database_archive,
     )
+
+
+def _own_archives(
+    sections: Mapping[str, object], where: Path, environ: Mapping[str, str]
+) -> tuple[Path | None, Path | None]:
+    """Return the archives that the accounts and the database of a configuration are for: never that of a flag, which names another.
+
+    What stands in the file is for the directory that the file names; a database in the environment for the one that it names. A
+    configuration that names none, and has no archive at the default place, has none of its own.
+    """
+    in_file = Settings(sections, where, {}, {}).path("archive.directory", None)
+    without_flags = Settings(sections, where, environ, {}).path("archive.directory", None)
+    default = _default_directory(where)
+    of_file = in_file or without_flags or (default if marker.stands(default) else None)
+    if environ.get("ARCHIVER_ARCHIVE_DATABASE"):
+        return of_file, without_flags or of_file
+    return of_file, of_file
+
+
+def _default_directory(where: Path) -> Path:
+    return (where.parent / ArchiveSection().directory).absolute()
 
 
 def _archive(settings: Settings, where: Path) -> ArchiveSection:
     default = ArchiveSection()
     return ArchiveSection(
-        directory=settings.path("archive.directory", (where.parent / default.directory).absolute()),
+        directory=settings.path("archive.directory", _default_directory(where)),
         database=settings.text("archive.database", default.database, values.database),
         query_database=settings.text("archive.query_database", default.query_database, values.database),
         reserve=settings.size("archive.reserve", default.reserve, values.size),

@@ -95,6 +95,10 @@ class Config:
     token: Secret | None = None
     path: Path | None = None
     warnings: tuple[str, ...] = ()
+    accounts_archive: Path | None = None
+    """The archive that ``accounts`` are for, where ``archive.directory`` may be another one (``--archive``). None: whichever it is."""
+    database_archive: Path | None = None
+    """As ``accounts_archive``, for ``archive.database`` and ``archive.query_database``."""
 
 
 SECTIONS = {

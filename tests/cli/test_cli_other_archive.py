@@ -1,0 +1,142 @@
+"""``--archive`` beside a configuration that is for another archive: its accounts and its database stay where they belong."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from cli_harness import Nearby, Person
+from databases import Postgres
+
+from archiver.sandbox import StandIn, World
+
+ACCOUNT = "account0000"
+WAITING = "waiting.one"
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[StandIn]:
+    """One account with one highlight."""
+    with StandIn(World.generated(1, 1, 1)) as running:
+        yield running
+
+
+@pytest.fixture
+def person(tmp_path: Path, upstream: StandIn) -> Nearby:
+    """Somebody whose default configuration names the archive ``mine``, and an account that no run has come to."""
+    return Nearby(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
+
+
+def configure(person: Person, database: str = "") -> Path:
+    """Write the default configuration and make its archive, with these rows. Returns its directory."""
+    mine, place = person.home / "mine", person.home / "config" / "archiver" / "config.toml"
+    place.parent.mkdir(parents=True)
+    lines = ["[archive]", f'directory = "{mine}"', f'database = "{database}"' if database else ""]
+    place.write_text("\n".join([*lines, "[[accounts]]", f'target = "{WAITING}"', ""]))
+    place.chmod(0o600)
+    made = person.run("init")
+    assert made.code == 0, made.err
+    return mine
+
+
+def gaps(person: Person, *options: str) -> list[object]:
+    """The names in ``gaps --json``."""
+    ended = person.run("gaps", "--json", *options)
+    assert ended.code == 0, ended.err
+    found = ended.object["gaps"]
+    assert isinstance(found, list)
+    return [gap["username"] for gap in found]
+
+
+def test_fault_h50_gaps_of_another_archive_name_nobody_of_the_configuration(person: Nearby) -> None:
+    """The accounts of a configuration are waited for in its own archive, however that is spelled or copied, and in no other."""
+    mine, other = configure(person), person.home / "other"
+    assert person.run("backup", ACCOUNT, "--archive", str(other)).code == 0
+    assert gaps(person) == [WAITING]
+    assert gaps(person, "--archive", str(other)) == []
+    assert person.run("gaps", "--archive", "other").err == "no gaps: what was offered is held\n"
+    person.more["ARCHIVER_ARCHIVE"] = str(other)
+    assert gaps(person) == []
+    person.more["ARCHIVER_ARCHIVE"] = ""
+    (person.home / "link").symlink_to(mine)
+    shutil.copytree(mine, person.home / "copy")
+    for same in ("link", "./mine/../mine", "copy"):
+        assert gaps(person, "--archive", same) == [WAITING], same
+
+
+def test_fault_h50_a_configuration_without_an_archive_is_for_the_one_that_is_named(person: Nearby) -> None:
+    """Nothing is in its place, and it names none: its accounts are those of ``--archive``."""
+    assert person.run("backup", ACCOUNT, "--archive", "other").code == 0
+    listed = person.home / "list.toml"
+    listed.write_text(f'[[accounts]]\ntarget = "{WAITING}"\n')
+    listed.chmod(0o600)
+    assert gaps(person, "--config", str(listed), "--archive", "other") == [WAITING]
+
+
+def test_another_archive_has_a_database_of_its_own(person: Nearby, postgres: Postgres) -> None:
+    """With PostgreSQL configured, an archive on SQLite is made, read and written where it is; a moved one keeps its rows."""
+    with postgres.database() as url:
+        mine = configure(person, url)
+        assert not (mine / "archive.db").exists()
+        for command in (
+            ("backup", ACCOUNT),
+            ("verify", "--read-data"),
+            ("status",),
+            ("query", "SELECT * FROM runs"),
+        ):
+            ended = person.run(*command, "--archive", "other")
+            assert ended.code == 0, ended.err
+        assert (person.home / "other" / "archive.db").exists()
+        assert "1  backup" in person.run("query", "SELECT id, command FROM runs", "--archive", "other").out
+        assert person.run("query", "SELECT count(*) FROM runs", "--format", "csv").out == "count\n0\n"
+        mine.rename(person.home / "moved")
+        assert person.run("status", "--archive", "moved").code == 0
+        assert gaps(person, "--archive", "other") == []
+
+
+def test_an_archive_whose_database_is_not_known_is_told(person: Nearby, postgres: Postgres) -> None:
+    """It is of PostgreSQL, and the configuration of another one: one sentence, with the next step."""
+    with postgres.database() as url, postgres.database() as of_other:
+        configure(person, url)
+        person.more["ARCHIVER_ARCHIVE_DATABASE"] = of_other
+        person.more["ARCHIVER_ARCHIVE"] = str(person.home / "other")
+        assert person.run("backup", ACCOUNT).code == 0
+        person.more.update({"ARCHIVER_ARCHIVE_DATABASE": "", "ARCHIVER_ARCHIVE": ""})
+        for command in (("status",), ("gaps",), ("backup", ACCOUNT)):
+            ended = person.run(*command, "--archive", "other")
+            assert (ended.code, ended.err.count("\n")) == (8, 1), ended.err
+            assert "is not known" in ended.err
+            assert "--config FILE" in ended.err
+
+
+def test_a_refused_backup_leaves_nothing_behind(person: Nearby, postgres: Postgres) -> None:
+    """The database cannot be used: there is no half archive, and ``show`` says that there is none."""
+    with postgres.database() as url:
+        with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
+            connection.execute("CREATE TABLE theirs (id int)")
+        for database, code in ((url, 9), ("postgresql://nobody@127.0.0.1:1/none", 9)):
+            person.more["ARCHIVER_ARCHIVE_DATABASE"] = database
+            ended = person.run("backup", ACCOUNT, "--archive", "new")
+            assert ended.code == code, ended.err
+            assert not (person.home / "new").exists()
+    person.more["ARCHIVER_ARCHIVE_DATABASE"] = ""
+    shown = person.run("show", ACCOUNT, "--archive", "new")
+    assert (shown.code, "there is no archive at" in shown.err) == (10, True)
+
+
+def test_no_marker_is_to_be_written_by_hand(person: Nearby) -> None:
+    """What a creation that was cut short left is no archive; an archive that lost its marker needs it from a copy."""
+    for name in ("blobs/7f", "tmp"):
+        (person.home / "new" / name).mkdir(parents=True)
+    (person.home / "new" / "lock").touch()
+    shown = person.run("show", ACCOUNT, "--archive", "new")
+    assert (shown.code, "there is no archive at" in shown.err) == (10, True)
+    mine = configure(person)
+    (mine / "archive.json").unlink()
+    shown = person.run("show", ACCOUNT)
+    assert (shown.code, "restore it from a copy" in shown.err, '"id"' in shown.err) == (10, True, False)
+    assert person.run("init").code == 0
+    assert person.run("status").code == 0
