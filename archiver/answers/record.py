@@ -94,6 +94,17 @@ def answer_of(record: bytes) -> Answer | None:
         raise AnswerMalformed(f"a kept answer cannot be read: {type(exc).__name__}") from exc
 
 
+def is_ours(record: bytes) -> bool:
+    """Return whether an uncompressed record is of a kind that this program writes, and a response one that can be read."""
+    head = record.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    if b"WARC-Type: warcinfo" in head or b"WARC-Type: request" in head:
+        return True
+    try:
+        return answer_of(record) is not None
+    except AnswerMalformed:
+        return False
+
+
 def _answer(loaded: Any) -> Answer:
     fields, http = loaded.rec_headers, loaded.http_headers
     told = json.loads(fields["Archiver-Call"])

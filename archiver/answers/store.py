@@ -7,16 +7,17 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from archiver.answers.reader import member_at, members
-from archiver.answers.record import answer_of, response_and_request, warcinfo
+from archiver.answers.reader import Member, Unreadable, member_at, members, pieces
+from archiver.answers.record import LARGEST, answer_of, is_ours, response_and_request, warcinfo
 from archiver.answers.segment import Segment
 from archiver.durable import (
     enter_directory,
@@ -25,9 +26,12 @@ from archiver.durable import (
     open_root,
     storage_error,
     storage_errors,
+    sync,
+    sync_directory,
+    write_all,
 )
 from archiver.errors import AnswerMalformed
-from archiver.model import Answer, Digest, KeptAnswer, Origin
+from archiver.model import Answer, Digest, KeptAnswer, Origin, Surplus
 
 _SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
 _OF_A_RUN = re.compile(
@@ -37,6 +41,11 @@ _OF_A_RUN = re.compile(
 
 _NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO})
 """What opening a link, a directory or a FIFO in the place of a segment is refused with."""
+
+_COPIED_AT_ONCE = 1 << 20
+_LARGEST_APPEND = LARGEST // 2
+"""Bytes that one answer, its request and the head of a segment take at most, packed: an answer is cut off at 16 MiB."""
+_APPENDED_RECORDS = 3
 
 
 def origin_of(segment: str) -> Origin | None:
@@ -120,8 +129,63 @@ class AnswerStore:
                     sha256 = Digest(hashlib.sha256(answer.body).hexdigest())
                     yield KeptAnswer(segment, member.offset, member.length, sha256), answer
 
+    def surplus(self, segment: str, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Surplus]:
+        """Yield what is in a segment beside records of ours: no writer of ours has put it there, or it is a record that rotted.
+
+        ``past``: the answers that have rows, their lengths by their offsets; they are not read. What a kill or a power loss left of
+        the last records, and what ``set_aside`` has copied already, is none. Raises as ``iterate``.
+        """
+        with self._opened(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
+            found: list[tuple[Surplus, bool, int]] = []  # whether torn, and how many records are before it
+            last_row, whole = max(past, default=-1), 0
+            for piece in pieces(fd, past):
+                if isinstance(piece, Member) and is_ours(piece.plain):
+                    whole += 1
+                    continue
+                torn, start, before = isinstance(piece, Unreadable) and piece.torn, piece.offset, whole
+                if found and found[-1][0].end == start:  # one after the other: what they begin as counts
+                    surplus, torn, before = found.pop()
+                    start = surplus.offset
+                found.append((Surplus(segment, start, piece.offset + piece.length - start), torn, before))
+        for surplus, torn, before in found:
+            at_the_end = surplus.offset > last_row and whole - before < _APPENDED_RECORDS
+            killed = torn and at_the_end and surplus.length <= _LARGEST_APPEND
+            if not killed and not self._is_set_aside(surplus):
+                yield surplus
+
+    def _is_set_aside(self, surplus: Surplus) -> bool:
+        copy = self._root.parent / "quarantine" / _name_aside(surplus)
+        with suppress(OSError):
+            found = copy.lstat()
+            return stat.S_ISREG(found.st_mode) and found.st_size == surplus.length
+        return False
+
+    def set_aside(self, surplus: Surplus) -> None:
+        """Copy surplus bytes to ``quarantine/``, durably, and cut them off where nothing follows them; else they stay, as known.
+
+        The archive's lock is held. Raises DiskFull or StorageError; then the segment is as it was, or whole without them.
+        """
+        name, part = _name_aside(surplus), f"{_name_aside(surplus)}.part"
+        failed = f"the surplus of answers/{surplus.segment} cannot be moved to quarantine/"
+        with storage_errors(failed), ExitStack() as opened:
+            fd = opened.enter_context(self._opened(surplus.segment, os.O_RDWR))
+            root = _closed(opened, open_root(self._root.parent))
+            place = _closed(opened, enter_directory("quarantine", self._modes[0], within=root))
+            with suppress(FileNotFoundError):  # of one that was killed
+                os.unlink(part, dir_fd=place)
+            new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            copy = _closed(opened, os.open(part, new, self._modes[1], dir_fd=place))
+            for at in range(surplus.offset, surplus.end, _COPIED_AT_ONCE):
+                write_all(copy, os.pread(fd, min(_COPIED_AT_ONCE, surplus.end - at), at))
+            sync(copy)
+            os.replace(part, name, src_dir_fd=place, dst_dir_fd=place)
+            sync_directory(place)
+            if os.fstat(fd).st_size == surplus.end:
+                os.ftruncate(fd, surplus.offset)
+                sync(fd)
+
     @contextmanager
-    def _opened(self, segment: str) -> Iterator[int]:
+    def _opened(self, segment: str, flags: int = os.O_RDONLY) -> Iterator[int]:
         """A descriptor of a segment. The name comes from a row: nothing outside ``root`` is opened, whatever stands there."""
         named = _SEGMENT.fullmatch(segment)
         if named is None:
@@ -134,7 +198,7 @@ class AnswerStore:
                 fds.append(open_directory(self._root.name, within=fds[-1]))  # not through a link
                 fds.append(open_directory(year, within=fds[-1]))
                 fds.append(open_directory(month, within=fds[-1]))
-                fds.append(self._regular(name, segment, fds[-1]))
+                fds.append(self._regular(name, segment, fds[-1], flags))
             except FileNotFoundError as exc:
                 raise AnswerMalformed(f"answers/{segment} is not there any more") from exc
             except OSError as exc:
@@ -144,13 +208,23 @@ class AnswerStore:
             for fd in fds:
                 os.close(fd)
 
-    def _regular(self, name: str, segment: str, within: int) -> int:
+    def _regular(self, name: str, segment: str, within: int, flags: int) -> int:
         try:
-            return open_regular(name, within=within)
+            return open_regular(name, within=within, flags=flags)
         except OSError as exc:
             if exc.errno in _NO_FILE:
                 raise AnswerMalformed(f"answers/{segment} is no regular file") from exc
             raise
+
+
+def _name_aside(surplus: Surplus) -> str:
+    return f"{surplus.segment.replace('/', '-')}-{surplus.offset}-{surplus.length}"
+
+
+def _closed(opened: ExitStack, fd: int) -> int:
+    """Return the descriptor, which ``opened`` closes."""
+    opened.callback(os.close, fd)
+    return fd
 
 
 class AnswerWriter:

@@ -20,11 +20,11 @@ from archiver.runner.workers import StopFlag
 from archiver.verify import (
     AnswerReport,
     VerifyReport,
-    count_unrecorded,
     share_of,
     start_of_day,
     verify_answers,
     verify_blobs,
+    verify_segments,
 )
 from archiver.verify import mend as mend_store
 
@@ -43,7 +43,7 @@ class Checked:
     @property
     def damaged(self) -> bool:
         """Whether there is damage that is not recorded as lost."""
-        return bool(self.blobs.damaged or self.answers.damaged)
+        return bool(self.blobs.damaged or self.answers.damaged or self.answers.surplus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def mend(
         now = utcnow()
         _note(opened, whole)
         quarantined = mend_store(
-            opened.catalog, opened.store, checked.blobs, checked.answers, now, stop.check
+            opened.catalog, opened.store, opened.answers, checked.blobs, checked.answers, now, stop.check
         )
         wanted = config.download
         losses = opened.catalog.read(query.losses, now, covers=wanted.covers, avatars=wanted.avatars)
@@ -177,12 +177,15 @@ def _checked(
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
     )
-    unrecorded = count_unrecorded(
+    unrecorded, surplus = verify_segments(
         opened.answers,
         lambda segment: opened.catalog.read(query.is_named, segment),
+        lambda segment: opened.catalog.read(query.answers_in, segment),
+        read_data=read_data,
+        chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
     )
-    return Checked(blobs, replace(_still(opened, answers), unrecorded=unrecorded))
+    return Checked(blobs, replace(_still(opened, answers), unrecorded=unrecorded, surplus=surplus))
 
 
 def _still(opened: Opened, answers: AnswerReport) -> AnswerReport:

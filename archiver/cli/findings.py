@@ -27,6 +27,9 @@ def fields_of(checked: Checked) -> dict[str, object]:
         "answers_damaged": _answers(answers.damaged),
         "answers_lost": _answers(answers.lost),
         "answers_unrecorded": answers.unrecorded,
+        "answers_surplus": [
+            {"segment": s.segment, "offset": s.offset, "length": s.length} for s in answers.surplus
+        ],
     }
 
 
@@ -50,6 +53,8 @@ def told(checked: Checked) -> Iterator[str]:
         yield f"{show.count(len(answers.lost), 'answer')} recorded as lost"
     if answers.unrecorded:
         yield f"{show.count(answers.unrecorded, 'answer')} without a row (archiver reread records them again)"
+    if answers.surplus:
+        yield f"{show.size(sum(s.length for s in answers.surplus))} in answers/ that are no answers of this archive"
     if blobs.found:
         yield f"{show.count(len(blobs.found), 'blob')} recorded as lost, and there again with the right bytes (noted by --repair)"
     if blobs.orphans:
@@ -65,6 +70,9 @@ def done(mended: Mended) -> Iterator[str]:
         yield f"{show.count(len(blobs.damaged), 'blob')} now recorded as lost"
     if answers.damaged:
         yield f"{show.count(len(answers.damaged), 'answer')} now recorded as lost; what came from them stays"
+    if answers.surplus:
+        moved = show.size(sum(s.length for s in answers.surplus))
+        yield f"{moved} that are no answers moved to quarantine/ (copied there, where answers follow them)"
     if mended.quarantined:
         yield f"{show.count(mended.quarantined, 'damaged blob')} moved to quarantine/"
 

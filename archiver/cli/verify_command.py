@@ -31,6 +31,7 @@ _NOTHING = {
     "answers_damaged": [],
     "answers_lost": [],
     "answers_unrecorded": 0,
+    "answers_surplus": [],
     "repair": None,
     "run": None,
 }
@@ -93,17 +94,17 @@ def command(
     accept_loss: bool,
 ) -> int:
     """Check what is kept: every row's blob is there, of the right size, and with --read-data of the right bytes; every paid answer
-    can be read; the database is sound. Costs nothing.
+    can be read, and nothing else is among them; the database is sound. Costs nothing.
 
     It changes no file and may run beside a run. --read-data notes when each blob was read (verified_at), unless another run holds
     the lock or the archive is read-only. Damage that is not yet recorded as lost gives code 12. Blobs without a row are
     harmless and only counted: a later run adopts equal bytes.
 
-    --repair records what is damaged or missing as lost, moves damaged bytes to quarantine/ (nothing is deleted), says what it
-    costs to have it again, and fetches what Instagram still shows: 1 unit for each account and 1 for each highlight; a lost
-    answer, an expired link or an account that shows nothing costs 1 more. --max-units 0 mends the disk and spends nothing. Bytes
-    that were encoded anew become a new file beside the lost one. Where not one blob is there it refuses, since that is a disk
-    which is not mounted.
+    --repair records what is damaged or missing as lost, moves damaged and foreign bytes to quarantine/ (nothing is deleted; what
+    is between two answers is copied there, and no damage as long as the copy exists), says what it costs to have the lost again,
+    and fetches what Instagram still shows: 1 unit for each account and 1 for each highlight; a lost answer, an expired link or an
+    account that shows nothing costs 1 more. --max-units 0 mends the disk and spends nothing. Bytes that were encoded anew become
+    a new file beside the lost one. Where not one blob is there it refuses, since that is a disk which is not mounted.
 
     \b
     Examples:
@@ -213,6 +214,10 @@ def _listed(config: Config, checked: Checked) -> None:
         for d in checked.blobs.damaged
     ]
     rows += [("answer", a.why, f"answer {a.id}") for a in checked.answers.damaged]
+    rows += [
+        ("surplus", f"answers/{s.segment}", f"nothing: {s.length:,} bytes from byte {s.offset:,} on")
+        for s in checked.answers.surplus
+    ]
     if rows:
         show.data("".join(f"{line}\n" for line in table.lines(("problem", "file", "belongs to"), rows)))
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Run,
         Status,
         StoredAnswer,
+        Surplus,
         Value,
     )
     from archiver.model.history import NamedChange
@@ -148,6 +149,7 @@ __all__ = [
     "Sticker",
     "StoredAnswer",
     "Subject",
+    "Surplus",
     "Target",
     "Tray",
     "TrayFacts",
@@ -197,6 +199,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "Status",
                 "Value",
                 "StoredAnswer",
+                "Surplus",
             ),
             "history": ("NamedChange",),
             "identity": (

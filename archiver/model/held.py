@@ -177,6 +177,20 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Surplus:
+    """Bytes in a segment of kept answers (its path below ``answers/``) that are no record of this program."""
+
+    segment: str
+    offset: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The offset of the first byte after them."""
+        return self.offset + self.length
+
+
+@dataclass(frozen=True, slots=True)
 class Loss:
     """What of an account may be had again after a loss: ``highlights`` that show lost items, highlights whose ``covers`` are lost,
     and whether its avatar is. ``listed``: its tray was read before; else its highlights were asked for one by one."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from archiver.answers import AnswerStore
+from archiver.answers import AnswerStore, origin_of
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model import Digest, StoredAnswer
+from archiver.model import Digest, StoredAnswer, Surplus
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class LostAnswer:
 class AnswerReport:
     """What was found. ``lost``: what is recorded as lost and is so; ``found``: ids recorded as lost that can be read again.
 
-    ``unrecorded``: whole answers in files that no row names, as after an older copy of the database was put back.
+    ``unrecorded``: whole answers in files that no row names, as after an older copy of the database was put back. ``surplus``: bytes
+    in the segments that are no record of ours.
     """
 
     checked: int
@@ -32,6 +34,7 @@ class AnswerReport:
     lost: tuple[LostAnswer, ...]
     found: tuple[int, ...]
     unrecorded: int = 0
+    surplus: tuple[Surplus, ...] = ()
 
 
 def verify_answers(
@@ -68,25 +71,43 @@ def verify_answers(
     return AnswerReport(checked, tuple(damaged), tuple(lost), tuple(found))
 
 
-def count_unrecorded(
-    store: AnswerStore, is_named: Callable[[str], bool], check: Callable[[], None] = lambda: None
-) -> int:
-    """How many whole answers lie in segments that no row names. Cheap where there are none: other segments are not opened.
+def verify_segments(
+    store: AnswerStore,
+    is_named: Callable[[str], bool],
+    rows_of: Callable[[str], Mapping[int, int]],
+    *,
+    read_data: bool,
+    chosen: Callable[[Digest], bool] = lambda digest: True,
+    check: Callable[[], None] = lambda: None,
+) -> tuple[int, tuple[Surplus, ...]]:
+    """Count the whole answers in segments that no row names, and find what is in a segment beside records of ours.
+
+    Segments that no row names are always read. Of the others only with ``read_data``, if they are ``chosen`` (by a digest of their
+    name), and only what no row covers: ``rows_of`` returns the lengths of the answers that have rows, by their offsets.
 
     ``is_named`` says of a segment whether a row names it, and is asked again after it was read: a run beside us may just have
-    begun it. ``check`` is called once for each segment and may raise to stop. Raises StorageError.
+    begun it. ``check`` is called once for each segment and may raise to stop. Raises StorageError for another reason than a rotten disk.
     """
-    count = 0
+    count, surplus = 0, list[Surplus]()
     for segment in store.segments():
         check()
-        if is_named(segment):
+        named = is_named(segment)
+        if named and not (read_data and chosen(Digest(hashlib.sha256(segment.encode()).hexdigest()))):
             continue
         try:
-            whole = sum(1 for _ in store.iterate(segment))
+            whole = 0 if named else sum(1 for _ in store.iterate(segment))
+            rows = rows_of(segment) if named else {}
+            found = list(store.surplus(segment, rows)) if named or origin_of(segment) is not None else []
         except AnswerMalformed:
             continue  # dropped meanwhile, or no file of ours
-        count += 0 if is_named(segment) else whole
-    return count
+        except StorageError as error:
+            if not is_rotten(error):
+                raise
+            continue  # the answers that cannot be read are damaged, each on its own
+        if named or not is_named(segment):
+            count += whole
+            surplus += found
+    return count, tuple(surplus)
 
 
 def _trouble(store: AnswerStore, answer: StoredAnswer, size: int | None, read: bool) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
+from archiver.answers import AnswerStore
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.verify.answers import AnswerReport
@@ -19,6 +20,7 @@ _AT_ONCE = 1000
 def mend(
     catalog: Catalog,
     store: BlobStore,
+    kept: AnswerStore,
     blobs: VerifyReport,
     answers: AnswerReport,
     now: datetime,
@@ -44,6 +46,9 @@ def mend(
         catalog.write(record.answers_lost, tuple(a.id for a in lost), now)
     for back in _batches(answers.found):
         catalog.write(record.answers_found, tuple(back))
+    for surplus in reversed(answers.surplus):  # the last first: then it may be cut off
+        check()
+        kept.set_aside(surplus)
     return quarantined
 
 

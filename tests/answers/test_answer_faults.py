@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from archiver.answers import AnswerStore
 from archiver.answers.reader import member_at, members
 from archiver.answers.record import warcinfo
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model import Digest, KeptAnswer
+from archiver.model import Digest, KeptAnswer, Surplus
 
 
 @pytest.fixture
@@ -152,6 +154,72 @@ def test_damage_over_a_chunk_border_is_passed_over(tmp_path: Path, store: Answer
         with file.open("rb") as opened:
             found = [member.offset for member in members(opened.fileno())]
         assert found[:2] == [length, first.offset + length]
+
+
+def foreign(length: int) -> bytes:
+    """Gzip that no program of ours wrote."""
+    return gzip.compress(random.Random(2).randbytes(length))
+
+
+def test_fault_h51_what_no_writer_of_ours_put_into_a_segment_is_surplus(
+    tmp_path: Path, store: AnswerStore
+) -> None:
+    """Foreign bytes at the end or between records; records of ours are none, with a row or without one, nor is what a kill left."""
+    with store.writer(7, STARTED) as writer:
+        first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
+    file = tmp_path / "answers" / first.segment
+    data, rows = file.read_bytes(), {first.offset: first.length, last.offset: last.length}
+    assert list(store.surplus(first.segment, rows)) == list(store.surplus(first.segment)) == []
+    other = gzip.compress(b"WARC/1.1\r\nWARC-Type: resource\r\nContent-Length: 1\r\n\r\nx\r\n\r\n")
+    for strange in (foreign(500_000), other, other * 3, b"\n# notes", b"\x1f", bytes(40 << 20)):
+        file.write_bytes(data + strange)
+        whole = strange == b"\x1f"  # one byte may be all that was written of a record
+        expected = [] if whole else [Surplus(first.segment, len(data), len(strange))]
+        assert list(store.surplus(first.segment, rows)) == expected, strange[:20]
+        file.write_bytes(data[: last.offset] + strange + data[last.offset :])
+        moved = {first.offset: first.length, last.offset + len(strange): last.length}
+        assert list(store.surplus(first.segment, moved)) == [
+            Surplus(first.segment, last.offset, len(strange))
+        ], strange[:20]
+    head = data[: last.offset]
+    for cut in range(last.offset, len(data), 7):
+        for zeros in (0, 5000):
+            file.write_bytes(data[:cut] + bytes(zeros))
+            assert list(store.surplus(first.segment, {first.offset: first.length})) == [], cut
+    lost_sector = head + bytes(512) + random.Random(3).randbytes(5000)
+    file.write_bytes(lost_sector)
+    assert list(store.surplus(first.segment, {first.offset: first.length})) == []
+
+
+def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) -> None:
+    """Copied to quarantine/ before the segment gets shorter; between answers it stays, and is known from then on."""
+    with store.writer(7, STARTED) as writer:
+        first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
+    file = tmp_path / "answers" / first.segment
+    data, strange = file.read_bytes(), foreign(100_000)
+    file.write_bytes(data[: last.offset] + strange + data[last.offset :] + strange)
+    moved = {first.offset: first.length, last.offset + len(strange): last.length}
+    found = list(store.surplus(first.segment, moved))
+    assert [surplus.length for surplus in found] == [len(strange)] * 2
+    for surplus in reversed(found):
+        store.set_aside(surplus)
+    assert file.read_bytes() == data[: last.offset] + strange + data[last.offset :]
+    assert list(store.surplus(first.segment, moved)) == []
+    aside = sorted((tmp_path / "quarantine").iterdir())
+    assert [path.read_bytes() for path in aside] == [strange] * 2
+
+
+def test_fault_h51_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: AnswerStore) -> None:
+    """Hundreds of members that begin like a record and unpack to more than any: surplus, found after a few of them."""
+    with store.writer(7, STARTED) as writer:
+        kept = writer.keep(answer(b"first"), tray=True)
+    file = tmp_path / "answers" / kept.segment
+    bomb = gzip.compress(b"WARC/1.1\r\nWARC-Type: response\r\n" + b"0" * (64 << 20), 1)
+    data = file.read_bytes()
+    file.write_bytes(data + bomb * 300)
+    began = time.monotonic()
+    assert list(store.surplus(kept.segment)) == [Surplus(kept.segment, len(data), 300 * len(bomb))]
+    assert time.monotonic() - began < 10
 
 
 ENDLESS = """

@@ -175,11 +175,10 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: Person, st
         DiskStore(person.archive) as store,
     ):
         blobs = verify_blobs(store, catalog.stream(query.blobs), read_data=True)
-        answers = verify_answers(
-            AnswerStore(person.archive / "answers"), catalog.stream(query.answers), read_data=True
-        )
+        kept = AnswerStore(person.archive / "answers")
+        answers = verify_answers(kept, catalog.stream(query.answers), read_data=True)
         with pytest.raises(Interrupted):
-            mend(catalog, store, blobs, answers, utcnow(), check)
+            mend(catalog, store, kept, blobs, answers, utcnow(), check)
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0
     set_aside = {p.name.partition("-")[0] for p in (person.archive / "quarantine").iterdir()}
     assert set_aside == {path.name for path in victims}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -225,3 +226,26 @@ def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: Person) -> None:
 
     checked = archive.verify(config, read_data=False, progress=progress)
     assert not checked.damaged
+
+
+def test_fault_h51_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: Person) -> None:
+    """Found by --read-data alone: code 12; a repair moves them to quarantine/, and every answer stays readable."""
+    segment = next(iter(sorted((person.archive / "answers").rglob("*-fetched-*"))))
+    data, strange = segment.read_bytes(), gzip.compress(os.urandom(200_000))
+    segment.write_bytes(data + strange)
+    assert person.run("verify", "--quick").code == 0
+    found = person.run("verify", "--read-data", "--json")
+    name = segment.relative_to(person.archive / "answers").as_posix()
+    surplus = {"segment": name, "offset": len(data), "length": len(strange)}
+    assert (found.code, found.object["answers_surplus"], found.object["answers_damaged"]) == (
+        12,
+        [surplus],
+        [],
+    )
+    assert "surplus" in person.run("verify", "--read-data").out
+    assert person.run("verify", "--read-data", "--repair").code == 0
+    assert segment.read_bytes() == data
+    (aside,) = (person.archive / "quarantine").iterdir()
+    assert aside.read_bytes() == strange
+    again = person.run("verify", "--read-data", "--json").object
+    assert (again["exit_code"], again["answers_surplus"], again["answers_damaged"]) == (0, [], [])
