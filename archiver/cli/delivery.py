@@ -23,8 +23,8 @@ def of_night(config: Config, stop: StopFlag) -> Iterator[Callable[[Summary, News
     A night that cannot begin, or ends by a bug, is told here; what was raised is raised on. What cannot be sent is one line on stderr.
     """
     courier = Courier(
-        _address(config.report.url, "report.url"),
-        _address(config.report.ping_url, "report.ping_url"),
+        _address(config, config.report.url, "report.url"),
+        _address(config, config.report.ping_url, "report.ping_url"),
         stopped=lambda: stop.cause is not None,
     )
     _complain(courier.begun())
@@ -73,8 +73,8 @@ def letter_of(error: Exception) -> Letter:
     )
 
 
-def _address(url: str | None, key: str) -> Address | None:
-    return Address(url, key) if url is not None else None
+def _address(config: Config, url: str | None, key: str) -> Address | None:
+    return Address(url, key, may_be_link_local=config.report.allow_link_local) if url is not None else None
 
 
 def _json(fields: Mapping[str, object]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -185,10 +186,14 @@ def _budget(settings: Settings) -> BudgetSection:
 
 def _report(settings: Settings) -> ReportSection:
     default = ReportSection()
+    allowed = settings.flag("report.allow_link_local", default.allow_link_local)
     return ReportSection(
-        url=settings.text("report.url", default.url, values.report_url),
+        url=settings.text("report.url", default.url, partial(values.report_url, link_local=allowed)),
         on=settings.text("report.on", default.on, _reported),
-        ping_url=settings.text("report.ping_url", default.ping_url, values.web_url),
+        ping_url=settings.text(
+            "report.ping_url", default.ping_url, partial(values.web_url, link_local=allowed)
+        ),
+        allow_link_local=allowed,
     )
 
 

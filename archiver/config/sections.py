@@ -74,11 +74,13 @@ class BudgetSection:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """Where the report of a run is sent, ``on`` which nights, and which monitor is pinged when it begins and ends; None: nowhere."""
+    """Where the report of a run is sent, ``on`` which nights, and which monitor is pinged when it begins and ends; None: nowhere.
+    ``allow_link_local``: whether either may be at a link-local address, where clouds serve credentials."""
 
     url: str | None = field(default=None, repr=False)
     on: Reported = "always"
     ping_url: str | None = field(default=None, repr=False)
+    allow_link_local: bool = False
 
 
 @dataclass(frozen=True, slots=True)

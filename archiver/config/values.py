@@ -8,6 +8,8 @@ import re
 from decimal import Decimal
 from urllib.parse import SplitResult, urlsplit
 
+from archiver.addresses import is_link_local
+
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([a-z]*)", re.ASCII)
 _BYTES = {"": 1, "b": 1} | {
     unit: factor**power
@@ -61,25 +63,42 @@ def proxy(text: str) -> str:
     return text
 
 
-def report_url(text: str) -> str:
-    """A web address, or one of any scheme that Apprise may know: those are not URLs by the book (``tgram://123:abc/chat``)."""
+def report_url(text: str, *, link_local: bool = False) -> str:
+    """A web address, or one of any scheme that Apprise may know: those are not URLs by the book (``tgram://123:abc/chat``).
+
+    ``link_local``: whether its host may be a link-local address.
+    """
     scheme, found, rest = text.partition("://")
     if scheme.lower() in ("http", "https"):
-        return web_url(text)
+        return web_url(text, link_local=link_local)
     if not found or not rest or _SCHEME.fullmatch(scheme) is None or not text.isprintable() or " " in text:
         raise ValueError("https://HOST/PATH, or an address of Apprise such as ntfy://HOST/TOPIC")
+    try:
+        host = urlsplit(text).hostname
+    except ValueError:  # no URL by the book, so no host
+        return text
+    _require_not_link_local(host, link_local)
     return text
 
 
-def web_url(text: str) -> str:
-    """An https address; http only within one's own network: its path is mostly a token."""
+def web_url(text: str, *, link_local: bool = False) -> str:
+    """An https address; http only within one's own network: its path is mostly a token. ``link_local``: as in ``report_url``."""
     expected = "https://HOST/PATH (http:// only to this machine or your own network)"
     parts = _parts(text, expected)
     if not parts.hostname or parts.scheme not in ("http", "https") or parts.fragment:
         raise ValueError(expected)
+    _require_not_link_local(parts.hostname, link_local)
     if parts.scheme == "http" and not _is_near(parts.hostname):
         raise ValueError(expected)
     return text
+
+
+def _require_not_link_local(host: str | None, allowed: bool) -> None:
+    if host is not None and not allowed and is_link_local(host):
+        raise ValueError(
+            "a host that is not link-local: there clouds serve credentials "
+            "(report.allow_link_local = true permits it)"
+        )
 
 
 def database(text: str) -> str:

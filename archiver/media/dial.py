@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
+from archiver.addresses import is_loopback, is_public
 from archiver.errors import DownloadFailed, Reason
-from archiver.media.addresses import is_loopback, is_public
 from archiver.media.egress import Place
 
 Resolver = Callable[[str, int], Sequence[str]]

@@ -24,7 +24,8 @@ Work = tuple[str, Address, Callable[[], None]]
 
 
 class Courier:
-    """Knows where reports and pings go, None for nowhere. Every method returns what went wrong, a line each, without any secret.
+    """Knows where reports and pings go, None for nowhere. Every method returns what went wrong, a line each, without any secret;
+    what was wrong with an address at the beginning of a night, and still is at its end, is returned once.
 
     ``stopped`` says whether a signal asked for the end: then nobody waits longer than ``GRACE``. What takes longer than ``seconds`` is
     left to itself, on a thread that holds no process back.
@@ -40,6 +41,7 @@ class Courier:
     ) -> None:
         self._report, self._ping = report, ping
         self._stopped, self._seconds = stopped, seconds
+        self._returned: set[tuple[str, str]] = set()
 
     def begun(self) -> list[str]:
         """A night begins: tell the monitor. What keeps the report from being sent is better known before the night than after it."""
@@ -79,7 +81,13 @@ class Courier:
                 attempt.join(_GLANCE)
         why = "the run was stopped" if self._stopped() else f"not done within {self._seconds:g} seconds"
         late = Undelivered(why, "the next run tries again")
-        return [line for attempt in attempts if (line := attempt.trouble(late))]
+        lines = []
+        for attempt in attempts:
+            error = attempt.error(late)
+            if error is not None and (attempt.to.key, str(error)) not in self._returned:
+                self._returned.add((attempt.to.key, str(error)))
+                lines.append(f"{attempt.failed} to {attempt.to}: {error} ({error.hint})")
+        return lines
 
 
 class _Attempt(threading.Thread):
@@ -87,7 +95,7 @@ class _Attempt(threading.Thread):
 
     def __init__(self, failed: str, to: Address, work: Callable[[], None]) -> None:
         super().__init__(name="report", daemon=True)
-        self._failed, self._to, self._work = failed, to, work
+        self.failed, self.to, self._work = failed, to, work
         self._error: Undelivered | None = None
         self._over = threading.Event()
         try:
@@ -106,7 +114,6 @@ class _Attempt(threading.Thread):
             self._error = Undelivered(f"an unexpected {type(error).__name__}", "please report this")
         self._over.set()
 
-    def trouble(self, late: Undelivered) -> str:
-        """What went wrong, as one line, or '': ``late`` if it is not over."""
-        error = self._error if self._over.is_set() else late
-        return f"{self._failed} to {self._to}: {error} ({error.hint})" if error is not None else ""
+    def error(self, late: Undelivered) -> Undelivered | None:
+        """Return what went wrong, if anything: ``late`` if it is not over."""
+        return self._error if self._over.is_set() else late

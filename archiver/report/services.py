@@ -7,7 +7,10 @@ silenced: it writes whole addresses.
 from __future__ import annotations
 
 import logging
+import socket
 import warnings
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from archiver.report.address import Address
@@ -28,6 +31,7 @@ def require(address: Address) -> None:
 def notify(address: Address, letter: Letter) -> None:
     """Send title and text once. Raises Undelivered."""
     service = _opened(address)
+    _vet(address, service)
     if not service.notify(title=letter.title, body=letter.text):
         raise Undelivered(
             f"the service behind {address.scheme}:// did not take it",
@@ -54,3 +58,13 @@ def _opened(address: Address) -> Apprise:
             f"compare {address.key} with the list of services of Apprise",
         )
     return service
+
+
+def _vet(address: Address, service: Apprise) -> None:
+    """Raise Undelivered if the host of the address is link-local. Of most services the host is a token: that is not looked up."""
+    for plugin in service:
+        templates: Iterable[str] = plugin.templates
+        if any("{host}" in template for template in templates):
+            with suppress(OSError, UnicodeError):  # a name that means nothing is told by the service
+                for entry in socket.getaddrinfo(plugin.host, None, type=socket.SOCK_STREAM):
+                    address.require_not_link_local(str(entry[4][0]))

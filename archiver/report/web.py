@@ -8,6 +8,8 @@ is; a plain http one never through a proxy, which would read what is sent.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import httpx
 
@@ -26,7 +28,9 @@ def post(address: Address, body: bytes, content_type: str, *, seconds: float) ->
             httpx.Client(
                 trust_env=address.scheme == "https", follow_redirects=False, timeout=seconds, headers=headers
             ) as client,
-            client.stream("POST", address.reveal(), content=body) as answer,
+            client.stream(
+                "POST", address.reveal(), content=body, extensions={"trace": _vetting(address)}
+            ) as answer,
         ):
             status = answer.status_code
     except httpx.TimeoutException:
@@ -47,3 +51,22 @@ def post(address: Address, body: bytes, content_type: str, *, seconds: float) ->
         )
     if not 200 <= status < 300:
         raise Undelivered(f"it answered {status}", f"check {address.key}")
+
+
+def _vetting(address: Address) -> Callable[[str, dict[str, Any]], None]:
+    """Return what httpcore calls at each step: it ends a connection to a link-local address before anything is sent on it.
+
+    The peer of the socket is looked at, not the name: a name server cannot show one address here and another one there.
+    """
+
+    def vet(step: str, info: dict[str, Any]) -> None:
+        if step != "connection.connect_tcp.complete":
+            return
+        stream = info["return_value"]
+        try:
+            address.require_not_link_local(str(stream.get_extra_info("server_addr")[0]))
+        except Undelivered:
+            stream.close()
+            raise
+
+    return vet

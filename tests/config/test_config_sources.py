@@ -43,6 +43,7 @@ SAMPLES = {
     "budget.max_units_per_month": ("100", 100),
     "report.url": ("ntfy://ntfy.sh/mine", "ntfy://ntfy.sh/mine"),
     "report.on": ("news", "news"),
+    "report.allow_link_local": ("true", True),
     "report.ping_url": ("https://hc-ping.com/1b2c", "https://hc-ping.com/1b2c"),
 }
 

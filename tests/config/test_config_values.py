@@ -124,6 +124,10 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
         "report.url = 'https:///sesame'",
         "report.url = 'sesame'",
         "report.on = 'sesame'",
+        "report.url = 'http://169.254.169.254/sesame'",
+        "report.url = 'https://[fe80::1%25eth0]/sesame'",
+        "report.url = 'json://[::ffff:169.254.1.1]/sesame'",
+        "report.ping_url = 'https://[64:ff9b::a9fe:a9fe]/sesame'",
         "report.url = '://sesame'",
         "report.url = 'slack://se same'",
         "report.ping_url = 'http://sesame.example.com/ping'",
@@ -154,6 +158,8 @@ def test_an_impossible_value(file: Path, line: str) -> None:
         "report.url = 'mailtos://me:pw@example.com?to=you@example.com'",
         "report.ping_url = 'https://hc-ping.com/1b2c/'",
         "report.ping_url = 'http://10.0.0.1/ping'",
+        "report.ping_url = 'http://169.254.1.1/ping'\nreport.allow_link_local = true",
+        "report.url = 'json://169.254.1.1/hook'\nreport.allow_link_local = true",
     ],
 )
 def test_an_address_for_reports(file: Path, line: str) -> None:

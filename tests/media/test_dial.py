@@ -10,8 +10,8 @@ from cdn_faults import Memory, Waits, cdn, downloader, ok, picture, status
 from media_samples import jpeg
 from tls_peer import Connections, Names
 
+from archiver.addresses import is_public
 from archiver.errors import DownloadFailed, Reason, Stopped
-from archiver.media.addresses import is_public
 from archiver.media.dial import Dialer
 from archiver.media.egress import Egress
 

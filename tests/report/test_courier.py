@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -171,12 +173,60 @@ def test_apprise_says_no(box: Mailbox) -> None:
 
 
 def test_fault_h39_without_the_extra_it_is_said_before_the_night(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And after it, each time with the command to type. The night itself goes on."""
+    """And not again after it. The night itself goes on."""
     monkeypatch.setitem(sys.modules, "apprise", None)
     to = carrier(f"ntfy://{TOKEN}")
     why = "ntfy://…: ntfy:// needs the package Apprise (pip install 'archiver[report]')"
     assert only(to.begun()) == f"the report cannot be sent to {why}"
-    assert only(to.ended(GOOD)) == f"the report was not sent to {why}"
+    assert to.ended(GOOD) == []
+
+
+def test_a_monitor_that_cannot_be_reached_is_told_once() -> None:
+    """At the beginning of the night; at its end only if something else is wrong."""
+    with mailbox() as gone:
+        url = f"{gone.url}/{TOKEN}"
+    to = carrier(f"{url}/hook", f"{url}/ping")
+    assert "the ping was not sent" in only(to.begun())
+    assert "the report was not sent" in only(to.ended(GOOD))
+
+
+LINK_LOCAL = """
+import sys, threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from archiver.report import Address, Courier, Letter
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        print("asked", self.path, flush=True)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *words):
+        pass
+
+server = HTTPServer(("169.254.169.254", 80), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+for allowed in (False, True):
+    for url in ("http://2852039166/report", "json://2852039166/report"):
+        to = Address(url, "report.url", may_be_link_local=allowed)
+        print(allowed, Courier(to).ended(Letter("title", "text", b"{}", well=True)), flush=True)
+"""
+
+
+def test_fault_l20_a_name_that_leads_to_a_link_local_address_gets_no_report() -> None:
+    """In a network of its own, where the machine has that address: nothing is asked there unless the configuration allows it."""
+    network = ["unshare", "-rn", "sh", "-c"]
+    ready = 'ip link set lo up && ip addr add 169.254.169.254/32 dev lo && exec "$@"'
+    if (
+        not shutil.which("ip")
+        or subprocess.run([*network, ready, "sh", "true"], capture_output=True).returncode
+    ):
+        pytest.skip("no network of its own can be made here")
+    command = [*network, ready, "sh", sys.executable, "-c", LINK_LOCAL]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    refused, by_apprise, *allowed = ended.stdout.splitlines()
+    for line in (refused, by_apprise):
+        assert "its host is at 169.254.169.254, a link-local address (check report.url; " in line
+    assert allowed == ["asked /report", "True []", "asked /report", "True []"]
 
 
 def test_an_address_that_apprise_does_not_know() -> None:

@@ -1,4 +1,4 @@
-"""Which IP addresses the internet is made of: only these may a CDN's name mean. Pure.
+"""Which IP addresses the internet is made of: only these may a CDN's name mean. Which ones no report may be sent to. Pure.
 
 Not ``ipaddress.is_global``: it passes multicast, NAT64 and 6to4, behind which a private address may hide, and its answers differ
 between versions of Python.
@@ -7,7 +7,7 @@ Sources: the IANA special-purpose registries (RFC 6890 and those it was amended 
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _V4_REFUSED = tuple(
     IPv4Network(text)
@@ -43,6 +43,16 @@ _V6_REFUSED = tuple(
 )
 
 
+_NAT64 = IPv6Network("64:ff9b::/96")
+_LINK_LOCAL = (
+    IPv4Network("169.254.0.0/16"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("fd00:ec2::254/128"),  # where Amazon serves metadata over IPv6
+    IPv4Network("100.100.100.200/32"),  # Alibaba
+    IPv4Network("192.0.0.192/32"),  # Oracle
+)
+
+
 def is_public(text: str) -> bool:
     """Whether ``text`` is the address of a host on the public internet. What is no address is not."""
     try:
@@ -71,3 +81,24 @@ def is_loopback(text: str) -> bool:
         return ip_address(text).is_loopback
     except ValueError:
         return False
+
+
+def is_link_local(text: str) -> bool:
+    """Return whether ``text`` is a link-local address, in IPv4 inside of IPv6 too, or another one at which a cloud serves metadata.
+
+    At such addresses a cloud hands its machines their credentials. What is no address is not.
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        address = _inside(address) or IPv6Address(int(address))  # without its scope
+    return any(address in network for network in _LINK_LOCAL if network.version == address.version)
+
+
+def _inside(address: IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that an IPv6 one stands for, if it does."""
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
