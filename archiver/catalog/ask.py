@@ -8,6 +8,7 @@ word of a query. COPY would be allowed in its read-only transactions, and can st
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import time
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 _Found = Generator[tuple[object, ...], None, None]
 """The names of the columns, then the rows. What goes wrong where they are used is not raised in here."""
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a millisecond
+_PAUSE = 0.1
+"""Seconds between two rows from which on somebody reads in a pager. Less is the work of writing rows, which counts: an endless
+query would else be written for many times as long as it may take."""
 _VALUE_BYTES = 64 << 20
 _ROWS_BYTES = 1 << 30
 _HEAP_BYTES = 1 << 30
@@ -94,7 +98,8 @@ def asking(
 ) -> Iterator[RowStream]:
     """As ``ask``, with the rows as they are read, none of them held; the connection is open until the end of the ``with`` block.
 
-    What ``ask`` raises may come after some rows. Of ``seconds`` SQLite counts what it works, PostgreSQL also what it waits for a reader.
+    What ``ask`` raises may come after some rows. Of ``seconds`` (``math.inf``: no limit) SQLite does not count when a reader pauses,
+    PostgreSQL does.
     """
     parameters = parameters or {}
     if not seconds > 0:
@@ -163,7 +168,9 @@ def _of_sqlite(
             for row in cursor:
                 since = time.monotonic()
                 yield row
-                deadline += time.monotonic() - since  # whoever reads in a pager may take his time
+                away = time.monotonic() - since
+                if away > _PAUSE:
+                    deadline += away
         except MemoryError as exc:
             raise _too_large() from exc
         except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as exc:
@@ -211,7 +218,8 @@ def _unanswered(why: str) -> QueryRefused:
 
 def _too_slow(seconds: float) -> QueryRefused:
     return QueryRefused(
-        f"the query took longer than {seconds:g} s", "give it more time, or a narrower question"
+        f"the query took longer than {seconds:g} s",
+        "narrow it, or give it more time: --timeout SECONDS, 0 for no limit",
     )
 
 
@@ -229,7 +237,8 @@ def _of_postgresql(database: Database, sql: str, seconds: float, parameters: Map
     try:
         with engine.connect() as held:
             connection = cast("psycopg.Connection[tuple[object, ...]]", held.connection.driver_connection)
-            connection.execute(f"SET statement_timeout = {max(1, int(min(seconds * 1000, _LONGEST_MS)))}")
+            most = 0 if math.isinf(seconds) else max(1, int(min(seconds * 1000, _LONGEST_MS)))
+            connection.execute(f"SET statement_timeout = {most}")
             connection.commit()
             connection.read_only = True
             cursor = connection.cursor()

@@ -57,11 +57,11 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give up after so long.",
+    help="Give up after so long, 0 for no limit.",
 )
 @click.option(
     "-p",
@@ -93,7 +93,8 @@ def command(
     numbers with :=, since SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time
     (UTC) or so long ago (7d), :username as @natgeo, in any case. A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
 
-    csv and ndjson are written as rows are read, table and json when all are known. In csv a text that a spreadsheet would run as a formula
+    csv and ndjson are written as rows are read, table and json when all are known. --timeout ends a query that would never end; a
+    whole table may need --timeout 0. Time that a pager keeps it waiting does not count (on PostgreSQL it does). In csv a text that a spreadsheet would run as a formula
     gets a leading apostrophe; json and ndjson are exact.
 
     \b
@@ -123,7 +124,9 @@ def command(
     if by_name and isinstance(name := values.get("username"), str):
         values["username"] = username_of(name)
     with signals.fatal():
-        any_row, truncated = _answer(config, statement, values, form, min(limit or ALL, ALL), timeout)
+        any_row, truncated = _answer(
+            config, statement, values, form, min(limit or ALL, ALL), timeout or math.inf
+        )
         name = values.get("username")
         if by_name and isinstance(name, str) and not any_row and not given.quiet:
             why = archive.nobody(config, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from itertools import islice
 from pathlib import Path
 
@@ -50,3 +51,15 @@ def test_a_reader_may_take_his_time(sqlite_template: Path) -> None:
         assert next(found.rows) == (1,)
         time.sleep(0.7)
         assert sum(1 for _ in found.rows) == 19_999
+
+
+def test_rows_that_are_written_without_a_pause_count(sqlite_template: Path) -> None:
+    """Somebody who takes each row at once, and works on it: an endless query ends in the time that it was given, or little more."""
+    begun = time.monotonic()
+    with (
+        Catalog.open(sqlite_template, write=False) as catalog,
+        catalog.asking(_ENDLESS, seconds=0.3) as found,
+        pytest.raises(QueryRefused, match=r"longer than 0\.3 s"),
+    ):
+        deque(map(lambda _: time.sleep(0.0005), found.rows), maxlen=0)
+    assert time.monotonic() - begun < 3

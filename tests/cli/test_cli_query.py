@@ -163,6 +163,14 @@ def test_as_many_rows_as_anybody_asks_for(home: Path, capsys: Shown) -> None:
     assert capsys.readouterr().out == "n\n1\n"
 
 
+def test_a_query_has_a_limit_in_time_that_can_be_lifted(home: Path, capsys: Shown) -> None:
+    """An endless one is refused, naming the option; with 0 there is no limit."""
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+    assert main(["query", endless, "--format", "csv", "--timeout", "0.2"]) == 2
+    assert "longer than 0.2 s (narrow it, or give it more time: --timeout" in capsys.readouterr().err
+    assert main(["query", f"{endless} LIMIT 1", "--timeout", "0"]) == 0
+
+
 def test_a_username_may_be_written_as_elsewhere(home: Path, capsys: Shown) -> None:
     """With ``@`` and in any case; where nothing is found and nobody is or was called so, that is told, with near names."""
     with Catalog.open(home / "archive" / "archive.db", write=True) as catalog:
