@@ -61,5 +61,5 @@ def test_rows_that_are_written_without_a_pause_count(sqlite_template: Path) -> N
         catalog.asking(_ENDLESS, seconds=0.3) as found,
         pytest.raises(QueryRefused, match=r"longer than 0\.3 s"),
     ):
-        deque(map(lambda _: time.sleep(0.0005), found.rows), maxlen=0)
+        deque((time.sleep(0.0005) for _ in found.rows), maxlen=0)
     assert time.monotonic() - begun < 3
