@@ -147,6 +147,7 @@ def _check_reserve(config: Config) -> None:
     free, reserve = free_bytes(config.archive.directory), config.archive.reserve
     if free < reserve:
         raise DiskFull(
-            f"{free / 1e6:,.0f} MB are free at {config.archive.directory}, less than the reserve of {reserve / 1e6:,.0f} MB",
+            f"the disk of {config.archive.directory} has {free / 1e6:,.0f} MB of free space, "
+            f"less than the reserve of {reserve / 1e6:,.0f} MB",
             "free some space, or lower archive.reserve",
         )

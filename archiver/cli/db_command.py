@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, show
+from archiver.cli.lazy import Group
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import UsageError
 
 
-@click.group("db", invoke_without_command=True, epilog=EPILOG)
+@click.group("db", cls=Group, invoke_without_command=True, epilog=EPILOG)
 @everywhere
 @click.pass_context
 def command(ctx: click.Context) -> int:
@@ -55,7 +56,7 @@ def current(given: Given) -> int:
     found, needed = archive.revision(load.config(given))
     show.data(f"{found}\n")
     if found != needed and not given.quiet:
-        show.say(f"archiver: db: this version works with revision {needed} (archiver db upgrade)")
+        show.say(f"archiver: db current: this version works with revision {needed} (archiver db upgrade)")
     return 0
 
 

@@ -9,11 +9,14 @@ import click
 
 
 class Named(click.Path):
-    """The type of a path that somebody names. An empty text names none: to the system it would be the present directory."""
+    """The type of a path that somebody names. An empty text names none: to the system it would be the present directory.
+
+    Whether it can be read is not asked here: that is an error of what is read there, not of usage.
+    """
 
     def __init__(self, what: str) -> None:
         """``what`` it names: ``directory``."""
-        super().__init__(path_type=Path)
+        super().__init__(path_type=Path, readable=False)
         self._what = what
 
     def convert(

@@ -12,6 +12,7 @@ import click
 from archiver.cli import load, show, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import Age
+from archiver.errors import ArchiverError
 
 if TYPE_CHECKING:
     from archiver.model import Balance, Run, Status
@@ -46,11 +47,18 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
 
     config = load.config(given)
     found = archive.status(config)
-    balance = archive.balance(config) if ask_balance else None
-    per_night = archive.units_per_night(config) if ask_balance else None
     late = max_age is not None and is_late(found.last_success_at, max_age, datetime.now(UTC))
     code = _TOO_OLD if late else 0
-    if given.blank is not None:
+    balance = per_night = failed = None
+    if ask_balance:
+        per_night = archive.units_per_night(config)
+        try:
+            balance = archive.balance(config)
+        except ArchiverError as error:
+            failed = error  # raised when all that is known here has been shown
+    if given.blank is not None and failed is not None:
+        given.blank = {**fields_of(found), "balance": None}
+    elif given.blank is not None:
         show.document(
             {
                 "exit_code": code,
@@ -64,6 +72,8 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     if late:
         last = _at(found.last_success_at)
         show.say(f"archiver: status: the last successful run is too old: {last} (see archiver run -v)")
+    if failed is not None:
+        raise failed
     return code
 
 

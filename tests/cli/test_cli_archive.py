@@ -267,13 +267,25 @@ def test_exit_codes(kept: Person, capsys: Shown, code: int, args: list[str]) -> 
 
 
 def test_upstream_down_is_code_7(person: Person, upstream: StandIn, capsys: Shown) -> None:
-    """An API that cannot be reached: told as such, in the object too."""
+    """An API that cannot be reached: told as such, in the object too, after what is known without it."""
     upstream.close()
     assert call(person, "status", "--balance") == 10
     assert call(person, "init", "-q") == 0
     capsys.readouterr()
     assert call(person, "status", "--balance", "--json") == 7
-    assert json.loads(capsys.readouterr().out)["outcome"] == "upstream"
+    found = json.loads(capsys.readouterr().out)
+    assert (found["outcome"], found["error"]["slug"], found["items"], found["balance"]) == (
+        "upstream",
+        "E_CALL",
+        0,
+        None,
+    )
+    assert call(person, "status", "--balance", "--max-age", "36h") == 7
+    shown = capsys.readouterr()
+    assert shown.out.startswith("accounts       0\n")
+    late, failed = shown.err.splitlines()
+    assert late.startswith("archiver: status: the last successful run is too old")
+    assert failed.startswith("archiver: status: ")
 
 
 def test_the_log_tells_the_night(kept: Person) -> None:

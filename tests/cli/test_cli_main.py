@@ -122,12 +122,15 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
     assert lines[0].startswith("archiver: status: there is no archive at ")
     assert lines[0].endswith("archiver init)")
     assert "E_" not in lines[0]
+    assert front.main(["db", "backup"]) == 10
+    assert capsys.readouterr().err.startswith("archiver: db backup: there is no archive at ")
 
 
 @pytest.mark.parametrize(
     ("args", "says"),
     [
         (["rnu"], "there is no command 'rnu'; did you mean run? (see archiver --help)"),
+        (["db", "bakup"], "db: there is no command 'bakup'; did you mean backup? (see archiver db --help)"),
         (["run", "--fast"], "run: No such option"),
         (["backup"], "backup: Missing argument 'TARGET...' (see archiver backup --help)"),
         (["backup", "not a name"], "backup: 'not a name' is a text with white space or control characters"),

@@ -87,6 +87,14 @@ def test_a_named_file_counts_and_must_exist(tmp_path: Path) -> None:
     assert "archiver init" in caught.value.hint
 
 
+def test_a_home_is_known_in_the_path_of_a_configuration(home: Path) -> None:
+    """``~`` is expanded as in every other path; that of nobody is an error."""
+    written(home / "mine.toml", "[sync]\nsweep_days = 3")
+    assert config.load(None, {"ARCHIVER_CONFIG": "~/mine.toml"}).sync.sweep_days == 3
+    with pytest.raises(ConfigError, match="no such home directory"):
+        config.load(None, {"ARCHIVER_CONFIG": "~nobody.of.this.name/mine.toml"})
+
+
 # --- who wins
 
 

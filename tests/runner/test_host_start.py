@@ -17,6 +17,7 @@ from refusing_disk import RefusingDisk
 
 from archiver import archive
 from archiver.blobs import free_bytes
+from archiver.cli.main import main
 from archiver.durable import open_root
 from archiver.errors import StorageError
 from archiver.sandbox import StandIn, World
@@ -80,6 +81,19 @@ def test_fault_h14_what_this_user_cannot_write_is_found_before_anything_is_paid(
         assert_refused(house, code=9 if closed in (".", "archive.db") else 8, says=Path(closed).name)
     for path in (shut, *shut.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
+    assert_recovers(house)
+
+
+def test_an_archive_that_cannot_be_read_is_a_matter_of_the_disk(
+    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Named with --archive too: code 8 as for any other path, and not one of usage."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(house.root.parent))
+    house.root.chmod(0)
+    with another_user():
+        assert main(["status", "--archive", str(house.root)]) == 8
+    assert "Permission denied" in capsys.readouterr().err
+    house.root.chmod(0o700)
     assert_recovers(house)
 
 
