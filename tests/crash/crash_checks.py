@@ -18,6 +18,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from archiver.answers import AnswerStore
+
 Rows = list[tuple[object, ...]]
 State = dict[str, Rows]
 """An archive without its ids and times: what each table says, and the blobs that lie in the store."""
@@ -266,7 +268,13 @@ def _watermarks(rows: Callable[[str], Rows]) -> Iterator[str]:
 
 
 def _answers(root: Path, rows: Callable[[str], Rows]) -> Iterator[str]:
-    """What was paid for and settled lies in its segment, whole."""
+    """What was paid for and settled lies in its segment, whole; what else a crash left there is not taken for damage."""
+    store, rows_of = AnswerStore(root / "answers"), dict[str, dict[int, int]]()
+    for segment, offset, length in rows("select segment, offset, length from answers"):
+        rows_of.setdefault(str(segment), {})[int(str(offset))] = int(str(length))
+    for name in store.segments():
+        for surplus in store.surplus(name, rows_of.get(name, {})):
+            yield f"I12: what a crash left is taken for damage: {surplus}"
     for segment, offset, length, sha256 in rows("select segment, offset, length, sha256 from answers"):
         path = root / "answers" / str(segment)
         member = path.read_bytes()[int(str(offset)) :][: int(str(length))] if path.is_file() else b""
