@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from archiver.archive.history import changes
     from archiver.archive.lacking import gaps
     from archiver.archive.nights import plan, run
-    from archiver.archive.opening import create, upgrade
+    from archiver.archive.opening import create, restore_marker, upgrade
     from archiver.archive.paying import Bill, costs, units_per_night
     from archiver.archive.rereading import reread
     from archiver.archive.searching import account_among, is_pointer, nobody, search, stale
@@ -66,6 +66,7 @@ __all__ = [
     "on_postgresql",
     "plan",
     "reread",
+    "restore_marker",
     "revision",
     "run",
     "search",
@@ -106,6 +107,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
             ),
             "opening": (
                 "create",
+                "restore_marker",
                 "upgrade",
             ),
             "paying": (

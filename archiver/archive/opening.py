@@ -83,6 +83,23 @@ def create(config: Config, *, demo: bool = False) -> bool:
     return True
 
 
+def restore_marker(config: Config) -> bool:
+    """Write the marker of an archive again that lacks nothing else: rows in its own ``archive.db``, and blobs. Return whether it did.
+
+    Such a directory is no empty mount point, and its rows are its own. Raises ArchiveLocked, StorageError, DatabaseError.
+    """
+    root = config.archive.directory
+    if marker.stands(root) or not marker.holds_blobs(root) or not os.path.lexists(root / "archive.db"):
+        return False
+    if rows.database(config) != root / "archive.db":
+        return False
+    with lock.held(root / "lock", "init", utcnow()):
+        found = schema.look(rows.place(config))
+        if found.used and not marker.stands(root):
+            marker.write(root, Marker(found.archive_id), group_readable=config.archive.group_readable)
+        return found.used
+
+
 @contextmanager
 def reading(config: Config) -> Iterator[Opened]:
     with reading_at(

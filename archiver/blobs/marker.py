@@ -40,6 +40,11 @@ def stands(root: Path) -> bool:
     return os.path.lexists(root / _NAME)
 
 
+def holds_blobs(root: Path) -> bool:
+    """Return whether there is any blob at ``root``, or what may be one."""
+    return any((root / "blobs").glob("*/*"))
+
+
 def read(root: Path) -> Marker:
     """The marker of the archive at ``root``. Raises NoArchive if none is there, StorageError if it cannot be read or used."""
     path = root / _NAME
@@ -115,10 +120,11 @@ def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
 
 
 def _no_archive(root: Path) -> NoArchive:
-    if (root / "archive.db").exists() or any((root / "blobs").glob("*/*")):
+    has_rows = os.path.lexists(root / "archive.db")
+    if has_rows or holds_blobs(root):
         return NoArchive(
             f"the marker {root / _NAME} is missing, though other parts of an archive are there",
-            "restore it from a copy of the archive; where the archive was never finished, archiver init finishes it",
+            f"restore it from a copy{', or have archiver init write it again' if has_rows else ''}",
         )
     return NoArchive(
         f"there is no archive at {root}",

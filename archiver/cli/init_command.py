@@ -20,7 +20,7 @@ def command(given: Given) -> int:
 
     The configuration goes to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your config directory, readable
     by you alone, and names the directory of --archive if that is given. One that is there stays as it is, and so does an
-    archive: run it as often as you like. An --archive that such a configuration does not name is refused.
+    archive: run it as often as you like. Only its marker archive.json, if that was lost, is written again. An --archive that such a configuration does not name is refused.
 
     \b
     Examples:
@@ -37,7 +37,8 @@ def command(given: Given) -> int:
         if not written and directory is not None:
             require_named(path, directory)
         config = load.config(given)
-        made = archive.create(config)
+        restored = archive.restore_marker(config)
+        made = not restored and archive.create(config)
     except ArchiverError:
         if written:
             path.unlink(missing_ok=True)  # the next init would keep it, and the useless directory with it
@@ -46,6 +47,11 @@ def command(given: Given) -> int:
         show.say(
             f"{'wrote' if written else 'left as it is:'} {path}",
             f"{'made the empty archive' if made else 'left as it is: the archive'} {config.archive.directory}",
+            *(
+                ["its marker archive.json was missing, and is written again from archive.db"]
+                if restored
+                else []
+            ),
             *next_steps(path, named=named),
         )
     return 0

@@ -140,3 +140,20 @@ def test_no_marker_is_to_be_written_by_hand(person: Nearby) -> None:
     assert (shown.code, "restore it from a copy" in shown.err, '"id"' in shown.err) == (10, True, False)
     assert person.run("init").code == 0
     assert person.run("status").code == 0
+
+
+def test_a_lost_marker_is_written_again(person: Nearby) -> None:
+    """By init, from the rows in the archive's own archive.db; not where its blobs are not there, as on a disk that is not mounted."""
+    mine = configure(person)
+    assert person.run("backup", ACCOUNT).code == 0
+    marker = (mine / "archive.json").read_bytes()
+    (mine / "archive.json").unlink()
+    assert "archiver init" in person.run("status").err
+    (mine / "blobs").rename(person.home / "unmounted")
+    refused = person.run("init")
+    assert (refused.code, (mine / "archive.json").exists(), (mine / "blobs").exists()) == (8, False, False)
+    assert "is in use" in refused.err
+    (person.home / "unmounted").rename(mine / "blobs")
+    assert "is written again from archive.db" in person.run("init").err
+    assert (mine / "archive.json").read_bytes() == marker
+    assert person.run("verify", "--read-data").code == 0
