@@ -1,4 +1,5 @@
-"""Which IP addresses the internet is made of: only these may a CDN's name mean. Which ones no report may be sent to. Pure.
+"""Which IP addresses the internet is made of: only these may a CDN's name mean. Which ones no report may be
+sent to. Pure.
 
 Not ``ipaddress.is_global``: it passes multicast, NAT64 and 6to4, behind which a private address may hide, and its answers differ
 between versions of Python.
@@ -84,7 +85,8 @@ def is_loopback(text: str) -> bool:
 
 
 def is_link_local(text: str) -> bool:
-    """Return whether ``text`` is a link-local address, in IPv4 inside of IPv6 too, or another one at which a cloud serves metadata.
+    """Return whether ``text`` is a link-local address, in IPv4 inside of IPv6 too, or another one at which a
+    cloud serves metadata.
 
     At such addresses a cloud hands its machines their credentials. What is no address is not.
     """

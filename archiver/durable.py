@@ -130,7 +130,8 @@ def open_root(path: Path, mode: int | None = None) -> int:
 
 
 def open_regular(name: str, *, within: int, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a regular file, for reading unless ``flags`` say otherwise; OSError for all else. A FIFO does not make this wait."""
+    """A descriptor of a regular file, for reading unless ``flags`` say otherwise; OSError for all else. A
+    FIFO does not make this wait."""
     fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd

@@ -17,8 +17,8 @@ _HEAD = b"WARC/1.1\r\n"
 _LOST = bytes(64)
 """Zeros in a record that is packed: a part of it that a power loss kept from the disk."""
 _EFFORT = 4 * LARGEST
-"""Bytes of one segment that are unpacked in vain: damage there costs a second or so, whatever it unpacks to. A kill leaves one
-torn record at most."""
+"""Bytes of one segment that are unpacked in vain: damage there costs a second or so, whatever it unpacks to.
+A kill leaves one torn record at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Bytes of a segment that are no whole record. ``torn``: they begin as a record that was not written to its end."""
+    """Bytes of a segment that are no whole record. ``torn``: they begin as a record that was not written to
+    its end."""
 
     offset: int
     length: int
@@ -40,7 +41,8 @@ class Unreadable:
 
 
 def member_at(fd: int, offset: int) -> Member | None:
-    """The record that starts at ``offset``; None if none does: torn, damaged, or larger than any record. Raises OSError."""
+    """The record that starts at ``offset``; None if none does: torn, damaged, or larger than any record.
+    Raises OSError."""
     found = _unpack(fd, offset)
     return found if isinstance(found, Member) else None
 
@@ -54,9 +56,11 @@ def members(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator
 
 
 def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member | Unreadable]:
-    """Yield all of a segment but what is ``past`` (see ``members``): whole records, and the bytes that are none. Raises OSError.
+    """Yield all of a segment but what is ``past`` (see ``members``): whole records, and the bytes that are
+    none. Raises OSError.
 
-    Memory and time are bounded whatever the bytes are: after ``_EFFORT`` the next known member is the next one looked for.
+    Memory and time are bounded whatever the bytes are: after ``_EFFORT`` the next known member is the next
+    one looked for.
     """
     known, end, effort = sorted(past), os.fstat(fd).st_size, _EFFORT
     offset, unreadable = 0, None
@@ -83,7 +87,8 @@ def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """Why no record starts here: ``torn`` where one may have been begun, and how many bytes were unpacked before that was known."""
+    """Why no record starts here: ``torn`` where one may have been begun, and how many bytes were unpacked
+    before that was known."""
 
     torn: bool
     unpacked: int
@@ -115,7 +120,8 @@ def _begin(packed: bytes) -> bytes:
 
 
 def _next_magic(fd: int, start: int, limit: int) -> int:
-    """Return where the next gzip member may begin, at or after ``start``; ``limit`` if that is not before it."""
+    """Return where the next gzip member may begin, at or after ``start``; ``limit`` if that is not before
+    it."""
     at = start
     while at < limit and (chunk := os.pread(fd, _CHUNK, at)):
         found = chunk.find(_MAGIC)

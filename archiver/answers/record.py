@@ -95,7 +95,8 @@ def answer_of(record: bytes) -> Answer | None:
 
 
 def is_ours(record: bytes) -> bool:
-    """Return whether an uncompressed record is of a kind that this program writes, and a response one that can be read."""
+    """Return whether an uncompressed record is of a kind that this program writes, and a response one that
+    can be read."""
     head = record.partition(b"\r\n\r\n")[0].split(b"\r\n")
     if b"WARC-Type: warcinfo" in head or b"WARC-Type: request" in head:
         return True

@@ -44,7 +44,8 @@ _NO_FILE = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, er
 
 _COPIED_AT_ONCE = 1 << 20
 _LARGEST_APPEND = LARGEST // 2
-"""Bytes that one answer, its request and the head of a segment take at most, packed: an answer is cut off at 16 MiB."""
+"""Bytes that one answer, its request and the head of a segment take at most, packed: an answer is cut off at
+16 MiB."""
 _APPENDED_RECORDS = 3
 
 
@@ -130,10 +131,12 @@ class AnswerStore:
                     yield KeptAnswer(segment, member.offset, member.length, sha256), answer
 
     def surplus(self, segment: str, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Surplus]:
-        """Yield what is in a segment beside records of ours: no writer of ours has put it there, or it is a record that rotted.
+        """Yield what is in a segment beside records of ours: no writer of ours has put it there, or it is a
+        record that rotted.
 
-        ``past``: the answers that have rows, their lengths by their offsets; they are not read. What a kill or a power loss left of
-        the last records, and what ``set_aside`` has copied already, is none. Raises as ``iterate``.
+        ``past``: the answers that have rows, their lengths by their offsets; they are not read. What a kill
+        or a power loss left of the last records, and what ``set_aside`` has copied already, is none. Raises
+        as ``iterate``.
         """
         with self._opened(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             found: list[tuple[Surplus, bool, int]] = []  # whether torn, and how many records are before it
@@ -161,9 +164,11 @@ class AnswerStore:
         return False
 
     def set_aside(self, surplus: Surplus) -> None:
-        """Copy surplus bytes to ``quarantine/``, durably, and cut them off where nothing follows them; else they stay, as known.
+        """Copy surplus bytes to ``quarantine/``, durably, and cut them off where nothing follows them; else
+        they stay, as known.
 
-        The archive's lock is held. Raises DiskFull or StorageError; then the segment is as it was, or whole without them.
+        The archive's lock is held. Raises DiskFull or StorageError; then the segment is as it was, or whole
+        without them.
         """
         name, part = _name_aside(surplus), f"{_name_aside(surplus)}.part"
         failed = f"the surplus of answers/{surplus.segment} cannot be moved to quarantine/"

@@ -29,7 +29,8 @@ class _Asked:
 
 def gaps(config: Config, accounts: Sequence[Target] = ()) -> Iterator[Gap]:
     """Every gap, or those of these accounts, account after account; streamed. Highlights whose titles the configuration does not ask
-    for are none. Of a configuration that is for another archive (``Config.accounts_archive``) the accounts do not count.
+    for are none. Of a configuration that is for another archive (``Config.accounts_archive``) the accounts do
+    not count.
 
     An account may be named by a username that it bore once. Raises UsageError for one of which the archive knows nothing.
     """

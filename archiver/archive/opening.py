@@ -84,9 +84,11 @@ def create(config: Config, *, demo: bool = False) -> bool:
 
 
 def restore_marker(config: Config) -> bool:
-    """Write the marker of an archive again that lacks nothing else: rows in its own ``archive.db``, and blobs. Return whether it did.
+    """Write the marker of an archive again that lacks nothing else: rows in its own ``archive.db``, and
+    blobs. Return whether it did.
 
-    Such a directory is no empty mount point, and its rows are its own. Raises ArchiveLocked, StorageError, DatabaseError.
+    Such a directory is no empty mount point, and its rows are its own. Raises ArchiveLocked, StorageError,
+    DatabaseError.
     """
     root = config.archive.directory
     if marker.stands(root) or not marker.holds_blobs(root) or not os.path.lexists(root / "archive.db"):
@@ -175,7 +177,8 @@ def _answers(config: Config) -> AnswerStore:
 
 
 def _new_catalog(config: Config) -> Catalog:
-    """A new database, or the one that a creation which was cut short before its marker has left. Raises as ``_left_over``."""
+    """A new database, or the one that a creation which was cut short before its marker has left. Raises as
+    ``_left_over``."""
     database = rows.database(config)
     if _left_over(config) is None:
         group_readable = config.archive.group_readable
@@ -184,10 +187,11 @@ def _new_catalog(config: Config) -> Catalog:
 
 
 def _left_over(config: Config) -> schema.Standing | None:
-    """Return what a creation that was cut short left where the new database is to be, None if nothing is there.
+    """Return what a creation that was cut short left where the new database is to be, None if nothing is
+    there.
 
-    Raises StorageError where runs were made in it: then it is an archive that has lost its marker. DatabaseForeign for one that
-    holds something else.
+    Raises StorageError where runs were made in it: then it is an archive that has lost its marker.
+    DatabaseForeign for one that holds something else.
     """
     where, root = rows.place(config), config.archive.directory
     if where.path is not None and not where.path.exists():
@@ -201,7 +205,8 @@ def _left_over(config: Config) -> schema.Standing | None:
         return None
     if left.used:
         raise StorageError(
-            f"the database {where} is in use, by the archive {left.archive_id}; its marker archive.json is missing in {root}",
+            f"the database {where} is in use, by the archive {left.archive_id}; "
+            f"its marker archive.json is missing in {root}",
             "restore archive.json from a copy, or name another directory and another database",
         )
     return left

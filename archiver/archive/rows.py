@@ -33,7 +33,8 @@ def marker_of(config: Config) -> Marker:
 
 
 def belongs(config: Config, home: Path | None) -> bool:
-    """Return whether the archive of this command is the one in ``home`` (see ``Config.accounts_archive``), however its path is spelled.
+    """Return whether the archive of this command is the one in ``home`` (see ``Config.accounts_archive``),
+    however its path is spelled.
 
     A copy is the same archive: its marker has the same id.
     """
@@ -46,9 +47,11 @@ def belongs(config: Config, home: Path | None) -> bool:
 
 
 def database(config: Config) -> str | Path:
-    """Return where the rows are: the configured database, or ``archive.db`` of an archive that the configuration is not for.
+    """Return where the rows are: the configured database, or ``archive.db`` of an archive that the
+    configuration is not for.
 
-    Raises MarkerMismatch for an archive without ``archive.db`` to which the configured database does not belong.
+    Raises MarkerMismatch for an archive without ``archive.db`` to which the configured database does not
+    belong.
     """
     configured, root = config.archive.database, config.archive.directory
     own = root / "archive.db"

@@ -34,8 +34,8 @@ _Found = Generator[tuple[object, ...], None, None]
 """The names of the columns, then the rows. What goes wrong where they are used is not raised in here."""
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a millisecond
 _PAUSE = 0.1
-"""Seconds between two rows from which on somebody reads in a pager. Less is the work of writing rows, which counts: an endless
-query would else be written for many times as long as it may take."""
+"""Seconds between two rows from which on somebody reads in a pager. Less is the work of writing rows, which
+counts: an endless query would else be written for many times as long as it may take."""
 _VALUE_BYTES = 64 << 20
 _ROWS_BYTES = 1 << 30
 _HEAP_BYTES = 1 << 30
@@ -98,8 +98,8 @@ def asking(
 ) -> Iterator[RowStream]:
     """As ``ask``, with the rows as they are read, none of them held; the connection is open until the end of the ``with`` block.
 
-    What ``ask`` raises may come after some rows. Of ``seconds`` (``math.inf``: no limit) SQLite does not count when a reader pauses,
-    PostgreSQL does.
+    What ``ask`` raises may come after some rows. Of ``seconds`` (``math.inf``: no limit) SQLite does not
+    count when a reader pauses, PostgreSQL does.
     """
     parameters = parameters or {}
     if not seconds > 0:

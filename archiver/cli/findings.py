@@ -54,7 +54,8 @@ def told(checked: Checked) -> Iterator[str]:
     if answers.unrecorded:
         yield f"{show.count(answers.unrecorded, 'answer')} without a row (archiver reread records them again)"
     if answers.surplus:
-        yield f"{show.size(sum(s.length for s in answers.surplus))} in answers/ that are no answers of this archive"
+        size = show.size(sum(s.length for s in answers.surplus))
+        yield f"{size} in answers/ not written by archiver"
     if blobs.found:
         yield f"{show.count(len(blobs.found), 'blob')} recorded as lost, and there again with the right bytes (noted by --repair)"
     if blobs.orphans:
@@ -71,8 +72,8 @@ def done(mended: Mended) -> Iterator[str]:
     if answers.damaged:
         yield f"{show.count(len(answers.damaged), 'answer')} now recorded as lost; what came from them stays"
     if answers.surplus:
-        moved = show.size(sum(s.length for s in answers.surplus))
-        yield f"{moved} that are no answers moved to quarantine/ (copied there, where answers follow them)"
+        size = show.size(sum(s.length for s in answers.surplus))
+        yield f"{size} not written by archiver moved to quarantine/ (only copied where answers follow)"
     if mended.quarantined:
         yield f"{show.count(mended.quarantined, 'damaged blob')} moved to quarantine/"
 

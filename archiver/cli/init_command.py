@@ -20,7 +20,8 @@ def command(given: Given) -> int:
 
     The configuration goes to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your config directory, readable
     by you alone, and names the directory of --archive if that is given. One that is there stays as it is, and so does an
-    archive: run it as often as you like. Only its marker archive.json, if that was lost, is written again. An --archive that such a configuration does not name is refused.
+    archive: run it as often as you like. Only its marker archive.json, if that was lost, is written again. An
+    --archive that such a configuration does not name is refused.
 
     \b
     Examples:

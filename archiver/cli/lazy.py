@@ -11,12 +11,14 @@ from archiver.cli.options import Given
 
 
 class Group(click.Group):
-    """A group that notes which of its commands was given, for messages, and names near ones for a word that is none."""
+    """A group that notes which of its commands was given, for messages, and names near ones for a word that
+    is none."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that ``args`` begins with. Raises click's UsageError, naming near ones, if there is none."""
+        """The command that ``args`` begins with. Raises click's UsageError, naming near ones, if there is
+        none."""
         known = self.list_commands(ctx)
         if args and args[0] not in known and not args[0].startswith("-"):
             import difflib

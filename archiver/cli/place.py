@@ -9,7 +9,8 @@ import click
 
 
 class Named(click.Path):
-    """The type of a path that somebody names. An empty text names none: to the system it would be the present directory.
+    """The type of a path that somebody names. An empty text names none: to the system it would be the present
+    directory.
 
     Whether it can be read is not asked here: that is an error of what is read there, not of usage.
     """

@@ -93,9 +93,10 @@ def command(
     numbers with :=, since SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time
     (UTC) or so long ago (7d), :username as @natgeo, in any case. A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
 
-    csv and ndjson are written as rows are read, table and json when all are known. --timeout ends a query that would never end; a
-    whole table may need --timeout 0. Time that a pager keeps it waiting does not count (on PostgreSQL it does). In csv a text that a spreadsheet would run as a formula
-    gets a leading apostrophe; json and ndjson are exact.
+    csv and ndjson are written as rows are read, table and json when all are known. --timeout ends a query
+    that would never end; a whole table may need --timeout 0. Time that a pager keeps it waiting does not
+    count (on PostgreSQL it does). In csv a text that a spreadsheet would run as a formula gets a leading
+    apostrophe; json and ndjson are exact.
 
     \b
     Examples:

@@ -100,11 +100,13 @@ def command(
     the lock or the archive is read-only. Damage that is not yet recorded as lost gives code 12. Blobs without a row are
     harmless and only counted: a later run adopts equal bytes.
 
-    --repair records what is damaged or missing as lost, moves damaged and foreign bytes to quarantine/ (nothing is deleted; what
-    is between two answers is copied there, and no damage as long as the copy exists), says what it costs to have the lost again,
-    and fetches what Instagram still shows: 1 unit for each account and 1 for each highlight; a lost answer, an expired link or an
-    account that shows nothing costs 1 more. --max-units 0 mends the disk and spends nothing. Bytes that were encoded anew become
-    a new file beside the lost one. Where not one blob is there it refuses, since that is a disk which is not mounted.
+    --repair records what is damaged or missing as lost, moves damaged and foreign bytes to quarantine/
+    (nothing is deleted; what is between two answers is copied there, and no damage as long as the copy
+    exists), says what it costs to have the lost again, and fetches what Instagram still shows: 1 unit for
+    each account and 1 for each highlight; a lost answer, an expired link or an account that shows nothing
+    costs 1 more. --max-units 0 mends the disk and spends nothing. Bytes that were encoded anew become a new
+    file beside the lost one. Where not one blob is there it refuses, since that is a disk which is not
+    mounted.
 
     \b
     Examples:
@@ -215,7 +217,11 @@ def _listed(config: Config, checked: Checked) -> None:
     ]
     rows += [("answer", a.why, f"answer {a.id}") for a in checked.answers.damaged]
     rows += [
-        ("surplus", f"answers/{s.segment}", f"nothing: {s.length:,} bytes from byte {s.offset:,} on")
+        (
+            "surplus",
+            f"answers/{s.segment}",
+            f"not archiver's: {show.count(s.length, 'byte')} at offset {s.offset:,}",
+        )
         for s in checked.answers.surplus
     ]
     if rows:

@@ -36,7 +36,8 @@ def default_path() -> Path:
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
-    """The absolute path of the configuration, and whether a person named it: ``path`` (a flag), else ARCHIVER_CONFIG.
+    """The absolute path of the configuration, and whether a person named it: ``path`` (a flag), else
+    ARCHIVER_CONFIG.
 
     A leading ``~`` is expanded. Raises ConfigError where that is nobody's home.
     """
@@ -108,10 +109,12 @@ def load(
 def _own_archives(
     sections: Mapping[str, object], where: Path, environ: Mapping[str, str]
 ) -> tuple[Path | None, Path | None]:
-    """Return the archives that the accounts and the database of a configuration are for: never that of a flag, which names another.
+    """Return the archives that the accounts and the database of a configuration are for: never that of a
+    flag, which names another.
 
-    What stands in the file is for the directory that the file names; a database in the environment for the one that it names. A
-    configuration that names none, and has no archive at the default place, has none of its own.
+    What stands in the file is for the directory that the file names; a database in the environment for the
+    one that it names. A configuration that names none, and has no archive at the default place, has none of
+    its own.
     """
     in_file = Settings(sections, where, {}, {}).path("archive.directory", None)
     without_flags = Settings(sections, where, environ, {}).path("archive.directory", None)

@@ -74,8 +74,9 @@ class BudgetSection:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """Where the report of a run is sent, ``on`` which nights, and which monitor is pinged when it begins and ends; None: nowhere.
-    ``allow_link_local``: whether either may be at a link-local address, where clouds serve credentials."""
+    """Where the report of a run is sent, ``on`` which nights, and which monitor is pinged when it begins and
+    ends; None: nowhere. ``allow_link_local``: whether either may be at a link-local address, where clouds
+    serve credentials."""
 
     url: str | None = field(default=None, repr=False)
     on: Reported = "always"
@@ -98,7 +99,8 @@ class Config:
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     accounts_archive: Path | None = None
-    """The archive that ``accounts`` are for, where ``archive.directory`` may be another one (``--archive``). None: whichever it is."""
+    """The archive that ``accounts`` are for, where ``archive.directory`` may be another one (``--archive``).
+    None: whichever it is."""
     database_archive: Path | None = None
     """As ``accounts_archive``, for ``archive.database`` and ``archive.query_database``."""
 

@@ -64,7 +64,8 @@ def proxy(text: str) -> str:
 
 
 def report_url(text: str, *, link_local: bool = False) -> str:
-    """A web address, or one of any scheme that Apprise may know: those are not URLs by the book (``tgram://123:abc/chat``).
+    """A web address, or one of any scheme that Apprise may know: those are not URLs by the book
+    (``tgram://123:abc/chat``).
 
     ``link_local``: whether its host may be a link-local address.
     """
@@ -82,7 +83,8 @@ def report_url(text: str, *, link_local: bool = False) -> str:
 
 
 def web_url(text: str, *, link_local: bool = False) -> str:
-    """An https address; http only within one's own network: its path is mostly a token. ``link_local``: as in ``report_url``."""
+    """An https address; http only within one's own network: its path is mostly a token. ``link_local``: as in
+    ``report_url``."""
     expected = "https://HOST/PATH (http:// only to this machine or your own network)"
     parts = _parts(text, expected)
     if not parts.hostname or parts.scheme not in ("http", "https") or parts.fragment:

@@ -17,7 +17,8 @@ class Address:
     __slots__ = ("_url", "key", "may_be_link_local")
 
     def __init__(self, url: str, key: str, *, may_be_link_local: bool = False) -> None:
-        """``key``: that of the configuration which named it. ``may_be_link_local``: see ``require_not_link_local``."""
+        """``key``: that of the configuration which named it. ``may_be_link_local``: see
+        ``require_not_link_local``."""
         self._url = url
         self.key = key
         self.may_be_link_local = may_be_link_local
@@ -44,9 +45,11 @@ class Address:
         return Address(url, self.key, may_be_link_local=self.may_be_link_local)
 
     def require_not_link_local(self, address: str) -> None:
-        """Raise Undelivered if the IP ``address`` that this URL's host means is link-local, unless the configuration allows that.
+        """Raise Undelivered if the IP ``address`` that this URL's host means is link-local, unless the
+        configuration allows that.
 
-        There a cloud serves the credentials of its machines: whoever can set the name could have them asked for.
+        There a cloud serves the credentials of its machines: whoever can set the name could have them asked
+        for.
         """
         if is_link_local(address) and not self.may_be_link_local:
             raise Undelivered(

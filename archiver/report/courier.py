@@ -24,8 +24,9 @@ Work = tuple[str, Address, Callable[[], None]]
 
 
 class Courier:
-    """Knows where reports and pings go, None for nowhere. Every method returns what went wrong, a line each, without any secret;
-    what was wrong with an address at the beginning of a night, and still is at its end, is returned once.
+    """Knows where reports and pings go, None for nowhere. Every method returns what went wrong, a line each,
+    without any secret; what was wrong with an address at the beginning of a night, and still is at its end,
+    is returned once.
 
     ``stopped`` says whether a signal asked for the end: then nobody waits longer than ``GRACE``. What takes longer than ``seconds`` is
     left to itself, on a thread that holds no process back.

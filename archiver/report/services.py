@@ -61,7 +61,8 @@ def _opened(address: Address) -> Apprise:
 
 
 def _vet(address: Address, service: Apprise) -> None:
-    """Raise Undelivered if the host of the address is link-local. Of most services the host is a token: that is not looked up."""
+    """Raise Undelivered if the host of the address is link-local. Of most services the host is a token: that
+    is not looked up."""
     for plugin in service:
         templates: Iterable[str] = plugin.templates
         if any("{host}" in template for template in templates):

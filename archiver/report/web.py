@@ -54,9 +54,11 @@ def post(address: Address, body: bytes, content_type: str, *, seconds: float) ->
 
 
 def _vetting(address: Address) -> Callable[[str, dict[str, Any]], None]:
-    """Return what httpcore calls at each step: it ends a connection to a link-local address before anything is sent on it.
+    """Return what httpcore calls at each step: it ends a connection to a link-local address before anything
+    is sent on it.
 
-    The peer of the socket is looked at, not the name: a name server cannot show one address here and another one there.
+    The peer of the socket is looked at, not the name: a name server cannot show one address here and another
+    one there.
     """
 
     def vet(step: str, info: dict[str, Any]) -> None:

@@ -25,8 +25,8 @@ class LostAnswer:
 class AnswerReport:
     """What was found. ``lost``: what is recorded as lost and is so; ``found``: ids recorded as lost that can be read again.
 
-    ``unrecorded``: whole answers in files that no row names, as after an older copy of the database was put back. ``surplus``: bytes
-    in the segments that are no record of ours.
+    ``unrecorded``: whole answers in files that no row names, as after an older copy of the database was put
+    back. ``surplus``: bytes in the segments that are no record of ours.
     """
 
     checked: int
@@ -80,13 +80,16 @@ def verify_segments(
     chosen: Callable[[Digest], bool] = lambda digest: True,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, tuple[Surplus, ...]]:
-    """Count the whole answers in segments that no row names, and find what is in a segment beside records of ours.
+    """Count the whole answers in segments that no row names, and find what is in a segment beside records of
+    ours.
 
-    Segments that no row names are always read. Of the others only with ``read_data``, if they are ``chosen`` (by a digest of their
-    name), and only what no row covers: ``rows_of`` returns the lengths of the answers that have rows, by their offsets.
+    Segments that no row names are always read. Of the others only with ``read_data``, if they are ``chosen``
+    (by a digest of their name), and only what no row covers: ``rows_of`` returns the lengths of the answers
+    that have rows, by their offsets.
 
     ``is_named`` says of a segment whether a row names it, and is asked again after it was read: a run beside us may just have
-    begun it. ``check`` is called once for each segment and may raise to stop. Raises StorageError for another reason than a rotten disk.
+    begun it. ``check`` is called once for each segment and may raise to stop. Raises StorageError for another
+    reason than a rotten disk.
     """
     count, surplus = 0, list[Surplus]()
     for segment in store.segments():

@@ -164,7 +164,8 @@ def foreign(length: int) -> bytes:
 def test_fault_h51_what_no_writer_of_ours_put_into_a_segment_is_surplus(
     tmp_path: Path, store: AnswerStore
 ) -> None:
-    """Foreign bytes at the end or between records; records of ours are none, with a row or without one, nor is what a kill left."""
+    """Foreign bytes at the end or between records; records of ours are none, with a row or without one, nor
+    is what a kill left."""
     with store.writer(7, STARTED) as writer:
         first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
     file = tmp_path / "answers" / first.segment
@@ -192,7 +193,8 @@ def test_fault_h51_what_no_writer_of_ours_put_into_a_segment_is_surplus(
 
 
 def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) -> None:
-    """Copied to quarantine/ before the segment gets shorter; between answers it stays, and is known from then on."""
+    """Copied to quarantine/ before the segment gets shorter; between answers it stays, and is known from then
+    on."""
     with store.writer(7, STARTED) as writer:
         first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
     file = tmp_path / "answers" / first.segment
@@ -210,7 +212,8 @@ def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) ->
 
 
 def test_fault_h51_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: AnswerStore) -> None:
-    """Hundreds of members that begin like a record and unpack to more than any: surplus, found after a few of them."""
+    """Hundreds of members that begin like a record and unpack to more than any: surplus, found after a few of
+    them."""
     with store.writer(7, STARTED) as writer:
         kept = writer.keep(answer(b"first"), tray=True)
     file = tmp_path / "answers" / kept.segment

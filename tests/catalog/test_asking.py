@@ -53,7 +53,8 @@ def test_a_reader_may_take_his_time(sqlite_template: Path) -> None:
 
 
 def test_rows_that_are_written_without_a_pause_count(sqlite_template: Path) -> None:
-    """Somebody who takes each row at once, and works on it: an endless query ends in the time that it was given, or little more."""
+    """Somebody who takes each row at once, and works on it: an endless query ends in the time that it was
+    given, or little more."""
 
     def written(row: tuple[object, ...]) -> tuple[object, ...]:
         time.sleep(0.0005)

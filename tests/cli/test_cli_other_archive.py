@@ -1,4 +1,5 @@
-"""``--archive`` beside a configuration that is for another archive: its accounts and its database stay where they belong."""
+"""``--archive`` beside a configuration that is for another archive: its accounts and its database stay where
+they belong."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ def upstream() -> Iterator[StandIn]:
 
 @pytest.fixture
 def person(tmp_path: Path, upstream: StandIn) -> Nearby:
-    """Somebody whose default configuration names the archive ``mine``, and an account that no run has come to."""
+    """Somebody whose default configuration names the archive ``mine``, and an account that no run has come
+    to."""
     return Nearby(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
 
 
@@ -52,7 +54,8 @@ def gaps(person: Person, *options: str) -> list[object]:
 
 
 def test_fault_h50_gaps_of_another_archive_name_nobody_of_the_configuration(person: Nearby) -> None:
-    """The accounts of a configuration are waited for in its own archive, however that is spelled or copied, and in no other."""
+    """The accounts of a configuration are waited for in its own archive, however that is spelled or copied,
+    and in no other."""
     mine, other = configure(person), person.home / "other"
     assert person.run("backup", ACCOUNT, "--archive", str(other)).code == 0
     assert gaps(person) == [WAITING]
@@ -77,7 +80,8 @@ def test_fault_h50_a_configuration_without_an_archive_is_for_the_one_that_is_nam
 
 
 def test_another_archive_has_a_database_of_its_own(person: Nearby, postgres: Postgres) -> None:
-    """With PostgreSQL configured, an archive on SQLite is made, read and written where it is; a moved one keeps its rows."""
+    """With PostgreSQL configured, an archive on SQLite is made, read and written where it is; a moved one
+    keeps its rows."""
     with postgres.database() as url:
         mine = configure(person, url)
         assert not (mine / "archive.db").exists()
@@ -128,7 +132,8 @@ def test_a_refused_backup_leaves_nothing_behind(person: Nearby, postgres: Postgr
 
 
 def test_no_marker_is_to_be_written_by_hand(person: Nearby) -> None:
-    """What a creation that was cut short left is no archive; an archive that lost its marker needs it from a copy."""
+    """What a creation that was cut short left is no archive; an archive that lost its marker needs it from a
+    copy."""
     for name in ("blobs/7f", "tmp"):
         (person.home / "new" / name).mkdir(parents=True)
     (person.home / "new" / "lock").touch()
@@ -143,7 +148,8 @@ def test_no_marker_is_to_be_written_by_hand(person: Nearby) -> None:
 
 
 def test_a_lost_marker_is_written_again(person: Nearby) -> None:
-    """By init, from the rows in the archive's own archive.db; not where its blobs are not there, as on a disk that is not mounted."""
+    """By init, from the rows in the archive's own archive.db; not where its blobs are not there, as on a disk
+    that is not mounted."""
     mine = configure(person)
     assert person.run("backup", ACCOUNT).code == 0
     marker = (mine / "archive.json").read_bytes()

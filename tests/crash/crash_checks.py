@@ -268,7 +268,8 @@ def _watermarks(rows: Callable[[str], Rows]) -> Iterator[str]:
 
 
 def _answers(root: Path, rows: Callable[[str], Rows]) -> Iterator[str]:
-    """What was paid for and settled lies in its segment, whole; what else a crash left there is not taken for damage."""
+    """What was paid for and settled lies in its segment, whole; what else a crash left there is not taken for
+    damage."""
     store, rows_of = AnswerStore(root / "answers"), dict[str, dict[int, int]]()
     for segment, offset, length in rows("select segment, offset, length from answers"):
         rows_of.setdefault(str(segment), {})[int(str(offset))] = int(str(length))
