@@ -61,7 +61,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
     code = report.finish(given, summary, seen)
     if given.talkative:
         show.say(f"archive: {config.archive.directory}")
-    if code == 0 and on_terminal() and not given.quiet and given.blank is None:
+    if code in (0, 3) and on_terminal() and not given.quiet and given.blank is None:
         path, named = locate(given.config, os.environ)
         show.say(*advice.nightly(found(asked, summary), config.archive.directory, path, named=named))
     return code

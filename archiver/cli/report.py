@@ -45,6 +45,7 @@ NOTHING: Mapping[str, object] = {
     "balance_mismatch": None,
     "hosts_not_allowed": [],
     "failures": [],
+    "notes": [],
     "changes_total": 0,
     "changes": [],
 }
@@ -58,7 +59,9 @@ def finish(given: Given, summary: Summary, news: News = _NO_NEWS) -> int:
     if given.talkative:
         show.say(*morning(summary, news, mark=given.verbose))
     elif summary.exit_code:
-        show.say(*ended(summary, mark=given.verbose), *failed(summary, _MOST - 1))
+        notes = list(noted(summary))
+        told = failed(summary, _MOST - 1 - len(notes))
+        show.say(*ended(summary, mark=given.verbose), *told, *notes)
     if given.blank is not None:
         show.document(fields_of(summary, news))
     return summary.exit_code
@@ -66,7 +69,7 @@ def finish(given: Given, summary: Summary, news: News = _NO_NEWS) -> int:
 
 def morning(summary: Summary, news: News = _NO_NEWS, *, mark: bool = False) -> list[str]:
     """The night in at most ten lines: how it ended if not well, what was looked at and is new, what changed or is gone, what failed."""
-    head = [*ended(summary, mark=mark), *counted(summary)]
+    head = [*ended(summary, mark=mark), *counted(summary), *noted(summary)]
     room = _MOST - len(head)
     some = len(list(failed(summary, room)))
     told = list(changed(summary.run_id, news, max(room - some, room // 2)))
@@ -99,6 +102,7 @@ def fields_of(summary: Summary, news: News = _NO_NEWS) -> dict[str, object]:
     document["balance_mismatch"] = summary.balance_mismatch
     document["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in summary.hosts_not_allowed]
     document["failures"] = [_failure(failure) for failure in summary.failures]
+    document["notes"] = list(summary.notes)
     document["changes_total"] = news.story.total
     document["changes"] = [fields_of_change(change) for change in news.changes]
     if summary.message:
@@ -110,9 +114,10 @@ def counted(summary: Summary) -> Iterator[str]:
     """What was looked at, what is new, and what it cost."""
     s = summary
     read = f"{s.highlights_fetched:,} of {show.count(s.highlights_listed, 'highlight')} read"
-    reached = show.count(s.accounts, "account")
+    kind = "target" if s.highlight_targets else "account"
+    reached = show.count(s.accounts, kind)
     if s.accounts < s.targets:
-        reached = f"{s.accounts:,} of {show.count(s.targets, 'account')}"
+        reached = f"{s.accounts:,} of {show.count(s.targets, kind)}"
     yield f"{reached}, {read}, {show.count(s.units, 'unit')} spent"
     if s.items_new or s.files_new:
         yield f"new: {show.count(s.items_new, 'item')}, {show.count(s.files_new, 'file')}, {show.size(s.bytes_new)}"
@@ -154,6 +159,11 @@ def failed(summary: Summary, room: int = _MOST) -> Iterator[str]:
 def _other_failures(summary: Summary) -> Iterator[Failure]:
     """Yield the failures but for files whose host is not allowed: those have a line for each host."""
     return (failure for failure in summary.failures if failure.reason is not Reason.HOST_NOT_ALLOWED)
+
+
+def noted(summary: Summary, room: int = 3) -> Iterator[str]:
+    """What is no failure and somebody should know, in at most so many lines."""
+    yield from _fitted(list(summary.notes), room, "notes: the log and --json have them")
 
 
 def _fitted(lines: list[str], room: int, rest: str) -> list[str]:

@@ -58,7 +58,7 @@ class Subject(StrEnum):
 class Target:
     """What a person asks for, read from text. Exactly one of the three identities is set.
 
-    ``text`` is what was written (for messages and as ``subject_pk`` of a failure); ``highlights`` are title globs, () for all.
+    ``text`` is what was written, for messages; ``highlights`` are title globs, () for all.
     """
 
     text: str
@@ -66,6 +66,11 @@ class Target:
     user_pk: Pk | None = None
     highlight_pk: Pk | None = None
     highlights: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Return the name or pk under which its failures are recorded (``failures.subject_pk``)."""
+        return self.username or self.user_pk or self.highlight_pk or self.text
 
 
 @dataclass(frozen=True, slots=True)

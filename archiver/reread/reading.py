@@ -14,10 +14,10 @@ PAGE = "/v1/highlight/by/url"
 _READ: Mapping[str, Callable[[Answer], Told]] = {
     tariff.TRAY: lambda answer: wire.tray(answer, answer.call.subject),
     tariff.PAGED_TRAY: lambda answer: wire.tray_page(answer, answer.call.subject).tray,
-    "/v1/user/highlights/by/username": lambda answer: wire.tray(answer),
+    "/v1/user/highlights/by/username": lambda answer: wire.tray(answer, username=answer.call.subject),
     PAGE: lambda answer: wire.highlight_page(answer, answer.call.subject),
     "/v1/user/by/id": lambda answer: wire.user(answer, answer.call.subject),
-    "/v1/user/by/username": lambda answer: wire.user(answer),
+    "/v1/user/by/username": lambda answer: wire.user(answer, username=answer.call.subject),
 }
 
 

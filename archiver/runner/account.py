@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.model import Digest, Failure, HeldUser, Meaning, Pk, Subject, Target, Tray, TrayFacts, User
 from archiver.runner import plan
-from archiver.runner.budget import Turn
+from archiver.runner.budget import Promise, Turn
 from archiver.runner.events import AccountDone, AccountListed, Noted
 from archiver.runner.files import Claims, Files, Missed
 from archiver.runner.highlight import Highlights
@@ -30,14 +30,14 @@ from archiver.runner.trays import Listing, Trays
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """What is left to do for an account. ``tray`` is None where its jobs follow from what is stored; ``promised`` are the highlights
-    whose units are kept back for them."""
+    """What is left to do for an account. ``tray`` is None where its jobs follow from what is stored;
+    ``promised``: what the Budget keeps back for them, by highlight."""
 
     target: Target
     pk: Pk
     tray: Tray | None
     jobs: tuple[Job, ...]
-    promised: frozenset[Pk]
+    promised: Mapping[Pk, Promise]
 
 
 class Accounts:
@@ -92,16 +92,21 @@ class Accounts:
         """A highlight target is one job without a tray."""
         pk = target.highlight_pk
         assert pk is not None
-        if self._manner.lists or self._standing.waits(Subject.HIGHLIGHT, pk):
+        held = self._catalog.read(query.highlight, pk)
+        if self._standing.waits(Subject.HIGHLIGHT, pk):
+            return AccountEnd.HIDDEN if held is not None else self._unresolved(target, asked=False)
+        if self._manner.lists:
             return AccountEnd.WELL
         self._note_lost(f"highlight {pk}", self._catalog.read(query.digests_of_highlight, pk))
-        held = self._catalog.read(query.highlight, pk)
         job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
-        promised = pk in self._promised((job,))
+        promise = self._promised((job,)).get(pk)
         turn.end()
-        end = _END.get(self._highlights.keep(job, Claims(pk), promised=promised), AccountEnd.FAILED)
+        self._night.tally.add(highlights_listed=1)
+        meaning = self._highlights.keep(job, Claims(pk), promise)
         self._report_hosts(target, self._catalog.read(query.files_of_hosts, highlight_pk=pk), ())
-        return end
+        if meaning is Meaning.NOT_FOUND:
+            return AccountEnd.ABSENT if held is not None else self._unresolved(target, asked=True)
+        return AccountEnd.WELL if meaning is Meaning.OK else AccountEnd.FAILED
 
     def _account(self, target: Target, turn: Turn) -> AccountEnd:
         account = self._standing.resolve(target, bound=self._manner.bound)
@@ -111,8 +116,8 @@ class Accounts:
 
     def _begun(self, account: Account) -> _Begun | AccountEnd:
         """Look at an account, record its tray, and promise its jobs their units."""
-        if account.pk is None:
-            return self._new_name(account)
+        if account.pk is None or account.held is None:
+            return self._first_contact(account)
         if self._kept_as_another(account.target, account.pk):
             return AccountEnd.WELL
         verdict = self._standing.stands(account)
@@ -129,7 +134,10 @@ class Accounts:
         if not left or held is None or self._manner.lists or left > self._paid.price_of_tray(held.pk):
             return None
         jobs = self._plan(account.target, held.pk, None)
-        return _Begun(account.target, held.pk, None, jobs, self._promised(jobs)) if jobs else None
+        if not jobs:
+            return None
+        self._night.tally.add(highlights_listed=len(jobs))
+        return _Begun(account.target, held.pk, None, jobs, self._promised(jobs))
 
     def _kept_as_another(self, target: Target, pk: Pk) -> bool:
         """Whether this account is kept already tonight under another target (its name and its id, say): it is not paid for twice."""
@@ -144,19 +152,29 @@ class Accounts:
         )
         return True
 
-    def _new_name(self, account: Account) -> _Begun | AccountEnd:
-        name = account.target.username
-        assert name is not None
-        if self._standing.waits(Subject.TARGET, name):
+    def _first_contact(self, account: Account) -> _Begun | AccountEnd:
+        """Look at a name or an id that was never resolved: nothing of its account is stored.
+
+        Where it failed before, the account itself is asked for first, which costs no more, and tells a
+        private account from one that does not exist.
+        """
+        target, failed = account.target, self._standing.failed_before(account)
+        if account.pk is not None and self._kept_as_another(target, account.pk):
             return AccountEnd.WELL
-        if not self._standing.asked_before(name) and not self._paid.lacks_room_for(name):
+        if self._standing.waits(Subject.TARGET, target.key):
+            return self._unresolved(target, asked=False) if failed is Reason.GONE else AccountEnd.HIDDEN
+        if account.pk is not None and failed not in (Reason.GONE, Reason.PRIVATE):
+            return self._listed(account, self._trays.by_pk(account))
+        name = target.username
+        if account.pk is None and name is not None and not failed and not self._paid.lacks_room_for(name):
             return self._listed(account, self._trays.by_name(name))
         seen = self._standing.look(account)
-        if seen.user is not None and seen.verdict is not None:
-            self._standing.record(seen.user.pk, seen.verdict)
-        if seen.user is None or seen.verdict is not None:
-            return self._unseen(account, seen.verdict or Reason.GONE)
-        account = replace(account, pk=seen.user.pk)
+        if seen.verdict is not None:
+            if seen.user is not None:
+                self._standing.record(seen.user.pk, seen.verdict)
+            return self._unseen(account, seen.verdict)
+        assert seen.user is not None
+        account.pk = seen.user.pk
         return self._listed(account, self._trays.by_pk(account))
 
     def _listed(self, account: Account, listing: Listing | Reason) -> _Begun | AccountEnd:
@@ -167,8 +185,9 @@ class Accounts:
             return self._unseen(account, hidden)
         tray = listing.tray
         pk, verdict = self._standing.of_tray(account, tray, cut=listing.cut)
-        if pk is None or verdict in (Reason.PRIVATE, Reason.GONE):
-            return self._unseen(account, verdict or Reason.GONE)
+        if verdict in (Reason.PRIVATE, Reason.GONE):
+            return self._unseen(account, verdict)
+        assert pk is not None
         if self._kept_as_another(account.target, pk):
             return AccountEnd.WELL
         self._record(account, pk, listing)
@@ -181,25 +200,39 @@ class Accounts:
         return _Begun(account.target, pk, tray, jobs, self._promised(jobs))
 
     def _unseen(self, account: Account, verdict: Reason) -> AccountEnd:
-        """Private, gone or empty: a fact, noted; told as the end of this target only when it is news, or was asked for now."""
+        """End the visit to an account that shows nothing: private, gone or empty. That is a fact, reported
+        when it is news, or when a person asked for it now; but a target that does not exist and never did is
+        a failure."""
         if verdict is Reason.EMPTY:
             return AccountEnd.WELL
-        news = account.held is None or account.held.verdict is not verdict
-        if not news and not self._manner.insist:
-            return AccountEnd.WELL
+        target, held = account.target, account.held
+        if held is None and verdict is Reason.GONE:
+            return self._unresolved(target, asked=True)
+        before = held.verdict if held is not None else self._standing.failed_before(account)
+        news = before is not verdict or self._manner.insist
         what = f"the account is {verdict.value}"
-        if account.held is None and verdict is Reason.GONE:
-            called, has_id = "is called that (misspelled, or renamed?)", "has that id (mistyped, or deleted?)"
-            what = f"no account {called if account.target.user_pk is None else has_id}"
-        self._night.observe(Noted(f"{account.target.text}: {what}", loud=True))
-        if account.held is None:
-            self._failed(account.target, verdict, what, trouble=False)
-        return AccountEnd.ABSENT
+        if held is None:
+            self._failed(target, verdict, what, trouble=False, silent=not news)
+        if news:
+            self._night.observe(Noted(f"{target.text}: {what}", loud=True))
+        return AccountEnd.ABSENT if news else AccountEnd.HIDDEN
+
+    def _unresolved(self, target: Target, *, asked: bool) -> AccountEnd:
+        """Report a target that does not exist and never did, whether it was ``asked`` for now or waits for
+        its next try: every run says so until somebody corrects it."""
+        failure = _no_such(target)
+        self._night.observe(Noted(f"{target.text}: {failure.detail}"))
+        if asked and failure.subject is Subject.HIGHLIGHT:
+            return AccountEnd.UNRESOLVED  # recorded and reported with what the API says
+        if asked:
+            self._catalog.write(record.failure, failure, self._night.clock())
+        self._night.failed(failure, trouble=False)
+        return AccountEnd.UNRESOLVED
 
     def _record(self, account: Account, pk: Pk, listing: Listing) -> None:
         self._trays.record(account, pk, listing)
         now = self._night.clock()
-        self._catalog.write(record.resolved, Subject.TARGET, _key(account.target), None, now)
+        self._catalog.write(record.resolved, Subject.TARGET, account.target.key, None, now)
         name = account.target.username
         if name is not None:
             if self._manner.bound:
@@ -235,19 +268,18 @@ class Accounts:
         if tray is None:
             account = self._catalog.read(query.user, pk)
             return plan.make(plan.last_listed(account, held.values()), held, policy, now)
-        if tray.highlights and not any(plan.matches(h.title, target.highlights) for h in tray.highlights):
-            self._night.observe(
-                Noted(f"{target.text}: none of its highlights matches {', '.join(target.highlights)}")
-            )
+        titles = [held[h.pk].title if h.pk in held else h.title for h in tray.highlights]
+        for glob, near in plan.unmatched(target.highlights, titles).items():
+            case = f": upper and lower case differ, and there is '{near}'" if near is not None else ""
+            self._night.note(f"{target.text}: no highlight matches '{glob}'{case}")
         return plan.make(tray.highlights, held, policy, now)
 
-    def _promised(self, jobs: Sequence[Job]) -> frozenset[Pk]:
+    def _promised(self, jobs: Sequence[Job]) -> Mapping[Pk, Promise]:
         """Keep units back for the jobs that are to be paid for, as far as they go: those beyond find the limit reached."""
         budget = self._paid.budget
         if not budget.limited:
-            return frozenset()
-        paid = [job.pk for job in jobs if self._kept.page(job) is None]
-        return frozenset(paid[: budget.promise(len(paid))])
+            return {}
+        return budget.promise([job.pk for job in jobs if self._kept.page(job) is None])
 
     def _finish(self, begun: _Begun) -> AccountEnd:
         claims = Claims(begun.pk)
@@ -259,7 +291,7 @@ class Accounts:
                 self._catalog.write(record.failure, gap, self._night.clock(), gap=True)
                 self._night.failed(gap, trouble=False)
         jobs = [
-            self._jobs.submit(self._highlights.keep, job, claims, promised=job.pk in begun.promised)
+            self._jobs.submit(self._highlights.keep, job, claims, begun.promised.get(job.pk))
             for job in begun.jobs
         ]
         self._end(jobs)
@@ -307,15 +339,20 @@ class Accounts:
             )
             self._catalog.write(record.blobs_lost, tuple(lost), self._night.clock())
 
-    def _failed(self, target: Target, reason: Reason, detail: str, *, trouble: bool) -> None:
-        failure = Failure(Subject.TARGET, _key(target), None, reason, detail)
+    def _failed(
+        self, target: Target, reason: Reason, detail: str, *, trouble: bool, silent: bool = False
+    ) -> None:
+        failure = Failure(Subject.TARGET, target.key, None, reason, detail)
         self._catalog.write(record.failure, failure, self._night.clock())
-        self._night.failed(failure, trouble=trouble)
+        if not silent:
+            self._night.failed(failure, trouble=trouble)
 
 
-def _key(target: Target) -> str:
-    """Under which its failures stand in the table."""
-    return target.username or target.user_pk or target.highlight_pk or target.text
-
-
-_END = {Meaning.OK: AccountEnd.WELL, Meaning.NOT_FOUND: AccountEnd.ABSENT}
+def _no_such(target: Target) -> Failure:
+    """The failure of a target that does not exist."""
+    if target.highlight_pk is not None:
+        what = "no such highlight: correct or remove it"
+        return Failure(Subject.HIGHLIGHT, target.highlight_pk, None, Reason.NOT_FOUND, what)
+    kind = "name" if target.username is not None else "id"
+    what = f"no account has this {kind}: correct or remove it"
+    return Failure(Subject.TARGET, target.key, None, Reason.GONE, what)

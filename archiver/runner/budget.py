@@ -8,11 +8,11 @@ and no unit is spent on a tray whose highlights nobody could pay for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from archiver.catalog import Catalog, ledger
-from archiver.model import Call, Limits
+from archiver.model import Call, KeptAnswer, Limits, Pk, TrayFacts
 
 _ROOM = 1_000
 """Units beyond which accounts need not take turns: four at a time, with more highlights than any account has, cost less."""
@@ -29,6 +29,17 @@ class Turn:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+
+
+class Promise:
+    """The unit that a Budget keeps back for one job, until it is spent or the job ends.
+
+    Only the Budget that made it changes it. An attempt takes ``units`` out; one that turns out to be free
+    puts them back.
+    """
+
+    def __init__(self, units: int) -> None:
+        self.units = units
 
 
 class Budget:
@@ -57,36 +68,72 @@ class Budget:
         self._turn.acquire()
         return Turn(self._turn)
 
-    def promise(self, units: int) -> int:
-        """Keep back as many of these units as there are, and return how many; ``release`` gives back what is not spent."""
-        if not self.limited:
-            return units
+    def promise(self, jobs: Sequence[Pk]) -> dict[Pk, Promise]:
+        """Keep one unit back for each of these jobs, in this order, as far as the units go; ``release`` ends
+        a promise.
+
+        For a run with a limit.
+        """
         with self._lock:
-            granted = min(units, self._left() or 0)
-            self._promised += granted
-            return granted
+            promises = {pk: Promise(1) for pk, _ in zip(jobs, range(self._left() or 0), strict=False)}
+            self._promised += len(promises)
+            return promises
 
-    def release(self, units: int) -> None:
-        """Give up a promise."""
-        if self.limited:
+    def release(self, promise: Promise | None) -> None:
+        """End a promise: what is left of it is free for others. Again is nothing."""
+        if promise is not None:
             with self._lock:
-                self._promised -= units
+                self._set(promise, 0)
 
-    def reserve(self, call: Call, *, promised: bool = False) -> int:
-        """Reserve a call in the ledger, out of its own promise if it was ``promised``; returns the id of its row.
+    def renew(self, promise: Promise) -> None:
+        """Keep a unit back again for a job whose attempt was billed and brought no answer, if one is left."""
+        with self._lock:
+            if not promise.units and self._left():
+                self._set(promise, 1)
 
-        The promise is used up by that. Raises BudgetReached if the call would pass a limit, or take what others were promised.
+    def reserve(self, call: Call, promise: Promise | None = None) -> int:
+        """Reserve a call in the ledger, out of its promise if it has one; returns the id of its row, which
+        ``settle`` needs.
+
+        Raises BudgetReached if the call would pass a limit, or take what others were promised.
         """
         if not self.limited or not call.units:  # a limit forbids nothing that is free
             return self._catalog.write(ledger.reserve, self._run_id, call, self._clock(), Limits())
         with self._lock:  # no promise is made between the look at them and the row
-            own = call.units if promised else 0
-            kept_back = self._promised - own
+            own = min(call.units, promise.units) if promise is not None else 0
             reserved = self._catalog.write(
-                ledger.reserve, self._run_id, call, self._clock(), self._limits, kept_back
+                ledger.reserve, self._run_id, call, self._clock(), self._limits, self._promised - own
             )
-            self._promised -= own
+            if promise is not None:
+                self._set(promise, promise.units - own)
             return reserved
+
+    def settle(
+        self,
+        call_id: int,
+        status: int | None,
+        units: int,
+        kept: KeptAnswer | None = None,
+        facts: TrayFacts | None = None,
+        *,
+        promise: Promise | None = None,
+    ) -> int | None:
+        """Note in the ledger what a reserved call cost; returns the id of its answer, if one is kept.
+
+        An attempt that turned out to be free gives its unit back to the promise it came from, in the same
+        step: between two attempts of one job no other call can take it.
+        """
+        if promise is None:
+            return self._catalog.write(ledger.settle, call_id, status, units, self._clock(), kept, facts)
+        with self._lock:
+            answer_id = self._catalog.write(ledger.settle, call_id, status, units, self._clock(), kept, facts)
+            if not units:
+                self._set(promise, 1)
+            return answer_id
+
+    def _set(self, promise: Promise, units: int) -> None:
+        self._promised += units - promise.units
+        promise.units = units
 
     def _left(self) -> int | None:
         if not self.limited:

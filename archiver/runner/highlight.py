@@ -13,6 +13,7 @@ from archiver.model import (
     Subject,
 )
 from archiver.runner import plan
+from archiver.runner.budget import Promise
 from archiver.runner.events import HighlightRead, Noted
 from archiver.runner.files import Claims, Files, Missed
 from archiver.runner.kept import Kept, Page
@@ -39,16 +40,18 @@ class Highlights:
         self._kept = kept
         self._night = night
 
-    def keep(self, job: Job, claims: Claims, *, promised: bool = False) -> Meaning:
+    def keep(self, job: Job, claims: Claims, promise: Promise | None = None) -> Meaning:
         """Do one Job to its end. Returns how its page was answered; all that went wrong is recorded.
 
-        ``promised``: the Budget keeps its units back for it. Raises what stops the run, or all paid calls of it.
+        ``promise`` is the Budget's to this job, and ends once its page is here or cannot be had. Raises what
+        stops the run, or all paid calls of it.
         """
-        found = self._kept.page(job) or self._fetched(job, claims, promised=promised)
+        try:
+            found = self._kept.page(job) or self._fetched(job, claims, promise)
+        finally:
+            self._paid.budget.release(promise)
         if isinstance(found, Meaning):
             return found
-        if promised and not found.paid:
-            self._paid.budget.release(job.units)
         self._night.tally.add(highlights_fetched=found.paid)
         held = self._catalog.read(query.highlight, job.pk)
         doubted = held.shrunk_to if held is not None else None
@@ -76,9 +79,9 @@ class Highlights:
 
     # --- the page
 
-    def _fetched(self, job: Job, claims: Claims, *, promised: bool = False) -> Page | Meaning:
+    def _fetched(self, job: Job, claims: Claims, promise: Promise | None = None) -> Page | Meaning:
         try:
-            reply = self._paid.fetch_highlight(job.pk, job.facts, account=claims.account, promised=promised)
+            reply = self._paid.fetch_highlight(job.pk, job.facts, account=claims.account, promise=promise)
         except CallFailed as error:
             self._failed(job.pk, Reason.UPSTREAM, str(error), trouble=True)
             return Meaning.TRANSIENT

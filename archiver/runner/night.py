@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.model import Failure
-from archiver.runner.events import Failed, Observer
+from archiver.runner.events import Failed, Noted, Observer
 from archiver.runner.tally import Tally
 from archiver.runner.workers import StopFlag
 
@@ -21,6 +21,12 @@ class Night:
     tally: Tally
     observe: Observer
     clock: Callable[[], datetime]
+
+    def note(self, text: str) -> None:
+        """Report a fact that is no failure and that somebody should know: in the log, the report and
+        ``--json``."""
+        self.tally.note(text)
+        self.observe(Noted(text))
 
     def failed(self, failure: Failure, *, trouble: bool) -> None:
         """Count and tell a failure whose row is committed; ``trouble`` makes the night a partial one."""

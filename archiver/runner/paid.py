@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from archiver import retry
 from archiver.answers import AnswerWriter
-from archiver.catalog import Catalog, ledger
+from archiver.catalog import Catalog
 from archiver.errors import ArchiverError, BudgetReached, CallFailed, KeyRejected, OutOfUnits, UpstreamDown
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
 from archiver.model import Answer, Balance, Call, Limits, Meaning, Pk, TrayFacts, Verdict
-from archiver.runner.budget import Budget
+from archiver.runner.budget import Budget, Promise
 from archiver.runner.events import Spent, Waiting
 from archiver.runner.gate import Gate
 from archiver.runner.night import Night
@@ -110,13 +110,15 @@ class Paid:
         """One page of the paged tray of a user, the first where ``page_id`` is None."""
         return self._pay(tariff.list_highlights_page(user_pk, page_id, force=self._force), tray=True)
 
-    def fetch_highlight(self, pk: Pk, facts: TrayFacts, *, account: str, promised: bool = False) -> Reply:
+    def fetch_highlight(
+        self, pk: Pk, facts: TrayFacts, *, account: str, promise: Promise | None = None
+    ) -> Reply:
         """One highlight with its items, of this ``account`` (its pk, or the highlight's where that is not known).
 
-        ``facts`` are the tray's, kept with the answer so that a killed run need not pay again. ``promised``: the Budget keeps its
-        units back, so that it is paid for even after a limit was reached.
+        ``facts`` are the tray's, kept with the answer so that a killed run need not pay again. With a
+        ``promise`` the Budget keeps its unit back, so that it is paid for even after a limit was reached.
         """
-        return self._pay(tariff.fetch_highlight(pk), facts=facts, account=account, promised=promised)
+        return self._pay(tariff.fetch_highlight(pk), facts=facts, account=account, promise=promise)
 
     def fetch_user(self, user_pk: Pk) -> Reply:
         """One account, by pk: what tells private, gone and empty apart."""
@@ -146,15 +148,15 @@ class Paid:
         tray: bool = False,
         facts: TrayFacts | None = None,
         account: str | None = None,
-        promised: bool = False,
+        promise: Promise | None = None,
     ) -> Reply:
         tries = lost = 0
         while True:
             tries += 1
-            if tries > 1 and promised:  # the attempt before used the promise up
-                promised = self.budget.promise(call.units) == call.units
+            if tries > 1 and promise is not None:
+                self.budget.renew(promise)
             try:
-                reply = self._attempt(call, tray=tray, facts=facts, promised=promised)
+                reply = self._attempt(call, tray=tray, facts=facts, promise=promise)
             except CallFailed as error:
                 self._night.stop.check()
                 lost += error.sent
@@ -178,20 +180,26 @@ class Paid:
             else:
                 self._night.stop.wait(wait)
 
-    def _attempt(self, call: Call, *, tray: bool, facts: TrayFacts | None, promised: bool) -> Reply:
+    def _attempt(self, call: Call, *, tray: bool, facts: TrayFacts | None, promise: Promise | None) -> Reply:
         """One attempt, one ledger row, settled whatever comes back. Raises CallFailed if nothing does."""
+        promised = promise is not None and promise.units > 0
         if self._closed is not None and not (promised and isinstance(self._closed, BudgetReached)):
             raise self._closed
         self._gate.enter()
         try:
-            return self._send(call, tray=tray, facts=facts, promised=promised)
+            return self._send(call, tray=tray, facts=facts, promise=promise)
         except BudgetReached as error:
             raise self._close(error) from None
 
     def _send(
-        self, call: Call, *, tray: bool = False, facts: TrayFacts | None = None, promised: bool = False
+        self,
+        call: Call,
+        *,
+        tray: bool = False,
+        facts: TrayFacts | None = None,
+        promise: Promise | None = None,
     ) -> Reply:
-        call_id = self.budget.reserve(call, promised=promised)
+        call_id = self.budget.reserve(call, promise)
         try:
             answer = self._client.send(call, stopped=self._stopped)
         except CallFailed as error:
@@ -200,21 +208,27 @@ class Paid:
                 if error.status is None
                 else tariff.settled_units(call, error.status)
             )
-            self._catalog.write(ledger.settle, call_id, error.status, units, self._night.clock())
+            self.budget.settle(call_id, error.status, units, promise=promise)
             self._settled(call, units)
             raise
-        return self._keep(call_id, answer, tray=tray, facts=facts)
+        return self._keep(call_id, answer, tray=tray, facts=facts, promise=promise)
 
     def _stopped(self) -> bool:
         return self._night.stop.cause is not None
 
-    def _keep(self, call_id: int, answer: Answer, *, tray: bool, facts: TrayFacts | None) -> Reply:
+    def _keep(
+        self,
+        call_id: int,
+        answer: Answer,
+        *,
+        tray: bool,
+        facts: TrayFacts | None,
+        promise: Promise | None,
+    ) -> Reply:
         billed = tariff.settled_units(answer.call, answer.status) > 0
         kept = self._answers.keep(answer, tray=tray) if billed else None
         verdict = wire.verdict(answer)
-        answer_id = self._catalog.write(
-            ledger.settle, call_id, answer.status, verdict.units, self._night.clock(), kept, facts
-        )
+        answer_id = self.budget.settle(call_id, answer.status, verdict.units, kept, facts, promise=promise)
         self._settled(answer.call, verdict.units)
         return Reply(answer, verdict, answer_id)
 

@@ -151,6 +151,17 @@ def matches(title: str | None, globs: tuple[str, ...]) -> bool:
     return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
 
 
+def unmatched(globs: tuple[str, ...], titles: Iterable[str | None]) -> dict[str, str | None]:
+    """Return the globs that match none of the titles, each with a title that it would match if case did not
+    count."""
+    known = [title or "" for title in titles]
+    lost = [glob for glob in globs if known and not any(matches(title, (glob,)) for title in known)]
+    return {
+        glob: next((title for title in known if fnmatchcase(title.casefold(), glob.casefold())), None)
+        for glob in lost
+    }
+
+
 def sweep_at(pk: Pk, fetched_at: datetime, sweep_days: int) -> datetime:
     """The first moment after ``fetched_at`` at which (days since the epoch − u × sweep_days) is a multiple of ``sweep_days``.
 

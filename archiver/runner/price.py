@@ -20,9 +20,10 @@ from archiver.runner.plan import Job, Why
 
 @dataclass(frozen=True, slots=True)
 class AccountPlan:
-    """One target's share of the next run. ``exact`` is False where only its tray, which costs a unit, can tell the rest; ``listed`` is
-    False where no tray of it was ever seen, so that nobody knows how many highlights there are to pay for.
-    """
+    """One target's share of the next run. ``exact`` is False where only its tray, which costs a unit, can
+    tell the rest; ``listed`` is False where no tray of it was ever seen, so that nobody knows how many
+    highlights there are to pay for. ``refused_by`` is the limit of the budget (``max_units_per_day``) that
+    leaves the run nothing to pay for it with: ``units`` is 0 then."""
 
     target: str
     user_pk: Pk | None
@@ -31,6 +32,7 @@ class AccountPlan:
     exact: bool
     highlights: tuple[Job, ...]
     listed: bool = True
+    refused_by: str | None = None
 
 
 def forecast(
@@ -56,47 +58,54 @@ def forecast(
         pk = catalog.read(query.bound, target.username) if manner.bound else None
         pk = pk or catalog.read(query.user_pk_by_name, target.username)
     held = catalog.read(query.user, pk) if pk is not None else None
-    if pk is None:
-        return _unknown(catalog, target, manner, force, clock(), since)
-    if held is not None and held.verdict is not None and _is_looked_at(held, manner, clock()):
+    if pk is None or held is None:
+        return _never_resolved(catalog, target, pk, manner, force, clock(), since)
+    if held.verdict is not None and _is_looked_at(held, manner, clock()):
         exact = held.verdict is Reason.EMPTY or _is_after(
             held.verdict_at, since
         )  # an empty one is not listed tonight
         return AccountPlan(target.text, pk, held.username, 1, exact, ())
-    if held is not None and held.verdict in (Reason.PRIVATE, Reason.GONE):
+    if held.verdict in (Reason.PRIVATE, Reason.GONE):
         return AccountPlan(target.text, pk, held.username, 0, True, ())
     known = {h.pk: h for h in catalog.read(query.held, pk)}
     listed = plan.last_listed(held, known.values())
-    listed_at = held.listed_at if held is not None else None
-    if listed_at is None:
+    if held.listed_at is None:
         listed = [h for h in known.values() if h.gone_at is None]
     found = plan.make(listed, known, manner.policy(target), clock())
     jobs = tuple(_free_if_kept(kept, job) for job in found)
-    units, exact = tariff.list_highlights(pk, force=force).units, _is_after(listed_at, since)
-    if held is not None and plan.is_paged(held, manner.sweep_days, clock(), full=manner.full):
+    units, exact = tariff.list_highlights(pk, force=force).units, _is_after(held.listed_at, since)
+    if plan.is_paged(held, manner.sweep_days, clock(), full=manner.full):
         units = max(units, catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY))
         exact = exact and _is_after(held.paged_at, since)
     units += sum(job.units for job in jobs)
-    return AccountPlan(
-        target.text, pk, held.username if held else None, units, exact, jobs, listed_at is not None
-    )
+    return AccountPlan(target.text, pk, held.username, units, exact, jobs, held.listed_at is not None)
 
 
-def _unknown(
-    catalog: Catalog, target: Target, manner: Manner, force: bool, now: datetime, since: datetime | None
+def _never_resolved(
+    catalog: Catalog,
+    target: Target,
+    pk: Pk | None,
+    manner: Manner,
+    force: bool,
+    now: datetime,
+    since: datetime | None,
 ) -> AccountPlan:
-    """The plan of a name of which no account is known."""
-    name = target.username or ""
-    if not manner.insist and standing.waits(catalog, Subject.TARGET, name, now):
-        return AccountPlan(target.text, None, name, 0, True, (), False)
-    failure = catalog.read(query.open_failure, Subject.TARGET, name, None)
-    if failure is not None:  # asked for in vain before: the account comes first, which is cheaper
-        units = tariff.fetch_user_by_username(name).units
-        # An error of the API tells nothing: the look may find the account, and its tray follows.
-        told = failure.reason in (Reason.GONE, Reason.PRIVATE) and _is_after(failure.last_at, since)
-        return AccountPlan(target.text, None, name, units, told, (), False)
-    units = tariff.list_highlights_by_username(name, force=force).units
-    return AccountPlan(target.text, None, name, units, False, (), False)
+    """The plan of a name or an id of which no account is stored; as ``account.Accounts`` asks for it."""
+    name, key = target.username, target.key
+    if not manner.insist and standing.waits(catalog, Subject.TARGET, key, now):
+        return AccountPlan(target.text, pk, name, 0, True, (), False)
+    failure = catalog.read(query.open_failure, Subject.TARGET, key, None)
+    answered = failure is not None and failure.reason in (Reason.GONE, Reason.PRIVATE)
+    # Asked for in vain before, the account comes first. After an error of the API the look may find it, and
+    # its tray follows.
+    if pk is not None:
+        units = (tariff.fetch_user(pk) if answered else tariff.list_highlights(pk, force=force)).units
+    elif failure is not None:
+        units = tariff.fetch_user_by_username(key).units
+    else:
+        units = tariff.list_highlights_by_username(key, force=force).units
+    exact = answered and failure is not None and _is_after(failure.last_at, since)
+    return AccountPlan(target.text, pk, name, units, exact, (), False)
 
 
 def _is_looked_at(held: HeldUser, manner: Manner, now: datetime) -> bool:

@@ -81,7 +81,7 @@ def run(
     Summary; any other exception is a bug: the run is recorded as ended by it, and the exception raised on.
     """
     run_id = seams.catalog.write(record.start_run, command, clock())
-    tally = Tally(run_id, command, len(targets))
+    tally = Tally(run_id, command, targets)
     manner = replace(manner, rules=seams.downloader.rules)
     observe(RunStarted(run_id, command, accounts))
     night = Night(run_id, stop, tally, observe, clock)
@@ -132,7 +132,7 @@ def run(
     files.close()
     causes = [error, stop.bug, stop.cause, paid.closed]
     try:
-        if not keep_trays and not any(causes) and tally.summary()[1] == 0:
+        if not keep_trays and not any(causes) and tally.nothing_failed():
             _drop_trays(seams.catalog, answers)
     except ArchiverError as cause:
         causes.append(cause)

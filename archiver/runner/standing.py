@@ -15,20 +15,26 @@ from archiver.runner.paid import Paid, Reply
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """A target and what is stored of it before anything is paid: its pk and its row. Both None for a name never seen."""
-
-    target: Target
-    pk: Pk | None
-    held: HeldUser | None
-
-
-@dataclass(frozen=True, slots=True)
 class Seen:
     """What one look at the account itself said: ``verdict`` private or gone, None where it is public; ``user`` if it was shown."""
 
     verdict: Reason | None
     user: User | None
+
+
+@dataclass(slots=True)
+class Account:
+    """One visit to a target: what was stored of it before, its pk and its row, and what this visit has seen
+    of it.
+
+    ``pk`` is None for a name of which no account is known; ``held`` for an account that was never resolved:
+    nothing of it is in the archive. ``seen`` is the one look at the account itself that a visit pays for.
+    """
+
+    target: Target
+    pk: Pk | None
+    held: HeldUser | None
+    seen: Seen | None = None
 
 
 class Standing:
@@ -61,21 +67,31 @@ class Standing:
         """Whether a name that nobody answered to, or a highlight that was not there, is to be left alone tonight."""
         return not self._insist and waits(self._catalog, subject, pk, self._night.clock())
 
-    def asked_before(self, name: str) -> bool:
-        """Whether this name was asked for in vain before: then the account is asked for first, which is a unit cheaper."""
-        return self._catalog.read(query.open_failure, Subject.TARGET, name, None) is not None
+    def failed_before(self, account: Account) -> Reason | None:
+        """Return why a target that was never resolved failed last time; None if it did not."""
+        failure = self._catalog.read(query.open_failure, Subject.TARGET, account.target.key, None)
+        return failure.reason if failure is not None else None
 
-    def look(self, account: Account) -> Seen:
-        """Ask for the account itself (1 unit). Raises as ``hidden`` where the API says neither yes nor no."""
-        if account.pk is not None:
-            reply = self._paid.fetch_user(account.pk)
+    def look(self, account: Account, owner: Pk | None = None) -> Seen:
+        """Ask for the account itself (1 unit), once in a visit: a second look returns what the first one saw.
+
+        ``owner``: whose tray it was that came for a name. Raises as ``hidden`` where the API says neither yes
+        nor no, and AnswerMalformed for an account of another name or pk.
+        """
+        if account.seen is None:
+            account.seen = self._look(account.pk, account.target.username, owner)
+        return account.seen
+
+    def _look(self, pk: Pk | None, username: str | None, owner: Pk | None) -> Seen:
+        if pk is not None:
+            reply, username = self._paid.fetch_user(pk), None
         else:
-            assert account.target.username is not None
-            reply = self._paid.fetch_user_by_username(account.target.username)
+            assert username is not None
+            reply = self._paid.fetch_user_by_username(username)
         verdict = hidden(reply)
         if verdict is not None:
             return Seen(verdict, None)
-        user = wire.user(reply.answer, account.pk)
+        user = wire.user(reply.answer, pk or owner, username=username)
         self._catalog.write(record.user, self._night.run_id, user, self._night.clock())
         return Seen(Reason.PRIVATE if user.is_private else None, user)
 
@@ -118,19 +134,24 @@ class Standing:
         return seen.verdict
 
     def of_tray(self, account: Account, tray: Tray, *, cut: bool = False) -> tuple[Pk | None, Reason | None]:
-        """Whose tray this is, and the verdict on it, now committed; one that is empty or contradicts what is held is checked once
-        (1 unit).
+        """Whose tray this is, and the verdict on it, now committed. It is checked by a look at the account (1
+        unit) where it is empty, contradicts what is held, or was asked for by name and states none.
 
-        ``cut``: this one is known to show less than the last.
+        ``cut``: this one is known to show less than the last. The pk is None only with the verdict that there
+        is no such account, or that it is private. Raises AnswerMalformed where the look shows another account
+        than the tray.
         """
-        pk = account.pk or (tray.user.pk if tray.user is not None else None)
-        held, verdict = account.held, None
+        held, owner, verdict = account.held, tray.user, None
+        pk = account.pk or (owner.pk if owner is not None else None)
         if tray.length == 0:
             if held is not None and held.verdict is Reason.EMPTY:
                 return pk, Reason.EMPTY  # as before, and not looked at: it stays due when it was
             seen = self.look(account)
             pk = pk or (seen.user.pk if seen.user is not None else None)
             verdict = seen.verdict or Reason.EMPTY
+        elif account.pk is None and owner is not None and owner.username is None:
+            seen = self.look(account, owner.pk)
+            pk, verdict = (seen.user.pk if seen.user is not None else None), seen.verdict
         elif (
             held is not None
             and not cut
@@ -138,7 +159,8 @@ class Standing:
             and tray.length * 2 < (held.tray_length or 0)
         ):
             verdict = self.look(account).verdict
-        if pk is not None:
+        never_was = held is None and verdict is Reason.GONE  # an id that does not exist gets no row
+        if pk is not None and not never_was:
             self.record(pk, verdict)
         return pk, verdict
 

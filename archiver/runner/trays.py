@@ -12,7 +12,7 @@ from archiver.model import HeldHighlight, HeldUser, Highlight, Meaning, Pk, Tray
 from archiver.runner import plan
 from archiver.runner.events import Noted
 from archiver.runner.night import Night
-from archiver.runner.paid import Paid, Reply
+from archiver.runner.paid import Paid
 from archiver.runner.standing import Account, hidden
 
 _PAGES_MOST = 100
@@ -47,8 +47,13 @@ class Trays:
         self._longest = catalog.read(query.longest_tray)
 
     def by_name(self, username: str) -> Listing | Reason:
-        """The tray of a user whose pk is not known, or why it is not shown. Raises as ``standing.hidden``, and AnswerMalformed."""
-        return _shown(self._paid.list_highlights_by_username(username), None)
+        """Return the tray of a user whose pk is not known, or why it is not shown.
+
+        Raises as ``standing.hidden``, and AnswerMalformed where it is not the tray of an account of that
+        name.
+        """
+        reply = self._paid.list_highlights_by_username(username)
+        return hidden(reply) or Listing(wire.tray(reply.answer, username=username))
 
     def by_pk(self, account: Account) -> Listing | Reason:
         """The tray of a user, or why it is not shown; page by page on its turn, or where the other is known to be cut.
@@ -102,11 +107,11 @@ class Trays:
 
     def _in_one_answer(self, pk: Pk, lacks: bool, *, paged: bool = False) -> Listing | Reason:
         """The tray of ``/v1``; ``lacks``: it is known to show less than the account has, which stays with its pages."""
-        listing = _shown(self._paid.list_highlights(pk), pk)
-        if isinstance(listing, Reason):
-            return listing
+        reply = self._paid.list_highlights(pk)
         endpoint = tariff.PAGED_TRAY if lacks else tariff.TRAY
-        return Listing(listing.tray, endpoint=endpoint, paged=paged, cut=lacks)
+        return hidden(reply) or Listing(
+            wire.tray(reply.answer, pk), endpoint=endpoint, paged=paged, cut=lacks
+        )
 
     def _has_room_for_pages(self, pk: Pk) -> bool:
         """Whether more units are left than its pages came to the last time, to the end or to a limit: one that is lower than the price
@@ -151,8 +156,3 @@ def _is_unseen(highlight: Highlight, known: HeldHighlight | None, held: HeldUser
     if known is not None and known.listed_at is not None:
         return known.gone_at is None and known.listed_at != held.listed_at
     return highlight.created_at is not None and highlight.created_at <= held.listed_at
-
-
-def _shown(reply: Reply, user_pk: Pk | None) -> Listing | Reason:
-    verdict = hidden(reply)
-    return verdict if verdict is not None else Listing(wire.tray(reply.answer, user_pk))

@@ -111,7 +111,7 @@ def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: Person) 
     code, text = on_terminal(
         person, "backup", "natgeo", "nobody.xyz", "75885841119", link, "--archive", "a b"
     )
-    assert code == 0
+    assert code == 3  # one of the names does not exist
     assert f"archive: {person.home / 'a b'}\n" in text
     advised = text[text.index("to keep this") :]
     assert f"init --archive '{person.home / 'a b'}'" in advised
@@ -141,15 +141,20 @@ def test_what_is_missing_is_not_advised() -> None:
     assert backup_command.found(targets, summary) == [targets[0], targets[2]]
 
 
-def test_cron_is_told_of_a_missing_name(person: Person) -> None:
-    """One line on stderr, though the night as such went well; none under -q, and none in the next night."""
+def test_fault_a5_cron_is_told_of_a_missing_name(person: Person) -> None:
+    """Code 3 and one line that names it and says what to do: on the first night and during its back-off,
+    under -q too."""
     config = write_config(person.home / "c.toml", ["natgeo", "nobody.xyz"])
     assert person.run("init", "-q", "--config", str(config)).code == 0
-    done = person.run("run", "--config", str(config))
-    assert done.code == 0
-    assert done.err == "archiver: run: nobody.xyz: no account is called that (misspelled, or renamed?)\n"
-    assert "999: no account has that id (mistyped, or deleted?)\n" in person.run("backup", "999").err
-    assert person.run("run", "-q", "--config", str(config)).err == ""
+    what = "nobody.xyz: gone (no account has this name: correct or remove it)"
+    for number in range(1, 5):
+        done = person.run("run", "-q", "--json", "--config", str(config))
+        assert (done.code, done.object["units"]) == (3, [0, 5 + 2, 1 + 1, 1 + 1, 1][number])
+        assert [line for line in done.err.splitlines() if "nobody.xyz" in line] == [f"  target {what}"]
+        failures = done.object["failures"]
+        assert isinstance(failures, list)
+        assert [(f["subject_pk"], f["reason"]) for f in failures] == [("nobody.xyz", "gone")]
+    assert "999: gone (no account has this id: correct or remove it)\n" in person.run("backup", "999").err
 
 
 def test_a_rejected_key_names_the_file_that_it_came_from(person: Person) -> None:

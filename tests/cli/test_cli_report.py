@@ -114,6 +114,43 @@ def test_fault_l1_something_failed_is_a_failure(person: Nearby, upstream: StandI
     assert json.loads(box.at(HOOK).body)["exit_code"] == 3
 
 
+def test_fault_a5_a_missing_name_fails_the_monitor(person: Nearby, box: Mailbox) -> None:
+    """Night after night, and while its name costs nothing; the report says what to do."""
+    write_config(person.home / "config.toml", ["natgeo", "nobody.xyz"])
+    for _ in range(4):
+        box.received.clear()
+        assert person.run("run", "-q").code == 3
+        text = box.at(f"{PING}/fail").body.decode()
+        assert "  target nobody.xyz: gone (no account has this name: correct or remove it)\n" in f"{text}\n"
+        assert json.loads(box.at(HOOK).body)["failures"][0]["subject_pk"] == "nobody.xyz"
+
+
+def test_fault_a62_a_pattern_that_matches_nothing_is_told(
+    person: Nearby, upstream: StandIn, box: Mailbox
+) -> None:
+    """In the report, ``--json`` and the log, with code 0 and without a word to cron; on stderr where the run
+    has something to say."""
+    config = person.home / "config.toml"
+    config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["gift*"]\n')
+    note = "natgeo: no highlight matches 'gift*': upper and lower case differ, and there is 'Gift Guide'"
+    ended = person.run("run", "--json")
+    assert (ended.code, ended.err, ended.object["notes"]) == (0, "", [note])
+    assert note in box.at(PING).body.decode().splitlines()
+    assert json.loads(box.at(HOOK).body)["notes"] == [note]
+    assert note in (person.archive / "log" / "archiver.log").read_text()
+    upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=None)
+    config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["gift*", "BOTW*"]\n')
+    failed = person.run("run")
+    assert (failed.code, failed.err.splitlines()[-1]) == (3, note)
+
+
+def test_a_highlight_target_is_counted_as_one(person: Nearby) -> None:
+    """It is no account, and it is one highlight of one."""
+    done = person.run("backup", f"highlight:{BOTW}", "-v")
+    assert "1 target, 1 of 1 highlight read, 1 unit spent" in done.err.splitlines()
+    assert person.run("backup", f"highlight:{BOTW}", "--json").object["highlights_listed"] == 1
+
+
 def test_a_night_that_cannot_begin_is_reported(person: Nearby, box: Mailbox) -> None:
     """No key, a lock that another run holds, an archive that is not mounted: fail, and the object of the failure."""
 

@@ -222,6 +222,22 @@ def test_a_page_of_another_highlight_is_malformed() -> None:
         wire.highlight_page(answer(highlight()), "18")
 
 
+def test_what_is_asked_for_by_name_is_of_that_name() -> None:
+    """A tray that states no name is left to a look at the account; one that states no owner is no tray of anybody."""
+    raw = {"pk": "3", "user": {"pk": "7", "username": "Ann"}}
+    assert wire.tray(answer([raw], call=BY_NAME), username="ann").length == 1
+    nameless = wire.tray(answer([{"pk": "3", "user": {"pk": "7"}}], call=BY_NAME), username="ann")
+    assert nameless.user == User("7")
+    assert wire.tray(answer([], call=BY_NAME), username="ann").length == 0
+    for name, wrong in (("bob", [raw]), ("ann", [{"pk": "3"}]), ("ann", [None])):
+        with pytest.raises(AnswerMalformed):
+            wire.tray(answer(wrong, call=BY_NAME), username=name)
+    assert wire.user(answer({"pk": "7", "username": "ANN"}), username="ann").pk == "7"
+    for other in ({"pk": "7", "username": "bob"}, {"pk": "7"}):
+        with pytest.raises(AnswerMalformed):
+            wire.user(answer(other), username="ann")
+
+
 def test_an_empty_tray_is_a_tray() -> None:
     """No highlights, no owner, nothing rejected."""
     tray = wire.tray(answer([], call=LIST), "1")

@@ -125,6 +125,18 @@ def test_a_name_that_nobody_has_is_priced_as_it_will_be_asked_for(house: House) 
     assert house.night("nobody.here").units == 1
 
 
+def test_an_id_that_nobody_has_is_priced_as_it_will_be_asked_for(house: House) -> None:
+    """A unit a night until it waits, as a run does; while it waits it costs nothing, and the plan knows."""
+    found = []
+    for _ in range(4):
+        since = house.now
+        house.night("4", lists=True)
+        (plan,) = house.plan("4", since=since)
+        assert plan.exact
+        found.append((plan.units, house.night("4").units))
+    assert found == [(1, 1), (0, 0), (0, 0), (0, 0)]
+
+
 def test_a_name_whose_look_up_failed_is_no_exact_plan(house: House) -> None:
     """That nobody could be asked is no answer: the next run finds the account, and pays for its tray and highlights too."""
     house.upstream.faults.add(

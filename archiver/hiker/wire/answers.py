@@ -39,15 +39,26 @@ _TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not r
 _RATE_MAX = 10_000
 
 
-def tray(answer: Answer, user_pk: Pk | None = None) -> Tray:
-    """A user's list of highlights. ``user_pk``: whose it was asked for, where that is known.
+def tray(answer: Answer, user_pk: Pk | None = None, *, username: str | None = None) -> Tray:
+    """Return a user's list of highlights, asked for by ``user_pk`` or by ``username``.
 
-    Raises AnswerMalformed if it is no list, or if one entry belongs to another user than asked for or than the entry before it.
+    An account asked for by pk may have any name, since accounts are renamed. One asked for by name must have
+    that name, where the answer states one: ``Tray.user.username`` is None where it does not, and then the
+    account itself must be asked.
+
+    Raises AnswerMalformed if it is no list, if an entry belongs to another user than asked for or than the
+    entry before it, or if it was asked for by name and no entry says whose it is.
     """
     raw = _document(answer)
     if not isinstance(raw, list):
         _malformed(answer, "no list of highlights")
-    return _tray(answer, raw, user_pk)
+    found = _tray(answer, raw, user_pk)
+    if username is not None and raw:
+        if found.user is None:
+            _malformed(answer, "a list of highlights that does not say whose they are")
+        if found.user.username is not None:
+            _require_name(answer, found.user, username)
+    return found
 
 
 def tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
@@ -105,13 +116,18 @@ def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
     return HighlightPage(found, tuple(items.values()), (*rejected, *_excess(shape.items)))
 
 
-def user(answer: Answer, asked: Pk | None = None) -> User:
-    """One account. Raises AnswerMalformed if it has no pk, or another than asked for."""
+def user(answer: Answer, asked: Pk | None = None, *, username: str | None = None) -> User:
+    """Return one account, asked for by its pk or by ``username``.
+
+    Raises AnswerMalformed if it has no pk, another pk than asked for, or not the name it was asked for by.
+    """
     found = user_of(_document(answer))
     if found is None:
         _malformed(answer, "no account")
     if asked is not None and found.pk != asked:
         _malformed(answer, f"account {found.pk} instead of {asked}")
+    if username is not None:
+        _require_name(answer, found, username)
     return found
 
 
@@ -136,6 +152,14 @@ def _tray(answer: Answer, entries: Entries, user_pk: Pk | None) -> Tray:
         else:
             highlights.setdefault(found.pk, found)
     return Tray(owner, tuple(highlights.values()), (*rejected, *_excess(entries)))
+
+
+def _require_name(answer: Answer, found: User, username: str) -> None:
+    """Raise AnswerMalformed unless the account has this name; upper and lower case are the same."""
+    if found.username is None:
+        _malformed(answer, f"account {found.pk} without a name, asked for {username}")
+    if found.username.casefold() != username.casefold():
+        _malformed(answer, f"account {found.pk} ({found.username}), asked for {username}")
 
 
 def _document(answer: Answer) -> object:
