@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from archiver.archive.history import changes
     from archiver.archive.lacking import gaps
-    from archiver.archive.nights import plan, run
+    from archiver.archive.nights import configured, plan, room, run
     from archiver.archive.opening import create, restore_marker, upgrade
     from archiver.archive.paying import Bill, costs, units_per_night
     from archiver.archive.rereading import reread
@@ -53,6 +53,7 @@ __all__ = [
     "backup_database",
     "balance",
     "changes",
+    "configured",
     "costs",
     "create",
     "export_bag",
@@ -68,6 +69,7 @@ __all__ = [
     "reread",
     "restore_marker",
     "revision",
+    "room",
     "run",
     "search",
     "shown",
@@ -102,7 +104,9 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
             "history": ("changes",),
             "lacking": ("gaps",),
             "nights": (
+                "configured",
                 "plan",
+                "room",
                 "run",
             ),
             "opening": (

@@ -7,14 +7,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 
+from archiver.archive import named
 from archiver.archive.opening import create, download_rules, reading, require_blobs, writing
 from archiver.blobs import free_bytes
-from archiver.catalog import query
+from archiver.catalog import Catalog, ledger, query
 from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
-from archiver.model import Limits, NamedChange, Pk, Target, utcnow
+from archiver.model import Limits, NamedChange, Pk, Room, Target, utcnow
 from archiver.runner import price
 from archiver.runner.events import Observer
 from archiver.runner.kept import Kept
@@ -88,11 +89,12 @@ def plan(
     since: datetime | None = None,
     clock: Callable[[], datetime] = utcnow,
 ) -> Iterator[AccountPlan]:
-    """What the next run would do and cost for each target, from what is held: 0 units. ``since``: the start of a run that asked for the
-    trays (``Manner.lists``); what it has seen is exact.
-    """
+    """What the next run would do and cost for each target, from what is held: 0 units. ``since``: the start
+    of a run that asked for the trays (``Manner.lists``); what it has seen is exact. A budget that leaves
+    nothing refuses all that costs units."""
     manner = replace(manner, sweep_days=config.sync.sweep_days, rules=download_rules(config))
     with reading(config) as opened:
+        left = _room(config, opened.catalog, clock)
         kept = Kept(opened.catalog, opened.answers, clock, sweep_days=manner.sweep_days)
         first: dict[Pk, AccountPlan] = {}
         for target in targets:
@@ -109,7 +111,40 @@ def plan(
                 found = replace(
                     found, units=0, exact=True, highlights=()
                 )  # kept once, under its first target
+            if found.units and left is not None and not left.left:
+                found = replace(
+                    found, units=0, exact=True, highlights=(), refused_by=f"max_units_{left.limit}"
+                )
             yield found
+
+
+def room(config: Config, clock: Callable[[], datetime] = utcnow) -> Room | None:
+    """Return what the tightest limit of the budget leaves for a run that begins now; None without limits."""
+    with reading(config) as opened:
+        return _room(config, opened.catalog, clock)
+
+
+def _room(config: Config, catalog: Catalog, clock: Callable[[], datetime]) -> Room | None:
+    return catalog.read(ledger.tightest, 0, clock(), _pace(config, None).limits)
+
+
+def configured(config: Config, asked: Target) -> Target | None:
+    """Return the entry of the configuration that means the same account, by what the archive knows: an
+    account may be named by its id or by any name that it has or had, whichever the configuration has. None
+    where no entry does, or several do."""
+    if asked.highlight_pk is not None:
+        return None
+    with reading(config) as opened:
+        catalog = opened.catalog
+        meant = named.pks(catalog, asked)
+        found = [entry for entry in config.accounts if _pk(catalog, entry) in meant]
+    return found[0] if len(found) == 1 else None
+
+
+def _pk(catalog: Catalog, entry: Target) -> Pk | None:
+    if entry.user_pk is not None or entry.username is None:
+        return entry.user_pk
+    return catalog.read(query.bound, entry.username) or catalog.read(query.user_pk_by_name, entry.username)
 
 
 def require_key(config: Config) -> Secret:

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.upsert import insert
 from archiver.errors import BudgetReached
-from archiver.model import Call, KeptAnswer, Limits, TrayFacts
+from archiver.model import Call, KeptAnswer, Limits, Room, TrayFacts
 
 _calls, _answers = tables.api_calls, tables.answers
 _SUM = select(func.coalesce(func.sum(_calls.c.units), 0))
@@ -88,13 +88,20 @@ def keep(connection: Connection, api_call_id: int, kept: KeptAnswer, facts: Tray
 
 def left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> int | None:
     """The units that may still be spent under these limits, never less than 0; None without any limit."""
+    room = tightest(connection, run_id, now, limits)
+    return room.left if room is not None else None
+
+
+def tightest(connection: Connection, run_id: int, now: datetime, limits: Limits) -> Room | None:
+    """Return the limit that leaves the fewest units; None without any. ``run_id``: a run, or 0 for one that
+    is yet to begin."""
     given = _moments(run_id, now)
     rooms = [
-        bound - int(connection.scalar(_BY_LIMIT[name], given) or 0)
+        Room(name, bound, max(0, bound - int(connection.scalar(_BY_LIMIT[name], given) or 0)))
         for name in _BY_LIMIT
         if (bound := getattr(limits, name)) is not None
     ]
-    return max(0, min(rooms)) if rooms else None
+    return min(rooms, key=lambda room: room.left, default=None)
 
 
 def spent(connection: Connection, run_id: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from archiver.cli import show
 from archiver.cli.options import Given
 from archiver.config import Config, default_path, load
-from archiver.errors import UsageError
+from archiver.errors import NoArchive, UsageError
 from archiver.model import Target
 from archiver.model.target import parse_target, read_targets
 
@@ -51,16 +51,29 @@ def entries(loaded: Config, words: Sequence[str]) -> tuple[Target, ...]:
         raise UsageError("no accounts are configured", f"add [[accounts]] to {loaded.path}")
     if not words:
         return loaded.accounts
-    return tuple(dict.fromkeys(_entry(loaded.accounts, word) for word in words))
+    return tuple(dict.fromkeys(_entry(loaded, word) for word in words))
 
 
-def _entry(known: Iterable[Target], word: str) -> Target:
+def entry(loaded: Config, asked: Target) -> Target | None:
+    """Return the entry of the configuration that means the same, by its spelling or by what the archive knows
+    of the account."""
+    from archiver import archive
+
+    for known in loaded.accounts:
+        if _same(known, asked):
+            return known
+    try:
+        return archive.configured(loaded, asked) if loaded.accounts else None
+    except NoArchive:
+        return None
+
+
+def _entry(loaded: Config, word: str) -> Target:
     asked = parse_target(word)
-    names = {}
-    for entry in known:
-        if _same(entry, asked):
-            return entry
-        names[entry.username or entry.text] = entry
+    found = entry(loaded, asked)
+    if found is not None:
+        return found
+    names = [known.username or known.text for known in loaded.accounts]
     near = difflib.get_close_matches(asked.username or asked.text, names, n=2)
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     raise UsageError(f"{word} is not in the configuration{meant}", f"archiver backup {word} keeps it once")

@@ -12,8 +12,11 @@ from archiver.cli import load, night, report, show, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 if TYPE_CHECKING:
+    from archiver.model import Room
     from archiver.runner.price import AccountPlan
     from archiver.runner.tally import Summary
+
+_PERIODS = {"per_run": "", "per_day": " today (UTC)", "per_month": " this month (UTC)"}
 
 
 @click.command("plan", epilog=EPILOG)
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     "--max-units", type=click.IntRange(min=0), metavar="N", help="With --list: spend no more than N units."
 )
 @click.option("--wait", is_flag=True, help="With --list: wait for another run to end, instead of code 11.")
-@json_output({"run_id": None, "spent": 0, "units": 0, "accounts": [], "failures": []})
+@json_output({"run_id": None, "spent": 0, "units": 0, "budget": None, "accounts": [], "failures": []})
 @everywhere
 @click.pass_obj
 def command(
@@ -32,8 +35,10 @@ def command(
 ) -> int:
     """What the next run would do and cost, from what is held. Costs nothing, asks nobody, needs no key.
 
-    Without a TARGET the accounts of the configuration. A "+" behind the units says "at least": only the tray, the account's list
-    of highlights, tells whether more is new or changed, and to ask for it costs units, which are counted here.
+    Without a TARGET the accounts of the configuration. TARGETs that are all among them are priced as for a
+    run, others as for a backup. A "+" behind the units says "at least": only the tray, the account's list of
+    highlights, tells whether more is new or changed, and to ask for it costs units, which are counted here.
+    Where a budget leaves the run no units, a line says so.
 
     --list asks for the trays: 1 unit an account, as in a run, recorded like one and under its lock. What it sees is history in the
     archive, nothing is downloaded, and the next run costs what the plan then says, as long as nothing changes upstream; its own look
@@ -53,7 +58,10 @@ def command(
         raise click.UsageError("--max-units and --wait go with --list")
     config = load.config(given)
     asked = load.targets(targets) if targets else load.entries(config, ())
-    manner = Manner(full=full, bound=not targets, insist=bool(targets))
+    configured = [load.entry(config, target) for target in asked]
+    if None not in configured:
+        asked = tuple(dict.fromkeys(entry for entry in configured if entry is not None))
+    manner = Manner(full=full, bound=None not in configured, insist=None in configured)
     since, summary = None, None
     if lists:
         since = utcnow()
@@ -67,12 +75,15 @@ def command(
             wait=wait,
         )
     plans = list(archive.plan(config, asked, manner=manner, since=since))
+    room = archive.room(config)
     if given.blank is not None:
-        show.document(document(plans, summary))
+        show.document(document(plans, summary, room))
     else:
         show.data("".join(f"{line}\n" for line in lines(plans)))
         if show.width() is not None and not all(plan.exact for plan in plans):
             show.data("+: at least; only the tray, which costs units, tells more\n")
+        if (limit := limit_reached(plans, room)) is not None and not given.quiet:
+            show.say(f"archiver: plan: {limit}")
     return told(given, summary) if summary is not None else 0
 
 
@@ -83,7 +94,22 @@ def told(given: Given, summary: Summary) -> int:
     return summary.exit_code
 
 
-def document(plans: list[AccountPlan], summary: Summary | None) -> dict[str, object]:
+def limit_reached(plans: list[AccountPlan], room: Room | None) -> str | None:
+    """Say where the budget ends the run, if it does not leave the units that the plan comes to."""
+    if room is None:
+        return None
+    left = show.count(room.left, "unit") if room.left else "no units"
+    limit = f"budget.max_units_{room.limit} = {room.units:,} leaves {left}{_PERIODS[room.limit]}"
+    if any(plan.refused_by for plan in plans):
+        return f"{limit}: the next run makes no paid call"
+    if sum(plan.units for plan in plans) > room.left:
+        return f"{limit}: the next run stops there, with code 5"
+    return None
+
+
+def document(
+    plans: list[AccountPlan], summary: Summary | None, room: Room | None = None
+) -> dict[str, object]:
     """The object of ``--json``: the plan, and what was spent to make it exact."""
     made = report.fields_of(summary) if summary is not None else {}
     return {
@@ -98,6 +124,14 @@ def document(plans: list[AccountPlan], summary: Summary | None) -> dict[str, obj
         },
         "spent": summary.units if summary is not None else 0,
         "units": sum(plan.units for plan in plans),
+        "budget": None
+        if room is None
+        else {
+            "limit": f"max_units_{room.limit}",
+            "units": room.units,
+            "left": room.left,
+            "message": limit_reached(plans, room),
+        },
         "accounts": [fields_of(plan) for plan in plans],
     }
 
@@ -132,6 +166,8 @@ def _price(units: int, exact: bool) -> str:
 
 def _reasons(plan: AccountPlan) -> str:
     """What is to be read and why; without that what a person would take for no news."""
+    if plan.refused_by:
+        return f"none: budget.{plan.refused_by} is reached"
     if not plan.highlights and not plan.units:
         return "none for now: see archiver gaps"
     if not plan.highlights and not plan.listed:

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         Origin,
         PaidAnswer,
         PaidHighlight,
+        Room,
         Verdict,
     )
     from archiver.model.upstream import (
@@ -138,6 +139,7 @@ __all__ = [
     "Renaming",
     "Reshare",
     "Role",
+    "Room",
     "RowStream",
     "Rows",
     "Run",
@@ -239,6 +241,7 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
                 "Origin",
                 "PaidAnswer",
                 "PaidHighlight",
+                "Room",
                 "Verdict",
             ),
             "upstream": (

@@ -126,3 +126,13 @@ class Limits:
     per_run: int | None = None
     per_day: int | None = None
     per_month: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one limit of the Budget leaves: its name (``per_day``), its ``units``, and how many of them are
+    ``left``."""
+
+    limit: str
+    units: int
+    left: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_harness import Nearby, Person, write_config
@@ -31,6 +32,13 @@ def person(tmp_path: Path, upstream: StandIn) -> Person:
     upstream.world.add_item(BOTW)
     upstream.requests.reset()
     return somebody
+
+
+def accounts_of(plan: dict[str, object]) -> list[dict[str, Any]]:
+    """The accounts of ``plan --json``."""
+    accounts = plan["accounts"]
+    assert isinstance(accounts, list)
+    return accounts
 
 
 def test_a_plan_with_the_trays_is_paid_for_and_kept_to(person: Person, upstream: StandIn) -> None:
@@ -89,3 +97,81 @@ def test_a_plan_says_why_nothing_is_listed(person: Person, upstream: StandIn, tm
     accounts = person.run("plan", "--json").object["accounts"]
     assert isinstance(accounts, list)
     assert [a["listed"] for a in accounts] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("RUN=0", "budget.max_units_per_run = 0 leaves no units: the next run makes no paid call"),
+        (
+            "DAY=8",
+            "budget.max_units_per_day = 8 leaves no units today (UTC): the next run makes no paid call",
+        ),
+        (
+            "MONTH=8",
+            "budget.max_units_per_month = 8 leaves no units this month (UTC):"
+            " the next run makes no paid call",
+        ),
+    ],
+)
+def test_a_plan_knows_that_the_budget_is_used_up(
+    person: Person, upstream: StandIn, limit: str, told: str
+) -> None:
+    """The first night cost eight units: 0 units, the limit by name, and the run then makes no call indeed."""
+    period, _, units = limit.partition("=")
+    person.more[f"ARCHIVER_BUDGET_MAX_UNITS_PER_{period}"] = units
+    done = person.run("plan")
+    assert (done.code, done.err) == (0, f"archiver: plan: {told}\n")
+    assert done.out.splitlines()[2:] == [
+        f"natgeo      0      none: budget.max_units_per_{period.lower()} is reached",
+        f"salwaaa_ki  0      none: budget.max_units_per_{period.lower()} is reached",
+        "all 2       0",
+    ]
+    found = person.run("plan", "--json").object
+    assert (found["exit_code"], found["units"]) == (0, 0)
+    assert found["budget"] == {
+        "limit": f"max_units_per_{period.lower()}",
+        "units": int(units),
+        "left": 0,
+        "message": told,
+    }
+    assert (person.run("run", "-q").code, upstream.units) == (5, 0)
+
+
+def test_a_plan_knows_where_the_budget_ends_the_run(person: Person) -> None:
+    """One unit is left for two trays: the plan is what it is, and says that the run will stop."""
+    person.more["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "9"
+    done = person.run("plan")
+    assert done.out.splitlines()[-1].split() == ["all", "2", "2+"]
+    assert done.err == (
+        "archiver: plan: budget.max_units_per_day = 9 leaves 1 unit today (UTC): the next run stops there,"
+        " with code 5\n"
+    )
+    person.more["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "10"
+    assert person.run("plan").err == ""
+
+
+def test_an_account_is_known_by_its_name_and_its_id(person: Person, upstream: StandIn) -> None:
+    """``run`` and ``plan`` take either for an account of the configuration, and a name that it had, once the
+    archive knows them."""
+    assert person.run("plan", "787132", "--json").object == person.run("plan", "natgeo", "--json").object
+    assert person.run("run", "787132", "--json").object["accounts"] == 1
+    assert [asked.subject.user for asked in upstream.requests.api_calls("/v1/user/highlights")] == ["787132"]
+    write_config(person.home / "c.toml", ["787132", "salwaaa_ki"])
+    upstream.world.rename("natgeo", "natgeo2")
+    assert person.run("run", "natgeo", "-q").code == 0
+    for name in ("natgeo", "natgeo2", "787132"):
+        assert person.run("run", name, "--json").object["units"] == 1
+    unknown = person.run("run", "nasa")
+    assert (unknown.code, "nasa is not in the configuration" in unknown.err) == (2, True)
+
+
+def test_a_plan_of_a_configured_account_is_that_of_a_run(person: Person) -> None:
+    """With the titles that the configuration asks for, and its back-off."""
+    config = person.home / "c.toml"
+    config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["Gift*"]\n')
+    for words in ((), ("natgeo",), ("787132",)):
+        (account,) = accounts_of(person.run("plan", *words, "--json").object)
+        assert (account["units"], account["highlights"]) == (1, [])
+        (account,) = accounts_of(person.run("plan", "--full", *words, "--json").object)
+        assert [highlight["title"] for highlight in account["highlights"]] == ["Gift Guide"]
