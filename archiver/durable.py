@@ -92,7 +92,7 @@ def sync_file_system(fd: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def open_directory(name: str, *, within: int) -> int:
+def open_directory(name: str | bytes, *, within: int) -> int:
     """A descriptor of the directory ``name`` in the open directory ``within``. NotADirectoryError for a symbolic link too."""
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)

@@ -39,7 +39,7 @@ class Handing:
         """A descriptor for reading; the caller closes it."""
         return open_regular(self._name(digest), within=self._fd)
 
-    def link(self, digest: Digest, name: str, *, into: int) -> None:
+    def link(self, digest: Digest, name: str | bytes, *, into: int) -> None:
         """Give the blob the second name ``name`` in the open directory ``into``: FileExistsError if that is taken."""
         os.link(self._name(digest), name, src_dir_fd=self._fd, dst_dir_fd=into, follow_symlinks=False)
 

@@ -57,7 +57,7 @@ def tables_exported(
             for piece in archive.table_lines(
                 config, chosen, form=TableForm(form), name=tables[0], bare=lambda: warn(given, choice)
             ):
-                show.data(piece)
+                show.data(piece.encode(errors="replace"))
         return 0
     return exported(
         given,

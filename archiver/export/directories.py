@@ -30,9 +30,9 @@ class Directories:
     def __init__(self, root: int) -> None:
         """``root`` stays the caller's."""
         self._root = root
-        self._open: OrderedDict[tuple[str, ...], int] = OrderedDict()
+        self._open: OrderedDict[tuple[bytes, ...], int] = OrderedDict()
 
-    def enter(self, path: tuple[str, ...], *, make: bool = True) -> int:
+    def enter(self, path: tuple[bytes, ...], *, make: bool = True) -> int:
         """A descriptor, valid until the next call. NotADirectoryError for a link, a file or an archive, FileNotFoundError without ``make``."""
         if not path:
             return self._root
@@ -50,13 +50,13 @@ class Directories:
             fd = open_directory(path[-1], within=within)
         if look(ARCHIVE, fd) is not None:
             os.close(fd)
-            raise NotADirectoryError(errno.ENOTDIR, "an archive", path[-1])
+            raise NotADirectoryError(errno.ENOTDIR, "an archive")
         self._open[path] = fd
         while len(self._open) > _OPEN_AT_ONCE:
             os.close(self._open.popitem(last=False)[1])
         return fd
 
-    def leave_empty(self, path: tuple[str, ...]) -> None:
+    def leave_empty(self, path: tuple[bytes, ...]) -> None:
         """Remove these directories from the innermost on, as far as nothing is in them."""
         while path:
             try:
@@ -66,7 +66,7 @@ class Directories:
             self._forget(path)
             path = path[:-1]
 
-    def _forget(self, path: tuple[str, ...]) -> None:
+    def _forget(self, path: tuple[bytes, ...]) -> None:
         for known in [k for k in self._open if k[: len(path)] == path]:
             os.close(self._open.pop(known))
 
@@ -77,11 +77,12 @@ class Directories:
 
 def regular_files(root: int, name: str) -> Iterator[str]:
     """The paths of all that is no directory, below the directory ``name`` of an open one; nothing if that is not there."""
-    for path, _, files, _ in os.fwalk(name, dir_fd=root, follow_symlinks=False):
-        yield from (f"{path}/{file}" for file in files)
+    for path, _, files, _ in os.fwalk(name.encode(), dir_fd=root, follow_symlinks=False):
+        for file in files:
+            yield (path + b"/" + file).decode("utf-8", "surrogateescape")
 
 
-def rename(name: str, within: int, to: str, into: int) -> None:
+def rename(name: str | bytes, within: int, to: bytes, into: int) -> None:
     """Rename, but never over anything: FileExistsError. Where the file system has no hard links, by a look and a rename."""
     try:
         os.link(name, to, src_dir_fd=within, dst_dir_fd=into, follow_symlinks=False)
@@ -90,13 +91,13 @@ def rename(name: str, within: int, to: str, into: int) -> None:
             raise
         with suppress(FileNotFoundError):
             os.stat(to, dir_fd=into, follow_symlinks=False)
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), to) from exc
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from exc
         os.rename(name, to, src_dir_fd=within, dst_dir_fd=into)
     else:
         os.unlink(name, dir_fd=within)
 
 
-def look(name: str, within: int) -> os.stat_result | None:
+def look(name: str | bytes, within: int) -> os.stat_result | None:
     """What stands under the name, a link not followed; None if nothing does."""
     try:
         return os.stat(name, dir_fd=within, follow_symlinks=False)
@@ -104,7 +105,7 @@ def look(name: str, within: int) -> os.stat_result | None:
         return None
 
 
-def digest_of(name: str, within: int) -> Digest | None:
+def digest_of(name: bytes, within: int) -> Digest | None:
     """The SHA-256 of a regular file, None for anything else."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)

@@ -12,9 +12,12 @@ from archiver.export.placing import Placer
 from archiver.model import Digest
 
 
-def split(path: str) -> tuple[tuple[str, ...], str]:
-    """The directory of a path, and the name in it."""
-    *directory, name = path.split("/")
+def split(path: str) -> tuple[tuple[bytes, ...], bytes]:
+    """Return the directory of a path and the name in it, as bytes of UTF-8: what the disk gets in every locale.
+
+    As a str the system would encode a name by the locale, which may have no such letter.
+    """
+    *directory, name = path.encode("utf-8", "surrogateescape").split(b"/")
     return tuple(directory), name
 
 

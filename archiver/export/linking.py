@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from archiver.export.directories import Directories
+from archiver.export.ground import split
 from archiver.export.manifest import Manifest, Row
 from archiver.export.paths import Paths
 from archiver.export.placing import Placer
@@ -57,14 +58,14 @@ class Linking:
     def _link(self, rows: Iterable[tuple[Row, Digest]]) -> set[str]:
         """Let the files of these rows stand. Returns the ids of those that do not, whatever the reason."""
         missed = set()
-        within: str | None = None
+        within: tuple[bytes, ...] | None = None
         into, done, size = -1, 0, 0
         for row, digest in rows:
-            directory, _, name = row.path.rpartition("/")
+            directory, name = split(row.path)
             try:
                 if directory != within:
                     within = None  # should this fail, ``into`` may be closed, or another directory by now
-                    into = self._directories.enter(tuple(directory.split("/")) if directory else ())
+                    into = self._directories.enter(directory)
                     within = directory
                 self._placer.link(digest, name, into)
             except OSError:

@@ -68,7 +68,7 @@ class Moving:
         held = self._ground.digest(old)  # None of what is no file, and nobody's but theirs who put it there
         return same or (held is not None and held in (row.sha256, row.before))
 
-    def stands(self, step: Step, row: Row, name: str, into: int) -> Stands:
+    def stands(self, step: Step, row: Row, name: bytes, into: int) -> Stands:
         """Move, date or place one file. Raises FileExistsError where something else stands under its name."""
         how = row.how or _usual(step)
         if step.held == step.wanted.digest and step.draft is not None:
@@ -94,7 +94,7 @@ class Moving:
             self._directories.leave_empty(directory)
         return stands
 
-    def adopted(self, step: Step, name: str, into: int) -> Stands | None:
+    def adopted(self, step: Step, name: bytes, into: int) -> Stands | None:
         """A file that stands there already with these very bytes is taken as it is."""
         there = directories.look(name, into)
         if (

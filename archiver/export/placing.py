@@ -63,7 +63,7 @@ class Placer:
         content: Digest | Text | Scratch,
         size: int,
         at_ns: int | None,
-        name: str,
+        name: bytes,
         into: int,
         *,
         over: bool,
@@ -118,7 +118,7 @@ class Placer:
             return None
         return at_ns
 
-    def link(self, digest: Digest, name: str, into: int) -> None:
+    def link(self, digest: Digest, name: bytes, into: int) -> None:
         """Give a blob, which was foreseen, the name in the open directory. Raises OSError as it comes."""
         self._blobs.link(digest, name, into=into)
 
@@ -128,7 +128,7 @@ class Placer:
         digest: Digest,
         found: os.stat_result,
         at_ns: int | None,
-        name: str,
+        name: bytes,
         into: int,
         over: bool,
     ) -> Stands:
@@ -137,7 +137,7 @@ class Placer:
         draft = self.drafts.clone(digest) if way is Way.REFLINK else self.drafts.copy(digest)
         return self._anew(draft, at_ns, name, into, way, over)
 
-    def _anew(self, draft: str, at_ns: int | None, name: str, into: int, how: str, over: bool) -> Stands:
+    def _anew(self, draft: str, at_ns: int | None, name: bytes, into: int, how: str, over: bool) -> Stands:
         """As ``named``, of a file that is made again if there is another name for it."""
         try:
             return self.named(draft, at_ns, name, into, how, over=over)
@@ -146,7 +146,7 @@ class Placer:
             raise
 
     def _linked(
-        self, digest: Digest, found: os.stat_result, at_ns: int | None, name: str, into: int, over: bool
+        self, digest: Digest, found: os.stat_result, at_ns: int | None, name: bytes, into: int, over: bool
     ) -> Stands:
         if over:
             draft = self.drafts.name()
@@ -160,7 +160,7 @@ class Placer:
             self._blobs.link(digest, name, into=into)
         return self._shared(digest, found, at_ns)
 
-    def dated(self, digest: Digest, at_ns: int | None, how: str | None, name: str, into: int) -> Stands:
+    def dated(self, digest: Digest, at_ns: int | None, how: str | None, name: bytes, into: int) -> Stands:
         """See to the date of a file of ours that stands there."""
         stands = os.stat(name, dir_fd=into, follow_symlinks=False)
         blob = self.is_blob(digest, stands)
@@ -186,7 +186,7 @@ class Placer:
         return found if same else None
 
     def named(
-        self, draft: str, at_ns: int | None, name: str, into: int, how: str, *, over: bool = False
+        self, draft: str, at_ns: int | None, name: bytes, into: int, how: str, *, over: bool = False
     ) -> Stands:
         """Date a file of the scratch directory, then give it its name; it is gone from there.
 

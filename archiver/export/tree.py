@@ -137,7 +137,7 @@ class Tree:
 
     def _may_improve(self, row: Row, wanted: Wanted) -> bool:
         """Whether a file that had to take another name can have the one that it wished for now."""
-        if split(row.path)[1] == wanted.path[-1]:
+        if row.path.rpartition("/")[2] == wanted.path[-1]:
             return False
         wish = self._paths.wish(wanted)
         return wish is not None and self._ground.look(wish) is None
