@@ -56,20 +56,22 @@ def export_folder(
     sidecars: bool = False,
     way: Way = Way.AUTO,
     prune: bool = False,
+    dry_run: bool = False,
     progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """A tree for people. ``progress`` gets what was done so far, and may raise to stop; ``bare`` is called where no item is selected.
+    """A tree for people. ``progress`` gets what was done so far, and may raise to stop; ``bare`` is called where no
+    item is selected. ``dry_run`` makes and removes nothing, and returns what would be done.
 
-    Raises as ``export.opening.opened``, StorageError where not one blob is there, UsageError for accounts that are not stored, and where nothing is selected and ``prune`` would
-    remove all.
+    Raises as ``export.opening.opened``, StorageError where not one blob is there, UsageError for accounts that are not
+    stored, and where nothing is selected and ``prune`` would remove all.
     """
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
             steps = _steps(moment, selection, chosen.gone, sidecars, bare)
             files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
-            with _tree(archive, blobs, directory, "folder", way, progress) as tree:
+            with _tree(archive, blobs, directory, "folder", way, dry_run, progress) as tree:
                 for wanted in files:
                     tree.put(wanted)
                 return tree.finish(prune=prune)
@@ -82,6 +84,7 @@ def export_site(
     *,
     way: Way = Way.AUTO,
     prune: bool = False,
+    dry_run: bool = False,
     progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
@@ -92,7 +95,7 @@ def export_site(
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
             steps = _some(_met(moment.stream(query.walk, selection), chosen.gone, bare), prune)
-            with _tree(archive, blobs, directory, "site", way, progress) as tree:
+            with _tree(archive, blobs, directory, "site", way, dry_run, progress) as tree:
                 for wanted in site.wanted(
                     steps, lambda pk: moment.read(query.former_titles, pk), gone=chosen.gone
                 ):
@@ -107,6 +110,7 @@ def export_tables(
     *,
     form: TableForm,
     names: Sequence[str] = (),
+    dry_run: bool = False,
     progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
@@ -118,7 +122,7 @@ def export_tables(
     """
     with reading(config) as archive, Handing(archive.root) as blobs, archive.catalog.moment() as moment:
         part = _part(moment, _narrowed(archive, chosen, names))
-        with _tree(archive, blobs, directory, form, Way.COPY, progress) as tree:
+        with _tree(archive, blobs, directory, form, Way.COPY, dry_run, progress) as tree:
             if _is_bare(moment, part):
                 bare()
             _put_tables(moment, tree, form, names, part, ())
@@ -146,6 +150,7 @@ def export_bag(
     info: Sequence[tuple[str, str]],
     way: Way = Way.AUTO,
     prune: bool = False,
+    dry_run: bool = False,
     progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
@@ -158,7 +163,7 @@ def export_bag(
             part = _part(moment, selection)
             steps = _met(moment.stream(query.walk, selection), chosen.gone, bare)
             files = _some(folder.wanted(steps, layout), prune)
-            with _tree(archive, blobs, directory, "bagit", way, progress, check=True) as tree:
+            with _tree(archive, blobs, directory, "bagit", way, dry_run, progress, check=True) as tree:
                 bag.begin(tree)
                 for wanted in files:
                     tree.put(wanted)
@@ -276,6 +281,7 @@ def _tree(
     directory: Path,
     form: str,
     way: Way,
+    dry_run: bool,
     progress: Callable[[Tally], None],
     *,
     check: bool = False,
@@ -288,6 +294,7 @@ def _tree(
         blobs=blobs,
         way=way,
         check=check,
+        dry_run=dry_run,
         progress=progress,
     ) as tree:
         yield tree

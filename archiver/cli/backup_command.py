@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import advice, load, night, report, show
 from archiver.cli.news import News
-from archiver.cli.options import EPILOG, Given, everywhere, json_output, on_terminal
+from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output, on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("backup", epilog=EPILOG)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option("--full", is_flag=True, help="Pay for every highlight again, changed or not.")
+@click.option("--full", cls=Unsuggested, is_flag=True, help="Pay for every highlight again, changed or not.")
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
 @json_output(report.NOTHING)

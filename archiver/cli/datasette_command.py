@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, show
-from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere
 from archiver.cli.place import Place
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
@@ -22,7 +22,12 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 
 @click.command("datasette", epilog=EPILOG)
 @click.argument("directory", type=Place(stdout=True), metavar="DIR")
-@click.option("--force", is_flag=True, help="Write over files of other content that stand there.")
+@click.option(
+    "--force",
+    cls=Unsuggested,
+    is_flag=True,
+    help="Write over files of other content that stand there.",
+)
 @everywhere
 @click.pass_obj
 def command(given: Given, directory: Path, force: bool) -> int:

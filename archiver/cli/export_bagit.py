@@ -8,7 +8,7 @@ import click
 
 from archiver.cli import load
 from archiver.cli.choosing import Choice, choosing, gone
-from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
+from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import UsageError
 
@@ -25,6 +25,7 @@ from archiver.errors import UsageError
 @gone
 @linking
 @pruning
+@dry_running
 @choosing
 @json_output(NOTHING)
 @everywhere
@@ -35,6 +36,8 @@ def command(
     fields: tuple[str, ...],
     way: str,
     prune: bool,
+    yes: bool,
+    dry_run: bool,
     choice: Choice,
 ) -> int:
     """A BagIt 1.0 bag (RFC 8493) in DIR, with SHA-256 manifests: what libraries and archives take over. Reads only, beside a run too;
@@ -70,7 +73,17 @@ def command(
         "bagit",
         directory,
         choice,
-        lambda watch, bare: archive.export_bag(
-            config, directory, chosen, info=info, way=Way(way), prune=prune, progress=watch, bare=bare
+        lambda watch, bare, dry: archive.export_bag(
+            config,
+            directory,
+            chosen,
+            info=info,
+            way=Way(way),
+            prune=prune,
+            dry_run=dry,
+            progress=watch,
+            bare=bare,
         ),
+        dry_run=dry_run,
+        asks=prune and not yes,
     )

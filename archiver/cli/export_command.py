@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -10,7 +11,7 @@ import click
 
 from archiver.cli import progress, show, signals
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, on_terminal
 from archiver.cli.place import Place
 from archiver.errors import UsageError, outcome
 from archiver.runner.workers import StopFlag
@@ -49,6 +50,7 @@ NOTHING: Mapping[str, object] = {
     "written": 0,
     "troubles": [],
     "empty": False,
+    "dry_run": False,
 }
 """The object of ``--json`` where nothing was done."""
 
@@ -65,7 +67,7 @@ def command(ctx: click.Context) -> int:
     """Hand the archive on in forms that need no archiver. Reads only, beside a run too; costs nothing.
 
     A rerun brings the export up to date: it moves what has another name now, adds what is new, and touches no file of yours. Killed or
-    out of space, the same command goes on. Each form has options of its own; all can be narrowed to a part of the archive.
+    out of space, the same command goes on. --dry-run says what would be done. Each form has options of its own; all can be narrowed to a part of the archive.
 
     \b
     Examples:
@@ -96,11 +98,25 @@ def linking(command: C) -> C:
 
 
 def pruning(command: C) -> C:
-    """``--prune``."""
-    return click.option(
+    """``--prune`` and ``--yes``."""
+    prune = click.option(
         "--prune",
+        cls=Unsuggested,
         is_flag=True,
-        help="Remove what earlier exports put there and this one does not select: with filters, all the rest. Without it such files stay.",
+        help="Remove what earlier exports put there and this one does not select: with filters, all the rest. "
+        "On a terminal it asks first. Without it such files stay.",
+    )
+    yes = click.option("--yes", cls=Unsuggested, is_flag=True, help="With --prune: do not ask.")
+    return prune(yes(command))
+
+
+def dry_running(command: C) -> C:
+    """``--dry-run``."""
+    return click.option(
+        "-n",
+        "--dry-run",
+        is_flag=True,
+        help="Make and remove nothing; say what would be done.",
     )(command)
 
 
@@ -109,35 +125,48 @@ def exported(
     form: str,
     to: Path,
     choice: Choice,
-    work: Callable[[Callable[[Tally], None], Callable[[], None]], Tally],
+    work: Callable[[Callable[[Tally], None], Callable[[], None], bool], Tally],
+    *,
+    dry_run: bool,
+    asks: bool = False,
 ) -> int:
-    """Do the work with a bar and an ear for signals, then tell what came of it. ``work`` gets what it calls with what was done so
-    far, and what it calls where the choice selects no item. An end before the last file is told with that, too."""
-    stop, empty = StopFlag(), False
+    """Do the work with a bar and an ear for signals, then tell what came of it.
+
+    ``work`` gets what it calls with what was done so far, what it calls where the choice selects no item, and whether
+    it is to be a dry run. An end before the last file is told with that, too. ``asks``: on a terminal, ask before
+    files are removed. Raises UsageError if the answer is no.
+    """
+    empty = False
     if given.blank is not None:
-        given.blank = {**given.blank, "form": form, "directory": str(to)}
-    so_far: Tally | None = None
+        given.blank = {**given.blank, "form": form, "directory": str(to), "dry_run": dry_run}
 
     def bare() -> None:
         nonlocal empty
         empty = True
 
-    with signals.watched(stop, quiet=given.quiet, hint=_AGAIN), progress.Steps(given, " files") as step:
+    def done(*, dry: bool) -> Tally:
+        so_far: Tally | None = None
+        stop = StopFlag()
+        with signals.watched(stop, quiet=given.quiet, hint=_AGAIN), progress.Steps(given, " files") as step:
 
-        def watch(tally: Tally) -> None:
-            nonlocal so_far
-            so_far = tally
-            stop.check()
-            step(tally.files, None)
+            def watch(tally: Tally) -> None:
+                nonlocal so_far
+                so_far = tally
+                stop.check()
+                step(tally.files, None)
 
-        try:
-            tally = work(watch, bare)
-        finally:
-            if given.blank is not None and so_far is not None:
-                given.blank = {**given.blank, **_fields(form, to, so_far)}
-    code = 3 if tally.failed else 0
+            try:
+                return work(watch, bare, dry)
+            finally:
+                if given.blank is not None and so_far is not None and dry is dry_run:
+                    given.blank = {**given.blank, **_fields(form, to, so_far)}
+
+    if asks and not dry_run and on_terminal() and sys.stdin is not None and sys.stdin.isatty():
+        _confirm(to, done(dry=True).removed)
+    tally = done(dry=dry_run)
+    code = 3 if tally.failed and not dry_run else 0
     if given.blank is not None:
-        fields = {**_fields(form, to, tally), "empty": empty}
+        fields = {**_fields(form, to, tally), "empty": empty, "dry_run": dry_run}
         show.document({"exit_code": code, "outcome": outcome(code), **fields})
     if empty:
         warn(given, choice)
@@ -146,9 +175,18 @@ def exported(
             show.say(f"archiver: {given.command}: {trouble.path}: {trouble.why}")
         if tally.failed > 20:
             show.say(f"archiver: {given.command}: and {tally.failed - 20:,} more")
-    if given.talkative or code:
-        show.say(_line(to, tally))
+    if code or not given.quiet:
+        show.say(_line(to, tally, dry_run=dry_run))
     return code
+
+
+def _confirm(to: Path, removed: int) -> None:
+    """Ask whether so many files are to go, if any. Raises UsageError if not."""
+    if not removed:
+        return
+    show.say(f"--prune will remove {show.count(removed, 'file')} of earlier exports from {to}")
+    if not click.confirm("Go on?", err=True):
+        raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
 def warn(given: Given, choice: Choice) -> None:
@@ -178,8 +216,8 @@ def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:
     }
 
 
-def _line(to: Path, tally: Tally) -> str:
-    """``1,204 files in highlights: 12 new (12 hardlinked, 4.2 MB), 3 moved``."""
+def _line(to: Path, tally: Tally, *, dry_run: bool) -> str:
+    """``1,204 files in highlights: 12 new (12 linked, 4.2 MB), 3 moved``; of a dry run what would be."""
     ways = {"reflink": "cloned", "hardlink": "linked", "copy": "copied", "written": "written"}
     how = ", ".join(f"{count:,} {ways[way]}" for way, count in tally.ways.items() if count)
     parts = []
@@ -194,4 +232,5 @@ def _line(to: Path, tally: Tally) -> str:
         (tally.failed, "failed"),
     )
     parts += [f"{count:,} {what}" for count, what in told if count]
-    return f"{show.count(tally.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
+    found = f"{show.count(tally.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
+    return f"dry run, nothing was changed; there would be {found}" if dry_run else found

@@ -13,7 +13,7 @@ from archiver.cli.options import EPILOG, Given
 
 @click.command("csv", epilog=EPILOG)
 @options
-def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choice) -> int:
+def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choice, dry_run: bool) -> int:
     """Every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, beside a run too; costs nothing.
 
     A text that a spreadsheet would run as a formula gets a leading apostrophe. A cell cannot tell a null from an empty text; for
@@ -30,4 +30,4 @@ def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choi
       archiver export csv ./new --since 7d
       archiver export csv - --table highlights > highlights.csv
     """
-    return tables_exported(given, "csv", directory, tables, choice)
+    return tables_exported(given, "csv", directory, tables, choice, dry_run=dry_run)

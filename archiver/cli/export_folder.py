@@ -8,7 +8,7 @@ import click
 
 from archiver.cli import load
 from archiver.cli.choosing import Choice, choosing, gone
-from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
+from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.export.template import FIELDS, USUAL
 
@@ -29,6 +29,7 @@ from archiver.export.template import FIELDS, USUAL
 @gone
 @linking
 @pruning
+@dry_running
 @choosing
 @json_output(NOTHING)
 @everywhere
@@ -40,6 +41,8 @@ def command(
     sidecars: bool,
     way: str,
     prune: bool,
+    yes: bool,
+    dry_run: bool,
     choice: Choice,
 ) -> int:
     """A tree of pictures and videos under names for people, in DIR. Reads only, beside a run too; costs nothing.
@@ -71,7 +74,7 @@ def command(
         "folder",
         directory,
         choice,
-        lambda watch, bare: archive.export_folder(
+        lambda watch, bare, dry: archive.export_folder(
             config,
             directory,
             chosen,
@@ -79,7 +82,10 @@ def command(
             sidecars=sidecars,
             way=Way(way),
             prune=prune,
+            dry_run=dry,
             progress=watch,
             bare=bare,
         ),
+        dry_run=dry_run,
+        asks=prune and not yes,
     )

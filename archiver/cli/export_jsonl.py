@@ -13,7 +13,7 @@ from archiver.cli.options import EPILOG, Given
 
 @click.command("jsonl", epilog=EPILOG)
 @options
-def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choice) -> int:
+def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choice, dry_run: bool) -> int:
     """Every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, beside a run too; costs nothing.
 
     Exact: pks are text, times are text (UTC), numbers are whole, null is null. What the tables and columns mean stands in docs/schema.md.
@@ -29,4 +29,4 @@ def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choi
       archiver export jsonl ./natgeo --account natgeo
       archiver export jsonl - --table mentions | jq -r .username | sort | uniq -c
     """
-    return tables_exported(given, "jsonl", directory, tables, choice)
+    return tables_exported(given, "jsonl", directory, tables, choice, dry_run=dry_run)

@@ -8,7 +8,7 @@ import click
 
 from archiver.cli import load
 from archiver.cli.choosing import Choice, choosing, gone
-from archiver.cli.export_command import NOTHING, directory, exported, linking, pruning
+from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 
@@ -17,6 +17,7 @@ from archiver.cli.options import EPILOG, Given, everywhere, json_output
 @gone
 @linking
 @pruning
+@dry_running
 @choosing
 @json_output(NOTHING)
 @everywhere
@@ -26,6 +27,8 @@ def command(
     directory: Path,
     way: str,
     prune: bool,
+    yes: bool,
+    dry_run: bool,
     choice: Choice,
 ) -> int:
     """Web pages in DIR that need no server and no network. Reads only, beside a run too; costs nothing.
@@ -54,7 +57,9 @@ def command(
         "site",
         directory,
         choice,
-        lambda watch, bare: archive.export_site(
-            config, directory, chosen, way=Way(way), prune=prune, progress=watch, bare=bare
+        lambda watch, bare, dry: archive.export_site(
+            config, directory, chosen, way=Way(way), prune=prune, dry_run=dry, progress=watch, bare=bare
         ),
+        dry_run=dry_run,
+        asks=prune and not yes,
     )

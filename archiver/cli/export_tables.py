@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import load, show, signals
 from archiver.cli.choosing import Choice, choosing
-from archiver.cli.export_command import NOTHING, exported, warn
+from archiver.cli.export_command import NOTHING, dry_running, exported, warn
 from archiver.cli.options import Given, everywhere, json_output
 from archiver.cli.place import Place
 from archiver.errors import UsageError
@@ -17,7 +17,9 @@ from archiver.errors import UsageError
 
 def options(command: Callable[..., int]) -> Callable[..., int]:
     """DIR, ``--table`` and the filters."""
-    return _directory(_table(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
+    return _directory(
+        _table(dry_running(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
+    )
 
 
 _directory = click.argument("directory", metavar="DIR", type=Place(stdout=True))
@@ -37,6 +39,8 @@ def tables_exported(
     directory: Path,
     tables: tuple[str, ...],
     choice: Choice,
+    *,
+    dry_run: bool,
 ) -> int:
     """Do it, into the directory, or to stdout for ``-``."""
     from archiver import archive
@@ -49,9 +53,10 @@ def tables_exported(
     config = load.config(given)
     chosen = choice.chosen()
     if str(directory) == "-":
-        if len(tables) != 1 or given.blank is not None:
+        if len(tables) != 1 or given.blank is not None or dry_run:
             raise UsageError(
-                "stdout takes one table, and no --json", f"archiver export {form} - --table items"
+                "stdout takes one table, no --json and no --dry-run",
+                f"archiver export {form} - --table items",
             )
         with signals.fatal():
             for piece in archive.table_lines(
@@ -64,7 +69,15 @@ def tables_exported(
         form,
         directory,
         choice,
-        lambda watch, bare: archive.export_tables(
-            config, directory, chosen, form=TableForm(form), names=tables, progress=watch, bare=bare
+        lambda watch, bare, dry: archive.export_tables(
+            config,
+            directory,
+            chosen,
+            form=TableForm(form),
+            names=tables,
+            dry_run=dry,
+            progress=watch,
+            bare=bare,
         ),
+        dry_run=dry_run,
     )

@@ -12,7 +12,7 @@ import click
 
 from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import Given, JsonOption, everywhere
+from archiver.cli.options import Given, JsonOption, Unsuggested, everywhere
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -98,7 +98,16 @@ def _refused(error: click.ClickException, words: list[str], given: Given) -> int
     if ctx is not None and given.blank is None and "--json" in words:
         given.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
     given.command = path.partition(" ")[2]
+    if isinstance(error, click.NoSuchOption) and ctx is not None:
+        error = _with_harmless_suggestions(error, ctx)
     return _failed(UsageError(error.format_message().rstrip("."), f"see {path} --help"), given)
+
+
+def _with_harmless_suggestions(error: click.NoSuchOption, ctx: click.Context) -> click.NoSuchOption:
+    """Return the error without suggestions of options that remove something or spend units."""
+    harmful = {name for param in ctx.command.params if isinstance(param, Unsuggested) for name in param.opts}
+    near = [name for name in error.possibilities or () if name not in harmful]
+    return click.NoSuchOption(error.option_name, error.message, near, ctx)
 
 
 def _failed(error: ArchiverError, given: Given) -> int:

@@ -80,6 +80,10 @@ class JsonOption(click.Option):
     blank: Mapping[str, object]
 
 
+class Unsuggested(click.Option):
+    """An option that removes, overwrites, gives something up or spends units: never suggested for a mistyped one."""
+
+
 def everywhere(command: C) -> C:
     """The global options, on the group and on every command alike."""
     for option in reversed(_GLOBAL):
@@ -161,5 +165,5 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
     _flag("-q", "--quiet", says="Say nothing but errors."),
     _flag("--debug", says="Show the traceback of an error."),
     _flag("--version", says="Show the version and exit.", shows=_version),
-    _flag("--help", says="Show this message and exit.", shows=click.Context.get_help),
+    _flag("-h", "--help", says="Show this message and exit.", shows=click.Context.get_help),
 )

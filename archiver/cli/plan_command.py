@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, night, report, show, table
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 
 if TYPE_CHECKING:
     from archiver.model import Room
@@ -22,7 +22,13 @@ _PERIODS = {"per_run": "", "per_day": " today (UTC)", "per_month": " this month 
 @click.command("plan", epilog=EPILOG)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
 @click.option("--full", is_flag=True, help="As if every highlight were paid for again.")
-@click.option("--list", "lists", is_flag=True, help="Pay for the trays now; the plan is then exact.")
+@click.option(
+    "--list",
+    "lists",
+    cls=Unsuggested,
+    is_flag=True,
+    help="Pay for the trays now; the plan is then exact.",
+)
 @click.option(
     "--max-units", type=click.IntRange(min=0), metavar="N", help="With --list: spend no more than N units."
 )

@@ -6,12 +6,12 @@ import click
 
 from archiver.cli import load, night, report, signals
 from archiver.cli.news import News
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 
 
 @click.command("run", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
-@click.option("--full", is_flag=True, help="Pay for every highlight again, changed or not.")
+@click.option("--full", cls=Unsuggested, is_flag=True, help="Pay for every highlight again, changed or not.")
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
 @json_output(report.NOTHING)

@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import findings, load, night, progress, report, show, signals, table
 from archiver.cli.news import News
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
@@ -71,13 +71,14 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     metavar="X%",
     help="Read only this share of all bytes, another one each day (UTC): 5%, run daily, reads all in 20 days. Implies --read-data.",
 )
-@click.option("--repair", is_flag=True, help="Mend what can be mended; see above.")
+@click.option("--repair", cls=Unsuggested, is_flag=True, help="Mend what can be mended; see above.")
 @click.option(
     "--max-units", type=click.IntRange(min=0), metavar="N", help="With --repair: spend no more than N units."
 )
 @click.option("--wait", is_flag=True, help="With --repair: wait for another run to end, instead of code 11.")
 @click.option(
     "--accept-loss",
+    cls=Unsuggested,
     is_flag=True,
     help="With --repair: go on even where not one blob is left, as after the loss of a disk.",
 )

@@ -12,7 +12,6 @@ from datetime import date
 
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
-from archiver.export.directories import regular_files
 from archiver.export.manifest import Row
 from archiver.export.tables import scratched
 from archiver.export.template import Template, parse
@@ -124,10 +123,10 @@ def _strangers(tree: Tree) -> Iterator[str]:
     """The paths in ``data/`` that are no files of ours. Paths are compared one by one only where their number is not right."""
     ours = sum(1 for _ in _standing(tree))
     with storage_errors("the export cannot be read"):
-        there = sum(1 for _ in regular_files(tree.root, PAYLOAD))
+        there = sum(1 for _ in tree.files(PAYLOAD))
         if ours != there:
             known = {row.path for row in _standing(tree)}
-            yield from (path for path in regular_files(tree.root, PAYLOAD) if path not in known)
+            yield from (path for path in tree.files(PAYLOAD) if path not in known)
 
 
 def _lines(rows: Iterable[Row]) -> Iterator[str]:

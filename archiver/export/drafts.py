@@ -18,7 +18,7 @@ from archiver.blobs import Handing
 from archiver.durable import is_rotten, storage_error, sync, write_all
 from archiver.model import Digest
 
-_FICLONE = 0x40049409
+FICLONE = 0x40049409
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _CHUNK = 1 << 20
 
@@ -49,7 +49,7 @@ class Drafts:
         source = self._blobs.open(digest)
         try:
             with self._new() as (draft, fd):
-                fcntl.ioctl(fd, _FICLONE, source)
+                fcntl.ioctl(fd, FICLONE, source)
         finally:
             os.close(source)
         return draft

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
 
 from archiver.export import directories
 from archiver.export.directories import Directories
@@ -48,6 +49,10 @@ class Ground:
             if held is not None:
                 return row.old, held, stands is None
         return None, "", stands is None
+
+    def files(self, root: int, name: str) -> Iterator[str]:
+        """Return the paths of all that is no directory, below the directory ``name`` of the open ``root``."""
+        return directories.regular_files(root, name)
 
     def _ours(self, row: Row, path: str, stands: os.stat_result) -> str | None:
         """The SHA-256 of the file, or "", if it is the one that we placed; None if somebody has changed it or put it there since."""

@@ -59,6 +59,11 @@ class Moving:
         if step.found != old:
             self._directories.leave_empty(directory)
 
+    def remove(self, path: str) -> None:
+        """Remove a file."""
+        directory, name = split(path)
+        os.unlink(name, dir_fd=self._directories.enter(directory))
+
     def _is_left(self, row: Row, old: str) -> bool:
         """Whether what stands under the old path is what an export that was cut short had not yet taken away from there."""
         one, other = self._ground.look(row.path), self._ground.look(old)
@@ -70,7 +75,7 @@ class Moving:
 
     def stands(self, step: Step, row: Row, name: bytes, into: int) -> Stands:
         """Move, date or place one file. Raises FileExistsError where something else stands under its name."""
-        how = row.how or _usual(step)
+        how = row.how or usual(step)
         if step.held == step.wanted.digest and step.draft is not None:
             stands = self._placer.named(step.draft, row.at_ns, name, into, how)
             step.draft = None
@@ -103,10 +108,10 @@ class Moving:
             or directories.digest_of(name, into) != step.wanted.digest
         ):
             return None
-        how = "hardlink" if self._placer.is_blob(step.wanted.digest, there) is not None else _usual(step)
+        how = "hardlink" if self._placer.is_blob(step.wanted.digest, there) is not None else usual(step)
         return Stands(how, there.st_mtime_ns)
 
 
-def _usual(step: Step) -> str:
+def usual(step: Step) -> str:
     """How a file came there that nobody has noted."""
     return "copy" if isinstance(step.wanted.content, Digest) else "written"

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from archiver.blobs import Handing
 from archiver.durable import open_directory, open_root, storage_errors
 from archiver.errors import ArchiveLocked, UsageError
+from archiver.export.dry_run import DryTree, require_writable
 from archiver.export.manifest import Manifest
 from archiver.export.names import ARCHIVE
 from archiver.export.placing import Placer
@@ -21,6 +24,7 @@ from archiver.export.tree import Tree
 from archiver.export.wanted import Tally, Way
 
 OWN = ".archiver-export"
+_LIST = "files.db"
 
 
 @contextmanager
@@ -33,15 +37,20 @@ def opened(
     blobs: Handing,
     way: Way = Way.AUTO,
     check: bool = False,
+    dry_run: bool = False,
     progress: Callable[[Tally], None] = lambda done: None,
 ) -> Iterator[Tree]:
     """The export of this form, of the archive with this id at ``root``, in ``directory``, which is made if it is not there.
 
-    ``check``: read every blob that is placed, and compare its bytes with its name. Raises UsageError where the directory is another
+    ``check``: read every blob that is placed, and compare its bytes with its name. ``dry_run``: a Tree that counts
+    what it would do; nothing is made, neither the directory nor the export's own, but a temporary one. Raises UsageError where the directory is another
     export's or in one, belongs to an archive or has this one in it, ArchiveLocked while another process exports into it, StorageError, DiskFull.
     """
     _refuse_around(root, directory)
     with ExitStack() as stack:
+        if dry_run:
+            yield stack.enter_context(_looked_at(directory, form, archive, blobs, way, progress))
+            return
         with storage_errors(f"{directory} cannot be opened"):
             directory.mkdir(parents=True, exist_ok=True)
             top = open_root(directory)
@@ -53,13 +62,59 @@ def opened(
             stack.callback(os.close, scratch)
             for name in os.listdir(scratch):  # noqa: PTH208  # of a descriptor, which no Path is
                 os.unlink(name, dir_fd=scratch)
-        manifest = stack.enter_context(closing(Manifest(directory / OWN / "files.db")))
-        other = manifest.claim(archive, form)
-        if other is not None:
-            what = f"of the form {other[1]}" if other[0] == archive else f"of another archive ({other[0]})"
-            raise UsageError(f"{directory} holds an export {what}", "name another directory")
+        manifest = stack.enter_context(closing(Manifest(directory / OWN / _LIST)))
+        _claim(manifest, directory, archive, form)
         placer = Placer(blobs, scratch, way, check=check)
         yield stack.enter_context(closing(Tree(top, scratch, manifest, placer, progress)))
+
+
+@contextmanager
+def _looked_at(
+    directory: Path,
+    form: str,
+    archive: str,
+    blobs: Handing,
+    way: Way,
+    progress: Callable[[Tally], None],
+) -> Iterator[Tree]:
+    """As ``opened``, for a dry run."""
+    with ExitStack() as stack:
+        temporary = Path(stack.enter_context(TemporaryDirectory(prefix="archiver-")))
+        (temporary / "nothing").mkdir()
+        nothing = open_root(temporary / "nothing")
+        stack.callback(os.close, nothing)
+        top = nothing
+        with storage_errors(f"{directory} cannot be opened"):
+            near = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+            require_writable(near, directory)
+            if near == directory:
+                top = open_root(directory)
+                stack.callback(os.close, top)
+                _copy_list(top, directory, temporary)
+        manifest = stack.enter_context(closing(Manifest(temporary / _LIST)))
+        _claim(manifest, directory, archive, form)
+        tree = DryTree(top, nothing, manifest, blobs, way, near, progress)
+        yield stack.enter_context(closing(tree))
+
+
+def _copy_list(top: int, directory: Path, to: Path) -> None:
+    """Copy the list of the export's files, if there is one, with what a killed export left beside it."""
+    with suppress(FileNotFoundError):
+        own = open_directory(OWN, within=top)
+        try:
+            _lock(own, directory)
+            for name in (_LIST, f"{_LIST}-journal"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(directory / OWN / name, to / name)
+        finally:
+            os.close(own)
+
+
+def _claim(manifest: Manifest, directory: Path, archive: str, form: str) -> None:
+    other = manifest.claim(archive, form)
+    if other is not None:
+        what = f"of the form {other[1]}" if other[0] == archive else f"of another archive ({other[0]})"
+        raise UsageError(f"{directory} holds an export {what}", "name another directory")
 
 
 def _entered(name: str, within: int) -> int:

@@ -43,6 +43,13 @@ class Stands:
     mtime_ns: int
 
 
+def no_way(way: Way, why: str) -> StorageError:
+    """Return the error where ``--link`` asks for a way that there is not."""
+    return StorageError(
+        f"no {way} can be made from the archive to here: {why}", "leave --link out, or --link copy"
+    )
+
+
 class Placer:
     """Puts bytes under names. ``scratch`` is an open directory on the export's disk where they are made first; ``check`` reads all it places."""
 
@@ -77,13 +84,7 @@ class Placer:
             return self._anew(self.drafts.write(content.bytes), at_ns, name, into, "written", over)
         if isinstance(content, Scratch):
             return self.named(content.name, at_ns, name, into, "written", over=over)
-        found = self._blobs.look(content)
-        if found is None:
-            raise Damaged("its blob is missing (archiver verify --repair)")
-        if found.st_size != size:
-            raise Damaged(
-                f"its blob has {found.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
-            )
+        found = self.whole(content, size)
         if self._check:
             self.drafts.read(content)
         while True:
@@ -98,11 +99,19 @@ class Placer:
                 if exc.errno not in _CANNOT or way is Way.COPY:
                     raise
                 if len(self._ways) == 1:
-                    raise StorageError(
-                        f"no {way} can be made from the archive to here: {exc.strerror}",
-                        "leave --link out, or --link copy",
-                    ) from exc
+                    raise no_way(way, exc.strerror or str(exc)) from exc
                 del self._ways[0]
+
+    def whole(self, digest: Digest, size: int) -> os.stat_result:
+        """Return what the disk says of the blob. Raises Damaged if it is missing or has another size."""
+        found = self._blobs.look(digest)
+        if found is None:
+            raise Damaged("its blob is missing (archiver verify --repair)")
+        if found.st_size != size:
+            raise Damaged(
+                f"its blob has {found.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
+            )
+        return found
 
     def foresee(self, digest: Digest, size: int, at_ns: int | None) -> int | None:
         """Date a blob that ``link`` is to give a name; what it says then. None if it is not as it must be."""

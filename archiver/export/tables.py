@@ -16,6 +16,7 @@ from archiver.export.wanted import Scratch
 from archiver.model import Digest
 
 _ROWS_AT_ONCE = 500
+_NOWHERE = -1
 
 
 class TableForm(StrEnum):
@@ -48,23 +49,28 @@ def _csv(rows: Iterable[Iterable[str]]) -> str:
     return "".join(written)
 
 
-def scratched(pieces: Iterable[str], scratch: int) -> tuple[Scratch, int]:
+def scratched(pieces: Iterable[str], scratch: int | None) -> tuple[Scratch, int]:
     """Write the pieces into a new file of the open directory ``scratch``, in bounded memory; what that is, and its bytes.
 
-    Raises DiskFull, StorageError.
+    None for ``scratch`` writes nothing. Raises DiskFull, StorageError.
     """
     name, hashed, size = f"{secrets.token_hex(12)}.part", hashlib.sha256(), 0
-    with storage_errors("the export cannot be written"):
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=scratch)
+    fd = _NOWHERE
+    if scratch is not None:
+        with storage_errors("the export cannot be written"):
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=scratch)
     try:
         for piece in pieces:
             chunk = piece.encode(errors="replace")
             hashed.update(chunk)
             size += len(chunk)
+            if fd != _NOWHERE:
+                with storage_errors("the export cannot be written"):
+                    write_all(fd, chunk)
+        if fd != _NOWHERE:
             with storage_errors("the export cannot be written"):
-                write_all(fd, chunk)
-        with storage_errors("the export cannot be written"):
-            sync(fd)
+                sync(fd)
     finally:
-        os.close(fd)
+        if fd != _NOWHERE:
+            os.close(fd)
     return Scratch(name, Digest(hashed.hexdigest())), size

@@ -6,8 +6,7 @@ completed. So a rerun after any end knows each file of ours by its row, and does
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from archiver.durable import storage_errors, sync_file_system
 from archiver.export.directories import Directories
@@ -20,7 +19,7 @@ from archiver.export.paths import Paths
 from archiver.export.placing import Placer
 from archiver.export.wanted import Scratch, Tally, Wanted
 
-_AT_FIRST, _AT_ONCE = 4, 10_000
+_AT_FIRST, AT_ONCE = 4, 10_000
 """Files of a batch; small ones find out first how blobs can be placed here."""
 
 
@@ -38,7 +37,8 @@ class Tree:
         """``root`` and ``scratch`` are open directories. ``progress`` gets what was done so far, and may raise to stop."""
         self.tally = Tally()
         self.manifest = manifest
-        self.scratch = scratch
+        self.scratch: int | None = scratch
+        """Where files are made first; None where none are made."""
         self.before_change: Callable[[], None] = lambda: None
         """Called once, before the first file is placed, moved or removed."""
         self.root = root
@@ -50,7 +50,7 @@ class Tree:
         self._linking = Linking(self._directories, placer, manifest, self._paths, self.tally, progress)
         self._is_first = manifest.is_empty()
         self._changed = False
-        self._at_once = _AT_FIRST if self._is_first else _AT_ONCE
+        self._at_once = _AT_FIRST if self._is_first else AT_ONCE
         self._waiting: list[Wanted] = []
         self._done: list[tuple[str, int, str]] = []
         self._met: set[str] = set()
@@ -61,7 +61,7 @@ class Tree:
         if len(self._waiting) >= self._at_once:
             self.flush()
             if self._placer.knows_how:
-                self._at_once = _AT_ONCE
+                self._at_once = AT_ONCE
 
     def flush(self) -> None:
         """Have all that was put so far."""
@@ -106,6 +106,10 @@ class Tree:
         """Whether the file of this row is in its place, and is ours."""
         with storage_errors(f"{row.path} cannot be looked at"):
             return self._ground.found(row)[0] == row.path
+
+    def files(self, name: str) -> Iterator[str]:
+        """Return the paths of all files below the directory ``name``, ours and others."""
+        return self._ground.files(self.root, name)
 
     def close(self) -> None:
         """Close what it opened."""
@@ -238,11 +242,11 @@ class Tree:
 
     def _prune(self) -> None:
         stale = [row for row in self.manifest.rows() if row.id not in self._met]
-        for start in range(0, len(stale), _AT_ONCE):
+        for start in range(0, len(stale), AT_ONCE):
             self._progress(self.tally)
             if not self._changed:
                 self._change()
-            some = stale[start : start + _AT_ONCE]
+            some = stale[start : start + AT_ONCE]
             self.tally.removed += sum([self._remove(row) for row in some])
             self.manifest.change([], [row.id for row in some])
 
@@ -251,8 +255,7 @@ class Tree:
         with storage_errors(f"{row.path} cannot be removed"):
             found, _, _ = self._ground.found(row)
             for path in {row.path, row.old or row.path}:
-                directory, name = split(path)
                 if path == found:
-                    os.unlink(name, dir_fd=self._directories.enter(directory))
-                self._directories.leave_empty(directory)
+                    self._moving.remove(path)
+                self._directories.leave_empty(split(path)[0])
         return found is not None

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import sqlite3
-from contextlib import closing
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
+import click
 import pytest
 from catalog_samples import LATER
 from cli_harness import Person, on_terminal
 from shelved import Shelf, tree
 
+from archiver.cli.main import cli
+from archiver.cli.options import Unsuggested
 from archiver.model import Role
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
@@ -33,10 +40,10 @@ def person(shelf: Shelf) -> Person:
 
 
 def test_an_export_tells_what_it_did(person: Person, shelf: Shelf) -> None:
-    """Nothing where nobody reads along, one line under -v, one object with --json; stdout is empty without it."""
-    quiet = person.run("export", "folder", "out")
+    """One line, on a terminal or off it, none under -q; one object with --json. stdout is empty without it."""
+    quiet = person.run("-q", "export", "folder", "out")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
-    told = person.run("-v", "export", "folder", "copies", "--link", "copy")
+    told = person.run("export", "folder", "copies", "--link", "copy")
     assert (told.out, told.err) == ("", "7 files in copies: 7 new (7 copied, 38 B)\n")
     found = person.run("export", "folder", "copies", "--sidecars", "--json").object
     assert (found["exit_code"], found["form"], found["files"], found["written"]) == (0, "folder", 13, 6)
@@ -79,9 +86,9 @@ def test_a_filter_that_selects_nothing_is_told(person: Person, form: str) -> Non
     words = ["--highlight", "no such*", "--type", "video", "--since", "2026-04-01T12:00"]
     ended = person.run("export", form, "out", *words)
     assert ended.code == 0
-    assert ended.err == (
-        f"archiver: export {form}: no item is selected by --highlight 'no such*' --type video --since 2026-04-01T12:00:00Z\n"
-    )
+    said = "no item is selected by --highlight 'no such*' --type video --since 2026-04-01T12:00:00Z"
+    assert ended.err.startswith(f"archiver: export {form}: {said}\n")
+    assert ended.err.count("\n") == 2
     assert person.run("-q", "export", form, "out", *words).err == ""
     assert person.run("export", form, "out", *words, "--json").object["empty"] is True
     assert person.run("export", form, "all", "--json").object["empty"] is False
@@ -93,8 +100,10 @@ def test_what_is_gone_is_selected_by_no_export_without_it(person: Person, shelf:
         rows.execute("UPDATE highlights SET gone_at = last_seen_at WHERE pk = '1'")
         rows.execute("UPDATE highlight_items SET gone_at = last_seen_at WHERE highlight_pk = '2'")
     ended = person.run("export", "folder", "out", "--account", "natgeo", "--no-gone")
-    assert ended.err == "archiver: export folder: no item is selected by --account natgeo --no-gone\n"
-    assert person.run("export", "folder", "out", "--account", "natgeo").err == ""
+    assert ended.err.startswith(
+        "archiver: export folder: no item is selected by --account natgeo --no-gone\n"
+    )
+    assert "no item" not in person.run("export", "folder", "out", "--account", "natgeo").err
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -102,7 +111,8 @@ def test_an_archive_without_items_is_told(tmp_path: Path, sqlite_template: Path,
     """It is no filter's fault."""
     shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     ended = Person(shelf.home, None, shelf.environ).nearby.run("export", form, "out")
-    assert (ended.code, ended.err) == (0, f"archiver: export {form}: the archive holds no items yet\n")
+    assert ended.code == 0
+    assert ended.err.startswith(f"archiver: export {form}: the archive holds no items yet\n")
 
 
 def test_a_table_of_nothing_on_stdout_is_told(person: Person) -> None:
@@ -223,3 +233,112 @@ def test_an_export_that_finds_no_room_tells_how_far_it_came(shelf: Shelf) -> Non
     assert found["files"] == found["new"] == found["copied"] == len(standing) > 0
     nowhere = person.nearby.run("export", "folder", str(shelf.root), "--json").object
     assert (nowhere["form"], nowhere["directory"], nowhere["files"]) == ("folder", str(shelf.root), 0)
+
+
+def test_fault_x19_no_suggestion_removes_anything(person: Person, shelf: Shelf) -> None:
+    """A mistyped option is refused; what is suggested in its place removes, overwrites and spends nothing."""
+    refused = person.run("export", "folder", "out", "--prun")
+    assert (refused.code, "'--prune'" in refused.err) == (2, False)
+    for path, found in commands(cli):
+        for param in found.params:
+            if not isinstance(param, Unsuggested):
+                assert not HARMFUL.search(getattr(param, "help", None) or ""), (path, param.name)
+                continue
+            for name in (name for name in param.opts if len(name) > 3):
+                said = person.run(*path, f"{name}x").err
+                assert "No such option" in said
+                assert not re.search(f"'{name}'", said), said
+    assert "Did you mean '--link'" in person.run("export", "folder", "out", "--lnk").err
+
+
+HARMFUL = re.compile(r"^(?:Remove|Pay|Write over|Mend)|go on even where")
+"""How the help of an option begins that must be Unsuggested."""
+
+
+def commands(
+    group: click.Group, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command and group, with the words that lead to it."""
+    yield path, group
+    for name in group.list_commands(click.Context(group)):
+        command = group.get_command(click.Context(group), name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*path, name))
+        elif command is not None:
+            yield (*path, name), command
+
+
+def test_h_is_help_everywhere(person: Person) -> None:
+    """After every command and every command of a group."""
+    for path, _ in commands(cli):
+        short = person.run(*path, "-h")
+        assert (short.code, short.err) == (0, ""), path
+        assert short.out == person.run(*path, "--help").out
+        assert "-h, --help" in short.out
+
+
+def prune(shelf: Shelf, answer: str, *words: str) -> tuple[int, str]:
+    """``export folder out --prune`` of one account's half, on a terminal on which somebody answers."""
+    ours, theirs = os.openpty()
+    person = Person(shelf.home, None, shelf.environ)
+    narrowed = ("export", "folder", "out", "--highlight", "Gift*", "--prune", *words)
+    process = person.start(*narrowed, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    os.write(ours, answer.encode())
+    seen = b""
+    with suppress(OSError):  # Linux: the other side has closed it
+        while piece := os.read(ours, 65536):
+            seen += piece
+    os.close(ours)
+    return process.wait(60), seen.decode().replace("\r\n", "\n")
+
+
+def test_fault_x19_prune_asks_on_a_terminal(person: Person, shelf: Shelf) -> None:
+    """How many files would go is said first; without a yes nothing goes, and nothing comes. --yes answers before."""
+    assert person.run("export", "folder", "out").code == 0
+    before = tree(shelf.out)
+    code, seen = prune(shelf, "n\n")
+    assert "--prune will remove 2 files of earlier exports from out\nGo on? [y/N]: " in seen
+    assert (code, tree(shelf.out)) == (2, before)
+    assert "nothing was exported, and nothing removed (without --prune those files stay)" in seen
+    code, seen = prune(shelf, "y\n")
+    assert code == 0
+    assert "5 files in out: 2 removed\n" in seen
+    assert len(tree(shelf.out)) == 5
+    assert person.run("export", "folder", "out").code == 0
+    code, seen = prune(shelf, "", "--yes")
+    assert (code, "Go on?" in seen, len(tree(shelf.out))) == (0, False, 5)
+
+
+def test_fault_x19_prune_says_how_many_files_it_removed(person: Person, shelf: Shelf) -> None:
+    """Off a terminal it does not ask."""
+    assert person.run("export", "folder", "out").code == 0
+    ended = person.run("export", "folder", "out", "--highlight", "Gift*", "--prune")
+    assert (ended.code, ended.err) == (0, "5 files in out: 2 removed\n")
+
+
+@pytest.mark.parametrize("locale", ["C", pytest.param("de_DE.ISO-8859-1", marks=pytest.mark.whole)])
+def test_names_are_utf_8_in_every_locale(
+    shelf: Shelf, locale: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The same tree, the same bag, the same lines on stdout: by a Python that encodes names by the locale, too."""
+    usual = Person(shelf.home, None, shelf.environ).nearby
+    places = tmp_path_factory.mktemp("locales")
+    name, _, charset = locale.partition(".")
+    if charset:
+        made = ["localedef", "-i", name, "-f", charset, str(places / locale)]
+        if not shutil.which(made[0]) or subprocess.run(made, check=False, capture_output=True).returncode:
+            pytest.skip("no such locale can be made here")
+    other = {"LC_ALL": locale, "LOCPATH": str(places), "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    person = Person(shelf.home, None, {**shelf.environ, **other})
+    assert usual.run("export", "folder", "usual", "--sidecars").code == 0
+    ended = person.run("export", "folder", "out", "--sidecars")
+    assert ended.code == 0, ended.err
+    assert tree(shelf.out) == tree(shelf.home / "usual")
+    assert "natgeo/Travel 🦋 (2)/" in "".join(tree(shelf.out))
+    assert usual.run("export", "folder", "out", "--sidecars", "--json").object["moved"] == 0
+    (shelf.home / "bag" / "data").mkdir(parents=True)
+    (shelf.home / "bag" / "data" / "mine 🦋").write_text("")
+    assert "data/mine" in person.run("export", "bagit", "bag").err
+    table = ("export", "jsonl", "-", "--table", "highlights")
+    assert "Travel 🦋" in person.run(*table).out == usual.run(*table).out

@@ -1,0 +1,139 @@
+"""``--dry-run`` says what the export does next, to the file and the byte, and makes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from catalog_samples import LATER, video
+from cli_harness import Nearby, Person
+from shelved import Shelf
+
+from archiver.model import Role
+
+FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+    """A filled archive on SQLite."""
+    made = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    made.fill()
+    return made
+
+
+def everything(home: Path) -> dict[str, tuple[int, int, int]]:
+    """All that is below, directories and the export's own files too: inode, size, time of the last change. Not what
+    every reader of the database changes."""
+    found = {}
+    for path in (home, *home.rglob("*")):
+        said = path.lstat()
+        if path.name not in ("archive", "archive.db-shm", "archive.db-wal"):
+            found[str(path)] = said.st_ino, said.st_size, said.st_mtime_ns
+    return found
+
+
+def foretold(person: Nearby, *words: str) -> dict[str, object]:
+    """What the command does, which a dry run has said before, to the last number, and left all as it was."""
+    before = everything(person.home)
+    dry = person.run("export", *words, "--dry-run", "--json").object
+    assert everything(person.home) == before, "a dry run has made something"
+    assert (dry.pop("exit_code"), dry.pop("outcome"), dry.pop("dry_run")) == (0, "ok", True)
+    done = person.run("export", *words, "--json")
+    did = done.object
+    did.pop("outcome")
+    assert (did.pop("exit_code"), did.pop("dry_run")) == (3 if did["failed"] else 0, False), done.err
+    assert dry == did
+    return did
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fault_x18_a_dry_run_makes_nothing_and_says_what_the_export_does(
+    shelf: Shelf, form: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The first export, one with nothing new, one where all that can change has changed, and one that prunes."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    person = Person(shelf.home, None, {**shelf.environ, "TMPDIR": str(temporary)}).nearby
+    is_tree = form in ("folder", "site", "bagit")
+    out = f"new/{form}"
+    first = foretold(person, form, out)
+    assert int(str(first["new"])) > 4
+    assert foretold(person, form, out)["new"] == 0
+
+    shelf.rename("natgeo_now", LATER)
+    shelf.show({"1": "Gifts", "2": "Travel 🦋"}, {"2": (video("11"), video("12"))}, LATER)
+    shelf.keep("12", Role.VIDEO, b"another video", LATER)
+    shelf.keep("1", Role.COVER, b"another cover", LATER)
+    for n, path in enumerate(sorted((shelf.home / out).rglob("*.*"))):
+        if path.is_file() and ".archiver-export" not in path.parts and n % 5 == 2:
+            path.unlink()  # somebody has removed it, or has something of their own there
+            if n % 2:
+                path.write_text("mine")
+    second = foretold(person, form, out)
+    if form == "folder":
+        assert int(str(second["moved"])) > 0
+        assert int(str(second["avoided"])) > 0
+    if is_tree:
+        assert int(str(second["new"])) > 0
+        last = foretold(person, form, out, "--highlight", "Gifts", "--prune")
+        assert int(str(last["removed"])) > 0
+    assert not list(temporary.iterdir())
+
+
+def test_a_dry_run_names_what_could_not_be_had(shelf: Shelf) -> None:
+    """A blob that is missing, and a directory that is none; the code is 0, since nothing was tried."""
+    person = Person(shelf.home, None, shelf.environ).nearby
+    shelf.blob(shelf.keep("10", Role.THUMBNAIL, b"photo")).unlink()
+    shelf.out.mkdir()
+    (shelf.out / "natgeo").mkdir()
+    (shelf.out / "natgeo" / "Travel 🦋 (2)").write_text("mine")
+    did = foretold(person, "folder", "out")
+    assert did["failed"] == 3
+    told = person.run("export", "folder", "out", "-n")
+    assert told.code == 0
+    assert "Cphoto.jpg: its blob is missing (archiver verify --repair)\n" in told.err
+    assert told.err.endswith("dry run, nothing was changed; there would be 4 files in out: 3 failed\n")
+
+
+@pytest.mark.parametrize("way", ["auto", "reflink", "hardlink", "copy"])
+def test_a_dry_run_foresees_the_way(shelf: Shelf, way: str) -> None:
+    """Cloned, linked or copied, or refused with code 8, as this file system can."""
+    person = Person(shelf.home, None, shelf.environ).nearby
+    dry = person.run("export", "folder", "out", "--link", way, "--dry-run", "--json").object
+    did = person.run("export", "folder", "out", "--link", way, "--json").object
+    for name in ("reflinked", "hardlinked", "copied", "exit_code", "bytes"):
+        assert dry[name] == did[name], name
+    if way == "reflink" and did["exit_code"]:
+        assert dry["error"] == did["error"]
+
+
+def test_a_dry_run_is_refused_where_the_export_is(shelf: Shelf) -> None:
+    """In the archive, in another form's directory, for one table on stdout; and nothing is made."""
+    person = Person(shelf.home, None, shelf.environ).nearby
+    assert person.run("export", "folder", "out").code == 0
+    before = everything(shelf.home)
+    for words in (("site", "out"), ("folder", "archive/out"), ("csv", "-", "--table", "items")):
+        assert person.run("export", *words, "--dry-run").code == 2, words
+    assert everything(shelf.home) == before
+
+
+def test_a_dry_run_reads_the_list_of_an_export_that_was_killed(shelf: Shelf) -> None:
+    """With the journal that SQLite has not yet rolled back, which stays as it is."""
+    person = Person(shelf.home, None, shelf.environ).nearby
+    assert person.run("export", "folder", "out").code == 0
+    cut = """
+import os, signal, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("PRAGMA cache_size = 1")
+db.execute("BEGIN IMMEDIATE")
+db.execute("UPDATE files SET path = 'x' || path, size = size + 1")
+for n in range(2000):
+    db.execute("INSERT INTO files VALUES (?, ?, ?, '', '', 0, 0, NULL, NULL, NULL, NULL)", [str(n)] * 3)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", cut, str(shelf.out / ".archiver-export/files.db")], check=False)
+    assert (shelf.out / ".archiver-export/files.db-journal").stat().st_size > 0
+    assert foretold(person, "folder", "out")["files"] == 7
