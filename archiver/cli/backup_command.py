@@ -58,7 +58,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
         create_missing=True,
         news=seen,
     )
-    code = report.finish(given, summary, seen)
+    code = report.finish(given, summary, seen, answers=True)
     if given.talkative:
         show.say(f"archive: {config.archive.directory}")
     if code in (0, 3) and on_terminal() and not given.quiet and given.blank is None:

@@ -175,7 +175,7 @@ def exported(
             show.say(f"archiver: {given.command}: {trouble.path}: {trouble.why}")
         if tally.failed > 20:
             show.say(f"archiver: {given.command}: and {tally.failed - 20:,} more")
-    if code or not given.quiet:
+    if code or given.wants_summary:
         show.say(_line(to, tally, dry_run=dry_run))
     return code
 

@@ -47,6 +47,12 @@ class Given:
         return not self.quiet and (self.verbose or on_terminal())
 
     @property
+    def wants_summary(self) -> bool:
+        """Whether a command whose product is its answer says in a line or two what it did: off a terminal too, unless
+        ``-q``; under ``--json`` the object says it, and the lines are for who reads along."""
+        return self.talkative or (not self.quiet and self.blank is None)
+
+    @property
     def secret(self) -> Secret | None:
         """The key, once the configuration is read, if there is one."""
         return self.loaded.token if self.loaded is not None else None

@@ -54,14 +54,16 @@ NOTHING: Mapping[str, object] = {
 _NO_NEWS = News()
 
 
-def finish(given: Given, summary: Summary, news: News = _NO_NEWS) -> int:
-    """Tell how the run ended, and return its exit code."""
+def finish(given: Given, summary: Summary, news: News = _NO_NEWS, *, answers: bool = False) -> int:
+    """Tell how the run ended, and return its exit code. ``answers``: off a terminal too, if all went well."""
     if given.talkative:
         show.say(*morning(summary, news, mark=given.verbose))
     elif summary.exit_code:
         notes = list(noted(summary))
         told = failed(summary, _MOST - 1 - len(notes))
         show.say(*ended(summary, mark=given.verbose), *told, *notes)
+    elif answers and given.wants_summary:
+        show.say(*counted(summary))
     if given.blank is not None:
         show.document(fields_of(summary, news))
     return summary.exit_code

@@ -60,7 +60,7 @@ def command(given: Given, wait: bool) -> int:
         done = archive.reread(config, progress=steps, stop=stop, wait=wait)
     if given.blank is not None:
         show.document({"exit_code": 0, "outcome": "ok", **_fields_of(done)})
-    if given.talkative or (done.replayed.unreadable and not given.quiet):
+    if given.wants_summary or (done.replayed.unreadable and not given.quiet):
         show.say(*_told(done))
     return 0
 
@@ -82,7 +82,8 @@ def _fields_of(done: Reread) -> dict[str, object]:
 
 
 def _told(done: Reread) -> Iterator[str]:
-    yield f"{show.count(done.replayed.read, 'answer')} read"
+    learns = any(map(any, done.learnt.values()))
+    yield f"{show.count(done.replayed.read, 'answer')} read{'' if learns else ', nothing to add'}"
     if done.recovered.answers:
         again = show.count(done.recovered.answers, "answer")
         yield f"{again} without a row recorded again, with {show.count(done.recovered.units, 'unit')} that the ledger did not know"
@@ -93,4 +94,5 @@ def _told(done: Reread) -> Iterator[str]:
         yield f"{show.count(done.lost, 'answer')} recorded as lost, and left out"
     for what, counts in (("added", 0), ("filled", 1)):
         learnt = [f"{n[counts]:,} in {table}" for table, n in done.learnt.items() if n[counts]]
-        yield f"rows {what}: {', '.join(learnt) or 'none'}"
+        if learnt:
+            yield f"rows {what}: {', '.join(learnt)}"

@@ -112,7 +112,7 @@ def command(
     \b
     Examples:
       archiver verify
-      archiver verify --subset 5% --json
+      archiver verify -q --subset 5%    # each day, from cron: silent unless something is damaged
       archiver verify --read-data --repair --max-units 20
     """
     from archiver import archive
@@ -134,7 +134,7 @@ def command(
         _document(code, "damaged" if code else "ok", checked)
     else:
         _listed(config, checked)
-    if code or given.talkative:
+    if code or given.wants_summary:
         show.say(*findings.told(checked))
         if code:
             show.say(
@@ -167,7 +167,7 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 "repair": _done(mended),
                 "run": None,
             }  # also if the run cannot begin
-        if given.talkative or (_has_news(mended) and not given.quiet):
+        if given.wants_summary:
             show.say(
                 *findings.told(mended.checked),
                 *findings.done(mended),
@@ -202,11 +202,6 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 f"{still:,} still lost: recorded in the table blobs (lost_at), with the rows of what they belong to"
             )
     return code
-
-
-def _has_news(mended: Mended) -> bool:
-    """Whether there is anything to say to somebody who does not read along."""
-    return bool(mended.checked.damaged or mended.quarantined or mended.priced or mended.checked.blobs.found)
 
 
 def _listed(config: Config, checked: Checked) -> None:

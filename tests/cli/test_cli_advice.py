@@ -124,10 +124,13 @@ def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: Person) 
     assert "tried again in later runs" not in text
 
 
-def test_backup_is_silent_where_nobody_reads(person: Person) -> None:
-    """Success without a terminal: not a word, the first time either."""
+def test_backup_says_what_it_did_where_nobody_reads(person: Person) -> None:
+    """Success without a terminal: two lines, none under -q, and no advice."""
     done = person.run("backup", "natgeo", "--archive", "kept")
-    assert (done.code, done.out, done.err) == (0, "", "")
+    told = "1 account, 3 of 3 highlights read, 5 units spent\nnew: 33 items, 49 files, 491.2 kB\n"
+    assert (done.code, done.out, done.err) == (0, "", told)
+    again = person.run("backup", "natgeo", "--archive", "kept", "-q")
+    assert (again.code, again.out, again.err) == (0, "", "")
 
 
 def test_what_is_missing_is_not_advised() -> None:
@@ -235,4 +238,4 @@ def test_a_terminal_is_asked_for_targets(person: Person) -> None:
     _, err = process.communicate(timeout=60)
     os.close(ours)
     assert process.returncode == 0
-    assert err == "targets, one a line; end with Ctrl-D\n"
+    assert err.startswith("targets, one a line; end with Ctrl-D\n1 account, ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,10 +133,14 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) 
     assert Nearby(tmp_path).run("verify", *words).code == 2
 
 
-def test_a_repair_with_nothing_to_do_is_silent(person: Person) -> None:
-    """As cron likes it: no line, code 0, no cost."""
-    ended = person.run("verify", "--repair")
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+@pytest.mark.parametrize("repair", [[], ["--repair"]])
+def test_a_check_says_off_a_terminal_too_what_it_did(person: Person, repair: list[str]) -> None:
+    """Two lines, none under -q, as cron likes it: code 0, no cost."""
+    ended = person.run("verify", *repair)
+    assert (ended.code, ended.out) == (0, "")
+    assert re.fullmatch(r"\d+ blobs checked: 0 damaged\n\d+ answers checked: 0 damaged\n", ended.err)
+    quiet = person.run("verify", *repair, "-q")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
 def test_a_repair_says_what_it_did(person: Person) -> None:

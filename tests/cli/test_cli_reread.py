@@ -69,10 +69,15 @@ def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: Person) -
     assert rows(person, "select sum(units) from api_calls") == [(12,)]
 
 
-def test_it_is_silent_under_cron_unless_an_answer_cannot_be_read(person: Person) -> None:
-    """What is added is no news there; what was paid for and cannot be read is. Either way it is code 0."""
-    forget(person)
-    assert (person.run("reread").code, person.run("reread").err) == (0, "")
+def test_it_says_off_a_terminal_too_what_it_did(person: Person) -> None:
+    """Some lines, none under -q; what was paid for and cannot be read is told as well. Either way it is code 0."""
+    units = forget(person)
+    assert person.run("reread").err == (
+        f"10 answers read\n10 answers without a row recorded again, with {units} units that the ledger did not know\n"
+        "rows added: 2 in usernames\nrows filled: 8 in highlights\n"
+    )
+    again = person.run("reread")
+    assert (again.code, again.err) == (0, "10 answers read, nothing to add\n")
     damage.forget_answers(person)
     told = person.run("reread")
     assert told.code == 0
