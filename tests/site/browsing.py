@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,7 +27,7 @@ _QUIET = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # whatever it would like to ask on its own account
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # whatever it would like to ask on its own account
 )
 
 # What the viewer shows, once that is there to be seen. It closes first, and is told so a moment later.
@@ -110,12 +113,28 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def visiting(browser: Browser, site: Path, **device: Any) -> Iterator[Visit]:
-    """A look at a site in a window of its own. In the end nothing was loaded but files of the site, and nothing complained of."""
+def served(site: Path) -> Iterator[str]:
+    """The site on a web server of this machine: its address, without a slash at the end."""
+    handler = partial(_Silent, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class _Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def visiting(browser: Browser, site: Path, base: str = "", **device: Any) -> Iterator[Visit]:
+    """A look at a site, from the disk or from a web server at ``base``, in a window of its own. In the end nothing was
+    loaded but files of the site, and nothing complained of."""
     context = browser.new_context(**{"viewport": {"width": 820, "height": 480}, **device})
     visit = Visit(context.new_page())
     yield visit
     context.close()
     assert not visit.complaints, visit.complaints
-    strange = [address for address in visit.asked if not address.startswith(f"{site.as_uri()}/")]
+    strange = [address for address in visit.asked if not address.startswith(f"{base or site.as_uri()}/")]
     assert not strange, strange

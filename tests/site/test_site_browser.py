@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from browsing import Visit, chromium, visiting
+from browsing import Visit, chromium, served, visiting
 from cli_harness import Nearby
 
 from archiver.sandbox import StandIn, World
@@ -30,6 +31,13 @@ LINKS = (
     "data:text/html,<script>alert(1)</script>",
     'https://example.com/"><img/src=x>',
 )
+
+
+# Whether the item that has the focus can be seen.
+_IN_SIGHT = """() => {
+  const box = document.activeElement.getBoundingClientRect();
+  return box.bottom > 0 && box.top < innerHeight;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +200,61 @@ def test_keys_move_in_a_viewer_that_a_link_opened(browser: Browser, demo: Path) 
             visit.settle()
             assert (visit.shown()["hash"], visit.shown()["focus"]) == (f"#{wanted}", "viewer")
         assert visit.press("End")["hash"] == f"#{last}"
+
+
+@pytest.mark.parametrize("place", ["disk", "server"])
+def test_fault_x20_back_closes_the_viewer(browser: Browser, demo: Path, place: str) -> None:
+    """And stays on the page; Forward opens it again. Closed otherwise it leaves no entry that leads back into it. A
+    link from outside has the page that it came from before it. From the disk and from a web server."""
+    page = max(
+        demo.glob("accounts/natgeo-*/[0-9]*.html"), key=lambda one: one.read_text().count('class="item')
+    )
+    with ExitStack() as stack:
+        base = stack.enter_context(served(demo)) if place == "server" else ""
+        visit = stack.enter_context(visiting(browser, demo, base))
+        index, here = (
+            f"{base or demo.as_uri()}/{one.relative_to(demo)}" for one in (demo / "index.html", page)
+        )
+
+        def travel(way: str, to: str) -> dict[str, Any]:
+            """What is shown after Back or Forward, which the browser does in its own time."""
+            visit.page.evaluate(f"() => history.{way}()")
+            visit.page.wait_for_url(to)
+            visit.settle()
+            return visit.shown()
+
+        visit.page.goto(index)
+        visit.page.goto(here)
+        first, *_, last = visit.page.eval_on_selector_all("li.item", "all => all.map((li) => li.id)")
+        visit.page.click("a.tile >> nth=0")
+        assert visit.press("End")["hash"] == f"#{last}"
+        closed = travel("back", here)
+        assert (closed["open"], closed["medium"], closed["focus"], closed["hash"]) == (False, None, last, "")
+        assert visit.page.evaluate(_IN_SIGHT)
+        shown = travel("forward", f"{here}#{last}")
+        assert (shown["open"], shown["hash"], shown["focus"]) == (True, f"#{last}", "viewer")
+
+        for _ in range(3):  # no entry more each time
+            visit.press("Escape")
+            visit.page.wait_for_url(here)
+            visit.settle()
+            assert visit.shown()["focus"] == last
+            assert visit.page.evaluate(_IN_SIGHT)
+            assert visit.press("Enter")["open"]
+        visit.page.click("[aria-label=Close]")
+        visit.page.keyboard.press("Enter")  # before the browser has gone back
+        assert visit.shown()["open"]
+        visit.press("Escape")
+        visit.page.wait_for_url(here)
+        visit.page.go_back()
+        assert visit.page.url == index
+
+        visit.page.goto(f"{here}#{first}")
+        assert visit.shown()["open"]
+        assert not visit.press("Escape")["open"]
+        assert visit.page.url == here
+        visit.page.go_back()
+        assert visit.page.url == index
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

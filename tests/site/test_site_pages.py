@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
@@ -141,6 +142,16 @@ def test_ids_and_headings_lead_through_a_page() -> None:
         assert [e.tag for e in found if e.tag in ("h1", "main", "footer", "title")].count("h1") == 1
         assert all("alt" in e.attrib for e in found if e.tag == "img")
         assert next(e for e in found if e.tag == "html").get("lang") == "en"
+
+
+@pytest.mark.parametrize("text", ["Gifts", "", " \n", "\u200b\u2060", "\u3164", "\u2800\ufe0f", "\u202e"])
+def test_no_heading_is_empty(text: str) -> None:
+    """Nor is the name of a link to a highlight or an account, where what somebody wrote cannot be seen."""
+    for page in written(*saying(text, "https://example.com/")).pages.values():
+        for element in elements(page):
+            if element.tag in ("h1", "h2", "title") or "name" in element.get("class", "").split():
+                shown = "".join(element.itertext())
+                assert re.search(r"[A-Za-z0-9]", shown), (element.tag, shown)
 
 
 @pytest.mark.parametrize("mime", ["text/html", "image/svg+xml", "image/heic", "application/pdf", ""])

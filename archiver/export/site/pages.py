@@ -38,8 +38,10 @@ def asset(name: str) -> bytes:
 
 def who(account: KeptAccount) -> str:
     """What an account is called: its name, else its username, else its number."""
-    name = (account.full_name or "").strip() or (f"@{account.username}" if account.username else "")
-    return words.short(name) or f"Account {account.pk}"
+    if name := words.short(account.full_name or ""):
+        return name
+    username = words.short(account.username or "")
+    return f"@{username}" if username else f"Account {account.pk}"
 
 
 def index(cards: Sequence[Card]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from ipaddress import IPv4Address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
@@ -23,7 +24,12 @@ _FORBIDDEN = re.compile(
 )
 # Marks of direction that reach beyond their own text where nothing isolates it.
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+# Letters, marks and a symbol that show nothing: fillers of Hangul, the grapheme joiner, variation selectors, blank Braille.
+_UNSEEN = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
+)
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
+_NOT_OF_A_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!$%&'()*+,./0-9:;=?@A-Z_a-z~\u00a0-\U0010ffff-]")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?")
 # A browser reads such a host as an IPv4 address, in more ways than one.
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
@@ -43,8 +49,10 @@ def clean(text: str) -> str:
 
 
 def short(text: str, most: int = 80) -> str:
-    """``text`` on one line of at most ``most`` characters, without marks that turn it around: for titles of windows, alternative texts,
-    and where the whole of it is too much."""
+    """``text`` on one line of at most ``most`` characters, without marks that turn it around: for titles of windows,
+    alternative texts, and where the whole of it is too much. Empty if nothing of it can be seen."""
+    if all(c in _UNSEEN or unicodedata.category(c) in ("Cf", "Zs", "Zl", "Zp") or c.isspace() for c in text):
+        return ""
     line = " ".join(_TURNING.sub("", clean(text[: 4 * most])).split())
     return line if len(line) <= most and len(text) <= 4 * most else line[: most - 1].rstrip() + "…"
 
@@ -108,7 +116,17 @@ def address(url: str) -> Address | None:
         host = _host(urlsplit(url))
     except ValueError:  # of a port, of a name (idna.IDNAError), of an address
         return None
-    return Address(url, host) if host is not None else None
+    return Address(_valid(url), host) if host is not None else None
+
+
+def _valid(url: str) -> str:
+    """A link as a browser reads it, with ``%`` and two digits for each character that no URL may have (URL Standard, 4.3)."""
+    rest, hash_, fragment = url.partition("#")
+    path, mark, query = rest.partition("?")
+    path, query, fragment = (
+        _NOT_OF_A_URL.sub(lambda m: quote(m[0]), part) for part in (path.replace("\\", "/"), query, fragment)
+    )
+    return f"{path}{mark}{query}{hash_}{fragment}"
 
 
 def _host(parts: SplitResult) -> str | None:

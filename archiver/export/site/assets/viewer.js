@@ -13,6 +13,7 @@
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
   let at = 0;
 
+  const fragment = (tile) => `#${tile.closest(".item").id}`;
   const picture = (tile) => tile.querySelector("img");
   const video = () => stage.querySelector("video");
 
@@ -54,7 +55,7 @@
     part("on").setAttribute("aria-disabled", String(at === tiles.length - 1));
     dialog.querySelector(".told").scrollTop = 0;
     dialog.style.setProperty("--part", String((at + 1) / tiles.length));
-    history.replaceState(null, "", `#${item.id}`);
+    history.replaceState(history.state, "", fragment(tile));
     if (shown instanceof HTMLVideoElement && !calm.matches) play(shown);
     for (const near of [tiles[at + 1], tiles[at - 1]]) {
       if (near && picture(near)) new Image().src = picture(near).src;
@@ -69,6 +70,19 @@
     show(index);
     dialog.showModal();
     stage.focus();
+  }
+
+  // A viewer that is opened on this page gets an entry of its own in the history, so that Back closes it, and
+  // Forward opens it again. The entry says that the page without the viewer is the one before it.
+  let leaving = false;
+
+  function enter(index) {
+    if (leaving) {
+      addEventListener("popstate", () => enter(index), { once: true });
+      return;
+    }
+    history.pushState({ viewer: true }, "", fragment(tiles[index]));
+    open(index);
   }
 
   function toggle() {
@@ -109,8 +123,28 @@
 
   dialog.addEventListener("close", () => {
     part("media").replaceChildren(); // a video that nobody sees must fall silent
-    history.replaceState(null, "", location.href.split("#")[0]);
+    if (location.hash === fragment(tiles[at])) leave();
     tiles[at].focus();
+  });
+
+  // Closed by a key, a button or a finger: the address is that of the page again. The viewer's own entry is left by
+  // going back, so that Back does not lead into it again; one that a link led to has another page before it, and
+  // is changed.
+  function leave() {
+    if (history.state?.viewer) {
+      leaving = true;
+      setTimeout(() => { leaving = false; }, 1000); // should there be nothing to go back to
+      history.back();
+    } else {
+      history.replaceState(null, "", location.href.split("#")[0]);
+    }
+  }
+
+  // Back scrolls to where the page was when the viewer was opened: the last item may be elsewhere.
+  addEventListener("popstate", () => {
+    leaving = false;
+    follow();
+    if (!dialog.open) requestAnimationFrame(() => tiles[at].scrollIntoView({ block: "nearest" }));
   });
 
   // A swipe: sideways to the next or the previous one, down to close. Not over the controls of a video.
@@ -134,7 +168,7 @@
     tile.addEventListener("click", (event) => {
       if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
       event.preventDefault();
-      open(index);
+      enter(index);
     });
   });
 
@@ -145,10 +179,14 @@
     requestAnimationFrame(() => requestAnimationFrame(back));
   }
 
-  // A link to an item of this page, from outside or from another page: it opens.
+  // The address names an item of this page, by a link from anywhere, by Back or by Forward: it opens. If it names
+  // none, nothing is open.
   function follow() {
-    const index = tiles.findIndex((tile) => `#${tile.closest(".item").id}` === location.hash);
-    if (index < 0) return;
+    const index = tiles.findIndex((tile) => fragment(tile) === location.hash);
+    if (index < 0) {
+      dialog.close();
+      return;
+    }
     if (dialog.open) go(index);
     else open(index);
     hold();
