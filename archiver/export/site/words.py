@@ -7,7 +7,7 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from ipaddress import IPv4Address
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 import idna
 
@@ -29,7 +29,7 @@ _UNSEEN = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 )
 _LINK = re.compile(r"https?://[^\s\x00-\x20\x7f-\x9f\ud800-\udfff]+", re.IGNORECASE)
-_NOT_OF_A_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!$%&'()*+,./0-9:;=?@A-Z_a-z~\u00a0-\U0010ffff-]")
+_NOT_OF_A_URL = re.compile(r"%(?![0-9A-Fa-f]{2})|[^!$%&'()*+,./0-9:;=?@A-Z_a-z~-]")
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?")
 # A browser reads such a host as an IPv4 address, in more ways than one.
 _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
@@ -107,32 +107,32 @@ def size(count: int) -> str:
 
 
 def address(url: str) -> Address | None:
-    """Where a link of an item leads; None for what is not to be followed: any scheme but http and https, white space and controls, a
-    host that is no name or IPv4 address as both are usually written, and anything in front of it.
+    """Where a link of an item leads; None for what is not to be followed: any scheme but http and https, white space and
+    controls, a host that is no name or IPv4 address as both are usually written, and anything in front of it.
+
+    ``href`` is the link as a browser reads it, with ``%`` and two digits for what no URL may have (URL Standard, 4.3).
     """
     if _LINK.fullmatch(url) is None:
         return None
     try:
-        host = _host(urlsplit(url))
+        parts = urlsplit(url)
+        host, port = _host(parts), parts.port
     except ValueError:  # of a port, of a name (idna.IDNAError), of an address
         return None
-    return Address(_valid(url), host) if host is not None else None
+    if host is None:
+        return None
+    server = host if port is None else f"{host}:{port}"
+    path, query, fragment = map(_encoded, (parts.path.replace("\\", "/"), parts.query, parts.fragment))
+    return Address(urlunsplit((parts.scheme, server, path, query, fragment)), host)
 
 
-def _valid(url: str) -> str:
-    """A link as a browser reads it, with ``%`` and two digits for each character that no URL may have (URL Standard, 4.3)."""
-    rest, hash_, fragment = url.partition("#")
-    path, mark, query = rest.partition("?")
-    path, query, fragment = (
-        _NOT_OF_A_URL.sub(lambda m: quote(m[0]), part) for part in (path.replace("\\", "/"), query, fragment)
-    )
-    return f"{path}{mark}{query}{hash_}{fragment}"
+def _encoded(part: str) -> str:
+    return _NOT_OF_A_URL.sub(lambda odd: quote(odd[0]), part)
 
 
 def _host(parts: SplitResult) -> str | None:
     """The host as ASCII; None for one that is not to be trusted, ValueError for one that is none."""
     name = parts.hostname or ""
-    _ = parts.port  # raises where it is no number
     if "@" in parts.netloc:
         return None
     ascii_name = name if name.isascii() else idna.encode(name, uts46=True).decode("ascii")
