@@ -1,6 +1,6 @@
 """The error tree. Each class carries the exit code that it means and says the next step where one is known.
 
-    ArchiverError                1   a bug: the archive is intact, please report
+    ArchiverError                1   a bug: the archive is intact
     ├── UsageError               2   arguments, configuration or a query cannot be used
     │   ├── ConfigError
     │   ├── TargetError

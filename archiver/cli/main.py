@@ -87,8 +87,22 @@ def _code(words: list[str], given: Given) -> int:
     except ArchiverError as error:
         return _failed(error, given)
     except Exception as error:  # a bug: nobody raised it on purpose
+        if isinstance(error, FileNotFoundError) and not _has_working_directory():
+            gone = UsageError(
+                "the working directory does not exist any more", "cd to another, or name paths from / on"
+            )
+            return _failed(gone, given)
         return _bug(error, given)
     return code if isinstance(code, int) else 0
+
+
+def _has_working_directory() -> bool:
+    """Whether a relative path means anything."""
+    try:
+        os.getcwd()  # noqa: PTH109  # a Path of it says no more
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _refused(error: click.ClickException, words: list[str], given: Given) -> int:
@@ -127,11 +141,11 @@ def _bug(error: Exception, given: Given) -> int:
     message = log.redacted(f"{type(error).__name__}: {error}", given.secret)
     if given.debug:
         _traceback(error, given)
-    hint = "the archive is intact; please report it, with the output of --debug"
+    hint = "the archive is intact; keep what the same command says with --debug, which shows where it failed"
     if given.loaded is not None:
         with suppress(Exception):  # a second fault must not hide the first
             if (written := log.bug(given.loaded.archive.directory, error, given.secret)) is not None:
-                hint = f"the archive is intact; please report it, with the traceback in {written}"
+                hint = f"the archive is intact; keep {written}, which shows where it failed"
     _complain(given, f"a bug: {message}", hint, ArchiverError.slug)
     if given.blank is not None:
         _object(given, 1, {"slug": ArchiverError.slug, "message": message, "hint": hint})

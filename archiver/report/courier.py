@@ -112,7 +112,9 @@ class _Attempt(threading.Thread):
         except Undelivered as error:
             self._error = error
         except BaseException as error:  # of a library that was given the address: its text may quote it
-            self._error = Undelivered(f"an unexpected {type(error).__name__}", "please report this")
+            self._error = Undelivered(
+                f"an unexpected {type(error).__name__}", "check the settings of [report]"
+            )
         self._over.set()
 
     def error(self, late: Undelivered) -> Undelivered | None:

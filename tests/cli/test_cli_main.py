@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def test_help_imports_no_command(tmp_path: Path) -> None:
     """``archiver --help`` loads neither a command nor a library that one needs: it stays as quick as click itself."""
     script = f"""
 import sys
+from contextlib import chdir
 from archiver.cli.main import main
 try:
     main(["--help"])
@@ -257,6 +259,8 @@ def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> Non
     assert "SIGNATURE" not in shown.err + shown.out
     assert "\x1b" not in shown.err + shown.out
     assert len(shown.err.splitlines()) == 1
+    assert "--debug" in shown.err
+    assert "report" not in shown.err  # nobody has said to whom
     assert json.loads(shown.out)["outcome"] == "bug"
 
 
@@ -300,3 +304,25 @@ def test_query_points_from_json_to_its_format(tmp_path: Path) -> None:
     assert ended.code == 2
     assert "--format json" in ended.err
     assert "--version" not in ended.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--archive", "kept", "status"],
+        ["--archive", "kept", "backup", "natgeo"],
+        ["--config", "some.toml", "run"],
+        ["--archive", "kept", "init"],
+    ],
+)
+def test_a_relative_path_from_a_directory_that_is_gone_is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It leads nowhere: code 2 and one sentence, no bug."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with chdir(gone):
+        gone.rmdir()
+        assert front.main(words) == 2
+    said = "the working directory does not exist any more (cd to another, or name paths from / on)\n"
+    assert capsys.readouterr().err.endswith(said)
