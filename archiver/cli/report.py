@@ -63,7 +63,7 @@ def finish(given: Given, summary: Summary, news: News = _NO_NEWS, *, answers: bo
         told = failed(summary, _MOST - 1 - len(notes))
         show.say(*ended(summary, mark=given.verbose), *told, *notes)
     elif answers and given.wants_summary:
-        show.say(*counted(summary))
+        show.say(*counted(summary), *noted(summary))
     if given.blank is not None:
         show.document(fields_of(summary, news))
     return summary.exit_code

@@ -99,6 +99,11 @@ class _Ground(Ground):
             yield from (path for path in there if not (path in self.left or path in self.made))
         yield from (path for path in self.made if path.startswith(f"{name}/"))
 
+    def make(self, path: str) -> None:
+        """A file of ours would stand there."""
+        self.made.add(path)
+        self.left.discard(path)
+
     def leave(self, path: str) -> None:
         """Nothing of ours would stand there any more."""
         self.left.add(path)
@@ -138,9 +143,9 @@ class _Moving(Moving):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         if not moves:
             self._tally.placed(how, row.size, new=not step.held)
-        elif step.found != row.path:
+        elif step.found != row.path or row.path in self._shown.left:  # or it comes back to where it was
             self._tally.moved += 1
-        self._shown.made.add(row.path)
+        self._shown.make(row.path)
         return Stands(how, row.at_ns or 0)
 
     def _how(self, step: Step, row: Row) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,7 @@ def foretold(person: Nearby, *words: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_fault_x18_a_dry_run_makes_nothing_and_says_what_the_export_does(
+def test_fault_h80_a_dry_run_makes_nothing_and_says_what_the_export_does(
     shelf: Shelf, form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The first export, one with nothing new, one where all that can change has changed, and one that prunes."""
@@ -81,6 +83,21 @@ def test_fault_x18_a_dry_run_makes_nothing_and_says_what_the_export_does(
         last = foretold(person, form, out, "--highlight", "Gifts", "--prune")
         assert int(str(last["removed"])) > 0
     assert not list(temporary.iterdir())
+
+
+def test_a_dry_run_follows_files_that_change_places(shelf: Shelf) -> None:
+    """Their names are each other's: nothing is new, nothing is in the way; then one takes the other's place for good."""
+    person = Person(shelf.home, None, shelf.environ).nearby
+    template = ("--template", "{title}/{position}.{ext}")
+    foretold(person, "folder", "out", *template)
+    photo = video("10", media_type=1, code="Cphoto")
+    shelf.show(
+        {"1": "Gift: Guide", "2": "Travel 🦋"}, {"1": (video("11"), photo), "2": (video("11"),)}, LATER
+    )
+    swapped = foretold(person, "folder", "out", *template)
+    assert (swapped["moved"], swapped["new"], swapped["avoided"]) == (3, 0, 0)
+    assert int(str(foretold(person, "folder", "out", *template, "--type", "photo", "--prune")["removed"])) > 0
+    assert int(str(foretold(person, "folder", "out", *template)["new"])) > 0
 
 
 def test_a_dry_run_names_what_could_not_be_had(shelf: Shelf) -> None:
@@ -137,3 +154,41 @@ os.kill(os.getpid(), signal.SIGKILL)
     subprocess.run([sys.executable, "-c", cut, str(shelf.out / ".archiver-export/files.db")], check=False)
     assert (shelf.out / ".archiver-export/files.db-journal").stat().st_size > 0
     assert foretold(person, "folder", "out")["files"] == 7
+
+
+_TEMPLATES = (
+    "{username}/{title}/{position}.{ext}",
+    "{title}/{code}.{ext}",
+    "{username}/{date} {code}.{ext}",
+    "{code}.{ext}",
+)
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("seed", range(20))
+def test_a_dry_run_says_what_any_export_does(shelf: Shelf, seed: int) -> None:
+    """One template after another, with names that clash, through nights that rename, reorder and replace, while somebody
+    deletes files and puts their own in their places."""
+    drawn, when = random.Random(seed), LATER
+    person = Person(shelf.home, None, shelf.environ).nearby
+    form = drawn.choice(["folder", "folder", "site", "bagit"])
+    for _ in range(5):
+        words = ["--link", drawn.choice(["copy", "auto"])]
+        if form == "folder":
+            words += ["--template", drawn.choice(_TEMPLATES), *drawn.choice([[], ["--sidecars"]])]
+        words += drawn.choice([[], ["--prune"]]) + drawn.choice([[], [], ["--highlight", "Travel*"]])
+        foretold(person, form, "out", *words)
+        when += timedelta(days=1)
+        items = [video(str(10 + n), code=drawn.choice(["Ca", "Cb", f"C{n}"])) for n in range(4)]
+        drawn.shuffle(items)
+        titles = {"1": drawn.choice(["Gift", "travel 🦋", "Travel 🦋"]), "2": "Travel 🦋"}
+        shelf.show(titles, {"1": tuple(items[:3]), "2": tuple(items[1:])}, when)
+        for pk in drawn.sample(["10", "11", "12", "13"], 2):
+            shelf.keep(pk, drawn.choice([Role.VIDEO, Role.THUMBNAIL]), drawn.randbytes(5), when)
+        shelf.rename(drawn.choice(["natgeo", "NATGEO", "other"]), when)
+        files = [path for path in sorted(shelf.out.rglob("*")) if path.is_file()]
+        ours = [path for path in files if ".archiver-export" not in path.parts]
+        for path in drawn.sample(ours, min(len(ours), 3)):
+            path.unlink()
+            if drawn.random() < 0.5:
+                path.write_text("mine")
