@@ -60,11 +60,11 @@ def export_folder(
     progress: Callable[[Tally], None],
     bare: Callable[[], None] = lambda: None,
 ) -> Tally:
-    """A tree for people. ``progress`` gets what was done so far, and may raise to stop; ``bare`` is called where no
-    item is selected. ``dry_run`` makes and removes nothing, and returns what would be done.
+    """A tree for people. ``progress`` gets what was done so far, and may raise to stop; ``bare`` is called
+    where no item is selected. ``dry_run`` makes and removes nothing, and returns what would be done.
 
-    Raises as ``export.opening.opened``, StorageError where not one blob is there, UsageError for accounts that are not
-    stored, and where nothing is selected and ``prune`` would remove all.
+    Raises as ``export.opening.opened``, StorageError where not one blob is there, UsageError for accounts
+    that are not stored, and where nothing is selected and ``prune`` would remove all.
     """
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)

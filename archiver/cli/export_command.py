@@ -66,8 +66,9 @@ class _Group(LazyGroup):
 def command(ctx: click.Context) -> int:
     """Hand the archive on in forms that need no archiver. Reads only, beside a run too; costs nothing.
 
-    A rerun brings the export up to date: it moves what has another name now, adds what is new, and touches no file of yours. Killed or
-    out of space, the same command goes on. --dry-run says what would be done. Each form has options of its own; all can be narrowed to a part of the archive.
+    A rerun brings the export up to date: it moves what has another name now, adds what is new, and touches no
+    file of yours. Killed or out of space, the same command goes on. --dry-run says what would be done. Each
+    form has options of its own; all can be narrowed to a part of the archive.
 
     \b
     Examples:
@@ -103,8 +104,8 @@ def pruning(command: C) -> C:
         "--prune",
         cls=Unsuggested,
         is_flag=True,
-        help="Remove what earlier exports put there and this one does not select: with filters, all the rest. "
-        "On a terminal it asks first. Without it such files stay.",
+        help="Remove what earlier exports put there and this one does not select: with filters, all the"
+        " rest. On a terminal it asks first. Without it such files stay.",
     )
     yes = click.option("--yes", cls=Unsuggested, is_flag=True, help="With --prune: do not ask.")
     return prune(yes(command))
@@ -132,9 +133,9 @@ def exported(
 ) -> int:
     """Do the work with a bar and an ear for signals, then tell what came of it.
 
-    ``work`` gets what it calls with what was done so far, what it calls where the choice selects no item, and whether
-    it is to be a dry run. An end before the last file is told with that, too. ``asks``: on a terminal, ask before
-    files are removed. Raises UsageError if the answer is no.
+    ``work`` gets what it calls with what was done so far, what it calls where the choice selects no item, and
+    whether it is to be a dry run. An end before the last file is told with that, too. ``asks``: on a
+    terminal, ask before files are removed. Raises UsageError if the answer is no.
     """
     empty = False
     if given.blank is not None:

@@ -48,8 +48,8 @@ class Given:
 
     @property
     def wants_summary(self) -> bool:
-        """Whether a command whose product is its answer says in a line or two what it did: off a terminal too, unless
-        ``-q``; under ``--json`` the object says it, and the lines are for who reads along."""
+        """Whether a command whose product is its answer says in a line or two what it did: off a terminal
+        too, unless ``-q``; under ``--json`` the object says it, and the lines are for who reads along."""
         return self.talkative or (not self.quiet and self.blank is None)
 
     @property
@@ -87,7 +87,8 @@ class JsonOption(click.Option):
 
 
 class Unsuggested(click.Option):
-    """An option that removes, overwrites, gives something up or spends units: never suggested for a mistyped one."""
+    """An option that removes, overwrites, gives something up or spends units: never suggested for a mistyped
+    one."""
 
 
 def everywhere(command: C) -> C:

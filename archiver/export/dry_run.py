@@ -1,4 +1,5 @@
-"""``--dry-run``: what an export would do, by the decisions of the export itself, with nothing made, moved or removed.
+"""``--dry-run``: what an export would do, by the decisions of the export itself, with nothing made, moved or
+removed.
 
 The list of the export's files is a copy. What would have left its path, and what would stand under one, is
 remembered in ``_Ground``; all else is looked up on the disk. Bytes of blobs are not read, so damage within a
@@ -41,7 +42,8 @@ class DryTree(Tree):
         near: Path,
         progress: Callable[[Tally], None],
     ) -> None:
-        """``root`` is the export's open directory, ``nothing`` an empty one; ``near`` is a path on the export's disk."""
+        """``root`` is the export's open directory, ``nothing`` an empty one; ``near`` is a path on the
+        export's disk."""
         placer = Placer(blobs, nothing, way)
         super().__init__(root, nothing, manifest, placer, progress)
         self.scratch = None
@@ -181,7 +183,8 @@ class _Ways:
         return Way.COPY
 
     def _can_clone(self, digest: Digest) -> bool:
-        """Whether FICLONE works here, tried on a file without a name: it is in no directory, and gone when closed."""
+        """Whether FICLONE works here, tried on a file without a name: it is in no directory, and gone when
+        closed."""
         if sys.platform != "linux":
             return False
         try:
@@ -204,7 +207,8 @@ class _Ways:
         return True
 
     def _link_refused(self, blob: os.stat_result) -> int:
-        """The error that link(2) would give, 0 if none; Linux protects the files of others (proc_sys_fs(5))."""
+        """The error that link(2) would give, 0 if none; Linux protects the files of others
+        (proc_sys_fs(5))."""
         if blob.st_dev != self._near.stat().st_dev:
             return errno.EXDEV
         if sys.platform == "linux" and os.geteuid() not in (0, blob.st_uid):
@@ -213,7 +217,7 @@ class _Ways:
 
 
 def require_writable(near: Path, directory: Path) -> None:
-    """Raises StorageError where this user cannot make ``directory`` or anything in it; ``near`` is it, or what is
-    there of the path to it."""
+    """Raises StorageError where this user cannot make ``directory`` or anything in it; ``near`` is it, or
+    what is there of the path to it."""
     if not os.access(near, os.W_OK | os.X_OK):
         raise StorageError(f"{directory} cannot be written", "name another directory, or see who owns it")

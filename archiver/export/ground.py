@@ -14,7 +14,8 @@ from archiver.model import Digest
 
 
 def split(path: str) -> tuple[tuple[bytes, ...], bytes]:
-    """Return the directory of a path and the name in it, as bytes of UTF-8: what the disk gets in every locale.
+    """Return the directory of a path and the name in it, as bytes of UTF-8: what the disk gets in every
+    locale.
 
     As a str the system would encode a name by the locale, which may have no such letter.
     """

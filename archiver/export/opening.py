@@ -42,9 +42,10 @@ def opened(
 ) -> Iterator[Tree]:
     """The export of this form, of the archive with this id at ``root``, in ``directory``, which is made if it is not there.
 
-    ``check``: read every blob that is placed, and compare its bytes with its name. ``dry_run``: a Tree that counts
-    what it would do; nothing is made, neither the directory nor the export's own, but a temporary one. Raises UsageError where the directory is another
-    export's or in one, belongs to an archive or has this one in it, ArchiveLocked while another process exports into it, StorageError, DiskFull.
+    ``check``: read every blob that is placed, and compare its bytes with its name. ``dry_run``: a Tree that
+    counts what it would do; nothing is made, neither the directory nor the export's own, but a temporary one.
+    Raises UsageError where the directory is another export's or in one, belongs to an archive or has this one
+    in it, ArchiveLocked while another process exports into it, StorageError, DiskFull.
     """
     _refuse_around(root, directory)
     with ExitStack() as stack:

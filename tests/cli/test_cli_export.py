@@ -40,7 +40,8 @@ def person(shelf: Shelf) -> Person:
 
 
 def test_an_export_tells_what_it_did(person: Person, shelf: Shelf) -> None:
-    """One line, on a terminal or off it, none under -q; one object with --json. stdout is empty without it."""
+    """One line, on a terminal or off it, none under -q; one object with --json. stdout is empty without
+    it."""
     quiet = person.run("-q", "export", "folder", "out")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
     told = person.run("export", "folder", "copies", "--link", "copy")
@@ -294,7 +295,8 @@ def prune(shelf: Shelf, answer: str, *words: str) -> tuple[int, str]:
 
 
 def test_fault_h81_prune_asks_on_a_terminal(person: Person, shelf: Shelf) -> None:
-    """How many files would go is said first; without a yes nothing goes, and nothing comes. --yes answers before."""
+    """How many files would go is said first; without a yes nothing goes, and nothing comes. --yes answers
+    before."""
     assert person.run("export", "folder", "out").code == 0
     before = tree(shelf.out)
     code, seen = prune(shelf, "n\n")
@@ -321,7 +323,8 @@ def test_fault_h81_prune_says_how_many_files_it_removed(person: Person, shelf: S
 def test_fault_h83_names_are_utf_8_in_every_locale(
     shelf: Shelf, locale: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The same tree, the same bag, the same lines on stdout: by a Python that encodes names by the locale, too."""
+    """The same tree, the same bag, the same lines on stdout: by a Python that encodes names by the locale,
+    too."""
     usual = Person(shelf.home, None, shelf.environ).nearby
     places = tmp_path_factory.mktemp("locales")
     name, _, charset = locale.partition(".")

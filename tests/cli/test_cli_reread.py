@@ -70,10 +70,12 @@ def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: Person) -
 
 
 def test_it_says_off_a_terminal_too_what_it_did(person: Person) -> None:
-    """Some lines, none under -q; what was paid for and cannot be read is told as well. Either way it is code 0."""
+    """Some lines, none under -q; what was paid for and cannot be read is told as well. Either way it is code
+    0."""
     units = forget(person)
     assert person.run("reread").err == (
-        f"10 answers read\n10 answers without a row recorded again, with {units} units that the ledger did not know\n"
+        "10 answers read\n"
+        f"10 answers without a row recorded again, with {units} units that the ledger did not know\n"
         "rows added: 2 in usernames\nrows filled: 8 in highlights\n"
     )
     again = person.run("reread")

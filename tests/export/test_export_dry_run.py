@@ -28,8 +28,8 @@ def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
 
 
 def everything(home: Path) -> dict[str, tuple[int, int, int]]:
-    """All that is below, directories and the export's own files too: inode, size, time of the last change. Not what
-    every reader of the database changes."""
+    """All that is below, directories and the export's own files too: inode, size, time of the last change.
+    Not what every reader of the database changes."""
     found = {}
     for path in (home, *home.rglob("*")):
         said = path.lstat()
@@ -56,7 +56,8 @@ def foretold(person: Nearby, *words: str) -> dict[str, object]:
 def test_fault_h80_a_dry_run_makes_nothing_and_says_what_the_export_does(
     shelf: Shelf, form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The first export, one with nothing new, one where all that can change has changed, and one that prunes."""
+    """The first export, one with nothing new, one where all that can change has changed, and one that
+    prunes."""
     temporary = tmp_path_factory.mktemp("temporary")
     person = Person(shelf.home, None, {**shelf.environ, "TMPDIR": str(temporary)}).nearby
     is_tree = form in ("folder", "site", "bagit")
@@ -86,7 +87,8 @@ def test_fault_h80_a_dry_run_makes_nothing_and_says_what_the_export_does(
 
 
 def test_a_dry_run_follows_files_that_change_places(shelf: Shelf) -> None:
-    """Their names are each other's: nothing is new, nothing is in the way; then one takes the other's place for good."""
+    """Their names are each other's: nothing is new, nothing is in the way; then one takes the other's place
+    for good."""
     person = Person(shelf.home, None, shelf.environ).nearby
     template = ("--template", "{title}/{position}.{ext}")
     foretold(person, "folder", "out", *template)
@@ -167,8 +169,8 @@ _TEMPLATES = (
 @pytest.mark.whole
 @pytest.mark.parametrize("seed", range(20))
 def test_a_dry_run_says_what_any_export_does(shelf: Shelf, seed: int) -> None:
-    """One template after another, with names that clash, through nights that rename, reorder and replace, while somebody
-    deletes files and puts their own in their places."""
+    """One template after another, with names that clash, through nights that rename, reorder and replace,
+    while somebody deletes files and puts their own in their places."""
     drawn, when = random.Random(seed), LATER
     person = Person(shelf.home, None, shelf.environ).nearby
     form = drawn.choice(["folder", "folder", "site", "bagit"])

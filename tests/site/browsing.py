@@ -27,7 +27,8 @@ _QUIET = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",  # whatever it would like to ask on its own account
+    # Whatever it would like to ask on its own account.
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
 )
 
 # What the viewer shows, once that is there to be seen. It closes first, and is told so a moment later.
@@ -129,8 +130,8 @@ class _Silent(SimpleHTTPRequestHandler):
 
 @contextmanager
 def visiting(browser: Browser, site: Path, base: str = "", **device: Any) -> Iterator[Visit]:
-    """A look at a site, from the disk or from a web server at ``base``, in a window of its own. In the end nothing was
-    loaded but files of the site, and nothing complained of."""
+    """A look at a site, from the disk or from a web server at ``base``, in a window of its own. In the end
+    nothing was loaded but files of the site, and nothing complained of."""
     context = browser.new_context(**{"viewport": {"width": 820, "height": 480}, **device})
     visit = Visit(context.new_page())
     yield visit

@@ -35,8 +35,8 @@ _URLS = (
     "https://b\u00fccher.example/",
     "HTTPS://EXAMPLE.COM:443/a b",
 )
-# Warnings about what somebody wrote, which stays as it was written; and one of files from the disk, which browsers
-# take for 'self' of the policy.
+# Warnings about what somebody wrote, which stays as it was written; and one of files from the disk, which
+# browsers take for 'self' of the policy.
 _LEFT = re.compile(
     "(?:Document uses the Unicode Private Use Area|Text run starts with a composing character|"
     "This document appears to be written in |.* is not in Unicode Normalization Form C|"
@@ -71,7 +71,8 @@ def checker(shared_tmp: Path) -> list[str]:
 
 @pytest.mark.whole
 def test_the_nu_checker_finds_nothing_on_any_page(checker: list[str], tmp_path: Path) -> None:
-    """No error, and no warning that is ours to heed: of the demo, of an account whose owner would like to harm, of texts and links of all kinds."""
+    """No error, and no warning that is ours to heed: of the demo, of an account whose owner would like to
+    harm, of texts and links of all kinds."""
     for name in ("demo", "hostile"):
         (tmp_path / name).mkdir()
     exported(tmp_path / "demo", World.seed(), "natgeo", "salwaaa_ki")

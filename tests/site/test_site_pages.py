@@ -103,8 +103,8 @@ def test_fault_x7_what_was_said_is_shown_as_it_was_said() -> None:
     ],
 )
 def test_fault_x7_only_links_that_lead_where_they_say_are_followed(url: str, host: str | None) -> None:
-    """http and https, to a host that Python and browsers read alike; the link leads to that host, in ASCII, and it stands
-    beside it."""
+    """http and https, to a host that Python and browsers read alike; the link leads to that host, in ASCII,
+    and it stands beside it."""
     found = words.address(url)
     assert (found.host if found else None) == host
     page = written(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).page("10")

@@ -24,7 +24,8 @@ _FORBIDDEN = re.compile(
 )
 # Marks of direction that reach beyond their own text where nothing isolates it.
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
-# Letters, marks and a symbol that show nothing: fillers of Hangul, the grapheme joiner, variation selectors, blank Braille.
+# Letters, marks and a symbol that show nothing: fillers of Hangul, the grapheme joiner, variation selectors,
+# blank Braille.
 _UNSEEN = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 )
@@ -49,8 +50,8 @@ def clean(text: str) -> str:
 
 
 def short(text: str, most: int = 80) -> str:
-    """``text`` on one line of at most ``most`` characters, without marks that turn it around: for titles of windows,
-    alternative texts, and where the whole of it is too much. Empty if nothing of it can be seen."""
+    """``text`` on one line of at most ``most`` characters, without marks that turn it around: for titles of
+    windows, alternative texts, and where the whole of it is too much. Empty if nothing of it can be seen."""
     if all(c in _UNSEEN or unicodedata.category(c) in ("Cf", "Zs", "Zl", "Zp") or c.isspace() for c in text):
         return ""
     line = " ".join(_TURNING.sub("", clean(text[: 4 * most])).split())
@@ -107,10 +108,12 @@ def size(count: int) -> str:
 
 
 def address(url: str) -> Address | None:
-    """Where a link of an item leads; None for what is not to be followed: any scheme but http and https, white space and
-    controls, a host that is no name or IPv4 address as both are usually written, and anything in front of it.
+    """Where a link of an item leads; None for what is not to be followed: any scheme but http and https,
+    white space and controls, a host that is no name or IPv4 address as both are usually written, and anything
+    in front of it.
 
-    ``href`` is the link as a browser reads it, with ``%`` and two digits for what no URL may have (URL Standard, 4.3).
+    ``href`` is the link as a browser reads it, with ``%`` and two digits for what no URL may have (URL
+    Standard, 4.3).
     """
     if _LINK.fullmatch(url) is None:
         return None

@@ -127,9 +127,9 @@
     tiles[at].focus();
   });
 
-  // Closed by a key, a button or a finger: the address is that of the page again. The viewer's own entry is left by
-  // going back, so that Back does not lead into it again; one that a link led to has another page before it, and
-  // is changed.
+  // Closed by a key, a button or a finger: the address is that of the page again. The viewer's own entry is
+  // left by going back, so that Back does not lead into it again; one that a link led to has another page
+  // before it, and is changed.
   function leave() {
     if (history.state?.viewer) {
       leaving = true;
@@ -179,8 +179,8 @@
     requestAnimationFrame(() => requestAnimationFrame(back));
   }
 
-  // The address names an item of this page, by a link from anywhere, by Back or by Forward: it opens. If it names
-  // none, nothing is open.
+  // The address names an item of this page, by a link from anywhere, by Back or by Forward: it opens. If it
+  // names none, nothing is open.
   function follow() {
     const index = tiles.findIndex((tile) => fragment(tile) === location.hash);
     if (index < 0) {
