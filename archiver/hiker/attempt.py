@@ -1,36 +1,41 @@
 """The time of one attempt at a call: a deadline for all of it together, and a stop that is heard in between.
 
-httpx's ``timeout`` counts anew for every read, so that headers or a body that drip never time out. Here every connect, handshake,
-write and read asks for its turn, and gets a short part of what is left.
+httpx's ``timeout`` counts anew for every read, so that headers or a body that drip never time out. Here every
+connect, handshake, write and read asks for its turn, and gets a short part of what is left.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import httpcore
-
 GRACE = 0.4
-"""Seconds that an awaited answer may still take after a stop: it is paid for, and many answers take less than a second in all."""
+"""Seconds that an awaited answer may still take after a stop: it is paid for, and many answers take less than a
+second in all."""
 
 _TURN = 0.1
 """Seconds between two looks at the stop."""
 
 
-class DeadlinePassed(httpcore.TimeoutException):
+class ExchangeBroken(Exception):
+    """A call has no whole answer: no connection, one that broke, or an answer that is not HTTP."""
+
+
+class DeadlinePassed(ExchangeBroken):
     """The time of the attempt is over."""
 
 
-class Interrupted(httpcore.NetworkError):
-    """Whoever asked does not wait for the answer any longer."""
+class Interrupted(ExchangeBroken):
+    """The caller does not wait for the answer any longer."""
 
 
 class Attempt:
-    """One attempt at a call: how much of its time is left, and whether any byte of the request may have left with a chance to be
-    understood. Belongs to the thread that makes it. ``stopped`` says whether the answer is not wanted any more."""
+    """One attempt at a call: how much of its time is left, and whether any byte of the request may have left with
+    a chance to be understood. Belongs to the thread that makes it. ``stopped`` says whether the answer is not
+    wanted any more."""
 
     __slots__ = ("_ends", "_stopped", "sent")
 
@@ -47,12 +52,23 @@ class Attempt:
         return left
 
     def turn(self) -> float:
-        """Seconds that one operation may block now, more than 0. After a stop nothing is sent any more, and an answer gets GRACE."""
+        """Seconds that one operation may block now, more than 0. After a stop nothing is sent any more, and an
+        answer gets GRACE."""
         if self._stopped():
             if not self.sent:
                 raise Interrupted
             self._ends = min(self._ends, time.monotonic() + GRACE)
         return min(_TURN, self.left())
+
+    def acquire(self, lock: threading.Lock) -> None:
+        """Acquire a lock of this program's own. The wait is not the API's fault: it does not count as time of the
+        attempt. Raises Interrupted after a stop, as ``turn``."""
+        while True:
+            begun = time.monotonic()
+            if lock.acquire(timeout=self.turn()):
+                return
+            if not self._stopped():
+                self._ends += time.monotonic() - begun
 
 
 _current: ContextVar[Attempt] = ContextVar("attempt")

@@ -18,13 +18,12 @@ from collections.abc import Callable
 from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-import httpcore
 import httpx
 
 import archiver
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import body, tariff
-from archiver.hiker.attempt import Attempt, Interrupted, attempt
+from archiver.hiker.attempt import Attempt, DeadlinePassed, ExchangeBroken, Interrupted, attempt
 from archiver.hiker.brief import brief
 from archiver.hiker.sockets import CertificateRefused
 from archiver.hiker.transport import DeadlineTransport
@@ -37,13 +36,7 @@ BODY_LIMIT = 16 * 1024 * 1024
 _KEY_HEADER = "x-access-key"
 _COOKIES = frozenset({"set-cookie", "set-cookie2"})
 _KEY_WORTH_HIDING = 8
-_BROKEN = (
-    httpcore.NetworkError,
-    httpcore.TimeoutException,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    body.BodyUnusable,
-)
+_BROKEN = (ExchangeBroken, body.BodyUnusable)
 
 
 class HikerClient:
@@ -131,7 +124,7 @@ class HikerClient:
 
     def _failure(self, call: Call, error: Exception, current: Attempt) -> CallFailed:
         certificate = isinstance(error, CertificateRefused)
-        if isinstance(error, httpcore.TimeoutException):
+        if isinstance(error, DeadlinePassed):
             why = f"no whole answer within {self._timeout:g} seconds"
         elif isinstance(error, Interrupted):
             why = "the run was stopped before the answer came"
@@ -181,14 +174,15 @@ def _is_loopback(host: str) -> bool:
 
 def _transport(origin: httpx.URL) -> DeadlineTransport:
     if origin.scheme == "http":
-        return DeadlineTransport(tls=False)
+        return DeadlineTransport(origin)
     try:
         context = httpx.create_ssl_context()
     except OSError as error:
         raise ConfigError(
             f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {error.strerror}"
         ) from error
-    return DeadlineTransport(tls=True, ssl_context=context, proxy=_proxy(origin.host))
+    context.set_alpn_protocols(["http/1.1"])
+    return DeadlineTransport(origin, context=context, proxy=_proxy(origin.host))
 
 
 def _proxy(host: str) -> httpx.Proxy | None:

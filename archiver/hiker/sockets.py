@@ -11,44 +11,85 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Iterable
 from typing import Any
 
-import httpcore
-
-from archiver.hiker.attempt import current
+from archiver.hiker.attempt import DeadlinePassed, ExchangeBroken, current
 
 
-class CertificateRefused(httpcore.ConnectError):
+class CertificateRefused(ExchangeBroken):
     """The server's certificate is not trusted, or is another host's."""
 
 
-class Backend(httpcore.NetworkBackend):
-    """``counts``: whether what is written to a bare socket is the request itself, and not a CONNECT to a proxy."""
+def connect(host: str, port: int) -> socket.socket:
+    """Return a TCP connection to the first address of a host that takes one. Raises ExchangeBroken,
+    DeadlinePassed."""
+    addresses = _resolved(host, port)
+    failed: OSError | None = None
+    for tried, (family, address) in enumerate(addresses):
+        # Each address gets a fair part of the time, or a black hole at the first would use it up for all.
+        share = current().left() / (len(addresses) - tried)
+        try:
+            return _connected(family, address, share)
+        except OSError as error:
+            failed = error
+    if isinstance(failed, TimeoutError):
+        raise DeadlinePassed from failed
+    raise ExchangeBroken(str(failed or f"{host} has no address")) from failed
 
-    def __init__(self, *, counts: bool) -> None:
-        self._counts = counts
 
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.NetworkStream:
-        addresses = _resolved(host, port)
-        failed: OSError | None = None
-        for tried, (family, address) in enumerate(addresses):
-            # Each address gets a fair part of the time, or a black hole at the first would use it up for all.
-            share = current().left() / (len(addresses) - tried)
-            try:
-                return _Socket(_connected(family, address, share), counts=self._counts)
-            except OSError as error:
-                failed = error
-        if isinstance(failed, TimeoutError):
-            raise httpcore.ConnectTimeout from failed
-        raise httpcore.ConnectError(str(failed or f"{host} has no address")) from failed
+def start_tls(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """Return the TLS connection over ``sock``, which is closed where there is none. Raises ExchangeBroken,
+    CertificateRefused."""
+    try:
+        tls = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    except OSError as error:
+        sock.close()
+        raise ExchangeBroken(str(error)) from error
+    try:
+        _shake_hands(tls)
+    except BaseException:
+        tls.close()
+        raise
+    return tls
+
+
+def send(sock: socket.socket, content: bytes, *, counts: bool) -> None:
+    """Send all of ``content``. ``counts``: whether it is the request itself, and not a CONNECT to a proxy. Raises
+    ExchangeBroken."""
+    now, rest = current(), memoryview(content)
+    while rest:
+        sock.settimeout(now.turn())
+        try:
+            rest = rest[sock.send(rest) :]
+        except TimeoutError:
+            continue
+        except OSError as error:
+            # The head of a request leaves in one write: if that broke, as on a stale keep-alive, the API never saw
+            # a whole one.
+            raise ExchangeBroken(str(error)) from error
+        now.sent = now.sent or counts
+
+
+def receive(sock: socket.socket, size: int) -> bytes:
+    """Return what has come, at most ``size`` bytes; b'' at the end of the connection. Raises ExchangeBroken."""
+    while True:
+        sock.settimeout(current().turn())
+        try:
+            return sock.recv(size)
+        except TimeoutError:
+            continue
+        except OSError as error:
+            raise ExchangeBroken(str(error)) from error
+
+
+def is_quiet(sock: socket.socket) -> bool:
+    """Whether nothing has come that nobody asked for: neither bytes nor the end of the connection."""
+    try:
+        return not (isinstance(sock, ssl.SSLSocket) and sock.pending()) and not _ready(
+            sock, select.POLLIN, 0.0
+        )
+    except (OSError, ValueError):
+        return False
 
 
 _Address = tuple[Any, ...]  # as getaddrinfo gives it and connect takes it
@@ -58,12 +99,13 @@ def _resolved(host: str, port: int) -> list[tuple[int, _Address]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise httpcore.ConnectError(f"the name {host} cannot be resolved: {error}") from error
+        raise ExchangeBroken(f"the name {host} cannot be resolved: {error}") from error
     return list(dict.fromkeys((family, sockaddr) for family, *_, sockaddr in found))
 
 
 def _connected(family: int, address: _Address, seconds: float) -> socket.socket:
-    """A TCP connection, waited for in turns: socket.connect cannot be taken up again after a timeout. Raises OSError."""
+    """A TCP connection, waited for in turns: socket.connect cannot be taken up again after a timeout. Raises
+    OSError."""
     now, until = current(), time.monotonic() + seconds
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -89,64 +131,6 @@ def _ready(sock: socket.socket, event: int, seconds: float) -> bool:
     return bool(poll.poll(1_000 * seconds))
 
 
-class _Socket(httpcore.NetworkStream):
-    """Owns ``sock``. The timeouts that httpcore hands on are not looked at: the Attempt's own time counts."""
-
-    def __init__(self, sock: socket.socket, *, counts: bool) -> None:
-        self._sock = sock
-        self._counts = counts
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        while True:
-            self._sock.settimeout(current().turn())
-            try:
-                return self._sock.recv(max_bytes)
-            except TimeoutError:
-                continue
-            except OSError as error:
-                raise httpcore.ReadError(str(error)) from error
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        now, rest = current(), memoryview(buffer)
-        while rest:
-            self._sock.settimeout(now.turn())
-            try:
-                rest = rest[self._sock.send(rest) :]
-            except TimeoutError:
-                continue
-            except OSError as error:
-                # The head of a request leaves in one write: if that broke, as on a stale keep-alive, the API never saw a whole one.
-                raise httpcore.WriteError(str(error)) from error
-            now.sent = now.sent or self._counts
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.NetworkStream:
-        try:
-            tls = ssl_context.wrap_socket(
-                self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
-            )
-        except OSError as error:
-            self.close()
-            raise httpcore.ConnectError(str(error)) from error
-        try:
-            _shake_hands(tls)
-        except BaseException:
-            tls.close()
-            raise
-        return _Socket(tls, counts=True)
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "ssl_object":
-            return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
-        if info == "is_readable":  # whether an idle connection has ended
-            return _ready(self._sock, select.POLLIN, 0.0)
-        return None
-
-
 def _shake_hands(tls: ssl.SSLSocket) -> None:
     while True:
         tls.settimeout(current().turn())
@@ -157,4 +141,4 @@ def _shake_hands(tls: ssl.SSLSocket) -> None:
         except ssl.SSLCertVerificationError as error:
             raise CertificateRefused(error.verify_message) from error
         except OSError as error:
-            raise httpcore.ConnectError(str(error)) from error
+            raise ExchangeBroken(str(error)) from error

@@ -1,77 +1,190 @@
-"""httpx's transport for the API: httpcore's HTTP/1.1 over sockets of our own. Use only inside ``attempt``."""
+"""httpx's transport for the API: HTTP/1.1 by h11, over sockets of our own. Use only inside ``attempt``.
+
+In place of httpx's own, which keeps the bytes that come after an answer and reads them as the answer to the next
+call. Here one rule holds: a connection serves again only if nothing but the answer came on it.
+"""
 
 from __future__ import annotations
 
+import base64
+import socket
 import ssl
-from collections.abc import Iterable, Iterator
+import threading
+import time
+from collections.abc import Iterator
 
-import httpcore
+import h11
 import httpx
 
-from archiver.hiker.sockets import Backend
+from archiver.hiker import sockets
+from archiver.hiker.attempt import ExchangeBroken
 
 _KEEPALIVE = 4.0
 """Seconds. The API closes idle connections early (HIKERAPI.md): one that has been idle longer is not used again."""
 
+_MAX_HEAD = 64 * 1024
+_READ = 64 * 1024
+
 
 class DeadlineTransport(httpx.BaseTransport):
-    """Carries requests of an httpx client; raises httpcore's exceptions, which hold no request and so no key.
+    """Carries the requests of an httpx client to one origin, for many threads; raises ExchangeBroken, which holds
+    no request and so no key.
 
-    ``tls``: whether the API is reached by https. ``proxy``: through which proxy, or None. Use only inside ``attempt``.
+    ``context``: for an origin that is reached by https. ``proxy``: the one to ask for a tunnel there, or None.
     """
 
     def __init__(
-        self, *, tls: bool, ssl_context: ssl.SSLContext | None = None, proxy: httpx.Proxy | None = None
+        self, origin: httpx.URL, *, context: ssl.SSLContext | None = None, proxy: httpx.Proxy | None = None
     ) -> None:
-        backend = Backend(counts=not tls)
-        if proxy is None:
-            self._pool = httpcore.ConnectionPool(
-                ssl_context=ssl_context,
-                max_connections=None,
-                keepalive_expiry=_KEEPALIVE,
-                network_backend=backend,
-            )
-        else:
-            self._pool = httpcore.HTTPProxy(
-                proxy_url=_url(proxy.url),
-                proxy_auth=proxy.raw_auth,
-                ssl_context=ssl_context,
-                max_connections=None,
-                keepalive_expiry=_KEEPALIVE,
-                network_backend=backend,
-            )
+        self._host = origin.raw_host.decode("ascii")
+        self._port = origin.port or (443 if context is not None else 80)
+        self._context = context
+        self._proxy = proxy
+        self._idle: list[_Connection] = []  # the most lately used ones last
+        self._lock = threading.Lock()
+        self._closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """One exchange, no retry, no redirect."""
-        answer = self._pool.handle_request(
-            httpcore.Request(
-                method=request.method,
-                url=_url(request.url),
-                headers=request.headers.raw,
-                content=b"",
-                extensions=request.extensions,
-            )
+        connection = self._idle_connection() or self._new_connection()
+        try:
+            head = connection.ask(request.method, request.url.raw_path, request.headers.raw)
+        except BaseException:
+            connection.close()
+            raise
+        return httpx.Response(
+            head.status_code, headers=head.headers.raw_items(), stream=_Stream(self, connection)
         )
-        assert isinstance(answer.stream, Iterable)
-        return httpx.Response(answer.status, headers=answer.headers, stream=_Stream(answer.stream))
+
+    def release(self, connection: _Connection) -> None:
+        """Take a connection back after its answer; it is kept if it can serve again."""
+        with self._lock:
+            keeps = not self._closed and connection.is_reusable()
+            if keeps:
+                self._idle.append(connection)
+        if not keeps:
+            connection.close()
 
     def close(self) -> None:
         """Close every connection."""
-        self._pool.close()
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _idle_connection(self) -> _Connection | None:
+        while True:
+            with self._lock:
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.is_fresh():
+                return connection
+            connection.close()
+
+    def _new_connection(self) -> _Connection:
+        if self._proxy is not None:
+            sock = _tunnel(self._proxy, self._host, self._port)
+        else:
+            sock = sockets.connect(self._host, self._port)
+        if self._context is not None:
+            sock = sockets.start_tls(sock, self._context, self._host)
+        return _Connection(sock)
 
 
-def _url(url: httpx.URL) -> httpcore.URL:
-    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+class _Connection:
+    """Owns ``sock``. One exchange at a time, for one thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._machine = h11.Connection(h11.CLIENT)
+        self._idle_since = 0.0
+
+    def ask(
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, counts: bool = True
+    ) -> h11.Response:
+        """Send a request without a body and return the head of its answer. Raises ExchangeBroken.
+
+        ``counts``: whether the request is one to the API, and not a CONNECT to a proxy.
+        """
+        self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        try:
+            request = h11.Request(method=method, target=target, headers=headers)
+        except h11.LocalProtocolError:
+            raise ExchangeBroken("the request breaks HTTP's rules") from None  # the error quotes a header
+        sent = (self._machine.send(request) or b"") + (self._machine.send(h11.EndOfMessage()) or b"")
+        sockets.send(self.sock, sent, counts=counts)
+        while not isinstance(event := self._next_event(), h11.Response):
+            if not isinstance(event, h11.InformationalResponse):
+                raise ExchangeBroken("no answer to the request")
+        return event
+
+    def body(self) -> Iterator[bytes]:
+        """The body of the answer, out of its transfer coding. Raises ExchangeBroken if it ends too early."""
+        while isinstance(event := self._next_event(), h11.Data):
+            yield bytes(event.data)
+        if not isinstance(event, h11.EndOfMessage):
+            raise ExchangeBroken("the body does not end as it should")
+
+    def is_exact(self) -> bool:
+        """Whether nothing has come beyond what was read."""
+        return self._machine.trailing_data == (b"", False) and sockets.is_quiet(self.sock)
+
+    def is_reusable(self) -> bool:
+        """Whether the answer was read to its end, allows another request, and is all that has come."""
+        self._idle_since = time.monotonic()
+        ours, theirs = self._machine.our_state, self._machine.their_state
+        return ours is h11.DONE and theirs is h11.DONE and self.is_exact()
+
+    def is_fresh(self) -> bool:
+        """Whether it may serve now, after a while without a request: what came meanwhile belongs to none."""
+        return time.monotonic() - self._idle_since < _KEEPALIVE and self.is_exact()
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def _next_event(self) -> object:
+        try:
+            while (event := self._machine.next_event()) is h11.NEED_DATA:
+                self._machine.receive_data(sockets.receive(self.sock, _READ))
+        except h11.RemoteProtocolError as error:
+            raise ExchangeBroken(str(error)) from error
+        return event
+
+
+def _tunnel(proxy: httpx.Proxy, host: str, port: int) -> socket.socket:
+    """A connection through a proxy, of which that proxy sees nothing but the host. Raises ExchangeBroken."""
+    connection = _Connection(sockets.connect(proxy.url.raw_host.decode("ascii"), proxy.url.port or 80))
+    target = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("ascii")
+    headers = [(b"host", target), (b"accept", b"*/*")]
+    if proxy.raw_auth is not None:
+        headers.append((b"proxy-authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth))))
+    try:
+        head = connection.ask("CONNECT", target, headers, counts=False)
+        if not 200 <= head.status_code < 300:
+            reason = head.reason.decode("ascii", "replace")
+            raise ExchangeBroken(f"the proxy gives no tunnel: {head.status_code} {reason}")
+        if not connection.is_exact():
+            raise ExchangeBroken("the proxy sent more than its answer")
+    except BaseException:
+        connection.close()
+        raise
+    return connection.sock
 
 
 class _Stream(httpx.SyncByteStream):
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts = parts
+    """A body that gives its connection back when it is closed, read to the end or not."""
+
+    def __init__(self, transport: DeadlineTransport, connection: _Connection) -> None:
+        self._transport = transport
+        self._connection: _Connection | None = connection
+        self._parts = connection.body()
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._parts
+        return self._parts
 
     def close(self) -> None:
-        close = getattr(self._parts, "close", None)
-        if close is not None:
-            close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._transport.release(connection)

@@ -248,3 +248,55 @@ def test_a_gzipped_answer_arrives_decoded() -> None:
     with peer(act) as server, client(server.url) as hiker:
         assert hiker.send(CALL).body == b'{"a": 1}'
     assert b"accept-encoding: gzip\r\n" in server.requests[0].lower()
+
+
+# --- bytes after an answer
+
+
+SURPLUS = b'HTTP/1.1 200 OK\r\ncontent-length: 18\r\n\r\n{"planted": "yes"}'
+WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+IN_CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("answer", [WHOLE, IN_CHUNKS], ids=["length", "chunks"])
+@pytest.mark.parametrize("surplus", [SURPLUS, SURPLUS[:20], b"\r\n", b"x"])
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
+def test_fault_a45_bytes_after_an_answer_are_no_answer(
+    answer: bytes, surplus: bytes, late: bool, opened: list[socket.socket]
+) -> None:
+    """In the same segment or just after it: the next call has a connection of its own, and its own answer."""
+    came = threading.Event()
+
+    def act(connection: Connection) -> None:
+        connection.request()
+        connection.sock.sendall(answer if late else answer + surplus)
+        if late:
+            came.wait(5)
+            connection.sock.sendall(surplus)
+        if connection.request():
+            connection.answer(b'{"late": "answer"}')
+
+    def honest(connection: Connection) -> None:
+        while connection.request():
+            connection.answer(b'{"own": "answer"}')
+
+    with peer(act, honest) as server, client(server.url) as hiker:
+        assert hiker.send(CALL).body == b"{}"
+        came.set()
+        if late:
+            select.select([opened[0]], [], [], 5)
+        assert [hiker.send(CALL).body for _ in range(2)] == [b'{"own": "answer"}'] * 2
+        assert (server.connections, len(server.requests)) == (2, 3)
+
+
+@pytest.mark.parametrize("answer", [WHOLE, IN_CHUNKS], ids=["length", "chunks"])
+def test_a_connection_serves_as_many_calls_as_its_server_allows(answer: bytes) -> None:
+    """Nothing is left over after an honest answer: ten calls need one connection."""
+
+    def act(connection: Connection) -> None:
+        while connection.request():
+            connection.sock.sendall(answer)
+
+    with peer(act) as server, client(server.url) as hiker:
+        assert {hiker.send(CALL).body for _ in range(10)} == {b"{}"}
+        assert server.connections == 1
