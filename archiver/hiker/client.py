@@ -13,6 +13,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import math
+import threading
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
@@ -56,6 +57,7 @@ class HikerClient:
         self._timeout = timeout
         self._clock = clock
         self._host = origin.host
+        self._one_large = threading.Lock()
         _quiet_loggers()
         self._http = httpx.Client(
             base_url=origin,
@@ -74,18 +76,25 @@ class HikerClient:
     def __repr__(self) -> str:
         return f"HikerClient({self._host})"
 
-    def send(self, call: Call, *, stopped: Callable[[], bool] = lambda: False) -> Answer:
+    def share(self) -> body.Share:
+        """A share of the memory for bodies, for one call: given back when its answer is let go."""
+        return body.Share(self._one_large)
+
+    def send(
+        self, call: Call, *, stopped: Callable[[], bool] = lambda: False, share: body.Share | None = None
+    ) -> Answer:
         """Make one attempt, and return what the API answered, whatever its status.
 
-        ``stopped`` is asked about ten times a second: once it says yes nothing is sent any more, and an answer that is awaited has
-        half a second to come. Raises CallFailed if no whole answer of at most 16 MiB came within the timeout, or before the stop.
-        Its ``sent`` is False only where the API cannot have seen the request: no connection, or one that was closed before the
-        request was out.
+        ``stopped`` is asked about ten times a second: once it says yes nothing is sent any more, and an answer that
+        is awaited has half a second to come. ``share``: what a large body is held on, from before it is read until
+        the caller gives it back; without one, until this returns. Raises CallFailed if no whole answer of at most
+        16 MiB came within the timeout, or before the stop. Its ``sent`` is False only where the API cannot have
+        seen the request: no connection, or one that was closed before the request was out.
         """
         started_at = self._clock()
-        with attempt(self._timeout, stopped) as current:
+        with attempt(self._timeout, stopped) as current, self.share() as own:
             try:
-                return self._exchange(call, started_at, current)
+                return self._exchange(call, started_at, current, share or own)
             except _BROKEN as error:
                 failure = self._failure(call, error, current)
         # Raised out here so that the foreign error, whose frames hold the request and its key, is no context of it.
@@ -95,13 +104,18 @@ class HikerClient:
         """Close every connection."""
         self._http.close()
 
-    def _exchange(self, call: Call, started_at: datetime, current: Attempt) -> Answer:
+    def _exchange(self, call: Call, started_at: datetime, current: Attempt, share: body.Share) -> Answer:
         request = self._http.build_request(
             "GET", call.path, params=list(call.params), headers={_KEY_HEADER: self._secret.reveal()}
         )
         response = self._http.send(request, stream=True)
         try:
-            content = body.read(response.iter_raw(), response.headers.get("content-encoding", ""), BODY_LIMIT)
+            content = body.read(
+                response.iter_raw(),
+                response.headers.get("content-encoding", ""),
+                BODY_LIMIT,
+                before_large=lambda: share.grow(current),
+            )
             current.left()
         except body.BodyUnusable as error:
             error.status = response.status_code

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
-from archiver.hiker import wire
 from archiver.model import (
     Failure,
     HighlightPage,
@@ -87,7 +86,7 @@ class Highlights:
             return Meaning.TRANSIENT
         return self._read(job.pk, reply)
 
-    def _read(self, pk: Pk, reply: Reply) -> Page | Meaning:
+    def _read(self, pk: Pk, reply: Reply[HighlightPage]) -> Page | Meaning:
         meaning = reply.verdict.meaning
         if meaning is Meaning.NOT_FOUND:
             # Listed and missing from its own page is a fact of Instagram's (HIKERAPI.md): recorded and passed over.
@@ -97,7 +96,7 @@ class Highlights:
             self._failed(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, trouble=True)
             return meaning
         try:
-            return Page(wire.highlight_page(reply.answer, pk), reply.answer_id, paid=True)
+            return Page(reply.content(), reply.answer_id, paid=True)
         except AnswerMalformed as error:
             self._failed(pk, Reason.MALFORMED, str(error), trouble=True)
             return Meaning.MALFORMED

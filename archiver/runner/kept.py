@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -42,6 +43,7 @@ class Kept:
         self._answers = answers
         self._clock = clock
         self._sweep_days = sweep_days
+        self._reading = threading.Lock()  # one answer at a time in memory
 
     def page(self, job: Job) -> Page | None:
         """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None.
@@ -65,7 +67,8 @@ class Kept:
         if job.reason in (Why.SHRUNK, Why.SWEEP) and recorded:
             return None
         try:
-            read = wire.highlight_page(self._answers.read(known.kept), job.pk)
+            with self._reading:
+                read = wire.highlight_page(self._answers.read(known.kept), job.pk)
         except (AnswerMalformed, StorageError):
             return None  # what cannot be read again is fetched again
         if held is not None and held.listed_at is not None and held.listed_at > known.finished_at:

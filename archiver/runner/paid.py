@@ -9,14 +9,37 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from archiver import retry
 from archiver.answers import AnswerWriter
 from archiver.catalog import Catalog
-from archiver.errors import ArchiverError, BudgetReached, CallFailed, KeyRejected, OutOfUnits, UpstreamDown
+from archiver.errors import (
+    AnswerMalformed,
+    ArchiverError,
+    BudgetReached,
+    CallFailed,
+    KeyRejected,
+    OutOfUnits,
+    UpstreamDown,
+)
 from archiver.hiker import tariff, wire
+from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
-from archiver.model import Answer, Balance, Call, Limits, Meaning, Pk, TrayFacts, Verdict
+from archiver.model import (
+    Answer,
+    Balance,
+    Call,
+    HighlightPage,
+    Limits,
+    Meaning,
+    Pk,
+    Tray,
+    TrayFacts,
+    TrayPage,
+    User,
+    Verdict,
+)
 from archiver.runner.budget import Budget, Promise
 from archiver.runner.events import Spent, Waiting
 from archiver.runner.gate import Gate
@@ -28,13 +51,29 @@ _FAILED_IN_A_ROW = 5
 _REFUSED_IN_A_ROW = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A kept and settled Answer with its meaning. ``answer_id`` is None where nothing was kept (an answer that was not billed)."""
+T = TypeVar("T")
 
-    answer: Answer
+
+@dataclass(frozen=True, slots=True)
+class Reply(Generic[T]):
+    """A stored and settled Answer, read: its bytes are let go, since many at once would fill the memory.
+
+    ``answer_id`` is None where nothing was stored (an answer that was not billed). ``found`` is what an answer that
+    is OK says, or why it cannot be read; None for any other.
+    """
+
+    status: int
     verdict: Verdict
     answer_id: int | None
+    found: T | AnswerMalformed | None
+
+    def content(self) -> T:
+        """What the answer says. Raises AnswerMalformed if it is not what its endpoint promises."""
+        if self.found is None:
+            raise AnswerMalformed(self.verdict.detail or self.verdict.meaning.value)
+        if isinstance(self.found, AnswerMalformed):
+            raise self.found
+        return self.found
 
 
 class Paid:
@@ -59,6 +98,7 @@ class Paid:
         self._gate = Gate(1.0, night.stop)
         self._closed: ArchiverError | None = None
         self._health = _Health()
+        self._reading = threading.Lock()
 
     @property
     def closed(self) -> ArchiverError | None:
@@ -84,49 +124,60 @@ class Paid:
             return None
         try:
             self._gate.enter()  # where the run was stopped this raises
-            return wire.balance(self._send(tariff.balance()).answer).units
+            return self._send(tariff.balance(), wire.balance).content().units
         except ArchiverError:
             return None
 
     def balance(self) -> Balance | None:
         """Units left and calls a second, by a free call; None where the API does not say. Raises KeyRejected."""
         try:
-            return wire.balance(self._pay(tariff.balance()).answer)
+            return self._pay(tariff.balance(), wire.balance).content()
         except (KeyRejected, OutOfUnits):
             raise
         except ArchiverError:
             self._night.stop.check()
             return None
 
-    def list_highlights(self, user_pk: Pk) -> Reply:
+    def list_highlights(self, user_pk: Pk) -> Reply[Tray]:
         """The tray of a user, by pk. Raises CallFailed if no answer came, or why nothing more is paid for."""
-        return self._pay(tariff.list_highlights(user_pk, force=self._force), tray=True)
+        call = tariff.list_highlights(user_pk, force=self._force)
+        return self._pay(call, lambda answer: wire.tray(answer, user_pk), tray=True)
 
-    def list_highlights_by_username(self, username: str) -> Reply:
+    def list_highlights_by_username(self, username: str) -> Reply[Tray]:
         """The tray of a user whose pk is not known."""
-        return self._pay(tariff.list_highlights_by_username(username, force=self._force), tray=True)
+        call = tariff.list_highlights_by_username(username, force=self._force)
+        return self._pay(call, lambda answer: wire.tray(answer, username=username), tray=True)
 
-    def list_highlights_page(self, user_pk: Pk, page_id: str | None) -> Reply:
+    def list_highlights_page(self, user_pk: Pk, page_id: str | None) -> Reply[TrayPage]:
         """One page of the paged tray of a user, the first where ``page_id`` is None."""
-        return self._pay(tariff.list_highlights_page(user_pk, page_id, force=self._force), tray=True)
+        call = tariff.list_highlights_page(user_pk, page_id, force=self._force)
+        return self._pay(call, lambda answer: wire.tray_page(answer, user_pk), tray=True)
 
     def fetch_highlight(
         self, pk: Pk, facts: TrayFacts, *, account: str, promise: Promise | None = None
-    ) -> Reply:
+    ) -> Reply[HighlightPage]:
         """One highlight with its items, of this ``account`` (its pk, or the highlight's where that is not known).
 
         ``facts`` are the tray's, kept with the answer so that a killed run need not pay again. With a
         ``promise`` the Budget keeps its unit back, so that it is paid for even after a limit was reached.
         """
-        return self._pay(tariff.fetch_highlight(pk), facts=facts, account=account, promise=promise)
+        call = tariff.fetch_highlight(pk)
+        return self._pay(
+            call,
+            lambda answer: wire.highlight_page(answer, pk),
+            facts=facts,
+            account=account,
+            promise=promise,
+        )
 
-    def fetch_user(self, user_pk: Pk) -> Reply:
+    def fetch_user(self, user_pk: Pk) -> Reply[User]:
         """One account, by pk: what tells private, gone and empty apart."""
-        return self._pay(tariff.fetch_user(user_pk))
+        return self._pay(tariff.fetch_user(user_pk), lambda answer: wire.user(answer, user_pk))
 
-    def fetch_user_by_username(self, username: str) -> Reply:
-        """One account whose pk is not known."""
-        return self._pay(tariff.fetch_user_by_username(username))
+    def fetch_user_by_username(self, username: str, pk: Pk | None = None) -> Reply[User]:
+        """One account by its name. ``pk``: the one that it must have, where something else told it."""
+        call = tariff.fetch_user_by_username(username)
+        return self._pay(call, lambda answer: wire.user(answer, pk, username=username))
 
     def price_of_tray(self, user_pk: Pk) -> int:
         """The units of one look at the tray of a known account."""
@@ -144,19 +195,20 @@ class Paid:
     def _pay(
         self,
         call: Call,
+        read: Callable[[Answer], T],
         *,
         tray: bool = False,
         facts: TrayFacts | None = None,
         account: str | None = None,
         promise: Promise | None = None,
-    ) -> Reply:
+    ) -> Reply[T]:
         tries = lost = 0
         while True:
             tries += 1
             if tries > 1 and promise is not None:
                 self.budget.renew(promise)
             try:
-                reply = self._attempt(call, tray=tray, facts=facts, promise=promise)
+                reply = self._attempt(call, read, tray=tray, facts=facts, promise=promise)
             except CallFailed as error:
                 self._night.stop.check()
                 lost += error.sent
@@ -172,7 +224,7 @@ class Paid:
                 if reply.verdict.meaning is Meaning.RETIRED:
                     # Not a fact about what was asked for: taken for one, every highlight would seem to be gone.
                     told = f"the API has retired {call.path}; a newer archiver may know its successor"
-                    raise CallFailed(told, sent=True, permanent=True, status=reply.answer.status)
+                    raise CallFailed(told, sent=True, permanent=True, status=reply.status)
                 return reply
             self._night.observe(Waiting(wait, reply.verdict.detail))
             if reply.verdict.meaning is Meaning.RATE_LIMITED:
@@ -180,28 +232,42 @@ class Paid:
             else:
                 self._night.stop.wait(wait)
 
-    def _attempt(self, call: Call, *, tray: bool, facts: TrayFacts | None, promise: Promise | None) -> Reply:
+    def _attempt(
+        self,
+        call: Call,
+        read: Callable[[Answer], T],
+        *,
+        tray: bool,
+        facts: TrayFacts | None,
+        promise: Promise | None,
+    ) -> Reply[T]:
         """One attempt, one ledger row, settled whatever comes back. Raises CallFailed if nothing does."""
         promised = promise is not None and promise.units > 0
         if self._closed is not None and not (promised and isinstance(self._closed, BudgetReached)):
             raise self._closed
         self._gate.enter()
         try:
-            return self._send(call, tray=tray, facts=facts, promise=promise)
+            return self._send(call, read, tray=tray, facts=facts, promise=promise)
         except BudgetReached as error:
             raise self._close(error) from None
 
     def _send(
         self,
         call: Call,
+        read: Callable[[Answer], T],
         *,
         tray: bool = False,
         facts: TrayFacts | None = None,
         promise: Promise | None = None,
-    ) -> Reply:
+    ) -> Reply[T]:
         call_id = self.budget.reserve(call, promise)
+        with self._client.share() as share:  # of the memory for large bodies, until the answer is read
+            answer = self._answer(call, call_id, share, promise)
+            return self._keep(call_id, answer, read, tray=tray, facts=facts, promise=promise)
+
+    def _answer(self, call: Call, call_id: int, share: Share, promise: Promise | None) -> Answer:
         try:
-            answer = self._client.send(call, stopped=self._stopped)
+            return self._client.send(call, stopped=self._stopped, share=share)
         except CallFailed as error:
             units = (
                 tariff.lost_units(call, sent=error.sent)
@@ -211,7 +277,6 @@ class Paid:
             self.budget.settle(call_id, error.status, units, promise=promise)
             self._settled(call, units)
             raise
-        return self._keep(call_id, answer, tray=tray, facts=facts, promise=promise)
 
     def _stopped(self) -> bool:
         return self._night.stop.cause is not None
@@ -220,17 +285,28 @@ class Paid:
         self,
         call_id: int,
         answer: Answer,
+        read: Callable[[Answer], T],
         *,
         tray: bool,
         facts: TrayFacts | None,
         promise: Promise | None,
-    ) -> Reply:
+    ) -> Reply[T]:
         billed = tariff.settled_units(answer.call, answer.status) > 0
         kept = self._answers.keep(answer, tray=tray) if billed else None
-        verdict = wire.verdict(answer)
+        with self._reading:
+            verdict = wire.verdict(answer)
         answer_id = self.budget.settle(call_id, answer.status, verdict.units, kept, facts, promise=promise)
         self._settled(answer.call, verdict.units)
-        return Reply(answer, verdict, answer_id)
+        found = self._found(answer, read) if verdict.meaning is Meaning.OK else None
+        return Reply(answer.status, verdict, answer_id, found)
+
+    def _found(self, answer: Answer, read: Callable[[Answer], T]) -> T | AnswerMalformed:
+        """What an answer says, read while no other thread reads one: what JSON takes in memory is taken once."""
+        with self._reading:
+            try:
+                return read(answer)
+            except AnswerMalformed as error:
+                return AnswerMalformed(str(error))  # a new one: that one's frames hold the answer
 
     def _note(self, call: Call, account: str | None, meaning: Meaning) -> None:
         # A free call says nothing about accounts, nor does the paged tray where it fails: the other one, asked for next, does.
@@ -241,7 +317,7 @@ class Paid:
         self._night.tally.add(units=units, api_calls=call.units > 0)
         self._night.observe(Spent(units))
 
-    def _wait_for(self, reply: Reply, tries: int) -> float | None:
+    def _wait_for(self, reply: Reply[T], tries: int) -> float | None:
         """Seconds until the next attempt, or None: this reply is final."""
         meaning, asked = reply.verdict.meaning, reply.verdict.retry_after
         if meaning is Meaning.OUT_OF_UNITS:

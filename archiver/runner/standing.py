@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from archiver import retry
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, CallFailed, Reason
-from archiver.hiker import wire
 from archiver.model import HeldUser, Meaning, Pk, Subject, Target, Tray, User
 from archiver.runner.night import Night
 from archiver.runner.paid import Paid, Reply
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +86,14 @@ class Standing:
 
     def _look(self, pk: Pk | None, username: str | None, owner: Pk | None) -> Seen:
         if pk is not None:
-            reply, username = self._paid.fetch_user(pk), None
+            reply = self._paid.fetch_user(pk)
         else:
             assert username is not None
-            reply = self._paid.fetch_user_by_username(username)
+            reply = self._paid.fetch_user_by_username(username, owner)
         verdict = hidden(reply)
         if verdict is not None:
             return Seen(verdict, None)
-        user = wire.user(reply.answer, pk or owner, username=username)
+        user = reply.content()
         self._catalog.write(record.user, self._night.run_id, user, self._night.clock())
         return Seen(Reason.PRIVATE if user.is_private else None, user)
 
@@ -184,7 +186,7 @@ def waits(catalog: Catalog, subject: Subject, pk: str, now: datetime) -> bool:
     return failure.next_try_at is not None and not retry.is_due(failure.next_try_at, now)
 
 
-def hidden(reply: Reply) -> Reason | None:
+def hidden(reply: Reply[T]) -> Reason | None:
     """What a reply about an account says of it: private, gone, or None where it is shown.
 
     Raises AnswerMalformed for an answer that cannot be read, CallFailed for one that is an error of the API's own.
@@ -198,5 +200,5 @@ def hidden(reply: Reply) -> Reason | None:
     if meaning is Meaning.MALFORMED:
         raise AnswerMalformed(detail)
     if meaning is not Meaning.OK:
-        raise CallFailed(detail, sent=True, permanent=True, status=reply.answer.status)
+        raise CallFailed(detail, sent=True, permanent=True, status=reply.status)
     return None

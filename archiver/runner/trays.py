@@ -53,7 +53,7 @@ class Trays:
         name.
         """
         reply = self._paid.list_highlights_by_username(username)
-        return hidden(reply) or Listing(wire.tray(reply.answer, username=username))
+        return hidden(reply) or Listing(reply.content())
 
     def by_pk(self, account: Account) -> Listing | Reason:
         """The tray of a user, or why it is not shown; page by page on its turn, or where the other is known to be cut.
@@ -109,9 +109,7 @@ class Trays:
         """The tray of ``/v1``; ``lacks``: it is known to show less than the account has, which stays with its pages."""
         reply = self._paid.list_highlights(pk)
         endpoint = tariff.PAGED_TRAY if lacks else tariff.TRAY
-        return hidden(reply) or Listing(
-            wire.tray(reply.answer, pk), endpoint=endpoint, paged=paged, cut=lacks
-        )
+        return hidden(reply) or Listing(reply.content(), endpoint=endpoint, paged=paged, cut=lacks)
 
     def _has_room_for_pages(self, pk: Pk) -> bool:
         """Whether more units are left than its pages came to the last time, to the end or to a limit: one that is lower than the price
@@ -133,7 +131,7 @@ class Trays:
                 billed = billed or reply.verdict.units > 0
                 if reply.verdict.meaning is not Meaning.OK:
                     return None, billed
-                page = wire.tray_page(reply.answer, pk)
+                page = reply.content()
                 pages.append(page.tray)
                 page_id = page.next_page_id
                 if page_id is None:

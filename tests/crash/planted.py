@@ -14,6 +14,7 @@ from archiver.answers import segment
 from archiver.blobs import disk, diskwriter
 from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
+from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
 from archiver.model import Answer, Call, Digest, File, TrayFacts
 from archiver.runner.files import Files, Missed, Wanted
@@ -21,6 +22,7 @@ from archiver.runner.kept import Kept, Page
 from archiver.runner.paid import Paid, Reply
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 
 def plant(name: str) -> None:
@@ -108,12 +110,20 @@ def _call_before_ledger() -> None:
     answered = threading.local()
 
     def attempt(
-        paid: Paid, call: Call, *, tray: bool = False, facts: TrayFacts | None = None, promised: bool = False
-    ) -> Reply:
+        paid: Paid,
+        call: Call,
+        read: Callable[[Answer], T],
+        *,
+        tray: bool = False,
+        facts: TrayFacts | None = None,
+        promised: bool = False,
+    ) -> Reply[T]:
         answered.answer = send(paid._client, call, stopped=lambda: False)
-        return reserve(paid, call, tray=tray, facts=facts, promised=promised)
+        return reserve(paid, call, read, tray=tray, facts=facts, promised=promised)
 
-    def recall(client: HikerClient, call: Call, *, stopped: Callable[[], bool]) -> Answer:
+    def recall(
+        client: HikerClient, call: Call, *, stopped: Callable[[], bool], share: Share | None = None
+    ) -> Answer:
         answer: Answer = answered.answer
         return answer
 

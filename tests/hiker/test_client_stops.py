@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
@@ -13,6 +14,7 @@ from calling import CALL, KEY, answers_once, client, everything
 from scripted_peer import Connection, peer
 
 from archiver.errors import CallFailed
+from archiver.hiker import body
 from archiver.hiker.attempt import GRACE
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
@@ -138,3 +140,38 @@ def test_fault_a31_an_address_that_does_not_answer_leaves_time_for_the_next(
         monkeypatch.setattr(socket, "getaddrinfo", two)
         with client(server.url, timeout=1) as hiker:
             assert hiker.send(CALL).status == 200
+
+
+def _large(connection: Connection) -> None:
+    while connection.request():
+        connection.answer(b"[" + b" " * body.LARGE + b"]")
+
+
+def test_fault_a46_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own_time() -> None:
+    """It waits for longer than its timeout, and then it is whole."""
+    with (
+        peer(_large) as server,
+        client(server.url, timeout=0.5) as hiker,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with hiker.share() as first:
+            assert len(hiker.send(CALL, share=first).body) > body.LARGE
+            waiting = pool.submit(hiker.send, CALL)
+            time.sleep(0.7)
+            assert not waiting.done()
+        assert len(waiting.result(5).body) > body.LARGE
+
+
+def test_fault_a46_a_stop_ends_the_wait_for_room() -> None:
+    """A large answer that waits for another is given up about half a second after the stop; it may be billed."""
+    with peer(_large) as server, client(server.url) as hiker, hiker.share() as first:
+        hiker.send(CALL, share=first)
+        stop = threading.Event()
+        timer = threading.Timer(0.05, stop.set)
+        timer.start()
+        begun = time.monotonic()
+        with ThreadPoolExecutor(1) as pool, pytest.raises(CallFailed, match="stopped") as caught:
+            pool.submit(hiker.send, CALL, stopped=stop.is_set).result(5)
+        assert caught.value.sent
+        assert time.monotonic() - begun < 2
+        timer.join()

@@ -56,20 +56,22 @@ class House:
     @property
     def config(self) -> Config:
         """The configuration, by environment alone."""
-        return load(
-            None,
-            {
-                "HIKERAPI_TOKEN": self.upstream.key,
-                "ARCHIVER_ARCHIVE": str(self.root),
-                "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
-                "ARCHIVER_API_BASE_URL": self.upstream.base_url,
-                "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
-                "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
-                "ARCHIVER_SYNC_SWEEP_DAYS": "0",
-                **({"ARCHIVER_ARCHIVE_DATABASE": self.database} if self.database else {}),
-                **self.environ,
-            },
-        )
+        return load(None, self.variables)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that a process needs to be a run of this archive."""
+        return {
+            "HIKERAPI_TOKEN": self.upstream.key,
+            "ARCHIVER_ARCHIVE": str(self.root),
+            "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
+            "ARCHIVER_API_BASE_URL": self.upstream.base_url,
+            "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+            "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
+            "ARCHIVER_SYNC_SWEEP_DAYS": "0",
+            **({"ARCHIVER_ARCHIVE_DATABASE": self.database} if self.database else {}),
+            **self.environ,
+        }
 
     def night(
         self,

@@ -1,0 +1,95 @@
+"""Large answers of the API: what they take in memory, however many come at once, and that an honest one is read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from api_faults import account_pk, edited, page
+from house import House
+
+from archiver.sandbox import StandIn, World, actions
+from archiver.sandbox.things import Json
+
+_MEASURED = (
+    "import sys; from archiver.__main__ import main; code = main();"
+    " peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'));"
+    " open('peak', 'w').write(peak.split()[1]); sys.exit(code)"
+)
+"""The command in a process of its own that says at its end how many KiB it took at most. The kernel's account of
+ended children would not do: a child begins as a copy of this process, which is larger."""
+
+
+def lists(size: int) -> bytes:
+    """``[],[],…``: 5 million values in 15 MB."""
+    return b"[" + b"[]," * (size // 3) + b"[]]"
+
+
+def objects(size: int) -> bytes:
+    """``{"0":{},"1":{},…}``: each of them a key and an object."""
+    return b"{" + b",".join(b'"%d":{}' % number for number in range(size // 12)) + b"}"
+
+
+def text(size: int) -> bytes:
+    """A highlight with one long title, of signs that take four bytes each in Python, with something to clean."""
+    return b'{"pk":"1","title":"\\u0000' + "🦋".encode() * (size // 4) + b'"}'
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux's /proc")
+@pytest.mark.parametrize(
+    ("shape", "accounts", "highlights"),
+    [
+        (lists, 1, 3),
+        pytest.param(lists, 4, 8, marks=pytest.mark.whole),
+        pytest.param(objects, 4, 8, marks=pytest.mark.whole),
+        pytest.param(text, 4, 8, marks=pytest.mark.whole),
+    ],
+)
+def test_fault_a46_large_answers_at_once_take_the_memory_of_one(
+    tmp_path: Path, shape: Callable[[int], bytes], accounts: int, highlights: int
+) -> None:
+    """Answers of 15 MB from all highlights at once: each fails alone, the run ends by itself, under 250 MiB."""
+    body = shape(15_000_000)
+    with StandIn(World.generated(accounts, highlights, 1)) as upstream:
+        large = actions.respond(200, body, {"content-type": "application/json"})
+        upstream.faults.add(large, path="/v1/highlight/by/url", count=None)
+        house = House(tmp_path / "archive", upstream)
+        environ = house.variables | {"PATH": os.environ["PATH"]}
+        done = subprocess.run(
+            [sys.executable, "-c", _MEASURED, "backup", *map(account_pk, range(accounts))],
+            env=environ,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 3, done.stderr
+        assert int((tmp_path / "peak").read_text()) < 250 * 1024
+        failed = "select count(*) from failures where reason in ('malformed', 'upstream')"
+        assert house.one(failed) == accounts * highlights
+        assert house.one("select count(*) from answers") == accounts * (highlights + 1)
+
+
+def test_fault_a46_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
+    """Twenty times the items of the largest honest page, 4 MB: all of them have rows, and the highlight is complete."""
+
+    def grown(tree: Json) -> None:
+        assert isinstance(tree, dict)
+        items = tree["items"]
+        assert isinstance(items, list)
+        (first,) = items
+        assert isinstance(first, dict)
+        caption = "x" * 1_500
+        one = {**first, "thumbnail_url": None, "video_url": None, "accessibility_caption": caption}
+        items += [{**one, "pk": str(number)} for number in range(1, 2_000)]
+
+    with StandIn(World.generated(1, 1, 1)) as upstream:
+        upstream.faults.add(edited(grown), **page(0))
+        house = House(tmp_path / "archive", upstream)
+        assert house.night(account_pk(0)).exit_code == 0
+        assert house.one("select count(*) from highlight_items") == 2_000
+        assert house.one("select count(*) from highlights where completed_at is null") == 0
