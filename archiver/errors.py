@@ -252,6 +252,8 @@ class Reason(StrEnum):
     NAME_TAKEN = "name_taken"  # the name now belongs to somebody else
     UPSTREAM = "upstream"  # the API answered with an error of its own
     MALFORMED = "malformed"  # an answer, or one item of it, cannot be read
+    TOO_MANY = "too_many"  # a list of an item is longer than what gets rows: a gap by choice
+    UNSUPPORTED = "unsupported"  # a tray lists highlights of a kind that nothing fetches: a gap by choice
     LOST = "lost"  # the bytes were held and are not there any more
 
 

@@ -64,24 +64,30 @@ class Highlight:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """One element of an answer that could not be read; the others stand. ``pk`` is '' where not even that could be read."""
+    """An element of an answer that could not be read; the others stand. ``pk`` is '' where not even that could be
+    read. ``count``: how many elements, where they are the rest of a list that was not read."""
 
     pk: str
     detail: str
+    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Tray:
-    """A user's list of highlights, in the tray's order, without items. ``user`` is the richest owner that it shows."""
+    """A user's list of highlights, in the tray's order, without items. ``user`` is the richest owner that it shows.
+
+    ``unsupported``: ids of entries that are no highlights of stories, and that nothing fetches (``shop:…``).
+    """
 
     user: User | None
     highlights: tuple[Highlight, ...]
     rejected: tuple[Rejected, ...] = ()
+    unsupported: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
         """How many entries the answer listed, readable or not."""
-        return len(self.highlights) + len(self.rejected)
+        return len(self.highlights) + len(self.unsupported) + sum(one.count for one in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +167,10 @@ class Sponsor:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One story item with everything that the API tells about it."""
+    """One story item with everything that the API tells about it.
+
+    ``cut``: lists of it that are longer than what is read of a list, by the API's name, with their lengths.
+    """
 
     pk: Pk
     user_pk: Pk | None = None
@@ -178,15 +187,25 @@ class Item:
     stickers: tuple[Sticker, ...] = ()
     reshares: tuple[Reshare, ...] = ()
     sponsors: tuple[Sponsor, ...] = ()
+    cut: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HighlightPage:
-    """One highlight with its items, oldest first, as by/url gives it. A pk appears once (the first entry of a pk wins)."""
+    """One highlight with its items, oldest first, as by/url gives it. A pk appears once (the first entry of a pk wins).
+
+    ``repeated``: entries of the list that repeat an item before them.
+    """
 
     highlight: Highlight
     items: tuple[Item, ...]
     rejected: tuple[Rejected, ...] = ()
+    repeated: int = 0
+
+    @property
+    def length(self) -> int:
+        """How many entries the answer listed, readable or not, each as often as it was listed."""
+        return len(self.items) + self.repeated + sum(one.count for one in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)

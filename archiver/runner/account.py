@@ -16,7 +16,7 @@ from archiver.runner import plan
 from archiver.runner.budget import Promise, Turn
 from archiver.runner.events import AccountDone, AccountListed, Noted
 from archiver.runner.files import Claims, Files, Missed
-from archiver.runner.highlight import Highlights
+from archiver.runner.highlight import Highlights, unread
 from archiver.runner.kept import Kept
 from archiver.runner.manner import Manner
 from archiver.runner.night import Night
@@ -238,8 +238,7 @@ class Accounts:
             if self._manner.bound:
                 self._catalog.write(record.bind_target, name, pk, now)
             self._note_name(name, pk, account.held, listing.tray.user)
-        for rejected in listing.tray.rejected:
-            self._reject(pk, rejected.pk, rejected.detail)
+        self._note_left_out(pk, listing.tray)
 
     def _note_name(self, name: str, pk: Pk, held: HeldUser | None, user: User | None) -> None:
         """Tell when a name and an account have parted: a rename, or, once, a freed name that somebody else took."""
@@ -254,11 +253,22 @@ class Accounts:
                 Noted(f"{name} is now account {pk}; account {before[-1]} had that name before", loud=True)
             )
 
-    def _reject(self, user_pk: Pk, pk: str, detail: str) -> None:
-        of, known = (Subject.HIGHLIGHT, pk) if pk else (Subject.USER, user_pk)
-        failure = Failure(of, known, None, Reason.MALFORMED, detail)
-        self._catalog.write(record.failure, failure, self._night.clock())
-        self._night.failed(failure, trouble=True)
+    def _note_left_out(self, pk: Pk, tray: Tray) -> None:
+        """Record what a tray lists and no row tells: in one failure of the account what cannot be read, each night; else
+        in one gap, reported once, what nothing fetches."""
+        before = self._catalog.read(query.open_failure, Subject.USER, pk, None)
+        now = self._night.clock()
+        if tray.rejected:
+            failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, unread(tray.rejected, "entry"))
+            self._catalog.write(record.failure, failure, now)
+            self._night.failed(failure, trouble=True)
+        elif tray.unsupported:
+            failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, _not_fetched(tray.unsupported))
+            self._catalog.write(record.failure, failure, now, gap=True)
+            if before is None or before.detail != failure.detail:
+                self._night.failed(failure, trouble=False)
+        elif before is not None:
+            self._catalog.write(record.resolved, Subject.USER, pk, None, now)
 
     def _plan(self, target: Target, pk: Pk, tray: Tray | None) -> tuple[Job, ...]:
         """The jobs of an account: by its tray, else by what its last one left."""
@@ -356,3 +366,10 @@ def _no_such(target: Target) -> Failure:
     kind = "name" if target.username is not None else "id"
     what = f"no account has this {kind}: correct or remove it"
     return Failure(Subject.TARGET, target.key, None, Reason.GONE, what)
+
+
+def _not_fetched(ids: Sequence[str]) -> str:
+    if len(ids) == 1:
+        return f"the tray lists {ids[0]}, which holds products, not stories: it is not archived"
+    shown = ", ".join(ids[:3]) + ("…" if len(ids) > 3 else "")
+    return f"the tray lists {len(ids):,} highlights of products, not stories, which are not archived: {shown}"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
-from archiver.model import (
-    Failure,
-    HighlightPage,
-    Meaning,
-    Pk,
-    Subject,
-)
+from archiver.hiker.wire import ENTRIES_MAX
+from archiver.model import Failure, HighlightPage, Item, Meaning, Pk, Rejected, Subject
 from archiver.runner import plan
 from archiver.runner.budget import Promise
 from archiver.runner.events import HighlightRead, Noted
@@ -116,12 +113,22 @@ class Highlights:
             fetched_at=found.came_at,
         )
         self._night.tally.add(items_new=new)
+        self._note_cut(page.items)
         if page.rejected:
-            first = page.rejected[0]
-            detail = f"{len(page.rejected)} items cannot be read; the first: {first.pk} {first.detail}"
-            self._failed(job.pk, Reason.MALFORMED, detail, trouble=True)
+            self._failed(job.pk, Reason.MALFORMED, unread(page.rejected, "item"), trouble=True)
         else:
             self._catalog.write(record.resolved, Subject.HIGHLIGHT, job.pk, None, now)
+
+    def _note_cut(self, items: Sequence[Item]) -> None:
+        """Record the items of which not everything has rows: reported once, and no reason to fetch them again."""
+        for item in items:
+            if not item.cut:
+                continue
+            lists = ", ".join(f"{ENTRIES_MAX:,} of {length:,} {name}" for name, length in item.cut)
+            detail = f"{lists} have rows; the stored answer holds all of them"
+            failure = Failure(Subject.ITEM, item.pk, None, Reason.TOO_MANY, detail)
+            if self._catalog.write(record.failure, failure, self._night.clock(), gap=True) == 1:
+                self._night.failed(failure, trouble=False)
 
     def _absent(self, page: HighlightPage, doubted: str | None) -> tuple[tuple[Pk, ...], str | None]:
         """Items absent from a page are gone only if at least ``media_count`` came.
@@ -130,7 +137,7 @@ class Highlights:
         be paid for each night.
         """
         count = page.highlight.facts.media_count
-        if count is None or len(page.items) < count or page.rejected:
+        if count is None or page.length < count or page.rejected:
             return (), None
         present = self._catalog.read(query.members, page.highlight.pk)
         return plan.believed_gone(present, [item.pk for item in page.items], doubted)
@@ -170,3 +177,13 @@ class Highlights:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
         self._catalog.write(record.failure, failure, self._night.clock())
         self._night.failed(failure, trouble=trouble)
+
+
+def unread(rejected: Sequence[Rejected], noun: str) -> str:
+    """Return one line about all elements of an answer, at least one, that could not be read. ``noun``: one of them."""
+    number, first = sum(one.count for one in rejected), rejected[0]
+    why = f"{first.pk}: {first.detail}" if first.pk else first.detail
+    if len(rejected) == 1:
+        return f"{number:,} {noun}{'s' * (number != 1)} cannot be read: {why}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {plural} cannot be read; the first: {why}"

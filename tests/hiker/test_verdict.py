@@ -42,6 +42,7 @@ UNAUTHORIZED = {"state": False, "error": "Unauthorized request: unknown key"}
         (404, {"detail": "?", "exc_type": "MediaNotFound"}, Meaning.NOT_FOUND, 1),
         (404, {"detail": "Not Found"}, Meaning.NOT_FOUND, 1),
         (200, {"detail": "?", "exc_type": "HighlightNotFound"}, Meaning.NOT_FOUND, 1),
+        (404, {"detail": "?", "exc_type": "HighlightNotFound"}, Meaning.NOT_FOUND, 1),
         (410, {"detail": "?", "exc_type": "EndpointDeprecated"}, Meaning.RETIRED, 0),
         (410, b"", Meaning.NOT_FOUND, 0),
         # A7
@@ -49,9 +50,12 @@ UNAUTHORIZED = {"state": False, "error": "Unauthorized request: unknown key"}
         (400, b"bad", Meaning.INVALID, 1),
         (422, {"detail": [{"loc": ["query", "url"], "msg": "m", "type": "t"}]}, Meaning.INVALID, 0),
         (405, {"detail": "Method Not Allowed"}, Meaning.INVALID, 0),
+        (405, b"", Meaning.INVALID, 0),
         # A11, A12, A14
         (429, b"", Meaning.RATE_LIMITED, 0),
         (429, b"error code: 1015", Meaning.RATE_LIMITED, 0),
+        (430, b"", Meaning.TRANSIENT, 0),
+        (430, {"detail": "?"}, Meaning.TRANSIENT, 0),
         (408, b"", Meaning.TRANSIENT, 0),
         (500, {"detail": "?", "exc_type": "InternalError"}, Meaning.TRANSIENT, 0),
         (502, HTML, Meaning.TRANSIENT, 0),
@@ -90,6 +94,7 @@ UNAUTHORIZED = {"state": False, "error": "Unauthorized request: unknown key"}
         # A34
         (301, b"", Meaning.REDIRECTED, 0),
         (302, HTML, Meaning.REDIRECTED, 0),
+        (307, b"", Meaning.REDIRECTED, 0),
         (308, {"detail": "moved"}, Meaning.REDIRECTED, 0),
         (200, [], Meaning.OK, 1),
         (200, {"pk": "1", "detail": "a field like any other"}, Meaning.OK, 1),

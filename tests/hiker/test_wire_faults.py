@@ -152,9 +152,63 @@ def test_strings_are_clean_and_bounded() -> None:
 
 def test_a_list_ends_after_ten_thousand() -> None:
     """The rest is one Rejected, so that nobody takes the list for whole."""
-    found = page(*(item(pk=n) for n in range(10_001)))
+    found = page(*(item(pk=n) for n in range(10_003)))
     assert len(found.items) == 10_000
-    assert "more than 10,000" in found.rejected[0].detail
+    assert [(r.detail, r.count) for r in found.rejected] == [
+        ("the list has more than 10,000 entries: the rest was not read", 3)
+    ]
+    assert found.length == 10_003
+
+
+def test_a_list_of_an_item_that_is_cut_says_how_long_it_is() -> None:
+    """What is beyond 10,000 mentions gets no row, and the item says so; a list of just so many is whole."""
+    mention = {"user": {"pk": "5"}}
+    one, other = page(
+        item(pk="1", mentions=[mention] * 10_001, links=[{}] * 10_002),
+        item(pk="2", mentions=[mention] * 10_000),
+    ).items
+    assert (len(one.mentions), one.cut) == (10_000, (("mentions", 10_001), ("links", 10_002)))
+    assert (len(other.mentions), other.cut) == (10_000, ())
+
+
+def test_fault_a26_an_entry_that_repeats_an_item_counts_as_an_entry() -> None:
+    """What a page lists is counted as the API counts it: with its repetitions, and with what cannot be read."""
+    found = page(item(pk="1"), item(pk="2"), item(pk="1"), None)
+    assert (len(found.items), found.repeated, found.length) == (2, 1, 4)
+
+
+@pytest.mark.parametrize("field", ["pk", "id"])
+def test_fault_a47_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -> None:
+    """Its id begins with ``shop:``: known, counted, and neither a highlight nor malformed; other words are malformed."""
+    shop = highlight(**{"pk": "9", field: "shop:17854360229135492"})
+    tray = wire.tray(answer([shop, highlight(), highlight(pk="store:8")], call=LIST), "1")
+    assert tray.unsupported == ("shop:17854360229135492",)
+    assert ([h.pk for h in tray.highlights], len(tray.rejected), tray.length) == (["17"], 1, 3)
+    with pytest.raises(AnswerMalformed, match="no highlight of stories"):
+        wire.highlight_page(answer(shop))
+
+
+def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
+    """In an envelope by the highlight's id; items as in v1, or raw with versions of their picture and video."""
+    raw = {
+        "pk": 5,
+        "taken_at": 1764138733,
+        "media_type": 2,
+        "image_versions2": {"candidates": [{"url": "https://c/best.jpg"}, {"url": "https://c/small.jpg"}]},
+        "video_versions": [{"width": 720}, {"url": "https://c/best.mp4"}],
+    }
+    old = item(pk="4", thumbnail_url="https://c/a.jpg", image_versions2=raw["image_versions2"])
+    reel = highlight(pk="highlight:17", items=[old, raw])
+    body = {"response": {"reels": {"highlight:17": reel}, "status": "ok"}}
+    found = wire.highlight_page(answer(body), "17")
+    assert [(i.pk, [link.url for link in i.links]) for i in found.items] == [
+        ("4", ["https://c/a.jpg"]),
+        ("5", ["https://c/best.jpg", "https://c/best.mp4"]),
+    ]
+    assert found.items[1].taken_at == datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)
+    for several in ({}, {"1": reel, "2": reel}, None):
+        with pytest.raises(AnswerMalformed):
+            wire.highlight_page(answer({"response": {"reels": several}}))
 
 
 @pytest.mark.parametrize(

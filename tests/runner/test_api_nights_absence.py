@@ -44,6 +44,22 @@ def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(house: House
     assert house.one(GONE_ITEMS) == 1  # one counted, one came: now its absence is evidence
 
 
+def last_twice(tree: Json) -> None:
+    assert isinstance(tree, dict)
+    items = tree["items"]
+    assert isinstance(items, list)
+    items[0] = items[-1]
+
+
+def test_fault_a26_a_page_that_repeats_an_item_is_no_short_page(house: House) -> None:
+    """Two counted and two listed, both of them the same: the other item is gone, as from any page that is whole."""
+    house.night(ONE)
+    house.upstream.faults.add(edited(last_twice), **page(0), count=None)
+    for _ in range(2):  # a loss of half is believed when a second look shows it too
+        assert house.night(ONE, full=True).exit_code == 0
+    assert house.one(GONE_ITEMS) == 1
+
+
 @pytest.mark.parametrize("left", [0, 1])
 def test_fault_a29_a_shrunken_tray_is_believed_the_second_time(house: House, left: int) -> None:
     """Three or all four highlights vanish at once: code 0 and none is gone that night; what is held stays also when they are."""

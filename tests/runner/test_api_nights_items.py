@@ -158,9 +158,7 @@ def test_fault_a22_a_pk_that_came_as_a_float_is_refused(night: Night) -> None:
     """It has lost its last digits: no row stands under a made-up pk, the failure says so, and the other item is held."""
     assert len(night.items("float pk")) == 1
     assert night.house.one("select count(*) from items where pk like '%e%' or pk like '31000%'") == 0
-    assert night.failures("float pk") == [
-        ("malformed", "1 items cannot be read; the first:  it has no pk of digits")
-    ]
+    assert night.failures("float pk") == [("malformed", "1 item cannot be read: it has no pk of digits")]
 
 
 def test_fault_a23_a_page_without_a_list_of_items_is_no_empty_highlight(night: Night) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 from house import House
 
+from archiver import archive
+from archiver.errors import Reason
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.exchange import Exchange
@@ -136,3 +139,68 @@ def test_a_private_name_that_was_never_seen_is_left_alone(house: House) -> None:
         house.sleep(days=1)
     assert sum(units[1:]) <= 4
     assert 0 in units
+
+
+def test_fault_a48_a_tray_of_unreadable_entries_is_one_failure(house: House) -> None:
+    """20,001 empty lists: one row and one line that counts them, in bounded time; a good tray resolves it."""
+    house.night("natgeo")
+    tray = actions.respond(200, b"[" + b"[]," * 20_000 + b"[]]", {"content-type": "application/json"})
+    house.upstream.faults.add(tray, path="/v1/user/highlights")
+    begun = time.monotonic()
+    summary = house.night("natgeo")
+    assert time.monotonic() - begun < 5
+    (failure,) = summary.failures
+    assert (summary.exit_code, failure.subject, failure.subject_pk) == (3, "user", NATGEO)
+    assert failure.detail == "20,001 entries cannot be read; the first: it is no object"
+    open_failures = "select count(*) from failures where resolved_at is null"
+    assert house.one(open_failures) == 1
+    assert house.night("natgeo").exit_code == 0
+    assert house.one(open_failures) == 0
+
+
+def crowded(exchange: Exchange) -> None:
+    """The true answer, but its first item mentions 10,005 accounts."""
+    page = json.loads(exchange.reply().body)
+    page["items"][0]["mentions"] = [{"user": {"pk": str(n), "username": f"u{n}"}} for n in range(10_005)]
+    exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
+
+
+def test_fault_a49_a_list_that_is_too_long_for_rows_is_a_gap(house: House) -> None:
+    """Its first 10,000 entries have rows; a gap says so, reported once; the highlight is complete and not paid for again."""
+    house.upstream.faults.add(crowded, path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    summary = house.night("natgeo")
+    assert house.one("select max(position) from mentions") == 9_999
+    (failure,) = summary.failures
+    assert (summary.exit_code, failure.reason) == (0, Reason.TOO_MANY)
+    assert failure.detail == "10,000 of 10,005 mentions have rows; the stored answer holds all of them"
+    assert house.one("select completed_at from highlights where pk = ?", GIFT) is not None
+    (gap,) = archive.gaps(house.config)
+    assert (gap.reason, gap.username, gap.highlight_pk) == (Reason.TOO_MANY, "natgeo", GIFT)
+    summary = house.night("natgeo")
+    assert (summary.units, summary.failures) == (1, ())
+    assert house.night("natgeo", full=True).failures == ()
+
+
+def with_products(exchange: Exchange) -> None:
+    """The true answer, and a highlight of products in it."""
+    tray = json.loads(exchange.reply().body)
+    tray.append({**tray[0], "pk": "shop:17854360229135492", "id": "shop:17854360229135492"})
+    exchange.deliver(replace(exchange.reply(), body=json.dumps(tray).encode()))
+
+
+def test_fault_a47_a_highlight_of_products_is_a_gap(house: House) -> None:
+    """Reported once and listed among the gaps; every night ends with 0, and what is absent from such a tray is gone."""
+    fault = house.upstream.faults.add(with_products, path="/v1/user/highlights", count=None)
+    house.upstream.faults.add(with_products, path="/v1/user/highlights/by/username", count=None)
+    summary = house.night("natgeo")
+    (failure,) = summary.failures
+    assert (summary.exit_code, failure.reason) == (0, Reason.UNSUPPORTED)
+    assert "shop:17854360229135492, which holds products" in failure.detail
+    house.upstream.world.remove_highlight(GIFT)
+    summary = house.night("natgeo")
+    assert (summary.exit_code, summary.units, summary.failures) == (0, 1, ())
+    (gap,) = archive.gaps(house.config)
+    assert (gap.reason, gap.username) == (Reason.UNSUPPORTED, "natgeo")
+    house.upstream.faults.remove(fault)
+    assert house.night("natgeo").exit_code == 0
+    assert list(archive.gaps(house.config)) == []

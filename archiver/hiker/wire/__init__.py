@@ -12,6 +12,7 @@ absent or of a wrong type or range (a negative count, a NaN, a date of the year 
 from __future__ import annotations
 
 from archiver.hiker.wire.answers import balance, highlight_page, joined, tray, tray_page, user
+from archiver.hiker.wire.shapes import ENTRIES_MAX
 from archiver.hiker.wire.verdicts import verdict
 
-__all__ = ["balance", "highlight_page", "joined", "tray", "tray_page", "user", "verdict"]
+__all__ = ["ENTRIES_MAX", "balance", "highlight_page", "joined", "tray", "tray_page", "user", "verdict"]

@@ -16,11 +16,13 @@ from archiver.hiker.wire.shapes import (
     WireBalance,
     WireHighlight,
     WireItem,
+    WireReelPage,
+    WireReels,
     WireTrayList,
     WireTrayPage,
     read,
 )
-from archiver.hiker.wire.values import pk
+from archiver.hiker.wire.values import pk, shop_id
 from archiver.model import (
     Answer,
     Balance,
@@ -85,7 +87,10 @@ def joined(pages: Sequence[Tray]) -> Tray:
         for highlight in page.highlights:
             highlights.setdefault(highlight.pk, highlight)
     return Tray(
-        owner, tuple(highlights.values()), tuple(rejected for page in pages for rejected in page.rejected)
+        owner,
+        tuple(highlights.values()),
+        tuple(rejected for page in pages for rejected in page.rejected),
+        tuple(dict.fromkeys(one for page in pages for one in page.unsupported)),
     )
 
 
@@ -94,11 +99,13 @@ def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
 
     Raises AnswerMalformed if it is no highlight with an owner and a list of items, or another one than asked for.
     """
-    raw = _document(answer)
+    raw = _reel(_document(answer))
     shape = read(WireHighlight, raw)
     if shape is None:
         _malformed(answer, "no highlight")
     found = _highlight(raw, None)
+    if isinstance(found, str):
+        _malformed(answer, f"{found}, which is no highlight of stories")
     if isinstance(found, Rejected):
         _malformed(answer, f"no highlight: {found.detail}")
     if asked is not None and found.pk != asked:
@@ -113,7 +120,8 @@ def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
             rejected.append(item)
         else:
             items.setdefault(item.pk, item)
-    return HighlightPage(found, tuple(items.values()), (*rejected, *_excess(shape.items)))
+    repeated = min(len(shape.items), ENTRIES_MAX) - len(items) - len(rejected)
+    return HighlightPage(found, tuple(items.values()), (*rejected, *_excess(shape.items)), repeated)
 
 
 def user(answer: Answer, asked: Pk | None = None, *, username: str | None = None) -> User:
@@ -145,13 +153,16 @@ def _tray(answer: Answer, entries: Entries, user_pk: Pk | None) -> Tray:
     fallback = owner or (User(user_pk) if user_pk is not None else None)
     highlights: dict[Pk, Highlight] = {}
     rejected: list[Rejected] = []
+    unsupported: list[str] = []
     for entry in entries[:ENTRIES_MAX]:
         found = _highlight(entry, fallback)
-        if isinstance(found, Rejected):
+        if isinstance(found, str):
+            unsupported.append(found)
+        elif isinstance(found, Rejected):
             rejected.append(found)
         else:
             highlights.setdefault(found.pk, found)
-    return Tray(owner, tuple(highlights.values()), (*rejected, *_excess(entries)))
+    return Tray(owner, tuple(highlights.values()), (*rejected, *_excess(entries)), tuple(unsupported))
 
 
 def _require_name(answer: Answer, found: User, username: str) -> None:
@@ -189,10 +200,22 @@ def _owner(answer: Answer, entries: Entries, user_pk: Pk | None) -> User | None:
     return owner
 
 
-def _highlight(raw: object, fallback: User | None) -> Highlight | Rejected:
+def _reel(raw: object) -> object:
+    """The highlight in the envelope of ``/v2/highlight/by/id``; anything else as it is."""
+    envelope = read(WireReelPage, raw)
+    listed = read(WireReels, envelope.response) if envelope is not None else None
+    reels = list((listed.reels or {}).values()) if listed is not None else []
+    return reels[0] if len(reels) == 1 else raw
+
+
+def _highlight(raw: object, fallback: User | None) -> Highlight | Rejected | str:
+    """A highlight, why it is none, or the id of one of a kind that nothing fetches."""
     shape = read(WireHighlight, raw)
     if shape is None:
         return Rejected("", "it is no object")
+    other = shop_id(shape.pk) or shop_id(shape.id)
+    if other is not None:
+        return other
     highlight_pk = pk(shape.pk)
     if highlight_pk is None:
         return Rejected("", _NO_PK)
@@ -212,4 +235,4 @@ def _item(raw: object) -> Item | Rejected:
 
 def _excess(entries: Entries) -> Iterator[Rejected]:
     if len(entries) > ENTRIES_MAX:
-        yield Rejected("", _TOO_MANY)
+        yield Rejected("", _TOO_MANY, len(entries) - ENTRIES_MAX)

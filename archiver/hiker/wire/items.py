@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from archiver import signed
 from archiver.hiker.wire import shapes
-from archiver.hiker.wire.shapes import Entries, WireItem, read, read_all
+from archiver.hiker.wire.shapes import Entries, WireItem, best_of, read, read_all
 from archiver.hiker.wire.values import link, moment, pk, said
 from archiver.model import (
     Hashtag,
@@ -48,11 +48,24 @@ def item_of(shape: WireItem, item_pk: Pk) -> Item:
         stickers=(*_stickers(shape.stickers, "sticker"), *_stickers(shape.polls, "poll")),
         reshares=tuple(_reshares(shape.medias)),
         sponsors=tuple(_sponsors(shape.sponsor_tags)),
+        cut=tuple(_cut(shape)),
     )
 
 
+def _cut(shape: WireItem) -> Iterator[tuple[str, int]]:
+    for name in ("mentions", "links", "hashtags", "locations", "stickers", "polls", "medias", "sponsor_tags"):
+        entries: Entries | None = getattr(shape, name)
+        if entries is not None and len(entries) > shapes.ENTRIES_MAX:
+            yield name, len(entries)
+
+
 def _links(shape: WireItem) -> tuple[Link, ...]:
-    offered = (link(Role.THUMBNAIL, shape.thumbnail_url), link(Role.VIDEO, shape.video_url))
+    """What an item offers to download. Raw media (v2) offer versions in place of one URL, the best first."""
+    pictures = read(shapes.WirePictures, shape.image_versions2)
+    offered = (
+        link(Role.THUMBNAIL, shape.thumbnail_url or best_of(pictures.candidates if pictures else None)),
+        link(Role.VIDEO, shape.video_url or best_of(shape.video_versions)),
+    )
     return tuple(found for found in offered if found is not None)
 
 

@@ -20,6 +20,7 @@ Moment = str | int
 PageId = Annotated[str, Meta(max_length=4_096)] | int
 
 ENTRIES_MAX = 10_000
+"""Entries of one list that are read: docs/schema.md names this limit."""
 
 
 class WireUser(Struct):
@@ -48,6 +49,7 @@ class WirePictures(Struct):
 
 class WireHighlight(Struct):
     pk: Identity | None = None
+    id: Identity | None = None
     user: Raw | None = None
     title: str | None = None
     created_at: Moment | None = None
@@ -56,6 +58,14 @@ class WireHighlight(Struct):
     is_pinned_highlight: bool | None = None
     cover_media: Raw | None = None
     items: Entries | None = None
+
+
+class WireReelPage(Struct):
+    response: Raw | None = None
+
+
+class WireReels(Struct):
+    reels: Raw | None = None
 
 
 class WireTrayPage(Struct):
@@ -76,6 +86,8 @@ class WireItem(Struct):
     product_type: str | None = None
     thumbnail_url: Url | None = None
     video_url: Url | None = None
+    image_versions2: Raw | None = None
+    video_versions: Entries | None = None
     video_duration: float | None = None
     mentions: Entries | None = None
     links: Entries | None = None
@@ -165,6 +177,11 @@ def read(kind: type[S], raw: object) -> S | None:
 def read_all(kind: type[S], entries: Entries | None) -> list[S]:
     """The entries that are objects, as ``kind``; at most 10,000 of them."""
     return [found for raw in (entries or [])[:ENTRIES_MAX] if (found := read(kind, raw)) is not None]
+
+
+def best_of(versions: Entries | None) -> str | None:
+    """The URL of the first version of a picture or video that has one: raw media list the best first."""
+    return next((one.url for one in read_all(WirePicture, versions) if one.url is not None), None)
 
 
 @cache

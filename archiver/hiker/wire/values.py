@@ -11,6 +11,7 @@ from archiver.model import Link, Pk, Role, is_pk
 
 _TEXT_BYTES = 65_536
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
+_SHOP = re.compile(r"shop:[0-9]{1,40}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -20,6 +21,12 @@ def pk(value: Identity | None) -> Pk | None:
         return None
     text = str(value).removeprefix("highlight:")
     return text if is_pk(text) else None
+
+
+def shop_id(value: Identity | None) -> str | None:
+    """The id of a highlight of products, ``shop:`` and digits (seen in 2022, instagrapi issue 1030); None for any
+    other. What it shows are no stories, and no endpoint is known that gives it."""
+    return value if isinstance(value, str) and _SHOP.fullmatch(value) else None
 
 
 def text(value: str | None) -> str | None:

@@ -27,12 +27,14 @@ _BY_STATUS = {
     402: Meaning.OUT_OF_UNITS,
     403: Meaning.REFUSED,
     404: Meaning.NOT_FOUND,
+    405: Meaning.INVALID,
     407: Meaning.BLOCKED,
     408: Meaning.TRANSIENT,
     410: Meaning.NOT_FOUND,  # a retired endpoint says so by its type: that is no fact about one highlight
     422: Meaning.INVALID,
     425: Meaning.TRANSIENT,
     429: Meaning.RATE_LIMITED,
+    430: Meaning.TRANSIENT,  # in the vendor's list of answers that are not charged, without an explanation
 }
 _FIRM = frozenset({401, 402, 407, 408, 429})
 """Statuses that mean the same whatever body comes with them, as every 3xx and 5xx does."""
