@@ -241,6 +241,27 @@ def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
         assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    ("body", "is_read"),
+    [
+        (b"[" + b"[]," * 1_500_000 + b"[]]", False),
+        (b"[" + b"{}," * 1_500_000 + b"{}]", False),
+        (b"{" + b",".join(b'"%d":{}' % n for n in range(200_000)) + b"}", False),
+        (b"{" + b",".join(b'"\\n%d":0' % n for n in range(400_000)) + b"}", False),
+        (b"[" + b'{"user":{"pk":"5","username":"u"},"x":0.5,"y":0.5},' * 100_000 + b"0]", True),
+        (b'["' + b"," * 500_000 + b'"]', True),
+    ],
+    ids=["lists", "objects", "keys", "escaped keys", "mentions", "commas"],
+)
+def test_fault_a46_a_document_is_measured_before_it_is_parsed(body: bytes, is_read: bool) -> None:
+    """Millions of values, or keys that all differ, are refused; 100,000 mentions and a long text are not."""
+    if is_read:
+        assert document.parse(body) is not None
+        return
+    with pytest.raises(ValueError, match="far more values"):
+        document.parse(body)
+
+
 def test_fault_a19_deep_nesting_is_refused_wherever_python_gives_up() -> None:
     """A tree deeper than any honest answer is a ValueError, no RecursionError."""
     for depth in (100, 900, 5_000, 100_000):
