@@ -12,6 +12,11 @@ from archiver.model import Call, Pk
 TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"
 """The tray in one answer, which may be cut at a first page of unknown size; and page by page."""
 
+_TRAY_BY_NAME = "/v1/user/highlights/by/username"
+
+WHOLE_TRAYS = frozenset({TRAY, _TRAY_BY_NAME})
+"""The calls that are answered with a tray in one answer."""
+
 _CHARGED = frozenset({200, 400, 403, 404})
 _INFO = re.compile(r'\breqs(?:"\s*:|\s*=)\s*([0-9]{1,4})(?![0-9.])')
 
@@ -24,7 +29,7 @@ def list_highlights(user_pk: Pk, *, force: bool = True) -> Call:
 def list_highlights_by_username(username: str, *, force: bool = True) -> Call:
     """A user's tray by name, for whom no pk is known: 2 units, or 3 with the account's privacy check."""
     params = (("username", username), *_forced(force))
-    return Call("/v1/user/highlights/by/username", params, username, 2 if force else 3)
+    return Call(_TRAY_BY_NAME, params, username, 2 if force else 3)
 
 
 def list_highlights_page(user_pk: Pk, page_id: str | None = None, *, force: bool = True) -> Call:

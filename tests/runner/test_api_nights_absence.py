@@ -173,3 +173,14 @@ def test_fault_a26_other_bytes_under_the_same_pk_are_a_second_file(house: House)
     assert first == (old,)
     assert second != first
     assert house.one("select count(*) from blobs where lost_at is not null and sha256 = ?", old) == 1
+
+
+def test_fault_a29_no_highlights_told_as_an_error_are_an_empty_tray(house: House) -> None:
+    """404 ``HighlightNotFound`` in place of a tray: the account is looked at once and is empty, not gone; code 0."""
+    nothing = error(404, {"detail": "no highlights", "exc_type": "HighlightNotFound"})
+    house.upstream.faults.add(nothing, path=TRAY, count=None)
+    summary = house.night(ONE)
+    assert (summary.exit_code, summary.units, summary.failures) == (0, 2, ())
+    assert house.rows("select verdict, gone_at from users where pk = ?", ONE) == [("empty", None)]
+    house.sleep(days=1)
+    assert house.night(ONE).exit_code == 0

@@ -23,6 +23,7 @@ from archiver.hiker.wire.shapes import (
     read,
 )
 from archiver.hiker.wire.values import pk, shop_id
+from archiver.hiker.wire.verdicts import says_no_highlights
 from archiver.model import (
     Answer,
     Balance,
@@ -52,6 +53,8 @@ def tray(answer: Answer, user_pk: Pk | None = None, *, username: str | None = No
     entry before it, or if it was asked for by name and no entry says whose it is.
     """
     raw = _document(answer)
+    if says_no_highlights(raw):
+        return Tray(None, ())
     if not isinstance(raw, list):
         _malformed(answer, "no list of highlights")
     found = _tray(answer, raw, user_pk)
