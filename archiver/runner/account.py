@@ -264,7 +264,7 @@ class Accounts:
             self._night.failed(failure, trouble=True)
         elif tray.unsupported:
             failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, _not_fetched(tray.unsupported))
-            self._catalog.write(record.failure, failure, now, gap=True)
+            self._catalog.write(record.failure, failure, now)
             if before is None or before.detail != failure.detail:
                 self._night.failed(failure, trouble=False)
         elif before is not None:

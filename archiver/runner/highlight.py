@@ -127,7 +127,7 @@ class Highlights:
             lists = ", ".join(f"{ENTRIES_MAX:,} of {length:,} {name}" for name, length in item.cut)
             detail = f"{lists} have rows; the stored answer holds all of them"
             failure = Failure(Subject.ITEM, item.pk, None, Reason.TOO_MANY, detail)
-            if self._catalog.write(record.failure, failure, self._night.clock(), gap=True) == 1:
+            if self._catalog.write(record.failure, failure, self._night.clock()) == 1:
                 self._night.failed(failure, trouble=False)
 
     def _absent(self, page: HighlightPage, doubted: str | None) -> tuple[tuple[Pk, ...], str | None]:
