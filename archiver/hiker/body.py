@@ -20,6 +20,7 @@ LARGE = 1024 * 1024
 """Bytes of a decoded body. An honest answer is smaller: the largest known, of 100 items, has some 200 kB."""
 
 _M_MMAP_THRESHOLD = -3  # malloc.h
+_PIECE = 64 * 1024
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
 
@@ -108,6 +109,7 @@ def _capped(
 
 
 def _inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """The content of gzip members, in pieces: what a few bytes inflate to may be larger than memory has room for."""
     member, size, begun = zlib.decompressobj(_GZIP_ONLY), 0, False
     try:
         for chunk in chunks:
@@ -116,11 +118,23 @@ def _inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
                 begun = True
                 if member.eof:
                     member = zlib.decompressobj(_GZIP_ONLY)
-                part = member.decompress(rest, limit + 1 - size)
-                size += len(part)
+                for part in _pieces(member, rest, limit + 1 - size):
+                    size += len(part)
+                    yield part
                 rest = member.unused_data or member.unconsumed_tail
-                yield part
     except zlib.error:
         raise BodyUnusable("the answer's gzip stream is damaged") from None
     if begun and not member.eof:
         raise BodyUnusable("the answer's gzip stream ends too early")
+
+
+def _pieces(member: zlib._Decompress, content: bytes, most: int) -> Iterator[bytes]:
+    """All that these bytes of a gzip member inflate to, up to ``most`` bytes."""
+    while most:
+        size = min(_PIECE, most)
+        part = member.decompress(content, size)
+        yield part
+        most -= len(part)
+        content = member.unconsumed_tail
+        if member.eof or len(part) < size:
+            return
