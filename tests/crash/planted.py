@@ -17,6 +17,7 @@ from archiver.catalog.record import FileRecorded
 from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
 from archiver.model import Answer, Call, Digest, File, TrayFacts
+from archiver.runner.budget import Promise
 from archiver.runner.files import Files, Missed, Wanted
 from archiver.runner.kept import Kept, Page
 from archiver.runner.paid import Paid, Reply
@@ -116,10 +117,10 @@ def _call_before_ledger() -> None:
         *,
         tray: bool = False,
         facts: TrayFacts | None = None,
-        promised: bool = False,
+        promise: Promise | None = None,
     ) -> Reply[T]:
         answered.answer = send(paid._client, call, stopped=lambda: False)
-        return reserve(paid, call, read, tray=tray, facts=facts, promised=promised)
+        return reserve(paid, call, read, tray=tray, facts=facts, promise=promise)
 
     def recall(
         client: HikerClient, call: Call, *, stopped: Callable[[], bool], share: Share | None = None
