@@ -258,7 +258,8 @@ class Reason(StrEnum):
 
 
 GAPS = frozenset({Reason.TOO_LARGE, Reason.REFUSED, Reason.TOO_MANY, Reason.UNSUPPORTED})
-"""Reasons that do not fail a run: a limit of the owner's or of this program, or a link that nobody should follow."""
+"""Reasons that do not fail a run: a limit of the owner's or of this program, or a link that nobody should
+follow."""
 
 NOT_RETRIED = GAPS | {Reason.HOST_NOT_ALLOWED}
 """Reasons that time does not cure, so that the failure has no ``next_try_at``.

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 GRACE = 0.4
-"""Seconds that an awaited answer may still take after a stop: it is paid for, and many answers take less than a
-second in all."""
+"""Seconds that an awaited answer may still take after a stop: it is paid for, and many answers take less than
+a second in all."""
 
 _TURN = 0.1
 """Seconds between two looks at the stop."""
@@ -33,9 +33,9 @@ class Interrupted(ExchangeBroken):
 
 
 class Attempt:
-    """One attempt at a call: how much of its time is left, and whether any byte of the request may have left with
-    a chance to be understood. Belongs to the thread that makes it. ``stopped`` says whether the answer is not
-    wanted any more."""
+    """One attempt at a call: how much of its time is left, and whether any byte of the request may have left
+    with a chance to be understood. Belongs to the thread that makes it. ``stopped`` says whether the answer
+    is not wanted any more."""
 
     __slots__ = ("_ends", "_stopped", "sent")
 
@@ -52,8 +52,8 @@ class Attempt:
         return left
 
     def turn(self) -> float:
-        """Seconds that one operation may block now, more than 0. After a stop nothing is sent any more, and an
-        answer gets GRACE."""
+        """Seconds that one operation may block now, more than 0. After a stop nothing is sent any more, and
+        an answer gets GRACE."""
         if self._stopped():
             if not self.sent:
                 raise Interrupted
@@ -61,8 +61,8 @@ class Attempt:
         return min(_TURN, self.left())
 
     def acquire(self, lock: threading.Lock) -> None:
-        """Acquire a lock of this program's own. The wait is not the API's fault: it does not count as time of the
-        attempt. Raises Interrupted after a stop, as ``turn``."""
+        """Acquire a lock of this program's own. The wait is not the API's fault: it does not count as time of
+        the attempt. Raises Interrupted after a stop, as ``turn``."""
         while True:
             begun = time.monotonic()
             if lock.acquire(timeout=self.turn()):

@@ -33,9 +33,9 @@ class BodyUnusable(Exception):
 class Share:
     """One call's room in memory for a body. ``with`` gives it back.
 
-    Bodies up to ``LARGE`` have room at any time. A larger one waits until no other call holds one, and holds on
-    until its share is given back: when the answer is stored and read. So the memory of a run does not grow with
-    the number of its calls.
+    Bodies up to ``LARGE`` have room at any time. A larger one waits until no other call holds one, and holds
+    on until its share is given back: when the answer is stored and read. So the memory of a run does not grow
+    with the number of its calls.
     """
 
     def __init__(self, one_large: threading.Lock) -> None:
@@ -64,8 +64,8 @@ class Share:
 def _return_large_blocks() -> None:
     """Make glibc give blocks of more than 1 MiB back to the system when they are freed.
 
-    By itself it learns from a large block that was freed to keep such blocks, for each thread its own: 12 threads
-    that hold one body after the other then hold 12.
+    By itself it learns from a large block that was freed to keep such blocks, for each thread its own: 12
+    threads that hold one body after the other then hold 12.
     """
     with suppress(AttributeError, OSError):  # another C library, which has no such setting and needs none
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE)
@@ -76,9 +76,9 @@ def read(
 ) -> bytes:
     """The bytes of a body after decoding; ``coding`` is its ``content-encoding``, '' if none was stated.
 
-    httpx's own decoder is not used: it takes a truncated gzip stream for success, and inflates a whole chunk before
-    anybody can look at its size. Here at most ``limit`` + 1 bytes are ever inflated. ``before_large`` is called when
-    more than ``LARGE`` bytes have come, before any more are read. Raises BodyUnusable.
+    httpx's own decoder is not used: it takes a truncated gzip stream for success, and inflates a whole chunk
+    before anybody can look at its size. Here at most ``limit`` + 1 bytes are ever inflated. ``before_large``
+    is called when more than ``LARGE`` bytes have come, before any more are read. Raises BodyUnusable.
     """
     coding = coding.strip().lower()
     if coding in ("", "identity"):
@@ -109,7 +109,8 @@ def _capped(
 
 
 def _inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """The content of gzip members, in pieces: what a few bytes inflate to may be larger than memory has room for."""
+    """The content of gzip members, in pieces: what a few bytes inflate to may be larger than memory has room
+    for."""
     member, size, begun = zlib.decompressobj(_GZIP_ONLY), 0, False
     try:
         for chunk in chunks:

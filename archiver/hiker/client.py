@@ -85,11 +85,12 @@ class HikerClient:
     ) -> Answer:
         """Make one attempt, and return what the API answered, whatever its status.
 
-        ``stopped`` is asked about ten times a second: once it says yes nothing is sent any more, and an answer that
-        is awaited has half a second to come. ``share``: what a large body is held on, from before it is read until
-        the caller gives it back; without one, until this returns. Raises CallFailed if no whole answer of at most
-        16 MiB came within the timeout, or before the stop. Its ``sent`` is False only where the API cannot have
-        seen the request: no connection, or one that was closed before the request was out.
+        ``stopped`` is asked about ten times a second: once it says yes nothing is sent any more, and an
+        answer that is awaited has half a second to come. ``share``: what a large body is held on, from before
+        it is read until the caller gives it back; without one, until this returns. Raises CallFailed if no
+        whole answer of at most 16 MiB came within the timeout, or before the stop. Its ``sent`` is False only
+        where the API cannot have seen the request: no connection, or one that was closed before the request
+        was out.
         """
         started_at = self._clock()
         with attempt(self._timeout, stopped) as current, self.share() as own:

@@ -54,8 +54,8 @@ def start_tls(sock: socket.socket, context: ssl.SSLContext, host: str) -> ssl.SS
 
 
 def send(sock: socket.socket, content: bytes, *, counts: bool) -> None:
-    """Send all of ``content``. ``counts``: whether it is the request itself, and not a CONNECT to a proxy. Raises
-    ExchangeBroken."""
+    """Send all of ``content``. ``counts``: whether it is the request itself, and not a CONNECT to a proxy.
+    Raises ExchangeBroken."""
     now, rest = current(), memoryview(content)
     while rest:
         sock.settimeout(now.turn())
@@ -64,14 +64,15 @@ def send(sock: socket.socket, content: bytes, *, counts: bool) -> None:
         except TimeoutError:
             continue
         except OSError as error:
-            # The head of a request leaves in one write: if that broke, as on a stale keep-alive, the API never saw
-            # a whole one.
+            # The head of a request leaves in one write: if that broke, as on a stale keep-alive, the API
+            # never saw a whole one.
             raise ExchangeBroken(str(error)) from error
         now.sent = now.sent or counts
 
 
 def receive(sock: socket.socket, size: int) -> bytes:
-    """Return what has come, at most ``size`` bytes; b'' at the end of the connection. Raises ExchangeBroken."""
+    """Return what has come, at most ``size`` bytes; b'' at the end of the connection. Raises
+    ExchangeBroken."""
     while True:
         sock.settimeout(current().turn())
         try:

@@ -1,7 +1,7 @@
 """httpx's transport for the API: HTTP/1.1 by h11, over sockets of our own. Use only inside ``attempt``.
 
-In place of httpx's own, which keeps the bytes that come after an answer and reads them as the answer to the next
-call. Here one rule holds: a connection serves again only if nothing but the answer came on it.
+In place of httpx's own, which keeps the bytes that come after an answer and reads them as the answer to the
+next call. Here one rule holds: a connection serves again only if nothing but the answer came on it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _READ = 64 * 1024
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """Carries the requests of an httpx client to one origin, for many threads; raises ExchangeBroken, which holds
-    no request and so no key.
+    """Carries the requests of an httpx client to one origin, for many threads; raises ExchangeBroken, which
+    holds no request and so no key.
 
-    ``context``: for an origin that is reached by https. ``proxy``: the one to ask for a tunnel there, or None.
+    ``context``: for an origin that is reached by https. ``proxy``: the one to ask for a tunnel there, or
+    None.
     """
 
     def __init__(

@@ -64,8 +64,8 @@ class Highlight:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An element of an answer that could not be read; the others stand. ``pk`` is '' where not even that could be
-    read. ``count``: how many elements, where they are the rest of a list that was not read."""
+    """An element of an answer that could not be read; the others stand. ``pk`` is '' where not even that
+    could be read. ``count``: how many elements, where they are the rest of a list that was not read."""
 
     pk: str
     detail: str
@@ -74,7 +74,8 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Tray:
-    """A user's list of highlights, in the tray's order, without items. ``user`` is the richest owner that it shows.
+    """A user's list of highlights, in the tray's order, without items. ``user`` is the richest owner that it
+    shows.
 
     ``unsupported``: ids of entries that are no highlights of stories, and that nothing fetches (``shop:…``).
     """
@@ -192,7 +193,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class HighlightPage:
-    """One highlight with its items, oldest first, as by/url gives it. A pk appears once (the first entry of a pk wins).
+    """One highlight with its items, oldest first, as by/url gives it. A pk appears once (the first entry of a
+    pk wins).
 
     ``repeated``: entries of the list that repeat an item before them.
     """

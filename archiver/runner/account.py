@@ -254,8 +254,8 @@ class Accounts:
             )
 
     def _note_left_out(self, pk: Pk, tray: Tray) -> None:
-        """Record what a tray lists and no row tells: in one failure of the account what cannot be read, each night; else
-        in one gap, reported once, what nothing fetches."""
+        """Record what a tray lists and no row tells: in one failure of the account what cannot be read, each
+        night; else in one gap, reported once, what nothing fetches."""
         before = self._catalog.read(query.open_failure, Subject.USER, pk, None)
         now = self._night.clock()
         if tray.rejected:

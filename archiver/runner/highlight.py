@@ -120,7 +120,8 @@ class Highlights:
             self._catalog.write(record.resolved, Subject.HIGHLIGHT, job.pk, None, now)
 
     def _note_cut(self, items: Sequence[Item]) -> None:
-        """Record the items of which not everything has rows: reported once, and no reason to fetch them again."""
+        """Record the items of which not everything has rows: reported once, and no reason to fetch them
+        again."""
         for item in items:
             if not item.cut:
                 continue
@@ -180,7 +181,8 @@ class Highlights:
 
 
 def unread(rejected: Sequence[Rejected], noun: str) -> str:
-    """Return one line about all elements of an answer, at least one, that could not be read. ``noun``: one of them."""
+    """Return one line about all elements of an answer, at least one, that could not be read. ``noun``: one of
+    them."""
     number, first = sum(one.count for one in rejected), rejected[0]
     why = f"{first.pk}: {first.detail}" if first.pk else first.detail
     if len(rejected) == 1:

@@ -58,8 +58,8 @@ T = TypeVar("T")
 class Reply(Generic[T]):
     """A stored and settled Answer, read: its bytes are let go, since many at once would fill the memory.
 
-    ``answer_id`` is None where nothing was stored (an answer that was not billed). ``found`` is what an answer that
-    is OK says, or why it cannot be read; None for any other.
+    ``answer_id`` is None where nothing was stored (an answer that was not billed). ``found`` is what an
+    answer that is OK says, or why it cannot be read; None for any other.
     """
 
     status: int
@@ -301,7 +301,8 @@ class Paid:
         return Reply(answer.status, verdict, answer_id, found)
 
     def _found(self, answer: Answer, read: Callable[[Answer], T]) -> T | AnswerMalformed:
-        """What an answer says, read while no other thread reads one: what JSON takes in memory is taken once."""
+        """What an answer says, read while no other thread reads one: what JSON takes in memory is taken
+        once."""
         with self._reading:
             try:
                 return read(answer)

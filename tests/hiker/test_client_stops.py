@@ -163,7 +163,8 @@ def test_fault_a46_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own
 
 
 def test_fault_a46_a_stop_ends_the_wait_for_room() -> None:
-    """A large answer that waits for another is given up about half a second after the stop; it may be billed."""
+    """A large answer that waits for another is given up about half a second after the stop; it may be
+    billed."""
     with peer(_large) as server, client(server.url) as hiker, hiker.share() as first:
         hiker.send(CALL, share=first)
         stop = threading.Event()

@@ -172,14 +172,16 @@ def test_a_list_of_an_item_that_is_cut_says_how_long_it_is() -> None:
 
 
 def test_fault_a26_an_entry_that_repeats_an_item_counts_as_an_entry() -> None:
-    """What a page lists is counted as the API counts it: with its repetitions, and with what cannot be read."""
+    """What a page lists is counted as the API counts it: with its repetitions, and with what cannot be
+    read."""
     found = page(item(pk="1"), item(pk="2"), item(pk="1"), None)
     assert (len(found.items), found.repeated, found.length) == (2, 1, 4)
 
 
 @pytest.mark.parametrize("field", ["pk", "id"])
 def test_fault_a47_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -> None:
-    """Its id begins with ``shop:``: known, counted, and neither a highlight nor malformed; other words are malformed."""
+    """Its id begins with ``shop:``: known, counted, and neither a highlight nor malformed; other words are
+    malformed."""
     shop = highlight(**{"pk": "9", field: "shop:17854360229135492"})
     tray = wire.tray(answer([shop, highlight(), highlight(pk="store:8")], call=LIST), "1")
     assert tray.unsupported == ("shop:17854360229135492",)
@@ -189,7 +191,8 @@ def test_fault_a47_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -
 
 
 def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
-    """In an envelope by the highlight's id; items as in v1, or raw with versions of their picture and video."""
+    """In an envelope by the highlight's id; items as in v1, or raw with versions of their picture and
+    video."""
     raw = {
         "pk": 5,
         "taken_at": 1764138733,

@@ -52,7 +52,8 @@ def last_twice(tree: Json) -> None:
 
 
 def test_fault_a26_a_page_that_repeats_an_item_is_no_short_page(house: House) -> None:
-    """Two counted and two listed, both of them the same: the other item is gone, as from any page that is whole."""
+    """Two counted and two listed, both of them the same: the other item is gone, as from any page that is
+    whole."""
     house.night(ONE)
     house.upstream.faults.add(edited(last_twice), **page(0), count=None)
     for _ in range(2):  # a loss of half is believed when a second look shows it too
@@ -176,7 +177,8 @@ def test_fault_a26_other_bytes_under_the_same_pk_are_a_second_file(house: House)
 
 
 def test_fault_a29_no_highlights_told_as_an_error_are_an_empty_tray(house: House) -> None:
-    """404 ``HighlightNotFound`` in place of a tray: the account is looked at once and is empty, not gone; code 0."""
+    """404 ``HighlightNotFound`` in place of a tray: the account is looked at once and is empty, not gone;
+    code 0."""
     nothing = error(404, {"detail": "no highlights", "exc_type": "HighlightNotFound"})
     house.upstream.faults.add(nothing, path=TRAY, count=None)
     summary = house.night(ONE)

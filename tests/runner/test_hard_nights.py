@@ -166,7 +166,8 @@ def crowded(exchange: Exchange) -> None:
 
 
 def test_fault_a49_a_list_that_is_too_long_for_rows_is_a_gap(house: House) -> None:
-    """Its first 10,000 entries have rows; a gap says so, reported once; the highlight is complete and not paid for again."""
+    """Its first 10,000 entries have rows; a gap says so, reported once; the highlight is complete and not
+    paid for again."""
     house.upstream.faults.add(crowded, path="/v1/highlight/by/url", highlight=GIFT, count=None)
     summary = house.night("natgeo")
     assert house.one("select max(position) from mentions") == 9_999
@@ -189,7 +190,8 @@ def with_products(exchange: Exchange) -> None:
 
 
 def test_fault_a47_a_highlight_of_products_is_a_gap(house: House) -> None:
-    """Reported once and listed among the gaps; every night ends with 0, and what is absent from such a tray is gone."""
+    """Reported once and listed among the gaps; every night ends with 0, and what is absent from such a tray
+    is gone."""
     fault = house.upstream.faults.add(with_products, path="/v1/user/highlights", count=None)
     house.upstream.faults.add(with_products, path="/v1/user/highlights/by/username", count=None)
     summary = house.night("natgeo")

@@ -1,4 +1,5 @@
-"""Large answers of the API: what they take in memory, however many come at once, and that an honest one is read."""
+"""Large answers of the API: what they take in memory, however many come at once, and that an honest one is
+read."""
 
 from __future__ import annotations
 
@@ -21,8 +22,8 @@ _MEASURED = (
     " peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'));"
     " open('peak', 'w').write(peak.split()[1]); sys.exit(code)"
 )
-"""The command in a process of its own that says at its end how many KiB it took at most. The kernel's account of
-ended children would not do: a child begins as a copy of this process, which is larger."""
+"""The command in a process of its own that says at its end how many KiB it took at most. The kernel's account
+of ended children would not do: a child begins as a copy of this process, which is larger."""
 
 
 def lists(size: int) -> bytes:
@@ -36,7 +37,8 @@ def objects(size: int) -> bytes:
 
 
 def text(size: int) -> bytes:
-    """A highlight with one long title, of signs that take four bytes each in Python, with something to clean."""
+    """A highlight with one long title, of signs that take four bytes each in Python, with something to
+    clean."""
     return b'{"pk":"1","title":"\\u0000' + "🦋".encode() * (size // 4) + b'"}'
 
 
@@ -59,7 +61,8 @@ def zipped(size: int) -> bytes:
 def test_fault_a46_large_answers_at_once_take_the_memory_of_one(
     tmp_path: Path, shape: Callable[[int], bytes], accounts: int, highlights: int
 ) -> None:
-    """Answers of 15 MB from all highlights at once: each fails alone, the run ends by itself, under 250 MiB."""
+    """Answers of 15 MB from all highlights at once: each fails alone, the run ends by itself, under 250
+    MiB."""
     body = shape(15_000_000)
     with StandIn(World.generated(accounts, highlights, 1)) as upstream:
         coding = {"content-encoding": "gzip"} if shape is zipped else {}
@@ -83,7 +86,8 @@ def test_fault_a46_large_answers_at_once_take_the_memory_of_one(
 
 
 def test_fault_a46_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
-    """Twenty times the items of the largest honest page, 4 MB: all of them have rows, and the highlight is complete."""
+    """Twenty times the items of the largest honest page, 4 MB: all of them have rows, and the highlight is
+    complete."""
 
     def grown(tree: Json) -> None:
         assert isinstance(tree, dict)

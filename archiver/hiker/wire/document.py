@@ -11,12 +11,13 @@ _DEEPEST = 60
 """Levels of nesting; an honest answer has about eight."""
 
 _LIST, _OBJECT, _SHARED_KEY, _OTHER_KEY, _VALUE = 64, 120, 40, 90, 60
-"""Bytes that each takes in CPython 3.11, by measurement: a list, an object with its first key, a key that other
-objects have too, one that they do not have, any other value."""
+"""Bytes that each takes in CPython 3.11, by measurement: a list, an object with its first key, a key that
+other objects have too, one that they do not have, any other value."""
 
 _PLENTY = 32 * 2**20
 _MOST_MEMORY = 144 * 2**20
-"""Bytes. A page of 2,000 items takes 12 MB, one item with 100,000 mentions about 100; 16 MiB of ``[],`` 700 MB."""
+"""Bytes. A page of 2,000 items takes 12 MB, one item with 100,000 mentions about 100; 16 MiB of ``[],`` 700
+MB."""
 
 _MOST_KEYS = 10_000
 _KEY = re.compile(rb'"((?:[^"\\]|\\.){0,64})"\s*:', re.DOTALL)
@@ -30,9 +31,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def parse(body: bytes) -> object:
     """The JSON document of a body, as dicts, lists, strings, integers, finite floats, booleans and None.
 
-    Bytes that are no UTF-8 become U+FFFD, so that one spoilt title does not cost a whole paid answer. A float beyond
-    the range becomes None. Raises ValueError, with a text for people, for everything that is no JSON, for NaN, for
-    integers of more digits than Python takes, and for nesting or a number of values beyond any honest answer.
+    Bytes that are no UTF-8 become U+FFFD, so that one spoilt title does not cost a whole paid answer. A float
+    beyond the range becomes None. Raises ValueError, with a text for people, for everything that is no JSON,
+    for NaN, for integers of more digits than Python takes, and for nesting or a number of values beyond any
+    honest answer.
     """
     if not body.strip():
         raise ValueError("the body is empty")
@@ -51,10 +53,12 @@ def parse(body: bytes) -> object:
 
 
 def _is_overfull(body: bytes) -> bool:
-    """Whether the document of a body would take far more memory than that of an honest answer, long strings aside.
+    """Whether the document of a body would take far more memory than that of an honest answer, long strings
+    aside.
 
-    Estimated without parsing it, from the signs that begin a list, an object, a key or another value (those inside
-    strings make it more). Keys that are all different cost most, and no honest answer has many: objects share theirs.
+    Estimated without parsing it, from the signs that begin a list, an object, a key or another value (those
+    inside strings make it more). Keys that are all different cost most, and no honest answer has many:
+    objects share theirs.
     """
     lists, objects = body.count(b"["), body.count(b"{")
     keys, values = body.count(b":"), body.count(b",")

@@ -24,8 +24,8 @@ def pk(value: Identity | None) -> Pk | None:
 
 
 def shop_id(value: Identity | None) -> str | None:
-    """The id of a highlight of products, ``shop:`` and digits (seen in 2022, instagrapi issue 1030); None for any
-    other. What it shows are no stories, and no endpoint is known that gives it."""
+    """The id of a highlight of products, ``shop:`` and digits (seen in 2022, instagrapi issue 1030); None for
+    any other. What it shows are no stories, and no endpoint is known that gives it."""
     return value if isinstance(value, str) and _SHOP.fullmatch(value) else None
 
 

@@ -62,7 +62,8 @@ def verdict(answer: Answer) -> Verdict:
 
 
 def says_no_highlights(tree: object) -> bool:
-    """Whether an error says that there are no highlights: where those of a user were asked for, that is no error."""
+    """Whether an error says that there are no highlights: where those of a user were asked for, that is no
+    error."""
     return isinstance(tree, dict) and tree.get("exc_type") == "HighlightNotFound"
 
 
