@@ -83,7 +83,9 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
         )
 
         if name == "__version__":
-            version = globals()[name] = metadata.version("archiver")  # it reads the whole description
+            version = globals()[name] = metadata.version(
+                "highlight-archiver"
+            )  # it reads the whole description
             return version
         if name == "errors":
             return import_module("archiver.errors")

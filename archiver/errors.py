@@ -30,6 +30,8 @@ The last three never end a run: the runner records them and goes on. This module
 
 from __future__ import annotations
 
+import shlex
+import sys
 from enum import StrEnum
 from signal import Signals
 
@@ -53,6 +55,23 @@ _OUTCOMES = {
 def outcome(exit_code: int) -> str:
     """The word for an exit code, in ``--json`` and in ``runs.outcome``; the end by a signal (128 + N) is «stopped»."""
     return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
+
+
+def install_command(package: str) -> str:
+    """Return the shell command that installs a package into the environment that this program runs in.
+
+    A bare ``pip`` may belong to another environment. Environments of pipx and of ``uv tool`` may have no pip.
+    """
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    python, name = shlex.quote(sys.executable), shlex.quote(package)
+    environment = Path(sys.prefix)
+    if (environment / "pipx_metadata.json").exists():
+        return f"pipx inject {shlex.quote(environment.name)} {name}"
+    if find_spec("pip") is None:
+        return f"uv pip install --python {python} {name}"
+    return f"{python} -m pip install {name}"
 
 
 class ArchiverError(Exception):

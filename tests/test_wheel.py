@@ -24,7 +24,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", place, ROOT)
     venv.create(place / "venv", with_pip=False)
     python = place / "venv" / "bin" / "python"
-    (wheel,) = place.glob("archiver-*.whl")
+    (wheel,) = place.glob("highlight_archiver-*.whl")
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-q", wheel)
     own = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
     # A path of another site is only added, its .pth files are not read: this checkout's editable install stays out.

@@ -216,7 +216,7 @@ def _some(found: Iterator[T], prune: bool) -> Iterator[T]:
 
 def _sealed(tree: Tree, archive: Opened, info: Sequence[tuple[str, str]], prune: bool) -> Tally:
     tree.finish(prune=prune)
-    agent = f"archiver {metadata.version('archiver')}"
+    agent = f"archiver {metadata.version('highlight-archiver')}"
     known = bag.information(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
     bag.seal(tree, list(known))
     return tree.finish()

@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import QueuePool
 
-from archiver.errors import ConfigError, DatabaseError
+from archiver.errors import ConfigError, DatabaseError, install_command
 
 BUSY_SECONDS = 10
 NEW = ".new"
@@ -201,7 +201,7 @@ def _postgresql(url: URL, options: str, *, pool_size: int, max_overflow: int) ->
         )
     except ModuleNotFoundError as exc:
         raise DatabaseError(
-            "PostgreSQL needs the driver psycopg", "install it: pip install 'archiver[postgres]'"
+            "PostgreSQL needs the driver psycopg", f"install it: {install_command('psycopg[binary]')}"
         ) from exc
 
 

@@ -129,7 +129,7 @@ def _keep_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 def _version(ctx: click.Context) -> str:
     from importlib import metadata
 
-    return f"archiver, version {metadata.version('archiver')}"
+    return f"archiver, version {metadata.version('highlight-archiver')}"
 
 
 def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None = None) -> Callable[[C], C]:

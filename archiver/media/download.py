@@ -15,7 +15,7 @@ import httpx
 
 import archiver
 from archiver import retry, signed
-from archiver.errors import ConfigError, DownloadFailed, Reason
+from archiver.errors import ConfigError, DownloadFailed, Reason, install_command
 from archiver.media.dial import Dialer
 from archiver.media.egress import DownloadRules
 from archiver.media.fetch import LONGEST_WAIT, Fetch, Road
@@ -146,7 +146,8 @@ def _through(proxy: str, concurrency: int) -> httpx.BaseTransport:
         )
     except ImportError as exc:
         raise ConfigError(
-            "download.proxy is a SOCKS proxy, which needs one more package", "pip install 'httpx[socks]'"
+            "download.proxy is a SOCKS proxy, which needs one more package",
+            f"install it: {install_command('httpx[socks]')}",
         ) from exc
     except (ValueError, httpx.InvalidURL):
         raise ConfigError("download.proxy is no proxy's URL", "write it as http://host:port") from None

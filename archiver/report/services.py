@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from archiver.errors import install_command
 from archiver.report.address import Address
 from archiver.report.letter import Letter, Undelivered
 
 if TYPE_CHECKING:
     from apprise import Apprise
 
-_EXTRA = "pip install 'archiver[report]'"
 _TALKATIVE = ("apprise", "requests", "urllib3", "charset_normalizer")
 
 
@@ -49,7 +49,9 @@ def _opened(address: Address) -> Apprise:
         try:
             from apprise import Apprise, AppriseAsset
         except ImportError:
-            raise Undelivered(f"{address.scheme}:// needs the package Apprise", _EXTRA) from None
+            raise Undelivered(
+                f"{address.scheme}:// needs the package Apprise", f"install it: {install_command('apprise')}"
+            ) from None
         service = Apprise(asset=AppriseAsset(async_mode=False, http_redirects=False))
         known = service.add(address.reveal())
     if not known:

@@ -212,7 +212,7 @@ def test_without_the_extra_the_night_goes_on(
     assert ended.code == 0
     (line,) = ended.err.splitlines()
     assert line.startswith("archiver: run: the report cannot be sent to ntfy://…: ")
-    assert line.endswith("(pip install 'archiver[report]')")
+    assert line.endswith(f"(install it: {sys.executable} -m pip install apprise)")
     assert box.targets == [f"{PING}/start", PING]
 
 

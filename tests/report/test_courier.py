@@ -176,7 +176,8 @@ def test_fault_h39_without_the_extra_it_is_said_before_the_night(monkeypatch: py
     """And not again after it. The night itself goes on."""
     monkeypatch.setitem(sys.modules, "apprise", None)
     to = carrier(f"ntfy://{TOKEN}")
-    why = "ntfy://…: ntfy:// needs the package Apprise (pip install 'archiver[report]')"
+    install = f"{sys.executable} -m pip install apprise"
+    why = f"ntfy://…: ntfy:// needs the package Apprise (install it: {install})"
     assert only(to.begun()) == f"the report cannot be sent to {why}"
     assert to.ended(GOOD) == []
 
