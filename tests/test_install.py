@@ -173,3 +173,29 @@ def test_the_lines_of_readme_install_the_program(
     ask = "from archiver.errors import install_command as c; print(c('apprise'))"
     shell(shell(f"{shlex.quote(str(python))} -c {shlex.quote(ask)}"))
     shell(f"{python} -c 'import apprise'")
+
+
+@pytest.mark.whole
+def test_the_demo_installs_the_program_alone(checkout: Path, tmp_path: Path) -> None:
+    """``scripts/demo`` takes less than 110 MB; ``scripts/test`` adds its tools; after that neither installs again."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environ["VIRTUAL_ENV"] = str(tmp_path / "venv")
+
+    def script(*words: str) -> str:
+        ended = subprocess.run(
+            [checkout / "scripts" / words[0], *words[1:]],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended.stderr
+
+    assert "Installing the program into" in script("demo")
+    sizes = [path.lstat().st_size for path in (tmp_path / "venv").rglob("*")]
+    assert sum(sizes) < 110_000_000
+    assert "Installing the tools into" in script("test", "--version")
+    assert "Installing" not in script("demo")
+    assert "Installing" not in script("test", "--version")
