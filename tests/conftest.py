@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -33,7 +34,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_configure() -> None:
-    """Let what tests start be interrupted and hung up on, even if ``nohup``, or a shell's ``&``, lets this process be neither."""
+    """Put ``archiver`` into PATH, and let what tests start be interrupted and hung up on.
+
+    Commands that the program prints begin with its name only where a shell finds it. ``nohup``, or a shell's
+    ``&``, may have let this process be neither interrupted nor hung up on.
+    """
+    os.environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)  # ignored here all the same, and no longer inherited

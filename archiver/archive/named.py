@@ -12,7 +12,7 @@ from archiver.model import ItemTarget, KeptAccount, KeptHighlight, KeptItem, Pk,
 from archiver.model.target import is_code
 
 _LIST_HIGHLIGHTS = 'archiver query "SELECT pk, title FROM highlights" lists them'
-_LIST_ITEMS = "archiver show highlight:<pk> lists those of a highlight"
+_LIST_ITEMS = 'archiver query "SELECT pk, code FROM items" lists them'
 
 
 def pks(catalog: Catalog, account: Target) -> Sequence[Pk]:

@@ -61,9 +61,10 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
     code = report.finish(given, summary, seen, answers=True)
     if given.talkative:
         show.say(f"archive: {config.archive.directory}")
-    if code in (0, 3) and on_terminal() and not given.quiet and given.blank is None:
-        path, named = locate(given.config, os.environ)
-        show.say(*advice.nightly(found(asked, summary), config.archive.directory, path, named=named))
+    path, _ = locate(given.config, os.environ)
+    first = summary.run_id == 1 and code in (0, 3) and not path.exists()
+    if first and on_terminal() and not given.quiet and given.blank is None:
+        show.say(*advice.nightly(found(asked, summary), config.archive.directory, path))
     return code
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from archiver.cli import load, show
+from archiver.cli import advice, load, show
 from archiver.cli.lazy import Group
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import UsageError
@@ -56,7 +56,8 @@ def current(given: Given) -> int:
     found, needed = archive.revision(load.config(given))
     show.data(f"{found}\n")
     if found != needed and not given.quiet:
-        show.say(f"archiver: db current: this version works with revision {needed} (archiver db upgrade)")
+        upgrade_it = advice.command("db upgrade")
+        show.say(f"archiver: db current: this version works with revision {needed} ({upgrade_it})")
     return 0
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from archiver.cli import report, show
+from archiver.cli import advice, report, show
 from archiver.cli.news import News
 from archiver.config import Config, Reported
 from archiver.errors import ArchiverError, outcome
@@ -58,7 +58,7 @@ def is_reported(on: Reported, summary: Summary, news: News) -> bool:
 def letter_of(error: Exception) -> Letter:
     """A night that did not come to its end. Of a bug only the kind is told: its text may hold anything."""
     if isinstance(error, ArchiverError):
-        code, why, hint = error.exit_code, str(error), error.hint
+        code, why, hint = error.exit_code, str(error), advice.complete(error.hint)
     else:
         code, why = ArchiverError.exit_code, f"a bug: {type(error).__name__}"
         hint = "the archive is intact; its log has the traceback"

@@ -39,7 +39,9 @@ def command(given: Given, directory: Path | None) -> int:
     from archiver import archive
     from archiver.sandbox import StandIn, World
 
-    root = (directory or given.archive or Path("archiver-demo")).absolute()
+    place = directory or given.archive or Path("archiver-demo")
+    given.config, given.archive = None, place  # for the commands that are printed
+    root = place.absolute()
     again = is_demo(root)
     with StandIn(World.seed()) as upstream:
         given.loaded = config = demo_config(upstream, root)
@@ -49,7 +51,7 @@ def command(given: Given, directory: Path | None) -> int:
         if code == 0 and not again:
             code = one_night(given, config, upstream, "second night")
     if code == 0 and not given.quiet:
-        show.say(*next_steps(directory or given.archive or Path("archiver-demo")))
+        show.say(*next_steps(place))
     return code
 
 
@@ -62,9 +64,7 @@ def is_demo(root: Path) -> bool:
             return True
     except NoArchive:
         return False  # what else may lie there is looked at by archive.create
-    raise UsageError(
-        f"the archive at {root} is no demo", "name a directory that does not exist: archiver demo DIR"
-    )
+    raise UsageError(f"the archive at {root} is no demo", "name a directory that does not exist")
 
 
 def demo_config(upstream: StandIn, root: Path) -> Config:

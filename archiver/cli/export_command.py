@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from archiver.cli import progress, show, signals
+from archiver.cli import advice, progress, show, signals
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, on_terminal
 from archiver.cli.place import Place
@@ -173,7 +173,7 @@ def exported(
         warn(given, choice)
     if not given.quiet:
         for trouble in tally.troubles[:20]:
-            show.say(f"archiver: {given.command}: {trouble.path}: {trouble.why}")
+            show.say(f"archiver: {given.command}: {trouble.path}: {advice.complete(trouble.why)}")
         if tally.failed > 20:
             show.say(f"archiver: {given.command}: and {tally.failed - 20:,} more")
     if code or given.wants_summary:
@@ -213,7 +213,9 @@ def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:
         "hardlinked": tally.ways["hardlink"],
         "copied": tally.ways["copy"],
         "written": tally.ways["written"],
-        "troubles": [{"path": trouble.path, "why": trouble.why} for trouble in tally.troubles],
+        "troubles": [
+            {"path": trouble.path, "why": advice.complete(trouble.why)} for trouble in tally.troubles
+        ],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from archiver.cli import show
+from archiver.cli import advice, show
 
 if TYPE_CHECKING:
     from archiver.archive import Checked, Mended
@@ -52,7 +52,8 @@ def told(checked: Checked) -> Iterator[str]:
     if answers.lost:
         yield f"{show.count(len(answers.lost), 'answer')} recorded as lost"
     if answers.unrecorded:
-        yield f"{show.count(answers.unrecorded, 'answer')} without a row (archiver reread records them again)"
+        reread = advice.command("reread")
+        yield f"{show.count(answers.unrecorded, 'answer')} without a row ({reread} records them again)"
     if answers.surplus:
         size = show.size(sum(s.length for s in answers.surplus))
         yield f"{size} in answers/ not written by archiver"

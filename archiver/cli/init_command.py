@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -53,7 +54,7 @@ def command(given: Given) -> int:
                 if restored
                 else []
             ),
-            *next_steps(path, named=named),
+            *next_steps(path, config.api.token_file, named=named),
         )
     return 0
 
@@ -66,7 +67,7 @@ def require_named(path: Path, directory: Path) -> None:
     if named.resolve() != directory.resolve():
         raise UsageError(
             f"{path} is kept as it is, and it names the archive {named}, not {directory}",
-            "change directory there, or write another configuration: archiver init --config FILE",
+            f"change directory there, or write another configuration: {advice.command('init')}",
         )
 
 
@@ -110,15 +111,19 @@ def _make_private(directory: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def next_steps(path: Path, *, named: bool) -> tuple[str, ...]:
-    """What to do now that a configuration and an archive stand; ``named``: the commands must name it too."""
+def next_steps(path: Path, token_file: Path | None, *, named: bool) -> Iterator[str]:
+    """Yield what to do after ``init``. ``path``: the configuration; ``token_file``: what it has of that key.
+
+    ``named``: the commands must name the configuration too.
+    """
     option = advice.config_option(path, named=named)
-    first, second = advice.key_file(path)
-    return (
-        "next:",
-        f"  1. list your accounts in {path}",
-        f"  2. {first}",
-        f"     {second}",
-        f"  3. {advice.typed()} plan{option}    (what the first night costs at least; this costs nothing)",
-        f"  4. crontab -e: {advice.cron_line(option)}",
-    )
+    steps = [
+        [f"list your accounts in {path}"],
+        list(advice.key_file(path, token_file)),
+        [f"{advice.typed()} plan{option}    # what the first night costs at least; this costs nothing"],
+        [f"crontab -e: {advice.cron_line(option)}"],
+    ]
+    yield "next:"
+    for number, (first, *others) in enumerate(filter(None, steps), 1):
+        yield f"  {number}. {first}"
+        yield from (f"     {line}" for line in others)

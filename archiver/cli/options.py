@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +10,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from archiver.cli.commands import COMMANDS
 from archiver.cli.place import Named
 from archiver.errors import KeyRejected
 
@@ -58,21 +55,13 @@ class Given:
         return self.loaded.token if self.loaded is not None else None
 
     def hinted(self, slug: str, hint: str) -> str:
-        """The hint of an error, naming the file that a rejected key came from; its commands ask the same archive."""
-        hint = re.sub(rf"\barchiver (?=(?:{'|'.join(COMMANDS)})\b)([^;:,]*)", self._carried, hint)
+        """Return the hint of an error: its commands work as printed, a rejected key is named by its file."""
+        from archiver.cli import advice
+
+        hint = advice.complete(hint, self)
         if self.key_file is None or slug != KeyRejected.slug:
             return hint
         return hint.replace("HIKERAPI_TOKEN", f"the key in {self.key_file}")
-
-    def _carried(self, command: re.Match[str]) -> str:
-        """The command with the options that name an archive, as they were given to this one."""
-        given = {"--config": self.config, "--archive": self.archive}
-        options = [
-            f"{option} {shlex.quote(str(path))} "
-            for option, path in given.items()
-            if path is not None and option not in command[1] and "--help" not in command[1]
-        ]
-        return f"archiver {''.join(options)}{command[1]}"
 
 
 def on_terminal() -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, night, report, show, table
+from archiver.cli import advice, load, night, report, show, table
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from archiver.runner.tally import Summary
 
 _PERIODS = {"per_run": "", "per_day": " today (UTC)", "per_month": " this month (UTC)"}
+_NONE = "none for now"
 
 
 @click.command("plan", epilog=EPILOG)
@@ -147,7 +148,10 @@ def lines(plans: list[AccountPlan]) -> list[str]:
     rows = [(p.username or p.target, _price(p.units, p.exact), _reasons(p)) for p in plans]
     total = _price(sum(p.units for p in plans), all(p.exact for p in plans))
     rows.append((f"all {len(plans):,}", total, ""))
-    return list(table.lines(("account", "units", "highlights to read"), rows, show.width()))
+    found = list(table.lines(("account", "units", "highlights to read"), rows, show.width()))
+    if any(row[-1] == _NONE for row in rows):
+        found.append(f"{_NONE}: see {advice.command('gaps')}")
+    return found
 
 
 def fields_of(plan: AccountPlan) -> dict[str, object]:
@@ -175,7 +179,7 @@ def _reasons(plan: AccountPlan) -> str:
     if plan.refused_by:
         return f"none: budget.{plan.refused_by} is reached"
     if not plan.highlights and not plan.units:
-        return "none for now: see archiver gaps"
+        return _NONE
     if not plan.highlights and not plan.listed:
         return "not known: never listed"
     counts = Counter(job.reason.value for job in plan.highlights)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownItem
-from archiver.cli import carried, show, table
+from archiver.cli import advice, carried, show, table
 from archiver.errors import Reason
 from archiver.model import (
     MEDIA_WORDS,
@@ -200,7 +200,8 @@ def _complete(shown: ShownAccount) -> str:
     whole = sum(part.highlight.completed_at is not None for part in present)
     if whole == len(present) and not shown.extent.lost:
         return "everything that is offered" if present else "nothing is offered"
-    return f"{whole:,} of {len(present):,} highlights (archiver gaps {shown.account.username or shown.account.pk})"
+    gaps = advice.command(f"gaps {advice.quoted(shown.account.username or shown.account.pk)}")
+    return f"{whole:,} of {len(present):,} highlights ({gaps})"
 
 
 def _state(part: Part) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
-from archiver.cli import show
+from archiver.cli import advice, show
 from archiver.cli.news import News
 from archiver.cli.news import fields_of as fields_of_change
 from archiver.cli.options import Given
@@ -142,7 +142,7 @@ def changed(run_id: int, news: News, room: int) -> Iterator[str]:
     elif news.story.total:
         yield f"changed: {news.story.headline()}"
         lines = [f"  {line}" for line in news.story.lines()]
-        yield from _fitted(lines, room - 1, f"more (archiver changes --run {run_id})")
+        yield from _fitted(lines, room - 1, f"more ({advice.command(f'changes --run {run_id}')})")
 
 
 def failed(summary: Summary, room: int = _MOST) -> Iterator[str]:
@@ -155,7 +155,7 @@ def failed(summary: Summary, room: int = _MOST) -> Iterator[str]:
     again = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
     yield f"failed: {by_reason}{again}"
     causes = [f"  {cause(failure)}" for failure in failures]
-    yield from _fitted(causes, room - 1, "more: archiver gaps")
+    yield from _fitted(causes, room - 1, f"more: {advice.command('gaps')}")
 
 
 def _other_failures(summary: Summary) -> Iterator[Failure]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, progress, show, signals
+from archiver.cli import advice, load, progress, show, signals
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
@@ -89,7 +89,9 @@ def _told(done: Reread) -> Iterator[str]:
         yield f"{again} without a row recorded again, with {show.count(done.recovered.units, 'unit')} that the ledger did not know"
     if done.replayed.unreadable:
         first = done.replayed.unreadable[0]
-        yield f"{show.count(len(done.replayed.unreadable), 'answer')} cannot be read; the first: {first.why} (archiver verify --read-data)"
+        verify = advice.command("verify --read-data")
+        unreadable = show.count(len(done.replayed.unreadable), "answer")
+        yield f"{unreadable} cannot be read; the first: {first.why} ({verify})"
     if done.lost:
         yield f"{show.count(done.lost, 'answer')} recorded as lost, and left out"
     for what, counts in (("added", 0), ("filled", 1)):

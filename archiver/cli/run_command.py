@@ -39,6 +39,9 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
 
     config = load.config(given)
     targets = load.entries(config, accounts)
+    # Who reads the report of a night is in another directory.
+    given.config = given.config.absolute() if given.config is not None else None
+    given.archive = given.archive.absolute() if given.archive is not None else None
     stop, seen = StopFlag(), News()
     with (
         signals.watched(stop, quiet=given.quiet, hint=night.RESUME),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, signals, spool, table
+from archiver.cli import advice, load, show, signals, spool, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import When
 from archiver.model import ALL, Dated, Field, Kind
@@ -46,11 +46,19 @@ class _Words(click.Command):
         except click.NoSuchOption as error:
             if error.option_name.startswith("--"):
                 raise
-            letter = error.option_name[1:]
-            dashed = (word for word in words if re.match(f"-[^-]*{re.escape(letter)}", word))
-            word = next(dashed, error.option_name)
             why = f"no such option: {error.option_name}; a word that must not be there stands behind all options and --"
-            raise click.UsageError(f"{why}: archiver search -- shop {shlex.quote(word)}", ctx) from None
+            raise click.UsageError(f"{why}: {self._corrected(ctx, words)}", ctx) from None
+
+    def _corrected(self, ctx: click.Context, words: list[str]) -> str:
+        """Return the command with the words that must not be there behind all options and ``--``."""
+        options = {name for param in self.params for name in param.opts}
+        unwanted = [word for word in words if re.match("-[^-]", word) and word not in options]
+        rest = [word for word in words if word not in unwanted]
+        if not self.make_parser(ctx).parse_args(list(rest))[0].get("text"):
+            rest.append("shop")  # a search needs a word that must be there
+        if "--" not in rest:
+            rest.append("--")
+        return advice.command(" ".join(map(advice.quoted, ("search", *rest, *unwanted))))
 
 
 @click.command("search", cls=_Words, epilog=EPILOG)
@@ -146,7 +154,8 @@ def _pointer(config: Config, text: tuple[str, ...]) -> Iterator[str]:
     from archiver import archive
 
     if archive.is_pointer(config, " ".join(text)):
-        yield f"archiver: search: that names something that is kept: archiver show {shlex.quote(' '.join(text))}"
+        show_it = advice.command(f"show {advice.quoted(' '.join(text))}")
+        yield f"archiver: search: that names something that is kept: {show_it}"
 
 
 def _within(config: Config, text: tuple[str, ...]) -> Iterator[str]:
@@ -160,7 +169,8 @@ def _within(config: Config, text: tuple[str, ...]) -> Iterator[str]:
     if all(word.startswith("-") for word in others):
         return
     dashes = ["--"] if any(word.startswith("-") for word in others) else []
-    yield f"archiver: search: within that account: {shlex.join(['archiver', 'search', '--account', name, *dashes, *others])}"
+    within = advice.command(shlex.join(["search", "--account", name, *dashes, *others]))
+    yield f"archiver: search: within that account: {within}"
 
 
 def fields_of(hit: Hit) -> dict[str, object]:
@@ -169,8 +179,11 @@ def fields_of(hit: Hit) -> dict[str, object]:
     return {f.name: getattr(hit, f.name) for f in fields(hit)} | {"matched": matched}
 
 
-def lines(hit: Hit, width: int | None = None) -> Iterator[str]:
-    """A hit for people, each line safe: what it is, by which name ``archiver show`` knows it, and the texts that matched."""
+def lines(hit: Hit, width: int | None, command: str) -> Iterator[str]:
+    """Yield a hit for people, each line safe: what it is, and the texts that matched, cut to ``width``.
+
+    Last comes the ``command`` that shows it, which is never cut.
+    """
     whose = hit.username or hit.user_pk or ""
     what = [hit.kind.value, whose, *([hit.title or ""] if hit.highlight_pk else [])]
     gone = ", shown no more" if hit.gone else ""
@@ -179,7 +192,7 @@ def lines(hit: Hit, width: int | None = None) -> Iterator[str]:
         yield _cut(f"  {said.field.value.replace('_', ' ')}: {_SIGN.get(said.field, '')}{said.text}", width)
     if len(hit.matched) > _SHOWN:
         yield f"  and {len(hit.matched) - _SHOWN:,} more"
-    yield _cut(f"  archiver show {_target(hit)}", width)
+    yield show.safe(f"  {command} {_target(hit)}")
 
 
 def _target(hit: Hit) -> str:
@@ -196,10 +209,10 @@ def _first(hits: Iterator[Hit], limit: int | None, given: Given) -> Iterator[Hit
 
 
 def _told(hits: Iterator[Hit]) -> bool:
-    width, any_hit = show.width(), False
+    width, command, any_hit = show.width(), advice.command("show"), False
     for hit in hits:
         blank = "\n" if any_hit else ""
-        show.data(blank + "".join(f"{line}\n" for line in lines(hit, width)))
+        show.data(blank + "".join(f"{line}\n" for line in lines(hit, width, command)))
         any_hit = True
     return any_hit
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, table
+from archiver.cli import advice, load, show, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import Age
 from archiver.errors import ArchiverError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _TOO_OLD = 3
 _MOST_HOSTS = 3
-_HOW_TO_LIST = " (archiver gaps)"
 
 
 @click.command("status", epilog=EPILOG)
@@ -71,7 +70,9 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
         show.data("".join(f"{line}\n" for line in lines(found, balance, per_night)))
     if late:
         last = _at(found.last_success_at)
-        show.say(f"archiver: status: the last successful run is too old: {last} (see archiver run -v)")
+        show.say(
+            f"archiver: status: the last successful run is too old: {last} (see {advice.command('run -v')})"
+        )
     if failed is not None:
         raise failed
     return code
@@ -95,12 +96,13 @@ def lines(status: Status, balance: Balance | None, per_night: int | None = None)
     s = status
     held = f"{s.files:,} in {show.count(s.blobs, 'blob')}, {show.size(s.bytes)}"
     lost = f", {s.lost:,} lost" if s.lost else ""
+    how_to_list = f" ({advice.command('gaps')})" if s.open_failures else ""
     rows = [
         ("accounts", f"{s.accounts:,}"),
         ("highlights", f"{s.highlights:,}"),
         ("items", f"{s.items:,}"),
         ("files", held + lost),
-        ("open failures", f"{s.open_failures:,}{_HOW_TO_LIST if s.open_failures else ''}"),
+        ("open failures", f"{s.open_failures:,}{how_to_list}"),
         *(("not downloaded", _waiting(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
         ("units spent", f"{s.units:,}, of them {s.units_this_month:,} this month (UTC)"),
         ("last success", _at(s.last_success_at)),

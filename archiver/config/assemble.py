@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
@@ -71,7 +72,7 @@ def load(
     if writable:
         warnings.append(
             f"others can write {where}, or its directory: they can have your key sent to them; "
-            f"chmod go-w {where}; chmod o-w {where.parent}"
+            f"chmod go-w {shlex.quote(str(where))}; chmod o-w {shlex.quote(str(where.parent))}"
         )
     refuse_unknown(tables, (*SECTIONS, "accounts"), where)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -58,11 +59,13 @@ def token(path: Path) -> tuple[Secret | None, str]:
         content, mode = _open(path)
     except OSError as error:
         return None, f"api.token_file {path} cannot be read: {error.strerror}"
+    close = f"chmod 600 {shlex.quote(str(path))}"
     if mode & _WRITABLE:
-        raise ConfigError(f"others can write api.token_file {path}", f"chmod 600 {path}")
+        raise ConfigError(f"others can write api.token_file {path}", close)
     if _replaceable(path):
-        raise ConfigError(f"others can replace api.token_file {path}", f"chmod o-w {path.parent}")
-    warning = f"others can read api.token_file {path}: chmod 600 {path}" if mode & _READABLE else ""
+        directory = shlex.quote(str(path.parent))
+        raise ConfigError(f"others can replace api.token_file {path}", f"chmod o-w {directory}")
+    warning = f"others can read api.token_file {path}: {close}" if mode & _READABLE else ""
     return Secret(content.decode("utf-8", errors="replace").removeprefix("\ufeff")), warning
 
 

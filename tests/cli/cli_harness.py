@@ -117,9 +117,9 @@ class Nearby(Person):
         """``archiver ARGS`` to its end, with this person's environment and nothing else."""
         assert not shell
         assert stdin is None
-        before, out, err = dict(os.environ), _Stream(), _Stream()
+        before, theirs, out, err = dict(os.environ), self.environ, _Stream(), _Stream()
         os.environ.clear()
-        os.environ.update(self.environ)
+        os.environ.update(theirs)
         try:
             with chdir(self.home), redirect_stdout(out), redirect_stderr(err):
                 code = front.main(args)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import ast
 import os
+import re
+import shlex
+import sqlite3
 import stat
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.cli import advice, backup_command
+from archiver.cli.commands import COMMANDS
+from archiver.config import load
 from archiver.errors import Reason
 from archiver.model import Failure, Role, Subject
 from archiver.model.target import parse_target
@@ -115,13 +121,38 @@ def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: Person) 
     assert f"archive: {person.home / 'a b'}\n" in text
     advised = text[text.index("to keep this") :]
     assert f"init --archive '{person.home / 'a b'}'" in advised
-    assert f'directory = "{person.home / "a b"}"' in advised
     assert 'username = "natgeo"' in advised
     assert 'user_id = "75885841119"' in advised
     assert f'target = "{link}"' in advised
     assert "nobody.xyz" not in advised
     assert text.count("nobody.xyz") == 2
     assert "tried again in later runs" not in text
+
+
+def test_fault_h71_the_advice_of_backup_makes_a_configuration_that_works(person: Person) -> None:
+    """Once, after the first backup: its command and entries, as printed, keep the same accounts there.
+
+    A later backup does not print it, and a backup beside a configuration does not either.
+    """
+    code, text = on_terminal(person, "backup", "natgeo", "75885841119", "--archive", "a b")
+    command, where, *entries = text[text.index("to keep this") :].splitlines()
+    assert code == 0
+    assert "to keep this" not in on_terminal(person, "backup", "natgeo", "--archive", "a b")[1]
+    shell = command.partition(": ")[2]
+    done = subprocess.run(["sh", "-c", shell], env=person.environ, cwd="/", capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    config = person.home / "config" / "archiver" / "config.toml"
+    assert f"list in {config}, in place of " in where
+    example, mark, _ = config.read_text().partition("\n[[accounts]]\n")
+    example += "\n"
+    for written in (example + "\n".join(entries), config.read_text() + "\n".join(entries)):
+        assert mark
+        config.write_text(written)
+        found = load(config, {})
+        assert [t.username or t.user_pk for t in found.accounts] == ["natgeo", "75885841119"]
+        assert found.archive.directory == person.home / "a b"
+    assert "to keep this" not in on_terminal(person, "backup", "natgeo", "--archive", "another")[1]
+    assert config.read_text() == written
 
 
 def test_backup_says_what_it_did_where_nobody_reads(person: Person) -> None:
@@ -203,19 +234,143 @@ def test_a_budget_names_the_flag_and_the_next_run(person: Person) -> None:
     assert "the next run goes on where this one stopped" in done.err
 
 
-def test_status_says_how_to_list_the_open_failures(person: Person, upstream: StandIn) -> None:
-    """The command that it names works as printed, and the last success has no microseconds."""
-    upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
-    assert person.run("backup", "natgeo", "--archive", "kept").code == 3
-    line = next(x for x in person.run("status", "--archive", "kept").out.splitlines() if "open f" in x)
-    program, *words = line[line.index("(") + 1 : line.rindex(")")].split()
-    assert program == "archiver"
-    (gap,) = json.loads(person.run(*words, "--json", "--archive", "kept").out)["gaps"]
-    assert (gap["reason"], gap["role"]) == ("not_found", "video")
-    assert person.run("backup", "natgeo", "--archive", "kept").code == 0
-    assert ":" in (text := person.run("status", "--archive", "kept").out.split("last success")[1])
-    assert text.splitlines()[0].endswith(" UTC")
-    assert "." not in text.splitlines()[0]
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
+    """Somebody whose configuration names an archive that does not exist, and who has one in ``my kept``.
+
+    That one lacks a video, for which the CDN had a 404, and the bytes of a cover.
+    """
+    home = tmp_path_factory.mktemp("elsewhere")
+    with StandIn(World.seed()) as upstream:
+        person = Nearby(home, upstream, {"ARCHIVER_ARCHIVE": ""})
+        config = home / "config" / "archiver" / "config.toml"
+        config.parent.mkdir(parents=True)
+        write_config(config, ["salwaaa_ki"])
+        upstream.faults.add(actions.respond(404), listener="cdn", role="video")
+        assert person.run("backup", "natgeo", "--archive", "my kept").code == 3
+        with closing(sqlite3.connect(home / "my kept" / "archive.db")) as rows:
+            (sha256,) = rows.execute("SELECT sha256 FROM files WHERE role = 'cover'").fetchone()
+        (home / "my kept" / "blobs" / sha256[:2] / sha256).unlink()
+        yield person
+
+
+def commands_in(text: str) -> list[str]:
+    """Return each command of this program in ``text``, without what a sentence says of it."""
+    named = re.findall(r"(?<![\w/])archiver ((?:'[^']*'|\"[^\"]*\"|[^()\n;:'\"]|:(?=\S))+)", text)
+    return [re.split(r" (?:lists|shows|finds|records|writes|makes)\b", words)[0].strip() for words in named]
+
+
+@pytest.mark.parametrize(
+    ("asked", "advised", "brings"),
+    [
+        ("status", "{} gaps", "not_found"),
+        ("show natgeo", "{} gaps natgeo", "not_found"),
+        ("show nobody", '{} query "SELECT pk, username FROM users"', "natgeo"),
+        ("show item:99", '{} query "SELECT pk, code FROM items"', "code"),
+        ("search 'gift guide'", "{} show highlight:17983616051768088", "Gift Guide"),
+        ("search 787132", "{} show 787132", "natgeo"),
+        ("search natgeo yosemite", "{} search --account natgeo yosemite", ""),
+        ("search gift -shop", "search {} gift -- -shop", "Gift Guide"),
+        ("search -- -gift", "{} search -- shop -sale", ""),
+        ("query 'SELECT nonsense'", "{} query --list", "mentions-of"),
+        ("export folder ./tree", "{} verify --repair", "missing"),
+    ],
+)
+def test_fault_h72_a_printed_command_is_about_the_same_archive(
+    elsewhere: Nearby, asked: str, advised: str, brings: str
+) -> None:
+    """Run as printed, the next step looks at the archive of ``--archive``, not of the configuration."""
+    command, *words = shlex.split(asked)
+    done = elsewhere.run(command, "--archive", "my kept", *words)
+    printed = advised.format("--archive 'my kept'")
+    assert printed in commands_in(done.out + done.err)
+    ended = elsewhere.run(*shlex.split(printed))
+    assert ended.code in (0, 3)
+    assert brings in ended.out
+
+
+def test_fault_h72_init_makes_the_archive_that_a_command_missed(person: Person) -> None:
+    """Beside a configuration that names another archive, the printed ``init`` names a new one and works.
+
+    So is what a refused ``init`` prints. The command that follows then finds the archive.
+    """
+    config = person.home / "config" / "archiver" / "config.toml"
+    config.parent.mkdir(parents=True)
+    write_config(config, ["natgeo"])
+    for words in (["status", "--archive", "my own"], ["init", "--archive", "second"]):
+        done = person.run(*words)
+        assert done.code in (10, 2)
+        (printed,) = commands_in(done.err)
+        assert person.run(*shlex.split(printed)).code == 0, printed
+        assert person.run("status", "--archive", words[-1]).code == 0
+    names = ["config.toml", "my own.toml", "second.toml"]
+    assert sorted(path.name for path in config.parent.iterdir()) == names
+
+
+def test_fault_h72_a_report_names_the_archive_by_its_whole_path(person: Person, upstream: StandIn) -> None:
+    """A report is read in another directory than the one of the run."""
+    upstream.faults.add(actions.respond(404), listener="cdn", count=99)
+    config = write_config(person.home / "c.toml", ["natgeo"])
+    config.write_text('archive.directory = "kept"\n' + config.read_text())
+    assert person.run("init", "-q", "--config", "c.toml").code == 0
+    (printed,) = commands_in(person.run("run", "--config", "c.toml").err)
+    assert printed == f"--config {config} gaps"
+    assert "not_found" in person.run(*shlex.split(printed)).out
+
+
+def test_init_asks_for_no_key_that_is_there(person: Person) -> None:
+    """Where the configuration has a ``token_file``, only that file is to be written, if it is not there."""
+    config = write_config(person.home / "c.toml", ["natgeo"])
+    config.write_text('api.token_file = "my key"\n' + config.read_text())
+    first = person.run("init", "--config", "c.toml").err
+    assert "token_file =" not in first
+    (write,) = re.findall(r"2\. (\(umask .*\))", first)
+    subprocess.run(["sh", "-c", write], input="key\n", text=True, check=True)
+    assert (person.home / "my key").read_text() == "key\n"
+    again = person.run("init", "--config", "c.toml").err
+    assert "umask" not in again
+    assert "  2. archiver plan --config " in again
+
+
+def test_a_path_is_one_word_of_a_shell() -> None:
+    """Whatever is in it; what a terminal would obey, or cannot show, is not in what is printed."""
+    for path in (
+        b"a b",
+        b"it's $HOME",
+        b"\x1b[2J\n'\\",
+        "北京 🦋".encode(),
+        b"\xff\xfe",
+        "a\u202eb".encode(),
+    ):
+        text = os.fsdecode(path)
+        word = advice.quoted(text)
+        assert word.isprintable()
+        done = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
+        assert done.stdout == path
+
+
+def test_no_text_of_the_command_line_names_a_command_without_its_archive() -> None:
+    """Each goes through ``advice.command``; hints of errors do so where they are printed."""
+    package = Path(advice.__file__).parent
+    bare = re.compile(rf"(?<!no )\barchiver (?:{'|'.join(COMMANDS)})\b(?!:)")
+    found = [
+        f"{path.name}:{node.lineno}: {node.value}"
+        for path in package.glob("*.py")
+        for node in _texts(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node.value, str) and bare.search(node.value)
+    ]
+    assert found == []
+
+
+def _texts(tree: ast.AST) -> Iterator[ast.Constant]:
+    """Yield the constants of ``tree`` that are neither docstrings nor in an error."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Constant):
+            yield node
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        elif not (isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error")):
+            yield from _texts(node)
 
 
 def test_plan_explains_its_plus_on_a_terminal(person: Person) -> None:

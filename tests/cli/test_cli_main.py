@@ -287,7 +287,7 @@ def test_an_empty_option_names_no_archive(tmp_path: Path) -> None:
 def test_a_command_that_a_hint_names_is_of_the_same_archive(tmp_path: Path) -> None:
     """It carries the options of the command line that name the archive, quoted for a shell, and no others."""
     person = Person(tmp_path).nearby
-    (tmp_path / "c.toml").write_text("")
+    (tmp_path / "c.toml").write_text('archive.directory = "my photos"\n')
     (tmp_path / "c.toml").chmod(0o600)
     bare = person.run("status").err
     assert "name another directory (--archive DIR), or make one: archiver init)" in bare

@@ -191,6 +191,15 @@ def test_a_bug_is_reported_by_its_kind(person: Nearby, box: Mailbox, monkeypatch
     assert b"sesame" not in box.at(HOOK).body
 
 
+def test_fault_h72_a_sent_report_names_the_archive_by_its_whole_path(person: Nearby, box: Mailbox) -> None:
+    """Of a night that could not begin, too: who reads it is in another directory."""
+    ended = person.run("run", "--json", "--archive", "gone")
+    assert ended.code == 10
+    posted = json.loads(box.at(HOOK).body)
+    assert posted["error"] == ended.object["error"]
+    assert f"--archive {person.home / 'gone'} init" in posted["error"]["hint"]
+
+
 def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(person: Nearby, box: Mailbox) -> None:
     """One line each, also under cron and with -q; the code and the object are those of the night."""
     box.answers |= {HOOK: 500, f"{PING}/start": 404, PING: 404}

@@ -175,9 +175,10 @@ def test_it_can_be_asked_of_one_highlight(kept: Nearby) -> None:
         (["--", "-gift"], "(add one that must be found, as in: archiver search -- shop -sale)"),
         (
             ["natgeo", "-gift"],
-            "no such option: -g; a word that must not be there stands behind all options and --: archiver search -- shop -gift",
+            "no such option: -g; a word that must not be there stands behind all options and --: "
+            "archiver search natgeo -- -gift",
         ),
-        (["natgeo", "-qé'"], """: archiver search -- shop '-qé'"'"''"""),
+        (["natgeo", "-qé'"], """: archiver search natgeo -- '-qé'"'"''"""),
         (["natgeo", "--acount", "x"], "'--account'"),
         (["gift", "--account", "highlight:1"], "the archive holds no highlight 1"),
         (["gift", "--account", NATGEO, "--account", f"highlight:{GIFT}"], "ask twice"),

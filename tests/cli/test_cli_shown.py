@@ -169,7 +169,7 @@ def test_a_target_is_read_by_what_is_held(sqlite_person: Nearby, target: str, ki
     [
         (["natgoe"], "did you mean natgeo?"),
         (["99"], "no account, highlight or item 99"),
-        (["item:99"], "no item 99 (archiver show highlight:<pk> lists"),
+        (["item:99"], 'no item 99 (archiver query "SELECT pk, code'),
         (["item:?"], "item:<pk>"),
         (["a b"], "item:<pk>"),
         (["a b"], "archiver search finds by words"),
