@@ -307,6 +307,16 @@ def test_fault_h72_init_makes_the_archive_that_a_command_missed(person: Person) 
     assert sorted(path.name for path in config.parent.iterdir()) == names
 
 
+def test_fault_h72_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_path: Path) -> None:
+    """As after ``scripts/demo``, which puts nothing into PATH."""
+    person = Person(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "PATH": "/usr/bin:/bin"})
+    err = person.run("status", "--archive", "my own").err
+    printed = err.partition("make one: ")[2].rstrip(")\n")
+    assert printed.endswith("archiver --archive 'my own' init")
+    subprocess.run(["sh", "-c", printed], cwd=tmp_path, env=person.environ, capture_output=True, check=True)
+    assert person.run("status", "--archive", "my own").code == 0
+
+
 def test_fault_h72_a_report_names_the_archive_by_its_whole_path(person: Person, upstream: StandIn) -> None:
     """A report is read in another directory than the one of the run."""
     upstream.faults.add(actions.respond(404), listener="cdn", count=99)
