@@ -177,7 +177,7 @@ def test_the_lines_of_readme_install_the_program(
 
 @pytest.mark.whole
 def test_the_demo_installs_the_program_alone(checkout: Path, tmp_path: Path) -> None:
-    """``scripts/demo`` takes less than 110 MB; ``scripts/test`` adds its tools; then neither installs again."""
+    """``scripts/demo`` takes less than 110 MB; ``scripts/test`` adds its tools, once."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     environ["VIRTUAL_ENV"] = str(tmp_path / "venv")
 

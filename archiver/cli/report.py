@@ -92,7 +92,8 @@ def ended(summary: Summary, *, mark: bool = False) -> Iterator[str]:
     if len(hosts) > _MOST_HOSTS:
         files = sum(number for _, number in hosts[_MOST_HOSTS:])
         more = show.count(len(hosts) - _MOST_HOSTS, "other host")
-        yield f"archiver: {summary.command}: {files:,} more not downloaded from {more} ({advice.command('gaps')})"
+        gaps = advice.command("gaps")
+        yield f"archiver: {summary.command}: {files:,} more not downloaded from {more} ({gaps})"
 
 
 def fields_of(summary: Summary, news: News = _NO_NEWS) -> dict[str, object]:
