@@ -6,14 +6,39 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import ClassVar
 
+import httpx
 import pytest
+from respx.mocks import AbstractRequestMocker
 from scripted_peer import Act, Connection, peer
 
 from archiver.errors import CallFailed
 from archiver.hiker import tariff
 from archiver.hiker.client import HikerClient
 from archiver.secret import Secret
+
+
+class ApiMocker(AbstractRequestMocker):
+    """Lets respx answer in place of the client's own transport, which is none of httpx's: ``respx.mock(using="api")``."""
+
+    name = "api"
+    targets: ClassVar[list[str]] = ["archiver.hiker.transport.DeadlineTransport"]
+    target_methods: ClassVar[list[str]] = ["handle_request"]
+
+    @classmethod
+    def to_httpx_request(cls, **kwargs: httpx.Request) -> httpx.Request:
+        """The request as the transport got it."""
+        return kwargs["request"]
+
+    @classmethod
+    def from_sync_httpx_response(
+        cls, httpx_response: httpx.Response, *_: object, **__: object
+    ) -> httpx.Response:
+        """The answer as a stream that nobody has read yet."""
+        stream = httpx.ByteStream(httpx_response.content)
+        return httpx.Response(httpx_response.status_code, headers=httpx_response.headers, stream=stream)
+
 
 KEY = "canary-7f3a-never-shown"
 API = "https://api.hikerapi.com"

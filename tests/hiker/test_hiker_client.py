@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
-from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
-from calling import CALL, KEY, NOON, answers_once, client, failure, hangs_up
+import respx
+from calling import API, CALL, KEY, NOON, client, failure, hangs_up
 from scripted_peer import Connection, peer
 
 import archiver
@@ -25,19 +26,17 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_request_carries_key_agent_and_the_encoded_url() -> None:
     """One GET with the key in its header only, our own User-Agent, and the highlight's URL as an encoded parameter."""
-    with peer(answers_once) as server, client(server.url) as hiker:
+    with respx.mock(using="api") as api, client() as hiker:
+        route = api.get(f"{API}/v1/highlight/by/url").respond(200, content=b"{}")
         answer = hiker.send(CALL)
-    (sent,) = server.requests
-    line, *headers = sent.decode().rstrip().splitlines()
-    method, target, _ = line.split()
-    told = dict(header.split(": ", 1) for header in headers)
-    assert told["x-access-key"] == KEY
-    assert told["user-agent"] == f"archiver/{archiver.__version__}"
-    asked = parse_qs(urlsplit(target).query)
-    assert asked == {"url": ["https://www.instagram.com/stories/highlights/18085475671830440/"]}
-    assert (method, answer.status, answer.body, answer.call) == ("GET", 200, b"{}", CALL)
+        assert route.call_count == 1
+        sent = route.calls[0].request
+    assert sent.headers["x-access-key"] == KEY
+    assert sent.headers["user-agent"] == f"archiver/{archiver.__version__}"
+    assert sent.url.params["url"] == "https://www.instagram.com/stories/highlights/18085475671830440/"
+    assert (answer.status, answer.body, answer.call) == (200, b"{}", CALL)
     assert answer.started_at == answer.finished_at == NOON
-    assert answer.url == server.url + target
+    assert answer.url == str(sent.url)
     assert KEY not in answer.url
 
 
@@ -52,14 +51,12 @@ def test_the_key_is_not_a_default_header_of_the_shared_client() -> None:
 )
 def test_any_status_is_an_answer(status: int) -> None:
     """Whatever the API answers comes back once, unjudged; a redirect is not followed."""
-
-    def act(connection: Connection) -> None:
-        connection.request()
-        connection.answer(b"body", "location: https://elsewhere.example/", status=f"{status} X")
-
-    with peer(act) as server, client(server.url) as hiker:
+    with respx.mock(using="api") as api, client() as hiker:
+        route = api.get(f"{API}/sys/balance").respond(
+            status, headers={"location": "https://elsewhere.example/"}, content=b"body"
+        )
         answer = hiker.send(tariff.balance())
-    assert len(server.requests) == 1
+        assert route.call_count == 1
     assert (answer.status, answer.body) == (status, b"body")
 
 
@@ -182,6 +179,6 @@ def test_an_impossible_timeout_is_refused(timeout: float) -> None:
 
 def test_a_base_url_may_have_a_path() -> None:
     """A gateway's path stays in front of the endpoint's."""
-    with peer(answers_once) as server, client(f"{server.url}/gate") as hiker:
-        assert hiker.send(tariff.balance()).url == f"{server.url}/gate/sys/balance"
-    assert server.requests[0].startswith(b"GET /gate/sys/balance HTTP/1.1\r\n")
+    with respx.mock(using="api") as api, client(f"{API}/gate") as hiker:
+        api.get(f"{API}/gate/sys/balance").mock(return_value=httpx.Response(200, content=b"{}"))
+        assert hiker.send(tariff.balance()).url == f"{API}/gate/sys/balance"
