@@ -78,7 +78,7 @@ def test_a_path_a_wheel_and_an_environment_are_no_index(line: str) -> None:
     assert not list(asked_of_an_index(line))
 
 
-def test_fault_h70_no_line_asks_an_index_for_our_name() -> None:
+def test_fault_h42_no_line_asks_an_index_for_our_name() -> None:
     """In no file: the name is not registered, so pip would install the package of whoever registers it."""
     asking = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"

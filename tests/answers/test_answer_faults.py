@@ -161,7 +161,7 @@ def foreign(length: int) -> bytes:
     return gzip.compress(random.Random(2).randbytes(length))
 
 
-def test_fault_h51_what_no_writer_of_ours_put_into_a_segment_is_surplus(
+def test_fault_h41_what_no_writer_of_ours_put_into_a_segment_is_surplus(
     tmp_path: Path, store: AnswerStore
 ) -> None:
     """Foreign bytes at the end or between records; records of ours are none, with a row or without one, nor
@@ -211,7 +211,7 @@ def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) ->
     assert [path.read_bytes() for path in aside] == [strange] * 2
 
 
-def test_fault_h51_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: AnswerStore) -> None:
+def test_fault_h41_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: AnswerStore) -> None:
     """Hundreds of members that begin like a record and unpack to more than any: surplus, found after a few of
     them."""
     with store.writer(7, STARTED) as writer:

@@ -129,7 +129,7 @@ def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: Person) 
     assert "tried again in later runs" not in text
 
 
-def test_fault_h71_the_advice_of_backup_makes_a_configuration_that_works(person: Person) -> None:
+def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person: Person) -> None:
     """Once, after the first backup: its command and entries, as printed, keep the same accounts there.
 
     A later backup does not print it, and a backup beside a configuration does not either.
@@ -276,7 +276,7 @@ def commands_in(text: str) -> list[str]:
         ("export folder ./tree", "{} verify --repair", "missing"),
     ],
 )
-def test_fault_h72_a_printed_command_is_about_the_same_archive(
+def test_fault_h44_a_printed_command_is_about_the_same_archive(
     elsewhere: Nearby, asked: str, advised: str, brings: str
 ) -> None:
     """Run as printed, the next step looks at the archive of ``--archive``, not of the configuration."""
@@ -289,7 +289,7 @@ def test_fault_h72_a_printed_command_is_about_the_same_archive(
     assert brings in ended.out
 
 
-def test_fault_h72_init_makes_the_archive_that_a_command_missed(person: Person) -> None:
+def test_fault_h44_init_makes_the_archive_that_a_command_missed(person: Person) -> None:
     """Beside a configuration that names another archive, the printed ``init`` names a new one and works.
 
     So is what a refused ``init`` prints. The command that follows then finds the archive.
@@ -307,7 +307,7 @@ def test_fault_h72_init_makes_the_archive_that_a_command_missed(person: Person) 
     assert sorted(path.name for path in config.parent.iterdir()) == names
 
 
-def test_fault_h72_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_path: Path) -> None:
+def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_path: Path) -> None:
     """As after ``scripts/demo``, which puts nothing into PATH."""
     person = Person(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "PATH": "/usr/bin:/bin"})
     err = person.run("status", "--archive", "my own").err
@@ -317,7 +317,7 @@ def test_fault_h72_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_pa
     assert person.run("status", "--archive", "my own").code == 0
 
 
-def test_fault_h72_a_report_names_the_archive_by_its_whole_path(person: Person, upstream: StandIn) -> None:
+def test_fault_h44_a_report_names_the_archive_by_its_whole_path(person: Person, upstream: StandIn) -> None:
     """A report is read in another directory than the one of the run."""
     upstream.faults.add(actions.respond(404), listener="cdn", count=99)
     config = write_config(person.home / "c.toml", ["natgeo"])

@@ -236,7 +236,7 @@ def test_an_export_that_finds_no_room_tells_how_far_it_came(shelf: Shelf) -> Non
     assert (nowhere["form"], nowhere["directory"], nowhere["files"]) == ("folder", str(shelf.root), 0)
 
 
-def test_fault_h81_no_suggestion_removes_anything(person: Person, shelf: Shelf) -> None:
+def test_fault_h46_no_suggestion_removes_anything(person: Person, shelf: Shelf) -> None:
     """A mistyped option is refused; what is suggested in its place removes, overwrites and spends nothing."""
     refused = person.run("export", "folder", "out", "--prun")
     assert (refused.code, "'--prune'" in refused.err) == (2, False)
@@ -294,7 +294,7 @@ def prune(shelf: Shelf, answer: str, *words: str) -> tuple[int, str]:
     return process.wait(60), seen.decode().replace("\r\n", "\n")
 
 
-def test_fault_h81_prune_asks_on_a_terminal(person: Person, shelf: Shelf) -> None:
+def test_fault_h46_prune_asks_on_a_terminal(person: Person, shelf: Shelf) -> None:
     """How many files would go is said first; without a yes nothing goes, and nothing comes. --yes answers
     before."""
     assert person.run("export", "folder", "out").code == 0
@@ -312,7 +312,7 @@ def test_fault_h81_prune_asks_on_a_terminal(person: Person, shelf: Shelf) -> Non
     assert (code, "Go on?" in seen, len(tree(shelf.out))) == (0, False, 5)
 
 
-def test_fault_h81_prune_says_how_many_files_it_removed(person: Person, shelf: Shelf) -> None:
+def test_fault_h46_prune_says_how_many_files_it_removed(person: Person, shelf: Shelf) -> None:
     """Off a terminal it does not ask."""
     assert person.run("export", "folder", "out").code == 0
     ended = person.run("export", "folder", "out", "--highlight", "Gift*", "--prune")
@@ -320,7 +320,7 @@ def test_fault_h81_prune_says_how_many_files_it_removed(person: Person, shelf: S
 
 
 @pytest.mark.parametrize("locale", ["C", pytest.param("de_DE.ISO-8859-1", marks=pytest.mark.whole)])
-def test_fault_h83_names_are_utf_8_in_every_locale(
+def test_fault_h48_names_are_utf_8_in_every_locale(
     shelf: Shelf, locale: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The same tree, the same bag, the same lines on stdout: by a Python that encodes names by the locale,

@@ -53,7 +53,7 @@ def gaps(person: Person, *options: str) -> list[object]:
     return [gap["username"] for gap in found]
 
 
-def test_fault_h50_gaps_of_another_archive_name_nobody_of_the_configuration(person: Nearby) -> None:
+def test_fault_h40_gaps_of_another_archive_name_nobody_of_the_configuration(person: Nearby) -> None:
     """The accounts of a configuration are waited for in its own archive, however that is spelled or copied,
     and in no other."""
     mine, other = configure(person), person.home / "other"
@@ -70,7 +70,7 @@ def test_fault_h50_gaps_of_another_archive_name_nobody_of_the_configuration(pers
         assert gaps(person, "--archive", same) == [WAITING], same
 
 
-def test_fault_h50_a_configuration_without_an_archive_is_for_the_one_that_is_named(person: Nearby) -> None:
+def test_fault_h40_a_configuration_without_an_archive_is_for_the_one_that_is_named(person: Nearby) -> None:
     """Nothing is in its place, and it names none: its accounts are those of ``--archive``."""
     assert person.run("backup", ACCOUNT, "--archive", "other").code == 0
     listed = person.home / "list.toml"

@@ -228,7 +228,7 @@ def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: Person) -> None:
     assert not checked.damaged
 
 
-def test_fault_h51_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: Person) -> None:
+def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: Person) -> None:
     """Found by --read-data alone: code 12; a repair moves them to quarantine/, and every answer stays
     readable."""
     segment = next(iter(sorted((person.archive / "answers").rglob("*-fetched-*"))))

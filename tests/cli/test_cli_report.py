@@ -125,7 +125,7 @@ def test_fault_a5_a_missing_name_fails_the_monitor(person: Nearby, box: Mailbox)
         assert json.loads(box.at(HOOK).body)["failures"][0]["subject_pk"] == "nobody.xyz"
 
 
-def test_fault_a62_a_pattern_that_matches_nothing_is_told(
+def test_fault_a44_a_pattern_that_matches_nothing_is_told(
     person: Nearby, upstream: StandIn, box: Mailbox
 ) -> None:
     """In the report, ``--json`` and the log, with code 0 and without a word to cron; on stderr where the run
@@ -191,7 +191,7 @@ def test_a_bug_is_reported_by_its_kind(person: Nearby, box: Mailbox, monkeypatch
     assert b"sesame" not in box.at(HOOK).body
 
 
-def test_fault_h72_a_sent_report_names_the_archive_by_its_whole_path(person: Nearby, box: Mailbox) -> None:
+def test_fault_h44_a_sent_report_names_the_archive_by_its_whole_path(person: Nearby, box: Mailbox) -> None:
     """Of a night that could not begin, too: who reads it is in another directory."""
     ended = person.run("run", "--json", "--archive", "gone")
     assert ended.code == 10

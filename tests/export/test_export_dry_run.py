@@ -53,7 +53,7 @@ def foretold(person: Nearby, *words: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_fault_h80_a_dry_run_makes_nothing_and_says_what_the_export_does(
+def test_fault_h45_a_dry_run_makes_nothing_and_says_what_the_export_does(
     shelf: Shelf, form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The first export, one with nothing new, one where all that can change has changed, and one that

@@ -261,7 +261,7 @@ IN_CHUNKS = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\
 @pytest.mark.parametrize("answer", [WHOLE, IN_CHUNKS], ids=["length", "chunks"])
 @pytest.mark.parametrize("surplus", [SURPLUS, SURPLUS[:20], b"\r\n", b"x"])
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
-def test_fault_a45_bytes_after_an_answer_are_no_answer(
+def test_fault_a37_bytes_after_an_answer_are_no_answer(
     answer: bytes, surplus: bytes, late: bool, opened: list[socket.socket]
 ) -> None:
     """In the same segment or just after it: the next call has a connection of its own, and its own answer."""

@@ -147,7 +147,7 @@ def _large(connection: Connection) -> None:
         connection.answer(b"[" + b" " * body.LARGE + b"]")
 
 
-def test_fault_a46_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own_time() -> None:
+def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own_time() -> None:
     """It waits for longer than its timeout, and then it is whole."""
     with (
         peer(_large) as server,
@@ -162,7 +162,7 @@ def test_fault_a46_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own
         assert len(waiting.result(5).body) > body.LARGE
 
 
-def test_fault_a46_a_stop_ends_the_wait_for_room() -> None:
+def test_fault_a38_a_stop_ends_the_wait_for_room() -> None:
     """A large answer that waits for another is given up about half a second after the stop; it may be
     billed."""
     with peer(_large) as server, client(server.url) as hiker, hiker.share() as first:

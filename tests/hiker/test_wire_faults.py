@@ -179,7 +179,7 @@ def test_fault_a26_an_entry_that_repeats_an_item_counts_as_an_entry() -> None:
 
 
 @pytest.mark.parametrize("field", ["pk", "id"])
-def test_fault_a47_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -> None:
+def test_fault_a39_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -> None:
     """Its id begins with ``shop:``: known, counted, and neither a highlight nor malformed; other words are
     malformed."""
     shop = highlight(**{"pk": "9", field: "shop:17854360229135492"})
@@ -256,7 +256,7 @@ def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
     ],
     ids=["lists", "objects", "keys", "escaped keys", "mentions", "commas"],
 )
-def test_fault_a46_a_document_is_measured_before_it_is_parsed(body: bytes, is_read: bool) -> None:
+def test_fault_a38_a_document_is_measured_before_it_is_parsed(body: bytes, is_read: bool) -> None:
     """Millions of values, or keys that all differ, are refused; 100,000 mentions and a long text are not."""
     if is_read:
         assert document.parse(body) is not None

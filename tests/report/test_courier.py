@@ -213,7 +213,7 @@ for allowed in (False, True):
 """
 
 
-def test_fault_l20_a_name_that_leads_to_a_link_local_address_gets_no_report() -> None:
+def test_fault_l14_a_name_that_leads_to_a_link_local_address_gets_no_report() -> None:
     """In a network of its own, where the machine has that address: nothing is asked there unless the
     configuration allows it."""
     network = ["unshare", "-rn", "sh", "-c"]

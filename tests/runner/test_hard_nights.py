@@ -141,7 +141,7 @@ def test_a_private_name_that_was_never_seen_is_left_alone(house: House) -> None:
     assert 0 in units
 
 
-def test_fault_a48_a_tray_of_unreadable_entries_is_one_failure(house: House) -> None:
+def test_fault_a40_a_tray_of_unreadable_entries_is_one_failure(house: House) -> None:
     """20,001 empty lists: one row and one line that counts them, in bounded time; a good tray resolves it."""
     house.night("natgeo")
     tray = actions.respond(200, b"[" + b"[]," * 20_000 + b"[]]", {"content-type": "application/json"})
@@ -165,7 +165,7 @@ def crowded(exchange: Exchange) -> None:
     exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
 
 
-def test_fault_a49_a_list_that_is_too_long_for_rows_is_a_gap(house: House) -> None:
+def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(house: House) -> None:
     """Its first 10,000 entries have rows; a gap says so, reported once; the highlight is complete and not
     paid for again."""
     house.upstream.faults.add(crowded, path="/v1/highlight/by/url", highlight=GIFT, count=None)
@@ -189,7 +189,7 @@ def with_products(exchange: Exchange) -> None:
     exchange.deliver(replace(exchange.reply(), body=json.dumps(tray).encode()))
 
 
-def test_fault_a47_a_highlight_of_products_is_a_gap(house: House) -> None:
+def test_fault_a39_a_highlight_of_products_is_a_gap(house: House) -> None:
     """Reported once and listed among the gaps; every night ends with 0, and what is absent from such a tray
     is gone."""
     fault = house.upstream.faults.add(with_products, path="/v1/user/highlights", count=None)

@@ -58,7 +58,7 @@ def zipped(size: int) -> bytes:
         pytest.param(zipped, 4, 8, marks=pytest.mark.whole),
     ],
 )
-def test_fault_a46_large_answers_at_once_take_the_memory_of_one(
+def test_fault_a38_large_answers_at_once_take_the_memory_of_one(
     tmp_path: Path, shape: Callable[[int], bytes], accounts: int, highlights: int
 ) -> None:
     """Answers of 15 MB from all highlights at once: each fails alone, the run ends by itself, under 250
@@ -85,7 +85,7 @@ def test_fault_a46_large_answers_at_once_take_the_memory_of_one(
         assert house.one("select count(*) from answers") == accounts * (highlights + 1)
 
 
-def test_fault_a46_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
+def test_fault_a38_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
     """Twenty times the items of the largest honest page, 4 MB: all of them have rows, and the highlight is
     complete."""
 

@@ -64,7 +64,7 @@ def is_malformed(house: House, summary: Summary, told: str) -> None:
 # --- asked for by name
 
 
-def test_fault_a60_a_tray_of_another_name_is_not_bound(house: House) -> None:
+def test_fault_a42_a_tray_of_another_name_is_not_bound(house: House) -> None:
     """A list of highlights that is consistent and somebody else's: code 3 beside an account that is well,
     nothing of it recorded; the next night asks again and binds the right one. Reading the kept answer again
     records nothing of it either."""
@@ -79,14 +79,14 @@ def test_fault_a60_a_tray_of_another_name_is_not_bound(house: House) -> None:
     assert house.rows("select user_pk from targets where text = ?", NAME) == [(ONE,)]
 
 
-def test_fault_a60_upper_and_lower_case_are_the_same_name(house: House) -> None:
+def test_fault_a42_upper_and_lower_case_are_the_same_name(house: House) -> None:
     """Names are asked for in lower case, and shown as their owner writes them."""
     house.upstream.faults.add(edited(called("Account0000")), path=BY_NAME)
     assert house.night(NAME).exit_code == 0
     assert house.rows("select user_pk from targets") == [(ONE,)]
 
 
-def test_fault_a60_a_tray_without_a_name_is_looked_behind_once(house: House) -> None:
+def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(house: House) -> None:
     """``username: null``: one look at the account, a unit more, decides whose it is."""
     house.upstream.faults.add(edited(called(None)), path=BY_NAME)
     summary = house.night(NAME)
@@ -104,7 +104,7 @@ def test_fault_a60_a_tray_without_a_name_is_looked_behind_once(house: House) -> 
     ],
     ids=["another name", "no name", "another account"],
 )
-def test_fault_a60_nor_is_a_look_that_shows_another(house: House, look: dict[str, Json], told: str) -> None:
+def test_fault_a42_nor_is_a_look_that_shows_another(house: House, look: dict[str, Json], told: str) -> None:
     """The look behind a nameless tray is checked too: name and pk must agree, else nothing is bound."""
     house.upstream.faults.add(edited(called(None)), path=BY_NAME)
     house.upstream.faults.add(edited(with_owner(**look)), path=LOOK_BY_NAME)
@@ -113,7 +113,7 @@ def test_fault_a60_nor_is_a_look_that_shows_another(house: House, look: dict[str
     is_malformed(house, summary, told)
 
 
-def test_fault_a60_the_look_behind_an_empty_tray_is_checked(house: House) -> None:
+def test_fault_a42_the_look_behind_an_empty_tray_is_checked(house: House) -> None:
     """An empty tray says nothing of its owner; what the look shows instead must be the account of that
     name."""
     for highlight in list(house.upstream.world.accounts[0].highlights):
@@ -124,7 +124,7 @@ def test_fault_a60_the_look_behind_an_empty_tray_is_checked(house: House) -> Non
     is_malformed(house, summary, f"(mallory), asked for {NAME}")
 
 
-def test_fault_a60_so_is_a_first_look_by_name(house: House) -> None:
+def test_fault_a42_so_is_a_first_look_by_name(house: House) -> None:
     """A name that failed before is looked up first: an account of another name is not followed to its
     tray."""
     house.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
@@ -135,7 +135,7 @@ def test_fault_a60_so_is_a_first_look_by_name(house: House) -> None:
     is_malformed(house, summary, f"(mallory), asked for {NAME}")
 
 
-def test_fault_a60_an_account_asked_for_by_id_may_have_any_name(house: House) -> None:
+def test_fault_a42_an_account_asked_for_by_id_may_have_any_name(house: House) -> None:
     """A name that is bound, and an id, are asked for by pk: another name in the answer is a rename."""
     house.night(NAME)
     house.upstream.world.rename(NAME, "elsewhere")
@@ -156,7 +156,7 @@ UNREADABLE: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_fault_a61_a_first_tray_that_cannot_be_read_is_malformed(house: House, kind: str) -> None:
+def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(house: House, kind: str) -> None:
     """Not "no account has this name": a failure of the answer, code 3 beside an account that is well, and
     asked again."""
     house.upstream.faults.add(error(200, UNREADABLE[kind]), path=BY_NAME)
@@ -272,7 +272,7 @@ def test_a_name_that_is_looked_up_first_is_not_looked_at_again(house: House) -> 
 # --- titles that are asked for and not there
 
 
-def test_fault_a62_a_pattern_that_matches_nothing_is_in_the_report(house: House) -> None:
+def test_fault_a44_a_pattern_that_matches_nothing_is_in_the_report(house: House) -> None:
     """Code 0, and a note that says which, and that upper and lower case differ where that is why."""
     summary = house.night(parse_target(NAME, highlights=("highlight 0", "Paris*")))
     assert (summary.exit_code, summary.highlights_fetched) == (0, 0)

@@ -203,7 +203,7 @@ def test_keys_move_in_a_viewer_that_a_link_opened(browser: Browser, demo: Path) 
 
 
 @pytest.mark.parametrize("place", ["disk", "server"])
-def test_fault_h82_back_closes_the_viewer(browser: Browser, demo: Path, place: str) -> None:
+def test_fault_h47_back_closes_the_viewer(browser: Browser, demo: Path, place: str) -> None:
     """And stays on the page; Forward opens it again. Closed otherwise it leaves no entry that leads back into
     it. A link from outside has the page that it came from before it. From the disk and from a web server."""
     page = max(
