@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,6 +62,9 @@ def test_a_blob_that_can_have_no_more_names_is_copied(shelf: Shelf, whole: bool)
     names.mkdir()
     for n in range(blob.stat().st_nlink, most):
         os.link(blob, names / str(n))
+    with suppress(OSError):
+        os.link(blob, names / "one more")
+        pytest.skip("a disk in memory has no limit, whatever it states")
     ways = shelf.export().ways
     assert (ways["hardlink"], ways["copy"]) == (6, 1)
     with pytest.raises(StorageError, match="Too many links") as caught:
