@@ -148,7 +148,10 @@ class _Connection:
     def _next_event(self) -> object:
         try:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
-                self._machine.receive_data(sockets.receive(self.sock, _READ))
+                received = sockets.receive(self.sock, _READ)
+                if not received and self._machine.their_state is h11.SEND_RESPONSE:
+                    raise ExchangeBroken("the server closed the connection without an answer")
+                self._machine.receive_data(received)
         except h11.RemoteProtocolError as error:
             raise ExchangeBroken(str(error)) from error
         return event
