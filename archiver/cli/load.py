@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from archiver.cli import show
 from archiver.cli.options import Given
 from archiver.config import Config, default_path, load
-from archiver.errors import NoArchive, UsageError
+from archiver.errors import NoArchive, SchemaOld, UsageError
 from archiver.model import Target
 from archiver.model.target import parse_target, read_targets
 
@@ -64,7 +64,7 @@ def entry(loaded: Config, asked: Target) -> Target | None:
             return known
     try:
         return archive.configured(loaded, asked) if loaded.accounts else None
-    except NoArchive:
+    except (NoArchive, SchemaOld):  # a run brings an older archive up to date
         return None
 
 
