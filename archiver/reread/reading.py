@@ -21,6 +21,14 @@ _READ: Mapping[str, Callable[[Answer], Told]] = {
 }
 
 
+_BY_NAME = frozenset({"/v1/user/highlights/by/username", "/v1/user/by/username"})
+
+
+def asked_name(answer: Answer) -> str | None:
+    """Return the username that an account or its tray was asked for by; None if it was asked for otherwise."""
+    return answer.call.subject if answer.call.path in _BY_NAME else None
+
+
 def told(answer: Answer) -> Told | None:
     """What an answer tells; None if it tells nothing: an error, or an endpoint that this version does not ask.
 

@@ -11,7 +11,7 @@ from archiver.catalog import Catalog, record
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model import HighlightPage, PaidAnswer, Tray, TrayFacts, User, utcnow
-from archiver.reread.reading import Told, told
+from archiver.reread.reading import Told, asked_name, told
 
 _WAITING = 64
 
@@ -39,12 +39,16 @@ def replay(
 ) -> Replayed:
     """Record what the answers tell into the catalog ``into``, as runs would have, but for all that absence would be evidence of.
 
+    A tray that was asked for by name and does not state it counts as in a run: only if the look at the account that came
+    after it shows the same account under that name.
+
     ``progress`` is told how many were looked at, before each, and may raise to stop. Raises StorageError for another reason than a
     rotten disk, DatabaseError, DiskFull.
     """
     run_id = into.write(record.start_run, "reread", utcnow())
     waiting: list[Future[object]] = []
     unreadable: list[Unreadable] = []
+    unconfirmed: dict[str, tuple[PaidAnswer, Tray]] = {}
     read = unclear = 0
     for looked_at, paid in enumerate(answers):
         progress(looked_at)
@@ -61,12 +65,22 @@ def replay(
         except AnswerMalformed:
             unclear += 1
             continue
+        name = asked_name(answer)
+        if isinstance(found, Tray) and name is not None and _is_nameless(found):
+            unconfirmed[name] = paid, found
+            continue
+        if isinstance(found, User) and name in unconfirmed:
+            listed, tray = unconfirmed.pop(name)
+            if tray.user is None or tray.user.pk != found.pk:
+                unclear += 2
+                continue
+            waiting += _recorded(into, run_id, listed, tray)
         if found is not None:
             waiting += _recorded(into, run_id, paid, found)
         if len(waiting) >= _WAITING:
             _wait(waiting)
     _wait(waiting)
-    return Replayed(read, tuple(unreadable), unclear)
+    return Replayed(read, tuple(unreadable), unclear + len(unconfirmed))
 
 
 def _recorded(into: Catalog, run_id: int, paid: PaidAnswer, found: Told) -> Iterable[Future[object]]:
@@ -80,6 +94,10 @@ def _recorded(into: Catalog, run_id: int, paid: PaidAnswer, found: Told) -> Iter
             yield into.submit(record.page, run_id, paid.answer_id, found, TrayFacts(), now)
         case User():
             yield into.submit(record.user, run_id, found, now)
+
+
+def _is_nameless(tray: Tray) -> bool:
+    return tray.user is not None and tray.user.username is None
 
 
 def _wait(waiting: list[Future[object]]) -> None:

@@ -123,12 +123,13 @@ class Standing:
         return verdict
 
     def behind(self, account: Account, verdict: Reason) -> Reason:
-        """What a tray that is not shown says of the account. Nobody knows what a private one answers where its check is skipped:
-        a tray that is not found and was there before is looked behind once (1 unit) before the account counts as gone.
+        """Return what a tray that is not shown says of the account.
 
-        Raises CallFailed where the account is there and public.
+        What a private account's tray answers is not documented. One that is not found and was there before is
+        confirmed by a look at the account (1 unit), unless this visit has had its look. Raises CallFailed if
+        the account exists and is public.
         """
-        if verdict is not Reason.GONE or account.held is None:
+        if verdict is not Reason.GONE or (account.held is None and account.seen is None):
             return verdict
         seen = self.look(account)
         if seen.verdict is None:

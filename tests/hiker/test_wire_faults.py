@@ -251,10 +251,11 @@ def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
         (b"[" + b"{}," * 1_500_000 + b"{}]", False),
         (b"{" + b",".join(b'"%d":{}' % n for n in range(200_000)) + b"}", False),
         (b"{" + b",".join(b'"\\n%d":0' % n for n in range(400_000)) + b"}", False),
+        (b"[" + '"😀",'.encode() * 2_000_000 + b"0]", False),
         (b"[" + b'{"user":{"pk":"5","username":"u"},"x":0.5,"y":0.5},' * 100_000 + b"0]", True),
         (b'["' + b"," * 500_000 + b'"]', True),
     ],
-    ids=["lists", "objects", "keys", "escaped keys", "mentions", "commas"],
+    ids=["lists", "objects", "keys", "escaped keys", "wide texts", "mentions", "commas"],
 )
 def test_fault_a38_a_document_is_measured_before_it_is_parsed(body: bytes, is_read: bool) -> None:
     """Millions of values, or keys that all differ, are refused; 100,000 mentions and a long text are not."""

@@ -86,6 +86,24 @@ def test_fault_a42_upper_and_lower_case_are_the_same_name(house: House) -> None:
     assert house.rows("select user_pk from targets") == [(ONE,)]
 
 
+@pytest.mark.parametrize("change", ["a letter that only becomes the same", "the second entry"])
+def test_fault_a42_every_entry_must_have_that_very_name(house: House, change: str) -> None:
+    """Names are ASCII, so the Kelvin sign is no k; and one entry with another name spoils the list."""
+
+    def edit(tree: Json) -> None:
+        assert isinstance(tree, list)
+        if change == "the second entry":
+            called("mallory")(tree[1])
+        else:
+            called("\N{KELVIN SIGN}eeper")(tree)
+
+    target = "account0000" if change == "the second entry" else "keeper"
+    house.upstream.world.rename(ONE, target)
+    house.upstream.faults.add(edited(edit), path=BY_NAME)
+    assert house.night(target, account_pk(1)).exit_code == 3
+    assert house.rows("select user_pk from targets where text = ?", target) == []
+
+
 def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(house: House) -> None:
     """``username: null``: one look at the account, a unit more, decides whose it is."""
     house.upstream.faults.add(edited(called(None)), path=BY_NAME)
@@ -111,6 +129,8 @@ def test_fault_a42_nor_is_a_look_that_shows_another(house: House, look: dict[str
     summary = house.night(NAME)
     assert (summary.exit_code, summary.units) == (7, 3)
     is_malformed(house, summary, told)
+    house.reread()
+    assert house.rows("select pk from users") == house.rows("select pk from highlights") == []
 
 
 def test_fault_a42_the_look_behind_an_empty_tray_is_checked(house: House) -> None:
@@ -122,6 +142,8 @@ def test_fault_a42_the_look_behind_an_empty_tray_is_checked(house: House) -> Non
     summary = house.night(NAME)
     assert summary.exit_code == 7
     is_malformed(house, summary, f"(mallory), asked for {NAME}")
+    house.reread()
+    assert house.rows("select pk from users") == []
 
 
 def test_fault_a42_so_is_a_first_look_by_name(house: House) -> None:
@@ -133,6 +155,20 @@ def test_fault_a42_so_is_a_first_look_by_name(house: House) -> None:
     summary = house.night(NAME)
     assert (summary.exit_code, summary.units) == (7, 1)
     is_malformed(house, summary, f"(mallory), asked for {NAME}")
+    house.reread()
+    assert house.rows("select pk from users") == []
+
+
+def test_fault_a43_a_tray_that_is_not_found_after_the_account_was_seen_is_an_error(house: House) -> None:
+    """The name failed once; now the look shows a public account and its list is not found: no "no such account"."""
+    house.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
+    assert house.night(NAME, account_pk(1)).exit_code == 3
+    house.upstream.faults.add(error(404, NOBODY), path=TRAY, user=ONE, count=None)
+    house.sleep(days=2)
+    summary = house.night(NAME, account_pk(1))
+    (failure,) = summary.failures
+    assert (summary.exit_code, failure.reason) == (3, Reason.UPSTREAM)
+    assert "exists" in failure.detail or "is there" in failure.detail
 
 
 def test_fault_a42_an_account_asked_for_by_id_may_have_any_name(house: House) -> None:

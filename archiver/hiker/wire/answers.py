@@ -57,12 +57,9 @@ def tray(answer: Answer, user_pk: Pk | None = None, *, username: str | None = No
         return Tray(None, ())
     if not isinstance(raw, list):
         _malformed(answer, "no list of highlights")
-    found = _tray(answer, raw, user_pk)
-    if username is not None and raw:
-        if found.user is None:
-            _malformed(answer, "a list of highlights that does not say whose they are")
-        if found.user.username is not None:
-            _require_name(answer, found.user, username)
+    found = _tray(answer, raw, user_pk, username)
+    if username is not None and raw and found.user is None:
+        _malformed(answer, "a list of highlights that does not say whose they are")
     return found
 
 
@@ -151,8 +148,8 @@ def balance(answer: Answer) -> Balance:
     return Balance(shape.requests, rate)
 
 
-def _tray(answer: Answer, entries: Entries, user_pk: Pk | None) -> Tray:
-    owner = _owner(answer, entries, user_pk)
+def _tray(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | None = None) -> Tray:
+    owner = _owner(answer, entries, user_pk, username)
     fallback = owner or (User(user_pk) if user_pk is not None else None)
     highlights: dict[Pk, Highlight] = {}
     rejected: list[Rejected] = []
@@ -169,10 +166,13 @@ def _tray(answer: Answer, entries: Entries, user_pk: Pk | None) -> Tray:
 
 
 def _require_name(answer: Answer, found: User, username: str) -> None:
-    """Raise AnswerMalformed unless the account has this name; upper and lower case are the same."""
+    """Raise AnswerMalformed unless the account has this name, in upper or lower case.
+
+    Usernames are ASCII. Other letters become the same in lower case (the Kelvin sign a k), but name somebody else.
+    """
     if found.username is None:
         _malformed(answer, f"account {found.pk} without a name, asked for {username}")
-    if found.username.casefold() != username.casefold():
+    if not found.username.isascii() or found.username.lower() != username.lower():
         _malformed(answer, f"account {found.pk} ({found.username}), asked for {username}")
 
 
@@ -188,8 +188,8 @@ def _malformed(answer: Answer, what: str) -> NoReturn:
     raise AnswerMalformed(brief(f"{answer.call.path} answered {what}")) from None
 
 
-def _owner(answer: Answer, entries: Entries, user_pk: Pk | None) -> User | None:
-    """The richest view of the one user whom all entries agree on."""
+def _owner(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | None) -> User | None:
+    """Return the richest view of the one user whom all entries agree on, by pk and by the name that was asked for."""
     owner: User | None = None
     for raw in entries[:ENTRIES_MAX]:
         shape = read(WireHighlight, raw)
@@ -199,6 +199,8 @@ def _owner(answer: Answer, entries: Entries, user_pk: Pk | None) -> User | None:
         expected = user_pk or (owner.pk if owner is not None else view.pk)
         if view.pk != expected:
             _malformed(answer, f"highlights of user {view.pk} among those of {expected}")
+        if username is not None and view.username is not None:
+            _require_name(answer, view, username)
         owner = richer(owner, view)
     return owner
 

@@ -14,6 +14,12 @@ _LIST, _OBJECT, _SHARED_KEY, _OTHER_KEY, _VALUE = 64, 120, 40, 90, 60
 """Bytes that each takes in CPython 3.11, by measurement: a list, an object with its first key, a key that
 other objects have too, one that they do not have, any other value."""
 
+_WIDE = 40
+"""Bytes that a string takes in addition if it has a letter beyond Latin-1."""
+
+_BEYOND_LATIN_1 = bytes(range(0xC4, 0xF8))
+"""The first bytes of such letters in UTF-8."""
+
 _PLENTY = 32 * 2**20
 _MOST_MEMORY = 144 * 2**20
 """Bytes. A page of 2,000 items takes 12 MB, one item with 100,000 mentions about 100; 16 MiB of ``[],`` 700
@@ -64,12 +70,19 @@ def _is_overfull(body: bytes) -> bool:
     keys, values = body.count(b":"), body.count(b",")
     if _LIST * lists + _LIST * objects + _OTHER_KEY * keys + _VALUE * values <= _PLENTY:
         return False
+    wide = min(values, _count_wide(body))
     different: set[bytes] = set()
     for found in _KEY.finditer(body):
         different.add(found[1])
         if len(different) > _MOST_KEYS:
             return True
-    return _LIST * lists + _OBJECT * objects + _SHARED_KEY * keys + _VALUE * values > _MOST_MEMORY
+    size = _LIST * lists + _OBJECT * objects + _SHARED_KEY * keys + _VALUE * values + _WIDE * wide
+    return size > _MOST_MEMORY
+
+
+def _count_wide(body: bytes) -> int:
+    """Return how many letters of a body make the string that they stand in a wide one: those beyond Latin-1."""
+    return len(body) - len(body.translate(None, _BEYOND_LATIN_1)) + body.count(b"\\u")
 
 
 def clean(text: str) -> str:
