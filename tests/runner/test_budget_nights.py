@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,9 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(house: House) -> No
     """Three pages, which two units never pay for: they are spent in vain once for each account, and then the first page serves."""
     house.upstream.world.v1_page = house.upstream.world.v2_page = 2
     house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
+    house.later = (
+        datetime(2026, 11, 25, 12, tzinfo=UTC) - house.now
+    )  # when a sweep is due follows from the date
     names = [account_pk(0), account_pk(1)]
     in_vain = 0
     for _ in range(12):

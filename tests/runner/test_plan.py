@@ -47,6 +47,7 @@ def of_file(next_try_at: datetime) -> HeldFailure:
     return HeldFailure(Role.VIDEO, Reason.NETWORK, next_try_at)
 
 
+UNREAD_PAGE = HeldFailure(None, Reason.MALFORMED, NOW + HOUR)
 NO_PAGE = HeldFailure(None, Reason.NOT_FOUND, NOW + HOUR)
 
 
@@ -66,6 +67,11 @@ NO_PAGE = HeldFailure(None, Reason.NOT_FOUND, NOW + HOUR)
         (lacking(of_file(NOW + HOUR), tried_at=None), QUIET, Why.INCOMPLETE),  # what a killed run left
         (lacking(), QUIET, Why.INCOMPLETE),  # another highlight brought the file
         (held(fetched_at=None, completed_at=None, failures=(NO_PAGE,)), QUIET, None),
+        (
+            lacking(UNREAD_PAGE, tried_at=None),
+            QUIET,
+            None,
+        ),  # a page that cannot be read waits for its own date
         (held(fetched_facts=TrayFacts(1, 12), failures=(NO_PAGE,)), QUIET, None),
         (lacking(of_file(NOW + HOUR), fetched_facts=TrayFacts(1, 12)), QUIET, Why.CHANGED),
         (held(shrunk_to="half"), QUIET, Why.SHRUNK),
