@@ -16,7 +16,7 @@ from archiver.archive import rows
 from archiver.catalog import query, schema
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.model import Balance, Rows, RowStream, Status, Value
+from archiver.model import Balance, Role, Rows, RowStream, Status, Value
 
 if TYPE_CHECKING:
     from archiver.archive.checking import Checked, Mended, mend, verify
@@ -135,8 +135,10 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
 
 def status(config: Config) -> Status:
     """The archive in numbers."""
+    not_kept = {Role.COVER: not config.download.covers, Role.AVATAR: not config.download.avatars}
+    roles = [role for role in Role if not not_kept.get(role, False)]
     with rows.reading(config) as catalog:
-        found, hosts = catalog.read(query.status), catalog.read(query.refused_hosts)
+        found, hosts = catalog.read(query.status), catalog.read(query.refused_hosts, roles)
     if not hosts:
         return found
     from archiver.archive.opening import download_rules

@@ -6,16 +6,28 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
-from archiver.model import Digest, Failure, HeldUser, Meaning, Pk, Subject, Target, Tray, TrayFacts, User
+from archiver.model import (
+    Digest,
+    Failure,
+    HeldUser,
+    Meaning,
+    Pk,
+    Role,
+    Subject,
+    Target,
+    Tray,
+    TrayFacts,
+    User,
+)
 from archiver.runner import plan
 from archiver.runner.budget import Promise, Turn
 from archiver.runner.events import AccountDone, AccountListed, Noted
-from archiver.runner.files import Claims, Files, Missed
+from archiver.runner.files import Claims, Files, Missed, Wanted
 from archiver.runner.highlight import Highlights, unread
 from archiver.runner.kept import Kept
 from archiver.runner.manner import Manner
@@ -31,13 +43,14 @@ from archiver.runner.trays import Listing, Trays
 @dataclass(frozen=True, slots=True)
 class _Begun:
     """What is left to do for an account. ``tray`` is None where its jobs follow from what is stored;
-    ``promised``: what the Budget keeps back for them, by highlight."""
+    ``promised``: what the Budget keeps back for them, by highlight; ``end``: how the account ends then."""
 
     target: Target
     pk: Pk
     tray: Tray | None
     jobs: tuple[Job, ...]
     promised: Mapping[Pk, Promise]
+    end: AccountEnd = AccountEnd.WELL
 
 
 class Accounts:
@@ -103,7 +116,7 @@ class Accounts:
         turn.end()
         self._night.tally.add(highlights_listed=1)
         meaning = self._highlights.keep(job, Claims(pk), promise)
-        self._report_hosts(target, self._catalog.read(query.files_of_hosts, highlight_pk=pk), ())
+        self._report_hosts(target, self._catalog.read(query.files_of_hosts, highlight_pk=pk))
         if meaning is Meaning.NOT_FOUND:
             return AccountEnd.ABSENT if held is not None else self._unresolved(target, asked=True)
         return AccountEnd.WELL if meaning is Meaning.OK else AccountEnd.FAILED
@@ -199,23 +212,37 @@ class Accounts:
             return AccountEnd.WELL
         return _Begun(account.target, pk, tray, jobs, self._promised(jobs))
 
-    def _unseen(self, account: Account, verdict: Reason) -> AccountEnd:
+    def _unseen(self, account: Account, verdict: Reason) -> _Begun | AccountEnd:
         """End the visit to an account that shows nothing: private, gone or empty. That is a fact, reported
         when it is news, or when a person asked for it now; but a target that does not exist and never did is
         a failure."""
-        if verdict is Reason.EMPTY:
-            return AccountEnd.WELL
         target, held = account.target, account.held
         if held is None and verdict is Reason.GONE:
             return self._unresolved(target, asked=True)
         before = held.verdict if held is not None else self._standing.failed_before(account)
-        news = before is not verdict or self._manner.insist
+        news = verdict is not Reason.EMPTY and (before is not verdict or self._manner.insist)
         what = f"the account is {verdict.value}"
-        if held is None:
+        if held is None and verdict is not Reason.EMPTY:
             self._failed(target, verdict, what, trouble=False, silent=not news)
         if news:
             self._night.observe(Noted(f"{target.text}: {what}", loud=True))
-        return AccountEnd.ABSENT if news else AccountEnd.HIDDEN
+        end = AccountEnd.ABSENT if news else AccountEnd.HIDDEN
+        end = AccountEnd.WELL if verdict is Reason.EMPTY else end
+        if held is None or self._manner.lists or self._manner.only is not None:
+            return end
+        return _Begun(target, held.pk, None, self._free_jobs(target, held.pk), {}, end)
+
+    def _free_jobs(self, target: Target, pk: Pk) -> tuple[Job, ...]:
+        """Return the highlights of an account that shows nothing now whose missing files a stored answer still offers.
+
+        Its links are valid whatever the account shows, and what a setting refused may be allowed now.
+        """
+        held = {h.pk: h for h in self._catalog.read(query.held, pk) if h.gone_at is None}
+        policy = replace(self._manner.policy(target), sweep_days=0)
+        due = plan.make(held.values(), held, policy, self._night.clock())
+        return tuple(
+            replace(job, units=0) for job in due if job.reason is Why.INCOMPLETE and self._kept.page(job)
+        )
 
     def _unresolved(self, target: Target, *, asked: bool) -> AccountEnd:
         """Report a target that does not exist and never did, whether it was ``asked`` for now or waits for
@@ -294,6 +321,7 @@ class Accounts:
     def _finish(self, begun: _Begun) -> AccountEnd:
         claims = Claims(begun.pk)
         pictures: list[Future[Missed | None]] = []
+        offered: list[Wanted] = []
         if begun.tray is not None:
             offered = wanted(self._catalog, self._manner, begun.target, begun.pk, begun.tray)
             pictures = self._files.begin(offered, claims)
@@ -305,26 +333,43 @@ class Accounts:
             for job in begun.jobs
         ]
         self._end(jobs)
-        missed = [m for picture in pictures if (m := picture.result()) is not None]
-        for miss in missed:
-            self._files.record_missed(miss, claims)
-        of_items = self._catalog.read(query.files_of_hosts, user_pk=begun.pk)
-        self._report_hosts(begun.target, of_items, [miss.failure for miss in missed])
-        return AccountEnd.WELL
+        for picture in pictures:
+            if (missed := picture.result()) is not None:
+                self._files.record_missed(missed, claims)
+        stored: Sequence[tuple[str | None, Failure]]
+        stored = self._catalog.read(query.files_of_hosts, user_pk=begun.pk)
+        if begun.tray is not None and self._manner.only is None:
+            stored = self._drop_unoffered(stored, offered)
+        self._report_hosts(begun.target, stored)
+        return begun.end
 
-    def _report_hosts(
-        self, target: Target, of_items: Iterable[tuple[str | None, Failure]], pictures: Iterable[Failure]
-    ) -> None:
-        """Count the files of an account that wait for ``download.allowed_hosts``, whichever run was refused them.
+    def _drop_unoffered(
+        self, stored: Iterable[tuple[str | None, Failure]], offered: Iterable[Wanted]
+    ) -> list[tuple[str | None, Failure]]:
+        """Resolve refused covers and avatars that the tray does not offer any more, or offers as they are stored."""
+        wanted = {(w.owner.subject, w.owner.pk, w.link.role) for w in offered}
+        left = []
+        for title, failure in stored:
+            what = (failure.subject, failure.subject_pk, failure.role)
+            if failure.subject is Subject.ITEM or what in wanted:
+                left.append((title, failure))
+            else:
+                self._catalog.write(record.resolved, *what, self._night.clock())
+        return left
 
-        ``of_items`` come with the title of their highlight; ``pictures`` are the covers and avatars that failed in this run.
+    def _report_hosts(self, target: Target, stored: Iterable[tuple[str | None, Failure]]) -> None:
+        """Count the files that wait for ``download.allowed_hosts``, whichever run was refused them.
+
+        ``stored``: ``query.files_of_hosts``, each with the title of its highlight.
         """
         rules = self._manner.rules
-        wanted = [failure for title, failure in of_items if plan.matches(title, target.highlights)]
+        not_kept = {Role.COVER: not self._manner.covers, Role.AVATAR: not self._manner.avatars}
         waiting = {
             (failure.subject, failure.subject_pk, failure.role): failure
-            for failure in (*wanted, *pictures)
-            if failure.host is not None and (rules is None or not rules.allow(failure.host, None))
+            for title, failure in stored
+            if (failure.role is Role.AVATAR or plan.matches(title, target.highlights))
+            and not not_kept.get(failure.role or Role.VIDEO, False)
+            and (rules is None or not rules.allow(failure.host, None))
         }
         self._night.tally.refused(tuple(waiting.values()))
         for host, files in Counter(failure.host for failure in waiting.values()).items():

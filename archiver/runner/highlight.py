@@ -39,11 +39,17 @@ class Highlights:
     def keep(self, job: Job, claims: Claims, promise: Promise | None = None) -> Meaning:
         """Do one Job to its end. Returns how its page was answered; all that went wrong is recorded.
 
+        A job of 0 units is served by a stored answer or not at all.
+
         ``promise`` is the Budget's to this job, and ends once its page is here or cannot be had. Raises what
         stops the run, or all paid calls of it.
         """
         try:
-            found = self._kept.page(job) or self._fetched(job, claims, promise)
+            found: Page | Meaning = (
+                self._kept.page(job)
+                or (Meaning.TRANSIENT if not job.units else None)  # its links have expired just now
+                or self._fetched(job, claims, promise)
+            )
         finally:
             self._paid.budget.release(promise)
         if isinstance(found, Meaning):
@@ -154,7 +160,7 @@ class Highlights:
         had expired, and what it offers no longer is not missing any more. It is no second look: that is another run's.
         """
         expired = [m for m in missed if m.error.reason is Reason.EXPIRED]
-        if not expired:
+        if not expired or not job.units:
             return missed, found
         self._night.observe(Noted(f"{len(expired)} links of highlight {job.pk} have expired: renewing them"))
         try:
@@ -185,7 +191,6 @@ def unread(rejected: Sequence[Rejected], noun: str) -> str:
     them."""
     number, first = sum(one.count for one in rejected), rejected[0]
     why = f"{first.pk}: {first.detail}" if first.pk else first.detail
-    if len(rejected) == 1:
-        return f"{number:,} {noun}{'s' * (number != 1)} cannot be read: {why}"
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{number:,} {plural} cannot be read; the first: {why}"
+    found = f"{number:,} {noun if number == 1 else plural} cannot be read"
+    return f"{found}: {why}" if len(rejected) == 1 else f"{found}; the first: {why}"

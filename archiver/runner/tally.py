@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from archiver.model import Failure, Target
+from archiver.model import Failure, Role, Subject, Target
 
 _LISTED_FAILURES = 1_000
 """So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""
@@ -71,6 +71,7 @@ class Tally:
         self._summary = Summary(run_id, command, targets=len(targets), highlight_targets=highlights)
         self._failures: list[Failure] = []
         self._hosts: Counter[str] = Counter()
+        self._refused: set[tuple[Subject, str, Role | None]] = set()
         self._notes: list[str] = []
         self._ends = dict.fromkeys(AccountEnd, 0)
         self._troubles = 0
@@ -110,8 +111,10 @@ class Tally:
             self._troubles += trouble
 
     def refused(self, failures: Sequence[Failure]) -> None:
-        """Note files whose host is not allowed: failures of every run, for as long as it is not."""
+        """Note files whose host is not allowed, each once: failures of every run, for as long as it is not."""
         with self._lock:
+            failures = [f for f in failures if (f.subject, f.subject_pk, f.role) not in self._refused]
+            self._refused.update((f.subject, f.subject_pk, f.role) for f in failures)
             self._failures += failures[: max(0, _LISTED_FAILURES - len(self._failures))]
             self._hosts.update(failure.host for failure in failures if failure.host is not None)
             self._summary = replace(self._summary, files_failed=self._summary.files_failed + len(failures))
@@ -150,7 +153,7 @@ class Tally:
     def _code(self) -> int:
         ends, targets = self._ends, sum(self._ends.values())
         failed, unresolved = ends[AccountEnd.FAILED], ends[AccountEnd.UNRESOLVED]
-        if failed and failed == targets:
+        if failed and failed + unresolved == targets:
             return 7
         if failed or self._troubles:
             return 3

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 import sqlalchemy as sa
 from alembic import op
@@ -36,13 +37,22 @@ TRIED = f"""
 INCOMPLETE = f"UPDATE highlights SET completed_at = NULL WHERE completed_at IS NOT NULL AND EXISTS ({FAILED})"
 
 
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address: a link to one is unsafe, whatever the settings list."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def upgrade() -> None:
     op.add_column("failures", Column("host", sa.Text()))
     op.add_column("failures", Column("size", sa.BigInteger()))
     op.add_column("highlights", Column("tried_at", TIME))
     connection = op.get_bind()
     for row in connection.execute(OPEN).all():
-        if row.reason == "refused" and (host := HOST.search(row.detail)):
+        if row.reason == "refused" and (host := HOST.search(row.detail)) and not is_address(host[1]):
             connection.execute(REFUSE, {"id": row.id, "host": host[1]})
         elif row.reason == "too_large" and (size := SIZE.search(row.detail)):
             connection.execute(MEASURE, {"id": row.id, "size": int(size[1])})

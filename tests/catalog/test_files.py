@@ -253,10 +253,10 @@ def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -
         HeldFailure(Role.VIDEO, Reason.TOO_LARGE, size=900),
     }
     assert catalog.read(query.files_of_hosts, user_pk=NATGEO.pk) == ((_highlight(catalog).title, host),)
-    assert catalog.read(query.refused_hosts) == (("cdn.example", 1),)
+    assert catalog.read(query.refused_hosts, list(Role)) == (("cdn.example", 1),)
     catalog.write(record.failure, _failure(), NOW)
     assert HeldFailure(Role.VIDEO, Reason.NETWORK, retry.next_try(2, NOW)) in _highlight(catalog).failures
-    assert catalog.read(query.refused_hosts) == ()
+    assert catalog.read(query.refused_hosts, list(Role)) == ()
 
 
 @pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.UPSTREAM])

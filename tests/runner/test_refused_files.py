@@ -181,6 +181,9 @@ def test_fault_c31_titles_that_are_not_wanted_do_not_fail_a_night(house: House) 
     one = parse_target(ACCOUNT, highlights=("First",))
     none = parse_target(ACCOUNT, highlights=("nothing is called so",))
     assert house.night(one).files_failed == files_of(highlights(house)[0].items)
+    assert archive.status(house.config).hosts_not_allowed == (
+        ("127.0.0.1", sum(files_of(highlight.items) for highlight in highlights(house))),
+    )
     assert house.night(none).exit_code == 0
 
 
@@ -190,6 +193,8 @@ def test_fault_c31_a_highlight_that_is_a_target_itself_reports_its_host(house: H
     first = highlights(house)[0]
     number = files_of(first.items)
     assert house.night(f"highlight:{first.pk}").hosts_not_allowed == (("127.0.0.1", number),)
+    both = house.night(f"highlight:{first.pk}", ACCOUNT)
+    assert both.files_failed == offered(house)  # each file once
     del house.environ[HOSTS]
     summary = house.night(f"highlight:{first.pk}")
     assert (summary.exit_code, summary.units, files(house)) == (0, 0, number)
@@ -228,3 +233,52 @@ def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(house: Ho
     gaps = [gap for gap in archive.gaps(house.config) if gap.subject is Subject.ITEM and not gap.gone]
     assert len(gaps) == left
     assert Lack.NOT_YET not in {gap.reason for gap in gaps}
+
+
+@pytest.mark.parametrize("hide", ["set_private", "delete_account"])
+def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_stored_answers(
+    house: House, hide: str
+) -> None:
+    """Each run ends with 3 while the host is refused; then all item files come from the stored answers, for 0 units."""
+    house.environ[HOSTS] = WRONG
+    number = offered(house)
+    house.night(ACCOUNT)
+    getattr(house.upstream.world, hide)(ACCOUNT)
+    nights = []
+    for _ in range(3):
+        house.sleep(hours=3)
+        nights.append(house.night(ACCOUNT))
+    assert {(night.exit_code, night.files_failed) for night in nights} == {(3, number)}
+    assert nights[-1].units == 0
+    del house.environ[HOSTS]
+    summary = house.night(ACCOUNT)
+    assert (summary.exit_code, summary.units) == (0, 0)
+    assert files(house) == number - 1 - len(highlights(house))  # no tray offers the avatar and the covers
+    assert house.one("select count(*) from highlights where completed_at is null") == 0
+
+
+def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(house: House) -> None:
+    """The unit that is left goes to the new item, not to the tray: what was refused before is reported all the same."""
+    house.environ[HOSTS] = WRONG
+    number = offered(house)
+    house.night(ACCOUNT)
+    first = highlights(house)[0]
+    house.upstream.world.add_item(first.pk)
+    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
+    nights = [house.night(ACCOUNT) for _ in range(2)]
+    assert [(night.exit_code, night.units) for night in nights] == [(5, 1), (3, 1)]
+    assert house.upstream.requests.api_calls("/v1/user/highlights") == []
+    assert nights[-1].files_failed == number + 1
+
+
+def test_fault_c31_a_refused_cover_that_is_not_offered_any_more_is_not_waited_for(house: House) -> None:
+    """The stored cover is back in the tray: the refused one is resolved, and the night is good."""
+    house.night(ACCOUNT)
+    first = highlights(house)[0]
+    before = first.cover
+    house.upstream.world.recover(first.pk)
+    house.environ[HOSTS] = WRONG
+    assert house.night(ACCOUNT).files_failed == 1
+    first.cover = before
+    assert house.night(ACCOUNT).exit_code == 0
+    assert house.one("select count(*) from failures where resolved_at is null") == 0

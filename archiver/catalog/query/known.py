@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, select, union_all
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, func, null, select, union_all
 
 from archiver.catalog import tables
 from archiver.errors import Reason
@@ -26,19 +26,26 @@ _BY_NAME = (
 )
 _OF_USER = _highlights.c.user_pk == bindparam("pk")
 _ONE = _highlights.c.pk == bindparam("pk")
-_FILES_OF_HOSTS = (
+_OF_A_HOST = (
+    _failures.c.reason == Reason.HOST_NOT_ALLOWED,
+    _failures.c.role.is_not(None),
+    _failures.c.resolved_at.is_(None),
+)
+_ITEMS_OF_HOSTS = (
     select(_highlights.c.title, _failures)
     .join(_members, _members.c.highlight_pk == _highlights.c.pk)
     .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-    .where(
-        _failures.c.subject == Subject.ITEM,
-        _failures.c.reason == Reason.HOST_NOT_ALLOWED,
-        _failures.c.role.is_not(None),
-        _failures.c.resolved_at.is_(None),
-        _members.c.gone_at.is_(None),
-        _highlights.c.gone_at.is_(None),
-    )
-    .order_by(_failures.c.id)
+    .where(_failures.c.subject == Subject.ITEM, *_OF_A_HOST)
+    .where(_members.c.gone_at.is_(None), _highlights.c.gone_at.is_(None))
+)
+_COVERS_OF_HOSTS = (
+    select(_highlights.c.title, _failures)
+    .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
+    .where(_failures.c.subject == Subject.HIGHLIGHT, *_OF_A_HOST)
+    .where(_highlights.c.gone_at.is_(None))
+)
+_AVATAR_OF_HOST = select(null().label("title"), _failures).where(
+    _failures.c.subject == Subject.USER, *_OF_A_HOST
 )
 
 
@@ -110,18 +117,26 @@ def highlight(connection: Connection, pk: Pk) -> HeldHighlight | None:
 def files_of_hosts(
     connection: Connection, *, user_pk: Pk | None = None, highlight_pk: Pk | None = None
 ) -> tuple[tuple[str | None, Failure], ...]:
-    """Return the item files of an account, or of a highlight, that were refused because of their host.
+    """Return the files of an account, or the item files of a highlight, that were refused because of their host.
 
-    Each comes with the title of a highlight that shows it; one that several show comes once for each.
+    Each comes with the title of a highlight that shows it (an avatar without one); one that several show comes once
+    for each.
     """
-    whose = _highlights.c.pk == highlight_pk if user_pk is None else _highlights.c.user_pk == user_pk
-    query = _FILES_OF_HOSTS.where(whose)
+    if user_pk is None:
+        queries = [_ITEMS_OF_HOSTS.where(_highlights.c.pk == highlight_pk)]
+    else:
+        own = _highlights.c.user_pk == user_pk
+        avatar = _AVATAR_OF_HOST.where(_failures.c.subject_pk == user_pk)
+        queries = [_ITEMS_OF_HOSTS.where(own), _COVERS_OF_HOSTS.where(own), avatar]
     return tuple(
         (
             row.title,
-            Failure(Subject.ITEM, row.subject_pk, Role(row.role), Reason(row.reason), row.detail, row.host),
+            Failure(
+                Subject(row.subject), row.subject_pk, Role(row.role), Reason(row.reason), row.detail, row.host
+            ),
         )
-        for row in connection.execute(query)
+        for query in queries
+        for row in connection.execute(query.order_by(_failures.c.id))
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Table, exists, func, or_, select
 
 from archiver.catalog import tables
 from archiver.errors import Reason
-from archiver.model import Run, Status, Subject, utcnow
+from archiver.model import Role, Run, Status, Subject, utcnow
 
 _runs, _calls, _blobs, _failures = tables.runs, tables.api_calls, tables.blobs, tables.failures
 _months = tables.monthly_totals
@@ -66,9 +67,9 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
     )
 
 
-def refused_hosts(connection: Connection) -> tuple[tuple[str, int], ...]:
-    """Return the hosts whose files were refused and are still offered, with how many, most first."""
-    rows = connection.execute(_REFUSED_HOSTS)
+def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tuple[str, int], ...]:
+    """Return the hosts whose files of these roles were refused and are still offered, with how many, most first."""
+    rows = connection.execute(_REFUSED_HOSTS.where(_failures.c.role.in_(list(roles))))
     return tuple((row.host, row.files) for row in rows if row.host is not None)
 
 
