@@ -11,7 +11,7 @@ from archiver.cli.news import News
 from archiver.cli.news import fields_of as fields_of_change
 from archiver.cli.options import Given
 from archiver.cli.words import cause
-from archiver.errors import Reason
+from archiver.errors import GAPS, Reason
 from archiver.model import Failure
 from archiver.runner.tally import Summary, not_downloaded
 
@@ -31,6 +31,14 @@ _MOST = 10
 
 _MOST_HOSTS = 3
 """Hosts that get a line of their own: whoever can put a link into an answer can name any number of them."""
+
+_LEFT_OUT = {
+    Reason.TOO_LARGE: "over download.max_file_size",
+    Reason.REFUSED: "with a malformed or unsafe link",
+    Reason.TOO_MANY: "with more entries than are recorded",
+    Reason.UNSUPPORTED: "of a kind that cannot be fetched",
+}
+"""What the program leaves out by its own rules, by reason."""
 
 _MEANINGS = {
     3: "something failed tonight",
@@ -55,13 +63,13 @@ _NO_NEWS = News()
 
 
 def finish(given: Given, summary: Summary, news: News = _NO_NEWS, *, answers: bool = False) -> int:
-    """Tell how the run ended, and return its exit code. ``answers``: off a terminal too, if all went well."""
+    """Tell how the run ended, and return its exit code. ``answers``: what was done is printed off a terminal too."""
     if given.talkative:
         show.say(*morning(summary, news, mark=given.verbose))
     elif summary.exit_code:
-        notes = list(noted(summary))
-        told = failed(summary, _MOST - 1 - len(notes))
-        show.say(*ended(summary, mark=given.verbose), *told, *notes)
+        done = counted(summary) if answers and given.wants_summary else ()
+        head = [*ended(summary, mark=given.verbose), *done, *noted(summary)]
+        show.say(*head, *failed(summary, _MOST - len(head)))
     elif answers and given.wants_summary:
         show.say(*counted(summary), *noted(summary))
     if given.blank is not None:
@@ -160,13 +168,18 @@ def failed(summary: Summary, room: int = _MOST) -> Iterator[str]:
 
 
 def _other_failures(summary: Summary) -> Iterator[Failure]:
-    """Yield the failures but for files whose host is not allowed: those have a line for each host."""
-    return (failure for failure in summary.failures if failure.reason is not Reason.HOST_NOT_ALLOWED)
+    """Yield the failures that have no line of their own: not hosts that are not allowed, and not gaps."""
+    own = GAPS | {Reason.HOST_NOT_ALLOWED}
+    return (failure for failure in summary.failures if failure.reason not in own)
 
 
 def noted(summary: Summary, room: int = 3) -> Iterator[str]:
-    """What is no failure and somebody should know, in at most so many lines."""
-    yield from _fitted(list(summary.notes), room, "notes: the log and --json have them")
+    """Yield what is no failure and somebody should know, in at most so many lines."""
+    gaps = Counter(failure.reason for failure in summary.failures if failure.reason in GAPS)
+    if gaps:
+        parts = ", ".join(f"{number:,} {_LEFT_OUT[reason]}" for reason, number in gaps.most_common())
+        yield f"left out: {parts} ({advice.command('gaps')})"
+    yield from _fitted(list(summary.notes), room - bool(gaps), "notes: the log and --json have them")
 
 
 def _fitted(lines: list[str], room: int, rest: str) -> list[str]:

@@ -71,7 +71,7 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     if late:
         last = _at(found.last_success_at)
         show.say(
-            f"archiver: status: the last successful run is too old: {last} (see {advice.command('run -v')})"
+            f"archiver: status: the last successful run is too old: {last} (see {advice.command('gaps')})"
         )
     if failed is not None:
         raise failed

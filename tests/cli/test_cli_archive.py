@@ -220,13 +220,15 @@ def test_the_database_can_be_copied(kept: Person, capsys: Shown) -> None:
 
 
 def test_what_failed_is_told_without_a_terminal(person: Person, upstream: StandIn, capsys: Shown) -> None:
-    """Cron's mail: one line for what it means, then the failures by name; code 3."""
+    """Cron's mail: one line for what it means, what was done all the same, then the failures by name; code 3."""
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     assert call(person, "backup", "natgeo") == 3
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "archiver: backup: something failed tonight"
-    assert lines[1] == "failed: 1 not_found"
-    assert lines[2].startswith("  video of item ")
+    assert lines[1] == "1 account, 3 of 3 highlights read, 5 units spent"
+    assert lines[2].startswith("new: 33 items, 48 files, ")
+    assert lines[3] == "failed: 1 not_found"
+    assert lines[4].startswith("  video of item ")
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,11 @@ def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(house: 
     house.environ[SIZE] = "1 kB"
     summary = house.night(ACCOUNT)
     assert (summary.exit_code, summary.files_failed) == (0, 0)
+    left_out = int(str(house.one("select count(*) from failures where reason = 'too_large'")))
+    assert list(report.noted(summary)) == [
+        f"left out: {left_out} over download.max_file_size (archiver gaps)"
+    ]
+    assert list(report.failed(summary)) == []
     lengths = house.rows("select size from failures where reason = 'too_large' and subject = 'item'")
     assert lengths
     assert all(int(str(size)) > 1000 for (size,) in lengths)
