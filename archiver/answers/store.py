@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-from archiver.answers.reader import Member, Unreadable, member_at, members, pieces
+from archiver.answers.reader import Member, is_cut_off, member_at, members, pieces
 from archiver.answers.record import LARGEST, answer_of, is_ours, response_and_request, warcinfo
 from archiver.answers.segment import Segment
 from archiver.durable import (
@@ -139,22 +139,24 @@ class AnswerStore:
         as ``iterate``.
         """
         with self._opened(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
-            found: list[tuple[Surplus, bool, int]] = []  # whether torn, and how many records are before it
+            found: list[tuple[Surplus, int]] = []  # and how many records are before it
             last_row, whole = max(past, default=-1), 0
             for piece in pieces(fd, past):
                 if isinstance(piece, Member) and is_ours(piece.plain):
                     whole += 1
                     continue
-                torn, start, before = isinstance(piece, Unreadable) and piece.torn, piece.offset, whole
-                if found and found[-1][0].end == start:  # one after the other: what they begin as counts
-                    surplus, torn, before = found.pop()
+                start, before = piece.offset, whole
+                if found and found[-1][0].end == start:
+                    surplus, before = found.pop()
                     start = surplus.offset
-                found.append((Surplus(segment, start, piece.offset + piece.length - start), torn, before))
-        for surplus, torn, before in found:
-            at_the_end = surplus.offset > last_row and whole - before < _APPENDED_RECORDS
-            killed = torn and at_the_end and surplus.length <= _LARGEST_APPEND
-            if not killed and not self._is_set_aside(surplus):
-                yield surplus
+                found.append((Surplus(segment, start, piece.offset + piece.length - start), before))
+            for surplus, before in found:
+                at_the_end = surplus.offset > last_row and whole - before < _APPENDED_RECORDS
+                may_be_ours = at_the_end and surplus.length <= _LARGEST_APPEND
+                if may_be_ours and is_cut_off(fd, surplus.offset, surplus.end):
+                    continue
+                if not self._is_set_aside(surplus):
+                    yield surplus
 
     def _is_set_aside(self, surplus: Surplus) -> bool:
         copy = self._root.parent / "quarantine" / _name_aside(surplus)

@@ -187,9 +187,56 @@ def test_fault_h41_what_no_writer_of_ours_put_into_a_segment_is_surplus(
         for zeros in (0, 5000):
             file.write_bytes(data[:cut] + bytes(zeros))
             assert list(store.surplus(first.segment, {first.offset: first.length})) == [], cut
-    lost_sector = head + bytes(512) + random.Random(3).randbytes(5000)
-    file.write_bytes(lost_sector)
+    lost_sectors = bytes(-len(head) % 512 + 512)
+    file.write_bytes(head + lost_sectors + random.Random(3).randbytes(5000))
     assert list(store.surplus(first.segment, {first.offset: first.length})) == []
+
+
+def test_fault_h41_foreign_bytes_do_not_pass_for_a_record_that_was_cut_off(
+    tmp_path: Path, store: AnswerStore
+) -> None:
+    """Behind zeros, behind the beginning of a record and behind its lost sectors too: what a record that was
+    not written to its end does not explain is surplus."""
+    with store.writer(7, STARTED) as writer:
+        first = writer.keep(answer(b"first"), tray=True)
+        last = writer.keep(answer(random.Random(4).randbytes(5000)), tray=True)
+    file = tmp_path / "answers" / first.segment
+    data, rows, other = file.read_bytes(), {first.offset: first.length}, foreign(100_000)
+    head, record = data[: last.offset], data[last.offset : last.offset + last.length]
+    to_the_edge = bytes(-len(head) % 512 + 512)
+
+    def found(left: bytes) -> list[Surplus]:
+        file.write_bytes(head + left)
+        return list(store.surplus(first.segment, rows))
+
+    for strange in (
+        b"\n",
+        b"x",
+        bytes(40) + other * 3,
+        bytes(100) + gzip.compress(b""),
+        to_the_edge + other,
+        to_the_edge + bytes(30) + b"# notes",
+        b"\x1f\x8b" * 1000,
+        b"\x1f\x8b\x08\x00" + bytes(80) + other,
+        b"\x1f\x8b\x08\x08" + bytes(6) + b"a name that does not end",
+        b"\x1f" + other,
+        gzip.compress(b"WARC/1.1\r\nWARC-Type: resource\r\n\r\n", mtime=0) + bytes(9000),
+        record[:500] + other,
+        record[:500] + gzip.compress(b"short"),
+        record[:500] + to_the_edge + bytes(12) + other,
+    ):
+        assert found(strange) == [Surplus(first.segment, len(head), len(strange))], strange[:20]
+    assert found(record[:500] + data[last.offset + last.length :]) != []
+    for sector in range(-(len(head) % 512), last.length, 512):
+        lost = bytearray(data[last.offset :])
+        lost[max(sector, 0) : sector + 512] = bytes(sector + 512 - max(sector, 0))
+        assert found(bytes(lost[: len(data) - len(head)])) == [], sector
+    for length in (1, 3_000_000):
+        assert found(bytes(length)) == []
+    began = time.monotonic()
+    file.write_bytes(head + bytes(600) + b"\x1f\x8b\x08" * (1 << 18))
+    assert len(list(store.surplus(first.segment, rows))) == 1
+    assert time.monotonic() - began < 10
 
 
 def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) -> None:
