@@ -112,6 +112,23 @@ class AnswerStore:
                 if _SEGMENT.fullmatch(segment):
                     yield segment
 
+    def foreign_names(self) -> Iterator[str]:
+        """Yield each name below ``answers/``, printable, that no writer of ours gives to a file. What is in a
+        foreign directory is not listed. Raises StorageError."""
+        with storage_errors(f"{self._root} cannot be listed"):
+            for year in _entries(self._root):
+                is_year = _is_directory(year, digits=4)
+                for month in _entries(self._root / year.name) if is_year else ():
+                    is_month = _is_directory(month, digits=2)
+                    for file in _entries(self._root / year.name / month.name) if is_month else ():
+                        segment = f"{year.name}/{month.name}/{file.name}"
+                        if origin_of(segment) is None or not file.is_file(follow_symlinks=False):
+                            yield _printable(segment)
+                    if not is_month:
+                        yield _printable(f"{year.name}/{month.name}")
+                if not is_year:
+                    yield _printable(year.name)
+
     def iterate(
         self, segment: str, past: Mapping[int, int] = MappingProxyType({})
     ) -> Iterator[tuple[KeptAnswer, Answer]]:
@@ -222,6 +239,25 @@ class AnswerStore:
             if exc.errno in _NO_FILE:
                 raise AnswerMalformed(f"answers/{segment} is no regular file") from exc
             raise
+
+
+def _entries(directory: Path) -> list[os.DirEntry[str]]:
+    """The entries of a directory by name; none if it is not there."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+
+
+def _is_directory(entry: os.DirEntry[str], *, digits: int) -> bool:
+    """Whether it is a directory, no link to one, with a name of so many digits."""
+    name = entry.name
+    return len(name) == digits and name.isascii() and name.isdigit() and entry.is_dir(follow_symlinks=False)
+
+
+def _printable(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _name_aside(surplus: Surplus) -> str:

@@ -185,7 +185,13 @@ def _checked(
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
     )
-    return Checked(blobs, replace(_still(opened, answers), unrecorded=unrecorded, surplus=surplus))
+    foreign = tuple(
+        name
+        for name in opened.answers.foreign_names()
+        if not (name.endswith(".warc.gz") and opened.catalog.read(query.is_named, name))
+    )
+    answers = replace(_still(opened, answers), unrecorded=unrecorded, surplus=surplus, foreign=foreign)
+    return Checked(blobs, answers)
 
 
 def _still(opened: Opened, answers: AnswerReport) -> AnswerReport:

@@ -30,6 +30,7 @@ def fields_of(checked: Checked) -> dict[str, object]:
         "answers_surplus": [
             {"segment": s.segment, "offset": s.offset, "length": s.length} for s in answers.surplus
         ],
+        "answers_foreign": list(answers.foreign),
     }
 
 
@@ -62,7 +63,14 @@ def told(checked: Checked) -> Iterator[str]:
     if blobs.orphans:
         yield f"{show.count(blobs.orphans, 'blob')} without a row (harmless)"
     if blobs.foreign:
-        yield f"{show.count(len(blobs.foreign), 'name')} in blobs/ that no blob can have: {', '.join(blobs.foreign[:5])}"
+        yield f"{show.count(len(blobs.foreign), 'name')} in blobs/ that no blob can have: {_some(blobs.foreign)}"
+    if answers.foreign:
+        names = show.count(len(answers.foreign), "name")
+        yield f"{names} in answers/ that archiver gives to no file: {_some(answers.foreign)}"
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def done(mended: Mended) -> Iterator[str]:

@@ -32,6 +32,7 @@ _NOTHING = {
     "answers_lost": [],
     "answers_unrecorded": 0,
     "answers_surplus": [],
+    "answers_foreign": [],
     "repair": None,
     "run": None,
 }
@@ -99,7 +100,8 @@ def command(
 
     It changes no file and may run beside a run. --read-data notes when each blob was read (verified_at), unless another run holds
     the lock or the archive is read-only. Damage that is not yet recorded as lost gives code 12. Blobs without a row are
-    harmless and only counted: a later run adopts equal bytes.
+    harmless and only counted: a later run adopts equal bytes. Files in blobs/ and answers/ with names that
+    archiver does not give are named, and left alone.
 
     --repair records what is damaged or missing as lost, moves damaged and foreign bytes to quarantine/
     (nothing is deleted; what is between two answers is copied there, and no damage as long as the copy

@@ -26,7 +26,8 @@ class AnswerReport:
     """What was found. ``lost``: what is recorded as lost and is so; ``found``: ids recorded as lost that can be read again.
 
     ``unrecorded``: whole answers in files that no row names, as after an older copy of the database was put
-    back. ``surplus``: bytes in the segments that are no record of ours.
+    back. ``surplus``: bytes in the segments that are no record of ours. ``foreign``: names below ``answers/``
+    that this program gives to no file, and that no row names.
     """
 
     checked: int
@@ -35,6 +36,7 @@ class AnswerReport:
     found: tuple[int, ...]
     unrecorded: int = 0
     surplus: tuple[Surplus, ...] = ()
+    foreign: tuple[str, ...] = ()
 
 
 def verify_answers(

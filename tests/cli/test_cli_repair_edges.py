@@ -250,3 +250,23 @@ def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: P
     assert aside.read_bytes() == strange
     again = person.run("verify", "--read-data", "--json").object
     assert (again["exit_code"], again["answers_surplus"], again["answers_damaged"]) == (0, [], [])
+
+
+def test_fault_h41_foreign_files_among_the_answers_are_named(person: Person) -> None:
+    """As those among the blobs: in --json and in a line of its own; no damage, and left alone."""
+    answers = person.archive / "answers"
+    segment = next(iter(sorted(answers.rglob("*-fetched-*"))))
+    month = segment.parent.relative_to(answers).as_posix()
+    (segment.parent / "x.warc.gz").write_bytes(gzip.compress(b"foreign"))
+    (answers / "2025").write_text("x")
+    (segment.parent.parent / "99x").mkdir()
+    os.link(segment, segment.parent / ".DS_Store")
+    (segment.parent / segment.name.replace("fetched", "trays")).symlink_to(segment)
+    found = person.run("verify", "--json")
+    link = f"{month}/{segment.name.replace('fetched', 'trays')}"
+    names = ["2025", f"{month}/.DS_Store", link, f"{month}/x.warc.gz", f"{month[:4]}/99x"]
+    assert (found.code, sorted(map(str, found.object["answers_foreign"]))) == (0, sorted(names))  # type: ignore[call-overload]
+    line = "5 names in answers/ that archiver gives to no file: 2025, "
+    assert line in person.run("verify", "--read-data").err
+    assert person.run("verify", "--read-data", "--repair", "-q").code == 0
+    assert (answers / "2025").read_text() == "x"
