@@ -41,8 +41,9 @@ def stands(root: Path) -> bool:
 
 
 def holds_blobs(root: Path) -> bool:
-    """Return whether there is any blob at ``root``, or what may be one."""
-    return any((root / "blobs").glob("*/*"))
+    """Return whether there is any blob at ``root``, or what may be one. Raises StorageError."""
+    with storage_errors(f"{root / 'blobs'} cannot be looked at"):
+        return any((root / "blobs").glob("*/*"))
 
 
 def read(root: Path) -> Marker:

@@ -89,10 +89,19 @@ def test_an_archive_that_cannot_be_read_is_a_matter_of_the_disk(
 ) -> None:
     """Named with --archive too: code 8 as for any other path, and not one of usage."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(house.root.parent))
+    home = house.root.parent / "home"
+    home.mkdir()
+    home.chmod(0o777)
+    init = ["init", "--archive", str(home / "new"), "--config", str(home / "new.toml")]
+    assert main(init) == 0  # all is imported: another user may not be able to
     house.root.chmod(0)
     with another_user():
         assert main(["status", "--archive", str(house.root)]) == 8
-    assert "Permission denied" in capsys.readouterr().err
+        assert "Permission denied" in capsys.readouterr().err
+        config = home / "config.toml"
+        assert main(["init", "--archive", str(house.root), "--config", str(config)]) == 8
+        said = capsys.readouterr().err
+        assert ("Permission denied" in said, str(house.root) in said, config.exists()) == (True, True, False)
     house.root.chmod(0o700)
     assert_recovers(house)
 
