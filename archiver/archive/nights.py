@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,7 +10,7 @@ from datetime import datetime
 
 from archiver.archive import named
 from archiver.archive.opening import create, download_rules, reading, require_blobs, writing
-from archiver.blobs import free_bytes
+from archiver.blobs import free_bytes, marker
 from archiver.catalog import Catalog, ledger, query
 from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
@@ -51,6 +52,8 @@ def run(
     """
     secret = require_key(config)
     if create_missing:
+        if not marker.stands(config.archive.directory):
+            _check_reserve(config)  # before anything is made
         create(config)
     with writing(config, command, stop, wait) as opened, ExitStack() as stack:
         require_blobs(opened)
@@ -179,7 +182,8 @@ def _pace(config: Config, max_units: int | None) -> Pace:
 
 
 def _check_reserve(config: Config) -> None:
-    free, reserve = free_bytes(config.archive.directory), config.archive.reserve
+    root, reserve = config.archive.directory, config.archive.reserve
+    free = free_bytes(next(place for place in (root, *root.parents) if os.path.lexists(place)))
     if free < reserve:
         raise DiskFull(
             f"the disk of {config.archive.directory} has {free / 1e6:,.0f} MB of free space, "

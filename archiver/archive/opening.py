@@ -194,7 +194,7 @@ def _left_over(config: Config) -> schema.Standing | None:
     DatabaseForeign for one that holds something else.
     """
     where, root = rows.place(config), config.archive.directory
-    if where.path is not None and not where.path.exists():
+    if where.path is not None and not os.path.lexists(where.path):
         return None
     try:
         left = schema.look(where)

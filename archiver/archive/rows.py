@@ -10,7 +10,7 @@ from pathlib import Path
 from archiver.blobs import Marker, marker
 from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config
-from archiver.errors import MarkerMismatch, NoArchive, StorageError
+from archiver.errors import DatabaseForeign, MarkerMismatch, NoArchive, StorageError
 
 
 @contextmanager
@@ -57,6 +57,11 @@ def database(config: Config) -> str | Path:
     own = root / "archive.db"
     if configured is None:
         return own
+    if config.database_archive is None and os.path.lexists(own) and marker.stands(root):
+        # Nothing says which archive the configured one is for. Where both are this one's, it was moved there.
+        own_id = marker.read(root).id
+        if _holds(own, own_id) and not _holds(configured, own_id):
+            return own
     if belongs(config, config.database_archive):
         return configured
     if os.path.lexists(own) or not marker.stands(root):
@@ -68,6 +73,14 @@ def database(config: Config) -> str | Path:
             "name the configuration of that archive: --config FILE",
         )
     return configured
+
+
+def _holds(database: str | Path, archive_id: str) -> bool:
+    """Whether it holds the rows of this archive; not if it is none of ours. Raises DatabaseError."""
+    try:
+        return schema.look(locate(database)).archive_id == archive_id
+    except DatabaseForeign:
+        return False
 
 
 def place(config: Config) -> Database:

@@ -163,3 +163,35 @@ def test_a_lost_marker_is_written_again(person: Nearby) -> None:
     assert "is written again from archive.db" in person.run("init").err
     assert (mine / "archive.json").read_bytes() == marker
     assert person.run("verify", "--read-data").code == 0
+
+
+def test_a_backup_refused_for_its_reserve_or_a_linked_database_leaves_nothing(person: Nearby) -> None:
+    """No directory where there was none, and in one that was there what lay in it."""
+    person.more["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
+    assert person.run("backup", ACCOUNT, "--archive", "below/new").code == 8
+    assert not (person.home / "below").exists()
+    person.more["ARCHIVER_ARCHIVE_RESERVE"] = ""
+    linked = person.home / "linked"
+    linked.mkdir()
+    for target in ("/nonexistent/x.db", person.home / "file.db"):
+        (person.home / "file.db").touch()
+        (linked / "archive.db").symlink_to(target)
+        refused = person.run("backup", ACCOUNT, "--archive", "linked")
+        assert (refused.code, "symbolic link" in refused.err) == (9, True), refused.err
+        assert [path.name for path in linked.iterdir()] == ["archive.db"]
+        (linked / "archive.db").unlink()
+
+
+def test_a_whole_archive_keeps_its_own_rows_beside_a_database_in_the_environment(
+    person: Nearby, postgres: Postgres
+) -> None:
+    """Nothing says which archive the variable is for: its own archive.db has the marker's id, the other one
+    has not."""
+    with postgres.database() as url:
+        assert person.run("backup", ACCOUNT, "--archive", "lite").code == 0
+        person.more["ARCHIVER_ARCHIVE_DATABASE"] = url
+        assert person.run("backup", ACCOUNT, "--archive", "in-postgres").code == 0
+        for name in ("lite", "in-postgres"):
+            ended = person.run("status", "--archive", name)
+            assert ended.code == 0, ended.err
+        assert not (person.home / "in-postgres" / "archive.db").exists()
