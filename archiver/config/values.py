@@ -6,7 +6,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from decimal import Decimal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from archiver.addresses import is_link_local
 
@@ -75,10 +75,12 @@ def report_url(text: str, *, link_local: bool = False) -> str:
     if not found or not rest or _SCHEME.fullmatch(scheme) is None or not text.isprintable() or " " in text:
         raise ValueError("https://HOST/PATH, or an address of Apprise such as ntfy://HOST/TOPIC")
     try:
-        host = urlsplit(text).hostname
+        parts = urlsplit(text)
+        host = parts.hostname
     except ValueError:  # no URL by the book, so no host
         return text
-    _require_not_link_local(host, link_local)
+    for named in (host, *(value for _, value in parse_qsl(parts.query))):  # mailto://...?smtp=HOST
+        _require_not_link_local(named and named.strip("[]"), link_local)
     return text
 
 

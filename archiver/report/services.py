@@ -63,11 +63,12 @@ def _opened(address: Address) -> Apprise:
 
 
 def _vet(address: Address, service: Apprise) -> None:
-    """Raise Undelivered if the host of the address is link-local. Of most services the host is a token: that
-    is not looked up."""
+    """Raise Undelivered if the host of the address, or the mail server in its query, is link-local. Of most
+    services the host is a token: that is not looked up."""
     for plugin in service:
         templates: Iterable[str] = plugin.templates
-        if any("{host}" in template for template in templates):
+        hosts = [plugin.host] if any("{host}" in template for template in templates) else []
+        for host in filter(None, (*hosts, getattr(plugin, "smtp_host", None))):
             with suppress(OSError, UnicodeError):  # a name that means nothing is told by the service
-                for entry in socket.getaddrinfo(plugin.host, None, type=socket.SOCK_STREAM):
+                for entry in socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM):
                     address.require_not_link_local(str(entry[4][0]))

@@ -127,6 +127,8 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
         "report.url = 'http://169.254.169.254/sesame'",
         "report.url = 'https://[fe80::1%25eth0]/sesame'",
         "report.url = 'json://[::ffff:169.254.1.1]/sesame'",
+        "report.url = 'mailto://u:sesame@example.com?smtp=169.254.169.254'",
+        "report.url = 'mailto://u:sesame@example.com?a=1&smtp=%5Bfe80::1%5D'",
         "report.ping_url = 'https://[64:ff9b::a9fe:a9fe]/sesame'",
         "report.url = '://sesame'",
         "report.url = 'slack://se same'",

@@ -231,6 +231,20 @@ def test_fault_l14_a_name_that_leads_to_a_link_local_address_gets_no_report() ->
     assert allowed == ["asked /report", "True []", "asked /report", "True []"]
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "json://[fe80::1]/",
+        "json://[::ffff:169.254.169.254]/",
+        "mailto://me:pw@example.com?smtp=2852039166",
+        "mailto://me:pw@example.com?smtp=[fe80::1]",
+    ],
+)
+def test_fault_l14_apprise_is_given_no_link_local_address_in_brackets_or_in_the_query(url: str) -> None:
+    """Its host in brackets is looked at, and so is the server that a mail is sent to."""
+    assert "a link-local address" in only(carrier(url).ended(GOOD))
+
+
 def test_an_address_that_apprise_does_not_know() -> None:
     """A misspelt scheme is told before the night."""
     assert "Apprise cannot use this slakc:// address" in only(carrier(f"slakc://{TOKEN}").begun())
