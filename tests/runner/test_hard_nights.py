@@ -12,7 +12,7 @@ import pytest
 from house import House
 
 from archiver import archive
-from archiver.errors import Reason
+from archiver.errors import DiskFull, Reason
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.exchange import Exchange
@@ -108,8 +108,12 @@ def test_fault_a17_a_billed_answer_that_cannot_be_read_is_paid_for_once(house: H
 
 
 def test_fault_h38_a_disk_below_its_reserve_stops_the_run_before_anything_is_paid(house: House) -> None:
-    """Code 8, and the upstream billed nothing."""
+    """Code 8, and the upstream billed nothing; a new archive is not even begun."""
     house.environ["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
+    with pytest.raises(DiskFull):
+        house.night("natgeo")
+    assert not house.root.exists()
+    archive.create(house.config)
     summary = house.night("natgeo")
     assert (summary.exit_code, summary.units) == (8, 0)
     assert house.upstream.units == 0
