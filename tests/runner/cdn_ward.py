@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +44,18 @@ def around(exchange: Exchange) -> None:
     """A redirect, by a relative place, to the very URL that was asked for."""
     path, query = exchange.request.path, exchange.request.query
     exchange.deliver(Reply(302, b"moved", {"location": f"{path[path.rindex('/') + 1 :]}?{query}"}))
+
+
+def offering(urls: Mapping[str, str]) -> Action:
+    """The true page, but the pictures of some items are elsewhere."""
+
+    def act(exchange: Exchange) -> None:
+        page = json.loads(exchange.reply().body)
+        for item in page["items"]:
+            item["thumbnail_url"] = urls.get(str(item["pk"]), item["thumbnail_url"])
+        exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
+
+    return act
 
 
 @contextmanager

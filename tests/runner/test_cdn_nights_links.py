@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cdn_ward import ACCOUNT, Ward, check_store, hasty
+from cdn_ward import ACCOUNT, Ward, check_store, hasty, offering
 
 from archiver.sandbox import StandIn, actions
-from archiver.sandbox.actions import Action
-from archiver.sandbox.exchange import Exchange
 from archiver.sandbox.things import Item
 from archiver.sandbox.wire import Request
 
@@ -55,18 +52,6 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
 def items(ward: Ward) -> list[Item]:
     """The items of the ward's one highlight."""
     return list(ward.upstream.world.account(ACCOUNT).highlights[-1].items)
-
-
-def offering(urls: Mapping[str, str]) -> Action:
-    """The true page, but the pictures of some items are elsewhere."""
-
-    def act(exchange: Exchange) -> None:
-        page = json.loads(exchange.reply().body)
-        for item in page["items"]:
-            item["thumbnail_url"] = urls.get(str(item["pk"]), item["thumbnail_url"])
-        exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
-
-    return act
 
 
 def test_fault_c1_links_that_stay_expired_are_renewed_once(ward: Ward) -> None:

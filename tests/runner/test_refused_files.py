@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from cdn_ward import offering
 from house import House
 
 from archiver import archive
@@ -16,8 +15,6 @@ from archiver.cli import report
 from archiver.model import Lack, Subject
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions, build
-from archiver.sandbox.actions import Action
-from archiver.sandbox.exchange import Exchange
 from archiver.sandbox.things import Account, Highlight, Item
 
 ACCOUNT = "keeper"
@@ -61,18 +58,6 @@ def offered(house: House) -> int:
 def files(house: House) -> int:
     """How many files are stored."""
     return int(str(house.one("select count(*) from files")))
-
-
-def offering(urls: Mapping[str, str]) -> Action:
-    """The true page, but the pictures of some items are elsewhere."""
-
-    def act(exchange: Exchange) -> None:
-        page = json.loads(exchange.reply().body)
-        for item in page["items"]:
-            item["thumbnail_url"] = urls.get(str(item["pk"]), item["thumbnail_url"])
-        exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
-
-    return act
 
 
 def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: House) -> None:

@@ -28,8 +28,9 @@ _failures, _files, _blobs = tables.failures, tables.files, tables.blobs
 def lacking(role: Role) -> Select[Any]:
     """Items without a file in a role that all of their kind have, and without an open failure that says why.
 
-    Where a page that shows them was worked through, all that was offered is held or has an open failure: either a failure
-    was given up with the offer, or there was none. A highlight that was not and failed nowhere is told as a whole.
+    If the page of a highlight was worked through, each file that it offered is stored or has an open failure. So the
+    reason here is that of the last failure that was resolved when the offer ended, or that the file was never offered.
+    A highlight whose page was not worked through, and that has no failure, is listed as a whole elsewhere.
     """
     held = exists().where(_files.c.item_pk == _items.c.pk, _files.c.role == role.value)
     m, h = _members.alias(), _highlights.alias()
