@@ -332,7 +332,15 @@ class Accounts:
             self._jobs.submit(self._highlights.keep, job, claims, begun.promised.get(job.pk))
             for job in begun.jobs
         ]
-        self._end(jobs)
+        closed: ArchiverError | None = None
+        try:
+            self._end(jobs)
+        except ArchiverError as error:
+            if error is not self._paid.closed:
+                raise
+            closed = (
+                error  # nothing more is paid for, but downloads are free: what they missed is recorded first
+            )
         for picture in pictures:
             if (missed := picture.result()) is not None:
                 self._files.record_missed(missed, claims)
@@ -341,6 +349,8 @@ class Accounts:
         if begun.tray is not None and self._manner.only is None:
             stored = self._drop_unoffered(stored, offered)
         self._report_hosts(begun.target, stored)
+        if closed is not None:
+            raise closed
         return begun.end
 
     def _drop_unoffered(

@@ -261,6 +261,17 @@ def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(house: House)
     assert nights[-1].files_failed == number + 1
 
 
+def test_fault_c31_covers_count_on_a_night_that_ends_at_its_budget(house: House) -> None:
+    """Covers and the avatar are refused while the limit ends the paying: recorded and named that very night, and never ok after."""
+    house.environ |= {HOSTS: WRONG, "ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": "3"}
+    first = house.night(ACCOUNT)
+    pictures = "select count(*) from failures where role in ('cover', 'avatar') and resolved_at is null"
+    assert (first.exit_code, house.one(pictures)) == (5, 1 + len(highlights(house)))
+    assert first.files_failed == offered(house) - files_of(highlights(house)[0].items)
+    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
+    assert 0 not in {house.night(ACCOUNT).exit_code for _ in range(4)}
+
+
 def test_fault_c31_a_refused_cover_that_is_not_offered_any_more_is_not_waited_for(house: House) -> None:
     """The stored cover is back in the tray: the refused one is resolved, and the night is good."""
     house.night(ACCOUNT)
