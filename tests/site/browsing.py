@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,8 +93,12 @@ class Visit:
         )
 
     def press(self, key: str) -> dict[str, Any]:
-        """What the viewer shows after a key."""
+        """What the viewer shows after a key; Escape has ended when the address names no item any more."""
         self.page.keyboard.press(key)
+        if key == "Escape":  # it goes back in the history, which a browser does in its own time
+            until = time.monotonic() + 10
+            while self.page.evaluate("location.hash") and time.monotonic() < until:
+                self.page.wait_for_timeout(10)
         return self.shown()
 
 
