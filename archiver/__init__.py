@@ -11,30 +11,19 @@ if TYPE_CHECKING:
     from archiver import errors
     from archiver.archive.iterating import Reading
     from archiver.archive.reader import Archive, open_archive
-    from archiver.model import (
+    from archiver.model.archived import (
         Blob,
-        Dated,
-        Field,
-        Hashtag,
-        Hit,
         KeptAccount,
         KeptFile,
         KeptHighlight,
         KeptItem,
-        Kind,
-        Location,
-        Mention,
         Owner,
         Placed,
-        Reshare,
-        Role,
         Rows,
-        Said,
-        Sponsor,
-        Sticker,
-        Subject,
-        WebLink,
     )
+    from archiver.model.identity import Role, Subject
+    from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
+    from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
     __version__: str
 
@@ -68,7 +57,14 @@ __all__ = [
     "open_archive",
 ]
 
-_READER = ("Archive", "Reading", "open_archive")
+_HOMES = (
+    "archiver.archive.reader",
+    "archiver.archive.iterating",
+    "archiver.model.archived",
+    "archiver.model.search_hits",
+    "archiver.model.identity",
+    "archiver.model.upstream",
+)
 
 
 if not TYPE_CHECKING:  # a type checker must know what is not there
@@ -89,9 +85,10 @@ if not TYPE_CHECKING:  # a type checker must know what is not there
             return version
         if name == "errors":
             return import_module("archiver.errors")
-        return getattr(
-            import_module("archiver.archive.reader" if name in _READER else "archiver.model"), name
-        )
+        for home in map(import_module, _HOMES):
+            if hasattr(home, name):
+                return getattr(home, name)
+        raise AssertionError(name)
 
 
 def __dir__() -> list[str]:

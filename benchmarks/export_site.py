@@ -23,20 +23,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from archiver.export import site
 from archiver.export.wanted import Text
-from archiver.model import (
-    Blob,
-    Digest,
-    KeptAccount,
-    KeptFile,
-    KeptHighlight,
-    KeptItem,
-    Mention,
-    Owner,
-    Placed,
-    Role,
-    Subject,
-    WebLink,
-)
+from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
+from archiver.model.identity import Digest, Role, Subject
+from archiver.model.upstream import Mention, WebLink
 from archiver.sandbox.media import PHOTOS, base
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

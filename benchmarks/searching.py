@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.catalog import Catalog, Sought, query
-from archiver.model import Kind
+from archiver.model.search_hits import Kind
 
 _LIMIT = 21  # as on a terminal: one more than is shown
 

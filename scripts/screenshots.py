@@ -24,19 +24,16 @@ from archiver.blobs import DiskStore
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.media import sniff
-from archiver.model import (
-    Blob,
-    File,
+from archiver.model.archived import Blob, File, Owner
+from archiver.model.identity import Role, Subject
+from archiver.model.upstream import (
     Hashtag,
     Highlight,
     HighlightPage,
     Item,
     Location,
     Mention,
-    Owner,
-    Role,
     Sticker,
-    Subject,
     Tray,
     TrayFacts,
     User,

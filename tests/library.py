@@ -15,23 +15,17 @@ from databases import ARCHIVE_ID, NOW
 from archiver.answers import AnswerStore
 from archiver.blobs import DiskStore, Marker, marker
 from archiver.catalog import Catalog, ledger, record
-from archiver.model import (
-    Answer,
-    Blob,
-    Call,
-    Digest,
-    File,
+from archiver.model.archived import Blob, File, Owner
+from archiver.model.billing import Answer, Call, Limits
+from archiver.model.identity import Digest, Role, Subject
+from archiver.model.upstream import (
     Hashtag,
     Highlight,
     HighlightPage,
     Item,
-    Limits,
     Link,
     Location,
     Mention,
-    Owner,
-    Role,
-    Subject,
     Tray,
     TrayFacts,
     User,

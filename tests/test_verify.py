@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from archiver.blobs import BlobStore, DiskStore, MemoryStore
 from archiver.errors import StorageError
-from archiver.model import Digest, HeldBlob
+from archiver.model.archived import HeldBlob
+from archiver.model.identity import Digest
 from archiver.verify import Damage, Problem, VerifyReport, share_of, start_of_day, verify_blobs
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

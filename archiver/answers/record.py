@@ -26,7 +26,7 @@ from warcio.statusandheaders import StatusAndHeaders, StatusAndHeadersParserExce
 from warcio.warcwriter import WARCWriter
 
 from archiver.errors import AnswerMalformed
-from archiver.model import Answer, Call
+from archiver.model.billing import Answer, Call
 
 LARGEST = 64 * 2**20  # bytes of one record; an answer is cut off at a quarter of this when it is received
 

@@ -31,7 +31,9 @@ from archiver.durable import (
     write_all,
 )
 from archiver.errors import AnswerMalformed
-from archiver.model import Answer, Digest, KeptAnswer, Origin, Surplus
+from archiver.model.archived import Surplus
+from archiver.model.billing import Answer, KeptAnswer, Origin
+from archiver.model.identity import Digest
 
 _SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
 _OF_A_RUN = re.compile(

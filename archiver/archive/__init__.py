@@ -16,7 +16,9 @@ from archiver.archive import rows
 from archiver.catalog import query, schema
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.model import Balance, Role, Rows, RowStream, Status, Value
+from archiver.model.archived import Rows, RowStream, Status, Value
+from archiver.model.identity import Role
+from archiver.model.upstream import Balance
 
 if TYPE_CHECKING:
     from archiver.archive.checking import Checked, Mended, mend, verify

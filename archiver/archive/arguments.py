@@ -11,7 +11,8 @@ from reprlib import Repr
 from typing import TypeVar
 
 from archiver.errors import UsageError
-from archiver.model import ALL, MEDIA_TYPES, Kind, Value
+from archiver.model.archived import ALL, MEDIA_TYPES, Value
+from archiver.model.search_hits import Kind
 
 T = TypeVar("T")
 

@@ -10,7 +10,8 @@ from archiver.archive.opening import Opened, reading, require_blobs, writing
 from archiver.catalog import query, record
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, StorageError
-from archiver.model import Digest, Loss, Target, utcnow
+from archiver.model.archived import Loss
+from archiver.model.identity import Digest, Target, utcnow
 from archiver.runner import price
 from archiver.runner.kept import Kept
 from archiver.runner.manner import Manner

@@ -23,16 +23,8 @@ from archiver.export.tables import TableForm, lines, scratched
 from archiver.export.template import Template
 from archiver.export.tree import Tree
 from archiver.export.wanted import Tally, Wanted, Way, nanoseconds
-from archiver.model import (
-    EVERYTHING,
-    KeptAccount,
-    KeptHighlight,
-    Placed,
-    PlacedFile,
-    Selection,
-    Target,
-    utcnow,
-)
+from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile, Selection
+from archiver.model.identity import Target, utcnow
 
 S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")

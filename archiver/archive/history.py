@@ -9,7 +9,8 @@ from archiver.archive import named, rows
 from archiver.catalog import Catalog, query
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.model import NamedChange, Target
+from archiver.model.archived import NamedChange
+from archiver.model.identity import Target
 
 
 def changes(

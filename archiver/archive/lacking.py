@@ -9,7 +9,8 @@ from archiver.archive import named, rows
 from archiver.archive.opening import reading
 from archiver.catalog import Catalog, query
 from archiver.config import Config
-from archiver.model import Gap, Lack, Pk, Subject, Target
+from archiver.model.archived import Gap, Lack
+from archiver.model.identity import Pk, Subject, Target
 from archiver.runner import plan
 
 _NEVER = "no run has come to it"

@@ -8,7 +8,8 @@ from contextlib import closing
 
 from archiver.catalog import Catalog, query
 from archiver.errors import NotHeld, UsageError
-from archiver.model import ItemTarget, KeptAccount, KeptHighlight, KeptItem, Pk, Selection, Target
+from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
+from archiver.model.identity import ItemTarget, Pk, Target
 from archiver.model.target import is_code
 
 _LIST_HIGHLIGHTS = 'archiver query "SELECT pk, title FROM highlights" lists them'

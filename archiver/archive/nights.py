@@ -16,7 +16,9 @@ from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
-from archiver.model import Limits, NamedChange, Pk, Room, Target, utcnow
+from archiver.model.archived import NamedChange
+from archiver.model.billing import Limits, Room
+from archiver.model.identity import Pk, Target, utcnow
 from archiver.runner import price
 from archiver.runner.events import Observer
 from archiver.runner.kept import Kept

@@ -17,7 +17,7 @@ from archiver.catalog import Catalog, query, schema
 from archiver.config import Config
 from archiver.durable import open_root, storage_errors
 from archiver.errors import DatabaseForeign, StorageError
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.runner import lock
 from archiver.runner.workers import StopFlag
 

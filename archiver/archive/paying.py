@@ -8,7 +8,8 @@ from datetime import datetime
 from archiver.archive.opening import reading
 from archiver.catalog import query
 from archiver.config import Config
-from archiver.model import By, Cost, RunCost, utcnow
+from archiver.model.billing import By, Cost, RunCost
+from archiver.model.identity import utcnow
 from archiver.runner import supply
 
 

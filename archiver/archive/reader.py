@@ -16,22 +16,19 @@ from archiver.archive.iterating import Reading
 from archiver.archive.opening import Opened, reading_at
 from archiver.catalog import Catalog, Sought, query
 from archiver.errors import UsageError
-from archiver.model import (
+from archiver.model.archived import (
     ALL,
-    Hit,
-    ItemTarget,
     KeptAccount,
     KeptFile,
     KeptHighlight,
     KeptItem,
-    Kind,
-    Pk,
     Placed,
     Rows,
     Selection,
     Value,
-    is_pk,
 )
+from archiver.model.identity import ItemTarget, Pk, is_pk
+from archiver.model.search_hits import Hit, Kind
 from archiver.model.target import parse_kept, parse_target
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from archiver.archive.opening import writing
 from archiver.config import Config
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.reread import COMMAND, Reread
 from archiver.reread import reread as reread_answers
 from archiver.runner.workers import StopFlag

@@ -10,7 +10,9 @@ from archiver.archive import named, rows, selecting
 from archiver.catalog import Sought, query
 from archiver.config import Config
 from archiver.errors import NotHeld, TargetError
-from archiver.model import EVERYTHING, Hit, Kind, Target
+from archiver.model.archived import EVERYTHING
+from archiver.model.identity import Target
+from archiver.model.search_hits import Hit, Kind
 from archiver.model.target import parse_kept, parse_target
 
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from archiver.archive import named
 from archiver.catalog import Catalog
 from archiver.errors import UsageError
-from archiver.model import Selection, Target
+from archiver.model.archived import Selection
+from archiver.model.identity import Target
 
 
 def select(catalog: Catalog, targets: Sequence[Target], narrowed: Selection) -> Selection:

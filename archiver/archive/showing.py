@@ -13,25 +13,21 @@ from archiver.archive.opening import Opened, download_rules, reading
 from archiver.catalog import Catalog, query
 from archiver.config import Config
 from archiver.errors import NotHeld
-from archiver.model import (
+from archiver.model.archived import (
     BorneName,
     Extent,
     HeldHighlight,
     HeldUser,
-    ItemTarget,
     KeptAccount,
     KeptFile,
     KeptHighlight,
     KeptItem,
-    Pk,
     Placed,
     Provenance,
     Renaming,
     Selection,
-    Subject,
-    Target,
-    utcnow,
 )
+from archiver.model.identity import ItemTarget, Pk, Subject, Target, utcnow
 from archiver.runner import plan
 
 

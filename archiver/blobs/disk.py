@@ -22,7 +22,7 @@ from archiver.durable import (
     sync_directory,
 )
 from archiver.errors import StorageError
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _FAN_OUT = tuple(f"{n:02x}" for n in range(256))
 

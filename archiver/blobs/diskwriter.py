@@ -13,7 +13,7 @@ from typing import Self
 
 from archiver.durable import open_directory, storage_errors, sync, sync_directory, write_all
 from archiver.errors import StorageError
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 

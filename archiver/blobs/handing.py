@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from archiver.durable import open_directory, open_regular, open_root, storage_errors
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 class Handing:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from archiver.errors import StorageError
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 class MemoryStore:

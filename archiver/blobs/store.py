@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 class BlobWriter(Protocol):

@@ -24,7 +24,7 @@ from archiver.catalog import tables
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import as_ours, told
 from archiver.errors import QueryRefused
-from archiver.model import Rows, RowStream, Value
+from archiver.model.archived import Rows, RowStream, Value
 from archiver.queries.parameters import marked, names
 
 if TYPE_CHECKING:

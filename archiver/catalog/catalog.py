@@ -21,7 +21,7 @@ from archiver.catalog.faults import cut_off, told
 from archiver.catalog.lock import WriterLock
 from archiver.catalog.moment import Moment
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
-from archiver.model import Rows, RowStream, Value
+from archiver.model.archived import Rows, RowStream, Value
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -18,7 +18,9 @@ from sqlalchemy.exc import DBAPIError
 from archiver.catalog import tables, words
 from archiver.catalog.faults import refused
 from archiver.catalog.sought import FIELDS
-from archiver.model import MEDIA_WORDS, Field, Kind, Pk, Said, Subject
+from archiver.model.archived import MEDIA_WORDS
+from archiver.model.identity import Pk, Subject
+from archiver.model.search_hits import Field, Kind, Said
 
 _AT_ONCE = 500
 MEDIA = {number: Kind(word) for number, word in MEDIA_WORDS.items()}

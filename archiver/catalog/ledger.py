@@ -25,7 +25,8 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.upsert import insert
 from archiver.errors import BudgetReached
-from archiver.model import Call, KeptAnswer, Limits, Room, TrayFacts
+from archiver.model.billing import Call, KeptAnswer, Limits, Room
+from archiver.model.upstream import TrayFacts
 
 _calls, _answers = tables.api_calls, tables.answers
 _SUM = select(func.coalesce(func.sum(_calls.c.units), 0))

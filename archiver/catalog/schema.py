@@ -22,7 +22,7 @@ from archiver.catalog import engine as engines
 from archiver.catalog.engine import Database
 from archiver.catalog.faults import told
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 
 APPLICATION_ID = 0x41524348
 """«ARCH» in the head of our SQLite files; revision 0001 sets it."""

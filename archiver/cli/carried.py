@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archiver.model import KeptItem
+from archiver.model.archived import KeptItem
 
 
 def rows(item: KeptItem) -> Iterator[tuple[str, str]]:

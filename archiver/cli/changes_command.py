@@ -16,7 +16,7 @@ from archiver.cli.story import Story
 from archiver.cli.when import When
 
 if TYPE_CHECKING:
-    from archiver.model import NamedChange
+    from archiver.model.archived import NamedChange
 
 _USUAL = timedelta(days=7)
 

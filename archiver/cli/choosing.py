@@ -68,7 +68,7 @@ class Choice:
         """The same as the archive understands it. Raises TargetError for an account that is none, UsageError for options
         that nothing can be of."""
         from archiver.archive import Chosen
-        from archiver.model import MEDIA_TYPES, Selection
+        from archiver.model.archived import MEDIA_TYPES, Selection
 
         if "" in self.titles:
             raise UsageError("--highlight is empty, and of no title", "as in --highlight 'BOTW*'")

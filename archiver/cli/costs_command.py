@@ -11,11 +11,11 @@ import click
 from archiver.cli import load, report, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import When
-from archiver.model import By
+from archiver.model.billing import By
 
 if TYPE_CHECKING:
     from archiver.archive import Bill
-    from archiver.model import Cost, RunCost
+    from archiver.model.billing import Cost, RunCost
 
 _SHOWN = 20
 """Runs whose balance fell by another number named one by one: the latest; all are in ``--json``."""

@@ -7,15 +7,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownItem
-from archiver.model import (
-    Extent,
-    KeptAccount,
-    KeptFile,
-    KeptHighlight,
-    KeptItem,
-    Placed,
-    Provenance,
-)
+from archiver.model.archived import Extent, KeptAccount, KeptFile, KeptHighlight, KeptItem, Placed, Provenance
 
 Fields = dict[str, object]
 

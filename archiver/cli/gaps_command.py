@@ -14,10 +14,11 @@ import click
 from archiver.cli import load, show, signals, spool, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import Reason
-from archiver.model import Gap, Lack, Subject
+from archiver.model.archived import Gap, Lack
+from archiver.model.identity import Subject
 
 if TYPE_CHECKING:
-    from archiver.model import Pk
+    from archiver.model.identity import Pk
 
 _SHOWN = 20
 """Gaps of one account named one by one without ``-v``: a screenful."""

@@ -11,7 +11,7 @@ from archiver.cli import show
 from archiver.cli.options import Given
 from archiver.config import Config, default_path, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
-from archiver.model import Target
+from archiver.model.identity import Target
 from archiver.model.target import parse_target, read_targets
 
 

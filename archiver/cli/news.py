@@ -10,7 +10,7 @@ from archiver.cli.story import Story
 from archiver.errors import ArchiverError
 
 if TYPE_CHECKING:
-    from archiver.model import NamedChange
+    from archiver.model.archived import NamedChange
 
 _LISTED = 1_000
 """So many rows are listed, as of failures; the rest is told folded, and stands in the table."""

@@ -16,7 +16,7 @@ from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
     from archiver.config import Config
-    from archiver.model import Target
+    from archiver.model.identity import Target
     from archiver.runner.manner import Manner
     from archiver.runner.tally import Summary
 

@@ -12,7 +12,7 @@ from archiver.cli import advice, load, night, report, show, table
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 
 if TYPE_CHECKING:
-    from archiver.model import Room
+    from archiver.model.billing import Room
     from archiver.runner.price import AccountPlan
     from archiver.runner.tally import Summary
 
@@ -58,7 +58,7 @@ def command(
       archiver plan --list --max-units 200
     """
     from archiver import archive
-    from archiver.model import utcnow
+    from archiver.model.identity import utcnow
     from archiver.runner.manner import Manner
 
     if not lists and (wait or max_units is not None):

@@ -9,7 +9,7 @@ from itertools import islice
 from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownItem
 from archiver.cli import advice, carried, show, table
 from archiver.errors import Reason
-from archiver.model import (
+from archiver.model.archived import (
     MEDIA_WORDS,
     BorneName,
     Extent,

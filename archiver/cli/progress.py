@@ -14,7 +14,8 @@ from archiver.cli import show
 from archiver.cli.options import Given, on_terminal
 from archiver.cli.words import sentence
 from archiver.errors import Reason
-from archiver.model import Failure, Subject
+from archiver.model.archived import Failure
+from archiver.model.identity import Subject
 from archiver.runner.events import (
     AccountDone,
     AccountListed,

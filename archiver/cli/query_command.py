@@ -19,7 +19,7 @@ from archiver.cli.when import moment
 from archiver.config import Config, default_path
 from archiver.errors import TargetError, UsageError
 from archiver.export.cells import CsvLines, csv_cell
-from archiver.model import ALL, Rows, RowStream, Value
+from archiver.model.archived import ALL, Rows, RowStream, Value
 from archiver.model.target import parse_target
 
 _TABLE_ROWS = 1_000

@@ -12,7 +12,7 @@ from archiver.cli.news import fields_of as fields_of_change
 from archiver.cli.options import Given
 from archiver.cli.words import cause
 from archiver.errors import GAPS, Reason
-from archiver.model import Failure
+from archiver.model.archived import Failure
 from archiver.runner.tally import Summary, not_downloaded
 
 _COUNTS = (

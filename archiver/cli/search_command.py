@@ -15,11 +15,12 @@ import click
 from archiver.cli import advice, load, show, signals, spool, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import When
-from archiver.model import ALL, Dated, Field, Kind
+from archiver.model.archived import ALL
+from archiver.model.search_hits import Dated, Field, Kind
 
 if TYPE_CHECKING:
     from archiver.config import Config
-    from archiver.model import Hit
+    from archiver.model.search_hits import Hit
 
 _ON_A_TERMINAL = 20
 _SHOWN = 4

@@ -15,7 +15,8 @@ from archiver.cli.when import Age
 from archiver.errors import ArchiverError
 
 if TYPE_CHECKING:
-    from archiver.model import Balance, Run, Status
+    from archiver.model.archived import Run, Status
+    from archiver.model.upstream import Balance
 
 _TOO_OLD = 3
 _MOST_HOSTS = 3

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from archiver.cli.show import count
 from archiver.cli.table import cut
-from archiver.model import NamedChange, Subject
+from archiver.model.archived import NamedChange
+from archiver.model.identity import Subject
 
 _LONGEST = 60
 """Columns of a title, name or value."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archiver.cli.show import count, size
-from archiver.model import Failure
+from archiver.model.archived import Failure
 from archiver.runner.events import (
     AccountDone,
     AccountListed,

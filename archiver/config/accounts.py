@@ -8,7 +8,7 @@ from pathlib import Path
 from archiver.config import files
 from archiver.config.settings import refuse_unknown
 from archiver.errors import ConfigError, TargetError
-from archiver.model import Target
+from archiver.model.identity import Target
 from archiver.model.target import parse_target, read_targets
 
 _NAMES = ("username", "user_id", "target")

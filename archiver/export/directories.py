@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from archiver.durable import open_directory
 from archiver.export.names import ARCHIVE
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _CHUNK = 1 << 20
 _OPEN_AT_ONCE = 40

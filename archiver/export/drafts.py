@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 from archiver.blobs import Handing
 from archiver.durable import is_rotten, storage_error, sync, write_all
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 FICLONE = 0x40049409
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

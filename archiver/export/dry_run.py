@@ -26,7 +26,7 @@ from archiver.export.moving import Moving, Step, usual
 from archiver.export.placing import Placer, Stands, no_way
 from archiver.export.tree import AT_ONCE, Tree
 from archiver.export.wanted import Tally, Way
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 class DryTree(Tree):

@@ -9,7 +9,8 @@ from datetime import datetime
 from archiver.export import names, sidecar
 from archiver.export.template import OF_ACCOUNT, OF_HIGHLIGHT, Filler, Template
 from archiver.export.wanted import Wanted, nanoseconds
-from archiver.model import MEDIA_WORDS, Digest, KeptAccount, KeptFile, KeptHighlight, Pk, Placed, PlacedFile
+from archiver.model.archived import MEDIA_WORDS, KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
+from archiver.model.identity import Digest, Pk
 
 Step = KeptAccount | KeptHighlight | Placed | PlacedFile
 """Of a walk through an archive."""

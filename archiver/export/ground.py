@@ -10,7 +10,7 @@ from archiver.export import directories
 from archiver.export.directories import Directories
 from archiver.export.manifest import Row
 from archiver.export.placing import Placer
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 def split(path: str) -> tuple[tuple[bytes, ...], bytes]:

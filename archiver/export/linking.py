@@ -14,7 +14,7 @@ from archiver.export.manifest import Manifest, Row
 from archiver.export.paths import Paths
 from archiver.export.placing import Placer
 from archiver.export.wanted import Tally, Wanted, Way
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _TOLD_AFTER = 100
 

@@ -11,7 +11,7 @@ from archiver.export.ground import Ground, split
 from archiver.export.manifest import Manifest, Row
 from archiver.export.placing import Placer, Stands
 from archiver.export.wanted import Tally, Wanted
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 @dataclass(slots=True)

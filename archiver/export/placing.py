@@ -15,7 +15,7 @@ from archiver.errors import StorageError
 from archiver.export.directories import rename
 from archiver.export.drafts import Damaged, Drafts
 from archiver.export.wanted import Scratch, Text, Way
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _CANNOT = frozenset(
     {

@@ -8,7 +8,7 @@ from dataclasses import fields, is_dataclass
 from datetime import datetime
 
 from archiver.export.cells import moment
-from archiver.model import KeptAccount, KeptHighlight, Placed
+from archiver.model.archived import KeptAccount, KeptHighlight, Placed
 
 
 def of_account(account: KeptAccount) -> bytes:

@@ -13,7 +13,7 @@ from itertools import islice
 from archiver.durable import storage_errors, sync, write_all
 from archiver.export.cells import csv_cell, json_line
 from archiver.export.wanted import Scratch
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _ROWS_AT_ONCE = 500
 _NOWHERE = -1

@@ -8,7 +8,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple, Self
 
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

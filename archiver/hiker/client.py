@@ -28,7 +28,8 @@ from archiver.hiker.attempt import Attempt, DeadlinePassed, ExchangeBroken, Inte
 from archiver.hiker.brief import brief
 from archiver.hiker.sockets import CertificateRefused
 from archiver.hiker.transport import DeadlineTransport
-from archiver.model import Answer, Call, utcnow
+from archiver.model.billing import Answer, Call
+from archiver.model.identity import utcnow
 from archiver.secret import Secret
 
 BODY_LIMIT = 16 * 1024 * 1024

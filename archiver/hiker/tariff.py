@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-from archiver.model import Call, Pk
+from archiver.model.billing import Call
+from archiver.model.identity import Pk
 
 TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"
 """The tray in one answer, which may be cut at a first page of unknown size; and page by page."""

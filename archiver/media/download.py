@@ -23,7 +23,8 @@ from archiver.media.intake import Intake, Received, Sink
 from archiver.media.pace import Bucket, Clock, Quiet, Watchdog
 from archiver.media.sniff import Kind
 from archiver.media.transport import DirectTransport
-from archiver.model import Link, Role, utcnow
+from archiver.model.identity import Role, utcnow
+from archiver.model.upstream import Link
 
 ATTEMPTS = 3
 """Tries at one file in one run; a 403 gets two, since it is seldom a mood of the CDN."""

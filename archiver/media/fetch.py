@@ -16,7 +16,7 @@ from archiver.media.checksum import claims
 from archiver.media.egress import Egress, Place
 from archiver.media.intake import Intake, Received
 from archiver.media.pace import Bucket, Quiet, Watchdog
-from archiver.model import Link
+from archiver.model.upstream import Link
 
 MAX_REDIRECTS = 5
 

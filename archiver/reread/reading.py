@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from archiver.hiker import tariff, wire
-from archiver.model import Answer, HighlightPage, Meaning, Tray, User
+from archiver.model.billing import Answer, Meaning
+from archiver.model.upstream import HighlightPage, Tray, User
 
 Told = Tray | HighlightPage | User
 

@@ -15,7 +15,9 @@ from archiver.catalog import Catalog, query, record
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import wire
-from archiver.model import Answer, FoundAnswer, HighlightPage, KeptAnswer, Origin, Pk, Tray, TrayFacts
+from archiver.model.billing import Answer, FoundAnswer, KeptAnswer, Origin
+from archiver.model.identity import Pk
+from archiver.model.upstream import HighlightPage, Tray, TrayFacts
 from archiver.reread.reading import PAGE, told
 
 _AT_ONCE = 200

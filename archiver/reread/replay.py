@@ -10,7 +10,9 @@ from archiver.answers import AnswerStore
 from archiver.catalog import Catalog, record
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model import HighlightPage, PaidAnswer, Tray, TrayFacts, User, utcnow
+from archiver.model.billing import PaidAnswer
+from archiver.model.identity import utcnow
+from archiver.model.upstream import HighlightPage, Tray, TrayFacts, User
 from archiver.reread.reading import Told, asked_name, told
 
 _WAITING = 64

@@ -11,19 +11,10 @@ from dataclasses import dataclass, replace
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
-from archiver.model import (
-    Digest,
-    Failure,
-    HeldUser,
-    Meaning,
-    Pk,
-    Role,
-    Subject,
-    Target,
-    Tray,
-    TrayFacts,
-    User,
-)
+from archiver.model.archived import Failure, HeldUser
+from archiver.model.billing import Meaning
+from archiver.model.identity import Digest, Pk, Role, Subject, Target
+from archiver.model.upstream import Tray, TrayFacts, User
 from archiver.runner import plan
 from archiver.runner.budget import Promise, Turn
 from archiver.runner.events import AccountDone, AccountListed, Noted

@@ -12,7 +12,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from archiver.catalog import Catalog, ledger
-from archiver.model import Call, KeptAnswer, Limits, Pk, TrayFacts
+from archiver.model.billing import Call, KeptAnswer, Limits
+from archiver.model.identity import Pk
+from archiver.model.upstream import TrayFacts
 
 _ROOM = 1_000
 """Units beyond which accounts need not take turns: four at a time, with more highlights than any account has, cost less."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from archiver.model import Failure, Owner, Pk, Role
+from archiver.model.archived import Failure, Owner
+from archiver.model.identity import Pk, Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.record import FileRecorded
 from archiver.errors import GAPS, DownloadFailed, Reason
 from archiver.media import Downloader
-from archiver.model import Blob, Failure, File, Link, Owner, Role
+from archiver.model.archived import Blob, Failure, File, Owner
+from archiver.model.identity import Role
+from archiver.model.upstream import Link
 from archiver.runner.events import FileKept
 from archiver.runner.night import Night
 

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker.wire import ENTRIES_MAX
-from archiver.model import Failure, HighlightPage, Item, Meaning, Pk, Rejected, Subject
+from archiver.model.archived import Failure
+from archiver.model.billing import Meaning
+from archiver.model.identity import Pk, Subject
+from archiver.model.upstream import HighlightPage, Item, Rejected
 from archiver.runner import plan
 from archiver.runner.budget import Promise
 from archiver.runner.events import HighlightRead, Noted

@@ -11,7 +11,9 @@ from archiver.answers import AnswerStore
 from archiver.catalog import Catalog, query
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import wire
-from archiver.model import HighlightPage, Owner, Subject, User
+from archiver.model.archived import Owner
+from archiver.model.identity import Subject
+from archiver.model.upstream import HighlightPage, User
 from archiver.runner.files import Wanted
 from archiver.runner.plan import Job, Why, is_swept
 

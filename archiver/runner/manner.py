@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from archiver.media import DownloadRules
-from archiver.model import Target
+from archiver.model.identity import Target
 from archiver.runner.plan import Policy, Sought
 
 

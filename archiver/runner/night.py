@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from archiver.model import Failure
+from archiver.model.archived import Failure
 from archiver.runner.events import Failed, Noted, Observer
 from archiver.runner.tally import Tally
 from archiver.runner.workers import StopFlag

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 
 from archiver.catalog import Catalog, Progress, query
-from archiver.model import Pk, Target
+from archiver.model.identity import Pk, Target
 from archiver.runner import plan
 from archiver.runner.manner import Manner
 

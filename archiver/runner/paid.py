@@ -26,20 +26,9 @@ from archiver.errors import (
 from archiver.hiker import tariff, wire
 from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
-from archiver.model import (
-    Answer,
-    Balance,
-    Call,
-    HighlightPage,
-    Limits,
-    Meaning,
-    Pk,
-    Tray,
-    TrayFacts,
-    TrayPage,
-    User,
-    Verdict,
-)
+from archiver.model.billing import Answer, Call, Limits, Meaning, Verdict
+from archiver.model.identity import Pk
+from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, TrayPage, User
 from archiver.runner.budget import Budget, Promise
 from archiver.runner.events import Spent, Waiting
 from archiver.runner.gate import Gate

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from archiver.catalog import Catalog, query
 from archiver.errors import Reason
-from archiver.model import Failure, Owner, Pk, Role, Subject, Target, Tray
+from archiver.model.archived import Failure, Owner
+from archiver.model.identity import Pk, Role, Subject, Target
+from archiver.model.upstream import Tray
 from archiver.runner import plan
 from archiver.runner.files import Wanted
 from archiver.runner.manner import Manner

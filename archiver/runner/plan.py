@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from archiver import retry
 from archiver.errors import NOT_RETRIED, Reason
 from archiver.hiker.tariff import PAGED_TRAY
-from archiver.model import HeldFailure, HeldHighlight, HeldUser, Highlight, Pk, TrayFacts
+from archiver.model.archived import HeldFailure, HeldHighlight, HeldUser
+from archiver.model.identity import Pk
+from archiver.model.upstream import Highlight, TrayFacts
 
 if TYPE_CHECKING:  # a command that only reads does not load what downloads
     from archiver.media import DownloadRules

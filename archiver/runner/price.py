@@ -11,7 +11,10 @@ from archiver.catalog import Catalog, query
 from archiver.errors import KeyRejected, Reason, UpstreamDown
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
-from archiver.model import Balance, HeldUser, Meaning, Pk, Subject, Target, TrayFacts
+from archiver.model.archived import HeldUser
+from archiver.model.billing import Meaning
+from archiver.model.identity import Pk, Subject, Target
+from archiver.model.upstream import Balance, TrayFacts
 from archiver.runner import plan, standing
 from archiver.runner.kept import Kept
 from archiver.runner.manner import Manner

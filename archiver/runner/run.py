@@ -13,7 +13,8 @@ from archiver.catalog import Catalog, ledger, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError, outcome
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
-from archiver.model import Limits, Target, utcnow
+from archiver.model.billing import Limits
+from archiver.model.identity import Target, utcnow
 from archiver.runner.account import Accounts
 from archiver.runner.budget import Turn
 from archiver.runner.events import Observer, RunStarted

@@ -9,7 +9,10 @@ from typing import TypeVar
 from archiver import retry
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, CallFailed, Reason
-from archiver.model import HeldUser, Meaning, Pk, Subject, Target, Tray, User
+from archiver.model.archived import HeldUser
+from archiver.model.billing import Meaning
+from archiver.model.identity import Pk, Subject, Target
+from archiver.model.upstream import Tray, User
 from archiver.runner.night import Night
 from archiver.runner.paid import Paid, Reply
 

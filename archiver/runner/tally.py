@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from archiver.model import Failure, Role, Subject, Target
+from archiver.model.archived import Failure
+from archiver.model.identity import Role, Subject, Target
 
 _LISTED_FAILURES = 1_000
 """So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""

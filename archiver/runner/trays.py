@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from archiver.catalog import Catalog, query, record
 from archiver.errors import AnswerMalformed, CallFailed, Reason
 from archiver.hiker import tariff, wire
-from archiver.model import HeldHighlight, HeldUser, Highlight, Meaning, Pk, Tray
+from archiver.model.archived import HeldHighlight, HeldUser
+from archiver.model.billing import Meaning
+from archiver.model.identity import Pk
+from archiver.model.upstream import Highlight, Tray
 from archiver.runner import plan
 from archiver.runner.events import Noted
 from archiver.runner.night import Night

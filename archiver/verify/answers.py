@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from archiver.answers import AnswerStore, origin_of
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model import Digest, StoredAnswer, Surplus
+from archiver.model.archived import StoredAnswer, Surplus
+from archiver.model.identity import Digest
 
 
 @dataclass(frozen=True, slots=True)

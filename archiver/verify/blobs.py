@@ -13,7 +13,8 @@ from enum import StrEnum
 from archiver.blobs import BlobStore
 from archiver.durable import is_rotten
 from archiver.errors import StorageError
-from archiver.model import Digest, HeldBlob
+from archiver.model.archived import HeldBlob
+from archiver.model.identity import Digest
 
 _CHUNK = 1 << 20
 

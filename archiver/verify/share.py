@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date
 
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 def share_of(share: float, start: float) -> Callable[[Digest], bool]:

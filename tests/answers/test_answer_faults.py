@@ -18,7 +18,9 @@ from archiver.answers import AnswerStore
 from archiver.answers.reader import member_at, members
 from archiver.answers.record import warcinfo
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model import Digest, KeptAnswer, Surplus
+from archiver.model.archived import Surplus
+from archiver.model.billing import KeptAnswer
+from archiver.model.identity import Digest
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from warcio.cli import main as warcio
 
 from archiver.answers import AnswerStore, holds_trays, origin_of
 from archiver.errors import AnswerMalformed
-from archiver.model import Origin
+from archiver.model.billing import Origin
 
 
 @pytest.fixture

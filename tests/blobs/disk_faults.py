@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archiver.blobs import DiskStore
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 NOBODY = 65534
 

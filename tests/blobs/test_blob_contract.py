@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from archiver.blobs import BlobStore, DiskStore, MemoryStore
 from archiver.errors import StorageError
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 
 def sha256(data: bytes) -> Digest:

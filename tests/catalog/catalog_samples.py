@@ -8,23 +8,10 @@ from datetime import timedelta
 from databases import NOW
 
 from archiver.catalog import Catalog
-from archiver.model import (
-    Blob,
-    Call,
-    Digest,
-    File,
-    Highlight,
-    HighlightPage,
-    Item,
-    KeptAnswer,
-    Link,
-    Owner,
-    Role,
-    Subject,
-    Tray,
-    TrayFacts,
-    User,
-)
+from archiver.model.archived import Blob, File, Owner
+from archiver.model.billing import Call, KeptAnswer
+from archiver.model.identity import Digest, Role, Subject
+from archiver.model.upstream import Highlight, HighlightPage, Item, Link, Tray, TrayFacts, User
 
 LATER = NOW + timedelta(days=1)
 LATEST = NOW + timedelta(days=2)

@@ -10,17 +10,16 @@ from databases import NOW
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.record import lacking
 from archiver.errors import Reason
-from archiver.model import (
-    Failure,
+from archiver.model.archived import Failure
+from archiver.model.billing import Limits
+from archiver.model.identity import Role, Subject
+from archiver.model.upstream import (
     Hashtag,
     Highlight,
     HighlightPage,
     Item,
-    Limits,
     Location,
     Mention,
-    Role,
-    Subject,
     Tray,
     User,
     WebLink,

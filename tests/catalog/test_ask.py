@@ -13,7 +13,7 @@ from databases import NOW, Cable
 
 from archiver.catalog import Catalog, record
 from archiver.errors import QueryRefused
-from archiver.model import User
+from archiver.model.upstream import User
 
 _WRITES = [
     "INSERT INTO targets VALUES ('a', 'b', '2026-01-01')",

@@ -8,7 +8,8 @@ from catalog_samples import LATER, NATGEO, call, tray
 from databases import NOW
 
 from archiver.catalog import Catalog, ledger, query, record
-from archiver.model import By, Cost, Limits, User
+from archiver.model.billing import By, Cost, Limits
+from archiver.model.upstream import User
 
 TRAY, PAGE, NAMED = "/v1/user/highlights", "/v1/highlight/by/url", "/v1/user/highlights/by/username"
 

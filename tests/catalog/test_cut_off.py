@@ -17,7 +17,9 @@ from sqlalchemy import Connection, text
 from archiver.catalog import Catalog, ledger, locate, query, record
 from archiver.catalog.lock import WriterLock
 from archiver.errors import DatabaseError, Reason
-from archiver.model import Failure, Limits, Subject
+from archiver.model.archived import Failure
+from archiver.model.billing import Limits
+from archiver.model.identity import Subject
 
 FAILURE = Failure(Subject.TARGET, "natgeo", None, Reason.UPSTREAM, "500")
 BEGUN = "UPDATE archive SET format = format"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.record.entries import merged
-from archiver.model import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 _CARRIED: dict[str, tuple[dict[str, object], str, list[tuple[object, ...]]]] = {
     "mentions": (

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from archiver import retry
 from archiver.catalog import Catalog, query, record
 from archiver.errors import DatabaseError, Reason
-from archiver.model import Blob, Failure, HeldBlob, HeldFailure, HeldHighlight, Role, Subject
+from archiver.model.archived import Blob, Failure, HeldBlob, HeldFailure, HeldHighlight
+from archiver.model.identity import Role, Subject
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from databases import NOW
 from archiver import retry
 from archiver.catalog import Catalog, query, record
 from archiver.errors import Reason
-from archiver.model import Failure, Gap, Item, Lack, Link, Role, Subject, TrayFacts, User
+from archiver.model.archived import Failure, Gap, Lack
+from archiver.model.identity import Role, Subject
+from archiver.model.upstream import Item, Link, TrayFacts, User
 
 BOTH = (Role.THUMBNAIL, Role.VIDEO)
 TWO_COUNTED = TrayFacts(1, 2)

@@ -9,7 +9,9 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, tray,
 from databases import NOW
 
 from archiver.catalog import Catalog, query, record
-from archiver.model import EVERYTHING, Highlight, HighlightPage, NamedChange, Subject, Tray, User
+from archiver.model.archived import EVERYTHING, NamedChange
+from archiver.model.identity import Subject
+from archiver.model.upstream import Highlight, HighlightPage, Tray, User
 
 NASA = User("42", "nasa", "NASA", False, True, None, "nasa.jpg")
 

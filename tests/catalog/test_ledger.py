@@ -12,7 +12,9 @@ from databases import NOW
 
 from archiver.catalog import Catalog, engine, ledger, query, record
 from archiver.errors import BudgetReached
-from archiver.model import Limits, Role, TrayFacts
+from archiver.model.billing import Limits
+from archiver.model.identity import Role
+from archiver.model.upstream import TrayFacts
 
 
 def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run_id: int) -> None:

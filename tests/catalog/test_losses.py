@@ -10,7 +10,9 @@ from databases import NOW
 
 from archiver.catalog import Catalog, query, record
 from archiver.errors import Reason
-from archiver.model import Failure, Loss, Role, Subject, User
+from archiver.model.archived import Failure, Loss
+from archiver.model.identity import Role, Subject
+from archiver.model.upstream import User
 
 
 @pytest.fixture

@@ -23,13 +23,8 @@ from catalog_samples import (
 from databases import NOW
 
 from archiver.catalog import Catalog, query, record
-from archiver.model import (
-    Hashtag,
-    Item,
-    Role,
-    TrayFacts,
-    User,
-)
+from archiver.model.identity import Role
+from archiver.model.upstream import Hashtag, Item, TrayFacts, User
 
 
 @pytest.fixture

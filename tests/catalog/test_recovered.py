@@ -8,7 +8,7 @@ from catalog_samples import FACTS, call, digest, rows
 from databases import NOW
 
 from archiver.catalog import Catalog, ledger, query, record
-from archiver.model import FoundAnswer, KeptAnswer, Limits, Origin
+from archiver.model.billing import FoundAnswer, KeptAnswer, Limits, Origin
 
 TRAYS, FETCHED = (f"2026/03/7-{kind}-20260331T233000Z-ab.warc.gz" for kind in ("trays", "fetched"))
 BEGAN = NOW.replace(microsecond=0)

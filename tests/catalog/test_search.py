@@ -16,22 +16,10 @@ from sqlalchemy import text
 
 from archiver.catalog import Catalog, Sought, documents, engine, query, record, words
 from archiver.errors import DatabaseError
-from archiver.model import (
-    EVERYTHING,
-    Dated,
-    Field,
-    Hashtag,
-    Hit,
-    Item,
-    Kind,
-    Location,
-    Mention,
-    Said,
-    Sponsor,
-    Subject,
-    User,
-    WebLink,
-)
+from archiver.model.archived import EVERYTHING
+from archiver.model.identity import Subject
+from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
+from archiver.model.upstream import Hashtag, Item, Location, Mention, Sponsor, User, WebLink
 
 SALWA = User("75885841119", "salwaaa_ki", "𓆩سلوى 𓆪", False, False, None, "salwa.jpg")
 _RICH = video(

@@ -12,17 +12,9 @@ from databases import NOW
 from sqlalchemy import Connection, event
 
 from archiver.catalog import Catalog, query, record
-from archiver.model import (
-    EVERYTHING,
-    Hashtag,
-    KeptAccount,
-    KeptHighlight,
-    Mention,
-    Placed,
-    Role,
-    Selection,
-    WebLink,
-)
+from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, Selection
+from archiver.model.identity import Role
+from archiver.model.upstream import Hashtag, Mention, WebLink
 
 _DAY = timedelta(days=1)
 

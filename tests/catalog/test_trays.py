@@ -9,7 +9,7 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, changed, highlight, pa
 from databases import NOW
 
 from archiver.catalog import Catalog, query, record
-from archiver.model import Rejected, Tray, TrayFacts, User
+from archiver.model.upstream import Rejected, Tray, TrayFacts, User
 
 
 @pytest.fixture

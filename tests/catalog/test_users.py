@@ -12,7 +12,7 @@ from databases import NOW
 from archiver import retry
 from archiver.catalog import Catalog, query, record
 from archiver.errors import Reason
-from archiver.model import User
+from archiver.model.upstream import User
 
 
 def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int) -> None:

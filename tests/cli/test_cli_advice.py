@@ -24,7 +24,8 @@ from archiver.cli import advice, backup_command
 from archiver.cli.commands import COMMANDS
 from archiver.config import load
 from archiver.errors import Reason
-from archiver.model import Failure, Role, Subject
+from archiver.model.archived import Failure
+from archiver.model.identity import Role, Subject
 from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions

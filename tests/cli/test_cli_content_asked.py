@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from archiver.cli import main as front
 from archiver.cli import query_command
-from archiver.model import Rows
+from archiver.model.archived import Rows
 from archiver.sandbox import StandIn
 
 Shown = pytest.CaptureFixture[str]

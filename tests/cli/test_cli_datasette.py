@@ -24,7 +24,7 @@ from library import HOSTILE, content, digest, shelve
 from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata as catalog_tables
 from archiver.datasette import PLUGIN, metadata
-from archiver.model import Role
+from archiver.model.identity import Role
 
 HTML = digest("11", Role.THUMBNAIL)
 LOST = digest("20", Role.VIDEO)

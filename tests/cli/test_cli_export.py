@@ -20,7 +20,7 @@ from shelved import Shelf, tree
 
 from archiver.cli.main import cli
 from archiver.cli.options import Unsuggested
-from archiver.model import Role
+from archiver.model.identity import Role
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 

@@ -11,7 +11,8 @@ from hostile_world import ESCAPES, FORGED
 from archiver.cli import show
 from archiver.cli.gaps_command import Account, next_try
 from archiver.errors import Reason
-from archiver.model import Gap, Lack, Role, Subject
+from archiver.model.archived import Gap, Lack
+from archiver.model.identity import Role, Subject
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 GAP = Gap(Reason.EXPIRED, Subject.ITEM, "1", Role.VIDEO, code="C1")

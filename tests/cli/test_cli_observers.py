@@ -13,7 +13,8 @@ import pytest
 from archiver.cli import log, progress, report, words
 from archiver.cli.options import Given
 from archiver.errors import BudgetReached, Reason
-from archiver.model import Failure, Owner, Role, Subject
+from archiver.model.archived import Failure, Owner
+from archiver.model.identity import Role, Subject
 from archiver.runner.events import (
     AccountDone,
     AccountListed,

@@ -21,7 +21,7 @@ from archiver.cli import query_command
 from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
-from archiver.model import User
+from archiver.model.upstream import User
 
 Shown = pytest.CaptureFixture[str]
 

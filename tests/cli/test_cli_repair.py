@@ -27,7 +27,7 @@ from damage import (
 from archiver.answers import AnswerStore
 from archiver.blobs import DiskStore
 from archiver.catalog import Catalog, query
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.sandbox import StandIn, World, actions
 from archiver.verify import mend, verify_answers, verify_blobs
 

@@ -20,7 +20,8 @@ from archiver.cli.news import News
 from archiver.cli.story import Story
 from archiver.config import Reported
 from archiver.errors import DatabaseError, Reason
-from archiver.model import Failure, NamedChange, Role, Subject
+from archiver.model.archived import Failure, NamedChange
+from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
 

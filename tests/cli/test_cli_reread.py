@@ -10,7 +10,7 @@ import pytest
 from cli_harness import Person, on_terminal
 from damage import rows, upstream_of, writable
 
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.runner import lock
 
 

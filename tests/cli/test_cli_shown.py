@@ -16,7 +16,9 @@ from archiver.catalog import Catalog, record
 from archiver.cli import portrait
 from archiver.cli.show import safe
 from archiver.errors import Reason
-from archiver.model import HeldFailure, HeldHighlight, Role, Tray, TrayFacts, User
+from archiver.model.archived import HeldFailure, HeldHighlight
+from archiver.model.identity import Role
+from archiver.model.upstream import Tray, TrayFacts, User
 from archiver.runner.plan import Policy, sweep_at
 
 

@@ -8,7 +8,8 @@ import pytest
 from databases import NOW
 
 from archiver.cli.story import Story
-from archiver.model import NamedChange, Subject
+from archiver.model.archived import NamedChange
+from archiver.model.identity import Subject
 
 _ids = itertools.count(1)
 

@@ -16,7 +16,10 @@ from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
 from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
-from archiver.model import Answer, Call, Digest, File, TrayFacts
+from archiver.model.archived import File
+from archiver.model.billing import Answer, Call
+from archiver.model.identity import Digest
+from archiver.model.upstream import TrayFacts
 from archiver.runner.budget import Promise
 from archiver.runner.files import Files, Missed, Wanted
 from archiver.runner.kept import Kept, Page

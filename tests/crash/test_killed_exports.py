@@ -19,7 +19,7 @@ from databases import NOW
 from kill_ground import Blow, Ground
 from shelved import Shelf
 
-from archiver.model import Role
+from archiver.model.identity import Role
 
 _ITEMS = 8
 _FORMS = {

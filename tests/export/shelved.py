@@ -18,7 +18,9 @@ from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.export.template import USUAL, parse
 from archiver.export.wanted import Tally, Way
-from archiver.model import EVERYTHING, Blob, Digest, File, Item, Owner, Role, Selection, Subject, Target
+from archiver.model.archived import EVERYTHING, Blob, File, Owner, Selection
+from archiver.model.identity import Digest, Role, Subject, Target
+from archiver.model.upstream import Item
 
 _MIMES = {Role.VIDEO: "video/mp4"}
 

@@ -17,7 +17,8 @@ from archiver import archive
 from archiver.archive import Chosen
 from archiver.errors import Stopped, UsageError
 from archiver.export.wanted import Tally, Way
-from archiver.model import Role, Selection
+from archiver.model.archived import Selection
+from archiver.model.identity import Role
 
 
 @pytest.fixture

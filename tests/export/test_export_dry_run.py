@@ -14,7 +14,7 @@ from catalog_samples import LATER, video
 from cli_harness import Nearby, Person
 from shelved import Shelf
 
-from archiver.model import Role
+from archiver.model.identity import Role
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 

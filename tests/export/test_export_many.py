@@ -17,7 +17,7 @@ from shelved import Shelf, tree
 
 from archiver.export.template import USUAL
 from archiver.export.wanted import Tally, Way
-from archiver.model import Digest, Role
+from archiver.model.identity import Digest, Role
 
 _ITEMS = 12
 

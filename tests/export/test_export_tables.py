@@ -20,7 +20,8 @@ from archiver.catalog.tables import metadata
 from archiver.errors import UsageError
 from archiver.export.tables import TableForm, lines
 from archiver.export.wanted import Tally
-from archiver.model import Selection, Target
+from archiver.model.archived import Selection
+from archiver.model.identity import Target
 
 _DERIVED = {"account_totals", "monthly_totals", "search_documents"}
 

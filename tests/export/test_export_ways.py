@@ -16,7 +16,7 @@ from shelved import Shelf, tree
 
 from archiver.errors import DiskFull, StorageError
 from archiver.export.wanted import Way
-from archiver.model import Digest, Role
+from archiver.model.identity import Digest, Role
 
 _MEMORY = Path("/dev/shm")
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from archiver.hiker import tariff
-from archiver.model import Answer, Call
+from archiver.model.billing import Answer, Call
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FETCH = tariff.fetch_highlight("18085475671830440")

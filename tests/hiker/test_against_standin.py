@@ -11,7 +11,9 @@ import pytest
 
 from archiver.hiker import tariff, wire
 from archiver.hiker.client import HikerClient
-from archiver.model import Call, Meaning, Role, Tray
+from archiver.model.billing import Call, Meaning
+from archiver.model.identity import Role
+from archiver.model.upstream import Tray
 from archiver.sandbox import Settings, StandIn, World
 from archiver.secret import Secret
 

@@ -14,7 +14,7 @@ from scripted_peer import Act, Connection, peer
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import tariff
 from archiver.hiker.client import HikerClient
-from archiver.model import Answer
+from archiver.model.billing import Answer
 from archiver.secret import Secret
 
 KEY = "canary-7f3a-never-shown"

@@ -12,16 +12,16 @@ from answered import LIST, answer, example, highlight, item
 
 from archiver.errors import AnswerMalformed
 from archiver.hiker import tariff, wire
-from archiver.model import (
+from archiver.model.billing import Call
+from archiver.model.identity import Role
+from archiver.model.upstream import (
     Balance,
-    Call,
     Hashtag,
     Item,
     Link,
     Location,
     Mention,
     Reshare,
-    Role,
     Sponsor,
     Sticker,
     TrayFacts,

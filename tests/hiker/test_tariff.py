@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.hiker import tariff
-from archiver.model import Call
+from archiver.model.billing import Call
 
 
 @pytest.mark.parametrize(

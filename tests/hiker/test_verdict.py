@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.hiker import tariff, wire
-from archiver.model import Meaning, Tray
+from archiver.model.billing import Meaning
+from archiver.model.upstream import Tray
 
 HTML = b"<!DOCTYPE html><html><title>Just a moment...</title></html>"
 TOP_UP = {"state": False, "error": "Top up your account", "exc_type": "InsufficientFunds"}

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from archiver.errors import AnswerMalformed
 from archiver.hiker import wire
 from archiver.hiker.wire import document
-from archiver.model import Answer, HighlightPage, TrayFacts, TrayPage, is_pk
+from archiver.model.billing import Answer
+from archiver.model.identity import is_pk
+from archiver.model.upstream import HighlightPage, TrayFacts, TrayPage
 
 
 def page(*items: object, **fields: object) -> HighlightPage:

@@ -16,7 +16,8 @@ from media_samples import jpeg
 from archiver.errors import DownloadFailed, StorageError
 from archiver.media import Downloader, Received
 from archiver.media.dial import Dialer
-from archiver.model import Link, Role
+from archiver.model.identity import Role
+from archiver.model.upstream import Link
 
 BODY = jpeg(200_000)
 

@@ -24,7 +24,8 @@ from media_samples import REAL_MP4, gif, jpeg, mp4
 
 from archiver.errors import DownloadFailed, Reason
 from archiver.media import Received
-from archiver.model import Link, Role
+from archiver.model.identity import Role
+from archiver.model.upstream import Link
 
 LENGTH = len(BODY)
 

@@ -22,7 +22,8 @@ from cdn_faults import (
 )
 
 from archiver.errors import DownloadFailed, Reason
-from archiver.model import Link, Role, utcnow
+from archiver.model.identity import Role, utcnow
+from archiver.model.upstream import Link
 
 
 def test_fault_c1_an_expired_link_is_not_asked() -> None:

@@ -13,7 +13,7 @@ import psycopg
 
 from archiver import archive
 from archiver.config import Config, load
-from archiver.model import Target, utcnow
+from archiver.model.identity import Target, utcnow
 from archiver.model.target import parse_target
 from archiver.reread import Reread
 from archiver.runner.events import Event

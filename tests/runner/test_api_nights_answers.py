@@ -10,7 +10,7 @@ from api_faults import account_pk, attempts, edited, error, highlight_pk, page, 
 from house import House
 
 from archiver.errors import Reason
-from archiver.model import Failure
+from archiver.model.archived import Failure
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action

@@ -10,7 +10,7 @@ import pytest
 from host_means import assert_sound
 from house import House
 
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.sandbox import StandIn, World
 
 ACCOUNT = "account0000"

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from archiver.errors import Reason
 from archiver.media import DownloadRules
-from archiver.model import HeldFailure, HeldHighlight, Role, TrayFacts
+from archiver.model.archived import HeldFailure, HeldHighlight
+from archiver.model.identity import Role
+from archiver.model.upstream import TrayFacts
 from archiver.runner import plan
 from archiver.runner.plan import Policy, Why
 

@@ -12,7 +12,8 @@ from house import House
 from archiver import archive
 from archiver.archive import ShownAccount
 from archiver.cli import report
-from archiver.model import Lack, Subject
+from archiver.model.archived import Lack
+from archiver.model.identity import Subject
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions, build
 from archiver.sandbox.things import Account, Highlight, Item

@@ -15,7 +15,9 @@ from rereadings import SEEN, StopAt, asked, counts, dump, execute
 from archiver.errors import Stopped
 from archiver.hiker import wire
 from archiver.hiker.wire import highlight_page
-from archiver.model import Answer, HighlightPage, Item, Mention, Pk
+from archiver.model.billing import Answer
+from archiver.model.identity import Pk
+from archiver.model.upstream import HighlightPage, Item, Mention
 from archiver.sandbox import StandIn
 
 NATGEO, ME = "787132", "18085475671830440"

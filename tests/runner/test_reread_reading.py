@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 from archiver.hiker import tariff
-from archiver.model import Answer, Call, Tray, utcnow
+from archiver.model.billing import Answer, Call
+from archiver.model.identity import utcnow
+from archiver.model.upstream import Tray
 from archiver.reread import reading
 
 HIGHLIGHT = {"pk": "17", "user": {"pk": "1", "username": "ann"}, "title": "T", "items": []}

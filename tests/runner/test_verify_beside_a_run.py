@@ -9,7 +9,7 @@ import pytest
 from house import House
 
 from archiver import archive
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.runner import lock
 from archiver.sandbox import StandIn
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import ArchiveLocked, Stopped, StorageError, UpstreamDown
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.runner import lock
 from archiver.runner.gate import Gate
 from archiver.runner.workers import StopFlag, each
@@ -96,7 +96,7 @@ def test_the_gate_spaces_calls_and_pauses_all() -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from archiver.model import utcnow
+from archiver.model.identity import utcnow
 from archiver.runner import lock
 with lock.held(Path(sys.argv[1]), "run", utcnow()):
     print("held", flush=True)

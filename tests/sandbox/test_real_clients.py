@@ -24,7 +24,7 @@ from house import House
 
 from archiver.hiker import tariff
 from archiver.hiker.client import HikerClient
-from archiver.model import Call
+from archiver.model.billing import Call
 from archiver.sandbox import Asked, StandIn
 from archiver.secret import Secret
 

@@ -10,26 +10,9 @@ from datetime import UTC, datetime, timedelta
 from archiver.export.site import wanted
 from archiver.export.site.build import Titles
 from archiver.export.wanted import Text
-from archiver.model import (
-    Blob,
-    Digest,
-    Hashtag,
-    KeptAccount,
-    KeptFile,
-    KeptHighlight,
-    KeptItem,
-    Location,
-    Mention,
-    Owner,
-    Pk,
-    Placed,
-    Reshare,
-    Role,
-    Sponsor,
-    Sticker,
-    Subject,
-    WebLink,
-)
+from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
+from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 NOW = datetime(2025, 12, 4, 15, 0, tzinfo=UTC)
 Step = KeptAccount | KeptHighlight | Placed

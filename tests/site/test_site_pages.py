@@ -17,7 +17,8 @@ from shelves import NOW, Written, account, file_of, highlight, photo, placed, sa
 
 from archiver.export.site import words
 from archiver.export.site.pages import POLICY
-from archiver.model import Role, WebLink
+from archiver.model.identity import Role
+from archiver.model.upstream import WebLink
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",

@@ -10,7 +10,8 @@ from typing import Any, TypedDict, cast
 from sqlalchemy import Connection, Table, bindparam, select
 
 from archiver.catalog import tables
-from archiver.model import Hashtag, Location, Mention, Pk, Reshare, Sponsor, Sticker, WebLink
+from archiver.model.identity import Pk
+from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 
 class Carried(TypedDict, total=False):

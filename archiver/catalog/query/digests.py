@@ -9,16 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, select, union_all
 
 from archiver.catalog import tables
-from archiver.model import (
-    Digest,
-    HeldBlob,
-    KeptAnswer,
-    PaidHighlight,
-    Pk,
-    Role,
-    Subject,
-    TrayFacts,
-)
+from archiver.model.archived import HeldBlob
+from archiver.model.billing import KeptAnswer, PaidHighlight
+from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.upstream import TrayFacts
 
 PAID_PATH = "/v1/highlight/by/url"
 

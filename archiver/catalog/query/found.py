@@ -30,7 +30,8 @@ from archiver.catalog import documents, tables, words
 from archiver.catalog.documents import Described
 from archiver.catalog.query.told import OF_ITEM, with_home
 from archiver.catalog.sought import FIELDS, Expressions, Sought
-from archiver.model import Dated, Hit, Kind, Pk, Said, Subject
+from archiver.model.identity import Pk, Subject
+from archiver.model.search_hits import Dated, Hit, Kind, Said
 
 _RANKED = 1_000
 """Of what is found in one field so many are put in the order of time: those whose documents came last."""

@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, Row, Select, bindparam, func, select, union
 
 from archiver.catalog import tables
-from archiver.model import NamedChange, Pk, Subject
+from archiver.model.archived import NamedChange
+from archiver.model.identity import Pk, Subject
 
 _changes, _users = tables.changes, tables.users
 _highlights, _members = tables.highlights, tables.highlight_items

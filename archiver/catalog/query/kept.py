@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, exists, func, select
 
 from archiver.catalog import tables
-from archiver.model import Digest, KeptAnswer, PaidAnswer
+from archiver.model.billing import KeptAnswer, PaidAnswer
+from archiver.model.identity import Digest
 
 _calls, _answers = tables.api_calls, tables.answers
 

@@ -11,7 +11,9 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam,
 
 from archiver.catalog import tables
 from archiver.errors import Reason
-from archiver.model import Failure, HeldFailure, HeldHighlight, HeldUser, Pk, Role, Subject, TrayFacts
+from archiver.model.archived import Failure, HeldFailure, HeldHighlight, HeldUser
+from archiver.model.identity import Pk, Role, Subject
+from archiver.model.upstream import TrayFacts
 
 _users, _highlights = tables.users, tables.highlights
 _members, _failures = tables.highlight_items, tables.failures

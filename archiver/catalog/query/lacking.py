@@ -42,7 +42,8 @@ from archiver.catalog.query.told import (
     with_home,
 )
 from archiver.errors import Reason
-from archiver.model import Gap, Lack, Role, Subject
+from archiver.model.archived import Gap, Lack
+from archiver.model.identity import Role, Subject
 
 _users, _highlights, _items, _failures = tables.users, tables.highlights, tables.items, tables.failures
 

@@ -19,7 +19,8 @@ from archiver.catalog.query.told import (
     with_home,
 )
 from archiver.errors import Reason
-from archiver.model import MEDIA_TYPES, Lack, Role, Subject
+from archiver.model.archived import MEDIA_TYPES, Lack
+from archiver.model.identity import Role, Subject
 
 _users, _highlights, _members, _items = tables.users, tables.highlights, tables.highlight_items, tables.items
 _failures, _files, _blobs = tables.failures, tables.files, tables.blobs

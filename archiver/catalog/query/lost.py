@@ -25,7 +25,9 @@ from sqlalchemy import (
 from archiver import retry
 from archiver.catalog import tables
 from archiver.errors import NOT_RETRIED, Reason
-from archiver.model import Digest, KeptAnswer, Loss, Pk, StoredAnswer, Subject
+from archiver.model.archived import Loss, StoredAnswer
+from archiver.model.billing import KeptAnswer
+from archiver.model.identity import Digest, Pk, Subject
 
 _blobs, _files, _users, _failures = tables.blobs, tables.files, tables.users, tables.failures
 _highlights, _members, _answers = tables.highlights, tables.highlight_items, tables.answers

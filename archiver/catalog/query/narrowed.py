@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from sqlalchemy import ColumnElement, exists, or_
 
 from archiver.catalog import tables
-from archiver.model import Selection
+from archiver.model.archived import Selection
 
 _highlights, _items = tables.highlights, tables.items
 _late = tables.files.alias("late")

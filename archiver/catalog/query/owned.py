@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, select
 
 from archiver.catalog import tables
-from archiver.model import Blob, Digest, KeptFile, Owner, Pk, Role, Subject
+from archiver.model.archived import Blob, KeptFile, Owner
+from archiver.model.identity import Digest, Pk, Role, Subject
 
 _files, _blobs = tables.files, tables.blobs
 

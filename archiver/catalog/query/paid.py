@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from archiver.catalog import tables
-from archiver.model import By, Cost, RunCost
+from archiver.model.billing import By, Cost, RunCost
 
 FREE_PATH = "/sys/balance"
 

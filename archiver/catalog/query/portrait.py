@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Subquery, bindparam, func, select, union
 
 from archiver.catalog import tables
-from archiver.model import BorneName, Digest, Extent, KeptAnswer, Pk, Provenance, Renaming, Subject
+from archiver.model.archived import BorneName, Extent, Provenance, Renaming
+from archiver.model.billing import KeptAnswer
+from archiver.model.identity import Digest, Pk, Subject
 
 _highlights, _members, _items = tables.highlights, tables.highlight_items, tables.items
 _files, _blobs, _changes = tables.files, tables.blobs, tables.changes

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, Row, Table, select
 
 from archiver.catalog import tables
 from archiver.catalog.query.shelf import walk
-from archiver.model import KeptAccount, KeptHighlight, Pk, Selection, Subject
+from archiver.model.archived import KeptAccount, KeptHighlight, Selection
+from archiver.model.identity import Pk, Subject
 
 _AT_ONCE = 1000
 

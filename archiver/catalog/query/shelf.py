@@ -17,7 +17,8 @@ from archiver.catalog import tables
 from archiver.catalog.query.carried import entries_of
 from archiver.catalog.query.narrowed import narrowed, shown_by, titled
 from archiver.catalog.query.owned import files_of, partitions
-from archiver.model import KeptAccount, KeptHighlight, KeptItem, Pk, Placed, PlacedFile, Selection, Subject
+from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Placed, PlacedFile, Selection
+from archiver.model.identity import Pk, Subject
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
 _items, _members = tables.items, tables.highlight_items

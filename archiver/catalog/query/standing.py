@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, func, or_, select
 
 from archiver.catalog import tables
-from archiver.model import Pk
+from archiver.model.identity import Pk
 
 _users, _highlights, _calls = tables.users, tables.highlights, tables.api_calls
 

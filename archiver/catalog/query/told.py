@@ -23,7 +23,7 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.columns import UtcTime
 from archiver.errors import Reason
-from archiver.model import Subject
+from archiver.model.identity import Subject
 
 _users, _highlights, _members, _items = tables.users, tables.highlights, tables.highlight_items, tables.items
 _failures = tables.failures

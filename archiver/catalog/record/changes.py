@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from archiver.catalog import tables
 from archiver.catalog.columns import time_text
-from archiver.model import Pk, Subject
+from archiver.model.identity import Pk, Subject
 
 Held = Mapping[Any, Any]
 """A row as it was before, by column."""

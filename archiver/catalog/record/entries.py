@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Row, Table, bindparam, select
 
 from archiver.catalog import tables
 from archiver.catalog.upsert import insert
-from archiver.model import Item, Pk
+from archiver.model.identity import Pk
+from archiver.model.upstream import Item
 
 Values = tuple[object, ...]
 Entry = Any  # a value of the model or the row that it became: both have the columns as attributes

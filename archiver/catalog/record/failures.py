@@ -10,7 +10,8 @@ from archiver import retry
 from archiver.catalog import tables
 from archiver.catalog.query.known import is_open
 from archiver.errors import NOT_RETRIED
-from archiver.model import Failure, Role, Subject
+from archiver.model.archived import Failure
+from archiver.model.identity import Role, Subject
 
 _failures = tables.failures
 

@@ -12,7 +12,8 @@ from sqlalchemy.sql.functions import coalesce
 from archiver.catalog import tables
 from archiver.catalog.record.failures import resolved
 from archiver.catalog.upsert import new_rows
-from archiver.model import Blob, Digest, File, Owner, Pk, Role, Subject
+from archiver.model.archived import Blob, File, Owner
+from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.signed import basename
 
 _blobs, _files, _failures = tables.blobs, tables.files, tables.failures

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, update
 
 from archiver.catalog import tables
-from archiver.model import Digest
+from archiver.model.identity import Digest
 
 _blobs, _answers = tables.blobs, tables.answers
 

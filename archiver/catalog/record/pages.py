@@ -11,7 +11,8 @@ from archiver.catalog import tables
 from archiver.catalog.order import moved
 from archiver.catalog.record import changes, entries, users
 from archiver.catalog.record.changes import Change
-from archiver.model import Highlight, HighlightPage, Item, Pk, Subject, TrayFacts
+from archiver.model.identity import Pk, Subject
+from archiver.model.upstream import Highlight, HighlightPage, Item, TrayFacts
 
 _highlights, _items, _members, _files = tables.highlights, tables.items, tables.highlight_items, tables.files
 

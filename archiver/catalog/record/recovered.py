@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, update
 
 from archiver.catalog import ledger, tables
 from archiver.catalog.record.runs import units_of_calls
-from archiver.model import FoundAnswer, Origin
+from archiver.model.billing import FoundAnswer, Origin
 
 RECOVERED = "recovered"
 """Command and outcome of a run that only its answers tell of."""

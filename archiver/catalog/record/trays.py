@@ -11,7 +11,8 @@ from archiver.catalog import tables
 from archiver.catalog.order import moved
 from archiver.catalog.record import changes, users
 from archiver.catalog.record.changes import Change, Held
-from archiver.model import Highlight, Pk, Subject, Tray, User
+from archiver.model.identity import Pk, Subject
+from archiver.model.upstream import Highlight, Tray, User
 
 V1 = "/v1/user/highlights"
 """The endpoint whose trays are cut at a first page of unknown size."""

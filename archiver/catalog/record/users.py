@@ -11,7 +11,8 @@ from archiver.catalog import tables
 from archiver.catalog.record import changes
 from archiver.catalog.upsert import insert
 from archiver.errors import Reason
-from archiver.model import Pk, Subject, User
+from archiver.model.identity import Pk, Subject
+from archiver.model.upstream import User
 
 _users, _names = tables.users, tables.usernames
 _SAID = ("username", "full_name", "is_private", "is_verified", "avatar_name")

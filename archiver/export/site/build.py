@@ -14,7 +14,8 @@ from datetime import datetime
 from archiver.export.site import items, pages
 from archiver.export.site.model import Album, Card, Cover, Tile
 from archiver.export.wanted import Wanted
-from archiver.model import Digest, KeptAccount, KeptFile, KeptHighlight, Pk, Placed
+from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed
+from archiver.model.identity import Digest, Pk
 
 LATEST = 24
 """How many items an account's own page shows: the latest ones."""

@@ -9,7 +9,8 @@ from typing import TypeVar
 from archiver.export import names
 from archiver.export.site import words
 from archiver.export.site.model import Download, Entry, Fact, Picture, Tile
-from archiver.model import MEDIA_WORDS, KeptFile, KeptHighlight, KeptItem, Location, Placed, Sticker
+from archiver.model.archived import MEDIA_WORDS, KeptFile, KeptHighlight, KeptItem, Placed
+from archiver.model.upstream import Location, Sticker
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from archiver.model import KeptAccount, KeptHighlight
+from archiver.model.archived import KeptAccount, KeptHighlight
 
 
 @dataclass(frozen=True, slots=True)

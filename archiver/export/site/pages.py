@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from archiver.export.site import words
 from archiver.export.site.model import Album, Card, Cover, Tile
-from archiver.model import KeptAccount, KeptHighlight
+from archiver.model.archived import KeptAccount, KeptHighlight
 
 _HERE = Path(__file__).parent
 

@@ -24,18 +24,9 @@ from archiver.hiker.wire.shapes import (
 )
 from archiver.hiker.wire.values import pk, shop_id
 from archiver.hiker.wire.verdicts import says_no_highlights
-from archiver.model import (
-    Answer,
-    Balance,
-    Highlight,
-    HighlightPage,
-    Item,
-    Pk,
-    Rejected,
-    Tray,
-    TrayPage,
-    User,
-)
+from archiver.model.billing import Answer
+from archiver.model.identity import Pk
+from archiver.model.upstream import Balance, Highlight, HighlightPage, Item, Rejected, Tray, TrayPage, User
 
 _NO_PK = "it has no pk of digits"
 _TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not read"

@@ -10,19 +10,8 @@ from archiver import signed
 from archiver.hiker.wire import shapes
 from archiver.hiker.wire.shapes import Entries, WireItem, best_of, read, read_all
 from archiver.hiker.wire.values import link, moment, pk, said
-from archiver.model import (
-    Hashtag,
-    Item,
-    Link,
-    Location,
-    Mention,
-    Pk,
-    Reshare,
-    Role,
-    Sponsor,
-    Sticker,
-    WebLink,
-)
+from archiver.model.identity import Pk, Role
+from archiver.model.upstream import Hashtag, Item, Link, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 _EXTRA_MAX = 65_536
 _SIGNED_URL = re.compile(r"https?://\S*[?&](oe|oh)=", re.IGNORECASE)

@@ -13,7 +13,8 @@ from archiver.hiker.wire.shapes import (
     read_all,
 )
 from archiver.hiker.wire.values import link, moment, pk, said, text
-from archiver.model import Highlight, Link, Role, TrayFacts, User
+from archiver.model.identity import Role
+from archiver.model.upstream import Highlight, Link, TrayFacts, User
 
 
 def user_of(raw: object) -> User | None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from archiver import signed
 from archiver.hiker.wire.shapes import Identity, Moment
-from archiver.model import Link, Pk, Role, is_pk
+from archiver.model.identity import Pk, Role, is_pk
+from archiver.model.upstream import Link
 
 _TEXT_BYTES = 65_536
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)

@@ -8,7 +8,7 @@ from archiver import retry
 from archiver.hiker import tariff
 from archiver.hiker.brief import brief
 from archiver.hiker.wire import document
-from archiver.model import Answer, Meaning, Verdict
+from archiver.model.billing import Answer, Meaning, Verdict
 
 _BY_TYPE = {
     "InsufficientFunds": Meaning.OUT_OF_UNITS,
