@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver import signed
+from archiver import signed_url
 
 STORY = "https://scontent-lax3-1.cdninstagram.com/v/t51/123_n.jpg?stp=dst&oe=68A1B2C3&oh=00_SIGNATURE"
 
@@ -35,13 +35,13 @@ STORY = "https://scontent-lax3-1.cdninstagram.com/v/t51/123_n.jpg?stp=dst&oe=68A
 )
 def test_when_a_signature_ends(url: str, unix: int | None) -> None:
     """``oe`` is hexadecimal Unix time; anything unreadable or beyond the calendar is not said."""
-    assert signed.expires_at(url) == (None if unix is None else datetime.fromtimestamp(unix, UTC))
+    assert signed_url.expires_at(url) == (None if unix is None else datetime.fromtimestamp(unix, UTC))
 
 
 @given(st.integers(0, 253_402_300_799))
 def test_any_expiry_is_read_back(unix: int) -> None:
     """What the CDN writes into ``oe`` comes back as the same second, aware and UTC."""
-    found = signed.expires_at(f"https://c/a?oe={unix:X}")
+    found = signed_url.expires_at(f"https://c/a?oe={unix:X}")
     assert found is not None
     assert found.tzinfo is UTC
     assert found - datetime(1970, 1, 1, tzinfo=UTC) == timedelta(seconds=unix)
@@ -61,7 +61,7 @@ def test_any_expiry_is_read_back(unix: int) -> None:
 )
 def test_what_stays_the_same_between_two_answers(url: str, name: str | None) -> None:
     """The last segment of the path, decoded, whatever host and signature are."""
-    assert signed.basename(url) == name
+    assert signed_url.basename(url) == name
 
 
 @given(
@@ -69,7 +69,7 @@ def test_what_stays_the_same_between_two_answers(url: str, name: str | None) -> 
 )
 def test_host_and_query_do_not_change_the_name(name: str, host: str) -> None:
     """The same picture from another host, signed anew, keeps its name."""
-    assert signed.basename(f"https://{host}/v/{name}?oe=1&oh=2") == name
+    assert signed_url.basename(f"https://{host}/v/{name}?oe=1&oh=2") == name
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_host_and_query_do_not_change_the_name(name: str, host: str) -> None:
 )
 def test_what_may_stand_in_a_row(url: str, shown: str) -> None:
     """Scheme, host, port and path; no user, no query, no fragment."""
-    assert signed.without_query(url) == shown
+    assert signed_url.without_query(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_what_may_stand_in_a_row(url: str, shown: str) -> None:
 )
 def test_what_may_stand_in_a_message(url: str, shown: str) -> None:
     """Host and name alone, and nothing in the name that could forge a line or steer a terminal (L1, X11, X12)."""
-    assert signed.redacted(url) == shown
+    assert signed_url.redacted(url) == shown
 
 
 urls = st.text() | st.builds("https://{}/{}?{}".format, st.text(), st.text(), st.text())
@@ -113,16 +113,16 @@ urls = st.text() | st.builds("https://{}/{}?{}".format, st.text(), st.text(), st
 @given(urls)
 def test_no_text_breaks_them(url: str) -> None:
     """Every function takes any text; what is shown is one printable line."""
-    signed.expires_at(url)
-    signed.without_query(url)
-    name = signed.basename(url)
+    signed_url.expires_at(url)
+    signed_url.without_query(url)
+    name = signed_url.basename(url)
     assert name is None or (0 < len(name) <= 200 and "\x00" not in name)
-    assert signed.redacted(url).isprintable()
+    assert signed_url.redacted(url).isprintable()
 
 
 @given(st.from_regex(r"[A-Za-z0-9_]{12,40}", fullmatch=True), st.sampled_from(["oe", "oh", "_nc_ohc"]))
 def test_a_signature_never_shows(signature: str, name: str) -> None:
     """Neither the form for rows nor the one for messages holds any of the query."""
     url = f"https://h/v/a.jpg?{name}={signature}#{signature}"
-    assert signature not in signed.without_query(url)
-    assert signature not in signed.redacted(url)
+    assert signature not in signed_url.without_query(url)
+    assert signature not in signed_url.redacted(url)

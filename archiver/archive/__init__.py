@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from archiver import lazily
 from archiver.archive import rows
-from archiver.catalog import query, schema
+from archiver.catalog import schema
+from archiver.catalog.query import totals
 from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.model.archived import Rows, RowStream, Status, Value
@@ -140,7 +141,7 @@ def status(config: Config) -> Status:
     not_kept = {Role.COVER: not config.download.covers, Role.AVATAR: not config.download.avatars}
     roles = [role for role in Role if not not_kept.get(role, False)]
     with rows.reading(config) as catalog:
-        found, hosts = catalog.read(query.status), catalog.read(query.refused_hosts, roles)
+        found, hosts = catalog.read(totals.status), catalog.read(totals.refused_hosts, roles)
     if not hosts:
         return found
     from archiver.archive.opening import download_rules

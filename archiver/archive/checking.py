@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from archiver.archive.opening import Opened, reading, require_blobs, writing
-from archiver.catalog import query, record
+from archiver.catalog import record
+from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, StorageError
 from archiver.model.archived import Loss
@@ -113,20 +114,20 @@ def mend(
             opened.catalog, opened.store, opened.answers, checked.blobs, checked.answers, now, stop.check
         )
         wanted = config.download
-        losses = opened.catalog.read(query.losses, now, covers=wanted.covers, avatars=wanted.avatars)
+        lost = opened.catalog.read(losses.losses, now, covers=wanted.covers, avatars=wanted.avatars)
         sought = Sought(
-            frozenset(pk for loss in losses for pk in loss.highlights),
-            frozenset(pk for loss in losses for pk in loss.covers),
-            frozenset(loss.user_pk for loss in losses if loss.avatar),
+            frozenset(pk for loss in lost for pk in loss.highlights),
+            frozenset(pk for loss in lost for pk in loss.covers),
+            frozenset(loss.user_pk for loss in lost if loss.avatar),
         )
         priced = []
-        for target in _targets(losses):
+        for target in _targets(lost):
             stop.check()
             plan = _plan(config, opened, target, sought)
             if plan.units:
                 priced.append((target, plan))
-        lost = opened.catalog.read(query.status).lost
-    return Mended(checked, quarantined, lost, tuple(priced), sought)
+        blobs_lost = opened.catalog.read(totals.status).lost
+    return Mended(checked, quarantined, blobs_lost, tuple(priced), sought)
 
 
 def _targets(losses: Iterable[Loss]) -> Iterator[Target]:
@@ -156,7 +157,7 @@ def _checked(
     progress: Callable[[int, int], None],
     verified: Callable[[Digest], None],
 ) -> Checked:
-    broken = opened.catalog.read(query.damage)
+    broken = opened.catalog.read(totals.damage)
     if broken:
         raise DatabaseError(
             f"the database is damaged: {broken[0]}",
@@ -165,7 +166,7 @@ def _checked(
     chosen = share_of(share, start_of_day(share, utcnow().date()))
     blobs = verify_blobs(
         opened.store,
-        opened.catalog.stream(query.blobs),
+        opened.catalog.stream(holdings.blobs),
         read_data=read_data,
         chosen=chosen,
         on_progress=progress,
@@ -173,15 +174,15 @@ def _checked(
     )
     answers = verify_answers(
         opened.answers,
-        opened.catalog.stream(query.answers),
+        opened.catalog.stream(losses.answers),
         read_data=read_data,
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
     )
     unrecorded, surplus = verify_segments(
         opened.answers,
-        lambda segment: opened.catalog.read(query.is_named, segment),
-        lambda segment: opened.catalog.read(query.answers_in, segment),
+        lambda segment: opened.catalog.read(stored_answers.is_named, segment),
+        lambda segment: opened.catalog.read(stored_answers.answers_in, segment),
         read_data=read_data,
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
@@ -189,7 +190,7 @@ def _checked(
     foreign = tuple(
         name
         for name in opened.answers.foreign_names()
-        if not (name.endswith(".warc.gz") and opened.catalog.read(query.is_named, name))
+        if not (name.endswith(".warc.gz") and opened.catalog.read(stored_answers.is_named, name))
     )
     answers = replace(_still(opened, answers), unrecorded=unrecorded, surplus=surplus, foreign=foreign)
     return Checked(blobs, answers)
@@ -199,7 +200,7 @@ def _still(opened: Opened, answers: AnswerReport) -> AnswerReport:
     """Without those whose rows a run beside us has dropped meanwhile, with their file (``keep_answers = "fetched"``)."""
     if not answers.damaged:
         return answers
-    there = opened.catalog.read(query.standing_answers, [a.id for a in answers.damaged])
+    there = opened.catalog.read(losses.standing_answers, [a.id for a in answers.damaged])
     return replace(answers, damaged=tuple(a for a in answers.damaged if a.id in there))
 
 

@@ -13,7 +13,8 @@ from typing import TypeVar
 from archiver.archive import selecting
 from archiver.archive.opening import Opened, reading, require_blobs
 from archiver.blobs import Handing
-from archiver.catalog import Moment, query
+from archiver.catalog import Snapshot
+from archiver.catalog.query import change_history, content, dump, totals
 from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.export import bag, folder
@@ -86,10 +87,10 @@ def export_site(
     with reading(config) as archive, Handing(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
-            steps = _some(_met(moment.stream(query.walk, selection), chosen.gone, bare), prune)
+            steps = _some(_met(moment.stream(content.walk, selection), chosen.gone, bare), prune)
             with _tree(archive, blobs, directory, "site", way, dry_run, progress) as tree:
                 for wanted in site.wanted(
-                    steps, lambda pk: moment.read(query.former_titles, pk), gone=chosen.gone
+                    steps, lambda pk: moment.read(change_history.former_titles, pk), gone=chosen.gone
                 ):
                     tree.put(wanted)
                 return tree.finish(prune=prune)
@@ -131,7 +132,7 @@ def table_lines(
             bare()
         if part is not None and name == "blobs":
             _know_blobs(moment, part)
-        yield from lines(form, query.columns_of(name), moment.stream(query.dump, name, part))
+        yield from lines(form, dump.columns_of(name), moment.stream(dump.dump, name, part))
 
 
 def export_bag(
@@ -153,7 +154,7 @@ def export_bag(
         layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
         with archive.catalog.moment() as moment:
             part = _part(moment, selection)
-            steps = _met(moment.stream(query.walk, selection), chosen.gone, bare)
+            steps = _met(moment.stream(content.walk, selection), chosen.gone, bare)
             files = _some(folder.wanted(steps, layout), prune)
             with _tree(archive, blobs, directory, "bagit", way, dry_run, progress, check=True) as tree:
                 bag.begin(tree)
@@ -164,17 +165,17 @@ def export_bag(
 
 
 def _steps(
-    moment: Moment, selection: Selection, gone: bool, sidecars: bool, bare: Callable[[], None]
+    moment: Snapshot, selection: Selection, gone: bool, sidecars: bool, bare: Callable[[], None]
 ) -> Iterator[folder.Step]:
     """A walk that tells of items no more than their sidecars need."""
     if sidecars:
-        return _met(moment.stream(query.walk, selection), gone, bare)
+        return _met(moment.stream(content.walk, selection), gone, bare)
 
     def no_file() -> None:
-        for _ in _met(moment.stream(query.walk, selection, carried=False), gone, bare):
+        for _ in _met(moment.stream(content.walk, selection, carried=False), gone, bare):
             pass
 
-    return _met(moment.stream(query.walk_files, selection), gone, no_file)
+    return _met(moment.stream(content.walk_files, selection), gone, no_file)
 
 
 def _met(steps: Iterator[S], gone: bool, bare: Callable[[], None]) -> Iterator[S]:
@@ -190,8 +191,8 @@ def _met(steps: Iterator[S], gone: bool, bare: Callable[[], None]) -> Iterator[S
     bare()
 
 
-def _is_bare(moment: Moment, part: query.Part | None) -> bool:
-    return not (moment.read(query.status).items if part is None else part.item_pks)
+def _is_bare(moment: Snapshot, part: dump.Part | None) -> bool:
+    return not (moment.read(totals.status).items if part is None else part.item_pks)
 
 
 def _some(found: Iterator[T], prune: bool) -> Iterator[T]:
@@ -215,45 +216,45 @@ def _sealed(tree: Tree, archive: Opened, info: Sequence[tuple[str, str]], prune:
 
 
 def _put_tables(
-    moment: Moment,
+    moment: Snapshot,
     tree: Tree,
     form: TableForm,
     names: Sequence[str],
-    part: query.Part | None,
+    part: dump.Part | None,
     below: tuple[str, ...],
 ) -> None:
     at_ns = _last_run(moment)
-    for name in query.TABLES if part is None else query.NARROWED:
+    for name in dump.TABLES if part is None else dump.NARROWED:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
             continue
-        rows = moment.stream(query.dump, name, part)
-        content, size = scratched(lines(form, query.columns_of(name), rows), tree.scratch)
+        rows = moment.stream(dump.dump, name, part)
+        text, size = scratched(lines(form, dump.columns_of(name), rows), tree.scratch)
         if not names or name in names:
-            tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), content, size, at_ns))
+            tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns))
             tree.flush()
 
 
-def _know_blobs(moment: Moment, part: query.Part) -> None:
-    for _ in moment.stream(query.dump, "files", part):
+def _know_blobs(moment: Snapshot, part: dump.Part) -> None:
+    for _ in moment.stream(dump.dump, "files", part):
         pass
 
 
-def _last_run(moment: Moment) -> int | None:
+def _last_run(moment: Snapshot) -> int | None:
     """When the last run ended, or began, in nanoseconds: the rows are of that time."""
-    runs = moment.read(query.status).last_runs
+    runs = moment.read(totals.status).last_runs
     return nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None
 
 
-def _part(moment: Moment, selection: Selection) -> query.Part | None:
+def _part(moment: Snapshot, selection: Selection) -> dump.Part | None:
     """Whose rows are wanted, None for all."""
-    return None if selection == EVERYTHING else next(moment.stream(query.part_of, selection))
+    return None if selection == EVERYTHING else next(moment.stream(dump.part_of, selection))
 
 
 def _narrowed(archive: Opened, chosen: Chosen, names: Sequence[str]) -> Selection:
     """What is selected of these tables. Raises UsageError for one that is to be narrowed and cannot be."""
     selection = selecting.select(archive.catalog, chosen.accounts, chosen.narrowed)
     for name in names:
-        if selection != EVERYTHING and name not in query.NARROWED:
+        if selection != EVERYTHING and name not in dump.NARROWED:
             raise UsageError(
                 f"the table {name} is of the archive as a whole and cannot be narrowed",
                 "leave the filters out",

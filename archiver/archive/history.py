@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from archiver.archive import named, rows
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import change_history
 from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.model.archived import NamedChange
@@ -29,11 +30,11 @@ def changes(
         if run_id is not None:
             _require_run(catalog, run_id)
         pks = named.required(catalog, accounts)
-        yield from catalog.stream(query.changes, since=since, run_id=run_id, user_pks=pks)
+        yield from catalog.stream(change_history.changes, since=since, run_id=run_id, user_pks=pks)
 
 
 def _require_run(catalog: Catalog, run_id: int) -> None:
-    last = catalog.read(query.last_run)
+    last = catalog.read(change_history.last_run)
     if last is None or run_id > last:
         raise UsageError(
             f"there is no run {run_id}",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from archiver.archive import named, rows
 from archiver.archive.opening import reading
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state
+from archiver.catalog.query import gaps as gap_query
 from archiver.config import Config
 from archiver.model.archived import Gap, Lack
 from archiver.model.identity import Pk, Subject, Target
@@ -39,7 +41,7 @@ def gaps(config: Config, accounts: Sequence[Target] = ()) -> Iterator[Gap]:
         asked = _asked(opened.catalog, accounts) if accounts else None
         entries = config.accounts if rows.belongs(config, config.accounts_archive) else ()
         globs = _globs(opened.catalog, entries)
-        for gap in opened.catalog.stream(query.gaps):
+        for gap in opened.catalog.stream(gap_query.gaps):
             if (asked is None or gap in asked) and _wanted(gap, globs):
                 yield gap
         for gap in _never_reached(opened.catalog, entries):
@@ -53,7 +55,7 @@ def _asked(catalog: Catalog, accounts: Sequence[Target]) -> _Asked:
     for account in accounts:
         known = named.pks(catalog, account)
         name = account.username or account.user_pk or account.text
-        if not known and catalog.read(query.open_failure, Subject.TARGET, name, None) is None:
+        if not known and catalog.read(account_state.open_failure, Subject.TARGET, name, None) is None:
             raise named.unknown(catalog, account)
         pks.update(known)
         names.add(name)
@@ -66,8 +68,8 @@ def _globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[str, .
     for entry in entries:
         pk = entry.user_pk
         if entry.highlights and pk is None and entry.username is not None:
-            pk = catalog.read(query.bound, entry.username) or catalog.read(
-                query.user_pk_by_name, entry.username
+            pk = catalog.read(account_state.bound, entry.username) or catalog.read(
+                account_state.user_pk_by_name, entry.username
             )
         if entry.highlights and pk is not None:
             found[pk] = found.get(pk, ()) + entry.highlights
@@ -76,15 +78,17 @@ def _globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[str, .
 
 def _never_reached(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]:
     """Entries of the configuration that no run has come to: after a limit, a signal or a kill, or since they are new."""
-    known = catalog.read(query.progress)
+    known = catalog.read(account_state.progress)
     for entry in entries:
         name = entry.username or entry.user_pk
         if name is None:
             continue
         pk = entry.user_pk or known.bound.get(name) or known.named.get(name)
-        account = catalog.read(query.user, pk) if pk is not None and pk not in known.listed_at else None
+        account = (
+            catalog.read(account_state.user, pk) if pk is not None and pk not in known.listed_at else None
+        )
         told = account is not None and account.verdict is not None  # private or gone: a gap of its own
-        failed = catalog.read(query.open_failure, Subject.TARGET, name, None) is not None
+        failed = catalog.read(account_state.open_failure, Subject.TARGET, name, None) is not None
         if pk not in known.listed_at and not told and not failed:
             yield Gap(Lack.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER)
 

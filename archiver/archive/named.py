@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Sequence
 from contextlib import closing
 
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state, change_history, content, details
 from archiver.errors import NotHeld, UsageError
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
 from archiver.model.identity import ItemTarget, Pk, Target
@@ -23,12 +24,12 @@ def pks(catalog: Catalog, account: Target) -> Sequence[Pk]:
     """
     if account.user_pk is None and account.username is None:
         raise UsageError(f"{account.text} is no account", "name one by its username or id")
-    if account.user_pk is not None and catalog.read(query.user, account.user_pk) is not None:
+    if account.user_pk is not None and catalog.read(account_state.user, account.user_pk) is not None:
         return (account.user_pk,)
     if account.username is None:
         return ()
-    present = catalog.read(query.user_pk_by_name, account.username)
-    return (present,) if present is not None else catalog.read(query.once_called, account.username)
+    present = catalog.read(account_state.user_pk_by_name, account.username)
+    return (present,) if present is not None else catalog.read(account_state.once_called, account.username)
 
 
 def required(catalog: Catalog, accounts: Sequence[Target]) -> Sequence[Pk]:
@@ -44,7 +45,7 @@ def required(catalog: Catalog, accounts: Sequence[Target]) -> Sequence[Pk]:
 
 def unknown(catalog: Catalog, account: Target) -> NotHeld:
     """That the archive holds no such account, naming near ones."""
-    near = difflib.get_close_matches(account.username or "", catalog.stream(query.usernames), n=2)
+    near = difflib.get_close_matches(account.username or "", catalog.stream(change_history.usernames), n=2)
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     return NotHeld(
         f"the archive holds no account {account.text}{meant}",
@@ -61,7 +62,7 @@ def account(catalog: Catalog, wanted: Target) -> KeptAccount:
         raise UsageError(
             f"several accounts bore the name {wanted.text}", f"name one by its id: {', '.join(found)}"
         )
-    with closing(catalog.stream(query.accounts, Selection(user_pks=(found[0],)))) as kept:
+    with closing(catalog.stream(content.accounts, Selection(user_pks=(found[0],)))) as kept:
         return next(kept)
 
 
@@ -109,15 +110,15 @@ def _otherwise(catalog: Catalog, wanted: Target) -> KeptHighlight | KeptItem | N
 
 
 def _highlight(catalog: Catalog, pk: Pk) -> KeptHighlight | None:
-    with closing(catalog.stream(query.highlights, Selection(highlight_pks=(pk,)))) as found:
+    with closing(catalog.stream(content.highlights, Selection(highlight_pks=(pk,)))) as found:
         return next(found, None)
 
 
 def _item(catalog: Catalog, pk: Pk) -> KeptItem | None:
-    with closing(catalog.stream(query.items, Selection(item_pks=(pk,)))) as found:
+    with closing(catalog.stream(content.items, Selection(item_pks=(pk,)))) as found:
         return next(found, None)
 
 
 def _by_code(catalog: Catalog, code: str) -> KeptItem | None:
-    found = catalog.read(query.coded, code)
+    found = catalog.read(details.coded, code)
     return _item(catalog, found[0]) if found else None

@@ -11,7 +11,8 @@ from datetime import datetime
 from archiver.archive import named
 from archiver.archive.opening import create, download_rules, reading, require_blobs, writing
 from archiver.blobs import free_bytes, marker
-from archiver.catalog import Catalog, ledger, query
+from archiver.catalog import Catalog, ledger
+from archiver.catalog.query import account_state, change_history
 from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
@@ -82,7 +83,7 @@ def run(
             clock=clock,
         )
         if hear is not None:
-            hear(opened.catalog.stream(query.changes, run_id=summary.run_id))
+            hear(opened.catalog.stream(change_history.changes, run_id=summary.run_id))
         return summary
 
 
@@ -149,7 +150,9 @@ def configured(config: Config, asked: Target) -> Target | None:
 def _pk(catalog: Catalog, entry: Target) -> Pk | None:
     if entry.user_pk is not None or entry.username is None:
         return entry.user_pk
-    return catalog.read(query.bound, entry.username) or catalog.read(query.user_pk_by_name, entry.username)
+    return catalog.read(account_state.bound, entry.username) or catalog.read(
+        account_state.user_pk_by_name, entry.username
+    )
 
 
 def require_key(config: Config) -> Secret:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from archiver.answers import AnswerStore
 from archiver.archive import rows
 from archiver.blobs import DiskStore, Marker, marker
-from archiver.catalog import Catalog, query, schema
+from archiver.catalog import Catalog, schema
+from archiver.catalog.query import holdings
 from archiver.config import Config
 from archiver.durable import open_root, storage_errors
 from archiver.errors import DatabaseForeign, StorageError
@@ -147,7 +148,7 @@ def require_blobs(opened: Opened) -> None:
     sample will not do: of a large archive the first hundreds all lie in ``blobs/00``, and that alone may be what was lost.
     """
     missing = 0
-    with closing(opened.catalog.stream(query.blobs)) as blobs:
+    with closing(opened.catalog.stream(holdings.blobs)) as blobs:
         for blob in blobs:
             if blob.lost_at is not None:
                 continue

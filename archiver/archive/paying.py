@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.archive.opening import reading
-from archiver.catalog import query
+from archiver.catalog.query import costs as cost_query
 from archiver.config import Config
 from archiver.model.billing import By, Cost, RunCost
 from archiver.model.identity import utcnow
@@ -38,12 +38,12 @@ class Bill:
 def costs(config: Config, by: By, since: datetime | None = None) -> Bill:
     """What was paid since then, or ever."""
     with reading(config) as opened:
-        rows = opened.catalog.read(query.costs, by, since)
-        return Bill(by, since, rows, opened.catalog.read(query.run_costs, since))
+        rows = opened.catalog.read(cost_query.costs, by, since)
+        return Bill(by, since, rows, opened.catalog.read(cost_query.run_costs, since))
 
 
 def units_per_night(config: Config) -> int | None:
     """The units that a night cost of late, None where there was none; see ``runner.supply``."""
     now = utcnow()
     with reading(config) as opened:
-        return supply.units_per_night(opened.catalog.read(query.spending, now - supply.RECENT), now)
+        return supply.units_per_night(opened.catalog.read(cost_query.spending, now - supply.RECENT), now)

@@ -14,7 +14,8 @@ from weakref import WeakSet
 from archiver.archive import arguments, named
 from archiver.archive.iterating import Reading
 from archiver.archive.opening import Opened, reading_at
-from archiver.catalog import Catalog, Sought, query
+from archiver.catalog import Catalog, Sought
+from archiver.catalog.query import content, search
 from archiver.errors import UsageError
 from archiver.model.archived import (
     ALL,
@@ -94,7 +95,7 @@ class Archive:
 
     def accounts(self) -> Reading[KeptAccount]:
         """Every account, by ascending pk."""
-        return self._read(self._catalog.stream(query.accounts, Selection()))
+        return self._read(self._catalog.stream(content.accounts, Selection()))
 
     def highlights(
         self,
@@ -104,32 +105,32 @@ class Archive:
     ) -> Reading[KeptHighlight]:
         """The highlights, account by account: those that are shown, in the order of the profile, then those that are gone."""
         return self._read(
-            self._catalog.stream(query.highlights, self._selection(accounts=accounts, titles=titles))
+            self._catalog.stream(content.highlights, self._selection(accounts=accounts, titles=titles))
         )
 
     def items(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptItem]:
         """Each item once, by ascending pk, whichever highlights show it."""
-        return self._read(self._catalog.stream(query.items, self._selection(**narrowing)))
+        return self._read(self._catalog.stream(content.items, self._selection(**narrowing)))
 
     def contents(self, **narrowing: Unpack[Narrowing]) -> Reading[Placed]:
         """The items in their places: highlight by highlight in the order of ``highlights``, each one's oldest item first."""
-        return self._read(self._catalog.stream(query.contents, self._selection(**narrowing)))
+        return self._read(self._catalog.stream(content.contents, self._selection(**narrowing)))
 
     def places(self, item: KeptItem) -> tuple[Placed, ...]:
         """Where one item is shown or was shown: its place in each of its highlights."""
         pk = arguments.instance("item", item, KeptItem).pk
-        return tuple(self._catalog.stream(query.contents, Selection(item_pks=(pk,))))
+        return tuple(self._catalog.stream(content.contents, Selection(item_pks=(pk,))))
 
     def walk(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptAccount | KeptHighlight | Placed]:
         """Each account, after it its highlights, after each of these its items in their places; all of one moment.
 
         Highlights without any selected item, and accounts without any selected highlight, are left out.
         """
-        return self._read(self._catalog.stream(query.walk, self._selection(**narrowing)))
+        return self._read(self._catalog.stream(content.walk, self._selection(**narrowing)))
 
     def files(self) -> Reading[KeptFile]:
         """Every file that is or was an account's, a highlight's or an item's, in the order in which they were kept."""
-        return self._read(self._catalog.stream(query.files))
+        return self._read(self._catalog.stream(content.files))
 
     def search(
         self,
@@ -152,7 +153,7 @@ class Archive:
         of_kinds = arguments.several(kinds, arguments.kind)
         made_since, most = arguments.moment("since", since), arguments.count("limit", limit)
         found = self._catalog.stream(
-            query.search,
+            search.search,
             sought,
             user_pks=user_pks or (),
             highlight_pks=highlight_pks or (),

@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from archiver.archive import named, rows, selecting
-from archiver.catalog import Sought, query
+from archiver.catalog import Sought
+from archiver.catalog.query import search as search_query
 from archiver.config import Config
 from archiver.errors import NotHeld, TargetError
 from archiver.model.archived import EVERYTHING
@@ -19,7 +20,7 @@ from archiver.model.target import parse_kept, parse_target
 def stale(config: Config) -> int:
     """How many things wait to be searched again, since another program has changed them: the next run sees to that."""
     with rows.reading(config) as catalog:
-        return catalog.read(query.stale)
+        return catalog.read(search_query.stale)
 
 
 def is_pointer(config: Config, text: str) -> bool:
@@ -69,7 +70,7 @@ def search(
     with rows.reading(config) as catalog:
         within = selecting.select(catalog, accounts, EVERYTHING)
         yield from catalog.stream(
-            query.search,
+            search_query.search,
             sought,
             user_pks=within.user_pks,
             highlight_pks=within.highlight_pks,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from archiver.archive import named
 from archiver.archive.opening import Opened, download_rules, reading
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state, content, details
 from archiver.config import Config
 from archiver.errors import NotHeld
 from archiver.model.archived import (
@@ -89,7 +90,7 @@ class Showing:
         """The items of a highlight in their order; streamed."""
         assert isinstance(self.shown, ShownHighlight)
         selection = Selection(highlight_pks=(self.shown.part.highlight.pk,))
-        return self._opened.catalog.stream(query.contents, selection)
+        return self._opened.catalog.stream(content.contents, selection)
 
     def files(self) -> Iterator[KeptFile]:
         """The newest file of each role whose bytes are held: the avatar, each highlight's cover, then its items' in their order; each
@@ -109,7 +110,7 @@ class Showing:
             if isinstance(self.shown, ShownAccount)
             else Selection(highlight_pks=(self.shown.part.highlight.pk,))
         )
-        for step in self._opened.catalog.stream(query.walk, selection, carried=False):
+        for step in self._opened.catalog.stream(content.walk, selection, carried=False):
             if isinstance(step, Placed):
                 yield from step.item.held
             elif isinstance(step, KeptHighlight):
@@ -132,37 +133,37 @@ def _shown(
     if isinstance(kept, KeptItem):
         return _item(catalog, kept)
     if isinstance(kept, KeptAccount):
-        held = catalog.read(query.user, kept.pk)
+        held = catalog.read(account_state.user, kept.pk)
         assert held is not None
         return ShownAccount(
             kept,
             held,
-            catalog.read(query.names, kept.pk),
-            catalog.read(query.renamings, Subject.USER, kept.pk),
-            catalog.read(query.extent, kept.pk),
+            catalog.read(details.names, kept.pk),
+            catalog.read(details.renamings, Subject.USER, kept.pk),
+            catalog.read(details.extent, kept.pk),
             _parts(catalog, kept.pk, config),
         )
-    one = catalog.read(query.highlight, kept.pk)
+    one = catalog.read(account_state.highlight, kept.pk)
     assert one is not None
     return ShownHighlight(
         _account(catalog, kept.user_pk),
-        _part(kept, catalog.read(query.extents, kept.user_pk), one, config),
-        catalog.read(query.renamings, Subject.HIGHLIGHT, kept.pk),
+        _part(kept, catalog.read(details.extents, kept.user_pk), one, config),
+        catalog.read(details.renamings, Subject.HIGHLIGHT, kept.pk),
     )
 
 
 def _item(catalog: Catalog, item: KeptItem) -> ShownItem:
-    found = catalog.stream(query.contents, Selection(item_pks=(item.pk,)), carried=False)
+    found = catalog.stream(content.contents, Selection(item_pks=(item.pk,)), carried=False)
     placed = {place.highlight_pk: place for place in found}
     if not placed:  # it has come with one: somebody has deleted rows
         raise NotHeld(
             f"the item {item.pk} is in no highlight",
             "its rows can be asked for: archiver query",
         )
-    shown_in = catalog.stream(query.highlights, Selection(highlight_pks=tuple(placed)))
+    shown_in = catalog.stream(content.highlights, Selection(highlight_pks=tuple(placed)))
     places = tuple((highlight, placed[highlight.pk]) for highlight in shown_in)
     ids = {item.answer_id, *(file.answer_id for file in item.files)}
-    answers = catalog.read(query.provenance, [answer_id for answer_id in ids if answer_id is not None])
+    answers = catalog.read(details.provenance, [answer_id for answer_id in ids if answer_id is not None])
     return ShownItem(item, _account(catalog, places[0][0].user_pk), places, answers)
 
 
@@ -171,9 +172,9 @@ def _account(catalog: Catalog, pk: Pk) -> KeptAccount:
 
 
 def _parts(catalog: Catalog, user_pk: Pk, config: Config) -> tuple[Part, ...]:
-    extents = catalog.read(query.extents, user_pk)
-    highlights = list(catalog.stream(query.highlights, Selection(user_pks=(user_pk,))))
-    held = {one.pk: one for one in catalog.read(query.held, user_pk)}
+    extents = catalog.read(details.extents, user_pk)
+    highlights = list(catalog.stream(content.highlights, Selection(user_pks=(user_pk,))))
+    held = {one.pk: one for one in catalog.read(account_state.held, user_pk)}
     return tuple(_part(one, extents, held[one.pk], config) for one in highlights if one.pk in held)
 
 

@@ -15,11 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import copies, schema, tables
 from archiver.catalog import engine as engines
-from archiver.catalog.desk import Desk
 from archiver.catalog.engine import Database
-from archiver.catalog.faults import cut_off, told
+from archiver.catalog.error_mapping import cut_off, told
 from archiver.catalog.lock import WriterLock
-from archiver.catalog.moment import Moment
+from archiver.catalog.snapshot import Snapshot
+from archiver.catalog.writer import Writer
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
 from archiver.model.archived import Rows, RowStream, Value
 
@@ -34,7 +34,7 @@ class Catalog:
         """``database`` must be known to stand at head; ``lock`` is held by a writer to PostgreSQL."""
         self._database = database
         self._closing = ExitStack()
-        self._desk: Desk | None = None
+        self._desk: Writer | None = None
         with ExitStack() as opened:
             writer = opened.enter_context(_disposed(engines.writer(database))) if write else None
             # Readers leave before the writer: the last connection takes the WAL with it, if it may write.
@@ -43,7 +43,7 @@ class Catalog:
                 opened.callback(_checkpoint, writer, str(database))
                 from archiver.catalog import documents  # no command that only reads has to wait for it
 
-                self._desk = Desk(writer, str(database), lock, finish=documents.fill)
+                self._desk = Writer(writer, str(database), lock, finish=documents.fill)
                 opened.callback(self._desk.close)
             self.archive_id = self.read(_archive_id)
             self._closing = opened.pop_all()
@@ -100,7 +100,7 @@ class Catalog:
         return catalog
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Queue ``fact(connection, ...)`` at the desk; return its value once it is durable. Raises as ``Desk.write``."""
+        """Queue ``fact(connection, ...)`` at the desk; return its value once it is durable. Raises as ``Writer.write``."""
         return self.submit(fact, *args, **kwargs).result()
 
     def submit(
@@ -131,11 +131,11 @@ class Catalog:
             yield from moment.stream(question, *args, **kwargs)
 
     @contextmanager
-    def moment(self) -> Iterator[Moment]:
+    def moment(self) -> Iterator[Snapshot]:
         """Whom to ask several questions of one and the same moment, on a connection that stays open meanwhile."""
         with ExitStack() as opened:
             with told(str(self._database)):  # not what the caller does meanwhile
-                moment = Moment(opened.enter_context(self._reader.connect()), str(self._database), opened)
+                moment = Snapshot(opened.enter_context(self._reader.connect()), str(self._database), opened)
             yield moment
 
     def ask(
@@ -148,7 +148,7 @@ class Catalog:
         own_process: bool = True,
     ) -> Rows:
         """The answer to a user's own query: at most ``rows`` rows, within ``seconds``; see ``ask.ask``. Raises QueryRefused."""
-        from archiver.catalog.ask import ask  # nobody has to wait for it but who asks
+        from archiver.catalog.adhoc_query import ask  # nobody has to wait for it but who asks
 
         return ask(
             self._database, sql, rows=rows, seconds=seconds, parameters=parameters, own_process=own_process
@@ -158,7 +158,7 @@ class Catalog:
         self, sql: str, *, seconds: float, parameters: Mapping[str, Value] | None = None
     ) -> AbstractContextManager[RowStream]:
         """The answer to a user's own query as it is read; see ``ask.asking``. Raises QueryRefused, also after some rows."""
-        from archiver.catalog.ask import asking  # as for ``ask``
+        from archiver.catalog.adhoc_query import asking  # as for ``ask``
 
         return asking(self._database, sql, seconds=seconds, parameters=parameters)
 

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select,
 from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import tables, words
-from archiver.catalog.faults import refused
+from archiver.catalog.error_mapping import refused
 from archiver.catalog.sought import FIELDS
 from archiver.model.archived import MEDIA_WORDS
 from archiver.model.identity import Pk, Subject

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from archiver.catalog.engine import PG_NETWORK, Database
-from archiver.catalog.faults import told
+from archiver.catalog.error_mapping import told
 from archiver.errors import ArchiveLocked, DatabaseError
 
 _LOCK = f"{0x41524348}, hashtext(current_schema())"  # «ARCH»: no other program's

@@ -20,7 +20,7 @@ import archiver
 from archiver.catalog import copies, tables
 from archiver.catalog import engine as engines
 from archiver.catalog.engine import Database
-from archiver.catalog.faults import told
+from archiver.catalog.error_mapping import told
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from archiver.model.identity import utcnow
 

@@ -44,12 +44,12 @@ def tables_exported(
 ) -> int:
     """Do it, into the directory, or to stdout for ``-``."""
     from archiver import archive
-    from archiver.catalog import query
+    from archiver.catalog.query import dump
     from archiver.export.tables import TableForm
 
     for name in tables:
-        if name not in query.TABLES:
-            raise UsageError(f"there is no table {name}", f"known are {', '.join(query.TABLES)}")
+        if name not in dump.TABLES:
+            raise UsageError(f"there is no table {name}", f"known are {', '.join(dump.TABLES)}")
     config = load.config(given)
     chosen = choice.chosen()
     if str(directory) == "-":

@@ -23,7 +23,7 @@ import httpx
 
 import archiver
 from archiver.errors import CallFailed, ConfigError
-from archiver.hiker import body, tariff
+from archiver.hiker import body, endpoints
 from archiver.hiker.attempt import Attempt, DeadlinePassed, ExchangeBroken, Interrupted, attempt
 from archiver.hiker.brief import brief
 from archiver.hiker.sockets import CertificateRefused
@@ -150,7 +150,7 @@ class HikerClient:
             why = str(error) or type(error).__name__
         told = brief(self._without_key(f"{self._host}: {why}"))
         status = error.status if isinstance(error, body.BodyUnusable) else None
-        billed = status is not None and tariff.settled_units(call, status) > 0
+        billed = status is not None and endpoints.settled_units(call, status) > 0
         return CallFailed(told, sent=current.sent, permanent=certificate or billed, status=status)
 
     # An answer may quote the key that it rejects; nothing that is kept or told may hold it.

@@ -14,7 +14,7 @@ from typing import Self
 import httpx
 
 import archiver
-from archiver import retry, signed
+from archiver import retry, signed_url
 from archiver.errors import ConfigError, DownloadFailed, Reason, install_command
 from archiver.media.dial import Dialer
 from archiver.media.egress import DownloadRules
@@ -130,7 +130,7 @@ def _told(failed: DownloadFailed, link: Link) -> DownloadFailed:
     """The failure with the place it is about, fit for a row and a log."""
     return DownloadFailed(
         failed.reason,
-        f"{signed.redacted(link.url)}: {failed}",
+        f"{signed_url.redacted(link.url)}: {failed}",
         retryable=failed.retryable,
         retry_after=failed.retry_after,
         host=failed.host,

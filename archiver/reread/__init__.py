@@ -14,8 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from archiver.answers import AnswerStore
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
 from archiver.catalog.merge import merge
+from archiver.catalog.query import stored_answers
 from archiver.errors import ArchiverError, outcome
 from archiver.reread.recover import Recovered, recover
 from archiver.reread.replay import Replayed, Unreadable, replay
@@ -76,14 +77,14 @@ def _reread(
     clock: Callable[[], datetime],
 ) -> Reread:
     recovered = recover(catalog, store, check)
-    rows, lost = catalog.read(query.count_answers)
+    rows, lost = catalog.read(stored_answers.count_answers)
 
     def looked_at(answers: int) -> None:
         check()
         progress(answers, rows - lost)
 
     with _beside(catalog, tmp, clock()) as scratch:
-        with closing(catalog.stream(query.paid_answers)) as answers:
+        with closing(catalog.stream(stored_answers.paid_answers)) as answers:
             replayed = replay(answers, store, scratch, looked_at)
         looked_at(rows - lost)
         learnt = merge(scratch, catalog, check)

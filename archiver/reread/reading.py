@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from archiver.hiker import tariff, wire
+from archiver.hiker import endpoints, wire
 from archiver.model.billing import Answer, Meaning
 from archiver.model.upstream import HighlightPage, Tray, User
 
@@ -13,8 +13,8 @@ Told = Tray | HighlightPage | User
 PAGE = "/v1/highlight/by/url"
 
 _READ: Mapping[str, Callable[[Answer], Told]] = {
-    tariff.TRAY: lambda answer: wire.tray(answer, answer.call.subject),
-    tariff.PAGED_TRAY: lambda answer: wire.tray_page(answer, answer.call.subject).tray,
+    endpoints.TRAY: lambda answer: wire.tray(answer, answer.call.subject),
+    endpoints.PAGED_TRAY: lambda answer: wire.tray_page(answer, answer.call.subject).tray,
     "/v1/user/highlights/by/username": lambda answer: wire.tray(answer, username=answer.call.subject),
     PAGE: lambda answer: wire.highlight_page(answer, answer.call.subject),
     "/v1/user/by/id": lambda answer: wire.user(answer, answer.call.subject),

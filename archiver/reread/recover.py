@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from archiver.answers import AnswerStore, holds_trays, origin_of
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import stored_answers
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import wire
@@ -65,7 +66,7 @@ def _unrecorded(
     """The answers of a run that have no row; of a page with the numbers that it tells itself."""
     for segment in segments:
         check()
-        past = catalog.read(query.answers_in, segment)
+        past = catalog.read(stored_answers.answers_in, segment)
         for kept, answer in _readable(store.iterate(segment, past)):
             check()
             verdict = wire.verdict(answer)

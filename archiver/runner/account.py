@@ -9,7 +9,8 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
 from archiver.blobs import BlobStore
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_state, holdings
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.model.archived import Failure, HeldUser
 from archiver.model.billing import Meaning
@@ -96,18 +97,18 @@ class Accounts:
         """A highlight target is one job without a tray."""
         pk = target.highlight_pk
         assert pk is not None
-        held = self._catalog.read(query.highlight, pk)
+        held = self._catalog.read(account_state.highlight, pk)
         if self._standing.waits(Subject.HIGHLIGHT, pk):
             return AccountEnd.HIDDEN if held is not None else self._unresolved(target, asked=False)
         if self._manner.lists:
             return AccountEnd.WELL
-        self._note_lost(f"highlight {pk}", self._catalog.read(query.digests_of_highlight, pk))
+        self._note_lost(f"highlight {pk}", self._catalog.read(holdings.digests_of_highlight, pk))
         job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
         promise = self._promised((job,)).get(pk)
         turn.end()
         self._night.tally.add(highlights_listed=1)
         meaning = self._highlights.keep(job, Claims(pk), promise)
-        self._report_hosts(target, self._catalog.read(query.files_of_hosts, highlight_pk=pk))
+        self._report_hosts(target, self._catalog.read(account_state.files_of_hosts, highlight_pk=pk))
         if meaning is Meaning.NOT_FOUND:
             return AccountEnd.ABSENT if held is not None else self._unresolved(target, asked=True)
         return AccountEnd.WELL if meaning is Meaning.OK else AccountEnd.FAILED
@@ -228,7 +229,7 @@ class Accounts:
 
         Its links are valid whatever the account shows, and what a setting refused may be allowed now.
         """
-        held = {h.pk: h for h in self._catalog.read(query.held, pk) if h.gone_at is None}
+        held = {h.pk: h for h in self._catalog.read(account_state.held, pk) if h.gone_at is None}
         policy = replace(self._manner.policy(target), sweep_days=0)
         due = plan.make(held.values(), held, policy, self._night.clock())
         return tuple(
@@ -265,7 +266,7 @@ class Accounts:
         if called != name:
             self._night.observe(Noted(f"{name} is now called {called}"))
             return
-        before = [other for other in self._catalog.read(query.once_called, name) if other != pk]
+        before = [other for other in self._catalog.read(account_state.once_called, name) if other != pk]
         if before and (self._manner.insist or stored != name):
             self._night.observe(
                 Noted(f"{name} is now account {pk}; account {before[-1]} had that name before", loud=True)
@@ -274,7 +275,7 @@ class Accounts:
     def _note_left_out(self, pk: Pk, tray: Tray) -> None:
         """Record what a tray lists and no row tells: in one failure of the account what cannot be read, each
         night; else in one gap, reported once, what nothing fetches."""
-        before = self._catalog.read(query.open_failure, Subject.USER, pk, None)
+        before = self._catalog.read(account_state.open_failure, Subject.USER, pk, None)
         now = self._night.clock()
         if tray.rejected:
             failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, unread(tray.rejected, "entry"))
@@ -290,11 +291,11 @@ class Accounts:
 
     def _plan(self, target: Target, pk: Pk, tray: Tray | None) -> tuple[Job, ...]:
         """The jobs of an account: by its tray, else by what its last one left."""
-        self._note_lost(f"account {pk}", self._catalog.read(query.held_digests, pk))
-        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
+        self._note_lost(f"account {pk}", self._catalog.read(holdings.held_digests, pk))
+        held = {h.pk: h for h in self._catalog.read(account_state.held, pk)}
         policy, now = self._manner.policy(target), self._night.clock()
         if tray is None:
-            account = self._catalog.read(query.user, pk)
+            account = self._catalog.read(account_state.user, pk)
             return plan.make(plan.last_listed(account, held.values()), held, policy, now)
         titles = [held[h.pk].title if h.pk in held else h.title for h in tray.highlights]
         for glob, near in plan.unmatched(target.highlights, titles).items():
@@ -336,7 +337,7 @@ class Accounts:
             if (missed := picture.result()) is not None:
                 self._files.record_missed(missed, claims)
         stored: Sequence[tuple[str | None, Failure]]
-        stored = self._catalog.read(query.files_of_hosts, user_pk=begun.pk)
+        stored = self._catalog.read(account_state.files_of_hosts, user_pk=begun.pk)
         if begun.tray is not None and self._manner.only is None:
             stored = self._drop_unoffered(stored, offered)
         self._report_hosts(begun.target, stored)

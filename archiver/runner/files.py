@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
-from archiver import signed
+from archiver import signed_url
 from archiver.blobs import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.record import FileRecorded
@@ -151,7 +151,7 @@ class Files:
                 )
                 digest, size = writer.commit()
             blob = Blob(digest, size, received.mime, received.width, received.height)
-            file = File(wanted.owner, wanted.link.role, blob, signed.without_query(wanted.link.url))
+            file = File(wanted.owner, wanted.link.role, blob, signed_url.without_query(wanted.link.url))
             row = self._catalog.submit(
                 record.file, self._night.run_id, file, wanted.answer_id, self._night.clock()
             )

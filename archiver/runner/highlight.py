@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_state, holdings
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker.wire import ENTRIES_MAX
 from archiver.model.archived import Failure
@@ -58,7 +59,7 @@ class Highlights:
         if isinstance(found, Meaning):
             return found
         self._night.tally.add(highlights_fetched=found.paid)
-        held = self._catalog.read(query.highlight, job.pk)
+        held = self._catalog.read(account_state.highlight, job.pk)
         doubted = held.shrunk_to if held is not None else None
         if found.news:
             self._record(found, job, doubted)
@@ -149,7 +150,7 @@ class Highlights:
         count = page.highlight.facts.media_count
         if count is None or page.length < count or page.rejected:
             return (), None
-        present = self._catalog.read(query.members, page.highlight.pk)
+        present = self._catalog.read(holdings.members, page.highlight.pk)
         return plan.believed_gone(present, [item.pk for item in page.items], doubted)
 
     # --- the files

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from archiver.answers import AnswerStore
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state, holdings
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import wire
 from archiver.model.archived import Owner
@@ -55,14 +56,14 @@ class Kept:
         """
         if job.reason is Why.FULL:
             return None
-        known = self._catalog.read(query.paid_highlight, job.pk)
+        known = self._catalog.read(holdings.paid_highlight, job.pk)
         if known is None or known.facts.differs(job.facts):
             return None
         if job.reason not in (Why.ASKED, Why.LOST) and self._is_swept_since(job, known.finished_at):
             return None
         if job.reason is Why.ASKED and known.finished_at + _JUST_NOW < self._clock():
             return None  # no tray tells whether it changed: only what a killed run has just paid for serves
-        held = self._catalog.read(query.highlight, job.pk)
+        held = self._catalog.read(account_state.highlight, job.pk)
         if job.reason is Why.ASKED and held is not None and held.completed_at is not None:
             return None
         recorded = held is not None and held.fetched_at is not None and held.fetched_at >= known.finished_at
@@ -86,7 +87,7 @@ class Kept:
 
     def missing(self, page: Page) -> list[Wanted]:
         """What the page offers and the archive does not hold."""
-        held = self._catalog.read(query.held_items, tuple(item.pk for item in page.page.items))
+        held = self._catalog.read(holdings.held_items, tuple(item.pk for item in page.page.items))
         return [
             Wanted(Owner(Subject.ITEM, item.pk), link, page.answer_id)
             for item in page.page.items

@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from enum import IntEnum
 
-from archiver.catalog import Catalog, Progress, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state
+from archiver.catalog.query.account_state import Progress
 from archiver.model.identity import Pk, Target
 from archiver.runner import plan
 from archiver.runner.manner import Manner
@@ -27,7 +29,7 @@ def in_order(targets: Sequence[Target], catalog: Catalog, manner: Manner, now: d
     """Never listed, then begun and unfinished, then listed longest ago; those of the same rank and time as they were given."""
     if len(targets) < 2:
         return list(targets)
-    known = catalog.read(query.progress)
+    known = catalog.read(account_state.progress)
     return sorted(targets, key=lambda target: _turn(target, known, catalog, manner, now))
 
 
@@ -35,7 +37,7 @@ def _turn(
     target: Target, known: Progress, catalog: Catalog, manner: Manner, now: datetime
 ) -> tuple[_Rank, datetime]:
     if target.highlight_pk is not None:
-        held = catalog.read(query.highlight, target.highlight_pk)
+        held = catalog.read(account_state.highlight, target.highlight_pk)
         if held is None or held.fetched_at is None:
             return _Rank.NEVER_LISTED, _EPOCH
         return (_Rank.LISTED if held.tried_at else _Rank.UNFINISHED), held.fetched_at
@@ -56,7 +58,7 @@ def _pk(target: Target, known: Progress, manner: Manner) -> Pk | None:
 
 def _has_jobs(target: Target, pk: Pk, catalog: Catalog, manner: Manner, now: datetime) -> bool:
     """Whether the last tray left something to do; highlights that no glob wants, and back-offs, are nothing."""
-    held = {h.pk: h for h in catalog.read(query.held, pk)}
-    listed = plan.last_listed(catalog.read(query.user, pk), held.values())
+    held = {h.pk: h for h in catalog.read(account_state.held, pk)}
+    listed = plan.last_listed(catalog.read(account_state.user, pk), held.values())
     policy = replace(manner.policy(target), sweep_days=0, full=False)
     return bool(plan.make(listed, held, policy, now))

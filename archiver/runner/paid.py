@@ -23,7 +23,7 @@ from archiver.errors import (
     OutOfUnits,
     UpstreamDown,
 )
-from archiver.hiker import tariff, wire
+from archiver.hiker import endpoints, wire
 from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Answer, Call, Limits, Meaning, Verdict
@@ -113,14 +113,14 @@ class Paid:
             return None
         try:
             self._gate.enter()  # where the run was stopped this raises
-            return self._send(tariff.balance(), wire.balance).content().units
+            return self._send(endpoints.balance(), wire.balance).content().units
         except ArchiverError:
             return None
 
     def balance(self) -> Balance | None:
         """Units left and calls a second, by a free call; None where the API does not say. Raises KeyRejected."""
         try:
-            return self._pay(tariff.balance(), wire.balance).content()
+            return self._pay(endpoints.balance(), wire.balance).content()
         except (KeyRejected, OutOfUnits):
             raise
         except ArchiverError:
@@ -129,17 +129,17 @@ class Paid:
 
     def list_highlights(self, user_pk: Pk) -> Reply[Tray]:
         """The tray of a user, by pk. Raises CallFailed if no answer came, or why nothing more is paid for."""
-        call = tariff.list_highlights(user_pk, force=self._force)
+        call = endpoints.list_highlights(user_pk, force=self._force)
         return self._pay(call, lambda answer: wire.tray(answer, user_pk), tray=True)
 
     def list_highlights_by_username(self, username: str) -> Reply[Tray]:
         """The tray of a user whose pk is not known."""
-        call = tariff.list_highlights_by_username(username, force=self._force)
+        call = endpoints.list_highlights_by_username(username, force=self._force)
         return self._pay(call, lambda answer: wire.tray(answer, username=username), tray=True)
 
     def list_highlights_page(self, user_pk: Pk, page_id: str | None) -> Reply[TrayPage]:
         """One page of the paged tray of a user, the first where ``page_id`` is None."""
-        call = tariff.list_highlights_page(user_pk, page_id, force=self._force)
+        call = endpoints.list_highlights_page(user_pk, page_id, force=self._force)
         return self._pay(call, lambda answer: wire.tray_page(answer, user_pk), tray=True)
 
     def fetch_highlight(
@@ -150,7 +150,7 @@ class Paid:
         ``facts`` are the tray's, kept with the answer so that a killed run need not pay again. With a
         ``promise`` the Budget keeps its unit back, so that it is paid for even after a limit was reached.
         """
-        call = tariff.fetch_highlight(pk)
+        call = endpoints.fetch_highlight(pk)
         return self._pay(
             call,
             lambda answer: wire.highlight_page(answer, pk),
@@ -161,16 +161,16 @@ class Paid:
 
     def fetch_user(self, user_pk: Pk) -> Reply[User]:
         """One account, by pk: what tells private, gone and empty apart."""
-        return self._pay(tariff.fetch_user(user_pk), lambda answer: wire.user(answer, user_pk))
+        return self._pay(endpoints.fetch_user(user_pk), lambda answer: wire.user(answer, user_pk))
 
     def fetch_user_by_username(self, username: str, pk: Pk | None = None) -> Reply[User]:
         """One account by its name. ``pk``: the one that it must have, where something else told it."""
-        call = tariff.fetch_user_by_username(username)
+        call = endpoints.fetch_user_by_username(username)
         return self._pay(call, lambda answer: wire.user(answer, pk, username=username))
 
     def price_of_tray(self, user_pk: Pk) -> int:
         """The units of one look at the tray of a known account."""
-        return tariff.list_highlights(user_pk, force=self._force).units
+        return endpoints.list_highlights(user_pk, force=self._force).units
 
     def lacks_room_for(self, username: str) -> bool:
         """Whether a first look by name takes all that is left, or more, while a look at the account, which costs less, does not.
@@ -178,8 +178,8 @@ class Paid:
         An empty tray must be looked behind, and a limit would keep that off in every run.
         """
         left = self.budget.left()
-        price = tariff.list_highlights_by_username(username, force=self._force).units
-        return left is not None and tariff.fetch_user_by_username(username).units <= left <= price
+        price = endpoints.list_highlights_by_username(username, force=self._force).units
+        return left is not None and endpoints.fetch_user_by_username(username).units <= left <= price
 
     def _pay(
         self,
@@ -259,9 +259,9 @@ class Paid:
             return self._client.send(call, stopped=self._stopped, share=share)
         except CallFailed as error:
             units = (
-                tariff.lost_units(call, sent=error.sent)
+                endpoints.lost_units(call, sent=error.sent)
                 if error.status is None
-                else tariff.settled_units(call, error.status)
+                else endpoints.settled_units(call, error.status)
             )
             self.budget.settle(call_id, error.status, units, promise=promise)
             self._settled(call, units)
@@ -280,7 +280,7 @@ class Paid:
         facts: TrayFacts | None,
         promise: Promise | None,
     ) -> Reply[T]:
-        billed = tariff.settled_units(answer.call, answer.status) > 0
+        billed = endpoints.settled_units(answer.call, answer.status) > 0
         kept = self._answers.keep(answer, tray=tray) if billed else None
         with self._reading:
             verdict = wire.verdict(answer)
@@ -300,7 +300,7 @@ class Paid:
 
     def _note(self, call: Call, account: str | None, meaning: Meaning) -> None:
         # A free call says nothing about accounts, nor does the paged tray where it fails: the other one, asked for next, does.
-        if call.units and (call.path != tariff.PAGED_TRAY or meaning is Meaning.OK):
+        if call.units and (call.path != endpoints.PAGED_TRAY or meaning is Meaning.OK):
             self._health.note(account or call.subject, meaning, self._close)
 
     def _settled(self, call: Call, units: int) -> None:

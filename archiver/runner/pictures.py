@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state
 from archiver.errors import Reason
 from archiver.model.archived import Failure, Owner
 from archiver.model.identity import Pk, Role, Subject, Target
@@ -16,7 +17,7 @@ from archiver.runner.plan import Sought
 def wanted(catalog: Catalog, manner: Manner, target: Target, pk: Pk, tray: Tray) -> list[Wanted]:
     """The pictures of an account to download now. A failure waits for the next tray and causes no fetch."""
     only = manner.only
-    held = {h.pk: h for h in catalog.read(query.held, pk)}
+    held = {h.pk: h for h in catalog.read(account_state.held, pk)}
     found = [
         Wanted(Owner(Subject.HIGHLIGHT, h.pk), h.cover, None)
         for h in tray.highlights
@@ -26,7 +27,7 @@ def wanted(catalog: Catalog, manner: Manner, target: Target, pk: Pk, tray: Tray)
         and plan.matches(h.title, target.highlights)
         and plan.new_picture(h.cover_name, held[h.pk].cover_name if h.pk in held else None)
     ]
-    user, account = tray.user, catalog.read(query.user, pk)
+    user, account = tray.user, catalog.read(account_state.user, pk)
     held_name = account.avatar_name if account is not None else None
     face = manner.avatars and (only is None or pk in only.avatars)
     if face and user is not None and plan.new_picture(user.avatar_name, held_name):
@@ -40,7 +41,7 @@ def not_offered(catalog: Catalog, only: Sought | None, pk: Pk, tray: Tray) -> li
     if only is None:
         return []
     shown = {h.pk for h in tray.highlights if h.cover_name is not None}
-    covers = only.covers & {h.pk for h in catalog.read(query.held, pk)}
+    covers = only.covers & {h.pk for h in catalog.read(account_state.held, pk)}
     lost = [(Subject.HIGHLIGHT, cover, Role.COVER) for cover in sorted(covers - shown)]
     if pk in only.avatars and (tray.user is None or tray.user.avatar_name is None):
         lost.append((Subject.USER, pk, Role.AVATAR))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from archiver import retry
 from archiver.errors import NOT_RETRIED, Reason
-from archiver.hiker.tariff import PAGED_TRAY
+from archiver.hiker.endpoints import PAGED_TRAY
 from archiver.model.archived import HeldFailure, HeldHighlight, HeldUser
 from archiver.model.identity import Pk
 from archiver.model.upstream import Highlight, TrayFacts

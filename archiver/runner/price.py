@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from archiver import retry
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state
 from archiver.errors import KeyRejected, Reason, UpstreamDown
-from archiver.hiker import tariff, wire
+from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
 from archiver.model.archived import HeldUser
 from archiver.model.billing import Meaning
@@ -58,9 +59,9 @@ def forecast(
         return AccountPlan(target.text, None, None, job.units, True, (job,))
     pk = target.user_pk
     if pk is None and target.username is not None:
-        pk = catalog.read(query.bound, target.username) if manner.bound else None
-        pk = pk or catalog.read(query.user_pk_by_name, target.username)
-    held = catalog.read(query.user, pk) if pk is not None else None
+        pk = catalog.read(account_state.bound, target.username) if manner.bound else None
+        pk = pk or catalog.read(account_state.user_pk_by_name, target.username)
+    held = catalog.read(account_state.user, pk) if pk is not None else None
     if pk is None or held is None:
         return _never_resolved(catalog, target, pk, manner, force, clock(), since)
     if held.verdict is not None and _is_looked_at(held, manner, clock()):
@@ -70,15 +71,15 @@ def forecast(
         return AccountPlan(target.text, pk, held.username, 1, exact, ())
     if held.verdict in (Reason.PRIVATE, Reason.GONE):
         return AccountPlan(target.text, pk, held.username, 0, True, ())
-    known = {h.pk: h for h in catalog.read(query.held, pk)}
+    known = {h.pk: h for h in catalog.read(account_state.held, pk)}
     listed = plan.last_listed(held, known.values())
     if held.listed_at is None:
         listed = [h for h in known.values() if h.gone_at is None]
     found = plan.make(listed, known, manner.policy(target), clock())
     jobs = tuple(_free_if_kept(kept, job) for job in found)
-    units, exact = tariff.list_highlights(pk, force=force).units, _is_after(held.listed_at, since)
+    units, exact = endpoints.list_highlights(pk, force=force).units, _is_after(held.listed_at, since)
     if plan.is_paged(held, manner.sweep_days, clock(), full=manner.full):
-        units = max(units, catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY))
+        units = max(units, catalog.read(account_state.units_of_pages, pk, endpoints.PAGED_TRAY))
         exact = exact and _is_after(held.paged_at, since)
     units += sum(job.units for job in jobs)
     return AccountPlan(target.text, pk, held.username, units, exact, jobs, held.listed_at is not None)
@@ -97,16 +98,16 @@ def _never_resolved(
     name, key = target.username, target.key
     if not manner.insist and standing.waits(catalog, Subject.TARGET, key, now):
         return AccountPlan(target.text, pk, name, 0, True, (), False)
-    failure = catalog.read(query.open_failure, Subject.TARGET, key, None)
+    failure = catalog.read(account_state.open_failure, Subject.TARGET, key, None)
     answered = failure is not None and failure.reason in (Reason.GONE, Reason.PRIVATE)
     # Asked for in vain before, the account comes first. After an error of the API the look may find it, and
     # its tray follows.
     if pk is not None:
-        units = (tariff.fetch_user(pk) if answered else tariff.list_highlights(pk, force=force)).units
+        units = (endpoints.fetch_user(pk) if answered else endpoints.list_highlights(pk, force=force)).units
     elif failure is not None:
-        units = tariff.fetch_user_by_username(key).units
+        units = endpoints.fetch_user_by_username(key).units
     else:
-        units = tariff.list_highlights_by_username(key, force=force).units
+        units = endpoints.list_highlights_by_username(key, force=force).units
     exact = answered and failure is not None and _is_after(failure.last_at, since)
     return AccountPlan(target.text, pk, name, units, exact, (), False)
 
@@ -126,7 +127,7 @@ def balance(client: HikerClient) -> Balance:
 
     Raises KeyRejected, UpstreamDown where the API answers no, CallFailed where it does not answer, AnswerMalformed.
     """
-    answer = client.send(tariff.balance())
+    answer = client.send(endpoints.balance())
     verdict = wire.verdict(answer)
     if verdict.meaning is Meaning.KEY_REJECTED:
         raise KeyRejected(f"the API rejected the key: {verdict.detail}", "check HIKERAPI_TOKEN")

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from archiver import retry
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_state
 from archiver.errors import AnswerMalformed, CallFailed, Reason
 from archiver.model.archived import HeldUser
 from archiver.model.billing import Meaning
@@ -62,10 +63,10 @@ class Standing:
         pk = target.user_pk
         if pk is None and target.username is not None:
             if bound:
-                pk = self._catalog.read(query.bound, target.username)
+                pk = self._catalog.read(account_state.bound, target.username)
             if pk is None:
-                pk = self._catalog.read(query.user_pk_by_name, target.username)
-        held = self._catalog.read(query.user, pk) if pk is not None else None
+                pk = self._catalog.read(account_state.user_pk_by_name, target.username)
+        held = self._catalog.read(account_state.user, pk) if pk is not None else None
         return Account(target, pk, held)
 
     def waits(self, subject: Subject, pk: str) -> bool:
@@ -74,7 +75,7 @@ class Standing:
 
     def failed_before(self, account: Account) -> Reason | None:
         """Return why a target that was never resolved failed last time; None if it did not."""
-        failure = self._catalog.read(query.open_failure, Subject.TARGET, account.target.key, None)
+        failure = self._catalog.read(account_state.open_failure, Subject.TARGET, account.target.key, None)
         return failure.reason if failure is not None else None
 
     def look(self, account: Account, owner: Pk | None = None) -> Seen:
@@ -184,7 +185,7 @@ def tray_may_wait(held: HeldUser) -> bool:
 
 def waits(catalog: Catalog, subject: Subject, pk: str, now: datetime) -> bool:
     """Whether what was looked for in vain is not due again yet; an error of the API makes nothing wait."""
-    failure = catalog.read(query.open_failure, subject, pk, None)
+    failure = catalog.read(account_state.open_failure, subject, pk, None)
     if failure is None or failure.reason not in (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND):
         return False
     return failure.next_try_at is not None and not retry.is_due(failure.next_try_at, now)

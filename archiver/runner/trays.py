@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_state
 from archiver.errors import AnswerMalformed, CallFailed, Reason
-from archiver.hiker import tariff, wire
+from archiver.hiker import endpoints, wire
 from archiver.model.archived import HeldHighlight, HeldUser
 from archiver.model.billing import Meaning
 from archiver.model.identity import Pk
@@ -30,8 +31,8 @@ class Listing:
     """
 
     tray: Tray
-    came_by: str = tariff.TRAY
-    endpoint: str = tariff.TRAY
+    came_by: str = endpoints.TRAY
+    endpoint: str = endpoints.TRAY
     whole: bool = False
     paged: bool = False
     unseen: frozenset[Pk] = frozenset()
@@ -47,7 +48,7 @@ class Trays:
         self._night = night
         self._sweep_days = sweep_days
         self._full = full
-        self._longest = catalog.read(query.longest_tray)
+        self._longest = catalog.read(account_state.longest_tray)
 
     def by_name(self, username: str) -> Listing | Reason:
         """Return the tray of a user whose pk is not known, or why it is not shown.
@@ -67,14 +68,14 @@ class Trays:
         assert account.pk is not None
         held = account.held
         turn = plan.is_paged(held, self._sweep_days, self._night.clock(), full=self._full)
-        lacks = held is not None and held.tray_endpoint == tariff.PAGED_TRAY
+        lacks = held is not None and held.tray_endpoint == endpoints.PAGED_TRAY
         if held is None or not turn:
             return self._in_one_answer(account.pk, lacks)
         tray, billed = self._pages(account.pk) if self._has_room_for_pages(account.pk) else (None, False)
         if tray is not None:
             unseen = self._unseen(held, tray.highlights)
-            stays = tariff.PAGED_TRAY if unseen or lacks else tariff.TRAY
-            return Listing(tray, tariff.PAGED_TRAY, stays, whole=True, paged=True, unseen=unseen)
+            stays = endpoints.PAGED_TRAY if unseen or lacks else endpoints.TRAY
+            return Listing(tray, endpoints.PAGED_TRAY, stays, whole=True, paged=True, unseen=unseen)
         self._night.observe(
             Noted(f"{account.target.text}: the paged tray cannot be had; the first page serves")
         )
@@ -83,7 +84,7 @@ class Trays:
     def record(self, account: Account, pk: Pk, listing: Listing) -> None:
         """Commit what a tray says, and what its silence says where that is evidence."""
         tray = listing.tray
-        held = {h.pk: h for h in self._catalog.read(query.held, pk)}
+        held = {h.pk: h for h in self._catalog.read(account_state.held, pk)}
         present = [h.pk for h in held.values() if h.gone_at is None]
         gone: tuple[Pk, ...] = ()
         shrunk_to = None
@@ -111,7 +112,7 @@ class Trays:
     def _in_one_answer(self, pk: Pk, lacks: bool, *, paged: bool = False) -> Listing | Reason:
         """The tray of ``/v1``; ``lacks``: it is known to show less than the account has, which stays with its pages."""
         reply = self._paid.list_highlights(pk)
-        endpoint = tariff.PAGED_TRAY if lacks else tariff.TRAY
+        endpoint = endpoints.PAGED_TRAY if lacks else endpoints.TRAY
         return hidden(reply) or Listing(reply.content(), endpoint=endpoint, paged=paged, cut=lacks)
 
     def _has_room_for_pages(self, pk: Pk) -> bool:
@@ -119,7 +120,9 @@ class Trays:
         of all pages would else be spent on the first of them, run after run.
         """
         left = self._paid.budget.left()
-        return left is None or left > self._catalog.read(query.units_of_pages, pk, tariff.PAGED_TRAY)
+        return left is None or left > self._catalog.read(
+            account_state.units_of_pages, pk, endpoints.PAGED_TRAY
+        )
 
     def _pages(self, pk: Pk) -> tuple[Tray | None, bool]:
         """The paged tray, read to its last page, else None; and whether what was tried was billed."""
@@ -146,13 +149,13 @@ class Trays:
         return None, True
 
     def _unseen(self, held: HeldUser, shown: Iterable[Highlight]) -> frozenset[Pk]:
-        known = {h.pk: h for h in self._catalog.read(query.held, held.pk)}
+        known = {h.pk: h for h in self._catalog.read(account_state.held, held.pk)}
         return frozenset(h.pk for h in shown if _is_unseen(h, known.get(h.pk), held))
 
 
 def _is_unseen(highlight: Highlight, known: HeldHighlight | None, held: HeldUser) -> bool:
     """Whether the last tray in one answer should have shown this highlight and did not: it was there, and is neither new nor back."""
-    if held.tray_endpoint == tariff.PAGED_TRAY or held.listed_at is None:
+    if held.tray_endpoint == endpoints.PAGED_TRAY or held.listed_at is None:
         return False
     if known is not None and known.listed_at is not None:
         return known.gone_at is None and known.listed_at != held.listed_at

@@ -18,7 +18,8 @@ from catalog_samples import LATER, NATGEO, rows, tray
 from databases import NOW
 from sqlalchemy import Connection, text
 
-from archiver.catalog import Catalog, engine, query, record
+from archiver.catalog import Catalog, engine, record
+from archiver.catalog.query import account_state, totals
 from archiver.errors import ArchiveLocked, ConfigError, DatabaseError
 
 
@@ -27,7 +28,7 @@ def test_times_come_back_as_they_went_in_utc(catalog: Catalog, run_id: int) -> N
     moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, timezone(timedelta(hours=5, minutes=30)))
     catalog.write(record.user, run_id, NATGEO, moment)
     catalog.write(record.tray, run_id, NATGEO.pk, tray(), moment)
-    held = catalog.read(query.user, NATGEO.pk)
+    held = catalog.read(account_state.user, NATGEO.pk)
     assert held is not None
     assert held.listed_at == moment
     assert held.listed_at is not None
@@ -48,19 +49,19 @@ def test_a_naive_time_is_refused(catalog: Catalog, run_id: int) -> None:
     """Nobody could say when that was: a bug of the caller's, not a fault of the database."""
     with pytest.raises(ValueError, match="time zone"):
         catalog.write(record.user, run_id, NATGEO, datetime(2026, 1, 2))  # noqa: DTZ001
-    assert catalog.read(query.user, NATGEO.pk) is None
+    assert catalog.read(account_state.user, NATGEO.pk) is None
 
 
 def test_a_reader_sees_what_is_committed_and_writes_nothing(catalog: Catalog, database: str | Path) -> None:
     """A second program reads beside a writer; its connection refuses to write."""
     with Catalog.open(database, write=False) as reader:
         run_id = catalog.write(record.start_run, "run", NOW)
-        assert reader.read(query.status).last_runs[0].id == run_id
+        assert reader.read(totals.status).last_runs[0].id == run_id
         with pytest.raises(DatabaseError, match="reading only"):
             reader.write(record.start_run, "run", NOW)
         with pytest.raises(DatabaseError):
             reader.read(record.start_run, "run", NOW)
-    assert len(catalog.read(query.status).last_runs) == 1
+    assert len(catalog.read(totals.status).last_runs) == 1
 
 
 def test_reads_of_many_threads_go_on_at_once(catalog: Catalog, run_id: int) -> None:
@@ -71,7 +72,7 @@ def test_reads_of_many_threads_go_on_at_once(catalog: Catalog, run_id: int) -> N
 
     def read() -> None:
         together.wait()
-        found.extend(len(catalog.read(query.held, NATGEO.pk)) for _ in range(20))
+        found.extend(len(catalog.read(account_state.held, NATGEO.pk)) for _ in range(20))
 
     threads = [threading.Thread(target=read) for _ in range(12)]
     for thread in threads:
@@ -88,7 +89,7 @@ def test_nothing_but_the_file_is_left_after_closing(tmp_path: Path, sqlite_templ
     path.write_bytes(sqlite_template.read_bytes())
     with Catalog.open(path, write=True) as catalog:
         catalog.write(record.start_run, "run", NOW)
-        catalog.read(query.status)
+        catalog.read(totals.status)
     catalog.close()
     assert list(tmp_path.iterdir()) == [tmp_path / "archive.db"]
     with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as connection:
@@ -197,7 +198,7 @@ def test_what_was_committed_outlives_the_process(database: str | Path) -> None:
         assert rows(catalog, "SELECT id FROM runs ORDER BY id") == [
             (int(line),) for line in child.stdout.split()
         ]
-        assert catalog.read(query.damage) == ()
+        assert catalog.read(totals.damage) == ()
 
 
 def test_one_writer_at_a_time_on_postgresql(postgres_archive: str) -> None:

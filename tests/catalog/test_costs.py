@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from catalog_samples import LATER, NATGEO, call, tray
 from databases import NOW
 
-from archiver.catalog import Catalog, ledger, query, record
+from archiver.catalog import Catalog, ledger, record
+from archiver.catalog.query import costs
 from archiver.model.billing import By, Cost, Limits
 from archiver.model.upstream import User
 
@@ -33,13 +34,13 @@ def paid(
 
 def told(catalog: Catalog, by: By, since: datetime | None = None) -> list[tuple[str | None, int, int]]:
     """(key, units, calls) of each row."""
-    return [(cost.key, cost.units, cost.calls) for cost in catalog.read(query.costs, by, since)]
+    return [(cost.key, cost.units, cost.calls) for cost in catalog.read(costs.costs, by, since)]
 
 
 def test_where_nothing_was_paid_there_is_nothing(catalog: Catalog) -> None:
     """No rows, in none of the four ways."""
-    assert [catalog.read(query.costs, by) for by in By] == [()] * 4
-    assert catalog.read(query.run_costs) == ()
+    assert [catalog.read(costs.costs, by) for by in By] == [()] * 4
+    assert catalog.read(costs.run_costs) == ()
 
 
 def test_days_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
@@ -68,7 +69,7 @@ def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> N
     paid(catalog, run_id, "19")
     paid(catalog, run_id, "99", units=4)
     paid(catalog, run_id, "nobody.here", NAMED, 2)
-    found = catalog.read(query.costs, By.ACCOUNT)
+    found = catalog.read(costs.costs, By.ACCOUNT)
     assert found == (Cost(None, 6, 2, 0, 0), Cost("natgeo", 5, 4, 0, 0, NATGEO.pk))
 
 
@@ -82,12 +83,12 @@ def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
     catalog.write(record.user, run_id, User("7", "freed"), LATER)
     paid(catalog, run_id, NATGEO.pk, NAMED, 2)
     paid(catalog, run_id, "freed", NAMED, 3)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, By.ACCOUNT)] == [
         ("7", 3),
         ("5", 2),
     ]
     catalog.write(record.bind_target, "freed", "6", NOW)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(query.costs, By.ACCOUNT)] == [
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, By.ACCOUNT)] == [
         ("6", 3),
         ("5", 2),
     ]
@@ -115,7 +116,7 @@ def test_what_nobody_knows_the_answer_of_is_counted_and_told(catalog: Catalog, r
     paid(catalog, run_id, "18", units=2, settled=False)
     paid(catalog, run_id, "18", units=3, status=None)
     paid(catalog, run_id, "18", units=0, status=None)
-    assert catalog.read(query.costs, By.ENDPOINT) == (Cost(PAGE, 6, 4, 2, 5),)
+    assert catalog.read(costs.costs, By.ENDPOINT) == (Cost(PAGE, 6, 4, 2, 5),)
 
 
 def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> None:
@@ -126,13 +127,13 @@ def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> Non
     second = catalog.write(record.start_run, "run", LATER)
     catalog.write(record.balance_before, second, 93)
     catalog.write(record.start_run, "reread", LATER)
-    found = catalog.read(query.run_costs)
+    found = catalog.read(costs.run_costs)
     assert [(run.run_id, run.units, run.balance_before, run.balance_after) for run in found] == [
         (run_id, 5, 100, 93),
         (second, 0, 93, None),
     ]
     assert [(run.fall, run.mismatch) for run in found] == [(7, 2), (None, None)]
-    assert [run.run_id for run in catalog.read(query.run_costs, LATER)] == [second]
+    assert [run.run_id for run in catalog.read(costs.run_costs, LATER)] == [second]
 
 
 def test_the_spending_of_ended_runs(catalog: Catalog, run_id: int) -> None:
@@ -143,4 +144,4 @@ def test_the_spending_of_ended_runs(catalog: Catalog, run_id: int) -> None:
         other = catalog.write(record.start_run, command, at)
         catalog.write(record.finish_run, other, at, "ok", 0)
     catalog.write(record.start_run, "run", LATER)
-    assert catalog.read(query.spending, NOW) == ((NOW, 5),)
+    assert catalog.read(costs.spending, NOW) == ((NOW, 5),)

@@ -14,8 +14,9 @@ from catalog_samples import call, rows
 from databases import NOW, Cable, Cut, empty, end_connections
 from sqlalchemy import Connection, text
 
-from archiver.catalog import Catalog, ledger, locate, query, record
+from archiver.catalog import Catalog, ledger, locate, record
 from archiver.catalog.lock import WriterLock
+from archiver.catalog.query import account_state
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Failure
 from archiver.model.billing import Limits
@@ -83,9 +84,9 @@ def test_fault_h35_idle_connections_that_the_server_ended_are_made_anew(cable: C
     """Neither a reader nor the writer notices more than a new connection."""
     with Catalog.open(cable.url, write=True) as catalog:
         assert catalog.write(record.start_run, "run", NOW) == 1
-        assert catalog.read(query.longest_tray) == 0
+        assert catalog.read(account_state.longest_tray) == 0
         assert end_connections(cable.url, "archiver") == 2
-        assert catalog.read(query.longest_tray) == 0
+        assert catalog.read(account_state.longest_tray) == 0
         assert catalog.write(record.start_run, "run", NOW) == 2
 
 

@@ -13,15 +13,15 @@ from databases import NOW, empty
 from sqlalchemy import Connection, event, text
 
 from archiver.catalog import Catalog, engine, record
-from archiver.catalog.desk import Desk
+from archiver.catalog.writer import Writer
 from archiver.errors import DatabaseError, DiskFull
 
 
 @pytest.fixture
-def desk(database: str | Path) -> Iterator[Desk]:
+def desk(database: str | Path) -> Iterator[Writer]:
     """A desk over a new archive, whose engine a test may listen to."""
     writer = engine.writer(engine.locate(database))
-    with closing(Desk(writer, "the test's")) as desk:
+    with closing(Writer(writer, "the test's")) as desk:
         yield desk
     writer.dispose()
 
@@ -30,13 +30,13 @@ def _begin_run(connection: Connection, command: str) -> int:
     return record.start_run(connection, command, NOW)
 
 
-def _commands(desk: Desk) -> list[str]:
+def _commands(desk: Writer) -> list[str]:
     return desk.write(
         lambda connection: list(connection.scalars(text("SELECT command FROM runs ORDER BY id")))
     )
 
 
-def _held_up(desk: Desk, facts: list[Callable[[Connection], object]]) -> list[BaseException | object]:
+def _held_up(desk: Writer, facts: list[Callable[[Connection], object]]) -> list[BaseException | object]:
     """Give the facts while the desk is busy, so that they wait together; returns how each ended."""
     busy, go_on = threading.Event(), threading.Event()
     ends: list[BaseException | object] = [None] * len(facts)
@@ -65,7 +65,7 @@ def _held_up(desk: Desk, facts: list[Callable[[Connection], object]]) -> list[Ba
     return ends
 
 
-def test_facts_that_wait_together_are_committed_together(desk: Desk) -> None:
+def test_facts_that_wait_together_are_committed_together(desk: Writer) -> None:
     """Thirty facts that queue up behind a slow one need one commit, not thirty, and keep their order."""
     commits: list[object] = []
     event.listen(desk._engine, "commit", commits.append)
@@ -75,7 +75,7 @@ def test_facts_that_wait_together_are_committed_together(desk: Desk) -> None:
     assert _commands(desk) == [str(n) for n in range(30)]
 
 
-def test_a_fact_that_fails_fails_alone(desk: Desk) -> None:
+def test_a_fact_that_fails_fails_alone(desk: Writer) -> None:
     """Those beside it are stored; what it had written itself is not; each caller is told its own end."""
 
     def fails(connection: Connection) -> None:
@@ -110,7 +110,7 @@ def test_what_follows_from_facts_is_committed_with_them(database: str | Path) ->
         _begin_run(connection, "undone")
         raise RuntimeError("this one fails")
 
-    with closing(Desk(writer, "the test's", finish=_finish)) as desk:
+    with closing(Writer(writer, "the test's", finish=_finish)) as desk:
         _held_up(
             desk, [lambda connection: _begin_run(connection, "one"), fail, lambda c: _begin_run(c, "two")]
         )
@@ -122,7 +122,7 @@ def test_what_follows_from_facts_is_committed_with_them(database: str | Path) ->
     writer.dispose()
 
 
-def test_a_commit_that_fails_fails_all_its_callers(desk: Desk) -> None:
+def test_a_commit_that_fails_fails_all_its_callers(desk: Writer) -> None:
     """Nobody is told of success who was not stored for certain; the desk goes on."""
 
     commits = 0
@@ -151,7 +151,7 @@ def test_nobody_is_told_of_success_if_the_transaction_is_lost(tmp_path: Path, sq
     path = tmp_path / "archive.db"
     path.write_bytes(sqlite_template.read_bytes())
     writer = engine.writer(engine.locate(path))
-    with closing(Desk(writer, "the test's")) as desk:
+    with closing(Writer(writer, "the test's")) as desk:
         ends = _held_up(desk, [lambda c: _begin_run(c, "before"), lose, lambda c: _begin_run(c, "after")])
         assert [type(end) for end in ends] == [LookupError] * 3
         assert _commands(desk) == []
@@ -186,14 +186,14 @@ def test_a_lost_connection_is_an_error_of_its_callers_only(postgres_archive: str
         assert catalog.write(_begin_run, "run") == 1
 
 
-def test_a_fact_that_was_given_cannot_be_taken_back(desk: Desk) -> None:
+def test_a_fact_that_was_given_cannot_be_taken_back(desk: Writer) -> None:
     """Who does not wait for it still gets it stored."""
     future = desk.submit(_begin_run, "run")
     assert not future.cancel()
     assert future.result(10) == 1
 
 
-def test_closing_commits_what_waits(desk: Desk) -> None:
+def test_closing_commits_what_waits(desk: Writer) -> None:
     """A fact given before the end is stored; one given after is refused instead of waiting for ever."""
     ends = _held_up(desk, [lambda c: _begin_run(c, "last")])
     desk.close()

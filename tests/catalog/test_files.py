@@ -11,7 +11,8 @@ from databases import NOW
 from sqlalchemy import Connection
 
 from archiver import retry
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_state, holdings, totals
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Blob, Failure, HeldBlob, HeldFailure, HeldHighlight
 from archiver.model.identity import Role, Subject
@@ -26,7 +27,7 @@ def fetched(catalog: Catalog, run_id: int) -> int:
 
 
 def _highlight(catalog: Catalog) -> HeldHighlight:
-    held = catalog.read(query.highlight, "1")
+    held = catalog.read(account_state.highlight, "1")
     assert held is not None
     return held
 
@@ -35,7 +36,7 @@ def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
     """With all that is known of it; it counts as new once."""
     recorded = catalog.write(record.file, fetched, file_of("10"), 7, NOW)
     assert (recorded.new_file, recorded.new_blob) == (True, True)
-    assert catalog.read(query.held_items, ["10", "11"]) == {("10", Role.VIDEO)}
+    assert catalog.read(holdings.held_items, ["10", "11"]) == {("10", Role.VIDEO)}
     shown = "SELECT item_pk, highlight_pk, user_pk, role, sha256, run_id, answer_id, source_url FROM files"
     row = (
         "10",
@@ -70,7 +71,7 @@ def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     assert (second.new_file, second.new_blob) == (True, False)
     catalog.write(record.file, fetched, file_of("10", content="other"), 7, LATER)
     assert rows(catalog, "SELECT count(*) FROM files") == [(3,)]
-    assert set(catalog.read(query.held_digests, NATGEO.pk)) == {digest("same"), digest("other")}
+    assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {digest("same"), digest("other")}
 
 
 def test_a_shape_that_was_not_known_is_learnt(catalog: Catalog, fetched: int) -> None:
@@ -100,12 +101,12 @@ def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: 
     catalog.write(record.files_tried, "1", (), NOW)
     assert _highlight(catalog).completed_at == NOW
     catalog.write(record.blobs_lost, [file_of("10").blob.sha256], LATER)
-    assert catalog.read(query.held_items, ["10"]) == frozenset()
-    assert catalog.read(query.held_digests, NATGEO.pk) == ()
+    assert catalog.read(holdings.held_items, ["10"]) == frozenset()
+    assert catalog.read(holdings.held_digests, NATGEO.pk) == ()
     assert _highlight(catalog).completed_at is None
     again = catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
     assert (again.new_file, again.new_blob) == (False, True)
-    assert catalog.read(query.held_items, ["10"]) == {("10", Role.VIDEO)}
+    assert catalog.read(holdings.held_items, ["10"]) == {("10", Role.VIDEO)}
 
 
 def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
@@ -118,7 +119,7 @@ def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     for time in (LATER, LATEST):
         catalog.write(record.blobs_lost, [file_of("20").blob.sha256], time)
     assert _highlight(catalog).completed_at == NOW
-    (lost,) = [blob for blob in catalog.stream(query.blobs) if blob.lost_at is not None]
+    (lost,) = [blob for blob in catalog.stream(holdings.blobs) if blob.lost_at is not None]
     assert (lost.sha256, lost.lost_at) == (file_of("20").blob.sha256, LATER)
 
 
@@ -126,7 +127,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
     """Cover and avatar: the name the tray tells is not the one held until its bytes are, nor after they are lost."""
 
     def names() -> tuple[str | None, str | None]:
-        account = catalog.read(query.user, NATGEO.pk)
+        account = catalog.read(account_state.user, NATGEO.pk)
         assert account is not None
         return _highlight(catalog).cover_name, account.avatar_name
 
@@ -135,7 +136,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
     for file in (cover, avatar):
         catalog.write(record.file, fetched, file, None, NOW)
     assert names() == ("1.jpg", "natgeo.jpg")
-    assert set(catalog.read(query.held_digests, NATGEO.pk)) == {cover.blob.sha256, avatar.blob.sha256}
+    assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {cover.blob.sha256, avatar.blob.sha256}
     catalog.write(record.blobs_lost, [cover.blob.sha256, avatar.blob.sha256], LATER)
     assert names() == (None, None)
 
@@ -148,13 +149,13 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
     catalog.write(record.verified, [digest("cover")], LATER)
     same = HeldBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
     cover = HeldBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
-    assert list(catalog.stream(query.blobs)) == sorted((same, cover), key=lambda blob: blob.sha256)
+    assert list(catalog.stream(holdings.blobs)) == sorted((same, cover), key=lambda blob: blob.sha256)
 
 
 def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> None:
     """Another account's are not among them."""
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
-    assert catalog.read(query.held_digests, "2") == ()
+    assert catalog.read(holdings.held_digests, "2") == ()
 
 
 def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, fetched: int) -> None:
@@ -165,11 +166,11 @@ def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, f
         catalog.write(record.file, fetched, file, 7, NOW)
     catalog.write(record.page, fetched, 8, page("2", "21"), FACTS, LATER, gone=("20",))
     second = {file_of("20").blob.sha256, file_of("21").blob.sha256, cover.blob.sha256}
-    assert set(catalog.read(query.digests_of_highlight, "2")) == second
-    assert set(catalog.read(query.held_digests, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
-    assert catalog.read(query.held_digests, "2") == ()
+    assert set(catalog.read(holdings.digests_of_highlight, "2")) == second
+    assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
+    assert catalog.read(holdings.held_digests, "2") == ()
     catalog.write(record.blobs_lost, [cover.blob.sha256], LATEST)
-    assert set(catalog.read(query.digests_of_highlight, "2")) == second - {cover.blob.sha256}
+    assert set(catalog.read(holdings.digests_of_highlight, "2")) == second - {cover.blob.sha256}
 
 
 def _failure(reason: Reason = Reason.NETWORK, role: Role | None = Role.VIDEO, pk: str = "10") -> Failure:
@@ -182,7 +183,7 @@ def test_a_failure_counts_up_and_waits_longer(catalog: Catalog, fetched: int) ->
     for attempts in range(1, 5):
         now = NOW + timedelta(days=attempts)
         assert catalog.write(record.failure, _failure(), now) == attempts
-        found = catalog.read(query.open_failure, Subject.ITEM, "10", Role.VIDEO)
+        found = catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.VIDEO)
         assert found is not None
         assert (found.attempts, found.next_try_at) == (attempts, retry.next_try(attempts, now))
         assert (found.first_at, found.last_at) == (NOW + timedelta(days=1), now)
@@ -196,7 +197,7 @@ def test_a_resolved_failure_is_history(catalog: Catalog, fetched: int) -> None:
     for role in (None, Role.VIDEO):
         catalog.write(record.failure, _failure(role=role), NOW)
         catalog.write(record.resolved, Subject.ITEM, "10", role, LATER)
-        assert catalog.read(query.open_failure, Subject.ITEM, "10", role) is None
+        assert catalog.read(account_state.open_failure, Subject.ITEM, "10", role) is None
         assert catalog.write(record.failure, _failure(role=role), LATEST) == 1
     assert rows(catalog, "SELECT count(*) FROM failures") == [(4,)]
 
@@ -221,8 +222,8 @@ def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetc
     for role in (Role.VIDEO, Role.THUMBNAIL):
         catalog.write(record.failure, _failure(role=role), NOW)
     catalog.write(record.file, fetched, file_of("10"), 7, LATER)
-    assert catalog.read(query.open_failure, Subject.ITEM, "10", Role.VIDEO) is None
-    assert catalog.read(query.open_failure, Subject.ITEM, "10", Role.THUMBNAIL) is not None
+    assert catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.VIDEO) is None
+    assert catalog.read(account_state.open_failure, Subject.ITEM, "10", Role.THUMBNAIL) is not None
 
 
 def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None:
@@ -238,7 +239,7 @@ def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None
     of_file = HeldFailure(Role.VIDEO, Reason.NETWORK, LATEST)
     of_page = HeldFailure(None, Reason.NOT_FOUND, LATER)
     assert (set(held.failures), held.page_try_at) == ({too_large, of_file, of_page}, LATER)
-    assert catalog.read(query.held, NATGEO.pk) == (held,)
+    assert catalog.read(account_state.held, NATGEO.pk) == (held,)
     catalog.write(record.resolved, Subject.HIGHLIGHT, "1", None, LATEST)
     held = _highlight(catalog)
     assert (set(held.failures), held.page_try_at) == ({too_large, of_file}, None)
@@ -253,11 +254,13 @@ def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -
         HeldFailure(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="cdn.example"),
         HeldFailure(Role.VIDEO, Reason.TOO_LARGE, size=900),
     }
-    assert catalog.read(query.files_of_hosts, user_pk=NATGEO.pk) == ((_highlight(catalog).title, host),)
-    assert catalog.read(query.refused_hosts, list(Role)) == (("cdn.example", 1),)
+    assert catalog.read(account_state.files_of_hosts, user_pk=NATGEO.pk) == (
+        (_highlight(catalog).title, host),
+    )
+    assert catalog.read(totals.refused_hosts, list(Role)) == (("cdn.example", 1),)
     catalog.write(record.failure, _failure(), NOW)
     assert HeldFailure(Role.VIDEO, Reason.NETWORK, retry.next_try(2, NOW)) in _highlight(catalog).failures
-    assert catalog.read(query.refused_hosts, list(Role)) == ()
+    assert catalog.read(totals.refused_hosts, list(Role)) == ()
 
 
 @pytest.mark.parametrize("reason", [Reason.MALFORMED, Reason.UPSTREAM])
@@ -299,7 +302,7 @@ def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
     catalog.write(record.finish_run, fetched, LATER, "ok", 0)
     other = catalog.write(record.start_run, "run", LATEST)
     catalog.write(record.finish_run, other, LATEST, "partial", 3)
-    status = catalog.read(query.status, NOW)
+    status = catalog.read(totals.status, NOW)
     counted = (status.accounts, status.highlights, status.items, status.files, status.blobs, status.bytes)
     assert counted == (1, 1, 2, 2, 1, 1000)
     assert (status.lost, status.open_failures, status.units, status.units_this_month) == (1, 1, 0, 0)
@@ -312,4 +315,4 @@ def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
 
 def test_a_sound_database_has_no_damage(catalog: Catalog, fetched: int) -> None:
     """Every page is what it should be, every row refers to something."""
-    assert catalog.read(query.damage) == ()
+    assert catalog.read(totals.damage) == ()

@@ -7,7 +7,8 @@ from catalog_samples import FACTS, LATER, NATGEO, digest, file_of, highlight, pa
 from databases import NOW
 
 from archiver import retry
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import gaps as gap_query
 from archiver.errors import Reason
 from archiver.model.archived import Failure, Gap, Lack
 from archiver.model.identity import Role, Subject
@@ -18,7 +19,7 @@ TWO_COUNTED = TrayFacts(1, 2)
 
 
 def gaps(catalog: Catalog) -> list[Gap]:
-    return list(catalog.stream(query.gaps))
+    return list(catalog.stream(gap_query.gaps))
 
 
 def short(catalog: Catalog) -> list[tuple[str, str, str | None]]:

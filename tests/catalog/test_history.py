@@ -8,7 +8,8 @@ import pytest
 from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, tray, video
 from databases import NOW
 
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import change_history, content
 from archiver.model.archived import EVERYTHING, NamedChange
 from archiver.model.identity import Subject
 from archiver.model.upstream import Highlight, HighlightPage, Tray, User
@@ -39,7 +40,7 @@ def _short(change: NamedChange) -> tuple[object, ...]:
 
 def test_every_change_has_the_names_of_today(catalog: Catalog, edited: tuple[int, int]) -> None:
     """In the order of ids: the account's present name, the highlight's present title; an item is its highlight's owner's."""
-    found = list(catalog.stream(query.changes))
+    found = list(catalog.stream(change_history.changes))
     assert [_short(change) for change in found] == [
         ("natgeo", "BOTW 2026", "highlight", "title", "Gift Guide", "BOTW"),
         ("natgeo", None, "item", "code", "C11", "other"),
@@ -60,7 +61,7 @@ def test_one_run_a_moment_and_accounts_narrow_it_down(catalog: Catalog, edited: 
     """Each alone, and together; the moment itself counts."""
 
     def ids(**asked: object) -> list[str]:
-        return [change.subject_pk for change in catalog.stream(query.changes, **asked)]  # type: ignore[arg-type]
+        return [change.subject_pk for change in catalog.stream(change_history.changes, **asked)]  # type: ignore[arg-type]
 
     assert ids(run_id=edited[0]) == ["1", "11", "1", "1"]
     assert ids(since=LATEST) == ["42", "5", "1"]
@@ -77,14 +78,14 @@ def test_a_clock_that_went_back_hides_nothing_and_shows_nothing_else(catalog: Ca
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
     for title, at in (("A", LATEST), ("B", LATER), ("C", LATEST)):
         catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), at)
-    assert [change.new for change in catalog.stream(query.changes, since=LATEST)] == ["A", "C"]
+    assert [change.new for change in catalog.stream(change_history.changes, since=LATEST)] == ["A", "C"]
 
 
 def test_an_item_of_a_stranger_is_its_highlights_owners(catalog: Catalog, run_id: int) -> None:
     """An item that names another account, such as a reshare, is told of the account whose highlight shows it."""
     catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999")), FACTS, NOW)
     catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999", code="x")), FACTS, LATER)
-    (change,) = catalog.stream(query.changes, user_pks=[NATGEO.pk])
+    (change,) = catalog.stream(change_history.changes, user_pks=[NATGEO.pk])
     assert (change.subject, change.user_pk, change.username) == (Subject.ITEM, NATGEO.pk, "natgeo")
 
 
@@ -93,34 +94,34 @@ def test_more_than_a_thousand_come_in_order(catalog: Catalog, run_id: int) -> No
     items = [str(n) for n in range(1001, 2203)]
     catalog.write(record.page, run_id, None, page("1", *items[:1]), FACTS, NOW)
     catalog.write(record.page, run_id, None, page("1", *items), FACTS, LATER)
-    found = list(catalog.stream(query.changes, run_id=run_id))
+    found = list(catalog.stream(change_history.changes, run_id=run_id))
     assert [change.new for change in found] == items[1:]
     assert {change.title for change in found} == {"Gift Guide"}
 
 
 def test_the_last_run_and_the_names_of_accounts(catalog: Catalog, edited: tuple[int, int]) -> None:
     """What a wrong --run or --account is answered with."""
-    assert catalog.read(query.last_run) == edited[1]
-    assert list(catalog.stream(query.usernames)) == ["nasa_gov", "natgeo"]
+    assert catalog.read(change_history.last_run) == edited[1]
+    assert list(catalog.stream(change_history.usernames)) == ["nasa_gov", "natgeo"]
 
 
 def test_former_titles_come_latest_first_and_once(catalog: Catalog, edited: tuple[int, int]) -> None:
     """Of the account's own highlights, while the archive is walked through too; a title that it bears again is none."""
     found = [
-        catalog.read(query.former_titles, account.pk)
-        for account in catalog.stream(query.accounts, EVERYTHING)
+        catalog.read(change_history.former_titles, account.pk)
+        for account in catalog.stream(content.accounts, EVERYTHING)
     ]
     assert found == [{}, {"1": ("BOTW", "Gift Guide")}]
     again = tray(highlight("1", "BOTW"), "2")
     catalog.write(record.tray, edited[1], NATGEO.pk, again, LATEST + timedelta(days=1))
-    assert catalog.read(query.former_titles, NATGEO.pk) == {"1": ("BOTW 2026", "Gift Guide")}
-    assert catalog.read(query.former_titles, NASA.pk) == {}
+    assert catalog.read(change_history.former_titles, NATGEO.pk) == {"1": ("BOTW 2026", "Gift Guide")}
+    assert catalog.read(change_history.former_titles, NASA.pk) == {}
 
 
 def test_an_archive_without_runs_has_no_last_one(catalog: Catalog) -> None:
     """None, not 0; and no names."""
-    assert catalog.read(query.last_run) is None
-    assert list(catalog.stream(query.usernames)) == []
+    assert catalog.read(change_history.last_run) is None
+    assert list(catalog.stream(change_history.usernames)) == []
 
 
 def test_a_page_of_an_unknown_owner(catalog: Catalog, run_id: int) -> None:
@@ -131,5 +132,5 @@ def test_a_page_of_an_unknown_owner(catalog: Catalog, run_id: int) -> None:
     catalog.write(
         record.page, run_id, None, HighlightPage(Highlight("9", nameless, "Lake"), ()), FACTS, LATER
     )
-    (change,) = catalog.stream(query.changes)
+    (change,) = catalog.stream(change_history.changes)
     assert (change.user_pk, change.username, change.title) == ("77", None, "Lake")

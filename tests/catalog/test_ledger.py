@@ -10,7 +10,8 @@ import pytest
 from catalog_samples import FACTS, LATER, NATGEO, call, digest, file_of, kept, rows, tray
 from databases import NOW
 
-from archiver.catalog import Catalog, engine, ledger, query, record
+from archiver.catalog import Catalog, engine, ledger, record
+from archiver.catalog.query import holdings
 from archiver.errors import BudgetReached
 from archiver.model.billing import Limits
 from archiver.model.identity import Role
@@ -125,7 +126,7 @@ def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int
         ledger.reserve, run_id, call(subject="18", path="/v1/user/highlights"), NOW, Limits()
     )
     catalog.write(ledger.settle, listed, 200, 1, LATER, kept("tray"))
-    paid = catalog.read(query.paid_highlight, "18")
+    paid = catalog.read(holdings.paid_highlight, "18")
     assert paid is not None
     assert (paid.answer_id, paid.kept, paid.facts, paid.finished_at) == (
         answer_id,
@@ -133,7 +134,7 @@ def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int
         FACTS,
         LATER,
     )
-    assert catalog.read(query.paid_highlight, "19") is None
+    assert catalog.read(holdings.paid_highlight, "19") is None
 
 
 def test_settling_again_changes_nothing(catalog: Catalog, run_id: int) -> None:

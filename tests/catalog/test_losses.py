@@ -8,7 +8,8 @@ import pytest
 from catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray
 from databases import NOW
 
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import losses
 from archiver.errors import Reason
 from archiver.model.archived import Failure, Loss
 from archiver.model.identity import Role, Subject
@@ -31,7 +32,7 @@ def _lose(catalog: Catalog, *names: str) -> None:
 
 
 def _losses(catalog: Catalog) -> tuple[Loss, ...]:
-    return catalog.read(query.losses, LATEST, covers=True, avatars=True)
+    return catalog.read(losses.losses, LATEST, covers=True, avatars=True)
 
 
 def _not_found(catalog: Catalog, subject: Subject, pk: str, role: Role | None, *, times: int = 3) -> None:
@@ -65,8 +66,8 @@ def test_what_was_not_there_waits_for_its_day(
     assert _losses(catalog) != ()
     _not_found(catalog, subject, pk, role, times=1)
     assert _losses(catalog) == ()
-    assert catalog.read(query.losses, LATEST + timedelta(days=1), covers=True, avatars=True) != ()
-    assert catalog.read(query.losses, LATEST - timedelta(days=400), covers=True, avatars=True) != ()
+    assert catalog.read(losses.losses, LATEST + timedelta(days=1), covers=True, avatars=True) != ()
+    assert catalog.read(losses.losses, LATEST - timedelta(days=400), covers=True, avatars=True) != ()
 
 
 def test_what_could_not_be_reached_is_sought_again(catalog: Catalog, kept: int) -> None:

@@ -12,9 +12,10 @@ from databases import ARCHIVE_ID, Postgres
 from archiver import config
 from archiver.archive import opening
 from archiver.blobs import DiskStore, Marker, marker
-from archiver.catalog import Catalog, query, record, schema
+from archiver.catalog import Catalog, record, schema
 from archiver.catalog.engine import locate
 from archiver.catalog.lock import WriterLock
+from archiver.catalog.query import totals
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseForeign, MarkerMismatch, StorageError
 from archiver.runner.workers import StopFlag
@@ -72,7 +73,7 @@ def test_a_creation_that_was_killed_before_its_marker_is_finished(root: Path, ro
     assert opening.create(where)
     assert marker.read(root).id == left
     with opening.reading(where) as opened:
-        assert opened.catalog.read(query.status).accounts == 0
+        assert opened.catalog.read(totals.status).accounts == 0
 
 
 def test_an_archive_that_lost_its_marker_is_not_made_anew(root: Path, rows_at: str | Path) -> None:

@@ -22,7 +22,8 @@ from catalog_samples import (
 )
 from databases import NOW
 
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_state, holdings
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Item, TrayFacts, User
 
@@ -40,8 +41,8 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
     new = catalog.write(record.page, run_id, 7, page("1", "11", "10"), TrayFacts(5, None), LATER)
     assert new == 2
-    assert catalog.read(query.members, "1") == ("11", "10")
-    held = catalog.read(query.highlight, "1")
+    assert catalog.read(holdings.members, "1") == ("11", "10")
+    held = catalog.read(account_state.highlight, "1")
     assert held is not None
     assert (held.fetched_at, held.fetched_facts, held.completed_at) == (LATER, TrayFacts(5, None), None)
     assert held.facts == FACTS
@@ -55,16 +56,16 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
 def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None:
     """Account and highlight come with the page, numbers too, since no tray gave any."""
     catalog.write(record.page, run_id, None, page("1", "10"), TrayFacts(), NOW)
-    held = catalog.read(query.highlight, "1")
+    held = catalog.read(account_state.highlight, "1")
     assert held is not None
     assert (held.title, held.facts, held.fetched_facts) == ("Gift Guide", FACTS, TrayFacts())
-    assert catalog.read(query.user_pk_by_name, "natgeo") == NATGEO.pk
+    assert catalog.read(account_state.user_pk_by_name, "natgeo") == NATGEO.pk
 
 
 def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetched: int) -> None:
     """Else every night would find that they differ."""
     catalog.write(record.page, fetched, 8, page("1", "10", facts=TrayFacts(1, 98)), FACTS, LATER)
-    held = catalog.read(query.highlight, "1")
+    held = catalog.read(account_state.highlight, "1")
     assert held is not None
     assert held.facts == FACTS
 
@@ -85,12 +86,12 @@ def test_an_added_item_is_a_change(catalog: Catalog, fetched: int) -> None:
 def test_an_absent_item_is_gone_only_if_that_is_said(catalog: Catalog, fetched: int) -> None:
     """One row when it goes, however often that is said, and one when it returns."""
     catalog.write(record.page, fetched, 8, page("1", "10", "12"), FACTS, LATER)
-    assert catalog.read(query.members, "1") == ("10", "11", "12")
+    assert catalog.read(holdings.members, "1") == ("10", "11", "12")
     for time in (LATER, LATEST):
         catalog.write(record.page, fetched, 9, page("1", "10", "12"), FACTS, time, gone=("11",))
-    assert catalog.read(query.members, "1") == ("10", "12")
+    assert catalog.read(holdings.members, "1") == ("10", "12")
     catalog.write(record.page, fetched, 10, page("1", "10", "11", "12"), FACTS, LATEST)
-    assert catalog.read(query.members, "1") == ("10", "11", "12")
+    assert catalog.read(holdings.members, "1") == ("10", "11", "12")
     assert changed(catalog) == [
         ("highlight", "1", "items", "11", None),
         ("highlight", "1", "items", None, "11"),
@@ -101,8 +102,8 @@ def test_an_item_may_sit_in_two_highlights(catalog: Catalog, fetched: int) -> No
     """It is one item, gone from one of them and not from the other."""
     catalog.write(record.page, fetched, 8, page("2", "11"), FACTS, NOW)
     catalog.write(record.page, fetched, 9, page("1", "10", "12"), FACTS, LATER, gone=("11",))
-    assert catalog.read(query.members, "1") == ("10", "12")
-    assert catalog.read(query.members, "2") == ("11",)
+    assert catalog.read(holdings.members, "1") == ("10", "12")
+    assert catalog.read(holdings.members, "2") == ("11",)
     assert rows(catalog, "SELECT count(*) FROM items") == [(3,)]
 
 
@@ -113,7 +114,7 @@ def test_another_order_is_one_change(catalog: Catalog, fetched: int) -> None:
         ("highlight", "1", "items", None, "13"),
         ("highlight", "1", "item_order", "10,11,12", "12,10,11"),
     ]
-    assert catalog.read(query.members, "1") == ("12", "10", "13", "11")
+    assert catalog.read(holdings.members, "1") == ("12", "10", "13", "11")
 
 
 def test_an_item_that_the_last_page_left_out_tells_nothing_of_the_order(
@@ -123,14 +124,14 @@ def test_an_item_that_the_last_page_left_out_tells_nothing_of_the_order(
     catalog.write(record.page, fetched, 8, page("1", "12"), FACTS, LATER)
     catalog.write(record.page, fetched, 9, page("1", "10", "11", "12"), FACTS, LATEST)
     assert changed(catalog) == []
-    assert catalog.read(query.members, "1") == ("10", "11", "12")
+    assert catalog.read(holdings.members, "1") == ("10", "11", "12")
 
 
 def test_a_page_edits_its_highlight(catalog: Catalog, fetched: int) -> None:
     """A title that the page shows otherwise is the owner's edit, and a highlight thought gone is back."""
     catalog.write(record.tray, fetched, NATGEO.pk, tray(), LATER, gone=("1",))
     catalog.write(record.page, fetched, 8, page("1", "10", title="BOTW"), FACTS, LATEST, shrunk_to="print")
-    held = catalog.read(query.highlight, "1")
+    held = catalog.read(account_state.highlight, "1")
     assert held is not None
     assert (held.title, held.gone_at, held.shrunk_to) == ("BOTW", None, "print")
     assert changed(catalog)[1:] == [
@@ -199,8 +200,8 @@ def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int) -> 
     many = [video(str(pk), hashtags=(Hashtag("tag", "1"),)) for pk in range(1000, 4000)]
     assert catalog.write(record.page, run_id, 7, page("1", *many), FACTS, NOW) == 3000
     assert catalog.write(record.page, run_id, 8, page("1", *many), FACTS, LATER) == 0
-    assert len(catalog.read(query.members, "1")) == 3000
-    assert catalog.read(query.held_items, [item.pk for item in many]) == frozenset()
+    assert len(catalog.read(holdings.members, "1")) == 3000
+    assert catalog.read(holdings.held_items, [item.pk for item in many]) == frozenset()
     assert Role.VIDEO in {link.role for link in many[0].links}
 
 

@@ -7,7 +7,8 @@ from datetime import timedelta
 from catalog_samples import FACTS, call, digest, rows
 from databases import NOW
 
-from archiver.catalog import Catalog, ledger, query, record
+from archiver.catalog import Catalog, ledger, record
+from archiver.catalog.query import stored_answers
 from archiver.model.billing import FoundAnswer, KeptAnswer, Limits, Origin
 
 TRAYS, FETCHED = (f"2026/03/7-{kind}-20260331T233000Z-ab.warc.gz" for kind in ("trays", "fetched"))
@@ -31,8 +32,10 @@ def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, ru
     assert rows(catalog, CALLS) == [(2, "1", 200, 1), (2, "2", 200, 1)]
     runs = rows(catalog, "SELECT id, command, outcome, units FROM runs ORDER BY id")
     assert runs == [(1, "run", None, 0), (2, "recovered", "recovered", 2)]
-    assert [a.finished_at for a in catalog.stream(query.paid_answers)] == [a.finished_at for a in answers]
-    assert catalog.read(query.answers_in, FETCHED) == {0: 100, 300: 100}
+    assert [a.finished_at for a in catalog.stream(stored_answers.paid_answers)] == [
+        a.finished_at for a in answers
+    ]
+    assert catalog.read(stored_answers.answers_in, FETCHED) == {0: 100, 300: 100}
     ended = rows(
         catalog,
         "SELECT count(*) FROM runs JOIN api_calls c ON c.run_id = runs.id AND runs.finished_at = c.finished_at",

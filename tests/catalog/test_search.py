@@ -14,7 +14,8 @@ from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows,
 from databases import NOW, by_another_program, older_archive
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, Sought, documents, engine, query, record, words
+from archiver.catalog import Catalog, Sought, documents, engine, record, words
+from archiver.catalog.query import content, search
 from archiver.errors import DatabaseError
 from archiver.model.archived import EVERYTHING
 from archiver.model.identity import Subject
@@ -79,7 +80,7 @@ def _ask(catalog: Catalog) -> documents_told.Ask:
 
 
 def _hits(catalog: Catalog, text: str, **more: object) -> list[Hit]:
-    return list(catalog.stream(query.search, Sought.read(text), **more))  # type: ignore[arg-type]
+    return list(catalog.stream(search.search, Sought.read(text), **more))  # type: ignore[arg-type]
 
 
 def _found(catalog: Catalog, text: str, **more: object) -> list[str]:
@@ -351,7 +352,7 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
         catalog.write(record.tray, run, NATGEO.pk, shown, NOW)
         assert sorted(_found(catalog, "taken")) == ["highlight 1", "highlight 3"]
         assert _found(catalog, "refused") == []
-        assert [kept.title for kept in catalog.stream(query.highlights, EVERYTHING)] == [
+        assert [kept.title for kept in catalog.stream(content.highlights, EVERYTHING)] == [
             "taken",
             "refused",
             "taken too",
@@ -366,7 +367,7 @@ def test_a_word_that_is_too_long_for_an_index_costs_no_fact(
     shown = tray(highlight("1", "taken"), highlight("2", "a" * 3_000), highlight("3", "taken too"))
     catalog.write(record.tray, run_id, NATGEO.pk, shown, NOW)
     assert sorted(_found(catalog, "taken")) == ["highlight 1", "highlight 3"]
-    assert len(list(catalog.stream(query.highlights, EVERYTHING))) == 3
+    assert len(list(catalog.stream(content.highlights, EVERYTHING))) == 3
 
 
 def test_a_database_that_is_short_of_something_costs_no_words(own_database: str | Path) -> None:
@@ -383,7 +384,7 @@ def test_a_database_that_is_short_of_something_costs_no_words(own_database: str 
         by_another_program(own_database, short, when)
         with pytest.raises(DatabaseError, match="for a moment"):
             catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
-        assert list(catalog.stream(query.highlights, EVERYTHING)) == []
+        assert list(catalog.stream(content.highlights, EVERYTHING)) == []
         by_another_program(own_database, "DROP FUNCTION short CASCADE")
         catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
         assert _found(catalog, "taken") == ["highlight 1"]
@@ -428,7 +429,7 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
     )
     Catalog.upgrade(nowhere)
     with Catalog.open(nowhere, write=False) as catalog:
-        assert catalog.read(query.stale) == 0
+        assert catalog.read(search.stale) == 0
         assert _found(catalog, "سلوى") == ["account 1"]
         assert _found(catalog, "нина") == ["item 1"]
         left = "select names from search_documents where subject = 'highlight'"

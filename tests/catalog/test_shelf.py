@@ -11,7 +11,8 @@ from catalog_samples import FACTS, LATER, NATGEO, file_of, highlight, page, tray
 from databases import NOW
 from sqlalchemy import Connection, event
 
-from archiver.catalog import Catalog, query, record
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import content, details
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Mention, WebLink
@@ -32,7 +33,7 @@ def shelf(catalog: Catalog, run_id: int) -> Catalog:
     catalog.write(record.page, run_id, 2, page("2", video("20", taken_at=NOW - _DAY), "10"), FACTS, NOW)
     catalog.write(record.page, run_id, 3, page("1", video("10", **entries), "11"), FACTS, NOW)
     catalog.write(record.tray, run_id, NATGEO.pk, tray("2", "1"), LATER, gone=("3",))
-    for pk, role, content, when in (
+    for pk, role, text, when in (
         ("787132", Role.AVATAR, "old face", NOW),
         ("787132", Role.AVATAR, "new face", LATER),
         ("2", Role.COVER, "", NOW),
@@ -40,7 +41,7 @@ def shelf(catalog: Catalog, run_id: int) -> Catalog:
         ("11", Role.VIDEO, "", LATER),
         ("10", Role.THUMBNAIL, "", NOW),
     ):
-        catalog.write(record.file, run_id, file_of(pk, role, content), 1, when)
+        catalog.write(record.file, run_id, file_of(pk, role, text), 1, when)
     return catalog
 
 
@@ -48,7 +49,7 @@ def _walked(catalog: Catalog, selection: Selection = EVERYTHING) -> list[str]:
     words = {KeptAccount: "account", KeptHighlight: "highlight"}
     return [
         f"item {step.item.pk}" if isinstance(step, Placed) else f"{words[type(step)]} {step.pk}"
-        for step in catalog.stream(query.walk, selection)
+        for step in catalog.stream(content.walk, selection)
     ]
 
 
@@ -107,9 +108,9 @@ def test_a_walk_through_files_meets_what_a_walk_meets(
     shelf.write(record.page, run_id, 4, page("2", video("20", taken_at=NOW - _DAY)), FACTS, LATER)
     shelf.write(record.page, run_id, 5, page("1", "10", video("11", taken_at=None), "12"), FACTS, LATER)
     told: list[object] = []
-    for step in shelf.stream(query.walk, selection):
+    for step in shelf.stream(content.walk, selection):
         told.extend(step.files if isinstance(step, Placed) else [step])
-    assert list(shelf.stream(query.walk_files, selection)) == told
+    assert list(shelf.stream(content.walk_files, selection)) == told
     assert bool(told) == (selection.titles != ("nothing",))
 
 
@@ -122,32 +123,32 @@ def test_an_account_without_highlights_is_met(shelf: Catalog, run_id: int) -> No
 
 def test_files_stand_newest_first_and_lost_ones_are_passed_over(shelf: Catalog) -> None:
     """An avatar that was replaced stays, behind; where the newest one is lost, it is the one that is shown."""
-    (account,) = shelf.stream(query.accounts, EVERYTHING)
+    (account,) = shelf.stream(content.accounts, EVERYTHING)
     assert [file.blob.sha256 for file in account.avatars] == [
         file_of("787132", Role.AVATAR, face).blob.sha256 for face in ("new face", "old face")
     ]
     assert account.avatar == account.avatars[0]
     shelf.write(record.blobs_lost, [account.avatars[0].blob.sha256], LATER)
-    (account,) = shelf.stream(query.accounts, EVERYTHING)
+    (account,) = shelf.stream(content.accounts, EVERYTHING)
     assert account.avatar == account.avatars[1]
     assert account.avatars[0].lost_at == LATER
 
 
 def test_items_come_once_with_what_they_carry(shelf: Catalog) -> None:
     """In the order of the answer, whichever highlights show them."""
-    items = {item.pk: item for item in shelf.stream(query.items, Selection(user_pks=("787132",)))}
+    items = {item.pk: item for item in shelf.stream(content.items, Selection(user_pks=("787132",)))}
     assert list(items) == ["10", "11", "20", "30"]
     assert [mention.username for mention in items["10"].mentions] == ["b", "a"]
     assert [link.url for link in items["10"].web_links] == ["https://example.com"]
     assert [tag.name for tag in items["10"].hashtags] == ["wild"]
     assert [file.role for file in items["10"].held] == [Role.THUMBNAIL, Role.VIDEO]
-    bare = list(shelf.stream(query.items, EVERYTHING, carried=False))
+    bare = list(shelf.stream(content.items, EVERYTHING, carried=False))
     assert [item.mentions for item in bare] == [()] * 4
 
 
 def test_every_file_is_told(shelf: Catalog) -> None:
     """In the order in which they were kept, those that were replaced too."""
-    files = list(shelf.stream(query.files))
+    files = list(shelf.stream(content.files))
     assert [(file.owner.pk, file.role) for file in files] == [
         ("787132", Role.AVATAR),
         ("787132", Role.AVATAR),
@@ -160,7 +161,7 @@ def test_every_file_is_told(shelf: Catalog) -> None:
 
 def test_a_walk_is_of_one_moment(shelf: Catalog, run_id: int) -> None:
     """What is recorded meanwhile is not seen."""
-    walk = shelf.stream(query.walk, EVERYTHING)
+    walk = shelf.stream(content.walk, EVERYTHING)
     assert isinstance(next(walk), KeptAccount)
     shelf.write(record.page, run_id, 4, page("1", "10", "11", "12"), FACTS, LATER)
     assert sum(isinstance(step, Placed) for step in walk) == 5
@@ -168,9 +169,9 @@ def test_a_walk_is_of_one_moment(shelf: Catalog, run_id: int) -> None:
 
 def test_an_item_is_looked_up_by_its_code(shelf: Catalog) -> None:
     """By an index: a million items are not read for one."""
-    code = next(shelf.stream(query.items, EVERYTHING)).code
+    code = next(shelf.stream(content.items, EVERYTHING)).code
     assert code is not None
-    assert shelf.read(query.coded, code) == ("10",)
+    assert shelf.read(details.coded, code) == ("10",)
     assert "ix_items_code" in shelf.read(_plan_of_coded, code)
 
 
@@ -183,7 +184,7 @@ def _plan_of_coded(connection: Connection, code: str) -> str:
 
     with connection.engine.connect() as other:
         event.listen(other, "before_cursor_execute", note)
-        query.coded(other, code)
+        details.coded(other, code)
     statement, parameters = asked[-1]  # after a BEGIN
     how = "EXPLAIN QUERY PLAN"
     if connection.dialect.name == "postgresql":

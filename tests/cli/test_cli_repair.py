@@ -26,7 +26,8 @@ from damage import (
 
 from archiver.answers import AnswerStore
 from archiver.blobs import DiskStore
-from archiver.catalog import Catalog, query
+from archiver.catalog import Catalog
+from archiver.catalog.query import holdings, losses
 from archiver.model.identity import utcnow
 from archiver.sandbox import StandIn, World, actions
 from archiver.verify import mend, verify_answers, verify_blobs
@@ -174,9 +175,9 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: Person, st
         Catalog.open(person.archive / "archive.db", write=True) as catalog,
         DiskStore(person.archive) as store,
     ):
-        blobs = verify_blobs(store, catalog.stream(query.blobs), read_data=True)
+        blobs = verify_blobs(store, catalog.stream(holdings.blobs), read_data=True)
         kept = AnswerStore(person.archive / "answers")
-        answers = verify_answers(kept, catalog.stream(query.answers), read_data=True)
+        answers = verify_answers(kept, catalog.stream(losses.answers), read_data=True)
         with pytest.raises(Interrupted):
             mend(catalog, store, kept, blobs, answers, utcnow(), check)
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0

@@ -91,11 +91,11 @@ def _serve() -> None:
     from alembic import command  # noqa: F401  # what makes an archive
 
     # With all that a run imports, once for all children: parts that come when they are asked for are asked for here.
-    from archiver import archive, blobs, model
-    from archiver.catalog import ledger, merge, query, record  # noqa: F401
+    from archiver import archive, blobs
+    from archiver.catalog.query import account_state, content, gaps  # noqa: F401
     from archiver.cli import backup_command, main, night, verify_command  # noqa: F401
 
-    for package in (archive, blobs, model, query):
+    for package in (archive, blobs):
         for name in package.__all__:
             getattr(package, name)
 

@@ -15,7 +15,7 @@ from shelved import Shelf, tree
 
 from archiver import archive
 from archiver.archive import Chosen
-from archiver.catalog import query
+from archiver.catalog.query import dump
 from archiver.catalog.tables import metadata
 from archiver.errors import UsageError
 from archiver.export.tables import TableForm, lines
@@ -53,21 +53,21 @@ def _export(shelf: Shelf, form: TableForm, *names: str, chosen: Chosen | None = 
 
 def test_every_table_is_exported() -> None:
     """None is forgotten that is added later; what the database itself makes of the others is left out."""
-    assert set(query.TABLES) | _DERIVED == set(metadata.tables)
+    assert set(dump.TABLES) | _DERIVED == set(metadata.tables)
 
 
 def test_jsonl_is_exact(shelf: Shelf) -> None:
     """An object a row, by key; times as text, pks as text, null as null; a rerun of the same rows writes nothing."""
     _export(shelf, TableForm.JSONL)
     files = tree(shelf.out)
-    assert set(files) == {f"{name}.jsonl" for name in query.TABLES}
+    assert set(files) == {f"{name}.jsonl" for name in dump.TABLES}
     highlights = [json.loads(line) for line in files["highlights.jsonl"].decode().split("\n")[:-1]]
     assert [row["pk"] for row in highlights] == ["1", "2"]
     assert highlights[0]["title"] == '=HYPERLINK("x")\r\n"\u2028'
     assert (highlights[0]["first_seen_at"], highlights[0]["gone_at"]) == ("2026-03-31T23:30:00.250000Z", None)
     assert highlights[0]["latest_reel_media"] == 1_766_242_839
     assert highlights[0]["is_pinned"] is False
-    assert list(highlights[0]) == list(query.columns_of("highlights"))
+    assert list(highlights[0]) == list(dump.columns_of("highlights"))
     assert _export(shelf, TableForm.JSONL).new == 0
 
 
@@ -107,7 +107,7 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(shelf: Shelf) -> None:
         name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
         for name, text in tree(shelf.out).items()
     }
-    assert set(rows) == {f"{name}.jsonl" for name in query.NARROWED}
+    assert set(rows) == {f"{name}.jsonl" for name in dump.NARROWED}
     assert [row["pk"] for row in rows["items.jsonl"]] == ["11"]
     assert [row["highlight_pk"] for row in rows["highlight_items.jsonl"]] == ["2"]
     assert [row["role"] for row in rows["files.jsonl"]] == ["thumbnail", "video", "avatar"]
@@ -124,7 +124,7 @@ def test_tables_of_another_export_do_not_stay_beside(lite: Shelf, form: TableFor
     (lite.out / f"archive.{form}").write_text("changed")
     theirs = {"notes.txt", f"archive.{form}"}
     narrowed = _export(lite, form, chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
-    assert set(tree(lite.out)) == {f"{name}.{form}" for name in query.NARROWED} | theirs
+    assert set(tree(lite.out)) == {f"{name}.{form}" for name in dump.NARROWED} | theirs
     assert (narrowed.removed, narrowed.others) == (4, 0)
     _export(lite, form, "users")
     assert set(tree(lite.out)) == {f"users.{form}"} | theirs

@@ -6,12 +6,12 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from archiver.hiker import tariff
+from archiver.hiker import endpoints
 from archiver.model.billing import Answer, Call
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-FETCH = tariff.fetch_highlight("18085475671830440")
-LIST = tariff.list_highlights("787132")
+FETCH = endpoints.fetch_highlight("18085475671830440")
+LIST = endpoints.list_highlights("787132")
 
 
 def answer(body: object, status: int = 200, call: Call = FETCH, **headers: str) -> Answer:

@@ -14,7 +14,7 @@ from respx.mocks import AbstractRequestMocker
 from scripted_peer import Act, Connection, peer
 
 from archiver.errors import CallFailed
-from archiver.hiker import tariff
+from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.secret import Secret
 
@@ -43,7 +43,7 @@ class ApiMocker(AbstractRequestMocker):
 KEY = "canary-7f3a-never-shown"
 API = "https://api.hikerapi.com"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CALL = tariff.fetch_highlight("18085475671830440")
+CALL = endpoints.fetch_highlight("18085475671830440")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from archiver.hiker import tariff, wire
+from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Call, Meaning
 from archiver.model.identity import Role
@@ -19,16 +19,16 @@ from archiver.secret import Secret
 
 NATGEO = "787132"
 CALLS = [
-    tariff.list_highlights(NATGEO),
-    tariff.list_highlights(NATGEO, force=False),
-    tariff.list_highlights_page(NATGEO),
-    tariff.list_highlights_page(NATGEO, force=False),
-    tariff.list_highlights_by_username("natgeo"),
-    tariff.list_highlights_by_username("natgeo", force=False),
-    tariff.fetch_highlight("17983616051768088"),
-    tariff.fetch_user(NATGEO),
-    tariff.fetch_user_by_username("natgeo"),
-    tariff.balance(),
+    endpoints.list_highlights(NATGEO),
+    endpoints.list_highlights(NATGEO, force=False),
+    endpoints.list_highlights_page(NATGEO),
+    endpoints.list_highlights_page(NATGEO, force=False),
+    endpoints.list_highlights_by_username("natgeo"),
+    endpoints.list_highlights_by_username("natgeo", force=False),
+    endpoints.fetch_highlight("17983616051768088"),
+    endpoints.fetch_user(NATGEO),
+    endpoints.fetch_user_by_username("natgeo"),
+    endpoints.balance(),
 ]
 
 
@@ -63,10 +63,10 @@ def test_the_pages_of_a_tray_are_the_tray(upstream: StandIn, hiker: HikerClient,
     pages: list[Tray] = []
     page_id: str | None = None
     while not pages or page_id is not None:
-        page = wire.tray_page(hiker.send(tariff.list_highlights_page(NATGEO, page_id)), NATGEO)
+        page = wire.tray_page(hiker.send(endpoints.list_highlights_page(NATGEO, page_id)), NATGEO)
         pages.append(page.tray)
         page_id = page.next_page_id
-    whole = wire.tray(hiker.send(tariff.list_highlights(NATGEO)), NATGEO)
+    whole = wire.tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
     assert [page.length for page in pages] == [2, 1]
     assert _unsigned(wire.joined(pages)) == _unsigned(whole)
 
@@ -80,9 +80,9 @@ def _unsigned(tray: Tray) -> Tray:
 
 def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
     """What one of everything looks like on the wire arrives in the model, and nothing is rejected."""
-    tray = wire.tray(hiker.send(tariff.list_highlights(NATGEO)), NATGEO)
+    tray = wire.tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
     assert (tray.length, tray.rejected) == (3, ())
-    pages = [wire.highlight_page(hiker.send(tariff.fetch_highlight(h.pk)), h.pk) for h in tray.highlights]
+    pages = [wire.highlight_page(hiker.send(endpoints.fetch_highlight(h.pk)), h.pk) for h in tray.highlights]
     assert [len(p.items) for p in pages] == [h.facts.media_count for h in tray.highlights]
     assert all(p.rejected == () for p in pages)
     items = [item for page in pages for item in page.items]
@@ -94,10 +94,10 @@ def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
 
 def test_account_and_balance(upstream: StandIn, hiker: HikerClient) -> None:
     """By pk and by name the same account; the balance is what is left."""
-    by_pk = wire.user(hiker.send(tariff.fetch_user(NATGEO)), NATGEO)
-    by_name = wire.user(hiker.send(tariff.fetch_user_by_username("natgeo")))
+    by_pk = wire.user(hiker.send(endpoints.fetch_user(NATGEO)), NATGEO)
+    by_name = wire.user(hiker.send(endpoints.fetch_user_by_username("natgeo")))
     assert (by_pk.pk, by_pk.username) == (by_name.pk, by_name.username) == (NATGEO, "natgeo")
-    balance = wire.balance(hiker.send(tariff.balance()))
+    balance = wire.balance(hiker.send(endpoints.balance()))
     assert balance.units == upstream.balance
     assert balance.rate is not None
 
@@ -105,10 +105,10 @@ def test_account_and_balance(upstream: StandIn, hiker: HikerClient) -> None:
 @pytest.mark.parametrize(
     ("call", "meaning"),
     [
-        (tariff.list_highlights("1"), Meaning.NOT_FOUND),
-        (tariff.fetch_highlight("1"), Meaning.NOT_FOUND),
-        (tariff.fetch_highlight("x"), Meaning.INVALID),
-        (tariff.list_highlights("x"), Meaning.INVALID),
+        (endpoints.list_highlights("1"), Meaning.NOT_FOUND),
+        (endpoints.fetch_highlight("1"), Meaning.NOT_FOUND),
+        (endpoints.fetch_highlight("x"), Meaning.INVALID),
+        (endpoints.list_highlights("x"), Meaning.INVALID),
         (Call("/v1/highlight/by/id", (("id", "1"),), "1", 1), Meaning.RETIRED),
     ],
 )
@@ -147,14 +147,14 @@ def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
         StandIn(World.seed(), settings=Settings(rate=1, retry_after="2")) as upstream,
         closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker,
     ):
-        hiker.send(tariff.balance())
+        hiker.send(endpoints.balance())
         verdict = wire.verdict(hiker.send(CALLS[0]))
     assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
 
 
 def test_many_threads_share_one_client(upstream: StandIn, hiker: HikerClient) -> None:
     """Every worker gets the answer to its own call, and every call is billed once."""
-    calls = [tariff.fetch_user(NATGEO), tariff.fetch_user("75885841119")] * 40
+    calls = [endpoints.fetch_user(NATGEO), endpoints.fetch_user("75885841119")] * 40
     with ThreadPoolExecutor(8) as workers:
         answers = list(workers.map(hiker.send, calls))
     assert [wire.user(answer).pk for answer in answers] == [call.subject for call in calls]

@@ -12,7 +12,7 @@ import pytest
 from scripted_peer import Act, Connection, peer
 
 from archiver.errors import CallFailed, ConfigError
-from archiver.hiker import tariff
+from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Answer
 from archiver.secret import Secret
@@ -65,7 +65,7 @@ def send(base_url: str, timeout: float = 5.0) -> Answer:
     """One free call through a client of its own."""
     hiker = HikerClient(Secret(KEY), base_url=base_url, timeout=timeout)
     try:
-        return hiker.send(tariff.balance())
+        return hiker.send(endpoints.balance())
     finally:
         hiker.close()
 

@@ -11,7 +11,7 @@ import pytest
 from answered import LIST, answer, example, highlight, item
 
 from archiver.errors import AnswerMalformed
-from archiver.hiker import tariff, wire
+from archiver.hiker import endpoints, wire
 from archiver.model.billing import Call
 from archiver.model.identity import Role
 from archiver.model.upstream import (
@@ -29,7 +29,7 @@ from archiver.model.upstream import (
     WebLink,
 )
 
-BY_NAME = tariff.list_highlights_by_username("natgeo")
+BY_NAME = endpoints.list_highlights_by_username("natgeo")
 
 
 def one_item(**fields: object) -> Item:
@@ -247,15 +247,15 @@ def test_an_empty_tray_is_a_tray() -> None:
 def test_user_and_balance() -> None:
     """An account and the balance, as documented."""
     account = {"pk": 787132, "username": "natgeo", "is_private": True, "follower_count": 1}
-    asked = tariff.fetch_user("787132")
+    asked = endpoints.fetch_user("787132")
     assert wire.user(answer(account, call=asked), "787132") == User("787132", "natgeo", None, True)
     with pytest.raises(AnswerMalformed, match="account 787132 instead of 1"):
         wire.user(answer(account, call=asked), "1")
     stated = {"requests": 1992006, "rate": 15, "currency": "USD", "amount": 916.32}
-    assert wire.balance(answer(stated, call=tariff.balance())) == Balance(1992006, 15)
-    assert wire.balance(answer({"requests": 0, "rate": "many"}, call=tariff.balance())) == Balance(0)
+    assert wire.balance(answer(stated, call=endpoints.balance())) == Balance(1992006, 15)
+    assert wire.balance(answer({"requests": 0, "rate": "many"}, call=endpoints.balance())) == Balance(0)
     with pytest.raises(AnswerMalformed, match="/sys/balance answered no balance"):
-        wire.balance(answer({"rate": 15}, call=tariff.balance()))
+        wire.balance(answer({"rate": 15}, call=endpoints.balance()))
 
 
 def test_the_shapes_are_complete_when_they_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,43 +6,43 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.hiker import tariff
+from archiver.hiker import endpoints
 from archiver.model.billing import Call
 
 
 @pytest.mark.parametrize(
     ("call", "path", "params", "units"),
     [
-        (tariff.list_highlights("1"), "/v1/user/highlights", {"user_id": "1", "force": "on"}, 1),
-        (tariff.list_highlights("1", force=False), "/v1/user/highlights", {"user_id": "1"}, 2),
-        (tariff.list_highlights_page("1"), "/v2/user/highlights", {"user_id": "1", "force": "on"}, 1),
+        (endpoints.list_highlights("1"), "/v1/user/highlights", {"user_id": "1", "force": "on"}, 1),
+        (endpoints.list_highlights("1", force=False), "/v1/user/highlights", {"user_id": "1"}, 2),
+        (endpoints.list_highlights_page("1"), "/v2/user/highlights", {"user_id": "1", "force": "on"}, 1),
         (
-            tariff.list_highlights_page("1", "x=", force=False),
+            endpoints.list_highlights_page("1", "x=", force=False),
             "/v2/user/highlights",
             {"user_id": "1", "page_id": "x="},
             2,
         ),
         (
-            tariff.list_highlights_by_username("a"),
+            endpoints.list_highlights_by_username("a"),
             "/v1/user/highlights/by/username",
             {"username": "a", "force": "on"},
             2,
         ),
         (
-            tariff.list_highlights_by_username("a", force=False),
+            endpoints.list_highlights_by_username("a", force=False),
             "/v1/user/highlights/by/username",
             {"username": "a"},
             3,
         ),
         (
-            tariff.fetch_highlight("7"),
+            endpoints.fetch_highlight("7"),
             "/v1/highlight/by/url",
             {"url": "https://www.instagram.com/stories/highlights/7/"},
             1,
         ),
-        (tariff.fetch_user("1"), "/v1/user/by/id", {"id": "1"}, 1),
-        (tariff.fetch_user_by_username("a"), "/v1/user/by/username", {"username": "a"}, 1),
-        (tariff.balance(), "/sys/balance", {}, 0),
+        (endpoints.fetch_user("1"), "/v1/user/by/id", {"id": "1"}, 1),
+        (endpoints.fetch_user_by_username("a"), "/v1/user/by/username", {"username": "a"}, 1),
+        (endpoints.balance(), "/sys/balance", {}, 0),
     ],
 )
 def test_fault_b5_the_price_list(call: Call, path: str, params: dict[str, str], units: int) -> None:
@@ -53,23 +53,23 @@ def test_fault_b5_the_price_list(call: Call, path: str, params: dict[str, str], 
 @pytest.mark.parametrize("status", [200, 400, 403, 404])
 def test_four_statuses_are_charged(status: int) -> None:
     """200, 400, 403 and 404 cost the nominal price, or what the answer itself states."""
-    call = tariff.list_highlights("1", force=False)
-    assert tariff.settled_units(call, status) == 2
-    assert tariff.settled_units(call, status, '{"reqs": 1}') == 1
-    assert tariff.settled_units(call, status, "nonsense") == 2
+    call = endpoints.list_highlights("1", force=False)
+    assert endpoints.settled_units(call, status) == 2
+    assert endpoints.settled_units(call, status, '{"reqs": 1}') == 1
+    assert endpoints.settled_units(call, status, "nonsense") == 2
 
 
 @given(st.integers(100, 599).filter(lambda status: status not in {200, 400, 403, 404}))
 def test_every_other_status_is_free(status: int) -> None:
     """The header is nominal: on an answer that is not billed it costs nothing."""
-    assert tariff.settled_units(tariff.fetch_user("1"), status, '{"reqs": 1}') == 0
+    assert endpoints.settled_units(endpoints.fetch_user("1"), status, '{"reqs": 1}') == 0
 
 
 def test_fault_b1_a_lost_answer_counts_once_anything_was_sent() -> None:
     """Nobody can know whether it was billed; what never left was not."""
-    call = tariff.list_highlights("1", force=False)
-    assert tariff.lost_units(call, sent=True) == 2
-    assert tariff.lost_units(call, sent=False) == 0
+    call = endpoints.list_highlights("1", force=False)
+    assert endpoints.lost_units(call, sent=True) == 2
+    assert endpoints.lost_units(call, sent=False) == 0
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_fault_b1_a_lost_answer_counts_once_anything_was_sent() -> None:
 )
 def test_fault_b5_both_forms_of_the_price_header(value: str | None, units: int | None) -> None:
     """Today's JSON and the older ``reqs=``; anything else, or an absurd number, says nothing."""
-    assert tariff.parse_hiker_info(value) == units
+    assert endpoints.parse_hiker_info(value) == units
 
 
 @given(st.text())
 def test_no_header_breaks_it(value: str) -> None:
     """Any text is a small number of units or nothing."""
-    found = tariff.parse_hiker_info(value)
+    found = endpoints.parse_hiker_info(value)
     assert found is None or 0 <= found <= 9_999

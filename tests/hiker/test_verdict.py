@@ -9,7 +9,7 @@ from answered import FETCH, LIST, answer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.hiker import tariff, wire
+from archiver.hiker import endpoints, wire
 from archiver.model.billing import Meaning
 from archiver.model.upstream import Tray
 
@@ -111,12 +111,12 @@ def test_meaning_and_price(status: int, body: object, meaning: Meaning, units: i
 def test_no_highlights_are_no_error_where_those_of_a_user_were_asked_for() -> None:
     """``HighlightNotFound`` in place of a tray is an empty tray; of the paged tray it proves nothing."""
     error = {"detail": "?", "exc_type": "HighlightNotFound"}
-    by_name = tariff.list_highlights_by_username("ann")
+    by_name = endpoints.list_highlights_by_username("ann")
     for call in (LIST, by_name):
         found = answer(error, 404, call=call)
         assert wire.verdict(found).meaning is Meaning.OK
         assert wire.tray(found) == Tray(None, ())
-    paged = answer(error, 404, call=tariff.list_highlights_page("1"))
+    paged = answer(error, 404, call=endpoints.list_highlights_page("1"))
     assert wire.verdict(paged).meaning is Meaning.NOT_FOUND
     missing = answer({"detail": "?", "exc_type": "UserNotFound"}, 404, call=LIST)
     assert wire.verdict(missing).meaning is Meaning.NOT_FOUND

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 
-from archiver.hiker import tariff
+from archiver.hiker import endpoints
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.model.upstream import Tray
 from archiver.reread import reading
 
 HIGHLIGHT = {"pk": "17", "user": {"pk": "1", "username": "ann"}, "title": "T", "items": []}
-PAID = [make("1") for name, make in vars(tariff).items() if name.startswith(("list_", "fetch_"))]
+PAID = [make("1") for name, make in vars(endpoints).items() if name.startswith(("list_", "fetch_"))]
 
 
 def answer(call: Call, tree: object, status: int = 200) -> Answer:
@@ -33,9 +33,9 @@ def test_a_tray_is_one_whichever_endpoint_it_came_by() -> None:
     told = [
         reading.told(answer(call, tree))
         for call, tree in (
-            (tariff.list_highlights("1"), [HIGHLIGHT]),
-            (tariff.list_highlights_by_username("ann"), [HIGHLIGHT]),
-            (tariff.list_highlights_page("1"), page),
+            (endpoints.list_highlights("1"), [HIGHLIGHT]),
+            (endpoints.list_highlights_by_username("ann"), [HIGHLIGHT]),
+            (endpoints.list_highlights_page("1"), page),
         )
     ]
     assert [[h.pk for h in tray.highlights] for tray in told if isinstance(tray, Tray)] == [["17"]] * 3

@@ -22,7 +22,7 @@ import pytest
 from asking import BOOKS, GIFTS, LIMITLESS, NATGEO
 from house import House
 
-from archiver.hiker import tariff
+from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Call
 from archiver.sandbox import Asked, StandIn
@@ -34,38 +34,38 @@ Vendor = Any  # hikerapi.Client has no types
 
 # Each call that our client makes, and how the vendor's client makes the same.
 CALLS: list[tuple[Callable[..., Call], tuple[str, ...], dict[str, bool], Callable[[Vendor], object]]] = [
-    (tariff.list_highlights, (NATGEO,), {}, lambda v: v.user_highlights_v1(NATGEO, force="on")),
-    (tariff.list_highlights, (NATGEO,), {"force": False}, lambda v: v.user_highlights_v1(NATGEO)),
+    (endpoints.list_highlights, (NATGEO,), {}, lambda v: v.user_highlights_v1(NATGEO, force="on")),
+    (endpoints.list_highlights, (NATGEO,), {"force": False}, lambda v: v.user_highlights_v1(NATGEO)),
     (
-        tariff.list_highlights_by_username,
+        endpoints.list_highlights_by_username,
         ("natgeo",),
         {},
         lambda v: v.user_highlights_by_username_v1("natgeo", force="on"),
     ),
     (
-        tariff.list_highlights_by_username,
+        endpoints.list_highlights_by_username,
         ("natgeo",),
         {"force": False},
         lambda v: v.user_highlights_by_username_v1("natgeo"),
     ),
-    (tariff.list_highlights_page, (NATGEO,), {}, lambda v: v.user_highlights_v2(NATGEO, force="on")),
+    (endpoints.list_highlights_page, (NATGEO,), {}, lambda v: v.user_highlights_v2(NATGEO, force="on")),
     (
-        tariff.list_highlights_page,
+        endpoints.list_highlights_page,
         (NATGEO, PAGE_ID),
         {"force": False},
         lambda v: v.user_highlights_v2(NATGEO, page_id=PAGE_ID),
     ),
     (
-        tariff.list_highlights_page,
+        endpoints.list_highlights_page,
         (NATGEO, PAGE_ID),
         {},
         lambda v: v.user_highlights_v2(NATGEO, page_id=PAGE_ID, force="on"),
     ),
-    (tariff.fetch_highlight, (GIFTS,), {}, lambda v: v.highlight_by_url_v1(URL)),
-    (tariff.fetch_user, (NATGEO,), {}, lambda v: v.user_by_id_v1(NATGEO)),
-    (tariff.fetch_user_by_username, ("natgeo",), {}, lambda v: v.user_by_username_v1("natgeo")),
+    (endpoints.fetch_highlight, (GIFTS,), {}, lambda v: v.highlight_by_url_v1(URL)),
+    (endpoints.fetch_user, (NATGEO,), {}, lambda v: v.user_by_id_v1(NATGEO)),
+    (endpoints.fetch_user_by_username, ("natgeo",), {}, lambda v: v.user_by_username_v1("natgeo")),
     # The vendor's client has no method for the balance: its own way of asking, then.
-    (tariff.balance, (), {}, lambda v: v._request("get", "/sys/balance")),
+    (endpoints.balance, (), {}, lambda v: v._request("get", "/sys/balance")),
 ]
 
 
@@ -131,7 +131,7 @@ def test_our_calls_are_the_vendors(
 
 def test_every_call_of_ours_is_compared() -> None:
     """A new call of the tariff needs its line in ``CALLS``."""
-    functions = (f for f in vars(tariff).values() if inspect.isfunction(f))
+    functions = (f for f in vars(endpoints).values() if inspect.isfunction(f))
     made = {f for f in functions if get_type_hints(f)["return"] is Call}
     assert {make for make, *_ in CALLS} == made
 

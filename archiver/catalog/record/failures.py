@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from archiver import retry
 from archiver.catalog import tables
-from archiver.catalog.query.known import is_open
+from archiver.catalog.query.account_state import is_open
 from archiver.errors import NOT_RETRIED
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject

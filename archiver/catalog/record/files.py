@@ -14,7 +14,7 @@ from archiver.catalog.record.failures import resolved
 from archiver.catalog.upsert import new_rows
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Pk, Role, Subject
-from archiver.signed import basename
+from archiver.signed_url import basename
 
 _blobs, _files, _failures = tables.blobs, tables.files, tables.failures
 _highlights, _members, _users = tables.highlights, tables.highlight_items, tables.users

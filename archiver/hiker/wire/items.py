@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from archiver import signed
+from archiver import signed_url
 from archiver.hiker.wire import shapes
 from archiver.hiker.wire.shapes import Entries, WireItem, best_of, read, read_all
 from archiver.hiker.wire.values import link, moment, pk, said
@@ -124,7 +124,7 @@ def _stickers(entries: Entries | None, kind: str) -> Iterator[Sticker]:
 def _unsigned(node: object) -> object:
     """The tree with signed URLs cut to what may stand in a row."""
     if isinstance(node, str):
-        return signed.without_query(node) if _SIGNED_URL.match(node) else node
+        return signed_url.without_query(node) if _SIGNED_URL.match(node) else node
     if isinstance(node, list):
         return [_unsigned(child) for child in node]
     if isinstance(node, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archiver import signed
+from archiver import signed_url
 from archiver.hiker.wire.shapes import (
     WireCover,
     WireHighlight,
@@ -35,7 +35,7 @@ def user_of(raw: object) -> User | None:
         is_private=shape.is_private,
         is_verified=shape.is_verified,
         avatar=link(Role.AVATAR, avatar),
-        avatar_name=signed.basename(avatar) if avatar else None,
+        avatar_name=signed_url.basename(avatar) if avatar else None,
     )
 
 
@@ -55,7 +55,7 @@ def highlight_of(shape: WireHighlight, highlight_pk: str, owner: User) -> Highli
         facts=TrayFacts(shape.latest_reel_media, shape.media_count),
         is_pinned=shape.is_pinned_highlight,
         cover=cover,
-        cover_name=signed.basename(cover.url) if cover is not None else None,
+        cover_name=signed_url.basename(cover.url) if cover is not None else None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from archiver import signed
+from archiver import signed_url
 from archiver.hiker.wire.shapes import Identity, Moment
 from archiver.model.identity import Pk, Role, is_pk
 from archiver.model.upstream import Link
@@ -61,4 +61,4 @@ def moment(value: Moment | None) -> datetime | None:
 
 def link(role: Role, url: str | None) -> Link | None:
     """The Link of a URL, with the expiry that its signature states."""
-    return Link(role, url, signed.expires_at(url)) if url is not None else None
+    return Link(role, url, signed_url.expires_at(url)) if url is not None else None

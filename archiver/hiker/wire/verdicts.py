@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from archiver import retry
-from archiver.hiker import tariff
+from archiver.hiker import endpoints
 from archiver.hiker.brief import brief
 from archiver.hiker.wire import document
 from archiver.model.billing import Answer, Meaning, Verdict
@@ -87,7 +87,7 @@ def _meaning(answer: Answer, tree: object, fault: str) -> Meaning:
         return Meaning.BLOCKED
     error = _as_error(tree)
     named = _named(error) if error is not None else None
-    if says_no_highlights(error) and answer.call.path in tariff.WHOLE_TRAYS:
+    if says_no_highlights(error) and answer.call.path in endpoints.WHOLE_TRAYS:
         return Meaning.OK
     if named is not None:
         return named
@@ -135,7 +135,7 @@ def _is_page(answer: Answer) -> bool:
 def _units(answer: Answer, meaning: Meaning) -> int:
     if meaning in _NEVER_BILLED:
         return 0
-    return tariff.settled_units(answer.call, answer.status, answer.header("x-hiker-info"))
+    return endpoints.settled_units(answer.call, answer.status, answer.header("x-hiker-info"))
 
 
 def _detail(answer: Answer, tree: object, fault: str) -> str:

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from fnmatch import fnmatchcase
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, bindparam, exists, func, or_, select
 
 from archiver.catalog import tables
-from archiver.catalog.query.carried import entries_of
-from archiver.catalog.query.narrowed import narrowed, shown_by, titled
-from archiver.catalog.query.owned import files_of, partitions
-from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Placed, PlacedFile, Selection
-from archiver.model.identity import Pk, Subject
+from archiver.model.archived import (
+    Blob,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    Owner,
+    Placed,
+    PlacedFile,
+    Selection,
+)
+from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 _users, _usernames, _highlights = tables.users, tables.usernames, tables.highlights
 _items, _members = tables.items, tables.highlight_items
@@ -268,3 +277,129 @@ def _kept_items(connection: Connection, rows: Sequence[Row[Any]], carried: bool)
             answer_id=row.answer_id,
             **entries.get(row.pk, {}),
         )
+
+
+class Carried(TypedDict, total=False):
+    """Those fields of a KeptItem of which it may have several."""
+
+    mentions: tuple[Mention, ...]
+    web_links: tuple[WebLink, ...]
+    hashtags: tuple[Hashtag, ...]
+    locations: tuple[Location, ...]
+    stickers: tuple[Sticker, ...]
+    reshares: tuple[Reshare, ...]
+    sponsors: tuple[Sponsor, ...]
+
+
+_KINDS: tuple[tuple[str, Table, type[Any]], ...] = (
+    ("mentions", tables.mentions, Mention),
+    ("web_links", tables.links, WebLink),
+    ("hashtags", tables.hashtags, Hashtag),
+    ("locations", tables.locations, Location),
+    ("stickers", tables.stickers, Sticker),
+    ("reshares", tables.reshares, Reshare),
+    ("sponsors", tables.sponsors, Sponsor),
+)
+
+
+def entries_of(connection: Connection, item_pks: Sequence[Pk]) -> dict[Pk, Carried]:
+    """What these items carry, in the order of the answers; nothing for an item that carries nothing."""
+    found: dict[Pk, dict[str, Any]] = defaultdict(dict)
+    for name, table, kind in _KINDS:
+        columns = [table.c[column.name] for column in fields(kind)]
+        question = (
+            select(table.c.item_pk, *columns)
+            .where(table.c.item_pk.in_(bindparam("pks", expanding=True)))
+            .order_by(table.c.item_pk, table.c.position)
+        )
+        for item_pk, *values in connection.execute(question, {"pks": list(item_pks)}):
+            found[item_pk][name] = (*found[item_pk].get(name, ()), kind(*values))
+    return cast("dict[Pk, Carried]", found)
+
+
+_AT_ONCE = 1000
+_OWNERS = {
+    Subject.USER: _files.c.user_pk,
+    Subject.HIGHLIGHT: _files.c.highlight_pk,
+    Subject.ITEM: _files.c.item_pk,
+}
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    *(_files.c.item_pk, _files.c.highlight_pk, _files.c.user_pk, _files.c.role, _files.c.sha256),
+    *(_blobs.c.size, _blobs.c.mime, _blobs.c.width, _blobs.c.height),
+    *(_files.c.source_url, _files.c.kept_at, _files.c.last_seen_at, _blobs.c.lost_at),
+    *(_files.c.run_id, _files.c.answer_id),
+)
+"""In the order in which ``_kept_file`` takes them apart: a row's names cost more than all else, a million times."""
+_ROLES = {role.value: role for role in Role}
+
+
+def files(connection: Connection) -> Iterator[KeptFile]:
+    """Every file that is or was anybody's, in the order in which they were kept; streamed."""
+    question = select(*_COLUMNS).join(_blobs, _blobs.c.sha256 == _files.c.sha256).order_by(_files.c.id)
+    for rows in partitions(connection, question):
+        yield from map(_kept_file, rows)
+
+
+def files_of(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> dict[Pk, tuple[KeptFile, ...]]:
+    """The files of these owners of one kind, newest first, () for those that have none."""
+    owner = _OWNERS[subject]
+    question = (
+        select(*_COLUMNS)
+        .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
+        .where(owner.in_(bindparam("pks", expanding=True)))
+        .order_by(owner, _files.c.last_seen_at.desc(), _files.c.id.desc())
+    )
+    found: dict[Pk, tuple[KeptFile, ...]] = dict.fromkeys(pks, ())
+    rows = map(_kept_file, connection.execute(question, {"pks": list(pks)}))
+    for pk, group in groupby(rows, key=lambda file: file.owner.pk):
+        found[pk] = tuple(group)
+    return found
+
+
+def partitions(connection: Connection, question: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    """The rows of a question a thousand at a time, none read before it is wanted; its cursor is closed with the iterator."""
+    with connection.execution_options(yield_per=_AT_ONCE).execute(question) as rows:
+        yield from rows.partitions()
+
+
+def _kept_file(row: Sequence[Any]) -> KeptFile:
+    item, highlight, user, role, sha256, size, mime, width, height, url, kept, seen, lost, run, answer = row
+    if item is not None:
+        owner = Owner(Subject.ITEM, item)
+    elif highlight is not None:
+        owner = Owner(Subject.HIGHLIGHT, highlight)
+    else:
+        owner = Owner(Subject.USER, user)
+    blob = Blob(Digest(sha256), size, mime, width, height)
+    return KeptFile(owner, _ROLES[role], blob, url, kept, seen, lost, run, answer)
+
+
+_late = tables.files.alias("late")
+
+
+def titled(title: str | None, globs: Sequence[str]) -> bool:
+    """Whether the title is one of those: globs, which no database knows alike."""
+    return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
+
+
+def shown_by(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    """What the highlight must be that shows an item; of a question that joins both."""
+    if selection.user_pks:
+        yield _highlights.c.user_pk.in_(selection.user_pks)
+    if selection.highlight_pks:
+        yield _highlights.c.pk.in_(selection.highlight_pks)
+
+
+def narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    """What the item itself must be."""
+    if selection.item_pks:
+        yield _items.c.pk.in_(selection.item_pks)
+    if selection.taken_from is not None:
+        yield _items.c.taken_at >= selection.taken_from
+    if selection.taken_before is not None:
+        yield _items.c.taken_at < selection.taken_before
+    if selection.media_types:
+        yield _items.c.media_type.in_(sorted(selection.media_types))
+    if selection.new_since is not None:
+        late = _late.c.item_pk == _items.c.pk, _late.c.kept_at >= selection.new_since
+        yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*late))

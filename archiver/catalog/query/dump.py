@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Table, select
 
 from archiver.catalog import tables
-from archiver.catalog.query.shelf import walk
+from archiver.catalog.query.content import walk
 from archiver.model.archived import KeptAccount, KeptHighlight, Selection
 from archiver.model.identity import Pk, Subject
 

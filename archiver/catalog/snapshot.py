@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from archiver.catalog.faults import told
+from archiver.catalog.error_mapping import told
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,7 +19,7 @@ _TAKE_YOUR_TIME = "SET LOCAL idle_in_transaction_session_timeout = 0"
 """For what reads on and on: hashing a thousand videos between two fetches takes minutes."""
 
 
-class Moment:
+class Snapshot:
     """Made by ``Catalog.moment``. The moment is that of the first question; all must be asked by one thread. Raises DatabaseError."""
 
     def __init__(self, connection: Connection, database: str, ending: ExitStack) -> None:

@@ -28,7 +28,7 @@ from sqlalchemy.dialects.postgresql import TSQUERY
 
 from archiver.catalog import documents, tables, words
 from archiver.catalog.documents import Described
-from archiver.catalog.query.told import OF_ITEM, with_home
+from archiver.catalog.query.gaps import OF_ITEM, with_home
 from archiver.catalog.sought import FIELDS, Expressions, Sought
 from archiver.model.identity import Pk, Subject
 from archiver.model.search_hits import Dated, Hit, Kind, Said

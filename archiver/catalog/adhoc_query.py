@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, cast
 from archiver.catalog import engine as engines
 from archiver.catalog import tables
 from archiver.catalog.engine import Database
-from archiver.catalog.faults import as_ours, told
+from archiver.catalog.error_mapping import as_ours, told
 from archiver.errors import QueryRefused
 from archiver.model.archived import Rows, RowStream, Value
 from archiver.queries.parameters import marked, names

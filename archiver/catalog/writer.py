@@ -3,7 +3,7 @@
 Facts that wait at the same time are committed together: one sync of the disk serves them all. If one of them raises, all are
 rolled back and made again, each under a savepoint, so that one that fails fails alone. A commit that raises may have been made
 all the same (a disk can store the bytes and then report an error), so every fact is written to be repeatable, and its caller is
-told of an error, never of an absence. What follows from the facts is made last in the same transaction (``Desk``'s ``finish``).
+told of an error, never of an absence. What follows from the facts is made last in the same transaction (``Writer``'s ``finish``).
 
 Where PostgreSQL's connection is lost, the facts are made once more over a new one, unless the server says that their COMMIT was made
 and only the word of it was lost: a call of the ledger or a failed attempt must not count twice.
@@ -20,7 +20,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
-from archiver.catalog.faults import as_ours, cut_off
+from archiver.catalog.error_mapping import as_ours, cut_off
 from archiver.catalog.lock import WriterLock
 from archiver.errors import DatabaseError
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 _TOGETHER = 64
 
 
-class Desk:
+class Writer:
     """Takes facts from any thread and commits them in the order in which they came."""
 
     def __init__(
