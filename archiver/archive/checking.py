@@ -14,9 +14,8 @@ from archiver.errors import ArchiveLocked, DatabaseError, StorageError
 from archiver.model.archived import Loss
 from archiver.model.identity import Digest, Target, utcnow
 from archiver.runner import price
-from archiver.runner.kept import Kept
-from archiver.runner.manner import Manner
-from archiver.runner.plan import Sought
+from archiver.runner.answer_cache import AnswerCache
+from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.price import AccountPlan
 from archiver.runner.workers import StopFlag
 from archiver.verify import (
@@ -59,7 +58,7 @@ class Mended:
     quarantined: int
     lost: int
     priced: tuple[tuple[Target, AccountPlan], ...]
-    sought: Sought
+    sought: RepairScope
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -115,7 +114,7 @@ def mend(
         )
         wanted = config.download
         lost = opened.catalog.read(losses.losses, now, covers=wanted.covers, avatars=wanted.avatars)
-        sought = Sought(
+        sought = RepairScope(
             frozenset(pk for loss in lost for pk in loss.highlights),
             frozenset(pk for loss in lost for pk in loss.covers),
             frozenset(loss.user_pk for loss in lost if loss.avatar),
@@ -139,13 +138,12 @@ def _targets(losses: Iterable[Loss]) -> Iterator[Target]:
             yield from (Target(f"highlight {pk}", highlight_pk=pk) for pk in sorted(loss.highlights))
 
 
-def _plan(config: Config, opened: Opened, target: Target, sought: Sought) -> AccountPlan:
+def _plan(config: Config, opened: Opened, target: Target, sought: RepairScope) -> AccountPlan:
     return price.forecast(
         opened.catalog,
-        Kept(opened.catalog, opened.answers, utcnow),
+        AnswerCache(opened.catalog, opened.answers, utcnow),
         target,
-        manner=Manner(only=sought),
-        force=not config.api.privacy_check,
+        options=RunOptions(repair=sought, privacy_check=config.api.privacy_check),
         clock=utcnow,
     )
 

@@ -19,13 +19,13 @@ from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model.archived import NamedChange
 from archiver.model.billing import Limits, Room
+from archiver.model.events import Observer
 from archiver.model.identity import Pk, Target, utcnow
 from archiver.runner import price
-from archiver.runner.events import Observer
-from archiver.runner.kept import Kept
-from archiver.runner.manner import Manner
+from archiver.runner.answer_cache import AnswerCache
+from archiver.runner.context import RunLimits, RunOptions
 from archiver.runner.price import AccountPlan
-from archiver.runner.run import Pace, Seams
+from archiver.runner.run import Resources
 from archiver.runner.run import run as run_night
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
@@ -37,7 +37,7 @@ def run(
     targets: Sequence[Target],
     *,
     command: str,
-    manner: Manner,
+    manner: RunOptions,
     observe: Observer,
     stop: StopFlag,
     accounts: int | None = None,
@@ -65,16 +65,17 @@ def run(
         downloader = _downloader(config, clock)
         stack.callback(downloader.close)
         summary = run_night(
-            Seams(client, downloader, opened.store, opened.answers, opened.catalog),
+            Resources(client, downloader, opened.store, opened.answers, opened.catalog),
             targets,
             command=command,
-            manner=replace(
+            options=replace(
                 manner,
                 sweep_days=config.sync.sweep_days,
+                privacy_check=config.api.privacy_check,
                 covers=config.download.covers,
                 avatars=config.download.avatars,
             ),
-            pace=_pace(config, max_units),
+            limits=_pace(config, max_units),
             observe=observe,
             stop=stop,
             accounts=accounts,
@@ -91,25 +92,29 @@ def plan(
     config: Config,
     targets: Iterable[Target],
     *,
-    manner: Manner,
+    manner: RunOptions,
     since: datetime | None = None,
     clock: Callable[[], datetime] = utcnow,
 ) -> Iterator[AccountPlan]:
     """What the next run would do and cost for each target, from what is held: 0 units. ``since``: the start
-    of a run that asked for the trays (``Manner.lists``); what it has seen is exact. A budget that leaves
+    of a run that asked for the trays (``RunOptions.list_only``); what it has seen is exact. A budget that leaves
     nothing refuses all that costs units."""
-    manner = replace(manner, sweep_days=config.sync.sweep_days, rules=download_rules(config))
+    manner = replace(
+        manner,
+        sweep_days=config.sync.sweep_days,
+        privacy_check=config.api.privacy_check,
+        rules=download_rules(config),
+    )
     with reading(config) as opened:
         left = _room(config, opened.catalog, clock)
-        kept = Kept(opened.catalog, opened.answers, clock, sweep_days=manner.sweep_days)
+        kept = AnswerCache(opened.catalog, opened.answers, clock, sweep_days=manner.sweep_days)
         first: dict[Pk, AccountPlan] = {}
         for target in targets:
             found = price.forecast(
                 opened.catalog,
                 kept,
                 target,
-                manner=manner,
-                force=not config.api.privacy_check,
+                options=manner,
                 clock=clock,
                 since=since,
             )
@@ -131,7 +136,7 @@ def room(config: Config, clock: Callable[[], datetime] = utcnow) -> Room | None:
 
 
 def _room(config: Config, catalog: Catalog, clock: Callable[[], datetime]) -> Room | None:
-    return catalog.read(ledger.tightest, 0, clock(), _pace(config, None).limits)
+    return catalog.read(ledger.tightest, 0, clock(), _pace(config, None).units)
 
 
 def configured(config: Config, asked: Target) -> Target | None:
@@ -175,14 +180,13 @@ def _downloader(config: Config, clock: Callable[[], datetime]) -> Downloader:
     )
 
 
-def _pace(config: Config, max_units: int | None) -> Pace:
+def _pace(config: Config, max_units: int | None) -> RunLimits:
     b = config.budget
     per_run = min((n for n in (b.max_units_per_run, max_units) if n is not None), default=None)
-    return Pace(
+    return RunLimits(
         calls_per_second=config.api.requests_per_second,
         downloads=config.download.concurrency,
-        limits=Limits(per_run, b.max_units_per_day, b.max_units_per_month),
-        force=not config.api.privacy_check,
+        units=Limits(per_run, b.max_units_per_day, b.max_units_per_month),
     )
 
 

@@ -19,7 +19,7 @@ from archiver.config import Config
 from archiver.durable import open_root, storage_errors
 from archiver.errors import DatabaseForeign, StorageError
 from archiver.model.identity import utcnow
-from archiver.runner import lock
+from archiver.runner import run_lock
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def create(config: Config, *, demo: bool = False) -> bool:
     group_readable = config.archive.group_readable
     with storage_errors(f"{root} cannot be made"):
         os.close(open_root(root, 0o750 if group_readable else 0o700))
-    with lock.held(root / "lock", "init", utcnow()):
+    with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         if (root / "archive.json").exists():
             return False  # somebody else has just made it
         DiskStore.create(root, group_readable=group_readable).close()
@@ -96,7 +96,7 @@ def restore_marker(config: Config) -> bool:
         return False
     if rows.database(config) != root / "archive.db":
         return False
-    with lock.held(root / "lock", "init", utcnow()):
+    with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         found = schema.look(rows.place(config))
         if found.used and not marker.stands(root):
             marker.write(root, Marker(found.archive_id), group_readable=config.archive.group_readable)
@@ -125,7 +125,9 @@ def reading_at(root: Path, database: str | Path, *, group_readable: bool = False
 def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterator[Opened]:
     found, root = rows.marker_of(config), config.archive.directory
     with ExitStack() as stack:
-        stack.enter_context(lock.held(root / "lock", command, utcnow(), wait=stop.wait if wait else None))
+        stack.enter_context(
+            run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=stop.wait if wait else None)
+        )
         # First: opening brings an older one up to date.
         found.require(schema.look(rows.place(config)).archive_id, root)
         catalog = stack.enter_context(Catalog.open(rows.database(config), write=True))
@@ -168,7 +170,7 @@ def upgrade(config: Config) -> tuple[str, str]:
     Raises MarkerMismatch, with nothing written, where the database is another archive's; else as ``writing`` where it opens.
     """
     found, root = rows.marker_of(config), config.archive.directory
-    with lock.held(root / "lock", "db upgrade", utcnow()):
+    with run_lock.hold_run_lock(root / "lock", "db upgrade", utcnow()):
         found.require(schema.look(rows.place(config)).archive_id, root)
         return Catalog.upgrade(rows.database(config))
 

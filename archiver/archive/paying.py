@@ -10,7 +10,7 @@ from archiver.catalog.query import costs as cost_query
 from archiver.config import Config
 from archiver.model.billing import By, Cost, RunCost
 from archiver.model.identity import utcnow
-from archiver.runner import supply
+from archiver.runner import budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def costs(config: Config, by: By, since: datetime | None = None) -> Bill:
 
 
 def units_per_night(config: Config) -> int | None:
-    """The units that a night cost of late, None where there was none; see ``runner.supply``."""
+    """The units that a night cost of late, None where there was none; see ``runner.budget``."""
     now = utcnow()
     with reading(config) as opened:
-        return supply.units_per_night(opened.catalog.read(cost_query.spending, now - supply.RECENT), now)
+        return budget.units_per_night(opened.catalog.read(cost_query.spending, now - budget.RECENT), now)

@@ -41,11 +41,11 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
       archiver backup - --max-units 100 < accounts.txt
     """
     from archiver.config import locate
-    from archiver.runner.manner import Manner
+    from archiver.runner.context import RunOptions
 
     asked = load.targets(targets)
     config = load.config(given)
-    manner = Manner(full=full, bound=False, insist=True)
+    manner = RunOptions(full=full, from_config=False, ignore_backoff=True)
     seen = News()
     summary = night.keep(
         given,

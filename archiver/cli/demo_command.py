@@ -87,11 +87,13 @@ def demo_config(upstream: StandIn, root: Path) -> Config:
 
 def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> int:
     """One run, and what it asked of the stand-in, by the stand-in's own count. Raises ArchiverError if the run counted otherwise."""
-    from archiver.runner.manner import Manner
+    from archiver.runner.context import RunOptions
 
     upstream.requests.reset()
     seen = News()
-    summary = night.keep(given, config, load.targets(_ACCOUNTS), command="demo", manner=Manner(), news=seen)
+    summary = night.keep(
+        given, config, load.targets(_ACCOUNTS), command="demo", manner=RunOptions(), news=seen
+    )
     if summary.exit_code:
         return report.finish(given, summary, seen)
     units, downloads = upstream.units, len(upstream.requests.cdn_requests())

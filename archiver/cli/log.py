@@ -16,7 +16,7 @@ from pathlib import Path
 from archiver.cli.show import safe
 from archiver.cli.words import sentence
 from archiver.export.cells import moment
-from archiver.runner.events import Event, Failed, RunStarted, Waiting
+from archiver.model.events import Event, FailureRecorded, Pause, RunStarted
 from archiver.secret import Secret
 
 LOGGER = logging.getLogger("archiver")
@@ -75,7 +75,7 @@ class Journal:
         if isinstance(event, RunStarted):
             with self._lock:
                 self._open()
-        level = logging.WARNING if isinstance(event, Failed | Waiting) else logging.INFO
+        level = logging.WARNING if isinstance(event, FailureRecorded | Pause) else logging.INFO
         LOGGER.log(level, "%s", sentence(event))
 
     def _open(self) -> None:

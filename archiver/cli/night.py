@@ -11,13 +11,13 @@ from archiver.cli import progress, report, signals
 from archiver.cli.log import Journal
 from archiver.cli.news import News
 from archiver.cli.options import Given
-from archiver.runner.events import Event
+from archiver.model.events import Event
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
     from archiver.config import Config
     from archiver.model.identity import Target
-    from archiver.runner.manner import Manner
+    from archiver.runner.context import RunOptions
     from archiver.runner.tally import Summary
 
 RESUME = "run it again: it goes on where it stopped"
@@ -29,7 +29,7 @@ def keep(
     targets: Sequence[Target],
     *,
     command: str,
-    manner: Manner,
+    manner: RunOptions,
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,

@@ -59,7 +59,7 @@ def command(
     """
     from archiver import archive
     from archiver.model.identity import utcnow
-    from archiver.runner.manner import Manner
+    from archiver.runner.context import RunOptions
 
     if not lists and (wait or max_units is not None):
         raise click.UsageError("--max-units and --wait go with --list")
@@ -68,7 +68,7 @@ def command(
     configured = [load.entry(config, target) for target in asked]
     if None not in configured:
         asked = tuple(dict.fromkeys(entry for entry in configured if entry is not None))
-    manner = Manner(full=full, bound=None not in configured, insist=None in configured)
+    manner = RunOptions(full=full, from_config=None not in configured, ignore_backoff=None in configured)
     since, summary = None, None
     if lists:
         since = utcnow()
@@ -77,7 +77,7 @@ def command(
             config,
             asked,
             command="plan",
-            manner=replace(manner, lists=True),
+            manner=replace(manner, list_only=True),
             max_units=max_units,
             wait=wait,
         )

@@ -15,19 +15,19 @@ from archiver.cli.options import Given, on_terminal
 from archiver.cli.words import sentence
 from archiver.errors import Reason
 from archiver.model.archived import Failure
-from archiver.model.identity import Subject
-from archiver.runner.events import (
+from archiver.model.events import (
     AccountDone,
     AccountListed,
     Event,
-    Failed,
-    FileKept,
+    FailureRecorded,
+    FileStored,
     HighlightRead,
-    Noted,
+    Notice,
+    Pause,
     RunStarted,
-    Spent,
-    Waiting,
+    UnitsSpent,
 )
+from archiver.model.identity import Subject
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -82,18 +82,18 @@ class Bar:
         if self._bar is None:
             return
         match event:
-            case FileKept(size=size):
+            case FileStored(size=size):
                 self._files += 1
                 self._bytes += size
             case HighlightRead():
                 self._read += 1
-            case Spent(units=units):
+            case UnitsSpent(units=units):
                 self._units += units
             case AccountDone():
                 self._bar.n += 1
-            case Failed(failure) if _is_noted(failure):
+            case FailureRecorded(failure) if _is_noted(failure):
                 pass
-            case Failed() | Noted() | Waiting():
+            case FailureRecorded() | Notice() | Pause():
                 self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
             case AccountListed() if self._verbose:
                 self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
@@ -115,7 +115,7 @@ class Bar:
 
 
 def _is_noted(failure: Failure) -> bool:
-    """Whether a Noted says the same: that a target cannot be seen is told once."""
+    """Whether a Notice says the same: that a target cannot be seen is told once."""
     return failure.subject is Subject.TARGET and failure.reason in (Reason.GONE, Reason.PRIVATE)
 
 
@@ -123,7 +123,9 @@ class Lines:
     """A line for each account, highlight and trouble, under ``-v`` where there is no terminal. Thread-safe."""
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, FileKept | Spent) or (isinstance(event, Failed) and _is_noted(event.failure)):
+        if isinstance(event, FileStored | UnitsSpent) or (
+            isinstance(event, FailureRecorded) and _is_noted(event.failure)
+        ):
             return
         show.say(sentence(event))
 
@@ -138,7 +140,7 @@ class Alarm:
         self._command = command
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Noted) and event.loud:
+        if isinstance(event, Notice) and event.loud:
             show.say(f"archiver: {self._command}: {event.text}")
 
     def close(self) -> None:

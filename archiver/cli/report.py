@@ -13,7 +13,7 @@ from archiver.cli.options import Given
 from archiver.cli.words import cause
 from archiver.errors import GAPS, Reason
 from archiver.model.archived import Failure
-from archiver.runner.tally import Summary, not_downloaded
+from archiver.runner.tally import Summary, files_not_downloaded
 
 _COUNTS = (
     "units",
@@ -96,7 +96,7 @@ def ended(summary: Summary, *, mark: bool = False) -> Iterator[str]:
         slug = f" [{summary.slug}]" if mark and summary.slug else ""
         yield f"archiver: {summary.command}: {why}{hint}{slug}"
     for host, files in hosts[:_MOST_HOSTS]:
-        yield f"archiver: {summary.command}: {not_downloaded(host, files)}"
+        yield f"archiver: {summary.command}: {files_not_downloaded(host, files)}"
     if len(hosts) > _MOST_HOSTS:
         files = sum(number for _, number in hosts[_MOST_HOSTS:])
         more = show.count(len(hosts) - _MOST_HOSTS, "other host")

@@ -34,7 +34,7 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
       archiver run --json --wait
     """
     from archiver.cli import delivery
-    from archiver.runner.manner import Manner
+    from archiver.runner.context import RunOptions
     from archiver.runner.workers import StopFlag
 
     config = load.config(given)
@@ -52,7 +52,7 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
             config,
             targets,
             command="run",
-            manner=Manner(full=full),
+            manner=RunOptions(full=full),
             max_units=max_units,
             wait=wait,
             news=seen,

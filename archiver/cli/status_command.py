@@ -136,22 +136,22 @@ def _at(moment: datetime | None) -> str:
 def _left(balance: Balance | None, per_night: int | None) -> dict[str, object] | None:
     if balance is None:
         return None
-    from archiver.runner import supply
+    from archiver.runner import budget
 
     return {
         "units": balance.units,
         "rate": balance.rate,
         "units_per_night": per_night,
-        "nights": supply.nights(balance.units, per_night),
+        "nights": budget.nights_left(balance.units, per_night),
     }
 
 
 def _lasting(units: int, per_night: int | None) -> str:
     if per_night is None:
         return "nobody knows: no archiver run in the last 30 days"
-    from archiver.runner import supply
+    from archiver.runner import budget
 
-    nights = supply.nights(units, per_night)
+    nights = budget.nights_left(units, per_night)
     if nights is None:
         return "for ever: a night costs nothing"
     return f"about {show.count(nights, 'night')} at {show.count(per_night, 'unit')} a night"

@@ -147,7 +147,7 @@ def command(
 
 def _repair(given: Given, config: Config, reading: bool, share: float, asked: _Repair) -> int:
     from archiver import archive
-    from archiver.runner.manner import Manner
+    from archiver.runner.context import RunOptions
 
     stop = StopFlag()
     with signals.watched(stop, quiet=given.quiet, hint=_AGAIN):
@@ -183,7 +183,7 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
                 config,
                 mended.targets,
                 command="repair",
-                manner=Manner(only=mended.sought),
+                manner=RunOptions(repair=mended.sought),
                 max_units=asked.max_units,
                 wait=asked.wait,
                 news=seen,

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from archiver.cli.show import count, size
 from archiver.model.archived import Failure
-from archiver.runner.events import (
+from archiver.model.events import (
     AccountDone,
     AccountListed,
     Event,
-    Failed,
-    FileKept,
+    FailureRecorded,
+    FileStored,
     HighlightRead,
-    Noted,
+    Notice,
+    Pause,
     RunStarted,
-    Spent,
-    Waiting,
+    UnitsSpent,
 )
 
 
@@ -29,20 +29,20 @@ def sentence(event: Event) -> str:
             return f"{username or user_pk}: {count(highlights, 'highlight')} listed, {jobs:,} to read"
         case AccountDone(target):
             return f"{target}: done"
-        case Spent(units):
+        case UnitsSpent(units):
             return f"{count(units, 'unit')} spent"
         case HighlightRead(pk, title, items, missing, paid):
             source = "" if paid else " from a kept answer"
             return f"highlight {pk} {title or ''}: {count(items, 'item')} read{source}, {count(missing, 'file')} to download"
-        case FileKept(owner, role, bytes_, new_bytes):
+        case FileStored(owner, role, bytes_, new_bytes):
             return f"kept the {role} of {owner.subject} {owner.pk}, {size(bytes_)}" + (
                 "" if new_bytes else " (held already)"
             )
-        case Failed(failure):
+        case FailureRecorded(failure):
             return f"failed: {cause(failure)}"
-        case Noted(text):
+        case Notice(text):
             return text
-        case Waiting(seconds, why):
+        case Pause(seconds, why):
             return f"waiting {seconds:.0f} s: {why}"
 
 

@@ -22,21 +22,23 @@ _CHARGED = frozenset({200, 400, 403, 404})
 _INFO = re.compile(r'\breqs(?:"\s*:|\s*=)\s*([0-9]{1,4})(?![0-9.])')
 
 
-def list_highlights(user_pk: Pk, *, force: bool = True) -> Call:
-    """A user's tray by pk: 1 unit, or 2 with the account's privacy check (``force=False``)."""
-    return Call(TRAY, (("user_id", user_pk), *_forced(force)), user_pk, 1 if force else 2)
+def list_highlights(user_pk: Pk, *, privacy_check: bool = False) -> Call:
+    """A user's tray by pk: 1 unit, or 2 with the account's privacy check (``privacy_check``)."""
+    return Call(TRAY, (("user_id", user_pk), *_force(privacy_check)), user_pk, 2 if privacy_check else 1)
 
 
-def list_highlights_by_username(username: str, *, force: bool = True) -> Call:
+def list_highlights_by_username(username: str, *, privacy_check: bool = False) -> Call:
     """A user's tray by name, for whom no pk is known: 2 units, or 3 with the account's privacy check."""
-    params = (("username", username), *_forced(force))
-    return Call(_TRAY_BY_NAME, params, username, 2 if force else 3)
+    params = (("username", username), *_force(privacy_check))
+    return Call(_TRAY_BY_NAME, params, username, 3 if privacy_check else 2)
 
 
-def list_highlights_page(user_pk: Pk, page_id: str | None = None, *, force: bool = True) -> Call:
+def list_highlights_page(user_pk: Pk, page_id: str | None = None, *, privacy_check: bool = False) -> Call:
     """One page of a user's paged tray, the first without ``page_id``: the price of ``list_highlights`` for each."""
     page = (("page_id", page_id),) if page_id is not None else ()
-    return Call(PAGED_TRAY, (("user_id", user_pk), *page, *_forced(force)), user_pk, 1 if force else 2)
+    return Call(
+        PAGED_TRAY, (("user_id", user_pk), *page, *_force(privacy_check)), user_pk, 2 if privacy_check else 1
+    )
 
 
 def fetch_highlight(highlight_pk: Pk) -> Call:
@@ -83,5 +85,5 @@ def parse_hiker_info(value: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
-def _forced(force: bool) -> tuple[tuple[str, str], ...]:
-    return (("force", "on"),) if force else ()
+def _force(privacy_check: bool) -> tuple[tuple[str, str], ...]:
+    return () if privacy_check else (("force", "on"),)

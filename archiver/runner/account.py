@@ -14,21 +14,20 @@ from archiver.catalog.query import account_state, holdings
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.model.archived import Failure, HeldUser
 from archiver.model.billing import Meaning
+from archiver.model.events import AccountDone, AccountListed, Notice
 from archiver.model.identity import Digest, Pk, Role, Subject, Target
 from archiver.model.upstream import Tray, TrayFacts, User
 from archiver.runner import plan
+from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.budget import Promise, Turn
-from archiver.runner.events import AccountDone, AccountListed, Noted
-from archiver.runner.files import Claims, Files, Missed, Wanted
-from archiver.runner.highlight import Highlights, unread
-from archiver.runner.kept import Kept
-from archiver.runner.manner import Manner
-from archiver.runner.night import Night
-from archiver.runner.paid import Paid
+from archiver.runner.context import RunContext, RunOptions
+from archiver.runner.downloads import Claims, Download, FailedDownload, FileDownloader
+from archiver.runner.highlight import HighlightSync, describe_rejected
+from archiver.runner.metered_api import MeteredApi
 from archiver.runner.pictures import not_offered, wanted
 from archiver.runner.plan import Job, Why
 from archiver.runner.standing import Account, Standing
-from archiver.runner.tally import AccountEnd, not_downloaded
+from archiver.runner.tally import AccountEnd, files_not_downloaded
 from archiver.runner.trays import Listing, Trays
 
 
@@ -45,21 +44,21 @@ class _Begun:
     end: AccountEnd = AccountEnd.WELL
 
 
-class Accounts:
+class AccountSync:
     """Keeps one target at a time; many threads may."""
 
     def __init__(
         self,
-        paid: Paid,
-        highlights: Highlights,
-        files: Files,
+        paid: MeteredApi,
+        highlights: HighlightSync,
+        files: FileDownloader,
         catalog: Catalog,
         store: BlobStore,
-        kept: Kept,
+        kept: AnswerCache,
         *,
         jobs: ThreadPoolExecutor,
-        manner: Manner,
-        night: Night,
+        options: RunOptions,
+        context: RunContext,
     ) -> None:
         self._paid = paid
         self._highlights = highlights
@@ -67,11 +66,13 @@ class Accounts:
         self._catalog = catalog
         self._store = store
         self._kept = kept
-        self._standing = Standing(paid, catalog, night=night, insist=manner.insist, lists=manner.lists)
-        self._trays = Trays(paid, catalog, night=night, sweep_days=manner.sweep_days, full=manner.full)
+        self._standing = Standing(
+            paid, catalog, context=context, insist=options.ignore_backoff, lists=options.list_only
+        )
+        self._trays = Trays(paid, catalog, context=context, sweep_days=options.sweep_days, full=options.full)
         self._jobs = jobs
-        self._manner = manner
-        self._night = night
+        self._options = options
+        self._context = context
         self._lock = threading.Lock()
         self._taken: dict[Pk, Target] = {}
 
@@ -90,8 +91,8 @@ class Accounts:
             if error is not self._paid.closed:
                 raise
             return  # nothing more is paid for tonight: this target waits for the next run
-        self._night.tally.ended(end)
-        self._night.observe(AccountDone(target.text))
+        self._context.tally.ended(end)
+        self._context.observe(AccountDone(target.text))
 
     def _highlight(self, target: Target, turn: Turn) -> AccountEnd:
         """A highlight target is one job without a tray."""
@@ -100,13 +101,13 @@ class Accounts:
         held = self._catalog.read(account_state.highlight, pk)
         if self._standing.waits(Subject.HIGHLIGHT, pk):
             return AccountEnd.HIDDEN if held is not None else self._unresolved(target, asked=False)
-        if self._manner.lists:
+        if self._options.list_only:
             return AccountEnd.WELL
         self._note_lost(f"highlight {pk}", self._catalog.read(holdings.digests_of_highlight, pk))
         job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
         promise = self._promised((job,)).get(pk)
         turn.end()
-        self._night.tally.add(highlights_listed=1)
+        self._context.tally.add(highlights_listed=1)
         meaning = self._highlights.keep(job, Claims(pk), promise)
         self._report_hosts(target, self._catalog.read(account_state.files_of_hosts, highlight_pk=pk))
         if meaning is Meaning.NOT_FOUND:
@@ -114,7 +115,7 @@ class Accounts:
         return AccountEnd.WELL if meaning is Meaning.OK else AccountEnd.FAILED
 
     def _account(self, target: Target, turn: Turn) -> AccountEnd:
-        account = self._standing.resolve(target, bound=self._manner.bound)
+        account = self._standing.resolve(target, bound=self._options.from_config)
         found = self._begun(account)
         turn.end()
         return found if isinstance(found, AccountEnd) else self._finish(found)
@@ -136,12 +137,12 @@ class Accounts:
         lower than the price of one account makes progress all the same.
         """
         left, held = self._paid.budget.left(), account.held
-        if not left or held is None or self._manner.lists or left > self._paid.price_of_tray(held.pk):
+        if not left or held is None or self._options.list_only or left > self._paid.price_of_tray(held.pk):
             return None
         jobs = self._plan(account.target, held.pk, None)
         if not jobs:
             return None
-        self._night.tally.add(highlights_listed=len(jobs))
+        self._context.tally.add(highlights_listed=len(jobs))
         return _Begun(account.target, held.pk, None, jobs, self._promised(jobs))
 
     def _kept_as_another(self, target: Target, pk: Pk) -> bool:
@@ -152,8 +153,8 @@ class Accounts:
             return False
         other = target.highlights != first.highlights
         what = f", with the highlights that {first.text} asks for" if other else ""
-        self._night.observe(
-            Noted(f"{target.text} is the same account as {first.text}: kept once{what}", loud=other)
+        self._context.observe(
+            Notice(f"{target.text} is the same account as {first.text}: kept once{what}", loud=other)
         )
         return True
 
@@ -198,9 +199,9 @@ class Accounts:
         self._record(account, pk, listing)
         jobs = self._plan(account.target, pk, tray)
         name = tray.user.username if tray.user is not None else None
-        self._night.tally.add(highlights_listed=tray.length)
-        self._night.observe(AccountListed(pk, name, tray.length, len(jobs)))
-        if self._manner.lists:
+        self._context.tally.add(highlights_listed=tray.length)
+        self._context.observe(AccountListed(pk, name, tray.length, len(jobs)))
+        if self._options.list_only:
             return AccountEnd.WELL
         return _Begun(account.target, pk, tray, jobs, self._promised(jobs))
 
@@ -212,15 +213,15 @@ class Accounts:
         if held is None and verdict is Reason.GONE:
             return self._unresolved(target, asked=True)
         before = held.verdict if held is not None else self._standing.failed_before(account)
-        news = verdict is not Reason.EMPTY and (before is not verdict or self._manner.insist)
+        news = verdict is not Reason.EMPTY and (before is not verdict or self._options.ignore_backoff)
         what = f"the account is {verdict.value}"
         if held is None and verdict is not Reason.EMPTY:
             self._failed(target, verdict, what, trouble=False, silent=not news)
         if news:
-            self._night.observe(Noted(f"{target.text}: {what}", loud=True))
+            self._context.observe(Notice(f"{target.text}: {what}", loud=True))
         end = AccountEnd.ABSENT if news else AccountEnd.HIDDEN
         end = AccountEnd.WELL if verdict is Reason.EMPTY else end
-        if held is None or self._manner.lists or self._manner.only is not None:
+        if held is None or self._options.list_only or self._options.repair is not None:
             return end
         return _Begun(target, held.pk, None, self._free_jobs(target, held.pk), {}, end)
 
@@ -230,8 +231,8 @@ class Accounts:
         Its links are valid whatever the account shows, and what a setting refused may be allowed now.
         """
         held = {h.pk: h for h in self._catalog.read(account_state.held, pk) if h.gone_at is None}
-        policy = replace(self._manner.policy(target), sweep_days=0)
-        due = plan.make(held.values(), held, policy, self._night.clock())
+        policy = replace(plan.Policy.of(self._options, target), sweep_days=0)
+        due = plan.make(held.values(), held, policy, self._context.clock())
         return tuple(
             replace(job, units=0) for job in due if job.reason is Why.INCOMPLETE and self._kept.page(job)
         )
@@ -240,21 +241,21 @@ class Accounts:
         """Report a target that does not exist and never did, whether it was ``asked`` for now or waits for
         its next try: every run says so until somebody corrects it."""
         failure = _no_such(target)
-        self._night.observe(Noted(f"{target.text}: {failure.detail}"))
+        self._context.observe(Notice(f"{target.text}: {failure.detail}"))
         if asked and failure.subject is Subject.HIGHLIGHT:
             return AccountEnd.UNRESOLVED  # recorded and reported with what the API says
         if asked:
-            self._catalog.write(record.failure, failure, self._night.clock())
-        self._night.failed(failure, trouble=False)
+            self._catalog.write(record.failure, failure, self._context.clock())
+        self._context.report_failure(failure, trouble=False)
         return AccountEnd.UNRESOLVED
 
     def _record(self, account: Account, pk: Pk, listing: Listing) -> None:
         self._trays.record(account, pk, listing)
-        now = self._night.clock()
+        now = self._context.clock()
         self._catalog.write(record.resolved, Subject.TARGET, account.target.key, None, now)
         name = account.target.username
         if name is not None:
-            if self._manner.bound:
+            if self._options.from_config:
                 self._catalog.write(record.bind_target, name, pk, now)
             self._note_name(name, pk, account.held, listing.tray.user)
         self._note_left_out(pk, listing.tray)
@@ -264,28 +265,30 @@ class Accounts:
         stored = held.username if held is not None else None
         called = (user.username if user is not None else None) or stored or name
         if called != name:
-            self._night.observe(Noted(f"{name} is now called {called}"))
+            self._context.observe(Notice(f"{name} is now called {called}"))
             return
         before = [other for other in self._catalog.read(account_state.once_called, name) if other != pk]
-        if before and (self._manner.insist or stored != name):
-            self._night.observe(
-                Noted(f"{name} is now account {pk}; account {before[-1]} had that name before", loud=True)
+        if before and (self._options.ignore_backoff or stored != name):
+            self._context.observe(
+                Notice(f"{name} is now account {pk}; account {before[-1]} had that name before", loud=True)
             )
 
     def _note_left_out(self, pk: Pk, tray: Tray) -> None:
         """Record what a tray lists and no row tells: in one failure of the account what cannot be read, each
         night; else in one gap, reported once, what nothing fetches."""
         before = self._catalog.read(account_state.open_failure, Subject.USER, pk, None)
-        now = self._night.clock()
+        now = self._context.clock()
         if tray.rejected:
-            failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, unread(tray.rejected, "entry"))
+            failure = Failure(
+                Subject.USER, pk, None, Reason.MALFORMED, describe_rejected(tray.rejected, "entry")
+            )
             self._catalog.write(record.failure, failure, now)
-            self._night.failed(failure, trouble=True)
+            self._context.report_failure(failure, trouble=True)
         elif tray.unsupported:
             failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, _not_fetched(tray.unsupported))
             self._catalog.write(record.failure, failure, now)
             if before is None or before.detail != failure.detail:
-                self._night.failed(failure, trouble=False)
+                self._context.report_failure(failure, trouble=False)
         elif before is not None:
             self._catalog.write(record.resolved, Subject.USER, pk, None, now)
 
@@ -293,14 +296,14 @@ class Accounts:
         """The jobs of an account: by its tray, else by what its last one left."""
         self._note_lost(f"account {pk}", self._catalog.read(holdings.held_digests, pk))
         held = {h.pk: h for h in self._catalog.read(account_state.held, pk)}
-        policy, now = self._manner.policy(target), self._night.clock()
+        policy, now = plan.Policy.of(self._options, target), self._context.clock()
         if tray is None:
             account = self._catalog.read(account_state.user, pk)
             return plan.make(plan.last_listed(account, held.values()), held, policy, now)
         titles = [held[h.pk].title if h.pk in held else h.title for h in tray.highlights]
         for glob, near in plan.unmatched(target.highlights, titles).items():
             case = f": upper and lower case differ, and there is '{near}'" if near is not None else ""
-            self._night.note(f"{target.text}: no highlight matches '{glob}'{case}")
+            self._context.note(f"{target.text}: no highlight matches '{glob}'{case}")
         return plan.make(tray.highlights, held, policy, now)
 
     def _promised(self, jobs: Sequence[Job]) -> Mapping[Pk, Promise]:
@@ -312,14 +315,14 @@ class Accounts:
 
     def _finish(self, begun: _Begun) -> AccountEnd:
         claims = Claims(begun.pk)
-        pictures: list[Future[Missed | None]] = []
-        offered: list[Wanted] = []
+        pictures: list[Future[FailedDownload | None]] = []
+        offered: list[Download] = []
         if begun.tray is not None:
-            offered = wanted(self._catalog, self._manner, begun.target, begun.pk, begun.tray)
+            offered = wanted(self._catalog, self._options, begun.target, begun.pk, begun.tray)
             pictures = self._files.begin(offered, claims)
-            for gap in not_offered(self._catalog, self._manner.only, begun.pk, begun.tray):
-                self._catalog.write(record.failure, gap, self._night.clock(), gap=True)
-                self._night.failed(gap, trouble=False)
+            for gap in not_offered(self._catalog, self._options.repair, begun.pk, begun.tray):
+                self._catalog.write(record.failure, gap, self._context.clock(), gap=True)
+                self._context.report_failure(gap, trouble=False)
         jobs = [
             self._jobs.submit(self._highlights.keep, job, claims, begun.promised.get(job.pk))
             for job in begun.jobs
@@ -338,7 +341,7 @@ class Accounts:
                 self._files.record_missed(missed, claims)
         stored: Sequence[tuple[str | None, Failure]]
         stored = self._catalog.read(account_state.files_of_hosts, user_pk=begun.pk)
-        if begun.tray is not None and self._manner.only is None:
+        if begun.tray is not None and self._options.repair is None:
             stored = self._drop_unoffered(stored, offered)
         self._report_hosts(begun.target, stored)
         if closed is not None:
@@ -346,7 +349,7 @@ class Accounts:
         return begun.end
 
     def _drop_unoffered(
-        self, stored: Iterable[tuple[str | None, Failure]], offered: Iterable[Wanted]
+        self, stored: Iterable[tuple[str | None, Failure]], offered: Iterable[Download]
     ) -> list[tuple[str | None, Failure]]:
         """Resolve refused covers and avatars that the tray does not offer any more, or offers as they are stored."""
         wanted = {(w.owner.subject, w.owner.pk, w.link.role) for w in offered}
@@ -356,7 +359,7 @@ class Accounts:
             if failure.subject is Subject.ITEM or what in wanted:
                 left.append((title, failure))
             else:
-                self._catalog.write(record.resolved, *what, self._night.clock())
+                self._catalog.write(record.resolved, *what, self._context.clock())
         return left
 
     def _report_hosts(self, target: Target, stored: Iterable[tuple[str | None, Failure]]) -> None:
@@ -364,8 +367,8 @@ class Accounts:
 
         ``stored``: ``query.files_of_hosts``, each with the title of its highlight.
         """
-        rules = self._manner.rules
-        not_kept = {Role.COVER: not self._manner.covers, Role.AVATAR: not self._manner.avatars}
+        rules = self._options.rules
+        not_kept = {Role.COVER: not self._options.covers, Role.AVATAR: not self._options.avatars}
         waiting = {
             (failure.subject, failure.subject_pk, failure.role): failure
             for title, failure in stored
@@ -373,9 +376,9 @@ class Accounts:
             and not not_kept.get(failure.role or Role.VIDEO, False)
             and (rules is None or not rules.allow(failure.host, None))
         }
-        self._night.tally.refused(tuple(waiting.values()))
+        self._context.tally.refused(tuple(waiting.values()))
         for host, files in Counter(failure.host for failure in waiting.values()).items():
-            self._night.observe(Noted(f"{target.text}: {not_downloaded(host or '', files)}"))
+            self._context.observe(Notice(f"{target.text}: {files_not_downloaded(host or '', files)}"))
 
     def _end(self, begun: Collection[Future[Meaning]]) -> None:
         """Wait for all jobs of an account. Where several raise, what ends the run is heard before what merely ends the paying."""
@@ -391,18 +394,18 @@ class Accounts:
         """Bytes that vanished from the store are noted as lost: their highlights are incomplete, and fetched again."""
         lost = [digest for digest in held if not self._store.has(digest)]
         if lost:
-            self._night.observe(
-                Noted(f"{len(lost)} files of {whose} are gone from the store: fetching them again")
+            self._context.observe(
+                Notice(f"{len(lost)} files of {whose} are gone from the store: fetching them again")
             )
-            self._catalog.write(record.blobs_lost, tuple(lost), self._night.clock())
+            self._catalog.write(record.blobs_lost, tuple(lost), self._context.clock())
 
     def _failed(
         self, target: Target, reason: Reason, detail: str, *, trouble: bool, silent: bool = False
     ) -> None:
         failure = Failure(Subject.TARGET, target.key, None, reason, detail)
-        self._catalog.write(record.failure, failure, self._night.clock())
+        self._catalog.write(record.failure, failure, self._context.clock())
         if not silent:
-            self._night.failed(failure, trouble=trouble)
+            self._context.report_failure(failure, trouble=trouble)
 
 
 def _no_such(target: Target) -> Failure:

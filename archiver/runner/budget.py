@@ -7,9 +7,12 @@ and no unit is spent on a tray whose highlights nobody could pay for.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from statistics import median
 
 from archiver.catalog import Catalog, ledger
 from archiver.model.billing import Call, KeptAnswer, Limits
@@ -142,3 +145,24 @@ class Budget:
             return None
         left = self._catalog.read(ledger.left, self._run_id, self._clock(), self._limits)
         return None if left is None else max(0, left - self._promised)
+
+
+RECENT = timedelta(days=30)
+
+
+def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int | None:
+    """The recent rate: the median of what was spent on each UTC day of the last 30 on which a run began, rounded up.
+
+    ``runs``: when each began, and its units. None where there was none: then nobody knows. A first night, which is dear, or one with
+    ``--full`` moves a median little.
+    """
+    days: Counter[date] = Counter()
+    for started_at, units in runs:
+        if now - RECENT <= started_at <= now:
+            days[started_at.astimezone(UTC).date()] += units
+    return math.ceil(median(days.values())) if days else None
+
+
+def nights_left(units: int, per_night: int | None) -> int | None:
+    """How many whole nights so many units last at that rate; None where there is no rate, or nothing is spent."""
+    return max(0, units) // per_night if per_night else None

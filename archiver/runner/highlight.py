@@ -10,35 +10,35 @@ from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker.wire import ENTRIES_MAX
 from archiver.model.archived import Failure
 from archiver.model.billing import Meaning
+from archiver.model.events import HighlightRead, Notice
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, Item, Rejected
 from archiver.runner import plan
+from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.budget import Promise
-from archiver.runner.events import HighlightRead, Noted
-from archiver.runner.files import Claims, Files, Missed
-from archiver.runner.kept import Kept, Page
-from archiver.runner.night import Night
-from archiver.runner.paid import Paid, Reply
+from archiver.runner.context import RunContext
+from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
+from archiver.runner.metered_api import MeteredApi, Reply
 from archiver.runner.plan import Job
 
 
-class Highlights:
+class HighlightSync:
     """Keeps one highlight at a time; many threads may."""
 
     def __init__(
         self,
-        paid: Paid,
-        files: Files,
+        paid: MeteredApi,
+        files: FileDownloader,
         catalog: Catalog,
-        kept: Kept,
+        kept: AnswerCache,
         *,
-        night: Night,
+        context: RunContext,
     ) -> None:
         self._paid = paid
         self._files = files
         self._catalog = catalog
         self._kept = kept
-        self._night = night
+        self._context = context
 
     def keep(self, job: Job, claims: Claims, promise: Promise | None = None) -> Meaning:
         """Do one Job to its end. Returns how its page was answered; all that went wrong is recorded.
@@ -49,7 +49,7 @@ class Highlights:
         stops the run, or all paid calls of it.
         """
         try:
-            found: Page | Meaning = (
+            found: PageAnswer | Meaning = (
                 self._kept.page(job)
                 or (Meaning.TRANSIENT if not job.units else None)  # its links have expired just now
                 or self._fetched(job, claims, promise)
@@ -58,13 +58,13 @@ class Highlights:
             self._paid.budget.release(promise)
         if isinstance(found, Meaning):
             return found
-        self._night.tally.add(highlights_fetched=found.paid)
+        self._context.tally.add(highlights_fetched=found.paid)
         held = self._catalog.read(account_state.highlight, job.pk)
         doubted = held.shrunk_to if held is not None else None
         if found.news:
             self._record(found, job, doubted)
         missing = self._kept.missing(found)
-        self._night.observe(
+        self._context.observe(
             HighlightRead(
                 job.pk,
                 found.page.highlight.title or job.title,
@@ -80,12 +80,12 @@ class Highlights:
         # Last, the watermark: what the page offers is stored, or its failure is.
         lacking = {(m.wanted.owner.pk, m.wanted.link.role) for m in missed}
         is_whole = not found.page.rejected
-        self._catalog.write(record.files_tried, job.pk, lacking, self._night.clock(), is_whole=is_whole)
+        self._catalog.write(record.files_tried, job.pk, lacking, self._context.clock(), is_whole=is_whole)
         return Meaning.OK
 
     # --- the page
 
-    def _fetched(self, job: Job, claims: Claims, promise: Promise | None = None) -> Page | Meaning:
+    def _fetched(self, job: Job, claims: Claims, promise: Promise | None = None) -> PageAnswer | Meaning:
         try:
             reply = self._paid.fetch_highlight(job.pk, job.facts, account=claims.account, promise=promise)
         except CallFailed as error:
@@ -93,7 +93,7 @@ class Highlights:
             return Meaning.TRANSIENT
         return self._read(job.pk, reply)
 
-    def _read(self, pk: Pk, reply: Reply[HighlightPage]) -> Page | Meaning:
+    def _read(self, pk: Pk, reply: Reply[HighlightPage]) -> PageAnswer | Meaning:
         meaning = reply.verdict.meaning
         if meaning is Meaning.NOT_FOUND:
             # Listed and missing from its own page is a fact of Instagram's (HIKERAPI.md): recorded and passed over.
@@ -103,17 +103,17 @@ class Highlights:
             self._failed(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, trouble=True)
             return meaning
         try:
-            return Page(reply.content(), reply.answer_id, paid=True)
+            return PageAnswer(reply.content(), reply.answer_id, paid=True)
         except AnswerMalformed as error:
             self._failed(pk, Reason.MALFORMED, str(error), trouble=True)
             return Meaning.MALFORMED
 
-    def _record(self, found: Page, job: Job, doubted: str | None) -> None:
-        page, now = found.page, self._night.clock()
+    def _record(self, found: PageAnswer, job: Job, doubted: str | None) -> None:
+        page, now = found.page, self._context.clock()
         gone, shrunk_to = self._absent(page, doubted)
         new = self._catalog.write(
             record.page,
-            self._night.run_id,
+            self._context.run_id,
             found.answer_id,
             page,
             job.facts,
@@ -122,10 +122,10 @@ class Highlights:
             shrunk_to=shrunk_to,
             fetched_at=found.came_at,
         )
-        self._night.tally.add(items_new=new)
+        self._context.tally.add(items_new=new)
         self._note_cut(page.items)
         if page.rejected:
-            self._failed(job.pk, Reason.MALFORMED, unread(page.rejected, "item"), trouble=True)
+            self._failed(job.pk, Reason.MALFORMED, describe_rejected(page.rejected, "item"), trouble=True)
         else:
             self._catalog.write(record.resolved, Subject.HIGHLIGHT, job.pk, None, now)
 
@@ -138,8 +138,8 @@ class Highlights:
             lists = ", ".join(f"{ENTRIES_MAX:,} of {length:,} {name}" for name, length in item.cut)
             detail = f"{lists} have rows; the stored answer holds all of them"
             failure = Failure(Subject.ITEM, item.pk, None, Reason.TOO_MANY, detail)
-            if self._catalog.write(record.failure, failure, self._night.clock()) == 1:
-                self._night.failed(failure, trouble=False)
+            if self._catalog.write(record.failure, failure, self._context.clock()) == 1:
+                self._context.report_failure(failure, trouble=False)
 
     def _absent(self, page: HighlightPage, doubted: str | None) -> tuple[tuple[Pk, ...], str | None]:
         """Items absent from a page are gone only if at least ``media_count`` came.
@@ -156,8 +156,8 @@ class Highlights:
     # --- the files
 
     def _renewed(
-        self, job: Job, found: Page, missed: list[Missed], claims: Claims, doubted: str | None
-    ) -> tuple[list[Missed], Page]:
+        self, job: Job, found: PageAnswer, missed: list[FailedDownload], claims: Claims, doubted: str | None
+    ) -> tuple[list[FailedDownload], PageAnswer]:
         """Links past their time are renewed once, by one paid call for all of them, and tried again.
 
         Returns what is missing then, and the page that counts from then on: all that the fresh one offers is wanted, not only what
@@ -166,7 +166,9 @@ class Highlights:
         expired = [m for m in missed if m.error.reason is Reason.EXPIRED]
         if not expired or not job.units:
             return missed, found
-        self._night.observe(Noted(f"{len(expired)} links of highlight {job.pk} have expired: renewing them"))
+        self._context.observe(
+            Notice(f"{len(expired)} links of highlight {job.pk} have expired: renewing them")
+        )
         try:
             fresh = self._fetched(job, claims)
         except ArchiverError as error:
@@ -186,11 +188,11 @@ class Highlights:
 
     def _failed(self, pk: Pk, reason: Reason, detail: str, *, trouble: bool) -> None:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
-        self._catalog.write(record.failure, failure, self._night.clock())
-        self._night.failed(failure, trouble=trouble)
+        self._catalog.write(record.failure, failure, self._context.clock())
+        self._context.report_failure(failure, trouble=trouble)
 
 
-def unread(rejected: Sequence[Rejected], noun: str) -> str:
+def describe_rejected(rejected: Sequence[Rejected], noun: str) -> str:
     """Return one line about all elements of an answer, at least one, that could not be read. ``noun``: one of
     them."""
     number, first = sum(one.count for one in rejected), rejected[0]

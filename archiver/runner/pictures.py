@@ -9,19 +9,18 @@ from archiver.model.archived import Failure, Owner
 from archiver.model.identity import Pk, Role, Subject, Target
 from archiver.model.upstream import Tray
 from archiver.runner import plan
-from archiver.runner.files import Wanted
-from archiver.runner.manner import Manner
-from archiver.runner.plan import Sought
+from archiver.runner.context import RepairScope, RunOptions
+from archiver.runner.downloads import Download
 
 
-def wanted(catalog: Catalog, manner: Manner, target: Target, pk: Pk, tray: Tray) -> list[Wanted]:
+def wanted(catalog: Catalog, options: RunOptions, target: Target, pk: Pk, tray: Tray) -> list[Download]:
     """The pictures of an account to download now. A failure waits for the next tray and causes no fetch."""
-    only = manner.only
+    only = options.repair
     held = {h.pk: h for h in catalog.read(account_state.held, pk)}
     found = [
-        Wanted(Owner(Subject.HIGHLIGHT, h.pk), h.cover, None)
+        Download(Owner(Subject.HIGHLIGHT, h.pk), h.cover, None)
         for h in tray.highlights
-        if manner.covers
+        if options.covers
         and h.cover is not None
         and (only is None or h.pk in only.covers)
         and plan.matches(h.title, target.highlights)
@@ -29,14 +28,14 @@ def wanted(catalog: Catalog, manner: Manner, target: Target, pk: Pk, tray: Tray)
     ]
     user, account = tray.user, catalog.read(account_state.user, pk)
     held_name = account.avatar_name if account is not None else None
-    face = manner.avatars and (only is None or pk in only.avatars)
+    face = options.avatars and (only is None or pk in only.avatars)
     if face and user is not None and plan.new_picture(user.avatar_name, held_name):
         assert user.avatar is not None
-        found.append(Wanted(Owner(Subject.USER, pk), user.avatar, None))
+        found.append(Download(Owner(Subject.USER, pk), user.avatar, None))
     return found
 
 
-def not_offered(catalog: Catalog, only: Sought | None, pk: Pk, tray: Tray) -> list[Failure]:
+def not_offered(catalog: Catalog, only: RepairScope | None, pk: Pk, tray: Tray) -> list[Failure]:
     """The pictures that a repair is after and the tray does not show: noted, the next repair need not pay to learn it again."""
     if only is None:
         return []

@@ -15,8 +15,9 @@ from archiver import retry
 from archiver.errors import NOT_RETRIED, Reason
 from archiver.hiker.endpoints import PAGED_TRAY
 from archiver.model.archived import HeldFailure, HeldHighlight, HeldUser
-from archiver.model.identity import Pk
+from archiver.model.identity import Pk, Target
 from archiver.model.upstream import Highlight, TrayFacts
+from archiver.runner.context import RepairScope, RunOptions
 
 if TYPE_CHECKING:  # a command that only reads does not load what downloads
     from archiver.media import DownloadRules
@@ -42,15 +43,6 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
-    """All that a repair is after: highlights to fetch, highlights whose covers are lost, accounts whose avatars are."""
-
-    highlights: frozenset[Pk]
-    covers: frozenset[Pk]
-    avatars: frozenset[Pk]
-
-
-@dataclass(frozen=True, slots=True)
 class Policy:
     """What decides beside the facts. ``sweep_days`` 0 turns the sweep off; ``globs`` are title patterns, () for all.
 
@@ -61,8 +53,13 @@ class Policy:
     sweep_days: int = 30
     full: bool = False
     globs: tuple[str, ...] = ()
-    only: Sought | None = None
+    only: RepairScope | None = None
     rules: DownloadRules | None = None
+
+    @classmethod
+    def of(cls, options: RunOptions, target: Target) -> Policy:
+        """Return what decides which highlights of a target are fetched."""
+        return cls(options.sweep_days, options.full, target.highlights, options.repair, options.rules)
 
 
 @dataclass(frozen=True, slots=True)

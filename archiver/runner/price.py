@@ -17,8 +17,8 @@ from archiver.model.billing import Meaning
 from archiver.model.identity import Pk, Subject, Target
 from archiver.model.upstream import Balance, TrayFacts
 from archiver.runner import plan, standing
-from archiver.runner.kept import Kept
-from archiver.runner.manner import Manner
+from archiver.runner.answer_cache import AnswerCache
+from archiver.runner.context import RunOptions
 from archiver.runner.plan import Job, Why
 
 
@@ -41,11 +41,10 @@ class AccountPlan:
 
 def forecast(
     catalog: Catalog,
-    kept: Kept,
+    kept: AnswerCache,
     target: Target,
     *,
-    manner: Manner,
-    force: bool,
+    options: RunOptions,
     clock: Callable[[], datetime],
     since: datetime | None = None,
 ) -> AccountPlan:
@@ -54,17 +53,17 @@ def forecast(
     """
     if target.highlight_pk is not None:
         job = _free_if_kept(kept, Job(target.highlight_pk, None, TrayFacts(), Why.ASKED))
-        if not manner.insist and standing.waits(catalog, Subject.HIGHLIGHT, job.pk, clock()):
+        if not options.ignore_backoff and standing.waits(catalog, Subject.HIGHLIGHT, job.pk, clock()):
             return AccountPlan(target.text, None, None, 0, True, ())
         return AccountPlan(target.text, None, None, job.units, True, (job,))
     pk = target.user_pk
     if pk is None and target.username is not None:
-        pk = catalog.read(account_state.bound, target.username) if manner.bound else None
+        pk = catalog.read(account_state.bound, target.username) if options.from_config else None
         pk = pk or catalog.read(account_state.user_pk_by_name, target.username)
     held = catalog.read(account_state.user, pk) if pk is not None else None
     if pk is None or held is None:
-        return _never_resolved(catalog, target, pk, manner, force, clock(), since)
-    if held.verdict is not None and _is_looked_at(held, manner, clock()):
+        return _never_resolved(catalog, target, pk, options, clock(), since)
+    if held.verdict is not None and _is_looked_at(held, options, clock()):
         exact = held.verdict is Reason.EMPTY or _is_after(
             held.verdict_at, since
         )  # an empty one is not listed tonight
@@ -75,10 +74,13 @@ def forecast(
     listed = plan.last_listed(held, known.values())
     if held.listed_at is None:
         listed = [h for h in known.values() if h.gone_at is None]
-    found = plan.make(listed, known, manner.policy(target), clock())
+    found = plan.make(listed, known, plan.Policy.of(options, target), clock())
     jobs = tuple(_free_if_kept(kept, job) for job in found)
-    units, exact = endpoints.list_highlights(pk, force=force).units, _is_after(held.listed_at, since)
-    if plan.is_paged(held, manner.sweep_days, clock(), full=manner.full):
+    units, exact = (
+        endpoints.list_highlights(pk, privacy_check=options.privacy_check).units,
+        _is_after(held.listed_at, since),
+    )
+    if plan.is_paged(held, options.sweep_days, clock(), full=options.full):
         units = max(units, catalog.read(account_state.units_of_pages, pk, endpoints.PAGED_TRAY))
         exact = exact and _is_after(held.paged_at, since)
     units += sum(job.units for job in jobs)
@@ -89,33 +91,38 @@ def _never_resolved(
     catalog: Catalog,
     target: Target,
     pk: Pk | None,
-    manner: Manner,
-    force: bool,
+    options: RunOptions,
     now: datetime,
     since: datetime | None,
 ) -> AccountPlan:
     """The plan of a name or an id of which no account is stored; as ``account.Accounts`` asks for it."""
     name, key = target.username, target.key
-    if not manner.insist and standing.waits(catalog, Subject.TARGET, key, now):
+    if not options.ignore_backoff and standing.waits(catalog, Subject.TARGET, key, now):
         return AccountPlan(target.text, pk, name, 0, True, (), False)
     failure = catalog.read(account_state.open_failure, Subject.TARGET, key, None)
     answered = failure is not None and failure.reason in (Reason.GONE, Reason.PRIVATE)
     # Asked for in vain before, the account comes first. After an error of the API the look may find it, and
     # its tray follows.
     if pk is not None:
-        units = (endpoints.fetch_user(pk) if answered else endpoints.list_highlights(pk, force=force)).units
+        units = (
+            endpoints.fetch_user(pk)
+            if answered
+            else endpoints.list_highlights(pk, privacy_check=options.privacy_check)
+        ).units
     elif failure is not None:
         units = endpoints.fetch_user_by_username(key).units
     else:
-        units = endpoints.list_highlights_by_username(key, force=force).units
+        units = endpoints.list_highlights_by_username(key, privacy_check=options.privacy_check).units
     exact = answered and failure is not None and _is_after(failure.last_at, since)
     return AccountPlan(target.text, pk, name, units, exact, (), False)
 
 
-def _is_looked_at(held: HeldUser, manner: Manner, now: datetime) -> bool:
+def _is_looked_at(held: HeldUser, options: RunOptions, now: datetime) -> bool:
     """Whether the account itself is asked for in place of its tray (``standing.Standing.stands``)."""
-    due = manner.insist or held.verdict_due_at is None or retry.is_due(held.verdict_due_at, now)
-    return due and not (held.verdict is Reason.EMPTY and (manner.insist or not standing.tray_may_wait(held)))
+    due = options.ignore_backoff or held.verdict_due_at is None or retry.is_due(held.verdict_due_at, now)
+    return due and not (
+        held.verdict is Reason.EMPTY and (options.ignore_backoff or not standing.tray_may_wait(held))
+    )
 
 
 def _is_after(at: datetime | None, since: datetime | None) -> bool:
@@ -136,5 +143,5 @@ def balance(client: HikerClient) -> Balance:
     return wire.balance(answer)
 
 
-def _free_if_kept(kept: Kept, job: Job) -> Job:
+def _free_if_kept(kept: AnswerCache, job: Job) -> Job:
     return replace(job, units=0) if kept.page(job) is not None else job

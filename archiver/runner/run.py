@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from archiver.answers import AnswerStore, AnswerWriter
@@ -13,21 +13,18 @@ from archiver.catalog import Catalog, ledger, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError, outcome
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
-from archiver.model.billing import Limits
+from archiver.model.events import Observer, RunStarted
 from archiver.model.identity import Target, utcnow
-from archiver.runner.account import Accounts
+from archiver.runner.account import AccountSync
+from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.budget import Turn
-from archiver.runner.events import Observer, RunStarted
-from archiver.runner.files import Files
-from archiver.runner.highlight import Highlights
-from archiver.runner.kept import Kept
-from archiver.runner.manner import Manner
-from archiver.runner.meter import Meter
-from archiver.runner.night import Night
-from archiver.runner.order import in_order
-from archiver.runner.paid import Paid
+from archiver.runner.context import RunContext, RunLimits, RunOptions
+from archiver.runner.downloads import FileDownloader
+from archiver.runner.highlight import HighlightSync
+from archiver.runner.metered_api import BalanceCheck, MeteredApi
+from archiver.runner.priority import in_order
 from archiver.runner.tally import Summary, Tally
-from archiver.runner.workers import Pool, StopFlag, each
+from archiver.runner.workers import Pool, StopFlag, for_each
 
 _ACCOUNTS_AT_ONCE = 4
 _JOBS_AT_ONCE = 8
@@ -41,7 +38,7 @@ _OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
 
 
 @dataclass(frozen=True, slots=True)
-class Seams:
+class Resources:
     """The five edges of a run, opened and closed by whoever composes it."""
 
     client: HikerClient
@@ -51,24 +48,13 @@ class Seams:
     catalog: Catalog
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast and how far: calls a second (None: what the API account allows), CDN threads, the Budget, and whether privacy
-    checks are skipped (``force``), which saves a unit."""
-
-    calls_per_second: float | None = None
-    downloads: int = 8
-    limits: Limits = field(default_factory=Limits)
-    force: bool = True
-
-
 def run(
-    seams: Seams,
+    seams: Resources,
     targets: Sequence[Target],
     *,
     command: str,
-    manner: Manner,
-    pace: Pace,
+    options: RunOptions,
+    limits: RunLimits,
     observe: Observer,
     stop: StopFlag,
     accounts: int | None = None,
@@ -83,26 +69,38 @@ def run(
     """
     run_id = seams.catalog.write(record.start_run, command, clock())
     tally = Tally(run_id, command, targets)
-    manner = replace(manner, rules=seams.downloader.rules)
+    options = replace(options, rules=seams.downloader.rules)
     observe(RunStarted(run_id, command, accounts))
-    night = Night(run_id, stop, tally, observe, clock)
+    context = RunContext(run_id, stop, tally, observe, clock)
     answers = seams.answers.writer(run_id, clock())
-    paid = Paid(seams.client, seams.catalog, answers, night=night, limits=pace.limits, force=pace.force)
-    meter = Meter(paid, seams.catalog, run_id)
-    files = Files(
-        seams.downloader, seams.store, seams.catalog, night=night, may_write=may_spend, threads=pace.downloads
+    paid = MeteredApi(
+        seams.client,
+        seams.catalog,
+        answers,
+        context=context,
+        limits=limits.units,
+        privacy_check=options.privacy_check,
     )
-    kept = Kept(seams.catalog, seams.answers, clock, sweep_days=manner.sweep_days)
-    highlights = Highlights(paid, files, seams.catalog, kept, night=night)
+    meter = BalanceCheck(paid, seams.catalog, run_id)
+    files = FileDownloader(
+        seams.downloader,
+        seams.store,
+        seams.catalog,
+        context=context,
+        may_write=may_spend,
+        threads=limits.downloads,
+    )
+    kept = AnswerCache(seams.catalog, seams.answers, clock, sweep_days=options.sweep_days)
+    highlights = HighlightSync(paid, files, seams.catalog, kept, context=context)
     jobs = Pool(
         _JOBS_AT_ONCE, "job", stop, harmless=lambda e: e is paid.closed or isinstance(e, _OF_ONE_ACCOUNT)
     )
-    keeper = Accounts(
-        paid, highlights, files, seams.catalog, seams.store, kept, jobs=jobs, manner=manner, night=night
+    keeper = AccountSync(
+        paid, highlights, files, seams.catalog, seams.store, kept, jobs=jobs, options=options, context=context
     )
 
     def in_turn() -> Iterator[tuple[Target, Turn]]:
-        for target in in_order(targets, seams.catalog, manner, clock()):
+        for target in in_order(targets, seams.catalog, options, clock()):
             yield target, paid.budget.turn()
 
     def keep(account: tuple[Target, Turn]) -> None:
@@ -119,10 +117,10 @@ def run(
     try:
         with stop.ending():
             may_spend()
-            _require_descriptors(pace.downloads)
+            _require_descriptors(limits.downloads)
             answers.prepare()
-            meter.begin(pace.calls_per_second)
-            each(in_turn(), keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
+            meter.begin(limits.calls_per_second)
+            for_each(in_turn(), keep, threads=_ACCOUNTS_AT_ONCE, stop=stop)
     except BaseException as cause:
         error = cause
     jobs.shutdown(wait=True, cancel_futures=True)
@@ -162,11 +160,11 @@ def _drop_trays(catalog: Catalog, answers: AnswerWriter) -> None:
 
 
 def _finish(
-    seams: Seams,
+    seams: Resources,
     run_id: int,
     tally: Tally,
     causes: Sequence[BaseException | None],
-    meter: Meter,
+    meter: BalanceCheck,
     clock: Callable[[], datetime],
 ) -> Summary:
     summary, code = tally.summary()

@@ -14,8 +14,8 @@ from archiver.model.archived import HeldUser
 from archiver.model.billing import Meaning
 from archiver.model.identity import Pk, Subject, Target
 from archiver.model.upstream import Tray, User
-from archiver.runner.night import Night
-from archiver.runner.paid import Paid, Reply
+from archiver.runner.context import RunContext
+from archiver.runner.metered_api import MeteredApi, Reply
 
 T = TypeVar("T")
 
@@ -46,11 +46,13 @@ class Account:
 class Standing:
     """Asks for the account itself, and knows when not to."""
 
-    def __init__(self, paid: Paid, catalog: Catalog, *, night: Night, insist: bool, lists: bool) -> None:
+    def __init__(
+        self, paid: MeteredApi, catalog: Catalog, *, context: RunContext, insist: bool, lists: bool
+    ) -> None:
         """``insist``: no back-off holds; ``lists``: it is the trays that are asked for, so that no look takes the place of one."""
         self._paid = paid
         self._catalog = catalog
-        self._night = night
+        self._context = context
         self._insist = insist
         self._wants_tray = insist or lists
 
@@ -71,7 +73,7 @@ class Standing:
 
     def waits(self, subject: Subject, pk: str) -> bool:
         """Whether a name that nobody answered to, or a highlight that was not there, is to be left alone tonight."""
-        return not self._insist and waits(self._catalog, subject, pk, self._night.clock())
+        return not self._insist and waits(self._catalog, subject, pk, self._context.clock())
 
     def failed_before(self, account: Account) -> Reason | None:
         """Return why a target that was never resolved failed last time; None if it did not."""
@@ -98,7 +100,7 @@ class Standing:
         if verdict is not None:
             return Seen(verdict, None)
         user = reply.content()
-        self._catalog.write(record.user, self._night.run_id, user, self._night.clock())
+        self._catalog.write(record.user, self._context.run_id, user, self._context.clock())
         return Seen(Reason.PRIVATE if user.is_private else None, user)
 
     def stands(self, account: Account) -> Reason | None:
@@ -114,7 +116,7 @@ class Standing:
         due = (
             self._insist
             or held.verdict_due_at is None
-            or retry.is_due(held.verdict_due_at, self._night.clock())
+            or retry.is_due(held.verdict_due_at, self._context.clock())
         )
         if held.verdict is Reason.EMPTY and (self._wants_tray or not due or not tray_may_wait(held)):
             return None
@@ -173,7 +175,7 @@ class Standing:
 
     def record(self, pk: Pk, verdict: Reason | None) -> None:
         """Commit the verdict, with the day on which it is asked again."""
-        self._catalog.write(record.verdict, self._night.run_id, pk, verdict, self._night.clock())
+        self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())
 
 
 def tray_may_wait(held: HeldUser) -> bool:

@@ -15,7 +15,7 @@ _LISTED_FAILURES = 1_000
 """So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""
 
 
-def not_downloaded(host: str, files: int) -> str:
+def files_not_downloaded(host: str, files: int) -> str:
     """Return the sentence for files whose host is not allowed: how many, which host, which setting."""
     return f"{files:,} {'file' if files == 1 else 'files'} not downloaded: host {host} is not in download.allowed_hosts"
 

@@ -11,12 +11,12 @@ from archiver.errors import AnswerMalformed, CallFailed, Reason
 from archiver.hiker import endpoints, wire
 from archiver.model.archived import HeldHighlight, HeldUser
 from archiver.model.billing import Meaning
+from archiver.model.events import Notice
 from archiver.model.identity import Pk
 from archiver.model.upstream import Highlight, Tray
 from archiver.runner import plan
-from archiver.runner.events import Noted
-from archiver.runner.night import Night
-from archiver.runner.paid import Paid
+from archiver.runner.context import RunContext
+from archiver.runner.metered_api import MeteredApi
 from archiver.runner.standing import Account, hidden
 
 _PAGES_MOST = 100
@@ -42,10 +42,12 @@ class Listing:
 class Trays:
     """Asks for trays and records them; many threads may."""
 
-    def __init__(self, paid: Paid, catalog: Catalog, *, night: Night, sweep_days: int, full: bool) -> None:
+    def __init__(
+        self, paid: MeteredApi, catalog: Catalog, *, context: RunContext, sweep_days: int, full: bool
+    ) -> None:
         self._paid = paid
         self._catalog = catalog
-        self._night = night
+        self._context = context
         self._sweep_days = sweep_days
         self._full = full
         self._longest = catalog.read(account_state.longest_tray)
@@ -67,7 +69,7 @@ class Trays:
         """
         assert account.pk is not None
         held = account.held
-        turn = plan.is_paged(held, self._sweep_days, self._night.clock(), full=self._full)
+        turn = plan.is_paged(held, self._sweep_days, self._context.clock(), full=self._full)
         lacks = held is not None and held.tray_endpoint == endpoints.PAGED_TRAY
         if held is None or not turn:
             return self._in_one_answer(account.pk, lacks)
@@ -76,8 +78,8 @@ class Trays:
             unseen = self._unseen(held, tray.highlights)
             stays = endpoints.PAGED_TRAY if unseen or lacks else endpoints.TRAY
             return Listing(tray, endpoints.PAGED_TRAY, stays, whole=True, paged=True, unseen=unseen)
-        self._night.observe(
-            Noted(f"{account.target.text}: the paged tray cannot be had; the first page serves")
+        self._context.observe(
+            Notice(f"{account.target.text}: the paged tray cannot be had; the first page serves")
         )
         return self._in_one_answer(account.pk, lacks, paged=billed)
 
@@ -97,10 +99,10 @@ class Trays:
             self._longest = max(self._longest, tray.length)
         self._catalog.write(
             record.tray,
-            self._night.run_id,
+            self._context.run_id,
             pk,
             tray,
-            self._night.clock(),
+            self._context.clock(),
             gone=gone,
             shrunk_to=shrunk_to,
             came_by=listing.came_by,

@@ -98,7 +98,7 @@ class Pool(ThreadPoolExecutor):
         return super().submit(job)
 
 
-def each(things: Iterable[T], work: Callable[[T], None], *, threads: int, stop: StopFlag) -> None:
+def for_each(things: Iterable[T], work: Callable[[T], None], *, threads: int, stop: StopFlag) -> None:
     """Call ``work`` with every thing, on so many threads, each taking the next thing when it is free.
 
     Returns when all are done or, once ``stop`` is set, when those begun have ended; things are taken one by one, so memory does

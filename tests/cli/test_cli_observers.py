@@ -14,18 +14,18 @@ from archiver.cli import log, progress, report, words
 from archiver.cli.options import Given
 from archiver.errors import BudgetReached, Reason
 from archiver.model.archived import Failure, Owner
-from archiver.model.identity import Role, Subject
-from archiver.runner.events import (
+from archiver.model.events import (
     AccountDone,
     AccountListed,
     Event,
-    Failed,
-    FileKept,
+    FailureRecorded,
+    FileStored,
     HighlightRead,
-    Noted,
+    Notice,
+    Pause,
     RunStarted,
-    Waiting,
 )
+from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
 
 FAILURE = Failure(Subject.ITEM, "31", Role.VIDEO, Reason.HTTP_STATUS, "status 500\x1b[2J")
@@ -33,10 +33,10 @@ EVENTS: tuple[Event, ...] = (
     RunStarted(7, "run", 2),
     AccountListed("787132", "natgeo", 3, 1),
     HighlightRead("17", "BOTW 🌎", 12, 2, True),
-    FileKept(Owner(Subject.ITEM, "30"), Role.THUMBNAIL, 2_000, True),
-    Failed(FAILURE),
-    Noted("natgeo is now called \u202enatgeo2"),
-    Waiting(2, "the API asks for a pause"),
+    FileStored(Owner(Subject.ITEM, "30"), Role.THUMBNAIL, 2_000, True),
+    FailureRecorded(FAILURE),
+    Notice("natgeo is now called \u202enatgeo2"),
+    Pause(2, "the API asks for a pause"),
     AccountDone("natgeo"),
 )
 
@@ -96,14 +96,14 @@ def test_fault_x11_a_terminal_gets_a_bar_and_what_matters_above_it(monkeypatch: 
 
 @pytest.mark.parametrize("given", [Given(), Given(verbose=True)], ids=["terminal", "lines"])
 def test_a_missing_target_is_told_once_while_it_lasts(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its Noted is shown, the failure that says the same is left to the summary; other failures of targets stay."""
+    """Its Notice is shown, the failure that says the same is left to the summary; other failures of targets stay."""
     terminal = _Terminal() if not given.verbose else io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
     observer = progress.observer(given)
     observer(EVENTS[0])
-    observer(Noted("nobody: no account is called that", loud=True))
-    observer(Failed(Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no account")))
-    observer(Failed(Failure(Subject.TARGET, "other", None, Reason.UPSTREAM, "status 500")))
+    observer(Notice("nobody: no account is called that", loud=True))
+    observer(FailureRecorded(Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no account")))
+    observer(FailureRecorded(Failure(Subject.TARGET, "other", None, Reason.UPSTREAM, "status 500")))
     observer.close()
     assert terminal.getvalue().count("nobody") == 1
     assert "other" in terminal.getvalue()
@@ -118,8 +118,8 @@ def test_cron_is_told_loud_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
         stderr = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stderr)
         observer = progress.observer(given)
-        observer(Noted("new\x1b", loud=True))
-        observer(Noted("old"))
+        observer(Notice("new\x1b", loud=True))
+        observer(Notice("old"))
         observer.close()
         assert stderr.getvalue() == says
 

@@ -11,7 +11,7 @@ from cli_harness import Person, on_terminal
 from damage import rows, upstream_of, writable
 
 from archiver.model.identity import utcnow
-from archiver.runner import lock
+from archiver.runner import run_lock
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_somebody_at_a_terminal_is_told_what_was_added(person: Person) -> None:
 
 def test_it_takes_the_lock(person: Person) -> None:
     """While another run holds the archive it is code 11, and nothing is done."""
-    with lock.held(person.archive / "lock", "run", utcnow()):
+    with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
         refused = person.run("reread", "--json")
     assert (refused.code, refused.object["outcome"], refused.object["run_id"]) == (11, "locked", None)
     assert rows(person, "select count(*) from runs") == [(1,)]

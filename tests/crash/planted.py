@@ -20,10 +20,10 @@ from archiver.model.archived import File
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import Digest
 from archiver.model.upstream import TrayFacts
+from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.budget import Promise
-from archiver.runner.files import Files, Missed, Wanted
-from archiver.runner.kept import Kept, Page
-from archiver.runner.paid import Paid, Reply
+from archiver.runner.downloads import Download, FailedDownload, FileDownloader
+from archiver.runner.metered_api import MeteredApi, Reply
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -64,12 +64,14 @@ def _row_before_rename() -> None:
     def later(writer: diskwriter.DiskWriter, digest: Digest) -> None:
         waiting[digest] = lambda: put(writer, digest)
 
-    def committed(files: Files, file: File, row: Future[FileRecorded], future: Future[Missed | None]) -> None:
+    def committed(
+        files: FileDownloader, file: File, row: Future[FileRecorded], future: Future[FailedDownload | None]
+    ) -> None:
         waiting.pop(file.blob.sha256)()
         tell(files, file, row, future)
 
     put = _replace(diskwriter.DiskWriter, "_put_in_place", later)
-    tell = _replace(Files, "_committed", committed)
+    tell = _replace(FileDownloader, "_committed", committed)
 
 
 def _synchronous_normal() -> None:
@@ -81,11 +83,11 @@ def _synchronous_normal() -> None:
 def _watermark_before_files() -> None:
     """A highlight is marked as complete when it is known what is missing of it."""
 
-    def completed(kept: Kept, page: Page) -> list[Wanted]:
+    def completed(kept: AnswerCache, page: PageAnswer) -> list[Download]:
         kept._catalog.write(record.files_tried, page.page.highlight.pk, (), kept._clock())
         return missing(kept, page)
 
-    missing = _replace(Kept, "missing", completed)
+    missing = _replace(AnswerCache, "missing", completed)
 
 
 def _answer_not_synced() -> None:
@@ -114,7 +116,7 @@ def _call_before_ledger() -> None:
     answered = threading.local()
 
     def attempt(
-        paid: Paid,
+        paid: MeteredApi,
         call: Call,
         read: Callable[[Answer], T],
         *,
@@ -132,7 +134,7 @@ def _call_before_ledger() -> None:
         return answer
 
     send = _replace(HikerClient, "send", recall)
-    reserve = _replace(Paid, "_send", attempt)
+    reserve = _replace(MeteredApi, "_send", attempt)
 
 
 BUGS: Mapping[str, Callable[[], None]] = {

@@ -20,7 +20,7 @@ from archiver import archive
 from archiver.config import Config, load
 from archiver.errors import ArchiverError
 from archiver.model.target import parse_target
-from archiver.runner.manner import Manner
+from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 
@@ -96,7 +96,7 @@ def go_on(upstream: Upstream, home: Path) -> Summary:
         _config(upstream, home),
         [parse_target(name) for name in upstream.names],
         command="backup",
-        manner=Manner(bound=False, insist=True),
+        manner=RunOptions(from_config=False, ignore_backoff=True),
         observe=lambda event: None,
         stop=StopFlag(),
         create_missing=True,

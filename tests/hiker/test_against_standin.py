@@ -20,11 +20,11 @@ from archiver.secret import Secret
 NATGEO = "787132"
 CALLS = [
     endpoints.list_highlights(NATGEO),
-    endpoints.list_highlights(NATGEO, force=False),
+    endpoints.list_highlights(NATGEO, privacy_check=True),
     endpoints.list_highlights_page(NATGEO),
-    endpoints.list_highlights_page(NATGEO, force=False),
+    endpoints.list_highlights_page(NATGEO, privacy_check=True),
     endpoints.list_highlights_by_username("natgeo"),
-    endpoints.list_highlights_by_username("natgeo", force=False),
+    endpoints.list_highlights_by_username("natgeo", privacy_check=True),
     endpoints.fetch_highlight("17983616051768088"),
     endpoints.fetch_user(NATGEO),
     endpoints.fetch_user_by_username("natgeo"),

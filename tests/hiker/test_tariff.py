@@ -14,10 +14,10 @@ from archiver.model.billing import Call
     ("call", "path", "params", "units"),
     [
         (endpoints.list_highlights("1"), "/v1/user/highlights", {"user_id": "1", "force": "on"}, 1),
-        (endpoints.list_highlights("1", force=False), "/v1/user/highlights", {"user_id": "1"}, 2),
+        (endpoints.list_highlights("1", privacy_check=True), "/v1/user/highlights", {"user_id": "1"}, 2),
         (endpoints.list_highlights_page("1"), "/v2/user/highlights", {"user_id": "1", "force": "on"}, 1),
         (
-            endpoints.list_highlights_page("1", "x=", force=False),
+            endpoints.list_highlights_page("1", "x=", privacy_check=True),
             "/v2/user/highlights",
             {"user_id": "1", "page_id": "x="},
             2,
@@ -29,7 +29,7 @@ from archiver.model.billing import Call
             2,
         ),
         (
-            endpoints.list_highlights_by_username("a", force=False),
+            endpoints.list_highlights_by_username("a", privacy_check=True),
             "/v1/user/highlights/by/username",
             {"username": "a"},
             3,
@@ -53,7 +53,7 @@ def test_fault_b5_the_price_list(call: Call, path: str, params: dict[str, str], 
 @pytest.mark.parametrize("status", [200, 400, 403, 404])
 def test_four_statuses_are_charged(status: int) -> None:
     """200, 400, 403 and 404 cost the nominal price, or what the answer itself states."""
-    call = endpoints.list_highlights("1", force=False)
+    call = endpoints.list_highlights("1", privacy_check=True)
     assert endpoints.settled_units(call, status) == 2
     assert endpoints.settled_units(call, status, '{"reqs": 1}') == 1
     assert endpoints.settled_units(call, status, "nonsense") == 2
@@ -67,7 +67,7 @@ def test_every_other_status_is_free(status: int) -> None:
 
 def test_fault_b1_a_lost_answer_counts_once_anything_was_sent() -> None:
     """Nobody can know whether it was billed; what never left was not."""
-    call = endpoints.list_highlights("1", force=False)
+    call = endpoints.list_highlights("1", privacy_check=True)
     assert endpoints.lost_units(call, sent=True) == 2
     assert endpoints.lost_units(call, sent=False) == 0
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nightly import Bug
 
 from archiver.errors import Stopped
-from archiver.runner.events import Event
+from archiver.model.events import Event
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action

@@ -9,9 +9,9 @@ import pytest
 from house import House
 
 from archiver import archive
+from archiver.model.events import Event
 from archiver.model.target import parse_target
-from archiver.runner.events import Event
-from archiver.runner.manner import Manner
+from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 
@@ -34,7 +34,7 @@ def run(
             house.config,
             [parse_target(target) for target in targets],
             command="run",
-            manner=Manner(),
+            manner=RunOptions(),
             observe=observe,
             stop=stop or StopFlag(),
             max_units=max_units,

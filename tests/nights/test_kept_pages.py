@@ -12,7 +12,7 @@ from api_faults import PAGE, edited
 from house import House
 from truth import differences
 
-from archiver.runner.events import AccountListed, Event, Spent
+from archiver.model.events import AccountListed, Event, UnitsSpent
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
 
@@ -57,7 +57,7 @@ def dies_with_its_page() -> Callable[[Event], None]:
 
     def dies(event: Event) -> None:
         listed.extend([event] if isinstance(event, AccountListed) else [])
-        if listed and isinstance(event, Spent):
+        if listed and isinstance(event, UnitsSpent):
             raise nightly.Bug
 
     return dies

@@ -13,7 +13,7 @@ from typing import TypedDict
 import pytest
 from house import House
 
-from archiver.runner.gate import Gate
+from archiver.runner.metered_api import RateLimiter
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import actions
 from archiver.sandbox.actions import Action
@@ -107,5 +107,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> Waits:
             self.check()
 
     monkeypatch.setattr("house.StopFlag", Hasty)
-    monkeypatch.setattr("archiver.runner.paid.Gate", partial(Gate, monotonic=waits.clock))
+    monkeypatch.setattr(
+        "archiver.runner.metered_api.RateLimiter", partial(RateLimiter, monotonic=waits.clock)
+    )
     return waits

@@ -13,7 +13,7 @@ from house import House
 from archiver import archive
 from archiver.errors import ArchiverError
 from archiver.model.target import parse_target
-from archiver.runner.manner import Manner
+from archiver.runner.context import RunOptions
 from archiver.runner.workers import StopFlag
 
 NOBODY = 65534
@@ -44,7 +44,7 @@ def run(house: House, *targets: str) -> tuple[int, str]:
             house.config,
             [parse_target(target) for target in targets],
             command="run",
-            manner=Manner(),
+            manner=RunOptions(),
             observe=house.events.append,
             stop=StopFlag(),
             clock=lambda: house.now,

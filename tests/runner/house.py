@@ -13,11 +13,11 @@ import psycopg
 
 from archiver import archive
 from archiver.config import Config, load
+from archiver.model.events import Event
 from archiver.model.identity import Target, utcnow
 from archiver.model.target import parse_target
 from archiver.reread import Reread
-from archiver.runner.events import Event
-from archiver.runner.manner import Manner
+from archiver.runner.context import RunOptions
 from archiver.runner.price import AccountPlan
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
@@ -90,7 +90,7 @@ class House:
             self.config,
             parsed,
             command="plan" if lists else "run",
-            manner=Manner(bound=bound, insist=insist, full=full, lists=lists),
+            manner=RunOptions(from_config=bound, ignore_backoff=insist, full=full, list_only=lists),
             observe=self.events.append,
             stop=StopFlag(),
             create_missing=True,
@@ -100,7 +100,9 @@ class House:
     def plan(self, *targets: str, since: datetime | None = None) -> list[AccountPlan]:
         """What the next run would do and cost; ``since``: the start of the night that listed."""
         parsed = [parse_target(text) for text in targets]
-        return list(archive.plan(self.config, parsed, manner=Manner(), since=since, clock=lambda: self.now))
+        return list(
+            archive.plan(self.config, parsed, manner=RunOptions(), since=since, clock=lambda: self.now)
+        )
 
     def reread(self, stop: StopFlag | None = None) -> Reread:
         """All kept answers mapped anew; the log of the upstream shows what that asked, which is nothing."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from api_faults import TRAY, account_pk, error
 from house import House
 
-from archiver.runner.events import Waiting
-from archiver.runner.gate import Gate
+from archiver.model.events import Pause
+from archiver.runner.metered_api import RateLimiter
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
 
@@ -32,7 +32,7 @@ def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> Non
     hurried = [at for at in asked[3:] if at < refused_at + 1]
     assert len(hurried) <= 3 + 8  # the other workers of accounts, and those of highlights
     assert len(asked) == 60 + 1
-    assert [e.seconds for e in house.events if isinstance(e, Waiting)] == [1.0]
+    assert [e.seconds for e in house.events if isinstance(e, Pause)] == [1.0]
     assert house.rows("select units from api_calls where status = 429") == [(0,)]
 
 
@@ -42,7 +42,7 @@ class Interval(StopFlag):
     def __init__(self) -> None:
         super().__init__()
         self.now = 100.0
-        self.gate: Gate | None = None
+        self.gate: RateLimiter | None = None
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -54,7 +54,7 @@ class Interval(StopFlag):
 def test_fault_a8_who_has_drawn_his_turn_waits_too() -> None:
     """A worker that waits for its turn when the pause begins goes through when that is over, not when its turn comes."""
     stop = Interval()
-    gate = Gate(1.0, stop, lambda: stop.now)
+    gate = RateLimiter(1.0, stop, lambda: stop.now)
     gate.enter()
     stop.gate = gate
     gate.enter()

@@ -10,7 +10,7 @@ import pytest
 from api_faults import BROKEN, TRAY, Waits, account_pk, attempts, error, hurried, tray
 from house import House
 
-from archiver.runner.events import Waiting
+from archiver.model.events import Pause
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
 
@@ -46,7 +46,7 @@ def test_fault_a9_an_http_date_is_waited_for(house: House, offset: int, least: f
     house.sleep(seconds=-offset)
     house.upstream.faults.add(error(429, {}, retry_after=date), path=TRAY)
     assert house.night(ONE).exit_code == 0
-    waited = next(e.seconds for e in house.events if isinstance(e, Waiting))
+    waited = next(e.seconds for e in house.events if isinstance(e, Pause))
     assert least <= waited <= most
 
 
@@ -56,7 +56,7 @@ def test_fault_a10_nonsense_in_retry_after_is_no_wait_of_its_own(house: House) -
     for number, value in enumerate(nonsense):
         house.upstream.faults.add(error(429, {}, retry_after=value), **tray(number))
     assert house.night(*everybody(len(nonsense))).exit_code == 0
-    waited = [e.seconds for e in house.events if isinstance(e, Waiting)]
+    waited = [e.seconds for e in house.events if isinstance(e, Pause)]
     assert len(waited) == len(nonsense)
     assert all(1 <= seconds <= 2 for seconds in waited)
 
@@ -92,7 +92,7 @@ def test_fault_a12_a_passing_5xx_is_tried_again(house: House, waits: Waits) -> N
     assert (summary.exit_code, summary.units) == (0, house.upstream.units)
     for number, (status, _) in enumerate(kinds):
         assert attempts(house, account_pk(number)) == [(status, 0), (200, 1)]
-    asked = [e.seconds for e in house.events if isinstance(e, Waiting)]
+    asked = [e.seconds for e in house.events if isinstance(e, Pause)]
     assert asked.count(7.0) == 6  # where one is asked for, that one; else our own of a second at most
     assert all(0.5 <= seconds <= 1 for seconds in asked if seconds != 7)
 

@@ -9,7 +9,7 @@ import pytest
 from api_faults import BROKEN, PAGE, TRAY, account_pk, error
 from house import House
 
-from archiver.runner.events import Event, FileKept
+from archiver.model.events import Event, FileStored
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
 
@@ -112,7 +112,7 @@ def test_after_a_bug_nobody_asks(house: House) -> None:
 
     class Broken(list[Event]):
         def append(self, event: Event) -> None:
-            if isinstance(event, FileKept):
+            if isinstance(event, FileStored):
                 raise RuntimeError("a bug")
 
     house.events = Broken()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.runner.supply import RECENT, nights, units_per_night
+from archiver.runner.budget import RECENT, nights_left, units_per_night
 
 NOON = datetime(2026, 3, 31, 12, tzinfo=UTC)
 RUNS = st.lists(
@@ -50,7 +50,7 @@ def test_the_rate_is_the_median_day_of_the_last_thirty(
 )
 def test_nights_are_whole_ones(units: int, rate: int | None, left: int | None) -> None:
     """A balance that is spent lasts none; where a night costs nothing, or nobody knows what, there is no number."""
-    assert nights(units, rate) == left
+    assert nights_left(units, rate) == left
 
 
 @given(RUNS, st.integers(-10_000, 10**12))
@@ -65,11 +65,11 @@ def test_the_rate_lies_between_the_days_and_the_nights_can_be_paid(
             recent[at.date()] = recent.get(at.date(), 0) + spent
     if rate is None:
         assert not recent
-        assert nights(units, rate) is None
+        assert nights_left(units, rate) is None
         return
     assert min(recent.values()) <= rate <= max(recent.values())
     assert units_per_night(reversed(runs), NOON) == rate
-    left = nights(units, rate)
+    left = nights_left(units, rate)
     if left is None:
         assert rate == 0
     else:

@@ -10,7 +10,7 @@ from house import House
 
 from archiver import archive
 from archiver.model.identity import utcnow
-from archiver.runner import lock
+from archiver.runner import run_lock
 from archiver.sandbox import StandIn
 
 UNREAD = "select count(*) from blobs where verified_at is null"
@@ -40,7 +40,7 @@ def test_a_run_may_begin_while_verify_reads(house: House) -> None:
 def test_what_was_read_is_noted_unless_a_run_holds_the_lock(house: House) -> None:
     """Beside a holder of the lock verify only reads; without one every blob's ``verified_at`` is set."""
     blobs = house.one("select count(*) from blobs")
-    with lock.held(house.root / "lock", "run", utcnow()):
+    with run_lock.hold_run_lock(house.root / "lock", "run", utcnow()):
         assert archive.verify(house.config, read_data=True, progress=lambda *_: None).damaged is False
         assert house.one(UNREAD) == blobs
     archive.verify(house.config, read_data=True, progress=lambda *_: None)

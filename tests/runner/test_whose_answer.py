@@ -11,8 +11,8 @@ from api_faults import TRAY, account_pk, attempts, edited, error, highlight_pk
 from house import House
 
 from archiver.errors import Reason
+from archiver.model.events import Notice
 from archiver.model.target import parse_target
-from archiver.runner.events import Noted
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
@@ -255,7 +255,7 @@ def test_fault_a5_a_private_account_is_a_fact_that_is_reported_once(house: House
     for _ in range(6):
         summary = house.night("account0001", ONE)
         assert summary.exit_code == 0
-        loud = [event for event in house.events if isinstance(event, Noted) and event.loud]
+        loud = [event for event in house.events if isinstance(event, Notice) and event.loud]
         told.append((len(loud), [failure.reason for failure in summary.failures]))
         house.sleep(days=1)
     assert told == [(1, [Reason.PRIVATE]), *[(0, [])] * 5]
@@ -317,5 +317,5 @@ def test_fault_a44_a_pattern_that_matches_nothing_is_in_the_report(house: House)
         " and there is 'Highlight 0'",
         f"{NAME}: no highlight matches 'Paris*'",
     )
-    assert [event.text for event in house.events if isinstance(event, Noted)] == list(summary.notes)
+    assert [event.text for event in house.events if isinstance(event, Notice)] == list(summary.notes)
     assert house.night(parse_target(NAME, highlights=("Highlight *",))).notes == ()

@@ -13,15 +13,15 @@ import pytest
 
 from archiver.errors import ArchiveLocked, Stopped, StorageError, UpstreamDown
 from archiver.model.identity import utcnow
-from archiver.runner import lock
-from archiver.runner.gate import Gate
-from archiver.runner.workers import StopFlag, each
+from archiver.runner import run_lock
+from archiver.runner.metered_api import RateLimiter
+from archiver.runner.workers import StopFlag, for_each
 
 
 def test_each_thing_is_worked_on_once() -> None:
     """Every thing reaches ``work`` exactly once, whatever the number of threads."""
     done: list[int] = []
-    each(range(200), done.append, threads=4, stop=StopFlag())
+    for_each(range(200), done.append, threads=4, stop=StopFlag())
     assert sorted(done) == list(range(200))
 
 
@@ -43,7 +43,7 @@ def test_things_are_taken_one_by_one() -> None:
             ahead = max(ahead, taken - worked)
             worked += 1
 
-    each(feed(), work, threads=3, stop=StopFlag())
+    for_each(feed(), work, threads=3, stop=StopFlag())
     assert worked == 500
     assert ahead <= 6
 
@@ -58,7 +58,7 @@ def test_fault_h36_a_bug_in_one_worker_ends_the_others_and_is_raised() -> None:
         done.append(n)
 
     with pytest.raises(ZeroDivisionError):
-        each(range(10_000), work, threads=2, stop=StopFlag())
+        for_each(range(10_000), work, threads=2, stop=StopFlag())
     assert len(done) < 10_000
 
 
@@ -82,7 +82,7 @@ def test_the_first_cause_stands() -> None:
 
 def test_the_gate_spaces_calls_and_pauses_all() -> None:
     """Ten calls at 200 a second take 45 ms at least; a pause holds everybody."""
-    gate = Gate(200.0, StopFlag())
+    gate = RateLimiter(200.0, StopFlag())
     began = time.monotonic()
     for _ in range(10):
         gate.enter()
@@ -97,8 +97,8 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from archiver.model.identity import utcnow
-from archiver.runner import lock
-with lock.held(Path(sys.argv[1]), "run", utcnow()):
+from archiver.runner import run_lock
+with run_lock.hold_run_lock(Path(sys.argv[1]), "run", utcnow()):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -111,10 +111,10 @@ def test_fault_h20_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> N
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         named = rf"run, pid {holder.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC$"
-        with pytest.raises(ArchiveLocked, match=named), lock.held(path, "run", utcnow()):
+        with pytest.raises(ArchiveLocked, match=named), run_lock.hold_run_lock(path, "run", utcnow()):
             pass
         holder.kill()
-    with lock.held(path, "run", utcnow()):
+    with run_lock.hold_run_lock(path, "run", utcnow()):
         assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -122,10 +122,13 @@ def test_fault_h19_a_lock_can_be_waited_for(tmp_path: Path) -> None:
     """With a wait, the lock is tried again until its holder lets go."""
     path = tmp_path / "lock"
     waits: list[float] = []
-    with lock.held(path, "first", utcnow()):
-        with pytest.raises(ArchiveLocked), lock.held(path, "second", utcnow()):
+    with run_lock.hold_run_lock(path, "first", utcnow()):
+        with pytest.raises(ArchiveLocked), run_lock.hold_run_lock(path, "second", utcnow()):
             pass
-        with pytest.raises(Stopped), lock.held(path, "second", utcnow(), wait=_gives_up(waits, 3)):
+        with (
+            pytest.raises(Stopped),
+            run_lock.hold_run_lock(path, "second", utcnow(), wait=_gives_up(waits, 3)),
+        ):
             pass
     assert len(waits) == 3
 
@@ -135,7 +138,7 @@ def test_fault_h31_a_symlink_is_no_lock(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("stays")
     (tmp_path / "lock").symlink_to(target)
-    with pytest.raises(StorageError), lock.held(tmp_path / "lock", "run", utcnow()):
+    with pytest.raises(StorageError), run_lock.hold_run_lock(tmp_path / "lock", "run", utcnow()):
         pass
     assert target.read_text() == "stays"
 

@@ -35,7 +35,7 @@ Vendor = Any  # hikerapi.Client has no types
 # Each call that our client makes, and how the vendor's client makes the same.
 CALLS: list[tuple[Callable[..., Call], tuple[str, ...], dict[str, bool], Callable[[Vendor], object]]] = [
     (endpoints.list_highlights, (NATGEO,), {}, lambda v: v.user_highlights_v1(NATGEO, force="on")),
-    (endpoints.list_highlights, (NATGEO,), {"force": False}, lambda v: v.user_highlights_v1(NATGEO)),
+    (endpoints.list_highlights, (NATGEO,), {"privacy_check": True}, lambda v: v.user_highlights_v1(NATGEO)),
     (
         endpoints.list_highlights_by_username,
         ("natgeo",),
@@ -45,14 +45,14 @@ CALLS: list[tuple[Callable[..., Call], tuple[str, ...], dict[str, bool], Callabl
     (
         endpoints.list_highlights_by_username,
         ("natgeo",),
-        {"force": False},
+        {"privacy_check": True},
         lambda v: v.user_highlights_by_username_v1("natgeo"),
     ),
     (endpoints.list_highlights_page, (NATGEO,), {}, lambda v: v.user_highlights_v2(NATGEO, force="on")),
     (
         endpoints.list_highlights_page,
         (NATGEO, PAGE_ID),
-        {"force": False},
+        {"privacy_check": True},
         lambda v: v.user_highlights_v2(NATGEO, page_id=PAGE_ID),
     ),
     (

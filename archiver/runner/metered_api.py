@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from archiver import retry
 from archiver.answers import AnswerWriter
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, record
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -27,12 +29,12 @@ from archiver.hiker import endpoints, wire
 from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Answer, Call, Limits, Meaning, Verdict
+from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
 from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, TrayPage, User
 from archiver.runner.budget import Budget, Promise
-from archiver.runner.events import Spent, Waiting
-from archiver.runner.gate import Gate
-from archiver.runner.night import Night
+from archiver.runner.context import RunContext
+from archiver.runner.workers import StopFlag
 
 _TRIES = 3
 _PATIENT_TRIES = 6
@@ -65,7 +67,7 @@ class Reply(Generic[T]):
         return self.found
 
 
-class Paid:
+class MeteredApi:
     """The API as a run uses it: through the ledger, kept before parsed, at the pace that the account allows."""
 
     def __init__(
@@ -74,17 +76,17 @@ class Paid:
         catalog: Catalog,
         answers: AnswerWriter,
         *,
-        night: Night,
+        context: RunContext,
         limits: Limits,
-        force: bool,
+        privacy_check: bool,
     ) -> None:
         self._client = client
         self._catalog = catalog
         self._answers = answers
-        self._night = night
-        self._force = force
-        self.budget = Budget(catalog, night.run_id, limits, night.clock)
-        self._gate = Gate(1.0, night.stop)
+        self._context = context
+        self._privacy_check = privacy_check
+        self.budget = Budget(catalog, context.run_id, limits, context.clock)
+        self._gate = RateLimiter(1.0, context.stop)
         self._closed: ArchiverError | None = None
         self._health = _Health()
         self._reading = threading.Lock()
@@ -100,11 +102,11 @@ class Paid:
         Returns the units left before anything is paid, None where the API does not say.
         """
         if per_second is not None:
-            self._gate = Gate(per_second, self._night.stop)
+            self._gate = RateLimiter(per_second, self._context.stop)
             return self.units_left()
         balance = self.balance()
         per_second = float(balance.rate) if balance is not None and balance.rate else 1.0
-        self._gate = Gate(per_second, self._night.stop)
+        self._gate = RateLimiter(per_second, self._context.stop)
         return balance.units if balance is not None else None
 
     def units_left(self) -> int | None:
@@ -124,22 +126,22 @@ class Paid:
         except (KeyRejected, OutOfUnits):
             raise
         except ArchiverError:
-            self._night.stop.check()
+            self._context.stop.check()
             return None
 
     def list_highlights(self, user_pk: Pk) -> Reply[Tray]:
         """The tray of a user, by pk. Raises CallFailed if no answer came, or why nothing more is paid for."""
-        call = endpoints.list_highlights(user_pk, force=self._force)
+        call = endpoints.list_highlights(user_pk, privacy_check=self._privacy_check)
         return self._pay(call, lambda answer: wire.tray(answer, user_pk), tray=True)
 
     def list_highlights_by_username(self, username: str) -> Reply[Tray]:
         """The tray of a user whose pk is not known."""
-        call = endpoints.list_highlights_by_username(username, force=self._force)
+        call = endpoints.list_highlights_by_username(username, privacy_check=self._privacy_check)
         return self._pay(call, lambda answer: wire.tray(answer, username=username), tray=True)
 
     def list_highlights_page(self, user_pk: Pk, page_id: str | None) -> Reply[TrayPage]:
         """One page of the paged tray of a user, the first where ``page_id`` is None."""
-        call = endpoints.list_highlights_page(user_pk, page_id, force=self._force)
+        call = endpoints.list_highlights_page(user_pk, page_id, privacy_check=self._privacy_check)
         return self._pay(call, lambda answer: wire.tray_page(answer, user_pk), tray=True)
 
     def fetch_highlight(
@@ -170,7 +172,7 @@ class Paid:
 
     def price_of_tray(self, user_pk: Pk) -> int:
         """The units of one look at the tray of a known account."""
-        return endpoints.list_highlights(user_pk, force=self._force).units
+        return endpoints.list_highlights(user_pk, privacy_check=self._privacy_check).units
 
     def lacks_room_for(self, username: str) -> bool:
         """Whether a first look by name takes all that is left, or more, while a look at the account, which costs less, does not.
@@ -178,7 +180,7 @@ class Paid:
         An empty tray must be looked behind, and a limit would keep that off in every run.
         """
         left = self.budget.left()
-        price = endpoints.list_highlights_by_username(username, force=self._force).units
+        price = endpoints.list_highlights_by_username(username, privacy_check=self._privacy_check).units
         return left is not None and endpoints.fetch_user_by_username(username).units <= left <= price
 
     def _pay(
@@ -199,13 +201,13 @@ class Paid:
             try:
                 reply = self._attempt(call, read, tray=tray, facts=facts, promise=promise)
             except CallFailed as error:
-                self._night.stop.check()
+                self._context.stop.check()
                 lost += error.sent
                 # A call that may have reached the API may have been billed: it is asked once more, not twice.
                 if error.permanent or tries >= _TRIES or lost > 1:
                     self._note(call, account, Meaning.TRANSIENT)
                     raise
-                self._night.stop.wait(retry.backoff(tries, random.random))
+                self._context.stop.wait(retry.backoff(tries, random.random))
                 continue
             wait = self._wait_for(reply, tries)
             if wait is None:
@@ -215,11 +217,11 @@ class Paid:
                     told = f"the API has retired {call.path}; a newer archiver may know its successor"
                     raise CallFailed(told, sent=True, permanent=True, status=reply.status)
                 return reply
-            self._night.observe(Waiting(wait, reply.verdict.detail))
+            self._context.observe(Pause(wait, reply.verdict.detail))
             if reply.verdict.meaning is Meaning.RATE_LIMITED:
                 self._gate.pause(wait)
             else:
-                self._night.stop.wait(wait)
+                self._context.stop.wait(wait)
 
     def _attempt(
         self,
@@ -268,7 +270,7 @@ class Paid:
             raise
 
     def _stopped(self) -> bool:
-        return self._night.stop.cause is not None
+        return self._context.stop.cause is not None
 
     def _keep(
         self,
@@ -304,8 +306,8 @@ class Paid:
             self._health.note(account or call.subject, meaning, self._close)
 
     def _settled(self, call: Call, units: int) -> None:
-        self._night.tally.add(units=units, api_calls=call.units > 0)
-        self._night.observe(Spent(units))
+        self._context.tally.add(units=units, api_calls=call.units > 0)
+        self._context.observe(UnitsSpent(units))
 
     def _wait_for(self, reply: Reply[T], tries: int) -> float | None:
         """Seconds until the next attempt, or None: this reply is final."""
@@ -367,3 +369,72 @@ class _Health:
                     f"the API failed for {_FAILED_IN_A_ROW} different accounts in a row", "run again later"
                 )
             )
+
+
+class RateLimiter:
+    """Lets ``per_second`` calls through, evenly spaced. Time is monotonic, so a clock that jumps changes nothing."""
+
+    def __init__(
+        self, per_second: float, stop: StopFlag, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._interval = 1.0 / per_second
+        self._stop = stop
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._next = self._closed_until = monotonic()
+
+    @property
+    def paused(self) -> bool:
+        """Whether a pause that was asked for is not over yet."""
+        with self._lock:
+            return self._monotonic() < self._closed_until
+
+    def enter(self) -> None:
+        """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
+        while True:
+            with self._lock:
+                turn = max(self._next, self._monotonic())
+                self._next = turn + self._interval
+            while (left := turn - self._monotonic()) > 0:
+                self._stop.wait(left)
+            if turn >= self._closed_until:
+                break  # else a pause has begun meanwhile: another turn, so that not all who waited go through at its end together
+        self._stop.check()
+
+    def pause(self, seconds: float) -> None:
+        """Let nobody through for so many seconds, also who has drawn a turn before."""
+        with self._lock:
+            self._closed_until = max(self._closed_until, self._monotonic() + seconds)
+            self._next = max(self._next, self._closed_until)
+
+
+class BalanceCheck:
+    """Asks before the first paid call and after the last one, both free, and records both. What is not told is null."""
+
+    def __init__(self, paid: MeteredApi, catalog: Catalog, run_id: int) -> None:
+        self._paid = paid
+        self._catalog = catalog
+        self._run_id = run_id
+        self._before: int | None = None
+        self._fall: int | None = None
+
+    def begin(self, per_second: float | None) -> None:
+        """Open the gate at this pace, and note what is left. Raises as ``MeteredApi.balance``, where the pace must be asked for."""
+        self._before = self._paid.open_gate(per_second)
+        if self._before is not None:
+            self._catalog.write(record.balance_before, self._run_id, self._before)
+
+    def end(self, api_calls: int) -> None:
+        """Note what is left, where so many calls were paid for. It never fails a run."""
+        if not api_calls or self._before is None:
+            return
+        after = self._paid.units_left()
+        if after is None:
+            return
+        self._fall = self._before - after
+        with suppress(ArchiverError):  # a database that is gone is told by whoever records the end of the run
+            self._catalog.write(record.balance_after, self._run_id, after)
+
+    def mismatch(self, units: int) -> int | None:
+        """How many units more than these the balance fell by, negative for fewer; None where that is not known."""
+        return None if self._fall is None else self._fall - units

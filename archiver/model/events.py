@@ -19,7 +19,7 @@ class RunStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class UnitsSpent:
     """An attempt at a paid call was settled: so many units, 0 where it was free."""
 
     units: int
@@ -54,7 +54,7 @@ class HighlightRead:
 
 
 @dataclass(frozen=True, slots=True)
-class FileKept:
+class FileStored:
     """A File is durable and its row committed. ``size`` in bytes; ``new_bytes`` is False where the blob was held already."""
 
     owner: Owner
@@ -64,14 +64,14 @@ class FileKept:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailureRecorded:
     """Something could not be had; the row that says so is committed."""
 
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class Notice:
     """A fact that a person wants to know and that is no failure (renamed, private, a name that somebody else took).
 
     ``loud``: it is news that must be told even where nobody reads along, under cron.
@@ -82,12 +82,22 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Pause:
     """The run waits before it asks again."""
 
     seconds: float
     why: str
 
 
-Event = RunStarted | Spent | AccountListed | AccountDone | HighlightRead | FileKept | Failed | Noted | Waiting
+Event = (
+    RunStarted
+    | UnitsSpent
+    | AccountListed
+    | AccountDone
+    | HighlightRead
+    | FileStored
+    | FailureRecorded
+    | Notice
+    | Pause
+)
 Observer = Callable[[Event], None]

@@ -19,7 +19,7 @@ _LOOK_AGAIN = 0.5
 
 
 @contextmanager
-def held(
+def hold_run_lock(
     path: Path, command: str, now: datetime, *, wait: Callable[[float], None] | None = None
 ) -> Iterator[None]:
     """Hold the lock at ``path``, with the holder's pid, host and command written into it for others to read.

@@ -15,7 +15,7 @@ from archiver.hiker import wire
 from archiver.model.archived import Owner
 from archiver.model.identity import Subject
 from archiver.model.upstream import HighlightPage, User
-from archiver.runner.files import Wanted
+from archiver.runner.downloads import Download
 from archiver.runner.plan import Job, Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
@@ -23,7 +23,7 @@ _JUST_NOW = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class PageAnswer:
     """A highlight's page with the answer that gave it.
 
     ``paid`` is False where a kept answer served, which came at ``came_at``; ``news`` is False where its rows stand already.
@@ -36,7 +36,7 @@ class Page:
     news: bool = True
 
 
-class Kept:
+class AnswerCache:
     """Looks for kept answers; reads only."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Kept:
         self._sweep_days = sweep_days
         self._reading = threading.Lock()  # one answer at a time in memory
 
-    def page(self, job: Job) -> Page | None:
+    def page(self, job: Job) -> PageAnswer | None:
         """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None.
 
         A sweep or a second look is served only by one whose rows never came to be: a killed run, or one that a restored database does not know, paid for it.
@@ -77,7 +77,7 @@ class Kept:
         if held is not None and held.listed_at is not None and held.listed_at > known.finished_at:
             read = _of_its_items(read)
         news = not recorded or bool(read.rejected)
-        page = Page(read, known.answer_id, paid=False, came_at=known.finished_at, news=news)
+        page = PageAnswer(read, known.answer_id, paid=False, came_at=known.finished_at, news=news)
         now = self._clock() + _MARGIN
         links = (wanted.link for wanted in self.missing(page))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
@@ -85,11 +85,11 @@ class Kept:
     def _is_swept_since(self, job: Job, came_at: datetime) -> bool:
         return self._sweep_days > 0 and is_swept(job.pk, came_at, self._sweep_days, self._clock())
 
-    def missing(self, page: Page) -> list[Wanted]:
+    def missing(self, page: PageAnswer) -> list[Download]:
         """What the page offers and the archive does not hold."""
         held = self._catalog.read(holdings.held_items, tuple(item.pk for item in page.page.items))
         return [
-            Wanted(Owner(Subject.ITEM, item.pk), link, page.answer_id)
+            Download(Owner(Subject.ITEM, item.pk), link, page.answer_id)
             for item in page.page.items
             for link in item.links
             if (item.pk, link.role) not in held

@@ -1,0 +1,83 @@
+"""What all parts of one run share: its options, its limits, and the context that it reports to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from archiver.model.archived import Failure
+from archiver.model.billing import Limits
+from archiver.model.events import FailureRecorded, Notice, Observer
+from archiver.model.identity import Pk
+from archiver.runner.tally import Tally
+from archiver.runner.workers import StopFlag
+
+if TYPE_CHECKING:  # a command that only reads does not load what downloads
+    from archiver.media import DownloadRules
+
+
+@dataclass(frozen=True, slots=True)
+class RepairScope:
+    """All that a repair tries to get again: pks of highlights to fetch, of highlights whose covers are lost,
+    and of accounts whose avatars are lost."""
+
+    highlights: frozenset[Pk]
+    covers: frozenset[Pk]
+    avatars: frozenset[Pk]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What was asked of a run, the same for all its accounts.
+
+    ``sweep_days``: the period of the sweep, 0 for none. ``from_config``: targets are entries of the
+    configuration. ``ignore_backoff``: a person named the accounts now, so that private, gone and unresolved
+    ones are asked at once. ``covers``, ``avatars``: whether these are downloaded. ``repair``: fetch only this,
+    whatever else is due. ``list_only``: list trays, fetch nothing. ``privacy_check``: let the API check each
+    account, which costs a unit for each tray. ``rules``: which downloads the settings allow; None: files that
+    they refused are not due before the sweep.
+    """
+
+    sweep_days: int = 30
+    full: bool = False
+    from_config: bool = True
+    ignore_backoff: bool = False
+    covers: bool = True
+    avatars: bool = True
+    repair: RepairScope | None = None
+    list_only: bool = False
+    privacy_check: bool = False
+    rules: DownloadRules | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunLimits:
+    """How fast and how far a run may go: calls per second (None: what the API account allows), download
+    threads, and the units that may be spent."""
+
+    calls_per_second: float | None = None
+    downloads: int = 8
+    units: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """The id of a run, its stop flag, its counts, the observer of its events, and its clock (aware, UTC)."""
+
+    run_id: int
+    stop: StopFlag
+    tally: Tally
+    observe: Observer
+    clock: Callable[[], datetime]
+
+    def note(self, text: str) -> None:
+        """Report a fact that is not a failure, in the log, the report and ``--json``."""
+        self.tally.note(text)
+        self.observe(Notice(text))
+
+    def report_failure(self, failure: Failure, *, trouble: bool) -> None:
+        """Count and report a failure whose row is committed. ``trouble``: the run has not fully succeeded."""
+        self.tally.failed(failure, trouble=trouble)
+        self.observe(FailureRecorded(failure))
