@@ -123,15 +123,14 @@ def installers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install_blocks() -> list[str]:
-    """Return the code blocks of the section "Install" of README: one for each way to install."""
-    section = (
-        (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Install\n")[2].partition("\n## ")[0]
-    )
-    return re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    """Return the code blocks of docs/install.md: one for each way to install."""
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    return re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
-def test_readme_shows_each_way_to_install() -> None:
-    """With pip, pipx and uv from a checkout, and from a wheel."""
+def test_the_page_shows_each_way_to_install() -> None:
+    """With pip, pipx and uv from a checkout, and from a wheel. README has the first of them."""
+    assert install_blocks()[0] in (ROOT / "README.md").read_text(encoding="utf-8")
     assert [[w for w in ("pip ", "pipx ", "uv ", "wheel ") if w in block] for block in install_blocks()] == [
         ["pip "],
         ["pipx "],
@@ -142,7 +141,7 @@ def test_readme_shows_each_way_to_install() -> None:
 
 @pytest.mark.whole
 @pytest.mark.parametrize("block", install_blocks(), ids=["pip", "pipx", "uv", "wheel"])
-def test_the_lines_of_readme_install_the_program(
+def test_the_lines_of_the_page_install_the_program(
     block: str, checkout: Path, installers: Path, tmp_path: Path
 ) -> None:
     """Each way, as printed and in a new home, brings a program that runs, and the optional packages.
