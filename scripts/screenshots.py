@@ -20,7 +20,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 from archiver import archive
-from archiver.blobs import DiskStore
+from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.media import sniff

@@ -13,7 +13,9 @@ from typing import Any
 from databases import ARCHIVE_ID, NOW
 
 from archiver.answers import AnswerStore
-from archiver.blobs import DiskStore, Marker, marker
+from archiver.blobs import marker
+from archiver.blobs.disk import DiskStore
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, ledger, record
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.billing import Answer, Call, Limits

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from archiver.archive import selecting
 from archiver.archive.opening import Opened, reading, require_blobs
-from archiver.blobs import Handing
+from archiver.blobs.blob_links import BlobLinks
 from archiver.catalog import Snapshot
 from archiver.catalog.query import change_history, content, dump, totals
 from archiver.config import Config
@@ -59,7 +59,7 @@ def export_folder(
     Raises as ``export.opening.opened``, StorageError where not one blob is there, UsageError for accounts
     that are not stored, and where nothing is selected and ``prune`` would remove all.
     """
-    with reading(config) as archive, Handing(archive.root) as blobs:
+    with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
             steps = _steps(moment, selection, chosen.gone, sidecars, bare)
@@ -84,7 +84,7 @@ def export_site(
     """Web pages that need no server. ``progress``, ``bare`` and what it raises as ``export_folder``."""
     from archiver.export import site  # with Jinja2, which no other command has to wait for
 
-    with reading(config) as archive, Handing(archive.root) as blobs:
+    with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.moment() as moment:
             steps = _some(_met(moment.stream(content.walk, selection), chosen.gone, bare), prune)
@@ -113,7 +113,7 @@ def export_tables(
 
     ``bare`` and what it raises as ``export_folder``, and UsageError for a table that is to be narrowed and cannot be.
     """
-    with reading(config) as archive, Handing(archive.root) as blobs, archive.catalog.moment() as moment:
+    with reading(config) as archive, BlobLinks(archive.root) as blobs, archive.catalog.moment() as moment:
         part = _part(moment, _narrowed(archive, chosen, names))
         with _tree(archive, blobs, directory, form, Way.COPY, dry_run, progress) as tree:
             if _is_bare(moment, part):
@@ -149,7 +149,7 @@ def export_bag(
 ) -> Tally:
     """A BagIt bag of the media with their sidecars, and of the tables as JSON lines. Raises as ``export_folder``, ``bag.require_fields``."""
     bag.require_fields(info)
-    with reading(config) as archive, Handing(archive.root) as blobs:
+    with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
         layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
         with archive.catalog.moment() as moment:
@@ -270,7 +270,7 @@ def _selection(archive: Opened, chosen: Chosen) -> Selection:
 @contextmanager
 def _tree(
     archive: Opened,
-    blobs: Handing,
+    blobs: BlobLinks,
     directory: Path,
     form: str,
     way: Way,

@@ -10,7 +10,8 @@ from datetime import datetime
 
 from archiver.archive import named
 from archiver.archive.opening import create, download_rules, reading, require_blobs, writing
-from archiver.blobs import free_bytes, marker
+from archiver.blobs import marker
+from archiver.blobs.disk import free_bytes
 from archiver.catalog import Catalog, ledger
 from archiver.catalog.query import account_state, change_history
 from archiver.config import Config

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from archiver.answers import AnswerStore
 from archiver.archive import rows
-from archiver.blobs import DiskStore, Marker, marker
+from archiver.blobs import marker
+from archiver.blobs.disk import DiskStore
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, schema
 from archiver.catalog.query import holdings
 from archiver.config import Config

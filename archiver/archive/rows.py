@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from archiver.blobs import Marker, marker
+from archiver.blobs import marker
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, Database, locate, schema
 from archiver.config import Config
 from archiver.errors import DatabaseForeign, MarkerMismatch, NoArchive, StorageError

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from archiver.blobs import Handing
+from archiver.blobs.blob_links import BlobLinks
 from archiver.durable import is_rotten, storage_error, sync, write_all
 from archiver.model.identity import Digest
 
@@ -30,7 +30,7 @@ class Damaged(Exception):
 class Drafts:
     """The files of ``scratch``, an open directory on the export's disk. Methods that make one return its name there."""
 
-    def __init__(self, blobs: Handing, scratch: int) -> None:
+    def __init__(self, blobs: BlobLinks, scratch: int) -> None:
         self._blobs, self._scratch = blobs, scratch
 
     def name(self) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from archiver.blobs import Handing
+from archiver.blobs.blob_links import BlobLinks
 from archiver.errors import StorageError
 from archiver.export.directories import Directories
 from archiver.export.drafts import FICLONE
@@ -37,7 +37,7 @@ class DryTree(Tree):
         root: int,
         nothing: int,
         manifest: Manifest,
-        blobs: Handing,
+        blobs: BlobLinks,
         way: Way,
         near: Path,
         progress: Callable[[Tally], None],
@@ -160,7 +160,7 @@ class _Moving(Moving):
 class _Ways:
     """By which way a blob would come to a file near ``near``, as far as that can be known before."""
 
-    def __init__(self, blobs: Handing, near: Path, way: Way) -> None:
+    def __init__(self, blobs: BlobLinks, near: Path, way: Way) -> None:
         self._blobs, self._near, self._way = blobs, near, way
         self._clones: bool | None = None
 

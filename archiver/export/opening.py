@@ -13,7 +13,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from archiver.blobs import Handing
+from archiver.blobs.blob_links import BlobLinks
 from archiver.durable import open_directory, open_root, storage_errors
 from archiver.errors import ArchiveLocked, UsageError
 from archiver.export.dry_run import DryTree, require_writable
@@ -34,7 +34,7 @@ def opened(
     form: str,
     archive: str,
     root: Path,
-    blobs: Handing,
+    blobs: BlobLinks,
     way: Way = Way.AUTO,
     check: bool = False,
     dry_run: bool = False,
@@ -74,7 +74,7 @@ def _looked_at(
     directory: Path,
     form: str,
     archive: str,
-    blobs: Handing,
+    blobs: BlobLinks,
     way: Way,
     progress: Callable[[Tally], None],
 ) -> Iterator[Tree]:

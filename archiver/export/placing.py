@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 
-from archiver.blobs import Handing
+from archiver.blobs.blob_links import BlobLinks
 from archiver.errors import StorageError
 from archiver.export.directories import rename
 from archiver.export.drafts import Damaged, Drafts
@@ -53,7 +53,7 @@ def no_way(way: Way, why: str) -> StorageError:
 class Placer:
     """Puts bytes under names. ``scratch`` is an open directory on the export's disk where they are made first; ``check`` reads all it places."""
 
-    def __init__(self, blobs: Handing, scratch: int, way: Way, *, check: bool = False) -> None:
+    def __init__(self, blobs: BlobLinks, scratch: int, way: Way, *, check: bool = False) -> None:
         self.drafts = Drafts(blobs, scratch)
         self._blobs, self._scratch, self._check = blobs, scratch, check
         self._ways = [Way.REFLINK, Way.HARDLINK, Way.COPY] if way is Way.AUTO else [way]

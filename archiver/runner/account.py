@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from archiver.blobs import BlobStore
+from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, holdings
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from archiver import signed_url
-from archiver.blobs import BlobStore
+from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.record import FileRecorded
 from archiver.errors import GAPS, DownloadFailed, Reason

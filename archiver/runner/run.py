@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from archiver.answers import AnswerStore, AnswerWriter
-from archiver.blobs import BlobStore
+from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, ledger, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError, outcome
 from archiver.hiker.client import HikerClient

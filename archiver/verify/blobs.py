@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from archiver.blobs import BlobStore
+from archiver.blobs.store import BlobStore
 from archiver.durable import is_rotten
 from archiver.errors import StorageError
 from archiver.model.archived import HeldBlob

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TypeVar
 
 from archiver.answers import AnswerStore
-from archiver.blobs import BlobStore
+from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.verify.answers import AnswerReport
 from archiver.verify.blobs import Problem, VerifyReport

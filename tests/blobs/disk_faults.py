@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archiver.blobs import DiskStore
+from archiver.blobs.disk import DiskStore
 from archiver.model.identity import Digest
 
 NOBODY = 65534

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.blobs import BlobStore, DiskStore, MemoryStore
+from archiver.blobs.disk import DiskStore
+from archiver.blobs.memory import MemoryStore
+from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 

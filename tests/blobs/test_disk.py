@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from disk_faults import another_user, can_unshare, limit, mode, put
 
-from archiver.blobs import DiskStore, free_bytes
+from archiver.blobs.disk import DiskStore, free_bytes
 from archiver.errors import StorageError
 
 
@@ -118,7 +118,7 @@ def test_fault_h16_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
     if not can_unshare():
         pytest.skip("this system does not let the test mount a disk of its own")
     code = (
-        "import sys; from pathlib import Path; from archiver.blobs import DiskStore\n"
+        "import sys; from pathlib import Path; from archiver.blobs.disk import DiskStore\n"
         "try: DiskStore(Path(sys.argv[1])).prepare()\n"
         "except Exception as exc: print(type(exc).__name__, exc)\n"
     )

@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from disk_faults import can_unshare, limit, put, sha256
 
-from archiver.blobs import DiskStore
-from archiver.blobs.diskwriter import DiskWriter
+from archiver.blobs.disk import DiskStore, DiskWriter
 from archiver.errors import StorageError
 
 
@@ -98,7 +97,7 @@ def test_fault_h13_a_file_that_grows_too_large_for_the_disk_leaves_nothing(
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from archiver.blobs import DiskStore
+from archiver.blobs.disk import DiskStore
 from archiver.errors import StorageError
 root = Path(sys.argv[1])
 with DiskStore.create(root) as store:
@@ -164,7 +163,7 @@ def test_writers_leak_no_descriptor(store: DiskStore) -> None:
 ENDLESS = """
 import sys
 from pathlib import Path
-from archiver.blobs import DiskStore
+from archiver.blobs.disk import DiskStore
 store = DiskStore(Path(sys.argv[1]))
 store.prepare()
 n = 0

@@ -11,7 +11,9 @@ from databases import ARCHIVE_ID, Postgres
 
 from archiver import config
 from archiver.archive import opening
-from archiver.blobs import DiskStore, Marker, marker
+from archiver.blobs import marker
+from archiver.blobs.disk import DiskStore
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record, schema
 from archiver.catalog.engine import locate
 from archiver.catalog.lock import WriterLock

@@ -15,7 +15,8 @@ from psycopg import sql
 from sqlalchemy import make_url
 
 from archiver import archive
-from archiver.blobs import Marker, marker
+from archiver.blobs import marker
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.cli import query_command
 from archiver.cli.main import main

@@ -25,7 +25,7 @@ from damage import (
 )
 
 from archiver.answers import AnswerStore
-from archiver.blobs import DiskStore
+from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings, losses
 from archiver.model.identity import utcnow

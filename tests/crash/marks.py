@@ -16,8 +16,8 @@ _BEFORE = {
     "before the marker": ("archiver.blobs.marker", "write"),
     "before a call": ("archiver.hiker.client", "HikerClient.send"),
     "before an answer": ("archiver.answers.store", "AnswerWriter.keep"),
-    "last byte": ("archiver.blobs.diskwriter", "DiskWriter.commit"),
-    "before rename": ("archiver.blobs.diskwriter", "DiskWriter._put_in_place"),
+    "last byte": ("archiver.blobs.disk", "DiskWriter.commit"),
+    "before rename": ("archiver.blobs.disk", "DiskWriter._put_in_place"),
     "before commit": ("sqlalchemy.engine", "RootTransaction.commit"),
     "watermark": ("archiver.catalog.record", "files_tried"),
     "end of run": ("archiver.catalog.record", "finish_run"),
@@ -27,8 +27,8 @@ _AFTER = {
     "marker written": ("archiver.blobs.marker", "write"),
     "swept": ("archiver.blobs.disk", "_sweep"),
     "answer kept": ("archiver.answers.store", "AnswerWriter.keep"),
-    "file opened": ("archiver.blobs.diskwriter", "DiskWriter.__init__"),
-    "after rename": ("archiver.blobs.diskwriter", "DiskWriter._put_in_place"),
+    "file opened": ("archiver.blobs.disk", "DiskWriter.__init__"),
+    "after rename": ("archiver.blobs.disk", "DiskWriter._put_in_place"),
     "after commit": ("sqlalchemy.engine", "RootTransaction.commit"),
 }
 _EXPORT_BEFORE = {
@@ -40,7 +40,7 @@ _EXPORT_BEFORE = {
 _EXPORT_AFTER = {
     "rows of files": ("archiver.export.manifest", "Manifest.change"),
     "after a file": ("archiver.export.placing", "Placer.place"),
-    "after a link": ("archiver.blobs.handing", "Handing.link"),
+    "after a link": ("archiver.blobs.blob_links", "BlobLinks.link"),
     "after a move": ("archiver.export.directories", "rename"),
     "files are complete": ("archiver.export.manifest", "Manifest.complete"),
 }

@@ -91,13 +91,13 @@ def _serve() -> None:
     from alembic import command  # noqa: F401  # what makes an archive
 
     # With all that a run imports, once for all children: parts that come when they are asked for are asked for here.
-    from archiver import archive, blobs
+    from archiver import archive
+    from archiver.blobs import blob_links, disk  # noqa: F401
     from archiver.catalog.query import account_state, content, gaps  # noqa: F401
     from archiver.cli import backup_command, main, night, verify_command  # noqa: F401
 
-    for package in (archive, blobs):
-        for name in package.__all__:
-            getattr(package, name)
+    for name in archive.__all__:
+        getattr(archive, name)
 
     gc.freeze()  # a child that looks for garbage in what it has inherited copies all of it: twice the time of a quiet run
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from archiver.answers import segment
-from archiver.blobs import disk, diskwriter
+from archiver.blobs import disk
 from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
 from archiver.hiker.body import Share
@@ -46,11 +46,11 @@ def _no_sync(fd: int) -> None:
 
 
 def _file_not_synced() -> None:
-    _replace(diskwriter, "sync", _no_sync)
+    _replace(disk, "sync", _no_sync)
 
 
 def _directory_not_synced() -> None:
-    _replace(diskwriter, "sync_directory", _no_sync)
+    _replace(disk, "sync_directory", _no_sync)
 
 
 def _fan_out_not_synced() -> None:
@@ -61,7 +61,7 @@ def _row_before_rename() -> None:
     """A blob is put in place only when its row is committed."""
     waiting: dict[Digest, Callable[[], None]] = {}
 
-    def later(writer: diskwriter.DiskWriter, digest: Digest) -> None:
+    def later(writer: disk.DiskWriter, digest: Digest) -> None:
         waiting[digest] = lambda: put(writer, digest)
 
     def committed(
@@ -70,7 +70,7 @@ def _row_before_rename() -> None:
         waiting.pop(file.blob.sha256)()
         tell(files, file, row, future)
 
-    put = _replace(diskwriter.DiskWriter, "_put_in_place", later)
+    put = _replace(disk.DiskWriter, "_put_in_place", later)
     tell = _replace(FileDownloader, "_committed", committed)
 
 

@@ -13,7 +13,9 @@ from databases import ARCHIVE_ID, NOW
 
 from archiver import archive
 from archiver.archive import Chosen
-from archiver.blobs import DiskStore, Marker, marker
+from archiver.blobs import marker
+from archiver.blobs.disk import DiskStore
+from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.export.template import USUAL, parse

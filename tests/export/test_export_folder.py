@@ -13,7 +13,7 @@ from catalog_samples import LATER, NATGEO, tray, video
 from databases import NOW
 from shelved import Shelf, directories, tree
 
-from archiver.blobs import Handing
+from archiver.blobs.blob_links import BlobLinks
 from archiver.catalog import record
 from archiver.errors import ArchiveLocked, StorageError, UsageError
 from archiver.export import opening
@@ -347,7 +347,7 @@ def _own(directory: Path) -> Path:
 def test_two_exports_at_once_into_one_directory_are_refused(shelf: Shelf) -> None:
     """The second one is told that the first is on."""
     with (
-        Handing(shelf.root) as blobs,
+        BlobLinks(shelf.root) as blobs,
         opening.opened(shelf.out, form="folder", archive="x", root=shelf.root, blobs=blobs),
         pytest.raises(ArchiveLocked),
     ):

@@ -16,7 +16,7 @@ from house import House
 from refusing_disk import RefusingDisk
 
 from archiver import archive
-from archiver.blobs import free_bytes
+from archiver.blobs.disk import free_bytes
 from archiver.cli.main import main
 from archiver.durable import open_root
 from archiver.errors import StorageError

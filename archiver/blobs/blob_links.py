@@ -12,7 +12,7 @@ from archiver.durable import open_directory, open_regular, open_root, storage_er
 from archiver.model.identity import Digest
 
 
-class Handing:
+class BlobLinks:
     """The blobs below ``root``, an archive's directory, for whoever takes many of them. Ended by ``with`` or ``close``.
 
     Methods raise OSError as it comes: whoever places files tries another way then.
