@@ -12,7 +12,7 @@ from typing import Any
 
 from databases import ARCHIVE_ID, NOW
 
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 from archiver.blobs import marker
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker

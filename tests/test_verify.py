@@ -22,7 +22,7 @@ from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.archived import HeldBlob
 from archiver.model.identity import Digest
-from archiver.verify import Damage, Problem, VerifyReport, share_of, start_of_day, verify_blobs
+from archiver.verify.verify_blobs import Damage, Problem, VerifyReport, share_of, start_of_day, verify_blobs
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

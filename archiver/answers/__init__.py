@@ -1,7 +1,1 @@
-"""SEAM 4: what was paid for, kept whole before anyone parses it."""
-
-from __future__ import annotations
-
-from archiver.answers.store import AnswerStore, AnswerWriter, holds_trays, origin_of
-
-__all__ = ["AnswerStore", "AnswerWriter", "holds_trays", "origin_of"]
+"""Answers of the API that were paid for, stored whole before anything parses them."""

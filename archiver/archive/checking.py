@@ -18,16 +18,9 @@ from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.price import AccountPlan
 from archiver.runner.workers import StopFlag
-from archiver.verify import (
-    AnswerReport,
-    VerifyReport,
-    share_of,
-    start_of_day,
-    verify_answers,
-    verify_blobs,
-    verify_segments,
-)
-from archiver.verify import mend as mend_store
+from archiver.verify.repair import repair as mend_store
+from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
+from archiver.verify.verify_blobs import VerifyReport, share_of, start_of_day, verify_blobs
 
 _NOTED_AT_ONCE = 10_000
 _NOTED_BETWEEN = 200_000

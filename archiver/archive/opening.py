@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 from archiver.archive import rows
 from archiver.blobs import marker
 from archiver.blobs.disk import DiskStore

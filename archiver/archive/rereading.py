@@ -8,8 +8,8 @@ from datetime import datetime
 from archiver.archive.opening import writing
 from archiver.config import Config
 from archiver.model.identity import utcnow
-from archiver.reread import COMMAND, Reread
-from archiver.reread import reread as reread_answers
+from archiver.reread.reread import COMMAND, Reread
+from archiver.reread.reread import reread as reread_answers
 from archiver.runner.workers import StopFlag
 
 

@@ -9,7 +9,8 @@ from archiver.cli import advice, show
 
 if TYPE_CHECKING:
     from archiver.archive import Checked, Mended
-    from archiver.verify import Damage, LostAnswer
+    from archiver.verify.verify_answers import LostAnswer
+    from archiver.verify.verify_blobs import Damage
 
 
 def fields_of(checked: Checked) -> dict[str, object]:

@@ -12,7 +12,7 @@ from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
-    from archiver.reread import Reread
+    from archiver.reread.reread import Reread
 
 _AGAIN = "run it again: it goes on where it stopped"
 _NOTHING: dict[str, object] = {

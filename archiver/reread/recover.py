@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from archiver.answers import AnswerStore, holds_trays, origin_of
+from archiver.answers.answer_store import AnswerStore, holds_trays, origin_of
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import stored_answers
 from archiver.durable import is_rotten

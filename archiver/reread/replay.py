@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError

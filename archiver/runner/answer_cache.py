@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, holdings
 from archiver.errors import AnswerMalformed, StorageError

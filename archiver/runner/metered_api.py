@@ -16,6 +16,8 @@ from typing import Generic, TypeVar
 from archiver import retry
 from archiver.answers import AnswerWriter
 from archiver.catalog import Catalog, record
+from archiver.answers.answer_writer import AnswerWriter
+from archiver.catalog import Catalog
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from archiver.answers import AnswerStore, AnswerWriter
+from archiver.answers.answer_store import AnswerStore
+from archiver.answers.answer_writer import AnswerWriter
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, ledger, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError, outcome

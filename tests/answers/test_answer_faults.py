@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from kept_answers import STARTED, answer, file_size_limit
 
-from archiver.answers import AnswerStore
-from archiver.answers.reader import member_at, members
-from archiver.answers.record import warcinfo
+from archiver.answers.answer_store import AnswerStore
+from archiver.answers.warc_reader import member_at, members
+from archiver.answers.warc_record import warcinfo
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
 from archiver.model.billing import KeptAnswer
@@ -93,7 +93,7 @@ import os, resource, sys
 sys.path.insert(0, sys.argv[2])
 from kept_answers import STARTED, answer
 from pathlib import Path
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 from archiver.errors import AnswerMalformed, StorageError
 store = AnswerStore(Path(sys.argv[1]) / "answers")
 if sys.argv[3] == "limit":
@@ -279,7 +279,7 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 from kept_answers import STARTED, answer
 from pathlib import Path
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 writer = AnswerStore(Path(sys.argv[1])).writer(1, STARTED)
 while True:
     kept = writer.keep(answer(os.urandom(200_000)), tray=True)

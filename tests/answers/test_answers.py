@@ -15,7 +15,7 @@ from kept_answers import STARTED, answer
 from warcio.archiveiterator import ArchiveIterator
 from warcio.cli import main as warcio
 
-from archiver.answers import AnswerStore, holds_trays, origin_of
+from archiver.answers.answer_store import AnswerStore, holds_trays, origin_of
 from archiver.errors import AnswerMalformed
 from archiver.model.billing import Origin
 

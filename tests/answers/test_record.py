@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.answers.record import answer_of, response_and_request, warcinfo
+from archiver.answers.warc_record import answer_of, response_and_request, warcinfo
 from archiver.errors import AnswerMalformed
 from archiver.model.billing import Answer, Call
 

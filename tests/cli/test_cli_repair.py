@@ -24,13 +24,15 @@ from damage import (
     zero_tail,
 )
 
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings, losses
 from archiver.model.identity import utcnow
 from archiver.sandbox import StandIn, World, actions
-from archiver.verify import mend, verify_answers, verify_blobs
+from archiver.verify.repair import repair
+from archiver.verify.verify_answers import verify_answers
+from archiver.verify.verify_blobs import verify_blobs
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +181,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: Person, st
         kept = AnswerStore(person.archive / "answers")
         answers = verify_answers(kept, catalog.stream(losses.answers), read_data=True)
         with pytest.raises(Interrupted):
-            mend(catalog, store, kept, blobs, answers, utcnow(), check)
+            repair(catalog, store, kept, blobs, answers, utcnow(), check)
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0
     set_aside = {p.name.partition("-")[0] for p in (person.archive / "quarantine").iterdir()}
     assert set_aside == {path.name for path in victims}

@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 
 Rows = list[tuple[object, ...]]
 State = dict[str, Rows]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from archiver.answers import segment
+from archiver.answers import answer_writer
 from archiver.blobs import disk
 from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
@@ -91,7 +91,7 @@ def _watermark_before_files() -> None:
 
 
 def _answer_not_synced() -> None:
-    _replace(segment, "sync", _no_sync)
+    _replace(answer_writer, "sync", _no_sync)
 
 
 def _answer_kept_late() -> None:
@@ -101,14 +101,14 @@ def _answer_kept_late() -> None:
     def hold(fd: int, chunk: bytes) -> None:
         waiting.setdefault(fd, []).append(chunk)
 
-    def closing(kept: segment.Segment) -> None:
+    def closing(kept: answer_writer.Segment) -> None:
         for chunk in waiting.pop(kept._fd, []):
             assert kept._fd is not None
             write_all(kept._fd, chunk)
         close(kept)
 
-    write_all = _replace(segment, "write_all", hold)
-    close = _replace(segment.Segment, "close", closing)
+    write_all = _replace(answer_writer, "write_all", hold)
+    close = _replace(answer_writer.Segment, "close", closing)
 
 
 def _call_before_ledger() -> None:

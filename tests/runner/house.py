@@ -18,6 +18,8 @@ from archiver.model.identity import Target, utcnow
 from archiver.model.target import parse_target
 from archiver.reread import Reread
 from archiver.runner.context import RunOptions
+from archiver.reread.reread import Reread
+from archiver.model.events import Event
 from archiver.runner.price import AccountPlan
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag

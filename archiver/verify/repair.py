@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from archiver.answers import AnswerStore
+from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
-from archiver.verify.answers import AnswerReport
-from archiver.verify.blobs import Problem, VerifyReport
+from archiver.verify.verify_answers import AnswerReport
+from archiver.verify.verify_blobs import Problem, VerifyReport
 
 T = TypeVar("T")
 
 _AT_ONCE = 1000
 
 
-def mend(
+def repair(
     catalog: Catalog,
     store: BlobStore,
     kept: AnswerStore,
@@ -28,7 +28,7 @@ def mend(
 ) -> int:
     """Make rows and store agree, and return how many damaged blobs lie in quarantine now. Nothing is deleted, nothing is paid.
 
-    ``lost_at`` is committed before the bytes are moved: killed between the two, the next ``mend`` finds a blob that is recorded as
+    ``lost_at`` is committed before the bytes are moved: killed between the two, the next ``repair`` finds a blob that is recorded as
     lost and lies there damaged, and moves it. ``check`` is called between the steps and may raise to stop. Raises StorageError.
     """
     for some in _batches(blobs.damaged):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from archiver.answers.record import LARGEST
+from archiver.answers.warc_record import LARGEST
 
 _CHUNK = 1 << 16
 _MAGIC = b"\x1f\x8b\x08"
@@ -40,7 +40,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableBytes:
     """Bytes of a segment that are no whole record."""
 
     offset: int
@@ -62,7 +62,7 @@ def members(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator
     return (piece for piece in pieces(fd, past) if isinstance(piece, Member))
 
 
-def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member | Unreadable]:
+def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member | UnreadableBytes]:
     """Yield all of a segment but what is ``past`` (see ``members``): whole records, and the bytes that are
     none. Raises OSError.
 
@@ -82,7 +82,7 @@ def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[
             offset = _next_magic(fd, offset + 1, limit) if effort > 0 else limit
             continue
         if unreadable is not None:
-            yield Unreadable(unreadable, offset - unreadable)
+            yield UnreadableBytes(unreadable, offset - unreadable)
             unreadable = None
         if found is None:
             offset += max(1, past[offset])
@@ -90,7 +90,7 @@ def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[
             yield found
             offset += found.length
     if unreadable is not None:
-        yield Unreadable(unreadable, end - unreadable)
+        yield UnreadableBytes(unreadable, end - unreadable)
 
 
 def is_cut_off(fd: int, start: int, end: int) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from archiver.answers import AnswerStore, origin_of
+from archiver.answers.answer_store import AnswerStore, origin_of
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import StoredAnswer, Surplus

@@ -6,19 +6,16 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import stat
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType, TracebackType
-from typing import Self
+from types import MappingProxyType
 
-from archiver.answers.reader import Member, is_cut_off, member_at, members, pieces
-from archiver.answers.record import LARGEST, answer_of, is_ours, response_and_request, warcinfo
-from archiver.answers.segment import Segment
+from archiver.answers.answer_writer import AnswerWriter
+from archiver.answers.warc_reader import Member, is_cut_off, member_at, members, pieces
+from archiver.answers.warc_record import LARGEST, answer_of, is_ours
 from archiver.durable import (
     enter_directory,
     open_directory,
@@ -270,111 +267,3 @@ def _closed(opened: ExitStack, fd: int) -> int:
     """Return the descriptor, which ``opened`` closes."""
     opened.callback(os.close, fd)
     return fd
-
-
-class AnswerWriter:
-    """Keeps the answers of one run, for several threads: trays in one segment, all else in another. ``with`` or ``close`` ends it."""
-
-    def __init__(
-        self, root: Path, run_id: int, started_at: datetime, software: str, modes: tuple[int, int]
-    ) -> None:
-        self._root, self._run_id, self._started_at, self._software = root, run_id, started_at, software
-        self._directory_mode, self._file_mode = modes
-        self._lock = threading.Lock()
-        self._month_fd: int | None = None
-        self._segments: dict[str, Segment] = {}  # by path below answers/
-        self._current: dict[bool, str] = {}
-        self._closed = False
-
-    def prepare(self) -> None:
-        """Make the file of the trays now, not with the first of them: raises DiskFull or StorageError before anything is paid for.
-
-        It is removed again by ``close`` if nothing is kept in it.
-        """
-        self._segment(tray=True)
-
-    def keep(self, answer: Answer, *, tray: bool) -> KeptAnswer:
-        """Keep an answer whole and return where it lies: durable on return. Raises DiskFull or StorageError."""
-        response, request = response_and_request(answer)
-        name, segment = self._segment(tray)
-        offset = segment.append(response + request)
-        return KeptAnswer(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
-
-    def _segment(self, tray: bool) -> tuple[str, Segment]:
-        with self._lock:
-            self._check_open()
-            name = self._current.get(tray)
-            if name is None or not self._segments[name].usable:
-                name = self._new_segment("trays" if tray else "fetched")
-                self._current[tray] = name
-            return name, self._segments[name]
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ValueError("the answer writer is closed")
-
-    def _new_segment(self, kind: str) -> str:
-        """A file of its own, whatever older ones are called: a restored database counts runs anew."""
-        if self._month_fd is None:
-            self._month_fd = self._enter_month()
-        at = f"{self._started_at:%Y%m%dT%H%M%SZ}"
-        file = f"{self._run_id}-{kind}-{at}-{secrets.token_hex(4)}.warc.gz"
-        name = f"{self._started_at:%Y/%m}/{file}"
-        facts = {
-            "software": self._software,
-            "format": "WARC File Format 1.1",
-            "description": f"answers of run {self._run_id}: {kind}",
-        }
-        self._segments[name] = Segment(
-            self._month_fd,
-            file,
-            self._file_mode,
-            f"answers/{name}",
-            lambda: warcinfo(file, self._started_at, facts),
-        )
-        return name
-
-    def _enter_month(self) -> int:
-        with storage_errors(f"{self._root} cannot be made"):
-            fd = open_root(self._root.parent)
-            for level in (self._root.name, f"{self._started_at:%Y}", f"{self._started_at:%m}"):
-                above = fd
-                try:
-                    fd = enter_directory(level, self._directory_mode, within=above)
-                finally:
-                    os.close(above)
-            return fd
-
-    @property
-    def tray_segments(self) -> tuple[str, ...]:
-        """The segments that hold this run's trays: their rows must be gone before ``drop_trays``."""
-        return tuple(name for name in tuple(self._segments) if "-trays-" in name)
-
-    def drop_trays(self) -> None:
-        """Remove this run's trays, at a good end and if the owner keeps only what was fetched; before ``close``.
-
-        Raises StorageError.
-        """
-        with self._lock:
-            self._check_open()
-            for name in self.tray_segments:
-                self._segments.pop(name).remove()
-            self._current.pop(True, None)
-
-    def close(self) -> None:
-        """End the segments. Nothing is lost without it: every answer was durable when it was kept."""
-        with self._lock:
-            self._closed = True
-            for segment in self._segments.values():
-                segment.close()
-            if self._month_fd is not None:
-                os.close(self._month_fd)
-                self._month_fd = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

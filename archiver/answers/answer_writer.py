@@ -1,0 +1,210 @@
+"""Writing the answers of one run: WARC files of whole records, each durable before its place is returned."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from archiver.answers.warc_record import response_and_request, warcinfo
+from archiver.durable import enter_directory, open_root, storage_errors, sync, sync_directory, write_all
+from archiver.errors import StorageError
+from archiver.model.billing import Answer, KeptAnswer
+from archiver.model.identity import Digest
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+class Segment:
+    """The file ``name`` in the open directory ``month``, made by the first ``append``, for several threads.
+
+    ``label`` names it in messages; ``opening`` makes the record that it starts with.
+    """
+
+    def __init__(self, month: int, name: str, mode: int, label: str, opening: Callable[[], bytes]) -> None:
+        self._month, self._name, self._label = month, name, label
+        self._opening = opening
+        self._lock = threading.Lock()
+        self._end = 0  # of the last whole record
+        self._broken = False
+        with storage_errors(f"{label} cannot be made"):
+            self._fd: int | None = os.open(name, _NEW, mode, dir_fd=month)
+            try:
+                os.fchmod(self._fd, mode)
+                sync_directory(month)
+            except OSError:
+                self.close()
+                raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether another record can be appended: not closed, and not given up after an error of the disk."""
+        return self._fd is not None and not self._broken
+
+    def append(self, records: bytes) -> int:
+        """Append whole records and return their offset; durable on return. Raises DiskFull or StorageError.
+
+        A write that fails is cut off again, so that the next one starts clean. Where that fails too, or the sync (which must not
+        be tried twice), the segment is given up: what was acknowledged before stays readable.
+        """
+        with self._lock, storage_errors(f"{self._label} cannot be written"):
+            if self._fd is None or self._broken:
+                raise StorageError(
+                    f"{self._label} was given up after an error", "check the disk and run again"
+                )
+            opening = b"" if self._end else self._opening()
+            offset = self._end + len(opening)
+            try:
+                write_all(self._fd, opening + records)
+            except OSError:
+                self._cut(self._fd)
+                raise
+            try:
+                sync(self._fd)
+            except OSError:
+                self._broken = True
+                raise
+            self._end = offset + len(records)
+            return offset
+
+    def _cut(self, fd: int) -> None:
+        try:
+            os.ftruncate(fd, self._end)
+            os.lseek(fd, self._end, os.SEEK_SET)
+        except OSError:
+            self._broken = True
+
+    def remove(self) -> None:
+        """Unlink the file, durably. Raises StorageError."""
+        self.close()
+        with storage_errors(f"{self._label} cannot be removed"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._month)
+            sync_directory(self._month)
+
+    def close(self) -> None:
+        """End it. A file that no byte was written to is removed; one given up is left, for what it may hold."""
+        with self._lock:
+            fd, self._fd = self._fd, None
+            if fd is None:
+                return
+            with contextlib.suppress(OSError):  # every record was synced; nothing is left to lose
+                os.close(fd)
+            if self._end == 0 and not self._broken:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._name, dir_fd=self._month)
+
+
+class AnswerWriter:
+    """Keeps the answers of one run, for several threads: trays in one segment, all else in another. ``with`` or ``close`` ends it."""
+
+    def __init__(
+        self, root: Path, run_id: int, started_at: datetime, software: str, modes: tuple[int, int]
+    ) -> None:
+        self._root, self._run_id, self._started_at, self._software = root, run_id, started_at, software
+        self._directory_mode, self._file_mode = modes
+        self._lock = threading.Lock()
+        self._month_fd: int | None = None
+        self._segments: dict[str, Segment] = {}  # by path below answers/
+        self._current: dict[bool, str] = {}
+        self._closed = False
+
+    def prepare(self) -> None:
+        """Make the file of the trays now, not with the first of them: raises DiskFull or StorageError before anything is paid for.
+
+        It is removed again by ``close`` if nothing is kept in it.
+        """
+        self._segment(tray=True)
+
+    def keep(self, answer: Answer, *, tray: bool) -> KeptAnswer:
+        """Keep an answer whole and return where it lies: durable on return. Raises DiskFull or StorageError."""
+        response, request = response_and_request(answer)
+        name, segment = self._segment(tray)
+        offset = segment.append(response + request)
+        return KeptAnswer(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
+
+    def _segment(self, tray: bool) -> tuple[str, Segment]:
+        with self._lock:
+            self._check_open()
+            name = self._current.get(tray)
+            if name is None or not self._segments[name].usable:
+                name = self._new_segment("trays" if tray else "fetched")
+                self._current[tray] = name
+            return name, self._segments[name]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the answer writer is closed")
+
+    def _new_segment(self, kind: str) -> str:
+        """A file of its own, whatever older ones are called: a restored database counts runs anew."""
+        if self._month_fd is None:
+            self._month_fd = self._enter_month()
+        at = f"{self._started_at:%Y%m%dT%H%M%SZ}"
+        file = f"{self._run_id}-{kind}-{at}-{secrets.token_hex(4)}.warc.gz"
+        name = f"{self._started_at:%Y/%m}/{file}"
+        facts = {
+            "software": self._software,
+            "format": "WARC File Format 1.1",
+            "description": f"answers of run {self._run_id}: {kind}",
+        }
+        self._segments[name] = Segment(
+            self._month_fd,
+            file,
+            self._file_mode,
+            f"answers/{name}",
+            lambda: warcinfo(file, self._started_at, facts),
+        )
+        return name
+
+    def _enter_month(self) -> int:
+        with storage_errors(f"{self._root} cannot be made"):
+            fd = open_root(self._root.parent)
+            for level in (self._root.name, f"{self._started_at:%Y}", f"{self._started_at:%m}"):
+                above = fd
+                try:
+                    fd = enter_directory(level, self._directory_mode, within=above)
+                finally:
+                    os.close(above)
+            return fd
+
+    @property
+    def tray_segments(self) -> tuple[str, ...]:
+        """The segments that hold this run's trays: their rows must be gone before ``drop_trays``."""
+        return tuple(name for name in tuple(self._segments) if "-trays-" in name)
+
+    def drop_trays(self) -> None:
+        """Remove this run's trays, at a good end and if the owner keeps only what was fetched; before ``close``.
+
+        Raises StorageError.
+        """
+        with self._lock:
+            self._check_open()
+            for name in self.tray_segments:
+                self._segments.pop(name).remove()
+            self._current.pop(True, None)
+
+    def close(self) -> None:
+        """End the segments. Nothing is lost without it: every answer was durable when it was kept."""
+        with self._lock:
+            self._closed = True
+            for segment in self._segments.values():
+                segment.close()
+            if self._month_fd is not None:
+                os.close(self._month_fd)
+                self._month_fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
