@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.errors import TargetError
-from archiver.model.identity import ItemTarget, Target
-from archiver.model.target import parse_kept, parse_target, read_targets
+from archiver.model.target import ItemTarget, Target, parse_kept, parse_target, read_targets
 
 PK = "17983407089364361"
 SHARE = base64.b64encode(f"highlight:{PK}".encode()).decode()

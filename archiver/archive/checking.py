@@ -12,7 +12,8 @@ from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, StorageError
 from archiver.model.archived import Loss
-from archiver.model.identity import Digest, Target, utcnow
+from archiver.model.identity import Digest, utcnow
+from archiver.model.target import Target
 from archiver.runner import price
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions

@@ -25,7 +25,8 @@ from archiver.export.template import Template
 from archiver.export.tree import Tree
 from archiver.export.wanted import Tally, Wanted, Way, nanoseconds
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile, Selection
-from archiver.model.identity import Target, utcnow
+from archiver.model.identity import utcnow
+from archiver.model.target import Target
 
 S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from archiver.catalog.query import change_history
 from archiver.config import Config
 from archiver.errors import UsageError
 from archiver.model.archived import NamedChange
-from archiver.model.identity import Target
+from archiver.model.target import Target
 
 
 def changes(

@@ -12,7 +12,8 @@ from archiver.catalog.query import account_state
 from archiver.catalog.query import gaps as gap_query
 from archiver.config import Config
 from archiver.model.archived import Gap, Lack
-from archiver.model.identity import Pk, Subject, Target
+from archiver.model.identity import Pk, Subject
+from archiver.model.target import Target
 from archiver.runner import plan
 
 _NEVER = "no run has come to it"

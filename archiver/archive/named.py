@@ -10,8 +10,8 @@ from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, change_history, content, details
 from archiver.errors import NotHeld, UsageError
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
-from archiver.model.identity import ItemTarget, Pk, Target
-from archiver.model.target import is_code
+from archiver.model.identity import Pk
+from archiver.model.target import ItemTarget, Target, is_code
 
 _LIST_HIGHLIGHTS = 'archiver query "SELECT pk, title FROM highlights" lists them'
 _LIST_ITEMS = 'archiver query "SELECT pk, code FROM items" lists them'

@@ -22,6 +22,8 @@ from archiver.model.archived import NamedChange
 from archiver.model.billing import Limits, Room
 from archiver.model.events import Observer
 from archiver.model.identity import Pk, Target, utcnow
+from archiver.model.identity import Pk, utcnow
+from archiver.model.target import Target
 from archiver.runner import price
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunLimits, RunOptions

@@ -28,9 +28,9 @@ from archiver.model.archived import (
     Selection,
     Value,
 )
-from archiver.model.identity import ItemTarget, Pk, is_pk
+from archiver.model.identity import Pk, is_pk
 from archiver.model.search_hits import Hit, Kind
-from archiver.model.target import parse_kept, parse_target
+from archiver.model.target import ItemTarget, parse_kept, parse_target
 
 T = TypeVar("T")
 

@@ -12,9 +12,8 @@ from archiver.catalog.query import search as search_query
 from archiver.config import Config
 from archiver.errors import NotHeld, TargetError
 from archiver.model.archived import EVERYTHING
-from archiver.model.identity import Target
 from archiver.model.search_hits import Hit, Kind
-from archiver.model.target import parse_kept, parse_target
+from archiver.model.target import Target, parse_kept, parse_target
 
 
 def stale(config: Config) -> int:

@@ -9,7 +9,7 @@ from archiver.archive import named
 from archiver.catalog import Catalog
 from archiver.errors import UsageError
 from archiver.model.archived import Selection
-from archiver.model.identity import Target
+from archiver.model.target import Target
 
 
 def select(catalog: Catalog, targets: Sequence[Target], narrowed: Selection) -> Selection:

@@ -28,7 +28,8 @@ from archiver.model.archived import (
     Renaming,
     Selection,
 )
-from archiver.model.identity import ItemTarget, Pk, Subject, Target, utcnow
+from archiver.model.identity import Pk, Subject, utcnow
+from archiver.model.target import ItemTarget, Target
 from archiver.runner import plan
 
 

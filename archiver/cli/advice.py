@@ -23,7 +23,7 @@ from archiver.errors import ArchiverError
 
 if TYPE_CHECKING:
     from archiver.cli.options import Given
-    from archiver.model.identity import Target
+    from archiver.model.target import Target
 
 _SHOWN = 5
 _COMMAND = re.compile(rf"(?<![\w/])(?<!-m )archiver (?=(?:{'|'.join(COMMANDS)}|--help)\b)([^;:,]*)")

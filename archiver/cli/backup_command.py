@@ -14,7 +14,7 @@ from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_ou
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from archiver.model.identity import Target
+    from archiver.model.target import Target
     from archiver.runner.tally import Summary
 
 

@@ -11,8 +11,7 @@ from archiver.cli import show
 from archiver.cli.options import Given
 from archiver.config import Config, default_path, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
-from archiver.model.identity import Target
-from archiver.model.target import parse_target, read_targets
+from archiver.model.target import Target, parse_target, read_targets
 
 
 def config(given: Given) -> Config:

@@ -16,7 +16,7 @@ from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
     from archiver.config import Config
-    from archiver.model.identity import Target
+    from archiver.model.target import Target
     from archiver.runner.context import RunOptions
     from archiver.runner.tally import Summary
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from archiver.config import files
 from archiver.config.settings import refuse_unknown
 from archiver.errors import ConfigError, TargetError
-from archiver.model.identity import Target
-from archiver.model.target import parse_target, read_targets
+from archiver.model.target import Target, parse_target, read_targets
 
 _NAMES = ("username", "user_id", "target")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
-from archiver.model.identity import Target
+from archiver.model.target import Target
 from archiver.secret import Secret
 
 KeepAnswers = Literal["all", "fetched"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -52,31 +51,3 @@ class Subject(StrEnum):
     HIGHLIGHT = "highlight"
     ITEM = "item"
     TARGET = "target"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a person asks for, read from text. Exactly one of the three identities is set.
-
-    ``text`` is what was written, for messages; ``highlights`` are title globs, () for all.
-    """
-
-    text: str
-    username: str | None = None
-    user_pk: Pk | None = None
-    highlight_pk: Pk | None = None
-    highlights: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """Return the name or pk under which its failures are recorded (``failures.subject_pk``)."""
-        return self.username or self.user_pk or self.highlight_pk or self.text
-
-
-@dataclass(frozen=True, slots=True)
-class ItemTarget:
-    """A stored item that a person asks for, by its pk or its code: exactly one of them is set. No run takes one."""
-
-    text: str
-    pk: Pk | None = None
-    code: str | None = None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from archiver.errors import TargetError
-from archiver.model.identity import ItemTarget, Target, is_pk
+from archiver.model.identity import Pk, is_pk
 
 _USERNAME = re.compile(r"[A-Za-z0-9._]{1,30}")
 _HOSTS = frozenset({"instagram.com", "www.instagram.com", "m.instagram.com"})
@@ -27,6 +28,34 @@ _KEPT = (
     "give an account, a highlight or an item: natgeo, an id, a profile, highlight or item link, highlight:<pk>, item:<pk>, an item's code;"
     " archiver search finds by words"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a person asks for, read from text. Exactly one of the three identities is set.
+
+    ``text`` is what was written, for messages; ``highlights`` are title globs, () for all.
+    """
+
+    text: str
+    username: str | None = None
+    user_pk: Pk | None = None
+    highlight_pk: Pk | None = None
+    highlights: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Return the name or pk under which its failures are recorded (``failures.subject_pk``)."""
+        return self.username or self.user_pk or self.highlight_pk or self.text
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTarget:
+    """A stored item that a person asks for, by its pk or its code: exactly one of them is set. No run takes one."""
+
+    text: str
+    pk: Pk | None = None
+    code: str | None = None
 
 
 def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:

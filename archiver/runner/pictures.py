@@ -6,7 +6,8 @@ from archiver.catalog import Catalog
 from archiver.catalog.query import account_state
 from archiver.errors import Reason
 from archiver.model.archived import Failure, Owner
-from archiver.model.identity import Pk, Role, Subject, Target
+from archiver.model.identity import Pk, Role, Subject
+from archiver.model.target import Target
 from archiver.model.upstream import Tray
 from archiver.runner import plan
 from archiver.runner.context import RepairScope, RunOptions

@@ -14,7 +14,8 @@ from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
 from archiver.model.archived import HeldUser
 from archiver.model.billing import Meaning
-from archiver.model.identity import Pk, Subject, Target
+from archiver.model.identity import Pk, Subject
+from archiver.model.target import Target
 from archiver.model.upstream import Balance, TrayFacts
 from archiver.runner import plan, standing
 from archiver.runner.answer_cache import AnswerCache

@@ -10,7 +10,8 @@ from enum import IntEnum
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state
 from archiver.catalog.query.account_state import Progress
-from archiver.model.identity import Pk, Target
+from archiver.model.identity import Pk
+from archiver.model.target import Target
 from archiver.runner import plan
 from archiver.runner.context import RunOptions
 

@@ -12,7 +12,8 @@ from archiver.catalog.query import account_state
 from archiver.errors import AnswerMalformed, CallFailed, Reason
 from archiver.model.archived import HeldUser
 from archiver.model.billing import Meaning
-from archiver.model.identity import Pk, Subject, Target
+from archiver.model.identity import Pk, Subject
+from archiver.model.target import Target
 from archiver.model.upstream import Tray, User
 from archiver.runner.context import RunContext
 from archiver.runner.metered_api import MeteredApi, Reply

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from archiver.model.archived import Failure
-from archiver.model.identity import Role, Subject, Target
+from archiver.model.identity import Role, Subject
+from archiver.model.target import Target
 
 _LISTED_FAILURES = 1_000
 """So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""

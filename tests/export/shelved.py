@@ -21,7 +21,8 @@ from archiver.config import Config, load
 from archiver.export.template import USUAL, parse
 from archiver.export.wanted import Tally, Way
 from archiver.model.archived import EVERYTHING, Blob, File, Owner, Selection
-from archiver.model.identity import Digest, Role, Subject, Target
+from archiver.model.identity import Digest, Role, Subject
+from archiver.model.target import Target
 from archiver.model.upstream import Item
 
 _MIMES = {Role.VIDEO: "video/mp4"}

@@ -20,7 +20,8 @@ from archiver.export import opening
 from archiver.export.manifest import Manifest
 from archiver.export.wanted import Way
 from archiver.model.archived import Selection
-from archiver.model.identity import Role, Target
+from archiver.model.identity import Role
+from archiver.model.target import Target
 
 _AT = "2026-03-31 23-30-00"
 _GUIDE, _TRAVEL = "natgeo/Gift_ Guide (1)", "natgeo/Travel 🦋 (2)"

@@ -21,7 +21,7 @@ from archiver.errors import UsageError
 from archiver.export.tables import TableForm, lines
 from archiver.export.wanted import Tally
 from archiver.model.archived import Selection
-from archiver.model.identity import Target
+from archiver.model.target import Target
 
 _DERIVED = {"account_totals", "monthly_totals", "search_documents"}
 

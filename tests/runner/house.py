@@ -18,6 +18,8 @@ from archiver.model.identity import Target, utcnow
 from archiver.model.target import parse_target
 from archiver.reread import Reread
 from archiver.runner.context import RunOptions
+from archiver.model.identity import utcnow
+from archiver.model.target import Target, parse_target
 from archiver.reread.reread import Reread
 from archiver.model.events import Event
 from archiver.runner.price import AccountPlan
