@@ -20,26 +20,26 @@ from archiver.blobs.disk import DiskStore
 from archiver.blobs.memory import MemoryStore
 from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
-from archiver.model.archived import HeldBlob
+from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
 from archiver.verify.verify_blobs import Damage, Problem, VerifyReport, share_of, start_of_day, verify_blobs
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def put(store: BlobStore, data: bytes) -> HeldBlob:
+def put(store: BlobStore, data: bytes) -> StoredBlob:
     with store.writer() as writer:
         writer.write(data)
         digest, size = writer.commit()
-    return HeldBlob(digest, size, None, None, (f"item {len(data)} video",))
+    return StoredBlob(digest, size, None, None, (f"item {len(data)} video",))
 
 
-def row(data: bytes, lost_at: datetime | None = None) -> HeldBlob:
+def row(data: bytes, lost_at: datetime | None = None) -> StoredBlob:
     digest = Digest(hashlib.sha256(data).hexdigest())
-    return HeldBlob(digest, len(data), lost_at, None, ("item 1 video",))
+    return StoredBlob(digest, len(data), lost_at, None, ("item 1 video",))
 
 
-def in_order(*rows: HeldBlob) -> Iterator[HeldBlob]:
+def in_order(*rows: StoredBlob) -> Iterator[StoredBlob]:
     return iter(sorted(rows, key=lambda held: held.sha256))
 
 
@@ -50,7 +50,7 @@ def disk(tmp_path: Path) -> Iterator[DiskStore]:
         yield store
 
 
-def spoil(store: DiskStore, held: HeldBlob, data: bytes) -> None:
+def spoil(store: DiskStore, held: StoredBlob, data: bytes) -> None:
     place = store.path(held.sha256)
     place.chmod(0o600)
     place.write_bytes(data)
@@ -86,12 +86,12 @@ def test_every_blob_is_counted_in_its_class(
     assert verified == sorted(blob.sha256 for blob in rows)
 
 
-def link(store: DiskStore, held: HeldBlob) -> None:
+def link(store: DiskStore, held: StoredBlob) -> None:
     store.path(held.sha256).unlink()
     store.path(held.sha256).symlink_to("/etc/passwd")
 
 
-def fifo(store: DiskStore, held: HeldBlob) -> None:
+def fifo(store: DiskStore, held: StoredBlob) -> None:
     store.path(held.sha256).unlink()
     os.mkfifo(store.path(held.sha256))
 
@@ -108,7 +108,7 @@ def fifo(store: DiskStore, held: HeldBlob) -> None:
     ],
 )
 def test_damage_is_named_and_left_in_place(
-    disk: DiskStore, damage: Callable[[DiskStore, HeldBlob], None], problem: Problem, quick: bool
+    disk: DiskStore, damage: Callable[[DiskStore, StoredBlob], None], problem: Problem, quick: bool
 ) -> None:
     """Each damage is told with its kind and owners, bit rot only when the bytes are read, and never for the others."""
     held = put(disk, b"picture")
@@ -165,7 +165,7 @@ def test_foreign_names_are_reported(disk: DiskStore) -> None:
 def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
     """Recorded as lost but there again, it is read even by a quick look: right bytes are found, wrong ones stay lost, no damage."""
     back = put(disk, b"back")
-    lost = HeldBlob(back.sha256, back.size, AT, None, ())
+    lost = StoredBlob(back.sha256, back.size, AT, None, ())
     verified: list[Digest] = []
     report = verify_blobs(disk, in_order(lost), read_data=False, verified=verified.append)
     assert (report.damaged, report.lost, report.found, verified) == (
@@ -187,7 +187,7 @@ def test_a_blob_that_comes_during_the_check_is_no_damage() -> None:
     names = {row(data).sha256: data for data in (b"a", b"b")}
     put(store, names[first.sha256])
 
-    def rows() -> Iterator[HeldBlob]:
+    def rows() -> Iterator[StoredBlob]:
         yield first
         yield put(store, names[second.sha256])
 
@@ -271,7 +271,7 @@ def test_memory_does_not_grow_with_the_archive() -> None:
     """Rows and names are streamed: ten times the blobs need no more memory."""
 
     def peak(count: int) -> int:
-        rows = (HeldBlob(Digest(f"{n:064x}"), 7, None, None, ()) for n in range(0, count, 2))
+        rows = (StoredBlob(Digest(f"{n:064x}"), 7, None, None, ()) for n in range(0, count, 2))
         tracemalloc.start()
         report = verify_blobs(Endless(count), rows, read_data=False)
         used = tracemalloc.get_traced_memory()[1]

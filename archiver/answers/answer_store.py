@@ -29,7 +29,7 @@ from archiver.durable import (
 )
 from archiver.errors import AnswerMalformed
 from archiver.model.archived import Surplus
-from archiver.model.billing import Answer, KeptAnswer, Origin
+from archiver.model.billing import Answer, AnswerLocation, Origin
 from archiver.model.identity import Digest
 
 _SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")
@@ -81,7 +81,7 @@ class AnswerStore:
         """The writer of one run; ``started_at`` (aware) decides the month. Files are made with the first answer."""
         return AnswerWriter(self._root, run_id, started_at.astimezone(UTC), self._software, self._modes)
 
-    def read(self, kept: KeptAnswer) -> Answer:
+    def read(self, kept: AnswerLocation) -> Answer:
         """The answer that lies there, its body checked against ``kept.sha256``.
 
         Raises AnswerMalformed if it is not there, or not what was kept: that answer is lost, the archive is not. StorageError
@@ -130,7 +130,7 @@ class AnswerStore:
 
     def iterate(
         self, segment: str, past: Mapping[int, int] = MappingProxyType({})
-    ) -> Iterator[tuple[KeptAnswer, Answer]]:
+    ) -> Iterator[tuple[AnswerLocation, Answer]]:
         """Every whole answer of a segment with its place, in the order kept, needing no database.
 
         ``past``: answers that are known, their lengths by their offsets; they are left out unread. A record torn by a kill, and
@@ -144,7 +144,7 @@ class AnswerStore:
                     continue
                 if answer is not None:
                     sha256 = Digest(hashlib.sha256(answer.body).hexdigest())
-                    yield KeptAnswer(segment, member.offset, member.length, sha256), answer
+                    yield AnswerLocation(segment, member.offset, member.length, sha256), answer
 
     def surplus(self, segment: str, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Surplus]:
         """Yield what is in a segment beside records of ours: no writer of ours has put it there, or it is a

@@ -16,7 +16,7 @@ from typing import Self
 from archiver.answers.warc_record import response_and_request, warcinfo
 from archiver.durable import enter_directory, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import StorageError
-from archiver.model.billing import Answer, KeptAnswer
+from archiver.model.billing import Answer, AnswerLocation
 from archiver.model.identity import Digest
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -123,12 +123,12 @@ class AnswerWriter:
         """
         self._segment(tray=True)
 
-    def keep(self, answer: Answer, *, tray: bool) -> KeptAnswer:
+    def keep(self, answer: Answer, *, tray: bool) -> AnswerLocation:
         """Keep an answer whole and return where it lies: durable on return. Raises DiskFull or StorageError."""
         response, request = response_and_request(answer)
         name, segment = self._segment(tray)
         offset = segment.append(response + request)
-        return KeptAnswer(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
+        return AnswerLocation(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
 
     def _segment(self, tray: bool) -> tuple[str, Segment]:
         with self._lock:

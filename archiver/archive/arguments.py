@@ -11,7 +11,7 @@ from reprlib import Repr
 from typing import TypeVar
 
 from archiver.errors import UsageError
-from archiver.model.archived import ALL, MEDIA_TYPES, Value
+from archiver.model.archived import MEDIA_TYPES, NO_LIMIT, Value
 from archiver.model.search_hits import Kind
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def count(name: str, given: object) -> int | None:
         return None
     if not isinstance(given, int) or isinstance(given, bool) or given < 0:
         raise UsageError(f"{name}: {_BRIEF.repr(given)} is no whole number from 0", "None is all")
-    return min(given, ALL)
+    return min(given, NO_LIMIT)
 
 
 def seconds(name: str, given: object) -> float:

@@ -11,7 +11,7 @@ from archiver.catalog import Catalog
 from archiver.catalog.query import account_state
 from archiver.catalog.query import gaps as gap_query
 from archiver.config import Config
-from archiver.model.archived import Gap, Lack
+from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Pk, Subject
 from archiver.model.target import Target
 from archiver.runner import plan
@@ -91,10 +91,12 @@ def _never_reached(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]
         told = account is not None and account.verdict is not None  # private or gone: a gap of its own
         failed = catalog.read(account_state.open_failure, Subject.TARGET, name, None) is not None
         if pk not in known.listed_at and not told and not failed:
-            yield Gap(Lack.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER)
+            yield Gap(
+                GapReason.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER
+            )
 
 
 def _wanted(gap: Gap, globs: Mapping[Pk, tuple[str, ...]]) -> bool:
-    if gap.reason is not Lack.NOT_YET or gap.subject is not Subject.HIGHLIGHT or gap.user_pk is None:
+    if gap.reason is not GapReason.NOT_YET or gap.subject is not Subject.HIGHLIGHT or gap.user_pk is None:
         return True
     return plan.matches(gap.title, globs.get(gap.user_pk, ()))

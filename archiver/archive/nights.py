@@ -19,9 +19,8 @@ from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model.archived import NamedChange
-from archiver.model.billing import Limits, Room
+from archiver.model.billing import BudgetLeft, Limits
 from archiver.model.events import Observer
-from archiver.model.identity import Pk, Target, utcnow
 from archiver.model.identity import Pk, utcnow
 from archiver.model.target import Target
 from archiver.runner import price
@@ -132,13 +131,13 @@ def plan(
             yield found
 
 
-def room(config: Config, clock: Callable[[], datetime] = utcnow) -> Room | None:
+def room(config: Config, clock: Callable[[], datetime] = utcnow) -> BudgetLeft | None:
     """Return what the tightest limit of the budget leaves for a run that begins now; None without limits."""
     with reading(config) as opened:
         return _room(config, opened.catalog, clock)
 
 
-def _room(config: Config, catalog: Catalog, clock: Callable[[], datetime]) -> Room | None:
+def _room(config: Config, catalog: Catalog, clock: Callable[[], datetime]) -> BudgetLeft | None:
     return catalog.read(ledger.tightest, 0, clock(), _pace(config, None).units)
 
 

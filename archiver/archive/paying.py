@@ -8,7 +8,7 @@ from datetime import datetime
 from archiver.archive.opening import reading
 from archiver.catalog.query import costs as cost_query
 from archiver.config import Config
-from archiver.model.billing import By, Cost, RunCost
+from archiver.model.billing import Cost, CostsBy, RunCost
 from archiver.model.identity import utcnow
 from archiver.runner import budget
 
@@ -17,7 +17,7 @@ from archiver.runner import budget
 class Bill:
     """The ledger summed up: ``rows`` by what was asked for, ``total``, and each run beside the API's own balance."""
 
-    by: By
+    by: CostsBy
     since: datetime | None
     rows: tuple[Cost, ...]
     runs: tuple[RunCost, ...]
@@ -35,7 +35,7 @@ class Bill:
         )
 
 
-def costs(config: Config, by: By, since: datetime | None = None) -> Bill:
+def costs(config: Config, by: CostsBy, since: datetime | None = None) -> Bill:
     """What was paid since then, or ever."""
     with reading(config) as opened:
         rows = opened.catalog.read(cost_query.costs, by, since)

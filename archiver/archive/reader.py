@@ -18,7 +18,7 @@ from archiver.catalog import Catalog, Sought
 from archiver.catalog.query import content, search
 from archiver.errors import UsageError
 from archiver.model.archived import (
-    ALL,
+    NO_LIMIT,
     KeptAccount,
     KeptFile,
     KeptHighlight,
@@ -206,7 +206,7 @@ class Archive:
         most = arguments.count("limit", limit)
         return self._catalog.ask(
             arguments.text("sql", sql, "statement"),
-            rows=ALL if most is None else most,
+            rows=NO_LIMIT if most is None else most,
             seconds=arguments.seconds("seconds", seconds),
             parameters=arguments.parameters(parameters),
             own_process=False,

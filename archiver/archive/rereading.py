@@ -8,7 +8,7 @@ from datetime import datetime
 from archiver.archive.opening import writing
 from archiver.config import Config
 from archiver.model.identity import utcnow
-from archiver.reread.reread import COMMAND, Reread
+from archiver.reread.reread import COMMAND, RereadReport
 from archiver.reread.reread import reread as reread_answers
 from archiver.runner.workers import StopFlag
 
@@ -20,7 +20,7 @@ def reread(
     stop: StopFlag,
     wait: bool = False,
     clock: Callable[[], datetime] = utcnow,
-) -> Reread:
+) -> RereadReport:
     """Add what the kept answers tell and the rows do not; see ``reread.reread``. No call is made.
 
     Raises Stopped, ArchiveLocked, or what makes the store or the database unusable.

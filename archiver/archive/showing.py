@@ -15,17 +15,17 @@ from archiver.catalog.query import account_state, content, details
 from archiver.config import Config
 from archiver.errors import NotHeld
 from archiver.model.archived import (
-    BorneName,
-    Extent,
+    ContentSize,
+    DatedUsername,
     HeldHighlight,
     HeldUser,
     KeptAccount,
     KeptFile,
     KeptHighlight,
     KeptItem,
+    NameChange,
     Placed,
     Provenance,
-    Renaming,
     Selection,
 )
 from archiver.model.identity import Pk, Subject, utcnow
@@ -39,7 +39,7 @@ class Part:
     at ``due_at``, None for never."""
 
     highlight: KeptHighlight
-    extent: Extent
+    extent: ContentSize
     open_failures: int
     due: bool
     due_at: datetime | None
@@ -51,9 +51,9 @@ class ShownAccount:
 
     account: KeptAccount
     held: HeldUser
-    names: tuple[BorneName, ...]
-    renamings: tuple[Renaming, ...]
-    extent: Extent
+    names: tuple[DatedUsername, ...]
+    renamings: tuple[NameChange, ...]
+    extent: ContentSize
     parts: tuple[Part, ...]
 
 
@@ -63,7 +63,7 @@ class ShownHighlight:
 
     account: KeptAccount
     part: Part
-    renamings: tuple[Renaming, ...]
+    renamings: tuple[NameChange, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,9 @@ def _parts(catalog: Catalog, user_pk: Pk, config: Config) -> tuple[Part, ...]:
 
 
 def _part(
-    highlight: KeptHighlight, extents: Mapping[Pk, Extent], held: HeldHighlight, config: Config
+    highlight: KeptHighlight, extents: Mapping[Pk, ContentSize], held: HeldHighlight, config: Config
 ) -> Part:
-    extent, now = extents.get(highlight.pk, Extent()), utcnow()
+    extent, now = extents.get(highlight.pk, ContentSize()), utcnow()
     policy = plan.Policy(sweep_days=config.sync.sweep_days, rules=download_rules(config))
     shown = held.gone_at is None
     due = shown and plan.why(held.facts, held, policy, now, held.pk) is not None

@@ -18,12 +18,12 @@ from sqlalchemy.exc import DBAPIError
 from archiver.catalog import tables, words
 from archiver.catalog.error_mapping import refused
 from archiver.catalog.sought import FIELDS
-from archiver.model.archived import MEDIA_WORDS
+from archiver.model.archived import MEDIA_TYPE_NAMES
 from archiver.model.identity import Pk, Subject
 from archiver.model.search_hits import Field, Kind, Said
 
 _AT_ONCE = 500
-MEDIA = {number: Kind(word) for number, word in MEDIA_WORDS.items()}
+MEDIA = {number: Kind(word) for number, word in MEDIA_TYPE_NAMES.items()}
 _GROUP = {
     "names": (
         Field.USERNAME,

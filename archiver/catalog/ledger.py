@@ -25,7 +25,7 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.upsert import insert
 from archiver.errors import BudgetReached
-from archiver.model.billing import Call, KeptAnswer, Limits, Room
+from archiver.model.billing import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayFacts
 
 _calls, _answers = tables.api_calls, tables.answers
@@ -65,7 +65,7 @@ def settle(
     status: int | None,
     units: int,
     now: datetime,
-    kept: KeptAnswer | None = None,
+    kept: AnswerLocation | None = None,
     facts: TrayFacts | None = None,
 ) -> int | None:
     """Note how a call ended: its HTTP status (None: no answer) and what it cost. Returns the id of the answer, if one is kept.
@@ -78,7 +78,7 @@ def settle(
     return None if kept is None else keep(connection, api_call_id, kept, facts or TrayFacts())
 
 
-def keep(connection: Connection, api_call_id: int, kept: KeptAnswer, facts: TrayFacts) -> int:
+def keep(connection: Connection, api_call_id: int, kept: AnswerLocation, facts: TrayFacts) -> int:
     """Note where the answer to a call is kept, and the tray's facts under which it was asked; returns the id of its row."""
     where = {"sha256": kept.sha256, "segment": kept.segment, "offset": kept.offset, "length": kept.length}
     told = {"latest_reel_media": facts.latest_reel_media, "media_count": facts.media_count}
@@ -93,12 +93,12 @@ def left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> 
     return room.left if room is not None else None
 
 
-def tightest(connection: Connection, run_id: int, now: datetime, limits: Limits) -> Room | None:
+def tightest(connection: Connection, run_id: int, now: datetime, limits: Limits) -> BudgetLeft | None:
     """Return the limit that leaves the fewest units; None without any. ``run_id``: a run, or 0 for one that
     is yet to begin."""
     given = _moments(run_id, now)
     rooms = [
-        Room(name, bound, max(0, bound - int(connection.scalar(_BY_LIMIT[name], given) or 0)))
+        BudgetLeft(name, bound, max(0, bound - int(connection.scalar(_BY_LIMIT[name], given) or 0)))
         for name in _BY_LIMIT
         if (bound := getattr(limits, name)) is not None
     ]

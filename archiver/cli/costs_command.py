@@ -11,7 +11,7 @@ import click
 from archiver.cli import load, report, show, signals, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import When
-from archiver.model.billing import By
+from archiver.model.billing import CostsBy
 
 if TYPE_CHECKING:
     from archiver.archive import Bill
@@ -29,14 +29,14 @@ _NOTHING: dict[str, object] = {
     "costs": [],
     "runs": [],
 }
-_FIELD = {By.DAY: "day", By.ACCOUNT: "account", By.ENDPOINT: "path", By.RUN: "run_id"}
+_FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "path", CostsBy.RUN: "run_id"}
 
 
 @click.command("costs", epilog=EPILOG)
 @click.option(
     "--by",
-    type=click.Choice([by.value for by in By]),
-    default=By.DAY.value,
+    type=click.Choice([by.value for by in CostsBy]),
+    default=CostsBy.DAY.value,
     show_default=True,
     help="What the units are summed up by; days are those of UTC.",
 )
@@ -65,7 +65,7 @@ def command(given: Given, by: str, since: datetime | None) -> int:
 
     config = load.config(given)
     with signals.fatal():
-        bill = archive.costs(config, By(by), since)
+        bill = archive.costs(config, CostsBy(by), since)
     if given.blank is not None:
         show.document({"exit_code": 0, "outcome": "ok", **fields_of(bill)})
     else:
@@ -99,7 +99,12 @@ def lines(bill: Bill, width: int | None = None) -> Iterator[str]:
     runs = {str(run.run_id): run for run in bill.runs}
     rows = [(_name(bill.by, cost, runs), cost.units, cost.calls, _unknown(cost)) for cost in bill.rows]
     rows.append((f"all {len(bill.rows):,}", bill.total.units, bill.total.calls, _unknown(bill.total)))
-    columns = (f"{bill.by.value} (UTC)" if bill.by is By.DAY else bill.by.value, "units", "calls", "unknown")
+    columns = (
+        f"{bill.by.value} (UTC)" if bill.by is CostsBy.DAY else bill.by.value,
+        "units",
+        "calls",
+        "unknown",
+    )
     yield from table.lines(columns, rows, width)
     if bill.total.unknown_calls:
         yield "unknown: counted, though nobody knows the answer (a run that was killed, a connection that broke)"
@@ -110,8 +115,8 @@ def lines(bill: Bill, width: int | None = None) -> Iterator[str]:
         yield f"and {len(apart) - _SHOWN:,} earlier runs (--json shows all)"
 
 
-def _name(by: By, cost: Cost, runs: dict[str, RunCost]) -> str:
-    if by is By.RUN and (run := runs.get(cost.key or "")) is not None:
+def _name(by: CostsBy, cost: Cost, runs: dict[str, RunCost]) -> str:
+    if by is CostsBy.RUN and (run := runs.get(cost.key or "")) is not None:
         return f"{run.run_id} {run.command} {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}"
     return cost.key if cost.key is not None else "(no account known)"
 
@@ -120,10 +125,10 @@ def _unknown(cost: Cost) -> str:
     return f"{cost.unknown_units:,} of {show.count(cost.unknown_calls, 'call')}" if cost.unknown_calls else ""
 
 
-def _key(by: By, cost: Cost) -> dict[str, object]:
-    if by is By.RUN:
+def _key(by: CostsBy, cost: Cost) -> dict[str, object]:
+    if by is CostsBy.RUN:
         return {"run_id": int(cost.key or 0)}
-    whose = {"user_pk": cost.user_pk} if by is By.ACCOUNT else {}
+    whose = {"user_pk": cost.user_pk} if by is CostsBy.ACCOUNT else {}
     return {_FIELD[by]: cost.key, **whose}
 
 

@@ -7,7 +7,15 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownItem
-from archiver.model.archived import Extent, KeptAccount, KeptFile, KeptHighlight, KeptItem, Placed, Provenance
+from archiver.model.archived import (
+    ContentSize,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    Placed,
+    Provenance,
+)
 
 Fields = dict[str, object]
 
@@ -70,7 +78,7 @@ def _part(showing: Showing, part: Part) -> Fields:
     }
 
 
-def _extent(extent: Extent) -> Fields:
+def _extent(extent: ContentSize) -> Fields:
     return {
         "items_total": extent.items,
         "items_gone": extent.gone,
@@ -123,7 +131,7 @@ def _answer(answers: Mapping[int, Provenance], answer_id: object) -> Fields | No
         "id": answer.answer_id,
         "run_id": answer.run_id,
         "endpoint": answer.endpoint,
-        **asdict(answer.kept),
+        **asdict(answer.location),
         "lost": answer.lost,
     }
 

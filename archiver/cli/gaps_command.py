@@ -14,7 +14,7 @@ import click
 from archiver.cli import load, show, signals, spool, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import Reason
-from archiver.model.archived import Gap, Lack
+from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Subject
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 """Gaps of one account named one by one without ``-v``: a screenful."""
 _COLUMNS = ("reason", "of", "highlight", "tries", "next try", "detail")
-_NEXT_RUN = (Reason.LOST, Lack.NOT_YET)
+_NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 
 
 @click.command("gaps", epilog=EPILOG)

@@ -12,7 +12,7 @@ from archiver.cli import advice, load, night, report, show, table
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 
 if TYPE_CHECKING:
-    from archiver.model.billing import Room
+    from archiver.model.billing import BudgetLeft
     from archiver.runner.price import AccountPlan
     from archiver.runner.tally import Summary
 
@@ -101,7 +101,7 @@ def told(given: Given, summary: Summary) -> int:
     return summary.exit_code
 
 
-def limit_reached(plans: list[AccountPlan], room: Room | None) -> str | None:
+def limit_reached(plans: list[AccountPlan], room: BudgetLeft | None) -> str | None:
     """Say where the budget ends the run, if it does not leave the units that the plan comes to."""
     if room is None:
         return None
@@ -115,7 +115,7 @@ def limit_reached(plans: list[AccountPlan], room: Room | None) -> str | None:
 
 
 def document(
-    plans: list[AccountPlan], summary: Summary | None, room: Room | None = None
+    plans: list[AccountPlan], summary: Summary | None, room: BudgetLeft | None = None
 ) -> dict[str, object]:
     """The object of ``--json``: the plan, and what was spent to make it exact."""
     made = report.fields_of(summary) if summary is not None else {}

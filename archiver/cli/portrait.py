@@ -10,15 +10,15 @@ from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownI
 from archiver.cli import advice, carried, show, table
 from archiver.errors import Reason
 from archiver.model.archived import (
-    MEDIA_WORDS,
-    BorneName,
-    Extent,
+    MEDIA_TYPE_NAMES,
+    ContentSize,
+    DatedUsername,
     KeptAccount,
     KeptFile,
     KeptItem,
+    NameChange,
     Placed,
     Provenance,
-    Renaming,
 )
 
 _HIGHLIGHTS_SHOWN, _ITEMS_SHOWN = 50, 20
@@ -167,15 +167,15 @@ def _name(account: KeptAccount) -> str:
 
 
 def _kind(item: KeptItem) -> str:
-    word = MEDIA_WORDS.get(item.media_type, "item of an unknown type")
+    word = MEDIA_TYPE_NAMES.get(item.media_type, "item of an unknown type")
     return f"{word}, {item.video_duration:g} s" if item.video_duration else word
 
 
-def _former(shown: ShownAccount) -> Sequence[BorneName]:
+def _former(shown: ShownAccount) -> Sequence[DatedUsername]:
     return [name for name in shown.names if name.username != shown.account.username]
 
 
-def _renamed(renamings: Iterable[Renaming], field: str) -> Iterator[Row]:
+def _renamed(renamings: Iterable[NameChange], field: str) -> Iterator[Row]:
     for renaming in renamings:
         if renaming.field == field:
             yield "once", f"{renaming.old or 'nothing'}, until {_at(renaming.at)}"
@@ -221,7 +221,7 @@ def _due(part: Part) -> str:
     return "next run" if part.due else "never" if part.highlight.gone_at is not None else "when it changes"
 
 
-def _extent(extent: Extent) -> str:
+def _extent(extent: ContentSize) -> str:
     gone = f" ({extent.gone:,} gone)" if extent.gone else ""
     lost = f", {extent.lost:,} lost" if extent.lost else ""
     return f"{show.count(extent.items, 'item')}{gone}, {show.count(extent.blobs, 'blob')}{lost}, {show.size(extent.bytes)}"
@@ -234,7 +234,9 @@ def _answer(answers: dict[int, Provenance], answer_id: int | None) -> str:
             "an answer that is not kept any more" if answer_id is not None else "an answer that nobody knows"
         )
     lost = " (lost)" if answer.lost else ""
-    where = f"answers/{answer.kept.segment}, {answer.kept.length:,} bytes from {answer.kept.offset:,}"
+    where = (
+        f"answers/{answer.location.segment}, {answer.location.length:,} bytes from {answer.location.offset:,}"
+    )
     return f"run {answer.run_id}, {answer.endpoint}: {where}{lost}"
 
 

@@ -19,7 +19,7 @@ from archiver.cli.when import moment
 from archiver.config import Config, default_path
 from archiver.errors import TargetError, UsageError
 from archiver.export.cells import CsvLines, csv_cell
-from archiver.model.archived import ALL, Rows, RowStream, Value
+from archiver.model.archived import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import parse_target
 
 _TABLE_ROWS = 1_000
@@ -126,7 +126,7 @@ def command(
         values["username"] = username_of(name)
     with signals.fatal():
         any_row, truncated = _answer(
-            config, statement, values, form, min(limit or ALL, ALL), timeout or math.inf
+            config, statement, values, form, min(limit or NO_LIMIT, NO_LIMIT), timeout or math.inf
         )
         name = values.get("username")
         if by_name and isinstance(name, str) and not any_row and not given.quiet:

@@ -12,7 +12,7 @@ from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
-    from archiver.reread.reread import Reread
+    from archiver.reread.reread import RereadReport
 
 _AGAIN = "run it again: it goes on where it stopped"
 _NOTHING: dict[str, object] = {
@@ -65,7 +65,7 @@ def command(given: Given, wait: bool) -> int:
     return 0
 
 
-def _fields_of(done: Reread) -> dict[str, object]:
+def _fields_of(done: RereadReport) -> dict[str, object]:
     return {
         "run_id": done.run_id,
         "answers_read": done.replayed.read,
@@ -81,7 +81,7 @@ def _fields_of(done: Reread) -> dict[str, object]:
     }
 
 
-def _told(done: Reread) -> Iterator[str]:
+def _told(done: RereadReport) -> Iterator[str]:
     learns = any(map(any, done.learnt.values()))
     yield f"{show.count(done.replayed.read, 'answer')} read{'' if learns else ', nothing to add'}"
     if done.recovered.answers:

@@ -15,7 +15,7 @@ import click
 from archiver.cli import advice, load, show, signals, spool, table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.when import When
-from archiver.model.archived import ALL
+from archiver.model.archived import NO_LIMIT
 from archiver.model.search_hits import Dated, Field, Kind
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def command(
     asked = load.targets(accounts) if accounts else ()
     if limit is None and given.blank is None and show.width() is not None:
         limit = _ON_A_TERMINAL
-    limit = min(limit, ALL) if limit is not None else None
+    limit = min(limit, NO_LIMIT) if limit is not None else None
     with signals.fatal():
         found = archive.search(
             config,

@@ -9,7 +9,7 @@ from datetime import datetime
 from archiver.export import names, sidecar
 from archiver.export.template import OF_ACCOUNT, OF_HIGHLIGHT, Filler, Template
 from archiver.export.wanted import Wanted, nanoseconds
-from archiver.model.archived import MEDIA_WORDS, KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
+from archiver.model.archived import MEDIA_TYPE_NAMES, KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import Digest, Pk
 
 Step = KeptAccount | KeptHighlight | Placed | PlacedFile
@@ -142,7 +142,7 @@ class _Walk:
         self, pk: Pk, code: str | None, position: int, media_type: int | None, taken_at: datetime | None
     ) -> dict[str, str]:
         values = self._of | {"code": code or pk, "item_pk": pk, "position": f"{position + 1:03d}"}
-        values["type"] = MEDIA_WORDS.get(media_type, "other")
+        values["type"] = MEDIA_TYPE_NAMES.get(media_type, "other")
         text = taken_at.isoformat(" ").replace(":", "-") if taken_at is not None else None
         for field, digits in self._dates:
             values[field] = text[digits] if text is not None else "undated"

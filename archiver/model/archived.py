@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from archiver.errors import Reason
-from archiver.model.billing import KeptAnswer
+from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, TrayFacts, WebLink
 
@@ -159,7 +159,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBlob:
+class StoredBlob:
     """A blob as ``verify`` reads it, with those who own it, as text («item 123 video»)."""
 
     sha256: Digest
@@ -174,7 +174,7 @@ class StoredAnswer:
     """A kept answer as ``verify`` reads it: the id of its row, where it lies, and whether it is recorded as lost."""
 
     id: int
-    kept: KeptAnswer
+    location: AnswerLocation
     lost: bool
 
 
@@ -204,7 +204,7 @@ class Loss:
     listed: bool
 
 
-ALL = 10**9
+NO_LIMIT = 10**9
 """The limit of who wants all: more than memory holds, and less than a database takes for a limit."""
 
 Value = str | int | float | None
@@ -374,7 +374,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class ContentSize:
     """How much an account or a highlight holds: ``items``, of which ``gone`` are not shown any more, and distinct ``blobs`` with their
     ``bytes``, both without the ``lost`` ones."""
 
@@ -386,7 +386,7 @@ class Extent:
 
 
 @dataclass(frozen=True, slots=True)
-class BorneName:
+class DatedUsername:
     """A username that an account was seen with, from when to when."""
 
     username: str
@@ -395,7 +395,7 @@ class BorneName:
 
 
 @dataclass(frozen=True, slots=True)
-class Renaming:
+class NameChange:
     """What a thing was called before: ``field`` is ``username``, ``full_name`` or ``title``."""
 
     at: datetime
@@ -411,13 +411,13 @@ class Provenance:
     answer_id: int
     run_id: int
     endpoint: str
-    kept: KeptAnswer
+    location: AnswerLocation
     lost: bool = False
 
 
 MEDIA_TYPES = {"photo": 1, "video": 2}
 """The words for ``media_type``, as the API numbers them."""
-MEDIA_WORDS: dict[int | None, str] = {number: word for word, number in MEDIA_TYPES.items()}
+MEDIA_TYPE_NAMES: dict[int | None, str] = {number: word for word, number in MEDIA_TYPES.items()}
 """And back; of what the API may show besides, or has not said, nothing."""
 
 
@@ -462,7 +462,7 @@ def newest(files: Iterable[KeptFile], role: Role) -> KeptFile | None:
     return None
 
 
-class Lack(StrEnum):
+class GapReason(StrEnum):
     """Why something is lacking although nothing failed: stands beside ``Reason`` where gaps are told."""
 
     NEVER_OFFERED = "never_offered"  # the page of its highlight shows the item, and no link for this role
@@ -479,7 +479,7 @@ class Gap:
     ``present`` and ``counted`` are items that a highlight has and is said to have.
     """
 
-    reason: Reason | Lack
+    reason: Reason | GapReason
     subject: Subject
     subject_pk: str
     role: Role | None = None

@@ -70,7 +70,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class AnswerLocation:
     """Where a kept Answer lies: a segment (path below ``answers/``), the offset and length of its gzip member, the body's SHA-256."""
 
     segment: str
@@ -80,21 +80,21 @@ class KeptAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class PaidHighlight:
+class StoredPage:
     """The last good by/url Answer of a highlight: its row id, where it lies, and the tray facts under which it was asked for."""
 
     answer_id: int
-    kept: KeptAnswer
+    location: AnswerLocation
     facts: TrayFacts
     finished_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class PaidAnswer:
+class DatedAnswer:
     """A kept Answer as its row tells of it: where it lies, and when its call ended. What it answers stands in the Answer itself."""
 
     answer_id: int
-    kept: KeptAnswer
+    location: AnswerLocation
     finished_at: datetime
 
 
@@ -107,10 +107,10 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class FoundAnswer:
+class UnrecordedAnswer:
     """A kept Answer that no row tells of, with all that its rows have to say. ``facts``: the tray's, under which it was asked for."""
 
-    kept: KeptAnswer
+    location: AnswerLocation
     call: Call
     status: int
     units: int
@@ -129,7 +129,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class BudgetLeft:
     """What one limit of the Budget leaves: its name (``per_day``), its ``units``, and how many of them are
     ``left``."""
 
@@ -138,7 +138,7 @@ class Room:
     left: int
 
 
-class By(StrEnum):
+class CostsBy(StrEnum):
     """What the ledger is summed up by."""
 
     DAY = "day"  # of UTC

@@ -63,7 +63,7 @@ class Highlight:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedEntry:
     """An element of an answer that could not be read; the others stand. ``pk`` is '' where not even that
     could be read. ``count``: how many elements, where they are the rest of a list that was not read."""
 
@@ -82,7 +82,7 @@ class Tray:
 
     user: User | None
     highlights: tuple[Highlight, ...]
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedEntry, ...] = ()
     unsupported: tuple[str, ...] = ()
 
     @property
@@ -201,7 +201,7 @@ class HighlightPage:
 
     highlight: Highlight
     items: tuple[Item, ...]
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedEntry, ...] = ()
     repeated: int = 0
 
     @property

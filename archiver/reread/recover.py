@@ -16,7 +16,7 @@ from archiver.catalog.query import stored_answers
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import wire
-from archiver.model.billing import Answer, FoundAnswer, KeptAnswer, Origin
+from archiver.model.billing import Answer, AnswerLocation, Origin, UnrecordedAnswer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts
 from archiver.reread.reading import PAGE, told
@@ -27,14 +27,14 @@ _UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Recovered:
+class Recovery:
     """How many answers were recorded again, and the units of their calls that the ledger did not know."""
 
     answers: int = 0
     units: int = 0
 
 
-def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> Recovered:
+def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> Recovery:
     """Record every whole answer below ``answers/`` that has no row, run by run in the order in which those began.
 
     Bytes are on the disk already, so rows may come in any number of steps: killed between two of them, the next call goes on.
@@ -48,7 +48,7 @@ def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> 
             batch = found[start : start + _AT_ONCE]
             some = catalog.write(record.recovered, origin, segments, batch)
             answers, units = answers + some[0], units + some[1]
-    return Recovered(answers, units)
+    return Recovery(answers, units)
 
 
 def _by_run(store: AnswerStore) -> dict[Origin, list[str]]:
@@ -62,7 +62,7 @@ def _by_run(store: AnswerStore) -> dict[Origin, list[str]]:
 
 def _unrecorded(
     catalog: Catalog, store: AnswerStore, segments: Sequence[str], check: Callable[[], None]
-) -> Iterator[FoundAnswer]:
+) -> Iterator[UnrecordedAnswer]:
     """The answers of a run that have no row; of a page with the numbers that it tells itself."""
     for segment in segments:
         check()
@@ -70,7 +70,7 @@ def _unrecorded(
         for kept, answer in _readable(store.iterate(segment, past)):
             check()
             verdict = wire.verdict(answer)
-            yield FoundAnswer(
+            yield UnrecordedAnswer(
                 kept,
                 answer.call,
                 answer.status,
@@ -81,7 +81,7 @@ def _unrecorded(
             )
 
 
-def _readable(answers: Iterator[tuple[KeptAnswer, Answer]]) -> Iterator[tuple[KeptAnswer, Answer]]:
+def _readable(answers: Iterator[tuple[AnswerLocation, Answer]]) -> Iterator[tuple[AnswerLocation, Answer]]:
     """As far as the segment can be read: one that is lost, or lies on rotten ground, keeps nobody from the others."""
     try:
         yield from answers
@@ -104,8 +104,8 @@ def _own_facts(answer: Answer) -> TrayFacts:
 
 
 def _facts_of_trays(
-    store: AnswerStore, segments: Sequence[str], found: Sequence[FoundAnswer], check: Callable[[], None]
-) -> list[FoundAnswer]:
+    store: AnswerStore, segments: Sequence[str], found: Sequence[UnrecordedAnswer], check: Callable[[], None]
+) -> list[UnrecordedAnswer]:
     """The answers in the order in which they came, each page with the numbers of the last tray before it that listed it.
 
     Only a tray of the same run counts: it is the one that caused the page to be fetched. One of an earlier night is not.
@@ -131,7 +131,7 @@ def _listed(answer: Answer) -> Iterator[tuple[Pk, TrayFacts]]:
         yield from ((highlight.pk, highlight.facts) for highlight in tray.highlights)
 
 
-def _under(answer: FoundAnswer, listed: Sequence[tuple[datetime, TrayFacts]]) -> FoundAnswer:
+def _under(answer: UnrecordedAnswer, listed: Sequence[tuple[datetime, TrayFacts]]) -> UnrecordedAnswer:
     before = [at_and_facts for at_and_facts in listed if at_and_facts[0] <= answer.started_at]
     if answer.call.path != PAGE or not before:
         return answer

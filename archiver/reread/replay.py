@@ -10,7 +10,7 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model.billing import PaidAnswer
+from archiver.model.billing import DatedAnswer
 from archiver.model.identity import utcnow
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts, User
 from archiver.reread.reading import Told, asked_name, told
@@ -19,7 +19,7 @@ _WAITING = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableAnswer:
     """A kept Answer whose bytes are damaged or gone: the id of its row, its segment (path below ``answers/``), and why."""
 
     answer_id: int
@@ -28,17 +28,17 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayReport:
     """How many answers were read, those that could not be, and how many of the read ones are not what their endpoint promises."""
 
     read: int
-    unreadable: tuple[Unreadable, ...]
+    unreadable: tuple[UnreadableAnswer, ...]
     unclear: int
 
 
 def replay(
-    answers: Iterable[PaidAnswer], store: AnswerStore, into: Catalog, progress: Callable[[int], None]
-) -> Replayed:
+    answers: Iterable[DatedAnswer], store: AnswerStore, into: Catalog, progress: Callable[[int], None]
+) -> ReplayReport:
     """Record what the answers tell into the catalog ``into``, as runs would have, but for all that absence would be evidence of.
 
     A tray that was asked for by name and does not state it counts as in a run: only if the look at the account that came
@@ -49,17 +49,17 @@ def replay(
     """
     run_id = into.write(record.start_run, "reread", utcnow())
     waiting: list[Future[object]] = []
-    unreadable: list[Unreadable] = []
-    unconfirmed: dict[str, tuple[PaidAnswer, Tray]] = {}
+    unreadable: list[UnreadableAnswer] = []
+    unconfirmed: dict[str, tuple[DatedAnswer, Tray]] = {}
     read = unclear = 0
     for looked_at, paid in enumerate(answers):
         progress(looked_at)
         try:
-            answer = store.read(paid.kept)
+            answer = store.read(paid.location)
         except (AnswerMalformed, StorageError) as error:
             if isinstance(error, StorageError) and not is_rotten(error):
                 raise
-            unreadable.append(Unreadable(paid.answer_id, paid.kept.segment, str(error)))
+            unreadable.append(UnreadableAnswer(paid.answer_id, paid.location.segment, str(error)))
             continue
         read += 1
         try:
@@ -82,10 +82,10 @@ def replay(
         if len(waiting) >= _WAITING:
             _wait(waiting)
     _wait(waiting)
-    return Replayed(read, tuple(unreadable), unclear + len(unconfirmed))
+    return ReplayReport(read, tuple(unreadable), unclear + len(unconfirmed))
 
 
-def _recorded(into: Catalog, run_id: int, paid: PaidAnswer, found: Told) -> Iterable[Future[object]]:
+def _recorded(into: Catalog, run_id: int, paid: DatedAnswer, found: Told) -> Iterable[Future[object]]:
     now = paid.finished_at
     match found:
         case Tray():

@@ -18,24 +18,22 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
 from archiver.errors import ArchiverError, outcome
-from archiver.reread.recover import Recovered, recover
-from archiver.reread.replay import Replayed, Unreadable, replay
-
-__all__ = ["Recovered", "Replayed", "Reread", "Unreadable", "reread"]
+from archiver.reread.recover import Recovery, recover
+from archiver.reread.replay import ReplayReport, replay
 
 COMMAND = "reread"
 
 
 @dataclass(frozen=True, slots=True)
-class Reread:
+class RereadReport:
     """What came of it: answers recorded again, answers read, and by table how many rows were added and filled.
 
     ``lost``: how many answers are recorded as lost, and were not looked at.
     """
 
     run_id: int
-    recovered: Recovered
-    replayed: Replayed
+    recovered: Recovery
+    replayed: ReplayReport
     lost: int
     learnt: Mapping[str, tuple[int, int]]
 
@@ -48,7 +46,7 @@ def reread(
     check: Callable[[], None],
     progress: Callable[[int, int], None],
     clock: Callable[[], datetime],
-) -> Reread:
+) -> RereadReport:
     """Map all kept answers anew and add what the catalog lacks: no call, no row of ``changes``, no watermark moved; twice is once.
 
     ``tmp`` is a directory for files that the next run may remove. ``check`` is called at every step and may raise to stop: what is
@@ -75,7 +73,7 @@ def _reread(
     check: Callable[[], None],
     progress: Callable[[int, int], None],
     clock: Callable[[], datetime],
-) -> Reread:
+) -> RereadReport:
     recovered = recover(catalog, store, check)
     rows, lost = catalog.read(stored_answers.count_answers)
 
@@ -88,7 +86,7 @@ def _reread(
             replayed = replay(answers, store, scratch, looked_at)
         looked_at(rows - lost)
         learnt = merge(scratch, catalog, check)
-    return Reread(run_id, recovered, replayed, lost, learnt)
+    return RereadReport(run_id, recovered, replayed, lost, learnt)
 
 
 @contextmanager

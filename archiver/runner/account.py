@@ -15,7 +15,6 @@ from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.model.archived import Failure, HeldUser
 from archiver.model.billing import Meaning
 from archiver.model.events import AccountDone, AccountListed, Notice
-from archiver.model.identity import Digest, Pk, Role, Subject, Target
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.target import Target
 from archiver.model.upstream import Tray, TrayFacts, User

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from statistics import median
 
 from archiver.catalog import Catalog, ledger
-from archiver.model.billing import Call, KeptAnswer, Limits
+from archiver.model.billing import AnswerLocation, Call, Limits
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 
@@ -118,7 +118,7 @@ class Budget:
         call_id: int,
         status: int | None,
         units: int,
-        kept: KeptAnswer | None = None,
+        kept: AnswerLocation | None = None,
         facts: TrayFacts | None = None,
         *,
         promise: Promise | None = None,

@@ -12,7 +12,7 @@ from archiver.model.archived import Failure
 from archiver.model.billing import Meaning
 from archiver.model.events import HighlightRead, Notice
 from archiver.model.identity import Pk, Subject
-from archiver.model.upstream import HighlightPage, Item, Rejected
+from archiver.model.upstream import HighlightPage, Item, RejectedEntry
 from archiver.runner import plan
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.budget import Promise
@@ -192,7 +192,7 @@ class HighlightSync:
         self._context.report_failure(failure, trouble=trouble)
 
 
-def describe_rejected(rejected: Sequence[Rejected], noun: str) -> str:
+def describe_rejected(rejected: Sequence[RejectedEntry], noun: str) -> str:
     """Return one line about all elements of an answer, at least one, that could not be read. ``noun``: one of
     them."""
     number, first = sum(one.count for one in rejected), rejected[0]

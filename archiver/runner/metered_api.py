@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from archiver import retry
-from archiver.answers import AnswerWriter
-from archiver.catalog import Catalog, record
 from archiver.answers.answer_writer import AnswerWriter
-from archiver.catalog import Catalog
+from archiver.catalog import Catalog, record
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,

@@ -15,7 +15,8 @@ from archiver import retry
 from archiver.errors import NOT_RETRIED, Reason
 from archiver.hiker.endpoints import PAGED_TRAY
 from archiver.model.archived import HeldFailure, HeldHighlight, HeldUser
-from archiver.model.identity import Pk, Target
+from archiver.model.identity import Pk
+from archiver.model.target import Target
 from archiver.model.upstream import Highlight, TrayFacts
 from archiver.runner.context import RepairScope, RunOptions
 

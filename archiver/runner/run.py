@@ -15,12 +15,10 @@ from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageE
 from archiver.hiker.client import HikerClient
 from archiver.media import Downloader
 from archiver.model.events import Observer, RunStarted
-from archiver.model.identity import Target, utcnow
-from archiver.runner.account import AccountSync
-from archiver.runner.answer_cache import AnswerCache
-from archiver.model.billing import Limits
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
+from archiver.runner.account import AccountSync
+from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.budget import Turn
 from archiver.runner.context import RunContext, RunLimits, RunOptions
 from archiver.runner.downloads import FileDownloader

@@ -61,11 +61,11 @@ def verify_answers(
     for answer in answers:
         check()
         checked += 1
-        segment = answer.kept.segment
+        segment = answer.location.segment
         if segment not in sizes:
             sizes.clear()  # they come segment by segment: one is enough
             sizes[segment] = store.size(segment)
-        read = answer.lost or (read_data and chosen(answer.kept.sha256))
+        read = answer.lost or (read_data and chosen(answer.location.sha256))
         why = _trouble(store, answer, sizes[segment], read)
         if why is not None:
             (lost if answer.lost else damaged).append(LostAnswer(answer.id, segment, why))
@@ -117,7 +117,7 @@ def verify_segments(
 
 
 def _trouble(store: AnswerStore, answer: StoredAnswer, size: int | None, read: bool) -> str | None:
-    kept = answer.kept
+    kept = answer.location
     if size is None:
         return f"answers/{kept.segment} is not there"
     if size < kept.offset + kept.length:

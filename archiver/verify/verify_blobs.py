@@ -14,7 +14,7 @@ from enum import StrEnum
 from archiver.blobs.store import BlobStore
 from archiver.durable import is_rotten
 from archiver.errors import StorageError
-from archiver.model.archived import HeldBlob
+from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
 
 _CHUNK = 1 << 20
@@ -58,7 +58,7 @@ class VerifyReport:
 
 def verify_blobs(
     store: BlobStore,
-    blobs: Iterator[HeldBlob],
+    blobs: Iterator[StoredBlob],
     *,
     read_data: bool,
     chosen: Callable[[Digest], bool] = lambda digest: True,
@@ -104,7 +104,7 @@ class _Check:
         self._store, self._on_progress = store, on_progress
         self.checked = self.bytes_read = 0
 
-    def problem_of(self, held: HeldBlob, listed: bool, read: bool) -> Problem | None:
+    def problem_of(self, held: StoredBlob, listed: bool, read: bool) -> Problem | None:
         try:
             return self._look(held, listed, read)
         except StorageError as error:
@@ -115,7 +115,7 @@ class _Check:
             self.checked += 1
             self._on_progress(self.checked, self.bytes_read)
 
-    def _look(self, held: HeldBlob, listed: bool, read: bool) -> Problem | None:
+    def _look(self, held: StoredBlob, listed: bool, read: bool) -> Problem | None:
         size = self._store.size(held.sha256)  # asked even if it was not listed: it may have come since
         if size is None:
             return Problem.NOT_REGULAR if listed else Problem.MISSING
@@ -143,8 +143,8 @@ def _read(read: Callable[[int], bytes], digest: Digest) -> bytes:
 
 
 def _merged(
-    blobs: Iterator[HeldBlob], digests: Iterator[Digest]
-) -> Iterator[tuple[HeldBlob, bool] | tuple[None, bool]]:
+    blobs: Iterator[StoredBlob], digests: Iterator[Digest]
+) -> Iterator[tuple[StoredBlob, bool] | tuple[None, bool]]:
     """Both streams as one: each row with whether its name is listed, and None for each listed name without a row."""
     name = next(digests, None)
     last = ""

@@ -19,7 +19,7 @@ from archiver.answers.warc_reader import member_at, members
 from archiver.answers.warc_record import warcinfo
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
-from archiver.model.billing import KeptAnswer
+from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest
 
 
@@ -296,7 +296,7 @@ def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerSt
         child.send_signal(signal.SIGKILL)
         told += [line for line in child.stdout if line.endswith("\n")]
     kept = [
-        KeptAnswer(segment, int(offset), int(length), Digest(sha256))
+        AnswerLocation(segment, int(offset), int(length), Digest(sha256))
         for segment, offset, length, sha256 in map(str.split, told)
     ]
     for place in kept:

@@ -9,7 +9,7 @@ from databases import NOW
 
 from archiver.catalog import Catalog
 from archiver.model.archived import Blob, File, Owner
-from archiver.model.billing import Call, KeptAnswer
+from archiver.model.billing import AnswerLocation, Call
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, Link, Tray, TrayFacts, User
 
@@ -71,8 +71,8 @@ def call(units: int = 1, subject: str = "1", path: str = "/v1/highlight/by/url")
     return Call(path, (), subject, units)
 
 
-def kept(text: str = "answer", segment: str = "2026/03/1-a.warc.gz") -> KeptAnswer:
-    return KeptAnswer(segment, 10, 200, digest(text))
+def kept(text: str = "answer", segment: str = "2026/03/1-a.warc.gz") -> AnswerLocation:
+    return AnswerLocation(segment, 10, 200, digest(text))
 
 
 def rows(catalog: Catalog, sql: str) -> list[tuple[object, ...]]:

@@ -9,7 +9,7 @@ from databases import NOW
 
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import costs
-from archiver.model.billing import By, Cost, Limits
+from archiver.model.billing import Cost, CostsBy, Limits
 from archiver.model.upstream import User
 
 TRAY, PAGE, NAMED = "/v1/user/highlights", "/v1/highlight/by/url", "/v1/user/highlights/by/username"
@@ -32,14 +32,14 @@ def paid(
         catalog.write(ledger.settle, row, status, units, at)
 
 
-def told(catalog: Catalog, by: By, since: datetime | None = None) -> list[tuple[str | None, int, int]]:
+def told(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> list[tuple[str | None, int, int]]:
     """(key, units, calls) of each row."""
     return [(cost.key, cost.units, cost.calls) for cost in catalog.read(costs.costs, by, since)]
 
 
 def test_where_nothing_was_paid_there_is_nothing(catalog: Catalog) -> None:
     """No rows, in none of the four ways."""
-    assert [catalog.read(costs.costs, by) for by in By] == [()] * 4
+    assert [catalog.read(costs.costs, by) for by in CostsBy] == [()] * 4
     assert catalog.read(costs.run_costs) == ()
 
 
@@ -49,14 +49,14 @@ def test_days_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
     paid(catalog, run_id, "18", at=datetime(2026, 4, 2, 12, tzinfo=UTC))
     paid(catalog, run_id, "18", at=datetime(2026, 4, 1, 0, 30, tzinfo=tokyo))
     paid(catalog, run_id, "18", units=2, at=datetime(2026, 3, 31, 23, 59, 59, tzinfo=UTC))
-    assert told(catalog, By.DAY) == [("2026-03-31", 3, 2), ("2026-04-02", 1, 1)]
+    assert told(catalog, CostsBy.DAY) == [("2026-03-31", 3, 2), ("2026-04-02", 1, 1)]
 
 
 def test_since_a_moment(catalog: Catalog, run_id: int) -> None:
     """What was asked at that moment counts, what was before it does not."""
     for at in (NOW - timedelta(microseconds=1), NOW, LATER):
         paid(catalog, run_id, "18", at=at)
-    for by in By:
+    for by in CostsBy:
         assert sum(units for _, units, _ in told(catalog, by, NOW)) == 2
 
 
@@ -69,7 +69,7 @@ def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> N
     paid(catalog, run_id, "19")
     paid(catalog, run_id, "99", units=4)
     paid(catalog, run_id, "nobody.here", NAMED, 2)
-    found = catalog.read(costs.costs, By.ACCOUNT)
+    found = catalog.read(costs.costs, CostsBy.ACCOUNT)
     assert found == (Cost(None, 6, 2, 0, 0), Cost("natgeo", 5, 4, 0, 0, NATGEO.pk))
 
 
@@ -83,12 +83,12 @@ def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
     catalog.write(record.user, run_id, User("7", "freed"), LATER)
     paid(catalog, run_id, NATGEO.pk, NAMED, 2)
     paid(catalog, run_id, "freed", NAMED, 3)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, By.ACCOUNT)] == [
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, CostsBy.ACCOUNT)] == [
         ("7", 3),
         ("5", 2),
     ]
     catalog.write(record.bind_target, "freed", "6", NOW)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, By.ACCOUNT)] == [
+    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, CostsBy.ACCOUNT)] == [
         ("6", 3),
         ("5", 2),
     ]
@@ -99,7 +99,7 @@ def test_by_endpoint_the_dearest_first(catalog: Catalog, run_id: int) -> None:
     paid(catalog, run_id, "1", TRAY)
     paid(catalog, run_id, "18", units=5)
     paid(catalog, run_id, "", "/sys/balance", 0)
-    assert told(catalog, By.ENDPOINT) == [(PAGE, 5, 1), (TRAY, 1, 1)]
+    assert told(catalog, CostsBy.ENDPOINT) == [(PAGE, 5, 1), (TRAY, 1, 1)]
 
 
 def test_by_run_in_their_order(catalog: Catalog, run_id: int) -> None:
@@ -107,7 +107,7 @@ def test_by_run_in_their_order(catalog: Catalog, run_id: int) -> None:
     second = catalog.write(record.start_run, "backup", LATER)
     paid(catalog, second, "18", units=3)
     paid(catalog, run_id, "18")
-    assert told(catalog, By.RUN) == [(str(run_id), 1, 1), (str(second), 3, 1)]
+    assert told(catalog, CostsBy.RUN) == [(str(run_id), 1, 1), (str(second), 3, 1)]
 
 
 def test_what_nobody_knows_the_answer_of_is_counted_and_told(catalog: Catalog, run_id: int) -> None:
@@ -116,7 +116,7 @@ def test_what_nobody_knows_the_answer_of_is_counted_and_told(catalog: Catalog, r
     paid(catalog, run_id, "18", units=2, settled=False)
     paid(catalog, run_id, "18", units=3, status=None)
     paid(catalog, run_id, "18", units=0, status=None)
-    assert catalog.read(costs.costs, By.ENDPOINT) == (Cost(PAGE, 6, 4, 2, 5),)
+    assert catalog.read(costs.costs, CostsBy.ENDPOINT) == (Cost(PAGE, 6, 4, 2, 5),)
 
 
 def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> None:

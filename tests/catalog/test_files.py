@@ -14,7 +14,7 @@ from archiver import retry
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, holdings, totals
 from archiver.errors import DatabaseError, Reason
-from archiver.model.archived import Blob, Failure, HeldBlob, HeldFailure, HeldHighlight
+from archiver.model.archived import Blob, Failure, HeldFailure, HeldHighlight, StoredBlob
 from archiver.model.identity import Role, Subject
 
 
@@ -147,8 +147,8 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
     catalog.write(record.file, fetched, file_of("11", content="same"), 7, NOW)
     catalog.write(record.file, fetched, file_of("1", Role.COVER, "cover"), 7, NOW)
     catalog.write(record.verified, [digest("cover")], LATER)
-    same = HeldBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
-    cover = HeldBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
+    same = StoredBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
+    cover = StoredBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
     assert list(catalog.stream(holdings.blobs)) == sorted((same, cover), key=lambda blob: blob.sha256)
 
 

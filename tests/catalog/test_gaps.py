@@ -10,7 +10,7 @@ from archiver import retry
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import gaps as gap_query
 from archiver.errors import Reason
-from archiver.model.archived import Failure, Gap, Lack
+from archiver.model.archived import Failure, Gap, GapReason
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import Item, Link, TrayFacts, User
 
@@ -152,7 +152,7 @@ def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     catalog.write(record.file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
     catalog.write(record.files_tried, "18", (), LATER)
     (gap,) = gaps(catalog)
-    assert (gap.reason, gap.present, gap.counted) == (Lack.FEWER_THAN_COUNTED, 1, 2)
+    assert (gap.reason, gap.present, gap.counted) == (GapReason.FEWER_THAN_COUNTED, 1, 2)
     catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
     assert gaps(catalog) == []
 
@@ -163,7 +163,7 @@ def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
     catalog.write(record.page, run_id, None, page("18"), TWO_COUNTED, LATER)
     catalog.write(record.files_tried, "18", (), LATER)
     assert [(gap.reason, gap.present, gap.counted) for gap in gaps(catalog)] == [
-        (Lack.FEWER_THAN_COUNTED, 0, 2)
+        (GapReason.FEWER_THAN_COUNTED, 0, 2)
     ]
 
 
@@ -193,7 +193,7 @@ def test_an_item_in_two_highlights_is_told_once(catalog: Catalog, run_id: int) -
     assert (gap.highlight_pk, gap.gone) == ("18", False)
     catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
     (gap,) = gaps(catalog)
-    assert (gap.reason, gap.gone) == (Lack.NEVER_OFFERED, True)
+    assert (gap.reason, gap.gone) == (GapReason.NEVER_OFFERED, True)
 
 
 @pytest.mark.parametrize("reason", [Reason.PRIVATE, Reason.GONE])

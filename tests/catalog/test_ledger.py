@@ -128,7 +128,7 @@ def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int
     catalog.write(ledger.settle, listed, 200, 1, LATER, kept("tray"))
     paid = catalog.read(holdings.paid_highlight, "18")
     assert paid is not None
-    assert (paid.answer_id, paid.kept, paid.facts, paid.finished_at) == (
+    assert (paid.answer_id, paid.location, paid.facts, paid.finished_at) == (
         answer_id,
         kept("good"),
         FACTS,

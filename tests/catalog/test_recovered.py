@@ -9,18 +9,18 @@ from databases import NOW
 
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import stored_answers
-from archiver.model.billing import FoundAnswer, KeptAnswer, Limits, Origin
+from archiver.model.billing import AnswerLocation, Limits, Origin, UnrecordedAnswer
 
 TRAYS, FETCHED = (f"2026/03/7-{kind}-20260331T233000Z-ab.warc.gz" for kind in ("trays", "fetched"))
 BEGAN = NOW.replace(microsecond=0)
 CALLS = "SELECT run_id, subject, status, units FROM api_calls ORDER BY id"
 
 
-def found(offset: int, subject: str = "1", segment: str = FETCHED, after: int = 1) -> FoundAnswer:
+def found(offset: int, subject: str = "1", segment: str = FETCHED, after: int = 1) -> UnrecordedAnswer:
     """An answer that came two seconds after it was asked for, ``after`` seconds from the beginning."""
     asked = NOW + timedelta(seconds=after)
-    kept = KeptAnswer(segment, offset, 100, digest(f"{segment} {offset}"))
-    return FoundAnswer(kept, call(subject=subject), 200, 1, FACTS, asked, asked + timedelta(seconds=2))
+    kept = AnswerLocation(segment, offset, 100, digest(f"{segment} {offset}"))
+    return UnrecordedAnswer(kept, call(subject=subject), 200, 1, FACTS, asked, asked + timedelta(seconds=2))
 
 
 def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, run_id: int) -> None:

@@ -10,7 +10,7 @@ from databases import NOW
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
-from archiver.model.upstream import Rejected, Tray, TrayFacts, User
+from archiver.model.upstream import RejectedEntry, Tray, TrayFacts, User
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def test_a_shrunken_tray_waits_for_a_second_one(catalog: Catalog, listed: int) -
 def test_the_longest_v1_tray_of_any_account_is_known(catalog: Catalog, listed: int) -> None:
     """Unreadable entries count, a v2 tray does not, and a later shorter one does not lower it."""
     assert catalog.read(account_state.longest_tray) == 3
-    long = Tray(User("2", "other"), (), (Rejected("7", "?"),) * 5)
+    long = Tray(User("2", "other"), (), (RejectedEntry("7", "?"),) * 5)
     catalog.write(record.tray, listed, "2", long, NOW, came_by="/v2/user/highlights")
     assert catalog.read(account_state.longest_tray) == 3
     catalog.write(record.tray, listed, "2", long, NOW)

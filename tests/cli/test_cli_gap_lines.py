@@ -11,7 +11,7 @@ from hostile_world import ESCAPES, FORGED
 from archiver.cli import show
 from archiver.cli.gaps_command import Account, next_try
 from archiver.errors import Reason
-from archiver.model.archived import Gap, Lack
+from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Role, Subject
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -27,8 +27,8 @@ GAP = Gap(Reason.EXPIRED, Subject.ITEM, "1", Role.VIDEO, code="C1")
         (replace(GAP, reason=Reason.TOO_LARGE), "when max_file_size allows it"),
         (replace(GAP, reason=Reason.HOST_NOT_ALLOWED), "when its host is allowed"),
         (replace(GAP, reason=Reason.REFUSED), "sweep"),
-        (replace(GAP, reason=Lack.NEVER_OFFERED), "sweep"),
-        (replace(GAP, reason=Lack.NOT_YET), "next run"),
+        (replace(GAP, reason=GapReason.NEVER_OFFERED), "sweep"),
+        (replace(GAP, reason=GapReason.NOT_YET), "next run"),
         (replace(GAP, reason=Reason.LOST), "next run"),
     ],
 )
@@ -49,7 +49,7 @@ def test_nothing_in_a_gap_is_obeyed() -> None:
 def test_what_is_not_shown_is_counted_all_the_same() -> None:
     """By reason, the most frequent first; numbers of items in words."""
     account = Account("natgeo")
-    fewer = Gap(Lack.FEWER_THAN_COUNTED, Subject.HIGHLIGHT, "18", title="BOTW", present=3, counted=1_098)
+    fewer = Gap(GapReason.FEWER_THAN_COUNTED, Subject.HIGHLIGHT, "18", title="BOTW", present=3, counted=1_098)
     account.add(fewer, keep=True)
     for _ in range(2):
         account.add(GAP, keep=False)

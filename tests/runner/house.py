@@ -14,14 +14,10 @@ import psycopg
 from archiver import archive
 from archiver.config import Config, load
 from archiver.model.events import Event
-from archiver.model.identity import Target, utcnow
-from archiver.model.target import parse_target
-from archiver.reread import Reread
-from archiver.runner.context import RunOptions
 from archiver.model.identity import utcnow
 from archiver.model.target import Target, parse_target
-from archiver.reread.reread import Reread
-from archiver.model.events import Event
+from archiver.reread.reread import RereadReport
+from archiver.runner.context import RunOptions
 from archiver.runner.price import AccountPlan
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
@@ -108,7 +104,7 @@ class House:
             archive.plan(self.config, parsed, manner=RunOptions(), since=since, clock=lambda: self.now)
         )
 
-    def reread(self, stop: StopFlag | None = None) -> Reread:
+    def reread(self, stop: StopFlag | None = None) -> RereadReport:
         """All kept answers mapped anew; the log of the upstream shows what that asked, which is nothing."""
         self._watched()
         self.upstream.requests.reset()

@@ -12,7 +12,7 @@ from house import House
 from archiver import archive
 from archiver.archive import ShownAccount
 from archiver.cli import report
-from archiver.model.archived import Lack
+from archiver.model.archived import GapReason
 from archiver.model.identity import Subject
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions, build
@@ -223,7 +223,7 @@ def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(house: Ho
     assert counts[-1] == left
     gaps = [gap for gap in archive.gaps(house.config) if gap.subject is Subject.ITEM and not gap.gone]
     assert len(gaps) == left
-    assert Lack.NOT_YET not in {gap.reason for gap in gaps}
+    assert GapReason.NOT_YET not in {gap.reason for gap in gaps}
 
 
 @pytest.mark.parametrize("hide", ["set_private", "delete_account"])

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from archiver.catalog import tables
-from archiver.model.billing import By, Cost, RunCost
+from archiver.model.billing import Cost, CostsBy, RunCost
 
 FREE_PATH = "/sys/balance"
 
@@ -36,17 +36,17 @@ _SUMS = (
 _NAMES = ("units", "calls", "unknown_calls", "unknown_units")
 
 
-def costs(connection: Connection, by: By, since: datetime | None = None) -> tuple[Cost, ...]:
+def costs(connection: Connection, by: CostsBy, since: datetime | None = None) -> tuple[Cost, ...]:
     """What was paid since then, in the order of days and runs, or the dearest first. What nothing was paid for is not in it."""
-    if by is By.ACCOUNT:
+    if by is CostsBy.ACCOUNT:
         return tuple(_cost(row) for row in connection.execute(_by_account(since)))
     key = {
-        By.DAY: _day(connection),
-        By.ENDPOINT: _calls.c.path,
-        By.RUN: _calls.c.run_id,
+        CostsBy.DAY: _day(connection),
+        CostsBy.ENDPOINT: _calls.c.path,
+        CostsBy.RUN: _calls.c.run_id,
     }[by].label("key")
     summed = _since(select(key, *_SUMS), since).group_by(key)
-    in_order = summed.order_by(_SUMS[0].desc(), key) if by is By.ENDPOINT else summed.order_by(key)
+    in_order = summed.order_by(_SUMS[0].desc(), key) if by is CostsBy.ENDPOINT else summed.order_by(key)
     return tuple(_cost(row) for row in connection.execute(in_order))
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Subquery, bindparam, func, select, union
 
 from archiver.catalog import tables
-from archiver.model.archived import BorneName, Extent, Provenance, Renaming
-from archiver.model.billing import KeptAnswer
+from archiver.model.archived import ContentSize, DatedUsername, NameChange, Provenance
+from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest, Pk, Subject
 
 _highlights, _members, _items = tables.highlights, tables.highlight_items, tables.items
@@ -20,7 +20,7 @@ _GONE = func.coalesce(_members.c.gone_at, _highlights.c.gone_at)
 _RENAMED = ("username", "full_name", "title")
 
 
-def extents(connection: Connection, user_pk: Pk) -> dict[Pk, Extent]:
+def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
     """How much each highlight of an account holds; nothing for one that holds nothing. A cover counts as its highlight's."""
     of_items = (
         select(_members.c.highlight_pk, func.count(), func.count(_GONE))
@@ -37,11 +37,12 @@ def extents(connection: Connection, user_pk: Pk) -> dict[Pk, Extent]:
     )
     blobs = {pk: tuple(map(int, sums)) for pk, *sums in connection.execute(of_blobs)}
     return {
-        pk: Extent(*items.get(pk, (0, 0)), *blobs.get(pk, (0, 0, 0))) for pk in items.keys() | blobs.keys()
+        pk: ContentSize(*items.get(pk, (0, 0)), *blobs.get(pk, (0, 0, 0)))
+        for pk in items.keys() | blobs.keys()
     }
 
 
-def extent(connection: Connection, user_pk: Pk) -> Extent:
+def extent(connection: Connection, user_pk: Pk) -> ContentSize:
     """How much an account holds; what several of its highlights show counts once, and is gone when none of them shows it any more."""
     shown = (
         select((func.count() == func.count(_GONE)).label("gone"))
@@ -55,10 +56,10 @@ def extent(connection: Connection, user_pk: Pk) -> Extent:
     owned = _owned(user_pk)
     own = union(select(_files.c.sha256).where(_files.c.user_pk == user_pk), select(owned.c.sha256)).subquery()
     sums = connection.execute(select(*_SUMS).join_from(_blobs, own, _blobs.c.sha256 == own.c.sha256)).one()
-    return Extent(sum(counts.values()), counts.get(True, 0), *map(int, sums))
+    return ContentSize(sum(counts.values()), counts.get(True, 0), *map(int, sums))
 
 
-def names(connection: Connection, user_pk: Pk) -> tuple[BorneName, ...]:
+def names(connection: Connection, user_pk: Pk) -> tuple[DatedUsername, ...]:
     """The usernames of an account, the latest first."""
     borne = tables.usernames
     question = (
@@ -66,17 +67,17 @@ def names(connection: Connection, user_pk: Pk) -> tuple[BorneName, ...]:
         .where(borne.c.user_pk == user_pk)
         .order_by(borne.c.last_seen_at.desc(), borne.c.first_seen_at.desc())
     )
-    return tuple(BorneName(*row) for row in connection.execute(question))
+    return tuple(DatedUsername(*row) for row in connection.execute(question))
 
 
-def renamings(connection: Connection, subject: Subject, pk: Pk) -> tuple[Renaming, ...]:
+def renamings(connection: Connection, subject: Subject, pk: Pk) -> tuple[NameChange, ...]:
     """What a thing was called before, the latest first."""
     question = (
         select(_changes.c.at, _changes.c.field, _changes.c.old, _changes.c.new)
         .where(_changes.c.subject == subject, _changes.c.subject_pk == pk, _changes.c.field.in_(_RENAMED))
         .order_by(_changes.c.id.desc())
     )
-    return tuple(Renaming(*row) for row in connection.execute(question))
+    return tuple(NameChange(*row) for row in connection.execute(question))
 
 
 def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int, Provenance]:
@@ -91,7 +92,7 @@ def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int,
             row.id,
             row.run_id,
             row.path,
-            KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256)),
+            AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256)),
             row.lost_at is not None,
         )
         for row in connection.execute(question, {"ids": list(answer_ids)})

@@ -29,13 +29,13 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.columns import UtcTime
 from archiver.errors import Reason
-from archiver.model.archived import MEDIA_TYPES, Gap, Lack
+from archiver.model.archived import MEDIA_TYPES, Gap, GapReason
 from archiver.model.identity import Role, Subject
 
 _users, _highlights, _items, _failures = tables.users, tables.highlights, tables.items, tables.failures
 
 _AT_ONCE = 1000
-_LACKS = frozenset(lack.value for lack in Lack)
+_LACKS = frozenset(lack.value for lack in GapReason)
 
 
 def gaps(connection: Connection) -> Iterator[Gap]:
@@ -123,7 +123,7 @@ def _every() -> Select[Any]:
 
 def _gap(row: Row[Any]) -> Gap:
     return Gap(
-        reason=Lack(row.reason) if row.reason in _LACKS else Reason(row.reason),
+        reason=GapReason(row.reason) if row.reason in _LACKS else Reason(row.reason),
         subject=Subject(row.subject),
         subject_pk=row.subject_pk,
         role=Role(row.role) if row.role is not None else None,
@@ -172,9 +172,9 @@ def lacking(role: Role) -> Select[Any]:
         )
     )
     why = case(
-        (~tried, text(Lack.NOT_YET)),
+        (~tried, text(GapReason.NOT_YET)),
         (_failures.c.id.is_not(None), _failures.c.reason),
-        else_=text(Lack.NEVER_OFFERED),
+        else_=text(GapReason.NEVER_OFFERED),
     )
     past = {name: FAILED[name] for name in ("detail", "attempts", "first_at", "last_at")}
     lacking = told(source, **{**OF_ITEM, **past, "reason": why, "role": text(role)})
@@ -212,7 +212,7 @@ def highlights_not_yet() -> Select[Any]:
     return told(
         _highlights.join(_users, _users.c.pk == _highlights.c.user_pk),
         **OF_HIGHLIGHT,
-        reason=text(Lack.NOT_YET),
+        reason=text(GapReason.NOT_YET),
         subject=text(Subject.HIGHLIGHT),
         subject_pk=_highlights.c.pk,
         first_at=_highlights.c.first_seen_at,
@@ -241,7 +241,7 @@ def fewer_than_counted() -> Select[Any]:
             shown, shown.c.highlight_pk == _highlights.c.pk
         ),
         **OF_HIGHLIGHT,
-        reason=text(Lack.FEWER_THAN_COUNTED),
+        reason=text(GapReason.FEWER_THAN_COUNTED),
         subject=text(Subject.HIGHLIGHT),
         subject_pk=_highlights.c.pk,
         last_at=_highlights.c.fetched_at,

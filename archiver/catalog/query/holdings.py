@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, select, union_all
 
 from archiver.catalog import tables
-from archiver.model.archived import HeldBlob
-from archiver.model.billing import KeptAnswer, PaidHighlight
+from archiver.model.archived import StoredBlob
+from archiver.model.billing import AnswerLocation, StoredPage
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import TrayFacts
 
@@ -91,23 +91,23 @@ def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:
     return tuple(connection.scalars(_MEMBERS, {"pk": highlight_pk}))
 
 
-def paid_highlight(connection: Connection, highlight_pk: Pk) -> PaidHighlight | None:
+def paid_highlight(connection: Connection, highlight_pk: Pk) -> StoredPage | None:
     """The last good answer about a highlight that is kept, with the tray facts under which it was asked for."""
     row = connection.execute(_PAID, {"pk": highlight_pk}).first()
     if row is None:
         return None
-    kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
-    return PaidHighlight(row.id, kept, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
+    kept = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
+    return StoredPage(row.id, kept, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
 
 
-def blobs(connection: Connection) -> Iterator[HeldBlob]:
+def blobs(connection: Connection) -> Iterator[StoredBlob]:
     """Every blob with those who own it, in ascending order of ``sha256``; streamed, so ask by ``Catalog.stream``."""
     with connection.execution_options(yield_per=_AT_ONCE).execute(_ALL_BLOBS) as rows:
         for sha256, group in groupby(rows, key=lambda row: str(row.sha256)):
             of_blob = list(group)
             first = of_blob[0]
             owners = tuple(_owner(row) for row in of_blob if row.role is not None)
-            yield HeldBlob(Digest(sha256), first.size, first.lost_at, first.verified_at, owners)
+            yield StoredBlob(Digest(sha256), first.size, first.lost_at, first.verified_at, owners)
 
 
 def _owner(row: Row[tuple[object, ...]]) -> str:

@@ -26,7 +26,7 @@ from archiver import retry
 from archiver.catalog import tables
 from archiver.errors import NOT_RETRIED, Reason
 from archiver.model.archived import Loss, StoredAnswer
-from archiver.model.billing import KeptAnswer
+from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest, Pk, Subject
 
 _blobs, _files, _users, _failures = tables.blobs, tables.files, tables.users, tables.failures
@@ -149,7 +149,7 @@ def _by_owner(connection: Connection, highlights: Collection[Pk]) -> dict[Pk, se
 def answers(connection: Connection) -> Iterator[StoredAnswer]:
     """Every kept answer, segment by segment; streamed, so ask by ``Catalog.stream``."""
     for row in connection.execution_options(yield_per=_AT_ONCE).execute(_KEPT):
-        kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
+        kept = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
         yield StoredAnswer(row.id, kept, row.lost_at is not None)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, exists, func, select
 
 from archiver.catalog import tables
-from archiver.model.billing import KeptAnswer, PaidAnswer
+from archiver.model.billing import AnswerLocation, DatedAnswer
 from archiver.model.identity import Digest
 
 _calls, _answers = tables.api_calls, tables.answers
@@ -21,15 +21,15 @@ _IN_ORDER = (
 )
 
 
-def paid_answers(connection: Connection) -> Iterator[PaidAnswer]:
+def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
     """Every kept answer that is not recorded as lost, in the order in which they came; streamed, so ask by ``Catalog.stream``.
 
     By time, not by id: one that was recorded later than it came (see ``record.recovered``) stands where it belongs.
     """
     with connection.execution_options(yield_per=_AT_ONCE).execute(_IN_ORDER) as rows:
         for row in rows:
-            kept = KeptAnswer(row.segment, row.offset, row.length, Digest(row.sha256))
-            yield PaidAnswer(row.id, kept, row.finished_at)
+            kept = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
+            yield DatedAnswer(row.id, kept, row.finished_at)
 
 
 def count_answers(connection: Connection) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, update
 
 from archiver.catalog import ledger, tables
 from archiver.catalog.record.runs import units_of_calls
-from archiver.model.billing import FoundAnswer, Origin
+from archiver.model.billing import Origin, UnrecordedAnswer
 
 RECOVERED = "recovered"
 """Command and outcome of a run that only its answers tell of."""
@@ -22,7 +22,7 @@ _runs, _calls, _answers = tables.runs, tables.api_calls, tables.answers
 
 
 def recovered(
-    connection: Connection, origin: Origin, segments: Sequence[str], found: Sequence[FoundAnswer]
+    connection: Connection, origin: Origin, segments: Sequence[str], found: Sequence[UnrecordedAnswer]
 ) -> tuple[int, int]:
     """Record answers of one run, in the order in which they came, with their calls where those have no row either.
 
@@ -30,10 +30,10 @@ def recovered(
     recorded, and the units of the calls that had no row. The run is that of the other answers in those files, or that of the name if it began just then (a restored database
     gives the same id to another one); else it gets a row of its own.
     """
-    at = {(answer.kept.segment, answer.kept.offset) for answer in found}
+    at = {(answer.location.segment, answer.location.offset) for answer in found}
     known = select(_answers.c.segment, _answers.c.offset).where(_answers.c.segment.in_({s for s, _ in at}))
     there = {(row.segment, row.offset) for row in connection.execute(known)}
-    new = [answer for answer in found if (answer.kept.segment, answer.kept.offset) not in there]
+    new = [answer for answer in found if (answer.location.segment, answer.location.offset) not in there]
     if not new:
         return 0, 0
     run_id = _run_of(connection, origin, segments) or _new_run(connection, origin)
@@ -43,7 +43,7 @@ def recovered(
         if call_id is None:
             call_id = _new_call(connection, run_id, answer)
             units += answer.units
-        ledger.keep(connection, call_id, answer.kept, answer.facts)
+        ledger.keep(connection, call_id, answer.location, answer.facts)
     _sum_up(connection, run_id)
     return len(new), units
 
@@ -72,7 +72,7 @@ def _new_run(connection: Connection, origin: Origin) -> int:
     return int(connection.execute(row.returning(_runs.c.id)).scalar_one())
 
 
-def _call_of(connection: Connection, run_id: int, answer: FoundAnswer) -> int | None:
+def _call_of(connection: Connection, run_id: int, answer: UnrecordedAnswer) -> int | None:
     """The row of the call that this answers, if it has one: reserved before it was sent, not over before the answer came."""
     call = answer.call
     rows = connection.execute(
@@ -91,7 +91,7 @@ def _call_of(connection: Connection, run_id: int, answer: FoundAnswer) -> int | 
     return None
 
 
-def _new_call(connection: Connection, run_id: int, answer: FoundAnswer) -> int:
+def _new_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) -> int:
     row = _calls.insert().values(
         run_id=run_id,
         path=answer.call.path,

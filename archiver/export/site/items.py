@@ -9,7 +9,7 @@ from typing import TypeVar
 from archiver.export import names
 from archiver.export.site import words
 from archiver.export.site.model import Download, Entry, Fact, Picture, Tile
-from archiver.model.archived import MEDIA_WORDS, KeptFile, KeptHighlight, KeptItem, Placed
+from archiver.model.archived import MEDIA_TYPE_NAMES, KeptFile, KeptHighlight, KeptItem, Placed
 from archiver.model.upstream import Location, Sticker
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ def tile(placed: Placed, highlight: KeptHighlight, who: str) -> Tile:
     videos = [file for file in item.held if file.blob.mime in VIDEOS]
     others = tuple(Download(path_of(f), _about(f)) for f in item.held if f not in pictures + videos)
     facts = tuple(_facts(item, highlight))
-    kind = "video" if videos else MEDIA_WORDS.get(item.media_type, "photo" if pictures else "item")
+    kind = "video" if videos else MEDIA_TYPE_NAMES.get(item.media_type, "photo" if pictures else "item")
     return Tile(
         item.pk,
         kind,

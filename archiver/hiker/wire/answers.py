@@ -26,7 +26,16 @@ from archiver.hiker.wire.values import pk, shop_id
 from archiver.hiker.wire.verdicts import says_no_highlights
 from archiver.model.billing import Answer
 from archiver.model.identity import Pk
-from archiver.model.upstream import Balance, Highlight, HighlightPage, Item, Rejected, Tray, TrayPage, User
+from archiver.model.upstream import (
+    Balance,
+    Highlight,
+    HighlightPage,
+    Item,
+    RejectedEntry,
+    Tray,
+    TrayPage,
+    User,
+)
 
 _NO_PK = "it has no pk of digits"
 _TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not read"
@@ -97,17 +106,17 @@ def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
     found = _highlight(raw, None)
     if isinstance(found, str):
         _malformed(answer, f"{found}, which is no highlight of stories")
-    if isinstance(found, Rejected):
+    if isinstance(found, RejectedEntry):
         _malformed(answer, f"no highlight: {found.detail}")
     if asked is not None and found.pk != asked:
         _malformed(answer, f"highlight {found.pk} instead of {asked}")
     if shape.items is None:
         _malformed(answer, f"highlight {found.pk} without a list of items")
     items: dict[Pk, Item] = {}
-    rejected: list[Rejected] = []
+    rejected: list[RejectedEntry] = []
     for entry in shape.items[:ENTRIES_MAX]:
         item = _item(entry)
-        if isinstance(item, Rejected):
+        if isinstance(item, RejectedEntry):
             rejected.append(item)
         else:
             items.setdefault(item.pk, item)
@@ -143,13 +152,13 @@ def _tray(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | 
     owner = _owner(answer, entries, user_pk, username)
     fallback = owner or (User(user_pk) if user_pk is not None else None)
     highlights: dict[Pk, Highlight] = {}
-    rejected: list[Rejected] = []
+    rejected: list[RejectedEntry] = []
     unsupported: list[str] = []
     for entry in entries[:ENTRIES_MAX]:
         found = _highlight(entry, fallback)
         if isinstance(found, str):
             unsupported.append(found)
-        elif isinstance(found, Rejected):
+        elif isinstance(found, RejectedEntry):
             rejected.append(found)
         else:
             highlights.setdefault(found.pk, found)
@@ -204,31 +213,31 @@ def _reel(raw: object) -> object:
     return reels[0] if len(reels) == 1 else raw
 
 
-def _highlight(raw: object, fallback: User | None) -> Highlight | Rejected | str:
+def _highlight(raw: object, fallback: User | None) -> Highlight | RejectedEntry | str:
     """A highlight, why it is none, or the id of one of a kind that nothing fetches."""
     shape = read(WireHighlight, raw)
     if shape is None:
-        return Rejected("", "it is no object")
+        return RejectedEntry("", "it is no object")
     other = shop_id(shape.pk) or shop_id(shape.id)
     if other is not None:
         return other
     highlight_pk = pk(shape.pk)
     if highlight_pk is None:
-        return Rejected("", _NO_PK)
+        return RejectedEntry("", _NO_PK)
     owner = user_of(shape.user) or fallback
     if owner is None:
-        return Rejected(highlight_pk, "it does not say whose it is")
+        return RejectedEntry(highlight_pk, "it does not say whose it is")
     return highlight_of(shape, highlight_pk, owner)
 
 
-def _item(raw: object) -> Item | Rejected:
+def _item(raw: object) -> Item | RejectedEntry:
     shape = read(WireItem, raw)
     if shape is None:
-        return Rejected("", "it is no object")
+        return RejectedEntry("", "it is no object")
     item_pk = pk(shape.pk)
-    return item_of(shape, item_pk) if item_pk is not None else Rejected("", _NO_PK)
+    return item_of(shape, item_pk) if item_pk is not None else RejectedEntry("", _NO_PK)
 
 
-def _excess(entries: Entries) -> Iterator[Rejected]:
+def _excess(entries: Entries) -> Iterator[RejectedEntry]:
     if len(entries) > ENTRIES_MAX:
-        yield Rejected("", _TOO_MANY, len(entries) - ENTRIES_MAX)
+        yield RejectedEntry("", _TOO_MANY, len(entries) - ENTRIES_MAX)
