@@ -5,6 +5,7 @@ A test that asks for ``database``, ``own_database``, ``nowhere`` or ``catalog`` 
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import gc
 import hashlib
@@ -18,13 +19,17 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import canaries
 import pytest
-from databases import ARCHIVE_ID, NOW, Compiled, Dictation, Postgres, empty
 from hypothesis import settings
 
 from archiver.catalog import Catalog, engine, record, schema
+from tests.support import leak_detector
+from tests.support.databases import ARCHIVE_ID, NOW, Compiled, Dictation, Postgres, empty
+
+if TYPE_CHECKING:
+    from tests.support.crash.traced_run import Night
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -46,7 +51,7 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long tests go on."""
+    """Options for how long tests go on: ``scripts/test tests/crash --crash-all --crash-rounds 2000 --crash-seed 7``."""
     group = parser.getgroup("crash")
     group.addoption("--crash-rounds", type=int, default=18, metavar="N", help="Rounds of random kills.")
     group.addoption(
@@ -206,7 +211,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note what was captured of each phase, for ``nothing_escapes``."""
     report = yield
-    item.stash.setdefault(canaries.HEARD, []).extend((report.capstdout, report.capstderr, report.caplog))
+    item.stash.setdefault(leak_detector.HEARD, []).extend((report.capstdout, report.capstderr, report.caplog))
     return report
 
 
@@ -222,7 +227,7 @@ def nothing_escapes(request: pytest.FixtureRequest) -> Iterator[None]:
         for name in ("capsys", "capfd", "nowhere", "database", "own_database")
         if name in request.fixturenames
     }
-    ear, root = canaries.Ear(), logging.getLogger()
+    ear, root = leak_detector.Ear(), logging.getLogger()
     level = root.level
     root.addHandler(ear)
     root.setLevel(logging.DEBUG)
@@ -236,9 +241,9 @@ def nothing_escapes(request: pytest.FixtureRequest) -> Iterator[None]:
             asked[name].readouterr()
     root.removeHandler(ear)
     root.setLevel(level)
-    canaries.hear(*request.node.stash.get(canaries.HEARD, []))
-    found = list(canaries.escaped())
-    canaries.forget()
+    leak_detector.hear(*request.node.stash.get(leak_detector.HEARD, []))
+    found = list(leak_detector.escaped())
+    leak_detector.forget()
     assert not found, "\n".join(found)
 
 
@@ -247,7 +252,58 @@ def _heard(capture: pytest.CaptureFixture[str]) -> Callable[[], object]:
 
     def hearing() -> object:
         seen = read()
-        canaries.hear(seen.out, seen.err)
+        leak_detector.hear(seen.out, seen.err)
         return seen
 
     return hearing
+
+
+@pytest.fixture(scope="session")
+def crash_all(request: pytest.FixtureRequest) -> bool:
+    """Whether all is visited, not a sample."""
+    return bool(request.config.getoption("--crash-all", False))
+
+
+@pytest.fixture(scope="session")
+def sample_seed(request: pytest.FixtureRequest) -> str:
+    """What a sample is drawn by: the date, unless a seed is given."""
+    given = str(request.config.getoption("--crash-seed", "everyday"))
+    return datetime.datetime.now(datetime.UTC).date().isoformat() if given == "everyday" else given
+
+
+@pytest.fixture(scope="session")
+def strace() -> None:
+    """A test that asks for it fails on a Linux without strace, and is skipped, with its reason, where there is none to be had."""
+    if sys.platform != "linux":
+        pytest.skip("strace, which this test needs, is Linux's")
+    if shutil.which("strace") is None:
+        pytest.fail(
+            "strace is missing; scripts/test installs it for root (apt-get install strace)", pytrace=False
+        )
+
+
+@pytest.fixture(scope="session")
+def night(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    """The first night of an archive, of one account with one highlight: it makes the archive and keeps all."""
+    # Imported here: most tests need neither these nor the clients of the network.
+    from tests.support.crash import traced_run
+    from tests.support.crash.workload import Upstream
+
+    home = tmp_path_factory.mktemp("night") / "home"
+    home.mkdir()
+    with Upstream.small() as upstream:
+        yield traced_run.record(upstream, home)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line that sums up all series of random kills, where there were any, and one for each test that says what it visited."""
+    reports = [r for outcome in ("passed", "failed") for r in terminalreporter.getreports(outcome)]
+    told = [(report, name, value) for report in reports for name, value in report.user_properties]
+    scores = [value for _, name, value in told if name == "crash"]
+    if scores:
+        rounds, kills, archives, seconds, violations = map(sum, zip(*scores, strict=True))
+        terminalreporter.write_line(
+            f"random kills: {rounds} rounds on {archives} archives, {kills} kills hit, {violations} violations, {seconds:.0f} s"
+        )
+    for line in sorted(str(value) for _, name, value in told if name == "visited"):
+        terminalreporter.write_line(line)

@@ -10,22 +10,24 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-import canaries
 import psycopg
-from databases import Postgres
+
+from tests.support import leak_detector
+from tests.support.databases import Postgres
 
 ROOT = Path(__file__).parent.parent
 
 LEAKS = """
 import gzip, logging, sqlite3, sys
 from contextlib import closing
-import canaries, pytest
+import pytest
+from tests.support import leak_detector
 
 KEY, SIGNED = "standin-0123456789abcdef", "x.jpg?_nc_ohc=1&oe=6A&oh=00_Afabcdef"
 
 @pytest.fixture(autouse=True)
 def watched(tmp_path):
-    canaries.watch(tmp_path, lambda: KEY)
+    leak_detector.watch(tmp_path, lambda: KEY)
 
 def stored(path, text):
     with closing(sqlite3.connect(path / "archive.db")) as database:
@@ -45,7 +47,7 @@ def test_bad_key_in_a_debug_record(): logging.getLogger("httpcore.x").debug("hea
 def test_bad_key_in_a_traceback():
     try: raise ValueError(KEY)
     except ValueError: logging.getLogger("a").exception("failed")
-def test_bad_key_heard_of_a_process(): canaries.hear(KEY)
+def test_bad_key_heard_of_a_process(): leak_detector.hear(KEY)
 def test_bad_key_in_a_row(tmp_path): stored(tmp_path, KEY)
 def test_bad_key_in_the_log(tmp_path): written(tmp_path / "log" / "archiver.log", KEY.encode())
 def test_bad_key_in_a_kept_answer(tmp_path):
@@ -64,16 +66,19 @@ def test_good_signature_in_a_kept_answer(tmp_path):
     written(tmp_path / "answers" / "1.warc.gz", gzip.compress(SIGNED.encode()))
 def test_good_key_in_its_own_file(tmp_path): written(tmp_path / "hikerapi.token", KEY.encode())
 def test_good_short_key_is_a_word(tmp_path):
-    canaries.watch(tmp_path, lambda: "wrong")
+    leak_detector.watch(tmp_path, lambda: "wrong")
     print("wrong")
 """
 
 
 def test_fault_l3_every_way_out_is_watched(tmp_path: Path) -> None:
     """A test that lets the key or a signature out in any way fails for it, saying where and not what; others pass."""
-    for name in ("conftest.py", "canaries.py", "databases.py"):
-        shutil.copy(ROOT / "tests" / name, tmp_path)
-    (tmp_path / "test_leaks.py").write_text(LEAKS)
+    tests = tmp_path / "tests"
+    shutil.copytree(
+        ROOT / "tests" / "support", tests / "support", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copy(ROOT / "tests" / "conftest.py", tests)
+    (tests / "test_leaks.py").write_text(LEAKS)
     command = [
         sys.executable,
         "-m",
@@ -85,16 +90,17 @@ def test_fault_l3_every_way_out_is_watched(tmp_path: Path) -> None:
         "no:cacheprovider",
         "-p",
         "no:xdist",
+        "--import-mode=importlib",
     ]
     done = subprocess.run(
         # A place of its own: else it would first remove what earlier runs of pytest have left, for a minute.
-        [*command, "-c", "/dev/null", "--rootdir", ".", "--basetemp", "places", "."],
+        [*command, "-c", "/dev/null", "--rootdir", ".", "--basetemp", "places", "tests"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    failed = set(re.findall(r"^ERROR test_leaks\.py::(\w+)", done.stdout, re.MULTILINE))
+    failed = set(re.findall(r"^ERROR tests/test_leaks\.py::(\w+)", done.stdout, re.MULTILINE))
     planted = set(re.findall(r"def (test_bad_\w+)", LEAKS))
     assert failed == planted, done.stdout
     assert f"{LEAKS.count('def test_')} passed, {len(planted)} errors" in done.stdout
@@ -105,15 +111,15 @@ def test_fault_l3_a_postgresql_database_is_looked_through(
 ) -> None:
     """Every table of it, for the key and for signatures; this test plants both and takes them back."""
     with postgres.database(postgres_template) as url:
-        canaries.watch(tmp_path, lambda: "standin-0123456789abcdef", url)
-        assert list(canaries.escaped()) == []
+        leak_detector.watch(tmp_path, lambda: "standin-0123456789abcdef", url)
+        assert list(leak_detector.escaped()) == []
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             connection.execute(
                 "INSERT INTO failures (subject, subject_pk, reason, detail, attempts, first_at, last_at) VALUES "
                 "('target', 'x', 'upstream', 'standin-0123456789abcdef a.jpg?oh=00_Afabc', 1, now(), now())"
             )
-        assert len(list(canaries.escaped())) == 2
-    canaries.forget()
+        assert len(list(leak_detector.escaped())) == 2
+    leak_detector.forget()
 
 
 _ROW = re.compile(r"\b[ABCHLX]\d{1,2}\b")

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from library import shelve
+
+from tests.support.sample_archive import shelve
 
 DOCS = Path(__file__).parent.parent / "docs"
 _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

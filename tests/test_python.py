@@ -14,12 +14,12 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from databases import ARCHIVE_ID, NOW
-from library import HOSTILE, LATER, content, digest, shelve
 
 import archiver
 from archiver import Archive, Dated, Field, KeptAccount, Kind, Placed, Role, Said, errors, open_archive
 from archiver.catalog import Catalog, record
+from tests.support.databases import ARCHIVE_ID, NOW
+from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
 
 _ELSEWHERE = timezone(timedelta(hours=-9))
 

@@ -12,7 +12,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from library import shelve
+
+from tests.support.sample_archive import shelve
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from kept_answers import STARTED, answer, file_size_limit
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.answers.warc_reader import member_at, members
@@ -21,6 +20,8 @@ from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
 from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest
+from tests.support import ROOT
+from tests.support.answer_samples import STARTED, answer, file_size_limit
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerSt
 FULL_DISK = """
 import os, resource, sys
 sys.path.insert(0, sys.argv[2])
-from kept_answers import STARTED, answer
+from tests.support.answer_samples import STARTED, answer
 from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
 from archiver.errors import AnswerMalformed, StorageError
@@ -111,8 +112,7 @@ print([found.body for _, found in store.iterate(kept[0].segment)])
 
 def test_fault_h7_a_full_disk_is_told_as_such_and_what_fits_is_kept(tmp_path: Path) -> None:
     """On a real disk without space: DiskFull, and smaller answers still go in. (Elsewhere a file size limit.)"""
-    here = str(Path(__file__).parent)
-    run = [sys.executable, "-c", FULL_DISK, str(tmp_path), here]
+    run = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(ROOT)]
     mount = [
         "unshare",
         "-rm",
@@ -277,7 +277,7 @@ def test_fault_h41_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: 
 ENDLESS = """
 import os, sys
 sys.path.insert(0, sys.argv[2])
-from kept_answers import STARTED, answer
+from tests.support.answer_samples import STARTED, answer
 from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
 writer = AnswerStore(Path(sys.argv[1])).writer(1, STARTED)
@@ -289,7 +289,7 @@ while True:
 
 def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerStore) -> None:
     """kill -9 in the middle of keeping: what was acknowledged is read back, and iterate passes over what is torn."""
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path / "answers"), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path / "answers"), str(ROOT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         told = [child.stdout.readline() for _ in range(15)]

@@ -11,13 +11,13 @@ from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
-from kept_answers import STARTED, answer
 from warcio.archiveiterator import ArchiveIterator
 from warcio.cli import main as warcio
 
 from archiver.answers.answer_store import AnswerStore, holds_trays, origin_of
 from archiver.errors import AnswerMalformed
 from archiver.model.billing import Origin
+from tests.support.answer_samples import STARTED, answer
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disk_faults import another_user, can_unshare, limit, mode, put
 
 from archiver.blobs.disk import DiskStore, free_bytes
 from archiver.errors import StorageError
+from tests.support.disk_limits import another_user, can_unshare, limit, mode, put
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from disk_faults import can_unshare, limit, put, sha256
 
 from archiver.blobs.disk import DiskStore, DiskWriter
 from archiver.errors import StorageError
+from tests.support.disk_limits import can_unshare, limit, put, sha256
 
 
 @pytest.fixture

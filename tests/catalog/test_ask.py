@@ -8,12 +8,12 @@ import uuid
 from pathlib import Path
 
 import pytest
-from catalog_samples import rows
-from databases import NOW, Cable
 
 from archiver.catalog import Catalog, record
 from archiver.errors import QueryRefused
 from archiver.model.upstream import User
+from tests.support.catalog_samples import rows
+from tests.support.databases import NOW, Cable
 
 _WRITES = [
     "INSERT INTO targets VALUES ('a', 'b', '2026-01-01')",

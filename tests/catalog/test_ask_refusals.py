@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from catalog_samples import rows
 
 from archiver.catalog import Catalog
 from archiver.errors import DatabaseError, QueryRefused
+from tests.support.catalog_samples import rows
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from catalog_samples import LATER, NATGEO, rows, tray
-from databases import NOW
 from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, engine, record
 from archiver.catalog.query import account_state, totals
 from archiver.errors import ArchiveLocked, ConfigError, DatabaseError
+from tests.support.catalog_samples import LATER, NATGEO, rows, tray
+from tests.support.databases import NOW
 
 
 def test_times_come_back_as_they_went_in_utc(catalog: Catalog, run_id: int) -> None:

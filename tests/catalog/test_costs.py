@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
-from catalog_samples import LATER, NATGEO, call, tray
-from databases import NOW
-
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import costs
 from archiver.model.billing import Cost, CostsBy, Limits
 from archiver.model.upstream import User
+from tests.support.catalog_samples import LATER, NATGEO, call, tray
+from tests.support.databases import NOW
 
 TRAY, PAGE, NAMED = "/v1/user/highlights", "/v1/highlight/by/url", "/v1/user/highlights/by/username"
 

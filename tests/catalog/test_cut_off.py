@@ -10,8 +10,6 @@ from itertools import count
 
 import psycopg
 import pytest
-from catalog_samples import call, rows
-from databases import NOW, Cable, Cut, empty, end_connections
 from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, ledger, locate, record
@@ -21,6 +19,8 @@ from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Failure
 from archiver.model.billing import Limits
 from archiver.model.identity import Subject
+from tests.support.catalog_samples import call, rows
+from tests.support.databases import NOW, Cable, Cut, empty, end_connections
 
 FAILURE = Failure(Subject.TARGET, "natgeo", None, Reason.UPSTREAM, "500")
 BEGUN = "UPDATE archive SET format = format"

@@ -8,13 +8,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from catalog_samples import rows
-from databases import NOW, empty
 from sqlalchemy import Connection, event, text
 
 from archiver.catalog import Catalog, engine, record
 from archiver.catalog.writer import Writer
 from archiver.errors import DatabaseError, DiskFull
+from tests.support.catalog_samples import rows
+from tests.support.databases import NOW, empty
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from catalog_samples import FACTS, NATGEO, page, rows, video
-from databases import NOW
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.record.entries import merged
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+from tests.support.catalog_samples import FACTS, NATGEO, page, rows, video
+from tests.support.databases import NOW
 
 _CARRIED: dict[str, tuple[dict[str, object], str, list[tuple[object, ...]]]] = {
     "mentions": (

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray, video
-from databases import NOW
 from sqlalchemy import Connection
 
 from archiver import retry
@@ -16,6 +14,19 @@ from archiver.catalog.query import account_state, holdings, totals
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Blob, Failure, HeldFailure, HeldHighlight, StoredBlob
 from archiver.model.identity import Role, Subject
+from tests.support.catalog_samples import (
+    FACTS,
+    LATER,
+    LATEST,
+    NATGEO,
+    digest,
+    file_of,
+    page,
+    rows,
+    tray,
+    video,
+)
+from tests.support.databases import NOW
 
 
 @pytest.fixture

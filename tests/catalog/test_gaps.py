@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from catalog_samples import FACTS, LATER, NATGEO, digest, file_of, highlight, page, tray, video
-from databases import NOW
 
 from archiver import retry
 from archiver.catalog import Catalog, record
@@ -13,6 +11,8 @@ from archiver.errors import Reason
 from archiver.model.archived import Failure, Gap, GapReason
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import Item, Link, TrayFacts, User
+from tests.support.catalog_samples import FACTS, LATER, NATGEO, digest, file_of, highlight, page, tray, video
+from tests.support.databases import NOW
 
 BOTH = (Role.THUMBNAIL, Role.VIDEO)
 TWO_COUNTED = TrayFacts(1, 2)

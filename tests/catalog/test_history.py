@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, tray, video
-from databases import NOW
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import change_history, content
 from archiver.model.archived import EVERYTHING, NamedChange
 from archiver.model.identity import Subject
 from archiver.model.upstream import Highlight, HighlightPage, Tray, User
+from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, tray, video
+from tests.support.databases import NOW
 
 NASA = User("42", "nasa", "NASA", False, True, None, "nasa.jpg")
 

@@ -7,8 +7,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from catalog_samples import FACTS, LATER, NATGEO, call, digest, file_of, kept, rows, tray
-from databases import NOW
 
 from archiver.catalog import Catalog, engine, ledger, record
 from archiver.catalog.query import holdings
@@ -16,6 +14,8 @@ from archiver.errors import BudgetReached
 from archiver.model.billing import Limits
 from archiver.model.identity import Role
 from archiver.model.upstream import TrayFacts
+from tests.support.catalog_samples import FACTS, LATER, NATGEO, call, digest, file_of, kept, rows, tray
+from tests.support.databases import NOW
 
 
 def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run_id: int) -> None:

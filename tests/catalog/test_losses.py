@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray
-from databases import NOW
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import losses
@@ -14,6 +12,8 @@ from archiver.errors import Reason
 from archiver.model.archived import Failure, Loss
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import User
+from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray
+from tests.support.databases import NOW
 
 
 @pytest.fixture

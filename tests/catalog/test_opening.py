@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from catalog_samples import LATER
-from databases import ARCHIVE_ID, Postgres
 
 from archiver import config
 from archiver.archive import opening
@@ -21,6 +19,8 @@ from archiver.catalog.query import totals
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseForeign, MarkerMismatch, StorageError
 from archiver.runner.workers import StopFlag
+from tests.support.catalog_samples import LATER
+from tests.support.databases import ARCHIVE_ID, Postgres
 
 
 @pytest.fixture

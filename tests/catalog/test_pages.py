@@ -6,7 +6,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from catalog_samples import (
+
+from archiver.catalog import Catalog, record
+from archiver.catalog.query import account_state, holdings
+from archiver.model.identity import Role
+from archiver.model.upstream import Hashtag, Item, TrayFacts, User
+from tests.support.catalog_samples import (
     FACTS,
     LATER,
     LATEST,
@@ -20,12 +25,7 @@ from catalog_samples import (
     tray,
     video,
 )
-from databases import NOW
-
-from archiver.catalog import Catalog, record
-from archiver.catalog.query import account_state, holdings
-from archiver.model.identity import Role
-from archiver.model.upstream import Hashtag, Item, TrayFacts, User
+from tests.support.databases import NOW
 
 
 @pytest.fixture

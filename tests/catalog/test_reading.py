@@ -14,14 +14,14 @@ import psycopg
 import pytest
 from alembic import command
 from alembic.config import Config
-from catalog_samples import FACTS, LATEST, digest, file_of, page, rows
-from databases import Postgres, empty
-from lived_in import live_in
 from sqlalchemy import Connection, text
 
 from archiver import queries
 from archiver.catalog import Catalog, engine, record, schema
 from archiver.catalog.columns import time_text
+from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
+from tests.support.databases import Postgres, empty
+from tests.support.three_night_catalog import live_in
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = (_ROOT / "docs" / "schema.md").read_text(encoding="utf-8")

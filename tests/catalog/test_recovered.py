@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from catalog_samples import FACTS, call, digest, rows
-from databases import NOW
-
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import stored_answers
 from archiver.model.billing import AnswerLocation, Limits, Origin, UnrecordedAnswer
+from tests.support.catalog_samples import FACTS, call, digest, rows
+from tests.support.databases import NOW
 
 TRAYS, FETCHED = (f"2026/03/7-{kind}-20260331T233000Z-ab.warc.gz" for kind in ("trays", "fetched"))
 BEGAN = NOW.replace(microsecond=0)

@@ -12,11 +12,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from databases import ARCHIVE_ID, NOW, Postgres, by_another_program, older_archive, tomorrow
 from sqlalchemy import text
 
 from archiver.catalog import Catalog, engine, schema, tables
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
+from tests.support.databases import ARCHIVE_ID, NOW, Postgres, by_another_program, older_archive, tomorrow
 
 
 def test_a_new_archive_stands_at_head_and_knows_its_id(nowhere: str | Path) -> None:

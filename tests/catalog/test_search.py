@@ -8,10 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
-import documents_told
 import pytest
-from catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows, tray, video
-from databases import NOW, by_another_program, older_archive
 from sqlalchemy import text
 
 from archiver.catalog import Catalog, Sought, documents, engine, record, words
@@ -21,6 +18,9 @@ from archiver.model.archived import EVERYTHING
 from archiver.model.identity import Subject
 from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
 from archiver.model.upstream import Hashtag, Item, Location, Mention, Sponsor, User, WebLink
+from tests.support import search_reference
+from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows, tray, video
+from tests.support.databases import NOW, by_another_program, older_archive
 
 SALWA = User("75885841119", "salwaaa_ki", "𓆩سلوى 𓆪", False, False, None, "salwa.jpg")
 _RICH = video(
@@ -74,7 +74,7 @@ def _mentions(pk: str, username: str, days: int = 0, **more: object) -> Item:
     return video(pk, mentions=(Mention(username),), taken_at=NOW + timedelta(days=days), **more)
 
 
-def _ask(catalog: Catalog) -> documents_told.Ask:
+def _ask(catalog: Catalog) -> search_reference.Ask:
     """By one connection of many: an archive's own queries take one each."""
     return lambda sql: catalog.read(lambda connection: connection.exec_driver_sql(sql).all())
 
@@ -98,13 +98,13 @@ def _wrong(database: str | Path, catalog: Catalog) -> list[str]:
     else:
         anew = "search_words(names, tags, mentions, links, filters)"
         assert rows(catalog, f"select * from search_documents where words is distinct from {anew}") == []
-    return documents_told.differences(_ask(catalog))
+    return search_reference.differences(_ask(catalog))
 
 
 def test_documents_are_what_the_rows_say(told: Catalog, database: str | Path) -> None:
     """After nights with new, renamed and enriched things: those that have words have a document, and each is right."""
     assert _wrong(database, told) == []
-    assert len(documents_told.texts(_ask(told))) == 9
+    assert len(search_reference.texts(_ask(told))) == 9
 
 
 _FOREIGN = (
@@ -143,7 +143,7 @@ def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
         before = len(_ask(told)(_FILLED))
         with writer.begin() as connection:
             connection.execute(text(statement))
-        right = documents_told.texts(_ask(told))
+        right = search_reference.texts(_ask(told))
         for subject, pk, names, mentions in _ask(told)(_FILLED):
             fields = right[str(subject), str(pk)]
             assert set(str(names).split(" | ")) - {""} == fields["names"]
@@ -219,7 +219,7 @@ def test_what_is_found_is_what_a_plain_look_at_the_rows_finds(told: Catalog) -> 
     """The same set, on both databases; and nothing twice."""
     for typed, all_of, none_of in _SAMPLES:
         keys = [(hit.subject.value, hit.subject_pk) for hit in _hits(told, typed)]
-        assert sorted(keys) == sorted(documents_told.found(_ask(told), all_of, none_of)), typed
+        assert sorted(keys) == sorted(search_reference.found(_ask(told), all_of, none_of)), typed
 
 
 def test_names_come_first_then_tags_mentions_links_and_the_newest_before(told: Catalog, run_id: int) -> None:

@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from catalog_samples import FACTS, LATER, NATGEO, file_of, highlight, page, tray, video
-from databases import NOW
 from sqlalchemy import Connection, event
 
 from archiver.catalog import Catalog, record
@@ -16,6 +14,8 @@ from archiver.catalog.query import content, details
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, Selection
 from archiver.model.identity import Role
 from archiver.model.upstream import Hashtag, Mention, WebLink
+from tests.support.catalog_samples import FACTS, LATER, NATGEO, file_of, highlight, page, tray, video
+from tests.support.databases import NOW
 
 _DAY = timedelta(days=1)
 

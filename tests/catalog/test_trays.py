@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from catalog_samples import FACTS, LATER, LATEST, NATGEO, changed, highlight, page, rows, tray
-from databases import NOW
 
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
 from archiver.model.upstream import RejectedEntry, Tray, TrayFacts, User
+from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, changed, highlight, page, rows, tray
+from tests.support.databases import NOW
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import killed_upgrades
 import pytest
-from catalog_samples import NATGEO, tray
-from databases import NOW, tomorrow
 
 from archiver.archive import opening
 from archiver.catalog import Catalog, record, schema
 from archiver.config import load
+from tests.support import ROOT, upgrade_killer
+from tests.support.catalog_samples import NATGEO, tray
+from tests.support.databases import NOW, tomorrow
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
@@ -38,12 +38,12 @@ def _upgrades(archive: Path, migrations: Path, work: Path) -> dict[str, int]:
     """Kill upgrades in ``work``; returns for each system call the number at which one was not killed any more."""
     assert shutil.which("strace"), "strace is needed: scripts/setup names the package"
     work.mkdir()
-    calls = killed_upgrades.BOUNDS
+    calls = upgrade_killer.BOUNDS
     strace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={','.join(calls)}"]
     for name, bound in calls.items():
         strace += ["-e", f"inject={name}:signal=SIGKILL:when={bound}"]
-    program = [sys.executable, killed_upgrades.__file__, str(archive), str(migrations), str(work)]
-    environ = os.environ | {"PYTHONPATH": str(schema.migrations().parent)}
+    program = [sys.executable, "-P", "-m", upgrade_killer.__name__, str(archive), str(migrations), str(work)]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([*strace, *program], capture_output=True, text=True, env=environ, check=False)
     assert done.returncode == 0, done.stderr
     return {name: int(k) for name, k in (line.split() for line in done.stdout.splitlines())}
@@ -74,7 +74,7 @@ def test_fault_h27_a_migration_killed_at_any_step_leaves_the_old_schema_or_the_n
     killed = [
         f"{name}-{k}"
         for name, end in last.items()
-        for k in range(1, end, killed_upgrades.STRIDES.get(name, 1))
+        for k in range(1, end, upgrade_killer.STRIDES.get(name, 1))
     ]
     assert {_revision(work / f"{name}-{k}" / "archive.db") for name, k in last.items()} == {"9999"}
     found = []

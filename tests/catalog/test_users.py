@@ -6,14 +6,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from catalog_samples import LATER, LATEST, NATGEO, changed, rows, tray
-from databases import NOW
 
 from archiver import retry
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
 from archiver.errors import Reason
 from archiver.model.upstream import User
+from tests.support.catalog_samples import LATER, LATEST, NATGEO, changed, rows, tray
+from tests.support.databases import NOW
 
 
 def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int) -> None:

@@ -16,7 +16,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_harness import Nearby, Person, on_terminal, write_config
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from archiver.model.identity import Role, Subject
 from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
+from tests.support.command_line import Nearby, Person, on_terminal, write_config
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Person, files_of, write_config
 
 from archiver.cli import main as front
 from archiver.sandbox import StandIn, World, actions
+from tests.support.command_line import Person, files_of, write_config
 
 Shown = pytest.CaptureFixture[str]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from cli_harness import Nearby, files_of
 
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Nearby, files_of
 
 NATGEO, SALWA = "natgeo", "salwaaa_ki"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import PureWindowsPath
 
 import pytest
-from cli_harness import Person, files_of, on_terminal
-from hostile_world import ESCAPES, FILE_NAMES, FORGED, LONG, NATGEO, TITLES, hostile_world
 
 from archiver.cli import table
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Json
+from tests.support.command_line import Person, files_of, on_terminal
+from tests.support.hostile_world import ESCAPES, FILE_NAMES, FORGED, LONG, NATGEO, TITLES, hostile_world
 
 BOTW = "18018069326790931"
 OURS = re.compile(

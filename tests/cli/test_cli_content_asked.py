@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Person
-from hostile_world import NATGEO, TITLES, hostile_world
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +17,8 @@ from archiver.cli import main as front
 from archiver.cli import query_command
 from archiver.model.archived import Rows
 from archiver.sandbox import StandIn
+from tests.support.command_line import Person
+from tests.support.hostile_world import NATGEO, TITLES, hostile_world
 
 Shown = pytest.CaptureFixture[str]
 

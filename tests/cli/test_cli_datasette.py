@@ -16,15 +16,15 @@ from typing import Any
 
 import pytest
 import sqlite_utils
-from cli_harness import Nearby, Person
 from click.testing import CliRunner
-from databases import ARCHIVE_ID, NOW
-from library import HOSTILE, content, digest, shelve
 
 from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata as catalog_tables
 from archiver.datasette import PLUGIN, metadata
 from archiver.model.identity import Role
+from tests.support.command_line import Nearby, Person
+from tests.support.databases import ARCHIVE_ID, NOW
+from tests.support.sample_archive import HOSTILE, content, digest, shelve
 
 HTML = digest("11", Role.THUMBNAIL)
 LOST = digest("20", Role.VIDEO)

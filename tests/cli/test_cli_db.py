@@ -11,14 +11,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_harness import Person
-from databases import empty, tomorrow
 from sqlalchemy import make_url
 
 from archiver.catalog import schema
 from archiver.cli import main as front
 from archiver.config import load
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Person
+from tests.support.databases import empty, tomorrow
 
 Shown = pytest.CaptureFixture[str]
 PASSWORD = "canary-of-the-database"

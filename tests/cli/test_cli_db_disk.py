@@ -10,11 +10,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_harness import Ended, Person
 
 from archiver.archive import opening
 from archiver.config import load
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Ended, Person
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 

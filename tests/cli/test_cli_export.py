@@ -14,13 +14,13 @@ from pathlib import Path
 
 import click
 import pytest
-from catalog_samples import LATER
-from cli_harness import Person, on_terminal
-from shelved import Shelf, tree
 
 from archiver.cli.main import cli
 from archiver.cli.options import Unsuggested
 from archiver.model.identity import Role
+from tests.support.catalog_samples import LATER
+from tests.support.command_line import Person, on_terminal
+from tests.support.export_archive import Shelf, tree
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hostile_world import ESCAPES, FORGED
 
 from archiver.cli import show
 from archiver.cli.gaps_command import Account, next_try
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Role, Subject
+from tests.support.hostile_world import ESCAPES, FORGED
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
 GAP = Gap(Reason.EXPIRED, Subject.ITEM, "1", Role.VIDEO, code="C1")

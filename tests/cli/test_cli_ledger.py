@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_harness import Ended, Nearby, write_config
 
 from archiver.sandbox import StandIn, World, actions
+from tests.support.command_line import Ended, Nearby, write_config
 
 HIGHLIGHTS = [str(17_800_000_000_000_000 + number) for number in (0, 1, 10_000, 10_001)]
 

@@ -7,23 +7,33 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import damage
 import pytest
-from cli_harness import Nearby, Person
-from damage import files, flip, forget_answers, ids, path_of, problems, rows, upstream_of
+
+from tests.support import archive_damage
+from tests.support.archive_damage import (
+    files,
+    flip,
+    forget_answers,
+    ids,
+    path_of,
+    problems,
+    rows,
+    upstream_of,
+)
+from tests.support.command_line import Nearby, Person
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """Somebody who has kept a hundred files of two accounts."""
-    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
 def person(template: Person, tmp_path: Path) -> Iterator[Person]:
     """The same with a copy of that archive, and upstream as it was."""
-    with damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
 
 

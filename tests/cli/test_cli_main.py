@@ -9,7 +9,6 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
-from cli_harness import Person
 
 from archiver.cli import export_command
 from archiver.cli import main as front
@@ -17,6 +16,7 @@ from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import Given
 from archiver.errors import CallFailed, KeyMissing, Stopped
+from tests.support.command_line import Person
 
 _HEAVY = (
     "sqlalchemy",

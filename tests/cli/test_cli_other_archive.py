@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cli_harness import Nearby, Person
-from databases import Postgres
 
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Nearby, Person
+from tests.support.databases import Postgres
 
 ACCOUNT = "account0000"
 WAITING = "waiting.one"

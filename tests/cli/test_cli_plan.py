@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_harness import Nearby, Person, write_config
 
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Nearby, Person, write_config
 
 BOTW = "18018069326790931"
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Ended, Person, on_terminal
 
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Ended, Person, on_terminal
 
 
 @pytest.fixture

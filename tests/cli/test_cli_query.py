@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from databases import ARCHIVE_ID, NOW, empty
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -23,6 +22,7 @@ from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
 from archiver.model.upstream import User
+from tests.support.databases import ARCHIVE_ID, NOW, empty
 
 Shown = pytest.CaptureFixture[str]
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import damage
 import pytest
-from cli_harness import Nearby, Person
-from damage import (
+
+from archiver.answers.answer_store import AnswerStore
+from archiver.blobs.disk import DiskStore
+from archiver.catalog import Catalog
+from archiver.catalog.query import holdings, losses
+from archiver.model.identity import utcnow
+from archiver.sandbox import StandIn, World, actions
+from archiver.verify.repair import repair
+from archiver.verify.verify_answers import verify_answers
+from archiver.verify.verify_blobs import verify_blobs
+from tests.support import archive_damage
+from tests.support.archive_damage import (
     ACCOUNTS,
     cut,
     fifo,
@@ -23,29 +32,20 @@ from damage import (
     whole,
     zero_tail,
 )
-
-from archiver.answers.answer_store import AnswerStore
-from archiver.blobs.disk import DiskStore
-from archiver.catalog import Catalog
-from archiver.catalog.query import holdings, losses
-from archiver.model.identity import utcnow
-from archiver.sandbox import StandIn, World, actions
-from archiver.verify.repair import repair
-from archiver.verify.verify_answers import verify_answers
-from archiver.verify.verify_blobs import verify_blobs
+from tests.support.command_line import Nearby, Person
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """Somebody who has kept a hundred files of two accounts."""
-    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
 def person(template: Person, tmp_path: Path) -> Iterator[Person]:
     """The same with a copy of that archive, and upstream as it was."""
-    with damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
 
 

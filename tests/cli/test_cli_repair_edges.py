@@ -8,16 +8,26 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import damage
 import pytest
-from cli_harness import Nearby, Person
-from damage import ACCOUNTS, files, flip, forget_answers, ids, path_of, rows, upstream_of, whole
 
 from archiver import archive
 from archiver.config import load
 from archiver.errors import Stopped
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
+from tests.support import archive_damage
+from tests.support.archive_damage import (
+    ACCOUNTS,
+    files,
+    flip,
+    forget_answers,
+    ids,
+    path_of,
+    rows,
+    upstream_of,
+    whole,
+)
+from tests.support.command_line import Nearby, Person
 
 LOST = "select count(*) from blobs where lost_at is not null"
 
@@ -25,14 +35,14 @@ LOST = "select count(*) from blobs where lost_at is not null"
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """Somebody who has kept a hundred files of two accounts."""
-    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
 def person(template: Person, tmp_path: Path) -> Iterator[Person]:
     """The same with a copy of that archive, and upstream as it was."""
-    with damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
 
 
@@ -150,13 +160,13 @@ def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: P
 
 def test_fault_h29_a_lost_directory_of_a_large_archive_is_damage(person: Person) -> None:
     """More blobs than any sample takes lay in ``blobs/00``, and only that is gone: each is named, code 12, and the rest is kept."""
-    with damage.writable(person) as lite:
+    with archive_damage.writable(person) as lite:
         lite.executemany(
             "insert into blobs (sha256, size, mime, stored_at) values (?, 9, 'image/jpeg', '2026-01-01T00:00:00.000000Z')",
             [(f"00{n:062x}",) for n in range(150)],
         )
     found = person.run("verify", "--json")
-    assert (found.code, len(damage.problems(found))) == (12, 150)
+    assert (found.code, len(archive_damage.problems(found))) == (12, 150)
     assert person.run("backup", ACCOUNTS[0], "-q").code == 0
     assert units_of(person) == 0
     assert rows(person, LOST) == [(150,)]
@@ -220,7 +230,7 @@ def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: Person) -> None:
         nonlocal ran
         if not ran:
             ran = True
-            with damage.writable(person) as lite:
+            with archive_damage.writable(person) as lite:
                 lite.execute("delete from answers where segment like '%-trays-%'")
             trays.unlink()
 

@@ -7,13 +7,9 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from mailbox import Mailbox, mailbox
 from pathlib import Path
 
-import canaries
 import pytest
-from cli_harness import Ended, Nearby, Person, write_config
-from databases import NOW
 
 from archiver.cli import delivery, report
 from archiver.cli.news import News
@@ -24,6 +20,10 @@ from archiver.model.archived import Failure, NamedChange
 from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
+from tests.support import leak_detector
+from tests.support.command_line import Ended, Nearby, Person, write_config
+from tests.support.databases import NOW
+from tests.support.report_receiver import Mailbox, mailbox
 
 TOKEN = "canary-8f14e45fceea167a"
 BOTW = "18018069326790931"
@@ -65,7 +65,7 @@ def person(tmp_path: Path, upstream: StandIn, box: Mailbox) -> Nearby:
         "ARCHIVER_REPORT_PING_URL": f"{box.url}/ping/{TOKEN}",
     }
     assert somebody.run("init", "-q").code == 0
-    canaries.hide(TOKEN)
+    leak_detector.hide(TOKEN)
     return somebody
 
 

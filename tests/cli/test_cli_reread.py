@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import damage
 import pytest
-from cli_harness import Person, on_terminal
-from damage import rows, upstream_of, writable
 
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
+from tests.support import archive_damage
+from tests.support.archive_damage import rows, upstream_of, writable
+from tests.support.command_line import Person, on_terminal
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
     """Somebody who has kept two accounts, ten answers in all."""
-    with damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
 def person(template: Person, tmp_path: Path) -> Iterator[Person]:
     """The same with a copy of that archive, and no key."""
-    with damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(template, tmp_path) as somebody:
         somebody.more["HIKERAPI_TOKEN"] = ""
         yield somebody
 
@@ -80,7 +80,7 @@ def test_it_says_off_a_terminal_too_what_it_did(person: Person) -> None:
     )
     again = person.run("reread")
     assert (again.code, again.err) == (0, "10 answers read, nothing to add\n")
-    damage.forget_answers(person)
+    archive_damage.forget_answers(person)
     told = person.run("reread")
     assert told.code == 0
     assert "2 answers read" in told.err

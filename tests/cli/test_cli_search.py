@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from cli_harness import Nearby
 
 from archiver.cli import show
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Nearby
 
 NATGEO, SALWA = "natgeo", "salwaaa_ki"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
-from cli_harness import Person, on_terminal
 
 from archiver import archive, config
 from archiver.cli import main as front
 from archiver.cli.commands import COMMANDS
 from archiver.sandbox import StandIn, World, actions
+from tests.support.command_line import Person, on_terminal
 
 KEY = "canary-0123456789abcdef"
 Shown = pytest.CaptureFixture[str]

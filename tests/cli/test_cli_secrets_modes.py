@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Person
 
 from archiver.cli import main as front
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Person
 
 OWNERS = {"lock", "config.toml", "copy.db"}
 """What an analyst's account has no business with, and a copy of the database, whose place the owner chose: 0600 always."""

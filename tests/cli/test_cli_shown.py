@@ -7,9 +7,6 @@ from pathlib import Path
 from shutil import copytree
 
 import pytest
-from cli_harness import Ended, Nearby
-from databases import ARCHIVE_ID, NOW
-from library import HOSTILE, LATER, content, digest, shelve
 
 from archiver.archive.showing import next_look
 from archiver.catalog import Catalog, record
@@ -20,6 +17,9 @@ from archiver.model.archived import HeldFailure, HeldHighlight
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray, TrayFacts, User
 from archiver.runner.plan import Policy, sweep_at
+from tests.support.command_line import Ended, Nearby
+from tests.support.databases import ARCHIVE_ID, NOW
+from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
 
 
 @pytest.fixture

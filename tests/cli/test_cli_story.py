@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from databases import NOW
 
 from archiver.cli.story import Story
 from archiver.model.archived import NamedChange
 from archiver.model.identity import Subject
+from tests.support.databases import NOW
 
 _ids = itertools.count(1)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Nearby, Person, write_config
 
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Nearby, Person, write_config
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import config_loading
 import pytest
-from config_loading import load, refusal, written
 
 from archiver.errors import ConfigError
+from tests.support import config_loading
+from tests.support.config_loading import load, refusal, written
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file

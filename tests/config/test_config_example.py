@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-import config_loading
 import pytest
-from config_loading import load, value_of, written
 
 from archiver import config
 from archiver.config.sections import KEYS, SECTIONS
+from tests.support import config_loading
+from tests.support.config_loading import load, value_of, written
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file

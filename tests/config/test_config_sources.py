@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import config_loading
 import pytest
-from config_loading import load, value_of, written
 
 from archiver import config
 from archiver.config import Config
 from archiver.config.sections import KEYS
 from archiver.errors import ConfigError, KeyMissing
+from tests.support import config_loading
+from tests.support.config_loading import load, value_of, written
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file

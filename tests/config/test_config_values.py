@@ -7,15 +7,15 @@ import re
 import tracemalloc
 from pathlib import Path
 
-import config_loading
 import pytest
-from config_loading import load, refusal, value_of, written
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver import config
 from archiver.config import values
 from archiver.errors import ConfigError
+from tests.support import config_loading
+from tests.support.config_loading import load, refusal, value_of, written
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import pytest
-from inodes import Entry, Operation, Sent, Sync, Write
-from recorded import ARCHIVE, Night
+
+from tests.support.crash.file_operations import Entry, Operation, Sent, Sync, Write
+from tests.support.crash.traced_run import ARCHIVE, Night
 
 pytestmark = pytest.mark.usefixtures("strace")
 

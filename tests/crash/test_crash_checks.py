@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from crash_checks import Bill, differences, state, told_by, violations
-from crash_world import Upstream
+
+from tests.support.crash.consistency_checks import Bill, differences, state, told_by, violations
+from tests.support.crash.workload import Upstream
 
 
 @dataclass(frozen=True, slots=True)

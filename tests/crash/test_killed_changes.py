@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from crash_checks import database, violations
-from crash_world import Upstream
-from kill_ground import Blow, Ground
-
 from archiver.sandbox import actions
+from tests.support.crash.consistency_checks import database, violations
+from tests.support.crash.run_killer import Blow, Ground
+from tests.support.crash.workload import Upstream
 
 
 def test_fault_h1_a_new_item_whose_file_a_kill_prevented_is_had_by_the_next_run(tmp_path: Path) -> None:

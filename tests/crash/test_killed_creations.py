@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from crash_checks import violations
 
 from archiver import archive
 from archiver.config import load
+from tests.support.crash.consistency_checks import violations
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import bagit
-import marks
 import pytest
-from catalog_samples import LATER, video
-from databases import NOW
-from kill_ground import Blow, Ground
-from shelved import Shelf
 
 from archiver.model.identity import Role
+from tests.support import ROOT
+from tests.support.catalog_samples import LATER, video
+from tests.support.crash import phase_marks
+from tests.support.crash.run_killer import Blow, Ground
+from tests.support.databases import NOW
+from tests.support.export_archive import Shelf
 
 _ITEMS = 8
 _FORMS = {
@@ -47,7 +48,7 @@ class Scene:
         return outcome.seconds
 
 
-_ENVIRON = {"PYTHONPATH": str(Path(marks.__file__).parent), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
+_ENVIRON = {"PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
 
 
 @pytest.fixture(scope="module")
@@ -127,5 +128,5 @@ def test_fault_h33_a_killed_export_made_again_is_one_never_killed(
 def _blow(chance: random.Random) -> Blow:
     """At a marked moment, or any."""
     if chance.random() < 0.7:
-        return Blow(chance.choice(marks.EXPORTS), chance.randint(1, 30), 0.0, None)
+        return Blow(chance.choice(phase_marks.EXPORTS), chance.randint(1, 30), 0.0, None)
     return Blow("", 0, chance.random() * 1.2, None)

@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import planted
 import pytest
-import recorded
-from crash_world import Upstream
-from inodes import Entry
-from powerloss import Inspector, disks
-from recorded import ARCHIVE, Night
+
+from tests.support.crash import planted_bugs, traced_run
+from tests.support.crash.disk_states import Inspector, disks
+from tests.support.crash.file_operations import Entry
+from tests.support.crash.traced_run import ARCHIVE, Night
+from tests.support.crash.workload import Upstream
 
 pytestmark = pytest.mark.usefixtures("strace")
 
@@ -42,13 +42,13 @@ def upstream(strace: None) -> Iterator[Upstream]:
 def empty(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty archive, to be copied."""
     home = tmp_path_factory.mktemp("empty") / "home"
-    recorded.make(upstream, home)
+    traced_run.make(upstream, home)
     return home
 
 
 def test_every_planted_bug_is_looked_for() -> None:
     """No bug is planted in vain."""
-    assert _BREAKS.keys() == planted.BUGS.keys()
+    assert _BREAKS.keys() == planted_bugs.BUGS.keys()
 
 
 def stands(night: Night) -> int:
@@ -81,7 +81,7 @@ def test_a_planted_bug_is_caught(
         home.mkdir()
     else:
         shutil.copytree(empty, home)
-    night = recorded.record(upstream, home, planted=bug)
+    night = traced_run.record(upstream, home, planted=bug)
     (tmp_path / "disk").mkdir()
     inspector = Inspector(night.course, ARCHIVE, tmp_path / "disk", upstream.standin.key, night.prices)
     moments = range(stands(night), len(night.course.operations) + 1, 1 if crash_all else 5)

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import recorded
-from crash_checks import database, state
-from inodes import Sync, standing
-from powerloss import Disk, Inspector, Replay, billed, disks
-from recorded import ARCHIVE, Night
+
+from tests.support.crash import traced_run
+from tests.support.crash.consistency_checks import database, state
+from tests.support.crash.disk_states import Disk, Inspector, Replay, billed, disks
+from tests.support.crash.file_operations import Sync, standing
+from tests.support.crash.traced_run import ARCHIVE, Night
 
 pytestmark = pytest.mark.usefixtures("strace")
 
@@ -80,7 +81,7 @@ def test_fault_h3_after_a_power_loss_the_next_run_makes_the_whole_archive(
         home.mkdir()
         disk.put(home)
         units = sum(billed(night.course.operations[: disk.moment], night.prices))
-        wrong = recorded.converge(night.upstream, home, night.golden, units)
+        wrong = traced_run.converge(night.upstream, home, night.golden, units)
         found += [f"{entry} (at {disk.moment}, {disk.kept} kept)" for entry in wrong]
     record_property("visited", f"power loss, runs that went on: {len(gone_on)}")
     assert found == []
@@ -94,7 +95,7 @@ def test_fault_h37_a_crash_before_the_watermark_costs_no_page_and_no_file_again(
     home = tmp_path / "home"
     home.mkdir()
     disk.put(home)
-    summary = recorded.go_on(night.upstream, home)
+    summary = traced_run.go_on(night.upstream, home)
     asked = night.upstream.standin.requests
     assert summary.exit_code == 0
     assert asked.cdn_requests() == []

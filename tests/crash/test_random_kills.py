@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kill_rounds import play
+
+from tests.support.crash.kill_rounds import play
 
 _SERIES = 3
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from inodes import Course, Entry, Operation, Sync, Untaught, Write, follow
-from powerloss import Disk, Replay
-from syscalls import Call
+
+from tests.support.crash.disk_states import Disk, Replay
+from tests.support.crash.file_operations import Course, Entry, Operation, Sync, Untaught, Write, follow
+from tests.support.crash.syscall_trace import Call
 
 _MADE = Entry(0, "a", 1, False, None, "a")
 _BYTES = Write(1, 0, b"bytes", "a")

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
-from inodes import Write
-from recorded import Night
-from sweep import BROKEN, FULL, KILL, Point, Sweep
+
+from tests.support.crash.file_operations import Write
+from tests.support.crash.syscall_faults import BROKEN, FULL, KILL, Point, Sweep
+from tests.support.crash.traced_run import Night
 
 pytestmark = pytest.mark.usefixtures("strace")
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import bagit
 import pytest
-from catalog_samples import LATER, video
-from shelved import Shelf, tree
 
 from archiver import archive
 from archiver.archive import Chosen
@@ -19,6 +17,8 @@ from archiver.errors import Stopped, UsageError
 from archiver.export.wanted import Tally, Way
 from archiver.model.archived import Selection
 from archiver.model.identity import Role
+from tests.support.catalog_samples import LATER, video
+from tests.support.export_archive import Shelf, tree
 
 
 @pytest.fixture

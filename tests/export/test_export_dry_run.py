@@ -10,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from catalog_samples import LATER, video
-from cli_harness import Nearby, Person
-from shelved import Shelf
 
 from archiver.model.identity import Role
+from tests.support.catalog_samples import LATER, video
+from tests.support.command_line import Nearby, Person
+from tests.support.export_archive import Shelf
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 

@@ -9,9 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from catalog_samples import LATER, NATGEO, tray, video
-from databases import NOW
-from shelved import Shelf, directories, tree
 
 from archiver.blobs.blob_links import BlobLinks
 from archiver.catalog import record
@@ -22,6 +19,9 @@ from archiver.export.wanted import Way
 from archiver.model.archived import Selection
 from archiver.model.identity import Role
 from archiver.model.target import Target
+from tests.support.catalog_samples import LATER, NATGEO, tray, video
+from tests.support.databases import NOW
+from tests.support.export_archive import Shelf, directories, tree
 
 _AT = "2026-03-31 23-30-00"
 _GUIDE, _TRAVEL = "natgeo/Gift_ Guide (1)", "natgeo/Travel 🦋 (2)"

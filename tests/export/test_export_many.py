@@ -11,13 +11,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from catalog_samples import video
-from databases import NOW
-from shelved import Shelf, tree
 
 from archiver.export.template import USUAL
 from archiver.export.wanted import Tally, Way
 from archiver.model.identity import Digest, Role
+from tests.support.catalog_samples import video
+from tests.support.databases import NOW
+from tests.support.export_archive import Shelf, tree
 
 _ITEMS = 12
 

@@ -9,9 +9,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from catalog_samples import LATER, NATGEO, video
-from databases import NOW
-from shelved import Shelf, tree
 
 from archiver import archive
 from archiver.archive import Chosen
@@ -22,6 +19,9 @@ from archiver.export.tables import TableForm, lines
 from archiver.export.wanted import Tally
 from archiver.model.archived import Selection
 from archiver.model.target import Target
+from tests.support.catalog_samples import LATER, NATGEO, video
+from tests.support.databases import NOW
+from tests.support.export_archive import Shelf, tree
 
 _DERIVED = {"account_totals", "monthly_totals", "search_documents"}
 

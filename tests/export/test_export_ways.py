@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from shelved import Shelf, tree
 
 from archiver.errors import DiskFull, StorageError
 from archiver.export.wanted import Way
 from archiver.model.identity import Digest, Role
+from tests.support.export_archive import Shelf, tree
 
 _MEMORY = Path("/dev/shm")
 

@@ -10,12 +10,12 @@ import time
 import tracemalloc
 
 import pytest
-from calling import CALL, KEY, answers_once, client, everything, failure, hangs_up
-from scripted_peer import Act, Connection, peer
 
 from archiver.errors import CallFailed
 from archiver.hiker import body
 from archiver.hiker.client import BODY_LIMIT
+from tests.support.api_client import CALL, KEY, answers_once, client, everything, failure, hangs_up
+from tests.support.scripted_server import Act, Connection, peer
 
 # --- nothing was sent
 

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from calling import CALL, KEY, answers_once, client, everything
-from scripted_peer import Connection, peer
 
 from archiver.errors import CallFailed
 from archiver.hiker import body
 from archiver.hiker.attempt import GRACE
+from tests.support.api_client import CALL, KEY, answers_once, client, everything
+from tests.support.scripted_server import Connection, peer
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
 

@@ -8,12 +8,12 @@ import socket
 import httpx
 import pytest
 import respx
-from calling import API, CALL, KEY, NOON, client, failure, hangs_up
-from scripted_peer import Connection, peer
 
 import archiver
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
+from tests.support.api_client import API, CALL, KEY, NOON, client, failure, hangs_up
+from tests.support.scripted_server import Connection, peer
 
 
 @pytest.fixture(autouse=True)

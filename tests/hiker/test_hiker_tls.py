@@ -9,13 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from scripted_peer import Act, Connection, peer
 
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Answer
 from archiver.secret import Secret
+from tests.support.scripted_server import Act, Connection, peer
 
 KEY = "canary-7f3a-never-shown"
 PASSWORD = "hunter2hunter2"

@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
-from answered import LIST, answer, example, highlight, item
 
 from archiver.errors import AnswerMalformed
 from archiver.hiker import endpoints, wire
@@ -28,6 +27,7 @@ from archiver.model.upstream import (
     User,
     WebLink,
 )
+from tests.support.api_answers import LIST, answer, example, highlight, item
 
 BY_NAME = endpoints.list_highlights_by_username("natgeo")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from answered import FETCH, LIST, answer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.hiker import endpoints, wire
 from archiver.model.billing import Meaning
 from archiver.model.upstream import Tray
+from tests.support.api_answers import FETCH, LIST, answer
 
 HTML = b"<!DOCTYPE html><html><title>Just a moment...</title></html>"
 TOP_UP = {"state": False, "error": "Top up your account", "exc_type": "InsufficientFunds"}

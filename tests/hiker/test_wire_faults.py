@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from typing import cast
 
 import pytest
-from answered import FETCH, LIST, answer, example, highlight, item
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from archiver.hiker.wire import document
 from archiver.model.billing import Answer
 from archiver.model.identity import is_pk
 from archiver.model.upstream import HighlightPage, TrayFacts, TrayPage
+from tests.support.api_answers import FETCH, LIST, answer, example, highlight, item
 
 
 def page(*items: object, **fields: object) -> HighlightPage:

@@ -6,14 +6,14 @@ import socket
 from collections.abc import Sequence
 
 import pytest
-from cdn_faults import Memory, Waits, cdn, downloader, ok, picture, status
-from media_samples import jpeg
-from tls_peer import Connections, Names
 
 from archiver.addresses import is_public
 from archiver.errors import DownloadFailed, Reason, Stopped
 from archiver.media.dial import Dialer
 from archiver.media.egress import Egress
+from tests.support.media_samples import jpeg
+from tests.support.scripted_cdn import Memory, Waits, cdn, downloader, ok, picture, status
+from tests.support.tls_server import Connections, Names
 
 CDN = Egress(("*.cdninstagram.com", "*.fbcdn.net"))
 

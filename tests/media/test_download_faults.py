@@ -7,7 +7,13 @@ import zlib
 from datetime import UTC, datetime
 
 import pytest
-from cdn_faults import (
+
+from archiver.errors import DownloadFailed, Reason
+from archiver.media import Received
+from archiver.model.identity import Role
+from archiver.model.upstream import Link
+from tests.support.media_samples import REAL_MP4, gif, jpeg, mp4
+from tests.support.scripted_cdn import (
     BODY,
     Memory,
     Reply,
@@ -20,12 +26,6 @@ from cdn_faults import (
     picture,
     received,
 )
-from media_samples import REAL_MP4, gif, jpeg, mp4
-
-from archiver.errors import DownloadFailed, Reason
-from archiver.media import Received
-from archiver.model.identity import Role
-from archiver.model.upstream import Link
 
 LENGTH = len(BODY)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from cdn_faults import downloader
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from archiver.errors import ConfigError, DownloadFailed, Reason
 from archiver.media.egress import MAX_URL, Egress
+from tests.support.scripted_cdn import downloader
 
 CDN = Egress(("*.cdninstagram.com", "*.fbcdn.net"))
 LOCAL = Egress(("*.fbcdn.net", "127.0.0.1", "localhost", "::1"))

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from cdn_faults import Memory, Waits, cdn, downloader, head, ok, picture
-from media_samples import jpeg
-from tls_peer import A, Authority, B, Names, TlsServer, moved
 
 from archiver.errors import DownloadFailed, Reason
+from tests.support.media_samples import jpeg
+from tests.support.scripted_cdn import Memory, Waits, cdn, downloader, head, ok, picture
+from tests.support.tls_server import A, Authority, B, Names, TlsServer, moved
 
 BODY = jpeg(20_000)
 FILE = head("200 OK", content_length=len(BODY)) + BODY

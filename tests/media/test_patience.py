@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 import pytest
-from cdn_faults import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
-from media_samples import jpeg
 
 from archiver.errors import DownloadFailed, Reason, Stopped, StorageError
 from archiver.media import Downloader, connection, transport
 from archiver.media.pace import Bucket, Watchdog
+from tests.support.media_samples import jpeg
+from tests.support.scripted_cdn import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
 
 BODY = jpeg(300_000)
 LENGTH = len(BODY)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from cdn_faults import Memory, Waits, cdn, downloader, ok, picture, status
-from media_samples import jpeg
 
 from archiver.errors import DownloadFailed, Reason
+from tests.support.media_samples import jpeg
+from tests.support.scripted_cdn import Memory, Waits, cdn, downloader, ok, picture, status
 
 BODY = jpeg(300_000)
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from cdn_faults import (
+
+from archiver.errors import DownloadFailed, Reason
+from archiver.model.identity import Role, utcnow
+from archiver.model.upstream import Link
+from tests.support.scripted_cdn import (
     BODY,
     Memory,
     Reply,
@@ -20,10 +24,6 @@ from cdn_faults import (
     received,
     status,
 )
-
-from archiver.errors import DownloadFailed, Reason
-from archiver.model.identity import Role, utcnow
-from archiver.model.upstream import Link
 
 
 def test_fault_c1_an_expired_link_is_not_asked() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import zlib
 
 import pytest
-from cdn_faults import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from media_samples import jpeg
 
 from archiver.blobs.memory import MemoryStore
 from archiver.media.reply import Part, continues
+from tests.support.media_samples import jpeg
+from tests.support.scripted_cdn import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
 
 BODY = jpeg(300_000)
 OTHER = jpeg(300_000, seed=2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from media_samples import WHOLE, box, gif, jpeg, mp4
 
 from archiver.media.dimensions import MAX_SIDE, dimensions
 from archiver.media.sniff import (
@@ -20,6 +19,7 @@ from archiver.media.sniff import (
     sniff,
 )
 from archiver.media.structure import MOOV_LIMIT, Extent, Structure
+from tests.support.media_samples import WHOLE, box, gif, jpeg, mp4
 
 _TYPES = sorted({media for media, _, _ in WHOLE.values()}, key=lambda media: media.mime)
 _STARTS = [

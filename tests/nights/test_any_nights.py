@@ -8,17 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import nightly
-from drawn import TELLING, Night, nights
-from house import House
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
-from memory import Memory
-from truth import differences, offers, plain
 
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.state import PrivateWithForce
+from tests.support.archive_harness import House
+from tests.support.nights import early_end
+from tests.support.nights.archive_state import Memory
+from tests.support.nights.expected_facts import differences, offers, plain
+from tests.support.nights.night_strategies import TELLING, Night, nights
 
 ACCOUNTS, HIGHLIGHTS, ITEMS = 2, 4, 3
 WHOLE = settings(
@@ -38,7 +38,7 @@ def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
 
 
 def _live(drawn: list[Night], private_with_force: PrivateWithForce, pages: tuple[int, int]) -> None:
-    with nightly.hasty(), tempfile.TemporaryDirectory() as place:
+    with early_end.hasty(), tempfile.TemporaryDirectory() as place:
         world = World.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
         world.private_with_force = private_with_force
         world.v1_page, world.v2_page = pages
@@ -62,7 +62,7 @@ def _spend(house: House, drawn: list[Night]) -> None:
         for flaw in night.flaws:
             flaw.begin(house.upstream)
         stop, began = StopFlag(), house.now
-        nightly.run(house, targets, night.early.observer(stop), stop=stop, max_units=night.early.units)
+        early_end.run(house, targets, night.early.observer(stop), stop=stop, max_units=night.early.units)
         memory = _remembered(house, memory)
         assert list(_falsely_complete(house, plain(began))) == []
         house.upstream.faults.clear()

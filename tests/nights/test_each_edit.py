@@ -7,19 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import account_stories
-import documents_told
-import highlight_stories
-import item_stories
 import pytest
-import street
-from account_stories import deleted_and_back, edited_while_private, private_and_back
-from house import House
-from scene import Story
-from street import Street
 
 from archiver.sandbox import StandIn
 from archiver.sandbox.state import PrivateWithForce
+from tests.support import search_reference
+from tests.support.archive_harness import House
+from tests.support.nights import account_stories, highlight_stories, item_stories, story_archive
+from tests.support.nights.account_stories import deleted_and_back, edited_while_private, private_and_back
+from tests.support.nights.scene import Story
+from tests.support.nights.story_archive import Street
 
 STORIES = (*account_stories.STORIES, *highlight_stories.STORIES, *item_stories.STORIES)
 SWEEP_DAYS = 3
@@ -38,7 +35,7 @@ def live(tmp_path: Path) -> Iterator[Lived]:
             private_with_force: PrivateWithForce = "empty",
             environ: dict[str, str] | None = None,
         ) -> Street:
-            world = street.world(stories)
+            world = story_archive.world(stories)
             world.private_with_force = private_with_force
             upstream = stack.enter_context(StandIn(world))
             house = House(tmp_path / "archive", upstream, environ=environ or {})
@@ -59,7 +56,7 @@ def test_each_edit_is_its_changes_and_costs_its_price(live: Lived) -> None:
     What is searched is what the rows say in the end.
     """
     lived = live(STORIES)
-    assert documents_told.differences(lived.house.rows) == []
+    assert search_reference.differences(lived.house.rows) == []
     assert lived.outcome() == {}
     assert {name: (spent, own) for name, (spent, own) in lived.units().items() if spent != own} == {}
 
@@ -68,7 +65,7 @@ def test_an_edit_that_moves_no_number_is_found_by_the_sweep(live: Lived) -> None
     """Within its days, at a unit for each highlight."""
     lived = live(item_stories.SWEPT, sweep_days=SWEEP_DAYS)
     assert lived.outcome() == {}
-    assert set(lived.units().values()) == {(street.HIGHLIGHTS, 0)}
+    assert set(lived.units().values()) == {(story_archive.HIGHLIGHTS, 0)}
 
 
 @pytest.mark.parametrize("answer", ["403", "404"])

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import nightly
 import pytest
-from api_faults import PAGE, edited
-from house import House
-from truth import differences
 
 from archiver.model.events import AccountListed, Event, UnitsSpent
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
+from tests.support.api_faults import PAGE, edited
+from tests.support.archive_harness import House
+from tests.support.nights import early_end
+from tests.support.nights.expected_facts import differences
 
 ACCOUNT = "70000000000"
 HIGHLIGHT = "17800000000000000"
@@ -58,14 +58,14 @@ def dies_with_its_page() -> Callable[[Event], None]:
     def dies(event: Event) -> None:
         listed.extend([event] if isinstance(event, AccountListed) else [])
         if listed and isinstance(event, UnitsSpent):
-            raise nightly.Bug
+            raise early_end.Bug
 
     return dies
 
 
 def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(house: House) -> None:
     """It is kept and not recorded when the run dies; the next night is spared its unit, and has the title of its own tray."""
-    assert nightly.run(house, [ACCOUNT], dies_with_its_page()) is None
+    assert early_end.run(house, [ACCOUNT], dies_with_its_page()) is None
     assert house.one("select count(*) from items") == 0
     expected = edit(house)
     house.sleep(days=1)
@@ -91,7 +91,7 @@ def test_a_page_that_a_killed_run_paid_for_does_not_serve_past_the_sweep(house: 
     world = house.upstream.world
     house.night(ACCOUNT)
     world.remove_item(HIGHLIGHT, world.highlight(HIGHLIGHT).items[0].pk)
-    assert nightly.run(house, [ACCOUNT], dies_with_its_page()) is None
+    assert early_end.run(house, [ACCOUNT], dies_with_its_page()) is None
     old = world.remove_item(HIGHLIGHT, world.highlight(HIGHLIGHT).items[0].pk)
     world.add_item(HIGHLIGHT, taken_at=old.taken_at)
     house.sleep(days=3)

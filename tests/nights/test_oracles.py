@@ -9,20 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import account_stories
-import highlight_stories
-import item_stories
 import pytest
-import street
-from house import House
-from memory import Memory
 from sqlalchemy import Connection
-from street import Street
-from truth import differences
 
 from archiver.catalog.record import changes
 from archiver.catalog.record.changes import Change
 from archiver.sandbox import StandIn, World
+from tests.support.archive_harness import House
+from tests.support.nights import account_stories, highlight_stories, item_stories, story_archive
+from tests.support.nights.archive_state import Memory
+from tests.support.nights.expected_facts import differences
+from tests.support.nights.story_archive import Street
 
 BOTH, PKS = ("natgeo", "salwaaa_ki"), ("787132", "75885841119")
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -140,7 +137,7 @@ def test_stories_notice_changes_that_are_not_written(tmp_path: Path, monkeypatch
         account_stories.renamed,
         highlight_stories.retitled,
     )
-    with StandIn(street.world(stories)) as upstream:
+    with StandIn(story_archive.world(stories)) as upstream:
         lived = Street(House(tmp_path / "archive", upstream), stories, sweep_days=2)
         lived.nights()
         assert sorted(lived.outcome()) == sorted(told.name for told in lived.told[:4])

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from databases import Postgres
-from house import House
-from month import KINDS, Month
-from truth import differences
 
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.state import PrivateWithForce
+from tests.support.archive_harness import House
+from tests.support.databases import Postgres
+from tests.support.nights.expected_facts import differences
+from tests.support.nights.thirty_nights import KINDS, Month
 
 ANSWERS: tuple[PrivateWithForce, ...] = ("empty", "403", "404")
 

@@ -10,12 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from mailbox import Mailbox, mailbox
 
-import canaries
 import pytest
 
 from archiver.report import Address, Courier, Letter, courier, services
+from tests.support import leak_detector
+from tests.support.report_receiver import Mailbox, mailbox
 
 TOKEN = "canary-8f14e45fceea167a"
 GOOD = Letter("archiver run 7: ok", "2 accounts\nnothing new 🌎", b'{"exit_code": 0, "run_id": 7}', well=True)
@@ -32,7 +32,7 @@ def box() -> Iterator[Mailbox]:
 @pytest.fixture(autouse=True)
 def hidden() -> None:
     """The token of every address here may stand in nothing that is said or logged."""
-    canaries.hide(TOKEN)
+    leak_detector.hide(TOKEN)
 
 
 def carrier(report: str | None = None, ping: str | None = None, **more: object) -> Courier:

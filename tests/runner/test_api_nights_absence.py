@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api_faults import PAGE, TRAY, account_pk, edited, error, highlight_pk, page
-from house import House
 
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
+from tests.support.api_faults import PAGE, TRAY, account_pk, edited, error, highlight_pk, page
+from tests.support.archive_harness import House
 
 ONE, HIGHLIGHT = account_pk(0), highlight_pk(0)
 GONE_ITEMS = "select count(*) from highlight_items where gone_at is not null"

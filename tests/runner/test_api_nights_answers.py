@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from api_faults import account_pk, attempts, edited, error, highlight_pk, page, tray
-from house import House
 
 from archiver.errors import Reason
 from archiver.model.archived import Failure
@@ -15,6 +13,8 @@ from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
 from archiver.sandbox.things import Json
+from tests.support.api_faults import account_pk, attempts, edited, error, highlight_pk, page, tray
+from tests.support.archive_harness import House
 
 
 def json_body(body: bytes) -> Action:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from api_faults import TRAY, account_pk, error
-from house import House
-
 from archiver.model.events import Pause
 from archiver.runner.metered_api import RateLimiter
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
+from tests.support.api_faults import TRAY, account_pk, error
+from tests.support.archive_harness import House
 
 
 def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> None:

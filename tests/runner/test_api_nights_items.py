@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from api_faults import account_pk, edited, highlight_pk, page, tray
-from house import House
 
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
+from tests.support.api_faults import account_pk, edited, highlight_pk, page, tray
+from tests.support.archive_harness import House
 
 BIG = 2**63 + 1
 FLOAT = 3.1e18

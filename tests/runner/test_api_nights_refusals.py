@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api_faults import (
+
+from archiver.errors import Reason
+from archiver.sandbox import StandIn, World, actions
+from archiver.sandbox.things import Json
+from tests.support.api_faults import (
     PAGE,
     REFUSED,
     TRAY,
@@ -20,11 +24,7 @@ from api_faults import (
     page,
     tray,
 )
-from house import House
-
-from archiver.errors import Reason
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.things import Json
+from tests.support.archive_harness import House
 
 ONE, TWO = account_pk(0), account_pk(1)
 PRIVATE: Json = {"detail": "This account is private", "exc_type": "PrivateAccount"}

@@ -7,12 +7,12 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from api_faults import BROKEN, TRAY, Waits, account_pk, attempts, error, hurried, tray
-from house import House
 
 from archiver.model.events import Pause
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
+from tests.support.api_faults import BROKEN, TRAY, Waits, account_pk, attempts, error, hurried, tray
+from tests.support.archive_harness import House
 
 NOBODY_FREE: Json = {"detail": "", "exc_type": "NoFreeAccounts"}
 ONE = account_pk(0)

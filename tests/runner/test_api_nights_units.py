@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from api_faults import PAGE, TRAY, Waits, account_pk, attempts, hurried, tray
-from house import House
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.wire import Pace
+from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, hurried, tray
+from tests.support.archive_harness import House
 
 ONE = account_pk(0)
 UNCOVERED = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk and f.role = 'thumbnail')"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api_faults import Waits, account_pk, attempts, hurried, tray
-from house import House
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
+from tests.support.api_faults import Waits, account_pk, attempts, hurried, tray
+from tests.support.archive_harness import House
 
 ONE, TWO = account_pk(0), account_pk(1)
 

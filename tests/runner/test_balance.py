@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api_faults import BROKEN, PAGE, TRAY, account_pk, error
-from house import House
 
 from archiver.model.events import Event, FileStored
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
+from tests.support.api_faults import BROKEN, PAGE, TRAY, account_pk, error
+from tests.support.archive_harness import House
 
 ONE = account_pk(0)
 ASKED = "select status, units from api_calls where path = '/sys/balance' order by id"

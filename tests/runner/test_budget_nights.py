@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from api_faults import PAGE, TRAY, account_pk
-from house import House
 
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
+from tests.support.api_faults import PAGE, TRAY, account_pk
+from tests.support.archive_harness import House
 
 UNFINISHED = "select count(*) from highlights where completed_at is null"
 

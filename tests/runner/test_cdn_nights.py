@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cdn_ward import Ward, around, check_store, cut, hasty
 
 from archiver.sandbox import StandIn, actions, media
 from archiver.sandbox.actions import Action
+from tests.support.cdn_account import Ward, around, check_store, cut, hasty
 
 MP4 = media.base("video1.mp4")
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>' * 20

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cdn_ward import ACCOUNT, Ward, check_store, hasty, offering
 
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Item
 from archiver.sandbox.wire import Request
+from tests.support.cdn_account import ACCOUNT, Ward, check_store, hasty, offering
 
 EXPIRED = actions.respond(403, "URL signature expired")
 ASTRAY = (

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from cdn_ward import SIZE, Ward, around, check_store, hasty
 
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.actions import Action
 from archiver.sandbox.exchange import Exchange
 from archiver.sandbox.wire import Request
+from tests.support.cdn_account import SIZE, Ward, around, check_store, hasty
 
 HALF = SIZE // 2
 REST = f"bytes={HALF}-"

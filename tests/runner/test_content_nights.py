@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.exchange import Exchange
+from tests.support.archive_harness import House
 
 BOTW = "18018069326790931"
 

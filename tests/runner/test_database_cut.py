@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from itertools import count, cycle
 from pathlib import Path
 
-import canaries
 import psycopg
 import pytest
-from databases import Cable, Cut, empty, end_connections
-from house import House
 
 from archiver.catalog import locate
 from archiver.catalog.lock import WriterLock
 from archiver.sandbox import StandIn, actions
+from tests.support import leak_detector
+from tests.support.archive_harness import House
+from tests.support.databases import Cable, Cut, empty, end_connections
 
 HELD = (
     "select (select count(*) from api_calls), (select count(*) from answers), (select count(*) from items),"
@@ -64,7 +64,7 @@ def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(house: House
         upstream.faults.add(None, listener="api", before=lambda _: setattr(cable, "judge", judge))
         cut = House(house.root, upstream, cable.url)
         assert cut.night("natgeo").exit_code == 3
-    canaries.watch(house.root, lambda: upstream.key, house.database)  # the cable leads nowhere any more
+    leak_detector.watch(house.root, lambda: upstream.key, house.database)  # the cable leads nowhere any more
     assert len(made) >= 8
     assert house.rows(HELD) == held
     assert house.one("select sum(units) from api_calls") == told == upstream.units
@@ -125,9 +125,9 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: St
         assert after.units == 1
         assert house.one("select count(*) from files") == kept + after.files_new
         assert len(upstream.requests.cdn_requests()) == after.files_new
-        assert list(canaries.escaped()) == []
+        assert list(leak_detector.escaped()) == []
     finally:
-        canaries.forget()  # looked at above: the server is gone when the test has ended
+        leak_detector.forget()  # looked at above: the server is gone when the test has ended
         server.cleanup()
         shutil.rmtree(server.pgdata.parent)
 

@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver import archive
 from archiver.catalog import engine
 from archiver.errors import DatabaseError
 from archiver.sandbox import StandIn, World
+from tests.support.archive_harness import House
 
 HELD = "select count(*) from files"
 INCOMPLETE = "select count(*) from highlights where completed_at is null"

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver import archive
 from archiver.sandbox import StandIn
+from tests.support.archive_harness import House
 
 BOTW, GIFT, LIMITLESS = "18018069326790931", "17983616051768088", "17893209825281221"
 DROP = "'); DROP TABLE highlights; --"

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from api_faults import PAGE, account_pk
-from house import House
 
 from archiver.sandbox import StandIn, World, actions
+from tests.support.api_faults import PAGE, account_pk
+from tests.support.archive_harness import House
 
 TRAY = "/v1/user/highlights"
 

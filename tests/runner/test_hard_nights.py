@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver import archive
 from archiver.errors import DiskFull, Reason
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.exchange import Exchange
+from tests.support.archive_harness import House
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"

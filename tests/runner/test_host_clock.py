@@ -7,11 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from host_means import assert_sound
-from house import House
 
 from archiver.model.identity import utcnow
 from archiver.sandbox import StandIn, World
+from tests.support.archive_harness import House
+from tests.support.host_faults import assert_sound
 
 ACCOUNT = "account0000"
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_means import assert_sound, run
-from house import House
-from refusing_disk import RefusingDisk
 
 from archiver.sandbox import StandIn, World
+from tests.support.archive_harness import House
+from tests.support.failing_disk import RefusingDisk
+from tests.support.host_faults import assert_sound, run
 
 ACCOUNT = "account0000"
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from forked import Forks
-from host_means import assert_sound, environ
-from house import House
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.faults import Fault
+from tests.support.archive_harness import House
+from tests.support.forked_commands import Forks
+from tests.support.host_faults import assert_sound, environ
 
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
 ACCOUNT = "account0000"

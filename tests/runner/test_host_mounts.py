@@ -10,13 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import canaries
 import pytest
-from host_means import environ
-from house import House
 
 import archiver
 from archiver.sandbox import StandIn, World
+from tests.support import leak_detector
+from tests.support.archive_harness import House
+from tests.support.host_faults import environ
 
 COURSE = """
 import json, os, subprocess, sys
@@ -55,7 +55,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         surroundings = environ(house) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}
         command = [*UNSHARED, sys.executable, "-c", COURSE]
         ended = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=60)
-        canaries.hear(ended.stdout, ended.stderr)
+        leak_detector.hear(ended.stdout, ended.stderr)
         assert ended.returncode == 0, ended.stderr
         nights = [json.loads(line) for line in ended.stdout.splitlines()]
         yield {what: (code, left) for what, code, left in nights} | {"said": (0, ended.stderr.splitlines())}

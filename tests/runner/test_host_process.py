@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import canaries
 import pytest
-from host_means import assert_sound, environ, run
-from house import House
 
 import archiver
 from archiver.cli.main import main
 from archiver.sandbox import StandIn, World, actions
+from tests.support import leak_detector
+from tests.support.archive_harness import House
+from tests.support.host_faults import assert_sound, environ, run
 
 ACCOUNTS = ("account0000", "account0001")
 
@@ -40,7 +40,7 @@ def as_cron(house: House, *words: str) -> tuple[int, str, str]:
         command, env=bare, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=60
     )
     out, err = ended.stdout.decode("ascii"), ended.stderr.decode("ascii")
-    canaries.hear(out, err)
+    leak_detector.hear(out, err)
     return ended.returncode, out, err
 
 

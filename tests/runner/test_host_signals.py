@@ -11,11 +11,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from forked import Ended, Forks
-from host_means import assert_sound, environ, run
-from house import House
 
 from archiver.sandbox import StandIn, World, actions
+from tests.support.archive_harness import House
+from tests.support.forked_commands import Ended, Forks
+from tests.support.host_faults import assert_sound, environ, run
 
 ACCOUNTS = ("account0000", "account0001")
 HIGHLIGHTS = 4

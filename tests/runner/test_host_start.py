@@ -10,10 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from databases import empty
-from host_means import another_user, assert_sound, blobs, outside, run
-from house import House
-from refusing_disk import RefusingDisk
 
 from archiver import archive
 from archiver.blobs.disk import free_bytes
@@ -21,6 +17,10 @@ from archiver.cli.main import main
 from archiver.durable import open_root
 from archiver.errors import StorageError
 from archiver.sandbox import StandIn, World
+from tests.support.archive_harness import House
+from tests.support.databases import empty
+from tests.support.failing_disk import RefusingDisk
+from tests.support.host_faults import another_user, assert_sound, blobs, outside, run
 
 ACCOUNT = "account0000"
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from host_means import blobs, environ, run
-from house import House
 
 from archiver.cli.main import main
 from archiver.sandbox import StandIn, World, media
+from tests.support.archive_harness import House
+from tests.support.host_faults import blobs, environ, run
 
 ACCOUNT = "account0000"
 

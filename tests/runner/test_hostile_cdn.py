@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cdn_ward import Ward, around, check_store, cut, hasty
-
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.actions import Action
+from tests.support.cdn_account import Ward, around, check_store, cut, hasty
 
 HOSTILE: dict[str, Action] = {
     "truncates": actions.truncated(2000),

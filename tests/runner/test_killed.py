@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver.sandbox import StandIn, actions
+from tests.support.archive_harness import House
 
 BACKUP = "from archiver.__main__ import main; main()"
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from api_faults import account_pk, edited, page
-from house import House
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
+from tests.support.api_faults import account_pk, edited, page
+from tests.support.archive_harness import House
 
 _MEASURED = (
     "import sys; from archiver.__main__ import main; code = main();"

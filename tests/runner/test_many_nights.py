@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, actions
+from tests.support.archive_harness import House
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver.errors import Reason
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, actions
+from tests.support.archive_harness import House
 
 NATGEO, SALWA = "787132", "75885841119"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from api_faults import account_pk
-from house import House
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
+from tests.support.api_faults import account_pk
+from tests.support.archive_harness import House
 
 ACCOUNT = account_pk(0)
 LAST = "17800000000000002"

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from cdn_ward import offering
-from house import House
 
 from archiver import archive
 from archiver.archive import ShownAccount
@@ -17,6 +15,8 @@ from archiver.model.identity import Subject
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions, build
 from archiver.sandbox.things import Account, Highlight, Item
+from tests.support.archive_harness import House
+from tests.support.cdn_account import offering
 
 ACCOUNT = "keeper"
 HOSTS, SIZE = "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS", "ARCHIVER_DOWNLOAD_MAX_FILE_SIZE"

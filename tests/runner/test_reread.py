@@ -8,9 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from api_faults import PAGE, edited
-from house import House
-from rereadings import SEEN, StopAt, asked, counts, dump, execute
 
 from archiver.errors import Stopped
 from archiver.hiker import wire
@@ -19,6 +16,9 @@ from archiver.model.billing import Answer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
 from archiver.sandbox import StandIn
+from tests.support.api_faults import PAGE, edited
+from tests.support.archive_harness import House
+from tests.support.table_dumps import SEEN, StopAt, asked, counts, dump, execute
 
 NATGEO, ME = "787132", "18085475671830440"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"

@@ -9,14 +9,14 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from api_faults import PAGE, edited
-from house import House
-from rereadings import StopAt, asked, dump, execute
 
 from archiver import archive
 from archiver.errors import Stopped
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Json
+from tests.support.api_faults import PAGE, edited
+from tests.support.archive_harness import House
+from tests.support.table_dumps import StopAt, asked, dump, execute
 
 NATGEO, SALWA = "787132", "75885841119"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"

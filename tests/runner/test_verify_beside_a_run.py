@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from house import House
 
 from archiver import archive
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from archiver.sandbox import StandIn
+from tests.support.archive_harness import House
 
 UNREAD = "select count(*) from blobs where verified_at is null"
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from api_faults import TRAY, account_pk, attempts, edited, error, highlight_pk
-from house import House
 
 from archiver.errors import Reason
 from archiver.model.events import Notice
@@ -16,6 +14,8 @@ from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
+from tests.support.api_faults import TRAY, account_pk, attempts, edited, error, highlight_pk
+from tests.support.archive_harness import House
 
 ONE, NAME = account_pk(0), "account0000"
 BY_NAME, LOOK, LOOK_BY_NAME = f"{TRAY}/by/username", "/v1/user/by/id", "/v1/user/by/username"

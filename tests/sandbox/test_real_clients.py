@@ -19,14 +19,14 @@ from typing import Any, get_type_hints
 import hikerapi
 import platformdirs
 import pytest
-from asking import BOOKS, GIFTS, LIMITLESS, NATGEO
-from house import House
 
 from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Call
 from archiver.sandbox import Asked, StandIn
 from archiver.secret import Secret
+from tests.support.archive_harness import House
+from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, NATGEO
 
 PAGE_ID = "dHJheToy"
 URL = f"https://www.instagram.com/stories/highlights/{GIFTS}/"

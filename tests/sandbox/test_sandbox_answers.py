@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from asking import BOOKS, GIFTS, LIMITLESS, ME, NATGEO, SALWAAA, ask, page, tray
 
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.seed import example
+from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, ME, NATGEO, SALWAAA, ask, page, tray
 
 
 @pytest.fixture

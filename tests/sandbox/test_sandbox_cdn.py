@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from asking import BOOKS, GIFTS, LIMITLESS, connect, get, page, tray
 
 from archiver.sandbox import StandIn
+from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, connect, get, page, tray
 
 
 @pytest.fixture

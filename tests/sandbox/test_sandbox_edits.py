@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asking import BOOKS, GIFTS, LIMITLESS, NATGEO, ask, get, page, tray
 
 from archiver.sandbox import StandIn, World
+from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, NATGEO, ask, get, page, tray
 
 
 @pytest.fixture

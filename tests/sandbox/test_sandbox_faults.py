@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from asking import NATGEO, Got, ask, get, page, wire
 
 from archiver.sandbox import StandIn, actions
+from tests.support.standin_requests import NATGEO, Got, ask, get, page, wire
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from asking import BOOKS, GIFTS, NATGEO, ask, get, page, tray
 
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.wire import Request
+from tests.support.standin_requests import BOOKS, GIFTS, NATGEO, ask, get, page, tray
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
-from asking import GIFTS, NATGEO, ask, get, tray
 
 from archiver.sandbox import StandIn, actions
+from tests.support.standin_requests import GIFTS, NATGEO, ask, get, tray
 
 SHARED = base64.urlsafe_b64encode(f"highlight:{GIFTS}".encode()).decode()
 PAGE = f"https://www.instagram.com/stories/highlights/{GIFTS}/"

@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
-from asking import NATGEO, SALWAAA, ask, connect, get, page, tray
 
 from archiver.sandbox import Account, StandIn, World
 from archiver.sandbox.__main__ import _parser
+from tests.support.standin_requests import NATGEO, SALWAAA, ask, connect, get, page, tray
 
 
 def test_the_log_is_whole() -> None:

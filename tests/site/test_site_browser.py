@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
-from browsing import Visit, chromium, served, visiting
-from cli_harness import Nearby
 
 from archiver.sandbox import StandIn, World
+from tests.support.browser import Visit, chromium, served, visiting
+from tests.support.command_line import Nearby
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

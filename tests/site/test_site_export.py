@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cli_harness import Nearby
 
 from archiver.sandbox import StandIn, World
+from tests.support.command_line import Nearby
 
 NATGEO = "787132"
 

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from shelves import saying, written
-from test_site_browser import LINKS, TITLES, exported, hostile
 
 from archiver.sandbox import World
+from tests.site.test_site_browser import LINKS, TITLES, exported, hostile
+from tests.support.site_samples import saying, written
 
 VERSION = "26.9.27"
 _TEXTS = (

@@ -13,12 +13,22 @@ import html5lib
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from shelves import NOW, Written, account, file_of, highlight, photo, placed, saying, written
 
 from archiver.export.site import words
 from archiver.export.site.pages import POLICY
 from archiver.model.identity import Role
 from archiver.model.upstream import WebLink
+from tests.support.site_samples import (
+    NOW,
+    Written,
+    account,
+    file_of,
+    highlight,
+    photo,
+    placed,
+    saying,
+    written,
+)
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",

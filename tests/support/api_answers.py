@@ -1,0 +1,36 @@
+"""Answers for the tests of ``wire``, made from text, bytes or JSON trees."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from archiver.hiker import endpoints
+from archiver.model.billing import Answer, Call
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FETCH = endpoints.fetch_highlight("18085475671830440")
+LIST = endpoints.list_highlights("787132")
+
+
+def answer(body: object, status: int = 200, call: Call = FETCH, **headers: str) -> Answer:
+    """An Answer with this body: bytes as they are, anything else as JSON. Header names write ``_`` for ``-``."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return Answer(call, "https://api.hikerapi.com" + call.path, status, named, raw, NOON, NOON)
+
+
+def example(name: str) -> bytes:
+    """One of the vendor's example answers."""
+    return (Path(__file__).parent / "recorded_answers" / f"{name}.json").read_bytes()
+
+
+def highlight(**fields: object) -> dict[str, object]:
+    """A small highlight of user 1 as the API writes it, with these fields on top."""
+    return {"pk": "17", "user": {"pk": "1", "username": "ann"}, "title": "T", "items": [], **fields}
+
+
+def item(**fields: object) -> dict[str, object]:
+    """A small item of user 1, with these fields on top."""
+    return {"pk": "99", "id": "99_1", "code": "AbC", "user": {"pk": "1"}, **fields}

@@ -1,0 +1,113 @@
+"""What the nights with a faulty API share: waits that take no time, and answers that are true but for one thing."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TypedDict
+
+import pytest
+
+from archiver.runner.metered_api import RateLimiter
+from archiver.runner.workers import StopFlag
+from archiver.sandbox import actions
+from archiver.sandbox.actions import Action
+from archiver.sandbox.exchange import Exchange
+from archiver.sandbox.things import Json
+from tests.support.archive_harness import House
+
+TRAY, PAGE = "/v1/user/highlights", "/v1/highlight/by/url"
+FIRST_ACCOUNT, FIRST_HIGHLIGHT = 70_000_000_000, 17_800_000_000_000_000
+REFUSED: Json = {"detail": "no"}
+BROKEN: Json = {"detail": "x", "exc_type": "InternalError"}
+
+
+class Where(TypedDict):
+    """The keywords of ``faults.add`` for one account or one highlight of a generated world."""
+
+    path: str
+    user: str | None
+    highlight: str | None
+
+
+def tray(number: int) -> Where:
+    """The tray of the n-th generated account."""
+    return {"path": TRAY, "user": str(FIRST_ACCOUNT + number), "highlight": None}
+
+
+def page(number: int, place: int = 0) -> Where:
+    """The page of a highlight of the n-th generated account."""
+    return {"path": PAGE, "user": None, "highlight": highlight_pk(number, place)}
+
+
+def account_pk(number: int) -> str:
+    return str(FIRST_ACCOUNT + number)
+
+
+def highlight_pk(number: int, place: int = 0) -> str:
+    return str(FIRST_HIGHLIGHT + 10_000 * number + place)
+
+
+def edited(change: Callable[[Json], Json | bytes | None]) -> Action:
+    """The true answer, billed and all, after ``change``: in place, or to what it returns (bytes are sent as they are)."""
+
+    def act(exchange: Exchange) -> None:
+        true = exchange.reply()
+        tree: Json = json.loads(true.body)
+        changed = change(tree)
+        body = (
+            changed
+            if isinstance(changed, bytes)
+            else json.dumps(tree if changed is None else changed).encode()
+        )
+        exchange.deliver(replace(true, body=body))
+
+    return act
+
+
+def error(status: int, body: Json, **headers: str) -> Action:
+    """An error of the API as JSON; header names write ``_`` for ``-``."""
+    return actions.respond(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def attempts(house: House, subject: str) -> list[tuple[object, ...]]:
+    """The ledger of one subject: (status, units) of each attempt, in order."""
+    return house.rows("select status, units from api_calls where subject = ? order by id", subject)
+
+
+class Waits:
+    """Waits that take no time but move the clock: how long each was is remembered."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self._skipped = 0.0
+        self._lock = threading.Lock()
+
+    def clock(self) -> float:
+        return time.monotonic() + self._skipped
+
+    def skip(self, seconds: float) -> None:
+        with self._lock:
+            self._skipped += seconds
+            if seconds > 0.01:  # less is the pace of a thousand calls a second
+                self.seconds.append(seconds)
+
+
+def hurried(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    """Make every wait of the nights of this test take no time."""
+    waits = Waits()
+
+    class Hasty(StopFlag):
+        def wait(self, seconds: float) -> None:
+            waits.skip(max(0.0, seconds))
+            self.check()
+
+    monkeypatch.setattr("house.StopFlag", Hasty)
+    monkeypatch.setattr(
+        "archiver.runner.metered_api.RateLimiter", partial(RateLimiter, monotonic=waits.clock)
+    )
+    return waits

@@ -1,0 +1,122 @@
+"""An archive of two accounts to be damaged: what lies in it, ways to harm it, and what is left of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from archiver.sandbox import StandIn, World
+from tests.support.command_line import Ended, Nearby, Person
+
+ACCOUNTS = ("account0000", "account0001")
+
+
+def world() -> World:
+    return World.generated(2, 4, 6)
+
+
+@contextmanager
+def kept_archive(home: Path) -> Iterator[Person]:
+    """Somebody who has kept two accounts of four highlights with six items each, a hundred files."""
+    with StandIn(world()) as upstream:
+        somebody = Nearby(home, upstream)
+        assert somebody.run("backup", *ACCOUNTS, "-q").code == 0
+        yield somebody
+
+
+@contextmanager
+def copy_of(template: Person, home: Path) -> Iterator[Person]:
+    """The same with a copy of that archive, and upstream as it was."""
+    upstream = upstream_of(template)
+    upstream.world = world()
+    upstream.requests.reset()
+    somebody = Nearby(home, upstream)
+    shutil.copytree(template.archive, somebody.archive)
+    yield somebody
+    upstream.faults.clear()
+
+
+def upstream_of(person: Person) -> StandIn:
+    assert person.upstream is not None
+    return person.upstream
+
+
+def rows(person: Person, sql: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(person.archive / "archive.db")) as lite:
+        return lite.execute(sql).fetchall()
+
+
+def path_of(person: Person, sha256: str) -> Path:
+    return person.archive / "blobs" / sha256[:2] / sha256
+
+
+def files(person: Person, subject: str = "item") -> list[Path]:
+    """Blobs of items (or of highlights, users), each in one file only, in the order of their names."""
+    alone = f"select sha256 from files where {subject}_pk is not null group by sha256 having count(*) = 1 order by 1"
+    return [path_of(person, sha256) for (sha256,) in rows(person, alone)]
+
+
+def write(path: Path, data: bytes) -> None:
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    write(path, bytes(data))
+
+
+def cut(path: Path) -> None:
+    write(path, path.read_bytes()[:-9])
+
+
+def zero_tail(path: Path) -> None:
+    data = path.read_bytes()
+    write(path, data[:-64] + bytes(64))
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def problems(ended: Ended) -> dict[str, str]:
+    damaged = ended.object["damaged"]
+    assert isinstance(damaged, list)
+    return {d["sha256"]: d["problem"] for d in damaged}
+
+
+def ids(ended: Ended, field: str) -> list[int]:
+    found = ended.object[field]
+    assert isinstance(found, list)
+    return [answer["id"] for answer in found]
+
+
+def whole(person: Person) -> bool:
+    """Every blob that a row names, and that is not lost, has its bytes; looked at by other means than the program's."""
+    held = rows(person, "select sha256 from blobs where lost_at is null")
+    return all(hashlib.sha256(path_of(person, d).read_bytes()).hexdigest() == d for (d,) in held)
+
+
+def rows_size(person: Person, path: Path) -> int:
+    return int(rows(person, f"select size from blobs where sha256 = '{path.name}'")[0][0])
+
+
+def forget_answers(person: Person) -> None:
+    """Take away all answers about highlights: nothing that was paid for serves again."""
+    for segment in (person.archive / "answers").rglob("*-fetched-*"):
+        segment.unlink()
+
+
+@contextmanager
+def writable(person: Person) -> Iterator[sqlite3.Connection]:
+    """The database, to be changed as another run would; committed at the end."""
+    with closing(sqlite3.connect(person.archive / "archive.db")) as lite, lite:
+        yield lite

@@ -1,0 +1,125 @@
+"""A whole archive in a temporary directory, against the stand-in over real sockets."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import psycopg
+
+from archiver import archive
+from archiver.config import Config, load
+from archiver.model.events import Event
+from archiver.model.identity import utcnow
+from archiver.model.target import Target, parse_target
+from archiver.reread.reread import RereadReport
+from archiver.runner.context import RunOptions
+from archiver.runner.price import AccountPlan
+from archiver.runner.tally import Summary
+from archiver.runner.workers import StopFlag
+from archiver.sandbox import StandIn
+from tests.support import leak_detector
+
+
+@dataclass
+class House:
+    """An archive and its upstream; ``events`` are those of the last night."""
+
+    root: Path
+    upstream: StandIn
+    database: str | None = None  # a PostgreSQL URL
+    environ: dict[str, str] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    later: timedelta = timedelta()
+
+    def __post_init__(self) -> None:
+        self.upstream.settings.clock = lambda: self.now.timestamp()
+        self._watched()
+
+    def _watched(self) -> None:
+        leak_detector.watch(
+            self.root, lambda: self.environ.get("HIKERAPI_TOKEN") or self.upstream.key, self.database
+        )
+
+    @property
+    def now(self) -> datetime:
+        """The time in this house and upstream: the real one, ``later`` by what a test adds."""
+        return utcnow() + self.later
+
+    def sleep(self, **how_long: float) -> None:
+        """Let days or hours pass, here and upstream."""
+        self.later += timedelta(**how_long)
+
+    @property
+    def config(self) -> Config:
+        """The configuration, by environment alone."""
+        return load(None, self.variables)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that a process needs to be a run of this archive."""
+        return {
+            "HIKERAPI_TOKEN": self.upstream.key,
+            "ARCHIVER_ARCHIVE": str(self.root),
+            "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
+            "ARCHIVER_API_BASE_URL": self.upstream.base_url,
+            "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+            "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
+            "ARCHIVER_SYNC_SWEEP_DAYS": "0",
+            **({"ARCHIVER_ARCHIVE_DATABASE": self.database} if self.database else {}),
+            **self.environ,
+        }
+
+    def night(
+        self,
+        *targets: str | Target,
+        insist: bool = False,
+        bound: bool = True,
+        full: bool = False,
+        lists: bool = False,
+    ) -> Summary:
+        """One run over these targets; the log of the upstream shows this night only. ``lists``: it only asks for the trays."""
+        self._watched()  # again: a house may outlive the test that it was made in
+        self.upstream.requests.reset()
+        self.events.clear()
+        parsed = [parse_target(t) if isinstance(t, str) else t for t in targets]
+        return archive.run(
+            self.config,
+            parsed,
+            command="plan" if lists else "run",
+            manner=RunOptions(from_config=bound, ignore_backoff=insist, full=full, list_only=lists),
+            observe=self.events.append,
+            stop=StopFlag(),
+            create_missing=True,
+            clock=lambda: self.now,
+        )
+
+    def plan(self, *targets: str, since: datetime | None = None) -> list[AccountPlan]:
+        """What the next run would do and cost; ``since``: the start of the night that listed."""
+        parsed = [parse_target(text) for text in targets]
+        return list(
+            archive.plan(self.config, parsed, manner=RunOptions(), since=since, clock=lambda: self.now)
+        )
+
+    def reread(self, stop: StopFlag | None = None) -> RereadReport:
+        """All kept answers mapped anew; the log of the upstream shows what that asked, which is nothing."""
+        self._watched()
+        self.upstream.requests.reset()
+        return archive.reread(
+            self.config, progress=lambda *_: None, stop=stop or StopFlag(), clock=lambda: self.now
+        )
+
+    def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        """What the catalog says, read by other means than the program's; ``?`` stands for a value."""
+        if self.database is not None:
+            with psycopg.connect(self.database.replace("+psycopg", "")) as connection:
+                return connection.execute(query.replace("?", "%s").encode(), values).fetchall()
+        with closing(sqlite3.connect(self.root / "archive.db")) as lite:
+            return lite.execute(query, values).fetchall()
+
+    def one(self, sql: str, *values: object) -> object:
+        """The single value of a query."""
+        return self.rows(sql, *values)[0][0]

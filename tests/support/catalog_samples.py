@@ -1,0 +1,84 @@
+"""Values for tests of the catalog, small and telling, and the rows that came of them."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+from archiver.catalog import Catalog
+from archiver.model.archived import Blob, File, Owner
+from archiver.model.billing import AnswerLocation, Call
+from archiver.model.identity import Digest, Role, Subject
+from archiver.model.upstream import Highlight, HighlightPage, Item, Link, Tray, TrayFacts, User
+from tests.support.databases import NOW
+
+LATER = NOW + timedelta(days=1)
+LATEST = NOW + timedelta(days=2)
+
+NATGEO = User("787132", "natgeo", "National Geographic", False, True, None, "natgeo.jpg")
+FACTS = TrayFacts(1_766_242_839, 2)
+
+
+def highlight(pk: str, title: str | None = "Gift Guide", **more: object) -> Highlight:
+    """A highlight of natgeo."""
+    told: dict[str, object] = {
+        "created_at": NOW,
+        "facts": FACTS,
+        "is_pinned": False,
+        "cover_name": f"{pk}.jpg",
+    }
+    return Highlight(pk, NATGEO, title, **{**told, **more})  # type: ignore[arg-type]
+
+
+def tray(*highlights: Highlight | str, user: User | None = NATGEO) -> Tray:
+    """A tray with these highlights, or with plain ones of these pks."""
+    return Tray(user, tuple(highlight(h) if isinstance(h, str) else h for h in highlights))
+
+
+def video(pk: str, **more: object) -> Item:
+    """A video item of natgeo, with both of its links."""
+    links = tuple(
+        Link(role, f"https://scontent.cdninstagram.com/{pk}.{role}") for role in (Role.THUMBNAIL, Role.VIDEO)
+    )
+    told: dict[str, object] = {
+        "user_pk": NATGEO.pk,
+        "code": f"C{pk}",
+        "taken_at": NOW,
+        "media_type": 2,
+        "links": links,
+    }
+    return Item(pk, **{**told, **more})  # type: ignore[arg-type]
+
+
+def page(pk: str, *items: Item | str, **more: object) -> HighlightPage:
+    """The page of a highlight with these items, or with plain ones of these pks."""
+    return HighlightPage(highlight(pk, **more), tuple(video(i) if isinstance(i, str) else i for i in items))  # type: ignore[arg-type]
+
+
+def digest(text: str) -> Digest:
+    return Digest(hashlib.sha256(text.encode()).hexdigest())
+
+
+def file_of(pk: str, role: Role = Role.VIDEO, content: str = "", name: str = "a.mp4") -> File:
+    """A File of an item (or of a highlight, a user: by its role), whose bytes are ``content``."""
+    subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
+    blob = Blob(digest(content or f"{pk} {role}"), 1000, "video/mp4", 720, 1280)
+    return File(Owner(subject, pk), role, blob, f"https://scontent.cdninstagram.com/v/{name}")
+
+
+def call(units: int = 1, subject: str = "1", path: str = "/v1/highlight/by/url") -> Call:
+    return Call(path, (), subject, units)
+
+
+def kept(text: str = "answer", segment: str = "2026/03/1-a.warc.gz") -> AnswerLocation:
+    return AnswerLocation(segment, 10, 200, digest(text))
+
+
+def rows(catalog: Catalog, sql: str) -> list[tuple[object, ...]]:
+    """What a query of a user's would show."""
+    return list(catalog.ask(sql, rows=1000, seconds=10).rows)
+
+
+def changed(catalog: Catalog) -> list[tuple[object, ...]]:
+    """All changes in order: (subject, subject_pk, field, old, new)."""
+    return rows(catalog, "SELECT subject, subject_pk, field, old, new FROM changes ORDER BY id")

@@ -1,0 +1,184 @@
+"""The real command line against a stand-in for upstream: as a process, or in this one where many calls must be quick."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import termios
+from collections.abc import Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import archiver
+from archiver.cli import main as front
+from archiver.sandbox import StandIn
+from tests.support import leak_detector
+
+_ROOT = Path(archiver.__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a process ended: its code (negative for a signal), and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    def __post_init__(self) -> None:
+        leak_detector.hear(self.out, self.err)
+
+    @property
+    def object(self) -> dict[str, object]:
+        """The one JSON object on stdout."""
+        found = json.loads(self.out)
+        assert isinstance(found, dict)
+        return found
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody with a home of their own under ``home``, and upstream in their environment if there is one."""
+
+    home: Path
+    upstream: StandIn | None = None
+    more: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        leak_detector.watch(self.home, lambda: self.environ.get("HIKERAPI_TOKEN", ""))
+
+    @property
+    def archive(self) -> Path:
+        """Where their archive is, by ARCHIVER_ARCHIVE."""
+        return self.home / "kept"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Their whole environment: nothing of whoever runs the tests comes through but the way to Python."""
+        inherited = {
+            name: os.environ[name]
+            for name in ("PATH", "PYTHONPATH", "COVERAGE_PROCESS_START")
+            if name in os.environ
+        }
+        path = os.pathsep.join(p for p in (str(_ROOT), inherited.get("PYTHONPATH", "")) if p)
+        environ = inherited | {
+            "PYTHONPATH": path,
+            "HOME": str(self.home),
+            "XDG_CONFIG_HOME": str(self.home / "config"),
+            "LC_ALL": "C.UTF-8",
+            "ARCHIVER_ARCHIVE": str(self.archive),
+            "ARCHIVER_ARCHIVE_RESERVE": "0",
+        }
+        return environ | upstream_environ(self.upstream) | self.more
+
+    @property
+    def nearby(self) -> Nearby:
+        """The same person, for what need not be a process."""
+        return Nearby(self.home, self.upstream, self.more)
+
+    def start(
+        self,
+        *args: str,
+        shell: str = 'exec "$@"',
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = subprocess.PIPE,
+        stderr: int = subprocess.PIPE,
+    ) -> subprocess.Popen[str]:
+        """``archiver ARGS`` as a process of its own, in their home; ``shell`` is what sh makes of it."""
+        return subprocess.Popen(
+            ["sh", "-c", shell, "sh", sys.executable, "-W", "error", "-m", "archiver", *args],
+            cwd=self.home,
+            env=self.environ,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            encoding="utf-8",
+        )
+
+    def run(self, *args: str, shell: str = 'exec "$@"', stdin: str | None = None) -> Ended:
+        """``archiver ARGS`` to its end."""
+        with self.start(
+            *args, shell=shell, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL
+        ) as process:
+            out, err = process.communicate(stdin, timeout=60)
+        return Ended(process.returncode, out, err)
+
+
+class Nearby(Person):
+    """A person whose commands run in this process: a tenth of the time that a process of its own takes to begin."""
+
+    def run(self, *args: str, shell: str = "", stdin: str | None = None) -> Ended:
+        """``archiver ARGS`` to its end, with this person's environment and nothing else."""
+        assert not shell
+        assert stdin is None
+        before, theirs, out, err = dict(os.environ), self.environ, _Stream(), _Stream()
+        os.environ.clear()
+        os.environ.update(theirs)
+        try:
+            with chdir(self.home), redirect_stdout(out), redirect_stderr(err):
+                code = front.main(args)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        return Ended(code, out.text, err.text)
+
+
+class _Stream(io.TextIOWrapper):
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+
+    @property
+    def text(self) -> str:
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue().decode()
+
+
+def on_terminal(person: Person, *args: str, stream: str = "stderr", columns: int = 120) -> tuple[int, str]:
+    """``archiver ARGS`` with one stream on a terminal, the other going nowhere: its code, and what the terminal got."""
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: theirs}
+    process = person.start(*args, stdout=streams["stdout"], stderr=streams["stderr"])
+    os.close(theirs)
+    seen = b""
+    while piece := _read(ours):
+        seen += piece
+    os.close(ours)
+    leak_detector.hear(seen.decode())
+    return process.wait(timeout=60), seen.decode().replace("\r\n", "\n")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65_536)
+    except OSError:  # Linux: the other side has closed it
+        return b""
+
+
+def upstream_environ(upstream: StandIn | None) -> dict[str, str]:
+    """The environment that leads the program to a stand-in."""
+    if upstream is None:
+        return {}
+    return {
+        "HIKERAPI_TOKEN": upstream.key,
+        "ARCHIVER_API_BASE_URL": upstream.base_url,
+        "ARCHIVER_API_REQUESTS_PER_SECOND": "100",
+        "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
+    }
+
+
+def write_config(path: Path, accounts: Sequence[str]) -> Path:
+    """A configuration with these accounts, 0600."""
+    path.write_text("".join(f'[[accounts]]\ntarget = "{account}"\n' for account in accounts))
+    path.chmod(0o600)
+    return path
+
+
+def files_of(root: Path) -> dict[str, int]:
+    """Every regular file below ``root`` with its size."""
+    return {str(p.relative_to(root)): p.stat().st_size for p in sorted(root.rglob("*")) if p.is_file()}

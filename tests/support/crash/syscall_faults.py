@@ -1,0 +1,105 @@
+"""One run after another, each met by a fault at its n-th call of one name; the checks, and the run that goes on where it left off."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.crash import syscall_trace, traced_run
+from tests.support.crash.consistency_checks import Bill, differences, state, told_by, violations
+from tests.support.crash.traced_run import ARCHIVE, Night
+
+KILL = "signal=SIGKILL"
+FULL = "error=ENOSPC"
+BROKEN = "error=EIO"
+
+_OPENED = ("", "tmp", "archive.db", "archive.db-wal", "archive.json", "lock", "log/archiver.log", "answers")
+_REMOVES = ("unlink", "unlinkat")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a fault comes: at the n-th call of this name on a thread. ``made``: the run finds an empty archive, else it makes one first."""
+
+    fault: str
+    call: str
+    when: int
+    made: bool
+
+    def __str__(self) -> str:
+        before = "an empty archive" if self.made else "nothing"
+        return f"{self.fault} at {self.call} no. {self.when}, run on {before}"
+
+    @property
+    def injected(self) -> str:
+        """As strace takes it: a disk that is full stays so, all else comes once.
+
+        A full disk at ``write`` comes once too, for strace would refuse those to stdout and even to /dev/null.
+        """
+        stays = self.fault == FULL and self.call != "write"
+        return f"{self.fault}:when={self.when}{'+' if stays else ''}"
+
+
+@dataclass(slots=True)
+class Sweep:
+    """The ground for such runs; ``night`` is an undisturbed one that made its archive itself."""
+
+    night: Night
+    place: Path
+    _counted: dict[bool, Counter[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        traced_run.make(self.night.upstream, self.place / "made")
+        self._counted[False] = self.night.calls
+
+    def calls(self, *, made: bool) -> Counter[str]:
+        """Per name, how many calls a thread of an undisturbed run makes at most."""
+        if made not in self._counted:
+            self._counted[made] = traced_run.record(self.night.upstream, self._home(made)).calls
+        return self._counted[made]
+
+    def _home(self, made: bool) -> Path:
+        home = self.place / "home"
+        shutil.rmtree(home, ignore_errors=True)
+        if made:
+            shutil.copytree(self.place / "made", home)
+        else:
+            home.mkdir()
+        return home
+
+    def meet(self, point: Point) -> tuple[int, list[str]]:
+        """Run into this fault and go on from there: the exit code of the first run, and whatever does not hold."""
+        home = self._home(point.made)
+        root = home / ARCHIVE
+        asked = self.night.upstream.standin.requests
+        asked.reset()
+        about = [root / name for name in _OPENED] if point.call == "openat" else []
+        fault = syscall_trace.injecting(point.call, point.injected, about)
+        ended = traced_run.command(self.night.upstream, home, prefix=fault)
+        code, units = ended.returncode, asked.units
+        found = [*self._end(point, code, ended.stderr), *self._held(root, units)]
+        if not found:
+            found = list(traced_run.converge(self.night.upstream, home, self.night.golden, units))
+        return code, [f"{entry}  ({point}: code {code})" for entry in found]
+
+    def _end(self, point: Point, code: int, stderr: str) -> Iterator[str]:
+        """A kill ends it; from an error it ends by itself, well only if nothing that counts has failed, and clears away."""
+        root = self.place / "home" / ARCHIVE
+        if point.fault == KILL:
+            if code not in (0, -signal.SIGKILL):
+                yield f"the run ended by itself: {stderr}"
+            return
+        if code not in (0, 8, 9):
+            yield f"the run ended otherwise: {stderr}"
+        elif code == 0 and differences(state(root), self.night.golden):
+            yield "the run ended well, and its archive is not whole"
+        if point.call not in _REMOVES and (root / "tmp").exists() and any((root / "tmp").iterdir()):
+            yield "a half-written file is left in tmp/"
+
+    def _held(self, root: Path, units: int) -> list[str]:
+        bill = Bill(units, killed=1)
+        return violations(root, told=told_by(root), bill=bill, secret=self.night.upstream.standin.key)

@@ -1,0 +1,159 @@
+"""A small archive with real bytes, on either database, and its exports."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from archiver import archive
+from archiver.archive import Chosen
+from archiver.blobs import marker
+from archiver.blobs.disk import DiskStore
+from archiver.blobs.marker import Marker
+from archiver.catalog import Catalog, record
+from archiver.config import Config, load
+from archiver.export.template import USUAL, parse
+from archiver.export.wanted import Tally, Way
+from archiver.model.archived import EVERYTHING, Blob, File, Owner, Selection
+from archiver.model.identity import Digest, Role, Subject
+from archiver.model.target import Target
+from archiver.model.upstream import Item
+from tests.support.catalog_samples import FACTS, NATGEO, highlight, page, tray, video
+from tests.support.databases import ARCHIVE_ID, NOW
+
+_MIMES = {Role.VIDEO: "video/mp4"}
+
+
+@dataclass(slots=True)
+class Shelf:
+    """An archive below ``home``; exports go to ``home/out``."""
+
+    home: Path
+    database: str | None
+    run_id: int = 0
+
+    @classmethod
+    def make(cls, home: Path, database: str | Path) -> Shelf:
+        """Around an empty database."""
+        shelf = cls(home, database if isinstance(database, str) else None)
+        DiskStore.create(shelf.root).close()
+        if isinstance(database, Path):
+            shutil.move(database, shelf.root / "archive.db")
+        marker.write(shelf.root, Marker(ARCHIVE_ID))
+        with shelf.catalog() as rows:
+            shelf.run_id = rows.write(record.start_run, "run", NOW)
+        return shelf
+
+    @property
+    def root(self) -> Path:
+        return self.home / "archive"
+
+    @property
+    def out(self) -> Path:
+        return self.home / "out"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What names the archive to the program."""
+        more = {"ARCHIVER_ARCHIVE_DATABASE": self.database} if self.database else {}
+        return {"ARCHIVER_ARCHIVE": str(self.root), **more}
+
+    @property
+    def config(self) -> Config:
+        return load(None, self.environ)
+
+    def catalog(self) -> Catalog:
+        """Open for writing."""
+        return Catalog.open(self.database or self.root / "archive.db", write=True)
+
+    def show(
+        self,
+        titles: Mapping[str, str | None],
+        items: Mapping[str, tuple[Item | str, ...]],
+        when: datetime = NOW,
+    ) -> None:
+        """A night: natgeo's tray shows these highlights (pk → title), with these items in each."""
+        with self.catalog() as rows:
+            shown = [highlight(pk, title) for pk, title in titles.items()]
+            rows.write(record.tray, self.run_id, NATGEO.pk, tray(*shown), when)
+            for pk, inside in items.items():
+                rows.write(record.page, self.run_id, 1, page(pk, *inside, title=titles[pk]), FACTS, when)
+
+    def rename(self, username: str, when: datetime) -> None:
+        """The account has another name."""
+        with self.catalog() as rows:
+            rows.write(
+                record.tray, self.run_id, NATGEO.pk, tray(user=replace(NATGEO, username=username)), when
+            )
+
+    def keep(self, pk: str, role: Role, content: bytes, when: datetime = NOW, mime: str = "") -> Digest:
+        """A file of an item, a highlight or an account, by its role."""
+        with DiskStore(self.root) as store:
+            store.prepare()
+            with store.writer() as writer:
+                writer.write(content)
+                digest, size = writer.commit()
+        subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
+        blob = Blob(digest, size, mime or _MIMES.get(role, "image/jpeg"))
+        file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/v/a.php")
+        with self.catalog() as rows:
+            rows.write(record.file, self.run_id, file, 1, when)
+        return digest
+
+    def fill(self) -> None:
+        """Two highlights: a photo and a video in the first, the video in the second too; covers and an avatar."""
+        photo = video("10", media_type=1, code="Cphoto")
+        self.show({"1": "Gift: Guide", "2": "Travel 🦋"}, {"1": (photo, video("11")), "2": (video("11"),)})
+        self.keep("10", Role.THUMBNAIL, b"photo")
+        self.keep("11", Role.THUMBNAIL, b"poster")
+        self.keep("11", Role.VIDEO, b"video")
+        self.keep("1", Role.COVER, b"cover")
+        self.keep(NATGEO.pk, Role.AVATAR, b"avatar")
+
+    def blob(self, digest: Digest) -> Path:
+        return self.root / "blobs" / digest[:2] / digest
+
+    def export(
+        self,
+        template: str = USUAL,
+        *,
+        to: Path | None = None,
+        narrowed: Selection = EVERYTHING,
+        accounts: tuple[Target, ...] = (),
+        gone: bool = True,
+        sidecars: bool = False,
+        way: Way = Way.AUTO,
+        prune: bool = False,
+    ) -> Tally:
+        """The folder form."""
+        return archive.export_folder(
+            self.config,
+            to or self.out,
+            Chosen(accounts, narrowed, gone),
+            template=parse(template),
+            sidecars=sidecars,
+            way=way,
+            prune=prune,
+            progress=lambda done: None,
+        )
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file below, without the export's own."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and ".archiver-export" not in path.parts
+    }
+
+
+def directories(root: Path) -> set[str]:
+    """Every directory below, without the export's own."""
+    return {
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_dir() and ".archiver-export" not in path.parts
+    }

@@ -1,0 +1,92 @@
+"""What the tests of a host's faults share: the environment of a process, how a night ended, and what must hold after any of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from archiver import archive
+from archiver.errors import ArchiverError
+from archiver.model.target import parse_target
+from archiver.runner.context import RunOptions
+from archiver.runner.workers import StopFlag
+from tests.support.archive_harness import House
+
+NOBODY = 65534
+
+
+def environ(house: House, *accounts: str) -> dict[str, str]:
+    """The whole environment of a process that works in this house: nothing of whoever runs the tests but the way to Python."""
+    config = house.root.parent / "config.toml"
+    config.write_text("".join(f'[[accounts]]\nusername = "{account}"\n' for account in accounts))
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(house.root.parent),
+        "ARCHIVER_CONFIG": str(config),
+        "HIKERAPI_TOKEN": house.upstream.key,
+        "ARCHIVER_ARCHIVE": str(house.root),
+        "ARCHIVER_ARCHIVE_RESERVE": "0",
+        "ARCHIVER_API_BASE_URL": house.upstream.base_url,
+        "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
+        "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
+    } | house.environ
+
+
+def run(house: House, *targets: str) -> tuple[int, str]:
+    """One night as ``archiver run`` makes it: the code it would end with, and why. It never makes an archive."""
+    house.upstream.requests.reset()
+    try:
+        summary = archive.run(
+            house.config,
+            [parse_target(target) for target in targets],
+            command="run",
+            manner=RunOptions(),
+            observe=house.events.append,
+            stop=StopFlag(),
+            clock=lambda: house.now,
+        )
+    except ArchiverError as error:
+        return error.exit_code, f"{error} ({error.hint})"
+    return summary.exit_code, f"{summary.message} ({summary.hint})"
+
+
+def blobs(house: House) -> dict[str, int]:
+    """What stands under blob names, by name; fails where bytes and name differ (I2)."""
+    found = {}
+    for path in (house.root / "blobs").glob("??/*"):
+        data = path.read_bytes()
+        assert hashlib.sha256(data).hexdigest() == path.name
+        found[path.name] = len(data)
+    return found
+
+
+def assert_sound(house: House) -> None:
+    """No row without its bytes, no bytes under a wrong name, nothing half-written: I1, I2, I11."""
+    held = blobs(house)
+    for sha256, size in house.rows(
+        "select distinct f.sha256, b.size from files f join blobs b using (sha256)"
+    ):
+        assert held.get(str(sha256)) == size
+    assert list((house.root / "tmp").iterdir()) == []
+    assert house.rows("pragma integrity_check") == [("ok",)]
+
+
+def outside(place: Path) -> dict[str, bytes]:
+    """Everything below a directory that nobody may touch: its files with their bytes."""
+    return {str(p): p.read_bytes() if p.is_file() else b"" for p in sorted(place.rglob("*"))}
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Somebody who is not root, for the block."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -1,0 +1,53 @@
+"""A run that may end early, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+
+from archiver import archive
+from archiver.model.events import Event
+from archiver.model.target import parse_target
+from archiver.runner.context import RunOptions
+from archiver.runner.tally import Summary
+from archiver.runner.workers import StopFlag
+from tests.support.archive_harness import House
+
+
+class Bug(ArithmeticError):
+    """What an observer raises that nobody expects."""
+
+
+def run(
+    house: House,
+    targets: Sequence[str],
+    observe: Callable[[Event], None],
+    *,
+    stop: StopFlag | None = None,
+    max_units: int | None = None,
+) -> Summary | None:
+    """Keep these targets; None where the observer's Bug ended the run."""
+    try:
+        return archive.run(
+            house.config,
+            [parse_target(target) for target in targets],
+            command="run",
+            manner=RunOptions(),
+            observe=observe,
+            stop=stop or StopFlag(),
+            max_units=max_units,
+            create_missing=True,
+            clock=lambda: house.now,
+        )
+    except Bug:
+        return None
+
+
+@contextmanager
+def hasty() -> Iterator[None]:
+    """What waits before it tries again does not wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)
+        yield
