@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, night, report, show
-from archiver.cli.news import News
+from archiver.cli import advice, load, night, output, run_report
+from archiver.cli.change_summary import RunChanges
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output, on_terminal
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--full", cls=Unsuggested, is_flag=True, help="Pay for every highlight again, changed or not.")
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
-@json_output(report.NOTHING)
+@json_output(run_report.EMPTY_FIELDS)
 @everywhere
 @click.pass_obj
 def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int | None, wait: bool) -> int:
@@ -46,7 +46,7 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
     asked = load.targets(targets)
     config = load.config(given)
     manner = RunOptions(full=full, from_config=False, ignore_backoff=True)
-    seen = News()
+    seen = RunChanges()
     summary = night.keep(
         given,
         config,
@@ -58,13 +58,13 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
         create_missing=True,
         news=seen,
     )
-    code = report.finish(given, summary, seen, answers=True)
+    code = run_report.print_report(given, summary, seen, is_product=True)
     if given.talkative:
-        show.say(f"archive: {config.archive.directory}")
+        output.print_messages(f"archive: {config.archive.directory}")
     path, _ = locate(given.config, os.environ)
     first = summary.run_id == 1 and code in (0, 3) and not path.exists()
     if first and on_terminal() and not given.quiet and given.blank is None:
-        show.say(*advice.nightly(found(asked, summary), config.archive.directory, path))
+        output.print_messages(*advice.nightly_steps(found(asked, summary), config.archive.directory, path))
     return code
 
 

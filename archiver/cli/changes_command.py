@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, signals, spool
-from archiver.cli.news import fields_of
+from archiver.cli import load, output, signals
+from archiver.cli.change_summary import ChangeSummary
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
-from archiver.cli.story import Story
-from archiver.cli.when import When
+from archiver.cli.parameter_types import TimeType
+from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
     from archiver.model.archived import NamedChange
@@ -24,7 +24,7 @@ _USUAL = timedelta(days=7)
 @click.command("changes", epilog=EPILOG)
 @click.option(
     "--since",
-    type=When(),
+    type=TimeType(),
     metavar="WHEN",
     help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or so long ago (36h, 7d). [default: 7d, with --run everything]",
 )
@@ -58,12 +58,12 @@ def command(given: Given, since: datetime | None, accounts: tuple[str, ...], run
     asked = load.targets(accounts) if accounts else ()
     if since is None and run_id is None:
         since = datetime.now(UTC) - _USUAL
-    with signals.fatal():
+    with signals.die_on_interrupt():
         found = archive.changes(config, since=since, run_id=run_id, accounts=asked)
         if given.blank is not None:
-            spool.document({"exit_code": 0, "outcome": "ok"}, "changes", map(fields_of, found))
+            output.print_json_list({"exit_code": 0, "outcome": "ok"}, "changes", found)
         elif not told(found) and not given.quiet:
-            show.say(f"nothing changed{_within(since, run_id)}")
+            output.print_messages(f"nothing changed{_within(since, run_id)}")
     return 0
 
 
@@ -72,8 +72,8 @@ def told(changes: Iterable[NamedChange]) -> bool:
     any_day = False
     for day, seen in groupby(changes, key=lambda change: change.at.date()):
         head = f"\n{day}" if any_day else f"{day}"
-        lines = [head, *(f"  {show.safe(line)}" for line in Story(seen).lines())]
-        show.data("".join(f"{line}\n" for line in lines))
+        lines = [head, *(f"  {make_safe(line)}" for line in ChangeSummary(seen).lines())]
+        output.print_lines(lines)
         any_day = True
     return any_day
 

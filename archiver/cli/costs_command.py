@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, report, show, signals, table
+from archiver.cli import load, output, run_report, signals, text_table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
-from archiver.cli.when import When
+from archiver.cli.parameter_types import TimeType
 from archiver.model.billing import CostsBy
+from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.archive import Bill
@@ -42,7 +43,7 @@ _FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "pat
 )
 @click.option(
     "--since",
-    type=When(),
+    type=TimeType(),
     metavar="WHEN",
     help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or so long ago (36h, 7d). [default: all]",
 )
@@ -64,12 +65,12 @@ def command(given: Given, by: str, since: datetime | None) -> int:
     from archiver import archive
 
     config = load.config(given)
-    with signals.fatal():
+    with signals.die_on_interrupt():
         bill = archive.costs(config, CostsBy(by), since)
     if given.blank is not None:
-        show.document({"exit_code": 0, "outcome": "ok", **fields_of(bill)})
+        output.print_json({"exit_code": 0, "outcome": "ok", **fields_of(bill)})
     else:
-        show.data("".join(f"{line}\n" for line in lines(bill, show.width())))
+        output.print_data("".join(f"{line}\n" for line in lines(bill, output.terminal_width())))
     return 0
 
 
@@ -105,12 +106,12 @@ def lines(bill: Bill, width: int | None = None) -> Iterator[str]:
         "calls",
         "unknown",
     )
-    yield from table.lines(columns, rows, width)
+    yield from text_table.format_table(columns, rows, width)
     if bill.total.unknown_calls:
         yield "unknown: counted, though nobody knows the answer (a run that was killed, a connection that broke)"
     apart = [run for run in bill.runs if run.mismatch]
     for run in apart[-_SHOWN:]:
-        yield f"run {run.run_id}, {run.started_at.astimezone(UTC):%Y-%m-%d}: {report.mismatch(run.units, run.mismatch or 0)}"
+        yield f"run {run.run_id}, {run.started_at.astimezone(UTC):%Y-%m-%d}: {run_report.describe_mismatch(run.units, run.mismatch or 0)}"
     if len(apart) > _SHOWN:
         yield f"and {len(apart) - _SHOWN:,} earlier runs (--json shows all)"
 
@@ -122,7 +123,7 @@ def _name(by: CostsBy, cost: Cost, runs: dict[str, RunCost]) -> str:
 
 
 def _unknown(cost: Cost) -> str:
-    return f"{cost.unknown_units:,} of {show.count(cost.unknown_calls, 'call')}" if cost.unknown_calls else ""
+    return f"{cost.unknown_units:,} of {pluralize(cost.unknown_calls, 'call')}" if cost.unknown_calls else ""
 
 
 def _key(by: CostsBy, cost: Cost) -> dict[str, object]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from archiver.cli import load, show
+from archiver.cli import load, output
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere
-from archiver.cli.place import Place
+from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
 
@@ -21,7 +21,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 
 
 @click.command("datasette", epilog=EPILOG)
-@click.argument("directory", type=Place(stdout=True), metavar="DIR")
+@click.argument("directory", type=OutputDirectoryType(stdout=True), metavar="DIR")
 @click.option(
     "--force",
     cls=Unsuggested,
@@ -49,13 +49,13 @@ def command(given: Given, directory: Path, force: bool) -> int:
     config = load.config(given)
     database = archive.sqlite_file(config)
     root = config.archive.directory
-    told = show.json_text(metadata(database.stem, root / "blobs"), indent=2) + "\n"
+    told = output.format_json(metadata(database.stem, root / "blobs"), indent=2) + "\n"
     if str(directory) == "-":
-        show.data(told)
+        output.print_data(told)
         return 0
     files = {directory / _METADATA: told, directory / "plugins" / PLUGIN: plugin()}
     _write(files, force=force)
-    show.data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
+    output.print_data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
     return 0
 
 

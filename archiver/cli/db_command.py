@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
-from archiver.cli import advice, load, show
+from archiver.cli import advice, load, output
 from archiver.cli.lazy import Group
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import UsageError
+from archiver.text_format import make_safe
 
 
 @click.group("db", cls=Group, invoke_without_command=True, epilog=EPILOG)
@@ -19,7 +20,7 @@ from archiver.errors import UsageError
 def command(ctx: click.Context) -> int:
     """The archive's database: bring its schema up to date, say its revision, copy it. Costs nothing."""
     if ctx.invoked_subcommand is None:
-        show.tell([ctx.get_help()])
+        output.print_help(ctx.get_help())
         return UsageError.exit_code
     return 0
 
@@ -38,7 +39,7 @@ def upgrade(given: Given) -> int:
 
     before, after = archive.upgrade(load.config(given))
     if not given.quiet:
-        show.say(
+        output.print_messages(
             f"the schema is at {after} already"
             if before == after
             else f"the schema went from {before} to {after}"
@@ -54,27 +55,34 @@ def current(given: Given) -> int:
     from archiver import archive
 
     found, needed = archive.revision(load.config(given))
-    show.data(f"{found}\n")
+    output.print_data(f"{found}\n")
     if found != needed and not given.quiet:
-        upgrade_it = advice.command("db upgrade")
-        show.say(f"archiver: db current: this version works with revision {needed} ({upgrade_it})")
+        upgrade_it = advice.command_line("db upgrade")
+        output.print_messages(
+            f"archiver: db current: this version works with revision {needed} ({upgrade_it})"
+        )
     return 0
 
 
 @command.command("backup", short_help="Copy the SQLite database, also while a run is on.", epilog=EPILOG)
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Where to; must not exist."
+    "-o",
+    "--output",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to; must not exist.",
 )
 @everywhere
 @click.pass_obj
-def backup(given: Given, output: Path | None) -> int:
+def backup(given: Given, file: Path | None) -> int:
     """Copy the SQLite database, consistent also while a run is on, and print where it is. For PostgreSQL use pg_dump.
 
     Without -o it goes to archive-<time>.db in the current directory. Pictures and videos are plain files: copy blobs/ as it is.
     """
     from archiver import archive
 
-    to = output if output is not None else Path(f"archive-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
+    to = file if file is not None else Path(f"archive-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
     archive.backup_database(load.config(given), to.absolute())
-    show.data(f"{show.safe(str(to))}\n")
+    output.print_data(f"{make_safe(str(to))}\n")
     return 0

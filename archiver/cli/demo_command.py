@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, night, report, show
-from archiver.cli.news import News
+from archiver.cli import advice, load, night, output, run_report
+from archiver.cli.change_summary import RunChanges
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import ArchiverError, NoArchive, UsageError
+from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.config import Config
@@ -51,7 +52,7 @@ def command(given: Given, directory: Path | None) -> int:
         if code == 0 and not again:
             code = one_night(given, config, upstream, "second night")
     if code == 0 and not given.quiet:
-        show.say(*next_steps(place))
+        output.print_messages(*next_steps(place))
     return code
 
 
@@ -90,25 +91,25 @@ def one_night(given: Given, config: Config, upstream: StandIn, title: str) -> in
     from archiver.runner.context import RunOptions
 
     upstream.requests.reset()
-    seen = News()
+    seen = RunChanges()
     summary = night.keep(
         given, config, load.targets(_ACCOUNTS), command="demo", manner=RunOptions(), news=seen
     )
     if summary.exit_code:
-        return report.finish(given, summary, seen)
+        return run_report.print_report(given, summary, seen)
     units, downloads = upstream.units, len(upstream.requests.cdn_requests())
     if units != summary.units:
         raise ArchiverError(f"the run counted {summary.units} units, the stand-in billed {units}")
     if not given.quiet:
-        show.say(f"{title}: {show.count(units, 'unit')}, {show.count(downloads, 'download')}")
-        show.say(*(f"  {line}" for line in report.morning(summary, seen)))
+        output.print_messages(f"{title}: {pluralize(units, 'unit')}, {pluralize(downloads, 'download')}")
+        output.print_messages(*(f"  {line}" for line in run_report.report_lines(summary, seen)))
     return 0
 
 
 def next_steps(directory: Path) -> tuple[str, ...]:
     """What to try on the demo archive."""
     option = f"--archive {shlex.quote(str(directory))}"
-    program = advice.typed()
+    program = advice.program_name()
     return (
         "now try:",
         f"  {program} status {option}",

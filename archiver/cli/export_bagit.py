@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from archiver.cli import load
-from archiver.cli.choosing import Choice, choosing, gone
 from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
+from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import UsageError
 
@@ -22,11 +22,11 @@ from archiver.errors import UsageError
     metavar="LABEL=VALUE",
     help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. A rerun keeps it; LABEL= ends it. May be repeated, with the same label too.",
 )
-@gone
+@gone_option
 @linking
 @pruning
 @dry_running
-@choosing
+@filter_options
 @json_output(NOTHING)
 @everywhere
 @click.pass_obj
@@ -38,7 +38,7 @@ def command(
     prune: bool,
     yes: bool,
     dry_run: bool,
-    choice: Choice,
+    choice: FilterOptions,
 ) -> int:
     """A BagIt 1.0 bag (RFC 8493) in DIR, with SHA-256 manifests: what libraries and archives take over. Reads only, beside a run too;
     costs nothing.

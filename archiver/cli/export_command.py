@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from archiver.cli import advice, progress, show, signals
+from archiver.cli import advice, output, progress, signals
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, on_terminal
-from archiver.cli.place import Place
+from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.errors import UsageError, outcome
 from archiver.runner.workers import StopFlag
+from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
-    from archiver.cli.choosing import Choice
+    from archiver.cli.filter_options import FilterOptions
     from archiver.export.wanted import Tally
 
 C = TypeVar("C", bound=Callable[..., object] | click.Command)
@@ -76,14 +77,14 @@ def command(ctx: click.Context) -> int:
       archiver export csv ./tables --since 7d
     """
     if ctx.invoked_subcommand is None:
-        show.tell([ctx.get_help()])
+        output.print_help(ctx.get_help())
         return UsageError.exit_code
     return 0
 
 
 def directory(command: C) -> C:
     """The argument DIR, for forms of many files."""
-    return click.argument("directory", metavar="DIR", type=Place())(command)
+    return click.argument("directory", metavar="DIR", type=OutputDirectoryType())(command)
 
 
 def linking(command: C) -> C:
@@ -125,7 +126,7 @@ def exported(
     given: Given,
     form: str,
     to: Path,
-    choice: Choice,
+    choice: FilterOptions,
     work: Callable[[Callable[[Tally], None], Callable[[], None], bool], Tally],
     *,
     dry_run: bool,
@@ -148,7 +149,10 @@ def exported(
     def done(*, dry: bool) -> Tally:
         so_far: Tally | None = None
         stop = StopFlag()
-        with signals.watched(stop, quiet=given.quiet, hint=_AGAIN), progress.Steps(given, " files") as step:
+        with (
+            signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN),
+            progress.Steps(given, " files") as step,
+        ):
 
             def watch(tally: Tally) -> None:
                 nonlocal so_far
@@ -168,16 +172,18 @@ def exported(
     code = 3 if tally.failed and not dry_run else 0
     if given.blank is not None:
         fields = {**_fields(form, to, tally), "empty": empty, "dry_run": dry_run}
-        show.document({"exit_code": code, "outcome": outcome(code), **fields})
+        output.print_json({"exit_code": code, "outcome": outcome(code), **fields})
     if empty:
         warn(given, choice)
     if not given.quiet:
         for trouble in tally.troubles[:20]:
-            show.say(f"archiver: {given.command}: {trouble.path}: {advice.complete(trouble.why)}")
+            output.print_messages(
+                f"archiver: {given.command}: {trouble.path}: {advice.complete_commands(trouble.why)}"
+            )
         if tally.failed > 20:
-            show.say(f"archiver: {given.command}: and {tally.failed - 20:,} more")
+            output.print_messages(f"archiver: {given.command}: and {tally.failed - 20:,} more")
     if code or given.wants_summary:
-        show.say(_line(to, tally, dry_run=dry_run))
+        output.print_messages(_line(to, tally, dry_run=dry_run))
     return code
 
 
@@ -185,15 +191,15 @@ def _confirm(to: Path, removed: int) -> None:
     """Ask whether so many files are to go, if any. Raises UsageError if not."""
     if not removed:
         return
-    show.say(f"--prune will remove {show.count(removed, 'file')} of earlier exports from {to}")
+    output.print_messages(f"--prune will remove {pluralize(removed, 'file')} of earlier exports from {to}")
     if not click.confirm("Go on?", err=True):
         raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
-def warn(given: Given, choice: Choice) -> None:
+def warn(given: Given, choice: FilterOptions) -> None:
     """Say that the choice selects no item, which may be a filter that was mistyped; not under ``-q``."""
     if not given.quiet:
-        show.say(f"archiver: {given.command}: {choice.bare()}")
+        output.print_messages(f"archiver: {given.command}: {choice.bare()}")
 
 
 def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:
@@ -214,7 +220,7 @@ def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:
         "copied": tally.ways["copy"],
         "written": tally.ways["written"],
         "troubles": [
-            {"path": trouble.path, "why": advice.complete(trouble.why)} for trouble in tally.troubles
+            {"path": trouble.path, "why": advice.complete_commands(trouble.why)} for trouble in tally.troubles
         ],
     }
 
@@ -226,7 +232,7 @@ def _line(to: Path, tally: Tally, *, dry_run: bool) -> str:
     parts = []
     if tally.new or tally.replaced:
         replaced = f", {tally.replaced:,} replaced" if tally.replaced else ""
-        parts.append(f"{tally.new:,} new{replaced} ({how}, {show.size(tally.bytes)})")
+        parts.append(f"{tally.new:,} new{replaced} ({how}, {format_size(tally.bytes)})")
     told = (
         (tally.moved, "moved"),
         (tally.removed, "removed"),
@@ -235,5 +241,5 @@ def _line(to: Path, tally: Tally, *, dry_run: bool) -> str:
         (tally.failed, "failed"),
     )
     parts += [f"{count:,} {what}" for count, what in told if count]
-    found = f"{show.count(tally.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
+    found = f"{pluralize(tally.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
     return f"dry run, nothing was changed; there would be {found}" if dry_run else found

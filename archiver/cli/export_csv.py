@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
-from archiver.cli.choosing import Choice
 from archiver.cli.export_tables import options, tables_exported
+from archiver.cli.filter_options import FilterOptions
 from archiver.cli.options import EPILOG, Given
 
 
 @click.command("csv", epilog=EPILOG)
 @options
-def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choice, dry_run: bool) -> int:
+def command(
+    given: Given, directory: Path, tables: tuple[str, ...], choice: FilterOptions, dry_run: bool
+) -> int:
     """Every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, beside a run too; costs nothing.
 
     A text that a spreadsheet would run as a formula gets a leading apostrophe. A cell cannot tell a null from an empty text; for

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from archiver.cli import load
-from archiver.cli.choosing import Choice, choosing, gone
 from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
+from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.export.template import FIELDS, USUAL
 
@@ -26,11 +26,11 @@ from archiver.export.template import FIELDS, USUAL
 @click.option(
     "--sidecars", is_flag=True, help="Write what the archive knows of each item beside it, as JSON."
 )
-@gone
+@gone_option
 @linking
 @pruning
 @dry_running
-@choosing
+@filter_options
 @json_output(NOTHING)
 @everywhere
 @click.pass_obj
@@ -43,7 +43,7 @@ def command(
     prune: bool,
     yes: bool,
     dry_run: bool,
-    choice: Choice,
+    choice: FilterOptions,
 ) -> int:
     """A tree of pictures and videos under names for people, in DIR. Reads only, beside a run too; costs nothing.
 

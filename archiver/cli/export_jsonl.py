@@ -6,14 +6,16 @@ from pathlib import Path
 
 import click
 
-from archiver.cli.choosing import Choice
 from archiver.cli.export_tables import options, tables_exported
+from archiver.cli.filter_options import FilterOptions
 from archiver.cli.options import EPILOG, Given
 
 
 @click.command("jsonl", epilog=EPILOG)
 @options
-def command(given: Given, directory: Path, tables: tuple[str, ...], choice: Choice, dry_run: bool) -> int:
+def command(
+    given: Given, directory: Path, tables: tuple[str, ...], choice: FilterOptions, dry_run: bool
+) -> int:
     """Every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, beside a run too; costs nothing.
 
     Exact: pks are text, times are text (UTC), numbers are whole, null is null. What the tables and columns mean stands in docs/schema.md.

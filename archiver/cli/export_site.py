@@ -7,18 +7,18 @@ from pathlib import Path
 import click
 
 from archiver.cli import load
-from archiver.cli.choosing import Choice, choosing, gone
 from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
+from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 
 
 @click.command("site", epilog=EPILOG)
 @directory
-@gone
+@gone_option
 @linking
 @pruning
 @dry_running
-@choosing
+@filter_options
 @json_output(NOTHING)
 @everywhere
 @click.pass_obj
@@ -29,7 +29,7 @@ def command(
     prune: bool,
     yes: bool,
     dry_run: bool,
-    choice: Choice,
+    choice: FilterOptions,
 ) -> int:
     """Web pages in DIR that need no server and no network. Reads only, beside a run too; costs nothing.
 

@@ -7,22 +7,22 @@ from pathlib import Path
 
 import click
 
-from archiver.cli import load, show, signals
-from archiver.cli.choosing import Choice, choosing
+from archiver.cli import load, output, signals
 from archiver.cli.export_command import NOTHING, dry_running, exported, warn
+from archiver.cli.filter_options import FilterOptions, filter_options
 from archiver.cli.options import Given, everywhere, json_output
-from archiver.cli.place import Place
+from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.errors import UsageError
 
 
 def options(command: Callable[..., int]) -> Callable[..., int]:
     """DIR, ``--table`` and the filters."""
     return _directory(
-        _table(dry_running(choosing(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
+        _table(dry_running(filter_options(json_output(NOTHING)(everywhere(click.pass_obj(command))))))
     )
 
 
-_directory = click.argument("directory", metavar="DIR", type=Place(stdout=True))
+_directory = click.argument("directory", metavar="DIR", type=OutputDirectoryType(stdout=True))
 
 _table = click.option(
     "--table",
@@ -38,7 +38,7 @@ def tables_exported(
     form: str,
     directory: Path,
     tables: tuple[str, ...],
-    choice: Choice,
+    choice: FilterOptions,
     *,
     dry_run: bool,
 ) -> int:
@@ -58,11 +58,11 @@ def tables_exported(
                 "stdout takes one table, no --json and no --dry-run",
                 f"archiver export {form} - --table items",
             )
-        with signals.fatal():
+        with signals.die_on_interrupt():
             for piece in archive.table_lines(
                 config, chosen, form=TableForm(form), name=tables[0], bare=lambda: warn(given, choice)
             ):
-                show.data(piece.encode(errors="replace"))
+                output.print_data(piece.encode(errors="replace"))
         return 0
     return exported(
         given,

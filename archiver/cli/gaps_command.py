@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, signals, spool, table
+from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Subject
+from archiver.text_format import make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.model.identity import Pk
@@ -56,12 +57,12 @@ def command(given: Given, accounts: tuple[str, ...]) -> int:
 
     config = load.config(given)
     asked = load.targets(accounts) if accounts else ()
-    with signals.fatal():
+    with signals.die_on_interrupt():
         found = archive.gaps(config, asked)
         if given.blank is not None:
-            spool.document({"exit_code": 0, "outcome": "ok"}, "gaps", map(fields_of, found))
+            output.print_json_list({"exit_code": 0, "outcome": "ok"}, "gaps", map(fields_of, found))
         elif not _told(found, all_of_them=given.verbose) and not given.quiet:
-            show.say("no gaps: what was offered is held")
+            output.print_messages("no gaps: what was offered is held")
     return 0
 
 
@@ -72,14 +73,14 @@ def fields_of(gap: Gap) -> dict[str, object]:
 
 def _told(gaps: Iterable[Gap], *, all_of_them: bool) -> bool:
     """Write the gaps for people, account by account; returns whether there were any."""
-    now, width = datetime.now(UTC), show.width()
+    now, width = datetime.now(UTC), output.terminal_width()
     any_account = False
     for whose, of_account in groupby(gaps, key=_whose):
         one = Account(whose[0])
         for gap in of_account:
             one.add(gap, keep=all_of_them or len(one.shown) < _SHOWN)
         blank = "\n" if any_account else ""
-        show.data(blank + "".join(f"{line}\n" for line in one.lines(now, width)))
+        output.print_data(blank + "".join(f"{line}\n" for line in one.lines(now, width)))
         any_account = True
     return any_account
 
@@ -102,10 +103,11 @@ class Account:
         """How many of each reason, then those that are shown, each line safe."""
         total = self.counts.total()
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.counts.most_common())
-        yield f"{show.safe(self.name)}: {show.count(total, 'gap')}: {reasons}"
+        yield f"{make_safe(self.name)}: {pluralize(total, 'gap')}: {reasons}"
         rows = [_row(gap, now) for gap in self.shown]
         yield from (
-            f"  {line}" for line in table.lines(_COLUMNS, rows, width - 2 if width is not None else None)
+            f"  {line}"
+            for line in text_table.format_table(_COLUMNS, rows, width - 2 if width is not None else None)
         )
         if total > len(self.shown):
             yield f"  and {total - len(self.shown):,} more (-v shows all)"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from archiver.cli import advice, load, show
+from archiver.cli import advice, load, output
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.errors import ArchiverError, StorageError, UsageError
 
@@ -46,7 +46,7 @@ def command(given: Given) -> int:
             path.unlink(missing_ok=True)  # the next init would keep it, and the useless directory with it
         raise
     if not given.quiet:
-        show.say(
+        output.print_messages(
             f"{'wrote' if written else 'left as it is:'} {path}",
             f"{'made the empty archive' if made else 'left as it is: the archive'} {config.archive.directory}",
             *(
@@ -67,7 +67,7 @@ def require_named(path: Path, directory: Path) -> None:
     if named.resolve() != directory.resolve():
         raise UsageError(
             f"{path} is kept as it is, and it names the archive {named}, not {directory}",
-            f"change directory there, or write another configuration: {advice.command('init')}",
+            f"change directory there, or write another configuration: {advice.command_line('init')}",
         )
 
 
@@ -83,7 +83,7 @@ def configuration(directory: Path | None) -> str:
         raise UsageError(f"{directory} is not UTF-8 and cannot stand in a configuration") from error
     before, mark, after = example().partition('# directory = "archive"\n')
     assert mark, "the example configuration shows the directory"
-    return f"{before}directory = {advice.toml(str(directory))}\n{after}"
+    return f"{before}directory = {advice.toml_string(str(directory))}\n{after}"
 
 
 def write_configuration(path: Path, directory: Path | None) -> bool:
@@ -119,8 +119,10 @@ def next_steps(path: Path, token_file: Path | None, *, named: bool) -> Iterator[
     option = advice.config_option(path, named=named)
     steps = [
         [f"list your accounts in {path}"],
-        list(advice.key_file(path, token_file)),
-        [f"{advice.typed()} plan{option}    # what the first night costs at least; this costs nothing"],
+        list(advice.key_file_steps(path, token_file)),
+        [
+            f"{advice.program_name()} plan{option}    # what the first night costs at least; this costs nothing"
+        ],
         [f"crontab -e: {advice.cron_line(option)}"],
     ]
     yield "next:"

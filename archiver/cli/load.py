@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from archiver.cli import show
+from archiver.cli import output
 from archiver.cli.options import Given
 from archiver.config import Config, default_path, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
@@ -21,7 +21,7 @@ def config(given: Given) -> Config:
     given.loaded = loaded = load(given.config, os.environ, {"archive.directory": directory})
     given.key_file = None if exported else loaded.api.token_file
     if not given.quiet:
-        show.say(*(f"archiver: note: {warning}" for warning in loaded.warnings))
+        output.print_messages(*(f"archiver: note: {warning}" for warning in loaded.warnings))
     return loaded
 
 
@@ -90,7 +90,7 @@ def _texts(words: Iterable[str]) -> Iterator[str]:
     for word in words:
         if word == "-":
             if sys.stdin is not None and sys.stdin.isatty():
-                show.say("targets, one a line; end with Ctrl-D")
+                output.print_messages("targets, one a line; end with Ctrl-D")
             yield from read_targets(stdin())
         else:
             yield word

@@ -50,9 +50,9 @@ def cli(ctx: click.Context) -> int:
       archiver init                              a configuration, for every night
     """
     if ctx.invoked_subcommand is None:
-        from archiver.cli import show
+        from archiver.cli import output
 
-        show.tell([ctx.get_help()])
+        output.print_help(ctx.get_help())
         return UsageError.exit_code
     return 0
 
@@ -136,15 +136,15 @@ def _failed(error: ArchiverError, given: Given) -> int:
 
 
 def _bug(error: Exception, given: Given) -> int:
-    from archiver.cli import log
+    from archiver.cli import log_file
 
-    message = log.redacted(f"{type(error).__name__}: {error}", given.secret)
+    message = log_file.redact(f"{type(error).__name__}: {error}", given.secret)
     if given.debug:
         _traceback(error, given)
     hint = "the archive is intact; keep what the same command says with --debug, which shows where it failed"
     if given.loaded is not None:
         with suppress(Exception):  # a second fault must not hide the first
-            if (written := log.bug(given.loaded.archive.directory, error, given.secret)) is not None:
+            if (written := log_file.log_bug(given.loaded.archive.directory, error, given.secret)) is not None:
                 hint = f"the archive is intact; keep {written}, which shows where it failed"
     _complain(given, f"a bug: {message}", hint, ArchiverError.slug)
     if given.blank is not None:
@@ -154,19 +154,19 @@ def _bug(error: Exception, given: Given) -> int:
 
 def _object(given: Given, code: int, error: Mapping[str, str]) -> None:
     """Print the object of a failure; a stdout that cannot be written changes neither the code nor what was said."""
-    from archiver.cli import show
+    from archiver.cli import output
 
     assert given.blank is not None
     with suppress(ArchiverError):
-        show.document({**given.blank, "exit_code": code, "outcome": outcome(code), "error": dict(error)})
+        output.print_json({**given.blank, "exit_code": code, "outcome": outcome(code), "error": dict(error)})
 
 
 def _complain(given: Given, message: str, hint: str, slug: str) -> None:
-    from archiver.cli import show
+    from archiver.cli import output
 
     what = f"{given.command}: " if given.command else ""
     mark = f" [{slug}]" if given.verbose else ""
-    show.say(f"archiver: {what}{message}{f' ({hint})' if hint else ''}{mark}")
+    output.print_messages(f"archiver: {what}{message}{f' ({hint})' if hint else ''}{mark}")
 
 
 def _exit_code(error: ArchiverError) -> int:
@@ -177,9 +177,11 @@ def _exit_code(error: ArchiverError) -> int:
 def _traceback(error: BaseException, given: Given) -> None:
     import traceback
 
-    from archiver.cli import log, show
+    from archiver.cli import log_file, output
 
-    show.say(*log.redacted("".join(traceback.format_exception(error)), given.secret).splitlines())
+    output.print_messages(
+        *log_file.redact("".join(traceback.format_exception(error)), given.secret).splitlines()
+    )
 
 
 def _hold_descriptors() -> None:

@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from archiver.cli import progress, report, signals
-from archiver.cli.log import Journal
-from archiver.cli.news import News
+from archiver.cli import progress, run_report, signals
+from archiver.cli.change_summary import RunChanges
+from archiver.cli.log_file import LogObserver
 from archiver.cli.options import Given
 from archiver.model.events import Event
 from archiver.runner.workers import StopFlag
@@ -33,7 +33,7 @@ def keep(
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
-    news: News | None = None,
+    news: RunChanges | None = None,
     stop: StopFlag | None = None,
 ) -> Summary:
     """Keep the targets, watched and logged. Raises as ``archive.run``. ``news`` takes what the run saw changed. ``stop``: that of a
@@ -43,15 +43,15 @@ def keep(
 
     watches = stop is None
     stop = stop or StopFlag()
-    seen = progress.observer(given)
-    journal = Journal(config.archive.directory, group_readable=config.archive.group_readable)
+    seen = progress.make_observer(given)
+    journal = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
 
     def observe(event: Event) -> None:
         journal(event)
         seen(event)
 
     last = "the run ended by an error"
-    with signals.watched(stop, quiet=given.quiet, hint=RESUME) if watches else nullcontext():
+    with signals.stop_on_signal(stop, quiet=given.quiet, hint=RESUME) if watches else nullcontext():
         try:
             summary = archive.run(
                 config,
@@ -66,7 +66,9 @@ def keep(
                 create_missing=create_missing,
                 hear=None if news is None else news.read,
             )
-            last = f"run {summary.run_id} ended: {summary.outcome}; {'; '.join(report.counted(summary))}"
+            last = (
+                f"run {summary.run_id} ended: {summary.outcome}; {'; '.join(run_report.count_lines(summary))}"
+            )
         finally:
             seen.close()
             journal.close(last)

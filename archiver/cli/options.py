@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from archiver.cli.place import Named
+from archiver.cli.parameter_types import PathType
 from archiver.errors import KeyRejected
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Given:
         """Return the hint of an error: its commands work as printed, a rejected key is named by its file."""
         from archiver.cli import advice
 
-        hint = advice.complete(hint, self)
+        hint = advice.complete_commands(hint, self)
         if self.key_file is None or slug != KeyRejected.slug:
             return hint
         return hint.replace("HIKERAPI_TOKEN", f"the key in {self.key_file}")
@@ -129,9 +129,9 @@ def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None =
 
     def show_and_exit(ctx: click.Context, param: click.Parameter, value: bool) -> None:
         if value and shows is not None and not ctx.resilient_parsing:
-            from archiver.cli import show
+            from archiver.cli import output
 
-            show.data(f"{shows(ctx)}\n")
+            output.print_data(f"{shows(ctx)}\n")
             ctx.exit()
 
     callback = _keep if shows is None else show_and_exit
@@ -141,7 +141,7 @@ def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None =
 _GLOBAL: tuple[Callable[[C], C], ...] = (
     click.option(
         "--config",
-        type=Named("file"),
+        type=PathType("file"),
         is_eager=True,
         expose_value=False,
         callback=_keep,
@@ -150,7 +150,7 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
     ),
     click.option(
         "--archive",
-        type=Named("directory"),
+        type=PathType("directory"),
         is_eager=True,
         expose_value=False,
         callback=_keep,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, night, report, show, table
+from archiver.cli import advice, load, night, output, run_report, text_table
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
+from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.model.billing import BudgetLeft
@@ -84,20 +85,20 @@ def command(
     plans = list(archive.plan(config, asked, manner=manner, since=since))
     room = archive.room(config)
     if given.blank is not None:
-        show.document(document(plans, summary, room))
+        output.print_json(document(plans, summary, room))
     else:
-        show.data("".join(f"{line}\n" for line in lines(plans)))
-        if show.width() is not None and not all(plan.exact for plan in plans):
-            show.data("+: at least; only the tray, which costs units, tells more\n")
+        output.print_lines(lines(plans))
+        if output.terminal_width() is not None and not all(plan.exact for plan in plans):
+            output.print_data("+: at least; only the tray, which costs units, tells more\n")
         if (limit := limit_reached(plans, room)) is not None and not given.quiet:
-            show.say(f"archiver: plan: {limit}")
+            output.print_messages(f"archiver: plan: {limit}")
     return told(given, summary) if summary is not None else 0
 
 
 def told(given: Given, summary: Summary) -> int:
     """Tell what the look at the trays came to, and return its exit code."""
     if given.blank is None:
-        report.finish(given, summary)
+        run_report.print_report(given, summary)
     return summary.exit_code
 
 
@@ -105,7 +106,7 @@ def limit_reached(plans: list[AccountPlan], room: BudgetLeft | None) -> str | No
     """Say where the budget ends the run, if it does not leave the units that the plan comes to."""
     if room is None:
         return None
-    left = show.count(room.left, "unit") if room.left else "no units"
+    left = pluralize(room.left, "unit") if room.left else "no units"
     limit = f"budget.max_units_{room.limit} = {room.units:,} leaves {left}{_PERIODS[room.limit]}"
     if any(plan.refused_by for plan in plans):
         return f"{limit}: the next run makes no paid call"
@@ -118,7 +119,7 @@ def document(
     plans: list[AccountPlan], summary: Summary | None, room: BudgetLeft | None = None
 ) -> dict[str, object]:
     """The object of ``--json``: the plan, and what was spent to make it exact."""
-    made = report.fields_of(summary) if summary is not None else {}
+    made = run_report.json_fields(summary) if summary is not None else {}
     return {
         "exit_code": 0,
         "outcome": "ok",
@@ -148,9 +149,11 @@ def lines(plans: list[AccountPlan]) -> list[str]:
     rows = [(p.username or p.target, _price(p.units, p.exact), _reasons(p)) for p in plans]
     total = _price(sum(p.units for p in plans), all(p.exact for p in plans))
     rows.append((f"all {len(plans):,}", total, ""))
-    found = list(table.lines(("account", "units", "highlights to read"), rows, show.width()))
+    found = list(
+        text_table.format_table(("account", "units", "highlights to read"), rows, output.terminal_width())
+    )
     if any(row[-1] == _NONE for row in rows):
-        found.append(f"{_NONE}: see {advice.command('gaps')}")
+        found.append(f"{_NONE}: see {advice.command_line('gaps')}")
     return found
 
 

@@ -10,9 +10,9 @@ from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
-from archiver.cli import show
+from archiver.cli import output
+from archiver.cli.event_text import describe_event
 from archiver.cli.options import Given, on_terminal
-from archiver.cli.words import sentence
 from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.events import (
@@ -28,12 +28,13 @@ from archiver.model.events import (
     UnitsSpent,
 )
 from archiver.model.identity import Subject
+from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def bar(total: int | None, unit: str) -> tqdm[NoReturn]:
+def make_bar(total: int | None, unit: str) -> tqdm[NoReturn]:
     """A tqdm bar on stderr that leaves nothing behind: the counts first, since what does not fit a narrow terminal is cut off.
 
     No rate and no time left: accounts are too different from each other for either to be true.
@@ -63,7 +64,7 @@ def _sizeless() -> bool:
         return False
 
 
-class Bar:
+class BarObserver:
     """Accounts done of all, with the counts so far; what a person wants to know is written above it. Thread-safe."""
 
     def __init__(self, *, verbose: bool = False) -> None:
@@ -78,7 +79,7 @@ class Bar:
 
     def _show(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._bar = bar(event.accounts, " accounts")
+            self._bar = make_bar(event.accounts, " accounts")
         if self._bar is None:
             return
         match event:
@@ -94,12 +95,12 @@ class Bar:
             case FailureRecorded(failure) if _is_noted(failure):
                 pass
             case FailureRecorded() | Notice() | Pause():
-                self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
+                self._bar.write(make_safe(describe_event(event)), file=self._bar.fp)
             case AccountListed() if self._verbose:
-                self._bar.write(show.safe(sentence(event)), file=self._bar.fp)
+                self._bar.write(make_safe(describe_event(event)), file=self._bar.fp)
         self._bar.set_postfix_str(
-            f"{show.count(self._units, 'unit')}, {show.count(self._files, 'file')}, {show.size(self._bytes)}, "
-            f"{show.count(self._read, 'highlight')} read",
+            f"{pluralize(self._units, 'unit')}, {pluralize(self._files, 'file')}, {format_size(self._bytes)}, "
+            f"{pluralize(self._read, 'highlight')} read",
             refresh=False,
         )
         if isinstance(event, AccountDone):
@@ -119,7 +120,7 @@ def _is_noted(failure: Failure) -> bool:
     return failure.subject is Subject.TARGET and failure.reason in (Reason.GONE, Reason.PRIVATE)
 
 
-class Lines:
+class LineObserver:
     """A line for each account, highlight and trouble, under ``-v`` where there is no terminal. Thread-safe."""
 
     def __call__(self, event: Event) -> None:
@@ -127,13 +128,13 @@ class Lines:
             isinstance(event, FailureRecorded) and _is_noted(event.failure)
         ):
             return
-        show.say(sentence(event))
+        output.print_messages(describe_event(event))
 
     def close(self) -> None:
         """Nothing to do."""
 
 
-class Alarm:
+class NoticeObserver:
     """Under cron: only news that must be told even where nobody reads along."""
 
     def __init__(self, command: str) -> None:
@@ -141,13 +142,13 @@ class Alarm:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Notice) and event.loud:
-            show.say(f"archiver: {self._command}: {event.text}")
+            output.print_messages(f"archiver: {self._command}: {event.text}")
 
     def close(self) -> None:
         """Nothing to do."""
 
 
-class Silence:
+class SilentObserver:
     """Under ``-q``."""
 
     def __call__(self, event: Event) -> None:
@@ -157,13 +158,13 @@ class Silence:
         """Nothing to do."""
 
 
-def observer(given: Given) -> Bar | Lines | Alarm | Silence:
+def make_observer(given: Given) -> BarObserver | LineObserver | NoticeObserver | SilentObserver:
     """The observer for whoever reads along."""
     if given.quiet:
-        return Silence()
+        return SilentObserver()
     if on_terminal():
-        return Bar(verbose=given.verbose)
-    return Lines() if given.verbose else Alarm(given.command)
+        return BarObserver(verbose=given.verbose)
+    return LineObserver() if given.verbose else NoticeObserver(given.command)
 
 
 def _take_off(bar: tqdm[NoReturn] | None) -> None:
@@ -177,7 +178,7 @@ class Counting(AbstractContextManager[Callable[[int, int], None]]):
     """Blobs and bytes of ``verify`` as they are counted: a bar on a terminal, else nothing."""
 
     def __init__(self, given: Given, check: Callable[[], None]) -> None:
-        self._bar = bar(None, " blobs") if on_terminal() and not given.quiet else None
+        self._bar = make_bar(None, " blobs") if on_terminal() and not given.quiet else None
         self._check = check
 
     def __enter__(self) -> Callable[[int, int], None]:
@@ -187,7 +188,7 @@ class Counting(AbstractContextManager[Callable[[int, int], None]]):
         self._check()
         if self._bar is not None:
             with suppress(OSError, ValueError):
-                self._bar.set_postfix_str(f"{show.size(bytes_read)} read", refresh=False)
+                self._bar.set_postfix_str(f"{format_size(bytes_read)} read", refresh=False)
                 self._bar.update(checked - self._bar.n)
 
     def __exit__(
@@ -210,7 +211,7 @@ class Steps(AbstractContextManager[Callable[[int, int | None], None]]):
     def _step(self, done: int, of: int | None) -> None:
         with suppress(OSError, ValueError):
             if self._shown and self._bar is None:
-                self._bar = bar(of, self._unit)
+                self._bar = make_bar(of, self._unit)
             if self._bar is not None:
                 self._bar.update(done - self._bar.n)
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import click
 
 from archiver import queries
-from archiver.cli import load, show, signals, table
+from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, Given, everywhere
-from archiver.cli.when import moment
+from archiver.cli.parameter_types import parse_time
 from archiver.config import Config, default_path
 from archiver.errors import TargetError, UsageError
-from archiver.export.cells import CsvLines, csv_cell
 from archiver.model.archived import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import parse_target
+from archiver.text_format import CsvLines, format_csv_cell, make_safe
 
 _TABLE_ROWS = 1_000
 _LARGEST = 1_000_000
@@ -113,7 +113,7 @@ def command(
     if listed:
         _list(own, form, postgresql=archive.on_postgresql(config))
         if not given.quiet:
-            show.say(*(f"archiver: note: {why}" for why in queries.left_out(own)))
+            output.print_messages(*(f"archiver: note: {why}" for why in queries.left_out(own)))
         return 0
     statement = read_statement(sql, file, own)
     if limit is None:
@@ -124,16 +124,16 @@ def command(
         values["since"] = since_of(since)
     if by_name and isinstance(name := values.get("username"), str):
         values["username"] = username_of(name)
-    with signals.fatal():
+    with signals.die_on_interrupt():
         any_row, truncated = _answer(
             config, statement, values, form, min(limit or NO_LIMIT, NO_LIMIT), timeout or math.inf
         )
         name = values.get("username")
         if by_name and isinstance(name, str) and not any_row and not given.quiet:
             why = archive.nobody(config, name)
-            show.say(*([f"archiver: query: {why}"] if why else []))
+            output.print_messages(*([f"archiver: query: {why}"] if why else []))
     if truncated and not given.quiet:
-        show.say(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
+        output.print_messages(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
     return 0
 
 
@@ -146,12 +146,12 @@ def _answer(
     if form not in _STREAMED:
         rows = archive.ask(config, statement, values, limit=most, seconds=seconds)
         for text in written(rows, form):
-            show.data(text)
+            output.print_data(text)
         return bool(rows.rows), rows.truncated
     with archive.asking(config, statement, values, seconds=seconds) as found:
         first = list(islice(found.rows, 1))
         for text in written(RowStream(found.columns, islice(chain(first, found.rows), most)), form):
-            show.data(text)
+            output.print_data(text)
         return bool(first), next(found.rows, None) is not None
 
 
@@ -161,7 +161,7 @@ def _list(own: Path, form: str, *, postgresql: bool) -> None:
         for query in queries.known(own).values()
     )
     for text in written(Rows(("name", "parameters", "answers"), lines, truncated=False), form):
-        show.data(text)
+        output.print_data(text)
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, Value]:
@@ -196,7 +196,7 @@ def _number(name: str, text: str) -> int | float:
 def since_of(text: str) -> str:
     """A moment as both databases take it for one. Raises UsageError."""
     try:
-        at = moment(text, datetime.now(UTC))
+        at = parse_time(text, datetime.now(UTC))
     except ValueError as error:
         raise UsageError(f"the parameter since is no time: {error}") from error
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
@@ -250,7 +250,10 @@ def written(rows: Rows | RowStream, form: str) -> Iterator[str]:
         yield from _pieces(f"{line}\n" for line in _objects(rows))
     elif form == "table":
         if rows.columns:
-            yield "".join(f"{line}\n" for line in table.lines(rows.columns, tuple(rows.rows), show.width()))
+            yield "".join(
+                f"{line}\n"
+                for line in text_table.format_table(rows.columns, tuple(rows.rows), output.terminal_width())
+            )
     else:
         objects = list(_objects(rows))
         yield "".join(f"{line}\n" for line in (["[", ",\n".join(objects), "]"] if objects else ["[]"]))
@@ -272,7 +275,7 @@ def _pieces(lines: Iterable[str]) -> Iterator[str]:
 
 def _objects(rows: Rows | RowStream) -> Iterator[str]:
     names = distinct(rows.columns)
-    return (show.json_text(dict(zip(names, row, strict=True))) for row in rows.rows)
+    return (output.format_json(dict(zip(names, row, strict=True))) for row in rows.rows)
 
 
 def distinct(columns: tuple[str, ...]) -> list[str]:
@@ -289,9 +292,9 @@ def distinct(columns: tuple[str, ...]) -> list[str]:
 def _csv(rows: Rows | RowStream) -> Iterator[str]:
     lines = CsvLines()
     writer = csv.writer(lines, lineterminator="\r\n")
-    on_terminal = show.width() is not None
+    on_terminal = output.terminal_width() is not None
     for row in chain((rows.columns,), rows.rows):
-        cells = [csv_cell(value, show.json_text) for value in row]
-        writer.writerow([show.safe(c) for c in cells] if on_terminal else cells)
+        cells = [format_csv_cell(value, output.format_json) for value in row]
+        writer.writerow([make_safe(c) for c in cells] if on_terminal else cells)
         yield from lines
         lines.clear()

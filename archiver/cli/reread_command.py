@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, progress, show, signals
+from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.runner.workers import StopFlag
+from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.reread.reread import RereadReport
@@ -54,14 +55,14 @@ def command(given: Given, wait: bool) -> int:
     config = load.config(given)
     stop = StopFlag()
     with (
-        signals.watched(stop, quiet=given.quiet, hint=_AGAIN),
+        signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN),
         progress.Steps(given, " answers") as steps,
     ):
         done = archive.reread(config, progress=steps, stop=stop, wait=wait)
     if given.blank is not None:
-        show.document({"exit_code": 0, "outcome": "ok", **_fields_of(done)})
+        output.print_json({"exit_code": 0, "outcome": "ok", **_fields_of(done)})
     if given.wants_summary or (done.replayed.unreadable and not given.quiet):
-        show.say(*_told(done))
+        output.print_messages(*_told(done))
     return 0
 
 
@@ -83,17 +84,17 @@ def _fields_of(done: RereadReport) -> dict[str, object]:
 
 def _told(done: RereadReport) -> Iterator[str]:
     learns = any(map(any, done.learnt.values()))
-    yield f"{show.count(done.replayed.read, 'answer')} read{'' if learns else ', nothing to add'}"
+    yield f"{pluralize(done.replayed.read, 'answer')} read{'' if learns else ', nothing to add'}"
     if done.recovered.answers:
-        again = show.count(done.recovered.answers, "answer")
-        yield f"{again} without a row recorded again, with {show.count(done.recovered.units, 'unit')} that the ledger did not know"
+        again = pluralize(done.recovered.answers, "answer")
+        yield f"{again} without a row recorded again, with {pluralize(done.recovered.units, 'unit')} that the ledger did not know"
     if done.replayed.unreadable:
         first = done.replayed.unreadable[0]
-        verify = advice.command("verify --read-data")
-        unreadable = show.count(len(done.replayed.unreadable), "answer")
+        verify = advice.command_line("verify --read-data")
+        unreadable = pluralize(len(done.replayed.unreadable), "answer")
         yield f"{unreadable} cannot be read; the first: {first.why} ({verify})"
     if done.lost:
-        yield f"{show.count(done.lost, 'answer')} recorded as lost, and left out"
+        yield f"{pluralize(done.lost, 'answer')} recorded as lost, and left out"
     for what, counts in (("added", 0), ("filled", 1)):
         learnt = [f"{n[counts]:,} in {table}" for table, n in done.learnt.items() if n[counts]]
         if learnt:

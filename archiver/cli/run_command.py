@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from archiver.cli import load, night, report, signals
-from archiver.cli.news import News
+from archiver.cli import load, night, run_report, signals
+from archiver.cli.change_summary import RunChanges
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 
 
@@ -14,7 +14,7 @@ from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_ou
 @click.option("--full", cls=Unsuggested, is_flag=True, help="Pay for every highlight again, changed or not.")
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
-@json_output(report.NOTHING)
+@json_output(run_report.EMPTY_FIELDS)
 @everywhere
 @click.pass_obj
 def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool) -> int:
@@ -33,7 +33,7 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
       archiver run natgeo 75885841119 --max-units 50
       archiver run --json --wait
     """
-    from archiver.cli import delivery
+    from archiver.cli import report_delivery
     from archiver.runner.context import RunOptions
     from archiver.runner.workers import StopFlag
 
@@ -42,10 +42,10 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
     # Who reads the report of a night is in another directory.
     given.config = given.config.absolute() if given.config is not None else None
     given.archive = given.archive.absolute() if given.archive is not None else None
-    stop, seen = StopFlag(), News()
+    stop, seen = StopFlag(), RunChanges()
     with (
-        signals.watched(stop, quiet=given.quiet, hint=night.RESUME),
-        delivery.of_night(config, stop) as send,
+        signals.stop_on_signal(stop, quiet=given.quiet, hint=night.RESUME),
+        report_delivery.deliver_report(config, stop) as send,
     ):
         summary = night.keep(
             given,
@@ -58,6 +58,6 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
             news=seen,
             stop=stop,
         )
-        code = report.finish(given, summary, seen)
+        code = run_report.print_report(given, summary, seen)
         send(summary, seen)
     return code

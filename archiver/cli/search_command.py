@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, show, signals, spool, table
+from archiver.cli import advice, load, output, signals, text_table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
-from archiver.cli.when import When
+from archiver.cli.parameter_types import TimeType
 from archiver.model.archived import NO_LIMIT
 from archiver.model.search_hits import Dated, Field, Kind
+from archiver.text_format import make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.config import Config
@@ -59,7 +60,7 @@ class _Words(click.Command):
             rest.append("shop")  # a search needs a word that must be there
         if "--" not in rest:
             rest.append("--")
-        return advice.command(" ".join(map(advice.quoted, ("search", *rest, *unwanted))))
+        return advice.command_line(" ".join(map(advice.quote, ("search", *rest, *unwanted))))
 
 
 @click.command("search", cls=_Words, epilog=EPILOG)
@@ -80,7 +81,7 @@ class _Words(click.Command):
 )
 @click.option(
     "--since",
-    type=When(),
+    type=TimeType(),
     metavar="WHEN",
     help="Made since a date (2026-11-01), a time (2026-11-01T03:17, UTC), or so long ago (36h, 7d); first seen, where nobody knows when it was made.",
 )
@@ -125,10 +126,10 @@ def command(
 
     config = load.config(given)
     asked = load.targets(accounts) if accounts else ()
-    if limit is None and given.blank is None and show.width() is not None:
+    if limit is None and given.blank is None and output.terminal_width() is not None:
         limit = _ON_A_TERMINAL
     limit = min(limit, NO_LIMIT) if limit is not None else None
-    with signals.fatal():
+    with signals.die_on_interrupt():
         found = archive.search(
             config,
             " ".join(text),
@@ -140,12 +141,14 @@ def command(
         changed = archive.stale(config) if given.blank is not None or not given.quiet else 0
         if given.blank is not None:
             head = {"exit_code": 0, "outcome": "ok", "stale": changed}
-            spool.document(head, "hits", map(fields_of, _first(found, limit, given)))
+            output.print_json_list(head, "hits", map(fields_of, _first(found, limit, given)))
         elif not _told(_first(found, limit, given)) and not given.quiet:
-            show.say("nothing found", *_pointer(config, text), *([] if accounts else _within(config, text)))
+            output.print_messages(
+                "nothing found", *_pointer(config, text), *([] if accounts else _within(config, text))
+            )
         if changed and not given.quiet:
-            show.say(
-                f"archiver: search: {show.count(changed, 'thing')} changed by another program can be found after the next run"
+            output.print_messages(
+                f"archiver: search: {pluralize(changed, 'thing')} changed by another program can be found after the next run"
             )
     return 0
 
@@ -155,7 +158,7 @@ def _pointer(config: Config, text: tuple[str, ...]) -> Iterator[str]:
     from archiver import archive
 
     if archive.is_pointer(config, " ".join(text)):
-        show_it = advice.command(f"show {advice.quoted(' '.join(text))}")
+        show_it = advice.command_line(f"show {advice.quote(' '.join(text))}")
         yield f"archiver: search: that names something that is kept: {show_it}"
 
 
@@ -170,7 +173,7 @@ def _within(config: Config, text: tuple[str, ...]) -> Iterator[str]:
     if all(word.startswith("-") for word in others):
         return
     dashes = ["--"] if any(word.startswith("-") for word in others) else []
-    within = advice.command(shlex.join(["search", "--account", name, *dashes, *others]))
+    within = advice.command_line(shlex.join(["search", "--account", name, *dashes, *others]))
     yield f"archiver: search: within that account: {within}"
 
 
@@ -188,12 +191,12 @@ def lines(hit: Hit, width: int | None, command: str) -> Iterator[str]:
     whose = hit.username or hit.user_pk or ""
     what = [hit.kind.value, whose, *([hit.title or ""] if hit.highlight_pk else [])]
     gone = ", shown no more" if hit.gone else ""
-    yield show.safe(f"{' · '.join(filter(None, what))} · {_DATED[hit.dated]} {hit.at:%Y-%m-%d}{gone}")
+    yield make_safe(f"{' · '.join(filter(None, what))} · {_DATED[hit.dated]} {hit.at:%Y-%m-%d}{gone}")
     for said in hit.matched[:_SHOWN]:
         yield _cut(f"  {said.field.value.replace('_', ' ')}: {_SIGN.get(said.field, '')}{said.text}", width)
     if len(hit.matched) > _SHOWN:
         yield f"  and {len(hit.matched) - _SHOWN:,} more"
-    yield show.safe(f"  {command} {_target(hit)}")
+    yield make_safe(f"  {command} {_target(hit)}")
 
 
 def _target(hit: Hit) -> str:
@@ -206,18 +209,18 @@ def _first(hits: Iterator[Hit], limit: int | None, given: Given) -> Iterator[Hit
     """The hits up to the limit; says so if there are more."""
     yield from islice(hits, limit or None)
     if limit and next(hits, None) is not None and not given.quiet:
-        show.say(f"archiver: search: only the first {limit:,} are shown (--limit 0 for all)")
+        output.print_messages(f"archiver: search: only the first {limit:,} are shown (--limit 0 for all)")
 
 
 def _told(hits: Iterator[Hit]) -> bool:
-    width, command, any_hit = show.width(), advice.command("show"), False
+    width, command, any_hit = output.terminal_width(), advice.command_line("show"), False
     for hit in hits:
         blank = "\n" if any_hit else ""
-        show.data(blank + "".join(f"{line}\n" for line in lines(hit, width, command)))
+        output.print_data(blank + "".join(f"{line}\n" for line in lines(hit, width, command)))
         any_hit = True
     return any_hit
 
 
 def _cut(line: str, width: int | None) -> str:
-    line = show.safe(line)
-    return line if width is None else table.cut(line, width)
+    line = make_safe(line)
+    return line if width is None else text_table.truncate(line, width)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, show, signals, spool
+from archiver.cli import load, output, signals
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.errors import UsageError
+from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
     from archiver.archive import Showing
@@ -51,7 +52,7 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
       archiver show natgeo --json | jq -r '.highlights[] | select(.completed_at == null) | .title'
     """
     from archiver import archive
-    from archiver.cli import facts, portrait
+    from archiver.cli import details_json, details_text
     from archiver.model.target import parse_kept
 
     if (paths or null) and given.blank is not None:
@@ -63,25 +64,25 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
     if roles and not (paths or null):
         raise UsageError("--role is for --paths", "see archiver show --help")
     config, wanted = load.config(given), parse_kept(target)
-    with signals.fatal(), archive.shown(config, wanted) as showing:
+    with signals.die_on_interrupt(), archive.shown(config, wanted) as showing:
         if paths or null:
             for piece in _paths(showing, roles, b"\0" if null else b"\n"):
-                show.data(piece)
+                output.print_data(piece)
         elif given.blank is not None:
-            head, name, rows = facts.of(showing)
-            spool.document({"exit_code": 0, "outcome": "ok", **head}, name, rows)
+            head, name, rows = details_json.describe_details(showing)
+            output.print_json_list({"exit_code": 0, "outcome": "ok", **head}, name, rows)
         else:
-            for line in portrait.lines(showing, show.width(), all_of_it=given.verbose):
-                show.data(f"{line}\n")
+            for line in details_text.details_lines(showing, output.terminal_width(), all_of_it=given.verbose):
+                output.print_data(f"{line}\n")
     return 0
 
 
 def _paths(showing: Showing, roles: tuple[str, ...], end: bytes) -> Iterator[bytes | str]:
     """The paths, some at a time: exact, but safe for a terminal."""
-    on_terminal = show.width() is not None
+    on_terminal = output.terminal_width() is not None
     files = (file for file in showing.files() if not roles or file.role in roles)
     while some := [showing.path(file) for file in islice(files, _AT_ONCE)]:
         if on_terminal and end == b"\n":
-            yield "".join(f"{show.safe(str(path))}\n" for path in some)
+            yield "".join(f"{make_safe(str(path))}\n" for path in some)
         else:
             yield b"".join(os.fsencode(path) + end for path in some)

@@ -29,7 +29,7 @@ def die(signum: int) -> NoReturn:
 
 
 @contextmanager
-def watched(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
+def stop_on_signal(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
     """While it lasts, the first signal sets the flag with Stopped (and this ``hint``), a second one ends the process at once.
 
     A signal that was ignored when the program began (``nohup``, a shell's background job) stays ignored. For the main thread.
@@ -60,7 +60,7 @@ def watched(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def fatal() -> Iterator[None]:
+def die_on_interrupt() -> Iterator[None]:
     """While it lasts SIGINT ends the process at once, for work that leaves nothing behind.
 
     SQLite's progress handler swallows KeyboardInterrupt: the query would seem to have failed by itself.

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, show, table
+from archiver.cli import advice, load, output, text_table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
-from archiver.cli.when import Age
+from archiver.cli.parameter_types import DurationType
 from archiver.errors import ArchiverError
+from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
     from archiver.model.archived import Run, Status
@@ -27,7 +28,10 @@ _MOST_HOSTS = 3
     "--balance", "ask_balance", is_flag=True, help="Ask the API for the units left (free; needs the key)."
 )
 @click.option(
-    "--max-age", type=Age(), metavar="36h", help="Code 3 if the last successful run is older: for a monitor."
+    "--max-age",
+    type=DurationType(),
+    metavar="36h",
+    help="Code 3 if the last successful run is older: for a monitor.",
 )
 @json_output({})
 @everywhere
@@ -59,7 +63,7 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     if given.blank is not None and failed is not None:
         given.blank = {**fields_of(found), "balance": None}
     elif given.blank is not None:
-        show.document(
+        output.print_json(
             {
                 "exit_code": code,
                 "outcome": "partial" if late else "ok",
@@ -68,11 +72,11 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
             }
         )
     elif not (given.quiet and max_age is not None):
-        show.data("".join(f"{line}\n" for line in lines(found, balance, per_night)))
+        output.print_lines(lines(found, balance, per_night))
     if late:
         last = _at(found.last_success_at)
-        show.say(
-            f"archiver: status: the last successful run is too old: {last} (see {advice.command('gaps')})"
+        output.print_messages(
+            f"archiver: status: the last successful run is too old: {last} (see {advice.command_line('gaps')})"
         )
     if failed is not None:
         raise failed
@@ -95,9 +99,9 @@ def fields_of(status: Status) -> dict[str, object]:
 def lines(status: Status, balance: Balance | None, per_night: int | None = None) -> Iterator[str]:
     """The numbers for people, then the last runs."""
     s = status
-    held = f"{s.files:,} in {show.count(s.blobs, 'blob')}, {show.size(s.bytes)}"
+    held = f"{s.files:,} in {pluralize(s.blobs, 'blob')}, {format_size(s.bytes)}"
     lost = f", {s.lost:,} lost" if s.lost else ""
-    how_to_list = f" ({advice.command('gaps')})" if s.open_failures else ""
+    how_to_list = f" ({advice.command_line('gaps')})" if s.open_failures else ""
     rows = [
         ("accounts", f"{s.accounts:,}"),
         ("highlights", f"{s.highlights:,}"),
@@ -115,13 +119,13 @@ def lines(status: Status, balance: Balance | None, per_night: int | None = None)
     yield from (f"{name:<14} {value}" for name, value in rows)
     if s.last_runs:
         yield ""
-        yield from table.lines(
+        yield from text_table.format_table(
             ("run", "command", "started", "outcome", "code", "units"), list(map(_row, s.last_runs))
         )
 
 
 def _waiting(host: str, files: int) -> str:
-    return f"{show.count(files, 'file')}: host {show.safe(host)} is not in download.allowed_hosts"
+    return f"{pluralize(files, 'file')}: host {make_safe(host)} is not in download.allowed_hosts"
 
 
 def _row(run: Run) -> tuple[object, ...]:
@@ -154,4 +158,4 @@ def _lasting(units: int, per_night: int | None) -> str:
     nights = budget.nights_left(units, per_night)
     if nights is None:
         return "for ever: a night costs nothing"
-    return f"about {show.count(nights, 'night')} at {show.count(per_night, 'unit')} a night"
+    return f"about {pluralize(nights, 'night')} at {pluralize(per_night, 'unit')} a night"

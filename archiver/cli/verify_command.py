@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import findings, load, night, progress, report, show, signals, table
-from archiver.cli.news import News
+from archiver.cli import load, night, output, progress, run_report, signals, text_table, verify_report
+from archiver.cli.change_summary import RunChanges
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 from archiver.runner.workers import StopFlag
+from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.archive import Checked, Mended
@@ -129,7 +130,7 @@ def command(
     if repair:
         return _repair(given, config, reading, share, _Repair(max_units, wait, accept_loss))
     stop = StopFlag()
-    with signals.watched(stop, quiet=given.quiet), progress.Counting(given, stop.check) as count:
+    with signals.stop_on_signal(stop, quiet=given.quiet), progress.Counting(given, stop.check) as count:
         checked = archive.verify(config, read_data=reading, progress=count, share=share)
     code = _DAMAGED if checked.damaged else 0
     if given.blank is not None:
@@ -137,9 +138,9 @@ def command(
     else:
         _listed(config, checked)
     if code or given.wants_summary:
-        show.say(*findings.told(checked))
+        output.print_messages(*verify_report.check_lines(checked))
         if code:
-            show.say(
+            output.print_messages(
                 "the same command with --repair records what is lost, and fetches it again where it is still shown"
             )
     return code
@@ -150,7 +151,7 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
     from archiver.runner.context import RunOptions
 
     stop = StopFlag()
-    with signals.watched(stop, quiet=given.quiet, hint=_AGAIN):
+    with signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN):
         with progress.Counting(given, stop.check) as count:
             mended = archive.mend(
                 config,
@@ -165,18 +166,18 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
             _listed(config, mended.checked)
         else:
             given.blank = {
-                **findings.fields_of(mended.checked),
+                **verify_report.json_fields(mended.checked),
                 "repair": _done(mended),
                 "run": None,
             }  # also if the run cannot begin
         if given.wants_summary:
-            show.say(
-                *findings.told(mended.checked),
-                *findings.done(mended),
-                *findings.priced(mended, asked.max_units),
+            output.print_messages(
+                *verify_report.check_lines(mended.checked),
+                *verify_report.repair_lines(mended),
+                *verify_report.price_lines(mended, asked.max_units),
             )
         stop.check()
-        summary, seen = None, News()
+        summary, seen = None, RunChanges()
         if mended.priced and asked.max_units != 0:
             summary = night.keep(
                 given,
@@ -195,12 +196,14 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
         outcome = "ok" if summary is None else summary.outcome
         _document(code, outcome, mended.checked, mended, still, summary, seen)
     elif summary is not None:
-        report.finish(given, summary, seen)
+        run_report.print_report(given, summary, seen)
     if mended.lost and not given.quiet:
-        units = show.count(summary.units if summary is not None else 0, "unit")
-        show.say(f"{mended.lost - still:,} of {show.count(mended.lost, 'lost blob')} back, {units} spent")
+        units = pluralize(summary.units if summary is not None else 0, "unit")
+        output.print_messages(
+            f"{mended.lost - still:,} of {pluralize(mended.lost, 'lost blob')} back, {units} spent"
+        )
         if still:
-            show.say(
+            output.print_messages(
                 f"{still:,} still lost: recorded in the table blobs (lost_at), with the rows of what they belong to"
             )
     return code
@@ -218,12 +221,12 @@ def _listed(config: Config, checked: Checked) -> None:
         (
             "surplus",
             f"answers/{s.segment}",
-            f"not archiver's: {show.count(s.length, 'byte')} at offset {s.offset:,}",
+            f"not archiver's: {pluralize(s.length, 'byte')} at offset {s.offset:,}",
         )
         for s in checked.answers.surplus
     ]
     if rows:
-        show.data("".join(f"{line}\n" for line in table.lines(("problem", "file", "belongs to"), rows)))
+        output.print_lines(text_table.format_table(("problem", "file", "belongs to"), rows))
 
 
 def _document(
@@ -233,12 +236,16 @@ def _document(
     mended: Mended | None = None,
     still_lost: int = 0,
     summary: Summary | None = None,
-    seen: News | None = None,
+    seen: RunChanges | None = None,
 ) -> None:
-    document: dict[str, object] = {"exit_code": code, "outcome": outcome, **findings.fields_of(checked)}
+    document: dict[str, object] = {
+        "exit_code": code,
+        "outcome": outcome,
+        **verify_report.json_fields(checked),
+    }
     document["repair"] = None if mended is None else _done(mended, mended.lost - still_lost)
-    document["run"] = None if summary is None else report.fields_of(summary, seen or News())
-    show.document(document)
+    document["run"] = None if summary is None else run_report.json_fields(summary, seen or RunChanges())
+    output.print_json(document)
 
 
 def _done(mended: Mended, back: int = 0) -> dict[str, object]:
@@ -247,6 +254,6 @@ def _done(mended: Mended, back: int = 0) -> dict[str, object]:
         "back": back,
         "quarantined": mended.quarantined,
         "accounts": len(mended.priced),
-        "highlights": findings.highlights(mended),
+        "highlights": verify_report.count_highlights(mended),
         "units": mended.units,
     }

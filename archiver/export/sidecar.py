@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 
-from archiver.export.cells import moment
 from archiver.model.archived import KeptAccount, KeptHighlight, Placed
+from archiver.text_format import format_time
 
 
 def of_account(account: KeptAccount) -> bytes:
@@ -46,7 +46,7 @@ def _written(value: Mapping[str, object]) -> bytes:
 
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
-        return moment(value)
+        return format_time(value)
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

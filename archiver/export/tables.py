@@ -11,9 +11,9 @@ from enum import StrEnum
 from itertools import islice
 
 from archiver.durable import storage_errors, sync, write_all
-from archiver.export.cells import csv_cell, json_line
 from archiver.export.wanted import Scratch
 from archiver.model.identity import Digest
+from archiver.text_format import format_csv_cell, format_json_line
 
 _ROWS_AT_ONCE = 500
 _NOWHERE = -1
@@ -33,9 +33,9 @@ def lines(form: TableForm, columns: tuple[str, ...], rows: Iterable[tuple[object
         yield _csv([columns])
     while some := list(islice(found, _ROWS_AT_ONCE)):
         if form is TableForm.CSV:
-            yield _csv([csv_cell(value) for value in row] for row in some)
+            yield _csv([format_csv_cell(value) for value in row] for row in some)
         else:
-            yield "".join(f"{json_line(dict(zip(columns, row, strict=True)))}\n" for row in some)
+            yield "".join(f"{format_json_line(dict(zip(columns, row, strict=True)))}\n" for row in some)
 
 
 class _Lines(list[str]):

@@ -100,16 +100,16 @@ def test_the_program_is_named_as_it_was_started(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path / "other"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["50% mine/archiver", "init"])
-    assert advice.program() == advice.typed() == f"'{tmp_path}/50% mine/archiver'"
+    assert advice.program_path() == advice.program_name() == f"'{tmp_path}/50% mine/archiver'"
     assert advice.cron_line() == rf"17 3 * * * '{tmp_path}/50\% mine/archiver' run"
     monkeypatch.setenv("PATH", str(tmp_path / "50% mine"))
-    assert advice.typed() == "archiver"
+    assert advice.program_name() == "archiver"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_path_can_stand_in_the_configuration(text: str) -> None:
     """What is written as TOML is read as the same text."""
-    assert tomllib.loads(f"x = {advice.toml(text)}") == {"x": text}
+    assert tomllib.loads(f"x = {advice.toml_string(text)}") == {"x": text}
 
 
 def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: Person) -> None:
@@ -354,7 +354,7 @@ def test_a_path_is_one_word_of_a_shell() -> None:
         "a\u202eb".encode(),
     ):
         text = os.fsdecode(path)
-        word = advice.quoted(text)
+        word = advice.quote(text)
         assert word.isprintable()
         done = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
         assert done.stdout == path

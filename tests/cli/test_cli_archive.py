@@ -224,7 +224,7 @@ def test_what_failed_is_told_without_a_terminal(person: Person, upstream: StandI
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     assert call(person, "backup", "natgeo") == 3
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "archiver: backup: something failed tonight"
+    assert lines[0] == "archiver: backup: not everything could be archived"
     assert lines[1] == "1 account, 3 of 3 highlights read, 5 units spent"
     assert lines[2].startswith("new: 33 items, 48 files, ")
     assert lines[3] == "failed: 1 not_found"

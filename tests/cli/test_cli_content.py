@@ -12,7 +12,7 @@ from pathlib import PureWindowsPath
 
 import pytest
 
-from archiver.cli import table
+from archiver.cli import text_table
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Json
 from tests.support.command_line import Person, files_of, on_terminal
@@ -109,7 +109,7 @@ def test_fault_x5_a_long_title_is_stored_and_cut_where_it_is_shown(morning: Morn
     assert longest == "é" * 32_768
     lines = morning.table.splitlines()
     assert len(lines) == len(stored) + 2
-    assert max(map(table.places, lines)) <= 80
+    assert max(map(text_table.text_width, lines)) <= 80
 
 
 def test_fault_x11_a_terminal_obeys_nothing_that_came_from_upstream(morning: Morning) -> None:

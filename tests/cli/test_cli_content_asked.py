@@ -103,7 +103,7 @@ def test_fault_x10_a_lone_cr_stays_inside_its_quotes() -> None:
 
 def test_fault_x11_column_names_are_made_safe_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that somebody else's SQL gives a column is escaped in every form, CSV too."""
-    monkeypatch.setattr("archiver.cli.show.width", lambda: 80)
+    monkeypatch.setattr("archiver.cli.output.terminal_width", lambda: 80)
     rows = Rows(("\x1b[2J",), (("\x9b31m",),), False)
     for form in ("csv", "table", "json", "ndjson"):
         text = "".join(query_command.written(rows, form))

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from archiver.cli import show
 from archiver.cli.gaps_command import Account, next_try
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Role, Subject
+from archiver.text_format import make_safe
 from tests.support.hostile_world import ESCAPES, FORGED
 
 NOW = datetime(2026, 3, 31, 12, tzinfo=UTC)
@@ -43,7 +43,7 @@ def test_nothing_in_a_gap_is_obeyed() -> None:
     account.add(replace(GAP, title=ESCAPES, code=f"{FORGED}{ESCAPES}", detail=FORGED), keep=True)
     lines = list(account.lines(NOW, 80))
     assert len(lines) == 4
-    assert [show.safe(line) for line in lines] == lines
+    assert [make_safe(line) for line in lines] == lines
 
 
 def test_what_is_not_shown_is_counted_all_the_same() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.cli import log, progress, report, words
+from archiver.cli import event_text, log_file, progress, run_report
 from archiver.cli.options import Given
 from archiver.errors import BudgetReached, Reason
 from archiver.model.archived import Failure, Owner
@@ -55,7 +55,7 @@ class _Terminal(io.StringIO):
 
 def _seen(given: Given, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "stderr", stderr)
-    observer = progress.observer(given)
+    observer = progress.make_observer(given)
     for event in EVENTS:
         observer(event)
     observer.close()
@@ -99,7 +99,7 @@ def test_a_missing_target_is_told_once_while_it_lasts(given: Given, monkeypatch:
     """Its Notice is shown, the failure that says the same is left to the summary; other failures of targets stay."""
     terminal = _Terminal() if not given.verbose else io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
-    observer = progress.observer(given)
+    observer = progress.make_observer(given)
     observer(EVENTS[0])
     observer(Notice("nobody: no account is called that", loud=True))
     observer(FailureRecorded(Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no account")))
@@ -117,7 +117,7 @@ def test_cron_is_told_loud_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         stderr = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stderr)
-        observer = progress.observer(given)
+        observer = progress.make_observer(given)
         observer(Notice("new\x1b", loud=True))
         observer(Notice("old"))
         observer.close()
@@ -128,7 +128,7 @@ def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.Monke
     """An observer whose stderr breaks swallows that."""
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    bar = progress.observer(Given())
+    bar = progress.make_observer(Given())
     bar(EVENTS[0])
     terminal.broken = True
     for event in EVENTS[1:]:
@@ -138,7 +138,7 @@ def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.Monke
 
 def test_the_log_has_a_line_for_each_event(tmp_path: Path) -> None:
     """One line an event, with UTC time and level, what a terminal obeys escaped; for nobody else's eyes."""
-    journal = log.Journal(tmp_path)
+    journal = log_file.LogObserver(tmp_path)
     for event in EVENTS:
         journal(event)
     journal.close("run 7 ended: ok")
@@ -156,16 +156,16 @@ def _mode(path: Path) -> int:
 
 def test_no_log_before_the_run_began(tmp_path: Path) -> None:
     """A run that never began leaves nothing: an unmounted disk must not get a log directory."""
-    log.Journal(tmp_path).close("ended")
+    log_file.LogObserver(tmp_path).close("ended")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fault_l1_signatures_never_reach_the_log(tmp_path: Path) -> None:
     """The query of a URL is left out of what is logged."""
-    file = log.attach(tmp_path)
+    file = log_file.attach_log(tmp_path)
     assert file is not None
-    log.LOGGER.warning("refused https://scontent.cdninstagram.com/v/a.jpg?oh=SIGNATURE&oe=1 (403)")
-    log.detach(file)
+    log_file.LOGGER.warning("refused https://scontent.cdninstagram.com/v/a.jpg?oh=SIGNATURE&oe=1 (403)")
+    log_file.detach_log(file)
     text = (tmp_path / "log" / "archiver.log").read_text("utf-8")
     assert "SIGNATURE" not in text
     assert "https://scontent.cdninstagram.com/v/a.jpg?… (403)" in text
@@ -173,9 +173,9 @@ def test_fault_l1_signatures_never_reach_the_log(tmp_path: Path) -> None:
 
 def test_fault_l1_an_http_library_does_not_log_its_urls(tmp_path: Path) -> None:
     """httpx at INFO would write signed URLs: it is quiet once the log stands."""
-    file = log.attach(tmp_path)
+    file = log_file.attach_log(tmp_path)
     assert file is not None
-    log.detach(file)
+    log_file.detach_log(file)
     assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
 
 
@@ -184,7 +184,7 @@ def test_a_log_that_cannot_be_written_is_no_trouble(
 ) -> None:
     """A file where the log's directory belongs: the run goes on, nothing is said of it."""
     (tmp_path / "log").write_text("")
-    journal = log.Journal(tmp_path)
+    journal = log_file.LogObserver(tmp_path)
     for event in EVENTS:
         journal(event)
     journal.close("ended")
@@ -199,7 +199,7 @@ def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path, link: st
     (root / link).symlink_to(other)
     if link == "log":
         other.mkdir()
-    journal = log.Journal(root)
+    journal = log_file.LogObserver(root)
     journal(EVENTS[0])
     journal.close()
     assert not other.exists() or list(other.iterdir()) == []
@@ -208,7 +208,7 @@ def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path, link: st
 def test_a_summary_without_news_says_so() -> None:
     """Two lines: what was looked at, and that nothing was new."""
     summary = Summary(1, "run", units=2, accounts=2, highlights_listed=4)
-    assert list(report.counted(summary)) == [
+    assert list(run_report.count_lines(summary)) == [
         "2 accounts, 0 of 4 highlights read, 2 units spent",
         "nothing new",
     ]
@@ -217,16 +217,16 @@ def test_a_summary_without_news_says_so() -> None:
 def test_failures_are_counted_by_reason_then_named() -> None:
     """A person sees what failed most, and which things."""
     failures = (FAILURE, FAILURE, Failure(Subject.TARGET, "nobody", None, Reason.GONE, ""))
-    once = list(report.failed(Summary(1, "backup", failures=failures)))
+    once = list(run_report.failure_lines(Summary(1, "backup", failures=failures)))
     assert once[0] == "failed: 2 http_status, 1 gone"
-    lines = list(report.failed(Summary(1, "run", failures=failures)))
+    lines = list(run_report.failure_lines(Summary(1, "run", failures=failures)))
     assert lines[0] == "failed: 2 http_status, 1 gone (recorded, and tried again in later runs)"
     assert lines[-1] == "  target nobody: gone"
 
 
 def test_a_thousand_failures_do_not_flood_the_mail() -> None:
     """Ten lines in all: some are named, the rest counted."""
-    lines = list(report.failed(Summary(1, "run", failures=(FAILURE,) * 1000)))
+    lines = list(run_report.failure_lines(Summary(1, "run", failures=(FAILURE,) * 1000)))
     assert len(lines) == 10
     assert lines[-1] == "  and 992 more: archiver gaps"
 
@@ -237,7 +237,7 @@ def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
     summary = Summary(
         3, "run", 5, "units", failures=(FAILURE,), message=str(cause), hint=cause.hint, slug=cause.slug
     )
-    fields = report.fields_of(summary)
+    fields = run_report.json_fields(summary)
     counts = "units api_calls accounts highlights_listed highlights_fetched items_new files_new bytes_new files_failed"
     assert all(fields[name] == 0 for name in counts.split())
     assert (fields["exit_code"], fields["outcome"], fields["run_id"]) == (5, "units", 3)
@@ -251,10 +251,10 @@ def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
         }
     ] == fields["failures"]
     assert {"slug": "E_BUDGET", "message": str(cause), "hint": "raise it"} == fields["error"]
-    assert set(report.NOTHING) <= set(fields)
+    assert set(run_report.EMPTY_FIELDS) <= set(fields)
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
 def test_every_event_has_words(event: Event) -> None:
     """No event is shown as a repr."""
-    assert type(event).__name__ not in words.sentence(event)
+    assert type(event).__name__ not in event_text.describe_event(event)

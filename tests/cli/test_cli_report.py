@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.cli import delivery, report
-from archiver.cli.news import News
-from archiver.cli.story import Story
+from archiver.cli import report_delivery, run_report
+from archiver.cli.change_summary import ChangeSummary, RunChanges
 from archiver.config import Reported
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Failure, NamedChange
@@ -32,12 +31,12 @@ BOTW = "18018069326790931"
 _FAILURE = Failure(Subject.ITEM, "31", Role.VIDEO, Reason.EXPIRED, "gone at 03:17")
 
 
-def _news(number: int) -> News:
+def _news(number: int) -> RunChanges:
     rows = [
         NamedChange(n, 7, NOW, Subject.HIGHLIGHT, str(n), "presence", None, "gone", "1", "natgeo", f"H{n:03}")
         for n in range(number)
     ]
-    return News(Story(rows), rows)
+    return RunChanges(ChangeSummary(rows), rows)
 
 
 @pytest.fixture
@@ -110,7 +109,7 @@ def test_fault_l1_something_failed_is_a_failure(person: Nearby, upstream: StandI
     assert ended.code == 3
     assert sorted(box.targets[1:]) == [HOOK, f"{PING}/fail"]
     text = box.at(f"{PING}/fail").body.decode()
-    assert text.startswith("archiver run 1: partial\narchiver: run: something failed tonight\n")
+    assert text.startswith("archiver run 1: partial\narchiver: run: not everything could be archived\n")
     assert ended.err.splitlines()[-1] in text
     assert json.loads(box.at(HOOK).body)["exit_code"] == 3
 
@@ -261,7 +260,7 @@ def test_a_quiet_night_may_be_left_out(person: Nearby, upstream: StandIn, box: M
 )
 def test_which_nights_are_reported(on: Reported, night: Summary, news: int, reported: bool) -> None:
     """All, those in which something is new, changed, gone or failed, or those that did not end well."""
-    assert delivery.is_reported(on, night, _news(news)) == reported
+    assert report_delivery.must_report(on, night, _news(news)) == reported
 
 
 def test_only_run_is_reported(person: Nearby, box: Mailbox) -> None:
@@ -289,7 +288,7 @@ def test_never_more_than_ten_lines(failures: int, changes: int) -> None:
     """However much there is; both kinds are told, and what is left out is counted."""
     code = 3 if failures else 0
     summary = Summary(7, "run", code, "partial" if code else "ok", failures=(_FAILURE,) * failures)
-    lines = report.morning(summary, _news(changes))
+    lines = run_report.report_lines(summary, _news(changes))
     assert len(lines) <= 10
     assert (f"failed: {failures} expired (recorded, and tried again in later runs)" in lines) == bool(
         failures
@@ -312,10 +311,10 @@ def test_what_changed_may_be_unknown() -> None:
         yield from _news(1).changes
         raise DatabaseError("the database is gone")
 
-    seen = News()
+    seen = RunChanges()
     seen.read(broken())
-    lines = report.morning(Summary(7, "run"), seen)
-    assert lines[-1] == "what changed cannot be told: the database is gone"
+    lines = run_report.report_lines(Summary(7, "run"), seen)
+    assert lines[-1] == "changes are unknown: the database is gone"
     assert len(lines) == 3
 
 
@@ -327,11 +326,11 @@ def test_a_run_leaves_one_file_as_its_database(person: Nearby) -> None:
 
 def test_a_thousand_changes_are_listed_and_all_counted() -> None:
     """The object stays bounded, as for failures; a run that never began has the same fields."""
-    seen = News()
+    seen = RunChanges()
     seen.read(_news(1_500).changes)
-    found = report.fields_of(Summary(7, "run"), seen)
+    found = run_report.json_fields(Summary(7, "run"), seen)
     listed = found["changes"]
     assert isinstance(listed, list)
-    assert [row["id"] for row in listed] == list(range(1_000))
+    assert [row.id for row in listed] == list(range(1_000))
     assert found["changes_total"] == 1_500
-    assert {"changes", "changes_total"} <= set(report.NOTHING)
+    assert {"changes", "changes_total"} <= set(run_report.EMPTY_FIELDS)

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from archiver.cli import show
+from archiver.cli import output
 from archiver.sandbox import StandIn, World
 from tests.support.command_line import Nearby
 
@@ -102,7 +102,7 @@ def test_the_limit_is_told_where_there_is_more(kept: Nearby, monkeypatch: pytest
     assert kept.run("search", "natgeo", "--limit", "1", "-q").err == ""
     assert kept.run("search", "natgeo", "--limit", str(count)).err == ""
     assert kept.run("search", "natgeo", "--limit", "9" * 30).out == kept.run("search", "natgeo").out
-    monkeypatch.setattr(show, "width", lambda: 40)
+    monkeypatch.setattr(output, "terminal_width", lambda: 40)
     on_terminal = kept.run("search", "n", "--type", "item").out
     assert max(map(len, on_terminal.splitlines())) <= 60
     assert on_terminal.count("archiver show") <= 20

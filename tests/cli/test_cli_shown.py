@@ -10,13 +10,13 @@ import pytest
 
 from archiver.archive.showing import next_look
 from archiver.catalog import Catalog, record
-from archiver.cli import portrait
-from archiver.cli.show import safe
+from archiver.cli import details_text
 from archiver.errors import Reason
 from archiver.model.archived import HeldFailure, HeldHighlight
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray, TrayFacts, User
 from archiver.runner.plan import Policy, sweep_at
+from archiver.text_format import make_safe
 from tests.support.command_line import Ended, Nearby
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
@@ -59,14 +59,14 @@ def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: Nearby) -> None
         "0  Gifts  ",
     ):
         assert told in out
-    assert out.index("Gifts") < out.index("Whales") < out.index(safe(HOSTILE))
+    assert out.index("Gifts") < out.index("Whales") < out.index(make_safe(HOSTILE))
 
 
 def test_hostile_text_is_text(sqlite_person: Nearby) -> None:
     """As a title and as a name, wherever it stands; JSON has it exactly."""
     for target, times in (("natgeo", 1), ("highlight:3", 2), ("item:30", 2)):
         out = show(sqlite_person, target).out
-        assert out.count(safe(HOSTILE)) == times
+        assert out.count(make_safe(HOSTILE)) == times
         assert not {"\x1b", "\u202e"} & set(out)
     mentions = show(sqlite_person, "item:30", "--json").object["mentions"]
     assert isinstance(mentions, list)
@@ -202,8 +202,8 @@ def sqlite_person(tmp_path_factory: pytest.TempPathFactory) -> Nearby:
 
 def test_long_lists_are_cut_for_people(sqlite_person: Nearby, monkeypatch: pytest.MonkeyPatch) -> None:
     """With how to see the rest."""
-    monkeypatch.setattr(portrait, "_ITEMS_SHOWN", 1)
-    monkeypatch.setattr(portrait, "_HIGHLIGHTS_SHOWN", 2)
+    monkeypatch.setattr(details_text, "_ITEMS_SHOWN", 1)
+    monkeypatch.setattr(details_text, "_HIGHLIGHTS_SHOWN", 2)
     for target, left in (("highlight:1", "item 11"), ("natgeo", "onerror")):
         out = show(sqlite_person, target).out
         assert left not in out

@@ -9,7 +9,7 @@ import pytest
 
 from archiver import archive
 from archiver.archive import ShownAccount
-from archiver.cli import report
+from archiver.cli import run_report
 from archiver.model.archived import GapReason
 from archiver.model.identity import Subject
 from archiver.model.target import parse_target
@@ -74,9 +74,9 @@ def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: House) -> 
         line = (
             f"archiver: run: {number} files not downloaded: host 127.0.0.1 is not in download.allowed_hosts"
         )
-        assert list(report.ended(summary)) == [line]
-        assert list(report.failed(summary)) == []
-        assert report.fields_of(summary)["hosts_not_allowed"] == [{"host": "127.0.0.1", "files": number}]
+        assert list(run_report.outcome_lines(summary)) == [line]
+        assert list(run_report.failure_lines(summary)) == []
+        assert run_report.json_fields(summary)["hosts_not_allowed"] == [{"host": "127.0.0.1", "files": number}]
         either.sleep(days=1)
     assert either.upstream.requests.cdn_requests() == []
     assert either.one("select count(*) from highlights where completed_at is not null") == 0
@@ -130,8 +130,8 @@ def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(house: Hou
     summary = house.night(ACCOUNT)
     assert (summary.exit_code, dict(summary.hosts_not_allowed)) == (3, {"cdn.example": 1})
     assert files(house) == offered(house) - 1 - files_of(second.items[:1])
-    assert [line.partition(": ")[2] for line in report.ended(summary)] == [
-        "run: something failed tonight",
+    assert [line.partition(": ")[2] for line in run_report.outcome_lines(summary)] == [
+        "run: not everything could be archived",
         "run: 1 file not downloaded: host cdn.example is not in download.allowed_hosts",
     ]
     for _ in range(4):
@@ -192,10 +192,10 @@ def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(house: 
     summary = house.night(ACCOUNT)
     assert (summary.exit_code, summary.files_failed) == (0, 0)
     left_out = int(str(house.one("select count(*) from failures where reason = 'too_large'")))
-    assert list(report.noted(summary)) == [
+    assert list(run_report.note_lines(summary)) == [
         f"left out: {left_out} over download.max_file_size (archiver gaps)"
     ]
-    assert list(report.failed(summary)) == []
+    assert list(run_report.failure_lines(summary)) == []
     lengths = house.rows("select size from failures where reason = 'too_large' and subject = 'item'")
     assert lengths
     assert all(int(str(size)) > 1000 for (size,) in lengths)

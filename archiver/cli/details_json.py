@@ -20,7 +20,7 @@ from archiver.model.archived import (
 Fields = dict[str, object]
 
 
-def of(showing: Showing) -> tuple[Fields, str, Iterator[Fields]]:
+def describe_details(showing: Showing) -> tuple[Fields, str, Iterator[Fields]]:
     """What is shown: its fields, the name of its one long list, and what stands in that."""
     shown = showing.shown
     if isinstance(shown, ShownAccount):

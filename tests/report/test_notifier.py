@@ -13,13 +13,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.report import Address, Courier, Letter, courier, services
+from archiver.report import apprise_service, notifier
+from archiver.report.destination import Destination
+from archiver.report.notifier import Notification, Notifier
 from tests.support import leak_detector
 from tests.support.report_receiver import Mailbox, mailbox
 
 TOKEN = "canary-8f14e45fceea167a"
-GOOD = Letter("archiver run 7: ok", "2 accounts\nnothing new 🌎", b'{"exit_code": 0, "run_id": 7}', well=True)
-BAD = Letter("archiver run 8: partial", "failed: 1 expired", b'{"exit_code": 3}', well=False)
+GOOD = Notification(
+    "archiver run 7: ok", "2 accounts\nnothing new 🌎", b'{"exit_code": 0, "run_id": 7}', is_success=True
+)
+BAD = Notification("archiver run 8: partial", "failed: 1 expired", b'{"exit_code": 3}', is_success=False)
 
 
 @pytest.fixture
@@ -35,11 +39,11 @@ def hidden() -> None:
     leak_detector.hide(TOKEN)
 
 
-def carrier(report: str | None = None, ping: str | None = None, **more: object) -> Courier:
+def carrier(report: str | None = None, ping: str | None = None, **more: object) -> Notifier:
     """Somebody who carries to these URLs."""
-    return Courier(
-        Address(report, "report.url") if report else None,
-        Address(ping, "report.ping_url") if ping else None,
+    return Notifier(
+        Destination(report, "report.url") if report else None,
+        Destination(ping, "report.ping_url") if ping else None,
         **more,  # type: ignore[arg-type]
     )
 
@@ -54,7 +58,7 @@ def only(troubles: list[str]) -> str:
 def test_a_web_address_gets_the_whole_object(box: Mailbox) -> None:
     """One POST of the JSON as it is, to the path and query that were configured, with the password of the URL."""
     url = box.url.replace("//", f"//me:{TOKEN}@")
-    assert carrier(f"{url}/hook/{TOKEN}?room={TOKEN}").ended(GOOD) == []
+    assert carrier(f"{url}/hook/{TOKEN}?room={TOKEN}").notify_end(GOOD) == []
     (came,) = box.received
     assert (came.method, came.target) == ("POST", f"/hook/{TOKEN}?room={TOKEN}")
     assert came.headers["content-type"] == "application/json"
@@ -65,11 +69,11 @@ def test_a_web_address_gets_the_whole_object(box: Mailbox) -> None:
 @pytest.mark.parametrize(
     ("letter", "target"), [(GOOD, f"/{TOKEN}?rid=1"), (BAD, f"/{TOKEN}/fail?rid=1")], ids=["good", "bad"]
 )
-def test_a_monitor_hears_the_start_and_how_it_ended(box: Mailbox, letter: Letter, target: str) -> None:
+def test_a_monitor_hears_the_start_and_how_it_ended(box: Mailbox, letter: Notification, target: str) -> None:
     """start, then the address itself or fail, each behind the path; the text comes along with the end."""
     to = carrier(ping=f"{box.url}/{TOKEN}/?rid=1" if letter is BAD else f"{box.url}/{TOKEN}?rid=1")
-    assert to.begun() == []
-    assert to.ended(letter) == []
+    assert to.notify_start() == []
+    assert to.notify_end(letter) == []
     assert box.targets == [f"/{TOKEN}/start?rid=1", target]
     assert box.received[0].body == b""
     assert box.received[1].body.decode() == f"{letter.title}\n{letter.text}\n"
@@ -77,25 +81,25 @@ def test_a_monitor_hears_the_start_and_how_it_ended(box: Mailbox, letter: Letter
 
 def test_a_night_that_is_not_to_be_reported(box: Mailbox) -> None:
     """The monitor hears of it anyway."""
-    assert carrier(f"{box.url}/hook", f"{box.url}/ping").ended(GOOD, reported=False) == []
+    assert carrier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD, send_report=False) == []
     assert box.targets == ["/ping"]
 
 
 def test_nothing_configured_sends_nothing() -> None:
     """No address, no trouble."""
-    assert carrier().begun() == carrier().ended(GOOD) == []
+    assert carrier().notify_start() == carrier().notify_end(GOOD) == []
 
 
 def test_fault_l13_no_redirect_is_followed(box: Mailbox) -> None:
     """The body travels to no host that nobody named, neither by our client nor by Apprise."""
     with mailbox() as elsewhere:
         box.answers["/hook"] = box.answers["/ping"] = box.answers["/note"] = f"{elsewhere.url}/caught"
-        troubles = carrier(f"{box.url}/hook", f"{box.url}/ping").ended(GOOD)
+        troubles = carrier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD)
         assert [line.partition(": ")[2] for line in troubles] == [
-            "it answered 307, and no redirect is followed (write the final address into report.ping_url)",
-            "it answered 307, and no redirect is followed (write the final address into report.url)",
+            "it answered 307, and redirects are not followed (set report.ping_url to the final address)",
+            "it answered 307, and redirects are not followed (set report.url to the final address)",
         ]
-        only(carrier(f"json://127.0.0.1:{box.port}/note").ended(GOOD))
+        only(carrier(f"json://127.0.0.1:{box.port}/note").notify_end(GOOD))
         assert len(box.received) == 3
         assert elsewhere.received == []
 
@@ -104,7 +108,7 @@ def test_fault_l12_what_does_not_arrive_is_one_line(box: Mailbox) -> None:
     """Scheme and host, why, and the next step; never the path, the query or the password."""
     box.answers[f"/{TOKEN}"] = 404
     url = box.url.replace("//", f"//{TOKEN}:{TOKEN}@")
-    line = only(carrier(f"{url}/{TOKEN}").ended(GOOD))
+    line = only(carrier(f"{url}/{TOKEN}").notify_end(GOOD))
     assert line == "the report was not sent to http://127.0.0.1: it answered 404 (check report.url)"
 
 
@@ -112,10 +116,10 @@ def test_fault_h39_nobody_at_the_other_end() -> None:
     """A port that nobody listens at."""
     with mailbox() as gone:
         url = f"{gone.url}/{TOKEN}"
-    line = only(carrier(ping=url).begun())
+    line = only(carrier(ping=url).notify_start())
     assert line == (
         "the ping was not sent to http://127.0.0.1: no connection"
-        " (check report.ping_url, and that this machine reaches its host)"
+        " (check report.ping_url, and that this machine can reach its host)"
     )
 
 
@@ -123,7 +127,7 @@ def test_fault_h39_it_is_bounded_in_time(box: Mailbox) -> None:
     """A peer that never answers costs the time of one, whether one or two are sent, and is told."""
     box.stalls |= {"/hook", "/ping"}
     begun = time.monotonic()
-    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", seconds=0.5).ended(GOOD)
+    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", seconds=0.5).notify_end(GOOD)
     assert time.monotonic() - begun < 0.95
     assert [line.partition(":")[0] for line in troubles] == [
         "the ping was not sent to http",
@@ -135,8 +139,8 @@ def test_fault_h39_a_service_that_hangs_is_left_to_itself(
     box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Apprise may wait longer than we do: the bound holds for it too."""
-    monkeypatch.setattr(services, "notify", lambda to, letter: box.over.wait(30))
-    line = only(carrier(f"ntfy://{TOKEN}", seconds=0.2).ended(GOOD))
+    monkeypatch.setattr(apprise_service, "send", lambda to, title, text: box.over.wait(30))
+    line = only(carrier(f"ntfy://{TOKEN}", seconds=0.2).notify_end(GOOD))
     assert (
         line == "the report was not sent to ntfy://…: not done within 0.2 seconds (the next run tries again)"
     )
@@ -147,8 +151,8 @@ def test_fault_h39_a_signal_does_not_wait_for_it(box: Mailbox, stalls: set[str])
     """Once the run is to stop, all that is on its way gets one moment; what arrives within that has arrived."""
     box.stalls |= stalls
     begun = time.monotonic()
-    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", stopped=lambda: True).ended(BAD)
-    assert time.monotonic() - begun < 1.9 * courier.GRACE
+    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", is_stopped=lambda: True).notify_end(BAD)
+    assert time.monotonic() - begun < 1.9 * notifier.GRACE
     assert len(troubles) == len(stalls)
     assert all("http://127.0.0.1: the run was stopped (" in line for line in troubles)
     assert box.at("/hook").body == BAD.document
@@ -156,9 +160,9 @@ def test_fault_h39_a_signal_does_not_wait_for_it(box: Mailbox, stalls: set[str])
 
 def test_apprise_sends_title_and_text(box: Mailbox) -> None:
     """Any other scheme goes through Apprise: really, by its json:// service."""
-    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").begun() == []
+    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_start() == []
     assert box.received == []
-    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").ended(GOOD) == []
+    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD) == []
     told = json.loads(box.at(f"/{TOKEN}").body)
     assert (told["title"], told["message"]) == (GOOD.title, GOOD.text)
 
@@ -166,9 +170,9 @@ def test_apprise_sends_title_and_text(box: Mailbox) -> None:
 def test_apprise_says_no(box: Mailbox) -> None:
     """What the service refuses is told by its scheme alone: in slack://TOKEN the token stands where a host would."""
     box.answers[f"/{TOKEN}"] = 500
-    line = only(carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").ended(GOOD))
+    line = only(carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD))
     assert line.startswith(
-        "the report was not sent to json://…: the service behind json:// did not take it (check "
+        "the report was not sent to json://…: the service behind json:// refused it (check "
     )
 
 
@@ -178,8 +182,8 @@ def test_fault_h39_without_the_extra_it_is_said_before_the_night(monkeypatch: py
     to = carrier(f"ntfy://{TOKEN}")
     install = f"{sys.executable} -m pip install apprise"
     why = f"ntfy://…: ntfy:// needs the package Apprise (install it: {install})"
-    assert only(to.begun()) == f"the report cannot be sent to {why}"
-    assert to.ended(GOOD) == []
+    assert only(to.notify_start()) == f"the report cannot be sent to {why}"
+    assert to.notify_end(GOOD) == []
 
 
 def test_a_monitor_that_cannot_be_reached_is_told_once() -> None:
@@ -187,14 +191,15 @@ def test_a_monitor_that_cannot_be_reached_is_told_once() -> None:
     with mailbox() as gone:
         url = f"{gone.url}/{TOKEN}"
     to = carrier(f"{url}/hook", f"{url}/ping")
-    assert "the ping was not sent" in only(to.begun())
-    assert "the report was not sent" in only(to.ended(GOOD))
+    assert "the ping was not sent" in only(to.notify_start())
+    assert "the report was not sent" in only(to.notify_end(GOOD))
 
 
 LINK_LOCAL = """
 import sys, threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from archiver.report import Address, Courier, Letter
+from archiver.report.destination import Destination
+from archiver.report.notifier import Notification, Notifier
 
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
@@ -208,8 +213,8 @@ server = HTTPServer(("169.254.169.254", 80), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 for allowed in (False, True):
     for url in ("http://2852039166/report", "json://2852039166/report"):
-        to = Address(url, "report.url", may_be_link_local=allowed)
-        print(allowed, Courier(to).ended(Letter("title", "text", b"{}", well=True)), flush=True)
+        to = Destination(url, "report.url", may_be_link_local=allowed)
+        print(allowed, Notifier(to).notify_end(Notification("title", "text", b"{}", is_success=True)), flush=True)
 """
 
 
@@ -242,22 +247,22 @@ def test_fault_l14_a_name_that_leads_to_a_link_local_address_gets_no_report() ->
 )
 def test_fault_l14_apprise_is_given_no_link_local_address_in_brackets_or_in_the_query(url: str) -> None:
     """Its host in brackets is looked at, and so is the server that a mail is sent to."""
-    assert "a link-local address" in only(carrier(url).ended(GOOD))
+    assert "a link-local address" in only(carrier(url).notify_end(GOOD))
 
 
 def test_an_address_that_apprise_does_not_know() -> None:
     """A misspelt scheme is told before the night."""
-    assert "Apprise cannot use this slakc:// address" in only(carrier(f"slakc://{TOKEN}").begun())
+    assert "Apprise cannot use this slakc:// address" in only(carrier(f"slakc://{TOKEN}").notify_start())
 
 
 def test_fault_l12_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody expected is told by its kind: its text may hold anything."""
 
-    def broken(to: Address, letter: Letter) -> None:
-        raise RuntimeError(to.reveal())
+    def broken(to: Destination, title: str, text: str) -> None:
+        raise RuntimeError(to.reveal_url())
 
-    monkeypatch.setattr(services, "notify", broken)
-    assert "an unexpected RuntimeError" in only(carrier(f"ntfy://{TOKEN}").ended(GOOD))
+    monkeypatch.setattr(apprise_service, "send", broken)
+    assert "an unexpected RuntimeError" in only(carrier(f"ntfy://{TOKEN}").notify_end(GOOD))
 
 
 def test_fault_l13_plain_http_never_goes_through_a_proxy(
@@ -267,7 +272,7 @@ def test_fault_l13_plain_http_never_goes_through_a_proxy(
     with mailbox() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        assert carrier(f"{box.url}/hook").ended(GOOD) == []
+        assert carrier(f"{box.url}/hook").notify_end(GOOD) == []
     assert box.targets == ["/hook"]
     assert proxy.received == []
 
@@ -279,7 +284,7 @@ def test_https_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.Mon
     with mailbox() as proxy:
         proxy.answers["hooks.example.com:443"] = 502
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        line = only(carrier(f"https://hooks.example.com/{TOKEN}").ended(GOOD))
+        line = only(carrier(f"https://hooks.example.com/{TOKEN}").notify_end(GOOD))
     assert "https://hooks.example.com: ProxyError" in line
     assert [(each.method, each.target) for each in proxy.received] == [("CONNECT", "hooks.example.com:443")]
     assert TOKEN not in str(proxy.received)
@@ -287,9 +292,9 @@ def test_https_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.Mon
 
 def test_fault_l12_an_address_never_prints_itself() -> None:
     """Scheme and host of a web address, the scheme of all others; it goes into no pickle."""
-    web = Address(f"https://me:{TOKEN}@hooks.example.com:8443/{TOKEN}", "report.url")
-    assert (str(web), repr(web)) == ("https://hooks.example.com", "Address(https://hooks.example.com)")
-    assert str(Address(f"slack://{TOKEN}/b/c", "report.url")) == "slack://…"
+    web = Destination(f"https://me:{TOKEN}@hooks.example.com:8443/{TOKEN}", "report.url")
+    assert (str(web), repr(web)) == ("https://hooks.example.com", "Destination(https://hooks.example.com)")
+    assert str(Destination(f"slack://{TOKEN}/b/c", "report.url")) == "slack://…"
     with pytest.raises(TypeError):
         pickle.dumps(web)
 
@@ -301,5 +306,5 @@ def test_where_no_thread_can_be_started_it_is_told(monkeypatch: pytest.MonkeyPat
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    line = only(carrier(ping=f"http://127.0.0.1:9/{TOKEN}").begun())
+    line = only(carrier(ping=f"http://127.0.0.1:9/{TOKEN}").notify_start())
     assert "the ping was not sent to http://127.0.0.1: no thread can be started" in line

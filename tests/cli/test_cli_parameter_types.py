@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import click
 import pytest
 
-from archiver.cli import when
+from archiver.cli import parameter_types
 
 _NOW = datetime(2026, 11, 24, 22, 30, 15, tzinfo=UTC)
 
@@ -24,7 +24,7 @@ _NOW = datetime(2026, 11, 24, 22, 30, 15, tzinfo=UTC)
 )
 def test_a_duration_is_a_number_and_a_letter(text: str, meant: timedelta) -> None:
     """Seconds, minutes, hours, days, weeks; a blank and capitals do no harm."""
-    assert when.duration(text) == meant
+    assert parameter_types.parse_duration(text) == meant
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_duration_is_a_number_and_a_letter(text: str, meant: timedelta) -> Non
 )
 def test_a_moment_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime) -> None:
     """A date begins at midnight UTC, a time is UTC unless it says otherwise, and no duration reaches behind the first year."""
-    found = when.moment(text, _NOW)
+    found = parameter_types.parse_time(text, _NOW)
     assert found == meant
     assert found.tzinfo is UTC
 
@@ -53,11 +53,11 @@ def test_a_moment_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime
 def test_what_is_neither_is_refused_with_what_is_expected(text: str) -> None:
     """The message says what could stand there instead."""
     with pytest.raises(ValueError, match=r"is not a date such as 2026-11-01.*36h or 7d"):
-        when.moment(text, _NOW)
+        parameter_types.parse_time(text, _NOW)
 
 
 def test_an_option_takes_a_moment_once() -> None:
     """A default that is a moment already stays as it is, and what cannot be one is a usage error of the option."""
-    assert when.When().convert(_NOW, None, None) is _NOW
+    assert parameter_types.TimeType().convert(_NOW, None, None) is _NOW
     with pytest.raises(click.UsageError, match="is not a date"):
-        when.When().convert("soon", None, None)
+        parameter_types.TimeType().convert("soon", None, None)

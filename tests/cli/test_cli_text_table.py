@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.cli import table
+from archiver.cli import text_table
 
 _CELLS = (
     st.none()
@@ -17,7 +17,7 @@ _CELLS = (
 
 def test_numbers_stand_right_and_text_left() -> None:
     """A column of numbers, NULL among them, is aligned at its end."""
-    assert list(table.lines(("name", "n"), [("a", 10), ("b", None), ("wide 🌎", 1)])) == [
+    assert list(text_table.format_table(("name", "n"), [("a", 10), ("b", None), ("wide 🌎", 1)])) == [
         "name      n",
         "-------  --",
         "a        10",
@@ -30,35 +30,37 @@ def test_numbers_stand_right_and_text_left() -> None:
 def test_every_line_ends_where_the_columns_say(rows: list[tuple[object, object]]) -> None:
     """With a last column that is full, all lines take the same places, wide and combining characters included."""
     closed = [(*row, "|") for row in rows]
-    places = {table.places(line) for line in table.lines(("one", "two", "3"), closed)}
+    places = {text_table.text_width(line) for line in text_table.format_table(("one", "two", "3"), closed)}
     assert len(places) == 1
 
 
 @given(st.lists(st.tuples(_CELLS, _CELLS), max_size=8), st.integers(20, 60))
 def test_a_terminal_is_not_overrun(rows: list[tuple[object, object]], width: int) -> None:
     """Cut to a width, no line is wider."""
-    assert all(table.places(line) <= width for line in table.lines(("one", "two"), rows, width))
+    assert all(
+        text_table.text_width(line) <= width for line in text_table.format_table(("one", "two"), rows, width)
+    )
 
 
 @given(st.text(max_size=30), st.integers(1, 30))
 def test_cutting_shows_that_it_cut(text: str, width: int) -> None:
     """What fits is whole; what does not ends in an ellipsis."""
-    safe = table.cell(text)
-    short = table.cut(safe, width)
-    assert table.places(short) <= width
+    safe = text_table.format_cell(text)
+    short = text_table.truncate(safe, width)
+    assert text_table.text_width(short) <= width
     assert short == safe or short.endswith("…")
 
 
 def test_short_columns_are_not_cut_for_long_ones() -> None:
     """The widest column gives way first."""
-    assert table.fitted([4, 200, 6], 80) == [4, 66, 6]
+    assert text_table.fit_widths([4, 200, 6], 80) == [4, 66, 6]
 
 
 def test_rows_are_lines() -> None:
     """A line break in a value does not break the table."""
-    assert len(list(table.lines(("a",), [("x\ny",)]))) == 3
+    assert len(list(text_table.format_table(("a",), [("x\ny",)]))) == 3
 
 
 def test_no_rows_still_have_a_head() -> None:
     """An empty answer shows its columns."""
-    assert list(table.lines(("pk", "title"), [])) == ["pk  title", "--  -----"]
+    assert list(text_table.format_table(("pk", "title"), [])) == ["pk  title", "--  -----"]

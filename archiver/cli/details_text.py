@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from itertools import islice
 
 from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownItem
-from archiver.cli import advice, carried, show, table
+from archiver.cli import advice, details_text, text_table
 from archiver.errors import Reason
 from archiver.model.archived import (
     MEDIA_TYPE_NAMES,
@@ -20,6 +20,7 @@ from archiver.model.archived import (
     Placed,
     Provenance,
 )
+from archiver.text_format import format_size, make_safe, pluralize
 
 _HIGHLIGHTS_SHOWN, _ITEMS_SHOWN = 50, 20
 _COLUMNS = ("", "highlight", "items", "bytes", "state", "next look", "pk")
@@ -27,7 +28,7 @@ _COLUMNS = ("", "highlight", "items", "bytes", "state", "next look", "pk")
 Row = tuple[str, str]
 
 
-def lines(showing: Showing, width: int | None, *, all_of_it: bool) -> Iterator[str]:
+def details_lines(showing: Showing, width: int | None, *, all_of_it: bool) -> Iterator[str]:
     """Everything that is known of it. ``width``: columns of the terminal, to which tables are cut; paths never are."""
     shown = showing.shown
     if isinstance(shown, ShownAccount):
@@ -40,9 +41,9 @@ def lines(showing: Showing, width: int | None, *, all_of_it: bool) -> Iterator[s
 
 def _account(showing: Showing, shown: ShownAccount, width: int | None, all_of_it: bool) -> Iterator[str]:
     account, extent = shown.account, shown.extent
-    yield show.safe(f"{_name(account)}{f', {account.full_name}' if account.full_name else ''}")
+    yield make_safe(f"{_name(account)}{f', {account.full_name}' if account.full_name else ''}")
     gone = sum(part.highlight.gone_at is not None for part in shown.parts)
-    highlights = show.count(len(shown.parts), "highlight") + (f" ({gone:,} gone)" if gone else "")
+    highlights = pluralize(len(shown.parts), "highlight") + (f" ({gone:,} gone)" if gone else "")
     yield from _aligned(
         ("id", account.pk),
         *((("page", f"https://www.instagram.com/{account.username}/"),) if account.username else ()),
@@ -62,7 +63,7 @@ def _account(showing: Showing, shown: ShownAccount, width: int | None, all_of_it
     if shown.parts:
         yield ""
         parts = shown.parts if all_of_it else shown.parts[:_HIGHLIGHTS_SHOWN]
-        yield from table.lines(_COLUMNS, [_part(part) for part in parts], width)
+        yield from text_table.format_table(_COLUMNS, [_part(part) for part in parts], width)
         yield from _more(len(shown.parts) - len(parts))
 
 
@@ -70,12 +71,12 @@ def _part(part: Part) -> tuple[object, ...]:
     one = part.highlight
     state = _state(part)
     title = one.title if one.title else "(no title)"
-    return one.position, title, part.extent.items, show.size(part.extent.bytes), state, _due(part), one.pk
+    return one.position, title, part.extent.items, format_size(part.extent.bytes), state, _due(part), one.pk
 
 
 def _highlight(showing: Showing, shown: ShownHighlight, all_of_it: bool) -> Iterator[str]:
     part, one = shown.part, shown.part.highlight
-    yield show.safe(one.title or "(no title)")
+    yield make_safe(one.title or "(no title)")
     yield from _aligned(
         ("highlight", one.pk),
         ("of", f"{_name(shown.account)} ({shown.account.pk})"),
@@ -104,17 +105,17 @@ def _highlight(showing: Showing, shown: ShownHighlight, all_of_it: bool) -> Iter
 def _placed(showing: Showing, placed: Placed) -> Iterator[str]:
     item = placed.item
     gone = f", not shown since {_at(placed.gone_at)}" if placed.gone_at is not None else ""
-    yield show.safe(f"{placed.position}  {_at(item.taken_at)}  {_kind(item)}  item {item.pk}{gone}")
-    told = "  ".join(carried.briefly(item))
+    yield make_safe(f"{placed.position}  {_at(item.taken_at)}  {_kind(item)}  item {item.pk}{gone}")
+    told = "  ".join(details_text.brief_contents(item))
     if told:
-        yield f"    {show.safe(told)}"
+        yield f"    {make_safe(told)}"
     for file in item.files:
-        yield f"    {file.role.value:<9}  {show.safe(str(showing.path(file)))}{_lost(file)}"
+        yield f"    {file.role.value:<9}  {make_safe(str(showing.path(file)))}{_lost(file)}"
 
 
 def _item(showing: Showing, shown: ShownItem) -> Iterator[str]:
     item = shown.item
-    yield show.safe(f"{_kind(item)} of {_name(shown.account)}")
+    yield make_safe(f"{_kind(item)} of {_name(shown.account)}")
     yield from _aligned(
         ("item", item.pk),
         *((("code", item.code),) if item.code else ()),
@@ -123,13 +124,13 @@ def _item(showing: Showing, shown: ShownItem) -> Iterator[str]:
         ("product", item.product_type or "never said"),
         ("first seen", _at(item.first_seen_at)),
         ("came with", _answer(shown.answers, item.answer_id)),
-        *carried.rows(item),
+        *details_text.content_rows(item),
     )
     yield "\nshown in"
     for highlight, placed in shown.places:
         until = f", not since {_at(placed.gone_at)}" if placed.gone_at is not None else ""
         title = highlight.title or "(no title)"
-        yield show.safe(
+        yield make_safe(
             f"  {title} (highlight {highlight.pk}), place {placed.position},"
             f" {_span(placed.first_seen_at, placed.last_seen_at)}{until}"
         )
@@ -141,11 +142,11 @@ def _item(showing: Showing, shown: ShownItem) -> Iterator[str]:
 def _file(showing: Showing, shown: ShownItem, file: KeptFile) -> Iterator[str]:
     blob = file.blob
     pixels = f", {blob.width} x {blob.height}" if blob.width and blob.height else ""
-    yield f"  {show.safe(str(showing.path(file)))}{_lost(file)}"
+    yield f"  {make_safe(str(showing.path(file)))}{_lost(file)}"
     yield from (
-        f"    {show.safe(line)}"
+        f"    {make_safe(line)}"
         for line in (
-            f"{file.role.value}: {blob.mime}{pixels}, {show.size(blob.size)} ({blob.size:,} bytes)",
+            f"{file.role.value}: {blob.mime}{pixels}, {format_size(blob.size)} ({blob.size:,} bytes)",
             f"sha256 {blob.sha256}",
             f"kept {_at(file.kept_at)} by run {file.run_id}, offered until {_at(file.last_seen_at)}",
             f"from {file.source_url}",
@@ -158,7 +159,7 @@ def _aligned(*rows: Row) -> Iterator[str]:
     """Names and values in two columns, the values safe; a name that comes again is written once."""
     last = ""
     for name, value in rows:
-        yield f"  {'' if name == last else name:<11}{show.safe(value)}"
+        yield f"  {'' if name == last else name:<11}{make_safe(value)}"
         last = name
 
 
@@ -200,13 +201,13 @@ def _complete(shown: ShownAccount) -> str:
     whole = sum(part.highlight.completed_at is not None for part in present)
     if whole == len(present) and not shown.extent.lost:
         return "everything that is offered" if present else "nothing is offered"
-    gaps = advice.command(f"gaps {advice.quoted(shown.account.username or shown.account.pk)}")
+    gaps = advice.command_line(f"gaps {advice.quote(shown.account.username or shown.account.pk)}")
     return f"{whole:,} of {len(present):,} highlights ({gaps})"
 
 
 def _state(part: Part) -> str:
     one = part.highlight
-    failures = f", {show.count(part.open_failures, 'failure')}" if part.open_failures else ""
+    failures = f", {pluralize(part.open_failures, 'failure')}" if part.open_failures else ""
     lost = f", {part.extent.lost:,} lost" if part.extent.lost else ""
     if one.gone_at is not None:
         return f"gone since {one.gone_at:%Y-%m-%d}{lost}"
@@ -224,7 +225,7 @@ def _due(part: Part) -> str:
 def _extent(extent: ContentSize) -> str:
     gone = f" ({extent.gone:,} gone)" if extent.gone else ""
     lost = f", {extent.lost:,} lost" if extent.lost else ""
-    return f"{show.count(extent.items, 'item')}{gone}, {show.count(extent.blobs, 'blob')}{lost}, {show.size(extent.bytes)}"
+    return f"{pluralize(extent.items, 'item')}{gone}, {pluralize(extent.blobs, 'blob')}{lost}, {format_size(extent.bytes)}"
 
 
 def _answer(answers: dict[int, Provenance], answer_id: int | None) -> str:
@@ -264,3 +265,41 @@ def _span(first: datetime, last: datetime) -> str:
 
 def _at(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if moment is not None else "never"
+
+
+def content_rows(item: KeptItem) -> Iterator[tuple[str, str]]:
+    """What an item carries, each entry as what it is and what is known of it."""
+    for mention in item.mentions:
+        yield (
+            "mentions",
+            joined(f"@{mention.username}" if mention.username else None, mention.full_name, mention.user_pk),
+        )
+    for link in item.web_links:
+        yield "link", joined(link.url, link.title, link.display_url)
+    for tag in item.hashtags:
+        yield "hashtag", f"#{tag.name}"
+    for place in item.locations:
+        where = f"{place.lat:g} {place.lng:g}" if place.lat is not None and place.lng is not None else None
+        yield "place", joined(place.name, where, place.location_pk)
+    for sticker in item.stickers:
+        yield "sticker", f"{sticker.kind} {sticker.extra}"
+    for post in item.reshares:
+        yield "reshares", joined(post.media_code, post.product_type, post.media_pk, post.user_pk)
+    for sponsor in item.sponsors:
+        yield "sponsor", joined(f"@{sponsor.username}" if sponsor.username else None, sponsor.user_pk)
+
+
+def brief_contents(item: KeptItem) -> Iterator[str]:
+    """What an item carries, in a line."""
+    yield from (f"@{mention.username or mention.user_pk}" for mention in item.mentions)
+    yield from (f"#{tag.name}" for tag in item.hashtags)
+    yield from (f"at {place.name}" for place in item.locations)
+    yield from (link.url for link in item.web_links)
+    yield from (sticker.kind for sticker in item.stickers)
+    yield from (f"reshares {post.media_code or post.media_pk}" for post in item.reshares)
+    yield from (f"sponsored by {sponsor.username or sponsor.user_pk}" for sponsor in item.sponsors)
+
+
+def joined(*parts: str | None) -> str:
+    """What is known, with commas between."""
+    return ", ".join(part for part in parts if part)

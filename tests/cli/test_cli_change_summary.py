@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from archiver.cli.story import Story
+from archiver.cli.change_summary import ChangeSummary
 from archiver.model.archived import NamedChange
 from archiver.model.identity import Subject
 from tests.support.databases import NOW
@@ -31,7 +31,7 @@ def change(
 
 
 def told(*changes: NamedChange) -> list[str]:
-    return list(Story(changes).lines())
+    return list(ChangeSummary(changes).lines())
 
 
 def of(subject: Subject, *edits: tuple[str, str | None, str | None]) -> str:
@@ -146,7 +146,7 @@ def test_several_edits_of_one_thing_are_folded(
 
 def test_a_headline_counts_things_not_rows() -> None:
     """Each thing counts once, by how it ended; a kind of which nothing changed is left out."""
-    story = Story(
+    story = ChangeSummary(
         [
             change(Subject.HIGHLIGHT, "presence", None, "appeared", pk="1"),
             change(Subject.HIGHLIGHT, "presence", None, "appeared", pk="2"),
@@ -158,7 +158,7 @@ def test_a_headline_counts_things_not_rows() -> None:
     )
     assert story.headline() == "2 highlights new, 1 gone, 1 edited; 1 item edited"
     assert story.total == 6
-    assert Story().headline() == ""
+    assert ChangeSummary().headline() == ""
 
 
 def test_a_long_title_is_cut() -> None:

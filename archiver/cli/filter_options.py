@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load
-from archiver.cli.when import When
+from archiver.cli.parameter_types import TimeType
 from archiver.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,12 +40,16 @@ _OPTIONS = (
         multiple=True,
         help="Only items of this type. May be repeated.",
     ),
-    click.option("--taken-from", type=When(), metavar="WHEN", help="Only items taken at that time or later."),
-    click.option("--taken-before", type=When(), metavar="WHEN", help="Only items taken before that time."),
+    click.option(
+        "--taken-from", type=TimeType(), metavar="WHEN", help="Only items taken at that time or later."
+    ),
+    click.option(
+        "--taken-before", type=TimeType(), metavar="WHEN", help="Only items taken before that time."
+    ),
     click.option(
         "--since",
         "new_since",
-        type=When(),
+        type=TimeType(),
         metavar="WHEN",
         help="Only what is new in the archive since then: a date, a time (UTC), or so long ago (36h, 7d).",
     ),
@@ -53,7 +57,7 @@ _OPTIONS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FilterOptions:
     """What the options say, as they were given: a field for each."""
 
     accounts: tuple[str, ...] = ()
@@ -103,20 +107,22 @@ class Choice:
         return f"no item is selected by {' '.join(said)}" if said else "the archive holds no items yet"
 
 
-def choosing(command: Callable[..., int]) -> Callable[..., int]:
+def filter_options(command: Callable[..., int]) -> Callable[..., int]:
     """The options that narrow a command to a part of the archive: it gets them as one ``choice``, with ``gone`` if it takes that."""
 
     @wraps(command)
     def narrowed(*args: object, **options: object) -> int:
-        said = {field.name: options.pop(field.name) for field in fields(Choice) if field.name in options}
-        return command(*args, choice=Choice(**said), **options)  # type: ignore[arg-type]
+        said = {
+            field.name: options.pop(field.name) for field in fields(FilterOptions) if field.name in options
+        }
+        return command(*args, choice=FilterOptions(**said), **options)  # type: ignore[arg-type]
 
     for option in reversed(_OPTIONS):
         narrowed = option(narrowed)
     return narrowed
 
 
-gone = click.option(
+gone_option = click.option(
     "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
 )
-"""For a command that tells it from what is shown still. Stands above ``choosing``."""
+"""For a command that tells it from what is shown still. Stands above ``filter_options``."""

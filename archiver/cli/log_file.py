@@ -13,11 +13,10 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from archiver.cli.show import safe
-from archiver.cli.words import sentence
-from archiver.export.cells import moment
+from archiver.cli.event_text import describe_event
 from archiver.model.events import Event, FailureRecorded, Pause, RunStarted
 from archiver.secret import Secret
+from archiver.text_format import format_time, make_safe
 
 LOGGER = logging.getLogger("archiver")
 LOGGER.addHandler(
@@ -29,7 +28,7 @@ _OLDER = 4
 _QUERY = re.compile(r"(\bhttps?://[^\s?'\"]+)\?[^\s'\"]*")
 
 
-def redacted(text: str, secret: Secret | None = None) -> str:
+def redact(text: str, secret: Secret | None = None) -> str:
     """``text`` with the queries of its URLs left out, which are signatures, and ``***`` for the key."""
     return _QUERY.sub(r"\1?…", text if secret is None else secret.hidden_in(text))
 
@@ -63,7 +62,7 @@ class LogFile(RotatingFileHandler):
         """Nothing: the log is a courtesy, and stderr is not the place for its troubles."""
 
 
-class Journal:
+class LogObserver:
     """An Observer that logs each event; the file is opened at the first, when the archive is known to stand."""
 
     def __init__(self, root: Path, *, group_readable: bool = False) -> None:
@@ -76,22 +75,22 @@ class Journal:
             with self._lock:
                 self._open()
         level = logging.WARNING if isinstance(event, FailureRecorded | Pause) else logging.INFO
-        LOGGER.log(level, "%s", sentence(event))
+        LOGGER.log(level, "%s", describe_event(event))
 
     def _open(self) -> None:
         if self._file is None:
-            self._file = attach(self._root, group_readable=self._group_readable)
+            self._file = attach_log(self._root, group_readable=self._group_readable)
 
     def close(self, last: str = "") -> None:
         """Log a last line, if there was a first one, and close the file."""
         if self._file is not None:
             if last:
                 LOGGER.info("%s", last)
-            detach(self._file)
+            detach_log(self._file)
             self._file = None
 
 
-def attach(root: Path, *, group_readable: bool = False) -> LogFile | None:
+def attach_log(root: Path, *, group_readable: bool = False) -> LogFile | None:
     """Let the logger ``archiver`` write into the archive's log; None where that cannot be."""
     try:
         file = LogFile(root / "log", group_readable=group_readable)
@@ -105,30 +104,30 @@ def attach(root: Path, *, group_readable: bool = False) -> LogFile | None:
     return file
 
 
-def detach(file: LogFile) -> None:
+def detach_log(file: LogFile) -> None:
     """Take the file from the logger again."""
     LOGGER.removeHandler(file)
     file.close()
 
 
-def bug(root: Path, error: BaseException, secret: Secret | None = None) -> Path | None:
+def log_bug(root: Path, error: BaseException, secret: Secret | None = None) -> Path | None:
     """Write the traceback, without the key, into the log of the archive at ``root``.
 
     Returns where it stands, or None if there is no archive or no way.
     """
     if not (root / "archive.json").is_file():
         return None
-    file = attach(root)
+    file = attach_log(root)
     if file is None:
         return None
-    for line in redacted("".join(traceback.format_exception(error)), secret).splitlines():
+    for line in redact("".join(traceback.format_exception(error)), secret).splitlines():
         LOGGER.error("%s", line)
     written = Path(file.baseFilename)
-    detach(file)
+    detach_log(file)
     return written if written.is_file() else None
 
 
 class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at = moment(datetime.fromtimestamp(record.created, UTC))
-        return f"{at} {record.levelname} {safe(redacted(record.getMessage()))}"
+        at = format_time(datetime.fromtimestamp(record.created, UTC))
+        return f"{at} {record.levelname} {make_safe(redact(record.getMessage()))}"

@@ -1,0 +1,189 @@
+"""What changed, as a person would say it: per account and highlight, edits of one field folded into one.
+
+Folding, within one ``ChangeSummary``: a field goes from its first old value to its last new one. If both are
+equal, the summary says "changed and back". What appeared and disappeared again is mentioned too: an item that
+was shown for one night may be archived nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from archiver.cli.text_table import truncate
+from archiver.errors import ArchiverError
+from archiver.model.archived import NamedChange
+from archiver.model.identity import Subject
+from archiver.text_format import pluralize
+
+_MAX_LISTED = 1_000  # changes in the JSON object of a run; the table ``changes`` has all
+_MAX_WIDTH = 60  # columns of a title, name or value
+
+_FLAGS = {  # field → words for true and for false
+    (Subject.USER, "is_private"): ("went private", "public again"),
+    (Subject.USER, "is_verified"): ("verified", "no longer verified"),
+    (Subject.HIGHLIGHT, "is_pinned"): ("pinned", "unpinned"),
+}
+_EVENTS = {  # field whose values say nothing to a person → words
+    (Subject.USER, "avatar_name"): "new avatar",
+    (Subject.HIGHLIGHT, "cover_name"): "new cover",
+    (Subject.HIGHLIGHT, "position"): "moved in the tray",
+    (Subject.HIGHLIGHT, "item_order"): "items reordered",
+}
+_NAMES = {(Subject.USER, "username"), (Subject.HIGHLIGHT, "title")}
+_PRESENCE = {"appeared": "new", "gone": "gone", "returned": "back"}
+_ITEM_WORDS = {  # whether an item was added by its first change, and by its last
+    (True, True): "added",
+    (False, False): "removed",
+    (True, False): "added and removed again",
+    (False, True): "removed and back",
+}
+_NOUNS = ((Subject.HIGHLIGHT, "highlight"), (Subject.USER, "account"), (Subject.ITEM, "item"))
+
+
+@dataclass(slots=True)
+class _SubjectChanges:
+    """The changes of one account, highlight or item.
+
+    ``fields``: first old and last new value. ``items``: whether an item's first change and its last added it.
+    """
+
+    subject: Subject
+    pk: str
+    name: str | None
+    fields: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    presence: list[str] = field(default_factory=list)
+    items: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _AccountChanges:
+    name: str
+    subjects: dict[tuple[Subject, str], _SubjectChanges] = field(default_factory=dict)
+
+
+class ChangeSummary:
+    """A summary of changes that are added in the order in which they were seen.
+
+    Its memory grows with the number of things that changed, not with the number of changes.
+    """
+
+    def __init__(self, changes: Iterable[NamedChange] = ()) -> None:
+        self._accounts: dict[str | None, _AccountChanges] = {}
+        self.total = 0
+        """Number of changes added."""
+        for change in changes:
+            self.add(change)
+
+    def add(self, change: NamedChange) -> None:
+        """Add a change."""
+        self.total += 1
+        name = change.username or change.user_pk or "unknown account"
+        account = self._accounts.setdefault(change.user_pk, _AccountChanges(name))
+        key = change.subject, change.subject_pk
+        subject_name = change.title if change.subject is Subject.HIGHLIGHT else change.username
+        changes = account.subjects.setdefault(key, _SubjectChanges(*key, subject_name))
+        if change.field == "presence":
+            changes.presence = list(dict.fromkeys((*changes.presence[:1], change.new or "")))
+        elif change.field == "items":
+            item, is_added = (change.new, True) if change.new is not None else (change.old or "", False)
+            first, _ = changes.items.get(item, (is_added, is_added))
+            changes.items[item] = first, is_added
+        else:
+            old, _ = changes.fields.get(change.field, (change.old, None))
+            changes.fields[change.field] = old, change.new
+
+    def lines(self) -> Iterator[str]:
+        """Yield a line for each account, highlight and item, ordered by account. Not yet safe for a terminal.
+
+        ``natgeo: BOTW 2026: 2 added, 1 removed, renamed from BOTW``
+        """
+        for account in sorted(self._accounts.values(), key=lambda account: account.name.casefold()):
+            for changes in sorted(account.subjects.values(), key=_sort_key):
+                text = ", ".join(_describe(changes))
+                yield f"{truncate(account.name, _MAX_WIDTH)}: {_prefix(changes)}{text}"
+
+    def headline(self) -> str:
+        """Return the numbers: ``2 highlights new, 1 gone, 4 edited; 1 account edited``; '' if nothing changed."""
+        counts = Counter(
+            (changes.subject, _PRESENCE.get(changes.presence[-1], "edited") if changes.presence else "edited")
+            for account in self._accounts.values()
+            for changes in account.subjects.values()
+        )
+        return "; ".join(filter(None, (_describe_counts(noun, subject, counts) for subject, noun in _NOUNS)))
+
+
+@dataclass(slots=True)
+class RunChanges:
+    """The changes of one run: all in the summary, the first thousand as they are.
+
+    ``error``: why they could not be read, or ''.
+    """
+
+    summary: ChangeSummary = field(default_factory=ChangeSummary)
+    changes: list[NamedChange] = field(default_factory=list)
+    error: str = ""
+
+    def read(self, changes: Iterable[NamedChange]) -> None:
+        """Add all changes. A database that cannot be read is noted, so that the rest of a report is still shown."""
+        try:
+            for change in changes:
+                self.summary.add(change)
+                if len(self.changes) < _MAX_LISTED:
+                    self.changes.append(change)
+        except ArchiverError as error:
+            self.error = str(error)
+
+
+def _describe_counts(noun: str, subject: Subject, counts: Mapping[tuple[Subject, str], int]) -> str:
+    """Return the counts of one kind of subject, the noun only after the first number."""
+    present = [(counts[subject, word], word) for word in (*_PRESENCE.values(), "edited")]
+    return ", ".join(
+        f"{f'{number:,}' if index else pluralize(number, noun)} {word}"
+        for index, (number, word) in enumerate(pair for pair in present if pair[0])
+    )
+
+
+def _sort_key(changes: _SubjectChanges) -> tuple[int, str, str]:
+    """Put the account itself first, then its highlights by title, then items."""
+    return list(Subject).index(changes.subject), (changes.name or "").casefold(), changes.pk
+
+
+def _prefix(changes: _SubjectChanges) -> str:
+    if changes.subject is Subject.USER:
+        return ""
+    if changes.subject is Subject.HIGHLIGHT and changes.name:
+        return f"{truncate(changes.name, _MAX_WIDTH)}: "
+    return f"{changes.subject} {changes.pk}: "
+
+
+def _describe(changes: _SubjectChanges) -> Iterator[str]:
+    if changes.presence:
+        yield ", then ".join(_PRESENCE.get(word, word) for word in changes.presence)
+    item_counts = Counter(changes.items.values())
+    yield from (f"{item_counts[ends]:,} {words}" for ends, words in _ITEM_WORDS.items() if item_counts[ends])
+    for name, (old, new) in changes.fields.items():
+        yield _describe_field(changes, name, old, new)
+
+
+def _describe_field(changes: _SubjectChanges, name: str, old: str | None, new: str | None) -> str:
+    """Describe one field from its first value to its last; if they are equal, it was changed and back."""
+    key, back = (changes.subject, name), " and back" if old == new else ""
+    if key in _FLAGS:
+        was_set = old == "false" if back else new == "true"
+        return _FLAGS[key][0 if was_set else 1] + back
+    if key in _EVENTS:
+        return _EVENTS[key] + back
+    if key in _NAMES:
+        if back:
+            return "renamed and back"
+        return f"renamed from {_value(old)}" + ("" if new == changes.name else f" to {_value(new)}")
+    if key == (Subject.HIGHLIGHT, "user_pk"):
+        return f"was the highlight of account {_value(old)}{back}"
+    what = name.replace("_", " ") if changes.subject is Subject.USER else name
+    return f"{what}: changed and back" if back else f"{what}: {_value(old)} -> {_value(new)}"
+
+
+def _value(text: str | None) -> str:
+    return truncate(text, _MAX_WIDTH) if text else "nothing"

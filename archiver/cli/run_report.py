@@ -1,0 +1,202 @@
+"""The Summary of a run as a report of at most ten lines, and as the object of ``--json``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from archiver.cli import advice, output
+from archiver.cli.change_summary import RunChanges
+from archiver.cli.event_text import describe_failure
+from archiver.cli.options import Given
+from archiver.errors import GAPS, Reason
+from archiver.model.archived import Failure
+from archiver.runner.tally import Summary, files_not_downloaded
+from archiver.text_format import format_size, pluralize
+
+_COUNTS = (
+    "units",
+    "api_calls",
+    "accounts",
+    "highlights_listed",
+    "highlights_fetched",
+    "items_new",
+    "files_new",
+    "bytes_new",
+    "files_failed",
+)
+_MAX_LINES = 10  # the tables and ``--json`` have the rest
+_MAX_NOTES = 3
+_MAX_HOSTS = 3  # whoever can put links into an answer can name any number of hosts
+
+_GAP_WORDS = {
+    Reason.TOO_LARGE: "over download.max_file_size",
+    Reason.REFUSED: "with a malformed or unsafe link",
+    Reason.TOO_MANY: "with more entries than are recorded",
+    Reason.UNSUPPORTED: "of a kind that cannot be fetched",
+}
+"""What the program does not download by its own rules."""
+
+_CODE_MESSAGES = {
+    3: "not everything could be archived",
+    6: "none of the targets exists or is public",
+    7: "no account could be reached",
+}
+"""Exit codes of runs that no error ended."""
+
+EMPTY_FIELDS: Mapping[str, object] = {
+    "run_id": None,
+    **dict.fromkeys(_COUNTS, 0),
+    "balance_mismatch": None,
+    "hosts_not_allowed": [],
+    "failures": [],
+    "notes": [],
+    "changes_total": 0,
+    "changes": [],
+}
+"""The object of ``--json`` for a run that never began."""
+
+_NO_CHANGES = RunChanges()
+
+
+def print_report(
+    given: Given, summary: Summary, changes: RunChanges = _NO_CHANGES, *, is_product: bool = False
+) -> int:
+    """Print how a run ended, and return its exit code.
+
+    ``is_product``: what was done is the command's product, to be printed even if nobody watches.
+    """
+    must_count = is_product and given.wants_summary
+    if given.talkative:
+        output.print_messages(*report_lines(summary, changes, show_slug=given.verbose))
+    elif summary.exit_code:
+        counts = count_lines(summary) if must_count else ()
+        head = [*outcome_lines(summary, show_slug=given.verbose), *counts, *note_lines(summary)]
+        output.print_messages(*head, *failure_lines(summary, _MAX_LINES - len(head)))
+    elif must_count:
+        output.print_messages(*count_lines(summary), *note_lines(summary))
+    if given.blank is not None:
+        output.print_json(json_fields(summary, changes))
+    return summary.exit_code
+
+
+def report_lines(
+    summary: Summary, changes: RunChanges = _NO_CHANGES, *, show_slug: bool = False
+) -> list[str]:
+    """Return the report in at most ten lines: a bad outcome, counts, notes, changes, failures."""
+    head = [*outcome_lines(summary, show_slug=show_slug), *count_lines(summary), *note_lines(summary)]
+    room = _MAX_LINES - len(head)
+    failure_count = len(list(failure_lines(summary, room)))
+    lines = list(change_lines(summary.run_id, changes, max(room - failure_count, room // 2)))
+    return [*head, *lines, *failure_lines(summary, room - len(lines))]
+
+
+def outcome_lines(summary: Summary, *, show_slug: bool = False) -> Iterator[str]:
+    """Yield a line if the run ended badly, and one for each host that is not allowed."""
+    hosts = summary.hosts_not_allowed
+    has_other_cause = summary.exit_code != 3 or any(_listed_failures(summary))
+    if summary.exit_code and (has_other_cause or not hosts):
+        message = summary.message or _CODE_MESSAGES.get(summary.exit_code, summary.outcome)
+        hint = f" ({summary.hint})" if summary.hint else ""
+        slug = f" [{summary.slug}]" if show_slug and summary.slug else ""
+        yield f"archiver: {summary.command}: {message}{hint}{slug}"
+    for host, files in hosts[:_MAX_HOSTS]:
+        yield f"archiver: {summary.command}: {files_not_downloaded(host, files)}"
+    if len(hosts) > _MAX_HOSTS:
+        files = sum(number for _, number in hosts[_MAX_HOSTS:])
+        more = pluralize(len(hosts) - _MAX_HOSTS, "other host")
+        gaps = advice.command_line("gaps")
+        yield f"archiver: {summary.command}: {files:,} more not downloaded from {more} ({gaps})"
+
+
+def count_lines(summary: Summary) -> Iterator[str]:
+    """Yield what was read, what is new, what it cost, and whether the API's balance disagrees."""
+    s = summary
+    read = f"{s.highlights_fetched:,} of {pluralize(s.highlights_listed, 'highlight')} read"
+    kind = "target" if s.highlight_targets else "account"
+    targets = pluralize(s.accounts, kind)
+    if s.accounts < s.targets:
+        targets = f"{s.accounts:,} of {pluralize(s.targets, kind)}"
+    yield f"{targets}, {read}, {pluralize(s.units, 'unit')} spent"
+    if s.items_new or s.files_new:
+        items, files = pluralize(s.items_new, "item"), pluralize(s.files_new, "file")
+        yield f"new: {items}, {files}, {format_size(s.bytes_new)}"
+    elif s.command not in ("repair", "plan"):  # a repaired file is not new, and a plan archives nothing
+        yield "nothing new"
+    if s.balance_mismatch:
+        yield describe_mismatch(s.units, s.balance_mismatch)
+
+
+def describe_mismatch(units: int, difference: int) -> str:
+    """Say that the API's balance fell by ``difference`` more than ``units``. Neither side need be wrong."""
+    apart = f"{abs(difference):,} {'more' if difference > 0 else 'less'} than counted here"
+    return (
+        f"the balance at the API fell by {units + difference:,}, {apart}"
+        " (another program with the same key, or a top-up?)"
+    )
+
+
+def note_lines(summary: Summary) -> Iterator[str]:
+    """Yield up to three lines about what is not a failure and should be known."""
+    gaps = Counter(failure.reason for failure in summary.failures if failure.reason in GAPS)
+    if gaps:
+        parts = ", ".join(f"{number:,} {_GAP_WORDS[reason]}" for reason, number in gaps.most_common())
+        yield f"left out: {parts} ({advice.command_line('gaps')})"
+    yield from _limit_lines(
+        summary.notes, _MAX_NOTES - bool(gaps), "notes: the log and --json contain all of them"
+    )
+
+
+def change_lines(run_id: int, changes: RunChanges, room: int) -> Iterator[str]:
+    """Yield what the run saw changed, in at most ``room`` lines: the numbers, then each."""
+    if changes.error:
+        yield f"changes are unknown: {changes.error}"
+    elif changes.summary.total:
+        yield f"changed: {changes.summary.headline()}"
+        lines = [f"  {line}" for line in changes.summary.lines()]
+        yield from _limit_lines(lines, room - 1, f"more ({advice.command_line(f'changes --run {run_id}')})")
+
+
+def failure_lines(summary: Summary, room: int = _MAX_LINES) -> Iterator[str]:
+    """Yield what failed, in at most ``room`` lines: the number for each reason, then each failure."""
+    failures = list(_listed_failures(summary))
+    if not failures:
+        return
+    reasons = Counter(failure.reason.value for failure in failures)
+    by_reason = ", ".join(f"{number:,} {reason}" for reason, number in reasons.most_common())
+    retry = " (recorded, and tried again in later runs)" if summary.command == "run" else ""
+    yield f"failed: {by_reason}{retry}"
+    lines = [f"  {describe_failure(failure)}" for failure in failures]
+    yield from _limit_lines(lines, room - 1, f"more: {advice.command_line('gaps')}")
+
+
+def json_fields(summary: Summary, changes: RunChanges = _NO_CHANGES) -> dict[str, object]:
+    """Return the object of ``--json``. It has an ``error`` only if one ended the run."""
+    fields: dict[str, object] = {
+        name: getattr(summary, name) for name in ("exit_code", "outcome", "run_id", "command", *_COUNTS)
+    }
+    fields["balance_mismatch"] = summary.balance_mismatch
+    fields["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in summary.hosts_not_allowed]
+    fields["failures"] = [
+        {name: getattr(failure, name) for name in ("subject", "subject_pk", "role", "reason", "detail")}
+        for failure in summary.failures
+    ]
+    fields["notes"] = list(summary.notes)
+    fields["changes_total"] = changes.summary.total
+    fields["changes"] = changes.changes
+    if summary.message:
+        fields["error"] = {"slug": summary.slug, "message": summary.message, "hint": summary.hint}
+    return fields
+
+
+def _listed_failures(summary: Summary) -> Iterator[Failure]:
+    """Yield the failures without a line of their own: neither gaps nor files of hosts that are not allowed."""
+    own_lines = GAPS | {Reason.HOST_NOT_ALLOWED}
+    return (failure for failure in summary.failures if failure.reason not in own_lines)
+
+
+def _limit_lines(lines: Sequence[str], room: int, rest: str) -> Sequence[str]:
+    """Return the lines that fit into ``room``; if some do not, the last one says how many, and ``rest``."""
+    if len(lines) <= room:
+        return lines
+    return [*lines[: room - 1], f"  and {len(lines) - room + 1:,} {rest}"] if room > 0 else []

@@ -1,0 +1,143 @@
+"""Sends the report of a run and the pings of a monitor: each once, within a time limit, never raising."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from archiver.report import apprise_service, webhook
+from archiver.report.destination import Destination, NotDelivered
+
+SECONDS = 10.0
+"""Time limit of a report or ping, from the name look-up to the answer."""
+
+GRACE = 1.0
+"""Seconds that a delivery in progress still has after a signal."""
+
+_POLL_INTERVAL = 0.05
+_TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """How a run ended. ``document`` is the JSON object that ``--json`` shows.
+
+    ``title`` and ``text`` are for people and safe for a terminal. ``is_success``: the exit code was 0.
+    """
+
+    title: str
+    text: str
+    document: bytes
+    is_success: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """One thing to send: what to say if that fails, where it goes, and the function that sends it."""
+
+    failure: str
+    to: Destination
+    send: Callable[[], None]
+
+
+class Notifier:
+    """Sends to the configured destinations; None for none.
+
+    Methods return what went wrong, one line each, without secrets. A problem that ``notify_start`` returned
+    is not returned again by ``notify_end``. ``is_stopped`` says whether a signal asked the run to end: then
+    nothing waits longer than ``GRACE``. What takes longer than ``seconds`` is abandoned on its daemon thread.
+    """
+
+    def __init__(
+        self,
+        report: Destination | None = None,
+        ping: Destination | None = None,
+        *,
+        is_stopped: Callable[[], bool] = lambda: False,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._report, self._ping = report, ping
+        self._is_stopped, self._seconds = is_stopped, seconds
+        self._returned: set[tuple[str, str]] = set()
+
+    def notify_start(self) -> list[str]:
+        """Ping the monitor, and check that the report can be sent when the run has ended."""
+        deliveries = [*self._pings("start", b"")]
+        if self._report is not None and not self._report.is_web:
+            report = self._report
+            check = _Delivery(
+                "the report cannot be sent", report, lambda: apprise_service.check_destination(report)
+            )
+            deliveries.append(check)
+        return self._deliver(deliveries)
+
+    def notify_end(self, notification: Notification, *, send_report: bool = True) -> list[str]:
+        """Ping the monitor and, if ``send_report``, send the report, both at the same time."""
+        body = f"{notification.title}\n{notification.text}\n".encode()
+        deliveries = [*self._pings("" if notification.is_success else "fail", body)]
+        if self._report is not None and send_report:
+            report = self._report
+            send = _Delivery("the report was not sent", report, lambda: self._send(report, notification))
+            deliveries.append(send)
+        return self._deliver(deliveries)
+
+    def _send(self, to: Destination, notification: Notification) -> None:
+        if to.is_web:
+            webhook.post(to, notification.document, "application/json", seconds=self._seconds)
+        else:
+            apprise_service.send(to, notification.title, notification.text)
+
+    def _pings(self, path: str, body: bytes) -> Iterator[_Delivery]:
+        if self._ping is not None:
+            to = self._ping.add_path(path) if path else self._ping
+            yield _Delivery(
+                "the ping was not sent", to, lambda: webhook.post(to, body, _TEXT, seconds=self._seconds)
+            )
+
+    def _deliver(self, deliveries: list[_Delivery]) -> list[str]:
+        """Run all deliveries at once. Only on threads are name look-ups and Apprise bounded in time."""
+        attempts = [_Attempt(delivery) for delivery in deliveries]
+        deadline = time.monotonic() + self._seconds
+        while any(attempt.is_alive() for attempt in attempts) and (now := time.monotonic()) < deadline:
+            if self._is_stopped():
+                deadline = min(deadline, now + GRACE)
+            for attempt in filter(_Attempt.is_alive, attempts):
+                attempt.join(_POLL_INTERVAL)
+        why = "the run was stopped" if self._is_stopped() else f"not done within {self._seconds:g} seconds"
+        late = NotDelivered(why, "the next run tries again")
+        lines = []
+        for delivery, attempt in zip(deliveries, attempts, strict=True):
+            error = attempt.error if attempt.has_ended.is_set() else late
+            if error is not None and (delivery.to.key, str(error)) not in self._returned:
+                self._returned.add((delivery.to.key, str(error)))
+                lines.append(f"{delivery.failure} to {delivery.to}: {error} ({error.hint})")
+        return lines
+
+
+class _Attempt(threading.Thread):
+    """A delivery, started at once on a daemon thread, which does not keep the process from exiting."""
+
+    def __init__(self, delivery: _Delivery) -> None:
+        super().__init__(name="report", daemon=True)
+        self._delivery = delivery
+        self.error: NotDelivered | None = None
+        self.has_ended = threading.Event()
+        try:
+            self.start()
+        except RuntimeError:  # the system allows no more threads
+            self.error = NotDelivered("no thread can be started", "see the limit: ulimit -u")
+            self.has_ended.set()
+
+    def run(self) -> None:
+        """Send, and keep the error if that fails."""
+        try:
+            self._delivery.send()
+        except NotDelivered as error:
+            self.error = error
+        except BaseException as error:  # raised by a library that was given the URL: its text may quote it
+            self.error = NotDelivered(
+                f"an unexpected {type(error).__name__}", "check the settings of [report]"
+            )
+        self.has_ended.set()
