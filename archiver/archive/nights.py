@@ -57,7 +57,7 @@ def run(
     """
     secret = require_key(config)
     if create_missing:
-        if not marker.stands(config.archive.directory):
+        if not marker.exists(config.archive.directory):
             _check_reserve(config)  # before anything is made
         create(config)
     with writing(config, command, stop, wait) as opened, ExitStack() as stack:

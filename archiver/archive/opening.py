@@ -94,13 +94,13 @@ def restore_marker(config: Config) -> bool:
     DatabaseError.
     """
     root = config.archive.directory
-    if marker.stands(root) or not marker.holds_blobs(root) or not os.path.lexists(root / "archive.db"):
+    if marker.exists(root) or not marker.has_blobs(root) or not os.path.lexists(root / "archive.db"):
         return False
     if rows.database(config) != root / "archive.db":
         return False
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         found = schema.look(rows.place(config))
-        if found.used and not marker.stands(root):
+        if found.used and not marker.exists(root):
             marker.write(root, Marker(found.archive_id), group_readable=config.archive.group_readable)
         return found.used
 

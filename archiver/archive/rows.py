@@ -58,14 +58,14 @@ def database(config: Config) -> str | Path:
     own = root / "archive.db"
     if configured is None:
         return own
-    if config.database_archive is None and os.path.lexists(own) and marker.stands(root):
+    if config.database_archive is None and os.path.lexists(own) and marker.exists(root):
         # Nothing says which archive the configured one is for. Where both are this one's, it was moved there.
         own_id = marker.read(root).id
         if _holds(own, own_id) and not _holds(configured, own_id):
             return own
     if belongs(config, config.database_archive):
         return configured
-    if os.path.lexists(own) or not marker.stands(root):
+    if os.path.lexists(own) or not marker.exists(root):
         return own
     if schema.look(locate(configured)).archive_id != marker.read(root).id:  # it may have been moved
         raise MarkerMismatch(

@@ -35,12 +35,12 @@ class Marker:
             )
 
 
-def stands(root: Path) -> bool:
+def exists(root: Path) -> bool:
     """Return whether there is a marker at ``root``, readable or not."""
     return os.path.lexists(root / _NAME)
 
 
-def holds_blobs(root: Path) -> bool:
+def has_blobs(root: Path) -> bool:
     """Return whether there is any blob at ``root``, or what may be one. Raises StorageError."""
     with storage_errors(f"{root / 'blobs'} cannot be looked at"):
         return any((root / "blobs").glob("*/*"))
@@ -122,7 +122,7 @@ def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
 
 def _no_archive(root: Path) -> NoArchive:
     has_rows = os.path.lexists(root / "archive.db")
-    if has_rows or holds_blobs(root):
+    if has_rows or has_blobs(root):
         return NoArchive(
             f"the marker {root / _NAME} is missing, though other parts of an archive are there",
             f"restore it from a copy{', or have archiver init write it again' if has_rows else ''}",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from archiver.cli import advice, output, run_report
 from archiver.cli.change_summary import RunChanges
-from archiver.config import Config, Reported
+from archiver.config import Config, ReportWhen
 from archiver.errors import ArchiverError, outcome
 from archiver.report.destination import Destination
 from archiver.report.notifier import Notification, Notifier
@@ -41,7 +41,7 @@ def deliver_report(config: Config, stop: StopFlag) -> Iterator[Callable[[Summary
         raise
 
 
-def must_report(on: Reported, summary: Summary, changes: RunChanges) -> bool:
+def must_report(on: ReportWhen, summary: Summary, changes: RunChanges) -> bool:
     """Whether a run is reported, as ``report.on`` says. With "news": if anything is new, changed or failed."""
     if summary.exit_code or on == "always":
         return True

@@ -1,16 +1,19 @@
-"""TOML, environment and flags → one frozen Config, read once. The only place that knows the names of the keys."""
+"""The configuration: a TOML file, the environment and flags, read once into a frozen ``Config``.
+
+Only this package knows the names of the keys.
+"""
 
 from __future__ import annotations
 
-from archiver.config.assemble import default_path, example, load, locate
+from archiver.config.load_config import default_path, example, load, locate
 from archiver.config.sections import (
     ApiSection,
     ArchiveSection,
     BudgetSection,
     Config,
     DownloadSection,
-    Reported,
     ReportSection,
+    ReportWhen,
     SyncSection,
 )
 
@@ -21,7 +24,7 @@ __all__ = [
     "Config",
     "DownloadSection",
     "ReportSection",
-    "Reported",
+    "ReportWhen",
     "SyncSection",
     "default_path",
     "example",

@@ -1,65 +1,104 @@
-"""The configuration as values. Every field of a section is a key of the file, and its default is the key's default.
+"""The configuration as values. Each field of a section is a key; its type says what is allowed.
 
-What may hold a password stands in no repr.
+The default of a field is the default of its key. What may hold a password is left out of ``repr``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
+
+from archiver.config import value_formats
 from archiver.model.target import Target
 from archiver.secret import Secret
 
 KeepAnswers = Literal["all", "fetched"]
-Reported = Literal["always", "news", "failure"]
+ReportWhen = Literal["always", "news", "failure"]
+
+
+def _text(parse: Callable[[str], str]) -> Meta:
+    """A text in a format of its own."""
+    return Meta(extra={"parse": parse})
+
+
+def _whole_number(least: int, most: int) -> Meta:
+    return Meta(ge=least, le=most, description=f"a whole number from {least} to {most}")
+
+
+def _number(least: float, most: float) -> Meta:
+    return Meta(ge=least, le=most, description=f"a number from {least:g} to {most:g}")
+
+
+def _byte_count(parse: Callable[[str], int], least: int = 0) -> Meta:
+    """A size or a speed: a text such as "10 MB", or a plain number of bytes."""
+    expected = f"a size in quotes, or a number of bytes: {least} or more"
+    return Meta(ge=least, le=value_formats.MOST_BYTES, description=expected, extra={"parse": parse})
+
+
+DatabaseUrl = Annotated[str, _text(value_formats.parse_database_url)]
+HostPattern = Annotated[str, _text(value_formats.parse_host_pattern)]
+Units = Annotated[int, _whole_number(0, 10**9)]
 
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSection:
-    """Where everything is kept. ``directory`` is absolute once loaded; ``database`` a SQLAlchemy URL, None for ``archive.db``;
-    ``query_database`` the same database under another role, for what users ask."""
+    """Where the archive is. ``directory`` is absolute once loaded; without ``database`` it holds ``archive.db``.
+
+    ``query_database`` is the same database under another role, for the statements of ``archiver query``.
+    ``reserve``: bytes of disk space to leave free.
+    """
 
     directory: Path = Path("archive")
-    database: str | None = field(default=None, repr=False)
-    query_database: str | None = field(default=None, repr=False)
-    reserve: int = 10**9
-    """Bytes of free space to leave."""
+    database: DatabaseUrl | None = field(default=None, repr=False)
+    query_database: DatabaseUrl | None = field(default=None, repr=False)
+    reserve: Annotated[int, _byte_count(value_formats.parse_size)] = 10**9
     keep_answers: KeepAnswers = "all"
     group_readable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ApiSection:
-    """The paid API. ``requests_per_second`` None: what /sys/balance states. ``timeout``: seconds for a whole call."""
+    """The paid API. Without ``requests_per_second`` the rate is what /sys/balance states.
 
-    base_url: str = "https://api.hikerapi.com"
+    ``timeout``: seconds for a whole call.
+    """
+
+    base_url: Annotated[str, _text(value_formats.parse_api_url)] = "https://api.hikerapi.com"
     token_file: Path | None = None
-    requests_per_second: float | None = None
-    timeout: float = 20.0
+    requests_per_second: Annotated[float, _number(0.01, 1000)] | None = None
+    timeout: Annotated[float, _number(1, 300)] = 20.0
     privacy_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadSection:
-    """The CDN. Sizes in bytes, speeds in bytes a second; ``limit_rate`` None: as fast as it goes; ``min_speed`` 0: no matter how slow."""
+    """The CDN. Sizes are in bytes, speeds in bytes per second.
 
-    concurrency: int = 8
-    max_file_size: int = 512 * 10**6
-    limit_rate: int | None = None
-    min_speed: int = 10**3
-    proxy: str | None = field(default=None, repr=False)
-    allowed_hosts: tuple[str, ...] = ("*.cdninstagram.com", "*.fbcdn.net")
+    ``limit_rate`` None: no limit. ``min_speed`` 0: no download is too slow.
+    """
+
+    concurrency: Annotated[int, _whole_number(1, 64)] = 8
+    max_file_size: Annotated[int, _byte_count(value_formats.parse_size, least=1)] = 512 * 10**6
+    limit_rate: Annotated[int, _byte_count(value_formats.parse_speed, least=1000)] | None = None
+    min_speed: Annotated[int, _byte_count(value_formats.parse_speed)] = 10**3
+    proxy: Annotated[str, _text(value_formats.parse_proxy)] | None = field(default=None, repr=False)
+    allowed_hosts: Annotated[
+        tuple[HostPattern, ...],
+        Meta(min_length=1, description="a list of texts, at least one"),
+    ] = ("*.cdninstagram.com", "*.fbcdn.net")
     covers: bool = True
     avatars: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class SyncSection:
-    """``sweep_days``: a highlight that did not change is looked at again after so many days; 0 never."""
+    """``sweep_days``: an unchanged highlight is fetched again after this many days; 0: never."""
 
-    sweep_days: int = 30
+    sweep_days: Annotated[int, _whole_number(0, 3650)] = 30
     accounts_file: Path | None = None
 
 
@@ -67,26 +106,31 @@ class SyncSection:
 class BudgetSection:
     """Units that may be spent; None is no limit. Days and months are UTC."""
 
-    max_units_per_run: int | None = None
-    max_units_per_day: int | None = None
-    max_units_per_month: int | None = None
+    max_units_per_run: Units | None = None
+    max_units_per_day: Units | None = None
+    max_units_per_month: Units | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """Where the report of a run is sent, ``on`` which nights, and which monitor is pinged when it begins and
-    ends; None: nowhere. ``allow_link_local``: whether either may be at a link-local address, where clouds
-    serve credentials."""
+    """Where the report of a run is sent, ``on`` which nights, and the monitor to ping when a run begins and ends.
 
-    url: str | None = field(default=None, repr=False)
-    on: Reported = "always"
-    ping_url: str | None = field(default=None, repr=False)
+    ``allow_link_local``: whether either may have a link-local address, where clouds serve credentials.
+    """
+
+    url: Annotated[str, _text(value_formats.parse_report_url)] | None = field(default=None, repr=False)
+    on: ReportWhen = "always"
+    ping_url: Annotated[str, _text(value_formats.parse_web_url)] | None = field(default=None, repr=False)
     allow_link_local: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything that was configured. ``path`` is the file it came from, None without one; ``warnings`` are for a person to see."""
+    """The whole configuration. ``path`` is its file, None if there is none; ``warnings`` are to be shown.
+
+    ``accounts_archive`` is the archive that ``accounts`` are for, if it may differ from ``archive.directory``
+    (``--archive``); None: any archive. ``database_archive`` is the same for the two databases.
+    """
 
     archive: ArchiveSection = ArchiveSection()
     api: ApiSection = ApiSection()
@@ -99,10 +143,7 @@ class Config:
     path: Path | None = None
     warnings: tuple[str, ...] = ()
     accounts_archive: Path | None = None
-    """The archive that ``accounts`` are for, where ``archive.directory`` may be another one (``--archive``).
-    None: whichever it is."""
     database_archive: Path | None = None
-    """As ``accounts_archive``, for ``archive.database`` and ``archive.query_database``."""
 
 
 SECTIONS = {

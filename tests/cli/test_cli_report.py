@@ -13,7 +13,7 @@ import pytest
 
 from archiver.cli import report_delivery, run_report
 from archiver.cli.change_summary import ChangeSummary, RunChanges
-from archiver.config import Reported
+from archiver.config import ReportWhen
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Failure, NamedChange
 from archiver.model.identity import Role, Subject
@@ -258,7 +258,7 @@ def test_a_quiet_night_may_be_left_out(person: Nearby, upstream: StandIn, box: M
         ("failure", Summary(7, "run", 3), 0, True),
     ],
 )
-def test_which_nights_are_reported(on: Reported, night: Summary, news: int, reported: bool) -> None:
+def test_which_nights_are_reported(on: ReportWhen, night: Summary, news: int, reported: bool) -> None:
     """All, those in which something is new, changed, gone or failed, or those that did not end well."""
     assert report_delivery.must_report(on, night, _news(news)) == reported
 

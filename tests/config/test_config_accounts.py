@@ -79,7 +79,7 @@ def test_an_impossible_list(file: Path) -> None:
     written(file.parent / "list", "nasa\n\n../x\n")
     assert "list, line 3" in refusal(file, "sync.accounts_file = 'list'")
     assert "[[accounts]]" in refusal(file, "[accounts]\nusername = 'natgeo'")
-    assert "account 1 is no table" in refusal(file, "accounts = ['natgeo']")
+    assert "account 1 is not a table" in refusal(file, "accounts = ['natgeo']")
 
 
 def test_a_missing_list_is_to_be_written(file: Path) -> None:

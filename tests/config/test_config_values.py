@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver import config
-from archiver.config import values
+from archiver.config import value_formats
 from archiver.errors import ConfigError
 from tests.support import config_loading
 from tests.support.config_loading import load, refusal, value_of, written
@@ -249,20 +249,24 @@ def test_fault_l7_a_configuration_that_others_can_write_is_warned_of(file: Path)
 )
 def test_sizes(count: int, unit: tuple[str, int]) -> None:
     """A size is its number times its unit, decimal or binary, with a space or without."""
-    assert values.size(f"{count} {unit[0]}") == values.size(f"{count}{unit[0]}") == count * unit[1]
-    assert values.speed(f"{count} {unit[0]}/s") == count * unit[1]
+    assert (
+        value_formats.parse_size(f"{count} {unit[0]}")
+        == value_formats.parse_size(f"{count}{unit[0]}")
+        == count * unit[1]
+    )
+    assert value_formats.parse_speed(f"{count} {unit[0]}/s") == count * unit[1]
 
 
 @given(st.text())
 def test_any_text_is_a_value_or_refused(text: str) -> None:
     """Whatever stands there, a value is read or a ValueError says what is expected, the same for every text: it quotes none."""
     for read in (
-        values.size,
-        values.speed,
-        values.base_url,
-        values.proxy,
-        values.database,
-        values.host_pattern,
+        value_formats.parse_size,
+        value_formats.parse_speed,
+        value_formats.parse_api_url,
+        value_formats.parse_proxy,
+        value_formats.parse_database_url,
+        value_formats.parse_host_pattern,
     ):
         with pytest.raises(ValueError, match=r"\w") as refused:
             read("\0")

@@ -76,7 +76,9 @@ def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: House) -> 
         )
         assert list(run_report.outcome_lines(summary)) == [line]
         assert list(run_report.failure_lines(summary)) == []
-        assert run_report.json_fields(summary)["hosts_not_allowed"] == [{"host": "127.0.0.1", "files": number}]
+        assert run_report.json_fields(summary)["hosts_not_allowed"] == [
+            {"host": "127.0.0.1", "files": number}
+        ]
         either.sleep(days=1)
     assert either.upstream.requests.cdn_requests() == []
     assert either.one("select count(*) from highlights where completed_at is not null") == 0

@@ -1,0 +1,187 @@
+"""Finding the configuration, and making one Config of its sources."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, MutableMapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from archiver.blobs import marker
+from archiver.config import account_list, config_files
+from archiver.config.sections import (
+    SECTIONS,
+    ApiSection,
+    ArchiveSection,
+    BudgetSection,
+    Config,
+    DownloadSection,
+    ReportSection,
+    SyncSection,
+)
+from archiver.config.sources import (
+    Setting,
+    convert,
+    read_settings,
+    refuse_unknown_keys,
+    section_values,
+    warn_of_unknown_variables,
+)
+from archiver.config.value_formats import is_this_machine, names_link_local_host
+from archiver.errors import ConfigError
+from archiver.model.target import Target
+from archiver.secret import Secret
+
+_VENDOR_HOSTS = frozenset({"api.hikerapi.com", "api.instagrapi.com"})
+
+
+def default_path() -> Path:
+    """Return where the configuration is unless somebody names another place.
+
+    Never the current directory: whoever can write there could have the key sent to them.
+    """
+    return platformdirs.user_config_path("archiver") / "config.toml"
+
+
+def locate(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
+    """Return the absolute path of the configuration, and whether somebody named it.
+
+    ``path`` (a flag) counts before ARCHIVER_CONFIG. A leading ``~`` is expanded; raises ConfigError if that
+    home directory does not exist.
+    """
+    named = path if path is not None else environ.get("ARCHIVER_CONFIG") or None
+    if named is None:
+        return default_path(), False
+    try:
+        return Path(named).expanduser().absolute(), True
+    except RuntimeError:
+        raise ConfigError(f"{named} (the configuration): there is no such home directory") from None
+
+
+def example() -> str:
+    """Return the text of ``config.example.toml``, which explains every key. In a checkout it is a link."""
+    return Path(__file__).with_name("config.example.toml").read_text(encoding="utf-8")
+
+
+def load(
+    path: Path | None, environ: MutableMapping[str, str], overrides: Mapping[str, object] | None = None
+) -> Config:
+    """Read the whole configuration. Without a file every key has its default.
+
+    ``overrides`` are flags: ``{"archive.directory": "x"}``, None for one that was not given. HIKERAPI_TOKEN
+    counts before ``api.token_file``; it is removed from ``environ``, so that no child process inherits it.
+    Raises ConfigError, or KeyMissing for a text that cannot be a key.
+    """
+    key = environ.pop("HIKERAPI_TOKEN", "")
+    place, is_named = locate(path, environ)
+    tables, is_writable = config_files.read_toml(place, required=is_named) or (None, False)
+    sections = dict(tables or {})
+    refuse_unknown_keys(sections, (*SECTIONS, "accounts"), place)
+    account_tables = sections.pop("accounts", [])
+
+    settings = read_settings(sections, place, environ, overrides or {})
+    archive = _archive(settings, place)
+    api = ApiSection(**section_values(settings, "api"))
+    download = DownloadSection(**section_values(settings, "download"))
+    budget = BudgetSection(**section_values(settings, "budget"))
+    sync = SyncSection(**section_values(settings, "sync"))
+    report = _report(settings)
+
+    token, token_warning = _token(key, api)
+    accounts, account_warnings = _accounts(account_tables, place, sync)
+    accounts_archive, database_archive = _own_archives(sections, place, environ)
+    return Config(
+        archive=archive,
+        api=api,
+        download=download,
+        sync=sync,
+        budget=budget,
+        report=report,
+        accounts=accounts,
+        token=token,
+        path=place if tables is not None else None,
+        warnings=(
+            *warn_of_unknown_variables(environ),
+            *_warn_of_writable(place, is_writable),
+            *token_warning,
+            *_warn_of_foreign_host(api),
+            *account_warnings,
+        ),
+        accounts_archive=accounts_archive,
+        database_archive=database_archive,
+    )
+
+
+def _archive(settings: Mapping[str, Setting], place: Path) -> ArchiveSection:
+    values = {"directory": _default_directory(place)} | section_values(settings, "archive")
+    return ArchiveSection(**values)
+
+
+def _report(settings: Mapping[str, Setting]) -> ReportSection:
+    report = ReportSection(**section_values(settings, "report"))
+    if not report.allow_link_local:
+        for key, url in (("report.url", report.url), ("report.ping_url", report.ping_url)):
+            if url is not None and names_link_local_host(url):
+                raise settings[key].refusal(
+                    "a host that is not link-local: there clouds serve credentials "
+                    "(report.allow_link_local = true permits it)"
+                )
+    return report
+
+
+def _token(key: str, api: ApiSection) -> tuple[Secret | None, tuple[str, ...]]:
+    if key.strip():
+        return Secret(key), ()
+    if api.token_file is None:
+        return None, ()
+    return config_files.read_token(api.token_file)
+
+
+def _accounts(tables: object, place: Path, sync: SyncSection) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+    accounts = [*account_list.read_account_tables(tables, place)]
+    if sync.accounts_file is not None:
+        accounts += account_list.read_account_file(sync.accounts_file)
+    return account_list.without_repetitions(accounts)
+
+
+def _own_archives(
+    sections: Mapping[str, object], place: Path, environ: Mapping[str, str]
+) -> tuple[Path | None, Path | None]:
+    """Return the archives that the accounts and the database of a configuration are for.
+
+    Accounts and database of the file belong to the directory that the file names; a database of the
+    environment belongs to the directory that the environment names. A flag names another archive, so it does
+    not count. If nothing names a directory, it is the default one, provided that an archive is there.
+    """
+    directory_in_file = _directory(read_settings(sections, place, {}, {}))
+    directory = _directory(read_settings(sections, place, environ, {}))
+    default = _default_directory(place)
+    archive_of_file = directory_in_file or directory or (default if marker.exists(default) else None)
+    if environ.get("ARCHIVER_ARCHIVE_DATABASE"):
+        return archive_of_file, directory or archive_of_file
+    return archive_of_file, archive_of_file
+
+
+def _directory(settings: Mapping[str, Setting]) -> Path | None:
+    setting = settings.get("archive.directory")
+    return None if setting is None else convert(setting, Path)
+
+
+def _default_directory(place: Path) -> Path:
+    return (place.parent / ArchiveSection().directory).absolute()
+
+
+def _warn_of_writable(place: Path, is_writable: bool) -> Iterator[str]:
+    if is_writable:
+        yield (
+            f"others can write {place}, or its directory: they can have your key sent to them; "
+            f"chmod go-w {shlex.quote(str(place))}; chmod o-w {shlex.quote(str(place.parent))}"
+        )
+
+
+def _warn_of_foreign_host(api: ApiSection) -> Iterator[str]:
+    host = urlsplit(api.base_url).hostname or ""
+    if host not in _VENDOR_HOSTS and not is_this_machine(host):
+        yield f"the key is sent to {host}, which is not the vendor's"

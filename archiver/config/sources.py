@@ -1,0 +1,179 @@
+"""Settings by source: a flag counts before the environment, the environment before the file, the file before the default.
+
+A message names a setting as its author spelled it. It never quotes the value: that may be a password.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from archiver.config.sections import KEYS, SECTIONS
+from archiver.errors import ConfigError
+
+ENVIRONMENT = {f"ARCHIVER_{key.replace('.', '_')}".upper(): key for key in sorted(KEYS)} | {
+    "ARCHIVER_ARCHIVE": "archive.directory"
+}
+"""The variable of each key. Later ones win: ARCHIVER_ARCHIVE over ARCHIVER_ARCHIVE_DIRECTORY."""
+
+_LONGEST_QUOTE = 80
+_EXPECTED = {bool: "true or false", str: "a text in quotes", Path: "a path"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value as somebody wrote it, under the name that they used. A relative path in it starts at ``base``.
+
+    ``is_text``: it comes from the environment, where everything is text.
+    """
+
+    value: object
+    name: str
+    base: Path = Path()  # resolved only if a relative path needs it: the current directory may be gone
+    is_text: bool = False
+
+    def refusal(self, expected: str) -> ConfigError:
+        """Return the error that says what is expected instead."""
+        return ConfigError(f"{self.name} cannot be used: expected {expected}")
+
+
+def read_settings(
+    tables: Mapping[str, object],
+    path: Path,
+    environ: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> dict[str, Setting]:
+    """Return what was set, by ``section.key``.
+
+    ``tables`` are the sections of the file at ``path``. The value of a flag that was not given is None.
+    Raises ConfigError for an unknown key.
+    """
+    settings = {
+        key: Setting(value, f"{key} in {path}", path.parent) for key, value in _keys_of_file(tables, path)
+    }
+    settings |= {
+        key: Setting(environ[name], name, is_text=True)
+        for name, key in ENVIRONMENT.items()
+        if environ.get(name)
+    }
+    for key, value in flags.items():
+        if key not in KEYS:
+            raise ConfigError(f"there is no key {key}{_nearest(key, KEYS)}")
+        if value is not None:
+            settings[key] = Setting(value, key)
+    return settings
+
+
+def section_values(settings: Mapping[str, Setting], section: str) -> dict[str, Any]:
+    """Return the values that were set in a section, by field. Raises ConfigError for one that is not allowed."""
+    prefix = f"{section}."
+    chosen = {
+        key.removeprefix(prefix): setting for key, setting in settings.items() if key.startswith(prefix)
+    }
+    types = get_type_hints(SECTIONS[section], include_extras=True) if chosen else {}  # takes a while
+    return {field: convert(setting, types[field]) for field, setting in chosen.items()}
+
+
+def convert(setting: Setting, kind: Any) -> Any:
+    """Return the value of a setting as ``kind``, the type of a field. Raises ConfigError if it is not allowed."""
+    if NoneType in get_args(kind):  # None is the default; nobody can write it
+        kind = get_args(kind)[0]
+    try:
+        return msgspec.convert(
+            _parse(setting, kind), kind, strict=not setting.is_text, dec_hook=_path_below(setting.base)
+        )
+    except msgspec.ValidationError as error:  # its own message would quote the value
+        raise setting.refusal(str(error.__cause__ or _expected(kind))) from None
+    except ValueError as error:
+        raise setting.refusal(str(error)) from None
+
+
+def _parse(setting: Setting, kind: Any) -> object:
+    """Return the value with its texts parsed, as far as they are in a format of their own."""
+    value = setting.value
+    bare, meta = _split_annotated(kind)
+    if setting.is_text and bare in (bool, int, float):
+        value = str(value).strip()
+    if get_origin(bare) is tuple:
+        if setting.is_text:
+            value = [part.strip() for part in str(value).split(",") if part.strip()]
+        part_kind = get_args(bare)[0]
+        parts = value if isinstance(value, list | tuple) else ()
+        return [_parse(Setting(part, setting.name), part_kind) for part in parts]
+    if isinstance(value, str) and meta is not None and meta.extra:
+        return meta.extra["parse"](value)
+    return value
+
+
+def _split_annotated(kind: Any) -> tuple[Any, msgspec.Meta | None]:
+    if get_origin(kind) is Annotated:
+        bare, meta = get_args(kind)
+        return bare, meta
+    return kind, None
+
+
+def _path_below(base: Path) -> Callable[[type, object], Path]:
+    """Return what makes an absolute path of a value, below ``base`` if it is relative; ``~`` is expanded."""
+
+    def absolute_path(kind: type, value: object) -> Path:
+        if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
+            raise ValueError(_EXPECTED[Path])
+        try:
+            return (base / Path(value).expanduser()).absolute()
+        except RuntimeError:
+            raise ValueError("a path; the home directory that ~ stands for is not known") from None
+
+    return absolute_path
+
+
+def _expected(kind: Any) -> str:
+    bare, meta = _split_annotated(kind)
+    if meta is not None and meta.description:
+        return meta.description
+    if get_origin(bare) is Literal:
+        *first, last = (f'"{word}"' for word in get_args(bare))
+        return f"{', '.join(first)} or {last}"
+    return _EXPECTED[bare]
+
+
+def warn_of_unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a warning for each unknown ARCHIVER_ variable. ARCHIVER_TEST_ is reserved for tests."""
+    known = {"ARCHIVER_CONFIG", *ENVIRONMENT}
+    for name in sorted(environ):
+        if name.startswith("ARCHIVER_") and not name.startswith("ARCHIVER_TEST_") and name not in known:
+            yield f"the environment variable {_quote(name)} means nothing{_nearest(name, known)}"
+
+
+def refuse_unknown_keys(given: Iterable[str], known: Iterable[str], path: Path, where: str = "") -> None:
+    """Raise ConfigError for the first key that is not known, naming the nearest one that is."""
+    known = frozenset(known)
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{path}: there is no key {where}{_quote(key)}{_nearest(key, known)}")
+
+
+def _keys_of_file(tables: Mapping[str, object], path: Path) -> Iterator[tuple[str, object]]:
+    """Yield the settings of a file, whose sections are known, as ``section.key``."""
+    for section, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"{path}: {section} is a section: write [{section}] on a line of its own")
+        known = [key.partition(".")[2] for key in KEYS if key.startswith(f"{section}.")]
+        refuse_unknown_keys(table, known, path, f"[{section}] ")
+        yield from ((f"{section}.{key}", value) for key, value in table.items())
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    import difflib  # only after a mistake
+
+    names = difflib.get_close_matches(name[:_LONGEST_QUOTE], sorted(known), n=1, cutoff=0.0)
+    return f"; the nearest one is {names[0]}" if names else ""
+
+
+def _quote(name: str) -> str:
+    return repr(name[:_LONGEST_QUOTE])
