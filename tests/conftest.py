@@ -26,7 +26,7 @@ from hypothesis import settings
 
 from archiver.catalog import Catalog, engine, record, schema
 from tests.support import leak_detector
-from tests.support.databases import ARCHIVE_ID, NOW, Compiled, Dictation, Postgres, empty
+from tests.support.databases import ARCHIVE_ID, NOW, MigrationCache, PostgresServer, StatementCache, empty
 
 if TYPE_CHECKING:
     from tests.support.crash.traced_run import Night
@@ -108,11 +108,11 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(shared_tmp: Path) -> Iterator[Postgres]:
+def postgres(shared_tmp: Path) -> Iterator[PostgresServer]:
     """The server that ``ARCHIVER_TEST_POSTGRES`` names, else one that comes from PyPI and lives as long as the test run."""
     given = os.environ.get("ARCHIVER_TEST_POSTGRES")
     if given:
-        yield Postgres(given)
+        yield PostgresServer(given)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a runtime directory that containers do not have
@@ -122,8 +122,8 @@ def postgres(shared_tmp: Path) -> Iterator[Postgres]:
     place = Path(tempfile.gettempdir(), f"archiver-postgres-{name}")
     with locked(shared_tmp / "postgres.lock"):
         server = get_server(place, cleanup_mode="delete")
-        Postgres(server.get_uri()).hurry()
-    yield Postgres(server.get_uri())
+        PostgresServer(server.get_uri()).hurry()
+    yield PostgresServer(server.get_uri())
     with locked(shared_tmp / "postgres.lock"):
         server.cleanup()  # it counts the processes that use it: only the last one stops it
 
@@ -132,8 +132,8 @@ def postgres(shared_tmp: Path) -> Iterator[Postgres]:
 def dictated() -> Iterator[None]:
     """New archives of this process take the statements of their schema from the first one, and the SQL of all others from any."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "_migrate", Dictation(schema._migrate))
-        patch.setattr(engine, "create_engine", Compiled().engine)
+        patch.setattr(schema, "_migrate", MigrationCache(schema._migrate))
+        patch.setattr(engine, "create_engine", StatementCache().engine)
         yield
 
 
@@ -146,7 +146,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres_template(postgres: Postgres) -> Iterator[str]:
+def postgres_template(postgres: PostgresServer) -> Iterator[str]:
     """The name of a PostgreSQL database with a new archive, to be copied."""
     with postgres.database() as url:
         Catalog.create(url, ARCHIVE_ID, NOW).close()
@@ -154,7 +154,7 @@ def postgres_template(postgres: Postgres) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgres_archive(postgres: Postgres, postgres_template: str) -> Iterator[str]:
+def postgres_archive(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
     """The URL of one archive that many tests use, one after the other: a database of its own for each takes a second."""
     with postgres.database(postgres_template) as url:
         yield url
@@ -176,7 +176,7 @@ def own_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     if request.param == "sqlite":
         yield Path(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "archive.db"))
         return
-    postgres: Postgres = request.getfixturevalue("postgres")
+    postgres: PostgresServer = request.getfixturevalue("postgres")
     with postgres.database(request.getfixturevalue("postgres_template")) as url:
         yield url
 
@@ -187,7 +187,7 @@ def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Pa
     if request.param == "sqlite":
         yield tmp_path / "archive.db"
         return
-    postgres: Postgres = request.getfixturevalue("postgres")
+    postgres: PostgresServer = request.getfixturevalue("postgres")
     with postgres.database() as url:
         yield url
 
@@ -227,7 +227,7 @@ def nothing_escapes(request: pytest.FixtureRequest) -> Iterator[None]:
         for name in ("capsys", "capfd", "nowhere", "database", "own_database")
         if name in request.fixturenames
     }
-    ear, root = leak_detector.Ear(), logging.getLogger()
+    ear, root = leak_detector.LogListener(), logging.getLogger()
     level = root.level
     root.addHandler(ear)
     root.setLevel(logging.DEBUG)
@@ -287,11 +287,11 @@ def night(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ni
     """The first night of an archive, of one account with one highlight: it makes the archive and keeps all."""
     # Imported here: most tests need neither these nor the clients of the network.
     from tests.support.crash import traced_run
-    from tests.support.crash.workload import Upstream
+    from tests.support.crash.workload import Workload
 
     home = tmp_path_factory.mktemp("night") / "home"
     home.mkdir()
-    with Upstream.small() as upstream:
+    with Workload.small() as upstream:
         yield traced_run.record(upstream, home)
 
 

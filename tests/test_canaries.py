@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from tests.support import leak_detector
-from tests.support.databases import Postgres
+from tests.support.databases import PostgresServer
 
 ROOT = Path(__file__).parent.parent
 
@@ -107,7 +107,7 @@ def test_fault_l3_every_way_out_is_watched(tmp_path: Path) -> None:
 
 
 def test_fault_l3_a_postgresql_database_is_looked_through(
-    tmp_path: Path, postgres: Postgres, postgres_template: str
+    tmp_path: Path, postgres: PostgresServer, postgres_template: str
 ) -> None:
     """Every table of it, for the key and for signatures; this test plants both and takes them back."""
     with postgres.database(postgres_template) as url:

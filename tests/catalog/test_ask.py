@@ -13,7 +13,7 @@ from archiver.catalog import Catalog, record
 from archiver.errors import QueryRefused
 from archiver.model.upstream import User
 from tests.support.catalog_samples import rows
-from tests.support.databases import NOW, Cable
+from tests.support.databases import NOW, ConnectionProxy
 
 _WRITES = [
     "INSERT INTO targets VALUES ('a', 'b', '2026-01-01')",
@@ -126,7 +126,7 @@ def test_postgresql_is_asked_in_its_own_dialect(postgres_archive: str) -> None:
 
 def test_a_query_without_rows_ends_over_tcp_too(postgres_archive: str) -> None:
     """Its columns are asked for once more: over a network socket libpq's own way of waiting for that never ends."""
-    with Cable(postgres_archive) as cable, Catalog.open(cable.url, write=False) as catalog:
+    with ConnectionProxy(postgres_archive) as cable, Catalog.open(cable.url, write=False) as catalog:
         found = catalog.ask("SELECT 1 AS one WHERE false", rows=5, seconds=5)
     assert (found.columns, found.rows) == (("one",), ())
 

@@ -20,28 +20,28 @@ from archiver.model.archived import Failure
 from archiver.model.billing import Limits
 from archiver.model.identity import Subject
 from tests.support.catalog_samples import call, rows
-from tests.support.databases import NOW, Cable, Cut, empty, end_connections
+from tests.support.databases import NOW, ConnectionProxy, CutAt, empty, end_connections
 
 FAILURE = Failure(Subject.TARGET, "natgeo", None, Reason.UPSTREAM, "500")
 BEGUN = "UPDATE archive SET format = format"
 
 
 @pytest.fixture
-def cable(postgres_archive: str) -> Iterator[Cable]:
+def cable(postgres_archive: str) -> Iterator[ConnectionProxy]:
     """The way to an archive on PostgreSQL."""
     empty(postgres_archive)
-    with Cable(postgres_archive) as cable:
+    with ConnectionProxy(postgres_archive) as cable:
         yield cable
 
 
-def _at_commit(nth: int, cut: Cut) -> Callable[[str, bytes], Cut | None]:
+def _at_commit(nth: int, cut: CutAt) -> Callable[[str, bytes], CutAt | None]:
     """Break the ``nth`` COMMIT."""
     commits = count(1)
     return lambda name, said: cut if b"COMMIT\0" in said and next(commits) == nth else None
 
 
-@pytest.mark.parametrize("cut", Cut)
-def test_fault_h35_a_commit_that_is_cut_off_is_made_once(cable: Cable, cut: Cut) -> None:
+@pytest.mark.parametrize("cut", CutAt)
+def test_fault_h35_a_commit_that_is_cut_off_is_made_once(cable: ConnectionProxy, cut: CutAt) -> None:
     """Whether it reached the server or not: a failed attempt counts once, a call stands in the ledger once, under the id that was told."""
     with Catalog.open(cable.url, write=True) as catalog:
         run_id = catalog.write(record.start_run, "run", NOW)
@@ -53,17 +53,17 @@ def test_fault_h35_a_commit_that_is_cut_off_is_made_once(cable: Cable, cut: Cut)
         assert rows(catalog, "SELECT id, units FROM api_calls") == [(told, 2)]
 
 
-def test_fault_h35_a_second_cut_is_an_error(cable: Cable) -> None:
+def test_fault_h35_a_second_cut_is_an_error(cable: ConnectionProxy) -> None:
     """The facts are made once more, not for ever."""
     with Catalog.open(cable.url, write=True) as catalog:
-        cable.judge = lambda name, said: Cut.BEFORE if b"COMMIT\0" in said else None
+        cable.judge = lambda name, said: CutAt.BEFORE if b"COMMIT\0" in said else None
         with pytest.raises(DatabaseError, match="lost twice"):
             catalog.write(record.failure, FAILURE, NOW)
         cable.judge = lambda name, said: None
         assert catalog.write(record.failure, FAILURE, NOW) == 1
 
 
-def test_fault_h35_what_the_server_still_holds_open_is_ended(cable: Cable) -> None:
+def test_fault_h35_what_the_server_still_holds_open_is_ended(cable: ConnectionProxy) -> None:
     """The network is gone and the server does not know: its half transaction does not keep the rows locked for the second try."""
     tries: list[int] = []
 
@@ -80,7 +80,7 @@ def test_fault_h35_what_the_server_still_holds_open_is_ended(cable: Cable) -> No
     assert (len(tries), time.monotonic() - begun < 5) == (2, True)
 
 
-def test_fault_h35_idle_connections_that_the_server_ended_are_made_anew(cable: Cable) -> None:
+def test_fault_h35_idle_connections_that_the_server_ended_are_made_anew(cable: ConnectionProxy) -> None:
     """Neither a reader nor the writer notices more than a new connection."""
     with Catalog.open(cable.url, write=True) as catalog:
         assert catalog.write(record.start_run, "run", NOW) == 1

@@ -20,7 +20,7 @@ from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseForeign, MarkerMismatch, StorageError
 from archiver.runner.workers import StopFlag
 from tests.support.catalog_samples import LATER
-from tests.support.databases import ARCHIVE_ID, Postgres
+from tests.support.databases import ARCHIVE_ID, PostgresServer
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def rows_at(request: pytest.FixtureRequest, root: Path) -> Iterator[str | Path]:
     if request.param == "inside":
         yield root / "archive.db"
         return
-    postgres: Postgres = request.getfixturevalue("postgres")
+    postgres: PostgresServer = request.getfixturevalue("postgres")
     with postgres.database() as url:
         yield url
 

@@ -20,7 +20,7 @@ from archiver import queries
 from archiver.catalog import Catalog, engine, record, schema
 from archiver.catalog.columns import time_text
 from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
-from tests.support.databases import Postgres, empty
+from tests.support.databases import PostgresServer, empty
 from tests.support.three_night_catalog import live_in
 
 _ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ SELECT user_pk, sum(items), sum(files), sum(bytes) FROM (
 def lived_in(
     tmp_path_factory: pytest.TempPathFactory,
     sqlite_template: Path,
-    postgres: Postgres,
+    postgres: PostgresServer,
     postgres_template: str,
 ) -> Iterator[tuple[Catalog, Catalog]]:
     """The same lived-in archive on SQLite and on PostgreSQL."""

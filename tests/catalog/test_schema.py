@@ -16,7 +16,14 @@ from sqlalchemy import text
 
 from archiver.catalog import Catalog, engine, schema, tables
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
-from tests.support.databases import ARCHIVE_ID, NOW, Postgres, by_another_program, older_archive, tomorrow
+from tests.support.databases import (
+    ARCHIVE_ID,
+    NOW,
+    PostgresServer,
+    by_another_program,
+    older_archive,
+    tomorrow,
+)
 
 
 def test_a_new_archive_stands_at_head_and_knows_its_id(nowhere: str | Path) -> None:
@@ -46,7 +53,7 @@ def test_the_revisions_are_numbered_as_alembic_chains_them() -> None:
     assert schema.revisions() == tuple(reversed(chain))
 
 
-def test_pks_sort_byte_by_byte_on_postgresql(postgres: Postgres, postgres_template: str) -> None:
+def test_pks_sort_byte_by_byte_on_postgresql(postgres: PostgresServer, postgres_template: str) -> None:
     """Every pk column has the collation C, whatever the server's is."""
     everything = [column for table in tables.metadata.tables.values() for column in table.columns]
     pks = {f"{column.table.name}.{column.name}" for column in everything if column.name.endswith("pk")}
@@ -149,7 +156,7 @@ def test_a_missing_file_is_not_made(tmp_path: Path, write: bool) -> None:
 
 
 def test_a_foreign_or_newer_postgresql_database_is_refused(
-    postgres: Postgres, postgres_template: str
+    postgres: PostgresServer, postgres_template: str
 ) -> None:
     """The same on PostgreSQL: an empty database, one of another program, and one of a newer version."""
     with postgres.database() as url:

@@ -28,7 +28,7 @@ from archiver.model.identity import Role, Subject
 from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
-from tests.support.command_line import Nearby, Person, on_terminal, write_config
+from tests.support.command_line import CommandLineUser, InProcessUser, on_terminal, write_config
 
 
 @pytest.fixture
@@ -39,12 +39,12 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> Person:
+def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
     """Somebody whose environment leads to the stand-in, and to no archive."""
-    return Nearby(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
+    return InProcessUser(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
 
 
-def test_init_writes_the_directory_that_it_was_given(person: Person) -> None:
+def test_init_writes_the_directory_that_it_was_given(person: CommandLineUser) -> None:
     """--archive becomes an active line with the absolute path: a later run without --archive goes to the archive just made."""
     done = person.run("init", "--config", "c.toml", "--archive", 'my "own" archive')
     assert done.code == 0, done.err
@@ -57,7 +57,7 @@ def test_init_writes_the_directory_that_it_was_given(person: Person) -> None:
     assert not (person.home / "archive").exists()
 
 
-def test_init_makes_no_stray_archive(person: Person) -> None:
+def test_init_makes_no_stray_archive(person: CommandLineUser) -> None:
     """A configuration that is kept and names another archive: refused, both are named, and nothing is made."""
     assert person.run("init", "--config", "c.toml", "--archive", "first").code == 0
     done = person.run("init", "--config", "c.toml", "--archive", "second")
@@ -70,7 +70,7 @@ def test_init_makes_no_stray_archive(person: Person) -> None:
     assert f"left as it is: the archive {person.home / 'first'}" in again.err
 
 
-def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: Person) -> None:
+def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: CommandLineUser) -> None:
     """After a refused directory the next init, with a better one, is not told of a configuration that names the first."""
     (person.home / "photos").mkdir()
     (person.home / "photos" / "mine.jpg").touch()
@@ -78,7 +78,7 @@ def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: Pe
     assert person.run("init", "--config", "c.toml", "--archive", "better").code == 0
 
 
-def test_init_advises_a_key_file_and_a_crontab_that_work(person: Person) -> None:
+def test_init_advises_a_key_file_and_a_crontab_that_work(person: CommandLineUser) -> None:
     """The lines of init, taken as printed: a key that others cannot read, and a crontab line without a key that runs."""
     text = person.run("init", "--config", "c.toml", "--archive", "kept").err
     assert "HIKERAPI_TOKEN" not in text
@@ -112,7 +112,7 @@ def test_any_path_can_stand_in_the_configuration(text: str) -> None:
     assert tomllib.loads(f"x = {advice.toml_string(text)}") == {"x": text}
 
 
-def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: Person) -> None:
+def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: CommandLineUser) -> None:
     """The archive, the entries of what exists in their documented forms; one missing name is told live and in the summary."""
     link = "https://www.instagram.com/stories/highlights/18018069326790931/"
     code, text = on_terminal(
@@ -130,7 +130,7 @@ def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: Person) 
     assert "tried again in later runs" not in text
 
 
-def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person: Person) -> None:
+def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person: CommandLineUser) -> None:
     """Once, after the first backup: its command and entries, as printed, keep the same accounts there.
 
     A later backup does not print it, and a backup beside a configuration does not either.
@@ -156,7 +156,7 @@ def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person:
     assert config.read_text() == written
 
 
-def test_backup_says_what_it_did_where_nobody_reads(person: Person) -> None:
+def test_backup_says_what_it_did_where_nobody_reads(person: CommandLineUser) -> None:
     """Success without a terminal: two lines, none under -q, and no advice."""
     done = person.run("backup", "natgeo", "--archive", "kept")
     told = "1 account, 3 of 3 highlights read, 5 units spent\nnew: 33 items, 49 files, 491.2 kB\n"
@@ -176,7 +176,7 @@ def test_what_is_missing_is_not_advised() -> None:
     assert backup_command.found(targets, summary) == [targets[0], targets[2]]
 
 
-def test_fault_a5_cron_is_told_of_a_missing_name(person: Person) -> None:
+def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> None:
     """Code 3 and one line that names it and says what to do: on the first night and during its back-off,
     under -q too."""
     config = write_config(person.home / "c.toml", ["natgeo", "nobody.xyz"])
@@ -192,7 +192,7 @@ def test_fault_a5_cron_is_told_of_a_missing_name(person: Person) -> None:
     assert "999: gone (no account has this id: correct or remove it)\n" in person.run("backup", "999").err
 
 
-def test_a_rejected_key_names_the_file_that_it_came_from(person: Person) -> None:
+def test_a_rejected_key_names_the_file_that_it_came_from(person: CommandLineUser) -> None:
     """HIKERAPI_TOKEN is not blamed for a key of token_file, neither by a run nor by the balance; it is where it was used."""
     (person.home / "token").write_text("wrong")
     (person.home / "token").chmod(0o600)
@@ -211,7 +211,7 @@ def test_a_rejected_key_names_the_file_that_it_came_from(person: Person) -> None
     assert "(check HIKERAPI_TOKEN)" in person.run("run", "--config", str(config)).err
 
 
-def test_verify_says_where_the_damage_is_and_how_it_heals(person: Person) -> None:
+def test_verify_says_where_the_damage_is_and_how_it_heals(person: CommandLineUser) -> None:
     """The path of the file; with --repair, as advised, the bytes lie in quarantine and the file is held again."""
     assert person.run("backup", "natgeo", "--archive", "kept").code == 0
     blob = next(p for p in (person.home / "kept" / "blobs").rglob("*") if p.is_file())
@@ -227,7 +227,7 @@ def test_verify_says_where_the_damage_is_and_how_it_heals(person: Person) -> Non
     assert person.run("verify", "--read-data", "--archive", "kept").code == 0
 
 
-def test_a_budget_names_the_flag_and_the_next_run(person: Person) -> None:
+def test_a_budget_names_the_flag_and_the_next_run(person: CommandLineUser) -> None:
     """Who gave --max-units is not told of a key of the configuration alone, and knows that nothing is lost."""
     done = person.run("backup", "natgeo", "--max-units", "2", "--archive", "kept")
     assert done.code == 5
@@ -236,14 +236,14 @@ def test_a_budget_names_the_flag_and_the_next_run(person: Person) -> None:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
     """Somebody whose configuration names an archive that does not exist, and who has one in ``my kept``.
 
     That one lacks a video, for which the CDN had a 404, and the bytes of a cover.
     """
     home = tmp_path_factory.mktemp("elsewhere")
     with StandIn(World.seed()) as upstream:
-        person = Nearby(home, upstream, {"ARCHIVER_ARCHIVE": ""})
+        person = InProcessUser(home, upstream, {"ARCHIVER_ARCHIVE": ""})
         config = home / "config" / "archiver" / "config.toml"
         config.parent.mkdir(parents=True)
         write_config(config, ["salwaaa_ki"])
@@ -278,7 +278,7 @@ def commands_in(text: str) -> list[str]:
     ],
 )
 def test_fault_h44_a_printed_command_is_about_the_same_archive(
-    elsewhere: Nearby, asked: str, advised: str, brings: str
+    elsewhere: InProcessUser, asked: str, advised: str, brings: str
 ) -> None:
     """Run as printed, the next step looks at the archive of ``--archive``, not of the configuration."""
     command, *words = shlex.split(asked)
@@ -290,7 +290,7 @@ def test_fault_h44_a_printed_command_is_about_the_same_archive(
     assert brings in ended.out
 
 
-def test_fault_h44_init_makes_the_archive_that_a_command_missed(person: Person) -> None:
+def test_fault_h44_init_makes_the_archive_that_a_command_missed(person: CommandLineUser) -> None:
     """Beside a configuration that names another archive, the printed ``init`` names a new one and works.
 
     So is what a refused ``init`` prints. The command that follows then finds the archive.
@@ -310,7 +310,7 @@ def test_fault_h44_init_makes_the_archive_that_a_command_missed(person: Person) 
 
 def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_path: Path) -> None:
     """As after ``scripts/demo``, which puts nothing into PATH."""
-    person = Person(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "PATH": "/usr/bin:/bin"})
+    person = CommandLineUser(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "PATH": "/usr/bin:/bin"})
     err = person.run("status", "--archive", "my own").err
     printed = err.partition("make one: ")[2].rstrip(")\n")
     assert printed.endswith("archiver --archive 'my own' init")
@@ -318,7 +318,9 @@ def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_pa
     assert person.run("status", "--archive", "my own").code == 0
 
 
-def test_fault_h44_a_report_names_the_archive_by_its_whole_path(person: Person, upstream: StandIn) -> None:
+def test_fault_h44_a_report_names_the_archive_by_its_whole_path(
+    person: CommandLineUser, upstream: StandIn
+) -> None:
     """A report is read in another directory than the one of the run."""
     upstream.faults.add(actions.respond(404), listener="cdn", count=99)
     config = write_config(person.home / "c.toml", ["natgeo"])
@@ -329,7 +331,7 @@ def test_fault_h44_a_report_names_the_archive_by_its_whole_path(person: Person, 
     assert "not_found" in person.run(*shlex.split(printed)).out
 
 
-def test_init_asks_for_no_key_that_is_there(person: Person) -> None:
+def test_init_asks_for_no_key_that_is_there(person: CommandLineUser) -> None:
     """Where the configuration has a ``token_file``, only that file is to be written, if it is not there."""
     config = write_config(person.home / "c.toml", ["natgeo"])
     config.write_text('api.token_file = "my key"\n' + config.read_text())
@@ -384,7 +386,7 @@ def _texts(tree: ast.AST) -> Iterator[ast.Constant]:
             yield from _texts(node)
 
 
-def test_plan_explains_its_plus_on_a_terminal(person: Person) -> None:
+def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser) -> None:
     """The legend stands under the table, and not in a pipe."""
     assert person.run("backup", "natgeo", "--archive", "kept").code == 0
     code, text = on_terminal(person, "plan", "natgeo", "--archive", "kept", stream="stdout")
@@ -395,7 +397,7 @@ def test_plan_explains_its_plus_on_a_terminal(person: Person) -> None:
     assert "at least" not in person.run("plan", "natgeo", "--archive", "kept").out
 
 
-def test_a_terminal_is_asked_for_targets(person: Person) -> None:
+def test_a_terminal_is_asked_for_targets(person: CommandLineUser) -> None:
     """``backup -`` typed by a person says what it waits for."""
     ours, theirs = os.openpty()
     process = person.start("backup", "-", "--archive", "kept", stdin=theirs)

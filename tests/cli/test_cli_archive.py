@@ -12,7 +12,7 @@ import pytest
 
 from archiver.cli import main as front
 from archiver.sandbox import StandIn, World, actions
-from tests.support.command_line import Person, files_of, write_config
+from tests.support.command_line import CommandLineUser, files_of, write_config
 
 Shown = pytest.CaptureFixture[str]
 
@@ -25,28 +25,28 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment leads to the stand-in; this process has that environment too."""
-    somebody = Person(tmp_path, upstream)
+    somebody = CommandLineUser(tmp_path, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
     _enter(somebody, monkeypatch)
     return somebody
 
 
-def _enter(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+def _enter(person: CommandLineUser, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in person.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(person.home)
 
 
-def call(person: Person, *args: str) -> int:
+def call(person: CommandLineUser, *args: str) -> int:
     """``archiver ARGS`` in this process. The key is set anew each time: the program takes it out of its environment."""
     os.environ["HIKERAPI_TOKEN"] = person.environ.get("HIKERAPI_TOKEN", "")
     return front.main(args)
 
 
 @pytest.fixture
-def kept(person: Person, capsys: Shown) -> Person:
+def kept(person: CommandLineUser, capsys: Shown) -> CommandLineUser:
     """The same person after ``backup natgeo``."""
     assert call(person, "backup", "natgeo", "-q") == 0
     assert capsys.readouterr() == ("", "")
@@ -55,7 +55,7 @@ def kept(person: Person, capsys: Shown) -> Person:
     return person
 
 
-def test_backup_needs_no_configuration(person: Person, upstream: StandIn, capsys: Shown) -> None:
+def test_backup_needs_no_configuration(person: CommandLineUser, upstream: StandIn, capsys: Shown) -> None:
     """One account into an absent directory: code 0, an object with true counts, and what the stand-in billed."""
     assert call(person, "backup", "natgeo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -70,7 +70,7 @@ def test_backup_needs_no_configuration(person: Person, upstream: StandIn, capsys
     assert found["api_calls"] == len(upstream.requests.paid_calls())
 
 
-def test_a_second_backup_downloads_nothing(kept: Person, upstream: StandIn, capsys: Shown) -> None:
+def test_a_second_backup_downloads_nothing(kept: CommandLineUser, upstream: StandIn, capsys: Shown) -> None:
     """What is held is neither paid for nor fetched again."""
     assert call(kept, "backup", "natgeo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -78,14 +78,14 @@ def test_a_second_backup_downloads_nothing(kept: Person, upstream: StandIn, caps
     assert upstream.requests.cdn_requests() == []
 
 
-def test_targets_of_all_kinds_at_once(person: Person, capsys: Shown) -> None:
+def test_targets_of_all_kinds_at_once(person: CommandLineUser, capsys: Shown) -> None:
     """A name, an id and a highlight link in one call; what is named twice is kept once."""
     link = "https://www.instagram.com/stories/highlights/18018069326790931/?hl=en"
     assert call(person, "backup", "@salwaaa_ki", "787132", link, "salwaaa_ki", "--json") == 0
     assert json.loads(capsys.readouterr().out)["accounts"] == 3
 
 
-def test_targets_from_stdin(person: Person) -> None:
+def test_targets_from_stdin(person: CommandLineUser) -> None:
     """``-`` reads a list with comments; its bytes need not be UTF-8 to be refused politely."""
     done = person.run("backup", "-", "--json", stdin="\ufeff# mine\nnatgeo  # the yellow one\n\nsalwaaa_ki\n")
     assert (done.code, done.object["accounts"]) == (0, 2)
@@ -96,7 +96,7 @@ def test_targets_from_stdin(person: Person) -> None:
     )
 
 
-def test_run_keeps_the_accounts_of_the_configuration(person: Person, capsys: Shown) -> None:
+def test_run_keeps_the_accounts_of_the_configuration(person: CommandLineUser, capsys: Shown) -> None:
     """init makes the archive, run keeps all, run ACCOUNT one; without a terminal and news, silently."""
     config = write_config(person.home / "c.toml", ["natgeo", "salwaaa_ki"])
     assert call(person, "init", "-q", "--config", str(config)) == 0
@@ -106,7 +106,7 @@ def test_run_keeps_the_accounts_of_the_configuration(person: Person, capsys: Sho
     assert capsys.readouterr() == ("", "")
 
 
-def test_init_never_overwrites(person: Person, capsys: Shown) -> None:
+def test_init_never_overwrites(person: CommandLineUser, capsys: Shown) -> None:
     """The configuration is for its owner alone; a second init changes neither it nor the archive."""
     path = person.home / "config" / "archiver" / "config.toml"
     assert call(person, "init") == 0
@@ -122,7 +122,9 @@ def test_init_never_overwrites(person: Person, capsys: Shown) -> None:
     assert files_of(person.archive) == before
 
 
-def test_plan_costs_nothing_and_foretells_the_night(kept: Person, upstream: StandIn, capsys: Shown) -> None:
+def test_plan_costs_nothing_and_foretells_the_night(
+    kept: CommandLineUser, upstream: StandIn, capsys: Shown
+) -> None:
     """Before any night a name costs its tray; with a known archive the next night's units are what the run then spends."""
     assert call(kept, "plan", "natgeo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -142,7 +144,7 @@ def test_plan_costs_nothing_and_foretells_the_night(kept: Person, upstream: Stan
     assert json.loads(capsys.readouterr().out)["units"] == found["units"]
 
 
-def test_plan_for_people(kept: Person, capsys: Shown) -> None:
+def test_plan_for_people(kept: CommandLineUser, capsys: Shown) -> None:
     """A row an account, and a sum."""
     assert call(kept, "plan", "natgeo", "--full") == 0
     lines = capsys.readouterr().out.splitlines()
@@ -150,7 +152,7 @@ def test_plan_for_people(kept: Person, capsys: Shown) -> None:
     assert lines[-1].split() == ["all", "1", "4+"]
 
 
-def test_status_in_numbers(kept: Person, capsys: Shown) -> None:
+def test_status_in_numbers(kept: CommandLineUser, capsys: Shown) -> None:
     """Accounts, items, files and runs; the balance only when asked for."""
     assert call(kept, "status", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -160,7 +162,7 @@ def test_status_in_numbers(kept: Person, capsys: Shown) -> None:
     assert "units left     999,9" in capsys.readouterr().out
 
 
-def test_status_watches_the_age_of_the_last_success(kept: Person, capsys: Shown) -> None:
+def test_status_watches_the_age_of_the_last_success(kept: CommandLineUser, capsys: Shown) -> None:
     """--max-age: 0 while the last success is young, 3 once it is older, with a line for the monitor."""
     assert call(kept, "status", "-q", "--max-age", "1h") == 0
     assert capsys.readouterr() == ("", "")
@@ -168,7 +170,7 @@ def test_status_watches_the_age_of_the_last_success(kept: Person, capsys: Shown)
     assert "the last successful run is too old" in capsys.readouterr().err
 
 
-def test_query_as_a_table(kept: Person, capsys: Shown) -> None:
+def test_query_as_a_table(kept: CommandLineUser, capsys: Shown) -> None:
     """Aligned, with nothing that the terminal obeys, cut at the limit with a word about it."""
     assert (
         call(kept, "query", "SELECT title, media_count AS n FROM highlights ORDER BY n DESC", "--limit", "2")
@@ -181,7 +183,7 @@ def test_query_as_a_table(kept: Person, capsys: Shown) -> None:
     assert "\x1b" not in capsys.readouterr().out
 
 
-def test_sql_from_a_file_and_from_stdin(kept: Person, capsys: Shown) -> None:
+def test_sql_from_a_file_and_from_stdin(kept: CommandLineUser, capsys: Shown) -> None:
     """@FILE, --file and - read the statement from elsewhere."""
     (kept.home / "q.sql").write_text("SELECT 1 AS one")
     for words in (["@q.sql"], ["--file", "q.sql"]):
@@ -190,7 +192,7 @@ def test_sql_from_a_file_and_from_stdin(kept: Person, capsys: Shown) -> None:
     assert kept.run("query", "-", "--format", "ndjson", stdin="SELECT 1 AS one").out == '{"one": 1}\n'
 
 
-def test_verify_finds_what_is_lost(kept: Person, capsys: Shown) -> None:
+def test_verify_finds_what_is_lost(kept: CommandLineUser, capsys: Shown) -> None:
     """A whole archive is code 0; a blob that vanished is named with its owner, code 12."""
     assert call(kept, "verify", "--read-data", "--json") == 0
     whole = json.loads(capsys.readouterr().out)
@@ -208,7 +210,7 @@ def test_verify_finds_what_is_lost(kept: Person, capsys: Shown) -> None:
     assert "1 damaged" in shown.err
 
 
-def test_the_database_can_be_copied(kept: Person, capsys: Shown) -> None:
+def test_the_database_can_be_copied(kept: CommandLineUser, capsys: Shown) -> None:
     """db backup writes a database that says the same, and prints where; db current and upgrade agree that all is new."""
     assert call(kept, "db", "backup", "-o", "copy.db") == 0
     assert capsys.readouterr().out == "copy.db\n"
@@ -219,7 +221,9 @@ def test_the_database_can_be_copied(kept: Person, capsys: Shown) -> None:
     assert f"the schema is at {revision} already" in capsys.readouterr().err
 
 
-def test_what_failed_is_told_without_a_terminal(person: Person, upstream: StandIn, capsys: Shown) -> None:
+def test_what_failed_is_told_without_a_terminal(
+    person: CommandLineUser, upstream: StandIn, capsys: Shown
+) -> None:
     """Cron's mail: one line for what it means, what was done all the same, then the failures by name; code 3."""
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     assert call(person, "backup", "natgeo") == 3
@@ -246,7 +250,7 @@ def test_what_failed_is_told_without_a_terminal(person: Person, upstream: StandI
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_exit_codes(kept: Person, capsys: Shown, code: int, args: list[str]) -> None:
+def test_exit_codes(kept: CommandLineUser, capsys: Shown, code: int, args: list[str]) -> None:
     """Each kind of trouble has its code, one line that begins with the command, and never a traceback."""
     lock = os.open(kept.archive / "lock", os.O_RDWR)
     if code == 4:
@@ -268,7 +272,7 @@ def test_exit_codes(kept: Person, capsys: Shown, code: int, args: list[str]) -> 
     assert not (kept.home / "unmounted").exists()
 
 
-def test_upstream_down_is_code_7(person: Person, upstream: StandIn, capsys: Shown) -> None:
+def test_upstream_down_is_code_7(person: CommandLineUser, upstream: StandIn, capsys: Shown) -> None:
     """An API that cannot be reached: told as such, in the object too, after what is known without it."""
     upstream.close()
     assert call(person, "status", "--balance") == 10
@@ -290,7 +294,7 @@ def test_upstream_down_is_code_7(person: Person, upstream: StandIn, capsys: Show
     assert failed.startswith("archiver: status: ")
 
 
-def test_the_log_tells_the_night(kept: Person) -> None:
+def test_the_log_tells_the_night(kept: CommandLineUser) -> None:
     """archiver.log has the start, the files and the end of the run, and no signature."""
     text = (kept.archive / "log" / "archiver.log").read_text("utf-8")
     assert "INFO run 1 started: backup, 1 account" in text

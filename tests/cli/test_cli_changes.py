@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Nearby, files_of
+from tests.support.command_line import InProcessUser, files_of
 
 NATGEO, SALWA = "natgeo", "salwaaa_ki"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
     """Somebody who kept both accounts, and again after edits: run 2 saw them."""
     with StandIn(World.seed(), key="canary-0123456789abcdef") as upstream:
-        person = Nearby(tmp_path_factory.mktemp("changes"), upstream)
+        person = InProcessUser(tmp_path_factory.mktemp("changes"), upstream)
         assert person.run("backup", NATGEO, SALWA, "-q").code == 0
         world = upstream.world
         world.retitle(BOTW, "Best\x1b[31m")
@@ -31,7 +31,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
         yield person
 
 
-def test_a_person_reads_what_happened(kept: Nearby) -> None:
+def test_a_person_reads_what_happened(kept: InProcessUser) -> None:
     """Day by day, a line for each account and highlight, on stdout, safe for a terminal; nothing of the archive is touched."""
     before = _kept_files(kept)
     ended = kept.run("changes")
@@ -47,12 +47,12 @@ def test_a_person_reads_what_happened(kept: Nearby) -> None:
     assert _kept_files(kept) == before
 
 
-def _kept_files(person: Nearby) -> dict[str, int]:
+def _kept_files(person: InProcessUser) -> dict[str, int]:
     """All but what SQLite puts beside a database that is read."""
     return {name: size for name, size in files_of(person.archive).items() if "-" not in name[-4:]}
 
 
-def test_json_has_every_row_with_its_names(kept: Nearby) -> None:
+def test_json_has_every_row_with_its_names(kept: InProcessUser) -> None:
     """One object: the rows in their order, each with whose it is; the title as it is, escaped."""
     found = kept.run("changes", "--json").object
     assert (found["exit_code"], found["outcome"]) == (0, "ok")
@@ -99,7 +99,7 @@ def test_json_has_every_row_with_its_names(kept: Nearby) -> None:
         (("--since", "2020-01-01T03:17", "--run", "2", "--account", "salwa"), ["salwa"]),
     ],
 )
-def test_it_tells_what_is_asked_for(kept: Nearby, args: tuple[str, ...], accounts: list[str]) -> None:
+def test_it_tells_what_is_asked_for(kept: InProcessUser, args: tuple[str, ...], accounts: list[str]) -> None:
     """One run, some accounts, since when: each narrows it down."""
     lines = kept.run("changes", *args).out.splitlines()[1:]
     assert [line.strip().partition(":")[0] for line in lines] == accounts
@@ -113,7 +113,7 @@ def test_it_tells_what_is_asked_for(kept: Nearby, args: tuple[str, ...], account
         (("--run", "1", "-q"), ""),
     ],
 )
-def test_nothing_is_said_beside_the_data(kept: Nearby, args: tuple[str, ...], words: str) -> None:
+def test_nothing_is_said_beside_the_data(kept: InProcessUser, args: tuple[str, ...], words: str) -> None:
     """Where nothing changed stdout is empty, stderr says so, the code is 0."""
     ended = kept.run("changes", *args)
     assert (ended.code, ended.out, ended.err) == (0, "", words)
@@ -131,7 +131,9 @@ def test_nothing_is_said_beside_the_data(kept: Nearby, args: tuple[str, ...], wo
         (("--since", "yesterday"), "Invalid value for '--since': 'yesterday' is not a date such as"),
     ],
 )
-def test_what_cannot_be_asked_names_the_next_step(kept: Nearby, args: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_asked_names_the_next_step(
+    kept: InProcessUser, args: tuple[str, ...], words: str
+) -> None:
     """Code 2 and one line; one object with ``--json``."""
     ended = kept.run("changes", *args)
     assert (ended.code, ended.out) == (2, "")
@@ -140,7 +142,7 @@ def test_what_cannot_be_asked_names_the_next_step(kept: Nearby, args: tuple[str,
     assert (found.code, found.object["outcome"], found.object["changes"]) == (2, "usage", [])
 
 
-def test_it_costs_nothing_and_runs_beside_a_run(kept: Nearby) -> None:
+def test_it_costs_nothing_and_runs_beside_a_run(kept: InProcessUser) -> None:
     """No call is made, and the lock that a run holds is not asked for."""
     assert kept.upstream is not None
     kept.upstream.requests.reset()

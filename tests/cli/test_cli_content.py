@@ -15,7 +15,7 @@ import pytest
 from archiver.cli import text_table
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Json
-from tests.support.command_line import Person, files_of, on_terminal
+from tests.support.command_line import CommandLineUser, files_of, on_terminal
 from tests.support.hostile_world import ESCAPES, FILE_NAMES, FORGED, LONG, NATGEO, TITLES, hostile_world
 
 BOTW = "18018069326790931"
@@ -32,7 +32,7 @@ LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (INFO|WARNING) \S")
 class Morning:
     """After the night: whose archive it is, the code, what the terminal got, and what a query then shows on it."""
 
-    person: Person
+    person: CommandLineUser
     code: int
     terminal: str
     table: str
@@ -61,7 +61,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Morning]:
     with StandIn(hostile_world()) as upstream:
         detail: Json = {"detail": f"{ESCAPES}{FORGED}", "exc_type": "ValidationError"}
         upstream.faults.add(actions.respond(400, detail), path="/v1/highlight/by/url", highlight=BOTW)
-        person = Person(home, upstream)
+        person = CommandLineUser(home, upstream)
         code, terminal = on_terminal(person, "backup", NATGEO, "-v")
         _, shown = on_terminal(
             person, "query", "SELECT title, pk FROM highlights", stream="stdout", columns=80

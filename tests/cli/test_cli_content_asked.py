@@ -17,7 +17,7 @@ from archiver.cli import main as front
 from archiver.cli import query_command
 from archiver.model.archived import Rows
 from archiver.sandbox import StandIn
-from tests.support.command_line import Person
+from tests.support.command_line import CommandLineUser
 from tests.support.hostile_world import NATGEO, TITLES, hostile_world
 
 Shown = pytest.CaptureFixture[str]
@@ -37,9 +37,9 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment, in this process, leads to the stand-in."""
-    somebody = Person(tmp_path, upstream)
+    somebody = CommandLineUser(tmp_path, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
     for name, value in somebody.environ.items():
         monkeypatch.setenv(name, value)
@@ -47,7 +47,7 @@ def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -
     return somebody
 
 
-def test_fault_x10_csv_holds_no_formula_and_json_is_exact(person: Person, capsys: Shown) -> None:
+def test_fault_x10_csv_holds_no_formula_and_json_is_exact(person: CommandLineUser, capsys: Shown) -> None:
     """Titles that begin with ``=`` or hide one behind a CR: a cell each, with an apostrophe in CSV; in JSON as they came."""
     assert front.main(["backup", NATGEO, "-q"]) == 0
     asked = "SELECT title FROM highlights"
@@ -64,7 +64,7 @@ def test_fault_x10_csv_holds_no_formula_and_json_is_exact(person: Person, capsys
     assert len(titles) == len(found)
 
 
-def test_fault_x10_values_in_csv(person: Person, capsys: Shown) -> None:
+def test_fault_x10_values_in_csv(person: CommandLineUser, capsys: Shown) -> None:
     """Quoted as CSV is, NULL empty, bytes in hexadecimal, no formula for a spreadsheet."""
     assert front.main(["init", "-q"]) == 0
     assert front.main(["query", VALUES, "--format", "csv"]) == 0
@@ -74,7 +74,7 @@ def test_fault_x10_values_in_csv(person: Person, capsys: Shown) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "ndjson"])
-def test_fault_x10_values_in_json_are_exact(person: Person, capsys: Shown, form: str) -> None:
+def test_fault_x10_values_in_json_are_exact(person: CommandLineUser, capsys: Shown, form: str) -> None:
     """Objects with exact values; a column name that comes twice loses nothing."""
     assert front.main(["init", "-q"]) == 0
     assert front.main(["query", f"{VALUES}, 2 AS n UNION ALL {VALUES}, 3", "--format", form]) == 0
@@ -111,7 +111,7 @@ def test_fault_x11_column_names_are_made_safe_on_a_terminal(monkeypatch: pytest.
 
 
 def test_fault_x13_what_names_nobody_is_refused_before_any_call(
-    person: Person, upstream: StandIn, capsys: Shown
+    person: CommandLineUser, upstream: StandIn, capsys: Shown
 ) -> None:
     """An option's name, a path, a link with a user, full-width letters, a lone @, 1 MB: code 2, one line, no call, no archive."""
     for text in (
@@ -139,7 +139,7 @@ def test_fault_x13_what_names_nobody_is_refused_before_any_call(
 
 
 def test_fault_x17_a_hostile_configuration_is_code_2(
-    person: Person, upstream: StandIn, capsys: Shown
+    person: CommandLineUser, upstream: StandIn, capsys: Shown
 ) -> None:
     """YAML that would run a command, a megabyte too much, a device in its place: one line, nothing run, nothing asked."""
     (person.home / "yaml.toml").write_text("!!python/object/apply:os.system ['touch owned']\n")

@@ -22,7 +22,7 @@ from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata as catalog_tables
 from archiver.datasette import PLUGIN, metadata
 from archiver.model.identity import Role
-from tests.support.command_line import Nearby, Person
+from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.sample_archive import HOSTILE, content, digest, shelve
 
@@ -33,9 +33,9 @@ ABSENT = digest("3", Role.COVER)
 
 
 @pytest.fixture(scope="module")
-def person(tmp_path_factory: pytest.TempPathFactory) -> Nearby:
+def person(tmp_path_factory: pytest.TempPathFactory) -> InProcessUser:
     """Somebody with the library, in which one blob claims to be HTML, one is lost, one is a link and one is not there."""
-    person = Nearby(tmp_path_factory.mktemp("home"))
+    person = InProcessUser(tmp_path_factory.mktemp("home"))
     person.archive.mkdir()
     database = person.archive / "archive.db"
     Catalog.create(database, ARCHIVE_ID, NOW).close()
@@ -50,7 +50,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Nearby:
 
 
 @pytest.fixture(scope="module")
-def started(person: Nearby) -> list[str]:
+def started(person: InProcessUser) -> list[str]:
     """The command that was printed, as sh takes it with these two arguments."""
     ended = person.run("datasette", "web")
     assert (ended.code, ended.err) == (0, "")
@@ -59,11 +59,11 @@ def started(person: Nearby) -> list[str]:
     return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split("\0")[:-1]
 
 
-def blob(person: Nearby, sha256: str) -> Path:
+def blob(person: InProcessUser, sha256: str) -> Path:
     return person.archive / "blobs" / sha256[:2] / sha256
 
 
-def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **allow: Any) -> Any:
+def get(person: InProcessUser, path: str, headers: Mapping[str, str] | None = None, **allow: Any) -> Any:
     """What a Datasette with these files answers."""
     from datasette.app import Datasette  # not for each worker that only collects: a sixth of that
 
@@ -76,7 +76,7 @@ def get(person: Nearby, path: str, headers: Mapping[str, str] | None = None, **a
     return asyncio.run(served.client.get(path, headers=headers))
 
 
-def test_the_printed_command_serves_the_archive(person: Nearby, started: list[str]) -> None:
+def test_the_printed_command_serves_the_archive(person: InProcessUser, started: list[str]) -> None:
     """On this machine alone; the tables, and the questions that are ready to be asked. As a script it hands its arguments on."""
     from datasette.cli import cli
 
@@ -101,7 +101,7 @@ def test_the_printed_command_serves_the_archive(person: Nearby, started: list[st
         ("/archive/pictures?title=Wh", "10", Role.VIDEO),
     ],
 )
-def test_pictures_show_in_the_tables(person: Nearby, path: str, pk: str, role: Role) -> None:
+def test_pictures_show_in_the_tables(person: InProcessUser, path: str, pk: str, role: Role) -> None:
     """By an element whose address brings their bytes, of their type."""
     page = get(person, path).text
     kind, mime = ("video", "video/mp4") if role is Role.VIDEO else ("img", "image/jpeg")
@@ -118,7 +118,7 @@ def test_pictures_show_in_the_tables(person: Nearby, path: str, pk: str, role: R
 
 
 @pytest.mark.usefixtures("started")
-def test_what_is_no_picture_never_runs(person: Nearby) -> None:
+def test_what_is_no_picture_never_runs(person: InProcessUser) -> None:
     """What claims to be HTML is a download without a type, and no element of a page."""
     answer = get(person, f"/-/archiver/blob/{HTML}")
     assert answer.headers["content-type"] == "application/octet-stream"
@@ -130,13 +130,13 @@ def test_what_is_no_picture_never_runs(person: Nearby) -> None:
 
 @pytest.mark.usefixtures("started")
 @pytest.mark.parametrize("sha256", [LOST, LINK, ABSENT, "0" * 64])
-def test_what_is_not_held_is_not_found(person: Nearby, sha256: str) -> None:
+def test_what_is_not_held_is_not_found(person: InProcessUser, sha256: str) -> None:
     """Lost, a link in a blob's place, a file that is gone, a hash of nothing."""
     assert get(person, f"/-/archiver/blob/{sha256}").status_code == 404
 
 
 @pytest.mark.usefixtures("started")
-def test_strangers_are_refused(person: Nearby) -> None:
+def test_strangers_are_refused(person: InProcessUser) -> None:
     """A web page whose name leads here, and whoever Datasette does not allow to see the tables."""
     address = f"/-/archiver/blob/{digest('10', Role.VIDEO)}"
     for path in (address, "/archive/items"):
@@ -145,7 +145,7 @@ def test_strangers_are_refused(person: Nearby) -> None:
     assert get(person, address, {"host": "127.0.0.1:8001"}).status_code == 200
 
 
-def test_every_table_is_described(person: Nearby) -> None:
+def test_every_table_is_described(person: InProcessUser) -> None:
     """In the words of docs/schema.md: each but one that has its columns told, and the columns that the page has in tables."""
     (tables,) = [t["tables"] for t in person.run("datasette", "-").object["databases"].values()]  # type: ignore[attr-defined]
     assert {name for name in catalog_tables.tables if not tables.get(name, {}).get("description")} <= {
@@ -177,7 +177,7 @@ def test_named_queries_are_asked_by_name(tmp_path: Path) -> None:
     assert queries["ask-changes"]["title"] == "What changed since a day?"
 
 
-def test_files_of_others_stay(tmp_path: Path, person: Nearby) -> None:
+def test_files_of_others_stay(tmp_path: Path, person: InProcessUser) -> None:
     """A file that says something else is refused before anything is written; the same again is nothing, --force writes over it."""
     place = tmp_path / "web"
     place.mkdir()
@@ -191,7 +191,7 @@ def test_files_of_others_stay(tmp_path: Path, person: Nearby) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "web"])
-def test_nothing_is_written_into_the_archive(person: Nearby, place: str) -> None:
+def test_nothing_is_written_into_the_archive(person: InProcessUser, place: str) -> None:
     """Nor below it: code 2, also with --force."""
     ended = person.run("datasette", str(person.archive / place), "--force")
     assert (ended.code, ended.out) == (2, "")
@@ -200,7 +200,7 @@ def test_nothing_is_written_into_the_archive(person: Nearby, place: str) -> None
 
 
 @pytest.mark.parametrize("place", [".", "accounts/new"])
-def test_nothing_is_written_into_an_export(tmp_path: Path, person: Nearby, place: str) -> None:
+def test_nothing_is_written_into_an_export(tmp_path: Path, person: InProcessUser, place: str) -> None:
     """Nor below one: it is another's directory."""
     assert person.run("export", "site", str(tmp_path / "out"), "--account", "natgeo").code in (0, 3)
     before = sorted((tmp_path / "out").rglob("*"))
@@ -210,7 +210,7 @@ def test_nothing_is_written_into_an_export(tmp_path: Path, person: Nearby, place
     assert sorted((tmp_path / "out").rglob("*")) == before
 
 
-def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: Nearby) -> None:
+def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: InProcessUser) -> None:
     """With and without --force; it stays, and no draft is left."""
     place = tmp_path / "web"
     (place / "metadata.json").mkdir(parents=True)
@@ -223,7 +223,7 @@ def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: Ne
 
 @pytest.mark.parametrize("words", [(), ("--force",)])
 def test_a_pipe_in_the_place_of_a_file_is_no_wait(
-    tmp_path: Path, person: Nearby, words: tuple[str, ...]
+    tmp_path: Path, person: InProcessUser, words: tuple[str, ...]
 ) -> None:
     """Nor is one that bears the name of a draft, nor a link written through: code 8 for what would be replaced, the rest is made anew."""
     place = tmp_path / "web"
@@ -243,9 +243,9 @@ def test_a_pipe_in_the_place_of_a_file_is_no_wait(
     assert not (tmp_path / "elsewhere").exists()
 
 
-def _within_20_seconds(person: Nearby, *words: str) -> tuple[int, str]:
+def _within_20_seconds(person: InProcessUser, *words: str) -> tuple[int, str]:
     """The exit code of ``archiver datasette``, as a process that can be ended, and what it said."""
-    with Person(person.home).start("datasette", *words) as process:
+    with CommandLineUser(person.home).start("datasette", *words) as process:
         try:
             _, err = process.communicate(timeout=20)
         finally:
@@ -256,12 +256,12 @@ def _within_20_seconds(person: Nearby, *words: str) -> tuple[int, str]:
 def test_an_archive_in_postgresql_is_for_other_programs(tmp_path: Path) -> None:
     """Datasette reads SQLite alone: code 2, with what to ask instead, before anybody is connected to."""
     elsewhere = {"ARCHIVER_ARCHIVE_DATABASE": "postgresql+psycopg://127.0.0.1:1/archive"}
-    ended = Nearby(tmp_path, more=elsewhere).run("datasette", "-")
+    ended = InProcessUser(tmp_path, more=elsewhere).run("datasette", "-")
     assert (ended.code, ended.out) == (2, "")
     assert "archiver query" in ended.err
 
 
-def test_sqlite_utils_opens_the_database_as_it_is(person: Nearby) -> None:
+def test_sqlite_utils_opens_the_database_as_it_is(person: InProcessUser) -> None:
     """Its tables with their keys, times as text in their order, JSON of stickers as text."""
     database = sqlite_utils.Database(person.archive / "archive.db")
     try:

@@ -17,7 +17,7 @@ from archiver.catalog import schema
 from archiver.cli import main as front
 from archiver.config import load
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Person
+from tests.support.command_line import CommandLineUser
 from tests.support.databases import empty, tomorrow
 
 Shown = pytest.CaptureFixture[str]
@@ -44,15 +44,15 @@ def upstream() -> Iterator[StandIn]:
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of salwaaa_ki, to be copied."""
     with StandIn(World.seed()) as upstream:
-        somebody = Person(tmp_path_factory.mktemp("template"), upstream)
+        somebody = CommandLineUser(tmp_path_factory.mktemp("template"), upstream)
         assert somebody.run("backup", "salwaaa_ki", "-q").code == 0
         return somebody.archive
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, kept: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
+def person(tmp_path: Path, upstream: StandIn, kept: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody with such an archive; this process has their environment."""
-    somebody = Person(tmp_path, upstream)
+    somebody = CommandLineUser(tmp_path, upstream)
     for name, value in somebody.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
@@ -61,7 +61,7 @@ def person(tmp_path: Path, upstream: StandIn, kept: Path, monkeypatch: pytest.Mo
     return somebody
 
 
-def call(person: Person, *args: str) -> int:
+def call(person: CommandLineUser, *args: str) -> int:
     """``archiver ARGS`` in this process. The key is set anew each time: the program takes it out of its environment."""
     os.environ["HIKERAPI_TOKEN"] = person.environ["HIKERAPI_TOKEN"]
     return front.main(args)
@@ -122,7 +122,7 @@ _NOT_OURS = {
 }
 
 
-def _is_refused(person: Person, upstream: StandIn, capsys: Shown, told: str) -> None:
+def _is_refused(person: CommandLineUser, upstream: StandIn, capsys: Shown, told: str) -> None:
     before = _prints(person.archive)
     for args in ALL:
         assert call(person, *args) == 9, args
@@ -137,7 +137,7 @@ def _is_refused(person: Person, upstream: StandIn, capsys: Shown, told: str) -> 
 
 @pytest.mark.parametrize("what", _DAMAGED)
 def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
-    person: Person, upstream: StandIn, capsys: Shown, what: str
+    person: CommandLineUser, upstream: StandIn, capsys: Shown, what: str
 ) -> None:
     """Every command says so, code 9; no byte and no time of any file of it changes, none is made anew, and nothing is paid for."""
     damage, told = _DAMAGED[what]
@@ -149,7 +149,7 @@ def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
 
 @pytest.mark.parametrize("name", ["archive.db", "archive.db-wal", "archive.db-journal"])
 def test_fault_h31_a_link_in_place_of_the_database_is_refused(
-    person: Person, upstream: StandIn, capsys: Shown, name: str
+    person: CommandLineUser, upstream: StandIn, capsys: Shown, name: str
 ) -> None:
     """In place of the database or of a file beside it: code 9, and neither the link nor its target changes."""
     spot, elsewhere = person.archive / name, person.home / "elsewhere"
@@ -165,7 +165,7 @@ def test_fault_h31_a_link_in_place_of_the_database_is_refused(
     assert sorted(person.home.glob("elsewhere*")) == [elsewhere]
 
 
-def test_fault_h31_no_database_is_made_through_a_link(person: Person, capsys: Shown) -> None:
+def test_fault_h31_no_database_is_made_through_a_link(person: CommandLineUser, capsys: Shown) -> None:
     """A link to nothing in place of the database of a new archive: code 9, and its target is not made."""
     shutil.rmtree(person.archive)
     person.archive.mkdir()
@@ -178,7 +178,7 @@ def test_fault_h31_no_database_is_made_through_a_link(person: Person, capsys: Sh
 
 @pytest.mark.parametrize("name", ["archive.db", "archive.db-wal"])
 def test_fault_h32_a_pipe_in_place_of_the_database_is_not_waited_for(
-    person: Person, upstream: StandIn, capsys: Shown, name: str
+    person: CommandLineUser, upstream: StandIn, capsys: Shown, name: str
 ) -> None:
     """A FIFO in place of the database or of a file beside it: every command says so at once, code 9."""
     (person.archive / name).unlink(missing_ok=True)
@@ -192,7 +192,7 @@ def test_fault_h32_a_pipe_in_place_of_the_database_is_not_waited_for(
 
 @pytest.mark.parametrize("what", _NOT_OURS)
 def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touched(
-    person: Person, upstream: StandIn, capsys: Shown, what: str
+    person: CommandLineUser, upstream: StandIn, capsys: Shown, what: str
 ) -> None:
     """A schema of tomorrow, a revision nobody knows, the file of another program: code 9, the reason, and not a byte is written."""
     change, told = _NOT_OURS[what]
@@ -200,7 +200,9 @@ def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touch
     _is_refused(person, upstream, capsys, told)
 
 
-def test_fault_h23_garbage_in_the_middle_is_told_where_it_is_met(person: Person, capsys: Shown) -> None:
+def test_fault_h23_garbage_in_the_middle_is_told_where_it_is_met(
+    person: CommandLineUser, capsys: Shown
+) -> None:
     """``verify`` and ``db backup`` read everything and find it; a run ends with code 9 when it comes to it, and leaves it as it is."""
     database = person.archive / "archive.db"
     _spoilt(database)
@@ -217,7 +219,7 @@ def test_fault_h23_garbage_in_the_middle_is_told_where_it_is_met(person: Person,
 
 
 def test_fault_h25_an_older_database_is_copied_and_brought_up_to_date(
-    person: Person, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+    person: CommandLineUser, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Readers refuse it and name the command; that copies the file first, and a run does the same by itself."""
     old, migrations = schema.head(), person.home / "migrations"
@@ -262,7 +264,7 @@ def _closed_port() -> int:
     ],
 )
 def test_fault_l11_the_password_of_the_database_is_in_no_error(
-    person: Person, capsys: Shown, monkeypatch: pytest.MonkeyPatch, url: str, code: int
+    person: CommandLineUser, capsys: Shown, monkeypatch: pytest.MonkeyPatch, url: str, code: int
 ) -> None:
     """A server that is not there and a URL that is none are told without it, by every command, also with --debug and in --help."""
     monkeypatch.setenv("ARCHIVER_ARCHIVE_DATABASE", url.format(port=_closed_port()))
@@ -277,7 +279,7 @@ def test_fault_l11_the_password_of_the_database_is_in_no_error(
 
 
 def test_fault_l11_the_password_of_the_database_is_in_no_file(
-    person: Person, postgres_archive: str, capsys: Shown, monkeypatch: pytest.MonkeyPatch
+    person: CommandLineUser, postgres_archive: str, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A whole night with such a URL, at every verbosity: neither its words nor any file of the archive, nor the database, has it."""
     empty(postgres_archive)

@@ -14,7 +14,7 @@ import pytest
 from archiver.archive import opening
 from archiver.config import load
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Ended, Person
+from tests.support.command_line import CommandLineUser, Ended
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
@@ -30,14 +30,14 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> Person:
+def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
     """Somebody with an empty archive."""
-    somebody = Person(tmp_path, upstream)
+    somebody = CommandLineUser(tmp_path, upstream)
     opening.create(load(None, somebody.environ, {}))
     return somebody
 
 
-def _refused(person: Person, call: str, error: str) -> Ended:
+def _refused(person: CommandLineUser, call: str, error: str) -> Ended:
     """``backup natgeo`` while the kernel answers ``error`` to these calls; ``call`` is ``NAME:when=N`` of strace."""
     assert shutil.which("strace"), "strace is needed: scripts/setup names the package"
     name, _, when = call.partition(":")
@@ -52,12 +52,12 @@ def _slug(ended: Ended) -> object:
     return error["slug"]
 
 
-def _asked(person: Person, question: str) -> list[tuple[object, ...]]:
+def _asked(person: CommandLineUser, question: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(f"{(person.archive / 'archive.db').as_uri()}?mode=ro", uri=True)) as reader:
         return reader.execute(question).fetchall()
 
 
-def _is_sound(person: Person) -> None:
+def _is_sound(person: CommandLineUser) -> None:
     """The database is whole, and every row of it has its bytes."""
     assert _asked(person, "PRAGMA integrity_check") == [("ok",)]
     assert _asked(person, "PRAGMA foreign_key_check") == []
@@ -65,7 +65,7 @@ def _is_sound(person: Person) -> None:
     assert held <= {path.name for path in (person.archive / "blobs").glob("*/*")}
 
 
-def _goes_on(person: Person, upstream: StandIn) -> None:
+def _goes_on(person: CommandLineUser, upstream: StandIn) -> None:
     """The next run ends what was begun: code 0, every file once, no unit under-reported."""
     done = person.run("backup", "natgeo", "--json")
     assert (done.code, done.object["failures"]) == (0, [])
@@ -78,7 +78,7 @@ def _goes_on(person: Person, upstream: StandIn) -> None:
     assert upstream.units <= spent
 
 
-def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(person: Person, upstream: StandIn) -> None:
+def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(person: CommandLineUser, upstream: StandIn) -> None:
     """For the index of the WAL, or for its pages in mid-run: code 8; what was committed stands, what was not is rolled back.
 
     The files of a commit that failed stay as blobs without a row, and equal bytes adopt them.
@@ -92,7 +92,7 @@ def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(person: Person, upstream
 
 
 def test_fault_h11_a_disk_error_in_a_commit_leaves_rows_with_their_bytes(
-    person: Person, upstream: StandIn
+    person: CommandLineUser, upstream: StandIn
 ) -> None:
     """Code 9, in the first commit or a later one; whether its rows are stored or not, the next run comes to the same archive."""
     for when in (3, 12):

@@ -19,27 +19,27 @@ from archiver.cli.main import cli
 from archiver.cli.options import Unsuggested
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER
-from tests.support.command_line import Person, on_terminal
-from tests.support.export_archive import Shelf, tree
+from tests.support.command_line import CommandLineUser, on_terminal
+from tests.support.export_archive import ExportHarness, tree
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     made.fill()
     return made
 
 
 @pytest.fixture
-def person(shelf: Shelf) -> Person:
+def person(harness: ExportHarness) -> CommandLineUser:
     """Whose archive it is."""
-    return Person(shelf.home, None, shelf.environ).nearby
+    return CommandLineUser(harness.home, None, harness.environ).in_process
 
 
-def test_an_export_tells_what_it_did(person: Person, shelf: Shelf) -> None:
+def test_an_export_tells_what_it_did(person: CommandLineUser, harness: ExportHarness) -> None:
     """One line, on a terminal or off it, none under -q; one object with --json. stdout is empty without
     it."""
     quiet = person.run("-q", "export", "folder", "out")
@@ -51,20 +51,20 @@ def test_an_export_tells_what_it_did(person: Person, shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("form", ["folder", "site"])
-def test_the_help_warns_of_hard_links(person: Person, form: str) -> None:
+def test_the_help_warns_of_hard_links(person: CommandLineUser, form: str) -> None:
     """Who changes one changes the archive."""
     told = " ".join(person.run("export", form, "--help").out.split())
     assert "who changes it in place changes the archive. --link copy avoids that." in told
 
 
-def test_a_bar_counts_files_on_a_terminal(shelf: Shelf) -> None:
+def test_a_bar_counts_files_on_a_terminal(harness: ExportHarness) -> None:
     """And leaves one line."""
-    code, shown = on_terminal(Person(shelf.home, None, shelf.environ), "export", "folder", "out")
+    code, shown = on_terminal(CommandLineUser(harness.home, None, harness.environ), "export", "folder", "out")
     assert code == 0
     assert "7 files in out: 7 new" in shown
 
 
-def test_every_filter_narrows_an_export(person: Person, shelf: Shelf) -> None:
+def test_every_filter_narrows_an_export(person: CommandLineUser, harness: ExportHarness) -> None:
     """By account, title, type, the time when an item was taken, and when it came."""
     for number, (words, files) in enumerate(
         [
@@ -82,7 +82,7 @@ def test_every_filter_narrows_an_export(person: Person, shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_filter_that_selects_nothing_is_told(person: Person, form: str) -> None:
+def test_a_filter_that_selects_nothing_is_told(person: CommandLineUser, form: str) -> None:
     """By its name, on stderr, where nobody reads along too; code 0, since a night may bring nothing new, and ``empty`` for programs."""
     words = ["--highlight", "no such*", "--type", "video", "--since", "2026-04-01T12:00"]
     ended = person.run("export", form, "out", *words)
@@ -95,9 +95,11 @@ def test_a_filter_that_selects_nothing_is_told(person: Person, form: str) -> Non
     assert person.run("export", form, "all", "--json").object["empty"] is False
 
 
-def test_what_is_gone_is_selected_by_no_export_without_it(person: Person, shelf: Shelf) -> None:
+def test_what_is_gone_is_selected_by_no_export_without_it(
+    person: CommandLineUser, harness: ExportHarness
+) -> None:
     """Nor is an item in a highlight that is gone; an account that has only its avatar left is told as one without items."""
-    with closing(sqlite3.connect(shelf.root / "archive.db")) as rows, rows:
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
         rows.execute("UPDATE highlights SET gone_at = last_seen_at WHERE pk = '1'")
         rows.execute("UPDATE highlight_items SET gone_at = last_seen_at WHERE highlight_pk = '2'")
     ended = person.run("export", "folder", "out", "--account", "natgeo", "--no-gone")
@@ -110,20 +112,20 @@ def test_what_is_gone_is_selected_by_no_export_without_it(person: Person, shelf:
 @pytest.mark.parametrize("form", FORMS)
 def test_an_archive_without_items_is_told(tmp_path: Path, sqlite_template: Path, form: str) -> None:
     """It is no filter's fault."""
-    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
-    ended = Person(shelf.home, None, shelf.environ).nearby.run("export", form, "out")
+    harness = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    ended = CommandLineUser(harness.home, None, harness.environ).in_process.run("export", form, "out")
     assert ended.code == 0
     assert ended.err.startswith(f"archiver: export {form}: the archive holds no items yet\n")
 
 
-def test_a_table_of_nothing_on_stdout_is_told(person: Person) -> None:
+def test_a_table_of_nothing_on_stdout_is_told(person: CommandLineUser) -> None:
     """Beside the table, which has its head alone."""
     ended = person.run("export", "csv", "-", "--table", "items", "--highlight", "nosuch*")
     assert (ended.code, ended.out.count("\n")) == (0, 1)
     assert ended.err == "archiver: export csv: no item is selected by --highlight 'nosuch*'\n"
 
 
-def test_one_table_goes_to_stdout(person: Person) -> None:
+def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
     """For ``-``, in either form; more than one, or an object beside it, is a usage error."""
     rows = person.run("export", "jsonl", "-", "--table", "items")
     assert [json.loads(line)["pk"] for line in rows.out.splitlines()] == ["10", "11"]
@@ -158,7 +160,7 @@ def test_one_table_goes_to_stdout(person: Person) -> None:
         (["folder", "."], "export folder: . has the archive in it, at "),
     ],
 )
-def test_what_cannot_be_used_is_code_2(person: Person, words: list[str], says: str) -> None:
+def test_what_cannot_be_used_is_code_2(person: CommandLineUser, words: list[str], says: str) -> None:
     """One line with the next step, and nothing is written."""
     ended = person.run("export", *words)
     assert ended.code == 2
@@ -168,36 +170,38 @@ def test_what_cannot_be_used_is_code_2(person: Person, words: list[str], says: s
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_export_in_another_is_refused(person: Person, shelf: Shelf, form: str) -> None:
+def test_an_export_in_another_is_refused(person: CommandLineUser, harness: ExportHarness, form: str) -> None:
     """In a directory of its files, or a new one below; the other stays as it was. Beside it there may be one."""
     assert person.run("export", "folder", "out").code == 0
-    before = tree(shelf.home)
+    before = tree(harness.home)
     for place in ("out/natgeo", "out/new/export", "out/.archiver-export/tmp"):
         ended = person.run("export", form, place)
         assert ended.code == 2
-        assert f"{place} belongs to the export in {shelf.out} (name a directory outside of it)" in ended.err
-    assert tree(shelf.home) == before
+        assert f"{place} belongs to the export in {harness.out} (name a directory outside of it)" in ended.err
+    assert tree(harness.home) == before
     assert person.run("export", form, "out-2").code == 0
 
 
 @pytest.mark.parametrize("form", ["folder", "site", "bagit"])
-def test_a_filter_that_selects_nothing_prunes_nothing(person: Person, shelf: Shelf, form: str) -> None:
+def test_a_filter_that_selects_nothing_prunes_nothing(
+    person: CommandLineUser, harness: ExportHarness, form: str
+) -> None:
     """It may be mistyped: code 2, and what an earlier export brought is as it was."""
     assert person.run("export", form, "out").code == 0
-    before = tree(shelf.out)
+    before = tree(harness.out)
     ended = person.run("export", form, "out", "--highlight", "nosuch*", "--prune")
     assert ended.code == 2
     assert "nothing is selected, and --prune would remove " in ended.err
-    assert tree(shelf.out) == before
+    assert tree(harness.out) == before
 
 
-def test_what_could_not_be_had_is_code_3(person: Person, shelf: Shelf) -> None:
+def test_what_could_not_be_had_is_code_3(person: CommandLineUser, harness: ExportHarness) -> None:
     """Named, with why; the rest is there."""
-    shelf.blob(shelf.keep("10", Role.THUMBNAIL, b"photo")).unlink()
+    harness.blob(harness.keep("10", Role.THUMBNAIL, b"photo")).unlink()
     ended = person.run("export", "folder", "out")
     assert ended.code == 3
     assert "Cphoto.jpg: its blob is missing (archiver verify --repair)\n" in ended.err
-    assert len(tree(shelf.out)) == 6
+    assert len(tree(harness.out)) == 6
 
 
 @pytest.mark.parametrize(
@@ -212,31 +216,31 @@ def test_what_could_not_be_had_is_code_3(person: Person, shelf: Shelf) -> None:
     ],
 )
 def test_a_filter_that_selects_nothing_ever_is_refused(
-    person: Person, shelf: Shelf, words: list[str], told: str
+    person: CommandLineUser, harness: ExportHarness, words: list[str], told: str
 ) -> None:
     """As usage, before anything is made."""
     ended = person.run("export", "folder", "out", *words)
     assert ended.code == 2
     assert told in ended.err
-    assert not shelf.out.exists()
+    assert not harness.out.exists()
 
 
-def test_an_export_that_finds_no_room_tells_how_far_it_came(shelf: Shelf) -> None:
+def test_an_export_that_finds_no_room_tells_how_far_it_came(harness: ExportHarness) -> None:
     """The object of a failure has the form, the directory and the counts of what stands there."""
-    shelf.keep("10", Role.THUMBNAIL, b"x" * 2_000_000, LATER)
-    person = Person(shelf.home, None, shelf.environ)
+    harness.keep("10", Role.THUMBNAIL, b"x" * 2_000_000, LATER)
+    person = CommandLineUser(harness.home, None, harness.environ)
     small = person.run(
         *("export", "folder", "out", "--link", "copy", "--json"), shell='ulimit -f 2000; exec "$@"'
     )
     found = small.object
     assert (small.code, found["form"], found["directory"]) == (8, "folder", "out")
-    standing = [path for path in tree(shelf.out) if not path.startswith(".")]
+    standing = [path for path in tree(harness.out) if not path.startswith(".")]
     assert found["files"] == found["new"] == found["copied"] == len(standing) > 0
-    nowhere = person.nearby.run("export", "folder", str(shelf.root), "--json").object
-    assert (nowhere["form"], nowhere["directory"], nowhere["files"]) == ("folder", str(shelf.root), 0)
+    nowhere = person.in_process.run("export", "folder", str(harness.root), "--json").object
+    assert (nowhere["form"], nowhere["directory"], nowhere["files"]) == ("folder", str(harness.root), 0)
 
 
-def test_fault_h46_no_suggestion_removes_anything(person: Person, shelf: Shelf) -> None:
+def test_fault_h46_no_suggestion_removes_anything(person: CommandLineUser, harness: ExportHarness) -> None:
     """A mistyped option is refused; what is suggested in its place removes, overwrites and spends nothing."""
     refused = person.run("export", "folder", "out", "--prun")
     assert (refused.code, "'--prune'" in refused.err) == (2, False)
@@ -269,7 +273,7 @@ def commands(
             yield (*path, name), command
 
 
-def test_h_is_help_everywhere(person: Person) -> None:
+def test_h_is_help_everywhere(person: CommandLineUser) -> None:
     """After every command and every command of a group."""
     for path, _ in commands(cli):
         short = person.run(*path, "-h")
@@ -278,10 +282,10 @@ def test_h_is_help_everywhere(person: Person) -> None:
         assert "-h, --help" in short.out
 
 
-def prune(shelf: Shelf, answer: str, *words: str) -> tuple[int, str]:
+def prune(harness: ExportHarness, answer: str, *words: str) -> tuple[int, str]:
     """``export folder out --prune`` of one account's half, on a terminal on which somebody answers."""
     ours, theirs = os.openpty()
-    person = Person(shelf.home, None, shelf.environ)
+    person = CommandLineUser(harness.home, None, harness.environ)
     narrowed = ("export", "folder", "out", "--highlight", "Gift*", "--prune", *words)
     process = person.start(*narrowed, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
     os.close(theirs)
@@ -294,25 +298,27 @@ def prune(shelf: Shelf, answer: str, *words: str) -> tuple[int, str]:
     return process.wait(60), seen.decode().replace("\r\n", "\n")
 
 
-def test_fault_h46_prune_asks_on_a_terminal(person: Person, shelf: Shelf) -> None:
+def test_fault_h46_prune_asks_on_a_terminal(person: CommandLineUser, harness: ExportHarness) -> None:
     """How many files would go is said first; without a yes nothing goes, and nothing comes. --yes answers
     before."""
     assert person.run("export", "folder", "out").code == 0
-    before = tree(shelf.out)
-    code, seen = prune(shelf, "n\n")
+    before = tree(harness.out)
+    code, seen = prune(harness, "n\n")
     assert "--prune will remove 2 files of earlier exports from out\nGo on? [y/N]: " in seen
-    assert (code, tree(shelf.out)) == (2, before)
+    assert (code, tree(harness.out)) == (2, before)
     assert "nothing was exported, and nothing removed (without --prune those files stay)" in seen
-    code, seen = prune(shelf, "y\n")
+    code, seen = prune(harness, "y\n")
     assert code == 0
     assert "5 files in out: 2 removed\n" in seen
-    assert len(tree(shelf.out)) == 5
+    assert len(tree(harness.out)) == 5
     assert person.run("export", "folder", "out").code == 0
-    code, seen = prune(shelf, "", "--yes")
-    assert (code, "Go on?" in seen, len(tree(shelf.out))) == (0, False, 5)
+    code, seen = prune(harness, "", "--yes")
+    assert (code, "Go on?" in seen, len(tree(harness.out))) == (0, False, 5)
 
 
-def test_fault_h46_prune_says_how_many_files_it_removed(person: Person, shelf: Shelf) -> None:
+def test_fault_h46_prune_says_how_many_files_it_removed(
+    person: CommandLineUser, harness: ExportHarness
+) -> None:
     """Off a terminal it does not ask."""
     assert person.run("export", "folder", "out").code == 0
     ended = person.run("export", "folder", "out", "--highlight", "Gift*", "--prune")
@@ -321,11 +327,11 @@ def test_fault_h46_prune_says_how_many_files_it_removed(person: Person, shelf: S
 
 @pytest.mark.parametrize("locale", ["C", pytest.param("de_DE.ISO-8859-1", marks=pytest.mark.whole)])
 def test_fault_h48_names_are_utf_8_in_every_locale(
-    shelf: Shelf, locale: str, tmp_path_factory: pytest.TempPathFactory
+    harness: ExportHarness, locale: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The same tree, the same bag, the same lines on stdout: by a Python that encodes names by the locale,
     too."""
-    usual = Person(shelf.home, None, shelf.environ).nearby
+    usual = CommandLineUser(harness.home, None, harness.environ).in_process
     places = tmp_path_factory.mktemp("locales")
     name, _, charset = locale.partition(".")
     if charset:
@@ -333,15 +339,15 @@ def test_fault_h48_names_are_utf_8_in_every_locale(
         if not shutil.which(made[0]) or subprocess.run(made, check=False, capture_output=True).returncode:
             pytest.skip("no such locale can be made here")
     other = {"LC_ALL": locale, "LOCPATH": str(places), "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    person = Person(shelf.home, None, {**shelf.environ, **other})
+    person = CommandLineUser(harness.home, None, {**harness.environ, **other})
     assert usual.run("export", "folder", "usual", "--sidecars").code == 0
     ended = person.run("export", "folder", "out", "--sidecars")
     assert ended.code == 0, ended.err
-    assert tree(shelf.out) == tree(shelf.home / "usual")
-    assert "natgeo/Travel 🦋 (2)/" in "".join(tree(shelf.out))
+    assert tree(harness.out) == tree(harness.home / "usual")
+    assert "natgeo/Travel 🦋 (2)/" in "".join(tree(harness.out))
     assert usual.run("export", "folder", "out", "--sidecars", "--json").object["moved"] == 0
-    (shelf.home / "bag" / "data").mkdir(parents=True)
-    (shelf.home / "bag" / "data" / "mine 🦋").write_text("")
+    (harness.home / "bag" / "data").mkdir(parents=True)
+    (harness.home / "bag" / "data" / "mine 🦋").write_text("")
     assert "data/mine" in person.run("export", "bagit", "bag").err
     table = ("export", "jsonl", "-", "--table", "highlights")
     assert "Travel 🦋" in person.run(*table).out == usual.run(*table).out

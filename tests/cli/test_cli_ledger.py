@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, World, actions
-from tests.support.command_line import Ended, Nearby, write_config
+from tests.support.command_line import Ended, InProcessUser, write_config
 
 HIGHLIGHTS = [str(17_800_000_000_000_000 + number) for number in (0, 1, 10_000, 10_001)]
 
@@ -23,16 +23,16 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> Nearby:
+def person(tmp_path: Path, upstream: StandIn) -> InProcessUser:
     """Somebody with both accounts in the configuration, and an empty archive."""
-    somebody = Nearby(tmp_path, upstream)
+    somebody = InProcessUser(tmp_path, upstream)
     accounts = ["account0000", "account0001"]
     somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", accounts))
     assert somebody.run("init", "-q").code == 0
     return somebody
 
 
-def sql(person: Nearby, query: str) -> list[tuple[object, ...]]:
+def sql(person: InProcessUser, query: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(person.archive / "archive.db")) as lite:
         return lite.execute(query).fetchall()
 
@@ -50,7 +50,7 @@ def withheld(upstream: StandIn, highlight: str, nth: int) -> str:
     return str(videos[nth].pk)
 
 
-def test_gaps_tells_what_is_lacking_account_by_account(person: Nearby, upstream: StandIn) -> None:
+def test_gaps_tells_what_is_lacking_account_by_account(person: InProcessUser, upstream: StandIn) -> None:
     """A video that is not offered and one that the CDN does not have: counted, then named with tries and next try; 0 units, no call."""
     never = withheld(upstream, HIGHLIGHTS[0], 0)
     upstream.faults.add(
@@ -92,7 +92,7 @@ def test_gaps_tells_what_is_lacking_account_by_account(person: Nearby, upstream:
     assert len(upstream.requests) == 0
 
 
-def test_gaps_shows_a_screenful_and_all_with_v(person: Nearby, upstream: StandIn) -> None:
+def test_gaps_shows_a_screenful_and_all_with_v(person: InProcessUser, upstream: StandIn) -> None:
     """More than twenty of one account: the rest is counted, and named with -v."""
     upstream.world = World.generated(1, 6, 10)
     upstream.faults.add(actions.respond(404, b""), listener="cdn", role="video", count=None)
@@ -103,7 +103,7 @@ def test_gaps_shows_a_screenful_and_all_with_v(person: Nearby, upstream: StandIn
     assert len(person.run("gaps", "account0000", "-v").out.splitlines()) == 1 + 2 + 30
 
 
-def test_gaps_of_an_archive_that_lacks_nothing(person: Nearby) -> None:
+def test_gaps_of_an_archive_that_lacks_nothing(person: InProcessUser) -> None:
     """A word on stderr, an empty list; and a name nobody has is told by that name."""
     assert person.run("run", "-q").code == 0
     none = person.run("gaps")
@@ -115,7 +115,7 @@ def test_gaps_of_an_archive_that_lacks_nothing(person: Nearby) -> None:
     assert (unknown.code, unknown.object["gaps"]) == (2, [])
 
 
-def test_a_highlight_that_nobody_wants_is_no_gap(person: Nearby, tmp_path: Path) -> None:
+def test_a_highlight_that_nobody_wants_is_no_gap(person: InProcessUser, tmp_path: Path) -> None:
     """Only titles that the configuration asks for are waited for; what a budget left is."""
     config = tmp_path / "config.toml"
     config.write_text('[[accounts]]\ntarget = "account0000"\nhighlights = ["* 1"]\n')
@@ -132,7 +132,7 @@ def test_a_highlight_that_nobody_wants_is_no_gap(person: Nearby, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("by", "number"), [("day", 1), ("account", 2), ("endpoint", 2), ("run", 1)])
-def test_costs_sums_up_what_was_paid(person: Nearby, upstream: StandIn, by: str, number: int) -> None:
+def test_costs_sums_up_what_was_paid(person: InProcessUser, upstream: StandIn, by: str, number: int) -> None:
     """Whatever it is summed up by, all units and calls are in it; 0 units, no call."""
     assert person.run("run", "-q").code == 0
     upstream.world.rename("account0001", "renamed")
@@ -163,7 +163,7 @@ def test_costs_sums_up_what_was_paid(person: Nearby, upstream: StandIn, by: str,
     assert len(upstream.requests) == 0
 
 
-def test_costs_names_the_accounts(person: Nearby) -> None:
+def test_costs_names_the_accounts(person: InProcessUser) -> None:
     """By their present names, with their ids."""
     assert person.run("run", "-q").code == 0
     found = rows(person.run("costs", "--by", "account", "--json"), "costs")
@@ -173,7 +173,7 @@ def test_costs_names_the_accounts(person: Nearby) -> None:
     ]
 
 
-def test_a_mismatch_is_told_where_somebody_looks(person: Nearby, upstream: StandIn) -> None:
+def test_a_mismatch_is_told_where_somebody_looks(person: InProcessUser, upstream: StandIn) -> None:
     """Another program took three units meanwhile: in the run's object and words, and a line of costs; the code stays 0."""
 
     def take(_: object) -> None:
@@ -192,7 +192,7 @@ def test_a_mismatch_is_told_where_somebody_looks(person: Nearby, upstream: Stand
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
-def test_status_says_how_many_nights_the_units_last(person: Nearby, upstream: StandIn) -> None:
+def test_status_says_how_many_nights_the_units_last(person: InProcessUser, upstream: StandIn) -> None:
     """No night yet, nobody knows, whatever was kept by hand; then the rate of that day; the look is free."""
     assert person.run("status", "--balance", "--json").object["balance"] == {
         "units": 1_000,

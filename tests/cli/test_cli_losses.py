@@ -20,25 +20,27 @@ from tests.support.archive_damage import (
     rows,
     upstream_of,
 )
-from tests.support.command_line import Nearby, Person
+from tests.support.command_line import CommandLineUser, InProcessUser
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept a hundred files of two accounts."""
     with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
-def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """The same with a copy of that archive, and upstream as it was."""
     with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
 
 
 @pytest.mark.parametrize("how", ["removed", "withheld"])
-def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(person: Person, how: str) -> None:
+def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(
+    person: CommandLineUser, how: str
+) -> None:
     """Its owner removed the item, or no link is offered for it: the loss is in --json and its rows stay; verify is code 0, a second repair costs nothing."""
     sha256, item, highlight = rows(
         person,
@@ -61,7 +63,7 @@ def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(person: 
     assert upstream_of(person).units == 0
 
 
-def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: Person) -> None:
+def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: CommandLineUser) -> None:
     """Other bytes for the same item: the old row stays, lost; the new one is held."""
     sha256, item, highlight, role = rows(
         person,
@@ -82,7 +84,7 @@ def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: Pe
     assert person.run("verify", "--repair", "--json").object["run"] is None  # nothing is left to pay for
 
 
-def test_a_kept_answer_that_cannot_be_read_is_damage_once(person: Person) -> None:
+def test_a_kept_answer_that_cannot_be_read_is_damage_once(person: CommandLineUser) -> None:
     """A cut segment gives code 12; --repair records it, and then it is a loss; put back, it is found again."""
     segment = next((person.archive / "answers").rglob("*-trays-*"))
     before = segment.read_bytes()
@@ -102,7 +104,7 @@ def test_a_kept_answer_that_cannot_be_read_is_damage_once(person: Person) -> Non
     assert rows(person, "select count(*) from answers where lost_at is not null") == [(0,)]
 
 
-def test_a_restored_blob_is_noted_as_found(person: Person) -> None:
+def test_a_restored_blob_is_noted_as_found(person: CommandLineUser) -> None:
     """Somebody copies the bytes back from elsewhere: verify tells it, --repair clears the loss and pays nothing."""
     path = files(person)[0]
     data = path.read_bytes()
@@ -115,7 +117,7 @@ def test_a_restored_blob_is_noted_as_found(person: Person) -> None:
     assert upstream_of(person).units == 0
 
 
-def test_without_a_key_the_disk_is_mended_all_the_same(person: Person) -> None:
+def test_without_a_key_the_disk_is_mended_all_the_same(person: CommandLineUser) -> None:
     """The loss is recorded and set aside; then the missing key is told, code 4, with what was found in the object."""
     flip(files(person)[0])
     person.more["HIKERAPI_TOKEN"] = ""
@@ -140,11 +142,11 @@ def test_without_a_key_the_disk_is_mended_all_the_same(person: Person) -> None:
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
     """A share that is none, and options that do not go together: code 2."""
-    assert Nearby(tmp_path).run("verify", *words).code == 2
+    assert InProcessUser(tmp_path).run("verify", *words).code == 2
 
 
 @pytest.mark.parametrize("repair", [[], ["--repair"]])
-def test_a_check_says_off_a_terminal_too_what_it_did(person: Person, repair: list[str]) -> None:
+def test_a_check_says_off_a_terminal_too_what_it_did(person: CommandLineUser, repair: list[str]) -> None:
     """Two lines, none under -q, as cron likes it: code 0, no cost."""
     ended = person.run("verify", *repair)
     assert (ended.code, ended.out) == (0, "")
@@ -153,7 +155,7 @@ def test_a_check_says_off_a_terminal_too_what_it_did(person: Person, repair: lis
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
-def test_a_repair_says_what_it_did(person: Person) -> None:
+def test_a_repair_says_what_it_did(person: CommandLineUser) -> None:
     """How many are back, what is still lost, what was paid; lost answers too."""
     flip(files(person)[0])
     ended = person.run("verify", "--read-data", "--repair")

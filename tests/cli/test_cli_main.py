@@ -16,7 +16,7 @@ from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import Given
 from archiver.errors import CallFailed, KeyMissing, Stopped
-from tests.support.command_line import Person
+from tests.support.command_line import CommandLineUser
 
 _HEAVY = (
     "sqlalchemy",
@@ -34,9 +34,9 @@ _LEAVES += [("export", form) for form in export_command.FORMS]
 
 
 @pytest.fixture(autouse=True)
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
+def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """A person without configuration, key or archive."""
-    person = Person(tmp_path)
+    person = CommandLineUser(tmp_path)
     for name in ("HIKERAPI_TOKEN", "ARCHIVER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     for name, value in person.environ.items():
@@ -62,7 +62,7 @@ finally:
         capture_output=True,
         text=True,
         check=True,
-        env=Person(tmp_path).environ,
+        env=CommandLineUser(tmp_path).environ,
     )
     assert done.stdout.endswith("loaded: []\n")
 
@@ -273,20 +273,22 @@ def test_version_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_an_empty_option_names_no_archive(tmp_path: Path) -> None:
     """An unset variable in a script is not the present directory. An empty variable of the environment counts as none."""
-    person = Person(tmp_path).nearby
+    person = CommandLineUser(tmp_path).in_process
     for words in (["--archive", ""], ["--archive="], ["--config", ""]):
         ended = person.run("status", *words)
         assert ended.code == 2
         assert f"{words[0].rstrip('=')}': it is empty" in ended.err
     assert person.run(*("init", "--archive", "", "--config", "c.toml")).code == 2
     assert not (tmp_path / "c.toml").exists()
-    unset = Person(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "ARCHIVER_ARCHIVE_DIRECTORY": "named"}).nearby
+    unset = CommandLineUser(
+        tmp_path, None, {"ARCHIVER_ARCHIVE": "", "ARCHIVER_ARCHIVE_DIRECTORY": "named"}
+    ).in_process
     assert f"no archive at {tmp_path / 'named'}" in unset.run("status").err
 
 
 def test_a_command_that_a_hint_names_is_of_the_same_archive(tmp_path: Path) -> None:
     """It carries the options of the command line that name the archive, quoted for a shell, and no others."""
-    person = Person(tmp_path).nearby
+    person = CommandLineUser(tmp_path).in_process
     (tmp_path / "c.toml").write_text('archive.directory = "my photos"\n')
     (tmp_path / "c.toml").chmod(0o600)
     bare = person.run("status").err
@@ -300,7 +302,7 @@ def test_a_command_that_a_hint_names_is_of_the_same_archive(tmp_path: Path) -> N
 
 def test_query_points_from_json_to_its_format(tmp_path: Path) -> None:
     """Which is what people look for who know the other commands."""
-    ended = Person(tmp_path).nearby.run("query", "accounts", "--json")
+    ended = CommandLineUser(tmp_path).in_process.run("query", "accounts", "--json")
     assert ended.code == 2
     assert "--format json" in ended.err
     assert "--version" not in ended.err

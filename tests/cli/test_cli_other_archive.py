@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Nearby, Person
-from tests.support.databases import Postgres
+from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.databases import PostgresServer
 
 ACCOUNT = "account0000"
 WAITING = "waiting.one"
@@ -26,13 +26,13 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> Nearby:
+def person(tmp_path: Path, upstream: StandIn) -> InProcessUser:
     """Somebody whose default configuration names the archive ``mine``, and an account that no run has come
     to."""
-    return Nearby(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
+    return InProcessUser(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
 
 
-def configure(person: Person, database: str = "") -> Path:
+def configure(person: CommandLineUser, database: str = "") -> Path:
     """Write the default configuration and make its archive, with these rows. Returns its directory."""
     mine, place = person.home / "mine", person.home / "config" / "archiver" / "config.toml"
     place.parent.mkdir(parents=True)
@@ -44,7 +44,7 @@ def configure(person: Person, database: str = "") -> Path:
     return mine
 
 
-def gaps(person: Person, *options: str) -> list[object]:
+def gaps(person: CommandLineUser, *options: str) -> list[object]:
     """The names in ``gaps --json``."""
     ended = person.run("gaps", "--json", *options)
     assert ended.code == 0, ended.err
@@ -53,7 +53,7 @@ def gaps(person: Person, *options: str) -> list[object]:
     return [gap["username"] for gap in found]
 
 
-def test_fault_h40_gaps_of_another_archive_name_nobody_of_the_configuration(person: Nearby) -> None:
+def test_fault_h40_gaps_of_another_archive_name_nobody_of_the_configuration(person: InProcessUser) -> None:
     """The accounts of a configuration are waited for in its own archive, however that is spelled or copied,
     and in no other."""
     mine, other = configure(person), person.home / "other"
@@ -70,7 +70,9 @@ def test_fault_h40_gaps_of_another_archive_name_nobody_of_the_configuration(pers
         assert gaps(person, "--archive", same) == [WAITING], same
 
 
-def test_fault_h40_a_configuration_without_an_archive_is_for_the_one_that_is_named(person: Nearby) -> None:
+def test_fault_h40_a_configuration_without_an_archive_is_for_the_one_that_is_named(
+    person: InProcessUser,
+) -> None:
     """Nothing is in its place, and it names none: its accounts are those of ``--archive``."""
     assert person.run("backup", ACCOUNT, "--archive", "other").code == 0
     listed = person.home / "list.toml"
@@ -79,7 +81,7 @@ def test_fault_h40_a_configuration_without_an_archive_is_for_the_one_that_is_nam
     assert gaps(person, "--config", str(listed), "--archive", "other") == [WAITING]
 
 
-def test_another_archive_has_a_database_of_its_own(person: Nearby, postgres: Postgres) -> None:
+def test_another_archive_has_a_database_of_its_own(person: InProcessUser, postgres: PostgresServer) -> None:
     """With PostgreSQL configured, an archive on SQLite is made, read and written where it is; a moved one
     keeps its rows."""
     with postgres.database() as url:
@@ -101,7 +103,9 @@ def test_another_archive_has_a_database_of_its_own(person: Nearby, postgres: Pos
         assert gaps(person, "--archive", "other") == []
 
 
-def test_an_archive_whose_database_is_not_known_is_told(person: Nearby, postgres: Postgres) -> None:
+def test_an_archive_whose_database_is_not_known_is_told(
+    person: InProcessUser, postgres: PostgresServer
+) -> None:
     """It is of PostgreSQL, and the configuration of another one: one sentence, with the next step."""
     with postgres.database() as url, postgres.database() as of_other:
         configure(person, url)
@@ -116,7 +120,7 @@ def test_an_archive_whose_database_is_not_known_is_told(person: Nearby, postgres
             assert "--config FILE" in ended.err
 
 
-def test_a_refused_backup_leaves_nothing_behind(person: Nearby, postgres: Postgres) -> None:
+def test_a_refused_backup_leaves_nothing_behind(person: InProcessUser, postgres: PostgresServer) -> None:
     """The database cannot be used: there is no half archive, and ``show`` says that there is none."""
     with postgres.database() as url:
         with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
@@ -131,7 +135,7 @@ def test_a_refused_backup_leaves_nothing_behind(person: Nearby, postgres: Postgr
     assert (shown.code, "there is no archive at" in shown.err) == (10, True)
 
 
-def test_no_marker_is_to_be_written_by_hand(person: Nearby) -> None:
+def test_no_marker_is_to_be_written_by_hand(person: InProcessUser) -> None:
     """What a creation that was cut short left is no archive; an archive that lost its marker needs it from a
     copy."""
     for name in ("blobs/7f", "tmp"):
@@ -147,7 +151,7 @@ def test_no_marker_is_to_be_written_by_hand(person: Nearby) -> None:
     assert person.run("status").code == 0
 
 
-def test_a_lost_marker_is_written_again(person: Nearby) -> None:
+def test_a_lost_marker_is_written_again(person: InProcessUser) -> None:
     """By init, from the rows in the archive's own archive.db; not where its blobs are not there, as on a disk
     that is not mounted."""
     mine = configure(person)
@@ -165,7 +169,7 @@ def test_a_lost_marker_is_written_again(person: Nearby) -> None:
     assert person.run("verify", "--read-data").code == 0
 
 
-def test_a_backup_refused_for_its_reserve_or_a_linked_database_leaves_nothing(person: Nearby) -> None:
+def test_a_backup_refused_for_its_reserve_or_a_linked_database_leaves_nothing(person: InProcessUser) -> None:
     """No directory where there was none, and in one that was there what lay in it."""
     person.more["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
     assert person.run("backup", ACCOUNT, "--archive", "below/new").code == 8
@@ -183,7 +187,7 @@ def test_a_backup_refused_for_its_reserve_or_a_linked_database_leaves_nothing(pe
 
 
 def test_a_whole_archive_keeps_its_own_rows_beside_a_database_in_the_environment(
-    person: Nearby, postgres: Postgres
+    person: InProcessUser, postgres: PostgresServer
 ) -> None:
     """Nothing says which archive the variable is for: its own archive.db has the marker's id, the other one
     has not."""

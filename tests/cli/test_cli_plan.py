@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Nearby, Person, write_config
+from tests.support.command_line import CommandLineUser, InProcessUser, write_config
 
 BOTW = "18018069326790931"
 
@@ -22,9 +22,9 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> Person:
+def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
     """Somebody with both accounts in the configuration, and an archive from a first night, after which BOTW got an item."""
-    somebody = Nearby(tmp_path, upstream)
+    somebody = InProcessUser(tmp_path, upstream)
     config = write_config(tmp_path / "c.toml", ["natgeo", "salwaaa_ki"])
     somebody.more = {"ARCHIVER_CONFIG": str(config)}
     assert somebody.run("init", "-q").code == 0
@@ -41,7 +41,7 @@ def accounts_of(plan: dict[str, object]) -> list[dict[str, Any]]:
     return accounts
 
 
-def test_a_plan_with_the_trays_is_paid_for_and_kept_to(person: Person, upstream: StandIn) -> None:
+def test_a_plan_with_the_trays_is_paid_for_and_kept_to(person: CommandLineUser, upstream: StandIn) -> None:
     """Two units for the trays; the run then costs what was said, its own trays and the one page: three."""
     told = person.run("plan", "--list", "--json").object
     assert (told["exit_code"], told["spent"], told["units"], told["failures"]) == (0, 2, 3, [])
@@ -58,7 +58,7 @@ def test_a_plan_with_the_trays_is_paid_for_and_kept_to(person: Person, upstream:
     assert told["run_id"] == int(str(ran["run_id"])) - 1
 
 
-def test_an_exact_plan_has_no_plus(person: Person) -> None:
+def test_an_exact_plan_has_no_plus(person: CommandLineUser) -> None:
     """Without --list the price is a least one, with it no more; nothing else is on stdout, and nothing on stderr."""
     guessed = person.run("plan")
     assert [line.split()[1] for line in guessed.out.splitlines()[2:4]] == ["1+", "1+"]
@@ -67,7 +67,7 @@ def test_an_exact_plan_has_no_plus(person: Person) -> None:
     assert (exact.code, exact.err) == (0, "")
 
 
-def test_a_limit_ends_the_look_at_the_trays(person: Person, upstream: StandIn) -> None:
+def test_a_limit_ends_the_look_at_the_trays(person: CommandLineUser, upstream: StandIn) -> None:
     """Code 5; what was seen is exact, the other account a guess."""
     ended = person.run("plan", "--list", "--max-units", "1", "--json")
     assert (ended.code, ended.object["spent"], upstream.units) == (5, 1, 1)
@@ -76,14 +76,16 @@ def test_a_limit_ends_the_look_at_the_trays(person: Person, upstream: StandIn) -
     assert sorted(a["exact"] for a in accounts) == [False, True]
 
 
-def test_what_belongs_to_the_list_is_refused_without_it(person: Person, upstream: StandIn) -> None:
+def test_what_belongs_to_the_list_is_refused_without_it(person: CommandLineUser, upstream: StandIn) -> None:
     """A plan that spends nothing has no limit, and waits for nobody."""
     assert person.run("plan", "--max-units", "3").code == 2
     assert person.run("plan", "--wait").code == 2
     assert len(upstream.requests) == 0
 
 
-def test_a_plan_says_why_nothing_is_listed(person: Person, upstream: StandIn, tmp_path: Path) -> None:
+def test_a_plan_says_why_nothing_is_listed(
+    person: CommandLineUser, upstream: StandIn, tmp_path: Path
+) -> None:
     """An account that was never listed is not taken for one without news, and one that waits leads to its gap."""
     config = write_config(tmp_path / "d.toml", ["natgeo", "salwaaa_ki", "nasa"])
     person.more = {"ARCHIVER_CONFIG": str(config)}
@@ -117,7 +119,7 @@ def test_a_plan_says_why_nothing_is_listed(person: Person, upstream: StandIn, tm
     ],
 )
 def test_a_plan_knows_that_the_budget_is_used_up(
-    person: Person, upstream: StandIn, limit: str, told: str
+    person: CommandLineUser, upstream: StandIn, limit: str, told: str
 ) -> None:
     """The first night cost eight units: 0 units, the limit by name, and the run then makes no call indeed."""
     period, _, units = limit.partition("=")
@@ -140,7 +142,7 @@ def test_a_plan_knows_that_the_budget_is_used_up(
     assert (person.run("run", "-q").code, upstream.units) == (5, 0)
 
 
-def test_a_plan_knows_where_the_budget_ends_the_run(person: Person) -> None:
+def test_a_plan_knows_where_the_budget_ends_the_run(person: CommandLineUser) -> None:
     """One unit is left for two trays: the plan is what it is, and says that the run will stop."""
     person.more["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "9"
     done = person.run("plan")
@@ -153,7 +155,7 @@ def test_a_plan_knows_where_the_budget_ends_the_run(person: Person) -> None:
     assert person.run("plan").err == ""
 
 
-def test_an_account_is_known_by_its_name_and_its_id(person: Person, upstream: StandIn) -> None:
+def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, upstream: StandIn) -> None:
     """``run`` and ``plan`` take either for an account of the configuration, and a name that it had, once the
     archive knows them."""
     assert person.run("plan", "787132", "--json").object == person.run("plan", "natgeo", "--json").object
@@ -168,7 +170,7 @@ def test_an_account_is_known_by_its_name_and_its_id(person: Person, upstream: St
     assert (unknown.code, "nasa is not in the configuration" in unknown.err) == (2, True)
 
 
-def test_a_plan_of_a_configured_account_is_that_of_a_run(person: Person) -> None:
+def test_a_plan_of_a_configured_account_is_that_of_a_run(person: CommandLineUser) -> None:
     """With the titles that the configuration asks for, and its back-off."""
     config = person.home / "c.toml"
     config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["Gift*"]\n')

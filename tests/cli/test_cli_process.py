@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Ended, Person, on_terminal
+from tests.support.command_line import CommandLineUser, Ended, on_terminal
 
 
 @pytest.fixture
@@ -23,12 +23,14 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> Person:
+def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
     """Somebody whose environment leads to the stand-in."""
-    return Person(tmp_path, upstream)
+    return CommandLineUser(tmp_path, upstream)
 
 
-def _signalled(person: Person, upstream: StandIn, signum: int, *args: str, shell: str = 'exec "$@"') -> Ended:
+def _signalled(
+    person: CommandLineUser, upstream: StandIn, signum: int, *args: str, shell: str = 'exec "$@"'
+) -> Ended:
     """A process that gets the signal while it downloads its fifth file."""
     process = person.start(*args, shell=shell)
     upstream.faults.add(None, listener="cdn", nth=5, before=lambda _: process.send_signal(signum))
@@ -36,15 +38,15 @@ def _signalled(person: Person, upstream: StandIn, signum: int, *args: str, shell
     return Ended(process.returncode, out, err)
 
 
-def test_fault_h6_nohup_is_respected(person: Person, upstream: StandIn) -> None:
+def test_fault_h6_nohup_is_respected(person: CommandLineUser, upstream: StandIn) -> None:
     """A hang-up that was ignored when the program began does not stop it."""
     ended = _signalled(person, upstream, signal.SIGHUP, "backup", "natgeo", shell='trap "" HUP; exec "$@"')
     assert ended.code == 0
 
 
-def test_a_long_query_dies_of_its_signal(person: Person) -> None:
+def test_a_long_query_dies_of_its_signal(person: CommandLineUser) -> None:
     """SIGINT ends a query at once, and is not told as a query that failed."""
-    assert person.nearby.run("backup", "salwaaa_ki", "-q").code == 0
+    assert person.in_process.run("backup", "salwaaa_ki", "-q").code == 0
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
     process = person.start("query", endless, "--timeout", "30")
     time.sleep(1)  # nothing outside tells that SQLite is at work
@@ -54,9 +56,9 @@ def test_a_long_query_dies_of_its_signal(person: Person) -> None:
     assert "took longer" not in err
 
 
-def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: Person) -> None:
+def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: CommandLineUser) -> None:
     """``archiver query ... | head``: death by SIGPIPE, and not a word on stderr."""
-    assert person.nearby.run("backup", "natgeo", "-q").code == 0
+    assert person.in_process.run("backup", "natgeo", "-q").code == 0
     reading, writing = os.pipe()
     os.close(reading)
     process = person.start("query", "SELECT * FROM items", stdout=writing)
@@ -66,9 +68,9 @@ def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: Person) -> Non
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
-def test_rows_come_as_they_are_read(person: Person, form: str) -> None:
+def test_rows_come_as_they_are_read(person: CommandLineUser, form: str) -> None:
     """``archiver query ... --format csv | head`` of what has no end: the first rows at once, then death by SIGPIPE."""
-    assert person.nearby.run("backup", "natgeo", "-q").code == 0
+    assert person.in_process.run("backup", "natgeo", "-q").code == 0
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
     with person.start("query", endless, "--format", form, "--timeout", "20") as process:
         assert process.stdout is not None
@@ -79,13 +81,13 @@ def test_rows_come_as_they_are_read(person: Person, form: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ['exec "$@" >/dev/full', 'exec "$@" >&-'], ids=["full", "closed"])
-def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: str) -> None:
+def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: CommandLineUser, shell: str) -> None:
     """The archive is made all the same; the person is told in one line, and the code is not 0."""
     ended = person.run("backup", "natgeo", "--json", "-q", shell=shell)
     assert ended.code == 8
     assert len(ended.err.splitlines()) == 1
     assert "standard output" in ended.err
-    assert person.nearby.run("verify").code == 0
+    assert person.in_process.run("verify").code == 0
     assert person.run("status", shell=shell).code == 8
     for words in (["--help"], ["run", "--help"], ["db", "--help"], ["--version"]):
         told = person.run(*words, shell=shell)
@@ -94,22 +96,22 @@ def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: Person, shell: s
         assert "bug" not in told.err
 
 
-def test_a_stderr_that_takes_nothing_stops_nothing(person: Person) -> None:
+def test_a_stderr_that_takes_nothing_stops_nothing(person: CommandLineUser) -> None:
     """Talk is a courtesy: the run goes on, and its code is that of the run."""
     assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>/dev/full').code == 0
     assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>&-').code == 0
 
 
-def test_an_ascii_terminal_gets_escapes(person: Person) -> None:
+def test_an_ascii_terminal_gets_escapes(person: CommandLineUser) -> None:
     """Titles with emoji do not break a stdout that can only show ASCII."""
-    assert person.nearby.run("backup", "salwaaa_ki", "-q").code == 0
+    assert person.in_process.run("backup", "salwaaa_ki", "-q").code == 0
     person.more["PYTHONIOENCODING"] = "ascii"
     asked = "SELECT title FROM highlights"
     assert "me \\U0001f98b" in person.run("query", asked).out
     assert '"me \\ud83e\\udd8b"' in person.run("query", asked, "--format", "json").out
 
 
-def test_a_terminal_sees_progress_and_a_summary(person: Person) -> None:
+def test_a_terminal_sees_progress_and_a_summary(person: CommandLineUser) -> None:
     """On a terminal: a bar while it lasts, then what came of it, then how to keep it nightly."""
     code, text = on_terminal(person, "backup", "natgeo")
     assert code == 0
@@ -118,7 +120,7 @@ def test_a_terminal_sees_progress_and_a_summary(person: Person) -> None:
     assert "init --archive" in text
 
 
-def test_a_narrow_terminal_shows_the_counts(person: Person) -> None:
+def test_a_narrow_terminal_shows_the_counts(person: CommandLineUser) -> None:
     """In 40 columns accounts, units and files are still to be read, and no line is wrapped: what is less is cut off."""
     code, text = on_terminal(person, "backup", "natgeo", columns=40)
     assert code == 0
@@ -127,7 +129,7 @@ def test_a_narrow_terminal_shows_the_counts(person: Person) -> None:
     assert max(map(len, drawn)) <= 40
 
 
-def test_demo_makes_two_nights_and_then_one(person: Person) -> None:
+def test_demo_makes_two_nights_and_then_one(person: CommandLineUser) -> None:
     """The second night costs a unit for each account and downloads nothing; so does another one in a new process.
 
     A broken configuration and a key of the person's own are not looked at.
@@ -145,17 +147,17 @@ def test_demo_makes_two_nights_and_then_one(person: Person) -> None:
     assert "one more night: 2 units, 0 downloads" in again.err
     assert not person.archive.exists()
     config.unlink()
-    assert person.nearby.run("verify", "--read-data", "--archive", "there").code == 0
+    assert person.in_process.run("verify", "--read-data", "--archive", "there").code == 0
 
 
-def test_demo_refuses_what_is_no_demo(person: Person) -> None:
+def test_demo_refuses_what_is_no_demo(person: CommandLineUser) -> None:
     """A real archive and a directory with something in it stay as they are."""
-    assert person.nearby.run("backup", "natgeo", "-q").code == 0
+    assert person.in_process.run("backup", "natgeo", "-q").code == 0
     before = sorted(person.archive.rglob("*"))
-    ended = person.nearby.run("demo", "kept")
+    ended = person.in_process.run("demo", "kept")
     assert (ended.code, "is no demo" in ended.err) == (2, True)
     assert sorted(person.archive.rglob("*")) == before
     (person.home / "photos").mkdir()
     (person.home / "photos" / "mine.jpg").touch()
-    assert person.nearby.run("demo", "photos").code == 8
+    assert person.in_process.run("demo", "photos").code == 8
     assert [p.name for p in (person.home / "photos").iterdir()] == ["mine.jpg"]

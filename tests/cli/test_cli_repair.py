@@ -32,18 +32,18 @@ from tests.support.archive_damage import (
     whole,
     zero_tail,
 )
-from tests.support.command_line import Nearby, Person
+from tests.support.command_line import CommandLineUser, InProcessUser
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept a hundred files of two accounts."""
     with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
-def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """The same with a copy of that archive, and upstream as it was."""
     with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
@@ -60,7 +60,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
 def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
     """In an archive of 200 files each damage is named with its kind, code 12; --repair sets it aside and has all again, code 0."""
     with StandIn(World.generated(2, 5, 14)) as upstream:
-        person = Nearby(tmp_path, upstream)
+        person = InProcessUser(tmp_path, upstream)
         assert person.run("backup", *ACCOUNTS, "-q").code == 0
         assert rows(person, "select count(*) >= 200 from files") == [(1,)]
         victims = iter(files(person))
@@ -89,7 +89,7 @@ def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: P
         assert (again.code, again.object["run"]) == (0, None)
 
 
-def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person: Person) -> None:
+def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person: CommandLineUser) -> None:
     """A blob that lies under another's name, one whose name is in capitals, one that is gone: named, and had again."""
     one, two, three, four = files(person)[:4]
     data = one.read_bytes()
@@ -111,7 +111,7 @@ def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person:
     assert person.run("verify", "--read-data", "-q").code == 0
 
 
-def test_the_price_is_told_before_it_is_paid(person: Person) -> None:
+def test_the_price_is_told_before_it_is_paid(person: CommandLineUser) -> None:
     """One unit for the account, one for the highlight; the bound is said first, and the ledger never exceeds it."""
     video = rows(person, "select sha256 from files where role = 'video' order by item_pk limit 1")[0][0]
     path_of(person, video).unlink()
@@ -132,7 +132,7 @@ def test_the_price_is_told_before_it_is_paid(person: Person) -> None:
     assert path_of(person, video).is_file()
 
 
-def test_a_budget_ends_a_repair_which_goes_on_later(person: Person) -> None:
+def test_a_budget_ends_a_repair_which_goes_on_later(person: CommandLineUser) -> None:
     """--max-units 1 buys one tray only: code 5; without it the next repair has everything again."""
     for path in files(person)[:20]:
         path.unlink()
@@ -146,7 +146,7 @@ def test_a_budget_ends_a_repair_which_goes_on_later(person: Person) -> None:
     assert whole(person)
 
 
-def test_covers_and_avatars_cost_their_tray_alone(person: Person) -> None:
+def test_covers_and_avatars_cost_their_tray_alone(person: CommandLineUser) -> None:
     """What comes with the tray is had again for its one unit; no highlight is fetched."""
     files(person, "highlight")[0].unlink()
     mended = person.run("verify", "--repair", "--json")
@@ -161,7 +161,7 @@ class Interrupted(Exception):
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
-def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: Person, steps: int) -> None:
+def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLineUser, steps: int) -> None:
     """Stopped before or after the loss is committed, or between two moves to quarantine: run again, all is set aside and had again."""
     victims = files(person)[:3]
     for path in victims:
@@ -189,7 +189,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: Person, st
     assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
 
 
-def test_fault_h33_a_repair_killed_while_it_fetches_converges(person: Person) -> None:
+def test_fault_h33_a_repair_killed_while_it_fetches_converges(person: CommandLineUser) -> None:
     """SIGKILL while the first file comes again: the losses are recorded, and the next repair has everything."""
     for path in files(person)[:3]:
         flip(path)

@@ -27,33 +27,33 @@ from tests.support.archive_damage import (
     upstream_of,
     whole,
 )
-from tests.support.command_line import Nearby, Person
+from tests.support.command_line import CommandLineUser, InProcessUser
 
 LOST = "select count(*) from blobs where lost_at is not null"
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept a hundred files of two accounts."""
     with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
-def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """The same with a copy of that archive, and upstream as it was."""
     with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
 
 
-def units_of(person: Person, *words: str) -> int:
+def units_of(person: CommandLineUser, *words: str) -> int:
     """The units that a repair costs."""
     upstream_of(person).requests.reset()
     assert person.run("verify", "--repair", "-q", *words).code == 0
     return upstream_of(person).units
 
 
-def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: Person) -> None:
+def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: CommandLineUser) -> None:
     """It sits in two, and the page of one is not there any more: the repair learns that, and asks the other the next time."""
     world = upstream_of(person).world
     one, two = (pk for (pk,) in rows(person, "select pk from highlights order by pk limit 2"))
@@ -69,7 +69,7 @@ def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: Person) -> 
     assert whole(person)
 
 
-def test_pictures_that_are_not_wanted_cost_nothing(person: Person) -> None:
+def test_pictures_that_are_not_wanted_cost_nothing(person: CommandLineUser) -> None:
     """With covers and avatars off in the configuration, a lost one is recorded, and no tray is paid for."""
     files(person, "highlight")[0].unlink()
     person.more |= {"ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
@@ -78,7 +78,7 @@ def test_pictures_that_are_not_wanted_cost_nothing(person: Person) -> None:
 
 
 @pytest.mark.parametrize("then", ["empty", "private", "gone"])
-def test_an_account_that_shows_nothing_is_asked_once(person: Person, then: str) -> None:
+def test_an_account_that_shows_nothing_is_asked_once(person: CommandLineUser, then: str) -> None:
     """Its avatar is lost, and it shows nothing any more: that is learnt once, and later repairs cost nothing."""
     (user,) = rows(person, "select pk from users order by pk limit 1")[0]
     (sha256,) = rows(person, f"select sha256 from files where user_pk = '{user}'")[0]
@@ -98,7 +98,7 @@ def test_an_account_that_shows_nothing_is_asked_once(person: Person, then: str) 
 
 
 @pytest.mark.parametrize("picture", ["cover", "avatar"])
-def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: Person, picture: str) -> None:
+def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: CommandLineUser, picture: str) -> None:
     """The tray shows the highlight without a cover, or its owner without an avatar: noted, and not paid for again."""
     account = upstream_of(person).world.account(ACCOUNTS[0])
     owner = ("highlight", account.highlights[0].pk) if picture == "cover" else ("user", account.pk)
@@ -116,7 +116,7 @@ def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: Person, pic
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
     """An archive of one highlight alone is mended by that highlight: one unit, no other highlight, no cover, no avatar."""
     with StandIn(World.generated(1, 3, 4)) as upstream:
-        person = Nearby(tmp_path, upstream)
+        person = InProcessUser(tmp_path, upstream)
         first = next(iter(upstream.world.account("account0000").highlights)).pk
         assert person.run("backup", f"highlight:{first}", "-q").code == 0
         before = rows(person, "select sha256, role from files order by id")
@@ -128,7 +128,7 @@ def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
         assert rows(person, LOST) == [(0,)]
 
 
-def test_only_the_pictures_that_were_lost_are_had_again(person: Person) -> None:
+def test_only_the_pictures_that_were_lost_are_had_again(person: CommandLineUser) -> None:
     """The configuration keeps one title: a repair of one item does not bring the covers of the others."""
     config = person.home / "config.toml"
     config.write_text(f'[[accounts]]\nusername = "{ACCOUNTS[0]}"\nhighlights = ["Highlight 1"]\n')
@@ -143,7 +143,7 @@ def test_only_the_pictures_that_were_lost_are_had_again(person: Person) -> None:
     assert rows(person, LOST) == [(0,)]
 
 
-def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: Person) -> None:
+def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: CommandLineUser) -> None:
     """Not one blob is there: code 8, nothing is recorded, nothing is paid; --accept-loss says that they are truly gone."""
     shutil.rmtree(person.archive / "blobs")
     (person.archive / "blobs").mkdir()
@@ -158,7 +158,7 @@ def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: P
     assert whole(person)
 
 
-def test_fault_h29_a_lost_directory_of_a_large_archive_is_damage(person: Person) -> None:
+def test_fault_h29_a_lost_directory_of_a_large_archive_is_damage(person: CommandLineUser) -> None:
     """More blobs than any sample takes lay in ``blobs/00``, and only that is gone: each is named, code 12, and the rest is kept."""
     with archive_damage.writable(person) as lite:
         lite.executemany(
@@ -189,7 +189,7 @@ def fifo(segment: Path) -> None:
 
 @pytest.mark.parametrize("put", [linked, directory, fifo])
 def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
-    person: Person, put: Callable[[Path], None]
+    person: CommandLineUser, put: Callable[[Path], None]
 ) -> None:
     """A link, a directory or a FIFO: each of its answers is named, code 12, and the blobs are looked at all the same."""
     put(next((person.archive / "answers").rglob("*-trays-*")))
@@ -201,7 +201,7 @@ def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
     assert person.run("verify", "--read-data", "-q").code == 0
 
 
-def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: Person) -> None:
+def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: CommandLineUser) -> None:
     """It comes while the store is read: the losses may be recorded or not, and nothing is priced or paid."""
     files(person)[0].unlink()
     stop = StopFlag()
@@ -218,7 +218,7 @@ def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: Person) -> None:
     assert rows(person, LOST) == [(0,)]
 
 
-def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: Person) -> None:
+def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: CommandLineUser) -> None:
     """With keep_answers = "fetched", a run that ends well takes its trays away, while verify reads beside it: no damage is told."""
     person.more["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
     assert person.run("backup", *ACCOUNTS, "-q").code == 0
@@ -238,7 +238,7 @@ def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: Person) -> None:
     assert not checked.damaged
 
 
-def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: Person) -> None:
+def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: CommandLineUser) -> None:
     """Found by --read-data alone: code 12; a repair moves them to quarantine/, and every answer stays
     readable."""
     segment = next(iter(sorted((person.archive / "answers").rglob("*-fetched-*"))))
@@ -262,7 +262,7 @@ def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: P
     assert (again["exit_code"], again["answers_surplus"], again["answers_damaged"]) == (0, [], [])
 
 
-def test_fault_h41_foreign_files_among_the_answers_are_named(person: Person) -> None:
+def test_fault_h41_foreign_files_among_the_answers_are_named(person: CommandLineUser) -> None:
     """As those among the blobs: in --json and in a line of its own; no damage, and left alone."""
     answers = person.archive / "answers"
     segment = next(iter(sorted(answers.rglob("*-fetched-*"))))

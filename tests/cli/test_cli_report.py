@@ -20,9 +20,9 @@ from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
 from tests.support import leak_detector
-from tests.support.command_line import Ended, Nearby, Person, write_config
+from tests.support.command_line import CommandLineUser, Ended, InProcessUser, write_config
 from tests.support.databases import NOW
-from tests.support.report_receiver import Mailbox, mailbox
+from tests.support.report_receiver import ReportReceiver, receive_reports
 
 TOKEN = "canary-8f14e45fceea167a"
 BOTW = "18018069326790931"
@@ -40,9 +40,9 @@ def _news(number: int) -> RunChanges:
 
 
 @pytest.fixture
-def box() -> Iterator[Mailbox]:
+def box() -> Iterator[ReportReceiver]:
     """Where reports and pings arrive."""
-    with mailbox() as opened:
+    with receive_reports() as opened:
         yield opened
 
 
@@ -54,9 +54,9 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, box: Mailbox) -> Nearby:
+def person(tmp_path: Path, upstream: StandIn, box: ReportReceiver) -> InProcessUser:
     """Somebody whose nights are reported, with natgeo in the configuration and an empty archive."""
-    somebody = Nearby(tmp_path, upstream)
+    somebody = InProcessUser(tmp_path, upstream)
     config = write_config(tmp_path / "config.toml", ["natgeo"])
     somebody.more = {
         "ARCHIVER_CONFIG": str(config),
@@ -71,7 +71,7 @@ def person(tmp_path: Path, upstream: StandIn, box: Mailbox) -> Nearby:
 HOOK, PING = f"/hook/{TOKEN}", f"/ping/{TOKEN}"
 
 
-def test_fault_l12_a_good_night_is_silent_and_reported(person: Nearby, box: Mailbox) -> None:
+def test_fault_l12_a_good_night_is_silent_and_reported(person: InProcessUser, box: ReportReceiver) -> None:
     """Start before, then the ping and the report; the object that is posted is the one that ``--json`` prints; stderr is empty."""
     ended = person.run("run", "--json")
     assert (ended.code, ended.err) == (0, "")
@@ -83,7 +83,7 @@ def test_fault_l12_a_good_night_is_silent_and_reported(person: Nearby, box: Mail
     assert text[1].startswith("1 account, 3 of 3 highlights read, ")
 
 
-def test_what_changed_is_in_the_report(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+def test_what_changed_is_in_the_report(person: InProcessUser, upstream: StandIn, box: ReportReceiver) -> None:
     """Told in the text, listed in the object, counted."""
     assert person.run("run").code == 0
     box.received.clear()
@@ -102,7 +102,9 @@ def test_what_changed_is_in_the_report(person: Nearby, upstream: StandIn, box: M
     assert "changed: 1 highlight edited\n  natgeo: Best: 1 added, renamed from BOTW 2026\n" in text
 
 
-def test_fault_l1_something_failed_is_a_failure(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+def test_fault_l1_something_failed_is_a_failure(
+    person: InProcessUser, upstream: StandIn, box: ReportReceiver
+) -> None:
     """Code 3 goes to fail, as it would to cron's mail, with what failed in the text; no key and no signed query is in either."""
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     ended = person.run("run")
@@ -114,7 +116,7 @@ def test_fault_l1_something_failed_is_a_failure(person: Nearby, upstream: StandI
     assert json.loads(box.at(HOOK).body)["exit_code"] == 3
 
 
-def test_fault_a5_a_missing_name_fails_the_monitor(person: Nearby, box: Mailbox) -> None:
+def test_fault_a5_a_missing_name_fails_the_monitor(person: InProcessUser, box: ReportReceiver) -> None:
     """Night after night, and while its name costs nothing; the report says what to do."""
     write_config(person.home / "config.toml", ["natgeo", "nobody.xyz"])
     for _ in range(4):
@@ -126,7 +128,7 @@ def test_fault_a5_a_missing_name_fails_the_monitor(person: Nearby, box: Mailbox)
 
 
 def test_fault_a44_a_pattern_that_matches_nothing_is_told(
-    person: Nearby, upstream: StandIn, box: Mailbox
+    person: InProcessUser, upstream: StandIn, box: ReportReceiver
 ) -> None:
     """In the report, ``--json`` and the log, with code 0 and without a word to cron; on stderr where the run
     has something to say."""
@@ -144,14 +146,14 @@ def test_fault_a44_a_pattern_that_matches_nothing_is_told(
     assert (failed.code, failed.err.splitlines()[1]) == (3, note)
 
 
-def test_a_highlight_target_is_counted_as_one(person: Nearby) -> None:
+def test_a_highlight_target_is_counted_as_one(person: InProcessUser) -> None:
     """It is no account, and it is one highlight of one."""
     done = person.run("backup", f"highlight:{BOTW}", "-v")
     assert "1 target, 1 of 1 highlight read, 1 unit spent" in done.err.splitlines()
     assert person.run("backup", f"highlight:{BOTW}", "--json").object["highlights_listed"] == 1
 
 
-def test_a_night_that_cannot_begin_is_reported(person: Nearby, box: Mailbox) -> None:
+def test_a_night_that_cannot_begin_is_reported(person: InProcessUser, box: ReportReceiver) -> None:
     """No key, a lock that another run holds, an archive that is not mounted: fail, and the object of the failure."""
 
     def failed(outcome: str, code: int) -> None:
@@ -179,7 +181,9 @@ def test_a_night_that_cannot_begin_is_reported(person: Nearby, box: Mailbox) -> 
     failed("no_archive", 10)
 
 
-def test_a_bug_is_reported_by_its_kind(person: Nearby, box: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_is_reported_by_its_kind(
+    person: InProcessUser, box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it says may hold anything, so it is not sent; the code stays 1."""
 
     def broken(*args: object, **more: object) -> None:
@@ -191,7 +195,9 @@ def test_a_bug_is_reported_by_its_kind(person: Nearby, box: Mailbox, monkeypatch
     assert b"sesame" not in box.at(HOOK).body
 
 
-def test_fault_h44_a_sent_report_names_the_archive_by_its_whole_path(person: Nearby, box: Mailbox) -> None:
+def test_fault_h44_a_sent_report_names_the_archive_by_its_whole_path(
+    person: InProcessUser, box: ReportReceiver
+) -> None:
     """Of a night that could not begin, too: who reads it is in another directory."""
     ended = person.run("run", "--json", "--archive", "gone")
     assert ended.code == 10
@@ -200,7 +206,9 @@ def test_fault_h44_a_sent_report_names_the_archive_by_its_whole_path(person: Nea
     assert f"--archive {person.home / 'gone'} init" in posted["error"]["hint"]
 
 
-def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(person: Nearby, box: Mailbox) -> None:
+def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(
+    person: InProcessUser, box: ReportReceiver
+) -> None:
     """One line each, also under cron and with -q; the code and the object are those of the night."""
     box.answers |= {HOOK: 500, f"{PING}/start": 404, PING: 404}
     ended = person.run("run", "--json", "-q")
@@ -212,7 +220,7 @@ def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(person: Nearby, 
 
 
 def test_without_the_extra_the_night_goes_on(
-    person: Nearby, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+    person: InProcessUser, box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is said before the night, once, with the command to type."""
     monkeypatch.setitem(sys.modules, "apprise", None)
@@ -225,7 +233,7 @@ def test_without_the_extra_the_night_goes_on(
     assert box.targets == [f"{PING}/start", PING]
 
 
-def test_apprise_gets_the_ten_lines(person: Nearby, box: Mailbox) -> None:
+def test_apprise_gets_the_ten_lines(person: InProcessUser, box: ReportReceiver) -> None:
     """Title and text, really sent by Apprise."""
     person.more["ARCHIVER_REPORT_URL"] = f"json://127.0.0.1:{box.port}/note/{TOKEN}"
     assert person.run("run").code == 0
@@ -234,7 +242,7 @@ def test_apprise_gets_the_ten_lines(person: Nearby, box: Mailbox) -> None:
     assert told["message"].splitlines()[0].startswith("1 account, 3 of 3 highlights read, ")
 
 
-def test_a_quiet_night_may_be_left_out(person: Nearby, upstream: StandIn, box: Mailbox) -> None:
+def test_a_quiet_night_may_be_left_out(person: InProcessUser, upstream: StandIn, box: ReportReceiver) -> None:
     """With ``report.on = "news"`` a night is reported if something came, changed or failed, and the monitor pinged anyway."""
     person.more["ARCHIVER_REPORT_ON"] = "news"
     for title, sent in (("BOTW 2026", True), ("BOTW 2026", False), ("Best", True)):  # all is new at first
@@ -263,17 +271,17 @@ def test_which_nights_are_reported(on: ReportWhen, night: Summary, news: int, re
     assert report_delivery.must_report(on, night, _news(news)) == reported
 
 
-def test_only_run_is_reported(person: Nearby, box: Mailbox) -> None:
+def test_only_run_is_reported(person: InProcessUser, box: ReportReceiver) -> None:
     """A backup by hand tells nobody: its person reads along. A wrong ACCOUNT neither: the monitor is not about typing."""
     assert person.run("backup", "natgeo").code == 0
     assert person.run("run", "natgoe").code == 2
     assert box.received == []
 
 
-def test_fault_h39_a_signal_does_not_wait_for_a_report(person: Nearby, box: Mailbox) -> None:
+def test_fault_h39_a_signal_does_not_wait_for_a_report(person: InProcessUser, box: ReportReceiver) -> None:
     """The night is over and its report hangs: a signal ends the wait, and the code is the night's."""
     box.stalls.add(HOOK)
-    process = Person(person.home, person.upstream, person.more).start("run")
+    process = CommandLineUser(person.home, person.upstream, person.more).start("run")
     assert box.heard.wait(60)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=8)
@@ -318,7 +326,7 @@ def test_what_changed_may_be_unknown() -> None:
     assert len(lines) == 3
 
 
-def test_a_run_leaves_one_file_as_its_database(person: Nearby) -> None:
+def test_a_run_leaves_one_file_as_its_database(person: InProcessUser) -> None:
     """What changed is read before the archive is closed: a copy of the file alone, or a read-only disk, has everything."""
     assert person.run("run").code == 0
     assert [path.name for path in person.archive.glob("archive.db*")] == ["archive.db"]

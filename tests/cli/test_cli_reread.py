@@ -11,25 +11,25 @@ from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from tests.support import archive_damage
 from tests.support.archive_damage import rows, upstream_of, writable
-from tests.support.command_line import Person, on_terminal
+from tests.support.command_line import CommandLineUser, on_terminal
 
 
 @pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Person]:
+def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept two accounts, ten answers in all."""
     with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
-def person(template: Person, tmp_path: Path) -> Iterator[Person]:
+def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """The same with a copy of that archive, and no key."""
     with archive_damage.copy_of(template, tmp_path) as somebody:
         somebody.more["HIKERAPI_TOKEN"] = ""
         yield somebody
 
 
-def forget(person: Person) -> int:
+def forget(person: CommandLineUser) -> int:
     """Take away the names, the titles and the rows of all answers; returns the units that the ledger then lacks."""
     with writable(person) as lite:
         lite.executescript(
@@ -39,7 +39,7 @@ def forget(person: Person) -> int:
     return 8
 
 
-def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: Person) -> None:
+def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: CommandLineUser) -> None:
     """One object with counts by table, without a key and without a call; the second time there is nothing to add."""
     units = forget(person)
     found = person.run("verify", "--json")
@@ -69,7 +69,7 @@ def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: Person) -
     assert rows(person, "select sum(units) from api_calls") == [(12,)]
 
 
-def test_it_says_off_a_terminal_too_what_it_did(person: Person) -> None:
+def test_it_says_off_a_terminal_too_what_it_did(person: CommandLineUser) -> None:
     """Some lines, none under -q; what was paid for and cannot be read is told as well. Either way it is code
     0."""
     units = forget(person)
@@ -91,7 +91,7 @@ def test_it_says_off_a_terminal_too_what_it_did(person: Person) -> None:
     assert len(unreadable) == 8
 
 
-def test_somebody_at_a_terminal_is_told_what_was_added(person: Person) -> None:
+def test_somebody_at_a_terminal_is_told_what_was_added(person: CommandLineUser) -> None:
     """A bar while it reads, and the counts at the end."""
     forget(person)
     code, seen = on_terminal(person, "reread")
@@ -102,7 +102,7 @@ def test_somebody_at_a_terminal_is_told_what_was_added(person: Person) -> None:
     assert "rows filled: 8 in highlights" in seen
 
 
-def test_it_takes_the_lock(person: Person) -> None:
+def test_it_takes_the_lock(person: CommandLineUser) -> None:
     """While another run holds the archive it is code 11, and nothing is done."""
     with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
         refused = person.run("reread", "--json")

@@ -12,17 +12,17 @@ import pytest
 
 from archiver.cli import output
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Nearby
+from tests.support.command_line import InProcessUser
 
 NATGEO, SALWA = "natgeo", "salwaaa_ki"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
     """Somebody who kept both accounts, and again when one had another name and a highlight another title, or none."""
     with StandIn(World.seed(), key="canary-0123456789abcdef") as upstream:
-        person = Nearby(tmp_path_factory.mktemp("search"), upstream)
+        person = InProcessUser(tmp_path_factory.mktemp("search"), upstream)
         assert person.run("backup", NATGEO, SALWA, "-q").code == 0
         upstream.world.retitle(BOTW, "Best\x1b[31m 北京旅行\n🦋")
         upstream.world.remove_highlight(LIMITLESS)
@@ -31,7 +31,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
         yield person
 
 
-def test_a_person_reads_what_was_found_and_what_to_type_next(kept: Nearby) -> None:
+def test_a_person_reads_what_was_found_and_what_to_type_next(kept: InProcessUser) -> None:
     """What it is and whose, the text that matched, safe for a terminal, and the command that shows it."""
     ended = kept.run("search", "旅行", "🦋")
     head, *more = ended.out.splitlines()
@@ -40,7 +40,7 @@ def test_a_person_reads_what_was_found_and_what_to_type_next(kept: Nearby) -> No
     assert (ended.code, ended.err) == (0, "")
 
 
-def test_what_was_called_so_once_is_found(kept: Nearby) -> None:
+def test_what_was_called_so_once_is_found(kept: InProcessUser) -> None:
     """By its name of that time, which is told; what is shown no more is told as that."""
     out = kept.run("search", "salwaaa_ki").out
     assert out.startswith("account · salwa · first seen ")
@@ -51,7 +51,7 @@ def test_what_was_called_so_once_is_found(kept: Nearby) -> None:
     )
 
 
-def test_items_are_told_with_their_highlight(kept: Nearby) -> None:
+def test_items_are_told_with_their_highlight(kept: InProcessUser) -> None:
     """The highlight that shows it, and what of it matched."""
     out = kept.run("search", "on.natgeo.com", "--type", "item").out
     head, link, *_, show_it = out.partition("\n\n")[0].splitlines()
@@ -62,7 +62,7 @@ def test_items_are_told_with_their_highlight(kept: Nearby) -> None:
     assert show_it == "  archiver show item:3791570430309957637"
 
 
-def test_an_account_among_the_words_is_told_as_where_to_search(kept: Nearby) -> None:
+def test_an_account_among_the_words_is_told_as_where_to_search(kept: InProcessUser) -> None:
     """An item has not the name of whose it is: the command that searches within the account stands below, and finds it."""
     assert kept.run("search", "yosemite").out
     ended = kept.run("search", "@NatGeo", "yosemite")
@@ -79,7 +79,7 @@ def test_an_account_among_the_words_is_told_as_where_to_search(kept: Nearby) -> 
         assert "within" not in kept.run("search", *words).err
 
 
-def test_json_is_one_object_and_exact(kept: Nearby) -> None:
+def test_json_is_one_object_and_exact(kept: InProcessUser) -> None:
     """All that was found, with the texts as they are."""
     found = kept.run("search", "best", "--json").object
     assert (found["exit_code"], found["outcome"]) == (0, "ok")
@@ -90,7 +90,7 @@ def test_json_is_one_object_and_exact(kept: Nearby) -> None:
     }]  # fmt: skip
 
 
-def test_the_limit_is_told_where_there_is_more(kept: Nearby, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_told_where_there_is_more(kept: InProcessUser, monkeypatch: pytest.MonkeyPatch) -> None:
     """All where nobody reads along, twenty on a terminal, as many as asked for; nothing is said where that was all."""
     everything = kept.run("search", "natgeo")
     count = everything.out.count("archiver show")
@@ -108,7 +108,7 @@ def test_the_limit_is_told_where_there_is_more(kept: Nearby, monkeypatch: pytest
     assert on_terminal.count("archiver show") <= 20
 
 
-def test_what_another_program_changed_is_told(kept: Nearby) -> None:
+def test_what_another_program_changed_is_told(kept: InProcessUser) -> None:
     """It is found after our next transaction, under its new words alone."""
     with closing(sqlite3.connect(kept.archive / "archive.db")) as other:
         (title,) = other.execute("SELECT title FROM highlights WHERE pk = ?", (BOTW,)).fetchone()
@@ -125,7 +125,7 @@ def test_what_another_program_changed_is_told(kept: Nearby) -> None:
     assert kept.run("search", "elsewhere", "--json").object["stale"] == 0
 
 
-def test_nothing_found_is_said_and_no_error(kept: Nearby) -> None:
+def test_nothing_found_is_said_and_no_error(kept: InProcessUser) -> None:
     """On stderr, unless nothing is to be said; the object has an empty list."""
     ended = kept.run("search", "zebra")
     assert (ended.code, ended.out, ended.err) == (0, "", "nothing found\n")
@@ -135,7 +135,7 @@ def test_nothing_found_is_said_and_no_error(kept: Nearby) -> None:
     assert kept.run("search", "gift", "--account", "salwaaa_ki").out == ""
 
 
-def test_a_link_or_an_id_points_to_show(kept: Nearby) -> None:
+def test_a_link_or_an_id_points_to_show(kept: InProcessUser) -> None:
     """What names something that is kept, and is no words: by which command it is shown; nothing of what is not kept, or with -q."""
     for text in (
         "https://www.instagram.com/natgeo/",
@@ -159,7 +159,7 @@ def test_a_link_or_an_id_points_to_show(kept: Nearby) -> None:
     assert kept.run("search", "787132", "-q").err == ""
 
 
-def test_it_can_be_asked_of_one_highlight(kept: Nearby) -> None:
+def test_it_can_be_asked_of_one_highlight(kept: InProcessUser) -> None:
     """By the same words as an export: the highlight and its items, and no other's."""
     hits = json.loads(kept.run("search", "g", "--account", f"highlight:{GIFT}", "--json").out)["hits"]
     assert {hit["kind"] for hit in hits} > {"highlight", "photo"}
@@ -188,7 +188,7 @@ def test_it_can_be_asked_of_one_highlight(kept: Nearby) -> None:
         ([], "TEXT"),
     ],
 )
-def test_what_cannot_be_searched_for_is_code_2(kept: Nearby, args: list[str], said: str) -> None:
+def test_what_cannot_be_searched_for_is_code_2(kept: InProcessUser, args: list[str], said: str) -> None:
     """In one line that says why; with --json as an object too."""
     ended = kept.run("search", *args)
     assert (ended.code, ended.out) == (2, "")

@@ -16,7 +16,7 @@ from archiver import archive, config
 from archiver.cli import main as front
 from archiver.cli.commands import COMMANDS
 from archiver.sandbox import StandIn, World, actions
-from tests.support.command_line import Person, on_terminal
+from tests.support.command_line import CommandLineUser, on_terminal
 
 KEY = "canary-0123456789abcdef"
 Shown = pytest.CaptureFixture[str]
@@ -30,9 +30,9 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment, in this process, leads to the stand-in."""
-    somebody = Person(tmp_path, upstream)
+    somebody = CommandLineUser(tmp_path, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
     for name, value in somebody.environ.items():
         monkeypatch.setenv(name, value)
@@ -41,7 +41,7 @@ def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
-    person: Person, upstream: StandIn, capsys: Shown
+    person: CommandLineUser, upstream: StandIn, capsys: Shown
 ) -> None:
     """``-v --debug --json`` with failing downloads: nothing on stdout, stderr or in the log, and the CDN is told no key."""
     upstream.faults.add(actions.respond(500), listener="cdn", count=3)
@@ -57,7 +57,7 @@ def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
 
 @pytest.mark.parametrize("key", ["SEC\nRET", "SEC\u2013RET", "SEC\x1b[2JRET", "SEC RET"])
 def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
-    person: Person, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Shown, key: str
+    person: CommandLineUser, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Shown, key: str
 ) -> None:
     """A stray line break or a typographic dash: code 4 before any call, and no part of it in message, object or traceback."""
     monkeypatch.setenv("HIKERAPI_TOKEN", key)
@@ -69,7 +69,7 @@ def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
 
 
 def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
-    person: Person, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+    person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown
 ) -> None:
     """An exception that nobody foresaw, with key and URL in its text: neither is in the line, the object, the traceback or the log."""
     assert front.main(["backup", "natgeo", "-q"]) == 0
@@ -88,14 +88,16 @@ def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
         assert "signature" not in text
 
 
-def test_fault_l4_the_environment_gives_the_key_up(person: Person, capsys: Shown) -> None:
+def test_fault_l4_the_environment_gives_the_key_up(person: CommandLineUser, capsys: Shown) -> None:
     """Once the configuration is read, no process that this one might start inherits the key."""
     assert os.environ["HIKERAPI_TOKEN"] == KEY
     assert front.main(["plan", "natgeo"]) == 10
     assert "HIKERAPI_TOKEN" not in os.environ
 
 
-def test_fault_l4_nobody_reads_the_key_in_a_list_of_processes(person: Person, upstream: StandIn) -> None:
+def test_fault_l4_nobody_reads_the_key_in_a_list_of_processes(
+    person: CommandLineUser, upstream: StandIn
+) -> None:
     """While a run is on: the key is in no argument of the process, and there is no child that could have inherited it."""
     stall = upstream.faults.add(actions.stall(seconds=60), listener="cdn", count=None)
     process = person.start("backup", "natgeo")
@@ -134,7 +136,7 @@ def _commands(command: click.Command, ctx: click.Context) -> Iterator[click.Comm
     "url", ["http://api.example.com", "http://127.0.0.1.example.com", "https://me:pw@api.example.com"]
 )
 def test_fault_l6_a_key_never_travels_in_the_clear(
-    person: Person, monkeypatch: pytest.MonkeyPatch, capsys: Shown, url: str
+    person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown, url: str
 ) -> None:
     """http:// to anywhere but this machine, or a URL with a user: code 2, no archive is made, and the URL is not shown."""
     monkeypatch.setenv("ARCHIVER_API_BASE_URL", url)
@@ -146,7 +148,7 @@ def test_fault_l6_a_key_never_travels_in_the_clear(
 
 
 def test_fault_l6_whoever_else_gets_the_key_is_named(
-    person: Person, monkeypatch: pytest.MonkeyPatch, capsys: Shown
+    person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown
 ) -> None:
     """Another host than the vendor's is possible, for a proxy of one's own, and told at every start."""
     monkeypatch.setenv("ARCHIVER_API_BASE_URL", "https://api.example.com")
@@ -172,12 +174,19 @@ print(resource.getrlimit(resource.RLIMIT_CORE) == (0, most))
 """
     command = [sys.executable, "-c", script]
     done = subprocess.run(
-        command, cwd=tmp_path, env=Person(tmp_path).environ, capture_output=True, text=True, check=True
+        command,
+        cwd=tmp_path,
+        env=CommandLineUser(tmp_path).environ,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.splitlines()[-1] == "True"
 
 
-def test_fault_l9_nothing_that_is_advised_puts_the_key_into_a_history(person: Person, capsys: Shown) -> None:
+def test_fault_l9_nothing_that_is_advised_puts_the_key_into_a_history(
+    person: CommandLineUser, capsys: Shown
+) -> None:
     """Help, init, demo, a backup on a terminal and the example configuration: no command line in them has a place for the key."""
     said = [config.example()]
     for words in (

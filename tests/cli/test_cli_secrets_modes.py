@@ -11,7 +11,7 @@ import pytest
 
 from archiver.cli import main as front
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Person
+from tests.support.command_line import CommandLineUser
 
 OWNERS = {"lock", "config.toml", "copy.db"}
 """What an analyst's account has no business with, and a copy of the database, whose place the owner chose: 0600 always."""
@@ -25,11 +25,11 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Person:
+def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment, in this process, leads to the stand-in, in an empty home."""
     home = tmp_path / "home"
     home.mkdir(0o700)
-    somebody = Person(home, upstream)
+    somebody = CommandLineUser(home, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
     for name, value in somebody.environ.items():
         monkeypatch.setenv(name, value)
@@ -45,7 +45,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def _used(person: Person, upstream: StandIn) -> None:
+def _used(person: CommandLineUser, upstream: StandIn) -> None:
     """All that makes files: init, a run, a backup, a query, a verify, a copy of the database."""
     settings = person.home / "config" / "archiver" / "config.toml"
     backup = ["backup", "salwaaa_ki", "-q"]
@@ -86,7 +86,11 @@ def _wrong(home: Path, *, group_readable: bool) -> list[str]:
     ids=["open-private", "closed-group"],
 )
 def test_fault_l7_everything_made_has_the_promised_mode(
-    person: Person, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, umask: int, group_readable: bool
+    person: CommandLineUser,
+    upstream: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    umask: int,
+    group_readable: bool,
 ) -> None:
     """Files 0600 and directories 0700, with group_readable 0640 and 0750, blobs 0444: an open umask adds nothing, a closed one takes nothing."""
     monkeypatch.setenv("ARCHIVER_ARCHIVE_GROUP_READABLE", str(group_readable).lower())
@@ -97,7 +101,7 @@ def test_fault_l7_everything_made_has_the_promised_mode(
 
 
 @pytest.mark.parametrize("umask", [0o000], indirect=True, ids=oct)
-def test_fault_l7_a_demo_is_as_private(person: Person, umask: int) -> None:
+def test_fault_l7_a_demo_is_as_private(person: CommandLineUser, umask: int) -> None:
     """The demo's archive is for its owner alone, too."""
     assert front.main(["demo", "shown", "-q"]) == 0
     assert (person.home / "shown" / "archive.db").exists()

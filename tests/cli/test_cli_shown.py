@@ -18,6 +18,7 @@ from archiver.model.upstream import Tray, TrayFacts, User
 from archiver.runner.plan import Policy, sweep_at
 from archiver.text_format import make_safe
 from tests.support.command_line import Ended, Nearby
+from tests.support.command_line import ProcessResult, InProcessUser
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
 
@@ -32,23 +33,23 @@ def rows(tmp_path: Path, database: str | Path) -> str | Path:
 
 
 @pytest.fixture
-def person(tmp_path: Path, rows: str | Path) -> Nearby:
+def person(tmp_path: Path, rows: str | Path) -> InProcessUser:
     """Somebody with the library."""
     shelve(tmp_path / "kept", rows)
-    return Nearby(tmp_path, more={"ARCHIVER_ARCHIVE_DATABASE": rows} if isinstance(rows, str) else {})
+    return InProcessUser(tmp_path, more={"ARCHIVER_ARCHIVE_DATABASE": rows} if isinstance(rows, str) else {})
 
 
-def show(person: Nearby, *words: str) -> Ended:
+def show(person: InProcessUser, *words: str) -> Ended:
     ended = person.run("show", *words)
     assert (ended.code, ended.err) == (0, "")
     return ended
 
 
-def path(person: Nearby, pk: str, role: Role) -> str:
+def path(person: InProcessUser, pk: str, role: Role) -> str:
     return str(person.archive / "blobs" / digest(pk, role)[:2] / digest(pk, role))
 
 
-def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: Nearby) -> None:
+def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: InProcessUser) -> None:
     """Names, what it holds, its state, its highlights in order with counts, where its avatar is."""
     out = show(sqlite_person, "@NatGeo").out
     for told in (
@@ -62,7 +63,7 @@ def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: Nearby) -> None
     assert out.index("Gifts") < out.index("Whales") < out.index(make_safe(HOSTILE))
 
 
-def test_hostile_text_is_text(sqlite_person: Nearby) -> None:
+def test_hostile_text_is_text(sqlite_person: InProcessUser) -> None:
     """As a title and as a name, wherever it stands; JSON has it exactly."""
     for target, times in (("natgeo", 1), ("highlight:3", 2), ("item:30", 2)):
         out = show(sqlite_person, target).out
@@ -73,7 +74,7 @@ def test_hostile_text_is_text(sqlite_person: Nearby) -> None:
     assert [mention["username"] for mention in mentions] == [HOSTILE]
 
 
-def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: Nearby) -> None:
+def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: InProcessUser) -> None:
     """In its order, each with its time, type and what it carries; the title that it had before."""
     out = show(sqlite_person, "https://www.instagram.com/stories/highlights/1/").out
     assert out.index("item 10") < out.index("@nasa  #wild  at Kamchatka") < out.index("item 11")
@@ -82,7 +83,7 @@ def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: Near
     assert "once       Gift Guide, until 2026-04-01 23:30 UTC" in show(sqlite_person, "highlight:2").out
 
 
-def test_an_item_is_shown_with_all_that_it_carries(person: Nearby, rows: str | Path) -> None:
+def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: str | Path) -> None:
     """Which highlights show it, where it came from, its files with their size, kind and hash, and which of them is lost."""
     with Catalog.open(rows, write=True) as catalog:
         catalog.write(record.blobs_lost, [digest("10", Role.VIDEO)], LATER)
@@ -100,7 +101,7 @@ def test_an_item_is_shown_with_all_that_it_carries(person: Nearby, rows: str | P
         assert told in out
 
 
-def test_programs_get_every_field(person: Nearby) -> None:
+def test_programs_get_every_field(person: InProcessUser) -> None:
     """One object: of an account with its highlights, of a highlight with its items, of an item with its highlights; exact."""
     account = show(person, "natgeo", "--json").object
     assert (account["kind"], account["pk"], account["blobs"], account["bytes"]) == (
@@ -130,7 +131,7 @@ def test_programs_get_every_field(person: Nearby) -> None:
     ]
 
 
-def test_paths_alone_are_for_other_programs(sqlite_person: Nearby) -> None:
+def test_paths_alone_are_for_other_programs(sqlite_person: InProcessUser) -> None:
     """Each held file once, in the order of the profile; NUL for xargs -0; by role; whatever the directory is called."""
     listed = show(sqlite_person, "natgeo", "--paths").out.splitlines()
     assert listed == [
@@ -161,7 +162,7 @@ def test_paths_alone_are_for_other_programs(sqlite_person: Nearby) -> None:
         ("item:C30Code", "item"),
     ],
 )
-def test_a_target_is_read_by_what_is_held(sqlite_person: Nearby, target: str, kind: str) -> None:
+def test_a_target_is_read_by_what_is_held(sqlite_person: InProcessUser, target: str, kind: str) -> None:
     """A number is an account's, else a highlight's, else an item's; what nobody is called may be an item's code."""
     assert show(sqlite_person, target, "--json").object["kind"] == kind
 
@@ -182,7 +183,7 @@ def test_a_target_is_read_by_what_is_held(sqlite_person: Nearby, target: str, ki
     ],
 )
 def test_what_is_not_held_is_told_with_the_next_step(
-    sqlite_person: Nearby, words: list[str], said: str
+    sqlite_person: InProcessUser, words: list[str], said: str
 ) -> None:
     """Code 2, one line."""
     ended = sqlite_person.run("show", *words)
@@ -191,16 +192,16 @@ def test_what_is_not_held_is_told_with_the_next_step(
 
 
 @pytest.fixture(scope="module")
-def sqlite_person(tmp_path_factory: pytest.TempPathFactory) -> Nearby:
+def sqlite_person(tmp_path_factory: pytest.TempPathFactory) -> InProcessUser:
     """Somebody with the library, for tests that leave it alone."""
     home = tmp_path_factory.mktemp("library")
     (home / "kept").mkdir()
     Catalog.create(home / "kept" / "archive.db", ARCHIVE_ID, NOW).close()
     shelve(home / "kept", home / "kept" / "archive.db")
-    return Nearby(home)
+    return InProcessUser(home)
 
 
-def test_long_lists_are_cut_for_people(sqlite_person: Nearby, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_lists_are_cut_for_people(sqlite_person: InProcessUser, monkeypatch: pytest.MonkeyPatch) -> None:
     """With how to see the rest."""
     monkeypatch.setattr(details_text, "_ITEMS_SHOWN", 1)
     monkeypatch.setattr(details_text, "_HIGHLIGHTS_SHOWN", 2)
@@ -211,9 +212,9 @@ def test_long_lists_are_cut_for_people(sqlite_person: Nearby, monkeypatch: pytes
         assert left in show(sqlite_person, target, "-v").out
 
 
-def test_a_name_that_several_bore_needs_an_id(sqlite_person: Nearby, tmp_path: Path) -> None:
+def test_a_name_that_several_bore_needs_an_id(sqlite_person: InProcessUser, tmp_path: Path) -> None:
     """As when an account was renamed and another took its name, and left it too."""
-    person = Nearby(tmp_path)
+    person = InProcessUser(tmp_path)
     copytree(sqlite_person.archive, person.archive)
     with Catalog.open(person.archive / "archive.db", write=True) as catalog:
         for pk in ("5", "6"):

@@ -8,21 +8,21 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Nearby, Person, write_config
+from tests.support.command_line import CommandLineUser, InProcessUser, write_config
 
 
 @pytest.fixture
-def person(tmp_path: Path) -> Iterator[Person]:
+def person(tmp_path: Path) -> Iterator[CommandLineUser]:
     """Somebody with three accounts of two highlights in the configuration, whose first run may spend five units: four, and one more."""
     with StandIn(World.generated(3, 2, 1), key="canary-0123456789abcdef") as upstream:
-        somebody = Nearby(tmp_path, upstream)
+        somebody = InProcessUser(tmp_path, upstream)
         config = write_config(tmp_path / "c.toml", ["account0000", "account0001", "account0002"])
         somebody.more = {"ARCHIVER_CONFIG": str(config)}
         assert somebody.run("init", "-q").code == 0
         yield somebody
 
 
-def test_a_run_that_was_stopped_says_how_many_accounts_wait(person: Person) -> None:
+def test_a_run_that_was_stopped_says_how_many_accounts_wait(person: CommandLineUser) -> None:
     """In the report; and gaps names each that no run has come to, until one has."""
     stopped = person.run("run", "-v", "--max-units", "5")
     assert stopped.code == 5

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.crash.consistency_checks import Bill, differences, state, told_by, violations
-from tests.support.crash.workload import Upstream
+from tests.support.crash.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Whole:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
     """The archive, made by the real command."""
     root = tmp_path_factory.mktemp("home") / "archive"
-    with Upstream.small() as upstream:
+    with Workload.small() as upstream:
         subprocess.run(upstream.command(), env=upstream.environ(root), check=True, capture_output=True)
         for fan in root.glob("blobs/*"):
             with suppress(OSError):

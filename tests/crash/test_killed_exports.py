@@ -18,9 +18,9 @@ from archiver.model.identity import Role
 from tests.support import ROOT
 from tests.support.catalog_samples import LATER, video
 from tests.support.crash import phase_marks
-from tests.support.crash.run_killer import Blow, Ground
+from tests.support.crash.run_killer import Kill, RunKiller
 from tests.support.databases import NOW
-from tests.support.export_archive import Shelf
+from tests.support.export_archive import ExportHarness
 
 _ITEMS = 8
 _FORMS = {
@@ -35,16 +35,16 @@ class Scene:
 
     before: Path
     now: Path
-    ground: Ground
+    ground: RunKiller
 
     def export(
-        self, archive: Path, form: str, to: Path, way: str, blow: Blow | None = None, usual: float = 0.0
+        self, archive: Path, form: str, to: Path, way: str, kill: Kill | None = None, usual: float = 0.0
     ) -> float:
-        """An export, which the blow ends; how long it took. Raises AssertionError for one that ended otherwise than it should."""
+        """An export, which the kill ends; how long it took. Raises AssertionError for one that ended otherwise than it should."""
         words = ["export", form, str(to), "--link", way, "--prune", *_FORMS[form]]
         environ = {**_ENVIRON, "ARCHIVER_ARCHIVE": str(archive)}
-        outcome = self.ground.run(environ, words, blow=blow, usual=usual)
-        assert outcome.codes[0] in ((0, -9) if blow is not None else (0,)), self.ground.said()
+        outcome = self.ground.run(environ, words, kill=kill, usual=usual)
+        assert outcome.codes[0] in ((0, -9) if kill is not None else (0,)), self.ground.said()
         return outcome.seconds
 
 
@@ -55,22 +55,22 @@ _ENVIRON = {"PYTHONPATH": str(ROOT), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"
 def scene(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Scene]:
     """Between the two: another username, another title, items in another order, another cover, new items."""
     home = tmp_path_factory.mktemp("exports")
-    shelf = Shelf.make(home, Path(shutil.copy(sqlite_template, home / "archive.db")))
+    harness = ExportHarness.make(home, Path(shutil.copy(sqlite_template, home / "archive.db")))
     items = [video(str(10 + n), taken_at=NOW - timedelta(hours=n)) for n in range(_ITEMS)]
-    shelf.show({"1": "Gift", "2": "Travel"}, {"1": tuple(items), "2": tuple(items[::2])})
+    harness.show({"1": "Gift", "2": "Travel"}, {"1": tuple(items), "2": tuple(items[::2])})
     for item in items:
-        shelf.keep(item.pk, Role.THUMBNAIL, f"poster {item.pk}".encode())
-        shelf.keep(item.pk, Role.VIDEO, f"video {item.pk}".encode() * 1000)
-    shelf.keep("1", Role.COVER, b"cover")
+        harness.keep(item.pk, Role.THUMBNAIL, f"poster {item.pk}".encode())
+        harness.keep(item.pk, Role.VIDEO, f"video {item.pk}".encode() * 1000)
+    harness.keep("1", Role.COVER, b"cover")
     before = home / "before"
-    shutil.copytree(shelf.root, before)
-    shelf.rename("natgeo.travel", LATER)
+    shutil.copytree(harness.root, before)
+    harness.rename("natgeo.travel", LATER)
     more = [*items[::-1], video("30"), video("31")]
-    shelf.show({"1": "Gifts", "2": "Travel"}, {"1": tuple(more)}, LATER)
-    shelf.keep("1", Role.COVER, b"another cover", LATER)
-    shelf.keep("30", Role.VIDEO, b"new", LATER)
-    with Ground(home / "ground") as ground:
-        yield Scene(before, shelf.root, ground)
+    harness.show({"1": "Gifts", "2": "Travel"}, {"1": tuple(more)}, LATER)
+    harness.keep("1", Role.COVER, b"another cover", LATER)
+    harness.keep("30", Role.VIDEO, b"new", LATER)
+    with RunKiller(home / "ground") as ground:
+        yield Scene(before, harness.root, ground)
 
 
 def _state(out: Path) -> dict[str, object]:
@@ -114,19 +114,19 @@ def test_fault_h33_a_killed_export_made_again_is_one_never_killed(
         way, out = chance.choice(sorted(golden)), tmp_path / f"out-{number}"
         for archive, expected in zip((scene.before, scene.now), golden[way], strict=True):
             blows = [_blow(chance) for _ in range(chance.randint(1, 3))]
-            for blow in blows:
-                scene.export(archive, form, out, way, blow, usual)
+            for kill in blows:
+                scene.export(archive, form, out, way, kill, usual)
                 kills += 1
                 if form == "bagit" and (out / "bagit.txt").exists() and archive == scene.before:
-                    assert bagit.Bag(str(out)).is_valid(), (seed, blow)
+                    assert bagit.Bag(str(out)).is_valid(), (seed, kill)
             scene.export(archive, form, out, way)
-            told = f"seed {seed}, round {number}, {way}, {[str(blow) for blow in blows]}"
+            told = f"seed {seed}, round {number}, {way}, {[str(kill) for kill in blows]}"
             assert _state(out) == expected, told
     record_property("visited", f"{form}: {kills} kills, sample of {seed}")
 
 
-def _blow(chance: random.Random) -> Blow:
+def _blow(chance: random.Random) -> Kill:
     """At a marked moment, or any."""
     if chance.random() < 0.7:
-        return Blow(chance.choice(phase_marks.EXPORTS), chance.randint(1, 30), 0.0, None)
-    return Blow("", 0, chance.random() * 1.2, None)
+        return Kill(chance.choice(phase_marks.EXPORTS), chance.randint(1, 30), 0.0, None)
+    return Kill("", 0, chance.random() * 1.2, None)

@@ -12,7 +12,7 @@ from tests.support.crash import planted_bugs, traced_run
 from tests.support.crash.disk_states import Inspector, disks
 from tests.support.crash.file_operations import Entry
 from tests.support.crash.traced_run import ARCHIVE, Night
-from tests.support.crash.workload import Upstream
+from tests.support.crash.workload import Workload
 
 pytestmark = pytest.mark.usefixtures("strace")
 
@@ -32,14 +32,14 @@ _AT_FIRST = ("fan-out not synced",)
 
 
 @pytest.fixture(scope="module")
-def upstream(strace: None) -> Iterator[Upstream]:
+def upstream(strace: None) -> Iterator[Workload]:
     """One account with one highlight."""
-    with Upstream.small() as small:
+    with Workload.small() as small:
         yield small
 
 
 @pytest.fixture(scope="module")
-def empty(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty(upstream: Workload, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty archive, to be copied."""
     home = tmp_path_factory.mktemp("empty") / "home"
     traced_run.make(upstream, home)
@@ -69,7 +69,7 @@ _EVERYDAY = {"file not synced", "row before rename", "watermark before files", "
 )
 def test_a_planted_bug_is_caught(
     bug: str,
-    upstream: Upstream,
+    upstream: Workload,
     empty: Path,
     crash_all: bool,
     tmp_path: Path,

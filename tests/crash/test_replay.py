@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.crash.disk_states import Disk, Replay
-from tests.support.crash.file_operations import Course, Entry, Operation, Sync, Untaught, Write, follow
+from tests.support.crash.file_operations import Course, Entry, Operation, Sync, UnknownCall, Write, follow
 from tests.support.crash.syscall_trace import Call
 
 _MADE = Entry(0, "a", 1, False, None, "a")
@@ -72,5 +72,5 @@ _BASE, _FILE = f"3<{hexadecimal('/base')}>", f"4<{hexadecimal('/base/a')}>"
 )
 def test_a_call_that_the_replay_does_not_know_is_refused(name: str, arguments: str) -> None:
     """A link, a shared mapping, a copy inside the kernel, a path beside an unknown directory: nothing is silently left out."""
-    with pytest.raises(Untaught):
+    with pytest.raises(UnknownCall):
         follow([Call(1, name, arguments, 0, False, 0)], Path("/base"))

@@ -18,19 +18,19 @@ from archiver.export.wanted import Tally, Way
 from archiver.model.archived import Selection
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER, video
-from tests.support.export_archive import Shelf, tree
+from tests.support.export_archive import ExportHarness, tree
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     made.fill()
     return made
 
 
 def _export(
-    shelf: Shelf,
+    harness: ExportHarness,
     *,
     stops_at: int = 10**9,
     prune: bool = False,
@@ -44,8 +44,8 @@ def _export(
             raise Stopped(2)
 
     return archive.export_bag(
-        shelf.config,
-        shelf.out,
+        harness.config,
+        harness.out,
         chosen or Chosen(),
         info=tuple(info.items()) if isinstance(info, Mapping) else info,
         way=Way.AUTO,
@@ -54,26 +54,26 @@ def _export(
     )
 
 
-def _is_valid(shelf: Shelf) -> bool:
+def _is_valid(harness: ExportHarness) -> bool:
     try:
-        return bool(bagit.Bag(str(shelf.out)).is_valid())
+        return bool(bagit.Bag(str(harness.out)).is_valid())
     except bagit.BagError:
         return False
 
 
-def test_a_bag_is_valid_to_the_program_that_others_use(shelf: Shelf) -> None:
+def test_a_bag_is_valid_to_the_program_that_others_use(harness: ExportHarness) -> None:
     """``bagit.py --validate``; media by pks with their sidecars, the tables, the owner's own fields."""
-    _export(shelf, info={"Source-Organization": "City Archive"})
+    _export(harness, info={"Source-Organization": "City Archive"})
     judge = [
         sys.executable,
         str(Path(sys.executable).parent / "bagit.py"),
         "--quiet",
         "--validate",
-        str(shelf.out),
+        str(harness.out),
     ]
     done = subprocess.run(judge, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    bag = bagit.Bag(str(shelf.out))
+    bag = bagit.Bag(str(harness.out))
     assert bag.info["Source-Organization"] == "City Archive"
     assert bag.info["Payload-Oxum"].endswith(f".{len(bag.payload_entries())}")
     assert {
@@ -83,72 +83,74 @@ def test_a_bag_is_valid_to_the_program_that_others_use(shelf: Shelf) -> None:
     } <= bag.payload_entries().keys()
 
 
-def test_an_interrupted_bag_is_none_and_a_rerun_completes_it(shelf: Shelf) -> None:
+def test_an_interrupted_bag_is_none_and_a_rerun_completes_it(harness: ExportHarness) -> None:
     """Stopped anywhere on the way, and in an update too: not valid, then equal to one that was never stopped."""
-    whole = shelf.home / "whole"
+    whole = harness.home / "whole"
     for stops_at in (1, 5, 12, 20):
         with pytest.raises(Stopped):
-            _export(shelf, stops_at=stops_at)
-        assert not _is_valid(shelf)
-    _export(shelf)
-    assert _is_valid(shelf)
-    shelf.out.rename(whole)
-    _export(shelf)
-    assert tree(shelf.out) == tree(whole)
-    shelf.keep("1", Role.COVER, b"another", LATER)
+            _export(harness, stops_at=stops_at)
+        assert not _is_valid(harness)
+    _export(harness)
+    assert _is_valid(harness)
+    harness.out.rename(whole)
+    _export(harness)
+    assert tree(harness.out) == tree(whole)
+    harness.keep("1", Role.COVER, b"another", LATER)
     with pytest.raises(Stopped):
-        _export(shelf, stops_at=3)
-    assert not (shelf.out / "bagit.txt").exists()
-    _export(shelf)
-    assert _is_valid(shelf)
+        _export(harness, stops_at=3)
+    assert not (harness.out / "bagit.txt").exists()
+    _export(harness)
+    assert _is_valid(harness)
 
 
-def test_a_rerun_updates_and_a_quiet_one_writes_nothing(shelf: Shelf) -> None:
+def test_a_rerun_updates_and_a_quiet_one_writes_nothing(harness: ExportHarness) -> None:
     """Rows that changed are there, what is pruned is in no manifest, what somebody deleted neither."""
-    _export(shelf)
-    quiet = _export(shelf, prune=True)
+    _export(harness)
+    quiet = _export(harness, prune=True)
     assert (quiet.new, quiet.replaced, quiet.removed, quiet.others) == (0, 0, 0, 0)
-    _export(shelf, chosen=Chosen(narrowed=Selection(titles=("Travel*",))), prune=True)
-    assert _is_valid(shelf)
-    assert "data/media/787132/1/10.jpg" not in bagit.Bag(str(shelf.out)).payload_entries()
-    _export(shelf)
-    (shelf.out / "data/media/787132/1/10.jpg").unlink()
-    _export(shelf, chosen=Chosen(narrowed=Selection(titles=("Travel*",))))
-    assert _is_valid(shelf)
+    _export(harness, chosen=Chosen(narrowed=Selection(titles=("Travel*",))), prune=True)
+    assert _is_valid(harness)
+    assert "data/media/787132/1/10.jpg" not in bagit.Bag(str(harness.out)).payload_entries()
+    _export(harness)
+    (harness.out / "data/media/787132/1/10.jpg").unlink()
+    _export(harness, chosen=Chosen(narrowed=Selection(titles=("Travel*",))))
+    assert _is_valid(harness)
 
 
-def test_a_stranger_in_the_payload_is_told(shelf: Shelf) -> None:
+def test_a_stranger_in_the_payload_is_told(harness: ExportHarness) -> None:
     """A bag with it would not be valid: it is not sealed until the file is moved away, which is left to its owner."""
-    _export(shelf)
-    stranger = shelf.out / "data" / "media" / "notes.txt"
+    _export(harness)
+    stranger = harness.out / "data" / "media" / "notes.txt"
     stranger.write_text("mine")
-    tally = _export(shelf)
+    tally = _export(harness)
     assert [trouble.path for trouble in tally.troubles] == ["data/media/notes.txt"]
-    assert not (shelf.out / "bagit.txt").exists()
+    assert not (harness.out / "bagit.txt").exists()
     stranger.unlink()
-    assert _export(shelf).failed == 0
-    assert _is_valid(shelf)
+    assert _export(harness).failed == 0
+    assert _is_valid(harness)
 
 
-def test_damaged_bytes_do_not_go_into_a_bag(shelf: Shelf) -> None:
+def test_damaged_bytes_do_not_go_into_a_bag(harness: ExportHarness) -> None:
     """Though they would be linked: they are read first. The rest is a valid bag."""
-    digest = shelf.keep("10", Role.THUMBNAIL, b"photo")
-    shelf.blob(digest).chmod(0o644)
-    shelf.blob(digest).write_bytes(b"PHOTO")
-    tally = _export(shelf)
+    digest = harness.keep("10", Role.THUMBNAIL, b"photo")
+    harness.blob(digest).chmod(0o644)
+    harness.blob(digest).write_bytes(b"PHOTO")
+    tally = _export(harness)
     assert [trouble.path for trouble in tally.troubles] == ["data/media/787132/1/10.jpg"]
-    assert _is_valid(shelf)
+    assert _is_valid(harness)
 
 
-def test_a_rerun_keeps_the_fields_of_the_first(shelf: Shelf) -> None:
+def test_a_rerun_keeps_the_fields_of_the_first(harness: ExportHarness) -> None:
     """Until they are given again, whatever case their label has, or ended by an empty one; what the program writes itself is there once."""
-    _export(shelf, info={"Source-Organization": "City Archive: 2", "Contact-Name": "Zoë"})
-    shelf.keep("1", Role.COVER, b"another", LATER)
-    _export(shelf)
-    info = bagit.Bag(str(shelf.out)).info
+    _export(harness, info={"Source-Organization": "City Archive: 2", "Contact-Name": "Zoë"})
+    harness.keep("1", Role.COVER, b"another", LATER)
+    _export(harness)
+    info = bagit.Bag(str(harness.out)).info
     assert (info["Source-Organization"], info["Contact-Name"]) == ("City Archive: 2", "Zoë")
-    _export(shelf, info={"source-organization": "County Archive", "Contact-Name": "", "Bag-Count": "1 of 1"})
-    text = tree(shelf.out)["bag-info.txt"].decode()
+    _export(
+        harness, info={"source-organization": "County Archive", "Contact-Name": "", "Bag-Count": "1 of 1"}
+    )
+    text = tree(harness.out)["bag-info.txt"].decode()
     assert [line.partition(": ")[0] for line in text.splitlines()] == [
         "source-organization",
         "Bag-Count",
@@ -158,56 +160,56 @@ def test_a_rerun_keeps_the_fields_of_the_first(shelf: Shelf) -> None:
         "Bag-Software-Agent",
     ]
     assert text.startswith("source-organization: County Archive\n")
-    assert _is_valid(shelf)
-    quiet = _export(shelf)
+    assert _is_valid(harness)
+    quiet = _export(harness)
     assert (quiet.new, quiet.replaced) == (0, 0)
 
 
-def test_fields_are_taken_from_no_file_of_somebody_else(shelf: Shelf) -> None:
+def test_fields_are_taken_from_no_file_of_somebody_else(harness: ExportHarness) -> None:
     """A bag-info.txt that was changed, or led elsewhere, is not read as ours: it stays, and is told."""
-    _export(shelf, info={"Contact-Name": "Zoë"})
-    written = shelf.out / "bag-info.txt"
-    theirs = shelf.home / "theirs.txt"
+    _export(harness, info={"Contact-Name": "Zoë"})
+    written = harness.out / "bag-info.txt"
+    theirs = harness.home / "theirs.txt"
     theirs.write_text("Contact-Email: x@example.org\n")
     written.unlink()
     written.symlink_to(theirs)
-    tally = _export(shelf)
+    tally = _export(harness)
     assert [trouble.path for trouble in tally.troubles] == ["bag-info.txt"]
     assert theirs.read_text() == "Contact-Email: x@example.org\n"
 
 
-def test_a_bag_is_of_one_moment(shelf: Shelf) -> None:
+def test_a_bag_is_of_one_moment(harness: ExportHarness) -> None:
     """An item that comes while the bag is made is in it as a whole, or not at all."""
     nights = iter([LATER])
 
     def meanwhile() -> None:
         for when in nights:
-            shelf.show({"3": "New"}, {"3": (video("12"),)}, when)
+            harness.show({"3": "New"}, {"3": (video("12"),)}, when)
 
-    _export(shelf, meanwhile=meanwhile)
+    _export(harness, meanwhile=meanwhile)
     assert next(nights, None) is None
-    assert b'"pk": "12"' not in tree(shelf.out)["data/tables/items.jsonl"]
-    _export(shelf)
-    files = tree(shelf.out)
+    assert b'"pk": "12"' not in tree(harness.out)["data/tables/items.jsonl"]
+    _export(harness)
+    files = tree(harness.out)
     assert b'"pk": "12"' in files["data/tables/items.jsonl"]
     assert any(path.endswith("/3/12.json") for path in files)
 
 
-def test_a_label_may_have_several_values(shelf: Shelf) -> None:
+def test_a_label_may_have_several_values(harness: ExportHarness) -> None:
     """As BagIt allows: all stay, in their order, over a rerun too; values given anew take the place of all of them."""
 
     def own() -> list[str]:
-        lines = tree(shelf.out)["bag-info.txt"].decode().splitlines()
+        lines = tree(harness.out)["bag-info.txt"].decode().splitlines()
         return [line for line in lines if line.startswith(("Contact", "contact"))]
 
     one, two = ("Contact-Name", "Zoë"), ("Contact-Name", "Ada")
-    _export(shelf, info=(one, ("Contact-Email", "z@example.com"), two))
+    _export(harness, info=(one, ("Contact-Email", "z@example.com"), two))
     said = ["Contact-Name: Zoë", "Contact-Email: z@example.com", "Contact-Name: Ada"]
     assert own() == said
-    _export(shelf)
+    _export(harness)
     assert own() == said
-    assert bagit.Bag(str(shelf.out)).info["Contact-Name"] == ["Zoë", "Ada"]
-    _export(shelf, info=(("contact-name", "Eve"), ("contact-name", "Max")))
+    assert bagit.Bag(str(harness.out)).info["Contact-Name"] == ["Zoë", "Ada"]
+    _export(harness, info=(("contact-name", "Eve"), ("contact-name", "Max")))
     assert own() == ["Contact-Email: z@example.com", "contact-name: Eve", "contact-name: Max"]
 
 
@@ -222,9 +224,9 @@ def test_a_label_may_have_several_values(shelf: Shelf) -> None:
     ],
 )
 def test_a_field_that_cannot_stand_is_refused_with_its_reason(
-    shelf: Shelf, label: str, value: str, why: str
+    harness: ExportHarness, label: str, value: str, why: str
 ) -> None:
     """Before anything is written."""
     with pytest.raises(UsageError, match=why):
-        _export(shelf, info=((label, value),))
-    assert not shelf.out.exists()
+        _export(harness, info=((label, value),))
+    assert not harness.out.exists()

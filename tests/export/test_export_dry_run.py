@@ -13,16 +13,16 @@ import pytest
 
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER, video
-from tests.support.command_line import Nearby, Person
-from tests.support.export_archive import Shelf
+from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.export_archive import ExportHarness
 
 FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     made.fill()
     return made
 
@@ -38,7 +38,7 @@ def everything(home: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def foretold(person: Nearby, *words: str) -> dict[str, object]:
+def foretold(person: InProcessUser, *words: str) -> dict[str, object]:
     """What the command does, which a dry run has said before, to the last number, and left all as it was."""
     before = everything(person.home)
     dry = person.run("export", *words, "--dry-run", "--json").object
@@ -54,23 +54,23 @@ def foretold(person: Nearby, *words: str) -> dict[str, object]:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_fault_h45_a_dry_run_makes_nothing_and_says_what_the_export_does(
-    shelf: Shelf, form: str, tmp_path_factory: pytest.TempPathFactory
+    harness: ExportHarness, form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The first export, one with nothing new, one where all that can change has changed, and one that
     prunes."""
     temporary = tmp_path_factory.mktemp("temporary")
-    person = Person(shelf.home, None, {**shelf.environ, "TMPDIR": str(temporary)}).nearby
+    person = CommandLineUser(harness.home, None, {**harness.environ, "TMPDIR": str(temporary)}).in_process
     is_tree = form in ("folder", "site", "bagit")
     out = f"new/{form}"
     first = foretold(person, form, out)
     assert int(str(first["new"])) > 4
     assert foretold(person, form, out)["new"] == 0
 
-    shelf.rename("natgeo_now", LATER)
-    shelf.show({"1": "Gifts", "2": "Travel 🦋"}, {"2": (video("11"), video("12"))}, LATER)
-    shelf.keep("12", Role.VIDEO, b"another video", LATER)
-    shelf.keep("1", Role.COVER, b"another cover", LATER)
-    for n, path in enumerate(sorted((shelf.home / out).rglob("*.*"))):
+    harness.rename("natgeo_now", LATER)
+    harness.show({"1": "Gifts", "2": "Travel 🦋"}, {"2": (video("11"), video("12"))}, LATER)
+    harness.keep("12", Role.VIDEO, b"another video", LATER)
+    harness.keep("1", Role.COVER, b"another cover", LATER)
+    for n, path in enumerate(sorted((harness.home / out).rglob("*.*"))):
         if path.is_file() and ".archiver-export" not in path.parts and n % 5 == 2:
             path.unlink()  # somebody has removed it, or has something of their own there
             if n % 2:
@@ -86,14 +86,14 @@ def test_fault_h45_a_dry_run_makes_nothing_and_says_what_the_export_does(
     assert not list(temporary.iterdir())
 
 
-def test_a_dry_run_follows_files_that_change_places(shelf: Shelf) -> None:
+def test_a_dry_run_follows_files_that_change_places(harness: ExportHarness) -> None:
     """Their names are each other's: nothing is new, nothing is in the way; then one takes the other's place
     for good."""
-    person = Person(shelf.home, None, shelf.environ).nearby
+    person = CommandLineUser(harness.home, None, harness.environ).in_process
     template = ("--template", "{title}/{position}.{ext}")
     foretold(person, "folder", "out", *template)
     photo = video("10", media_type=1, code="Cphoto")
-    shelf.show(
+    harness.show(
         {"1": "Gift: Guide", "2": "Travel 🦋"}, {"1": (video("11"), photo), "2": (video("11"),)}, LATER
     )
     swapped = foretold(person, "folder", "out", *template)
@@ -102,13 +102,13 @@ def test_a_dry_run_follows_files_that_change_places(shelf: Shelf) -> None:
     assert int(str(foretold(person, "folder", "out", *template)["new"])) > 0
 
 
-def test_a_dry_run_names_what_could_not_be_had(shelf: Shelf) -> None:
+def test_a_dry_run_names_what_could_not_be_had(harness: ExportHarness) -> None:
     """A blob that is missing, and a directory that is none; the code is 0, since nothing was tried."""
-    person = Person(shelf.home, None, shelf.environ).nearby
-    shelf.blob(shelf.keep("10", Role.THUMBNAIL, b"photo")).unlink()
-    shelf.out.mkdir()
-    (shelf.out / "natgeo").mkdir()
-    (shelf.out / "natgeo" / "Travel 🦋 (2)").write_text("mine")
+    person = CommandLineUser(harness.home, None, harness.environ).in_process
+    harness.blob(harness.keep("10", Role.THUMBNAIL, b"photo")).unlink()
+    harness.out.mkdir()
+    (harness.out / "natgeo").mkdir()
+    (harness.out / "natgeo" / "Travel 🦋 (2)").write_text("mine")
     did = foretold(person, "folder", "out")
     assert did["failed"] == 3
     told = person.run("export", "folder", "out", "-n")
@@ -118,9 +118,9 @@ def test_a_dry_run_names_what_could_not_be_had(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("way", ["auto", "reflink", "hardlink", "copy"])
-def test_a_dry_run_foresees_the_way(shelf: Shelf, way: str) -> None:
+def test_a_dry_run_foresees_the_way(harness: ExportHarness, way: str) -> None:
     """Cloned, linked or copied, or refused with code 8, as this file system can."""
-    person = Person(shelf.home, None, shelf.environ).nearby
+    person = CommandLineUser(harness.home, None, harness.environ).in_process
     dry = person.run("export", "folder", "out", "--link", way, "--dry-run", "--json").object
     did = person.run("export", "folder", "out", "--link", way, "--json").object
     for name in ("reflinked", "hardlinked", "copied", "exit_code", "bytes"):
@@ -129,19 +129,19 @@ def test_a_dry_run_foresees_the_way(shelf: Shelf, way: str) -> None:
         assert dry["error"] == did["error"]
 
 
-def test_a_dry_run_is_refused_where_the_export_is(shelf: Shelf) -> None:
+def test_a_dry_run_is_refused_where_the_export_is(harness: ExportHarness) -> None:
     """In the archive, in another form's directory, for one table on stdout; and nothing is made."""
-    person = Person(shelf.home, None, shelf.environ).nearby
+    person = CommandLineUser(harness.home, None, harness.environ).in_process
     assert person.run("export", "folder", "out").code == 0
-    before = everything(shelf.home)
+    before = everything(harness.home)
     for words in (("site", "out"), ("folder", "archive/out"), ("csv", "-", "--table", "items")):
         assert person.run("export", *words, "--dry-run").code == 2, words
-    assert everything(shelf.home) == before
+    assert everything(harness.home) == before
 
 
-def test_a_dry_run_reads_the_list_of_an_export_that_was_killed(shelf: Shelf) -> None:
+def test_a_dry_run_reads_the_list_of_an_export_that_was_killed(harness: ExportHarness) -> None:
     """With the journal that SQLite has not yet rolled back, which stays as it is."""
-    person = Person(shelf.home, None, shelf.environ).nearby
+    person = CommandLineUser(harness.home, None, harness.environ).in_process
     assert person.run("export", "folder", "out").code == 0
     cut = """
 import os, signal, sqlite3, sys
@@ -153,8 +153,8 @@ for n in range(2000):
     db.execute("INSERT INTO files VALUES (?, ?, ?, '', '', 0, 0, NULL, NULL, NULL, NULL)", [str(n)] * 3)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", cut, str(shelf.out / ".archiver-export/files.db")], check=False)
-    assert (shelf.out / ".archiver-export/files.db-journal").stat().st_size > 0
+    subprocess.run([sys.executable, "-c", cut, str(harness.out / ".archiver-export/files.db")], check=False)
+    assert (harness.out / ".archiver-export/files.db-journal").stat().st_size > 0
     assert foretold(person, "folder", "out")["files"] == 7
 
 
@@ -168,11 +168,11 @@ _TEMPLATES = (
 
 @pytest.mark.whole
 @pytest.mark.parametrize("seed", range(20))
-def test_a_dry_run_says_what_any_export_does(shelf: Shelf, seed: int) -> None:
+def test_a_dry_run_says_what_any_export_does(harness: ExportHarness, seed: int) -> None:
     """One template after another, with names that clash, through nights that rename, reorder and replace,
     while somebody deletes files and puts their own in their places."""
     drawn, when = random.Random(seed), LATER
-    person = Person(shelf.home, None, shelf.environ).nearby
+    person = CommandLineUser(harness.home, None, harness.environ).in_process
     form = drawn.choice(["folder", "folder", "site", "bagit"])
     for _ in range(5):
         words = ["--link", drawn.choice(["copy", "auto"])]
@@ -184,11 +184,11 @@ def test_a_dry_run_says_what_any_export_does(shelf: Shelf, seed: int) -> None:
         items = [video(str(10 + n), code=drawn.choice(["Ca", "Cb", f"C{n}"])) for n in range(4)]
         drawn.shuffle(items)
         titles = {"1": drawn.choice(["Gift", "travel 🦋", "Travel 🦋"]), "2": "Travel 🦋"}
-        shelf.show(titles, {"1": tuple(items[:3]), "2": tuple(items[1:])}, when)
+        harness.show(titles, {"1": tuple(items[:3]), "2": tuple(items[1:])}, when)
         for pk in drawn.sample(["10", "11", "12", "13"], 2):
-            shelf.keep(pk, drawn.choice([Role.VIDEO, Role.THUMBNAIL]), drawn.randbytes(5), when)
-        shelf.rename(drawn.choice(["natgeo", "NATGEO", "other"]), when)
-        files = [path for path in sorted(shelf.out.rglob("*")) if path.is_file()]
+            harness.keep(pk, drawn.choice([Role.VIDEO, Role.THUMBNAIL]), drawn.randbytes(5), when)
+        harness.rename(drawn.choice(["natgeo", "NATGEO", "other"]), when)
+        files = [path for path in sorted(harness.out.rglob("*")) if path.is_file()]
         ours = [path for path in files if ".archiver-export" not in path.parts]
         for path in drawn.sample(ours, min(len(ours), 3)):
             path.unlink()

@@ -17,30 +17,32 @@ from archiver.export.wanted import Tally, Way
 from archiver.model.identity import Digest, Role
 from tests.support.catalog_samples import video
 from tests.support.databases import NOW
-from tests.support.export_archive import Shelf, tree
+from tests.support.export_archive import ExportHarness, tree
 
 _ITEMS = 12
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
     """One highlight of photos, two of each day."""
-    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    harness = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     items = [video(str(10 + n), media_type=1, taken_at=NOW - timedelta(days=n // 2)) for n in range(_ITEMS)]
-    shelf.show({"1": "Gift"}, {"1": tuple(items)})
+    harness.show({"1": "Gift"}, {"1": tuple(items)})
     for item in items:
-        shelf.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
-    return shelf
+        harness.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
+    return harness
 
 
-def both(shelf: Shelf, before: Callable[[Path], None], template: str = USUAL) -> tuple[Tally, Tally]:
+def both(
+    harness: ExportHarness, before: Callable[[Path], None], template: str = USUAL
+) -> tuple[Tally, Tally]:
     """The export by links and by copies into directories that ``before`` has seen: the same names, bytes and list, but for how and when."""
     told, found = [], []
     for way in (Way.COPY, Way.HARDLINK):  # in this order: a link dates the blob
-        out = shelf.home / way
+        out = harness.home / way
         out.mkdir()
         before(out)
-        told.append(shelf.export(template, to=out, way=way))
+        told.append(harness.export(template, to=out, way=way))
         assert not list((out / ".archiver-export" / "tmp").iterdir())
         with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows:
             listed = rows.execute(
@@ -61,84 +63,84 @@ def both(shelf: Shelf, before: Callable[[Path], None], template: str = USUAL) ->
     return copied, linked
 
 
-def test_links_stand_as_copies_do(shelf: Shelf) -> None:
+def test_links_stand_as_copies_do(harness: ExportHarness) -> None:
     """All of them new, dated and listed; a rerun finds each in its place."""
-    _, linked = both(shelf, lambda out: None)
+    _, linked = both(harness, lambda out: None)
     assert (linked.files, linked.new) == (_ITEMS, _ITEMS)
-    again = shelf.export(to=shelf.home / Way.HARDLINK, way=Way.HARDLINK)
+    again = harness.export(to=harness.home / Way.HARDLINK, way=Way.HARDLINK)
     assert (again.files, again.new, again.moved, again.replaced, again.others) == (_ITEMS, 0, 0, 0, 0)
 
 
-def test_links_that_want_one_name_get_marks(shelf: Shelf) -> None:
+def test_links_that_want_one_name_get_marks(harness: ExportHarness) -> None:
     """Of a template that names twelve files alike, and of one that names each two alike."""
     for n, template in enumerate(("{username}/{title}.{ext}", "{username}/{date}.{ext}")):
-        some = Shelf(shelf.home / str(n), shelf.database, shelf.run_id)
-        shutil.copytree(shelf.root, some.root)
+        some = ExportHarness(harness.home / str(n), harness.database, harness.run_id)
+        shutil.copytree(harness.root, some.root)
         copied, _ = both(some, lambda out: None, template)
         assert copied.files == _ITEMS
 
 
-def test_links_leave_foreign_files_alone(shelf: Shelf) -> None:
+def test_links_leave_foreign_files_alone(harness: ExportHarness) -> None:
     """Where a link belongs stands somebody's file, or a file that has these very bytes; where its directory belongs, another one."""
-    shelf.export(to=shelf.home / "model", way=Way.COPY)
-    names = sorted(name for name in tree(shelf.home / "model") if name.startswith("natgeo"))
+    harness.export(to=harness.home / "model", way=Way.COPY)
+    names = sorted(name for name in tree(harness.home / "model") if name.startswith("natgeo"))
 
     def before(out: Path) -> None:
         (out / names[0]).parent.mkdir(parents=True)
         (out / names[3]).write_bytes(b"mine")
         (out / names[7]).symlink_to("elsewhere")
 
-    copied, _ = both(shelf, before)
+    copied, _ = both(harness, before)
     assert copied.avoided == 2
-    assert (shelf.home / "hardlink" / names[3]).read_bytes() == b"mine"
+    assert (harness.home / "hardlink" / names[3]).read_bytes() == b"mine"
 
 
 @pytest.mark.parametrize("template", [USUAL, "{username}/{date}.{ext}"])
-def test_a_blob_that_is_not_whole_is_told_amid_links(shelf: Shelf, template: str) -> None:
+def test_a_blob_that_is_not_whole_is_told_amid_links(harness: ExportHarness, template: str) -> None:
     """One is missing, one too short; the others stand, and none has a name that another was to have, which would hang on where an export was
     cut short."""
-    with closing(sqlite3.connect(shelf.root / "archive.db")) as rows:
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows:
         digests = [Digest(sha256) for (sha256,) in rows.execute("SELECT sha256 FROM files ORDER BY id")]
-    shelf.blob(digests[5]).unlink()
-    short = shelf.blob(digests[8])
+    harness.blob(digests[5]).unlink()
+    short = harness.blob(digests[8])
     short.chmod(0o644)
     short.write_bytes(b"ph")
-    copied, _ = both(shelf, lambda out: None, template)
+    copied, _ = both(harness, lambda out: None, template)
     assert (copied.files, copied.failed) == (_ITEMS - 2, 2)
 
 
-def test_an_export_goes_on_by_links_where_it_was_cut_short(shelf: Shelf) -> None:
+def test_an_export_goes_on_by_links_where_it_was_cut_short(harness: ExportHarness) -> None:
     """Rows of files that never came to stand, and files that nobody has rows of: each comes once."""
-    out = shelf.home / "cut"
-    shelf.export(to=out, way=Way.HARDLINK)
+    out = harness.home / "cut"
+    harness.export(to=out, way=Way.HARDLINK)
     whole = tree(out)
     for name in sorted(whole)[2:9]:
         (out / name).unlink()
     with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows, rows:
         rows.execute("DELETE FROM files WHERE id IN (SELECT id FROM files ORDER BY path DESC LIMIT 6)")
-    shelf.export(to=out, way=Way.HARDLINK)
+    harness.export(to=out, way=Way.HARDLINK)
     assert tree(out) == whole
 
 
-def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(shelf: Shelf) -> None:
+def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(harness: ExportHarness) -> None:
     """It was killed when files stood beside a link, a pipe and a directory that have their names, and its list did not say so yet."""
-    shelf.export(to=shelf.home / "model", way=Way.COPY)
-    wished = sorted(name for name in tree(shelf.home / "model") if name.startswith("natgeo"))[:3]
-    places = [shelf.out / name for name in wished]
+    harness.export(to=harness.home / "model", way=Way.COPY)
+    wished = sorted(name for name in tree(harness.home / "model") if name.startswith("natgeo"))[:3]
+    places = [harness.out / name for name in wished]
     places[0].parent.mkdir(parents=True)
     places[0].symlink_to("elsewhere")
     os.mkfifo(places[1])
     places[2].mkdir()
-    shelf.export()
-    whole = tree(shelf.out)
-    with closing(sqlite3.connect(shelf.out / ".archiver-export" / "files.db")) as rows, rows:
+    harness.export()
+    whole = tree(harness.out)
+    with closing(sqlite3.connect(harness.out / ".archiver-export" / "files.db")) as rows, rows:
         rows.execute(
             "UPDATE files SET old = wished, how = NULL, mtime_ns = NULL, before = NULL WHERE wished != ''"
         )
         assert rows.execute("SELECT count(*) FROM files WHERE old IS NOT NULL").fetchone() == (3,)
-    tally = shelf.export()
+    tally = harness.export()
     assert (tally.files, tally.failed) == (_ITEMS, 0)
-    assert tree(shelf.out) == whole
+    assert tree(harness.out) == whole
     assert (places[0].is_symlink(), places[1].is_fifo(), places[2].is_dir()) == (True, True, True)
 
 
@@ -146,18 +148,18 @@ def test_links_go_where_they_belong_though_many_directories_were_opened_in_vain(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
     """Between two highlights of one title are others whose directories, far down, somebody's file has the place of."""
-    shelf = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    harness = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     titles = ["Gift", "a", "b", "c", "d", "e", "Gift"]
     inside = {str(n): tuple(video(f"{n}{m}", media_type=1) for m in range(6)) for n in range(len(titles))}
-    shelf.show({str(n): title for n, title in enumerate(titles)}, inside)
+    harness.show({str(n): title for n, title in enumerate(titles)}, inside)
     for items in inside.values():
         for item in items:
-            shelf.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
+            harness.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
     deep = "/".join("abcdefghijkl")
     for title in titles[1:-1]:
-        (shelf.out / title / deep).parent.mkdir(parents=True)
-        (shelf.out / title / deep).touch()
-    tally = shelf.export(f"{{title}}/{deep}/{{item_pk}}.{{ext}}", way=Way.HARDLINK)
+        (harness.out / title / deep).parent.mkdir(parents=True)
+        (harness.out / title / deep).touch()
+    tally = harness.export(f"{{title}}/{deep}/{{item_pk}}.{{ext}}", way=Way.HARDLINK)
     assert (tally.files, tally.failed) == (12, 30)
-    found = sorted(name for name, content in tree(shelf.out).items() if content)
+    found = sorted(name for name, content in tree(harness.out).items() if content)
     assert found == sorted(f"Gift/{deep}/{n}{m}.jpg" for n in (0, 6) for m in range(6))

@@ -21,33 +21,33 @@ from archiver.model.archived import Selection
 from archiver.model.target import Target
 from tests.support.catalog_samples import LATER, NATGEO, video
 from tests.support.databases import NOW
-from tests.support.export_archive import Shelf, tree
+from tests.support.export_archive import ExportHarness, tree
 
 _DERIVED = {"account_totals", "monthly_totals", "search_documents"}
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, database: str | Path) -> Shelf:
+def harness(tmp_path: Path, database: str | Path) -> ExportHarness:
     """A filled archive on either database, with a hostile title."""
     return _filled(tmp_path, database)
 
 
 @pytest.fixture
-def lite(tmp_path: Path, sqlite_template: Path) -> Shelf:
+def lite(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
     """The same, on SQLite alone."""
     return _filled(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
 
 
-def _filled(home: Path, database: str | Path) -> Shelf:
-    made = Shelf.make(home, database)
+def _filled(home: Path, database: str | Path) -> ExportHarness:
+    made = ExportHarness.make(home, database)
     made.fill()
     made.show({"1": '=HYPERLINK("x")\r\n"\u2028', "2": "Travel 🦋"}, {}, LATER)
     return made
 
 
-def _export(shelf: Shelf, form: TableForm, *names: str, chosen: Chosen | None = None) -> Tally:
+def _export(harness: ExportHarness, form: TableForm, *names: str, chosen: Chosen | None = None) -> Tally:
     return archive.export_tables(
-        shelf.config, shelf.out, chosen or Chosen(), form=form, names=names, progress=lambda done: None
+        harness.config, harness.out, chosen or Chosen(), form=form, names=names, progress=lambda done: None
     )
 
 
@@ -56,10 +56,10 @@ def test_every_table_is_exported() -> None:
     assert set(dump.TABLES) | _DERIVED == set(metadata.tables)
 
 
-def test_jsonl_is_exact(shelf: Shelf) -> None:
+def test_jsonl_is_exact(harness: ExportHarness) -> None:
     """An object a row, by key; times as text, pks as text, null as null; a rerun of the same rows writes nothing."""
-    _export(shelf, TableForm.JSONL)
-    files = tree(shelf.out)
+    _export(harness, TableForm.JSONL)
+    files = tree(harness.out)
     assert set(files) == {f"{name}.jsonl" for name in dump.TABLES}
     highlights = [json.loads(line) for line in files["highlights.jsonl"].decode().split("\n")[:-1]]
     assert [row["pk"] for row in highlights] == ["1", "2"]
@@ -68,10 +68,10 @@ def test_jsonl_is_exact(shelf: Shelf) -> None:
     assert highlights[0]["latest_reel_media"] == 1_766_242_839
     assert highlights[0]["is_pinned"] is False
     assert list(highlights[0]) == list(dump.columns_of("highlights"))
-    assert _export(shelf, TableForm.JSONL).new == 0
+    assert _export(harness, TableForm.JSONL).new == 0
 
 
-def test_tables_are_of_one_moment(shelf: Shelf) -> None:
+def test_tables_are_of_one_moment(harness: ExportHarness) -> None:
     """A run that goes on meanwhile is in none of them, or in all: no table tells of an item that another does not have."""
     came = False
 
@@ -79,17 +79,17 @@ def test_tables_are_of_one_moment(shelf: Shelf) -> None:
         nonlocal came
         if done.files and not came:
             came = True
-            shelf.show({"3": "New"}, {"3": (video("12"),)}, LATER)
+            harness.show({"3": "New"}, {"3": (video("12"),)}, LATER)
 
-    archive.export_tables(shelf.config, shelf.out, Chosen(), form=TableForm.JSONL, progress=progress)
+    archive.export_tables(harness.config, harness.out, Chosen(), form=TableForm.JSONL, progress=progress)
     assert came
-    files = tree(shelf.out)
+    files = tree(harness.out)
     for table, key in (("highlights", "pk"), ("items", "pk"), ("highlight_items", "item_pk")):
         lines = files[f"{table}.jsonl"].decode().split("\n")[:-1]
         assert not {"3", "12"} & {json.loads(line)[key] for line in lines}, table
 
 
-def test_fault_x10_csv_holds_no_formula(lite: Shelf) -> None:
+def test_fault_x10_csv_holds_no_formula(lite: ExportHarness) -> None:
     """RFC 4180 with CR LF; a text that a spreadsheet would run begins with an apostrophe, and stays one cell."""
     _export(lite, TableForm.CSV, "highlights")
     text = tree(lite.out)["highlights.csv"].decode()
@@ -100,12 +100,12 @@ def test_fault_x10_csv_holds_no_formula(lite: Shelf) -> None:
     assert "\n" not in text.replace("\r\n", "")
 
 
-def test_a_narrowed_export_has_the_rows_that_belong_to_it(shelf: Shelf) -> None:
+def test_a_narrowed_export_has_the_rows_that_belong_to_it(harness: ExportHarness) -> None:
     """Those of the highlights and items selected, their files and blobs; no table that is of the archive as a whole."""
-    _export(shelf, TableForm.JSONL, chosen=Chosen(narrowed=Selection(titles=("Travel*",))))
+    _export(harness, TableForm.JSONL, chosen=Chosen(narrowed=Selection(titles=("Travel*",))))
     rows = {
         name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
-        for name, text in tree(shelf.out).items()
+        for name, text in tree(harness.out).items()
     }
     assert set(rows) == {f"{name}.jsonl" for name in dump.NARROWED}
     assert [row["pk"] for row in rows["items.jsonl"]] == ["11"]
@@ -117,7 +117,7 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("form", TableForm)
-def test_tables_of_another_export_do_not_stay_beside(lite: Shelf, form: TableForm) -> None:
+def test_tables_of_another_export_do_not_stay_beside(lite: ExportHarness, form: TableForm) -> None:
     """A narrower rerun, or one of fewer tables, leaves what it brings and nothing older; a file of somebody else's, or that they changed, stays."""
     _export(lite, form)
     (lite.out / "notes.txt").write_text("mine")
@@ -132,14 +132,14 @@ def test_tables_of_another_export_do_not_stay_beside(lite: Shelf, form: TableFor
     assert tree(lite.out)[f"archive.{form}"] == b"changed"
 
 
-def test_a_table_of_the_whole_cannot_be_narrowed(lite: Shelf) -> None:
+def test_a_table_of_the_whole_cannot_be_narrowed(lite: ExportHarness) -> None:
     """A usage error, before anything is written."""
     with pytest.raises(UsageError, match="runs"):
         _export(lite, TableForm.CSV, "runs", chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
     assert not lite.out.exists()
 
 
-def test_one_table_as_text_is_the_same(lite: Shelf) -> None:
+def test_one_table_as_text_is_the_same(lite: ExportHarness) -> None:
     """What goes to stdout, also where blobs are narrowed by files."""
     for chosen, count in ((Chosen(), 5), (Chosen(narrowed=Selection(titles=("Travel*",))), 3)):
         _export(lite, TableForm.CSV, "blobs", chosen=chosen)

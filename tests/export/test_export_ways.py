@@ -16,15 +16,15 @@ import pytest
 from archiver.errors import DiskFull, StorageError
 from archiver.export.wanted import Way
 from archiver.model.identity import Digest, Role
-from tests.support.export_archive import Shelf, tree
+from tests.support.export_archive import ExportHarness, tree
 
 _MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, sqlite_template: Path) -> Shelf:
+def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = Shelf.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     made.fill()
     return made
 
@@ -42,33 +42,33 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
         yield Path(made)
 
 
-def test_another_disk_gets_copies(shelf: Shelf, elsewhere: Path) -> None:
+def test_another_disk_gets_copies(harness: ExportHarness, elsewhere: Path) -> None:
     """EXDEV: auto copies, a link that was asked for is told to be none here, and nothing half-made is left."""
-    assert shelf.export(to=elsewhere / "out").ways["copy"] == 7
+    assert harness.export(to=elsewhere / "out").ways["copy"] == 7
     assert len(tree(elsewhere / "out")) == 7
     with pytest.raises(StorageError, match="no hardlink can be made") as caught:
-        shelf.export(to=elsewhere / "links", way=Way.HARDLINK)
+        harness.export(to=elsewhere / "links", way=Way.HARDLINK)
     assert "--link copy" in caught.value.hint
     assert not list((elsewhere / "links" / ".archiver-export" / "tmp").iterdir())
 
 
-def test_a_blob_that_can_have_no_more_names_is_copied(shelf: Shelf, whole: bool) -> None:
+def test_a_blob_that_can_have_no_more_names_is_copied(harness: ExportHarness, whole: bool) -> None:
     """EMLINK, on ext4 after 65,000: auto copies that one blob, a link that was asked for is told to be none here."""
-    most = os.pathconf(shelf.root, "PC_LINK_MAX")
+    most = os.pathconf(harness.root, "PC_LINK_MAX")
     if not whole or most > 70_000:
         pytest.skip("it takes a second, and a file system that has such a limit: --whole")
-    blob = shelf.blob(Digest(sha256(b"photo").hexdigest()))
-    names = shelf.home / "names"
+    blob = harness.blob(Digest(sha256(b"photo").hexdigest()))
+    names = harness.home / "names"
     names.mkdir()
     for n in range(blob.stat().st_nlink, most):
         os.link(blob, names / str(n))
     with suppress(OSError):
         os.link(blob, names / "one more")
         pytest.skip("a disk in memory has no limit, whatever it states")
-    ways = shelf.export().ways
+    ways = harness.export().ways
     assert (ways["hardlink"], ways["copy"]) == (6, 1)
     with pytest.raises(StorageError, match="Too many links") as caught:
-        shelf.export(to=shelf.home / "links", way=Way.HARDLINK)
+        harness.export(to=harness.home / "links", way=Way.HARDLINK)
     assert "--link copy" in caught.value.hint
 
 
@@ -77,11 +77,13 @@ def test_a_file_system_without_clones_gets_links(tmp_path: Path, sqlite_template
     if not _MEMORY.is_dir():
         pytest.skip("there is no disk in memory")
     with TemporaryDirectory(dir=_MEMORY, prefix="archiver-test-") as made:
-        shelf = Shelf.make(Path(made), Path(shutil.copy(sqlite_template, Path(made) / "archive.db")))
-        shelf.fill()
-        assert shelf.export().ways["hardlink"] == 7
+        harness = ExportHarness.make(
+            Path(made), Path(shutil.copy(sqlite_template, Path(made) / "archive.db"))
+        )
+        harness.fill()
+        assert harness.export().ways["hardlink"] == 7
         with pytest.raises(StorageError, match="no reflink can be made"):
-            shelf.export(to=shelf.home / "clones", way=Way.REFLINK)
+            harness.export(to=harness.home / "clones", way=Way.REFLINK)
 
 
 def test_a_file_system_with_clones_gets_clones(sqlite_template: Path, tmp_path: Path) -> None:
@@ -97,15 +99,15 @@ def test_a_file_system_with_clones_gets_clones(sqlite_template: Path, tmp_path: 
     if subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=False).returncode:
         pytest.skip("no loopback disk can be mounted here")
     try:
-        shelf = Shelf.make(mounted, Path(shutil.copy(sqlite_template, mounted / "archive.db")))
-        shelf.fill()
-        assert shelf.export().ways["reflink"] == 7
-        assert all(path.stat().st_nlink == 1 for path in shelf.out.rglob("*.mp4"))
+        harness = ExportHarness.make(mounted, Path(shutil.copy(sqlite_template, mounted / "archive.db")))
+        harness.fill()
+        assert harness.export().ways["reflink"] == 7
+        assert all(path.stat().st_nlink == 1 for path in harness.out.rglob("*.mp4"))
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
 
 
-def test_a_full_disk_leaves_what_a_rerun_completes(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_full_disk_leaves_what_a_rerun_completes(harness: ExportHarness, tmp_path: Path) -> None:
     """A disk of 256 kB: code 8, nothing half-written under a name; with the room that was missing the same command does the rest."""
     small = tmp_path / "small"
     small.mkdir()
@@ -114,12 +116,12 @@ def test_a_full_disk_leaves_what_a_rerun_completes(shelf: Shelf, tmp_path: Path)
         pytest.skip("no small disk can be mounted here")
     try:
         (small / "ballast").write_bytes(bytes(140_000))
-        shelf.keep("11", Role.VIDEO, os.urandom(60_000))
+        harness.keep("11", Role.VIDEO, os.urandom(60_000))
         with pytest.raises(DiskFull):
-            shelf.export(to=small / "out", way=Way.COPY)
+            harness.export(to=small / "out", way=Way.COPY)
         assert all(len(content) in (5, 6, 60_000) for content in tree(small / "out").values())
         (small / "ballast").unlink()
-        assert shelf.export(to=small / "out", way=Way.COPY).files == 7
+        assert harness.export(to=small / "out", way=Way.COPY).files == 7
         assert len(tree(small / "out")) == 7
     finally:
         subprocess.run(["umount", str(small)], check=True)

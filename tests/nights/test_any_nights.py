@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.state import PrivateWithForce
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end
 from tests.support.nights.archive_state import Memory
 from tests.support.nights.expected_facts import differences, offers, plain
@@ -43,13 +43,13 @@ def _live(drawn: list[Night], private_with_force: PrivateWithForce, pages: tuple
         world.private_with_force = private_with_force
         world.v1_page, world.v2_page = pages
         with StandIn(world) as upstream:
-            house = House(Path(place) / "archive", upstream)
-            house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "4"
-            _spend(house, drawn)
+            harness = ArchiveHarness(Path(place) / "archive", upstream)
+            harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "4"
+            _spend(harness, drawn)
 
 
-def _spend(house: House, drawn: list[Night]) -> None:
-    world = house.upstream.world
+def _spend(harness: ArchiveHarness, drawn: list[Night]) -> None:
+    world = harness.upstream.world
     targets = [
         account.pk for account in world.accounts
     ]  # by id: whose the names are is another test's matter
@@ -58,50 +58,50 @@ def _spend(house: House, drawn: list[Night]) -> None:
     for night in drawn:
         for edit in night.edits:
             number += 1
-            edit.make(world, house.now.timestamp(), number)
+            edit.make(world, harness.now.timestamp(), number)
         for flaw in night.flaws:
-            flaw.begin(house.upstream)
-        stop, began = StopFlag(), house.now
-        early_end.run(house, targets, night.early.observer(stop), stop=stop, max_units=night.early.units)
-        memory = _remembered(house, memory)
-        assert list(_falsely_complete(house, plain(began))) == []
-        house.upstream.faults.clear()
-        house.sleep(days=night.days)
+            flaw.begin(harness.upstream)
+        stop, began = StopFlag(), harness.now
+        early_end.run(harness, targets, night.early.observer(stop), stop=stop, max_units=night.early.units)
+        memory = _remembered(harness, memory)
+        assert list(_falsely_complete(harness, plain(began))) == []
+        harness.upstream.faults.clear()
+        harness.sleep(days=night.days)
     for _ in range(3):
-        house.sleep(days=31)
-        house.night(*targets)
-        memory = _remembered(house, memory)
-        if not _waits(house):
+        harness.sleep(days=31)
+        harness.night(*targets)
+        memory = _remembered(harness, memory)
+        if not _waits(harness):
             break
-    seen = {str(pk) for (pk,) in house.rows("select pk from users")}
-    assert differences(house, [pk for pk in targets if pk in seen or not _hidden(world, pk)]) == []
-    assert list(_damaged(house)) == []
+    seen = {str(pk) for (pk,) in harness.rows("select pk from users")}
+    assert differences(harness, [pk for pk in targets if pk in seen or not _hidden(world, pk)]) == []
+    assert list(_damaged(harness)) == []
 
 
-def _remembered(house: House, before: Memory | None) -> Memory:
+def _remembered(harness: ArchiveHarness, before: Memory | None) -> Memory:
     """The archive now, compared with what it was before the night."""
-    now = Memory.of(house)
+    now = Memory.of(harness)
     if before is not None:
         assert before.lost(now) == []
         assert before.unexplained(now) == []
     return now
 
 
-def _falsely_complete(house: House, began: object) -> Iterator[str]:
+def _falsely_complete(harness: ArchiveHarness, began: object) -> Iterator[str]:
     """Files that are offered and not held, of highlights that were looked at since then and are said to be complete."""
-    held = {(pk, role) for pk, role in house.rows("select item_pk, role from files")}
-    for pk, fetched in house.rows("select pk, fetched_at from highlights where completed_at is not null"):
+    held = {(pk, role) for pk, role in harness.rows("select item_pk, role from files")}
+    for pk, fetched in harness.rows("select pk, fetched_at from highlights where completed_at is not null"):
         if str(plain(fetched)) < str(began):
             continue
-        for item in house.upstream.world.highlight(str(pk)).items:
+        for item in harness.upstream.world.highlight(str(pk)).items:
             yield from (f"{role} of {item.pk}" for _, role, _ in offers(item) if (item.pk, role) not in held)
 
 
-def _waits(house: House) -> bool:
+def _waits(harness: ArchiveHarness) -> bool:
     """Whether one more night must follow: something is believed only the second time (I15), a look took the place of an empty account's
     tray, or an account was listed for the first time, which is never page by page."""
     return bool(
-        house.one(
+        harness.one(
             "select (select count(*) from users where shrunk_to is not null or verdict = 'empty'"
             " or (listed_at is not null and paged_at is null))"
             " + (select count(*) from highlights where shrunk_to is not null and gone_at is null)"
@@ -113,9 +113,9 @@ def _hidden(world: World, pk: str) -> bool:
     return world.account(pk).deleted or world.account(pk).is_private
 
 
-def _damaged(house: House) -> Iterator[str]:
+def _damaged(harness: ArchiveHarness) -> Iterator[str]:
     """Blobs of any time whose bytes are not those that their names say."""
-    for (digest,) in house.rows("select sha256 from blobs"):
-        path = house.root / "blobs" / str(digest)[:2] / str(digest)
+    for (digest,) in harness.rows("select sha256 from blobs"):
+        path = harness.root / "blobs" / str(digest)[:2] / str(digest)
         if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             yield str(digest)

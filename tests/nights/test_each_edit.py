@@ -12,15 +12,15 @@ import pytest
 from archiver.sandbox import StandIn
 from archiver.sandbox.state import PrivateWithForce
 from tests.support import search_reference
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import account_stories, highlight_stories, item_stories, story_archive
 from tests.support.nights.account_stories import deleted_and_back, edited_while_private, private_and_back
 from tests.support.nights.scene import Story
-from tests.support.nights.story_archive import Street
+from tests.support.nights.story_archive import StoryArchive
 
 STORIES = (*account_stories.STORIES, *highlight_stories.STORIES, *item_stories.STORIES)
 SWEEP_DAYS = 3
-Lived = Callable[..., Street]
+Lived = Callable[..., StoryArchive]
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def live(tmp_path: Path) -> Iterator[Lived]:
             sweep_days: int = 0,
             private_with_force: PrivateWithForce = "empty",
             environ: dict[str, str] | None = None,
-        ) -> Street:
+        ) -> StoryArchive:
             world = story_archive.world(stories)
             world.private_with_force = private_with_force
             upstream = stack.enter_context(StandIn(world))
-            house = House(tmp_path / "archive", upstream, environ=environ or {})
-            made = Street(house, stories, sweep_days=sweep_days)
+            harness = ArchiveHarness(tmp_path / "archive", upstream, environ=environ or {})
+            made = StoryArchive(harness, stories, sweep_days=sweep_days)
             made.nights()
             return made
 
@@ -56,7 +56,7 @@ def test_each_edit_is_its_changes_and_costs_its_price(live: Lived) -> None:
     What is searched is what the rows say in the end.
     """
     lived = live(STORIES)
-    assert search_reference.differences(lived.house.rows) == []
+    assert search_reference.differences(lived.harness.rows) == []
     assert lived.outcome() == {}
     assert {name: (spent, own) for name, (spent, own) in lived.units().items() if spent != own} == {}
 

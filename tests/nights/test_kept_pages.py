@@ -12,7 +12,7 @@ from archiver.model.events import AccountListed, Event, UnitsSpent
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
 from tests.support.api_faults import PAGE, edited
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end
 from tests.support.nights.expected_facts import differences
 
@@ -22,15 +22,15 @@ CHANGES = "select subject, subject_pk, field, old, new from changes"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and an account with one highlight."""
     with StandIn(World.generated(1, 1, 3)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def edit(house: House) -> Counter[tuple[object, ...]]:
+def edit(harness: ArchiveHarness) -> Counter[tuple[object, ...]]:
     """What the tray tells is edited; the changes that this must be."""
-    world = house.upstream.world
+    world = harness.upstream.world
     old = world.highlight(HIGHLIGHT).cover
     new = world.recover(HIGHLIGHT)
     world.retitle(HIGHLIGHT, "Later")
@@ -63,37 +63,37 @@ def dies_with_its_page() -> Callable[[Event], None]:
     return dies
 
 
-def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(house: House) -> None:
+def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(harness: ArchiveHarness) -> None:
     """It is kept and not recorded when the run dies; the next night is spared its unit, and has the title of its own tray."""
-    assert early_end.run(house, [ACCOUNT], dies_with_its_page()) is None
-    assert house.one("select count(*) from items") == 0
-    expected = edit(house)
-    house.sleep(days=1)
-    assert house.night(ACCOUNT).units == 1
-    assert Counter(house.rows(CHANGES)) == expected
-    assert differences(house, [ACCOUNT]) == []
+    assert early_end.run(harness, [ACCOUNT], dies_with_its_page()) is None
+    assert harness.one("select count(*) from items") == 0
+    expected = edit(harness)
+    harness.sleep(days=1)
+    assert harness.night(ACCOUNT).units == 1
+    assert Counter(harness.rows(CHANGES)) == expected
+    assert differences(harness, [ACCOUNT]) == []
 
 
-def test_a_page_that_is_read_again_for_its_failures_takes_nothing_back(house: House) -> None:
+def test_a_page_that_is_read_again_for_its_failures_takes_nothing_back(harness: ArchiveHarness) -> None:
     """One item of it cannot be read, so that it is recorded anew each time that is due."""
 
-    house.upstream.faults.add(edited(nameless), path=PAGE)
-    assert house.night(ACCOUNT).exit_code == 3
-    expected = edit(house)
+    harness.upstream.faults.add(edited(nameless), path=PAGE)
+    assert harness.night(ACCOUNT).exit_code == 3
+    expected = edit(harness)
     for _ in range(2):
-        assert house.night(ACCOUNT).units == 1
-        assert Counter(house.rows(CHANGES)) == expected
+        assert harness.night(ACCOUNT).units == 1
+        assert Counter(harness.rows(CHANGES)) == expected
 
 
-def test_a_page_that_a_killed_run_paid_for_does_not_serve_past_the_sweep(house: House) -> None:
+def test_a_page_that_a_killed_run_paid_for_does_not_serve_past_the_sweep(harness: ArchiveHarness) -> None:
     """It lacks nothing that is held, and what was swapped since would not be found: it is fetched on the night of its sweep."""
-    house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
-    world = house.upstream.world
-    house.night(ACCOUNT)
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
+    world = harness.upstream.world
+    harness.night(ACCOUNT)
     world.remove_item(HIGHLIGHT, world.highlight(HIGHLIGHT).items[0].pk)
-    assert early_end.run(house, [ACCOUNT], dies_with_its_page()) is None
+    assert early_end.run(harness, [ACCOUNT], dies_with_its_page()) is None
     old = world.remove_item(HIGHLIGHT, world.highlight(HIGHLIGHT).items[0].pk)
     world.add_item(HIGHLIGHT, taken_at=old.taken_at)
-    house.sleep(days=3)
-    assert house.night(ACCOUNT).highlights_fetched == 1
-    assert house.one("select count(*) from changes where field = 'items' and new is not null") == 1
+    harness.sleep(days=3)
+    assert harness.night(ACCOUNT).highlights_fetched == 1
+    assert harness.one("select count(*) from changes where field = 'items' and new is not null") == 1

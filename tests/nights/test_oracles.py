@@ -15,11 +15,11 @@ from sqlalchemy import Connection
 from archiver.catalog.record import changes
 from archiver.catalog.record.changes import Change
 from archiver.sandbox import StandIn, World
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import account_stories, highlight_stories, item_stories, story_archive
 from tests.support.nights.archive_state import Memory
 from tests.support.nights.expected_facts import differences
-from tests.support.nights.story_archive import Street
+from tests.support.nights.story_archive import StoryArchive
 
 BOTH, PKS = ("natgeo", "salwaaa_ki"), ("787132", "75885841119")
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -29,13 +29,13 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 class Two:
     """An archive after two nights, and what it was after the first."""
 
-    house: House
+    harness: ArchiveHarness
     first: Memory
 
     def told(self) -> tuple[bool, bool, bool]:
         """Whether the catalog differs from the world, whether something was lost, whether something is not explained."""
-        now = Memory.of(self.house)
-        wrong = differences(self.house, PKS), self.first.lost(now), self.first.unexplained(now)
+        now = Memory.of(self.harness)
+        wrong = differences(self.harness, PKS), self.first.lost(now), self.first.unexplained(now)
         return bool(wrong[0]), bool(wrong[1]), bool(wrong[2])
 
 
@@ -43,14 +43,14 @@ class Two:
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     """The two accounts of the vendor's page; one highlight is gone and back, and there was an edit of each field before the last night."""
     with StandIn(World.seed()) as upstream:
-        house, world = House(tmp_path_factory.mktemp("two") / "archive", upstream), upstream.world
+        harness, world = ArchiveHarness(tmp_path_factory.mktemp("two") / "archive", upstream), upstream.world
         world.remove_highlight(LIMITLESS)
-        house.night(*BOTH)
+        harness.night(*BOTH)
         world.restore_highlight(LIMITLESS)
-        house.night(*BOTH)
+        harness.night(*BOTH)
         world.remove_highlight(LIMITLESS)
-        house.night(*BOTH)
-        first = Memory.of(house)
+        harness.night(*BOTH)
+        first = Memory.of(harness)
         world.restore_highlight(LIMITLESS)
         world.retitle(GIFT, "Gifts")
         world.recover(GIFT)
@@ -58,8 +58,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         world.remove_item(BOTW, world.highlight(BOTW).items[0].pk)
         world.reorder_items(BOTW, [world.highlight(BOTW).items[-1].pk])
         world.reorder_tray("natgeo", [BOTW])
-        house.night(*BOTH)
-        two = Two(house, first)
+        harness.night(*BOTH)
+        two = Two(harness, first)
         assert two.told() == (False, False, False)
         yield two
 
@@ -97,7 +97,7 @@ NOT_TRUE, LOST, UNTOLD = (True, False, False), (False, True, False), (False, Fal
 )  # fmt: skip
 def test_rows_that_are_wrong_are_seen(lived: Two, tampering: str, expected: tuple[bool, bool, bool]) -> None:
     """Against the world, against what was held before, or against the history: wherever it shows, and nowhere else."""
-    database = lived.house.root / "archive.db"
+    database = lived.harness.root / "archive.db"
     before = database.read_bytes()
     with closing(sqlite3.connect(database)) as lite, lite:
         assert lite.execute(tampering).rowcount > 0
@@ -110,8 +110,8 @@ def test_rows_that_are_wrong_are_seen(lived: Two, tampering: str, expected: tupl
 
 def test_bytes_that_are_wrong_are_seen(lived: Two) -> None:
     """A blob that is not what its name says."""
-    digest = str(lived.house.one("select sha256 from files where role = 'avatar' limit 1"))
-    path = lived.house.root / "blobs" / digest[:2] / digest
+    digest = str(lived.harness.one("select sha256 from files where role = 'avatar' limit 1"))
+    path = lived.harness.root / "blobs" / digest[:2] / digest
     bytes_ = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(b"x")
@@ -138,6 +138,6 @@ def test_stories_notice_changes_that_are_not_written(tmp_path: Path, monkeypatch
         highlight_stories.retitled,
     )
     with StandIn(story_archive.world(stories)) as upstream:
-        lived = Street(House(tmp_path / "archive", upstream), stories, sweep_days=2)
+        lived = StoryArchive(ArchiveHarness(tmp_path / "archive", upstream), stories, sweep_days=2)
         lived.nights()
         assert sorted(lived.outcome()) == sorted(told.name for told in lived.told[:4])

@@ -9,35 +9,35 @@ import pytest
 
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.state import PrivateWithForce
-from tests.support.archive_harness import House
-from tests.support.databases import Postgres
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import PostgresServer
 from tests.support.nights.expected_facts import differences
-from tests.support.nights.thirty_nights import KINDS, Month
+from tests.support.nights.thirty_nights import KINDS, ThirtyNights
 
 ANSWERS: tuple[PrivateWithForce, ...] = ("empty", "403", "404")
 
 
-def month(house: House, seed: int, *, sweep_days: int, a_night: int) -> None:
+def month(harness: ArchiveHarness, seed: int, *, sweep_days: int, a_night: int) -> None:
     """Live through it, and compare."""
-    upstream = house.upstream
+    upstream = harness.upstream
     upstream.world.private_with_force = ANSWERS[seed % len(ANSWERS)]
-    lived = Month(house, seed, sweep_days, a_night)
+    lived = ThirtyNights(harness, seed, sweep_days, a_night)
     names = {(account.pk, account.username) for account in upstream.world.accounts}
     for wrong in lived.nights():
         pytest.fail(f"seed {seed}, {sum(lived.told.values())} edits: {wrong}")
     assert {kind.__name__ for kind in KINDS if not lived.told[kind]} == set()
     assert lived.changes() == lived.rows()
-    assert differences(house, lived.accounts) == []
+    assert differences(harness, lived.accounts) == []
     names |= {(pk, new or "") for _, pk, field, _, new in lived.rows() if field == "username"}
-    assert set(house.rows("select user_pk, username from usernames")) == names
-    assert house.one("select count(*) from failures where resolved_at is null") == 0
+    assert set(harness.rows("select user_pk, username from usernames")) == names
+    assert harness.one("select count(*) from failures where resolved_at is null") == 0
     assert lived.units == pytest.approx(lived.price(), rel=0.05)
 
 
 def test_a_month_of_edits(tmp_path: Path) -> None:
     """A few a night, each kind at least once, in a small world."""
     with StandIn(World.generated(3, 5, 4)) as upstream:
-        month(House(tmp_path / "archive", upstream), 1, sweep_days=5, a_night=5)
+        month(ArchiveHarness(tmp_path / "archive", upstream), 1, sweep_days=5, a_night=5)
 
 
 @pytest.mark.whole
@@ -45,12 +45,12 @@ def test_a_month_of_edits(tmp_path: Path) -> None:
 def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, seed: int) -> None:
     """Every kind that finds room, every night."""
     with StandIn(World.generated(20, 8, 5)) as upstream:
-        house = House(tmp_path / "archive", upstream)
-        month(house, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        month(harness, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
 
 
 @pytest.mark.whole
-def test_a_month_of_edits_on_postgresql(tmp_path: Path, postgres: Postgres) -> None:
+def test_a_month_of_edits_on_postgresql(tmp_path: Path, postgres: PostgresServer) -> None:
     """The same history, in the same words."""
     with StandIn(World.generated(3, 5, 4)) as upstream, postgres.database() as url:
-        month(House(tmp_path / "archive", upstream, url), 2, sweep_days=5, a_night=5)
+        month(ArchiveHarness(tmp_path / "archive", upstream, url), 2, sweep_days=5, a_night=5)

@@ -17,7 +17,7 @@ from archiver.report import apprise_service, notifier
 from archiver.report.destination import Destination
 from archiver.report.notifier import Notification, Notifier
 from tests.support import leak_detector
-from tests.support.report_receiver import Mailbox, mailbox
+from tests.support.report_receiver import ReportReceiver, receive_reports
 
 TOKEN = "canary-8f14e45fceea167a"
 GOOD = Notification(
@@ -27,9 +27,9 @@ BAD = Notification("archiver run 8: partial", "failed: 1 expired", b'{"exit_code
 
 
 @pytest.fixture
-def box() -> Iterator[Mailbox]:
+def box() -> Iterator[ReportReceiver]:
     """Where reports and pings arrive."""
-    with mailbox() as opened:
+    with receive_reports() as opened:
         yield opened
 
 
@@ -55,7 +55,7 @@ def only(troubles: list[str]) -> str:
     return line
 
 
-def test_a_web_address_gets_the_whole_object(box: Mailbox) -> None:
+def test_a_web_address_gets_the_whole_object(box: ReportReceiver) -> None:
     """One POST of the JSON as it is, to the path and query that were configured, with the password of the URL."""
     url = box.url.replace("//", f"//me:{TOKEN}@")
     assert carrier(f"{url}/hook/{TOKEN}?room={TOKEN}").notify_end(GOOD) == []
@@ -69,7 +69,7 @@ def test_a_web_address_gets_the_whole_object(box: Mailbox) -> None:
 @pytest.mark.parametrize(
     ("letter", "target"), [(GOOD, f"/{TOKEN}?rid=1"), (BAD, f"/{TOKEN}/fail?rid=1")], ids=["good", "bad"]
 )
-def test_a_monitor_hears_the_start_and_how_it_ended(box: Mailbox, letter: Notification, target: str) -> None:
+def test_a_monitor_hears_the_start_and_how_it_ended(box: ReportReceiver, letter: Letter, target: str) -> None:
     """start, then the address itself or fail, each behind the path; the text comes along with the end."""
     to = carrier(ping=f"{box.url}/{TOKEN}/?rid=1" if letter is BAD else f"{box.url}/{TOKEN}?rid=1")
     assert to.notify_start() == []
@@ -79,7 +79,7 @@ def test_a_monitor_hears_the_start_and_how_it_ended(box: Mailbox, letter: Notifi
     assert box.received[1].body.decode() == f"{letter.title}\n{letter.text}\n"
 
 
-def test_a_night_that_is_not_to_be_reported(box: Mailbox) -> None:
+def test_a_night_that_is_not_to_be_reported(box: ReportReceiver) -> None:
     """The monitor hears of it anyway."""
     assert carrier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD, send_report=False) == []
     assert box.targets == ["/ping"]
@@ -90,9 +90,9 @@ def test_nothing_configured_sends_nothing() -> None:
     assert carrier().notify_start() == carrier().notify_end(GOOD) == []
 
 
-def test_fault_l13_no_redirect_is_followed(box: Mailbox) -> None:
+def test_fault_l13_no_redirect_is_followed(box: ReportReceiver) -> None:
     """The body travels to no host that nobody named, neither by our client nor by Apprise."""
-    with mailbox() as elsewhere:
+    with receive_reports() as elsewhere:
         box.answers["/hook"] = box.answers["/ping"] = box.answers["/note"] = f"{elsewhere.url}/caught"
         troubles = carrier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD)
         assert [line.partition(": ")[2] for line in troubles] == [
@@ -104,7 +104,7 @@ def test_fault_l13_no_redirect_is_followed(box: Mailbox) -> None:
         assert elsewhere.received == []
 
 
-def test_fault_l12_what_does_not_arrive_is_one_line(box: Mailbox) -> None:
+def test_fault_l12_what_does_not_arrive_is_one_line(box: ReportReceiver) -> None:
     """Scheme and host, why, and the next step; never the path, the query or the password."""
     box.answers[f"/{TOKEN}"] = 404
     url = box.url.replace("//", f"//{TOKEN}:{TOKEN}@")
@@ -114,7 +114,7 @@ def test_fault_l12_what_does_not_arrive_is_one_line(box: Mailbox) -> None:
 
 def test_fault_h39_nobody_at_the_other_end() -> None:
     """A port that nobody listens at."""
-    with mailbox() as gone:
+    with receive_reports() as gone:
         url = f"{gone.url}/{TOKEN}"
     line = only(carrier(ping=url).notify_start())
     assert line == (
@@ -123,7 +123,7 @@ def test_fault_h39_nobody_at_the_other_end() -> None:
     )
 
 
-def test_fault_h39_it_is_bounded_in_time(box: Mailbox) -> None:
+def test_fault_h39_it_is_bounded_in_time(box: ReportReceiver) -> None:
     """A peer that never answers costs the time of one, whether one or two are sent, and is told."""
     box.stalls |= {"/hook", "/ping"}
     begun = time.monotonic()
@@ -136,7 +136,7 @@ def test_fault_h39_it_is_bounded_in_time(box: Mailbox) -> None:
 
 
 def test_fault_h39_a_service_that_hangs_is_left_to_itself(
-    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+    box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Apprise may wait longer than we do: the bound holds for it too."""
     monkeypatch.setattr(apprise_service, "send", lambda to, title, text: box.over.wait(30))
@@ -147,7 +147,7 @@ def test_fault_h39_a_service_that_hangs_is_left_to_itself(
 
 
 @pytest.mark.parametrize("stalls", [{"/ping/fail"}, {"/ping/fail", "/hook"}], ids=["one", "both"])
-def test_fault_h39_a_signal_does_not_wait_for_it(box: Mailbox, stalls: set[str]) -> None:
+def test_fault_h39_a_signal_does_not_wait_for_it(box: ReportReceiver, stalls: set[str]) -> None:
     """Once the run is to stop, all that is on its way gets one moment; what arrives within that has arrived."""
     box.stalls |= stalls
     begun = time.monotonic()
@@ -158,7 +158,7 @@ def test_fault_h39_a_signal_does_not_wait_for_it(box: Mailbox, stalls: set[str])
     assert box.at("/hook").body == BAD.document
 
 
-def test_apprise_sends_title_and_text(box: Mailbox) -> None:
+def test_apprise_sends_title_and_text(box: ReportReceiver) -> None:
     """Any other scheme goes through Apprise: really, by its json:// service."""
     assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_start() == []
     assert box.received == []
@@ -167,7 +167,7 @@ def test_apprise_sends_title_and_text(box: Mailbox) -> None:
     assert (told["title"], told["message"]) == (GOOD.title, GOOD.text)
 
 
-def test_apprise_says_no(box: Mailbox) -> None:
+def test_apprise_says_no(box: ReportReceiver) -> None:
     """What the service refuses is told by its scheme alone: in slack://TOKEN the token stands where a host would."""
     box.answers[f"/{TOKEN}"] = 500
     line = only(carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD))
@@ -188,7 +188,7 @@ def test_fault_h39_without_the_extra_it_is_said_before_the_night(monkeypatch: py
 
 def test_a_monitor_that_cannot_be_reached_is_told_once() -> None:
     """At the beginning of the night; at its end only if something else is wrong."""
-    with mailbox() as gone:
+    with receive_reports() as gone:
         url = f"{gone.url}/{TOKEN}"
     to = carrier(f"{url}/hook", f"{url}/ping")
     assert "the ping was not sent" in only(to.notify_start())
@@ -266,10 +266,10 @@ def test_fault_l12_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.Mon
 
 
 def test_fault_l13_plain_http_never_goes_through_a_proxy(
-    box: Mailbox, monkeypatch: pytest.MonkeyPatch
+    box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would read what is sent."""
-    with mailbox() as proxy:
+    with receive_reports() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
         assert carrier(f"{box.url}/hook").notify_end(GOOD) == []
@@ -281,7 +281,7 @@ def test_https_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.Mon
     """It is asked for a tunnel, and sees the host alone."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    with mailbox() as proxy:
+    with receive_reports() as proxy:
         proxy.answers["hooks.example.com:443"] = 502
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         line = only(carrier(f"https://hooks.example.com/{TOKEN}").notify_end(GOOD))

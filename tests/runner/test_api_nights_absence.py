@@ -10,7 +10,7 @@ import pytest
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
 from tests.support.api_faults import PAGE, TRAY, account_pk, edited, error, highlight_pk, page
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 ONE, HIGHLIGHT = account_pk(0), highlight_pk(0)
 GONE_ITEMS = "select count(*) from highlight_items where gone_at is not null"
@@ -18,10 +18,10 @@ GONE_HIGHLIGHTS = "select count(*) from highlights where gone_at is not null"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and an account with four highlights of two items each."""
     with StandIn(World.generated(1, 4, 2)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def without_the_first(tree: Json) -> None:
@@ -30,18 +30,18 @@ def without_the_first(tree: Json) -> None:
     del tree["items"][0]
 
 
-def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(house: House) -> None:
+def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(harness: ArchiveHarness) -> None:
     """``media_count`` says two and one comes: complete, code 0, and the other item is neither gone nor lost."""
-    house.night(ONE)
-    fault = house.upstream.faults.add(edited(without_the_first), **page(0), count=None)
-    summary = house.night(ONE, full=True)
+    harness.night(ONE)
+    fault = harness.upstream.faults.add(edited(without_the_first), **page(0), count=None)
+    summary = harness.night(ONE, full=True)
     assert (summary.exit_code, summary.highlights_fetched) == (0, 4)
-    assert house.one(GONE_ITEMS) == 0
-    assert house.one("select count(*) from changes") == 0
-    house.upstream.faults.remove(fault)
-    house.upstream.world.remove_item(HIGHLIGHT, house.upstream.world.highlight(HIGHLIGHT).items[0].pk)
-    house.night(ONE)
-    assert house.one(GONE_ITEMS) == 1  # one counted, one came: now its absence is evidence
+    assert harness.one(GONE_ITEMS) == 0
+    assert harness.one("select count(*) from changes") == 0
+    harness.upstream.faults.remove(fault)
+    harness.upstream.world.remove_item(HIGHLIGHT, harness.upstream.world.highlight(HIGHLIGHT).items[0].pk)
+    harness.night(ONE)
+    assert harness.one(GONE_ITEMS) == 1  # one counted, one came: now its absence is evidence
 
 
 def last_twice(tree: Json) -> None:
@@ -51,62 +51,64 @@ def last_twice(tree: Json) -> None:
     items[0] = items[-1]
 
 
-def test_fault_a26_a_page_that_repeats_an_item_is_no_short_page(house: House) -> None:
+def test_fault_a26_a_page_that_repeats_an_item_is_no_short_page(harness: ArchiveHarness) -> None:
     """Two counted and two listed, both of them the same: the other item is gone, as from any page that is
     whole."""
-    house.night(ONE)
-    house.upstream.faults.add(edited(last_twice), **page(0), count=None)
+    harness.night(ONE)
+    harness.upstream.faults.add(edited(last_twice), **page(0), count=None)
     for _ in range(2):  # a loss of half is believed when a second look shows it too
-        assert house.night(ONE, full=True).exit_code == 0
-    assert house.one(GONE_ITEMS) == 1
+        assert harness.night(ONE, full=True).exit_code == 0
+    assert harness.one(GONE_ITEMS) == 1
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_fault_a29_a_shrunken_tray_is_believed_the_second_time(house: House, left: int) -> None:
+def test_fault_a29_a_shrunken_tray_is_believed_the_second_time(harness: ArchiveHarness, left: int) -> None:
     """Three or all four highlights vanish at once: code 0 and none is gone that night; what is held stays also when they are."""
-    house.night(ONE)
-    files = house.one("select count(*) from files")
+    harness.night(ONE)
+    files = harness.one("select count(*) from files")
     for place in range(left, 4):
-        house.upstream.world.remove_highlight(highlight_pk(0, place))
-    house.sleep(days=1)
-    assert house.night(ONE).exit_code == 0
-    assert house.one(GONE_HIGHLIGHTS) == 0
-    house.sleep(days=1)
-    assert house.night(ONE).exit_code == 0
-    assert house.one(GONE_HIGHLIGHTS) == 4 - left
-    assert house.one("select count(*) from files") == files
-    assert house.one("select count(*) from blobs where lost_at is not null") == 0
+        harness.upstream.world.remove_highlight(highlight_pk(0, place))
+    harness.sleep(days=1)
+    assert harness.night(ONE).exit_code == 0
+    assert harness.one(GONE_HIGHLIGHTS) == 0
+    harness.sleep(days=1)
+    assert harness.night(ONE).exit_code == 0
+    assert harness.one(GONE_HIGHLIGHTS) == 4 - left
+    assert harness.one("select count(*) from files") == files
+    assert harness.one("select count(*) from blobs where lost_at is not null") == 0
 
 
-def test_fault_a29_a_tray_that_shrank_for_one_night_leaves_no_trace(house: House) -> None:
+def test_fault_a29_a_tray_that_shrank_for_one_night_leaves_no_trace(harness: ArchiveHarness) -> None:
     """An empty list between two whole ones: no change is written, nothing is fetched again."""
-    house.night(ONE)
-    house.upstream.faults.add(error(200, []), path=TRAY)
-    house.sleep(days=1)
-    assert house.night(ONE).exit_code == 0
-    house.sleep(days=1)
-    summary = house.night(ONE)
+    harness.night(ONE)
+    harness.upstream.faults.add(error(200, []), path=TRAY)
+    harness.sleep(days=1)
+    assert harness.night(ONE).exit_code == 0
+    harness.sleep(days=1)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.files_new) == (0, 1, 0)
-    assert house.one(GONE_HIGHLIGHTS) == 0
-    assert house.one("select count(*) from changes") == 0
+    assert harness.one(GONE_HIGHLIGHTS) == 0
+    assert harness.one("select count(*) from changes") == 0
 
 
-def test_fault_a5_a_tray_that_is_not_found_says_nothing_of_an_account_that_is_there(house: House) -> None:
+def test_fault_a5_a_tray_that_is_not_found_says_nothing_of_an_account_that_is_there(
+    harness: ArchiveHarness,
+) -> None:
     """404 in place of a tray, and the account itself is public: code 7, and it is neither gone nor emptied; the next night goes on."""
-    house.night(ONE)
-    house.upstream.faults.add(error(404, {"detail": "no", "exc_type": "UserNotFound"}), path=TRAY)
-    summary = house.night(ONE)
+    harness.night(ONE)
+    harness.upstream.faults.add(error(404, {"detail": "no", "exc_type": "UserNotFound"}), path=TRAY)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (7, 2)
-    assert house.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
-    assert house.one("select count(*) from changes") == 0
-    assert house.night(ONE).units == 1
+    assert harness.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
+    assert harness.one("select count(*) from changes") == 0
+    assert harness.night(ONE).units == 1
 
 
-def test_a_renewed_page_is_no_second_look(house: House) -> None:
+def test_a_renewed_page_is_no_second_look(harness: ArchiveHarness) -> None:
     """A page lost most of its items and its links are past their time: the renewal says the same in the same run, and nothing is gone
     until the next night says so."""
-    house.night(ONE)
-    world, settings = house.upstream.world, house.upstream.settings
+    harness.night(ONE)
+    world, settings = harness.upstream.world, harness.upstream.settings
     held = [item.pk for item in world.highlight(HIGHLIGHT).items]
     for pk in held:
         world.remove_item(HIGHLIGHT, pk)
@@ -116,73 +118,73 @@ def test_a_renewed_page_is_no_second_look(house: House) -> None:
     def recover(_: object) -> None:
         settings.image_life = 86_400.0
 
-    house.upstream.faults.add(path=PAGE, nth=2, before=recover)
-    assert house.night(ONE).units == 1 + 2
-    assert house.one(GONE_ITEMS) == 0
-    assert house.night(ONE).units == 1 + 1
-    assert house.one(GONE_ITEMS) == len(held)
-    assert house.night(ONE).units == 1
+    harness.upstream.faults.add(path=PAGE, nth=2, before=recover)
+    assert harness.night(ONE).units == 1 + 2
+    assert harness.one(GONE_ITEMS) == 0
+    assert harness.night(ONE).units == 1 + 1
+    assert harness.one(GONE_ITEMS) == len(held)
+    assert harness.night(ONE).units == 1
 
 
-def test_a_page_that_is_no_evidence_ends_the_doubt(house: House) -> None:
+def test_a_page_that_is_no_evidence_ends_the_doubt(harness: ArchiveHarness) -> None:
     """Most items are gone, and the second look counts more than it shows: it is not asked for again, and the first loss is forgotten."""
-    house.night(ONE)
-    world = house.upstream.world
+    harness.night(ONE)
+    world = harness.upstream.world
     first = [world.remove_item(HIGHLIGHT, item.pk) for item in list(world.highlight(HIGHLIGHT).items)]
-    assert house.night(ONE).units == 1 + 1
+    assert harness.night(ONE).units == 1 + 1
     world.highlight(HIGHLIGHT).uncounted = 1
-    assert [house.night(ONE).units for _ in range(2)] == [1 + 1, 1]
+    assert [harness.night(ONE).units for _ in range(2)] == [1 + 1, 1]
     world.highlight(HIGHLIGHT).uncounted = 0
-    assert [house.night(ONE).units for _ in range(3)] == [1 + 1, 1 + 1, 1]
-    assert house.one(GONE_ITEMS) == len(first)
+    assert [harness.night(ONE).units for _ in range(3)] == [1 + 1, 1 + 1, 1]
+    assert harness.one(GONE_ITEMS) == len(first)
 
 
-def test_fault_a15_an_error_object_takes_nothing_away_from_an_account(house: House) -> None:
+def test_fault_a15_an_error_object_takes_nothing_away_from_an_account(harness: ArchiveHarness) -> None:
     """``state: false`` with 200 in place of a tray: code 7, and the account keeps its highlights, its standing and its history."""
-    house.night(ONE)
-    house.upstream.faults.add(error(200, {"state": False}), path=TRAY)
-    assert house.night(ONE).exit_code == 7
-    assert house.one(GONE_HIGHLIGHTS) == 0
-    assert house.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
-    assert house.one("select count(*) from changes") == 0
-    assert house.night(ONE).units == 1
+    harness.night(ONE)
+    harness.upstream.faults.add(error(200, {"state": False}), path=TRAY)
+    assert harness.night(ONE).exit_code == 7
+    assert harness.one(GONE_HIGHLIGHTS) == 0
+    assert harness.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
+    assert harness.one("select count(*) from changes") == 0
+    assert harness.night(ONE).units == 1
 
 
-def test_fault_a24_what_was_not_offered_is_taken_when_it_is(house: House) -> None:
+def test_fault_a24_what_was_not_offered_is_taken_when_it_is(harness: ArchiveHarness) -> None:
     """An item whose picture is null on the first night has it when its highlight is read again."""
-    world = house.upstream.world
+    world = harness.upstream.world
     item = world.highlight(HIGHLIGHT).items[0]
     picture, item.thumbnail = item.thumbnail, None
-    assert house.night(ONE).exit_code == 0
+    assert harness.night(ONE).exit_code == 0
     held = "select count(*) from files where item_pk = ?"
-    assert house.one(held, item.pk) == 0
+    assert harness.one(held, item.pk) == 0
     item.thumbnail = picture
-    assert house.night(ONE, full=True).exit_code == 0
-    assert house.one(held, item.pk) == 1
+    assert harness.night(ONE, full=True).exit_code == 0
+    assert harness.one(held, item.pk) == 1
 
 
-def test_fault_a26_other_bytes_under_the_same_pk_are_a_second_file(house: House) -> None:
+def test_fault_a26_other_bytes_under_the_same_pk_are_a_second_file(harness: ArchiveHarness) -> None:
     """Bytes that were lost come back different: a new file beside the old row, and nothing is overwritten."""
-    house.night(ONE)
-    item = house.upstream.world.highlight(HIGHLIGHT).items[0]
+    harness.night(ONE)
+    item = harness.upstream.world.highlight(HIGHLIGHT).items[0]
     of_item = "select sha256 from files where item_pk = ? order by id"
-    ((old,),) = house.rows(of_item, item.pk)
-    (house.root / "blobs" / str(old)[:2] / str(old)).unlink()
-    house.upstream.world.change_bytes(HIGHLIGHT, item.pk, "thumbnail")
-    assert house.night(ONE).exit_code == 0
-    first, second = house.rows(of_item, item.pk)
+    ((old,),) = harness.rows(of_item, item.pk)
+    (harness.root / "blobs" / str(old)[:2] / str(old)).unlink()
+    harness.upstream.world.change_bytes(HIGHLIGHT, item.pk, "thumbnail")
+    assert harness.night(ONE).exit_code == 0
+    first, second = harness.rows(of_item, item.pk)
     assert first == (old,)
     assert second != first
-    assert house.one("select count(*) from blobs where lost_at is not null and sha256 = ?", old) == 1
+    assert harness.one("select count(*) from blobs where lost_at is not null and sha256 = ?", old) == 1
 
 
-def test_fault_a29_no_highlights_told_as_an_error_are_an_empty_tray(house: House) -> None:
+def test_fault_a29_no_highlights_told_as_an_error_are_an_empty_tray(harness: ArchiveHarness) -> None:
     """404 ``HighlightNotFound`` in place of a tray: the account is looked at once and is empty, not gone;
     code 0."""
     nothing = error(404, {"detail": "no highlights", "exc_type": "HighlightNotFound"})
-    house.upstream.faults.add(nothing, path=TRAY, count=None)
-    summary = house.night(ONE)
+    harness.upstream.faults.add(nothing, path=TRAY, count=None)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.failures) == (0, 2, ())
-    assert house.rows("select verdict, gone_at from users where pk = ?", ONE) == [("empty", None)]
-    house.sleep(days=1)
-    assert house.night(ONE).exit_code == 0
+    assert harness.rows("select verdict, gone_at from users where pk = ?", ONE) == [("empty", None)]
+    harness.sleep(days=1)
+    assert harness.night(ONE).exit_code == 0

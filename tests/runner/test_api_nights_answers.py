@@ -14,7 +14,7 @@ from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
 from archiver.sandbox.things import Json
 from tests.support.api_faults import account_pk, attempts, edited, error, highlight_pk, page, tray
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 
 def json_body(body: bytes) -> Action:
@@ -65,7 +65,7 @@ WRONG_PAGE, GOOD = len(TRAYS), len(TRAYS) + 1
 class Night:
     """The night's summary and what the archive says of it."""
 
-    house: House
+    harness: ArchiveHarness
     summary: Summary
 
     def failure(self, subject_pk: str) -> Failure:
@@ -76,8 +76,8 @@ class Night:
     def failed_alone(self, kind: str) -> str:
         """What was told of an account whose tray was broken in this way, after what holds of all of them."""
         pk = account_pk(NUMBERS[kind])
-        assert attempts(self.house, pk) == [(200, 1)]
-        assert self.house.one("select count(*) from users where pk = ?", pk) == 0
+        assert attempts(self.harness, pk) == [(200, 1)]
+        assert self.harness.one("select count(*) from users where pk = ?", pk) == 0
         detail = self.failure(pk).detail
         assert len(detail) <= 200
         assert detail.isprintable()
@@ -91,17 +91,17 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         for kind, number in NUMBERS.items():
             upstream.faults.add(TRAYS[kind], **tray(number), count=None)
         upstream.faults.add(edited(another_highlight), **page(WRONG_PAGE), count=None)
-        house = House(tmp_path_factory.mktemp("answers") / "archive", upstream)
-        summary = house.night(account_pk(GOOD), account_pk(WRONG_PAGE), *map(account_pk, NUMBERS.values()))
-        yield Night(house, summary)
+        harness = ArchiveHarness(tmp_path_factory.mktemp("answers") / "archive", upstream)
+        summary = harness.night(account_pk(GOOD), account_pk(WRONG_PAGE), *map(account_pk, NUMBERS.values()))
+        yield Night(harness, summary)
 
 
 def test_fault_a17_a_broken_answer_harms_nobody_else(night: Night) -> None:
     """Among all of them the account that is well is whole, the code is 3, and no unit is spent that upstream did not bill."""
     assert night.summary.exit_code == 3
-    assert night.summary.units == night.house.upstream.units
+    assert night.summary.units == night.harness.upstream.units
     done = "select count(*) from highlights where completed_at is not null and user_pk = ?"
-    assert night.house.one(done, account_pk(GOOD)) == 2
+    assert night.harness.one(done, account_pk(GOOD)) == 2
 
 
 @pytest.mark.parametrize("kind", ERROR_OBJECTS)
@@ -109,7 +109,7 @@ def test_fault_a15_an_error_object_with_200_is_no_empty_tray(night: Night, kind:
     """The account has failed with what the API said; it is not empty, not gone and not private; asked once, since it was billed."""
     assert night.failed_alone(kind).startswith("200: ")
     looked = [
-        a for a in night.house.upstream.requests.api_calls() if a.subject.user == account_pk(NUMBERS[kind])
+        a for a in night.harness.upstream.requests.api_calls() if a.subject.user == account_pk(NUMBERS[kind])
     ]
     assert len(looked) == 1
 
@@ -158,7 +158,7 @@ def test_fault_a30_a_tray_of_another_user_is_refused(night: Night) -> None:
     assert f"highlights of user 1 among those of {account_pk(NUMBERS['owner'])}" in night.failed_alone(
         "owner"
     )
-    assert night.house.one("select count(*) from users where pk = '1'") == 0
+    assert night.harness.one("select count(*) from users where pk = '1'") == 0
 
 
 def test_fault_a30_a_page_of_another_highlight_is_refused(night: Night) -> None:
@@ -166,7 +166,7 @@ def test_fault_a30_a_page_of_another_highlight_is_refused(night: Night) -> None:
     pk = highlight_pk(WRONG_PAGE)
     failure = night.failure(pk)
     assert (failure.reason, f"highlight 1 instead of {pk}" in failure.detail) == (Reason.MALFORMED, True)
-    assert night.house.one("select count(*) from highlights where pk = '1'") == 0
-    assert night.house.one("select count(*) from highlight_items where highlight_pk = ?", pk) == 0
+    assert night.harness.one("select count(*) from highlights where pk = '1'") == 0
+    assert night.harness.one("select count(*) from highlight_items where highlight_pk = ?", pk) == 0
     done = "select count(*) from highlights where completed_at is not null and user_pk = ?"
-    assert night.house.one(done, account_pk(WRONG_PAGE)) == 1
+    assert night.harness.one(done, account_pk(WRONG_PAGE)) == 1

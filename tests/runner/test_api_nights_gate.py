@@ -10,7 +10,7 @@ from archiver.runner.metered_api import RateLimiter
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
 from tests.support.api_faults import TRAY, account_pk, error
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 
 def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> None:
@@ -25,14 +25,14 @@ def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> Non
             before=lambda _: asked.append(time.monotonic()),
         )
         upstream.faults.add(path="/v1/", count=None, before=lambda _: asked.append(time.monotonic()))
-        house = House(tmp_path / "archive", upstream)
-        assert house.night(*(account_pk(n) for n in range(30))).exit_code == 0
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(*(account_pk(n) for n in range(30))).exit_code == 0
     refused_at = asked[2]
     hurried = [at for at in asked[3:] if at < refused_at + 1]
     assert len(hurried) <= 3 + 8  # the other workers of accounts, and those of highlights
     assert len(asked) == 60 + 1
-    assert [e.seconds for e in house.events if isinstance(e, Pause)] == [1.0]
-    assert house.rows("select units from api_calls where status = 429") == [(0,)]
+    assert [e.seconds for e in harness.events if isinstance(e, Pause)] == [1.0]
+    assert harness.rows("select units from api_calls where status = 429") == [(0,)]
 
 
 class Interval(StopFlag):

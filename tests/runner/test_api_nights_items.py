@@ -13,7 +13,7 @@ from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
 from tests.support.api_faults import account_pk, edited, highlight_pk, page, tray
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 BIG = 2**63 + 1
 FLOAT = 3.1e18
@@ -102,12 +102,12 @@ def endless_video(tree: Json) -> bytes:
 class Night:
     """The night's summary and what the archive says of it."""
 
-    house: House
+    harness: ArchiveHarness
     summary: Summary
 
     def items(self, kind: str) -> list[tuple[object, ...]]:
         """(pk, files) of the items of the highlight whose page was changed in this way."""
-        return self.house.rows(
+        return self.harness.rows(
             "select i.pk, count(f.id) from highlight_items h join items i on i.pk = h.item_pk"
             " left join files f on f.item_pk = i.pk where h.highlight_pk = ? group by i.pk, h.position"
             " order by h.position",
@@ -115,7 +115,7 @@ class Night:
         )
 
     def is_whole(self, kind: str) -> bool:
-        return self.house.one("select completed_at from highlights where pk = ?", self.pk(kind)) is not None
+        return self.harness.one("select completed_at from highlights where pk = ?", self.pk(kind)) is not None
 
     def failures(self, kind: str) -> list[tuple[str, str]]:
         return [(f.reason.value, f.detail) for f in self.summary.failures if f.subject_pk == self.pk(kind)]
@@ -135,8 +135,8 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         upstream.faults.add(edited(listed_twice), **tray(TWICE), count=None)
         upstream.faults.add(edited(with_two_titles), **tray(KEYS), count=None)
         upstream.faults.add(edited(endless_video), **page(ENDLESS), count=None)
-        house = House(tmp_path_factory.mktemp("items") / "archive", upstream)
-        yield Night(house, house.night(*map(account_pk, range(ENDLESS + 1))))
+        harness = ArchiveHarness(tmp_path_factory.mktemp("items") / "archive", upstream)
+        yield Night(harness, harness.night(*map(account_pk, range(ENDLESS + 1))))
 
 
 def test_fault_a23_the_night_ends_with_what_cannot_be_read_recorded(night: Night) -> None:
@@ -144,7 +144,7 @@ def test_fault_a23_the_night_ends_with_what_cannot_be_read_recorded(night: Night
     assert night.summary.exit_code == 3
     troubled = {f.subject_pk for f in night.summary.failures}
     assert troubled == {night.pk(kind) for kind in ("float pk", "no items", "strangers")}
-    unfinished = night.house.rows("select pk from highlights where completed_at is null")
+    unfinished = night.harness.rows("select pk from highlights where completed_at is null")
     assert {pk for (pk,) in unfinished} == troubled
 
 
@@ -157,7 +157,7 @@ def test_fault_a21_a_pk_beyond_64_bits_keeps_its_digits(night: Night) -> None:
 def test_fault_a22_a_pk_that_came_as_a_float_is_refused(night: Night) -> None:
     """It has lost its last digits: no row stands under a made-up pk, the failure says so, and the other item is held."""
     assert len(night.items("float pk")) == 1
-    assert night.house.one("select count(*) from items where pk like '%e%' or pk like '31000%'") == 0
+    assert night.harness.one("select count(*) from items where pk like '%e%' or pk like '31000%'") == 0
     assert night.failures("float pk") == [("malformed", "1 item cannot be read: it has no pk of digits")]
 
 
@@ -177,7 +177,7 @@ def test_fault_a23_a_field_of_a_wrong_type_is_null(night: Night) -> None:
     """The item stands with its picture; what could not be read of it is null."""
     ((pk, files), _) = night.items("wrong types")
     assert files == 1
-    assert night.house.rows("select taken_at, video_duration from items where pk = ?", pk) == [(None, None)]
+    assert night.harness.rows("select taken_at, video_duration from items where pk = ?", pk) == [(None, None)]
     assert night.is_whole("wrong types")
 
 
@@ -193,14 +193,16 @@ def test_fault_a25_a_new_kind_of_item_is_kept_with_what_is_known_of_it(night: Ni
     """``media_type`` 8 has its row and its picture; the kept answer holds the field that nobody knows."""
     ((pk, files), _) = night.items("new kind")
     assert files == 1
-    assert night.house.rows("select media_type, product_type from items where pk = ?", pk) == [
+    assert night.harness.rows("select media_type, product_type from items where pk = ?", pk) == [
         (8, "hologram")
     ]
-    ((segment, offset, length),) = night.house.rows(
+    ((segment, offset, length),) = night.harness.rows(
         "select a.segment, a.offset, a.length from items i join answers a on a.id = i.answer_id where i.pk = ?",
         pk,
     )
-    kept = (night.house.root / "answers" / str(segment)).read_bytes()[int(str(offset)) :][: int(str(length))]
+    kept = (night.harness.root / "answers" / str(segment)).read_bytes()[int(str(offset)) :][
+        : int(str(length))
+    ]
     assert b"hologram_url" in gzip.decompress(kept)
 
 
@@ -208,26 +210,26 @@ def test_fault_a26_an_item_that_is_repeated_is_one_row(night: Night) -> None:
     """The first of them counts; it is downloaded once."""
     assert [files for _, files in night.items("repeated")] == [1, 2]
     pk = str(night.items("repeated")[0][0])
-    assert night.house.one("select code from items where pk = ?", pk) != "second"
-    assert len(night.house.upstream.requests.cdn_requests(item=pk)) == 1
+    assert night.harness.one("select code from items where pk = ?", pk) != "second"
+    assert len(night.harness.upstream.requests.cdn_requests(item=pk)) == 1
 
 
 def test_fault_a26_a_highlight_that_is_listed_twice_is_one_row_and_one_unit(night: Night) -> None:
     """Of two entries with one pk the first counts; of two equal keys in one object the last."""
     twice = highlight_pk(TWICE)
-    assert night.house.rows("select title from highlights where pk = ?", twice) == [("Highlight 0",)]
-    assert night.house.one("select count(*) from api_calls where subject = ?", twice) == 1
-    assert night.house.one("select title from highlights where pk = ?", highlight_pk(KEYS)) == "Highlight 0"
+    assert night.harness.rows("select title from highlights where pk = ?", twice) == [("Highlight 0",)]
+    assert night.harness.one("select count(*) from api_calls where subject = ?", twice) == 1
+    assert night.harness.one("select title from highlights where pk = ?", highlight_pk(KEYS)) == "Highlight 0"
 
 
 def test_fault_a27_a_number_out_of_range_is_null(night: Night) -> None:
     """A negative count, a date in the year 318857, a video that lasts for ever: the rows stand without them."""
     facts = "select created_at, media_count, latest_reel_media from highlights where pk = ?"
-    assert night.house.rows(facts, night.pk("numbers")) == [(None, None, None)]
+    assert night.harness.rows(facts, night.pk("numbers")) == [(None, None, None)]
     assert night.is_whole("numbers")
     durations = (
         "select video_duration from items i join highlight_items h on h.item_pk = i.pk"
         " where h.highlight_pk = ? and i.media_type = 2"
     )
-    assert night.house.rows(durations, highlight_pk(ENDLESS)) == [(None,)]
-    assert night.house.rows(durations, night.pk("well")) != [(None,)]
+    assert night.harness.rows(durations, highlight_pk(ENDLESS)) == [(None,)]
+    assert night.harness.rows(durations, night.pk("well")) != [(None,)]

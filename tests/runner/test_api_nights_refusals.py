@@ -24,7 +24,7 @@ from tests.support.api_faults import (
     page,
     tray,
 )
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 ONE, TWO = account_pk(0), account_pk(1)
 PRIVATE: Json = {"detail": "This account is private", "exc_type": "PrivateAccount"}
@@ -32,10 +32,10 @@ RETIRED: Json = {"detail": "This endpoint is deprecated", "exc_type": "EndpointD
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and fifty accounts with two highlights of one item each."""
     with StandIn(World.generated(50, 2, 1)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 @pytest.fixture(autouse=True)
@@ -48,101 +48,103 @@ def everybody(count: int = 50) -> list[str]:
     return [account_pk(n) for n in range(count)]
 
 
-def test_fault_a1_a_rejected_key_stops_the_run_before_anything_is_billed(house: House) -> None:
+def test_fault_a1_a_rejected_key_stops_the_run_before_anything_is_billed(harness: ArchiveHarness) -> None:
     """Code 4, told as the key's fault, one call for each worker at most, none again, and the key stands in no file."""
-    house.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"
-    summary = house.night(*everybody())
+    harness.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"
+    summary = harness.night(*everybody())
     assert (summary.exit_code, summary.outcome, summary.units) == (4, "key", 0)
     assert "the API rejected the key: 401: Unauthorized request" in summary.message
     assert summary.hint == "check HIKERAPI_TOKEN"
     assert summary.api_calls <= 4
-    assert {asked.status for asked in house.upstream.requests.api_calls()} == {401}
-    for path in house.root.rglob("*"):
+    assert {asked.status for asked in harness.upstream.requests.api_calls()} == {401}
+    for path in harness.root.rglob("*"):
         if path.is_file():
             assert b"wrong-key-canary" not in path.read_bytes()
 
 
-def test_fault_a1_a_key_that_is_rejected_in_mid_run_stops_it(house: House) -> None:
+def test_fault_a1_a_key_that_is_rejected_in_mid_run_stops_it(harness: ArchiveHarness) -> None:
     """401 after the trays: code 4, no page is billed, and the next night with a good key asks for nothing that it has."""
-    house.upstream.faults.add(
+    harness.upstream.faults.add(
         error(401, {"state": False, "error": "Unauthorized request: x"}), path=PAGE, count=None
     )
-    summary = house.night(ONE)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (4, 1)
-    house.upstream.faults.clear()
-    again = house.night(ONE)
+    harness.upstream.faults.clear()
+    again = harness.night(ONE)
     assert (again.exit_code, again.units) == (0, 3)
 
 
-def test_fault_a3_one_account_that_is_refused_fails_alone(house: House) -> None:
+def test_fault_a3_one_account_that_is_refused_fails_alone(harness: ArchiveHarness) -> None:
     """403 without a known reason: asked once, recorded with what the API said, and the other account is whole; code 3."""
-    house.upstream.faults.add(error(403, REFUSED), **tray(0), count=None)
-    summary = house.night(ONE, TWO)
+    harness.upstream.faults.add(error(403, REFUSED), **tray(0), count=None)
+    summary = harness.night(ONE, TWO)
     assert summary.exit_code == 3
     assert [(f.subject, f.subject_pk, f.reason, f.detail) for f in summary.failures] == [
         ("target", ONE, "upstream", "403: no")
     ]
-    assert attempts(house, ONE) == [(403, 1)]
-    assert house.one("select count(*) from highlights where completed_at is not null") == 2
-    assert house.one("select count(*) from users where verdict is not null") == 0
+    assert attempts(harness, ONE) == [(403, 1)]
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 2
+    assert harness.one("select count(*) from users where verdict is not null") == 0
 
 
-def test_fault_a4_a_refused_key_costs_a_few_calls_however_long_the_list(house: House) -> None:
+def test_fault_a4_a_refused_key_costs_a_few_calls_however_long_the_list(harness: ArchiveHarness) -> None:
     """Every account answers 403 without a reason: the run stops with code 4, although the free balance call succeeded."""
-    house.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = ""
-    house.upstream.settings.rate = 1000
-    house.upstream.faults.add(error(403, REFUSED), path="/v1/user/", count=None)
-    summary = house.night(*everybody())
+    harness.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = ""
+    harness.upstream.settings.rate = 1000
+    harness.upstream.faults.add(error(403, REFUSED), path="/v1/user/", count=None)
+    summary = harness.night(*everybody())
     assert summary.exit_code == 4
     assert "refused the first 3 accounts" in summary.message
     assert summary.hint == "check the key and what its plan allows"
     assert summary.api_calls <= 3 + 3  # three workers may be at an account of their own meanwhile
 
 
-def test_fault_a4_private_accounts_are_no_sign_of_a_refused_key(house: House) -> None:
+def test_fault_a4_private_accounts_are_no_sign_of_a_refused_key(harness: ArchiveHarness) -> None:
     """Ten private accounts come first in the list: each is a fact, and the one that is public is kept."""
-    house.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
+    harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
     for number in range(10):
-        house.upstream.faults.add(error(403, PRIVATE), **tray(number), count=None)
-    summary = house.night(*everybody(11))
+        harness.upstream.faults.add(error(403, PRIVATE), **tray(number), count=None)
+    summary = harness.night(*everybody(11))
     assert summary.exit_code == 0
-    assert house.one("select count(*) from highlights where completed_at is not null") == 2
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 2
 
 
-def test_fault_a4_after_one_success_refusals_are_the_accounts_own(house: House) -> None:
+def test_fault_a4_after_one_success_refusals_are_the_accounts_own(harness: ArchiveHarness) -> None:
     """The key has served once tonight: five refused accounts are five failures, and the last account is kept; code 3."""
     served = threading.Event()
-    house.upstream.faults.add(path=PAGE, before=lambda _: served.set())  # so the tray before it was an answer
+    harness.upstream.faults.add(
+        path=PAGE, before=lambda _: served.set()
+    )  # so the tray before it was an answer
 
     def after_it(_: object) -> None:
         assert served.wait(5)
 
     for number in range(1, 6):
-        house.upstream.faults.add(error(403, REFUSED), **tray(number), count=None, before=after_it)
-    summary = house.night(*everybody(7))
+        harness.upstream.faults.add(error(403, REFUSED), **tray(number), count=None, before=after_it)
+    summary = harness.night(*everybody(7))
     assert (summary.exit_code, len(summary.failures)) == (3, 5)
-    assert house.one("select count(*) from highlights where completed_at is not null") == 4
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 4
 
 
-def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(house: House) -> None:
+def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(harness: ArchiveHarness) -> None:
     """410 without the name of an endpoint means what 404 means: recorded, code 0, and not asked for the next nights for ever."""
-    house.upstream.faults.add(error(410, {"detail": "Gone"}), **page(0), count=None)
-    summary = house.night(ONE)
+    harness.upstream.faults.add(error(410, {"detail": "Gone"}), **page(0), count=None)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.highlights_fetched) == (0, 1)
-    assert house.rows("select subject_pk, reason from failures") == [(highlight_pk(0), "not_found")]
-    assert [house.night(ONE).units for _ in range(4)] == [1] * 4  # the tray; a 410 costs nothing
-    assert len(house.upstream.requests.paid_calls()) == 1
+    assert harness.rows("select subject_pk, reason from failures") == [(highlight_pk(0), "not_found")]
+    assert [harness.night(ONE).units for _ in range(4)] == [1] * 4  # the tray; a 410 costs nothing
+    assert len(harness.upstream.requests.paid_calls()) == 1
 
 
-def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(house: House) -> None:
+def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(harness: ArchiveHarness) -> None:
     """410 with ``EndpointDeprecated`` is no fact about a highlight: code 3 that says so, and nothing is taken for gone."""
-    house.upstream.faults.add(error(410, RETIRED), path=PAGE, count=None)
-    summary = house.night(ONE)
+    harness.upstream.faults.add(error(410, RETIRED), path=PAGE, count=None)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (3, 1)
     assert {f.reason for f in summary.failures} == {Reason.UPSTREAM}
     assert "has retired /v1/highlight/by/url" in summary.failures[0].detail
-    house.upstream.faults.clear()
-    assert house.night(ONE).highlights_fetched == 2
+    harness.upstream.faults.clear()
+    assert harness.night(ONE).highlights_fetched == 2
 
 
 @pytest.mark.parametrize(
@@ -153,28 +155,28 @@ def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(house: House) 
     ],
 )
 def test_fault_a7_a_request_that_is_called_wrong_is_not_repeated(
-    house: House, status: int, body: Json, units: int
+    harness: ArchiveHarness, status: int, body: Json, units: int
 ) -> None:
     """One attempt; what the API says of it is kept short and without control characters; the other account is whole, code 3."""
-    house.upstream.faults.add(error(status, body), **tray(0), count=None)
-    summary = house.night(ONE, TWO)
+    harness.upstream.faults.add(error(status, body), **tray(0), count=None)
+    summary = harness.night(ONE, TWO)
     assert summary.exit_code == 3
-    assert attempts(house, ONE) == [(status, units)]
-    detail = str(house.one("select detail from failures where subject_pk = ?", ONE))
+    assert attempts(harness, ONE) == [(status, units)]
+    detail = str(harness.one("select detail from failures where subject_pk = ?", ONE))
     assert "user_id" in detail
     assert "not [2J valid" in detail
     assert len(detail) <= 200
-    assert house.one("select count(*) from highlights where completed_at is not null") == 2
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 2
 
 
-def test_fault_a34_a_redirect_is_never_followed(house: House) -> None:
+def test_fault_a34_a_redirect_is_never_followed(harness: ArchiveHarness) -> None:
     """Code 7 that says why; the host that it names sees no connection, let alone the key; one call each, 0 units."""
     statuses = [301, 302, 307, 308]
     with StandIn() as other:
         for number, status in enumerate(statuses):
             elsewhere = actions.redirect(other.base_url + TRAY, status)
-            house.upstream.faults.add(elsewhere, **tray(number), count=None)
-        summary = house.night(*everybody(4))
+            harness.upstream.faults.add(elsewhere, **tray(number), count=None)
+        summary = harness.night(*everybody(4))
         assert list(other.requests.api_calls()) == []
     assert (summary.exit_code, summary.units, summary.api_calls) == (7, 0, 4)
     assert {f.detail for f in summary.failures} == {
@@ -182,26 +184,26 @@ def test_fault_a34_a_redirect_is_never_followed(house: House) -> None:
     }
 
 
-def test_fault_a34_nor_to_itself_nor_to_nowhere(house: House) -> None:
+def test_fault_a34_nor_to_itself_nor_to_nowhere(harness: ArchiveHarness) -> None:
     """A redirect to the same path, to another scheme or without a ``Location`` is the end of that call, too."""
     places = ["/v1/user/highlights", "https://127.0.0.1:1/", "", None]
     for number, place in enumerate(places):
-        house.upstream.faults.add(actions.redirect(place), **tray(number), count=None)
-    summary = house.night(*everybody(4))
+        harness.upstream.faults.add(actions.redirect(place), **tray(number), count=None)
+    summary = harness.night(*everybody(4))
     assert (summary.exit_code, summary.units, summary.api_calls) == (7, 0, 4)
 
 
 @pytest.mark.parametrize("kind", ["key", "refused", "outage"])
-def test_fault_b4_ten_thousand_accounts_cost_no_more_than_a_few(house: House, kind: str) -> None:
+def test_fault_b4_ten_thousand_accounts_cost_no_more_than_a_few(harness: ArchiveHarness, kind: str) -> None:
     """A bad key, a refusing plan or an outage under a list of 10,000: the calls stop after as many as for ten accounts."""
     if kind == "key":
-        house.upstream.key = "another-key-that-is-not-ours"
-        house.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"
+        harness.upstream.key = "another-key-that-is-not-ours"
+        harness.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"
     else:
         fault = error(403, REFUSED) if kind == "refused" else error(500, {"exc_type": "InternalError"})
-        house.upstream.faults.add(fault, path="/v1/user/", count=None)
-    summary = house.night(*everybody(10_000))
+        harness.upstream.faults.add(fault, path="/v1/user/", count=None)
+    summary = harness.night(*everybody(10_000))
     assert summary.exit_code == (7 if kind == "outage" else 4)
     assert summary.api_calls <= {"key": 4, "refused": 6, "outage": 24}[kind]
     assert summary.units == {"key": 0, "refused": summary.api_calls, "outage": 0}[kind]
-    assert summary.units == house.upstream.units
+    assert summary.units == harness.upstream.units

@@ -16,17 +16,17 @@ import pytest
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.wire import Pace
 from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, hurried, tray
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 ONE = account_pk(0)
 UNCOVERED = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk and f.role = 'thumbnail')"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with four highlights of two items each."""
     with StandIn(World.generated(3, 4, 2)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 @pytest.fixture
@@ -37,155 +37,159 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 
 @pytest.mark.parametrize("status", [402, 200])
 def test_fault_a2_out_of_units_stops_asking_and_keeps_what_was_paid_for(
-    house: House, status: Literal[402, 200]
+    harness: ArchiveHarness, status: Literal[402, 200]
 ) -> None:
     """The tray and two pages are paid for: code 5, every file of these two is kept, and the next night pays for the other two alone."""
-    house.upstream.settings.funds_status = status
-    house.upstream.settings.pace = Pace(first_byte_delay=0.05)  # the 402 comes while files are under way
-    house.upstream.balance = 3
-    summary = house.night(ONE, account_pk(1), account_pk(2))
+    harness.upstream.settings.funds_status = status
+    harness.upstream.settings.pace = Pace(first_byte_delay=0.05)  # the 402 comes while files are under way
+    harness.upstream.balance = 3
+    summary = harness.night(ONE, account_pk(1), account_pk(2))
     assert (summary.exit_code, summary.outcome, summary.units) == (5, "units", 3)
     assert "no units left" in summary.message
     assert summary.hint == "top it up, then run again"
-    assert summary.units == house.upstream.units
-    assert house.one(UNCOVERED) == 0
-    held = house.one("select count(*) from highlights where completed_at is not null")
-    assert held == house.one(
+    assert summary.units == harness.upstream.units
+    assert harness.one(UNCOVERED) == 0
+    held = harness.one("select count(*) from highlights where completed_at is not null")
+    assert held == harness.one(
         "select count(*) from api_calls where path = ? and status = 200 and units = 1", PAGE
     )
-    refused = house.one(
+    refused = harness.one(
         "select count(*) from api_calls where status = ? and units = 0 and path <> '/sys/balance'", status
     )
     assert 1 <= int(str(refused)) <= 8 + 3  # as many as were under way at the first one
-    house.upstream.balance = 1000
-    again = house.night(ONE, account_pk(1), account_pk(2))
+    harness.upstream.balance = 1000
+    again = harness.night(ONE, account_pk(1), account_pk(2))
     assert (again.exit_code, again.units) == (0, 3 + 12 - int(str(held)))
 
 
-def test_fault_a2_nothing_is_asked_for_once_the_units_are_gone(house: House) -> None:
+def test_fault_a2_nothing_is_asked_for_once_the_units_are_gone(harness: ArchiveHarness) -> None:
     """However long the list: the first 402 ends the asking, one call for each worker at most."""
-    house.upstream.balance = 0
-    summary = house.night(*(account_pk(n) for n in range(500)))
+    harness.upstream.balance = 0
+    summary = harness.night(*(account_pk(n) for n in range(500)))
     assert (summary.exit_code, summary.units) == (5, 0)
     assert summary.api_calls <= 4
 
 
 @pytest.mark.parametrize("silence", ["lost", "late"])
 def test_fault_b1_an_answer_that_never_comes_counts_as_billed(
-    house: House, waits: Waits, silence: str
+    harness: ArchiveHarness, waits: Waits, silence: str
 ) -> None:
     """Upstream bills the tray and its answer is lost: it is asked for once more, and the ledger has both."""
-    house.environ["ARCHIVER_API_TIMEOUT"] = "1"
-    house.upstream.faults.add(actions.lose() if silence == "lost" else actions.stall(None), path=TRAY)
-    summary = house.night(ONE)
+    harness.environ["ARCHIVER_API_TIMEOUT"] = "1"
+    harness.upstream.faults.add(actions.lose() if silence == "lost" else actions.stall(None), path=TRAY)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (0, 2 + 4)
-    assert attempts(house, ONE) == [(None, 1), (200, 1)]
-    assert summary.units == house.upstream.units
+    assert attempts(harness, ONE) == [(None, 1), (200, 1)]
+    assert summary.units == harness.upstream.units
 
 
-def test_fault_b1_a_list_call_is_sent_twice_at_most(house: House, waits: Waits) -> None:
+def test_fault_b1_a_list_call_is_sent_twice_at_most(harness: ArchiveHarness, waits: Waits) -> None:
     """Every answer is lost after it was billed: two attempts, two units in the ledger as upstream, and code 7."""
-    house.upstream.faults.add(actions.lose(), path=TRAY, count=None)
-    summary = house.night(ONE)
+    harness.upstream.faults.add(actions.lose(), path=TRAY, count=None)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (7, 2)
-    assert attempts(house, ONE) == [(None, 1), (None, 1)]
-    assert house.upstream.units == 2
+    assert attempts(harness, ONE) == [(None, 1), (None, 1)]
+    assert harness.upstream.units == 2
 
 
-def test_fault_b3_a_budget_ends_the_run_before_it_is_passed(house: House) -> None:
+def test_fault_b3_a_budget_ends_the_run_before_it_is_passed(harness: ArchiveHarness) -> None:
     """Four units allowed: four spent, code 5 that names the limit; the next night pays for the rest alone."""
-    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "4"
-    summary = house.night(ONE)
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "4"
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.outcome, summary.units) == (5, "units", 4)
     assert "budget.max_units_per_run = 4: 4 are spent or promised" in summary.message
-    assert len(house.upstream.requests.paid_calls()) == house.upstream.units == 4
-    assert house.one("select count(*) from highlights where completed_at is not null") == 3
-    again = house.night(ONE)
+    assert len(harness.upstream.requests.paid_calls()) == harness.upstream.units == 4
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 3
+    again = harness.night(ONE)
     assert (again.exit_code, again.units) == (0, 2)
 
 
 @pytest.mark.parametrize("limit", ["DAY", "MONTH"])
-def test_fault_b3_days_and_months_have_budgets_too(house: House, limit: str) -> None:
+def test_fault_b3_days_and_months_have_budgets_too(harness: ArchiveHarness, limit: str) -> None:
     """What earlier runs of the same day or month spent counts; when it is over the account is asked for again."""
-    while house.now.day != 10:
-        house.sleep(days=1)
-    house.environ[f"ARCHIVER_BUDGET_MAX_UNITS_PER_{limit}"] = "5"
-    assert house.night(ONE).units == 5
-    spent = house.night(ONE)
+    while harness.now.day != 10:
+        harness.sleep(days=1)
+    harness.environ[f"ARCHIVER_BUDGET_MAX_UNITS_PER_{limit}"] = "5"
+    assert harness.night(ONE).units == 5
+    spent = harness.night(ONE)
     assert (spent.exit_code, spent.units, spent.api_calls) == (5, 0, 0)
-    house.sleep(days=1)
-    assert house.night(ONE).exit_code == (0 if limit == "DAY" else 5)
-    house.sleep(days=30)
-    assert house.night(ONE).exit_code == 0
+    harness.sleep(days=1)
+    assert harness.night(ONE).exit_code == (0 if limit == "DAY" else 5)
+    harness.sleep(days=30)
+    assert harness.night(ONE).exit_code == 0
 
 
 @pytest.mark.parametrize("check", ["false", "true"])
-def test_fault_b5_the_ledger_agrees_with_the_balance(house: House, check: str) -> None:
+def test_fault_b5_the_ledger_agrees_with_the_balance(harness: ArchiveHarness, check: str) -> None:
     """With and without privacy checks, by name and by id: what the rows sum up to is what is gone from the balance."""
-    house.environ["ARCHIVER_API_PRIVACY_CHECK"] = check
-    before = house.upstream.balance
-    summary = house.night("account0000", account_pk(1), "nobody.here")
+    harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = check
+    before = harness.upstream.balance
+    summary = harness.night("account0000", account_pk(1), "nobody.here")
     assert summary.exit_code == 3  # nobody has the third name
-    assert house.one("select sum(units) from api_calls") == before - house.upstream.balance == summary.units
+    assert (
+        harness.one("select sum(units) from api_calls") == before - harness.upstream.balance == summary.units
+    )
 
 
-def test_fault_b5_the_answer_s_own_price_is_what_counts(house: House) -> None:
+def test_fault_b5_the_answer_s_own_price_is_what_counts(harness: ArchiveHarness) -> None:
     """A call that turns dearer says so in ``x-hiker-info``: the ledger has that number, not the one of our list."""
-    house.upstream.faults.add(actions.headers({"x-hiker-info": '{"reqs": 3}'}), path=TRAY)
-    house.night(ONE)
-    assert attempts(house, ONE) == [(200, 3)]
+    harness.upstream.faults.add(actions.headers({"x-hiker-info": '{"reqs": 3}'}), path=TRAY)
+    harness.night(ONE)
+    assert attempts(harness, ONE) == [(200, 3)]
 
 
 # --- killed
 
 
-def test_fault_b2_a_call_that_a_kill_cut_off_is_unknown_and_counted(house: House) -> None:
+def test_fault_b2_a_call_that_a_kill_cut_off_is_unknown_and_counted(harness: ArchiveHarness) -> None:
     """Killed between the row and the answer: the next run finds the call without a status, at its price, and the budget counts it."""
-    fault = house.upstream.faults.add(actions.stall(None), path=TRAY)
-    with command(house, "backup", ONE) as process:
+    fault = harness.upstream.faults.add(actions.stall(None), path=TRAY)
+    with command(harness, "backup", ONE) as process:
         assert fault.reached.wait(20)
         process.kill()
-    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "1"
-    stopped = house.night(ONE)
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "1"
+    stopped = harness.night(ONE)
     assert (stopped.exit_code, stopped.units, stopped.api_calls) == (5, 0, 0)
     assert "1 are spent" in stopped.message
-    assert attempts(house, ONE) == [(None, 1)]
-    assert house.rows("select outcome, units from runs where id = 1") == [("killed", 1)]
-    del house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"]
-    assert house.night(ONE).exit_code == 0
-    assert house.one("select sum(units) from api_calls") == 1 + 5
+    assert attempts(harness, ONE) == [(None, 1)]
+    assert harness.rows("select outcome, units from runs where id = 1") == [("killed", 1)]
+    del harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"]
+    assert harness.night(ONE).exit_code == 0
+    assert harness.one("select sum(units) from api_calls") == 1 + 5
 
 
-def test_fault_h4_a_signal_ends_an_api_call_that_never_answers(house: House) -> None:
+def test_fault_h4_a_signal_ends_an_api_call_that_never_answers(harness: ArchiveHarness) -> None:
     """SIGTERM while two trays hang, one at its second try: the run ends within two seconds instead of ``api.timeout``.
 
     Every call counts as billed, and none is told as a failure of its account.
     """
-    house.upstream.faults.add(actions.lose(), **tray(0))
-    hanging = [house.upstream.faults.add(actions.stall(None), **tray(n), count=None) for n in (0, 1)]
-    with command(house, "backup", ONE, account_pk(1)) as process:
+    harness.upstream.faults.add(actions.lose(), **tray(0))
+    hanging = [harness.upstream.faults.add(actions.stall(None), **tray(n), count=None) for n in (0, 1)]
+    with command(harness, "backup", ONE, account_pk(1)) as process:
         assert all(fault.reached.wait(20) for fault in hanging)
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == -signal.SIGTERM
         assert time.monotonic() - begun < 2
-    assert house.rows("select outcome, exit_code from runs") == [("stopped", 143)]
-    calls = house.rows("select path, status, units from api_calls where finished_at is not null order by id")
+    assert harness.rows("select outcome, exit_code from runs") == [("stopped", 143)]
+    calls = harness.rows(
+        "select path, status, units from api_calls where finished_at is not null order by id"
+    )
     assert calls == [("/sys/balance", 200, 0)] + [(TRAY, None, 1)] * 3
-    assert house.one("select count(*) from failures") == 0
-    house.upstream.faults.clear()
-    assert house.night(ONE, account_pk(1)).exit_code == 0
+    assert harness.one("select count(*) from failures") == 0
+    harness.upstream.faults.clear()
+    assert harness.night(ONE, account_pk(1)).exit_code == 0
 
 
-def command(house: House, *words: str) -> subprocess.Popen[bytes]:
+def command(harness: ArchiveHarness, *words: str) -> subprocess.Popen[bytes]:
     """``archiver WORDS`` as a process of its own, by environment alone."""
     environ = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        "HOME": str(house.root.parent),
-        "HIKERAPI_TOKEN": house.upstream.key,
-        "ARCHIVER_ARCHIVE": str(house.root),
-        "ARCHIVER_API_BASE_URL": house.upstream.base_url,
+        "HOME": str(harness.root.parent),
+        "HIKERAPI_TOKEN": harness.upstream.key,
+        "ARCHIVER_ARCHIVE": str(harness.root),
+        "ARCHIVER_API_BASE_URL": harness.upstream.base_url,
         "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
         "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
         "ARCHIVER_ARCHIVE_RESERVE": "1 MB",

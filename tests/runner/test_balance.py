@@ -11,7 +11,7 @@ from archiver.model.events import Event, FileStored
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
 from tests.support.api_faults import BROKEN, PAGE, TRAY, account_pk, error
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 ONE = account_pk(0)
 ASKED = "select status, units from api_calls where path = '/sys/balance' order by id"
@@ -19,61 +19,65 @@ NOTED = "select balance_before, balance_after from runs order by id"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and two accounts with four highlights of one item each."""
     with StandIn(World.generated(2, 4, 1), balance=1_000) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 @pytest.mark.parametrize("rate", ["", "1000"])
-def test_the_balance_is_asked_before_the_first_paid_call_and_after_the_last(house: House, rate: str) -> None:
+def test_the_balance_is_asked_before_the_first_paid_call_and_after_the_last(
+    harness: ArchiveHarness, rate: str
+) -> None:
     """With the pace configured or asked for: two free rows around the paid ones, both numbers kept, and they agree."""
-    house.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = rate
-    summary = house.night(ONE)
+    harness.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = rate
+    summary = harness.night(ONE)
     assert (summary.units, summary.api_calls, summary.balance_mismatch) == (5, 5, 0)
-    paths = [path for (path,) in house.rows("select path from api_calls order by id")]
+    paths = [path for (path,) in harness.rows("select path from api_calls order by id")]
     assert paths == ["/sys/balance", TRAY, *[PAGE] * 4, "/sys/balance"]
-    assert house.rows(ASKED) == [(200, 0), (200, 0)]
-    assert house.rows(NOTED) == [(1_000, 995)]
+    assert harness.rows(ASKED) == [(200, 0), (200, 0)]
+    assert harness.rows(NOTED) == [(1_000, 995)]
 
 
 @pytest.mark.parametrize("taken", [7, -50])
-def test_what_others_take_or_add_meanwhile_is_told_and_fails_nothing(house: House, taken: int) -> None:
+def test_what_others_take_or_add_meanwhile_is_told_and_fails_nothing(
+    harness: ArchiveHarness, taken: int
+) -> None:
     """Another program with the same key, or a top-up: the mismatch is in the Summary, and the run ended well."""
 
     def spend(_: object) -> None:
-        house.upstream.balance -= taken
+        harness.upstream.balance -= taken
 
-    house.upstream.faults.add(path=TRAY, before=spend)
-    summary = house.night(ONE)
+    harness.upstream.faults.add(path=TRAY, before=spend)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.balance_mismatch) == (0, 5, taken)
-    assert house.rows(NOTED) == [(1_000, 995 - taken)]
+    assert harness.rows(NOTED) == [(1_000, 995 - taken)]
 
 
-def test_a_run_that_its_budget_ended_asks_all_the_same(house: House) -> None:
+def test_a_run_that_its_budget_ended_asks_all_the_same(harness: ArchiveHarness) -> None:
     """Code 5: nothing more may be paid for, and the free call is not forbidden by it."""
-    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "2"
-    summary = house.night(ONE)
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "2"
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.balance_mismatch) == (5, 2, 0)
-    assert house.rows(NOTED) == [(1_000, 998)]
+    assert harness.rows(NOTED) == [(1_000, 998)]
 
 
-def test_a_limit_that_is_passed_already_forbids_no_free_call(house: House) -> None:
+def test_a_limit_that_is_passed_already_forbids_no_free_call(harness: ArchiveHarness) -> None:
     """More was spent today than is now allowed: the balance is asked, and nothing else."""
-    house.night(ONE)
-    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "1"
-    summary = house.night(ONE)
+    harness.night(ONE)
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "1"
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.api_calls, summary.balance_mismatch) == (5, 0, 0, None)
-    assert house.rows(NOTED)[1] == (995, None)
-    assert len(house.upstream.requests.api_calls()) == 1
+    assert harness.rows(NOTED)[1] == (995, None)
+    assert len(harness.upstream.requests.api_calls()) == 1
 
 
-def test_a_run_without_units_asks_all_the_same(house: House) -> None:
+def test_a_run_without_units_asks_all_the_same(harness: ArchiveHarness) -> None:
     """The account is empty after three: the balance after is 0, and agrees."""
-    house.upstream.balance = 3
-    summary = house.night(ONE)
+    harness.upstream.balance = 3
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.balance_mismatch) == (5, 3, 0)
-    assert house.rows(NOTED) == [(3, 0)]
+    assert harness.rows(NOTED) == [(3, 0)]
 
 
 @pytest.mark.parametrize(
@@ -89,25 +93,27 @@ def test_a_run_without_units_asks_all_the_same(house: House) -> None:
     ids=["500", "429", "401", "cut", "huge", "text"],
 )
 @pytest.mark.parametrize("nth", [1, 2], ids=["before", "after"])
-def test_a_balance_that_is_not_told_is_null_after_one_attempt(house: House, fault: Action, nth: int) -> None:
+def test_a_balance_that_is_not_told_is_null_after_one_attempt(
+    harness: ArchiveHarness, fault: Action, nth: int
+) -> None:
     """Whatever it answers instead, once or always: one attempt, no wait, no failure, and the archive is whole."""
-    house.upstream.faults.add(fault, path="/sys/balance", nth=nth, count=None)
-    summary = house.night(ONE)
+    harness.upstream.faults.add(fault, path="/sys/balance", nth=nth, count=None)
+    summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.balance_mismatch) == (0, 5, None)
-    assert house.rows(NOTED) == [(None, None) if nth == 1 else (1_000, None)]
-    assert len(house.rows(ASKED)) == nth  # where the first was not told, the second would say nothing
+    assert harness.rows(NOTED) == [(None, None) if nth == 1 else (1_000, None)]
+    assert len(harness.rows(ASKED)) == nth  # where the first was not told, the second would say nothing
 
 
-def test_where_nothing_was_paid_it_is_not_asked_again(house: House) -> None:
+def test_where_nothing_was_paid_it_is_not_asked_again(harness: ArchiveHarness) -> None:
     """A highlight that was not there waits for its day: one free call, none after."""
     for _ in range(3):  # the next two tries come at once
-        assert house.night("highlight:17899999999999999").exit_code == 6
-    summary = house.night("highlight:17899999999999999")
+        assert harness.night("highlight:17899999999999999").exit_code == 6
+    summary = harness.night("highlight:17899999999999999")
     assert (summary.api_calls, summary.balance_mismatch) == (0, None)
-    assert house.rows(NOTED)[3] == (997, None)
+    assert harness.rows(NOTED)[3] == (997, None)
 
 
-def test_after_a_bug_nobody_asks(house: House) -> None:
+def test_after_a_bug_nobody_asks(harness: ArchiveHarness) -> None:
     """The run ends at once: no call after the exception."""
 
     class Broken(list[Event]):
@@ -115,8 +121,8 @@ def test_after_a_bug_nobody_asks(house: House) -> None:
             if isinstance(event, FileStored):
                 raise RuntimeError("a bug")
 
-    house.events = Broken()
+    harness.events = Broken()
     with pytest.raises(RuntimeError, match="a bug"):
-        house.night(ONE)
-    assert house.rows(ASKED) == [(200, 0)]
-    assert house.rows(NOTED) == [(1_000, None)]
+        harness.night(ONE)
+    assert harness.rows(ASKED) == [(200, 0)]
+    assert harness.rows(NOTED) == [(1_000, None)]

@@ -15,14 +15,14 @@ import pytest
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
 from tests.support.api_faults import PAGE, TRAY, account_pk
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 UNFINISHED = "select count(*) from highlights where completed_at is null"
 
 
-def an_archive(root: Path, world: World, limit: int) -> House:
+def an_archive(root: Path, world: World, limit: int) -> ArchiveHarness:
     """An archive that is not there yet, whose runs may spend so many units."""
-    return House(
+    return ArchiveHarness(
         root,
         StandIn(world).start(),
         environ={"ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": str(limit), "ARCHIVER_DOWNLOAD_COVERS": "false"},
@@ -30,7 +30,7 @@ def an_archive(root: Path, world: World, limit: int) -> House:
 
 
 @pytest.fixture
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArchiveHarness]:
     """Such an archive, of so many accounts with so many highlights of so many items; ``param`` is these and the limit."""
     accounts, highlights, items, limit = request.param
     made = an_archive(tmp_path / "archive", World.generated(accounts, highlights, items), limit)
@@ -38,61 +38,61 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
     made.upstream.close()
 
 
-def to_the_end(house: House, names: list[str], most: int) -> list[Summary]:
+def to_the_end(harness: ArchiveHarness, names: list[str], most: int) -> list[Summary]:
     """Runs until one ends well; each but the last ends at its limit, and none spends more. At most so many."""
-    limit = int(house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
+    limit = int(harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
     paid: Counter[str] = Counter()
     runs: list[Summary] = []
     while not runs or runs[-1].exit_code:
         assert len(runs) < most, f"not done after {most} runs"
-        runs.append(house.night(*names))
-        assert runs[-1].units == house.upstream.units <= limit
+        runs.append(harness.night(*names))
+        assert runs[-1].units == harness.upstream.units <= limit
         assert runs[-1].exit_code in (0, 5), runs[-1].message
-        paid.update(asked.subject.highlight for asked in house.upstream.requests.api_calls(PAGE))
+        paid.update(asked.subject.highlight for asked in harness.upstream.requests.api_calls(PAGE))
     assert max(paid.values()) == 1, "a highlight was paid for twice"
-    assert house.one(UNFINISHED) == 0
+    assert harness.one(UNFINISHED) == 0
     return runs
 
 
 @pytest.mark.parametrize("house", [(10, 18, 0, 37)], indirect=True)
-def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(house: House) -> None:
+def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(harness: ArchiveHarness) -> None:
     """Ten accounts of 18 highlights each, by name: 10 x 2 + 180 units. Every run but the last spends what it may, but for one."""
-    runs = to_the_end(house, [f"account{n:04}" for n in range(10)], most=6)
+    runs = to_the_end(harness, [f"account{n:04}" for n in range(10)], most=6)
     assert all(run.units >= 36 for run in runs[:-1])
-    assert house.one("select count(*) from highlights") == 180
+    assert harness.one("select count(*) from highlights") == 180
 
 
 @pytest.mark.parametrize("house", [(1, 5, 1, 1), (2, 3, 1, 2), (2, 9, 1, 3)], indirect=True)
-def test_a_limit_below_the_price_of_one_account_makes_progress(house: House) -> None:
+def test_a_limit_below_the_price_of_one_account_makes_progress(harness: ArchiveHarness) -> None:
     """Even one unit a run: the look at the account, its tray, then a highlight a night, without a new tray for each."""
-    accounts = int(str(len(house.upstream.world.accounts)))
-    highlights = len(house.upstream.world.accounts[0].highlights)
-    limit = int(house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
+    accounts = int(str(len(harness.upstream.world.accounts)))
+    highlights = len(harness.upstream.world.accounts[0].highlights)
+    limit = int(harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
     work = accounts * (2 + highlights)
-    runs = to_the_end(house, [f"account{n:04}" for n in range(accounts)], most=2 * work)
+    runs = to_the_end(harness, [f"account{n:04}" for n in range(accounts)], most=2 * work)
     assert len(runs) <= -(-work // limit) + 2 * accounts + 1
 
 
 @pytest.mark.parametrize("house", [(4, 6, 0, 9)], indirect=True)
-def test_the_order_is_never_listed_then_unfinished_then_longest_ago(house: House) -> None:
+def test_the_order_is_never_listed_then_unfinished_then_longest_ago(harness: ArchiveHarness) -> None:
     """Each run begins with the account that nobody has looked at yet; those cut short come next, then the one listed longest ago."""
     names = [account_pk(n) for n in range(4)]
     listed = []
     for _ in range(4):
-        house.sleep(days=1)
-        house.night(*names)
-        calls = house.upstream.requests.api_calls(TRAY)
+        harness.sleep(days=1)
+        harness.night(*names)
+        calls = harness.upstream.requests.api_calls(TRAY)
         listed.append([names.index(asked.subject.user) for asked in calls])
     # Seven units an account: one is finished and the next cut short, twice; then what was cut short, in the same order; then all.
     assert listed == [[0, 1], [2, 3], [1, 3], [3, 0, 2, 1]]
 
 
 @pytest.mark.parametrize("house", [(2, 6, 0, 8)], indirect=True)
-def test_a_page_that_fails_at_first_keeps_its_promise(house: House) -> None:
+def test_a_page_that_fails_at_first_keeps_its_promise(harness: ArchiveHarness) -> None:
     """Upstream fails a page for nothing, and between its attempts the next account's tray is here and its
     pages want the unit: the page is asked for again all the same, and the first account is whole."""
-    failing = next(iter(house.upstream.world.accounts[0].highlights))
-    fault = house.upstream.faults.add(
+    failing = next(iter(harness.upstream.world.accounts[0].highlights))
+    fault = harness.upstream.faults.add(
         actions.respond(500, headers={"retry-after": "0.4"}), path=PAGE, highlight=failing.pk, count=2
     )
 
@@ -100,62 +100,64 @@ def test_a_page_that_fails_at_first_keeps_its_promise(house: House) -> None:
         assert fault.reached.wait(10)
         time.sleep(0.1)
 
-    house.upstream.faults.add(path=TRAY, user=account_pk(1), before=while_it_waits)
-    summary = house.night(account_pk(0), account_pk(1))
+    harness.upstream.faults.add(path=TRAY, user=account_pk(1), before=while_it_waits)
+    summary = harness.night(account_pk(0), account_pk(1))
     assert (summary.exit_code, summary.units) == (5, 8)
     done = "select count(*) from highlights where completed_at is not null and user_pk = ?"
-    assert (house.one(done, account_pk(0)), house.one(done, account_pk(1))) == (6, 0)
+    assert (harness.one(done, account_pk(0)), harness.one(done, account_pk(1))) == (6, 0)
 
 
 @pytest.mark.parametrize("house", [(3, 4, 1, 100)], indirect=True)
-def test_a_limit_that_is_not_reached_changes_nothing(house: House) -> None:
+def test_a_limit_that_is_not_reached_changes_nothing(harness: ArchiveHarness) -> None:
     """The night costs what it costs without one, and ends well."""
-    summary = house.night(*(account_pk(n) for n in range(3)))
+    summary = harness.night(*(account_pk(n) for n in range(3)))
     assert (summary.exit_code, summary.units) == (0, 3 + 12)
-    assert house.night(*(account_pk(n) for n in range(3))).units == 3
+    assert harness.night(*(account_pk(n) for n in range(3))).units == 3
 
 
 @pytest.mark.parametrize("house", [(1, 4, 1, 3)], indirect=True)
-def test_a_killed_run_s_answers_serve_within_the_limit(house: House) -> None:
+def test_a_killed_run_s_answers_serve_within_the_limit(harness: ArchiveHarness) -> None:
     """Pages that are kept and whose rows a kill prevented cost nothing of the limit: it is spent on the others."""
-    house.night(account_pk(0))
-    (kept,) = house.rows("select subject from api_calls where path = ? limit 1", PAGE)
-    with closing(sqlite3.connect(house.root / "archive.db")) as rows, rows:
+    harness.night(account_pk(0))
+    (kept,) = harness.rows("select subject from api_calls where path = ? limit 1", PAGE)
+    with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
         rows.execute("update highlights set fetched_at = null, completed_at = null where pk = ?", kept)
-    summary = house.night(account_pk(0))
+    summary = harness.night(account_pk(0))
     assert (summary.exit_code, summary.units) == (0, 3)
-    assert house.upstream.requests.api_calls(PAGE) != []
-    assert str(kept[0]) not in {asked.subject.highlight for asked in house.upstream.requests.api_calls(PAGE)}
+    assert harness.upstream.requests.api_calls(PAGE) != []
+    assert str(kept[0]) not in {
+        asked.subject.highlight for asked in harness.upstream.requests.api_calls(PAGE)
+    }
 
 
 @pytest.mark.parametrize("house", [(2, 5, 1, 2)], indirect=True)
-def test_a_limit_below_the_price_of_all_pages_makes_progress(house: House) -> None:
+def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHarness) -> None:
     """Three pages, which two units never pay for: they are spent in vain once for each account, and then the first page serves."""
-    house.upstream.world.v1_page = house.upstream.world.v2_page = 2
-    house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
-    house.later = (
-        datetime(2026, 11, 25, 12, tzinfo=UTC) - house.now
+    harness.upstream.world.v1_page = harness.upstream.world.v2_page = 2
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
+    harness.later = (
+        datetime(2026, 11, 25, 12, tzinfo=UTC) - harness.now
     )  # when a sweep is due follows from the date
     names = [account_pk(0), account_pk(1)]
     in_vain = 0
     for _ in range(12):
-        house.sleep(days=1)
-        assert house.night(*names).units <= 2
-        in_vain += len(house.upstream.requests.api_calls("/v2/user/highlights"))
+        harness.sleep(days=1)
+        assert harness.night(*names).units <= 2
+        in_vain += len(harness.upstream.requests.api_calls("/v2/user/highlights"))
     assert in_vain == 2 * len(names)
-    assert house.one(UNFINISHED) == 0
-    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "8"
+    assert harness.one(UNFINISHED) == 0
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "8"
     for _ in range(3):
-        house.night(*names)
-    assert house.one("select count(*) from highlights where completed_at is not null") == 10
+        harness.night(*names)
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 10
 
 
 @pytest.mark.parametrize("house", [(2, 1, 1, 2)], indirect=True)
-def test_an_empty_account_does_not_hold_up_the_others(house: House) -> None:
+def test_an_empty_account_does_not_hold_up_the_others(harness: ArchiveHarness) -> None:
     """Its first look by name takes both units, and a third is needed to know that it is truly empty: the account is asked for first."""
-    (highlight,) = house.upstream.world.accounts[0].highlights
-    house.upstream.world.remove_highlight(highlight.pk)
+    (highlight,) = harness.upstream.world.accounts[0].highlights
+    harness.upstream.world.remove_highlight(highlight.pk)
     for _ in range(5):
-        house.night("account0000", "account0001")
-    assert house.one("select verdict from users where username = 'account0000'") == "empty"
-    assert house.one("select count(*) from highlights where completed_at is not null") == 1
+        harness.night("account0000", "account0001")
+    assert harness.one("select verdict from users where username = 'account0000'") == "empty"
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 1

@@ -11,7 +11,7 @@ import pytest
 
 from archiver.sandbox import StandIn, actions, media
 from archiver.sandbox.actions import Action
-from tests.support.cdn_account import Ward, around, check_store, cut, hasty
+from tests.support.cdn_account import CdnAccount, around, check_store, cut, hasty
 
 MP4 = media.base("video1.mp4")
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>' * 20
@@ -114,161 +114,163 @@ def inside() -> Iterator[Inside]:
 
 
 @pytest.fixture(scope="module")
-def ward(tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Iterator[Ward]:
+def served(tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Iterator[CdnAccount]:
     """After one night on which every file of ``BAD`` met its fault at every request."""
     with StandIn() as upstream, hasty():
-        ward = Ward(tmp_path_factory.mktemp("ward") / "archive", upstream)
+        served = CdnAccount(tmp_path_factory.mktemp("ward") / "archive", upstream)
         for name, action in BAD.items():
-            ward.meets(name, action, count=None)
+            served.meets(name, action, count=None)
         for where in INWARD:
-            ward.meets(where, actions.redirect(where.format(port=inside.port)), count=None)
-        assert ward.night() == 3
-        yield ward
+            served.meets(where, actions.redirect(where.format(port=inside.port)), count=None)
+        assert served.night() == 3
+        yield served
 
 
-def ended(ward: Ward, *names: str) -> set[tuple[str | None, int]]:
+def ended(served: CdnAccount, *names: str) -> set[tuple[str | None, int]]:
     """How these files ended: reason and number of requests. None of them is held."""
-    assert [ward.held(name) for name in names] == [[]] * len(names)
-    return {(ward.failed(name), len(ward.asked(name))) for name in names}
+    assert [served.held(name) for name in names] == [[]] * len(names)
+    return {(served.failed(name), len(served.asked(name))) for name in names}
 
 
-def test_only_the_bad_files_are_missing(ward: Ward) -> None:
+def test_only_the_bad_files_are_missing(served: CdnAccount) -> None:
     """Each has one failure; all others are blobs under their true names, and ``tmp`` is empty."""
-    bad = {ward.owner(name) for name in (*BAD, *INWARD)}
-    assert ward.failures() == bad
-    assert ward.kept() == ward.offered() - bad
-    assert check_store(ward.house.root) == ward.blobs()
+    bad = {served.owner(name) for name in (*BAD, *INWARD)}
+    assert served.failures() == bad
+    assert served.kept() == served.offered() - bad
+    assert check_store(served.harness.root) == served.blobs()
 
 
-def test_a_failing_cdn_costs_no_unit(ward: Ward) -> None:
+def test_a_failing_cdn_costs_no_unit(served: CdnAccount) -> None:
     """Two units for the account and one for each highlight, one of them without a bad file."""
-    assert ward.upstream.units == 2 + 1 + len(ward.highlights)
+    assert served.upstream.units == 2 + 1 + len(served.highlights)
 
 
-def test_fault_c2_a_403_that_is_no_expiry_is_asked_twice_and_renews_nothing(ward: Ward) -> None:
+def test_fault_c2_a_403_that_is_no_expiry_is_asked_twice_and_renews_nothing(served: CdnAccount) -> None:
     """Its signature still lives, so no fresh page is paid for: one more try, then a failure."""
-    assert ended(ward, "403") == {("forbidden", 2)}
+    assert ended(served, "403") == {("forbidden", 2)}
 
 
-def test_fault_c3_a_file_that_is_not_there_is_asked_for_once_a_night(ward: Ward) -> None:
+def test_fault_c3_a_file_that_is_not_there_is_asked_for_once_a_night(served: CdnAccount) -> None:
     """404 and 410 are a failure at once."""
-    assert ended(ward, "404", "410") == {("not_found", 1)}
+    assert ended(served, "404", "410") == {("not_found", 1)}
 
 
-def test_fault_c5_a_cdn_that_is_busy_all_night_fails_its_files_only(ward: Ward) -> None:
+def test_fault_c5_a_cdn_that_is_busy_all_night_fails_its_files_only(served: CdnAccount) -> None:
     """429 and 503 are tried three times; the API is not to blame, so the run goes on to its end."""
-    assert ended(ward, "429", "503") == {("http_status", 3)}
-    assert ward.house.one("select outcome from runs") == "partial"
+    assert ended(served, "429", "503") == {("http_status", 3)}
+    assert served.harness.one("select outcome from runs") == "partial"
 
 
-def test_fault_c6_a_short_body_is_never_kept(ward: Ward) -> None:
+def test_fault_c6_a_short_body_is_never_kept(served: CdnAccount) -> None:
     """Fewer bytes than Content-Length says."""
-    assert ended(ward, "short body", "video short body", "length too large") == {("truncated", 3)}
+    assert ended(served, "short body", "video short body", "length too large") == {("truncated", 3)}
 
 
-def test_fault_c7_a_body_cut_by_its_own_content_length_is_never_kept(ward: Ward) -> None:
+def test_fault_c7_a_body_cut_by_its_own_content_length_is_never_kept(served: CdnAccount) -> None:
     """More bytes came than Content-Length says; what HTTP takes for the whole is cut."""
-    assert ended(ward, "length too small", "video length too small") == {("truncated", 3)}
+    assert ended(served, "length too small", "video length too small") == {("truncated", 3)}
 
 
-def test_fault_c8_a_body_that_ends_just_where_it_lies_to_end_is_never_kept(ward: Ward) -> None:
+def test_fault_c8_a_body_that_ends_just_where_it_lies_to_end_is_never_kept(served: CdnAccount) -> None:
     """HTTP calls it complete; the structure of picture and video says that bytes are lacking."""
-    assert ended(ward, "cut at its length", "video cut at its length") == {("truncated", 3)}
+    assert ended(served, "cut at its length", "video cut at its length") == {("truncated", 3)}
 
 
-def test_fault_c9_a_cut_body_without_a_length_is_never_kept(ward: Ward) -> None:
+def test_fault_c9_a_cut_body_without_a_length_is_never_kept(served: CdnAccount) -> None:
     """Only the structure can tell."""
-    assert ended(ward, "no length, cut", "video no length, cut") == {("truncated", 3)}
+    assert ended(served, "no length, cut", "video no length, cut") == {("truncated", 3)}
 
 
-def test_fault_c10_chunks_without_the_last_one_are_never_kept(ward: Ward) -> None:
+def test_fault_c10_chunks_without_the_last_one_are_never_kept(served: CdnAccount) -> None:
     """The connection ended between two chunks."""
-    assert ended(ward, "chunks cut") == {("truncated", 3)}
+    assert ended(served, "chunks cut") == {("truncated", 3)}
 
 
 def test_fault_c11_a_cdn_that_stalls_or_drips_is_left(tmp_path: Path) -> None:
     """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the run does not hang."""
     with StandIn() as upstream, hasty(0.5):
-        ward = Ward(tmp_path / "archive", upstream)
+        served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in SLOW.items():
-            ward.meets(name, action, count=None)
-        assert ward.night() == 3
-        assert ward.failures() == {ward.owner(name) for name in SLOW} == ward.offered() - ward.kept()
-        assert {ward.failed(name) for name in ("stall", "drip")} == {"too_slow"}
+            served.meets(name, action, count=None)
+        assert served.night() == 3
+        assert served.failures() == {served.owner(name) for name in SLOW} == served.offered() - served.kept()
+        assert {served.failed(name) for name in ("stall", "drip")} == {"too_slow"}
 
 
-def test_fault_c12_a_file_that_is_reset_every_time_is_a_failure(ward: Ward) -> None:
+def test_fault_c12_a_file_that_is_reset_every_time_is_a_failure(served: CdnAccount) -> None:
     """The connection breaks in mid-body at each of three tries."""
-    assert ended(ward, "reset") == {("network", 3)}
+    assert ended(served, "reset") == {("network", 3)}
 
 
-def test_fault_c13_a_content_coding_that_nobody_asked_for_is_refused(ward: Ward) -> None:
+def test_fault_c13_a_content_coding_that_nobody_asked_for_is_refused(served: CdnAccount) -> None:
     """gzip, gzip that is cut, a bomb, and what only calls itself gzip: none is unpacked, none is kept."""
-    assert ended(ward, "gzip", "gzip cut", "gzip by its name", "video gzip bomb") == {("not_media", 1)}
+    assert ended(served, "gzip", "gzip cut", "gzip by its name", "video gzip bomb") == {("not_media", 1)}
 
 
-def test_fault_c14_a_web_page_is_no_picture(ward: Ward) -> None:
+def test_fault_c14_a_web_page_is_no_picture(served: CdnAccount) -> None:
     """HTML with status 200, called HTML or called image/jpeg."""
-    assert ended(ward, "html", "html as a jpeg") == {("not_media", 1)}
+    assert ended(served, "html", "html as a jpeg") == {("not_media", 1)}
 
 
-def test_fault_c15_next_to_nothing_is_no_file(ward: Ward) -> None:
+def test_fault_c15_next_to_nothing_is_no_file(served: CdnAccount) -> None:
     """An empty 200, a 204, the first 80 bytes of a picture."""
-    assert ended(ward, "empty", "tiny") == {("not_media", 1)}
-    assert ended(ward, "204") == {("http_status", 1)}
+    assert ended(served, "empty", "tiny") == {("not_media", 1)}
+    assert ended(served, "204") == {("http_status", 1)}
 
 
-def test_fault_c16_only_what_was_offered_is_kept(ward: Ward) -> None:
+def test_fault_c16_only_what_was_offered_is_kept(served: CdnAccount) -> None:
     """A picture for a video, a video for a picture; SVG, a program and a script under the name of a picture."""
-    assert ended(ward, "video is a picture", "a video") == {("wrong_kind", 1)}
-    assert ended(ward, "svg", "elf", "script") == {("not_media", 1)}
+    assert ended(served, "video is a picture", "a video") == {("wrong_kind", 1)}
+    assert ended(served, "svg", "elf", "script") == {("not_media", 1)}
 
 
-def test_fault_c17_no_redirect_leads_inward(ward: Ward, inside: Inside) -> None:
+def test_fault_c17_no_redirect_leads_inward(served: CdnAccount, inside: Inside) -> None:
     """To loopback, private, link-local and translated addresses, however written: not followed, and nobody came there."""
-    assert ended(ward, *INWARD) == {("redirect", 1)}
+    assert ended(served, *INWARD) == {("redirect", 1)}
     assert inside.visitors == 0
 
 
-def test_fault_c17_no_redirect_leads_to_a_cdn_name_that_means_an_inner_address(ward: Ward) -> None:
+def test_fault_c17_no_redirect_leads_to_a_cdn_name_that_means_an_inner_address(served: CdnAccount) -> None:
     """The name is allowed; one of its addresses is not, which the failure says: it was no mere lack of a connection."""
-    assert ended(ward, "to a name that means 10.0.0.1", "to a name that means the metadata") == {
+    assert ended(served, "to a name that means 10.0.0.1", "to a name that means the metadata") == {
         ("network", 1)
     }
     said = "select count(*) from failures where detail like ?"
-    assert ward.house.one(said, "%its name means 10.0.0.1, which is not on the public internet") == 1
-    assert ward.house.one(said, "%its name means 169.254.169.254, which is not on the public internet") == 1
+    assert served.harness.one(said, "%its name means 10.0.0.1, which is not on the public internet") == 1
+    assert (
+        served.harness.one(said, "%its name means 169.254.169.254, which is not on the public internet") == 1
+    )
 
 
-def test_fault_c18_no_redirect_leads_out_of_https(ward: Ward) -> None:
+def test_fault_c18_no_redirect_leads_out_of_https(served: CdnAccount) -> None:
     """file:, ftp:, data:, and http to an allowed host."""
-    assert ended(ward, "to a file", "to ftp", "to data", "to http") == {("redirect", 1)}
+    assert ended(served, "to a file", "to ftp", "to data", "to http") == {("redirect", 1)}
 
 
-def test_fault_c19_redirects_end(ward: Ward) -> None:
+def test_fault_c19_redirects_end(served: CdnAccount) -> None:
     """A circle ends after five; one that names no place is not followed."""
-    assert ended(ward, "around") == {("redirect", 6)}
-    assert ended(ward, "to nowhere") == {("redirect", 1)}
+    assert ended(served, "around") == {("redirect", 6)}
+    assert ended(served, "to nowhere") == {("redirect", 1)}
 
 
-def test_fault_c20_no_redirect_leads_to_a_look_alike(ward: Ward) -> None:
+def test_fault_c20_no_redirect_leads_to_a_look_alike(served: CdnAccount) -> None:
     """A host that only begins with an allowed name is another host."""
-    assert ended(ward, "to a look-alike") == {("redirect", 1)}
+    assert ended(served, "to a look-alike") == {("redirect", 1)}
 
 
-def test_fault_c22_a_body_without_end_is_cut_at_the_cap_and_leaves_nothing(ward: Ward) -> None:
+def test_fault_c22_a_body_without_end_is_cut_at_the_cap_and_leaves_nothing(served: CdnAccount) -> None:
     """Without a length it is a failure; by its own word over ``max_file_size`` it is a gap, whose body is not read."""
-    assert ended(ward, "endless", "video endless") == {("endless", 1)}
-    assert ended(ward, "endless by its word") == {("too_large", 1)}
+    assert ended(served, "endless", "video endless") == {("endless", 1)}
+    assert ended(served, "endless by its word") == {("too_large", 1)}
     due = "select count(*) from failures where reason = 'too_large' and next_try_at is not null"
-    assert ward.house.one(due) == 0
+    assert served.harness.one(due) == 0
 
 
-def test_fault_c23_a_part_that_nobody_asked_for_is_never_kept(ward: Ward) -> None:
+def test_fault_c23_a_part_that_nobody_asked_for_is_never_kept(served: CdnAccount) -> None:
     """206 to a plain request, though its bytes are whole."""
-    assert ended(ward, "a part unasked") == {("http_status", 3)}
+    assert ended(served, "a part unasked") == {("http_status", 3)}
 
 
-def test_bytes_that_a_checksum_denies_are_never_kept(ward: Ward) -> None:
+def test_bytes_that_a_checksum_denies_are_never_kept(served: CdnAccount) -> None:
     """Length and structure agree; the ``Content-Digest`` that was sent along does not."""
-    assert ended(ward, "checksum denied") == {("digest", 3)}
+    assert ended(served, "checksum denied") == {("digest", 3)}

@@ -15,7 +15,7 @@ import pytest
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Item
 from archiver.sandbox.wire import Request
-from tests.support.cdn_account import ACCOUNT, Ward, check_store, hasty, offering
+from tests.support.cdn_account import ACCOUNT, CdnAccount, check_store, hasty, offering
 
 EXPIRED = actions.respond(403, "URL signature expired")
 ASTRAY = (
@@ -43,116 +43,118 @@ ENDLESS = "http://127.0.0.1/" + "x" * 65_536
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
+def served(tmp_path: Path) -> Iterator[CdnAccount]:
     """One highlight of four items, two of them videos."""
     with StandIn() as upstream, hasty():
-        yield Ward(tmp_path / "archive", upstream)
+        yield CdnAccount(tmp_path / "archive", upstream)
 
 
-def items(ward: Ward) -> list[Item]:
-    """The items of the ward's one highlight."""
-    return list(ward.upstream.world.account(ACCOUNT).highlights[-1].items)
+def items(served: CdnAccount) -> list[Item]:
+    """The items of the account's one highlight."""
+    return list(served.upstream.world.account(ACCOUNT).highlights[-1].items)
 
 
-def test_fault_c1_links_that_stay_expired_are_renewed_once(ward: Ward) -> None:
+def test_fault_c1_links_that_stay_expired_are_renewed_once(served: CdnAccount) -> None:
     """One unit a highlight and night, then a failure for each file; the CDN is not asked at all."""
-    ward.upstream.settings.image_life = ward.upstream.settings.video_life = -5
-    assert ward.night() == 3
-    assert ward.upstream.units == 2 + 1 + 1
-    assert ward.upstream.requests.cdn_requests() == []
-    assert ward.failures() == ward.offered()
-    assert ward.house.rows("select distinct reason from failures") == [("expired",)]
+    served.upstream.settings.image_life = served.upstream.settings.video_life = -5
+    assert served.night() == 3
+    assert served.upstream.units == 2 + 1 + 1
+    assert served.upstream.requests.cdn_requests() == []
+    assert served.failures() == served.offered()
+    assert served.harness.rows("select distinct reason from failures") == [("expired",)]
 
 
-def test_fault_c1_a_link_that_the_cdn_calls_expired_is_renewed_and_brings_the_file(ward: Ward) -> None:
+def test_fault_c1_a_link_that_the_cdn_calls_expired_is_renewed_and_brings_the_file(
+    served: CdnAccount,
+) -> None:
     """By our clock it still lives: one unit more, and code 0."""
-    ward.upstream.faults.add(EXPIRED, listener="cdn", item=items(ward)[0].pk)
-    assert ward.night() == 0
-    assert ward.upstream.units == 2 + 1 + 1
-    assert ward.kept() == ward.offered()
+    served.upstream.faults.add(EXPIRED, listener="cdn", item=items(served)[0].pk)
+    assert served.night() == 0
+    assert served.upstream.units == 2 + 1 + 1
+    assert served.kept() == served.offered()
 
 
-def test_fault_c1_without_units_an_expired_link_waits_for_the_next_run(ward: Ward) -> None:
+def test_fault_c1_without_units_an_expired_link_waits_for_the_next_run(served: CdnAccount) -> None:
     """The budget is spent: code 5, a failure, and no call beyond it; the next run renews the link and keeps the file."""
-    ward.upstream.faults.add(EXPIRED, listener="cdn", item=items(ward)[0].pk)
-    ward.house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "3"
-    assert ward.night() == 5
-    assert ward.upstream.units == 3
-    assert ward.failures() == {(items(ward)[0].pk, "thumbnail")}
-    assert ward.night() == 0
-    assert ward.kept() == ward.offered()
+    served.upstream.faults.add(EXPIRED, listener="cdn", item=items(served)[0].pk)
+    served.harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "3"
+    assert served.night() == 5
+    assert served.upstream.units == 3
+    assert served.failures() == {(items(served)[0].pk, "thumbnail")}
+    assert served.night() == 0
+    assert served.kept() == served.offered()
 
 
-def test_fault_c5_a_cdn_that_asks_for_hours_is_left_alone_until_the_next_run(ward: Ward) -> None:
+def test_fault_c5_a_cdn_that_asks_for_hours_is_left_alone_until_the_next_run(served: CdnAccount) -> None:
     """One request hears it, no other file asks; every file is a failure, the API is asked as ever, and the next night makes it good."""
-    ward.house.environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = "1"
-    ward.upstream.faults.add(actions.respond(503, b"", {"retry-after": "7200"}), listener="cdn")
-    assert ward.night() == 3
-    assert (len(ward.upstream.requests.cdn_requests()), ward.upstream.units) == (1, 3)
-    assert ward.failures() == ward.offered()
-    assert ward.night() == 0
-    assert ward.upstream.units == 1
-    assert ward.kept() == ward.offered()
+    served.harness.environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = "1"
+    served.upstream.faults.add(actions.respond(503, b"", {"retry-after": "7200"}), listener="cdn")
+    assert served.night() == 3
+    assert (len(served.upstream.requests.cdn_requests()), served.upstream.units) == (1, 3)
+    assert served.failures() == served.offered()
+    assert served.night() == 0
+    assert served.upstream.units == 1
+    assert served.kept() == served.offered()
 
 
 @pytest.mark.parametrize(
     ("links", "reason", "code"), [(UNSAFE, "refused", 0), (ASTRAY, "host_not_allowed", 3)]
 )
 def test_fault_c20_a_link_that_leads_astray_is_not_asked(
-    ward: Ward, links: tuple[str, ...], reason: str, code: int
+    served: CdnAccount, links: tuple[str, ...], reason: str, code: int
 ) -> None:
     """An unsafe link is a gap, one to a host that is not listed a failure of every run; the rest is stored, the query is not."""
-    more = {ward.item(url).pk: url for url in links}
-    ward.upstream.faults.add(offering(more), path="/v1/highlight/by/url", count=None)
-    assert [ward.night(), ward.night()] == [code, code]
-    assert ward.kept() == ward.offered() - {(pk, "thumbnail") for pk in more}
-    assert ward.house.rows("select distinct reason, next_try_at from failures") == [(reason, None)]
-    assert {pk for pk, _ in ward.failures()} == set(more)
-    assert ward.house.one("select count(*) from failures where detail like '%SIGNED%'") == 0
+    more = {served.item(url).pk: url for url in links}
+    served.upstream.faults.add(offering(more), path="/v1/highlight/by/url", count=None)
+    assert [served.night(), served.night()] == [code, code]
+    assert served.kept() == served.offered() - {(pk, "thumbnail") for pk in more}
+    assert served.harness.rows("select distinct reason, next_try_at from failures") == [(reason, None)]
+    assert {pk for pk, _ in served.failures()} == set(more)
+    assert served.harness.one("select count(*) from failures where detail like '%SIGNED%'") == 0
 
 
-def test_fault_c30_a_link_that_would_break_the_request_is_refused_before_it(ward: Ward) -> None:
+def test_fault_c30_a_link_that_would_break_the_request_is_refused_before_it(served: CdnAccount) -> None:
     """Line breaks, a space, ESC, a backslash, 9,000 characters: a gap, code 0. One of 64 kB counts as not offered."""
-    more = {ward.item(url).pk: url for url in (*BREAKING, ENDLESS)}
-    ward.upstream.faults.add(offering(more), path="/v1/highlight/by/url", count=None)
-    assert ward.night() == 0
-    assert ward.kept() == ward.offered() - {(pk, "thumbnail") for pk in more}
-    assert ward.failures() == {ward.owner(url) for url in BREAKING}
-    assert ward.house.rows("select distinct reason, next_try_at from failures") == [("refused", None)]
-    assert int(str(ward.house.one("select max(length(detail)) from failures"))) < 600
-    assert not any(asked.subject.item in more for asked in ward.upstream.requests.cdn_requests())
+    more = {served.item(url).pk: url for url in (*BREAKING, ENDLESS)}
+    served.upstream.faults.add(offering(more), path="/v1/highlight/by/url", count=None)
+    assert served.night() == 0
+    assert served.kept() == served.offered() - {(pk, "thumbnail") for pk in more}
+    assert served.failures() == {served.owner(url) for url in BREAKING}
+    assert served.harness.rows("select distinct reason, next_try_at from failures") == [("refused", None)]
+    assert int(str(served.harness.one("select max(length(detail)) from failures"))) < 600
+    assert not any(asked.subject.item in more for asked in served.upstream.requests.cdn_requests())
 
 
-def test_fault_c26_other_bytes_for_a_held_file_are_a_new_file_beside_the_old(ward: Ward) -> None:
+def test_fault_c26_other_bytes_for_a_held_file_are_a_new_file_beside_the_old(served: CdnAccount) -> None:
     """Its blob is lost and upstream has re-encoded it since: both are Files, and only the lost bytes are gone."""
-    ward.item("picture")
-    ward.night()
-    (old,) = ward.house.rows("select sha256 from files where item_pk = ?", ward.item("picture").pk)
-    path = ward.house.root / "blobs" / str(old[0])[:2] / str(old[0])
-    before = ward.blobs()
+    served.item("picture")
+    served.night()
+    (old,) = served.harness.rows("select sha256 from files where item_pk = ?", served.item("picture").pk)
+    path = served.harness.root / "blobs" / str(old[0])[:2] / str(old[0])
+    before = served.blobs()
     path.unlink()
-    ward.upstream.world.change_bytes(ward.highlights[0], ward.item("picture").pk, "thumbnail")
-    assert ward.night() == 0
-    new = hashlib.sha256(ward.body("picture")).hexdigest()
-    assert ward.blobs() == before | {new}
-    assert check_store(ward.house.root) == before - {str(old[0])} | {new}
-    assert ward.house.rows("select sha256 from blobs where lost_at is not null") == [old]
+    served.upstream.world.change_bytes(served.highlights[0], served.item("picture").pk, "thumbnail")
+    assert served.night() == 0
+    new = hashlib.sha256(served.body("picture")).hexdigest()
+    assert served.blobs() == before | {new}
+    assert check_store(served.harness.root) == before - {str(old[0])} | {new}
+    assert served.harness.rows("select sha256 from blobs where lost_at is not null") == [old]
 
 
-def test_fault_c26_a_held_file_is_never_asked_for_again(ward: Ward) -> None:
+def test_fault_c26_a_held_file_is_never_asked_for_again(served: CdnAccount) -> None:
     """Upstream serves other bytes under the old name: with ``--full`` the page is paid for, and the file stays what it is."""
-    ward.item("picture")
-    ward.night()
-    before = ward.blobs()
-    ward.upstream.world.change_bytes(ward.highlights[0], ward.item("picture").pk, "thumbnail")
-    assert ward.house.night(ACCOUNT, full=True).exit_code == 0
-    assert ward.upstream.requests.cdn_requests() == []
-    assert check_store(ward.house.root) == ward.blobs() == before
+    served.item("picture")
+    served.night()
+    before = served.blobs()
+    served.upstream.world.change_bytes(served.highlights[0], served.item("picture").pk, "thumbnail")
+    assert served.harness.night(ACCOUNT, full=True).exit_code == 0
+    assert served.upstream.requests.cdn_requests() == []
+    assert check_store(served.harness.root) == served.blobs() == before
 
 
-def test_fault_c27_two_workers_with_the_same_bytes_make_one_blob(ward: Ward) -> None:
+def test_fault_c27_two_workers_with_the_same_bytes_make_one_blob(served: CdnAccount) -> None:
     """Two items of equal bytes are served at the same moment: one blob, two Files, no error."""
-    one, two = ward.item("one"), ward.item("two")
+    one, two = served.item("one"), served.item("two")
     assert one.thumbnail is not None
     two.thumbnail = replace(one.thumbnail, path="/v/another_n.jpg")
     together = threading.Barrier(2)
@@ -161,37 +163,40 @@ def test_fault_c27_two_workers_with_the_same_bytes_make_one_blob(ward: Ward) -> 
         together.wait(5)
 
     for item in (one, two):
-        ward.upstream.faults.add(listener="cdn", item=item.pk, role="thumbnail", before=meet)
-    assert ward.night() == 0
-    assert ward.held("one") == ward.held("two") == [ward.body("one")]
-    assert ward.kept() == ward.offered()
-    assert len(ward.blobs()) == len(ward.offered()) - 1
-    assert check_store(ward.house.root) == ward.blobs()
+        served.upstream.faults.add(listener="cdn", item=item.pk, role="thumbnail", before=meet)
+    assert served.night() == 0
+    assert served.held("one") == served.held("two") == [served.body("one")]
+    assert served.kept() == served.offered()
+    assert len(served.blobs()) == len(served.offered()) - 1
+    assert check_store(served.harness.root) == served.blobs()
 
 
-def test_fault_c28_no_header_names_a_file(ward: Ward) -> None:
+def test_fault_c28_no_header_names_a_file(served: CdnAccount) -> None:
     """``Content-Disposition`` climbs out and ``Content-Type`` has 9,000 bytes: the blobs are where they belong, and nothing else is anywhere."""
     climbing = {"content-disposition": 'attachment; filename="../../../x.jpg"', "content-type": "x/" * 4500}
-    ward.upstream.faults.add(actions.headers(climbing), listener="cdn", count=None)
-    assert ward.night() == 0
-    assert ward.kept() == ward.offered()
-    assert check_store(ward.house.root) == ward.blobs()
-    assert {path.name for path in ward.house.root.parent.iterdir()} == {"archive"}
-    assert {path.name for path in ward.house.root.iterdir()} <= ARCHIVE
-    assert {str(mime) for (mime,) in ward.house.rows("select mime from blobs")} == {"image/jpeg", "video/mp4"}
+    served.upstream.faults.add(actions.headers(climbing), listener="cdn", count=None)
+    assert served.night() == 0
+    assert served.kept() == served.offered()
+    assert check_store(served.harness.root) == served.blobs()
+    assert {path.name for path in served.harness.root.parent.iterdir()} == {"archive"}
+    assert {path.name for path in served.harness.root.iterdir()} <= ARCHIVE
+    assert {str(mime) for (mime,) in served.harness.rows("select mime from blobs")} == {
+        "image/jpeg",
+        "video/mp4",
+    }
 
 
-def test_fault_c29_a_cookie_is_neither_kept_nor_sent(ward: Ward) -> None:
+def test_fault_c29_a_cookie_is_neither_kept_nor_sent(served: CdnAccount) -> None:
     """Every answer of the CDN sets one; no request carries any, nor the key, a referrer or a name."""
     cookie = {"set-cookie": "id=TRACKED; Path=/; Max-Age=999999"}
-    ward.upstream.faults.add(actions.headers(cookie), listener="cdn", count=None)
+    served.upstream.faults.add(actions.headers(cookie), listener="cdn", count=None)
     for _ in range(2):
-        assert ward.night() == 0
-        sent = {name for asked in ward.upstream.requests.cdn_requests() for name in asked.headers}
+        assert served.night() == 0
+        sent = {name for asked in served.upstream.requests.cdn_requests() for name in asked.headers}
         assert sent <= {"host", "user-agent", "accept", "accept-encoding"}
-        assert not any("cookie" in asked.headers for asked in ward.upstream.requests)
-        ward.upstream.world.add_item(ward.upstream.world.account(ACCOUNT).highlights[0].pk)
-    assert ward.upstream.requests.leaks(ward.upstream.key) == []
+        assert not any("cookie" in asked.headers for asked in served.upstream.requests)
+        served.upstream.world.add_item(served.upstream.world.account(ACCOUNT).highlights[0].pk)
+    assert served.upstream.requests.leaks(served.upstream.key) == []
 
 
 @pytest.mark.parametrize(("side", "told"), [(40_000, (40_000, 40_000)), (2**32 - 1, (None, None))])
@@ -200,12 +205,12 @@ def test_fault_x16_an_image_bomb_is_kept_as_the_bytes_it_is(
 ) -> None:
     """Its header states up to 4,294,967,295 pixels a side: nothing is unpacked, and what no picture has is not recorded."""
     with StandIn() as upstream, hasty():
-        ward = Ward(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
+        served = CdnAccount(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
         bomb = png(side)
-        ward.meets("bomb", actions.other_bytes(bomb))
-        assert ward.night() == 0
-        assert ward.held("bomb") == [bomb]
-        assert ward.house.rows("select width, height from blobs where mime = 'image/png'") == [told]
+        served.meets("bomb", actions.other_bytes(bomb))
+        assert served.night() == 0
+        assert served.held("bomb") == [bomb]
+        assert served.harness.rows("select width, height from blobs where mime = 'image/png'") == [told]
 
 
 def png(side: int) -> bytes:

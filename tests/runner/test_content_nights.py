@@ -13,16 +13,16 @@ import pytest
 
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.exchange import Exchange
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 BOTW = "18018069326790931"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with StandIn() as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 @pytest.fixture
@@ -40,68 +40,74 @@ def quoting(exchange: Exchange) -> None:
     exchange.deliver(replace(true, body=json.dumps(tray).encode(), headers={**true.headers, "x-echo": key}))
 
 
-def test_fault_l3_an_answer_that_quotes_the_key_is_kept_without_it(house: House) -> None:
+def test_fault_l3_an_answer_that_quotes_the_key_is_kept_without_it(harness: ArchiveHarness) -> None:
     """In a title, in a header: the row and the kept answer hold ``***``, and so does the failure of an error that quotes it."""
-    house.upstream.faults.add(quoting, path="/v1/user/highlights")
-    refusal = {"detail": f"no access for {house.upstream.key}", "exc_type": "ValidationError"}
-    house.upstream.faults.add(
+    harness.upstream.faults.add(quoting, path="/v1/user/highlights")
+    refusal = {"detail": f"no access for {harness.upstream.key}", "exc_type": "ValidationError"}
+    harness.upstream.faults.add(
         actions.respond(400, json.dumps(refusal), {"content-type": "application/json"}),
         listener="api",
         highlight=BOTW,
     )
-    assert house.night("natgeo").exit_code == 3
-    assert ("yours is ***",) in house.rows("select title from highlights")
-    assert "no access for ***" in str(house.one("select detail from failures"))
-    kept = b"".join(gzip.decompress(p.read_bytes()) for p in house.root.rglob("*.warc.gz"))
+    assert harness.night("natgeo").exit_code == 3
+    assert ("yours is ***",) in harness.rows("select title from highlights")
+    assert "no access for ***" in str(harness.one("select detail from failures"))
+    kept = b"".join(gzip.decompress(p.read_bytes()) for p in harness.root.rglob("*.warc.gz"))
     assert b"x-echo: ***\r\n" in kept
     assert b"no access for ***" in kept
-    everything = kept + b"".join(p.read_bytes() for p in house.root.rglob("*") if p.is_file())
-    assert house.upstream.key.encode() not in everything
+    everything = kept + b"".join(p.read_bytes() for p in harness.root.rglob("*") if p.is_file())
+    assert harness.upstream.key.encode() not in everything
 
 
-def test_fault_l3_a_rejected_key_is_not_told_by_the_refusal(house: House) -> None:
+def test_fault_l3_a_rejected_key_is_not_told_by_the_refusal(harness: ArchiveHarness) -> None:
     """A 401 whose text holds the key: code 4, and the message says ``***``."""
-    body = json.dumps({"state": False, "error": f"Unauthorized request: {house.upstream.key}"})
-    house.upstream.faults.add(
+    body = json.dumps({"state": False, "error": f"Unauthorized request: {harness.upstream.key}"})
+    harness.upstream.faults.add(
         actions.respond(401, body, {"content-type": "application/json"}), listener="api", count=None
     )
-    summary = house.night("natgeo")
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (4, 0)
     assert "Unauthorized request: ***" in summary.message
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_fault_l5_a_redirect_of_the_api_leads_nowhere(house: House, elsewhere: StandIn, status: int) -> None:
+def test_fault_l5_a_redirect_of_the_api_leads_nowhere(
+    harness: ArchiveHarness, elsewhere: StandIn, status: int
+) -> None:
     """The other host is not asked at all, and so sees no key; the run ends with code 7."""
     target = f"{elsewhere.base_url}/v1/user/highlights?user_id=787132"
-    house.upstream.faults.add(actions.redirect(target, status), listener="api", path="/v1/", count=None)
-    summary = house.night("natgeo")
+    harness.upstream.faults.add(actions.redirect(target, status), listener="api", path="/v1/", count=None)
+    summary = harness.night("natgeo")
     assert summary.exit_code == 7
     assert len(elsewhere.requests) == 0
 
 
-def test_fault_l5_a_redirect_of_the_cdn_takes_nothing_along(house: House, elsewhere: StandIn) -> None:
+def test_fault_l5_a_redirect_of_the_cdn_takes_nothing_along(
+    harness: ArchiveHarness, elsewhere: StandIn
+) -> None:
     """The other host is asked as if it had been the first: no key, no cookie that was set before, no referrer; so is the CDN itself."""
     cookie = {
         "set-cookie": "session=canary; Path=/; Domain=127.0.0.1",
         "location": f"http://{elsewhere.cdn_hosts[0]}/v/x.jpg",
     }
-    house.upstream.faults.add(actions.respond(302, b"", cookie), listener="cdn", role="video", count=None)
-    assert house.night("natgeo").exit_code == 3
+    harness.upstream.faults.add(actions.respond(302, b"", cookie), listener="cdn", role="video", count=None)
+    assert harness.night("natgeo").exit_code == 3
     theirs = elsewhere.requests.cdn_requests()
     assert theirs != []
-    for asked in (*theirs, *house.upstream.requests.cdn_requests()):
+    for asked in (*theirs, *harness.upstream.requests.cdn_requests()):
         assert not {"x-access-key", "authorization", "cookie", "referer", "origin"} & set(asked.headers)
         assert asked.headers["user-agent"].startswith("archiver/")
-    for log in (elsewhere.requests, house.upstream.requests):
-        assert log.leaks(house.upstream.key) == []
+    for log in (elsewhere.requests, harness.upstream.requests):
+        assert log.leaks(harness.upstream.key) == []
 
 
-def test_fault_l1_no_library_tells_what_it_sends(house: House, caplog: pytest.LogCaptureFixture) -> None:
+def test_fault_l1_no_library_tells_what_it_sends(
+    harness: ArchiveHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     """With every logger of the process at DEBUG: not a word of the HTTP libraries, and no key and no signature in any record."""
     caplog.set_level(logging.DEBUG)
-    house.upstream.faults.add(actions.respond(500), listener="cdn", count=2)
-    assert house.night("natgeo").exit_code == 0
+    harness.upstream.faults.add(actions.respond(500), listener="cdn", count=2)
+    assert harness.night("natgeo").exit_code == 0
     assert [r for r in caplog.records if r.name.startswith(("httpx", "httpcore", "hpack", "h11"))] == []
-    assert house.upstream.key not in caplog.text
+    assert harness.upstream.key not in caplog.text
     assert "00_Af" not in caplog.text

@@ -17,8 +17,8 @@ from archiver.catalog import locate
 from archiver.catalog.lock import WriterLock
 from archiver.sandbox import StandIn, actions
 from tests.support import leak_detector
-from tests.support.archive_harness import House
-from tests.support.databases import Cable, Cut, empty, end_connections
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import ConnectionProxy, CutAt, empty, end_connections
 
 HELD = (
     "select (select count(*) from api_calls), (select count(*) from answers), (select count(*) from items),"
@@ -35,63 +35,67 @@ def upstream() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def house(tmp_path: Path, upstream: StandIn, postgres_archive: str) -> House:
+def harness(tmp_path: Path, upstream: StandIn, postgres_archive: str) -> ArchiveHarness:
     """An archive that is not there yet, whose rows are to be on a server."""
     empty(postgres_archive)
-    return House(tmp_path / "archive", upstream, postgres_archive)
+    return ArchiveHarness(tmp_path / "archive", upstream, postgres_archive)
 
 
-def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(house: House, upstream: StandIn) -> None:
+def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
+    harness: ArchiveHarness, upstream: StandIn
+) -> None:
     """Every second COMMIT is cut off, before or after the server has made it: code 0 or 3 as without, nothing twice, nothing lacking."""
     upstream.faults.add(LOST_FOR_GOOD, listener="cdn", role="video", nth=1)
-    assert house.night("natgeo").exit_code == 3
-    told, held = house.one("select sum(units) from api_calls"), house.rows(HELD)
-    assert house.database is not None
-    empty(house.database)
-    shutil.rmtree(house.root)
+    assert harness.night("natgeo").exit_code == 3
+    told, held = harness.one("select sum(units) from api_calls"), harness.rows(HELD)
+    assert harness.database is not None
+    empty(harness.database)
+    shutil.rmtree(harness.root)
     upstream.faults.clear()
     upstream.faults.add(LOST_FOR_GOOD, listener="cdn", role="video", nth=1)
-    commits, cuts = count(1), cycle(Cut)
-    made: list[Cut] = []
+    commits, cuts = count(1), cycle(CutAt)
+    made: list[CutAt] = []
 
-    def judge(_: str, said: bytes) -> Cut | None:
+    def judge(_: str, said: bytes) -> CutAt | None:
         if b"COMMIT\0" not in said or next(commits) % 2:
             return None
         made.append(next(cuts))
         return made[-1]
 
-    with Cable(house.database) as cable:
+    with ConnectionProxy(harness.database) as cable:
         upstream.faults.add(None, listener="api", before=lambda _: setattr(cable, "judge", judge))
-        cut = House(house.root, upstream, cable.url)
+        cut = ArchiveHarness(harness.root, upstream, cable.url)
         assert cut.night("natgeo").exit_code == 3
-    leak_detector.watch(house.root, lambda: upstream.key, house.database)  # the cable leads nowhere any more
+    leak_detector.watch(
+        harness.root, lambda: upstream.key, harness.database
+    )  # the cable leads nowhere any more
     assert len(made) >= 8
-    assert house.rows(HELD) == held
-    assert house.one("select sum(units) from api_calls") == told == upstream.units
-    assert house.rows("select attempts from failures") == [(1,)]
-    assert house.rows("select id, outcome from runs") == [(1, "partial")]
+    assert harness.rows(HELD) == held
+    assert harness.one("select sum(units) from api_calls") == told == upstream.units
+    assert harness.rows("select attempts from failures") == [(1,)]
+    assert harness.rows("select id, outcome from runs") == [(1, "partial")]
 
 
-def test_fault_h35_a_run_that_has_lost_its_lock_stops(house: House, upstream: StandIn) -> None:
+def test_fault_h35_a_run_that_has_lost_its_lock_stops(harness: ArchiveHarness, upstream: StandIn) -> None:
     """Another writer has the database from the middle of the night on: code 9, and not a row is written beside it."""
     left: list[tuple[object, ...]] = []
 
     def meanwhile(_: object) -> None:
-        assert house.database is not None
-        assert end_connections(house.database, "archiver lock") == 1
-        successor = WriterLock(locate(house.database))
-        left.extend(house.rows(HELD))
+        assert harness.database is not None
+        assert end_connections(harness.database, "archiver lock") == 1
+        successor = WriterLock(locate(harness.database))
+        left.extend(harness.rows(HELD))
         later.append(successor)
 
     later: list[WriterLock] = []
     upstream.faults.add(None, listener="cdn", nth=5, before=meanwhile)
-    summary = house.night("natgeo")
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.outcome) == (9, "database")
     assert "another run may write to it now" in summary.message
-    assert house.rows(HELD) == left
+    assert harness.rows(HELD) == left
     later[0].release()
-    assert house.night("natgeo").exit_code == 0
-    assert house.rows("select outcome from runs order by id") == [("killed",), ("ok",)]
+    assert harness.night("natgeo").exit_code == 0
+    assert harness.rows("select outcome from runs order by id") == [("killed",), ("ok",)]
 
 
 def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: StandIn) -> None:
@@ -103,7 +107,7 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: St
     server = get_server(Path(tempfile.mkdtemp(prefix="archiver-postgres-"), "own"), cleanup_mode="delete")
     try:
         url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-        house = House(tmp_path / "archive", upstream, url)
+        harness = ArchiveHarness(tmp_path / "archive", upstream, url)
 
         stopped = threading.Event()
 
@@ -113,17 +117,17 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: St
             stopped.set()
 
         upstream.faults.add(None, listener="cdn", nth=9, before=stop)
-        summary = house.night("natgeo")
+        summary = harness.night("natgeo")
         assert (summary.exit_code, summary.outcome) == (9, "database")
         assert stopped.wait(20)  # the night does not wait for that
         server.ensure_postgres_running()
-        kept = int(str(house.one("select count(*) from files")))
-        everything = len(list((house.root / "blobs").glob("*/*")))
+        kept = int(str(harness.one("select count(*) from files")))
+        everything = len(list((harness.root / "blobs").glob("*/*")))
         assert 0 < kept <= everything
-        after = house.night("natgeo")
+        after = harness.night("natgeo")
         assert after.exit_code == 0
         assert after.units == 1
-        assert house.one("select count(*) from files") == kept + after.files_new
+        assert harness.one("select count(*) from files") == kept + after.files_new
         assert len(upstream.requests.cdn_requests()) == after.files_new
         assert list(leak_detector.escaped()) == []
     finally:
@@ -132,11 +136,13 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: St
         shutil.rmtree(server.pgdata.parent)
 
 
-def test_fault_h35_a_full_disk_of_the_server_is_told_as_one(house: House, upstream: StandIn) -> None:
+def test_fault_h35_a_full_disk_of_the_server_is_told_as_one(
+    harness: ArchiveHarness, upstream: StandIn
+) -> None:
     """The server answers 53100 in mid-run: code 8, what was recorded stands; with room again the next night ends it."""
-    assert house.night("salwaaa_ki").exit_code == 0
-    assert house.database is not None
-    with psycopg.connect(house.database.replace("+psycopg", ""), autocommit=True) as server:
+    assert harness.night("salwaaa_ki").exit_code == 0
+    assert harness.database is not None
+    with psycopg.connect(harness.database.replace("+psycopg", ""), autocommit=True) as server:
         server.execute(
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
@@ -145,15 +151,15 @@ def test_fault_h35_a_full_disk_of_the_server_is_told_as_one(house: House, upstre
             server.execute(
                 "CREATE TRIGGER full_disk BEFORE INSERT ON files FOR EACH ROW EXECUTE FUNCTION full_disk()"
             )
-            summary = house.night("natgeo")
+            summary = harness.night("natgeo")
         finally:
             server.execute("DROP FUNCTION full_disk CASCADE")
     assert (summary.exit_code, summary.slug) == (8, "E_DISK_FULL")
-    assert house.rows("select outcome from runs order by id") == [("ok",), ("storage",)]
-    after = house.night("natgeo")
+    assert harness.rows("select outcome from runs order by id") == [("ok",), ("storage",)]
+    after = harness.night("natgeo")
     assert after.exit_code == 0
     assert (
-        house.rows(
+        harness.rows(
             "select subject from api_calls where path = '/v1/highlight/by/url' group by subject having sum(units) > 1"
         )
         == []

@@ -15,19 +15,19 @@ from archiver import archive
 from archiver.catalog import engine
 from archiver.errors import DatabaseError
 from archiver.sandbox import StandIn, World
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 HELD = "select count(*) from files"
 INCOMPLETE = "select count(*) from highlights where completed_at is null"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account; another one is upstream."""
     with StandIn() as upstream:
-        house = House(tmp_path / "archive", upstream)
-        house.night("salwaaa_ki")
-        yield house
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        harness.night("salwaaa_ki")
+        yield harness
 
 
 @pytest.fixture
@@ -38,9 +38,9 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("patience")
-def test_fault_h21_another_program_that_writes_is_waited_for_and_then_named(house: House) -> None:
+def test_fault_h21_another_program_that_writes_is_waited_for_and_then_named(harness: ArchiveHarness) -> None:
     """A second writer for a moment costs nothing but the moment; one that stays ends the run with code 9 and an instruction."""
-    outsider = sqlite3.connect(house.root / "archive.db", isolation_level=None, check_same_thread=False)
+    outsider = sqlite3.connect(harness.root / "archive.db", isolation_level=None, check_same_thread=False)
 
     def to_stay(_: object) -> None:
         outsider.execute("BEGIN IMMEDIATE")
@@ -49,81 +49,83 @@ def test_fault_h21_another_program_that_writes_is_waited_for_and_then_named(hous
         to_stay(_)
         threading.Timer(0.1, outsider.execute, ["ROLLBACK"]).start()
 
-    house.upstream.faults.add(None, listener="cdn", nth=2, before=for_a_moment)
+    harness.upstream.faults.add(None, listener="cdn", nth=2, before=for_a_moment)
     with closing(outsider):
-        assert house.night("natgeo").exit_code == 0
-        house.upstream.world.add_item("18018069326790931")
-        house.upstream.faults.add(None, listener="cdn", before=to_stay)
-        summary = house.night("natgeo")
+        assert harness.night("natgeo").exit_code == 0
+        harness.upstream.world.add_item("18018069326790931")
+        harness.upstream.faults.add(None, listener="cdn", before=to_stay)
+        summary = harness.night("natgeo")
         assert (summary.exit_code, summary.hint) == (9, "close what writes to it, then run again")
         assert "is locked by another program" in summary.message
-    assert house.night("natgeo").exit_code == 0
-    assert house.one(INCOMPLETE) == 0
+    assert harness.night("natgeo").exit_code == 0
+    assert harness.one(INCOMPLETE) == 0
 
 
-def test_fault_h22_a_reader_open_during_a_whole_run_harms_nobody(house: House) -> None:
+def test_fault_h22_a_reader_open_during_a_whole_run_harms_nobody(harness: ArchiveHarness) -> None:
     """The run ends well, the reader sees its own moment, and what the WAL held is in the file after the next night."""
-    with closing(sqlite3.connect(house.root / "archive.db", isolation_level=None)) as reader:
+    with closing(sqlite3.connect(harness.root / "archive.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         (before,) = reader.execute(HELD).fetchone()
-        assert house.night("natgeo").exit_code == 0
+        assert harness.night("natgeo").exit_code == 0
         assert reader.execute(HELD).fetchone() == (before,)
-        written = (house.root / "archive.db-wal").stat().st_size
+        written = (harness.root / "archive.db-wal").stat().st_size
         assert 0 < written < 4_000_000
-    assert house.night("natgeo").exit_code == 0
-    assert not (house.root / "archive.db-wal").exists()
+    assert harness.night("natgeo").exit_code == 0
+    assert not (harness.root / "archive.db-wal").exists()
 
 
-def test_a_backup_beside_a_run_is_whole_and_of_one_moment(house: House, tmp_path: Path) -> None:
+def test_a_backup_beside_a_run_is_whole_and_of_one_moment(harness: ArchiveHarness, tmp_path: Path) -> None:
     """``db backup`` in mid-run: a sound copy in which every row has its bytes and the run is not over; the run does not notice."""
     copy = tmp_path / "copy.db"
-    house.upstream.faults.add(
-        None, listener="cdn", nth=20, before=lambda _: archive.backup_database(house.config, copy)
+    harness.upstream.faults.add(
+        None, listener="cdn", nth=20, before=lambda _: archive.backup_database(harness.config, copy)
     )
-    before = house.one(HELD)
-    assert house.night("natgeo").exit_code == 0
+    before = harness.one(HELD)
+    assert harness.night("natgeo").exit_code == 0
     with closing(sqlite3.connect(copy)) as reader:
         assert reader.execute("pragma integrity_check").fetchall() == [("ok",)]
         assert reader.execute("pragma foreign_key_check").fetchall() == []
         held = {sha256 for (sha256,) in reader.execute("select sha256 from files")}
         assert reader.execute("select outcome from runs order by id").fetchall() == [("ok",), (None,)]
-        assert before <= reader.execute(HELD).fetchone()[0] < house.one(HELD)
-    assert held <= {path.name for path in (house.root / "blobs").glob("*/*")}
+        assert before <= reader.execute(HELD).fetchone()[0] < harness.one(HELD)
+    assert held <= {path.name for path in (harness.root / "blobs").glob("*/*")}
 
 
-def _cut_short(house: House, to: Path, account: str = "natgeo") -> House:
+def _cut_short(harness: ArchiveHarness, to: Path, account: str = "natgeo") -> ArchiveHarness:
     """What a night that is killed in its middle leaves, in ``to``: the database and a WAL that is not in it yet."""
 
     def now(_: object) -> None:
-        shutil.copytree(house.root, to)
+        shutil.copytree(harness.root, to)
 
-    house.upstream.faults.add(None, listener="cdn", nth=40, before=now)
-    assert house.night(account).exit_code == 0
+    harness.upstream.faults.add(None, listener="cdn", nth=40, before=now)
+    assert harness.night(account).exit_code == 0
     assert (to / "archive.db-wal").stat().st_size > 0
-    return House(to, house.upstream)
+    return ArchiveHarness(to, harness.upstream)
 
 
-def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(house: House, tmp_path: Path) -> None:
+def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(
+    harness: ArchiveHarness, tmp_path: Path
+) -> None:
     """The database stands at its last checkpoint; ``verify`` counts the blobs without a row, and the next night adopts them."""
-    left = _cut_short(house, tmp_path / "left")
+    left = _cut_short(harness, tmp_path / "left")
     (left.root / "archive.db-wal").unlink()
     (left.root / "archive.db-shm").unlink(missing_ok=True)
     blobs = archive.verify(left.config, read_data=True, progress=lambda *_: None).blobs
     assert (blobs.damaged, blobs.orphans > 20) == ((), True)
     assert left.night("natgeo", "salwaaa_ki").exit_code == 0
-    assert left.rows(HELD) == house.rows(HELD)
+    assert left.rows(HELD) == harness.rows(HELD)
     blobs = archive.verify(left.config, read_data=True, progress=lambda *_: None).blobs
     assert (blobs.damaged, blobs.orphans) == ((), 0)
 
 
-def test_fault_h24_a_wal_of_another_database_is_refused(house: House, tmp_path: Path) -> None:
+def test_fault_h24_a_wal_of_another_database_is_refused(harness: ArchiveHarness, tmp_path: Path) -> None:
     """SQLite would take it for its own: what then does not fit together is found before a run writes, code 9, and nothing is touched.
 
     Without it the database opens at its last checkpoint.
     """
-    left = _cut_short(house, tmp_path / "left")
+    left = _cut_short(harness, tmp_path / "left")
     with StandIn(World.generated(4, 6, 6)) as elsewhere:
-        other = House(tmp_path / "other", elsewhere)
+        other = ArchiveHarness(tmp_path / "other", elsewhere)
         other.night(*(f"account000{n}" for n in range(3)))
         wal = _cut_short(other, tmp_path / "stranger", "account0003").root / "archive.db-wal"
     (left.root / "archive.db-shm").unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 
 from archiver import archive
 from archiver.sandbox import StandIn
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 BOTW, GIFT, LIMITLESS = "18018069326790931", "17983616051768088", "17893209825281221"
 DROP = "'); DROP TABLE highlights; --"
@@ -18,16 +18,16 @@ TITLE = "select title from highlights where pk = ?"
 
 
 @pytest.fixture
-def house(tmp_path: Path, nowhere: str | Path) -> Iterator[House]:
+def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, its rows on SQLite or on PostgreSQL."""
     with StandIn() as upstream:
-        yield House(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
+        yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
-def _paid_for(house: House) -> bytes:
+def _paid_for(harness: ArchiveHarness) -> bytes:
     """All kept answers, unpacked."""
     plain = b""
-    for segment in (house.root / "answers").rglob("*.warc.gz"):
+    for segment in (harness.root / "answers").rglob("*.warc.gz"):
         rest = segment.read_bytes()
         while rest:
             member = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -36,41 +36,41 @@ def _paid_for(house: House) -> bytes:
     return plain
 
 
-def test_fault_x2_a_nul_is_left_out_on_the_way_in(house: House) -> None:
+def test_fault_x2_a_nul_is_left_out_on_the_way_in(harness: ArchiveHarness) -> None:
     """In tray and page alike, so that a second night records no change and fetches nothing; what was paid for keeps the escape."""
-    house.upstream.world.retitle(BOTW, "zero\0 width")
-    assert house.night("natgeo").exit_code == 0
-    assert house.rows("select title, length(title) from highlights where pk = ?", BOTW) == [
+    harness.upstream.world.retitle(BOTW, "zero\0 width")
+    assert harness.night("natgeo").exit_code == 0
+    assert harness.rows("select title, length(title) from highlights where pk = ?", BOTW) == [
         ("zero width", 10)
     ]
-    assert b"zero\\u0000 width" in _paid_for(house)
-    again = house.night("natgeo")
-    assert (again.exit_code, again.units, house.one("select count(*) from changes")) == (0, 1, 0)
+    assert b"zero\\u0000 width" in _paid_for(harness)
+    again = harness.night("natgeo")
+    assert (again.exit_code, again.units, harness.one("select count(*) from changes")) == (0, 1, 0)
 
 
-def test_fault_x3_half_a_character_becomes_the_replacement_character(house: House) -> None:
+def test_fault_x3_half_a_character_becomes_the_replacement_character(harness: ArchiveHarness) -> None:
     """One half of a surrogate pair is stored as U+FFFD, which every database, file and terminal takes; a whole pair stays what it is."""
-    house.upstream.world.retitle(GIFT, "half \ud83d moon \ud83c\udf19")
-    assert house.night("natgeo").exit_code == 0
-    assert house.one(TITLE, GIFT) == "half \ufffd moon \U0001f319"
-    assert b"half \\ud83d moon" in _paid_for(house)
-    again = house.night("natgeo")
-    assert (again.exit_code, again.units, house.one("select count(*) from changes")) == (0, 1, 0)
+    harness.upstream.world.retitle(GIFT, "half \ud83d moon \ud83c\udf19")
+    assert harness.night("natgeo").exit_code == 0
+    assert harness.one(TITLE, GIFT) == "half \ufffd moon \U0001f319"
+    assert b"half \\ud83d moon" in _paid_for(harness)
+    again = harness.night("natgeo")
+    assert (again.exit_code, again.units, harness.one("select count(*) from changes")) == (0, 1, 0)
 
 
-def test_fault_x9_words_that_look_like_sql_are_words(house: House) -> None:
+def test_fault_x9_words_that_look_like_sql_are_words(harness: ArchiveHarness) -> None:
     """As a title, as the name of an account, as a target of the command line: stored and compared as they are."""
-    house.upstream.world.retitle(BOTW, DROP)
-    house.upstream.world.retitle(GIFT, "100%_")
-    house.upstream.world.retitle(LIMITLESS, ":name ? %(name)s $1 \\")
-    assert house.night("natgeo").exit_code == 0
-    assert house.one(TITLE, BOTW) == DROP
-    assert house.one(TITLE, GIFT) == "100%_"
-    assert house.one(TITLE, LIMITLESS) == ":name ? %(name)s $1 \\"
+    harness.upstream.world.retitle(BOTW, DROP)
+    harness.upstream.world.retitle(GIFT, "100%_")
+    harness.upstream.world.retitle(LIMITLESS, ":name ? %(name)s $1 \\")
+    assert harness.night("natgeo").exit_code == 0
+    assert harness.one(TITLE, BOTW) == DROP
+    assert harness.one(TITLE, GIFT) == "100%_"
+    assert harness.one(TITLE, LIMITLESS) == ":name ? %(name)s $1 \\"
     found = archive.ask(
-        house.config, "SELECT pk FROM highlights WHERE title LIKE '100!%!_' ESCAPE '!'", limit=9, seconds=5
+        harness.config, "SELECT pk FROM highlights WHERE title LIKE '100!%!_' ESCAPE '!'", limit=9, seconds=5
     )
     assert found.rows == ((GIFT,),)
-    house.upstream.world.retitle(BOTW, DROP + DROP)
-    assert house.night("natgeo").exit_code == 0
-    assert house.rows("select old, new from changes where field = 'title'") == [(DROP, DROP + DROP)]
+    harness.upstream.world.retitle(BOTW, DROP + DROP)
+    assert harness.night("natgeo").exit_code == 0
+    assert harness.rows("select old, new from changes where field = 'title'") == [(DROP, DROP + DROP)]

@@ -11,13 +11,13 @@ import pytest
 
 from archiver.sandbox import StandIn, World, actions
 from tests.support.api_faults import PAGE, account_pk
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 TRAY = "/v1/user/highlights"
 
 
-class Still(House):
-    """A house whose clock stands but for what a test adds: no sweep comes due between a plan and the run after it."""
+class Still(ArchiveHarness):
+    """An archive whose clock stands but for what a test adds: no sweep comes due between a plan and the run after it."""
 
     @property
     def now(self) -> datetime:
@@ -26,24 +26,24 @@ class Still(House):
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with four highlights of one item each."""
     with StandIn(World.generated(3, 4, 1)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def exactly(house: House, names: list[str]) -> tuple[int, int]:
+def exactly(harness: ArchiveHarness, names: list[str]) -> tuple[int, int]:
     """The price that a plan made now tells, and what a run costs right after it: no sweep may come due in between. Nothing is a guess."""
-    since = house.now
-    listed = house.night(*names, lists=True)
+    since = harness.now
+    listed = harness.night(*names, lists=True)
     assert listed.exit_code in (0, 6), listed
-    assert house.upstream.requests.api_calls(PAGE) == house.upstream.requests.cdn_requests() == []
-    plans = house.plan(*names, since=since)
+    assert harness.upstream.requests.api_calls(PAGE) == harness.upstream.requests.cdn_requests() == []
+    plans = harness.plan(*names, since=since)
     assert [plan for plan in plans if not plan.exact] == []
     told = {plan.target: plan.units for plan in plans}
-    house.sleep(milliseconds=1)
-    night = house.night(*names)
-    assert night.units == house.upstream.units
+    harness.sleep(milliseconds=1)
+    night = harness.night(*names)
+    assert night.units == harness.upstream.units
     return sum(told.values()), night.units
 
 
@@ -89,116 +89,116 @@ def test_the_next_run_costs_what_a_plan_with_the_trays_said(
     world.v1_page = world.v2_page = highlights
     names = [account_pk(n) for n in range(accounts)]
     with StandIn(world, balance=10**9) as upstream:
-        house = Still(
+        harness = Still(
             tmp_path / "archive",
             upstream,
             environ={"ARCHIVER_SYNC_SWEEP_DAYS": "4", "ARCHIVER_DOWNLOAD_COVERS": "false"},
         )
         prices = []
         for _ in range(rounds):
-            prices.append(exactly(house, names))
+            prices.append(exactly(harness, names))
             for name in dice.sample(names, accounts // 2):
                 dice.choice(EDITS)(world, name, dice)
-            house.sleep(days=1)
+            harness.sleep(days=1)
     assert [told for told, _ in prices] == [paid for _, paid in prices]
     assert len({paid for _, paid in prices}) > 1, "nothing was edited"
 
 
-def test_a_plan_with_the_trays_is_a_run_of_its_own(house: House) -> None:
+def test_a_plan_with_the_trays_is_a_run_of_its_own(harness: ArchiveHarness) -> None:
     """A row in ``runs``, the tray's history, a unit an account, and neither a page nor a file."""
-    house.night(account_pk(0))
-    house.upstream.world.retitle(next(iter(house.upstream.world.accounts[0].highlights)).pk, "another")
-    summary = house.night(account_pk(0), lists=True)
+    harness.night(account_pk(0))
+    harness.upstream.world.retitle(next(iter(harness.upstream.world.accounts[0].highlights)).pk, "another")
+    summary = harness.night(account_pk(0), lists=True)
     assert (summary.exit_code, summary.units, summary.highlights_fetched, summary.files_new) == (0, 1, 0, 0)
-    assert house.rows("select command, outcome, units from runs order by id desc limit 1") == [
+    assert harness.rows("select command, outcome, units from runs order by id desc limit 1") == [
         ("plan", "ok", 1)
     ]
-    assert house.rows("select field, new from changes") == [("title", "another")]
+    assert harness.rows("select field, new from changes") == [("title", "another")]
 
 
-def test_a_name_that_nobody_has_is_priced_as_it_will_be_asked_for(house: House) -> None:
+def test_a_name_that_nobody_has_is_priced_as_it_will_be_asked_for(harness: ArchiveHarness) -> None:
     """A first look by name costs two units; after one in vain the account is asked for, which costs one."""
-    since = house.now
-    house.night("nobody.here", lists=True)
-    (plan,) = house.plan("nobody.here", since=since)
+    since = harness.now
+    harness.night("nobody.here", lists=True)
+    (plan,) = harness.plan("nobody.here", since=since)
     assert (plan.units, plan.exact) == (1, True)
-    assert house.night("nobody.here").units == 1
+    assert harness.night("nobody.here").units == 1
 
 
-def test_an_id_that_nobody_has_is_priced_as_it_will_be_asked_for(house: House) -> None:
+def test_an_id_that_nobody_has_is_priced_as_it_will_be_asked_for(harness: ArchiveHarness) -> None:
     """A unit a night until it waits, as a run does; while it waits it costs nothing, and the plan knows."""
     found = []
     for _ in range(4):
-        since = house.now
-        house.night("4", lists=True)
-        (plan,) = house.plan("4", since=since)
+        since = harness.now
+        harness.night("4", lists=True)
+        (plan,) = harness.plan("4", since=since)
         assert plan.exact
-        found.append((plan.units, house.night("4").units))
+        found.append((plan.units, harness.night("4").units))
     assert found == [(1, 1), (0, 0), (0, 0), (0, 0)]
 
 
-def test_a_name_whose_look_up_failed_is_no_exact_plan(house: House) -> None:
+def test_a_name_whose_look_up_failed_is_no_exact_plan(harness: ArchiveHarness) -> None:
     """That nobody could be asked is no answer: the next run finds the account, and pays for its tray and highlights too."""
-    house.upstream.faults.add(
+    harness.upstream.faults.add(
         actions.respond(500, headers={"retry-after": "0"}), path=f"{TRAY}/by/username", count=3
     )
-    since = house.now
-    assert house.night("account0000", lists=True).units == 0
-    (plan,) = house.plan("account0000", since=since)
+    since = harness.now
+    assert harness.night("account0000", lists=True).units == 0
+    (plan,) = harness.plan("account0000", since=since)
     assert not plan.exact
-    assert house.night("account0000").units > plan.units
+    assert harness.night("account0000").units > plan.units
 
 
-def test_an_account_under_two_targets_is_priced_once(house: House) -> None:
+def test_an_account_under_two_targets_is_priced_once(harness: ArchiveHarness) -> None:
     """As it is paid for once."""
-    house.night("account0000")
-    plans = house.plan("account0000", account_pk(0))
+    harness.night("account0000")
+    plans = harness.plan("account0000", account_pk(0))
     assert [plan.units for plan in plans] == [1, 0]
-    assert house.night("account0000", account_pk(0)).units == 1
+    assert harness.night("account0000", account_pk(0)).units == 1
 
 
-def test_what_could_not_be_asked_is_no_exact_plan(house: House) -> None:
+def test_what_could_not_be_asked_is_no_exact_plan(harness: ArchiveHarness) -> None:
     """The account whose tray failed is a guess, the others are not."""
-    house.night(account_pk(0), account_pk(1))
-    house.upstream.faults.add(actions.html(), path=TRAY, user=account_pk(1), count=None)
-    since = house.now
-    assert house.night(account_pk(0), account_pk(1), lists=True).exit_code == 3
-    plans = house.plan(account_pk(0), account_pk(1), since=since)
+    harness.night(account_pk(0), account_pk(1))
+    harness.upstream.faults.add(actions.html(), path=TRAY, user=account_pk(1), count=None)
+    since = harness.now
+    assert harness.night(account_pk(0), account_pk(1), lists=True).exit_code == 3
+    plans = harness.plan(account_pk(0), account_pk(1), since=since)
     assert [(plan.units, plan.exact) for plan in plans] == [(1, True), (1, False)]
 
 
-def test_a_highlight_that_the_last_tray_did_not_list_is_no_job(house: House) -> None:
+def test_a_highlight_that_the_last_tray_did_not_list_is_no_job(harness: ArchiveHarness) -> None:
     """One that waits for a second look before it counts as gone is not paid for in between, and so not planned either."""
-    house.night(account_pk(0))
-    world = house.upstream.world
+    harness.night(account_pk(0))
+    world = harness.upstream.world
     _, *others = [h.pk for h in world.accounts[0].highlights]
-    house.upstream.faults.add(
+    harness.upstream.faults.add(
         actions.respond(500, headers={"retry-after": "0"}), path=PAGE, highlight=others[0], count=None
     )
     for pk in others:
         world.add_item(pk)
-    house.night(account_pk(0))
+    harness.night(account_pk(0))
     for pk in others:
         world.remove_highlight(pk)
-    since = house.now
-    house.night(account_pk(0), lists=True)
-    (plan,) = house.plan(account_pk(0), since=since)
+    since = harness.now
+    harness.night(account_pk(0), lists=True)
+    (plan,) = harness.plan(account_pk(0), since=since)
     assert (plan.units, plan.highlights) == (1, ())
-    assert house.night(account_pk(0)).units == 1
+    assert harness.night(account_pk(0)).units == 1
 
 
-def test_an_empty_account_s_tray_is_asked_for_by_a_plan(house: House) -> None:
+def test_an_empty_account_s_tray_is_asked_for_by_a_plan(harness: ArchiveHarness) -> None:
     """On a night when its verdict is due a run looks at the account instead; a plan with the trays wants the tray, and then knows."""
-    for highlight in house.upstream.world.accounts[0].highlights:
-        house.upstream.world.remove_highlight(highlight.pk)
+    for highlight in harness.upstream.world.accounts[0].highlights:
+        harness.upstream.world.remove_highlight(highlight.pk)
     for days in (0, 1, 40):  # its tray with a look behind it, a look, its tray: next comes a look
-        house.sleep(days=days)
-        house.night(account_pk(0))
-    house.sleep(days=40)
-    house.upstream.world.add_highlight(account_pk(0), "new", 1)
-    since = house.now
-    house.night(account_pk(0), lists=True)
-    assert [a.path for a in house.upstream.requests.paid_calls()] == [TRAY]
-    (plan,) = house.plan(account_pk(0), since=since)
+        harness.sleep(days=days)
+        harness.night(account_pk(0))
+    harness.sleep(days=40)
+    harness.upstream.world.add_highlight(account_pk(0), "new", 1)
+    since = harness.now
+    harness.night(account_pk(0), lists=True)
+    assert [a.path for a in harness.upstream.requests.paid_calls()] == [TRAY]
+    (plan,) = harness.plan(account_pk(0), since=since)
     assert (plan.units, plan.exact) == (2, True)
-    assert house.night(account_pk(0)).units == 2
+    assert harness.night(account_pk(0)).units == 2

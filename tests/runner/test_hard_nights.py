@@ -15,7 +15,7 @@ from archiver.errors import DiskFull, Reason
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.exchange import Exchange
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -32,134 +32,136 @@ def unreadable(exchange: Exchange) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with StandIn() as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(house: House) -> None:
+def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harness: ArchiveHarness) -> None:
     """An item that appears between the first page and its renewal has its files, or the highlight is not complete."""
-    house.upstream.settings.video_life = house.upstream.settings.image_life = -5
+    harness.upstream.settings.video_life = harness.upstream.settings.image_life = -5
 
     def meanwhile(_: object) -> None:
-        house.upstream.settings.video_life = house.upstream.settings.image_life = 86_400.0
-        house.upstream.world.add_item(BOTW)
+        harness.upstream.settings.video_life = harness.upstream.settings.image_life = 86_400.0
+        harness.upstream.world.add_item(BOTW)
 
-    house.upstream.faults.add(path="/v1/highlight/by/url", nth=2, before=meanwhile)
-    assert house.night(parse_target(f"highlight:{BOTW}")).exit_code == 0
-    assert house.one("select count(*) from highlights where completed_at is not null") == 1
+    harness.upstream.faults.add(path="/v1/highlight/by/url", nth=2, before=meanwhile)
+    assert harness.night(parse_target(f"highlight:{BOTW}")).exit_code == 0
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 1
     naked = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
-    assert house.one(naked) == 0
+    assert harness.one(naked) == 0
 
 
-def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(house: House) -> None:
+def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(harness: ArchiveHarness) -> None:
     """Six highlight pages of one account fail: the other account is kept all the same, and the code is 3."""
-    house.upstream.world = World.generated(2, 6, 1)
-    for highlight in house.upstream.world.account("account0000").highlights:
-        house.upstream.faults.add(BROKEN, path="/v1/highlight/by/url", highlight=highlight.pk, count=None)
-    summary = house.night("account0000", "account0001")
+    harness.upstream.world = World.generated(2, 6, 1)
+    for highlight in harness.upstream.world.account("account0000").highlights:
+        harness.upstream.faults.add(BROKEN, path="/v1/highlight/by/url", highlight=highlight.pk, count=None)
+    summary = harness.night("account0000", "account0001")
     assert summary.exit_code == 3
-    assert house.one("select count(*) from highlights where completed_at is not null") == 6
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 6
 
 
-def test_fault_a22_an_unreadable_item_holds_back_nothing_else(house: House) -> None:
+def test_fault_a22_an_unreadable_item_holds_back_nothing_else(harness: ArchiveHarness) -> None:
     """A new item a night arrives beside one that cannot be read: each is held the night that it came, and the nights end with 3."""
-    world = house.upstream.world
-    house.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
-    house.night("natgeo")
+    world = harness.upstream.world
+    harness.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    harness.night("natgeo")
     for _ in range(8):
-        house.sleep(days=1)
+        harness.sleep(days=1)
         item = world.add_item(GIFT)
-        assert house.night("natgeo").exit_code == 3
-        assert house.one("select count(*) from files where item_pk = ?", item.pk) == 1
+        assert harness.night("natgeo").exit_code == 3
+        assert harness.one("select count(*) from files where item_pk = ?", item.pk) == 1
 
 
-def test_a_highlight_target_that_is_not_whole_is_looked_at_again(house: House) -> None:
+def test_a_highlight_target_that_is_not_whole_is_looked_at_again(harness: ArchiveHarness) -> None:
     """One of its files answers 404 for ever; the next day's look is paid for and finds the new item."""
     target = parse_target(f"highlight:{BOTW}")
-    old = house.upstream.world.highlight(BOTW).items[0]
-    house.upstream.faults.add(actions.respond(404), listener="cdn", item=old.pk, count=None)
-    house.night(target)
-    house.sleep(days=1)
-    item = house.upstream.world.add_item(BOTW)
-    assert house.night(target, insist=True).units == 1
-    assert house.one("select count(*) from files where item_pk = ?", item.pk) == 1
+    old = harness.upstream.world.highlight(BOTW).items[0]
+    harness.upstream.faults.add(actions.respond(404), listener="cdn", item=old.pk, count=None)
+    harness.night(target)
+    harness.sleep(days=1)
+    item = harness.upstream.world.add_item(BOTW)
+    assert harness.night(target, insist=True).units == 1
+    assert harness.one("select count(*) from files where item_pk = ?", item.pk) == 1
 
 
-def test_a_vanished_blob_of_a_highlight_target_is_fetched_again(house: House) -> None:
+def test_a_vanished_blob_of_a_highlight_target_is_fetched_again(harness: ArchiveHarness) -> None:
     """Without a tray, too, a run notices that the bytes are gone."""
     target = parse_target(f"highlight:{BOTW}")
-    house.night(target)
-    sha256 = str(house.one("select sha256 from files where item_pk is not null limit 1"))
-    path = house.root / "blobs" / sha256[:2] / sha256
+    harness.night(target)
+    sha256 = str(harness.one("select sha256 from files where item_pk is not null limit 1"))
+    path = harness.root / "blobs" / sha256[:2] / sha256
     path.unlink()
-    assert house.night(target, insist=True).exit_code == 0
+    assert harness.night(target, insist=True).exit_code == 0
     assert path.exists()
 
 
-def test_fault_a17_a_billed_answer_that_cannot_be_read_is_paid_for_once(house: House) -> None:
+def test_fault_a17_a_billed_answer_that_cannot_be_read_is_paid_for_once(harness: ArchiveHarness) -> None:
     """A cut gzip body with status 200: one call, one unit, and the ledger says 200."""
-    house.upstream.faults.add(actions.gzipped(40), path="/v1/highlight/by/url", highlight=BOTW, count=None)
-    summary = house.night("natgeo")
+    harness.upstream.faults.add(actions.gzipped(40), path="/v1/highlight/by/url", highlight=BOTW, count=None)
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (3, 5)
-    assert house.rows("select status, units from api_calls where subject = ?", BOTW) == [(200, 1)]
-    assert house.upstream.units == 5
+    assert harness.rows("select status, units from api_calls where subject = ?", BOTW) == [(200, 1)]
+    assert harness.upstream.units == 5
 
 
-def test_fault_h38_a_disk_below_its_reserve_stops_the_run_before_anything_is_paid(house: House) -> None:
+def test_fault_h38_a_disk_below_its_reserve_stops_the_run_before_anything_is_paid(
+    harness: ArchiveHarness,
+) -> None:
     """Code 8, and the upstream billed nothing; a new archive is not even begun."""
-    house.environ["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
+    harness.environ["ARCHIVER_ARCHIVE_RESERVE"] = "900 TB"
     with pytest.raises(DiskFull):
-        house.night("natgeo")
-    assert not house.root.exists()
-    archive.create(house.config)
-    summary = house.night("natgeo")
+        harness.night("natgeo")
+    assert not harness.root.exists()
+    archive.create(harness.config)
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (8, 0)
-    assert house.upstream.units == 0
+    assert harness.upstream.units == 0
 
 
-def test_a_highlight_that_changed_hands_is_followed(house: House) -> None:
+def test_a_highlight_that_changed_hands_is_followed(harness: ArchiveHarness) -> None:
     """A stored highlight appears in another account's tray: no bug, it has a new owner and a change that says so."""
-    house.night("natgeo", "salwaaa_ki")
-    world = house.upstream.world
+    harness.night("natgeo", "salwaaa_ki")
+    world = harness.upstream.world
     moved = next(h for h in world.account("natgeo").highlights if h.pk == BOTW)
     world.account("natgeo").highlights.remove(moved)
     world.account("salwaaa_ki").highlights.insert(0, moved)
     moved.user_pk = world.account("salwaaa_ki").pk
-    summary = house.night("salwaaa_ki")
+    summary = harness.night("salwaaa_ki")
     assert summary.exit_code == 0
-    assert house.one("select user_pk from highlights where pk = ?", BOTW) == moved.user_pk
-    assert ("user_pk",) in house.rows("select field from changes where subject_pk = ?", BOTW)
+    assert harness.one("select user_pk from highlights where pk = ?", BOTW) == moved.user_pk
+    assert ("user_pk",) in harness.rows("select field from changes where subject_pk = ?", BOTW)
 
 
-def test_a_private_name_that_was_never_seen_is_left_alone(house: House) -> None:
+def test_a_private_name_that_was_never_seen_is_left_alone(harness: ArchiveHarness) -> None:
     """With privacy checks it answers 403 from the first night: not asked every night for ever."""
-    house.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
-    house.upstream.world.set_private("natgeo")
+    harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
+    harness.upstream.world.set_private("natgeo")
     units = []
     for _ in range(8):
-        units.append(house.night("natgeo").units)
-        house.sleep(days=1)
+        units.append(harness.night("natgeo").units)
+        harness.sleep(days=1)
     assert sum(units[1:]) <= 4
     assert 0 in units
 
 
-def test_fault_a40_a_tray_of_unreadable_entries_is_one_failure(house: House) -> None:
+def test_fault_a40_a_tray_of_unreadable_entries_is_one_failure(harness: ArchiveHarness) -> None:
     """20,001 empty lists: one row and one line that counts them, in bounded time; a good tray resolves it."""
-    house.night("natgeo")
+    harness.night("natgeo")
     tray = actions.respond(200, b"[" + b"[]," * 20_000 + b"[]]", {"content-type": "application/json"})
-    house.upstream.faults.add(tray, path="/v1/user/highlights")
+    harness.upstream.faults.add(tray, path="/v1/user/highlights")
     begun = time.monotonic()
-    summary = house.night("natgeo")
+    summary = harness.night("natgeo")
     assert time.monotonic() - begun < 5
     (failure,) = summary.failures
     assert (summary.exit_code, failure.subject, failure.subject_pk) == (3, "user", NATGEO)
     assert failure.detail == "20,001 entries cannot be read; the first: it is no object"
     open_failures = "select count(*) from failures where resolved_at is null"
-    assert house.one(open_failures) == 1
-    assert house.night("natgeo").exit_code == 0
-    assert house.one(open_failures) == 0
+    assert harness.one(open_failures) == 1
+    assert harness.night("natgeo").exit_code == 0
+    assert harness.one(open_failures) == 0
 
 
 def crowded(exchange: Exchange) -> None:
@@ -169,21 +171,21 @@ def crowded(exchange: Exchange) -> None:
     exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
 
 
-def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(house: House) -> None:
+def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(harness: ArchiveHarness) -> None:
     """Its first 10,000 entries have rows; a gap says so, reported once; the highlight is complete and not
     paid for again."""
-    house.upstream.faults.add(crowded, path="/v1/highlight/by/url", highlight=GIFT, count=None)
-    summary = house.night("natgeo")
-    assert house.one("select max(position) from mentions") == 9_999
+    harness.upstream.faults.add(crowded, path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    summary = harness.night("natgeo")
+    assert harness.one("select max(position) from mentions") == 9_999
     (failure,) = summary.failures
     assert (summary.exit_code, failure.reason) == (0, Reason.TOO_MANY)
     assert failure.detail == "10,000 of 10,005 mentions have rows; the stored answer holds all of them"
-    assert house.one("select completed_at from highlights where pk = ?", GIFT) is not None
-    (gap,) = archive.gaps(house.config)
+    assert harness.one("select completed_at from highlights where pk = ?", GIFT) is not None
+    (gap,) = archive.gaps(harness.config)
     assert (gap.reason, gap.username, gap.highlight_pk) == (Reason.TOO_MANY, "natgeo", GIFT)
-    summary = house.night("natgeo")
+    summary = harness.night("natgeo")
     assert (summary.units, summary.failures) == (1, ())
-    assert house.night("natgeo", full=True).failures == ()
+    assert harness.night("natgeo", full=True).failures == ()
 
 
 def with_products(exchange: Exchange) -> None:
@@ -193,20 +195,20 @@ def with_products(exchange: Exchange) -> None:
     exchange.deliver(replace(exchange.reply(), body=json.dumps(tray).encode()))
 
 
-def test_fault_a39_a_highlight_of_products_is_a_gap(house: House) -> None:
+def test_fault_a39_a_highlight_of_products_is_a_gap(harness: ArchiveHarness) -> None:
     """Reported once and listed among the gaps; every night ends with 0, and what is absent from such a tray
     is gone."""
-    fault = house.upstream.faults.add(with_products, path="/v1/user/highlights", count=None)
-    house.upstream.faults.add(with_products, path="/v1/user/highlights/by/username", count=None)
-    summary = house.night("natgeo")
+    fault = harness.upstream.faults.add(with_products, path="/v1/user/highlights", count=None)
+    harness.upstream.faults.add(with_products, path="/v1/user/highlights/by/username", count=None)
+    summary = harness.night("natgeo")
     (failure,) = summary.failures
     assert (summary.exit_code, failure.reason) == (0, Reason.UNSUPPORTED)
     assert "shop:17854360229135492, which holds products" in failure.detail
-    house.upstream.world.remove_highlight(GIFT)
-    summary = house.night("natgeo")
+    harness.upstream.world.remove_highlight(GIFT)
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units, summary.failures) == (0, 1, ())
-    (gap,) = archive.gaps(house.config)
+    (gap,) = archive.gaps(harness.config)
     assert (gap.reason, gap.username) == (Reason.UNSUPPORTED, "natgeo")
-    house.upstream.faults.remove(fault)
-    assert house.night("natgeo").exit_code == 0
-    assert list(archive.gaps(house.config)) == []
+    harness.upstream.faults.remove(fault)
+    assert harness.night("natgeo").exit_code == 0
+    assert list(archive.gaps(harness.config)) == []

@@ -15,7 +15,7 @@ import pytest
 import archiver
 from archiver.sandbox import StandIn, World
 from tests.support import leak_detector
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import environ
 
 COURSE = """
@@ -51,8 +51,8 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         pytest.skip("this system does not let a test mount a disk of its own")
     place = tmp_path_factory.mktemp("disk")
     with StandIn(World.generated(1, 2, 10, thumbnail_size=200_000, video_size=200_000)) as upstream:
-        house = House(place / "archive", upstream)
-        surroundings = environ(house) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}
+        harness = ArchiveHarness(place / "archive", upstream)
+        surroundings = environ(harness) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}
         command = [*UNSHARED, sys.executable, "-c", COURSE]
         ended = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=60)
         leak_detector.hear(ended.stdout, ended.stderr)

@@ -17,22 +17,22 @@ import archiver
 from archiver.cli.main import main
 from archiver.sandbox import StandIn, World, actions
 from tests.support import leak_detector
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import assert_sound, environ, run
 
 ACCOUNTS = ("account0000", "account0001")
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and two accounts."""
     with StandIn(World.generated(2, 2, 2)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def as_cron(house: House, *words: str) -> tuple[int, str, str]:
+def as_cron(harness: ArchiveHarness, *words: str) -> tuple[int, str, str]:
     """``archiver WORDS`` with what cron gives: no HOME, no terminal, LANG=C, in /; and an ASCII-only stdout on top."""
-    bare = environ(house, "salwaaa_ki") | {"LANG": "C", "PYTHONIOENCODING": "ascii"}
+    bare = environ(harness, "salwaaa_ki") | {"LANG": "C", "PYTHONIOENCODING": "ascii"}
     del bare["HOME"]
     bare["PYTHONPATH"] = str(Path(archiver.__file__).parent.parent)
     command = [sys.executable, "-W", "error", "-m", "archiver", *words]
@@ -44,12 +44,12 @@ def as_cron(house: House, *words: str) -> tuple[int, str, str]:
     return ended.returncode, out, err
 
 
-def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(house: House) -> None:
+def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(harness: ArchiveHarness) -> None:
     """No progress bar, not a word where all went well; titles with emoji come out escaped on a stdout that is ASCII only."""
-    house.upstream.world = World.seed()
-    assert house.night("salwaaa_ki").exit_code == 0
-    assert as_cron(house, "run") == (0, "", "")
-    code, out, err = as_cron(house, "query", "SELECT title FROM highlights")
+    harness.upstream.world = World.seed()
+    assert harness.night("salwaaa_ki").exit_code == 0
+    assert as_cron(harness, "run") == (0, "", "")
+    code, out, err = as_cron(harness, "query", "SELECT title FROM highlights")
     assert (code, "me \\U0001f98b" in out, err) == (0, True, "")
 
 
@@ -63,26 +63,26 @@ def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(hou
     ],
 )
 def test_fault_h36_a_bug_in_any_thread_ends_the_run_as_a_bug(
-    house: House, broken: str, accounts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    harness: ArchiveHarness, broken: str, accounts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call but the first raises what nobody expects: the run is recorded as ended by a bug, and nothing that it began goes on."""
-    house.night()
-    house.upstream.faults.add(
+    harness.night()
+    harness.upstream.faults.add(
         actions.stall(100), listener="cdn", nth=3, count=None
     )  # siblings do not end by themselves
     with monkeypatch.context() as patch:
         patch.setattr(broken, from_second_call(broken))
         began = time.monotonic()
         with pytest.raises(ZeroDivisionError):
-            run(house, *accounts)
+            run(harness, *accounts)
         assert time.monotonic() - began < 20
-    assert house.rows("select outcome, exit_code from runs order by id desc limit 1") == [("bug", 1)]
+    assert harness.rows("select outcome, exit_code from runs order by id desc limit 1") == [("bug", 1)]
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith(("account", "job", "cdn"))]
-    assert_sound(house)
-    house.upstream.faults.clear()
-    assert run(house, *ACCOUNTS)[0] == 0
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
+    assert_sound(harness)
+    harness.upstream.faults.clear()
+    assert run(harness, *ACCOUNTS)[0] == 0
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
 def from_second_call(name: str) -> Callable[..., object]:
@@ -98,10 +98,10 @@ def from_second_call(name: str) -> Callable[..., object]:
 
 
 def test_fault_h36_a_bug_is_told_once_and_is_code_1(
-    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One line that says bug, one object whose outcome is «bug», code 1; never «nothing new»."""
-    for name, value in environ(house, *ACCOUNTS).items():
+    for name, value in environ(harness, *ACCOUNTS).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
         "archiver.hiker.wire.highlight_page", from_second_call("archiver.hiker.wire.highlight_page")
@@ -114,18 +114,20 @@ def test_fault_h36_a_bug_is_told_once_and_is_code_1(
     assert "nothing new" not in told.err
 
 
-def test_fault_h13_a_limit_on_the_size_of_files_stops_the_run_and_harms_nothing(house: House) -> None:
+def test_fault_h13_a_limit_on_the_size_of_files_stops_the_run_and_harms_nothing(
+    harness: ArchiveHarness,
+) -> None:
     """A video above the limit of this process (EFBIG): code 8 and the reason; without the limit the next run keeps it."""
-    house.upstream.world = World.generated(1, 1, 2, video_size=3_000_000)
-    house.night()
+    harness.upstream.world = World.generated(1, 1, 2, video_size=3_000_000)
+    harness.night()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
     try:
-        code, why = run(house, ACCOUNTS[0])
+        code, why = run(harness, ACCOUNTS[0])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (code, "File too large" in why) == (8, True)
-    assert_sound(house)
-    assert run(house, ACCOUNTS[0])[0] == 0
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
-    assert_sound(house)
+    assert_sound(harness)
+    assert run(harness, ACCOUNTS[0])[0] == 0
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    assert_sound(harness)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, World, actions
-from tests.support.archive_harness import House
-from tests.support.forked_commands import Ended, Forks
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.forked_commands import Ended, ForkedCommands
 from tests.support.host_faults import assert_sound, environ, run
 
 ACCOUNTS = ("account0000", "account0001")
@@ -24,104 +24,106 @@ AGAIN = "again to end now"
 
 
 @pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommands]:
     """Processes by the dozen."""
-    with Forks(tmp_path_factory.mktemp("said")) as forks:
-        yield forks
+    with ForkedCommands(tmp_path_factory.mktemp("said")) as commands:
+        yield commands
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """No archive yet, and two accounts of which some files stall for ever."""
     with StandIn(World.generated(2, 2, 3)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def begun(house: House, forks: Forks) -> int:
+def begun(harness: ArchiveHarness, commands: ForkedCommands) -> int:
     """The pid of a first backup that waits for its sixth file and all after it."""
-    fault = house.upstream.faults.add(actions.stall(60), listener="cdn", nth=6, count=None)
-    pid = forks.begin(environ(house), "backup", *ACCOUNTS, "--json")
+    fault = harness.upstream.faults.add(actions.stall(60), listener="cdn", nth=6, count=None)
+    pid = commands.begin(environ(harness), "backup", *ACCOUNTS, "--json")
     assert fault.reached.wait(20)
     return pid
 
 
-def heard(forks: Forks, pid: int) -> None:
+def heard(commands: ForkedCommands, pid: int) -> None:
     """Return when the process has answered the first signal."""
     deadline = time.monotonic() + 20
-    while AGAIN not in forks.said(pid):
+    while AGAIN not in commands.said(pid):
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def assert_clean(house: House, ended: Ended, signum: int) -> None:
+def assert_clean(harness: ArchiveHarness, ended: Ended, signum: int) -> None:
     """The process died of its signal, after a summary that says what the ledger and upstream say."""
     told = ended.object
     assert (ended.code, told["exit_code"], told["outcome"]) == (-signum, 128 + signum, "stopped")
-    assert told["units"] == house.one("select sum(units) from api_calls") == house.upstream.units
-    assert told["files_new"] == house.one("select count(*) from files")
-    assert house.rows("select outcome, exit_code from runs") == [("stopped", 128 + signum)]
+    assert told["units"] == harness.one("select sum(units) from api_calls") == harness.upstream.units
+    assert told["files_new"] == harness.one("select count(*) from files")
+    assert harness.rows("select outcome, exit_code from runs") == [("stopped", 128 + signum)]
     assert "Traceback" not in ended.err
-    assert_sound(house)
+    assert_sound(harness)
 
 
-def assert_goes_on(house: House) -> None:
+def assert_goes_on(harness: ArchiveHarness) -> None:
     """The next run keeps what was missing, pays again for no highlight whose answer is kept, and leaves nothing over."""
-    house.upstream.faults.clear()
-    paid = house.one(PAID)
+    harness.upstream.faults.clear()
+    paid = harness.one(PAID)
     assert isinstance(paid, int)
-    assert run(house, *ACCOUNTS)[0] == 0
-    assert house.upstream.requests.units == len(ACCOUNTS) + HIGHLIGHTS - paid
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
-    assert_sound(house)
+    assert run(harness, *ACCOUNTS)[0] == 0
+    assert harness.upstream.requests.units == len(ACCOUNTS) + HIGHLIGHTS - paid
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    assert_sound(harness)
 
 
-def test_fault_h4_a_request_to_end_finishes_cleanly_and_soon(house: House, forks: Forks) -> None:
+def test_fault_h4_a_request_to_end_finishes_cleanly_and_soon(
+    harness: ArchiveHarness, commands: ForkedCommands
+) -> None:
     """SIGTERM while files stall: within 10 s a summary, a finished run, a true death by the signal; and the next run goes on."""
-    pid = begun(house, forks)
+    pid = begun(harness, commands)
     began = time.monotonic()
     os.kill(pid, signal.SIGTERM)
-    ended = forks.end(pid)
+    ended = commands.end(pid)
     assert time.monotonic() - began < 10
-    assert_clean(house, ended, signal.SIGTERM)
+    assert_clean(harness, ended, signal.SIGTERM)
     assert ended.object["error"] == {
         "slug": "E_STOPPED",
         "message": "stopped by SIGTERM",
         "hint": "run it again: it goes on where it stopped",
     }
-    assert_goes_on(house)
+    assert_goes_on(harness)
 
 
-def test_fault_h6_a_hang_up_is_a_request_to_end(house: House, forks: Forks) -> None:
+def test_fault_h6_a_hang_up_is_a_request_to_end(harness: ArchiveHarness, commands: ForkedCommands) -> None:
     """SIGHUP, the terminal is gone: as SIGTERM."""
-    pid = begun(house, forks)
+    pid = begun(harness, commands)
     os.kill(pid, signal.SIGHUP)
-    assert_clean(house, forks.end(pid), signal.SIGHUP)
+    assert_clean(harness, commands.end(pid), signal.SIGHUP)
 
 
-def test_fault_h5_three_at_once_are_one(house: House, forks: Forks) -> None:
+def test_fault_h5_three_at_once_are_one(harness: ArchiveHarness, commands: ForkedCommands) -> None:
     """A terminal and two wrappers pass on the same Ctrl-C within milliseconds: that is the first, and the end is clean."""
-    pid = begun(house, forks)
+    pid = begun(harness, commands)
     for _ in range(3):
         os.kill(pid, signal.SIGINT)
         time.sleep(0.001)
-    assert_clean(house, forks.end(pid), signal.SIGINT)
+    assert_clean(harness, commands.end(pid), signal.SIGINT)
 
 
-def test_fault_h5_the_second_ends_it_now(house: House, forks: Forks) -> None:
+def test_fault_h5_the_second_ends_it_now(harness: ArchiveHarness, commands: ForkedCommands) -> None:
     """While the end waits for a database that somebody holds, a second Ctrl-C does not: death by SIGINT, no word on stdout.
 
     The run has no end in the ledger; the next one notes it as killed, sweeps tmp/ and goes on.
     """
-    pid = begun(house, forks)
-    with closing(sqlite3.connect(house.root / "archive.db", isolation_level=None)) as other:
+    pid = begun(harness, commands)
+    with closing(sqlite3.connect(harness.root / "archive.db", isolation_level=None)) as other:
         other.execute("begin immediate")
         os.kill(pid, signal.SIGINT)
-        heard(forks, pid)
+        heard(commands, pid)
         time.sleep(0.05)  # two within 0.02 s are one
         began = time.monotonic()
         os.kill(pid, signal.SIGINT)
-        ended = forks.end(pid)
+        ended = commands.end(pid)
         assert time.monotonic() - began < 5
     assert (ended.code, ended.out) == (-signal.SIGINT, "")
-    assert_goes_on(house)
-    assert house.one("select outcome from runs where id = 1") == "killed"
+    assert_goes_on(harness)
+    assert harness.one("select outcome from runs where id = 1") == "killed"

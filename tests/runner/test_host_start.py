@@ -17,9 +17,9 @@ from archiver.cli.main import main
 from archiver.durable import open_root
 from archiver.errors import StorageError
 from archiver.sandbox import StandIn, World
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import empty
-from tests.support.failing_disk import RefusingDisk
+from tests.support.failing_disk import FailingDisk
 from tests.support.host_faults import another_user, assert_sound, blobs, outside, run
 
 ACCOUNT = "account0000"
@@ -34,16 +34,16 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def standing(place: Path) -> Iterator[House]:
+def standing(place: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account, carried from test to test: each sets right what it broke."""
     with StandIn(World.generated(1, 1, 1)) as upstream:
-        house = House(place / "archive", upstream)
-        assert house.night(ACCOUNT).exit_code == 0
-        yield house
+        harness = ArchiveHarness(place / "archive", upstream)
+        assert harness.night(ACCOUNT).exit_code == 0
+        yield harness
 
 
 @pytest.fixture
-def house(standing: House) -> House:
+def harness(standing: ArchiveHarness) -> ArchiveHarness:
     """That archive, and a highlight that has changed since."""
     world = standing.upstream.world
     world.add_item(next(iter(world.account(ACCOUNT).highlights)).pk)
@@ -51,106 +51,112 @@ def house(standing: House) -> House:
     return standing
 
 
-def assert_refused(house: House, *, code: int, says: str) -> None:
+def assert_refused(harness: ArchiveHarness, *, code: int, says: str) -> None:
     """The run ends with this code and these words; the API was not asked anything."""
-    ended, why = run(house, ACCOUNT)
+    ended, why = run(harness, ACCOUNT)
     assert (ended, says in why) == (code, True), why
-    assert list(house.upstream.requests) == []
+    assert list(harness.upstream.requests) == []
 
 
-def assert_recovers(house: House) -> None:
+def assert_recovers(harness: ArchiveHarness) -> None:
     """Once it is set right the next run keeps what is new, and only that."""
-    assert run(house, ACCOUNT)[0] == 0
-    assert house.upstream.requests.units == 2
-    assert len(house.upstream.requests.cdn_requests()) == 1
-    assert_sound(house)
+    assert run(harness, ACCOUNT)[0] == 0
+    assert harness.upstream.requests.units == 2
+    assert len(harness.upstream.requests.cdn_requests()) == 1
+    assert_sound(harness)
 
 
 @pytest.mark.parametrize("closed", [".", "tmp", "blobs/7f", "answers", "lock", "archive.db"])
 def test_fault_h14_what_this_user_cannot_write_is_found_before_anything_is_paid(
-    house: House, closed: str, monkeypatch: pytest.MonkeyPatch
+    harness: ArchiveHarness, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A directory or file that another user made: code 8 (9 where SQLite says so), no call; and then all goes on."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(house.root.parent))
-    for path in (house.root, *house.root.rglob("*")):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(harness.root.parent))
+    for path in (harness.root, *harness.root.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
-    shut = house.root / closed
+    shut = harness.root / closed
     for path in (shut, *shut.rglob("*")) if closed == "answers" else (shut,):
         path.chmod(0o555 if path.is_dir() else 0o444)
     with another_user():
-        assert_refused(house, code=9 if closed in (".", "archive.db") else 8, says=Path(closed).name)
+        assert_refused(harness, code=9 if closed in (".", "archive.db") else 8, says=Path(closed).name)
     for path in (shut, *shut.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
-    assert_recovers(house)
+    assert_recovers(harness)
 
 
 def test_an_archive_that_cannot_be_read_is_a_matter_of_the_disk(
-    house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Named with --archive too: code 8 as for any other path, and not one of usage."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(house.root.parent))
-    home = house.root.parent / "home"
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(harness.root.parent))
+    home = harness.root.parent / "home"
     home.mkdir()
     home.chmod(0o777)
     init = ["init", "--archive", str(home / "new"), "--config", str(home / "new.toml")]
     assert main(init) == 0  # all is imported: another user may not be able to
-    house.root.chmod(0)
+    harness.root.chmod(0)
     with another_user():
-        assert main(["status", "--archive", str(house.root)]) == 8
+        assert main(["status", "--archive", str(harness.root)]) == 8
         assert "Permission denied" in capsys.readouterr().err
         config = home / "config.toml"
-        assert main(["init", "--archive", str(house.root), "--config", str(config)]) == 8
+        assert main(["init", "--archive", str(harness.root), "--config", str(config)]) == 8
         said = capsys.readouterr().err
-        assert ("Permission denied" in said, str(house.root) in said, config.exists()) == (True, True, False)
-    house.root.chmod(0o700)
-    assert_recovers(house)
+        assert ("Permission denied" in said, str(harness.root) in said, config.exists()) == (
+            True,
+            True,
+            False,
+        )
+    harness.root.chmod(0o700)
+    assert_recovers(harness)
 
 
-def test_fault_h15_an_unmounted_disk_is_no_archive(house: House) -> None:
+def test_fault_h15_an_unmounted_disk_is_no_archive(harness: ArchiveHarness) -> None:
     """An empty mount point: code 10, nothing is made there, and nothing is paid for."""
-    mounted = house.root.rename(house.root.with_name("mounted"))
-    house.root.mkdir()
-    assert_refused(house, code=10, says="mount its disk")
-    assert list(house.root.iterdir()) == []
-    house.root.rmdir()
-    mounted.rename(house.root)
-    assert_recovers(house)
+    mounted = harness.root.rename(harness.root.with_name("mounted"))
+    harness.root.mkdir()
+    assert_refused(harness, code=10, says="mount its disk")
+    assert list(harness.root.iterdir()) == []
+    harness.root.rmdir()
+    mounted.rename(harness.root)
+    assert_recovers(harness)
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty directory", "empty directories"])
-def test_fault_h15_missing_blobs_stop_the_run_instead_of_fetching_all_again(house: House, left: str) -> None:
+def test_fault_h15_missing_blobs_stop_the_run_instead_of_fetching_all_again(
+    harness: ArchiveHarness, left: str
+) -> None:
     """``blobs`` is a disk of its own and not mounted, or was left out of a copy: code 8, 0 units, and where to look."""
-    blobs = house.root / "blobs"
-    aside = shutil.move(blobs, house.root.with_name("aside"))
+    blobs = harness.root / "blobs"
+    aside = shutil.move(blobs, harness.root.with_name("aside"))
     if left != "nothing":
         blobs.mkdir()
     if left == "empty directories":
         for n in range(256):
             (blobs / f"{n:02x}").mkdir()
-    assert_refused(house, code=8, says="blobs")
+    assert_refused(harness, code=8, says="blobs")
     shutil.rmtree(blobs, ignore_errors=True)
     shutil.move(aside, blobs)
-    assert_recovers(house)
+    assert_recovers(harness)
 
 
-def test_fault_h15_a_database_of_another_archive_is_refused(house: House, place: Path) -> None:
+def test_fault_h15_a_database_of_another_archive_is_refused(harness: ArchiveHarness, place: Path) -> None:
     """The marker names another archive than the database: code 8, neither is touched."""
-    other = House(place / "other", house.upstream)
+    other = ArchiveHarness(place / "other", harness.upstream)
     archive.create(other.config)
-    own = (house.root / "archive.json").read_bytes()
-    shutil.copy(other.root / "archive.json", house.root / "archive.json")
-    before = (house.root / "archive.db").read_bytes()
-    assert_refused(house, code=8, says="different archives")
-    assert (house.root / "archive.db").read_bytes() == before
-    (house.root / "archive.json").write_bytes(own)
-    assert_recovers(house)
+    own = (harness.root / "archive.json").read_bytes()
+    shutil.copy(other.root / "archive.json", harness.root / "archive.json")
+    before = (harness.root / "archive.db").read_bytes()
+    assert_refused(harness, code=8, says="different archives")
+    assert (harness.root / "archive.db").read_bytes() == before
+    (harness.root / "archive.json").write_bytes(own)
+    assert_recovers(harness)
 
 
 def test_fault_h19_an_archive_that_somebody_else_makes_meanwhile_is_used(
-    place: Path, standing: House, monkeypatch: pytest.MonkeyPatch
+    place: Path, standing: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another ``backup`` makes the archive between our look and our lock: nothing is made twice, and it is no error."""
-    late = House(place / "late", standing.upstream)
+    late = ArchiveHarness(place / "late", standing.upstream)
     real = open_root
 
     def overtaken(path: Path, mode: int | None = None) -> int:
@@ -167,65 +173,65 @@ def test_fault_h17_blobs_and_database_may_lie_on_different_disks(place: Path, po
     """Rows in PostgreSQL, bytes here: bytes that were not made durable have no row there. Without the disk (H15) nothing is begun."""
     empty(postgres_archive)
     with StandIn(World.generated(1, 1, 1)) as upstream:
-        house = House(place / "half", upstream, postgres_archive)
-        assert house.night(ACCOUNT).exit_code == 0
+        harness = ArchiveHarness(place / "half", upstream, postgres_archive)
+        assert harness.night(ACCOUNT).exit_code == 0
         upstream.world.add_item(next(iter(upstream.world.account(ACCOUNT).highlights)).pk)
         with pytest.MonkeyPatch.context() as patch:
-            disk = RefusingDisk(house.root)
+            disk = FailingDisk(harness.root)
             disk.plant(patch)
             disk.refuse("replace", 1, errno.EIO)
-            assert run(house, ACCOUNT)[0] == 8
-        assert house.one("select count(*) from files") == len(blobs(house))
-        mounted = house.root.rename(place / "mounted")
-        house.root.mkdir()
-        assert_refused(house, code=10, says="no archive")
+            assert run(harness, ACCOUNT)[0] == 8
+        assert harness.one("select count(*) from files") == len(blobs(harness))
+        mounted = harness.root.rename(place / "mounted")
+        harness.root.mkdir()
+        assert_refused(harness, code=10, says="no archive")
         with pytest.raises(StorageError, match="in use"):
-            house.night(ACCOUNT)  # as ``backup``, which makes an archive in an empty directory
+            harness.night(ACCOUNT)  # as ``backup``, which makes an archive in an empty directory
         assert list(upstream.requests) == []
-        shutil.rmtree(house.root)
-        mounted.rename(house.root)
-        assert run(house, ACCOUNT)[0] == 0
-        assert house.one("select count(*) from files") == len(blobs(house))
+        shutil.rmtree(harness.root)
+        mounted.rename(harness.root)
+        assert run(harness, ACCOUNT)[0] == 0
+        assert harness.one("select count(*) from files") == len(blobs(harness))
 
 
-def test_fault_h38_a_disk_below_its_reserve_is_left_alone(house: House) -> None:
+def test_fault_h38_a_disk_below_its_reserve_is_left_alone(harness: ArchiveHarness) -> None:
     """Less is free than ``archive.reserve``: code 8, 0 units. The free space is read anew before every file."""
-    house.environ["ARCHIVER_ARCHIVE_RESERVE"] = str(free_bytes(house.root) * 2)
-    assert_refused(house, code=8, says="less than the reserve")
-    house.environ.clear()
-    assert_recovers(house)
+    harness.environ["ARCHIVER_ARCHIVE_RESERVE"] = str(free_bytes(harness.root) * 2)
+    assert_refused(harness, code=8, says="less than the reserve")
+    harness.environ.clear()
+    assert_recovers(harness)
 
 
-def test_fault_h12_too_few_descriptors_are_told_before_anything_is_paid(house: House) -> None:
+def test_fault_h12_too_few_descriptors_are_told_before_anything_is_paid(harness: ArchiveHarness) -> None:
     """A limit below what the downloads need would look like a network that fails: code 8 instead, with the way out."""
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
-    house.environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = "64"
+    harness.environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = "64"
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, allowed[1]))
     try:
-        assert_refused(house, code=8, says="ulimit -n 256, or lower download.concurrency")
-        house.environ.clear()
-        assert_recovers(house)
+        assert_refused(harness, code=8, says="ulimit -n 256, or lower download.concurrency")
+        harness.environ.clear()
+        assert_recovers(harness)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
 
 
-def test_fault_h31_links_planted_in_the_archive_lead_nowhere(house: House, place: Path) -> None:
+def test_fault_h31_links_planted_in_the_archive_lead_nowhere(harness: ArchiveHarness, place: Path) -> None:
     """A link in place of the lock, the marker or a directory: code 8, no call, and what it points to is untouched."""
     aside = place / "precious"
     for name in ("lock", "archive.json", "tmp", "blobs", "blobs/7f", "answers"):
-        spot = house.root / name
+        spot = harness.root / name
         shutil.move(spot, aside)
         before = outside(aside)
         spot.symlink_to(aside)
-        assert_refused(house, code=8, says=name)
+        assert_refused(harness, code=8, says=name)
         assert outside(aside) == before
         spot.unlink()
         shutil.move(aside, spot)
-    assert_recovers(house)
+    assert_recovers(harness)
 
 
 def test_fault_h38_a_disk_that_fills_in_mid_run_stops_it_at_the_reserve(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else fills the disk between the tray and the files: no file is begun any more, code 8."""
     free = free_bytes
@@ -233,10 +239,10 @@ def test_fault_h38_a_disk_that_fills_in_mid_run_stops_it_at_the_reserve(
     def filled(_: object) -> None:
         monkeypatch.setattr("archiver.archive.nights.free_bytes", lambda path: free(path) % 1000)
 
-    house.upstream.faults.add(path="/v1/highlight/by/url", before=filled)
-    code, why = run(house, ACCOUNT)
+    harness.upstream.faults.add(path="/v1/highlight/by/url", before=filled)
+    code, why = run(harness, ACCOUNT)
     assert (code, "less than the reserve" in why) == (8, True)
-    assert house.upstream.requests.cdn_requests() == []
+    assert harness.upstream.requests.cdn_requests() == []
     monkeypatch.undo()
-    assert run(house, ACCOUNT)[0] == 0
-    assert len(house.upstream.requests.cdn_requests()) == 1
+    assert run(harness, ACCOUNT)[0] == 0
+    assert len(harness.upstream.requests.cdn_requests()) == 1

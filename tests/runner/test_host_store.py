@@ -12,21 +12,21 @@ import pytest
 
 from archiver.cli.main import main
 from archiver.sandbox import StandIn, World, media
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import blobs, environ, run
 
 ACCOUNT = "account0000"
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveHarness]:
     """An archive of one account, which the environment names."""
     with StandIn(World.generated(1, 1, 2)) as upstream:
-        house = House(tmp_path / "archive", upstream)
-        assert house.night(ACCOUNT).exit_code == 0
-        for name, value in environ(house, ACCOUNT).items():
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(ACCOUNT).exit_code == 0
+        for name, value in environ(harness, ACCOUNT).items():
             monkeypatch.setenv(name, value)
-        yield house
+        yield harness
 
 
 def verified(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], int, list[str]]:
@@ -40,41 +40,41 @@ def verified(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], int, l
 
 
 def test_fault_h30_leftovers_are_swept_orphans_adopted_and_strangers_left_alone(
-    house: House, capsys: pytest.CaptureFixture[str]
+    harness: ArchiveHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Half-written files go when a run begins; a blob without a row and files of others stay, are told, and are no damage."""
     strangers = {".DS_Store": b"theirs", "7f/notes.txt": b"theirs", "zz/inside": b"theirs"}
     for name, data in strangers.items():
-        (house.root / "blobs" / name).parent.mkdir(exist_ok=True)
-        (house.root / "blobs" / name).write_bytes(data)
-    (house.root / "photos").mkdir()
-    (house.root / "tmp" / "dead.part").write_bytes(b"half")
-    item = house.upstream.world.add_item(next(iter(house.upstream.world.account(ACCOUNT).highlights)).pk)
+        (harness.root / "blobs" / name).parent.mkdir(exist_ok=True)
+        (harness.root / "blobs" / name).write_bytes(data)
+    (harness.root / "photos").mkdir()
+    (harness.root / "tmp" / "dead.part").write_bytes(b"half")
+    item = harness.upstream.world.add_item(next(iter(harness.upstream.world.account(ACCOUNT).highlights)).pk)
     assert item.thumbnail is not None
     orphan = media.body(item.thumbnail)
     sha256 = hashlib.sha256(orphan).hexdigest()
-    (house.root / "blobs" / sha256[:2] / sha256).write_bytes(orphan)
+    (harness.root / "blobs" / sha256[:2] / sha256).write_bytes(orphan)
     assert verified(capsys) == ({}, 1, [".DS_Store", "7f/notes.txt", "zz"])
-    assert run(house, ACCOUNT)[0] == 0
-    assert house.one("select sha256 from files where item_pk = ?", item.pk) == sha256
-    assert list((house.root / "tmp").iterdir()) == []
+    assert run(harness, ACCOUNT)[0] == 0
+    assert harness.one("select sha256 from files where item_pk = ?", item.pk) == sha256
+    assert list((harness.root / "tmp").iterdir()) == []
     assert verified(capsys)[:2] == ({}, 0)
     for name, data in strangers.items():
-        assert (house.root / "blobs" / name).read_bytes() == data
-    assert (house.root / "photos").is_dir()
+        assert (harness.root / "blobs" / name).read_bytes() == data
+    assert (harness.root / "photos").is_dir()
 
 
 def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
-    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    harness: ArchiveHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A link to another file: ``verify`` says 12 and does not read it, a run fetches the blob again, the file keeps its bytes."""
     target = tmp_path / "precious"
     target.write_bytes(b"theirs")
-    place = blob_paths(house)[0]
+    place = blob_paths(harness)[0]
     place.unlink()
     place.symlink_to(target)
     assert verified(capsys)[0] == {place.name: "not_regular"}
-    assert run(house, ACCOUNT)[0] == 0
+    assert run(harness, ACCOUNT)[0] == 0
     assert target.read_bytes() == b"theirs"
     assert place.is_file()
     assert not place.is_symlink()
@@ -82,10 +82,10 @@ def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
 
 
 def test_fault_h31_a_link_in_place_of_a_directory_of_blobs_is_damage(
-    house: House, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    harness: ArchiveHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One of the 256 directories leads elsewhere: ``verify`` says 12 for each of its blobs, and reads none of them there."""
-    place = blob_paths(house)[0].parent
+    place = blob_paths(harness)[0].parent
     names = [path.name for path in place.iterdir()]
     elsewhere = place.rename(tmp_path / "elsewhere")
     place.symlink_to(elsewhere)
@@ -94,23 +94,23 @@ def test_fault_h31_a_link_in_place_of_a_directory_of_blobs_is_damage(
 
 
 def test_fault_h32_a_pipe_in_place_of_a_blob_is_not_waited_for(
-    house: House, capsys: pytest.CaptureFixture[str]
+    harness: ArchiveHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A FIFO is damage, told at once; a run fetches the blob again, and a hard link with the right bytes is as good as any file."""
-    pipe, linked, *_ = blob_paths(house)
+    pipe, linked, *_ = blob_paths(harness)
     pipe.unlink()
     os.mkfifo(pipe)
-    other = house.root / "other"
+    other = harness.root / "other"
     other.write_bytes(linked.read_bytes())
     linked.unlink()
     linked.hardlink_to(other)
     assert verified(capsys)[0] == {pipe.name: "not_regular"}
-    assert run(house, ACCOUNT)[0] == 0
+    assert run(harness, ACCOUNT)[0] == 0
     assert verified(capsys)[0] == {}
     other.write_bytes(bytes(len(other.read_bytes())))
     assert verified(capsys)[0] == {linked.name: "hash"}
 
 
-def blob_paths(house: House) -> list[Path]:
+def blob_paths(harness: ArchiveHarness) -> list[Path]:
     """Where the blobs lie."""
-    return [house.root / "blobs" / name[:2] / name for name in sorted(blobs(house))]
+    return [harness.root / "blobs" / name[:2] / name for name in sorted(blobs(harness))]

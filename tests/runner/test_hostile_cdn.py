@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.actions import Action
-from tests.support.cdn_account import Ward, around, check_store, cut, hasty
+from tests.support.cdn_account import CdnAccount, around, check_store, cut, hasty
 
 HOSTILE: dict[str, Action] = {
     "truncates": actions.truncated(2000),
@@ -50,30 +50,32 @@ HOSTILE: dict[str, Action] = {
 def test_a_run_survives_a_hostile_cdn_and_the_next_one_completes_it(tmp_path: Path) -> None:
     """Code 3 with a failure for each bad file and every good one kept; then code 0 for just what was missing; then nothing."""
     with StandIn() as upstream:
-        ward = Ward(tmp_path / "archive", upstream)
+        served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in HOSTILE.items():
-            ward.meets(name, action, count=None)
-        offered, bad = ward.offered(), {ward.owner(name) for name in HOSTILE}
+            served.meets(name, action, count=None)
+        offered, bad = served.offered(), {served.owner(name) for name in HOSTILE}
 
         with hasty(0.7):
-            assert ward.night() == 3
-        assert ward.kept() == offered - bad
-        assert ward.failures() == bad
-        assert check_store(ward.house.root) == ward.blobs()
-        assert ward.house.rows("select title from highlights where completed_at is not null") == [("Well",)]
+            assert served.night() == 3
+        assert served.kept() == offered - bad
+        assert served.failures() == bad
+        assert check_store(served.harness.root) == served.blobs()
+        assert served.harness.rows("select title from highlights where completed_at is not null") == [
+            ("Well",)
+        ]
 
         upstream.faults.clear()
-        ward.house.sleep(days=1)
+        served.harness.sleep(days=1)
         with hasty():
-            assert ward.night() == 0
+            assert served.night() == 0
         fetched = [(asked.subject.item, asked.subject.role) for asked in upstream.requests.cdn_requests()]
         assert sorted(fetched) == sorted(bad)
         assert upstream.units == 1  # the tray: the pages of the first night are kept, and their links live
-        assert ward.kept() == offered
-        assert ward.failures() == set()
-        assert [ward.held(name) for name in HOSTILE] == [[ward.body(name)] for name in HOSTILE]
-        assert check_store(ward.house.root) == ward.blobs()
-        assert ward.house.one("select count(*) from highlights where completed_at is null") == 0
+        assert served.kept() == offered
+        assert served.failures() == set()
+        assert [served.held(name) for name in HOSTILE] == [[served.body(name)] for name in HOSTILE]
+        assert check_store(served.harness.root) == served.blobs()
+        assert served.harness.one("select count(*) from highlights where completed_at is null") == 0
 
-        assert ward.night() == 0
+        assert served.night() == 0
         assert (upstream.requests.cdn_requests(), upstream.units) == ([], 1)

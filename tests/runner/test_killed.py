@@ -12,26 +12,26 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, actions
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 BACKUP = "from archiver.__main__ import main; main()"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with StandIn() as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def start(house: House) -> subprocess.Popen[bytes]:
+def start(harness: ArchiveHarness) -> subprocess.Popen[bytes]:
     """``archiver backup natgeo`` as a process of its own, by environment alone."""
     environ = {
         "PATH": os.environ["PATH"],
-        "HOME": str(house.root.parent),
-        "HIKERAPI_TOKEN": house.upstream.key,
-        "ARCHIVER_ARCHIVE": str(house.root),
-        "ARCHIVER_API_BASE_URL": house.upstream.base_url,
+        "HOME": str(harness.root.parent),
+        "HIKERAPI_TOKEN": harness.upstream.key,
+        "ARCHIVER_ARCHIVE": str(harness.root),
+        "ARCHIVER_API_BASE_URL": harness.upstream.base_url,
         "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
         "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
         "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
@@ -40,34 +40,34 @@ def start(house: House) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_a_killed_run_does_not_pay_twice(house: House) -> None:
+def test_a_killed_run_does_not_pay_twice(harness: ArchiveHarness) -> None:
     """Killed while every video stalls: the next run reads all highlights from kept answers, for the tray's unit alone."""
-    fault = house.upstream.faults.add(actions.stall(100), listener="cdn", role="video", count=None)
-    with start(house) as process:
+    fault = harness.upstream.faults.add(actions.stall(100), listener="cdn", role="video", count=None)
+    with start(harness) as process:
         assert fault.reached.wait(20)
-        _until(lambda: _segment_rows(house) == 3)
+        _until(lambda: _segment_rows(harness) == 3)
         process.kill()
-    house.upstream.faults.clear()
-    summary = house.night("natgeo")
+    harness.upstream.faults.clear()
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units, summary.highlights_fetched) == (0, 1, 0)
-    assert house.one("select outcome from runs where id = 1") == "killed"
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
-    assert list((house.root / "tmp").iterdir()) == []
-    assert house.night("natgeo").units == 1
-    assert house.upstream.requests.cdn_requests() == []
+    assert harness.one("select outcome from runs where id = 1") == "killed"
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    assert list((harness.root / "tmp").iterdir()) == []
+    assert harness.night("natgeo").units == 1
+    assert harness.upstream.requests.cdn_requests() == []
 
 
-def test_a_torn_last_answer_is_passed_over(house: House) -> None:
+def test_a_torn_last_answer_is_passed_over(harness: ArchiveHarness) -> None:
     """The kept answers' file ends in the middle of a record: what it held is asked for again, and the archive is whole."""
-    house.night("natgeo")
-    segment = next((house.root / "answers").rglob("*-fetched-*"))
+    harness.night("natgeo")
+    segment = next((harness.root / "answers").rglob("*-fetched-*"))
     segment.write_bytes(segment.read_bytes()[:-200])
-    sha256 = str(house.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
-    for path in (house.root / "blobs").rglob(sha256):
+    sha256 = str(harness.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
+    for path in (harness.root / "blobs").rglob(sha256):
         path.unlink()
-    summary = house.night("natgeo")
+    summary = harness.night("natgeo")
     assert summary.exit_code == 0
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
 def _until(true: Callable[[], bool]) -> None:
@@ -77,7 +77,7 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def _segment_rows(house: House) -> object:
-    return house.one(
+def _segment_rows(harness: ArchiveHarness) -> object:
+    return harness.one(
         "select count(*) from answers a join api_calls c on c.id = a.api_call_id where path like '%by/url'"
     )

@@ -15,7 +15,7 @@ import pytest
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
 from tests.support.api_faults import account_pk, edited, page
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 _MEASURED = (
     "import sys; from archiver.__main__ import main; code = main();"
@@ -68,8 +68,8 @@ def test_fault_a38_large_answers_at_once_take_the_memory_of_one(
         coding = {"content-encoding": "gzip"} if shape is zipped else {}
         large = actions.respond(200, body, {"content-type": "application/json", **coding})
         upstream.faults.add(large, path="/v1/highlight/by/url", count=None)
-        house = House(tmp_path / "archive", upstream)
-        environ = house.variables | {"PATH": os.environ["PATH"]}
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        environ = harness.variables | {"PATH": os.environ["PATH"]}
         done = subprocess.run(
             [sys.executable, "-c", _MEASURED, "backup", *map(account_pk, range(accounts))],
             env=environ,
@@ -81,8 +81,8 @@ def test_fault_a38_large_answers_at_once_take_the_memory_of_one(
         assert done.returncode == 3, done.stderr
         assert int((tmp_path / "peak").read_text()) < 250 * 1024
         failed = "select count(*) from failures where reason in ('malformed', 'upstream')"
-        assert house.one(failed) == accounts * highlights
-        assert house.one("select count(*) from answers") == accounts * (highlights + 1)
+        assert harness.one(failed) == accounts * highlights
+        assert harness.one("select count(*) from answers") == accounts * (highlights + 1)
 
 
 def test_fault_a38_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_fault_a38_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
 
     with StandIn(World.generated(1, 1, 1)) as upstream:
         upstream.faults.add(edited(grown), **page(0))
-        house = House(tmp_path / "archive", upstream)
-        assert house.night(account_pk(0)).exit_code == 0
-        assert house.one("select count(*) from highlight_items") == 2_000
-        assert house.one("select count(*) from highlights where completed_at is null") == 0
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night(account_pk(0)).exit_code == 0
+        assert harness.one("select count(*) from highlight_items") == 2_000
+        assert harness.one("select count(*) from highlights where completed_at is null") == 0

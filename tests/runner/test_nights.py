@@ -11,7 +11,7 @@ import pytest
 from archiver.errors import Reason
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, actions
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 NATGEO, SALWA = "787132", "75885841119"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -20,190 +20,192 @@ BOTH = ("natgeo", "salwaaa_ki")
 
 
 @pytest.fixture
-def house(tmp_path: Path, nowhere: str | Path) -> Iterator[House]:
+def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, on either database, and the two accounts of the vendor's page."""
     with StandIn() as upstream:
-        yield House(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
+        yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
-def test_the_first_night_keeps_both_accounts_whole(house: House) -> None:
+def test_the_first_night_keeps_both_accounts_whole(harness: ArchiveHarness) -> None:
     """Every offered file is a blob under its hash with a row, and the units are those of the tariff: 2 + 3 and 2 + 1."""
-    summary = house.night(*BOTH)
+    summary = harness.night(*BOTH)
     assert (summary.exit_code, summary.units, summary.outcome) == (0, 8, "ok")
     assert (summary.accounts, summary.highlights_listed, summary.highlights_fetched) == (2, 4, 4)
-    assert house.upstream.units == 8
-    for sha256, size in house.rows("select sha256, size from blobs"):
-        path = house.root / "blobs" / str(sha256)[:2] / str(sha256)
+    assert harness.upstream.units == 8
+    for sha256, size in harness.rows("select sha256, size from blobs"):
+        path = harness.root / "blobs" / str(sha256)[:2] / str(sha256)
         data = path.read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (sha256, size)
     offered = sum(
         (i.thumbnail is not None) + (i.video is not None)
-        for a in house.upstream.world.accounts
+        for a in harness.upstream.world.accounts
         for i in {i.pk: i for h in a.highlights for i in h.items}.values()
     )
-    assert house.one("select count(*) from files where item_pk is not null") == offered
-    assert house.one("select count(*) from files where role = 'cover'") == 4
-    assert house.one("select count(*) from files where role = 'avatar'") == 2
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
-    assert house.one("select count(*) from changes") == 0
+    assert harness.one("select count(*) from files where item_pk is not null") == offered
+    assert harness.one("select count(*) from files where role = 'cover'") == 4
+    assert harness.one("select count(*) from files where role = 'avatar'") == 2
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
+    assert harness.one("select count(*) from changes") == 0
 
 
-def test_a_quiet_night_costs_a_unit_an_account_and_downloads_nothing(house: House) -> None:
+def test_a_quiet_night_costs_a_unit_an_account_and_downloads_nothing(harness: ArchiveHarness) -> None:
     """Although every answer signs all URLs anew, and media_count says 98 where 3 items come."""
-    house.night(*BOTH)
-    summary = house.night(*BOTH)
+    harness.night(*BOTH)
+    summary = harness.night(*BOTH)
     assert (summary.exit_code, summary.units, summary.api_calls, summary.files_new) == (0, 2, 2, 0)
-    assert house.upstream.requests.cdn_requests() == []
-    paths = {asked.path for asked in house.upstream.requests.paid_calls()}
+    assert harness.upstream.requests.cdn_requests() == []
+    paths = {asked.path for asked in harness.upstream.requests.paid_calls()}
     assert paths == {"/v1/user/highlights"}
-    assert house.one("select count(*) from changes") == 0
+    assert harness.one("select count(*) from changes") == 0
 
 
-def test_only_the_changed_highlight_is_paid_for(house: House) -> None:
+def test_only_the_changed_highlight_is_paid_for(harness: ArchiveHarness) -> None:
     """A new item costs one unit more and its own files; the others of the account cost nothing."""
-    house.night("natgeo")
-    item = house.upstream.world.add_item(BOTW, "video")
-    summary = house.night("natgeo")
+    harness.night("natgeo")
+    item = harness.upstream.world.add_item(BOTW, "video")
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units, summary.items_new, summary.files_new) == (0, 2, 1, 2)
-    assert len(house.upstream.requests.cdn_requests()) == 2
-    changes = house.rows("select subject, subject_pk, field, old, new from changes")
+    assert len(harness.upstream.requests.cdn_requests()) == 2
+    changes = harness.rows("select subject, subject_pk, field, old, new from changes")
     assert changes == [("highlight", BOTW, "items", None, item.pk)]
 
 
-def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(house: House) -> None:
+def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(harness: ArchiveHarness) -> None:
     """One File, two rows of membership; two items with the same bytes share one blob."""
-    house.night("natgeo")
-    shared = house.rows("select item_pk from highlight_items group by item_pk having count(*) > 1")
+    harness.night("natgeo")
+    shared = harness.rows("select item_pk from highlight_items group by item_pk having count(*) > 1")
     assert len(shared) >= 1
     pk = shared[0][0]
-    assert len(house.upstream.requests.cdn_requests(item=str(pk), role="thumbnail")) == 1
-    twins = house.rows(
+    assert len(harness.upstream.requests.cdn_requests(item=str(pk), role="thumbnail")) == 1
+    twins = harness.rows(
         "select sha256 from files where item_pk is not null group by sha256 having count(distinct item_pk) > 1"
     )
     assert len(twins) >= 1
-    assert house.one("select username from users where pk = ?", NATGEO) == "natgeo"
+    assert harness.one("select username from users where pk = ?", NATGEO) == "natgeo"
 
 
-def test_fault_c3_a_video_gone_for_ever_costs_nothing_between_its_back_offs(house: House) -> None:
+def test_fault_c3_a_video_gone_for_ever_costs_nothing_between_its_back_offs(harness: ArchiveHarness) -> None:
     """Its 404 is recorded; the next nights retry from the kept answer for 0 units, then leave it alone."""
-    item = house.upstream.world.highlight(GIFT).items[1]
-    house.upstream.faults.add(
+    item = harness.upstream.world.highlight(GIFT).items[1]
+    harness.upstream.faults.add(
         actions.respond(404), listener="cdn", item=item.pk, role="thumbnail", count=None
     )
-    first = house.night("natgeo")
+    first = harness.night("natgeo")
     assert (first.exit_code, first.files_failed) == (3, 1)
     assert first.failures[0].reason is Reason.NOT_FOUND
-    nights = [house.night("natgeo") for _ in range(4)]
+    nights = [harness.night("natgeo") for _ in range(4)]
     assert [night.units for night in nights] == [1, 1, 1, 1]
     assert nights[-1].exit_code == 0
-    assert house.upstream.requests.cdn_requests() == []
-    assert house.one("select completed_at from highlights where pk = ?", GIFT) is None
-    assert house.one("select attempts from failures where role = 'thumbnail'") == 3
+    assert harness.upstream.requests.cdn_requests() == []
+    assert harness.one("select completed_at from highlights where pk = ?", GIFT) is None
+    assert harness.one("select attempts from failures where role = 'thumbnail'") == 3
 
 
-def test_fault_a6_a_listed_highlight_that_answers_404_is_recorded_and_passed_over(house: House) -> None:
+def test_fault_a6_a_listed_highlight_that_answers_404_is_recorded_and_passed_over(
+    harness: ArchiveHarness,
+) -> None:
     """The run goes on and ends well; it is not asked for again until its back-off is over."""
-    house.upstream.world.lose_page(BOTW)
-    summary = house.night("natgeo")
+    harness.upstream.world.lose_page(BOTW)
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.highlights_fetched) == (0, 2)
-    assert house.rows("select subject, subject_pk, reason from failures") == [
+    assert harness.rows("select subject, subject_pk, reason from failures") == [
         ("highlight", BOTW, "not_found")
     ]
-    units = [house.night("natgeo").units for _ in range(4)]
+    units = [harness.night("natgeo").units for _ in range(4)]
     assert units == [2, 2, 1, 1]
-    house.upstream.world.add_item(BOTW)
-    assert house.night("natgeo").units == 1
+    harness.upstream.world.add_item(BOTW)
+    assert harness.night("natgeo").units == 1
 
 
-def test_a_renamed_account_is_followed_by_its_id(house: House) -> None:
+def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> None:
     """The configuration still says the old name: one call by id, none by username, and the rename is history."""
-    house.night("natgeo")
-    house.upstream.world.rename("natgeo", "natgeo_official")
-    summary = house.night("natgeo")
+    harness.night("natgeo")
+    harness.upstream.world.rename("natgeo", "natgeo_official")
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (0, 1)
-    assert {a.path for a in house.upstream.requests.paid_calls()} == {"/v1/user/highlights"}
-    assert house.rows("select field, old, new from changes") == [("username", "natgeo", "natgeo_official")]
-    names = house.rows("select username from usernames where user_pk = ? order by first_seen_at", NATGEO)
+    assert {a.path for a in harness.upstream.requests.paid_calls()} == {"/v1/user/highlights"}
+    assert harness.rows("select field, old, new from changes") == [("username", "natgeo", "natgeo_official")]
+    names = harness.rows("select username from usernames where user_pk = ? order by first_seen_at", NATGEO)
     assert names == [("natgeo",), ("natgeo_official",)]
 
 
-def test_fault_h29_a_vanished_blob_is_fetched_again(house: House) -> None:
+def test_fault_h29_a_vanished_blob_is_fetched_again(harness: ArchiveHarness) -> None:
     """The night after a file vanished from the store it is there again, from the kept answer while its links live."""
-    house.night("natgeo")
-    sha256 = str(house.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
-    path = house.root / "blobs" / sha256[:2] / sha256
+    harness.night("natgeo")
+    sha256 = str(harness.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
+    path = harness.root / "blobs" / sha256[:2] / sha256
     path.unlink()
-    summary = house.night("natgeo")
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (0, 1)
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
-    assert house.one("select count(*) from blobs where lost_at is not null") == 0
+    assert harness.one("select count(*) from blobs where lost_at is not null") == 0
 
 
-def test_fault_x1_hostile_titles_are_stored_and_never_a_path(house: House) -> None:
+def test_fault_x1_hostile_titles_are_stored_and_never_a_path(harness: ArchiveHarness) -> None:
     """Path tricks, NUL, a lone surrogate, a right-to-left override and 10 kB of emoji leave no trace outside the database."""
     titles = ["../../x", "a\x00b", "cut \ud83d", "\u202egnp.exe", "🦋" * 2500]
-    made = [house.upstream.world.add_highlight("salwaaa_ki", title, 1) for title in titles]
-    summary = house.night("salwaaa_ki")
+    made = [harness.upstream.world.add_highlight("salwaaa_ki", title, 1) for title in titles]
+    summary = harness.night("salwaaa_ki")
     assert summary.exit_code == 0
-    stored = {pk: house.one("select title from highlights where pk = ?", pk) for pk in (h.pk for h in made)}
+    stored = {pk: harness.one("select title from highlights where pk = ?", pk) for pk in (h.pk for h in made)}
     assert [stored[h.pk] for h in made] == ["../../x", "ab", "cut \ufffd", "\u202egnp.exe", "🦋" * 2500]
-    assert sorted(p.name for p in house.root.parent.iterdir()) == ["archive"]
+    assert sorted(p.name for p in harness.root.parent.iterdir()) == ["archive"]
 
 
-def test_fault_a16_one_page_of_html_stops_nothing_else(house: House) -> None:
+def test_fault_a16_one_page_of_html_stops_nothing_else(harness: ArchiveHarness) -> None:
     """A broken answer of one highlight is a failure row; the other account and highlights are whole."""
-    house.upstream.faults.add(actions.html(), path="/v1/highlight/by/url", highlight=GIFT, count=None)
-    summary = house.night(*BOTH)
+    harness.upstream.faults.add(actions.html(), path="/v1/highlight/by/url", highlight=GIFT, count=None)
+    summary = harness.night(*BOTH)
     assert summary.exit_code == 3
     assert {f.subject_pk for f in summary.failures} == {GIFT}
-    assert house.one("select count(*) from highlights where completed_at is not null") == 3
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 3
 
 
-def test_fault_c1_an_expired_link_is_renewed_once_for_all_of_a_highlight(house: House) -> None:
+def test_fault_c1_an_expired_link_is_renewed_once_for_all_of_a_highlight(harness: ArchiveHarness) -> None:
     """All links of the first answer are past their time: one unit more, and everything is kept."""
-    house.upstream.settings.video_life = -5
-    house.upstream.settings.image_life = -5
+    harness.upstream.settings.video_life = -5
+    harness.upstream.settings.image_life = -5
 
     def recover(_: object) -> None:
-        house.upstream.settings.video_life = house.upstream.settings.image_life = 86_400.0
+        harness.upstream.settings.video_life = harness.upstream.settings.image_life = 86_400.0
 
-    house.upstream.faults.add(path="/v1/highlight/by/url", nth=2, count=1, before=recover)
-    summary = house.night(parse_target(f"highlight:{ME}"))
+    harness.upstream.faults.add(path="/v1/highlight/by/url", nth=2, count=1, before=recover)
+    summary = harness.night(parse_target(f"highlight:{ME}"))
     assert (summary.exit_code, summary.units) == (0, 2)
-    assert house.one("select count(*) from files where item_pk is not null") == 6
+    assert harness.one("select count(*) from files where item_pk is not null") == 6
 
 
-def test_private_and_gone_accounts_cost_a_unit_a_night_at_most(house: House) -> None:
+def test_private_and_gone_accounts_cost_a_unit_a_night_at_most(harness: ArchiveHarness) -> None:
     """And nothing on the nights between: 1, 3, 7 days; a first look that finds nothing is exit code 6."""
-    house.night("natgeo")
-    house.upstream.world.set_private("natgeo")
-    units = [house.night("natgeo").units for _ in range(3)]
+    harness.night("natgeo")
+    harness.upstream.world.set_private("natgeo")
+    units = [harness.night("natgeo").units for _ in range(3)]
     assert units[0] <= 2
     assert units[1:] == [0, 0]
-    assert house.one("select verdict from users where pk = ?", NATGEO) == "private"
-    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+    assert harness.one("select verdict from users where pk = ?", NATGEO) == "private"
+    assert harness.one("select count(*) from highlights where gone_at is not null") == 0
 
 
-def test_an_account_without_highlights_costs_a_unit_a_night(house: House) -> None:
+def test_an_account_without_highlights_costs_a_unit_a_night(harness: ArchiveHarness) -> None:
     """It is listed, for a highlight may come any day; the first look costs one more, to tell empty from private."""
     for highlight in (GIFT, BOTW, LIMITLESS):
-        house.upstream.world.remove_highlight(highlight)
-    assert [house.night("natgeo").units for _ in range(3)] == [3, 1, 1]
-    house.upstream.world.restore_highlight(GIFT)
-    summary = house.night("natgeo")
+        harness.upstream.world.remove_highlight(highlight)
+    assert [harness.night("natgeo").units for _ in range(3)] == [3, 1, 1]
+    harness.upstream.world.restore_highlight(GIFT)
+    summary = harness.night("natgeo")
     assert (summary.units, summary.highlights_fetched) == (2, 1)
 
 
-def test_fault_a5_a_name_that_nobody_has(house: House) -> None:
+def test_fault_a5_a_name_that_nobody_has(harness: ArchiveHarness) -> None:
     """Exit code 6; asked again it costs one unit, then nothing until its back-off is over."""
-    first = house.night("nobody.here")
+    first = harness.night("nobody.here")
     assert (first.exit_code, first.units) == (6, 2)
-    assert [house.night("nobody.here").units for _ in range(4)] == [1, 1, 0, 0]
+    assert [harness.night("nobody.here").units for _ in range(4)] == [1, 1, 0, 0]
 
 
-def test_titles_can_be_chosen_by_globs(house: House) -> None:
+def test_titles_can_be_chosen_by_globs(harness: ArchiveHarness) -> None:
     """Every listed highlight has a row; only the matching one is fetched."""
-    summary = house.night(parse_target("natgeo", highlights=("BOTW*",)))
+    summary = harness.night(parse_target("natgeo", highlights=("BOTW*",)))
     assert (summary.exit_code, summary.units) == (0, 3)
-    assert house.one("select count(*) from highlights") == 3
-    assert house.rows("select pk from highlights where fetched_at is not null") == [(BOTW,)]
+    assert harness.one("select count(*) from highlights") == 3
+    assert harness.rows("select pk from highlights where fetched_at is not null") == [(BOTW,)]

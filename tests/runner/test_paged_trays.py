@@ -10,7 +10,7 @@ import pytest
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
 from tests.support.api_faults import account_pk
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 ACCOUNT = account_pk(0)
 LAST = "17800000000000002"
@@ -19,56 +19,56 @@ SWEEP = 3
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An account with sweeps and three highlights, of which the tray in one answer shows two, and a page of the other two as well."""
     with StandIn(World.generated(1, 3, 1)) as upstream:
         upstream.world.v1_page = upstream.world.v2_page = 2
-        yield House(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": str(SWEEP)})
+        yield ArchiveHarness(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": str(SWEEP)})
 
 
-def nights(house: House, count: int) -> list[int]:
+def nights(harness: ArchiveHarness, count: int) -> list[int]:
     """So many nights; how many pages of the paged tray were asked for in each."""
     pages = []
     for _ in range(count):
-        house.sleep(days=1)
-        assert house.night(ACCOUNT).exit_code == 0
-        pages.append(len(house.upstream.requests.api_calls(V2)))
+        harness.sleep(days=1)
+        assert harness.night(ACCOUNT).exit_code == 0
+        pages.append(len(harness.upstream.requests.api_calls(V2)))
     return pages
 
 
-def test_what_the_first_page_hides_is_found_within_a_sweep(house: House) -> None:
+def test_what_the_first_page_hides_is_found_within_a_sweep(harness: ArchiveHarness) -> None:
     """All pages are read on the account's turn; from then on it is listed so, and nothing is said to have appeared."""
-    house.night(ACCOUNT)
-    assert house.one("select count(*) from highlights") == 2
-    pages = nights(house, SWEEP + 2)
+    harness.night(ACCOUNT)
+    assert harness.one("select count(*) from highlights") == 2
+    pages = nights(harness, SWEEP + 2)
     turn = pages.index(2)
     assert turn < SWEEP
     assert pages == [0] * turn + [2] * (SWEEP + 2 - turn)
-    assert house.one("select completed_at is not null from highlights where pk = ?", LAST) == 1
-    assert house.one("select tray_endpoint from users") == V2
-    assert house.one("select count(*) from changes") == 0
-    assert house.upstream.requests.api_calls(V1) == []
+    assert harness.one("select completed_at is not null from highlights where pk = ?", LAST) == 1
+    assert harness.one("select tray_endpoint from users") == V2
+    assert harness.one("select count(*) from changes") == 0
+    assert harness.upstream.requests.api_calls(V1) == []
 
 
-def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(house: House) -> None:
+def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(harness: ArchiveHarness) -> None:
     """One page in each sweep period, in place of that night's tray; a quiet night is a unit either way."""
-    house.upstream.world.v1_page = house.upstream.world.v2_page = 60
-    house.night(ACCOUNT)
-    paid = house.one("select sum(units) from api_calls")
-    pages = nights(house, 4 * SWEEP)
+    harness.upstream.world.v1_page = harness.upstream.world.v2_page = 60
+    harness.night(ACCOUNT)
+    paid = harness.one("select sum(units) from api_calls")
+    pages = nights(harness, 4 * SWEEP)
     assert (sum(pages), max(pages)) == (4, 1)
-    assert house.one("select tray_endpoint from users") == V1
+    assert harness.one("select tray_endpoint from users") == V1
     swept = 3 * 4
-    assert house.one("select sum(units) from api_calls") == int(str(paid)) + 4 * SWEEP + swept
+    assert harness.one("select sum(units) from api_calls") == int(str(paid)) + 4 * SWEEP + swept
 
 
-def test_absence_from_all_pages_is_evidence(house: House) -> None:
+def test_absence_from_all_pages_is_evidence(harness: ArchiveHarness) -> None:
     """A highlight beyond the first page that goes is gone the same night, whatever the longest first page was."""
-    house.night(ACCOUNT)
-    nights(house, SWEEP)
-    house.upstream.world.remove_highlight(LAST)
-    nights(house, 1)
-    assert house.rows("select subject_pk, field, new from changes") == [(LAST, "presence", "gone")]
+    harness.night(ACCOUNT)
+    nights(harness, SWEEP)
+    harness.upstream.world.remove_highlight(LAST)
+    nights(harness, 1)
+    assert harness.rows("select subject_pk, field, new from changes") == [(LAST, "presence", "gone")]
 
 
 @pytest.mark.parametrize(
@@ -82,45 +82,45 @@ def test_absence_from_all_pages_is_evidence(house: House) -> None:
     ids=["5xx", "another shape", "404", "a next page that is none"],
 )
 def test_where_the_pages_fail_the_first_page_serves(
-    house: House, fault: actions.Action, tried_again: bool
+    harness: ArchiveHarness, fault: actions.Action, tried_again: bool
 ) -> None:
     """The night is a good one and nobody is gone for it. What cost nothing is tried the next night, what was billed on its next turn."""
-    house.night(ACCOUNT)
-    house.upstream.faults.add(fault, path=V2, count=None)
-    asked = [pages > 0 for pages in nights(house, 2 * SWEEP)]
+    harness.night(ACCOUNT)
+    harness.upstream.faults.add(fault, path=V2, count=None)
+    asked = [pages > 0 for pages in nights(harness, 2 * SWEEP)]
     first = asked.index(True)
     assert first < SWEEP
     assert asked[first + 1] is tried_again
     assert sum(asked) == (2 * SWEEP - first if tried_again else 2)
-    assert house.one("select tray_endpoint from users") == V1
-    assert house.one("select count(*) from highlights where gone_at is not null") == 0
-    house.upstream.faults.clear()
-    nights(house, SWEEP)
-    assert house.one("select count(*) from highlights") == 3
+    assert harness.one("select tray_endpoint from users") == V1
+    assert harness.one("select count(*) from highlights where gone_at is not null") == 0
+    harness.upstream.faults.clear()
+    nights(harness, SWEEP)
+    assert harness.one("select count(*) from highlights") == 3
 
 
-def test_pages_without_an_end_are_left(house: House) -> None:
+def test_pages_without_an_end_are_left(harness: ArchiveHarness) -> None:
     """A next page that was read already ends the reading: the tray counts as cut."""
-    house.night(ACCOUNT)
+    harness.night(ACCOUNT)
     page: dict[str, Json] = {"response": {"tray": []}, "next_page_id": "again"}
-    house.upstream.faults.add(actions.respond(200, page), path=V2, count=None)
-    assert max(nights(house, SWEEP)) == 2
-    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+    harness.upstream.faults.add(actions.respond(200, page), path=V2, count=None)
+    assert max(nights(harness, SWEEP)) == 2
+    assert harness.one("select count(*) from highlights where gone_at is not null") == 0
 
 
-def test_one_night_without_pages_changes_nothing(house: House) -> None:
+def test_one_night_without_pages_changes_nothing(harness: ArchiveHarness) -> None:
     """An account that is listed page by page gets its first page on a night on which those fail: a third of what it has, which is no
     reason to look at the account, and no highlight is missed or back."""
     for title in ("one", "two", "three"):
-        house.upstream.world.add_highlight(ACCOUNT, title, 1)
-    house.night(ACCOUNT)
-    nights(house, SWEEP)
-    house.upstream.faults.add(actions.respond(500, headers={"retry-after": "0"}), path=V2, count=3)
-    assert nights(house, 1) == [3]
-    assert house.upstream.requests.api_calls("/v1/user/by/id") == []
-    assert house.one("select tray_endpoint from users") == V2
-    assert nights(house, 1) == [3]
-    assert house.one("select count(*) from changes") == 0
+        harness.upstream.world.add_highlight(ACCOUNT, title, 1)
+    harness.night(ACCOUNT)
+    nights(harness, SWEEP)
+    harness.upstream.faults.add(actions.respond(500, headers={"retry-after": "0"}), path=V2, count=3)
+    assert nights(harness, 1) == [3]
+    assert harness.upstream.requests.api_calls("/v1/user/by/id") == []
+    assert harness.one("select tray_endpoint from users") == V2
+    assert nights(harness, 1) == [3]
+    assert harness.one("select count(*) from changes") == 0
 
 
 @pytest.mark.parametrize(
@@ -129,49 +129,49 @@ def test_one_night_without_pages_changes_nothing(house: House) -> None:
     ids=["free", "billed"],
 )
 def test_a_first_page_that_is_known_to_lack_something_is_no_evidence(
-    house: House, fault: actions.Action
+    harness: ArchiveHarness, fault: actions.Action
 ) -> None:
     """Also where it is shorter than the longest that was ever seen, as a first page of another size is: nobody is gone for it."""
     for title in ("one", "two"):
-        house.upstream.world.add_highlight(ACCOUNT, title, 1)
-    house.upstream.world.v1_page = 4
-    house.night(ACCOUNT)
-    nights(house, SWEEP)
-    house.upstream.world.v1_page = 3
-    house.upstream.faults.add(fault, path=V2, count=3)
-    nights(house, 1)
-    assert house.one("select count(*) from highlights where gone_at is not null") == 0
+        harness.upstream.world.add_highlight(ACCOUNT, title, 1)
+    harness.upstream.world.v1_page = 4
+    harness.night(ACCOUNT)
+    nights(harness, SWEEP)
+    harness.upstream.world.v1_page = 3
+    harness.upstream.faults.add(fault, path=V2, count=3)
+    nights(harness, 1)
+    assert harness.one("select count(*) from highlights where gone_at is not null") == 0
 
 
-def test_until_their_next_turn_failed_pages_make_nobody_gone(house: House) -> None:
+def test_until_their_next_turn_failed_pages_make_nobody_gone(harness: ArchiveHarness) -> None:
     """Pages that were paid for in vain are not asked again before their turn; the first pages until then are known to be cut, whatever
     their size is, and the account stays with its pages."""
     for title in ("one", "two"):
-        house.upstream.world.add_highlight(ACCOUNT, title, 1)
-    house.upstream.world.v1_page = 4
-    house.night(ACCOUNT)
-    nights(house, SWEEP)
-    house.upstream.faults.add(actions.respond(404, {"detail": "Not Found"}), path=V2, count=None)
+        harness.upstream.world.add_highlight(ACCOUNT, title, 1)
+    harness.upstream.world.v1_page = 4
+    harness.night(ACCOUNT)
+    nights(harness, SWEEP)
+    harness.upstream.faults.add(actions.respond(404, {"detail": "Not Found"}), path=V2, count=None)
     asked = []
     for size in (3, 2, 4, 3, 4, 2):
-        house.upstream.world.v1_page = size
-        asked += nights(house, 1)
+        harness.upstream.world.v1_page = size
+        asked += nights(harness, 1)
     assert asked[0] == 1
     assert sum(asked) <= 1 + len(asked) // SWEEP
-    assert house.one("select tray_endpoint from users") == V2
-    assert house.one("select pages_failed_at from users") is not None
-    house.upstream.faults.clear()
-    assert 3 in nights(house, SWEEP)
-    assert house.one("select pages_failed_at from users") is None
-    assert house.one("select count(*) from changes") == 0
+    assert harness.one("select tray_endpoint from users") == V2
+    assert harness.one("select pages_failed_at from users") is not None
+    harness.upstream.faults.clear()
+    assert 3 in nights(harness, SWEEP)
+    assert harness.one("select pages_failed_at from users") is None
+    assert harness.one("select count(*) from changes") == 0
 
 
 def test_pages_that_are_refused_say_nothing_of_the_key(tmp_path: Path) -> None:
     """Where a plan does not include the paged tray, and every account has its turn: the other tray serves, and the run is a good one."""
     names = [account_pk(n) for n in range(5)]
     with StandIn(World.generated(len(names), 1, 1)) as upstream:
-        house = House(tmp_path / "archive", upstream)
-        house.night(*names)
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        harness.night(*names)
         upstream.faults.add(actions.respond(403, {"detail": "not in your plan"}), path=V2, count=None)
-        summary = house.night(*names, full=True)
+        summary = harness.night(*names, full=True)
         assert (summary.exit_code, summary.accounts) == (0, len(names)), summary.message

@@ -15,7 +15,7 @@ from archiver.model.identity import Subject
 from archiver.model.target import parse_target
 from archiver.sandbox import StandIn, World, actions, build
 from archiver.sandbox.things import Account, Highlight, Item
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.cdn_account import offering
 
 ACCOUNT = "keeper"
@@ -25,25 +25,25 @@ SWEEP = "ARCHIVER_SYNC_SWEEP_DAYS"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """One account with two highlights of three items; links live for 5 days, those of videos for 2."""
     with StandIn(World()) as upstream:
         upstream.world.add_account(Account("900", ACCOUNT, "Keeper", build.avatar("900")))
         for title in ("Second", "First"):
             upstream.world.add_highlight(ACCOUNT, title, items=3)
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 @pytest.fixture
-def either(house: House, nowhere: str | Path) -> House:
+def either(harness: ArchiveHarness, nowhere: str | Path) -> ArchiveHarness:
     """The same on SQLite and on PostgreSQL."""
-    house.database = nowhere if isinstance(nowhere, str) else None
-    return house
+    harness.database = nowhere if isinstance(nowhere, str) else None
+    return harness
 
 
-def highlights(house: House) -> list[Highlight]:
+def highlights(harness: ArchiveHarness) -> list[Highlight]:
     """The account's highlights, in the order of its tray."""
-    return list(house.upstream.world.account(ACCOUNT).highlights)
+    return list(harness.upstream.world.account(ACCOUNT).highlights)
 
 
 def files_of(items: Iterable[Item]) -> int:
@@ -51,17 +51,17 @@ def files_of(items: Iterable[Item]) -> int:
     return sum((item.thumbnail is not None) + (item.video is not None) for item in items)
 
 
-def offered(house: House) -> int:
+def offered(harness: ArchiveHarness) -> int:
     """How many files the account offers: its avatar, covers and items."""
-    return 1 + len(highlights(house)) + sum(files_of(h.items) for h in highlights(house))
+    return 1 + len(highlights(harness)) + sum(files_of(h.items) for h in highlights(harness))
 
 
-def files(house: House) -> int:
+def files(harness: ArchiveHarness) -> int:
     """How many files are stored."""
-    return int(str(house.one("select count(*) from files")))
+    return int(str(harness.one("select count(*) from files")))
 
 
-def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: House) -> None:
+def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: ArchiveHarness) -> None:
     """Ten nights with a wrong ``allowed_hosts``: each ends with 3 and counts every file, and costs what a quiet night costs."""
     either.environ[HOSTS] = WRONG
     number = offered(either)
@@ -84,7 +84,7 @@ def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: House) -> 
     assert either.one("select count(*) from highlights where completed_at is not null") == 0
 
 
-def test_fault_c31_the_first_night_with_the_right_hosts_fetches_all_of_it(either: House) -> None:
+def test_fault_c31_the_first_night_with_the_right_hosts_fetches_all_of_it(either: ArchiveHarness) -> None:
     """While the links of the kept answers are valid no highlight is paid for again; once they have expired each costs one unit."""
     either.environ[HOSTS] = WRONG
     either.night(ACCOUNT)
@@ -97,51 +97,51 @@ def test_fault_c31_the_first_night_with_the_right_hosts_fetches_all_of_it(either
     assert either.one("select count(*) from highlights where completed_at is null") == 0
 
 
-def test_fault_c31_links_that_have_expired_cost_one_unit_a_highlight(house: House) -> None:
+def test_fault_c31_links_that_have_expired_cost_one_unit_a_highlight(harness: ArchiveHarness) -> None:
     """``plan`` says so before; after that night the account is quiet."""
-    house.environ[HOSTS] = WRONG
-    house.night(ACCOUNT)
-    house.sleep(days=9)
-    assert house.night(ACCOUNT).units == 1
-    del house.environ[HOSTS]
-    assert [plan.units for plan in house.plan(ACCOUNT)] == [1 + 2]
-    summary = house.night(ACCOUNT)
-    assert (summary.exit_code, summary.units, files(house)) == (0, 1 + 2, offered(house))
-    assert (house.night(ACCOUNT).exit_code, house.night(ACCOUNT).units) == (0, 1)
+    harness.environ[HOSTS] = WRONG
+    harness.night(ACCOUNT)
+    harness.sleep(days=9)
+    assert harness.night(ACCOUNT).units == 1
+    del harness.environ[HOSTS]
+    assert [plan.units for plan in harness.plan(ACCOUNT)] == [1 + 2]
+    summary = harness.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, files(harness)) == (0, 1 + 2, offered(harness))
+    assert (harness.night(ACCOUNT).exit_code, harness.night(ACCOUNT).units) == (0, 1)
 
 
-def test_fault_c31_no_sweep_is_paid_for_while_a_host_is_refused(house: House) -> None:
+def test_fault_c31_no_sweep_is_paid_for_while_a_host_is_refused(harness: ArchiveHarness) -> None:
     """Two months later, with the sweep on, a night still costs one unit."""
-    house.environ |= {HOSTS: WRONG, SWEEP: "30"}
-    house.night(ACCOUNT)
+    harness.environ |= {HOSTS: WRONG, SWEEP: "30"}
+    harness.night(ACCOUNT)
     for _ in range(3):
-        house.sleep(days=30)
-        summary = house.night(ACCOUNT)
+        harness.sleep(days=30)
+        summary = harness.night(ACCOUNT)
         assert summary.exit_code == 3
-        assert house.upstream.requests.api_calls("/v1/highlight/by/url") == []
+        assert harness.upstream.requests.api_calls("/v1/highlight/by/url") == []
 
 
-def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(house: House) -> None:
+def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(harness: ArchiveHarness) -> None:
     """One file behind a host that is not allowed: the others are stored, a file that fails otherwise has its own back-off."""
-    first, second = highlights(house)
+    first, second = highlights(harness)
     elsewhere = {item.pk: f"https://cdn.example/{item.pk}.jpg" for item in first.items[:1]}
-    house.upstream.faults.add(offering(elsewhere), path="/v1/highlight/by/url", count=None)
-    house.upstream.faults.add(
+    harness.upstream.faults.add(offering(elsewhere), path="/v1/highlight/by/url", count=None)
+    harness.upstream.faults.add(
         actions.respond(404, b"gone"), listener="cdn", item=second.items[0].pk, count=None
     )
-    summary = house.night(ACCOUNT)
+    summary = harness.night(ACCOUNT)
     assert (summary.exit_code, dict(summary.hosts_not_allowed)) == (3, {"cdn.example": 1})
-    assert files(house) == offered(house) - 1 - files_of(second.items[:1])
-    assert [line.partition(": ")[2] for line in run_report.outcome_lines(summary)] == [
-        "run: not everything could be archived",
+    assert files(harness) == offered(harness) - 1 - files_of(second.items[:1])
+    assert [line.partition(": ")[2] for line in report.ended(summary)] == [
+        "run: something failure_lines tonight",
         "run: 1 file not downloaded: host cdn.example is not in download.allowed_hosts",
     ]
     for _ in range(4):
-        summary = house.night(ACCOUNT)
+        summary = harness.night(ACCOUNT)
     assert (summary.exit_code, summary.units, dict(summary.hosts_not_allowed)) == (3, 1, {"cdn.example": 1})
 
 
-def test_fault_c31_status_show_and_gaps_tell_what_is_not_downloaded(either: House) -> None:
+def test_fault_c31_status_show_and_gaps_tell_what_is_not_downloaded(either: ArchiveHarness) -> None:
     """The status names host and number and knows no success; every refused file is a gap; once allowed nothing is left of it."""
     either.environ[HOSTS] = WRONG
     either.night(ACCOUNT)
@@ -161,128 +161,134 @@ def test_fault_c31_status_show_and_gaps_tell_what_is_not_downloaded(either: Hous
     assert list(archive.gaps(either.config)) == []
 
 
-def test_fault_c31_titles_that_are_not_wanted_do_not_fail_a_night(house: House) -> None:
+def test_fault_c31_titles_that_are_not_wanted_do_not_fail_a_night(harness: ArchiveHarness) -> None:
     """Refused files count only for the highlights that the configuration asks for."""
-    house.environ[HOSTS] = WRONG
-    house.night(ACCOUNT)
-    house.environ |= {"ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
+    harness.environ[HOSTS] = WRONG
+    harness.night(ACCOUNT)
+    harness.environ |= {"ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
     one = parse_target(ACCOUNT, highlights=("First",))
     none = parse_target(ACCOUNT, highlights=("nothing is called so",))
-    assert house.night(one).files_failed == files_of(highlights(house)[0].items)
-    assert archive.status(house.config).hosts_not_allowed == (
-        ("127.0.0.1", sum(files_of(highlight.items) for highlight in highlights(house))),
+    assert harness.night(one).files_failed == files_of(highlights(harness)[0].items)
+    assert archive.status(harness.config).hosts_not_allowed == (
+        ("127.0.0.1", sum(files_of(highlight.items) for highlight in highlights(harness))),
     )
-    assert house.night(none).exit_code == 0
+    assert harness.night(none).exit_code == 0
 
 
-def test_fault_c31_a_highlight_that_is_a_target_itself_reports_its_host(house: House) -> None:
+def test_fault_c31_a_highlight_that_is_a_target_itself_reports_its_host(harness: ArchiveHarness) -> None:
     """``highlight:<pk>`` ends with 3 and the line as well."""
-    house.environ[HOSTS] = WRONG
-    first = highlights(house)[0]
+    harness.environ[HOSTS] = WRONG
+    first = highlights(harness)[0]
     number = files_of(first.items)
-    assert house.night(f"highlight:{first.pk}").hosts_not_allowed == (("127.0.0.1", number),)
-    both = house.night(f"highlight:{first.pk}", ACCOUNT)
-    assert both.files_failed == offered(house)  # each file once
-    del house.environ[HOSTS]
-    summary = house.night(f"highlight:{first.pk}")
-    assert (summary.exit_code, summary.units, files(house)) == (0, 0, number)
+    assert harness.night(f"highlight:{first.pk}").hosts_not_allowed == (("127.0.0.1", number),)
+    both = harness.night(f"highlight:{first.pk}", ACCOUNT)
+    assert both.files_failed == offered(harness)  # each file once
+    del harness.environ[HOSTS]
+    summary = harness.night(f"highlight:{first.pk}")
+    assert (summary.exit_code, summary.units, files(harness)) == (0, 0, number)
 
 
-def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(house: House) -> None:
+def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(harness: ArchiveHarness) -> None:
     """The gap keeps the stated length, ends no night, and shows no highlight as complete; a raised limit fetches it for 0 units."""
-    house.environ[SIZE] = "1 kB"
-    summary = house.night(ACCOUNT)
+    harness.environ[SIZE] = "1 kB"
+    summary = harness.night(ACCOUNT)
     assert (summary.exit_code, summary.files_failed) == (0, 0)
-    left_out = int(str(house.one("select count(*) from failures where reason = 'too_large'")))
-    assert list(run_report.note_lines(summary)) == [
+    left_out = int(str(harness.one("select count(*) from failures where reason = 'too_large'")))
+    assert list(report.noted(summary)) == [
         f"left out: {left_out} over download.max_file_size (archiver gaps)"
     ]
-    assert list(run_report.failure_lines(summary)) == []
-    lengths = house.rows("select size from failures where reason = 'too_large' and subject = 'item'")
+    assert list(report.failed(summary)) == []
+    lengths = harness.rows("select size from failures where reason = 'too_large' and subject = 'item'")
     assert lengths
     assert all(int(str(size)) > 1000 for (size,) in lengths)
-    assert house.one("select count(*) from highlights where completed_at is not null") == 0
-    assert house.night(ACCOUNT).units == 1
+    assert harness.one("select count(*) from highlights where completed_at is not null") == 0
+    assert harness.night(ACCOUNT).units == 1
     largest = max(int(str(size)) for (size,) in lengths)
-    house.environ[SIZE] = str(largest)
-    assert [plan.units for plan in house.plan(ACCOUNT)] == [1]
-    summary = house.night(ACCOUNT)
-    assert (summary.exit_code, summary.units, files(house)) == (0, 1, offered(house))
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
+    harness.environ[SIZE] = str(largest)
+    assert [plan.units for plan in harness.plan(ACCOUNT)] == [1]
+    summary = harness.night(ACCOUNT)
+    assert (summary.exit_code, summary.units, files(harness)) == (0, 1, offered(harness))
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
-def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(house: House) -> None:
+def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(harness: ArchiveHarness) -> None:
     """The owner removes the item: its failure is resolved, and the night is good again."""
-    house.environ |= {HOSTS: WRONG, "ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
-    house.night(ACCOUNT)
-    for highlight in highlights(house):
+    harness.environ |= {
+        HOSTS: WRONG,
+        "ARCHIVER_DOWNLOAD_COVERS": "false",
+        "ARCHIVER_DOWNLOAD_AVATARS": "false",
+    }
+    harness.night(ACCOUNT)
+    for highlight in highlights(harness):
         for item in list(highlight.items)[1:]:
-            house.upstream.world.remove_item(highlight.pk, item.pk)
-    left = sum(files_of(h.items) for h in highlights(house))
+            harness.upstream.world.remove_item(highlight.pk, item.pk)
+    left = sum(files_of(h.items) for h in highlights(harness))
     counts = [
-        house.night(ACCOUNT).files_failed for _ in range(2)
+        harness.night(ACCOUNT).files_failed for _ in range(2)
     ]  # a loss of more than half is believed the second time
     assert counts[-1] == left
-    gaps = [gap for gap in archive.gaps(house.config) if gap.subject is Subject.ITEM and not gap.gone]
+    gaps = [gap for gap in archive.gaps(harness.config) if gap.subject is Subject.ITEM and not gap.gone]
     assert len(gaps) == left
     assert GapReason.NOT_YET not in {gap.reason for gap in gaps}
 
 
 @pytest.mark.parametrize("hide", ["set_private", "delete_account"])
 def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_stored_answers(
-    house: House, hide: str
+    harness: ArchiveHarness, hide: str
 ) -> None:
     """Each run ends with 3 while the host is refused; then all item files come from the stored answers, for 0 units."""
-    house.environ[HOSTS] = WRONG
-    number = offered(house)
-    house.night(ACCOUNT)
-    getattr(house.upstream.world, hide)(ACCOUNT)
+    harness.environ[HOSTS] = WRONG
+    number = offered(harness)
+    harness.night(ACCOUNT)
+    getattr(harness.upstream.world, hide)(ACCOUNT)
     nights = []
     for _ in range(3):
-        house.sleep(hours=3)
-        nights.append(house.night(ACCOUNT))
+        harness.sleep(hours=3)
+        nights.append(harness.night(ACCOUNT))
     assert {(night.exit_code, night.files_failed) for night in nights} == {(3, number)}
     assert nights[-1].units == 0
-    del house.environ[HOSTS]
-    summary = house.night(ACCOUNT)
+    del harness.environ[HOSTS]
+    summary = harness.night(ACCOUNT)
     assert (summary.exit_code, summary.units) == (0, 0)
-    assert files(house) == number - 1 - len(highlights(house))  # no tray offers the avatar and the covers
-    assert house.one("select count(*) from highlights where completed_at is null") == 0
+    assert files(harness) == number - 1 - len(highlights(harness))  # no tray offers the avatar and the covers
+    assert harness.one("select count(*) from highlights where completed_at is null") == 0
 
 
-def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(house: House) -> None:
+def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(harness: ArchiveHarness) -> None:
     """The unit that is left goes to the new item, not to the tray: what was refused before is reported all the same."""
-    house.environ[HOSTS] = WRONG
-    number = offered(house)
-    house.night(ACCOUNT)
-    first = highlights(house)[0]
-    house.upstream.world.add_item(first.pk)
-    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
-    nights = [house.night(ACCOUNT) for _ in range(2)]
+    harness.environ[HOSTS] = WRONG
+    number = offered(harness)
+    harness.night(ACCOUNT)
+    first = highlights(harness)[0]
+    harness.upstream.world.add_item(first.pk)
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
+    nights = [harness.night(ACCOUNT) for _ in range(2)]
     assert [(night.exit_code, night.units) for night in nights] == [(5, 1), (3, 1)]
-    assert house.upstream.requests.api_calls("/v1/user/highlights") == []
+    assert harness.upstream.requests.api_calls("/v1/user/highlights") == []
     assert nights[-1].files_failed == number + 1
 
 
-def test_fault_c31_covers_count_on_a_night_that_ends_at_its_budget(house: House) -> None:
+def test_fault_c31_covers_count_on_a_night_that_ends_at_its_budget(harness: ArchiveHarness) -> None:
     """Covers and the avatar are refused while the limit ends the paying: recorded and named that very night, and never ok after."""
-    house.environ |= {HOSTS: WRONG, "ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": "3"}
-    first = house.night(ACCOUNT)
+    harness.environ |= {HOSTS: WRONG, "ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": "3"}
+    first = harness.night(ACCOUNT)
     pictures = "select count(*) from failures where role in ('cover', 'avatar') and resolved_at is null"
-    assert (first.exit_code, house.one(pictures)) == (5, 1 + len(highlights(house)))
-    assert first.files_failed == offered(house) - files_of(highlights(house)[0].items)
-    house.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
-    assert 0 not in {house.night(ACCOUNT).exit_code for _ in range(4)}
+    assert (first.exit_code, harness.one(pictures)) == (5, 1 + len(highlights(harness)))
+    assert first.files_failed == offered(harness) - files_of(highlights(harness)[0].items)
+    harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "1"
+    assert 0 not in {harness.night(ACCOUNT).exit_code for _ in range(4)}
 
 
-def test_fault_c31_a_refused_cover_that_is_not_offered_any_more_is_not_waited_for(house: House) -> None:
+def test_fault_c31_a_refused_cover_that_is_not_offered_any_more_is_not_waited_for(
+    harness: ArchiveHarness,
+) -> None:
     """The stored cover is back in the tray: the refused one is resolved, and the night is good."""
-    house.night(ACCOUNT)
-    first = highlights(house)[0]
+    harness.night(ACCOUNT)
+    first = highlights(harness)[0]
     before = first.cover
-    house.upstream.world.recover(first.pk)
-    house.environ[HOSTS] = WRONG
-    assert house.night(ACCOUNT).files_failed == 1
+    harness.upstream.world.recover(first.pk)
+    harness.environ[HOSTS] = WRONG
+    assert harness.night(ACCOUNT).files_failed == 1
     first.cover = before
-    assert house.night(ACCOUNT).exit_code == 0
-    assert house.one("select count(*) from failures where resolved_at is null") == 0
+    assert harness.night(ACCOUNT).exit_code == 0
+    assert harness.one("select count(*) from failures where resolved_at is null") == 0

@@ -15,7 +15,7 @@ from archiver.errors import Stopped
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Json
 from tests.support.api_faults import PAGE, edited
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.table_dumps import StopAt, asked, dump, execute
 
 NATGEO, SALWA = "787132", "75885841119"
@@ -23,50 +23,50 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with StandIn() as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def set_aside(house: House) -> Path:
+def set_aside(harness: ArchiveHarness) -> Path:
     """A copy of the database as it is now, made by the command for it."""
-    to = house.root.parent / "older.db"
-    archive.backup_database(house.config, to)
+    to = harness.root.parent / "older.db"
+    archive.backup_database(harness.config, to)
     return to
 
 
-def put_back(house: House, copy: Path) -> None:
+def put_back(harness: ArchiveHarness, copy: Path) -> None:
     """The older copy in the place of the database, as the README says."""
     for beside in ("archive.db-wal", "archive.db-shm"):
-        (house.root / beside).unlink(missing_ok=True)
-    shutil.copy(copy, house.root / "archive.db")
+        (harness.root / beside).unlink(missing_ok=True)
+    shutil.copy(copy, harness.root / "archive.db")
 
 
-def pages_asked(house: House) -> int:
-    return sum(path == PAGE for path in asked(house))
+def pages_asked(harness: ArchiveHarness) -> int:
+    return sum(path == PAGE for path in asked(harness))
 
 
-def shown(house: House) -> dict[str, tuple[str, list[str]]]:
+def shown(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
     """What upstream shows: titles and items by highlight."""
     return {
         h.pk: (h.title, [item.pk for item in h.items])
-        for account in house.upstream.world.accounts
+        for account in harness.upstream.world.accounts
         for h in account.shown()
     }
 
 
-def kept(house: House) -> dict[str, tuple[str, list[str]]]:
+def kept(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
     """What the archive holds of that, every file of it included; and the watermark of each highlight stands."""
-    assert house.one("select count(*) from highlights where gone_at is null and completed_at is null") == 0
+    assert harness.one("select count(*) from highlights where gone_at is null and completed_at is null") == 0
     lacking = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
-    assert house.one(lacking) == 0
+    assert harness.one(lacking) == 0
     members = (
         "select item_pk from highlight_items where highlight_pk = ? and gone_at is null order by position"
     )
     return {
-        str(pk): (str(title), [str(item) for (item,) in house.rows(members, pk)])
-        for pk, title in house.rows("select pk, title from highlights where gone_at is null")
+        str(pk): (str(title), [str(item) for (item,) in harness.rows(members, pk)])
+        for pk, title in harness.rows("select pk, title from highlights where gone_at is null")
     }
 
 
@@ -76,65 +76,65 @@ def counting_more(tree: Json) -> None:
     tree.update(media_count=98)
 
 
-def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(house: House) -> None:
+def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: ArchiveHarness) -> None:
     """Two nights after the copy, put back, read anew: the next night pays for the trays alone, and archive and ledger are whole."""
-    house.upstream.faults.add(edited(counting_more), path=PAGE, count=None)
-    units = house.night("natgeo").units
-    copy = set_aside(house)
-    world = house.upstream.world
-    house.sleep(days=1)
+    harness.upstream.faults.add(edited(counting_more), path=PAGE, count=None)
+    units = harness.night("natgeo").units
+    copy = set_aside(harness)
+    world = harness.upstream.world
+    harness.sleep(days=1)
     world.add_item(BOTW, "video")
     world.add_highlight(SALWA, "New")
-    units += house.night("natgeo", "salwaaa_ki").units
-    house.sleep(hours=1)
+    units += harness.night("natgeo", "salwaaa_ki").units
+    harness.sleep(hours=1)
     world.add_item(BOTW)
     world.retitle(GIFT, "Gifts")
     world.remove_highlight(LIMITLESS)
-    units += house.night("natgeo", "salwaaa_ki").units
+    units += harness.night("natgeo", "salwaaa_ki").units
     calls = "select path, subject, status, units, substr(finished_at, 1, 10) from api_calls where units > 0 order by 5, 1, 2, run_id"
-    paid = house.rows(calls)
-    put_back(house, copy)
-    house.sleep(hours=1)
-    done = house.reread()
+    paid = harness.rows(calls)
+    put_back(harness, copy)
+    harness.sleep(hours=1)
+    done = harness.reread()
     assert done.recovered.answers == len(paid) - 4
-    assert house.rows(calls) == paid
-    assert house.one("select sum(units) from api_calls") == units
-    assert house.rows("select command, outcome, units from runs where id > 1 order by id") == [
+    assert harness.rows(calls) == paid
+    assert harness.one("select sum(units) from api_calls") == units
+    assert harness.rows("select command, outcome, units from runs where id > 1 order by id") == [
         ("reread", "ok", 0),
         ("recovered", "recovered", 6),
         ("recovered", "recovered", 3),
     ]
-    summary = house.night("natgeo", "salwaaa_ki")
-    assert (summary.exit_code, summary.units, pages_asked(house)) == (0, 2, 0)
-    assert kept(house) == shown(house)
-    assert house.night("natgeo", "salwaaa_ki").units == 2
-    before = dump(house)
-    assert house.reread().recovered.answers == 0
-    assert dump(house) == before
+    summary = harness.night("natgeo", "salwaaa_ki")
+    assert (summary.exit_code, summary.units, pages_asked(harness)) == (0, 2, 0)
+    assert kept(harness) == shown(harness)
+    assert harness.night("natgeo", "salwaaa_ki").units == 2
+    before = dump(harness)
+    assert harness.reread().recovered.answers == 0
+    assert dump(harness) == before
 
 
-def test_a_night_between_the_copy_and_the_rereading_stays_the_newest(house: House) -> None:
+def test_a_night_between_the_copy_and_the_rereading_stays_the_newest(harness: ArchiveHarness) -> None:
     """Its run has the id of one that the copy does not know. Its page serves, though answers found later have higher ids."""
-    house.night("natgeo")
-    copy = set_aside(house)
-    world = house.upstream.world
-    house.sleep(days=1)
+    harness.night("natgeo")
+    copy = set_aside(harness)
+    world = harness.upstream.world
+    harness.sleep(days=1)
     world.add_item(BOTW)
-    house.night("natgeo")
-    put_back(house, copy)
-    house.sleep(days=1)
+    harness.night("natgeo")
+    put_back(harness, copy)
+    harness.sleep(days=1)
     last = world.add_item(BOTW, "video")
-    fault = house.upstream.faults.add(actions.respond(500), listener="cdn", item=last.pk, count=None)
-    house.night("natgeo")
-    assert house.one("select completed_at from highlights where pk = ?", BOTW) is None
-    done = house.reread()
+    fault = harness.upstream.faults.add(actions.respond(500), listener="cdn", item=last.pk, count=None)
+    harness.night("natgeo")
+    assert harness.one("select completed_at from highlights where pk = ?", BOTW) is None
+    done = harness.reread()
     assert done.recovered.answers == 2
-    runs = house.rows("select id, command, units from runs order by id")
+    runs = harness.rows("select id, command, units from runs order by id")
     assert runs == [(1, "run", 5), (2, "run", 2), (3, "reread", 0), (4, "recovered", 2)]
-    house.upstream.faults.remove(fault)
-    summary = house.night("natgeo")
-    assert (summary.exit_code, summary.units, pages_asked(house)) == (0, 1, 0)
-    assert kept(house) == {pk: told for pk, told in shown(house).items() if pk in kept(house)}
+    harness.upstream.faults.remove(fault)
+    summary = harness.night("natgeo")
+    assert (summary.exit_code, summary.units, pages_asked(harness)) == (0, 1, 0)
+    assert kept(harness) == {pk: told for pk, told in shown(harness).items() if pk in kept(harness)}
 
 
 def without_numbers(tree: Json) -> None:
@@ -144,120 +144,122 @@ def without_numbers(tree: Json) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["numbers told", "none told"])
-def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(house: House, told: bool) -> None:
+def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(
+    harness: ArchiveHarness, told: bool
+) -> None:
     """Where only what was fetched is kept, a page serves under the numbers that it tells; a stale one, or one that tells none, never."""
-    house.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
-    house.night("natgeo")
-    copy = set_aside(house)
-    world = house.upstream.world
-    house.sleep(days=1)
+    harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
+    harness.night("natgeo")
+    copy = set_aside(harness)
+    world = harness.upstream.world
+    harness.sleep(days=1)
     for pk in (GIFT, BOTW):
         world.add_item(pk)
         if not told:
-            house.upstream.faults.add(edited(without_numbers), path=PAGE, highlight=pk)
-    house.night("natgeo")
-    put_back(house, copy)
-    house.sleep(hours=1)
+            harness.upstream.faults.add(edited(without_numbers), path=PAGE, highlight=pk)
+    harness.night("natgeo")
+    put_back(harness, copy)
+    harness.sleep(hours=1)
     world.add_item(GIFT)
-    assert house.reread().recovered.answers == 2
-    summary = house.night("natgeo")
+    assert harness.reread().recovered.answers == 2
+    summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (0, 2 if told else 3)
-    assert {pk: kept(house)[pk] for pk in (GIFT, BOTW)} == {pk: shown(house)[pk] for pk in (GIFT, BOTW)}
+    assert {pk: kept(harness)[pk] for pk in (GIFT, BOTW)} == {pk: shown(harness)[pk] for pk in (GIFT, BOTW)}
 
 
-def test_a_stale_page_serves_nobody(house: House) -> None:
+def test_a_stale_page_serves_nobody(harness: ArchiveHarness) -> None:
     """Upstream changed again after the days that were lost: that highlight is paid for, the other is not."""
-    house.night("natgeo")
-    copy = set_aside(house)
-    house.sleep(days=1)
+    harness.night("natgeo")
+    copy = set_aside(harness)
+    harness.sleep(days=1)
     for pk in (GIFT, BOTW):
-        house.upstream.world.add_item(pk)
-    house.night("natgeo")
-    put_back(house, copy)
-    house.sleep(hours=1)
-    house.upstream.world.add_item(GIFT)
-    house.reread()
-    assert house.night("natgeo").units == 2
-    assert kept(house) == shown_of_natgeo(house)
+        harness.upstream.world.add_item(pk)
+    harness.night("natgeo")
+    put_back(harness, copy)
+    harness.sleep(hours=1)
+    harness.upstream.world.add_item(GIFT)
+    harness.reread()
+    assert harness.night("natgeo").units == 2
+    assert kept(harness) == shown_of_natgeo(harness)
 
 
-def shown_of_natgeo(house: House) -> dict[str, tuple[str, list[str]]]:
-    return {pk: told for pk, told in shown(house).items() if pk in (GIFT, BOTW, LIMITLESS)}
+def shown_of_natgeo(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
+    return {pk: told for pk, told in shown(harness).items() if pk in (GIFT, BOTW, LIMITLESS)}
 
 
-def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(house: House) -> None:
+def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(harness: ArchiveHarness) -> None:
     """Its page serves, and counts from the day on which it came: the next sweep is due when it would have been."""
-    house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
-    house.night("natgeo")
-    copy = set_aside(house)
-    world = house.upstream.world
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
+    harness.night("natgeo")
+    copy = set_aside(harness)
+    world = harness.upstream.world
     swapped = world.highlight(BOTW).items[0]
     world.remove_item(BOTW, swapped.pk)
     new = world.add_item(BOTW, taken_at=swapped.taken_at)
     nights = []
     for _ in range(5):
-        house.sleep(days=1)
-        nights.append(house.night("natgeo").units)
+        harness.sleep(days=1)
+        nights.append(harness.night("natgeo").units)
     assert sum(nights) == 5 + 3
-    put_back(house, copy)
-    assert house.reread().recovered.answers == 5 + 3
-    assert house.night("natgeo").units == 1
-    came = house.one("select max(finished_at) from api_calls where subject = ?", BOTW)
-    assert house.one("select fetched_at from highlights where pk = ?", BOTW) == came
+    put_back(harness, copy)
+    assert harness.reread().recovered.answers == 5 + 3
+    assert harness.night("natgeo").units == 1
+    came = harness.one("select max(finished_at) from api_calls where subject = ?", BOTW)
+    assert harness.one("select fetched_at from highlights where pk = ?", BOTW) == came
     assert (
-        house.one("select count(*) from highlight_items where item_pk = ? and gone_at is null", new.pk) == 1
+        harness.one("select count(*) from highlight_items where item_pk = ? and gone_at is null", new.pk) == 1
     )
     again = []
     for _ in range(5):
-        house.sleep(days=1)
-        again.append(house.night("natgeo").units)
+        harness.sleep(days=1)
+        again.append(harness.night("natgeo").units)
     assert again == nights
 
 
-def test_an_answer_whose_row_a_kill_kept_out_is_settled(house: House) -> None:
+def test_an_answer_whose_row_a_kill_kept_out_is_settled(harness: ArchiveHarness) -> None:
     """Its call has a row already, not settled: no second one is made, and what it cost is known."""
-    house.night("natgeo")
-    (call,) = house.rows("select id, status, units from api_calls where subject = ?", BOTW)
-    calls = house.one("select count(*) from api_calls")
+    harness.night("natgeo")
+    (call,) = harness.rows("select id, status, units from api_calls where subject = ?", BOTW)
+    calls = harness.one("select count(*) from api_calls")
     execute(
-        house,
+        harness,
         f"delete from answers where api_call_id = {call[0]}",
         f"update api_calls set status = null, finished_at = null, units = 7 where id = {call[0]}",
         "update runs set outcome = null, finished_at = null, exit_code = null, units = 0",
     )
-    done = house.reread()
+    done = harness.reread()
     assert (done.recovered.answers, done.recovered.units) == (1, 0)
-    assert house.rows("select id, status, units from api_calls where subject = ?", BOTW) == [call]
-    assert house.one("select count(*) from api_calls") == calls
-    assert house.rows("select outcome, units from runs where id = 1") == [("killed", 5)]
-    facts = house.rows(
+    assert harness.rows("select id, status, units from api_calls where subject = ?", BOTW) == [call]
+    assert harness.one("select count(*) from api_calls") == calls
+    assert harness.rows("select outcome, units from runs where id = 1") == [("killed", 5)]
+    facts = harness.rows(
         "select a.latest_reel_media, a.media_count from answers a where api_call_id = ?", call[0]
     )
-    assert facts == house.rows("select latest_reel_media, media_count from highlights where pk = ?", BOTW)
+    assert facts == harness.rows("select latest_reel_media, media_count from highlights where pk = ?", BOTW)
 
 
 @pytest.fixture
-def either(tmp_path: Path, nowhere: str | Path) -> Iterator[House]:
+def either(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """The same on either database."""
     with StandIn() as upstream:
-        yield House(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
+        yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
 def test_recording_again_may_be_stopped_anywhere_and_is_done_once(
-    either: House, monkeypatch: pytest.MonkeyPatch
+    either: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An answer at a time, stopped after each: the calls and answers of each run under one row; settled calls are not made twice."""
-    house = either
-    house.night("natgeo")
-    house.sleep(days=1)
-    house.upstream.world.add_item(BOTW)
-    house.night("natgeo")
+    harness = either
+    harness.night("natgeo")
+    harness.sleep(days=1)
+    harness.upstream.world.add_item(BOTW)
+    harness.night("natgeo")
     calls = "select path, subject, status, units, started_at < finished_at from api_calls where units > 0 order by 1, 2, id"
     kept_in = 'select sha256, segment, "offset", length, latest_reel_media, media_count from answers order by segment, "offset"'
-    whole, answers = house.rows(calls), house.rows(kept_in)
+    whole, answers = harness.rows(calls), harness.rows(kept_in)
     paid_in_2 = "select id from api_calls where run_id = 2"
     execute(
-        house,
+        harness,
         "delete from changes",
         "delete from answers",  # of the first run the calls are there still: its trays were about to be dropped
         f"delete from api_calls where id in ({paid_in_2})",
@@ -268,10 +270,10 @@ def test_recording_again_may_be_stopped_anywhere_and_is_done_once(
     recorded = []
     for step in (10, 14, 1000):  # in the middle of the first run, and of the second
         with suppress(Stopped):
-            house.reread(StopAt(step))
-        recorded.append(house.one("select count(*) from answers"))
+            harness.reread(StopAt(step))
+        recorded.append(harness.one("select count(*) from answers"))
     assert recorded == [2, 5, 6]
-    assert house.rows(calls) == whole
-    assert house.rows(kept_in) == answers
-    runs = house.rows("select command, units from runs where command <> 'reread' order by id")
+    assert harness.rows(calls) == whole
+    assert harness.rows(kept_in) == answers
+    runs = harness.rows("select command, units from runs where command <> 'reread' order by id")
     assert runs == [("run", 5), ("recovered", 2)]

@@ -11,37 +11,37 @@ from archiver import archive
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from archiver.sandbox import StandIn
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 UNREAD = "select count(*) from blobs where verified_at is null"
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account."""
     with StandIn() as upstream:
-        house = House(tmp_path / "archive", upstream)
-        house.night("salwaaa_ki")
-        yield house
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        harness.night("salwaaa_ki")
+        yield harness
 
 
-def test_a_run_may_begin_while_verify_reads(house: House) -> None:
+def test_a_run_may_begin_while_verify_reads(harness: ArchiveHarness) -> None:
     """Reading terabytes takes a night: the nightly run meets no lock, and nothing that it keeps meanwhile is called damage."""
     nights: list[int] = []
 
     def progress(checked: int, _: int) -> None:
         if checked == 1 and not nights:
-            nights.append(house.night("natgeo").exit_code)
+            nights.append(harness.night("natgeo").exit_code)
 
-    report = archive.verify(house.config, read_data=True, progress=progress)
+    report = archive.verify(harness.config, read_data=True, progress=progress)
     assert (nights, report.blobs.damaged) == ([0], ())
 
 
-def test_what_was_read_is_noted_unless_a_run_holds_the_lock(house: House) -> None:
+def test_what_was_read_is_noted_unless_a_run_holds_the_lock(harness: ArchiveHarness) -> None:
     """Beside a holder of the lock verify only reads; without one every blob's ``verified_at`` is set."""
-    blobs = house.one("select count(*) from blobs")
-    with run_lock.hold_run_lock(house.root / "lock", "run", utcnow()):
-        assert archive.verify(house.config, read_data=True, progress=lambda *_: None).damaged is False
-        assert house.one(UNREAD) == blobs
-    archive.verify(house.config, read_data=True, progress=lambda *_: None)
-    assert house.one(UNREAD) == 0
+    blobs = harness.one("select count(*) from blobs")
+    with run_lock.hold_run_lock(harness.root / "lock", "run", utcnow()):
+        assert archive.verify(harness.config, read_data=True, progress=lambda *_: None).damaged is False
+        assert harness.one(UNREAD) == blobs
+    archive.verify(harness.config, read_data=True, progress=lambda *_: None)
+    assert harness.one(UNREAD) == 0

@@ -15,7 +15,7 @@ from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
 from tests.support.api_faults import TRAY, account_pk, attempts, edited, error, highlight_pk
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 ONE, NAME = account_pk(0), "account0000"
 BY_NAME, LOOK, LOOK_BY_NAME = f"{TRAY}/by/username", "/v1/user/by/id", "/v1/user/by/username"
@@ -24,10 +24,10 @@ PRIVATE: Json = {"detail": "This account is private", "exc_type": "PrivateAccoun
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with two highlights of one item each."""
     with StandIn(World.generated(3, 2, 1)) as upstream:
-        yield House(tmp_path / "archive", upstream)
+        yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def with_owner(**fields: Json) -> Callable[[Json], None]:
@@ -47,47 +47,47 @@ def called(name: str | None) -> Callable[[Json], None]:
     return with_owner(username=name)
 
 
-def paths(house: House) -> list[str]:
+def paths(harness: ArchiveHarness) -> list[str]:
     """The endpoints that were paid for tonight, in order."""
-    return [asked.path for asked in house.upstream.requests.paid_calls()]
+    return [asked.path for asked in harness.upstream.requests.paid_calls()]
 
 
-def is_malformed(house: House, summary: Summary, told: str) -> None:
+def is_malformed(harness: ArchiveHarness, summary: Summary, told: str) -> None:
     """The target alone failed, nothing was bound, and the archive has no account."""
     (failure,) = summary.failures
     assert (failure.subject, failure.subject_pk, failure.reason) == ("target", NAME, Reason.MALFORMED)
     assert told in failure.detail
-    assert house.rows("select * from targets") == []
-    assert house.rows("select pk from users") == house.rows("select pk from highlights") == []
+    assert harness.rows("select * from targets") == []
+    assert harness.rows("select pk from users") == harness.rows("select pk from highlights") == []
 
 
 # --- asked for by name
 
 
-def test_fault_a42_a_tray_of_another_name_is_not_bound(house: House) -> None:
+def test_fault_a42_a_tray_of_another_name_is_not_bound(harness: ArchiveHarness) -> None:
     """A list of highlights that is consistent and somebody else's: code 3 beside an account that is well,
     nothing of it recorded; the next night asks again and binds the right one. Reading the kept answer again
     records nothing of it either."""
-    house.upstream.faults.add(edited(with_owner(username="mallory", pk="666")), path=BY_NAME)
-    summary = house.night(NAME, account_pk(1))
+    harness.upstream.faults.add(edited(with_owner(username="mallory", pk="666")), path=BY_NAME)
+    summary = harness.night(NAME, account_pk(1))
     assert (summary.exit_code, summary.units) == (3, 2 + 3)
     assert f"account 666 (mallory), asked for {NAME}" in summary.failures[0].detail
-    assert house.rows("select text from targets where text = ?", NAME) == []
-    house.reread()
-    assert house.rows("select pk from users") == [(account_pk(1),)]
-    assert house.night(NAME).exit_code == 0
-    assert house.rows("select user_pk from targets where text = ?", NAME) == [(ONE,)]
+    assert harness.rows("select text from targets where text = ?", NAME) == []
+    harness.reread()
+    assert harness.rows("select pk from users") == [(account_pk(1),)]
+    assert harness.night(NAME).exit_code == 0
+    assert harness.rows("select user_pk from targets where text = ?", NAME) == [(ONE,)]
 
 
-def test_fault_a42_upper_and_lower_case_are_the_same_name(house: House) -> None:
+def test_fault_a42_upper_and_lower_case_are_the_same_name(harness: ArchiveHarness) -> None:
     """Names are asked for in lower case, and shown as their owner writes them."""
-    house.upstream.faults.add(edited(called("Account0000")), path=BY_NAME)
-    assert house.night(NAME).exit_code == 0
-    assert house.rows("select user_pk from targets") == [(ONE,)]
+    harness.upstream.faults.add(edited(called("Account0000")), path=BY_NAME)
+    assert harness.night(NAME).exit_code == 0
+    assert harness.rows("select user_pk from targets") == [(ONE,)]
 
 
 @pytest.mark.parametrize("change", ["a letter that only becomes the same", "the second entry"])
-def test_fault_a42_every_entry_must_have_that_very_name(house: House, change: str) -> None:
+def test_fault_a42_every_entry_must_have_that_very_name(harness: ArchiveHarness, change: str) -> None:
     """Names are ASCII, so the Kelvin sign is no k; and one entry with another name spoils the list."""
 
     def edit(tree: Json) -> None:
@@ -98,19 +98,19 @@ def test_fault_a42_every_entry_must_have_that_very_name(house: House, change: st
             called("\N{KELVIN SIGN}eeper")(tree)
 
     target = "account0000" if change == "the second entry" else "keeper"
-    house.upstream.world.rename(ONE, target)
-    house.upstream.faults.add(edited(edit), path=BY_NAME)
-    assert house.night(target, account_pk(1)).exit_code == 3
-    assert house.rows("select user_pk from targets where text = ?", target) == []
+    harness.upstream.world.rename(ONE, target)
+    harness.upstream.faults.add(edited(edit), path=BY_NAME)
+    assert harness.night(target, account_pk(1)).exit_code == 3
+    assert harness.rows("select user_pk from targets where text = ?", target) == []
 
 
-def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(house: House) -> None:
+def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(harness: ArchiveHarness) -> None:
     """``username: null``: one look at the account, a unit more, decides whose it is."""
-    house.upstream.faults.add(edited(called(None)), path=BY_NAME)
-    summary = house.night(NAME)
+    harness.upstream.faults.add(edited(called(None)), path=BY_NAME)
+    summary = harness.night(NAME)
     assert (summary.exit_code, summary.units) == (0, 2 + 1 + 2)
-    assert paths(house)[:2] == [BY_NAME, LOOK_BY_NAME]
-    assert house.rows("select user_pk from targets") == [(ONE,)]
+    assert paths(harness)[:2] == [BY_NAME, LOOK_BY_NAME]
+    assert harness.rows("select user_pk from targets") == [(ONE,)]
 
 
 @pytest.mark.parametrize(
@@ -122,61 +122,65 @@ def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(house: House) -> 
     ],
     ids=["another name", "no name", "another account"],
 )
-def test_fault_a42_nor_is_a_look_that_shows_another(house: House, look: dict[str, Json], told: str) -> None:
+def test_fault_a42_nor_is_a_look_that_shows_another(
+    harness: ArchiveHarness, look: dict[str, Json], told: str
+) -> None:
     """The look behind a nameless tray is checked too: name and pk must agree, else nothing is bound."""
-    house.upstream.faults.add(edited(called(None)), path=BY_NAME)
-    house.upstream.faults.add(edited(with_owner(**look)), path=LOOK_BY_NAME)
-    summary = house.night(NAME)
+    harness.upstream.faults.add(edited(called(None)), path=BY_NAME)
+    harness.upstream.faults.add(edited(with_owner(**look)), path=LOOK_BY_NAME)
+    summary = harness.night(NAME)
     assert (summary.exit_code, summary.units) == (7, 3)
-    is_malformed(house, summary, told)
-    house.reread()
-    assert house.rows("select pk from users") == house.rows("select pk from highlights") == []
+    is_malformed(harness, summary, told)
+    harness.reread()
+    assert harness.rows("select pk from users") == harness.rows("select pk from highlights") == []
 
 
-def test_fault_a42_the_look_behind_an_empty_tray_is_checked(house: House) -> None:
+def test_fault_a42_the_look_behind_an_empty_tray_is_checked(harness: ArchiveHarness) -> None:
     """An empty tray says nothing of its owner; what the look shows instead must be the account of that
     name."""
-    for highlight in list(house.upstream.world.accounts[0].highlights):
-        house.upstream.world.remove_highlight(highlight.pk)
-    house.upstream.faults.add(edited(called("mallory")), path=LOOK_BY_NAME)
-    summary = house.night(NAME)
+    for highlight in list(harness.upstream.world.accounts[0].highlights):
+        harness.upstream.world.remove_highlight(highlight.pk)
+    harness.upstream.faults.add(edited(called("mallory")), path=LOOK_BY_NAME)
+    summary = harness.night(NAME)
     assert summary.exit_code == 7
-    is_malformed(house, summary, f"(mallory), asked for {NAME}")
-    house.reread()
-    assert house.rows("select pk from users") == []
+    is_malformed(harness, summary, f"(mallory), asked for {NAME}")
+    harness.reread()
+    assert harness.rows("select pk from users") == []
 
 
-def test_fault_a42_so_is_a_first_look_by_name(house: House) -> None:
+def test_fault_a42_so_is_a_first_look_by_name(harness: ArchiveHarness) -> None:
     """A name that failed before is looked up first: an account of another name is not followed to its
     tray."""
-    house.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
-    house.night(NAME)
-    house.upstream.faults.add(edited(called("mallory")), path=LOOK_BY_NAME)
-    summary = house.night(NAME)
+    harness.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
+    harness.night(NAME)
+    harness.upstream.faults.add(edited(called("mallory")), path=LOOK_BY_NAME)
+    summary = harness.night(NAME)
     assert (summary.exit_code, summary.units) == (7, 1)
-    is_malformed(house, summary, f"(mallory), asked for {NAME}")
-    house.reread()
-    assert house.rows("select pk from users") == []
+    is_malformed(harness, summary, f"(mallory), asked for {NAME}")
+    harness.reread()
+    assert harness.rows("select pk from users") == []
 
 
-def test_fault_a43_a_tray_that_is_not_found_after_the_account_was_seen_is_an_error(house: House) -> None:
+def test_fault_a43_a_tray_that_is_not_found_after_the_account_was_seen_is_an_error(
+    harness: ArchiveHarness,
+) -> None:
     """The name failed once; now the look shows a public account and its list is not found: no "no such account"."""
-    house.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
-    assert house.night(NAME, account_pk(1)).exit_code == 3
-    house.upstream.faults.add(error(404, NOBODY), path=TRAY, user=ONE, count=None)
-    house.sleep(days=2)
-    summary = house.night(NAME, account_pk(1))
+    harness.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
+    assert harness.night(NAME, account_pk(1)).exit_code == 3
+    harness.upstream.faults.add(error(404, NOBODY), path=TRAY, user=ONE, count=None)
+    harness.sleep(days=2)
+    summary = harness.night(NAME, account_pk(1))
     (failure,) = summary.failures
     assert (summary.exit_code, failure.reason) == (3, Reason.UPSTREAM)
     assert "exists" in failure.detail or "is there" in failure.detail
 
 
-def test_fault_a42_an_account_asked_for_by_id_may_have_any_name(house: House) -> None:
+def test_fault_a42_an_account_asked_for_by_id_may_have_any_name(harness: ArchiveHarness) -> None:
     """A name that is bound, and an id, are asked for by pk: another name in the answer is a rename."""
-    house.night(NAME)
-    house.upstream.world.rename(NAME, "elsewhere")
-    assert house.night(NAME, account_pk(1)).exit_code == 0
-    assert house.rows("select field, new from changes") == [("username", "elsewhere")]
+    harness.night(NAME)
+    harness.upstream.world.rename(NAME, "elsewhere")
+    assert harness.night(NAME, account_pk(1)).exit_code == 0
+    assert harness.rows("select field, new from changes") == [("username", "elsewhere")]
 
 
 # --- no account in the answer
@@ -192,27 +196,27 @@ UNREADABLE: dict[str, Json] = {
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
-def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(house: House, kind: str) -> None:
+def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(harness: ArchiveHarness, kind: str) -> None:
     """Not "no account has this name": a failure of the answer, code 3 beside an account that is well, and
     asked again."""
-    house.upstream.faults.add(error(200, UNREADABLE[kind]), path=BY_NAME)
-    summary = house.night(NAME, account_pk(1))
+    harness.upstream.faults.add(error(200, UNREADABLE[kind]), path=BY_NAME)
+    summary = harness.night(NAME, account_pk(1))
     assert summary.exit_code == 3
     (failure,) = summary.failures
     assert (failure.subject_pk, failure.reason) == (NAME, Reason.MALFORMED)
     assert "does not say whose they are" in failure.detail
-    assert house.rows("select text from targets") == []
-    assert house.night(NAME).exit_code == 0
+    assert harness.rows("select text from targets") == []
+    assert harness.night(NAME).exit_code == 0
 
 
 # --- targets that do not exist
 
 
-def nights(house: House, target: str, number: int) -> list[tuple[int, int]]:
+def nights(harness: ArchiveHarness, target: str, number: int) -> list[tuple[int, int]]:
     """Code and units of so many nights in a row over this target and an account that is there."""
     found = []
     for _ in range(number):
-        summary = house.night(target, ONE)
+        summary = harness.night(target, ONE)
         assert summary.failures[0].subject_pk == target.removeprefix("highlight:")
         assert len(summary.failures) == 1
         found.append((summary.exit_code, summary.units))
@@ -224,98 +228,98 @@ def nights(house: House, target: str, number: int) -> list[tuple[int, int]]:
     [("nobody.here", [2, 1, 1, 0]), ("4", [1, 1, 1, 0]), ("highlight:4", [1, 1, 1, 0])],
 )
 def test_fault_a5_a_target_that_does_not_exist_fails_every_run(
-    house: House, target: str, units: list[int]
+    harness: ArchiveHarness, target: str, units: list[int]
 ) -> None:
     """Code 3 beside an account that is there, night after night; it costs nothing while it waits, and is
     reported all the same."""
-    house.night(ONE)
-    assert nights(house, target, 4) == [(3, 1 + price) for price in units]
-    assert house.night(target).exit_code == 6
-    assert house.night(target).units == 0
-    assert house.rows("select pk from users where pk = '4'") == []
+    harness.night(ONE)
+    assert nights(harness, target, 4) == [(3, 1 + price) for price in units]
+    assert harness.night(target).exit_code == 6
+    assert harness.night(target).units == 0
+    assert harness.rows("select pk from users where pk = '4'") == []
 
 
-def test_fault_a5_an_id_whose_tray_is_empty_and_that_does_not_exist(house: House) -> None:
+def test_fault_a5_an_id_whose_tray_is_empty_and_that_does_not_exist(harness: ArchiveHarness) -> None:
     """An empty list for an id that nobody has: the look behind it says so, and it is no account that was
     there and is gone."""
-    house.upstream.faults.add(error(200, []), path=TRAY, user="4", count=None)
-    assert [house.night("4").exit_code for _ in range(5)] == [6] * 5
-    assert house.upstream.requests.paid_calls() == []
-    assert house.rows("select pk from users") == []
+    harness.upstream.faults.add(error(200, []), path=TRAY, user="4", count=None)
+    assert [harness.night("4").exit_code for _ in range(5)] == [6] * 5
+    assert harness.upstream.requests.paid_calls() == []
+    assert harness.rows("select pk from users") == []
 
 
-def test_fault_a5_a_private_account_is_a_fact_that_is_reported_once(house: House) -> None:
+def test_fault_a5_a_private_account_is_a_fact_that_is_reported_once(harness: ArchiveHarness) -> None:
     """Code 0 beside another account; one note and one line of the report, on the night when it is news;
     ``gaps`` lists it."""
-    house.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
-    house.upstream.faults.add(error(403, PRIVATE), path="/v1/user", user="account0001", count=None)
-    house.upstream.faults.add(error(403, PRIVATE), path=BY_NAME, user=account_pk(1), count=None)
-    house.upstream.faults.add(error(403, PRIVATE), path=LOOK_BY_NAME, user=account_pk(1), count=None)
+    harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
+    harness.upstream.faults.add(error(403, PRIVATE), path="/v1/user", user="account0001", count=None)
+    harness.upstream.faults.add(error(403, PRIVATE), path=BY_NAME, user=account_pk(1), count=None)
+    harness.upstream.faults.add(error(403, PRIVATE), path=LOOK_BY_NAME, user=account_pk(1), count=None)
     told = []
     for _ in range(6):
-        summary = house.night("account0001", ONE)
+        summary = harness.night("account0001", ONE)
         assert summary.exit_code == 0
-        loud = [event for event in house.events if isinstance(event, Notice) and event.loud]
+        loud = [event for event in harness.events if isinstance(event, Notice) and event.loud]
         told.append((len(loud), [failure.reason for failure in summary.failures]))
-        house.sleep(days=1)
+        harness.sleep(days=1)
     assert told == [(1, [Reason.PRIVATE]), *[(0, [])] * 5]
-    assert house.rows("select reason from failures where resolved_at is null") == [("private",)]
+    assert harness.rows("select reason from failures where resolved_at is null") == [("private",)]
 
 
-def test_an_account_that_was_archived_and_is_gone_is_a_fact(house: House) -> None:
+def test_an_account_that_was_archived_and_is_gone_is_a_fact(harness: ArchiveHarness) -> None:
     """It did exist: code 0 beside another account, and reported on the night when it is news."""
-    house.night(NAME, account_pk(1))
-    house.upstream.world.delete_account(NAME)
-    assert [house.night(NAME, account_pk(1)).exit_code for _ in range(3)] == [0, 0, 0]
-    assert house.rows("select subject_pk from failures where resolved_at is null") == []
+    harness.night(NAME, account_pk(1))
+    harness.upstream.world.delete_account(NAME)
+    assert [harness.night(NAME, account_pk(1)).exit_code for _ in range(3)] == [0, 0, 0]
+    assert harness.rows("select subject_pk from failures where resolved_at is null") == []
 
 
-def test_a_name_that_does_not_exist_beside_a_private_account(house: House) -> None:
+def test_a_name_that_does_not_exist_beside_a_private_account(harness: ArchiveHarness) -> None:
     """The private one exists, so the run is not one in which no target resolved."""
-    house.upstream.world.set_private(account_pk(1))
-    assert [house.night("nobody.here", account_pk(1)).exit_code for _ in range(5)] == [3] * 5
+    harness.upstream.world.set_private(account_pk(1))
+    assert [harness.night("nobody.here", account_pk(1)).exit_code for _ in range(5)] == [3] * 5
 
 
 # --- one look per visit
 
 
-def test_a_visit_looks_at_an_account_once(house: House) -> None:
+def test_a_visit_looks_at_an_account_once(harness: ArchiveHarness) -> None:
     """Private until now, then public and without highlights: the look that is due says public, and the empty
     tray is not looked behind again."""
-    house.night(ONE)
-    house.upstream.world.set_private(ONE)
-    house.night(ONE)
-    house.upstream.world.set_public(ONE)
+    harness.night(ONE)
+    harness.upstream.world.set_private(ONE)
+    harness.night(ONE)
+    harness.upstream.world.set_public(ONE)
     for number in (0, 1):
-        house.upstream.world.remove_highlight(highlight_pk(0, number))
-    house.sleep(days=2)
-    assert house.night(ONE).units == 2
-    assert paths(house) == [LOOK, TRAY]
-    assert house.one("select verdict from users where pk = ?", ONE) == "empty"
+        harness.upstream.world.remove_highlight(highlight_pk(0, number))
+    harness.sleep(days=2)
+    assert harness.night(ONE).units == 2
+    assert paths(harness) == [LOOK, TRAY]
+    assert harness.one("select verdict from users where pk = ?", ONE) == "empty"
 
 
-def test_a_name_that_is_looked_up_first_is_not_looked_at_again(house: House) -> None:
+def test_a_name_that_is_looked_up_first_is_not_looked_at_again(harness: ArchiveHarness) -> None:
     """The account of an empty tray was seen a moment before."""
     for number in (0, 1):
-        house.upstream.world.remove_highlight(highlight_pk(0, number))
-    house.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
-    house.night(NAME)
-    assert house.night(NAME).units == 2
-    assert paths(house) == [LOOK_BY_NAME, TRAY]
-    assert attempts(house, ONE) == [(200, 1)]
+        harness.upstream.world.remove_highlight(highlight_pk(0, number))
+    harness.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
+    harness.night(NAME)
+    assert harness.night(NAME).units == 2
+    assert paths(harness) == [LOOK_BY_NAME, TRAY]
+    assert attempts(harness, ONE) == [(200, 1)]
 
 
 # --- titles that are asked for and not there
 
 
-def test_fault_a44_a_pattern_that_matches_nothing_is_in_the_report(house: House) -> None:
+def test_fault_a44_a_pattern_that_matches_nothing_is_in_the_report(harness: ArchiveHarness) -> None:
     """Code 0, and a note that says which, and that upper and lower case differ where that is why."""
-    summary = house.night(parse_target(NAME, highlights=("highlight 0", "Paris*")))
+    summary = harness.night(parse_target(NAME, highlights=("highlight 0", "Paris*")))
     assert (summary.exit_code, summary.highlights_fetched) == (0, 0)
     assert summary.notes == (
         f"{NAME}: no highlight matches 'highlight 0': upper and lower case differ,"
         " and there is 'Highlight 0'",
         f"{NAME}: no highlight matches 'Paris*'",
     )
-    assert [event.text for event in house.events if isinstance(event, Notice)] == list(summary.notes)
-    assert house.night(parse_target(NAME, highlights=("Highlight *",))).notes == ()
+    assert [event.text for event in harness.events if isinstance(event, Notice)] == list(summary.notes)
+    assert harness.night(parse_target(NAME, highlights=("Highlight *",))).notes == ()

@@ -25,7 +25,7 @@ from archiver.hiker.client import HikerClient
 from archiver.model.billing import Call
 from archiver.sandbox import Asked, StandIn
 from archiver.secret import Secret
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, NATGEO
 
 PAGE_ID = "dHJheToy"
@@ -211,9 +211,9 @@ def test_insta_dl_saves_what_we_keep(upstream: StandIn, insta_dl: Path, tmp_path
         (path.parent.name.partition("_")[0], path.stem.rpartition("_")[2]): _sha256(path)
         for path in tmp_path.glob("theirs/*/highlights/*/*.*")
     }
-    house = House(tmp_path / "ours", upstream)
-    assert house.night(*names).exit_code == 0
-    rows = house.rows(
+    harness = ArchiveHarness(tmp_path / "ours", upstream)
+    assert harness.night(*names).exit_code == 0
+    rows = harness.rows(
         "select i.highlight_pk, i.item_pk, f.sha256 from highlight_items i"
         " join files f on f.item_pk = i.item_pk order by f.role"  # a video replaces its thumbnail
     )

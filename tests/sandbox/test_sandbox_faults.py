@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from archiver.sandbox import StandIn, actions
-from tests.support.standin_requests import NATGEO, Got, ask, get, page, wire
+from tests.support.standin_requests import NATGEO, HttpAnswer, ask, get, page, wire
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_stall_is_released(upstream: StandIn, video: str, whole: bytes) -> Non
     silence, ending = wire(upstream, video, 0.2)
     assert (split(silence)[1], ending) == (whole[:100], "silence")
     fault = upstream.faults.add(actions.stall(after=100), listener="cdn")
-    got: list[Got] = []
+    got: list[HttpAnswer] = []
     client = threading.Thread(target=lambda: got.append(get(video)))
     client.start()
     assert fault.reached.wait(5)

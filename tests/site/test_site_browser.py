@@ -11,7 +11,7 @@ import pytest
 
 from archiver.sandbox import StandIn, World
 from tests.support.browser import Visit, chromium, served, visiting
-from tests.support.command_line import Nearby
+from tests.support.command_line import InProcessUser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -50,7 +50,7 @@ def browser() -> Iterator[Browser]:
 def exported(home: Path, world: World, *names: str) -> Path:
     """The site of an archive of these accounts."""
     with StandIn(world) as upstream:
-        person = Nearby(home, upstream)
+        person = InProcessUser(home, upstream)
         assert person.run("backup", *names).code == 0
         ended = person.run("export", "site", str(home / "site"), "--json")
     assert ended.code == 0, ended.err

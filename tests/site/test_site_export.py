@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Nearby
+from tests.support.command_line import InProcessUser
 
 NATGEO = "787132"
 
@@ -38,10 +38,10 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.fixture(scope="module")
-def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearby]:
+def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
     """Somebody who keeps two accounts, and whose archive no test alters."""
     with StandIn(World.seed()) as upstream:
-        person = Nearby(tmp_path_factory.mktemp("kept"), upstream)
+        person = InProcessUser(tmp_path_factory.mktemp("kept"), upstream)
         assert person.run("backup", "natgeo", "salwaaa_ki").code == 0
         yield person
 
@@ -54,14 +54,14 @@ def bytes_of(site: Path) -> dict[str, bytes]:
     }
 
 
-def export(person: Nearby, site: Path, *options: str, code: int = 0) -> dict[str, object]:
+def export(person: InProcessUser, site: Path, *options: str, code: int = 0) -> dict[str, object]:
     """What the command says of itself."""
     ended = person.run("export", "site", str(site), "--json", *options)
     assert ended.code == code, ended.err
     return ended.object
 
 
-def test_a_second_export_does_nothing(keeper: Nearby, tmp_path: Path) -> None:
+def test_a_second_export_does_nothing(keeper: InProcessUser, tmp_path: Path) -> None:
     """The archive being as it was, the pages are the same to the byte, and none is written again."""
     first = export(keeper, tmp_path / "site")
     assert (first["form"], first["new"], first["written"], first["failed"]) == ("site", 66, 10, 0)
@@ -71,7 +71,7 @@ def test_a_second_export_does_nothing(keeper: Nearby, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", [25, 66])
 def test_a_killed_export_run_again_equals_one_never_killed(
-    keeper: Nearby, tmp_path: Path, moment: int
+    keeper: InProcessUser, tmp_path: Path, moment: int
 ) -> None:
     """Amid media, and before the last page."""
     site = tmp_path / "killed"
@@ -83,7 +83,7 @@ def test_a_killed_export_run_again_equals_one_never_killed(
     assert bytes_of(site) == bytes_of(tmp_path / "whole")
 
 
-def test_what_is_not_selected_stays_until_it_is_pruned(keeper: Nearby, tmp_path: Path) -> None:
+def test_what_is_not_selected_stays_until_it_is_pruned(keeper: InProcessUser, tmp_path: Path) -> None:
     """Pages and media of another account; the first page shows what is selected."""
     site = tmp_path / "site"
     export(keeper, site)
@@ -96,7 +96,7 @@ def test_what_is_not_selected_stays_until_it_is_pruned(keeper: Nearby, tmp_path:
     assert bytes_of(site) == bytes_of(tmp_path / "alone")
 
 
-def test_a_file_of_somebody_else_stays_and_is_told(keeper: Nearby, tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_stays_and_is_told(keeper: InProcessUser, tmp_path: Path) -> None:
     """A page that could have another name would not be found by those that lead to it."""
     site = tmp_path / "site"
     site.mkdir()
@@ -112,7 +112,7 @@ def test_an_edit_moves_and_rewrites_pages(tmp_path: Path) -> None:
     world = World.seed()
     gifts, books, limitless = (highlight.pk for highlight in world.account(NATGEO).highlights)
     with StandIn(world) as upstream:
-        person = Nearby(tmp_path, upstream)
+        person = InProcessUser(tmp_path, upstream)
         assert person.run("backup", NATGEO).code == 0
         export(person, tmp_path / "site")
         old = world.highlight(gifts).title

@@ -18,7 +18,7 @@ from archiver.sandbox import actions
 from archiver.sandbox.actions import Action
 from archiver.sandbox.exchange import Exchange
 from archiver.sandbox.things import Json
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 TRAY, PAGE = "/v1/user/highlights", "/v1/highlight/by/url"
 FIRST_ACCOUNT, FIRST_HIGHLIGHT = 70_000_000_000, 17_800_000_000_000_000
@@ -26,7 +26,7 @@ REFUSED: Json = {"detail": "no"}
 BROKEN: Json = {"detail": "x", "exc_type": "InternalError"}
 
 
-class Where(TypedDict):
+class ApiPlace(TypedDict):
     """The keywords of ``faults.add`` for one account or one highlight of a generated world."""
 
     path: str
@@ -34,12 +34,12 @@ class Where(TypedDict):
     highlight: str | None
 
 
-def tray(number: int) -> Where:
+def tray(number: int) -> ApiPlace:
     """The tray of the n-th generated account."""
     return {"path": TRAY, "user": str(FIRST_ACCOUNT + number), "highlight": None}
 
 
-def page(number: int, place: int = 0) -> Where:
+def page(number: int, place: int = 0) -> ApiPlace:
     """The page of a highlight of the n-th generated account."""
     return {"path": PAGE, "user": None, "highlight": highlight_pk(number, place)}
 
@@ -74,9 +74,9 @@ def error(status: int, body: Json, **headers: str) -> Action:
     return actions.respond(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
-def attempts(house: House, subject: str) -> list[tuple[object, ...]]:
+def attempts(harness: ArchiveHarness, subject: str) -> list[tuple[object, ...]]:
     """The ledger of one subject: (status, units) of each attempt, in order."""
-    return house.rows("select status, units from api_calls where subject = ? order by id", subject)
+    return harness.rows("select status, units from api_calls where subject = ? order by id", subject)
 
 
 class Waits:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import Ended, Nearby, Person
+from tests.support.command_line import CommandLineUser, Ended, InProcessUser
 
 ACCOUNTS = ("account0000", "account0001")
 
@@ -22,41 +22,41 @@ def world() -> World:
 
 
 @contextmanager
-def kept_archive(home: Path) -> Iterator[Person]:
+def kept_archive(home: Path) -> Iterator[CommandLineUser]:
     """Somebody who has kept two accounts of four highlights with six items each, a hundred files."""
     with StandIn(world()) as upstream:
-        somebody = Nearby(home, upstream)
+        somebody = InProcessUser(home, upstream)
         assert somebody.run("backup", *ACCOUNTS, "-q").code == 0
         yield somebody
 
 
 @contextmanager
-def copy_of(template: Person, home: Path) -> Iterator[Person]:
+def copy_of(template: CommandLineUser, home: Path) -> Iterator[CommandLineUser]:
     """The same with a copy of that archive, and upstream as it was."""
     upstream = upstream_of(template)
     upstream.world = world()
     upstream.requests.reset()
-    somebody = Nearby(home, upstream)
+    somebody = InProcessUser(home, upstream)
     shutil.copytree(template.archive, somebody.archive)
     yield somebody
     upstream.faults.clear()
 
 
-def upstream_of(person: Person) -> StandIn:
+def upstream_of(person: CommandLineUser) -> StandIn:
     assert person.upstream is not None
     return person.upstream
 
 
-def rows(person: Person, sql: str) -> list[tuple[Any, ...]]:
+def rows(person: CommandLineUser, sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(person.archive / "archive.db")) as lite:
         return lite.execute(sql).fetchall()
 
 
-def path_of(person: Person, sha256: str) -> Path:
+def path_of(person: CommandLineUser, sha256: str) -> Path:
     return person.archive / "blobs" / sha256[:2] / sha256
 
 
-def files(person: Person, subject: str = "item") -> list[Path]:
+def files(person: CommandLineUser, subject: str = "item") -> list[Path]:
     """Blobs of items (or of highlights, users), each in one file only, in the order of their names."""
     alone = f"select sha256 from files where {subject}_pk is not null group by sha256 having count(*) = 1 order by 1"
     return [path_of(person, sha256) for (sha256,) in rows(person, alone)]
@@ -99,24 +99,24 @@ def ids(ended: Ended, field: str) -> list[int]:
     return [answer["id"] for answer in found]
 
 
-def whole(person: Person) -> bool:
+def whole(person: CommandLineUser) -> bool:
     """Every blob that a row names, and that is not lost, has its bytes; looked at by other means than the program's."""
     held = rows(person, "select sha256 from blobs where lost_at is null")
     return all(hashlib.sha256(path_of(person, d).read_bytes()).hexdigest() == d for (d,) in held)
 
 
-def rows_size(person: Person, path: Path) -> int:
+def rows_size(person: CommandLineUser, path: Path) -> int:
     return int(rows(person, f"select size from blobs where sha256 = '{path.name}'")[0][0])
 
 
-def forget_answers(person: Person) -> None:
+def forget_answers(person: CommandLineUser) -> None:
     """Take away all answers about highlights: nothing that was paid for serves again."""
     for segment in (person.archive / "answers").rglob("*-fetched-*"):
         segment.unlink()
 
 
 @contextmanager
-def writable(person: Person) -> Iterator[sqlite3.Connection]:
+def writable(person: CommandLineUser) -> Iterator[sqlite3.Connection]:
     """The database, to be changed as another run would; committed at the end."""
     with closing(sqlite3.connect(person.archive / "archive.db")) as lite, lite:
         yield lite

@@ -25,7 +25,7 @@ from tests.support import leak_detector
 
 
 @dataclass
-class House:
+class ArchiveHarness:
     """An archive and its upstream; ``events`` are those of the last night."""
 
     root: Path
@@ -46,7 +46,7 @@ class House:
 
     @property
     def now(self) -> datetime:
-        """The time in this house and upstream: the real one, ``later`` by what a test adds."""
+        """The time in this archive and upstream: the real one, ``later`` by what a test adds."""
         return utcnow() + self.later
 
     def sleep(self, **how_long: float) -> None:
@@ -82,7 +82,7 @@ class House:
         lists: bool = False,
     ) -> Summary:
         """One run over these targets; the log of the upstream shows this night only. ``lists``: it only asks for the trays."""
-        self._watched()  # again: a house may outlive the test that it was made in
+        self._watched()  # again: an archive may outlive the test that it was made in
         self.upstream.requests.reset()
         self.events.clear()
         parsed = [parse_target(t) if isinstance(t, str) else t for t in targets]

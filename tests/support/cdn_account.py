@@ -20,7 +20,7 @@ from archiver.sandbox.exchange import Exchange
 from archiver.sandbox.log import Asked
 from archiver.sandbox.things import Account, Item, Role
 from archiver.sandbox.wire import Reply
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 SIZE = 60_000
 """Bytes of every file that meets a fault: enough to be cut, reset and stalled in its middle."""
@@ -73,12 +73,12 @@ def hasty(patience: float = 5.0) -> Iterator[None]:
         yield
 
 
-class Ward:
-    """A house with one account, and its items by the name of what their files meet; a video's name begins with "video"."""
+class CdnAccount:
+    """An archive with one account, and its items by the name of what their files meet; a video's name begins with "video"."""
 
     def __init__(self, root: Path, upstream: StandIn, database: str | None = None) -> None:
-        self.house = House(root, upstream, database)
-        self.house.environ |= {
+        self.harness = ArchiveHarness(root, upstream, database)
+        self.harness.environ |= {
             "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1,*.fbcdn.net",
             "ARCHIVER_DOWNLOAD_MAX_FILE_SIZE": "1 MB",
             "ARCHIVER_DOWNLOAD_MIN_SPEED": "20 kB",
@@ -132,23 +132,23 @@ class Ward:
 
     def kept(self) -> set[Owned]:
         """Every file that has a row."""
-        found = self.house.rows("select coalesce(item_pk, highlight_pk, user_pk), role from files")
+        found = self.harness.rows("select coalesce(item_pk, highlight_pk, user_pk), role from files")
         assert len(found) == len(set(found))
         return {(str(pk), str(role)) for pk, role in found}
 
     def failures(self) -> set[Owned]:
         """Every file that has an open failure."""
-        found = self.house.rows("select subject_pk, role from failures where resolved_at is null")
+        found = self.harness.rows("select subject_pk, role from failures where resolved_at is null")
         assert len(found) == len(set(found))
         return {(str(pk), str(role)) for pk, role in found}
 
     def blobs(self) -> set[str]:
         """The blobs that the catalog names."""
-        return {str(sha256) for (sha256,) in self.house.rows("select sha256 from files")}
+        return {str(sha256) for (sha256,) in self.harness.rows("select sha256 from files")}
 
     def night(self) -> int:
         """One run over the account; returns its exit code."""
-        return self.house.night(ACCOUNT).exit_code
+        return self.harness.night(ACCOUNT).exit_code
 
     def asked(self, name: str) -> list[Asked]:
         """What the CDN was asked for this file in the last night."""
@@ -157,7 +157,7 @@ class Ward:
 
     def failed(self, name: str) -> str | None:
         """The reason of the file's open failure, or None."""
-        found = self.house.rows(
+        found = self.harness.rows(
             "select reason from failures where subject = 'item' and subject_pk = ? and role = ?"
             " and resolved_at is null",
             *self.owner(name),
@@ -167,8 +167,10 @@ class Ward:
 
     def held(self, name: str) -> list[bytes]:
         """The bytes of every File of that name: read from the store, and equal to the name that they stand under."""
-        found = self.house.rows("select sha256 from files where item_pk = ? and role = ?", *self.owner(name))
-        return [blob(self.house.root, str(sha256)) for (sha256,) in found]
+        found = self.harness.rows(
+            "select sha256 from files where item_pk = ? and role = ?", *self.owner(name)
+        )
+        return [blob(self.harness.root, str(sha256)) for (sha256,) in found]
 
 
 def role(name: str) -> Role:

@@ -41,7 +41,7 @@ class Ended:
 
 
 @dataclass(slots=True)
-class Person:
+class CommandLineUser:
     """Somebody with a home of their own under ``home``, and upstream in their environment if there is one."""
 
     home: Path
@@ -76,9 +76,9 @@ class Person:
         return environ | upstream_environ(self.upstream) | self.more
 
     @property
-    def nearby(self) -> Nearby:
+    def in_process(self) -> InProcessUser:
         """The same person, for what need not be a process."""
-        return Nearby(self.home, self.upstream, self.more)
+        return InProcessUser(self.home, self.upstream, self.more)
 
     def start(
         self,
@@ -109,7 +109,7 @@ class Person:
         return Ended(process.returncode, out, err)
 
 
-class Nearby(Person):
+class InProcessUser(CommandLineUser):
     """A person whose commands run in this process: a tenth of the time that a process of its own takes to begin."""
 
     def run(self, *args: str, shell: str = "", stdin: str | None = None) -> Ended:
@@ -138,7 +138,9 @@ class _Stream(io.TextIOWrapper):
         return self.buffer.getvalue().decode()
 
 
-def on_terminal(person: Person, *args: str, stream: str = "stderr", columns: int = 120) -> tuple[int, str]:
+def on_terminal(
+    person: CommandLineUser, *args: str, stream: str = "stderr", columns: int = 120
+) -> tuple[int, str]:
     """``archiver ARGS`` with one stream on a terminal, the other going nowhere: its code, and what the terminal got."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, columns))

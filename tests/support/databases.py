@@ -70,7 +70,7 @@ def tomorrow(folder: Path) -> Path:
     return revision
 
 
-class Dictation:
+class MigrationCache:
     """In the place of the function ``migrate``: alembic works out the statements for an empty database once, the next ones are told the same.
 
     Working them out is half of a night in a new archive. Any other database, or the schema of tomorrow, gets ``migrate`` itself.
@@ -106,7 +106,7 @@ class Dictation:
         return noted
 
 
-class Compiled(dict[Any, Any]):
+class StatementCache(dict[Any, Any]):
     """The SQL that SQLAlchemy has made of statements, for all engines of a kind: each engine would make it anew.
 
     A test has its own archive and so its own engines: this is a quarter of the time of a night.
@@ -129,7 +129,7 @@ class Compiled(dict[Any, Any]):
         return (dialect.name, *rest)
 
 
-class Postgres:
+class PostgresServer:
     """A server to test against. ``admin_url`` names a database from which others may be created."""
 
     def __init__(self, admin_url: str) -> None:
@@ -208,7 +208,7 @@ def _plain(url: str) -> str:
     return url.replace("postgresql+psycopg://", "postgresql://", 1)
 
 
-class Cable:
+class ConnectionProxy:
     """A loopback port that leads to a PostgreSQL server, and that a test cuts. A context manager."""
 
     def __init__(self, url: str) -> None:
@@ -216,7 +216,7 @@ class Cable:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._plugs: list[_Plug] = []
-        self.judge: Callable[[str, bytes], Cut | None] = lambda name, said: None
+        self.judge: Callable[[str, bytes], CutAt | None] = lambda name, said: None
         """Asked with each piece that a client says, and its ``application_name``: whether the cable breaks there."""
 
     @property
@@ -232,7 +232,7 @@ class Cable:
             if plug.name == name:
                 plug.cut(half=half)
 
-    def __enter__(self) -> Cable:
+    def __enter__(self) -> ConnectionProxy:
         self._accepting.start()
         return self
 
@@ -261,7 +261,7 @@ class Cable:
         return server
 
 
-class Cut(Enum):
+class CutAt(Enum):
     """Where a cable breaks: before what the client says has reached the server, or after the server has done it."""
 
     BEFORE = auto()
@@ -272,7 +272,7 @@ class _Plug:
     """One connection through a cable."""
 
     def __init__(
-        self, client: socket.socket, server: socket.socket, judge: Callable[[str, bytes], Cut | None]
+        self, client: socket.socket, server: socket.socket, judge: Callable[[str, bytes], CutAt | None]
     ) -> None:
         self._client, self._server, self._judge = client, server, judge
         self._deaf = False
@@ -301,9 +301,9 @@ class _Plug:
                 if not self.name and (named := re.search(rb"application_name\0([^\0]*)\0", said)):
                     self.name = named[1].decode()
                 verdict = self._judge(self.name, said)
-                if verdict is Cut.BEFORE:
+                if verdict is CutAt.BEFORE:
                     break
-                self._deaf = verdict is Cut.AFTER
+                self._deaf = verdict is CutAt.AFTER
                 self._server.sendall(said)
             else:
                 return

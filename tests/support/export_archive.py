@@ -28,7 +28,7 @@ _MIMES = {Role.VIDEO: "video/mp4"}
 
 
 @dataclass(slots=True)
-class Shelf:
+class ExportHarness:
     """An archive below ``home``; exports go to ``home/out``."""
 
     home: Path
@@ -36,16 +36,16 @@ class Shelf:
     run_id: int = 0
 
     @classmethod
-    def make(cls, home: Path, database: str | Path) -> Shelf:
+    def make(cls, home: Path, database: str | Path) -> ExportHarness:
         """Around an empty database."""
-        shelf = cls(home, database if isinstance(database, str) else None)
-        DiskStore.create(shelf.root).close()
+        harness = cls(home, database if isinstance(database, str) else None)
+        DiskStore.create(harness.root).close()
         if isinstance(database, Path):
-            shutil.move(database, shelf.root / "archive.db")
-        marker.write(shelf.root, Marker(ARCHIVE_ID))
-        with shelf.catalog() as rows:
-            shelf.run_id = rows.write(record.start_run, "run", NOW)
-        return shelf
+            shutil.move(database, harness.root / "archive.db")
+        marker.write(harness.root, Marker(ARCHIVE_ID))
+        with harness.catalog() as rows:
+            harness.run_id = rows.write(record.start_run, "run", NOW)
+        return harness
 
     @property
     def root(self) -> Path:

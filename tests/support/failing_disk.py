@@ -17,7 +17,7 @@ KINDS = ("open", "write", "fsync", "fsync_dir", "mkdir", "replace")
 
 
 @dataclass
-class RefusingDisk:
+class FailingDisk:
     """Refuses what goes below ``root`` by descriptor. ``refuse`` arms it; ``refused`` then names the path, or stays None.
 
     Only calls of the program's own are met; SQLite goes to the disk by itself.

@@ -33,7 +33,7 @@ class Ended:
         return found
 
 
-class Forks:
+class ForkedCommands:
     """Begins ``archiver WORDS`` in processes that share nothing but the imported code. For one thread."""
 
     def __init__(self, place: Path) -> None:

@@ -13,65 +13,65 @@ from archiver.errors import ArchiverError
 from archiver.model.target import parse_target
 from archiver.runner.context import RunOptions
 from archiver.runner.workers import StopFlag
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 NOBODY = 65534
 
 
-def environ(house: House, *accounts: str) -> dict[str, str]:
-    """The whole environment of a process that works in this house: nothing of whoever runs the tests but the way to Python."""
-    config = house.root.parent / "config.toml"
+def environ(harness: ArchiveHarness, *accounts: str) -> dict[str, str]:
+    """The whole environment of a process that works in this archive: nothing of whoever runs the tests but the way to Python."""
+    config = harness.root.parent / "config.toml"
     config.write_text("".join(f'[[accounts]]\nusername = "{account}"\n' for account in accounts))
     return {
         "PATH": os.environ["PATH"],
-        "HOME": str(house.root.parent),
+        "HOME": str(harness.root.parent),
         "ARCHIVER_CONFIG": str(config),
-        "HIKERAPI_TOKEN": house.upstream.key,
-        "ARCHIVER_ARCHIVE": str(house.root),
+        "HIKERAPI_TOKEN": harness.upstream.key,
+        "ARCHIVER_ARCHIVE": str(harness.root),
         "ARCHIVER_ARCHIVE_RESERVE": "0",
-        "ARCHIVER_API_BASE_URL": house.upstream.base_url,
+        "ARCHIVER_API_BASE_URL": harness.upstream.base_url,
         "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
         "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
-    } | house.environ
+    } | harness.environ
 
 
-def run(house: House, *targets: str) -> tuple[int, str]:
+def run(harness: ArchiveHarness, *targets: str) -> tuple[int, str]:
     """One night as ``archiver run`` makes it: the code it would end with, and why. It never makes an archive."""
-    house.upstream.requests.reset()
+    harness.upstream.requests.reset()
     try:
         summary = archive.run(
-            house.config,
+            harness.config,
             [parse_target(target) for target in targets],
             command="run",
             manner=RunOptions(),
-            observe=house.events.append,
+            observe=harness.events.append,
             stop=StopFlag(),
-            clock=lambda: house.now,
+            clock=lambda: harness.now,
         )
     except ArchiverError as error:
         return error.exit_code, f"{error} ({error.hint})"
     return summary.exit_code, f"{summary.message} ({summary.hint})"
 
 
-def blobs(house: House) -> dict[str, int]:
+def blobs(harness: ArchiveHarness) -> dict[str, int]:
     """What stands under blob names, by name; fails where bytes and name differ (I2)."""
     found = {}
-    for path in (house.root / "blobs").glob("??/*"):
+    for path in (harness.root / "blobs").glob("??/*"):
         data = path.read_bytes()
         assert hashlib.sha256(data).hexdigest() == path.name
         found[path.name] = len(data)
     return found
 
 
-def assert_sound(house: House) -> None:
+def assert_sound(harness: ArchiveHarness) -> None:
     """No row without its bytes, no bytes under a wrong name, nothing half-written: I1, I2, I11."""
-    held = blobs(house)
-    for sha256, size in house.rows(
+    held = blobs(harness)
+    for sha256, size in harness.rows(
         "select distinct f.sha256, b.size from files f join blobs b using (sha256)"
     ):
         assert held.get(str(sha256)) == size
-    assert list((house.root / "tmp").iterdir()) == []
-    assert house.rows("pragma integrity_check") == [("ok",)]
+    assert list((harness.root / "tmp").iterdir()) == []
+    assert harness.rows("pragma integrity_check") == [("ok",)]
 
 
 def outside(place: Path) -> dict[str, bytes]:

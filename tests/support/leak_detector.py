@@ -41,7 +41,7 @@ class Place:
     database: str | None = None
 
 
-class Ear(logging.Handler):
+class LogListener(logging.Handler):
     """Keeps every record of every logger, at every level."""
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -22,7 +22,7 @@ class Received:
 
 
 @dataclass(slots=True)
-class Mailbox:
+class ReportReceiver:
     """``answers``: a status for each target, or where it begins with http, a redirect (307) to there; 200 for all others.
 
     ``stalls``: targets that are never answered; ``heard`` is set when one of them is asked.
@@ -51,9 +51,9 @@ class Mailbox:
 
 
 @contextmanager
-def mailbox() -> Iterator[Mailbox]:
+def receive_reports() -> Iterator[ReportReceiver]:
     """A receiver that is open inside the block."""
-    box = Mailbox()
+    box = ReportReceiver()
 
     class Handler(BaseHTTPRequestHandler):
         def _take(self) -> None:

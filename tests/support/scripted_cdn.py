@@ -57,7 +57,7 @@ def status(line: str, body: bytes = b"", /, **headers: str | int) -> Reply:
     return Reply((head(line, content_length=len(body), **headers) + body,))
 
 
-class Cdn:
+class ScriptedCdn:
     """``requests``: the heads as they came. ``connections``: how many were accepted. Each request takes the next reply."""
 
     def __init__(self, replies: Sequence[Reply]) -> None:
@@ -141,9 +141,9 @@ class Cdn:
 
 
 @contextmanager
-def cdn(*replies: Reply) -> Iterator[Cdn]:
+def cdn(*replies: Reply) -> Iterator[ScriptedCdn]:
     """A running Cdn."""
-    server = Cdn(replies)
+    server = ScriptedCdn(replies)
     try:
         yield server
     finally:

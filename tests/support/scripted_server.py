@@ -50,7 +50,7 @@ class Connection:
 Act = Callable[[Connection], None]
 
 
-class Peer:
+class ScriptedServer:
     """``requests`` are those that were read, in order; ``url`` is the base URL."""
 
     def __init__(
@@ -107,10 +107,10 @@ class _Noting(Connection):
 
 
 @contextmanager
-def peer(*acts: Act, context: ssl.SSLContext | None = None) -> Iterator[Peer]:
+def peer(*acts: Act, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
     """A server on a free loopback port: the n-th connection gets the n-th act, later ones the last."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Peer(listener, acts, context)
+    server = ScriptedServer(listener, acts, context)
     accepting = threading.Thread(target=server.accept)
     accepting.start()
     try:

@@ -19,7 +19,7 @@ ME = "18085475671830440"
 
 
 @dataclass(frozen=True, slots=True)
-class Got:
+class HttpAnswer:
     """An answer as it came; header names in lower case."""
 
     status: int
@@ -31,19 +31,21 @@ class Got:
         return json.loads(self.body)
 
 
-def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> Got:
+def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> HttpAnswer:
     """One request on a connection of its own."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=5)
     try:
         connection.request(method, f"{parts.path}?{parts.query}", headers=dict(headers or {}))
         answer = connection.getresponse()
-        return Got(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+        return HttpAnswer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
     finally:
         connection.close()
 
 
-def ask(upstream: StandIn, path: str, headers: Mapping[str, str] | None = None, /, **params: str) -> Got:
+def ask(
+    upstream: StandIn, path: str, headers: Mapping[str, str] | None = None, /, **params: str
+) -> HttpAnswer:
     """A call to the API with key and agent, unless ``headers`` says otherwise."""
     default = {"x-access-key": upstream.key, "user-agent": "test"}
     return get(f"{upstream.base_url}{path}?{urlencode(params)}", default if headers is None else headers)

@@ -11,7 +11,7 @@ import psycopg
 from archiver.catalog.tables import metadata
 from archiver.errors import Stopped
 from archiver.runner.workers import StopFlag
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 Table = list[tuple[object, ...]]
 
@@ -19,7 +19,7 @@ SEEN = frozenset({"first_seen_at", "last_seen_at"})
 """Of a row that is written again these are the times of its answers, some milliseconds before those of its first writing."""
 
 
-def dump(house: House, without: Mapping[str, frozenset[str]] | None = None) -> dict[str, Table]:
+def dump(harness: ArchiveHarness, without: Mapping[str, frozenset[str]] | None = None) -> dict[str, Table]:
     """All rows of all tables but ``runs`` and the totals, which follow the rows, without some columns of some tables.
 
     Documents that are searched have other numbers once they were made anew; without times of others they have none of their own either.
@@ -27,7 +27,7 @@ def dump(house: House, without: Mapping[str, frozenset[str]] | None = None) -> d
     left_out = {"search_documents": frozenset({"id", "at"} if without else {"id"}), **(without or {})}
     return {
         name: sorted(
-            house.rows(f"select {', '.join(_columns(name, left_out.get(name, frozenset())))} from {name}"),
+            harness.rows(f"select {', '.join(_columns(name, left_out.get(name, frozenset())))} from {name}"),
             key=repr,
         )
         for name in metadata.tables
@@ -39,21 +39,21 @@ def _columns(table: str, without: frozenset[str]) -> list[str]:
     return [f'"{c.name}"' for c in metadata.tables[table].columns if c.name not in without]
 
 
-def execute(house: House, *statements: str) -> None:
+def execute(harness: ArchiveHarness, *statements: str) -> None:
     """Change the database as nobody should; all or nothing."""
-    if house.database is not None:
-        with psycopg.connect(house.database.replace("+psycopg", "")) as connection:
+    if harness.database is not None:
+        with psycopg.connect(harness.database.replace("+psycopg", "")) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
         return
-    with closing(sqlite3.connect(house.root / "archive.db")) as lite, lite:
+    with closing(sqlite3.connect(harness.root / "archive.db")) as lite, lite:
         for statement in statements:
             lite.execute(statement)
 
 
-def asked(house: House) -> list[str]:
+def asked(harness: ArchiveHarness) -> list[str]:
     """The paths of the API that were asked since the upstream's log was emptied."""
-    return [request.path for request in house.upstream.requests.api_calls()]
+    return [request.path for request in harness.upstream.requests.api_calls()]
 
 
 class StopAt(StopFlag):

@@ -1,7 +1,7 @@
 """What a program did to files and directories, as operations on inodes, from the calls that it made.
 
 Operations stand in the order in which the kernel ended them; of two that overlapped, either order is a true one. A call that changes
-files in a way that is not known here raises Untaught: a replay that leaves something out would prove nothing.
+files in a way that is not known here raises UnknownCall: a replay that leaves something out would prove nothing.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Sent:
 Operation = Entry | Write | Resize | Sync | Sent
 
 
-class Untaught(Exception):
+class UnknownCall(Exception):
     """A call changed files below the traced directory in a way that the model does not know."""
 
 
@@ -101,7 +101,7 @@ def standing(base: Path) -> list[tuple[str, bytes | None]]:
 
 
 def follow(calls: Iterable[Call], base: Path, before: Iterable[tuple[str, bytes | None]] = ()) -> Course:
-    """The operations of these calls below ``base``, where ``before`` stood (see ``standing``). Raises Untaught."""
+    """The operations of these calls below ``base``, where ``before`` stood (see ``standing``). Raises UnknownCall."""
     reader = _Reader(base)
     reader.stand(before)
     start = len(reader.operations)
@@ -168,7 +168,7 @@ class _Reader:
         paths += [self._path(arguments[place.start() :]) for place in _PLACE.finditer(arguments)]
         about = [path for path in paths if path is not None and not path.endswith("-shm")]
         if about and not (name == "mmap" and ("MAP_PRIVATE" in arguments or "PROT_WRITE" not in arguments)):
-            raise Untaught(f"{name} on {about[0]}")
+            raise UnknownCall(f"{name} on {about[0]}")
 
     def _open(self, arguments: str, fd: int) -> None:
         path = self._path(arguments)
@@ -176,7 +176,7 @@ class _Reader:
         if path is None:
             return
         if "O_TMPFILE" in arguments:
-            raise Untaught(f"O_TMPFILE in {path}")
+            raise UnknownCall(f"O_TMPFILE in {path}")
         if self._find(path) is None and "O_CREAT" in arguments:
             self._made(path, False)
         elif "O_TRUNC" in arguments:
@@ -193,7 +193,7 @@ class _Reader:
         if source is None and target is None:
             return
         if source is None or target is None:
-            raise Untaught(f"a rename across the border of {self.base}: {source or target}")
+            raise UnknownCall(f"a rename across the border of {self.base}: {source or target}")
         was, (directory, last) = self._parent(source), self._parent(target)
         inode = self._names[directory, last] = self._names.pop(was)
         self._note(Entry(directory, last, inode, inode in self._directories, was, target))
@@ -254,7 +254,7 @@ class _Reader:
             return None
         path = PurePosixPath(os.fsdecode(_plain(place[1] or "")), os.fsdecode(_plain(place[2])))
         if not path.is_absolute():
-            raise Untaught(f"{path}, in a working directory that strace does not tell")
+            raise UnknownCall(f"{path}, in a working directory that strace does not tell")
         return self._below(os.fsencode(path))
 
     def _below(self, path: bytes) -> str | None:

@@ -1,6 +1,6 @@
 """The real program as processes that can be killed: forked from one that has imported it already, or executed from nothing.
 
-A start of Python with all imports takes six times as long as a quiet run. So one process, the nursery, imports the program once and
+A start of Python with all imports takes six times as long as a quiet run. So one process, the fork server, imports the program once and
 forks a child for each run; the child gets a session and an environment of its own and goes through ``main`` like any other.
 """
 
@@ -36,7 +36,7 @@ class Order:
     executed: bool = False
 
 
-class Nursery:
+class ForkedRuns:
     """Begins runs, and hears of what they pass (see ``marks``) and how they end. One order at a time."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:

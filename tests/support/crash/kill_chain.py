@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from archiver.sandbox import Asked
 from tests.support.crash import consistency_checks
 from tests.support.crash.consistency_checks import Bill
-from tests.support.crash.run_killer import Blow, Ground, Outcome
-from tests.support.crash.workload import Upstream
+from tests.support.crash.run_killer import Kill, Outcome, RunKiller
+from tests.support.crash.workload import Workload
 
 _LISTS = frozenset({"/v1/user/highlights", "/v1/user/highlights/by/username"})
 _LOCKED = 11
@@ -31,7 +31,7 @@ class Usual:
 class Chain:
     """An archive that is killed again and again, and its upstream."""
 
-    def __init__(self, ground: Ground, upstream: Upstream, name: str, usual: Usual) -> None:
+    def __init__(self, ground: RunKiller, upstream: Workload, name: str, usual: Usual) -> None:
         self._ground = ground
         self._upstream = upstream
         self._usual = usual
@@ -51,11 +51,11 @@ class Chain:
             case "title":
                 world.retitle(highlight.pk, f"called {dice.randrange(1000)} now")
 
-    def kill(self, blow: Blow, *, writers: int, executed: bool) -> tuple[Outcome, list[str]]:
-        """A run, or several at once, that the blow ends; how it ended, and what does not hold then."""
+    def kill(self, kill: Kill, *, writers: int, executed: bool) -> tuple[Outcome, list[str]]:
+        """A run, or several at once, that the kill ends; how it ended, and what does not hold then."""
         wanted = self._wanted()
         usual = self._usual.of(len(self._missing()) / len(wanted))
-        outcome = self._run(blow=blow, usual=usual, writers=writers, executed=executed)
+        outcome = self._run(kill=kill, usual=usual, writers=writers, executed=executed)
         self._killed += outcome.killed
         allowed = {0, -9, -15} | ({_LOCKED} if writers > 1 else set())
         found = [
@@ -74,11 +74,11 @@ class Chain:
         shutil.rmtree(self._root)
 
     def _run(
-        self, *, blow: Blow | None = None, usual: float = 0.0, writers: int = 1, executed: bool = False
+        self, *, kill: Kill | None = None, usual: float = 0.0, writers: int = 1, executed: bool = False
     ) -> Outcome:
         environ = self._upstream.environ(self._root)
         return self._ground.run(
-            environ, self._upstream.words, blow=blow, usual=usual, writers=writers, executed=executed
+            environ, self._upstream.words, kill=kill, usual=usual, writers=writers, executed=executed
         )
 
     def _checked(self, *, ended: bool = False) -> list[str]:

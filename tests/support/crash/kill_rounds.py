@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.support.crash import phase_marks
 from tests.support.crash.kill_chain import Chain, Usual
-from tests.support.crash.run_killer import Blow, Ground
-from tests.support.crash.workload import Upstream
+from tests.support.crash.run_killer import Kill, RunKiller
+from tests.support.crash.workload import Workload
 
 _ENOUGH = 3  # violations after which a series ends
 
@@ -28,12 +28,12 @@ class Round:
     edit: str
     writers: int
     executed: bool
-    blow: Blow
+    kill: Kill
 
     def __str__(self) -> str:
         archive = "a new archive" if self.fresh else f"the archive as it was, {self.edit or 'nothing'} edited"
         how = ("executed" if self.executed else "forked") + (", two writers" if self.writers > 1 else "")
-        return f"round {self.number}: {archive}, {how}; {self.blow}"
+        return f"round {self.number}: {archive}, {how}; {self.kill}"
 
 
 def draw(seed: str, number: int) -> Round:
@@ -46,9 +46,9 @@ def draw(seed: str, number: int) -> Round:
         phase = dice.choice(phase_marks.ONCE if dice.random() < 0.25 else phase_marks.MANY)
         passed = 1 if phase in phase_marks.ONCE else 1 + int(12 * dice.random() ** 2)  # early ones more often
         wait = 0.005 * dice.random() ** 2  # what a phase begins is mostly over within a millisecond
-    blow = Blow(phase, passed, wait, dice.uniform(0, 0.2) if dice.random() < 0.2 else None)
+    kill = Kill(phase, passed, wait, dice.uniform(0, 0.2) if dice.random() < 0.2 else None)
     writers = 2 if dice.random() < 0.1 else 1
-    return Round(number, fresh, "" if fresh else edit, writers, dice.random() < 0.1, blow)
+    return Round(number, fresh, "" if fresh else edit, writers, dice.random() < 0.1, kill)
 
 
 @dataclass(slots=True)
@@ -66,17 +66,17 @@ class Score:
 def play(home: Path, seed: str, rounds: int) -> Score:
     """Play so many rounds in the directory ``home``, which keeps the archives of which something does not hold."""
     score, begun, usual = Score(seed), time.monotonic(), Usual()
-    with Ground(home) as ground:
+    with RunKiller(home) as ground:
         while score.rounds < rounds and len(score.violations) < _ENOUGH:
             _chain(ground, usual, score, rounds)
     score.seconds = time.monotonic() - begun
     return score
 
 
-def _chain(ground: Ground, usual: Usual, score: Score, rounds: int) -> None:
+def _chain(ground: RunKiller, usual: Usual, score: Score, rounds: int) -> None:
     """The rounds on one archive, to its end or to the first that shows a violation."""
     played: list[Round] = []
-    with Upstream.of(accounts=2, highlights=3, items=3) as upstream:
+    with Workload.of(accounts=2, highlights=3, items=3) as upstream:
         chain = Chain(ground, upstream, str(score.rounds + 1), usual)
         score.archives += 1
         while score.rounds < rounds:
@@ -86,7 +86,7 @@ def _chain(ground: Ground, usual: Usual, score: Score, rounds: int) -> None:
             played.append(round_)
             score.rounds += 1
             chain.edit(round_.edit, random.Random(f"{score.seed} {round_.number} edit"))
-            outcome, found = chain.kill(round_.blow, writers=round_.writers, executed=round_.executed)
+            outcome, found = chain.kill(round_.kill, writers=round_.writers, executed=round_.executed)
             score.kills += outcome.killed > 0
             if found:
                 score.violations.append(_told(score.seed, played, found))

@@ -1,4 +1,4 @@
-"""Where runs are begun and killed: a home with room for archives, and the blow at the moment that a round asks for."""
+"""Where runs are begun and killed: a home with room for archives, and the kill at the moment that a round asks for."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.crash import phase_marks
-from tests.support.crash.forked_runs import Nursery, Order, ended
+from tests.support.crash.forked_runs import ForkedRuns, Order, ended
 
 _PATIENCE = 60.0  # seconds after which a run hangs
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
+class Kill:
     """When and how every process of a run is killed."""
 
     phase: str  # when this phase was passed so often, or "": at a moment of the run's whole time
@@ -47,15 +47,15 @@ class Outcome:
         return sum(code < 0 for code in self.codes)
 
 
-class Ground:
-    """A home with room for one archive after another, and the nursery whose children work there."""
+class RunKiller:
+    """A home with room for one archive after another, and the fork server whose children work there."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._said = home / "said"
         self._outside = home / "outside"
         self._closing = ExitStack()
-        self._nursery: Nursery | None = None
+        self._forked_runs: ForkedRuns | None = None
         self._outside.mkdir(parents=True)
         (self._outside / "untouched").write_text("by any run")
 
@@ -64,22 +64,22 @@ class Ground:
         environ: Mapping[str, str],
         words: Sequence[str],
         *,
-        blow: Blow | None = None,
+        kill: Kill | None = None,
         usual: float = 0.0,
         writers: int = 1,
         executed: bool = False,
     ) -> Outcome:
-        """Run the program to its end, or to the blow; ``usual`` is the time that it would take, in seconds.
+        """Run the program to its end, or to the kill; ``usual`` is the time that it would take, in seconds.
 
         ``writers``: so many at once. ``executed``: Python starts from nothing. Raises TimeoutError for a run that hangs.
         """
-        if self._nursery is None:
-            self._nursery = self._closing.enter_context(Nursery(environ))
+        if self._forked_runs is None:
+            self._forked_runs = self._closing.enter_context(ForkedRuns(environ))
         self._said.unlink(missing_ok=True)
-        self._nursery.begin(Order(words, environ, str(self._said), writers, executed))
-        course = _Course(self._nursery, writers)
-        if blow is not None:
-            course.strike(blow, usual)
+        self._forked_runs.begin(Order(words, environ, str(self._said), writers, executed))
+        course = _Course(self._forked_runs, writers)
+        if kill is not None:
+            course.strike(kill, usual)
         course.finish()
         return Outcome(tuple(course.codes.values()), time.monotonic() - course.begun)
 
@@ -106,8 +106,8 @@ class Ground:
 class _Course:
     """The processes of one order on their way."""
 
-    def __init__(self, nursery: Nursery, copies: int) -> None:
-        self._nursery = nursery
+    def __init__(self, forked_runs: ForkedRuns, copies: int) -> None:
+        self._forked_runs = forked_runs
         self._copies = copies
         self._passed: dict[str, int] = {}
         self._pids: set[int] = set()
@@ -115,16 +115,16 @@ class _Course:
         self._until(phase_marks.BEGUN, copies)
         self.begun = time.monotonic()
 
-    def strike(self, blow: Blow, usual: float) -> None:
+    def strike(self, kill: Kill, usual: float) -> None:
         """Wait for the moment, then send the signals to every process and what it has begun."""
-        if blow.phase:
-            self._until(blow.phase, blow.passed)
-            time.sleep(blow.wait)
+        if kill.phase:
+            self._until(kill.phase, kill.passed)
+            time.sleep(kill.wait)
         else:
-            time.sleep(max(0.0, self.begun + blow.wait * usual - time.monotonic()))
-        if blow.grace is not None:
+            time.sleep(max(0.0, self.begun + kill.wait * usual - time.monotonic()))
+        if kill.grace is not None:
             self._send(signal.SIGTERM)
-            time.sleep(blow.grace)
+            time.sleep(kill.grace)
         self._send(signal.SIGKILL)
 
     def finish(self) -> None:
@@ -134,7 +134,7 @@ class _Course:
     def _until(self, phase: str, often: int) -> None:
         """Until the phase was passed so often, by all processes together, or all have ended. Raises TimeoutError for a run that hangs."""
         while len(self.codes) < self._copies and self._passed.get(phase, 0) < often:
-            heard = self._nursery.hear(_PATIENCE)
+            heard = self._forked_runs.hear(_PATIENCE)
             if heard is None:
                 self._send(signal.SIGKILL)
                 raise TimeoutError(f"nothing is heard of the run for {_PATIENCE:.0f} s")

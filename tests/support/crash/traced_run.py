@@ -20,7 +20,7 @@ from archiver.runner.workers import StopFlag
 from tests.support.crash import file_operations, syscall_trace
 from tests.support.crash.consistency_checks import Bill, State, differences, state, told_by, violations
 from tests.support.crash.file_operations import Course
-from tests.support.crash.workload import Upstream
+from tests.support.crash.workload import Workload
 
 ARCHIVE = "archive"
 """The archive's name in the home of a run."""
@@ -35,7 +35,7 @@ class Night:
     ``calls``: per name, how many a thread made at most.
     """
 
-    upstream: Upstream
+    upstream: Workload
     home: Path
     course: Course
     golden: State
@@ -43,7 +43,7 @@ class Night:
     calls: Counter[str]
 
 
-def record(upstream: Upstream, home: Path, *, planted: str | None = None) -> Night:
+def record(upstream: Workload, home: Path, *, planted: str | None = None) -> Night:
     """Archive into ``home``, which is empty or holds an archive; what strace wrote is left beside it."""
     before = file_operations.standing(home)
     upstream.standin.requests.reset()
@@ -63,7 +63,7 @@ def record(upstream: Upstream, home: Path, *, planted: str | None = None) -> Nig
 
 
 def command(
-    upstream: Upstream, home: Path, *, planted: str | None = None, prefix: Sequence[str] = ()
+    upstream: Workload, home: Path, *, planted: str | None = None, prefix: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
     """The real program as a process, to its end. Raises subprocess.TimeoutExpired for one that hangs, once it is killed."""
     with subprocess.Popen(
@@ -83,13 +83,13 @@ def command(
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
-def make(upstream: Upstream, home: Path) -> None:
+def make(upstream: Workload, home: Path) -> None:
     """An empty archive in ``home``."""
     home.mkdir()
     archive.create(_config(upstream, home))
 
 
-def go_on(upstream: Upstream, home: Path) -> Summary:
+def go_on(upstream: Workload, home: Path) -> Summary:
     """A run in this process over the same accounts; the log of the upstream shows this run only."""
     upstream.standin.requests.reset()
     return archive.run(
@@ -103,7 +103,7 @@ def go_on(upstream: Upstream, home: Path) -> Summary:
     )
 
 
-def converge(upstream: Upstream, home: Path, golden: State, units: int) -> Iterator[str]:
+def converge(upstream: Workload, home: Path, golden: State, units: int) -> Iterator[str]:
     """What a run after a crash does not make good, or does twice. ``units``: what upstream has billed before."""
     root = home / ARCHIVE
     held = len(state(root)["files"]) if (root / "archive.json").exists() else 0
@@ -123,5 +123,5 @@ def converge(upstream: Upstream, home: Path, golden: State, units: int) -> Itera
     yield from violations(root, told=told_by(root), bill=bill, secret=upstream.standin.key, ended=True)
 
 
-def _config(upstream: Upstream, home: Path) -> Config:
+def _config(upstream: Workload, home: Path) -> Config:
     return load(None, upstream.environ(home / ARCHIVE))

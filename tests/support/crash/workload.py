@@ -20,7 +20,7 @@ _LARGE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Upstream:
+class Workload:
     """A stand-in with a world of a few accounts, and how to point the program at it."""
 
     standin: StandIn
@@ -28,21 +28,21 @@ class Upstream:
 
     @classmethod
     @contextmanager
-    def full(cls) -> Iterator[Upstream]:
+    def full(cls) -> Iterator[Workload]:
         """3 accounts with 4 highlights of 5 items each: 100 files of 1 kB to 300 kB, a fifth of them slow."""
         with cls.of(accounts=3, highlights=4, items=5) as upstream:
             yield upstream
 
     @classmethod
     @contextmanager
-    def small(cls) -> Iterator[Upstream]:
+    def small(cls) -> Iterator[Workload]:
         """One account with one highlight of 3 items, none of them slow or large: for what visits every system call."""
         with cls.of(accounts=1, highlights=1, items=3, varied=False) as upstream:
             yield upstream
 
     @classmethod
     @contextmanager
-    def of(cls, *, accounts: int, highlights: int, items: int, varied: bool = True) -> Iterator[Upstream]:
+    def of(cls, *, accounts: int, highlights: int, items: int, varied: bool = True) -> Iterator[Workload]:
         """Serve such a world; the same numbers always make the same one. The last item of each second highlight stands in the first too."""
         world = World.generated(accounts, highlights, items)
         for account in world.accounts:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights.expected_facts import plain
 from tests.support.nights.scene import Row
 
@@ -32,26 +32,26 @@ class Memory:
     changes: Sequence[tuple[object, ...]]
 
     @classmethod
-    def of(cls, house: House) -> Memory:
+    def of(cls, harness: ArchiveHarness) -> Memory:
         """The archive as it is now."""
         members: dict[str, list[tuple[str, object, object]]] = {}
-        for highlight, item, seen, gone in house.rows(
+        for highlight, item, seen, gone in harness.rows(
             "select highlight_pk, item_pk, last_seen_at, gone_at from highlight_items order by highlight_pk, position"
         ):
             members.setdefault(str(highlight), []).append((str(item), seen, gone))
         return cls(
-            _records(house, "users", (*_TOLD["user"], "gone_at", "listed_at")),
+            _records(harness, "users", (*_TOLD["user"], "gone_at", "listed_at")),
             _records(
-                house,
+                harness,
                 "highlights",
                 (*_TOLD["highlight"], "gone_at", "listed_at", "fetched_at", "position", "created_at"),
             ),
-            _records(house, "items", _TOLD["item"]),
+            _records(harness, "items", _TOLD["item"]),
             members,
             frozenset(
-                house.rows("select id, coalesce(user_pk, highlight_pk, item_pk), role, sha256 from files")
+                harness.rows("select id, coalesce(user_pk, highlight_pk, item_pk), role, sha256 from files")
             ),
-            house.rows("select id, subject, subject_pk, field, old, new from changes order by id"),
+            harness.rows("select id, subject, subject_pk, field, old, new from changes order by id"),
         )
 
     def lost(self, later: Memory) -> list[str]:
@@ -85,8 +85,8 @@ class Memory:
 _APPEARED = ("presence", None, "appeared")
 
 
-def _records(house: House, table: str, columns: Sequence[str]) -> Records:
-    rows = house.rows(f"select pk, {', '.join(columns)} from {table}")
+def _records(harness: ArchiveHarness, table: str, columns: Sequence[str]) -> Records:
+    rows = harness.rows(f"select pk, {', '.join(columns)} from {table}")
     return {str(pk): dict(zip(columns, map(plain, values), strict=True)) for pk, *values in rows}
 
 

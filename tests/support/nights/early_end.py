@@ -13,7 +13,7 @@ from archiver.model.target import parse_target
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 
 class Bug(ArithmeticError):
@@ -21,7 +21,7 @@ class Bug(ArithmeticError):
 
 
 def run(
-    house: House,
+    harness: ArchiveHarness,
     targets: Sequence[str],
     observe: Callable[[Event], None],
     *,
@@ -31,7 +31,7 @@ def run(
     """Keep these targets; None where the observer's Bug ended the run."""
     try:
         return archive.run(
-            house.config,
+            harness.config,
             [parse_target(target) for target in targets],
             command="run",
             manner=RunOptions(),
@@ -39,7 +39,7 @@ def run(
             stop=stop or StopFlag(),
             max_units=max_units,
             create_missing=True,
-            clock=lambda: house.now,
+            clock=lambda: harness.now,
         )
     except Bug:
         return None

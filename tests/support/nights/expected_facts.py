@@ -8,32 +8,32 @@ from datetime import UTC, datetime
 
 from archiver.sandbox import World, build, media
 from archiver.sandbox.things import Account, Highlight, Item, Media, Role
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights.item_details import carried, carried_rows
 
 Fact = tuple[str, ...]
 Facts = dict[Fact, object]
 
 
-def differences(house: House, names: Iterable[str]) -> list[str]:
+def differences(harness: ArchiveHarness, names: Iterable[str]) -> list[str]:
     """How the archive differs from the world upstream as far as the accounts of these names or pks go; empty where it does not."""
-    return [line for lines in differences_of_each(house, names).values() for line in lines]
+    return [line for lines in differences_of_each(harness, names).values() for line in lines]
 
 
-def differences_of_each(house: House, names: Iterable[str]) -> dict[str, list[str]]:
+def differences_of_each(harness: ArchiveHarness, names: Iterable[str]) -> dict[str, list[str]]:
     """As ``differences``, by account.
 
     An account that cannot be seen is only known to be private or gone; what it showed before is no matter of this moment.
     """
-    said, held = catalog(house), _held(house)
+    said, held = catalog(harness), _held(harness)
     found: dict[str, list[str]] = {}
     for name in names:
-        account = house.upstream.world.account(name)
+        account = harness.upstream.world.account(name)
         found[name] = [
             f"{' '.join(fact)}: upstream {value!r}, the archive says {said.get(fact)!r}"
             for fact, value in sorted(truth([account]).items())
             if said.get(fact) != value
-        ] + list(_files(house, account, held))
+        ] + list(_files(harness, account, held))
     return found
 
 
@@ -91,21 +91,21 @@ def _highlight(highlight: Highlight) -> Facts:
     return facts
 
 
-def catalog(house: House) -> Facts:
+def catalog(harness: ArchiveHarness) -> Facts:
     """The facts that the rows of the archive state, read by other means than the program's."""
     facts: Facts = {}
-    trays, carrying = _trays(house), carried_rows(house)
-    for pk, name, full, private, verified, avatar, gone in house.rows(
+    trays, carrying = _trays(harness), carried_rows(harness)
+    for pk, name, full, private, verified, avatar, gone in harness.rows(
         "select pk, username, full_name, is_private, is_verified, avatar_name, gone_at from users"
     ):
         said = {"username": name, "full_name": full, "is_private": private, "is_verified": verified}
         said |= {"avatar_name": avatar, "gone": gone is not None, "tray": trays.get(str(pk), ())}
         facts.update({("user", str(pk), field): value for field, value in said.items()})
-    for row in house.rows(
+    for row in harness.rows(
         "select pk, title, created_at, latest_reel_media, media_count, is_pinned, cover_name, completed_at from highlights"
     ):
         facts.update(_told(row))
-    for pk, *fields in house.rows(
+    for pk, *fields in harness.rows(
         "select pk, user_pk, code, taken_at, media_type, product_type, video_duration from items"
     ):
         facts[("item", str(pk), "fields")] = tuple(map(plain, fields))
@@ -113,7 +113,7 @@ def catalog(house: House) -> Facts:
     for table, of_items in carrying.items():
         facts.update({("item", pk, table): rows for pk, rows in of_items.items()})
     members: dict[str, list[tuple[object, str]]] = {}
-    for pk, position, item in house.rows(
+    for pk, position, item in harness.rows(
         "select highlight_pk, position, item_pk from highlight_items where gone_at is null order by highlight_pk, position"
     ):
         members.setdefault(str(pk), []).append((position, str(item)))
@@ -121,9 +121,9 @@ def catalog(house: House) -> Facts:
     return facts
 
 
-def _trays(house: House) -> dict[str, tuple[tuple[object, str], ...]]:
+def _trays(harness: ArchiveHarness) -> dict[str, tuple[tuple[object, str], ...]]:
     trays: dict[str, tuple[tuple[object, str], ...]] = {}
-    for user, position, pk in house.rows(
+    for user, position, pk in harness.rows(
         "select user_pk, position, pk from highlights where gone_at is null order by user_pk, position"
     ):
         trays[str(user)] = (*trays.get(str(user), ()), (position, str(pk)))
@@ -137,22 +137,22 @@ def _told(row: Sequence[object]) -> Facts:
     return {("highlight", str(pk), field): value for field, value in said.items()}
 
 
-def _held(house: House) -> dict[tuple[str, str], str]:
+def _held(harness: ArchiveHarness) -> dict[tuple[str, str], str]:
     """The current file of each owner and role."""
-    rows = house.rows(
+    rows = harness.rows(
         "select coalesce(user_pk, highlight_pk, item_pk), role, sha256 from files order by last_seen_at, id"
     )
     return {(str(pk), str(role)): str(digest) for pk, role, digest in rows}
 
 
-def _files(house: House, account: Account, held: dict[tuple[str, str], str]) -> Iterator[str]:
+def _files(harness: ArchiveHarness, account: Account, held: dict[tuple[str, str], str]) -> Iterator[str]:
     """Each file that is offered is held: as the CDN serves it now, or as it once did under the same name."""
     offered = {(pk, role): file for pk, role, file in _offered(account)}
     for (pk, role), file in offered.items():
         current = held.get((pk, role), "")
         if current not in [sha256(version) for version in versions(file)]:
             yield f"{role} of {pk}: offered, and {current or 'nothing'} is held"
-        elif not _kept(house, current):
+        elif not _kept(harness, current):
             yield f"{role} of {pk}: the bytes of {current} are not there"
 
 
@@ -191,8 +191,8 @@ def sha256(served: Media) -> str:
     return hashlib.sha256(media.body(served)).hexdigest()
 
 
-def _kept(house: House, digest: str) -> bool:
-    path = house.root / "blobs" / digest[:2] / digest
+def _kept(harness: ArchiveHarness, digest: str) -> bool:
+    path = harness.root / "blobs" / digest[:2] / digest
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
 

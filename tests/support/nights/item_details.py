@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 from archiver.sandbox.things import Item, Json
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 
 Rows = tuple[tuple[object, ...], ...]
 _PLACE = ("x", "y", "width", "height", "rotation")
@@ -46,12 +46,12 @@ def carried(item: Item) -> dict[str, Rows]:
     return {table: _sorted(found) for table, found in rows.items()}
 
 
-def carried_rows(house: House) -> dict[str, dict[str, Rows]]:
+def carried_rows(harness: ArchiveHarness) -> dict[str, dict[str, Rows]]:
     """By table, the rows that the catalog has of each item, sorted."""
     found: dict[str, dict[str, Rows]] = {}
     for table, columns in _COLUMNS.items():
         of_items: dict[str, list[tuple[object, ...]]] = {}
-        for pk, *row in house.rows(f"select item_pk, {columns} from {table}"):
+        for pk, *row in harness.rows(f"select item_pk, {columns} from {table}"):
             of_items.setdefault(str(pk), []).append(tuple(row))
         found[table] = {pk: _sorted(rows) for pk, rows in of_items.items()}
     return found

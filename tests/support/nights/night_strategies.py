@@ -172,7 +172,7 @@ class Flaw:
 
 
 @dataclass(frozen=True)
-class Early:
+class EarlyEnd:
     """How a run ends before it is done: ``units`` of its budget, a signal or a bug after so many events."""
 
     kind: str
@@ -203,7 +203,7 @@ class Night:
     days: float
     edits: tuple[Edit, ...]
     flaws: tuple[Flaw, ...]
-    early: Early
+    early: EarlyEnd
 
 
 _number = st.integers(0, 11)
@@ -224,7 +224,9 @@ _cdn = st.builds(
     st.integers(1, 6),
     st.integers(1, 9),
 )
-_early = st.builds(Early, st.sampled_from(["never", "never", "units", "signal", "bug"]), st.integers(1, 25))
+_early = st.builds(
+    EarlyEnd, st.sampled_from(["never", "never", "units", "signal", "bug"]), st.integers(1, 25)
+)
 nights = st.builds(
     Night,
     st.sampled_from([0.1, 1, 1, 2, 5]),
@@ -233,7 +235,7 @@ nights = st.builds(
     _early,
 )
 
-_never = Early("never", 1)
+_never = EarlyEnd("never", 1)
 TELLING = [
     Night(
         1,
@@ -251,9 +253,9 @@ TELLING = [
             Edit("private", 1, 0, 0),
         ),
         (Flaw("api", "hang up", "/v1/user/by/id", 1, 1),),
-        Early("bug", 12),
+        EarlyEnd("bug", 12),
     ),
-    Night(1, (Edit("swap", 0, 1, 1), Edit("reorder items", 0, 2, 1)), (), Early("signal", 6)),
+    Night(1, (Edit("swap", 0, 1, 1), Edit("reorder items", 0, 2, 1)), (), EarlyEnd("signal", 6)),
     Night(
         5,
         (
@@ -265,7 +267,7 @@ TELLING = [
         (Flaw("cdn", "cut", "video", 1, 2),),
         _never,
     ),
-    Night(1, (Edit("delete", 0, 0, 0), Edit("reorder tray", 1, 0, 1)), (), Early("units", 7)),
+    Night(1, (Edit("delete", 0, 0, 0), Edit("reorder tray", 1, 0, 1)), (), EarlyEnd("units", 7)),
     Night(5, (Edit("restore", 0, 0, 0), Edit("avatar", 1, 0, 0)), (), _never),
 ]
 """Nights on which something of each kind goes, comes back or moves."""

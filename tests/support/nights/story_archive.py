@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from archiver.sandbox import World
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights.expected_facts import differences_of_each
 from tests.support.nights.scene import Row, Scene, Story
 
@@ -26,7 +26,7 @@ def world(stories: Sequence[Story]) -> World:
 
 
 @dataclass
-class Told:
+class StoryProgress:
     """A story under way: until it goes on it waits so many ``nights``. ``wrong``: what came of it otherwise than it must."""
 
     story: Story
@@ -43,24 +43,29 @@ class Told:
         return f"{self.story.__module__.removesuffix('_stories')} {self.story.__name__}"
 
 
-class Street:
+class StoryArchive:
     """Lets the stories happen, a run over all accounts each night, from the second night on."""
 
-    def __init__(self, house: House, stories: Sequence[Story], *, sweep_days: int = 0) -> None:
-        self.house = house
-        house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = str(sweep_days)
+    def __init__(self, harness: ArchiveHarness, stories: Sequence[Story], *, sweep_days: int = 0) -> None:
+        self.harness = harness
+        harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = str(sweep_days)
         self.told = []
-        for number, (story, account) in enumerate(zip(stories, house.upstream.world.accounts, strict=True)):
+        for number, (story, account) in enumerate(zip(stories, harness.upstream.world.accounts, strict=True)):
             highlight = account.highlights[_STAGE].pk
             scene = Scene(
-                house.upstream.world, account.pk, highlight, number, sweep_days, house.upstream.settings.clock
+                harness.upstream.world,
+                account.pk,
+                highlight,
+                number,
+                sweep_days,
+                harness.upstream.settings.clock,
             )
-            self.told.append(Told(story, scene, account.username, story(scene)))
+            self.told.append(StoryProgress(story, scene, account.username, story(scene)))
 
     def nights(self) -> None:
         """The first night, and as many more as the stories last; each is looked at after each of its steps."""
         self._night()
-        self._since = self.house.one("select max(id) from api_calls")
+        self._since = self.harness.one("select max(id) from api_calls")
         self._look([told.target for told in self.told])
         while self._begin():
             self._night()
@@ -82,14 +87,14 @@ class Street:
         """By story, what its account cost after the first night: beside a unit a night, and how much of that is its own by its own count."""
         spent: Counter[str] = Counter()
         whose = self._owners()
-        for subject, units in self.house.rows(
+        for subject, units in self.harness.rows(
             "select subject, sum(units) from api_calls where id > ? group by subject", self._since
         ):
             spent[whose.get(str(subject), str(subject))] += int(str(units))
         return {told.name: (spent[told.scene.account] - told.lasted, told.scene.units) for told in self.told}
 
     def _look(self, accounts: Sequence[str]) -> None:
-        found = differences_of_each(self.house, accounts)
+        found = differences_of_each(self.harness, accounts)
         for told, account in zip(self.told, accounts, strict=True):
             told.wrong += found[account]
 
@@ -103,13 +108,13 @@ class Street:
 
     def _night(self) -> None:
         # A story that is over is not asked after, so that its units are its own.
-        summary = self.house.night(*(told.target for told in self.told if not told.over))
+        summary = self.harness.night(*(told.target for told in self.told if not told.over))
         assert summary.exit_code in (0, 6), summary  # 6: private or gone, on the night when that is news
-        self.house.sleep(days=1)
+        self.harness.sleep(days=1)
 
     def _owners(self) -> dict[str, str]:
         """By the pk of a user, a highlight or an item, whose it is."""
-        rows = self.house.rows(
+        rows = self.harness.rows(
             "select pk, pk from users union select pk, user_pk from highlights union select pk, user_pk from items"
         )
         return {str(pk): str(owner) for pk, owner in rows}
@@ -117,7 +122,7 @@ class Street:
     def _changes(self) -> Mapping[str, Counter[Row]]:
         whose = self._owners()
         found: dict[str, Counter[Row]] = {}
-        for row in self.house.rows("select subject, subject_pk, field, old, new from changes"):
+        for row in self.harness.rows("select subject, subject_pk, field, old, new from changes"):
             subject, pk, name, old, new = row
             told = (str(subject), str(pk), str(name), _text(old), _text(new))
             found.setdefault(whose[str(pk)], Counter())[told] += 1

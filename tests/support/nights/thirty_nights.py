@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from archiver.sandbox import World
-from tests.support.archive_harness import House
+from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import account_stories, highlight_stories, item_stories
 from tests.support.nights.scene import Row, Scene, Story
 
@@ -65,10 +65,10 @@ class Under:
 
 
 @dataclass
-class Month:
+class ThirtyNights:
     """The nights; ``units`` are those spent, ``least`` the fewest that could tell all this."""
 
-    house: House
+    harness: ArchiveHarness
     seed: int
     sweep_days: int
     a_night: int
@@ -79,7 +79,7 @@ class Month:
     under: list[Under] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.house.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = str(self.sweep_days)
+        self.harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = str(self.sweep_days)
         self.random = random.Random(self.seed)
         self.targets = [account.username for account in self.world.accounts]
         self.accounts = [account.pk for account in self.world.accounts]
@@ -88,7 +88,7 @@ class Month:
 
     @property
     def world(self) -> World:
-        return self.house.upstream.world
+        return self.harness.upstream.world
 
     def nights(self) -> Iterator[str]:
         """Each night, with what is wrong after it: changes that nobody made, or that should be told by now and are not."""
@@ -116,11 +116,11 @@ class Month:
     def _night(self) -> Iterator[str]:
         self._go_on()
         self.least += len(self.accounts) + self._sweeps()
-        summary = self.house.night(*self.targets)
+        summary = self.harness.night(*self.targets)
         self.units += summary.units
-        self.house.sleep(days=1)
+        self.harness.sleep(days=1)
         if summary.exit_code not in (0, 6):
-            yield f"{self.house.now:%d %b}: {summary}"
+            yield f"{self.harness.now:%d %b}: {summary}"
         for story in self.under:
             story.pause -= 1
             if not story.pause:
@@ -135,7 +135,7 @@ class Month:
 
     def changes(self) -> Counter[Row]:
         """What the archive tells."""
-        rows = self.house.rows("select subject, subject_pk, field, old, new from changes")
+        rows = self.harness.rows("select subject, subject_pk, field, old, new from changes")
         return Counter((str(s), str(pk), str(f), _text(old), _text(new)) for s, pk, f, old, new in rows)
 
     def _sweeps(self) -> float:
@@ -176,7 +176,7 @@ class Month:
         if len(highlights) >= self.longest and kind in _MORE:
             return False
         for pk in self.random.sample(highlights, len(highlights)):
-            number, clock = sum(self.told.values()), self.house.upstream.settings.clock
+            number, clock = sum(self.told.values()), self.harness.upstream.settings.clock
             scene = Scene(self.world, account, pk, number, self.sweep_days, clock)
             if kind.__module__ == "item_stories" and kind not in _FILL and len(scene.items) < 3:
                 continue
