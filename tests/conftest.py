@@ -26,10 +26,17 @@ from hypothesis import settings
 
 from archiver.catalog import Catalog, engine, record, schema
 from tests.support import leak_detector
-from tests.support.databases import ARCHIVE_ID, NOW, MigrationCache, PostgresServer, StatementCache, empty
+from tests.support.databases import (
+    ARCHIVE_ID,
+    NOW,
+    MigrationCache,
+    PostgresServer,
+    StatementCache,
+    empty_database,
+)
 
 if TYPE_CHECKING:
-    from tests.support.crash.traced_run import Night
+    from tests.support.crash.traced_run import TracedRun
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -166,7 +173,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
     if request.param == "sqlite":
         return Path(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "archive.db"))
     url: str = request.getfixturevalue("postgres_archive")
-    empty(url)
+    empty_database(url)
     return url
 
 
@@ -211,7 +218,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note what was captured of each phase, for ``nothing_escapes``."""
     report = yield
-    item.stash.setdefault(leak_detector.HEARD, []).extend((report.capstdout, report.capstderr, report.caplog))
+    item.stash.setdefault(leak_detector.CAPTURED, []).extend(
+        (report.capstdout, report.capstderr, report.caplog)
+    )
     return report
 
 
@@ -241,9 +250,9 @@ def nothing_escapes(request: pytest.FixtureRequest) -> Iterator[None]:
             asked[name].readouterr()
     root.removeHandler(ear)
     root.setLevel(level)
-    leak_detector.hear(*request.node.stash.get(leak_detector.HEARD, []))
-    found = list(leak_detector.escaped())
-    leak_detector.forget()
+    leak_detector.note_output(*request.node.stash.get(leak_detector.CAPTURED, []))
+    found = list(leak_detector.find_leaks())
+    leak_detector.reset()
     assert not found, "\n".join(found)
 
 
@@ -252,7 +261,7 @@ def _heard(capture: pytest.CaptureFixture[str]) -> Callable[[], object]:
 
     def hearing() -> object:
         seen = read()
-        leak_detector.hear(seen.out, seen.err)
+        leak_detector.note_output(seen.out, seen.err)
         return seen
 
     return hearing
@@ -283,7 +292,7 @@ def strace() -> None:
 
 
 @pytest.fixture(scope="session")
-def night(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+def night(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedRun]:
     """The first night of an archive, of one account with one highlight: it makes the archive and keeps all."""
     # Imported here: most tests need neither these nor the clients of the network.
     from tests.support.crash import traced_run

@@ -20,7 +20,7 @@ from archiver.model.archived import Failure
 from archiver.model.billing import Limits
 from archiver.model.identity import Subject
 from tests.support.catalog_samples import call, rows
-from tests.support.databases import NOW, ConnectionProxy, CutAt, empty, end_connections
+from tests.support.databases import NOW, ConnectionProxy, CutAt, empty_database, end_connections
 
 FAILURE = Failure(Subject.TARGET, "natgeo", None, Reason.UPSTREAM, "500")
 BEGUN = "UPDATE archive SET format = format"
@@ -29,7 +29,7 @@ BEGUN = "UPDATE archive SET format = format"
 @pytest.fixture
 def cable(postgres_archive: str) -> Iterator[ConnectionProxy]:
     """The way to an archive on PostgreSQL."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     with ConnectionProxy(postgres_archive) as cable:
         yield cable
 
@@ -92,7 +92,7 @@ def test_fault_h35_idle_connections_that_the_server_ended_are_made_anew(cable: C
 
 def test_fault_h35_nothing_is_written_once_the_lock_is_lost(postgres_archive: str) -> None:
     """Its connection ends while another takes its place: the next fact is refused, and every one after it."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     with Catalog.open(postgres_archive, write=True) as catalog:
         assert end_connections(postgres_archive, "archiver lock") == 1
         successor = WriterLock(locate(postgres_archive))
@@ -105,7 +105,7 @@ def test_fault_h35_nothing_is_written_once_the_lock_is_lost(postgres_archive: st
 
 def test_fault_h35_a_successor_waits_for_a_commit_that_is_under_way(postgres_archive: str) -> None:
     """The lock is lost after a transaction saw that it was held: nobody else becomes the writer before that one has ended."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     inside, go_on = threading.Event(), threading.Event()
 
     def slow(connection: Connection) -> None:

@@ -14,7 +14,7 @@ from archiver.catalog import Catalog, engine, record
 from archiver.catalog.writer import Writer
 from archiver.errors import DatabaseError, DiskFull
 from tests.support.catalog_samples import rows
-from tests.support.databases import NOW, empty
+from tests.support.databases import NOW, empty_database
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_a_full_disk_is_told_as_one(tmp_path: Path, sqlite_template: Path) -> No
 
 def test_a_lost_connection_is_an_error_of_its_callers_only(postgres_archive: str) -> None:
     """When the server ends the connection the fact is told of; the next one gets a new connection."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     with Catalog.open(postgres_archive, write=True) as catalog:
         with pytest.raises(DatabaseError):
             catalog.write(

@@ -14,7 +14,17 @@ from archiver.errors import BudgetReached
 from archiver.model.billing import Limits
 from archiver.model.identity import Role
 from archiver.model.upstream import TrayFacts
-from tests.support.catalog_samples import FACTS, LATER, NATGEO, call, digest, file_of, kept, rows, tray
+from tests.support.catalog_samples import (
+    FACTS,
+    LATER,
+    NATGEO,
+    call,
+    digest,
+    file_of,
+    rows,
+    stored_answer,
+    tray,
+)
 from tests.support.databases import NOW
 
 
@@ -117,20 +127,20 @@ def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, dat
 def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int) -> None:
     """The last good answer about a highlight, with the tray facts it was asked under; a bad one does not hide it."""
     older = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
-    catalog.write(ledger.settle, older, 200, 1, NOW, kept("older"), FACTS)
+    catalog.write(ledger.settle, older, 200, 1, NOW, stored_answer("older"), FACTS)
     good = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
-    answer_id = catalog.write(ledger.settle, good, 200, 1, LATER, kept("good"), FACTS)
+    answer_id = catalog.write(ledger.settle, good, 200, 1, LATER, stored_answer("good"), FACTS)
     bad = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
-    catalog.write(ledger.settle, bad, 404, 1, LATER, kept("bad"), TrayFacts())
+    catalog.write(ledger.settle, bad, 404, 1, LATER, stored_answer("bad"), TrayFacts())
     listed = catalog.write(
         ledger.reserve, run_id, call(subject="18", path="/v1/user/highlights"), NOW, Limits()
     )
-    catalog.write(ledger.settle, listed, 200, 1, LATER, kept("tray"))
+    catalog.write(ledger.settle, listed, 200, 1, LATER, stored_answer("tray"))
     paid = catalog.read(holdings.paid_highlight, "18")
     assert paid is not None
     assert (paid.answer_id, paid.location, paid.facts, paid.finished_at) == (
         answer_id,
-        kept("good"),
+        stored_answer("good"),
         FACTS,
         LATER,
     )
@@ -140,8 +150,8 @@ def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int
 def test_settling_again_changes_nothing(catalog: Catalog, run_id: int) -> None:
     """A settle whose commit was reported as failed may have been made: made again it is the same answer."""
     call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
-    first = catalog.write(ledger.settle, call_id, 200, 1, LATER, kept(), FACTS)
-    assert catalog.write(ledger.settle, call_id, 200, 1, LATER, kept(), FACTS) == first
+    first = catalog.write(ledger.settle, call_id, 200, 1, LATER, stored_answer(), FACTS)
+    assert catalog.write(ledger.settle, call_id, 200, 1, LATER, stored_answer(), FACTS) == first
     assert rows(catalog, "SELECT count(*) FROM answers") == [(1,)]
 
 
@@ -150,7 +160,7 @@ def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Cat
     answers = []
     for segment in ("kept", "dropped"):
         call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
-        answers.append(catalog.write(ledger.settle, call_id, 200, 1, LATER, kept(segment, segment)))
+        answers.append(catalog.write(ledger.settle, call_id, 200, 1, LATER, stored_answer(segment, segment)))
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
     for answer, content in zip(answers, ("first", "second"), strict=True):
         catalog.write(record.file, run_id, file_of("1", Role.COVER, content), answer, NOW)
@@ -158,7 +168,7 @@ def test_dropped_trays_are_forgotten_and_their_ids_never_used_again(catalog: Cat
     assert rows(catalog, "SELECT answer_id FROM files ORDER BY id") == [(answers[0],), (None,)]
     assert rows(catalog, "SELECT id, sha256 FROM answers") == [(answers[0], digest("kept"))]
     call_id = catalog.write(ledger.reserve, run_id, call(), NOW, Limits())
-    again = catalog.write(ledger.settle, call_id, 200, 1, LATER, kept("new", "new"))
+    again = catalog.write(ledger.settle, call_id, 200, 1, LATER, stored_answer("new", "new"))
     assert again not in answers
 
 

@@ -16,7 +16,7 @@ from tests.support.catalog_samples import (
     LATER,
     LATEST,
     NATGEO,
-    changed,
+    change_rows,
     digest,
     file_of,
     highlight,
@@ -50,7 +50,7 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
         ("10", NATGEO.pk, "C10", 2, 7),
         ("11", NATGEO.pk, "C11", 2, 7),
     ]
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None:
@@ -73,14 +73,14 @@ def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetc
 def test_the_same_page_again_changes_nothing(catalog: Catalog, fetched: int) -> None:
     """No item is new, none has changed."""
     assert catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATER) == 0
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
     assert rows(catalog, "SELECT DISTINCT answer_id FROM items") == [(7,)]
 
 
 def test_an_added_item_is_a_change(catalog: Catalog, fetched: int) -> None:
     """One row with its pk in ``new``; that it comes first moves no other."""
     assert catalog.write(record.page, fetched, 8, page("1", "9", "10", "11", "12"), FACTS, LATER) == 1
-    assert changed(catalog) == [("highlight", "1", "items", None, "9")]
+    assert change_rows(catalog) == [("highlight", "1", "items", None, "9")]
 
 
 def test_an_absent_item_is_gone_only_if_that_is_said(catalog: Catalog, fetched: int) -> None:
@@ -92,7 +92,7 @@ def test_an_absent_item_is_gone_only_if_that_is_said(catalog: Catalog, fetched: 
     assert catalog.read(holdings.members, "1") == ("10", "12")
     catalog.write(record.page, fetched, 10, page("1", "10", "11", "12"), FACTS, LATEST)
     assert catalog.read(holdings.members, "1") == ("10", "11", "12")
-    assert changed(catalog) == [
+    assert change_rows(catalog) == [
         ("highlight", "1", "items", "11", None),
         ("highlight", "1", "items", None, "11"),
     ]
@@ -110,7 +110,7 @@ def test_an_item_may_sit_in_two_highlights(catalog: Catalog, fetched: int) -> No
 def test_another_order_is_one_change(catalog: Catalog, fetched: int) -> None:
     """Of those that both looks show, whatever came and went beside it."""
     catalog.write(record.page, fetched, 8, page("1", "12", "10", "13", "11"), FACTS, LATER)
-    assert changed(catalog) == [
+    assert change_rows(catalog) == [
         ("highlight", "1", "items", None, "13"),
         ("highlight", "1", "item_order", "10,11,12", "12,10,11"),
     ]
@@ -123,7 +123,7 @@ def test_an_item_that_the_last_page_left_out_tells_nothing_of_the_order(
     """A page shows one of three, the others are not gone, and all are there again as they were: no change."""
     catalog.write(record.page, fetched, 8, page("1", "12"), FACTS, LATER)
     catalog.write(record.page, fetched, 9, page("1", "10", "11", "12"), FACTS, LATEST)
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
     assert catalog.read(holdings.members, "1") == ("10", "11", "12")
 
 
@@ -134,7 +134,7 @@ def test_a_page_edits_its_highlight(catalog: Catalog, fetched: int) -> None:
     held = catalog.read(account_state.highlight, "1")
     assert held is not None
     assert (held.title, held.gone_at, held.shrunk_to) == ("BOTW", None, "print")
-    assert changed(catalog)[1:] == [
+    assert change_rows(catalog)[1:] == [
         ("highlight", "1", "title", "Gift Guide", "BOTW"),
         ("highlight", "1", "presence", None, "returned"),
     ]
@@ -162,9 +162,9 @@ def test_an_item_that_reads_otherwise_is_a_change(
     rich = video("10", product_type="reel", video_duration=20.038000106811523)
     catalog.write(record.page, run_id, 7, page("1", rich), FACTS, NOW)
     catalog.write(record.page, run_id, 8, page("1", Item("10")), FACTS, LATER)
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
     catalog.write(record.page, run_id, 9, page("1", replace(rich, **{field: value})), FACTS, LATER)  # type: ignore[arg-type]
-    assert changed(catalog) == [("item", "10", field, old, new)]
+    assert change_rows(catalog) == [("item", "10", field, old, new)]
 
 
 def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id: int) -> None:
@@ -192,7 +192,7 @@ def test_the_owner_of_a_page_is_recorded_as_an_account(catalog: Catalog, fetched
     """A rename that the page shows first is a change of the account."""
     renamed = replace(page("1", "10"), highlight=replace(highlight("1"), user=User(NATGEO.pk, "renamed")))
     catalog.write(record.page, fetched, 8, renamed, FACTS, LATER)
-    assert changed(catalog) == [("user", NATGEO.pk, "username", "natgeo", "renamed")]
+    assert change_rows(catalog) == [("user", NATGEO.pk, "username", "natgeo", "renamed")]
 
 
 def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int) -> None:
@@ -209,4 +209,4 @@ def test_a_page_that_came_earlier_tells_of_the_order_all_the_same(catalog: Catal
     """It served for nothing on a later night; what the next page shows in another order is a change."""
     catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATEST, fetched_at=LATER)
     catalog.write(record.page, fetched, 9, page("1", "12", "10", "11"), FACTS, LATEST)
-    assert changed(catalog) == [("highlight", "1", "item_order", "10,11,12", "12,10,11")]
+    assert change_rows(catalog) == [("highlight", "1", "item_order", "10,11,12", "12,10,11")]

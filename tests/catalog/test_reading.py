@@ -20,8 +20,8 @@ from archiver import queries
 from archiver.catalog import Catalog, engine, record, schema
 from archiver.catalog.columns import time_text
 from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
-from tests.support.databases import PostgresServer, empty
-from tests.support.three_night_catalog import live_in
+from tests.support.databases import PostgresServer, empty_database
+from tests.support.three_night_catalog import record_three_nights
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = (_ROOT / "docs" / "schema.md").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def lived_in(
     with postgres.database(postgres_template) as url:
         for place in (path, url):
             with Catalog.open(place, write=True) as catalog:
-                live_in(catalog)
+                record_three_nights(catalog)
         with Catalog.open(path, write=False) as one, Catalog.open(url, write=False) as other:
             yield one, other
 
@@ -157,7 +157,7 @@ def _counted(catalog: Catalog, month: str) -> None:
 def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Path) -> None:
     """Though items are in two highlights, a highlight went to another account, bytes were lost and found, and rows deleted by hand."""
     month = "substr({}, 1, 7)" if isinstance(database, Path) else "to_char({}, 'YYYY-MM')"
-    live_in(catalog)
+    record_three_nights(catalog)
     _counted(catalog, month)
     # The move counted both accounts anew: from here on each row counts by itself.
     catalog.write(record.page, 1, None, page("3", "11", "31", "32"), FACTS, LATEST)
@@ -172,7 +172,7 @@ def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Pa
 
 def test_another_search_path_writes_too(postgres_archive: str) -> None:
     """As pg_restore does: triggers find their tables whatever path the one who writes has."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     with psycopg.connect(postgres_archive.replace("+psycopg", "", 1)) as connection:
         connection.execute("SET search_path TO ''")
         connection.execute(

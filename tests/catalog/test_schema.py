@@ -20,9 +20,9 @@ from tests.support.databases import (
     ARCHIVE_ID,
     NOW,
     PostgresServer,
-    by_another_program,
-    older_archive,
-    tomorrow,
+    execute_directly,
+    make_newer_migrations,
+    make_older_archive,
 )
 
 
@@ -186,7 +186,7 @@ def _execute(url: str, statement: str) -> None:
 @pytest.fixture
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The program of tomorrow: its migrations have one revision more, which adds a table and ends with ``# then``."""
-    revision = tomorrow(tmp_path / "migrations")
+    revision = make_newer_migrations(tmp_path / "migrations")
     monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
     return revision
 
@@ -261,7 +261,7 @@ def test_an_upgrade_reads_from_older_failures_what_was_refused(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Host and length come out of the detail; what lacks files is complete no longer, and is due by the failures alone."""
-    older_archive("0009", nowhere, tmp_path / "older", monkeypatch)
+    make_older_archive("0009", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
     seen = f"'{at}', '{at}'"
     reasons = {
@@ -290,7 +290,7 @@ def test_an_upgrade_reads_from_older_failures_what_was_refused(
             for pk, (reason, detail) in reasons.items()
         ),
     ]
-    by_another_program(nowhere, *statements)
+    execute_directly(nowhere, *statements)
     Catalog.upgrade(nowhere)
     with Catalog.open(nowhere, write=False) as catalog:
         failures = catalog.ask(

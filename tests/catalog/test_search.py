@@ -20,7 +20,7 @@ from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
 from archiver.model.upstream import Hashtag, Item, Location, Mention, Sponsor, User, WebLink
 from tests.support import search_reference
 from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, highlight, page, rows, tray, video
-from tests.support.databases import NOW, by_another_program, older_archive
+from tests.support.databases import NOW, execute_directly, make_older_archive
 
 SALWA = User("75885841119", "salwaaa_ki", "𓆩سلوى 𓆪", False, False, None, "salwa.jpg")
 _RICH = video(
@@ -104,7 +104,7 @@ def _wrong(database: str | Path, catalog: Catalog) -> list[str]:
 def test_documents_are_what_the_rows_say(told: Catalog, database: str | Path) -> None:
     """After nights with new, renamed and enriched things: those that have words have a document, and each is right."""
     assert _wrong(database, told) == []
-    assert len(search_reference.texts(_ask(told))) == 9
+    assert len(search_reference.expected_texts(_ask(told))) == 9
 
 
 _FOREIGN = (
@@ -143,7 +143,7 @@ def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
         before = len(_ask(told)(_FILLED))
         with writer.begin() as connection:
             connection.execute(text(statement))
-        right = search_reference.texts(_ask(told))
+        right = search_reference.expected_texts(_ask(told))
         for subject, pk, names, mentions in _ask(told)(_FILLED):
             fields = right[str(subject), str(pk)]
             assert set(str(names).split(" | ")) - {""} == fields["names"]
@@ -158,7 +158,7 @@ def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str 
     """PostgreSQL: whoever changes a row of a document that is stale already holds up the one who writes its words, and is seen."""
     if isinstance(database, Path):
         pytest.skip("one writer at a time on SQLite")
-    by_another_program(database, "update mentions set full_name = 'x' where item_pk = '12'")
+    execute_directly(database, "update mentions set full_name = 'x' where item_pk = '12'")
     writer = engine.writer(engine.locate(database))
     with writer.connect() as other:
         other.execute(text("update mentions set username = 'late' where item_pk = '12'"))
@@ -187,7 +187,7 @@ def test_a_row_that_is_replaced_is_noticed(told: Catalog, database: str | Path) 
     if isinstance(database, str):
         pytest.skip("SQLite's")
     replaced = "insert or replace into mentions (item_pk, position, username) values ('12', 0, 'whoever')"
-    by_another_program(database, replaced)
+    execute_directly(database, replaced)
     told.write(record.start_run, "run", NOW)
     assert _wrong(database, told) == []
     assert _found(told, "whoever") == ["photo 12"]
@@ -219,7 +219,7 @@ def test_what_is_found_is_what_a_plain_look_at_the_rows_finds(told: Catalog) -> 
     """The same set, on both databases; and nothing twice."""
     for typed, all_of, none_of in _SAMPLES:
         keys = [(hit.subject.value, hit.subject_pk) for hit in _hits(told, typed)]
-        assert sorted(keys) == sorted(search_reference.found(_ask(told), all_of, none_of)), typed
+        assert sorted(keys) == sorted(search_reference.expected_hits(_ask(told), all_of, none_of)), typed
 
 
 def test_names_come_first_then_tags_mentions_links_and_the_newest_before(told: Catalog, run_id: int) -> None:
@@ -271,7 +271,7 @@ def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> Non
     assert {hit.dated for hit in _hits(told, "nasa", kinds=[Kind.ITEM])} == {Dated.TAKEN}
     (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
     assert titled.dated is Dated.CREATED
-    by_another_program(
+    execute_directly(
         database,
         "update items set taken_at = null where pk = '13'",
         "update highlights set created_at = null where pk = '1'",
@@ -345,7 +345,7 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
         if isinstance(own_database, Path)
         else "ALTER TABLE search_documents ADD CHECK (names NOT LIKE '%refused%')"
     )
-    by_another_program(own_database, refusal)
+    execute_directly(own_database, refusal)
     with Catalog.open(own_database, write=True) as catalog:
         run = catalog.write(record.start_run, "run", NOW)
         shown = tray(highlight("1", "taken"), highlight("2", "refused"), highlight("3", "taken too"))
@@ -381,11 +381,11 @@ def test_a_database_that_is_short_of_something_costs_no_words(own_database: str 
     when = "CREATE TRIGGER short BEFORE UPDATE ON search_documents FOR EACH ROW EXECUTE PROCEDURE short()"
     with Catalog.open(own_database, write=True) as catalog:
         run = catalog.write(record.start_run, "run", NOW)
-        by_another_program(own_database, short, when)
+        execute_directly(own_database, short, when)
         with pytest.raises(DatabaseError, match="for a moment"):
             catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
         assert list(catalog.stream(content.highlights, EVERYTHING)) == []
-        by_another_program(own_database, "DROP FUNCTION short CASCADE")
+        execute_directly(own_database, "DROP FUNCTION short CASCADE")
         catalog.write(record.tray, run, NATGEO.pk, tray(highlight("1", "taken")), NOW)
         assert _found(catalog, "taken") == ["highlight 1"]
 
@@ -394,9 +394,9 @@ def test_an_upgrade_writes_the_documents_of_what_is_there(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An archive of the version before can be searched when its upgrade has ended."""
-    older_archive("0005", nowhere, tmp_path / "older", monkeypatch)
+    make_older_archive("0005", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
-    by_another_program(
+    execute_directly(
         nowhere,
         f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, verdict_checks) values ('1', 'natgeo', '', '{at}', '{at}', 0)",
         f"insert into users (pk, first_seen_at, last_seen_at, verdict_checks) values ('2', '{at}', '{at}', 0)",
@@ -415,9 +415,9 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Words that were of several scripts are found by each of them; those of ASCII alone are left as they are."""
-    older_archive("0007", nowhere, tmp_path / "older", monkeypatch)
+    make_older_archive("0007", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
-    by_another_program(
+    execute_directly(
         nowhere,
         f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, verdict_checks) values ('1', 'salwa', '𓆩سلوى 𓆪', '{at}', '{at}', 0)",
         f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) values ('1', '1', 'ascii', '{at}', '{at}')",

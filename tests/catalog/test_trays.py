@@ -9,7 +9,17 @@ import pytest
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
 from archiver.model.upstream import RejectedEntry, Tray, TrayFacts, User
-from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, changed, highlight, page, rows, tray
+from tests.support.catalog_samples import (
+    FACTS,
+    LATER,
+    LATEST,
+    NATGEO,
+    change_rows,
+    highlight,
+    page,
+    rows,
+    tray,
+)
 from tests.support.databases import NOW
 
 
@@ -33,7 +43,7 @@ def test_the_first_tray_is_no_change(catalog: Catalog, listed: int) -> None:
     account = catalog.read(account_state.user, NATGEO.pk)
     assert account is not None
     assert (account.username, account.listed_at, account.tray_length) == ("natgeo", NOW, 3)
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_a_tray_that_says_the_same_changes_nothing(catalog: Catalog, listed: int) -> None:
@@ -43,28 +53,28 @@ def test_a_tray_that_says_the_same_changes_nothing(catalog: Catalog, listed: int
     catalog.write(record.tray, listed, NATGEO.pk, tray("1", "2", "3"), LATER)
     assert rows(catalog, shown) == before
     assert len(rows(catalog, "SELECT 1 FROM highlights WHERE last_seen_at > first_seen_at")) == 3
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_a_new_highlight_appears_and_moves_no_other(catalog: Catalog, listed: int) -> None:
     """It comes first; that all positions shift is no change of order."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("9", "1", "2", "3"), LATER)
     assert _pks(catalog) == ["9", "1", "2", "3"]
-    assert changed(catalog) == [("highlight", "9", "presence", None, "appeared")]
+    assert change_rows(catalog) == [("highlight", "9", "presence", None, "appeared")]
 
 
 def test_a_highlight_that_moved_is_the_only_change(catalog: Catalog, listed: int) -> None:
     """The last one put to the front: one row, with both positions."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("3", "1", "2"), LATER)
     assert _pks(catalog) == ["3", "1", "2"]
-    assert changed(catalog) == [("highlight", "3", "position", "2", "0")]
+    assert change_rows(catalog) == [("highlight", "3", "position", "2", "0")]
 
 
 def test_the_order_is_compared_with_the_last_look_only(catalog: Catalog, listed: int) -> None:
     """A highlight that the last tray did not show has no place in its order, so its return moves nothing."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("2", "3"), LATER)
     catalog.write(record.tray, listed, NATGEO.pk, tray("2", "3", "1"), LATEST)
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +91,7 @@ def test_what_the_owner_edits_is_a_change(
     """Title, cover and pin: one row, with both values."""
     edited = replace(highlight("2"), **{field: value})  # type: ignore[arg-type]
     catalog.write(record.tray, listed, NATGEO.pk, tray("1", edited, "3"), LATER)
-    assert changed(catalog) == [("highlight", "2", field, old, new)]
+    assert change_rows(catalog) == [("highlight", "2", field, old, new)]
 
 
 def test_a_poorer_tray_overwrites_nothing(catalog: Catalog, listed: int) -> None:
@@ -94,7 +104,7 @@ def test_a_poorer_tray_overwrites_nothing(catalog: Catalog, listed: int) -> None
     ]
     catalog.write(record.tray, listed, NATGEO.pk, tray(*poor), LATER)
     assert rows(catalog, shown) == before
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_new_numbers_are_facts_and_no_changes(catalog: Catalog, listed: int) -> None:
@@ -103,14 +113,14 @@ def test_new_numbers_are_facts_and_no_changes(catalog: Catalog, listed: int) -> 
         record.tray, listed, NATGEO.pk, tray("1", highlight("2", facts=TrayFacts(9, 3)), "3"), LATER
     )
     assert catalog.read(account_state.held, NATGEO.pk)[1].facts == TrayFacts(9, 3)
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_absence_alone_is_no_evidence(catalog: Catalog, listed: int) -> None:
     """A tray may be cut: what it lacks stays as it was unless the caller says it is gone."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("1"), LATER)
     assert [held.gone_at for held in catalog.read(account_state.held, NATGEO.pk)] == [None] * 3
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_what_is_gone_is_dated_once_and_may_return(catalog: Catalog, listed: int) -> None:
@@ -120,7 +130,7 @@ def test_what_is_gone_is_dated_once_and_may_return(catalog: Catalog, listed: int
     gone = {held.pk: held.gone_at for held in catalog.read(account_state.held, NATGEO.pk)}
     assert gone == {"1": None, "2": LATER, "3": None}
     catalog.write(record.tray, listed, NATGEO.pk, tray("1", "2", "3"), LATEST)
-    assert changed(catalog) == [
+    assert change_rows(catalog) == [
         ("highlight", "2", "presence", None, "gone"),
         ("highlight", "2", "presence", None, "returned"),
     ]
@@ -160,7 +170,7 @@ def test_a_highlight_known_before_the_first_tray_does_not_appear(catalog: Catalo
     catalog.write(record.page, run_id, None, page("2", "20"), FACTS, NOW)
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), LATER)
     assert _pks(catalog) == ["1", "2"]
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, listed: int) -> None:
@@ -170,7 +180,7 @@ def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, list
     catalog.write(record.tray, listed, other.pk, tray("3", "9", user=other), LATER)
     assert [held.pk for held in catalog.read(account_state.held, other.pk)] == ["3", "9"]
     assert _pks(catalog) == ["1", "2"]
-    assert changed(catalog) == [("highlight", "3", "user_pk", NATGEO.pk, "2")]
+    assert change_rows(catalog) == [("highlight", "3", "user_pk", NATGEO.pk, "2")]
 
 
 def test_a_pk_that_is_listed_twice_counts_once(catalog: Catalog, run_id: int) -> None:

@@ -17,7 +17,7 @@ from archiver.catalog import Catalog, record, schema
 from archiver.config import load
 from tests.support import ROOT, upgrade_killer
 from tests.support.catalog_samples import NATGEO, tray
-from tests.support.databases import NOW, tomorrow
+from tests.support.databases import NOW, make_newer_migrations
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
@@ -67,7 +67,7 @@ def test_fault_h27_a_migration_killed_at_any_step_leaves_the_old_schema_or_the_n
 ) -> None:
     """Every state is sound and whole; a copy that bears the name of one is whole and old; the next upgrade ends it and sweeps up."""
     before, work, migrations = schema.head(), tmp_path / "work", tmp_path / "migrations"
-    tomorrow(migrations)
+    make_newer_migrations(migrations)
     last = _upgrades(archive, migrations, work)
     assert last["pwrite64"] > 100
     assert min(last["fdatasync"], last["ftruncate"], last["unlink"], last["fsync"]) > 3

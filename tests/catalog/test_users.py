@@ -12,7 +12,7 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
 from archiver.errors import Reason
 from archiver.model.upstream import User
-from tests.support.catalog_samples import LATER, LATEST, NATGEO, changed, rows, tray
+from tests.support.catalog_samples import LATER, LATEST, NATGEO, change_rows, rows, tray
 from tests.support.databases import NOW
 
 
@@ -23,7 +23,7 @@ def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int
     assert [tuple(row[:3]) + tuple(map(bool, row[3:5])) + tuple(row[5:]) for row in found] == [
         (NATGEO.pk, "natgeo", "National Geographic", False, True, "natgeo.jpg")
     ]
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_a_poorer_answer_overwrites_nothing(catalog: Catalog, run_id: int) -> None:
@@ -33,7 +33,7 @@ def test_a_poorer_answer_overwrites_nothing(catalog: Catalog, run_id: int) -> No
     catalog.write(record.user, run_id, User(NATGEO.pk, "", ""), LATER)
     after = rows(catalog, "SELECT username, full_name, is_private, is_verified, avatar_name FROM users")
     assert after == before
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 def test_what_was_not_known_is_learnt_and_not_changed(catalog: Catalog, run_id: int) -> None:
@@ -43,7 +43,7 @@ def test_what_was_not_known_is_learnt_and_not_changed(catalog: Catalog, run_id: 
     held = catalog.read(account_state.user, NATGEO.pk)
     assert held is not None
     assert (held.username, held.is_private) == ("natgeo", False)
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_later_look_that_differs_is_a_change(
     catalog.write(record.user, run_id, NATGEO, NOW)
     value = {"true": True, "false": False}.get(new, new)
     catalog.write(record.user, run_id, replace(NATGEO, **{field: value}), LATER)  # type: ignore[arg-type]
-    assert changed(catalog) == [("user", NATGEO.pk, field, old, new)]
+    assert change_rows(catalog) == [("user", NATGEO.pk, field, old, new)]
 
 
 def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
@@ -124,12 +124,12 @@ def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -
     assert held is not None
     assert held.gone_at == LATER
     catalog.write(record.tray, run_id, NATGEO.pk, tray(user=None), LATEST)  # an empty tray shows nobody
-    assert [row[2:] for row in changed(catalog)] == [("presence", None, "gone")]
+    assert [row[2:] for row in change_rows(catalog)] == [("presence", None, "gone")]
     catalog.write(record.user, run_id, NATGEO, LATEST)
     held = catalog.read(account_state.user, NATGEO.pk)
     assert held is not None
     assert held.gone_at is None
-    assert [row[2:] for row in changed(catalog)] == [
+    assert [row[2:] for row in change_rows(catalog)] == [
         ("presence", None, "gone"),
         ("presence", None, "returned"),
     ]
@@ -145,7 +145,7 @@ def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: C
     assert held is not None
     assert (held.is_private, held.gone_at) == (True, None)
     catalog.write(record.user, run_id, NATGEO, LATEST)
-    assert [row[2:] for row in changed(catalog)] == [
+    assert [row[2:] for row in change_rows(catalog)] == [
         ("presence", None, "gone"),
         ("is_private", "false", "true"),
         ("presence", None, "returned"),
@@ -161,4 +161,4 @@ def test_a_verdict_on_a_stranger_is_kept(catalog: Catalog, run_id: int) -> None:
     assert (held.verdict, held.gone_at) == (Reason.GONE, NOW)
     catalog.write(record.verdict, run_id, "6", Reason.PRIVATE, NOW)
     assert rows(catalog, "SELECT pk, is_private FROM users WHERE is_private IS NOT NULL") == [("6", True)]
-    assert changed(catalog) == []
+    assert change_rows(catalog) == []

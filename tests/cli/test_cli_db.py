@@ -18,7 +18,7 @@ from archiver.cli import main as front
 from archiver.config import load
 from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser
-from tests.support.databases import empty, tomorrow
+from tests.support.databases import empty_database, make_newer_migrations
 
 Shown = pytest.CaptureFixture[str]
 PASSWORD = "canary-of-the-database"
@@ -224,7 +224,7 @@ def test_fault_h25_an_older_database_is_copied_and_brought_up_to_date(
     """Readers refuse it and name the command; that copies the file first, and a run does the same by itself."""
     old, migrations = schema.head(), person.home / "migrations"
     again = shutil.copy(person.archive / "archive.db", person.home / "again.db")
-    tomorrow(migrations)
+    make_newer_migrations(migrations)
     monkeypatch.setattr(schema, "migrations", lambda: migrations)
     before = _prints(person.archive)
     for args in READING:
@@ -282,7 +282,7 @@ def test_fault_l11_the_password_of_the_database_is_in_no_file(
     person: CommandLineUser, postgres_archive: str, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A whole night with such a URL, at every verbosity: neither its words nor any file of the archive, nor the database, has it."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     url = make_url(postgres_archive).set(password=PASSWORD).render_as_string(hide_password=False)
     monkeypatch.setenv("ARCHIVER_ARCHIVE_DATABASE", url)
     for args in (["backup", "natgeo", "-v", "--debug"], ["status"], ["verify"]):

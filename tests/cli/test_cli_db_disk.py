@@ -14,7 +14,7 @@ import pytest
 from archiver.archive import opening
 from archiver.config import load
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import CommandLineUser, Ended
+from tests.support.command_line import CommandLineUser, CommandResult
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
@@ -37,7 +37,7 @@ def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
     return somebody
 
 
-def _refused(person: CommandLineUser, call: str, error: str) -> Ended:
+def _refused(person: CommandLineUser, call: str, error: str) -> CommandResult:
     """``backup natgeo`` while the kernel answers ``error`` to these calls; ``call`` is ``NAME:when=N`` of strace."""
     assert shutil.which("strace"), "strace is needed: scripts/setup names the package"
     name, _, when = call.partition(":")
@@ -46,7 +46,7 @@ def _refused(person: CommandLineUser, call: str, error: str) -> Ended:
     return person.run("backup", "natgeo", "--json", shell=shell)
 
 
-def _slug(ended: Ended) -> object:
+def _slug(ended: CommandResult) -> object:
     error = ended.object["error"]
     assert isinstance(error, dict)
     return error["slug"]

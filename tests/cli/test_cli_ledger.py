@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, World, actions
-from tests.support.command_line import Ended, InProcessUser, write_config
+from tests.support.command_line import CommandResult, InProcessUser, write_config
 
 HIGHLIGHTS = [str(17_800_000_000_000_000 + number) for number in (0, 1, 10_000, 10_001)]
 
@@ -37,7 +37,7 @@ def sql(person: InProcessUser, query: str) -> list[tuple[object, ...]]:
         return lite.execute(query).fetchall()
 
 
-def rows(ended: Ended, name: str) -> list[dict[str, object]]:
+def rows(ended: CommandResult, name: str) -> list[dict[str, object]]:
     found = ended.object[name]
     assert isinstance(found, list)
     return found

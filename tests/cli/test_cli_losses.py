@@ -12,11 +12,11 @@ import pytest
 from tests.support import archive_damage
 from tests.support.archive_damage import (
     files,
-    flip,
-    forget_answers,
+    flip_bit,
     ids,
     path_of,
     problems,
+    remove_answers,
     rows,
     upstream_of,
 )
@@ -26,7 +26,7 @@ from tests.support.command_line import CommandLineUser, InProcessUser
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept a hundred files of two accounts."""
-    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
@@ -47,7 +47,7 @@ def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(
         "select sha256, f.item_pk, m.highlight_pk from files f join highlight_items m on m.item_pk = f.item_pk where role = 'video' limit 1",
     )[0]
     path_of(person, sha256).unlink()
-    forget_answers(person)
+    remove_answers(person)
     if how == "removed":
         upstream_of(person).world.remove_item(highlight, item)
     else:
@@ -71,8 +71,8 @@ def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: Co
         " where role = 'video' limit 1",
     )[0]
     upstream_of(person).world.change_bytes(highlight, item, "video")
-    forget_answers(person)
-    flip(path_of(person, sha256))
+    remove_answers(person)
+    flip_bit(path_of(person, sha256))
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0
     held = rows(
         person,
@@ -119,7 +119,7 @@ def test_a_restored_blob_is_noted_as_found(person: CommandLineUser) -> None:
 
 def test_without_a_key_the_disk_is_mended_all_the_same(person: CommandLineUser) -> None:
     """The loss is recorded and set aside; then the missing key is told, code 4, with what was found in the object."""
-    flip(files(person)[0])
+    flip_bit(files(person)[0])
     person.more["HIKERAPI_TOKEN"] = ""
     ended = person.run("verify", "--read-data", "--repair", "--json")
     assert ended.code == 4
@@ -157,7 +157,7 @@ def test_a_check_says_off_a_terminal_too_what_it_did(person: CommandLineUser, re
 
 def test_a_repair_says_what_it_did(person: CommandLineUser) -> None:
     """How many are back, what is still lost, what was paid; lost answers too."""
-    flip(files(person)[0])
+    flip_bit(files(person)[0])
     ended = person.run("verify", "--read-data", "--repair")
     assert "1 blob now recorded as lost\n1 damaged blob moved to quarantine/\n" in ended.err
     assert ended.err.endswith("1 of 1 lost blob back, 1 unit spent\n")

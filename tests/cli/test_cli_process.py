@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import CommandLineUser, Ended, on_terminal
+from tests.support.command_line import CommandLineUser, CommandResult, on_terminal
 
 
 @pytest.fixture
@@ -30,12 +30,12 @@ def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
 
 def _signalled(
     person: CommandLineUser, upstream: StandIn, signum: int, *args: str, shell: str = 'exec "$@"'
-) -> Ended:
+) -> CommandResult:
     """A process that gets the signal while it downloads its fifth file."""
     process = person.start(*args, shell=shell)
     upstream.faults.add(None, listener="cdn", nth=5, before=lambda _: process.send_signal(signum))
     out, err = process.communicate(timeout=60)
-    return Ended(process.returncode, out, err)
+    return CommandResult(process.returncode, out, err)
 
 
 def test_fault_h6_nohup_is_respected(person: CommandLineUser, upstream: StandIn) -> None:

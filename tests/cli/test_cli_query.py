@@ -22,7 +22,7 @@ from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
 from archiver.model.upstream import User
-from tests.support.databases import ARCHIVE_ID, NOW, empty
+from tests.support.databases import ARCHIVE_ID, NOW, empty_database
 
 Shown = pytest.CaptureFixture[str]
 
@@ -210,7 +210,7 @@ def test_sql_of_one_word_is_no_name() -> None:
 @pytest.fixture
 def reader(postgres_archive: str) -> Iterator[str]:
     """The URL of the PostgreSQL archive under a role that may SELECT, and that is all."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     role = f"reader_{uuid.uuid4().hex[:8]}"
     plain = postgres_archive.replace("+psycopg", "", 1)
     with psycopg.connect(plain, autocommit=True) as connection:

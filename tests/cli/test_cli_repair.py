@@ -19,17 +19,17 @@ from archiver.verify.verify_blobs import verify_blobs
 from tests.support import archive_damage
 from tests.support.archive_damage import (
     ACCOUNTS,
-    cut,
-    fifo,
+    cut_end,
     files,
-    flip,
-    forget_answers,
+    flip_bit,
+    is_whole,
     path_of,
     problems,
+    remove_answers,
+    replace_by_fifo,
     rows,
     rows_size,
     upstream_of,
-    whole,
     zero_tail,
 )
 from tests.support.command_line import CommandLineUser, InProcessUser
@@ -38,7 +38,7 @@ from tests.support.command_line import CommandLineUser, InProcessUser
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept a hundred files of two accounts."""
-    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
@@ -50,10 +50,10 @@ def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUse
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
-    "hash": (flip, zero_tail),
-    "size": (cut,),
+    "hash": (flip_bit, zero_tail),
+    "size": (cut_end,),
     "missing": (Path.unlink,),
-    "not_regular": (fifo,),
+    "not_regular": (replace_by_fifo,),
 }
 
 
@@ -82,7 +82,7 @@ def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: P
         kept = {p.name.partition("-")[0]: p for p in (person.archive / "quarantine").iterdir()}
         assert kept.keys() == {name for name, problem in done.items() if problem != "missing"}
         assert {name: kept[name].read_bytes() for name in spoilt} == spoilt
-        assert whole(person)
+        assert is_whole(person)
         assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
         assert person.run("verify", "--read-data", "--json").code == 0
         again = person.run("verify", "--repair", "--json")
@@ -107,7 +107,7 @@ def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person:
     }
     assert found.object["foreign"] == [f"{three.parent.name}/{three.name.upper()}"]
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0
-    assert whole(person)
+    assert is_whole(person)
     assert person.run("verify", "--read-data", "-q").code == 0
 
 
@@ -115,7 +115,7 @@ def test_the_price_is_told_before_it_is_paid(person: CommandLineUser) -> None:
     """One unit for the account, one for the highlight; the bound is said first, and the ledger never exceeds it."""
     video = rows(person, "select sha256 from files where role = 'video' order by item_pk limit 1")[0][0]
     path_of(person, video).unlink()
-    forget_answers(person)
+    remove_answers(person)
     rows_before = rows(person, "select count(*) from api_calls")
     dry = person.run("verify", "--repair", "--max-units", "0")
     assert dry.code == 0
@@ -136,14 +136,14 @@ def test_a_budget_ends_a_repair_which_goes_on_later(person: CommandLineUser) -> 
     """--max-units 1 buys one tray only: code 5; without it the next repair has everything again."""
     for path in files(person)[:20]:
         path.unlink()
-    forget_answers(person)
+    remove_answers(person)
     first = person.run("verify", "--repair", "--max-units", "1", "--json")
     assert first.code == 5
     assert upstream_of(person).units == 1
     assert person.run("verify", "-q").code == 0
     assert person.run("verify", "--repair", "-q").code == 0
     assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
-    assert whole(person)
+    assert is_whole(person)
 
 
 def test_covers_and_avatars_cost_their_tray_alone(person: CommandLineUser) -> None:
@@ -165,7 +165,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
     """Stopped before or after the loss is committed, or between two moves to quarantine: run again, all is set aside and had again."""
     victims = files(person)[:3]
     for path in victims:
-        flip(path)
+        flip_bit(path)
 
     left = iter(range(steps))
 
@@ -185,14 +185,14 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0
     set_aside = {p.name.partition("-")[0] for p in (person.archive / "quarantine").iterdir()}
     assert set_aside == {path.name for path in victims}
-    assert whole(person)
+    assert is_whole(person)
     assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
 
 
 def test_fault_h33_a_repair_killed_while_it_fetches_converges(person: CommandLineUser) -> None:
     """SIGKILL while the first file comes again: the losses are recorded, and the next repair has everything."""
     for path in files(person)[:3]:
-        flip(path)
+        flip_bit(path)
     stalled = upstream_of(person).faults.add(actions.stall(10), listener="cdn", count=None)
     with person.start("verify", "--read-data", "--repair") as process:
         assert stalled.reached.wait(20)
@@ -201,5 +201,5 @@ def test_fault_h33_a_repair_killed_while_it_fetches_converges(person: CommandLin
     assert rows(person, "select count(*) from blobs where lost_at is not null") == [(3,)]
     assert person.run("verify", "--read-data", "-q").code == 0
     assert person.run("verify", "--repair", "-q").code == 0
-    assert whole(person)
+    assert is_whole(person)
     assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]

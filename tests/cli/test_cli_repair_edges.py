@@ -19,13 +19,13 @@ from tests.support import archive_damage
 from tests.support.archive_damage import (
     ACCOUNTS,
     files,
-    flip,
-    forget_answers,
+    flip_bit,
     ids,
+    is_whole,
     path_of,
+    remove_answers,
     rows,
     upstream_of,
-    whole,
 )
 from tests.support.command_line import CommandLineUser, InProcessUser
 
@@ -35,7 +35,7 @@ LOST = "select count(*) from blobs where lost_at is not null"
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept a hundred files of two accounts."""
-    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
@@ -62,11 +62,11 @@ def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: CommandLine
     assert person.run("backup", ACCOUNTS[0], "-q").code == 0
     for (sha256,) in rows(person, f"select sha256 from files where item_pk = '{item}'"):
         path_of(person, sha256).unlink()
-    forget_answers(person)
+    remove_answers(person)
     world.lose_page(one)
     assert [units_of(person) for _ in range(3)] == [2, 2, 0]
     assert rows(person, LOST) == [(0,)]
-    assert whole(person)
+    assert is_whole(person)
 
 
 def test_pictures_that_are_not_wanted_cost_nothing(person: CommandLineUser) -> None:
@@ -121,7 +121,7 @@ def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
         assert person.run("backup", f"highlight:{first}", "-q").code == 0
         before = rows(person, "select sha256, role from files order by id")
         files(person)[0].unlink()
-        forget_answers(person)
+        remove_answers(person)
         assert units_of(person) == 1
         assert rows(person, "select pk from highlights") == [(first,)]
         assert rows(person, "select sha256, role from files order by id") == before
@@ -155,7 +155,7 @@ def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: C
     assert person.run("backup", *ACCOUNTS, "-q").code == 8
     assert person.run("verify", "--repair", "--accept-loss", "-q").code == 0
     assert rows(person, LOST) == [(0,)]
-    assert whole(person)
+    assert is_whole(person)
 
 
 def test_fault_h29_a_lost_directory_of_a_large_archive_is_damage(person: CommandLineUser) -> None:
@@ -193,7 +193,7 @@ def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
 ) -> None:
     """A link, a directory or a FIFO: each of its answers is named, code 12, and the blobs are looked at all the same."""
     put(next((person.archive / "answers").rglob("*-trays-*")))
-    flip(files(person)[0])
+    flip_bit(files(person)[0])
     found = person.run("verify", "--read-data", "--json")
     assert (found.code, ids(found, "answers_damaged")) == (12, [1, 2])
     assert len(found.object["damaged"]) == 1  # type: ignore[arg-type]

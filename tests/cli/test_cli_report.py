@@ -20,7 +20,7 @@ from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
 from tests.support import leak_detector
-from tests.support.command_line import CommandLineUser, Ended, InProcessUser, write_config
+from tests.support.command_line import CommandLineUser, CommandResult, InProcessUser, write_config
 from tests.support.databases import NOW
 from tests.support.report_receiver import ReportReceiver, receive_reports
 
@@ -64,7 +64,7 @@ def person(tmp_path: Path, upstream: StandIn, box: ReportReceiver) -> InProcessU
         "ARCHIVER_REPORT_PING_URL": f"{box.url}/ping/{TOKEN}",
     }
     assert somebody.run("init", "-q").code == 0
-    leak_detector.hide(TOKEN)
+    leak_detector.watch_secret(TOKEN)
     return somebody
 
 
@@ -285,7 +285,7 @@ def test_fault_h39_a_signal_does_not_wait_for_a_report(person: InProcessUser, bo
     assert box.heard.wait(60)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=8)
-    ended = Ended(process.returncode, out, err)
+    ended = CommandResult(process.returncode, out, err)
     assert ended.code == 0
     assert "the report was not sent to http://127.0.0.1: the run was stopped" in ended.err
 

@@ -17,7 +17,7 @@ from tests.support.command_line import CommandLineUser, on_terminal
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
     """Somebody who has kept two accounts, ten answers in all."""
-    with archive_damage.kept_archive(tmp_path_factory.mktemp("template")) as somebody:
+    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
@@ -80,7 +80,7 @@ def test_it_says_off_a_terminal_too_what_it_did(person: CommandLineUser) -> None
     )
     again = person.run("reread")
     assert (again.code, again.err) == (0, "10 answers read, nothing to add\n")
-    archive_damage.forget_answers(person)
+    archive_damage.remove_answers(person)
     told = person.run("reread")
     assert told.code == 0
     assert "2 answers read" in told.err

@@ -17,8 +17,7 @@ from archiver.model.identity import Role
 from archiver.model.upstream import Tray, TrayFacts, User
 from archiver.runner.plan import Policy, sweep_at
 from archiver.text_format import make_safe
-from tests.support.command_line import Ended, Nearby
-from tests.support.command_line import ProcessResult, InProcessUser
+from tests.support.command_line import CommandResult, InProcessUser
 from tests.support.databases import ARCHIVE_ID, NOW
 from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
 
@@ -39,7 +38,7 @@ def person(tmp_path: Path, rows: str | Path) -> InProcessUser:
     return InProcessUser(tmp_path, more={"ARCHIVER_ARCHIVE_DATABASE": rows} if isinstance(rows, str) else {})
 
 
-def show(person: InProcessUser, *words: str) -> Ended:
+def show(person: InProcessUser, *words: str) -> CommandResult:
     ended = person.run("show", *words)
     assert (ended.code, ended.err) == (0, "")
     return ended

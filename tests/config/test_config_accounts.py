@@ -8,7 +8,7 @@ import pytest
 
 from archiver.errors import ConfigError
 from tests.support import config_loading
-from tests.support.config_loading import load, refusal, written
+from tests.support.config_loading import load, load_refused, write_config_file
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file
@@ -41,7 +41,7 @@ def test_accounts(file: Path) -> None:
 
 def test_accounts_of_a_list(file: Path) -> None:
     """The lines of accounts_file follow those of the file; who is named twice is kept once, and warned of if the globs differ."""
-    written(file.parent / "list", "\ufeff# mine\nnasa\n@NatGeo\n787132 # id\nnasa\n")
+    write_config_file(file.parent / "list", "\ufeff# mine\nnasa\n@NatGeo\n787132 # id\nnasa\n")
     text = 'sync.accounts_file = "list"\n[[accounts]]\nusername = "natgeo"\nhighlights = ["A*"]'
     found = load(file, text)
     assert [target.username or target.user_pk for target in found.accounts] == ["natgeo", "nasa", "787132"]
@@ -71,15 +71,15 @@ def test_accounts_of_a_list(file: Path) -> None:
 )
 def test_an_impossible_account(file: Path, entry: str) -> None:
     """An account that names nobody, or two at once, is refused by its number."""
-    assert "account 2" in refusal(file, f"[[accounts]]\nusername = 'natgeo'\n[[accounts]]\n{entry}")
+    assert "account 2" in load_refused(file, f"[[accounts]]\nusername = 'natgeo'\n[[accounts]]\n{entry}")
 
 
 def test_an_impossible_list(file: Path) -> None:
     """A line that names nobody is refused by its number; [accounts] in single brackets by the way to write it."""
-    written(file.parent / "list", "nasa\n\n../x\n")
-    assert "list, line 3" in refusal(file, "sync.accounts_file = 'list'")
-    assert "[[accounts]]" in refusal(file, "[accounts]\nusername = 'natgeo'")
-    assert "account 1 is not a table" in refusal(file, "accounts = ['natgeo']")
+    write_config_file(file.parent / "list", "nasa\n\n../x\n")
+    assert "list, line 3" in load_refused(file, "sync.accounts_file = 'list'")
+    assert "[[accounts]]" in load_refused(file, "[accounts]\nusername = 'natgeo'")
+    assert "account 1 is no table" in load_refused(file, "accounts = ['natgeo']")
 
 
 def test_a_missing_list_is_to_be_written(file: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from archiver import config
 from archiver.config.sections import KEYS, SECTIONS
 from tests.support import config_loading
-from tests.support.config_loading import load, value_of, written
+from tests.support.config_loading import load, value_of, write_config_file
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file
@@ -40,7 +40,7 @@ def test_the_example_holds_every_key_once() -> None:
 def test_the_example_shows_the_defaults(file: Path, key: str, text: str) -> None:
     """A value in the example is the default of the code; where there is none, the example's value can be used."""
     section, _, name = key.partition(".")
-    written(file.parent / "accounts.txt", "nasa")
+    write_config_file(file.parent / "accounts.txt", "nasa")
     found = load(file, f"{key} = {text}")
     default = {each.name: each.default for each in fields(SECTIONS[section])}[name]
     if default is None:

@@ -11,7 +11,7 @@ from archiver.config import Config
 from archiver.config.sections import KEYS
 from archiver.errors import ConfigError, KeyMissing
 from tests.support import config_loading
-from tests.support.config_loading import load, value_of, written
+from tests.support.config_loading import load, value_of, write_config_file
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file
@@ -64,7 +64,7 @@ def test_the_default_place_is_read(home: Path) -> None:
     place = config.default_path()
     assert home in place.parents
     place.parent.mkdir(parents=True)
-    written(place, "[sync]\nsweep_days = 7")
+    write_config_file(place, "[sync]\nsweep_days = 7")
     found = config.load(None, {})
     assert (found.path, found.sync.sweep_days) == (place, 7)
 
@@ -77,8 +77,8 @@ def test_a_byte_order_mark_is_no_content(file: Path) -> None:
 def test_a_named_file_counts_and_must_exist(tmp_path: Path) -> None:
     """A flag wins over ARCHIVER_CONFIG, and a named file that is not there is an error with a next step."""
     one, two = (
-        written(tmp_path / "1.toml", "[sync]\nsweep_days = 1"),
-        written(tmp_path / "2.toml", "[sync]\nsweep_days = 2"),
+        write_config_file(tmp_path / "1.toml", "[sync]\nsweep_days = 1"),
+        write_config_file(tmp_path / "2.toml", "[sync]\nsweep_days = 2"),
     )
     assert config.load(None, {"ARCHIVER_CONFIG": str(one)}).sync.sweep_days == 1
     assert config.load(two, {"ARCHIVER_CONFIG": str(one)}).sync.sweep_days == 2
@@ -89,7 +89,7 @@ def test_a_named_file_counts_and_must_exist(tmp_path: Path) -> None:
 
 def test_a_home_is_known_in_the_path_of_a_configuration(home: Path) -> None:
     """``~`` is expanded as in every other path; that of nobody is an error."""
-    written(home / "mine.toml", "[sync]\nsweep_days = 3")
+    write_config_file(home / "mine.toml", "[sync]\nsweep_days = 3")
     assert config.load(None, {"ARCHIVER_CONFIG": "~/mine.toml"}).sync.sweep_days == 3
     with pytest.raises(ConfigError, match="no such home directory"):
         config.load(None, {"ARCHIVER_CONFIG": "~nobody.of.this.name/mine.toml"})
@@ -141,22 +141,22 @@ def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
 
 def test_fault_l4_the_key_is_taken_out_of_the_environment(file: Path) -> None:
     """HIKERAPI_TOKEN counts before token_file, and no child process inherits it, also where the rest is refused."""
-    written(file.parent / "t", "other")
+    write_config_file(file.parent / "t", "other")
     environ = {"HIKERAPI_TOKEN": " sesame\n"}
-    found = config.load(written(file, "api.token_file = 't'"), environ)
+    found = config.load(write_config_file(file, "api.token_file = 't'"), environ)
     assert found.token is not None
     assert found.token.reveal() == "sesame"
     assert environ == {}
     environ = {"HIKERAPI_TOKEN": "sesame"}
     with pytest.raises(ConfigError):
-        config.load(written(file, "x = 1"), environ)
+        config.load(write_config_file(file, "x = 1"), environ)
     assert environ == {}
 
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o400, False), (0o600, False), (0o640, True), (0o604, True)])
 def test_fault_l7_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None:
     """The key may stand alone in a file; one that others can read is warned of."""
-    written(file.parent / "t", "\ufeffsesame\n", mode)
+    write_config_file(file.parent / "t", "\ufeffsesame\n", mode)
     found = load(file, "api.token_file = 't'", {"HIKERAPI_TOKEN": ""})
     assert found.token is not None
     assert found.token.reveal() == "sesame"
@@ -166,7 +166,7 @@ def test_fault_l7_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_fault_l7_a_key_that_others_can_write(file: Path, mode: int) -> None:
     """A key file that others can write is refused, with the command that mends it."""
-    written(file.parent / "t", "sesame", mode)
+    write_config_file(file.parent / "t", "sesame", mode)
     with pytest.raises(ConfigError, match="others can write") as caught:
         load(file, "api.token_file = 't'")
     assert caught.value.hint.startswith("chmod 600")
@@ -174,7 +174,7 @@ def test_fault_l7_a_key_that_others_can_write(file: Path, mode: int) -> None:
 
 def test_fault_l7_a_key_that_others_can_replace(file: Path, tmp_path: Path) -> None:
     """One in a directory that everybody may write is refused, too; a sticky directory such as /tmp protects it."""
-    written(tmp_path / "open" / "t", "sesame")
+    write_config_file(tmp_path / "open" / "t", "sesame")
     (tmp_path / "open").chmod(0o777)
     line = f"api.token_file = '{tmp_path}/open/t'"
     with pytest.raises(ConfigError, match="others can replace") as caught:
@@ -189,6 +189,6 @@ def test_a_key_file_that_is_not_there(file: Path) -> None:
     found = load(file, "api.token_file = 't'")
     assert found.token is None
     assert "No such file" in found.warnings[0]
-    written(file.parent / "t", "\n")
+    write_config_file(file.parent / "t", "\n")
     with pytest.raises(KeyMissing):
         load(file, "api.token_file = 't'")

@@ -15,7 +15,7 @@ from archiver import config
 from archiver.config import value_formats
 from archiver.errors import ConfigError
 from tests.support import config_loading
-from tests.support.config_loading import load, refusal, value_of, written
+from tests.support.config_loading import load, load_refused, value_of, write_config_file
 
 home = config_loading.home  # an autouse fixture
 file = config_loading.file
@@ -38,7 +38,7 @@ file = config_loading.file
 )
 def test_a_mistake_in_the_file(file: Path, text: str | bytes, message: str) -> None:
     """A mistake is named with its place, and an unknown key with the nearest known one."""
-    assert re.search(message, refusal(file, text))
+    assert re.search(message, load_refused(file, text))
 
 
 @pytest.mark.parametrize(
@@ -55,13 +55,13 @@ def test_a_mistake_in_the_file(file: Path, text: str | bytes, message: str) -> N
 )
 def test_fault_x17_a_configuration_is_toml_and_nothing_else(file: Path, text: str) -> None:
     """What other formats would run is a mistake in the file."""
-    assert "not TOML" in refusal(file, text)
+    assert "not TOML" in load_refused(file, text)
     assert not Path("owned").exists()
 
 
 def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
     """A file over 1 MB is refused by its size, not read into memory first."""
-    os.truncate(written(file, "x"), 10**8)
+    os.truncate(write_config_file(file, "x"), 10**8)
     tracemalloc.start()
     try:
         with pytest.raises(ConfigError, match="over 1 MB"):
@@ -139,7 +139,7 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
 )
 def test_an_impossible_value(file: Path, line: str) -> None:
     """A value of the wrong type or out of its bounds is refused by the name of its key, and never shown: it may be a password."""
-    message = refusal(file, line)
+    message = load_refused(file, line)
     key = line.partition(" ")[0]
     assert key in message
     assert "sesame" not in message
@@ -176,7 +176,7 @@ def test_an_impossible_value_in_the_environment(file: Path) -> None:
         ("ARCHIVER_SYNC_SWEEP_DAYS", "x"),
         ("ARCHIVER_API_TIMEOUT", "nan"),
     ]:
-        assert refusal(file, "", {name: text}).startswith(f"{name} cannot be used: expected ")
+        assert load_refused(file, "", {name: text}).startswith(f"{name} cannot be used: expected ")
 
 
 def test_unknown_variables_are_warned_of() -> None:
@@ -235,7 +235,7 @@ def test_fault_l7_a_configuration_that_others_can_write_is_warned_of(file: Path)
         (0o600, 0o777, True),
         (0o600, 0o1777, False),
     ):
-        written(file, "", mode).parent.chmod(directory)
+        write_config_file(file, "", mode).parent.chmod(directory)
         found = config.load(file, {}).warnings
         assert [f"others can write {file}" in warning for warning in found] == [True] * warned, oct(mode)
 

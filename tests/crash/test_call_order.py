@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from tests.support.crash.file_operations import Entry, Operation, Sent, Sync, Write
-from tests.support.crash.traced_run import ARCHIVE, Night
+from tests.support.crash.traced_run import ARCHIVE, TracedRun
 
 pytestmark = pytest.mark.usefixtures("strace")
 
@@ -47,7 +47,7 @@ def _in_order(steps: dict[str, int]) -> bool:
     return all(earlier < later for earlier, later in pairwise(steps.values()))
 
 
-def test_fault_h3_a_file_is_synced_named_and_recorded_before_it_is_told(night: Night) -> None:
+def test_fault_h3_a_file_is_synced_named_and_recorded_before_it_is_told(night: TracedRun) -> None:
     """Bytes, their sync, the name, its sync, the row, its commit, and only then the word «kept»: for every file of the night."""
     operations = night.course.operations
     for user, highlight, item, role, digest, *_ in night.golden["files"]:
@@ -69,7 +69,7 @@ def test_fault_h3_a_file_is_synced_named_and_recorded_before_it_is_told(night: N
         assert _in_order(steps), (digest, steps)
 
 
-def test_fault_h3_a_paid_answer_is_on_the_disk_before_anything_is_made_of_it(night: Night) -> None:
+def test_fault_h3_a_paid_answer_is_on_the_disk_before_anything_is_made_of_it(night: TracedRun) -> None:
     """Each segment: name and bytes are synced before the row that names it, and with it all that was read from the answer."""
     operations = night.course.operations
     segments = [o for o in operations if isinstance(o, Entry) and o.path.endswith(".warc.gz")]
@@ -82,7 +82,7 @@ def test_fault_h3_a_paid_answer_is_on_the_disk_before_anything_is_made_of_it(nig
         assert byte < _synced(operations, byte) < row, segment.name
 
 
-def test_fault_h3_a_call_is_in_the_ledger_before_it_is_sent(night: Night) -> None:
+def test_fault_h3_a_call_is_in_the_ledger_before_it_is_sent(night: TracedRun) -> None:
     """The row that reserves the units is committed before the first byte of the request goes out."""
     operations = night.course.operations
     assert night.prices
@@ -93,7 +93,7 @@ def test_fault_h3_a_call_is_in_the_ledger_before_it_is_sent(night: Night) -> Non
         assert row < _synced(operations, row) < sent, path
 
 
-def test_fault_h3_the_marker_comes_when_all_else_of_an_archive_is_on_the_disk(night: Night) -> None:
+def test_fault_h3_the_marker_comes_when_all_else_of_an_archive_is_on_the_disk(night: TracedRun) -> None:
     """Directories and database stand and are synced, names too, before the name archive.json is there."""
     operations = night.course.operations
     marker = _named(operations, "archive.json")

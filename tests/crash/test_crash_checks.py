@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crash.consistency_checks import Bill, differences, state, told_by, violations
+from tests.support.crash.consistency_checks import Bill, differences, reported_stored, state, violations
 from tests.support.crash.workload import Workload
 
 
@@ -27,7 +27,7 @@ class Whole:
     def wrong(self, root: Path) -> list[str]:
         """What the checks say of a copy of it."""
         bill = Bill(self.units)
-        return violations(root, told=told_by(self.root), bill=bill, secret=self.secret, ended=True)
+        return violations(root, told=reported_stored(self.root), bill=bill, secret=self.secret, ended=True)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_an_archive_that_nobody_disturbed_passes(whole: Whole, copy: Path) -> No
     """No check complains of it, and it is equal to its copy."""
     assert whole.wrong(whole.root) == []
     assert differences(state(whole.root), state(copy)) == []
-    assert len(told_by(whole.root)) > 6
+    assert len(reported_stored(whole.root)) > 6
 
 
 @pytest.mark.parametrize("what", _DAMAGE)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.crash import planted_bugs, traced_run
 from tests.support.crash.disk_states import Inspector, disks
 from tests.support.crash.file_operations import Entry
-from tests.support.crash.traced_run import ARCHIVE, Night
+from tests.support.crash.traced_run import ARCHIVE, TracedRun
 from tests.support.crash.workload import Workload
 
 pytestmark = pytest.mark.usefixtures("strace")
@@ -42,7 +42,7 @@ def upstream(strace: None) -> Iterator[Workload]:
 def empty(upstream: Workload, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with an empty archive, to be copied."""
     home = tmp_path_factory.mktemp("empty") / "home"
-    traced_run.make(upstream, home)
+    traced_run.make_archive(upstream, home)
     return home
 
 
@@ -51,7 +51,7 @@ def test_every_planted_bug_is_looked_for() -> None:
     assert _BREAKS.keys() == planted_bugs.BUGS.keys()
 
 
-def stands(night: Night) -> int:
+def stands(night: TracedRun) -> int:
     """The first moment at which there is an archive: until then no bug can break anything."""
     made = (
         at

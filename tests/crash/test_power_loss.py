@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.crash import traced_run
 from tests.support.crash.consistency_checks import database, state
-from tests.support.crash.disk_states import Disk, Inspector, Replay, billed, disks
-from tests.support.crash.file_operations import Sync, standing
-from tests.support.crash.traced_run import ARCHIVE, Night
+from tests.support.crash.disk_states import Disk, Inspector, Replay, billed_units, disks
+from tests.support.crash.file_operations import Sync, list_files
+from tests.support.crash.traced_run import ARCHIVE, TracedRun
 
 pytestmark = pytest.mark.usefixtures("strace")
 
@@ -24,7 +24,7 @@ _WAL = f"{ARCHIVE}/archive.db-wal"
 
 
 @pytest.fixture
-def chosen(night: Night, crash_all: bool, sample_seed: str) -> Iterator[Disk]:
+def chosen(night: TracedRun, crash_all: bool, sample_seed: str) -> Iterator[Disk]:
     """The disks that are looked at."""
     last = len(night.course.operations)
     if crash_all:
@@ -34,16 +34,16 @@ def chosen(night: Night, crash_all: bool, sample_seed: str) -> Iterator[Disk]:
     return disks(night.course, moments, [chance.randrange(1000)])
 
 
-def test_all_that_a_night_did_is_known_to_the_replay(night: Night) -> None:
+def test_all_that_a_night_did_is_known_to_the_replay(night: TracedRun) -> None:
     """With nothing lost, the replay of the calls makes the very files that the night has left: no call went unseen."""
     replayed = Replay(night.course).disk(len(night.course.operations), "all")
-    there = dict(standing(night.home))
+    there = dict(list_files(night.home))
     assert {path: data for path, data in there.items() if data is not None} == replayed.files
     assert {path for path, data in there.items() if data is None} == replayed.directories
 
 
 def test_fault_h3_after_a_power_loss_all_that_was_told_and_paid_for_is_there(
-    night: Night,
+    night: TracedRun,
     chosen: Iterator[Disk],
     crash_all: bool,
     sample_seed: str,
@@ -64,7 +64,7 @@ def test_fault_h3_after_a_power_loss_all_that_was_told_and_paid_for_is_there(
 
 
 def test_fault_h3_after_a_power_loss_the_next_run_makes_the_whole_archive(
-    night: Night,
+    night: TracedRun,
     chosen: Iterator[Disk],
     crash_all: bool,
     sample_seed: str,
@@ -80,7 +80,7 @@ def test_fault_h3_after_a_power_loss_the_next_run_makes_the_whole_archive(
         home = tmp_path / str(number)
         home.mkdir()
         disk.put(home)
-        units = sum(billed(night.course.operations[: disk.moment], night.prices))
+        units = sum(billed_units(night.course.operations[: disk.moment], night.prices))
         wrong = traced_run.converge(night.upstream, home, night.golden, units)
         found += [f"{entry} (at {disk.moment}, {disk.kept} kept)" for entry in wrong]
     record_property("visited", f"power loss, runs that went on: {len(gone_on)}")
@@ -88,14 +88,14 @@ def test_fault_h3_after_a_power_loss_the_next_run_makes_the_whole_archive(
 
 
 def test_fault_h37_a_crash_before_the_watermark_costs_no_page_and_no_file_again(
-    night: Night, tmp_path: Path
+    night: TracedRun, tmp_path: Path
 ) -> None:
     """All files are there, the highlight is not marked yet: the next run marks it, from the kept answer, and downloads nothing."""
     disk = _before_watermark(night, tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     disk.put(home)
-    summary = traced_run.go_on(night.upstream, home)
+    summary = traced_run.run_again(night.upstream, home)
     asked = night.upstream.standin.requests
     assert summary.exit_code == 0
     assert asked.cdn_requests() == []
@@ -103,7 +103,7 @@ def test_fault_h37_a_crash_before_the_watermark_costs_no_page_and_no_file_again(
     assert state(home / ARCHIVE) == night.golden
 
 
-def _before_watermark(night: Night, tmp_path: Path) -> Disk:
+def _before_watermark(night: TracedRun, tmp_path: Path) -> Disk:
     """The disk after the commit of the last file's row, whose highlight waits for its watermark."""
     replay = Replay(night.course)
     for moment, operation in enumerate(night.course.operations, 1):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.crash.disk_states import Disk, Replay
-from tests.support.crash.file_operations import Course, Entry, Operation, Sync, UnknownCall, Write, follow
+from tests.support.crash.file_operations import Entry, Operation, Operations, Sync, UnknownCall, Write, follow
 from tests.support.crash.syscall_trace import Call
 
 _MADE = Entry(0, "a", 1, False, None, "a")
@@ -16,7 +16,7 @@ _BYTES = Write(1, 0, b"bytes", "a")
 
 def last(kept: str, *operations: Operation) -> Disk:
     """The disk after all these operations."""
-    return Replay(Course(operations, 0)).disk(len(operations), kept)
+    return Replay(Operations(operations, 0)).disk(len(operations), kept)
 
 
 def hexadecimal(text: str) -> str:

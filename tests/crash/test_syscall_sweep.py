@@ -10,13 +10,13 @@ from itertools import count
 import pytest
 
 from tests.support.crash.file_operations import Write
-from tests.support.crash.syscall_faults import BROKEN, FULL, KILL, Point, Sweep
-from tests.support.crash.traced_run import Night
+from tests.support.crash.syscall_faults import BROKEN, FULL, KILL, FaultPoint, FaultSweep
+from tests.support.crash.traced_run import TracedRun
 
 pytestmark = pytest.mark.usefixtures("strace")
 
 Visit = Callable[[str, int], list[str]]
-Visited = Iterator[tuple[Point, int, list[str]]]
+Visited = Iterator[tuple[FaultPoint, int, list[str]]]
 
 _NAMES = (
     *("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "fallocate", "fchmod", "fchmodat"),
@@ -27,14 +27,14 @@ _OPENINGS = 20  # strace counts all that a thread opens; this is about what it o
 
 
 @pytest.fixture(scope="module")
-def sweep(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+def sweep(night: TracedRun, tmp_path_factory: pytest.TempPathFactory) -> FaultSweep:
     """One account with one highlight, and room for its archives."""
-    return Sweep(night, tmp_path_factory.mktemp("sweep"))
+    return FaultSweep(night, tmp_path_factory.mktemp("sweep"))
 
 
 @pytest.fixture
 def visit(
-    sweep: Sweep, crash_all: bool, sample_seed: str, record_property: Callable[[str, object], None]
+    sweep: FaultSweep, crash_all: bool, sample_seed: str, record_property: Callable[[str, object], None]
 ) -> Visit:
     """Let a fault come at every point, or at so many; returns what does not hold after any of them."""
 
@@ -54,30 +54,30 @@ def visit(
     return visited
 
 
-def everywhere(sweep: Sweep, fault: str) -> Visited:
+def everywhere(sweep: FaultSweep, fault: str) -> Visited:
     """The n-th call of each name for every n, until a run ends well that has made no more of them; with and without an archive."""
     for made in (True, False):
         for name, last in reached(sweep, fault, made).items():
             for when in count(1):
                 if name not in ("mkdirat", "fchmodat") or when not in _ALIKE or when % 16 == 0:
-                    point = Point(fault, name, when, made)
+                    point = FaultPoint(fault, name, when, made)
                     code, wrong = sweep.meet(point)
                     yield point, code, wrong
                     if when > last and code == 0:
                         break
 
 
-def sampled(sweep: Sweep, fault: str, size: int, seed: str) -> Visited:
+def sampled(sweep: FaultSweep, fault: str, size: int, seed: str) -> Visited:
     """So many points; those at hand are drawn for each name alike, however often it is called."""
     chance = random.Random(f"{seed} {fault}")
     for made in chance.sample((True, False), size):
         last = reached(sweep, fault, made)
         name = chance.choice(sorted(last))
-        point = Point(fault, name, chance.randint(1, last[name]), made)
+        point = FaultPoint(fault, name, chance.randint(1, last[name]), made)
         yield point, *sweep.meet(point)
 
 
-def reached(sweep: Sweep, fault: str, made: bool) -> dict[str, int]:
+def reached(sweep: FaultSweep, fault: str, made: bool) -> dict[str, int]:
     """Per name, how many calls a thread makes. A kill before a file is made is one after the call before: not among them."""
     calls = {name: n for name, n in sweep.calls(made=made).items() if name in _NAMES}
     del calls["openat"]
@@ -99,14 +99,14 @@ def test_fault_h2_an_io_error_at_any_call_ends_the_run_by_itself(visit: Visit) -
     assert visit(BROKEN, 1) == []
 
 
-def test_fault_h2_a_new_database_whose_pages_the_disk_refuses_is_not_put_in_place(sweep: Sweep) -> None:
+def test_fault_h2_a_new_database_whose_pages_the_disk_refuses_is_not_put_in_place(sweep: FaultSweep) -> None:
     """EIO at the first page that goes from the WAL of the new database into its file: code 9, and the next run makes it again."""
     paths = [o.path for o in sweep.night.course.operations if isinstance(o, Write)]
     logged = next(at for at, path in enumerate(paths) if path.endswith("archive.db.new-wal"))
     page = next(at for at, path in enumerate(paths) if at > logged and path.endswith("archive.db.new"))
-    assert sweep.meet(Point(BROKEN, "pwrite64", page + 1, made=False)) == (9, [])
+    assert sweep.meet(FaultPoint(BROKEN, "pwrite64", page + 1, made=False)) == (9, [])
 
 
-def test_fault_h2_a_place_that_cannot_be_looked_at_is_told_as_the_disk(sweep: Sweep) -> None:
+def test_fault_h2_a_place_that_cannot_be_looked_at_is_told_as_the_disk(sweep: FaultSweep) -> None:
     """EIO where the archive is to be made: code 8, no bug, and the next run makes it."""
-    assert sweep.meet(Point(BROKEN, "openat", 1, made=False)) == (8, [])
+    assert sweep.meet(FaultPoint(BROKEN, "openat", 1, made=False)) == (8, [])

@@ -14,8 +14,8 @@ import pytest
 from archiver.errors import CallFailed
 from archiver.hiker import body
 from archiver.hiker.client import BODY_LIMIT
-from tests.support.api_client import CALL, KEY, answers_once, client, everything, failure, hangs_up
-from tests.support.scripted_server import Act, Connection, peer
+from tests.support.api_client import CALL, KEY, answers_once, client, everything, failed_call, hangs_up
+from tests.support.scripted_server import Act, Connection, scripted_server
 
 # --- nothing was sent
 
@@ -37,7 +37,7 @@ def test_the_second_address_serves_where_the_first_does_not(monkeypatch: pytest.
         hosts = ["::1", "127.0.0.1"] if host == "localhost" else [host]
         return [found for h in hosts for found in real(h, port, *args, **kwargs)]
 
-    with peer(answers_once) as server:
+    with scripted_server(answers_once) as server:
         monkeypatch.setattr(socket, "getaddrinfo", two)
         with client(f"http://localhost:{server.port}") as hiker:
             assert hiker.send(CALL).status == 200
@@ -65,7 +65,7 @@ def test_fault_a32_a_write_to_a_closed_connection_sent_nothing(opened: list[sock
         connection.answer(b"{}")
         connection.over.wait(5)
 
-    with peer(act) as server, client(server.url, timeout=0.5) as hiker:
+    with scripted_server(act) as server, client(server.url, timeout=0.5) as hiker:
         hiker.send(CALL)
         opened[0].shutdown(socket.SHUT_WR)
         with pytest.raises(CallFailed) as caught:
@@ -82,7 +82,7 @@ def test_fault_a32_a_connection_closed_while_idle_is_replaced(opened: list[socke
         answers_once(connection)
         idle.wait(5)
 
-    with peer(act) as server, client(server.url) as hiker:
+    with scripted_server(act) as server, client(server.url) as hiker:
         hiker.send(CALL)
         idle.set()
         select.select([opened[0]], [], [], 5)
@@ -158,7 +158,7 @@ def _endless(connection: Connection) -> None:
 
 
 def _counts_as_sent(act: Act) -> None:
-    error = failure(act)
+    error = failed_call(act)
     assert (error.sent, error.permanent, error.status) == (True, False, None)
     assert KEY not in everything(error)
 
@@ -178,7 +178,7 @@ def test_fault_a35_what_is_no_http_counts_as_sent(act: Act) -> None:
 
 
 def _is_billed_and_final(act: Act) -> None:
-    error = failure(act)
+    error = failed_call(act)
     assert (error.sent, error.permanent, error.status) == (True, True, 200)
     assert KEY not in everything(error)
 
@@ -209,7 +209,7 @@ def test_fault_a33_the_deadline_is_for_the_whole_call(begin: bytes, drips: bool)
         connection.over.wait(5)
 
     begun = time.monotonic()
-    error = failure(act, timeout=0.15)
+    error = failed_call(act, timeout=0.15)
     assert error.sent
     assert "within 0.15 seconds" in str(error)
     assert time.monotonic() - begun < 2
@@ -223,7 +223,7 @@ def test_fault_a18_a_gzip_bomb_stops_at_the_limit() -> None:
         connection.request()
         connection.answer(bomb, "content-encoding: gzip")
 
-    assert f"larger than {BODY_LIMIT} bytes" in str(failure(act))
+    assert f"larger than {BODY_LIMIT} bytes" in str(failed_call(act))
 
 
 def test_fault_a18_only_the_limit_is_ever_inflated() -> None:
@@ -245,7 +245,7 @@ def test_a_gzipped_answer_arrives_decoded() -> None:
         connection.request()
         connection.answer(gzip.compress(b'{"a": 1}'), "content-encoding: gzip")
 
-    with peer(act) as server, client(server.url) as hiker:
+    with scripted_server(act) as server, client(server.url) as hiker:
         assert hiker.send(CALL).body == b'{"a": 1}'
     assert b"accept-encoding: gzip\r\n" in server.requests[0].lower()
 
@@ -280,7 +280,7 @@ def test_fault_a37_bytes_after_an_answer_are_no_answer(
         while connection.request():
             connection.answer(b'{"own": "answer"}')
 
-    with peer(act, honest) as server, client(server.url) as hiker:
+    with scripted_server(act, honest) as server, client(server.url) as hiker:
         assert hiker.send(CALL).body == b"{}"
         came.set()
         if late:
@@ -297,6 +297,6 @@ def test_a_connection_serves_as_many_calls_as_its_server_allows(answer: bytes) -
         while connection.request():
             connection.sock.sendall(answer)
 
-    with peer(act) as server, client(server.url) as hiker:
+    with scripted_server(act) as server, client(server.url) as hiker:
         assert {hiker.send(CALL).body for _ in range(10)} == {b"{}"}
         assert server.connections == 1

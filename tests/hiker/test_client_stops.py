@@ -15,7 +15,7 @@ from archiver.errors import CallFailed
 from archiver.hiker import body
 from archiver.hiker.attempt import GRACE
 from tests.support.api_client import CALL, KEY, answers_once, client, everything
-from tests.support.scripted_server import Connection, peer
+from tests.support.scripted_server import Connection, scripted_server
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
 
@@ -60,7 +60,7 @@ def test_fault_h4_a_stop_ends_the_wait_for_an_answer(begin: bytes, drips: bool) 
             connection.drip(b"x-a: b\r\n")
         connection.over.wait(25)
 
-    with peer(act) as server:
+    with scripted_server(act) as server:
         error, taken = stopped_call(server.url)
     assert error.sent
     assert taken < 2
@@ -76,7 +76,7 @@ def test_fault_h4_an_answer_that_comes_at_once_after_a_stop_is_kept() -> None:
         time.sleep(GRACE / 4)
         connection.answer(b"{}")
 
-    with peer(act) as server, client(server.url) as hiker:
+    with scripted_server(act) as server, client(server.url) as hiker:
         assert hiker.send(CALL, stopped=stop.is_set).status == 200
 
 
@@ -87,7 +87,7 @@ def test_fault_h4_a_call_that_begins_after_the_stop_is_not_sent() -> None:
         answers_once(connection)
         connection.request()
 
-    with peer(act) as server, client(server.url) as hiker:
+    with scripted_server(act) as server, client(server.url) as hiker:
         for kept in (False, True):
             with pytest.raises(CallFailed) as caught:
                 hiker.send(CALL, stopped=lambda: True)
@@ -111,7 +111,7 @@ def test_fault_h4_a_stop_ends_a_handshake_that_does_not_end() -> None:
     def act(connection: Connection) -> None:
         connection.over.wait(25)
 
-    with peer(act) as server:
+    with scripted_server(act) as server:
         error, taken = stopped_call(f"https://localhost:{server.port}")
     assert not error.sent
     assert taken < 1
@@ -136,7 +136,7 @@ def test_fault_a31_an_address_that_does_not_answer_leaves_time_for_the_next(
     def two(host: str, port: int, **_: int) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", p)) for p in (silent, port)]
 
-    with peer(answers_once) as server, black_hole() as silent:
+    with scripted_server(answers_once) as server, black_hole() as silent:
         monkeypatch.setattr(socket, "getaddrinfo", two)
         with client(server.url, timeout=1) as hiker:
             assert hiker.send(CALL).status == 200
@@ -150,7 +150,7 @@ def _large(connection: Connection) -> None:
 def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own_time() -> None:
     """It waits for longer than its timeout, and then it is whole."""
     with (
-        peer(_large) as server,
+        scripted_server(_large) as server,
         client(server.url, timeout=0.5) as hiker,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -165,7 +165,7 @@ def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own
 def test_fault_a38_a_stop_ends_the_wait_for_room() -> None:
     """A large answer that waits for another is given up about half a second after the stop; it may be
     billed."""
-    with peer(_large) as server, client(server.url) as hiker, hiker.share() as first:
+    with scripted_server(_large) as server, client(server.url) as hiker, hiker.share() as first:
         hiker.send(CALL, share=first)
         stop = threading.Event()
         timer = threading.Timer(0.05, stop.set)

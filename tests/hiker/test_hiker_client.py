@@ -12,8 +12,8 @@ import respx
 import archiver
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
-from tests.support.api_client import API, CALL, KEY, NOON, client, failure, hangs_up
-from tests.support.scripted_server import Connection, peer
+from tests.support.api_client import API, CALL, KEY, NOON, client, failed_call, hangs_up
+from tests.support.scripted_server import Connection, scripted_server
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +68,7 @@ def test_cookies_are_neither_kept_nor_sent() -> None:
             connection.request()
             connection.answer(b"{}", "set-cookie: __cf_bm=abc; path=/", "x-hiker-info: reqs=1")
 
-    with peer(act) as server, client(server.url) as hiker:
+    with scripted_server(act) as server, client(server.url) as hiker:
         answers = [hiker.send(CALL) for _ in range(2)]
     assert b"cookie" not in server.requests[1].lower()
     assert all(a.header("set-cookie") is None and a.header("X-Hiker-Info") == "reqs=1" for a in answers)
@@ -76,13 +76,13 @@ def test_cookies_are_neither_kept_nor_sent() -> None:
 
 def test_fault_a34_a_redirect_leads_nowhere() -> None:
     """The host that a redirect names never sees a connection, let alone the key (A34, L5)."""
-    with peer(lambda c: c.answer(b"{}")) as other:
+    with scripted_server(lambda c: c.answer(b"{}")) as other:
 
         def act(connection: Connection) -> None:
             connection.request()
             connection.answer(b"", f"location: {other.url}/", status="302 Found")
 
-        with peer(act) as server, client(server.url) as hiker:
+        with scripted_server(act) as server, client(server.url) as hiker:
             assert hiker.send(CALL).status == 302
     assert other.connections == 0
 
@@ -94,7 +94,7 @@ def test_fault_l3_a_key_that_the_answer_quotes_is_masked() -> None:
         connection.request()
         connection.answer(f'{{"error": "Unauthorized request: {KEY}"}}'.encode(), f"x-echo: {KEY}")
 
-    with peer(act) as server, client(server.url) as hiker:
+    with scripted_server(act) as server, client(server.url) as hiker:
         answer = hiker.send(CALL)
     assert answer.body == b'{"error": "Unauthorized request: ***"}'
     assert answer.header("x-echo") == "***"
@@ -120,7 +120,7 @@ def test_fault_a31_a_name_without_address_sent_nothing(monkeypatch: pytest.Monke
 
 def test_fault_l2_a_failure_is_chained_to_nothing_that_holds_the_key() -> None:
     """Neither cause nor context: foreign exceptions lead to frames whose locals show the request's headers (L2)."""
-    error = failure(hangs_up)
+    error = failed_call(hangs_up)
     assert error.__cause__ is None
     assert error.__context__ is None
 
@@ -129,7 +129,7 @@ def test_fault_l1_no_log_record_holds_the_key_or_a_url(caplog: pytest.LogCapture
     """httpx and httpcore stay silent below WARNING even where the root logger wants everything (L1)."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.DEBUG)
-    with caplog.at_level(logging.DEBUG), peer(hangs_up) as server, client(server.url) as hiker:
+    with caplog.at_level(logging.DEBUG), scripted_server(hangs_up) as server, client(server.url) as hiker:
         with pytest.raises(CallFailed):
             hiker.send(CALL)
         assert KEY not in f"{hiker!r} {hiker} {vars(hiker)}"

@@ -15,7 +15,7 @@ from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Answer
 from archiver.secret import Secret
-from tests.support.scripted_server import Act, Connection, peer
+from tests.support.scripted_server import Act, Connection, scripted_server
 
 KEY = "canary-7f3a-never-shown"
 PASSWORD = "hunter2hunter2"
@@ -78,7 +78,10 @@ def answers(connection: Connection) -> None:
 
 def test_fault_a31_a_certificate_that_nobody_vouches_for_is_final(context: ssl.SSLContext) -> None:
     """Not sent, and not worth another try; the key never left (A31)."""
-    with peer(answers, context=context) as server, pytest.raises(CallFailed, match="certificate") as caught:
+    with (
+        scripted_server(answers, context=context) as server,
+        pytest.raises(CallFailed, match="certificate") as caught,
+    ):
         send(f"https://localhost:{server.port}")
     assert (caught.value.sent, caught.value.permanent) == (False, True)
     assert server.requests == []
@@ -93,7 +96,10 @@ def test_fault_a31_an_expired_certificate_is_final(tmp_path: Path, monkeypatch: 
     except subprocess.CalledProcessError:  # OpenSSL before 3.4
         old = self_signed(tmp_path / "old.pem", "-days", "-1")
     monkeypatch.setenv("SSL_CERT_FILE", str(old))
-    with peer(answers, context=serving(old)) as server, pytest.raises(CallFailed, match="expired") as caught:
+    with (
+        scripted_server(answers, context=serving(old)) as server,
+        pytest.raises(CallFailed, match="expired") as caught,
+    ):
         send(f"https://localhost:{server.port}")
     assert (caught.value.sent, caught.value.permanent) == (False, True)
     assert server.requests == []
@@ -104,7 +110,10 @@ def test_fault_a31_another_host_s_certificate_is_final(
 ) -> None:
     """Trusted, but for another name than the one that was asked for."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with peer(answers, context=context) as server, pytest.raises(CallFailed, match="127") as caught:
+    with (
+        scripted_server(answers, context=context) as server,
+        pytest.raises(CallFailed, match="127") as caught,
+    ):
         send(f"https://127.0.0.1:{server.port}")
     assert (caught.value.sent, caught.value.permanent) == (False, True)
     assert server.requests == []
@@ -115,7 +124,7 @@ def test_fault_a36_ssl_cert_file_names_whom_to_trust(
 ) -> None:
     """With the server's certificate in SSL_CERT_FILE the call goes through, key and all."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with peer(answers, context=context) as server:
+    with scripted_server(answers, context=context) as server:
         assert send(f"https://localhost:{server.port}").status == 200
     assert f"x-access-key: {KEY}".encode() in server.requests[0]
 
@@ -126,7 +135,7 @@ def test_fault_a32_a_break_inside_tls_counts_as_sent(
     """Once the request is inside the tunnel it may have been billed."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     act: Act = lambda connection: (connection.request(), None)[1]  # noqa: E731
-    with peer(act, context=context) as server, pytest.raises(CallFailed) as caught:
+    with scripted_server(act, context=context) as server, pytest.raises(CallFailed) as caught:
         send(f"https://localhost:{server.port}")
     assert caught.value.sent
 
@@ -143,7 +152,7 @@ def test_fault_a31_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes,
         if not greeting:
             connection.over.wait(5)
 
-    with peer(act) as server, pytest.raises(CallFailed, match=told) as caught:
+    with scripted_server(act) as server, pytest.raises(CallFailed, match=told) as caught:
         send(f"https://localhost:{server.port}", timeout=0.3)
     assert (caught.value.sent, caught.value.permanent) == (False, False)
 
@@ -170,7 +179,7 @@ def test_fault_a36_https_goes_through_the_proxy_of_the_environment(
         answers(inside)
         inside.sock.close()
 
-    with peer(tunnel) as proxy:
+    with scripted_server(tunnel) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@127.0.0.1:{proxy.port}")
         assert send("https://localhost").status == 200
     assert proxy.requests[0].startswith(b"CONNECT localhost:443 ")
@@ -190,7 +199,7 @@ def test_fault_a36_a_proxy_that_gives_no_tunnel_was_sent_nothing(
         if replies:
             connection.answer(b"", status="407 Proxy Authentication Required")
 
-    with peer(act) as proxy:
+    with scripted_server(act) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@127.0.0.1:{proxy.port}")
         with pytest.raises(CallFailed) as caught:
             send("https://localhost")
@@ -200,7 +209,7 @@ def test_fault_a36_a_proxy_that_gives_no_tunnel_was_sent_nothing(
 
 def test_fault_a36_plain_http_never_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loopback API is reached directly whatever the environment says: a proxy would read the key."""
-    with peer(answers) as proxy, peer(answers) as server:
+    with scripted_server(answers) as proxy, scripted_server(answers) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         assert send(server.url).status == 200
@@ -211,7 +220,7 @@ def test_fault_a36_no_proxy_excepts_a_host(monkeypatch: pytest.MonkeyPatch) -> N
     """A host in NO_PROXY is reached directly."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with peer(answers) as proxy:
+    with scripted_server(answers) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         monkeypatch.setenv("NO_PROXY", "localhost")
         with pytest.raises(CallFailed, match="refused"):

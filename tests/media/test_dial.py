@@ -12,7 +12,7 @@ from archiver.errors import DownloadFailed, Reason, Stopped
 from archiver.media.dial import Dialer
 from archiver.media.egress import Egress
 from tests.support.media_samples import jpeg
-from tests.support.scripted_cdn import Memory, Waits, cdn, downloader, ok, picture, status
+from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, ok, picture, scripted_cdn, status
 from tests.support.tls_server import Connections, Names
 
 CDN = Egress(("*.cdninstagram.com", "*.fbcdn.net"))
@@ -73,7 +73,7 @@ def test_what_is_a_public_address(address: str) -> None:
 def fetch(dialer: Dialer, url: str = "https://a.fbcdn.net/x?oh=SIGNED") -> DownloadFailed:
     with downloader(dialer=dialer, allowed_hosts=["*.fbcdn.net", "localhost"]) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(url), Memory(), wait=Waits())
+            cdn_downloader.download(picture(url), MemoryWriter(), wait=Waits())
         assert "SIGNED" not in str(caught.value)
         return caught.value
 
@@ -141,14 +141,14 @@ def test_behind_a_proxy_names_are_still_vetted_and_the_proxy_resolves() -> None:
     """The proxy is asked to connect to the name; a name that is not allowed never reaches it; loopback goes past it."""
     body = jpeg(500)
     refusals = [status("502 Bad Gateway")] * 3
-    with cdn(*refusals) as proxy, cdn(ok(body)) as local:
+    with scripted_cdn(*refusals) as proxy, scripted_cdn(ok(body)) as local:
         address = f"http://127.0.0.1:{proxy.port}"
         with downloader(allowed_hosts=["*.fbcdn.net", "127.0.0.1"], proxy=address) as through:
             with pytest.raises(DownloadFailed) as caught:
-                through.download(picture("https://a.fbcdn.net/x?oh=SIGNED"), Memory(), wait=Waits())
+                through.download(picture("https://a.fbcdn.net/x?oh=SIGNED"), MemoryWriter(), wait=Waits())
             with pytest.raises(DownloadFailed):
-                through.download(picture("https://evil.com/x"), Memory(), wait=Waits())
-            through.download(picture(local.url()), Memory())
+                through.download(picture("https://evil.com/x"), MemoryWriter(), wait=Waits())
+            through.download(picture(local.url()), MemoryWriter())
     assert caught.value.reason is Reason.NETWORK
     assert {request.split("\r\n")[0] for request in proxy.requests} == {"CONNECT a.fbcdn.net:443 HTTP/1.1"}
     assert len(local.requests) == 1

@@ -15,16 +15,16 @@ from archiver.model.upstream import Link
 from tests.support.media_samples import REAL_MP4, gif, jpeg, mp4
 from tests.support.scripted_cdn import (
     BODY,
-    Memory,
+    AfterReply,
+    MemoryWriter,
     Reply,
-    Then,
-    cdn,
     downloader,
     failure,
+    fetch_body,
     head,
     ok,
     picture,
-    received,
+    scripted_cdn,
 )
 
 LENGTH = len(BODY)
@@ -38,18 +38,18 @@ def chunked(body: bytes, *, end: bool = True) -> bytes:
 
 def test_a_picture_and_a_video_arrive() -> None:
     """Bytes, type, size and dimensions of what came."""
-    assert received(ok(BODY)) == Received("image/jpeg", 640, 480, LENGTH)
-    assert received(ok(REAL_MP4), body=REAL_MP4, role=Role.VIDEO) == Received(
+    assert fetch_body(ok(BODY)) == Received("image/jpeg", 640, 480, LENGTH)
+    assert fetch_body(ok(REAL_MP4), body=REAL_MP4, role=Role.VIDEO) == Received(
         "video/mp4", 144, 256, len(REAL_MP4)
     )
-    assert received(ok(gif()), body=gif(), role=Role.AVATAR).mime == "image/gif"
+    assert fetch_body(ok(gif()), body=gif(), role=Role.AVATAR).mime == "image/gif"
 
 
 def test_fault_c6_a_short_body_is_retried_and_never_kept() -> None:
     """Fewer bytes than Content-Length: again, and at last TRUNCATED."""
-    short = Reply((head(content_length=LENGTH) + BODY[:-1],), Then.CLOSE)
+    short = Reply((head(content_length=LENGTH) + BODY[:-1],), AfterReply.CLOSE)
     assert failure(short, short, short, requests=3).reason is Reason.TRUNCATED
-    received(short, ok(BODY), requests=2)
+    fetch_body(short, ok(BODY), requests=2)
 
 
 def test_fault_c7_a_length_that_is_too_small_is_found() -> None:
@@ -63,9 +63,9 @@ def test_fault_c7_bytes_beyond_the_length_are_no_answer_to_the_next_request(size
     """A whole file is kept; what follows it, an answer by its looks, is thrown away with its connection."""
     smuggled = head(content_length=300) + jpeg(300, seed=9)
     long = Reply((head(content_length=size) + jpeg(size) + smuggled,))
-    with cdn(long, ok(jpeg(500))) as server, downloader() as cdn_downloader:
+    with scripted_cdn(long, ok(jpeg(500))) as server, downloader() as cdn_downloader:
         for expected in (jpeg(size), jpeg(500)):
-            sink = Memory()
+            sink = MemoryWriter()
             cdn_downloader.download(picture(server.url()), sink)
             assert sink.bytes == expected
         assert server.connections == 2
@@ -74,35 +74,35 @@ def test_fault_c7_bytes_beyond_the_length_are_no_answer_to_the_next_request(size
 @pytest.mark.parametrize("body", [BODY, mp4()], ids=["jpeg", "mp4"])
 def test_fault_c8_a_lying_length_that_closes_exactly_there_is_found(body: bytes) -> None:
     """HTTP calls it complete, the structure does not."""
-    lie = ok(body[:-700], Then.CLOSE)
+    lie = ok(body[:-700], AfterReply.CLOSE)
     role = Role.VIDEO if body == mp4() else Role.THUMBNAIL
     assert failure(lie, lie, lie, role=role, requests=3).reason is Reason.TRUNCATED
 
 
 def test_fault_c9_without_a_length_the_structure_decides() -> None:
     """A whole file is kept, a cut one is not, and one that says "to the end" is not either."""
-    received(Reply((head() + BODY,), Then.CLOSE))
-    cut = Reply((head() + BODY[:-1000],), Then.CLOSE)
+    fetch_body(Reply((head() + BODY,), AfterReply.CLOSE))
+    cut = Reply((head() + BODY[:-1000],), AfterReply.CLOSE)
     assert failure(cut, cut, cut, requests=3).reason is Reason.TRUNCATED
     endless_box = mp4().replace(mp4()[mp4().index(b"mdat") - 4 :][:8], bytes(4) + b"mdat")
-    unknown = Reply((head() + endless_box,), Then.CLOSE)
+    unknown = Reply((head() + endless_box,), AfterReply.CLOSE)
     assert failure(unknown, unknown, unknown, role=Role.VIDEO, requests=3).reason is Reason.TRUNCATED
-    received(ok(endless_box), body=endless_box, role=Role.VIDEO)
+    fetch_body(ok(endless_box), body=endless_box, role=Role.VIDEO)
 
 
 def test_an_odd_tail_is_kept() -> None:
     """Bytes after the end of a picture are the CDN's business."""
-    received(ok(BODY + b"trailer"), body=BODY + b"trailer")
+    fetch_body(ok(BODY + b"trailer"), body=BODY + b"trailer")
 
 
 def test_fault_c10_a_chunked_body_arrives_whole_or_not_at_all() -> None:
     """The last chunk is what says that all has come; a whole one leaves its connection usable."""
-    short = Reply((head(transfer_encoding="chunked") + chunked(BODY[:-5000], end=False),), Then.CLOSE)
+    short = Reply((head(transfer_encoding="chunked") + chunked(BODY[:-5000], end=False),), AfterReply.CLOSE)
     assert failure(short, short, short, requests=3).reason is Reason.TRUNCATED
     whole = Reply((head(transfer_encoding="chunked") + chunked(BODY),))
-    with cdn(whole, whole) as server, downloader() as cdn_downloader:
+    with scripted_cdn(whole, whole) as server, downloader() as cdn_downloader:
         for _ in range(2):
-            sink = Memory()
+            sink = MemoryWriter()
             cdn_downloader.download(picture(server.url()), sink)
             assert sink.bytes == BODY
         assert server.connections == 1
@@ -112,7 +112,7 @@ def test_fault_c10_a_chunked_body_arrives_whole_or_not_at_all() -> None:
 def test_fault_c13_a_content_coding_is_refused(body: bytes) -> None:
     """Identity was asked for: another coding is not taken, whole, cut, or only by its name."""
     assert failure(ok(body, content_encoding="gzip")).reason is Reason.NOT_MEDIA
-    received(ok(BODY, content_encoding="identity"))
+    fetch_body(ok(BODY, content_encoding="identity"))
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,8 @@ def test_fault_c13_a_content_coding_is_refused(body: bytes) -> None:
 )
 def test_fault_c14_what_is_no_media_never_reaches_the_sink(body: bytes) -> None:
     """The first bytes outweigh the header: HTML, text, SVG and programs are refused, not retried, not written."""
-    sink = Memory()
-    with cdn(ok(body, content_type="image/jpeg")) as server, downloader() as cdn_downloader:
+    sink = MemoryWriter()
+    with scripted_cdn(ok(body, content_type="image/jpeg")) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
             cdn_downloader.download(picture(server.url()), sink)
         assert len(server.requests) == 1
@@ -155,7 +155,7 @@ def test_fault_c16_the_wrong_kind_is_refused(role: Role, body: bytes) -> None:
 
 def test_fault_c22_too_large_by_its_own_word_is_refused_before_its_body() -> None:
     """A Content-Length over the cap ends it at once: nothing is sent, nothing is waited for."""
-    huge = Reply((head(content_length=10**12),), Then.HOLD)
+    huge = Reply((head(content_length=10**12),), AfterReply.HOLD)
     assert failure(huge, max_file_size=1000).reason is Reason.TOO_LARGE
 
 
@@ -164,7 +164,7 @@ def test_fault_c22_an_endless_body_is_cut_at_the_cap() -> None:
     endless = Reply((head() + BODY[:-2], b"x" * 65536), endless=True)
     piece = b"10000\r\n" + b"y" * 65536 + b"\r\n"
     in_chunks = Reply(
-        (head(transfer_encoding="chunked") + chunked(BODY[:-2], end=False), *[piece] * 80), Then.HOLD
+        (head(transfer_encoding="chunked") + chunked(BODY[:-2], end=False), *[piece] * 80), AfterReply.HOLD
     )
     for reply in (endless, in_chunks):
         assert failure(reply, max_file_size=3_000_000).reason is Reason.ENDLESS
@@ -172,15 +172,18 @@ def test_fault_c22_an_endless_body_is_cut_at_the_cap() -> None:
 
 def test_fault_c28_headers_that_name_files_and_types_are_ignored() -> None:
     """Content-Disposition and Content-Type decide nothing."""
-    got = received(ok(BODY, content_disposition="attachment; filename=../../x", content_type="x" * 5000))
+    got = fetch_body(ok(BODY, content_disposition="attachment; filename=../../x", content_type="x" * 5000))
     assert got.mime == "image/jpeg"
 
 
 def test_fault_c29_no_cookie_no_referrer_no_key_and_no_browser_goes_out() -> None:
     """A cookie that is set is never sent back; the request says only who we are and what we take."""
-    with cdn(ok(BODY, set_cookie="id=1; Path=/"), ok(BODY)) as server, downloader() as cdn_downloader:
+    with (
+        scripted_cdn(ok(BODY, set_cookie="id=1; Path=/"), ok(BODY)) as server,
+        downloader() as cdn_downloader,
+    ):
         for _ in range(2):
-            cdn_downloader.download(picture(server.url()), Memory())
+            cdn_downloader.download(picture(server.url()), MemoryWriter())
         sent = {line.partition(":")[0].lower() for line in server.requests[1].split("\r\n")[1:] if line}
         assert sent == {"host", "user-agent", "accept", "accept-encoding"}
         assert server.header(1, "accept-encoding") == "identity"
@@ -192,9 +195,9 @@ def test_fault_c29_no_cookie_no_referrer_no_key_and_no_browser_goes_out() -> Non
 @pytest.mark.parametrize("path", ["/x\r\nX-Evil: 1", "/a b", "/" + "x" * 65536, "/\x00"])
 def test_fault_c30_a_url_that_breaks_the_request_is_refused_before_it(path: str) -> None:
     """Line breaks, spaces, NUL and 64 kB never reach a socket."""
-    with cdn() as server, downloader() as cdn_downloader:
+    with scripted_cdn() as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url(path)), Memory())
+            cdn_downloader.download(picture(server.url(path)), MemoryWriter())
         assert server.connections == 0
     assert caught.value.reason is Reason.REFUSED
 
@@ -206,13 +209,13 @@ def test_a_checksum_that_does_not_match_is_retried(name: str) -> None:
     bad: dict[str, str | int] = {name: "adler32=1"}
     wrong, right = ok(BODY, **bad), ok(BODY, **good)
     assert failure(wrong, wrong, wrong, requests=3).reason is Reason.DIGEST
-    received(wrong, right, requests=2)
+    fetch_body(wrong, right, requests=2)
 
 
 def test_a_checksum_vouches_for_an_odd_structure() -> None:
     """What upstream itself holds cut is kept as it is, if a checksum says that these are its bytes."""
     odd = BODY[:-100]
-    received(ok(odd, content_digest=f"adler32={zlib.adler32(odd)}"), body=odd)
+    fetch_body(ok(odd, content_digest=f"adler32={zlib.adler32(odd)}"), body=odd)
 
 
 @pytest.mark.parametrize(
@@ -226,20 +229,20 @@ def test_a_checksum_vouches_for_an_odd_structure() -> None:
 )
 def test_an_answer_that_is_no_http_is_the_networks_fault(answer: bytes) -> None:
     """Garbage, an empty reply, two lengths and an endless head are retried, then NETWORK."""
-    failed = failure(*[Reply((answer,), Then.CLOSE)] * 3, requests=3)
+    failed = failure(*[Reply((answer,), AfterReply.CLOSE)] * 3, requests=3)
     assert (failed.reason, failed.retryable) == (Reason.NETWORK, True)
 
 
 def test_informational_answers_are_passed_over() -> None:
     """103 Early Hints before the answer is not the answer."""
     hints = head("103 Early Hints", link="</x>")
-    received(Reply((hints + hints + head(content_length=len(BODY)) + BODY,)))
+    fetch_body(Reply((hints + hints + head(content_length=len(BODY)) + BODY,)))
 
 
 def test_a_clock_far_ahead_costs_no_request() -> None:
     """With a clock a year ahead every signed link is expired, and none is asked (H18)."""
-    with cdn() as server, downloader() as cdn_downloader:
+    with scripted_cdn() as server, downloader() as cdn_downloader:
         link = Link(Role.COVER, server.url(), datetime(2020, 1, 1, tzinfo=UTC))
         with pytest.raises(DownloadFailed):
-            cdn_downloader.download(link, Memory())
+            cdn_downloader.download(link, MemoryWriter())
         assert server.connections == 0

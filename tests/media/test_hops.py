@@ -9,7 +9,7 @@ import pytest
 
 from archiver.errors import DownloadFailed, Reason
 from tests.support.media_samples import jpeg
-from tests.support.scripted_cdn import Memory, Waits, cdn, downloader, head, ok, picture
+from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, head, ok, picture, scripted_cdn
 from tests.support.tls_server import A, Authority, B, Names, TlsServer, moved
 
 BODY = jpeg(20_000)
@@ -38,7 +38,7 @@ def refused(server: TlsServer, names: Names, *also: str) -> DownloadFailed:
     hosts = ["*.fbcdn.net", *also]
     through = downloader(allowed_hosts=hosts, dialer=server.dialer(names))
     with through as cdn_downloader, pytest.raises(DownloadFailed) as caught:
-        cdn_downloader.download(picture(START), Memory(), wait=Waits())
+        cdn_downloader.download(picture(START), MemoryWriter(), wait=Waits())
     assert "SIGNED" not in str(caught.value)
     return caught.value
 
@@ -46,7 +46,7 @@ def refused(server: TlsServer, names: Names, *also: str) -> DownloadFailed:
 def test_fault_c21_every_hop_goes_to_its_vetted_address_under_its_own_name(authority: Authority) -> None:
     """Two hosts, three requests: each connection is made to the address that was vetted, and TLS asks for the host's name."""
     answers = {"a_x": moved("https://b.fbcdn.net/y.jpg"), "b_y": moved("z.jpg"), "b_z": FILE}
-    sink, names = Memory(), Names(a=[[A]], b=[[B]])
+    sink, names = MemoryWriter(), Names(a=[[A]], b=[[B]])
     with serving(authority, **answers) as server:
         with downloader(allowed_hosts=["*.fbcdn.net"], dialer=server.dialer(names)) as cdn_downloader:
             cdn_downloader.download(picture(START), sink)
@@ -95,7 +95,7 @@ def test_fault_c21_a_hop_whose_host_cannot_prove_its_name_is_final(authority: Au
 
 def test_fault_c17_the_internet_may_not_point_at_a_listed_loopback_host(authority: Authority) -> None:
     """127.0.0.1 is listed, so a link may name it; a redirect from the CDN may not."""
-    with cdn(ok(BODY)) as local, serving(authority, a_x=moved(local.url())) as server:
+    with scripted_cdn(ok(BODY)) as local, serving(authority, a_x=moved(local.url())) as server:
         failed = refused(server, Names(a=[[A]]), "127.0.0.1")
         assert local.connections == 0
     assert failed.reason is Reason.REDIRECT
@@ -129,7 +129,7 @@ def test_fault_c29_a_cookie_does_not_travel_with_a_redirect(authority: Authority
     with serving(authority, a_x=moved("https://b.fbcdn.net/y.jpg", **cookie), b_y=FILE) as server:
         dialer = server.dialer(Names(a=[[A]], b=[[B]]))
         with downloader(allowed_hosts=["*.fbcdn.net"], dialer=dialer) as cdn_downloader:
-            cdn_downloader.download(picture(START), Memory())
+            cdn_downloader.download(picture(START), MemoryWriter())
         sent = {line.partition(":")[0].lower() for line in server.requests[1].split("\r\n")[1:] if line}
     assert sent == {"host", "user-agent", "accept", "accept-encoding"}
 
@@ -140,7 +140,7 @@ def test_tls_serves_many_files_on_one_connection(authority: Authority) -> None:
     with serving(authority, a_x=FILE) as server:
         with downloader(allowed_hosts=["*.fbcdn.net"], dialer=server.dialer(names)) as cdn_downloader:
             for _ in range(2):
-                sink = Memory()
+                sink = MemoryWriter()
                 cdn_downloader.download(picture(START), sink)
                 assert sink.bytes == BODY
         assert server.names == ["a.fbcdn.net"]

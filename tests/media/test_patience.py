@@ -12,7 +12,18 @@ from archiver.errors import DownloadFailed, Reason, Stopped, StorageError
 from archiver.media import Downloader, connection, transport
 from archiver.media.pace import Bucket, Watchdog
 from tests.support.media_samples import jpeg
-from tests.support.scripted_cdn import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
+from tests.support.scripted_cdn import (
+    AfterReply,
+    MemoryWriter,
+    Reply,
+    Waits,
+    downloader,
+    head,
+    ok,
+    picture,
+    scripted_cdn,
+    status,
+)
 
 BODY = jpeg(300_000)
 LENGTH = len(BODY)
@@ -21,9 +32,9 @@ HALF = LENGTH // 2
 
 def test_fault_c11_a_drip_is_cut_off() -> None:
     """A byte now and then keeps no socket timeout busy; the minimum speed ends it, and the next attempt serves."""
-    drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), Then.HOLD, gap=0.02)
-    sink, began = Memory(), time.monotonic()
-    with cdn(drip, ok(BODY)) as server, downloader(speed_window=0.3) as cdn_downloader:
+    drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), AfterReply.HOLD, gap=0.02)
+    sink, began = MemoryWriter(), time.monotonic()
+    with scripted_cdn(drip, ok(BODY)) as server, downloader(speed_window=0.3) as cdn_downloader:
         cdn_downloader.download(picture(server.url()), sink, wait=Waits())
     assert sink.bytes == BODY
     assert time.monotonic() - began < 3
@@ -32,9 +43,9 @@ def test_fault_c11_a_drip_is_cut_off() -> None:
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (Reply((head(content_length=LENGTH) + BODY[:HALF],), Then.HOLD), Reason.TOO_SLOW),
-        (Reply((head(transfer_encoding="chunked"),), Then.HOLD), Reason.TOO_SLOW),
-        (Reply((b"HTTP/1.1 200 OK\r\n",), Then.HOLD), Reason.NETWORK),
+        (Reply((head(content_length=LENGTH) + BODY[:HALF],), AfterReply.HOLD), Reason.TOO_SLOW),
+        (Reply((head(transfer_encoding="chunked"),), AfterReply.HOLD), Reason.TOO_SLOW),
+        (Reply((b"HTTP/1.1 200 OK\r\n",), AfterReply.HOLD), Reason.NETWORK),
         (Reply((head("103 Early Hints"),), gap=0.01, endless=True), Reason.NETWORK),
         (Reply((b"HTTP/1.1 200 OK\r\nx: ", *[b"y"] * 300), gap=0.01), Reason.NETWORK),
         (Reply((head(transfer_encoding="chunked") + b"9;x=", *[b"y"] * 300), gap=0.01), Reason.TOO_SLOW),
@@ -47,9 +58,9 @@ def test_fault_c11_silence_is_not_waited_out(
     """A server that stops in its head or in its body, or comes to no end of it, is left after ``timeout``, and tried again."""
     monkeypatch.setattr(connection, "SLICE", 0.1)
     began = time.monotonic()
-    with cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
+    with scripted_cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), Memory(), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
         assert len(server.requests) == 3
         assert time.monotonic() - began < 4
     assert (caught.value.reason, caught.value.retryable) == (reason, True)
@@ -59,26 +70,29 @@ def test_fault_c11_the_total_deadline_ends_every_attempt() -> None:
     """A file that keeps the minimum speed but never ends is given up for good."""
     steady = Reply((head() + BODY[:-2], b"x" * 500), gap=0.02, endless=True)
     hasty = downloader(total_deadline=0.4, speed_window=0.2)
-    with cdn(steady) as server, hasty as cdn_downloader, pytest.raises(DownloadFailed) as caught:
-        cdn_downloader.download(picture(server.url()), Memory(), wait=Waits())
+    with scripted_cdn(steady) as server, hasty as cdn_downloader, pytest.raises(DownloadFailed) as caught:
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
     assert (caught.value.reason, caught.value.retryable) == (Reason.TOO_SLOW, False)
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_replaced_unseen() -> None:
     """A kept connection that died is no failed attempt."""
     waits = Waits()
-    with cdn(ok(BODY, Then.CLOSE), ok(BODY)) as server, downloader() as cdn_downloader:
+    with scripted_cdn(ok(BODY, AfterReply.CLOSE), ok(BODY)) as server, downloader() as cdn_downloader:
         for _ in range(2):
-            cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
         assert server.connections == 2
     assert waits.seconds == []
 
 
 def test_a_kept_connection_that_dies_at_the_next_request_is_replaced_unseen() -> None:
     """The server closes just as it is asked: the request is sent again at once on a new connection."""
-    waits, sink = Waits(), Memory()
-    with cdn(ok(BODY), Reply((), Then.CLOSE), ok(BODY)) as server, downloader() as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+    waits, sink = Waits(), MemoryWriter()
+    with (
+        scripted_cdn(ok(BODY), Reply((), AfterReply.CLOSE), ok(BODY)) as server,
+        downloader() as cdn_downloader,
+    ):
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
         cdn_downloader.download(picture(server.url()), sink, wait=waits)
         assert (len(server.requests), server.connections) == (3, 2)
     assert sink.bytes == BODY
@@ -89,9 +103,9 @@ def test_connections_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     """No more of them than ``concurrency``, none for long, none after the end."""
 
     def connections(cdn_downloader: Downloader, check: Callable[[], None] = lambda: None) -> int:
-        with cdn(ok(BODY), ok(BODY)) as server, cdn_downloader:
+        with scripted_cdn(ok(BODY), ok(BODY)) as server, cdn_downloader:
             for _ in range(2):
-                cdn_downloader.download(picture(server.url()), Memory(), check=check)
+                cdn_downloader.download(picture(server.url()), MemoryWriter(), check=check)
             return server.connections
 
     assert connections(downloader()) == 1
@@ -105,11 +119,11 @@ def test_connections_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_nobody_listening_is_the_networks_fault() -> None:
     """A refused connection is retried, then NETWORK."""
-    with cdn() as server:
+    with scripted_cdn() as server:
         url = server.url()
     waits = Waits()
     with downloader() as cdn_downloader, pytest.raises(DownloadFailed) as caught:
-        cdn_downloader.download(picture(url), Memory(), wait=waits)
+        cdn_downloader.download(picture(url), MemoryWriter(), wait=waits)
     assert caught.value.reason is Reason.NETWORK
     assert waits.seconds == [0.5, 1.0]
 
@@ -129,18 +143,18 @@ def stopper(after: float) -> Callable[[], None]:
     "reply",
     [
         Reply((head() + BODY[:-2], b"x" * 5000), gap=0.01, endless=True),
-        Reply((head(content_length=LENGTH) + BODY[:HALF],), Then.HOLD),
-        Reply((), Then.HOLD),
+        Reply((head(content_length=LENGTH) + BODY[:HALF],), AfterReply.HOLD),
+        Reply((), AfterReply.HOLD),
         Reply((b"HTTP/1.1 200 OK\r\nx: ", *[b"y"] * 300), gap=0.01),
     ],
     ids=["while bytes come", "while none come", "before the answer", "while its head drips"],
 )
 def test_a_stop_is_heard_at_once(reply: Reply) -> None:
     """What ``check`` raises passes through within a second, and is no failed attempt."""
-    with cdn(reply) as server, downloader() as cdn_downloader:
+    with scripted_cdn(reply) as server, downloader() as cdn_downloader:
         began = time.monotonic()
         with pytest.raises(Stopped):
-            cdn_downloader.download(picture(server.url()), Memory(), check=stopper(0.1), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), check=stopper(0.1), wait=Waits())
         assert time.monotonic() - began < 1.5
         assert len(server.requests) == 1
 
@@ -151,15 +165,15 @@ def test_a_stop_while_waiting_passes_through() -> None:
     def wait(_seconds: float) -> None:
         raise Stopped(2)
 
-    with cdn(status("503 Busy")) as server, downloader() as cdn_downloader, pytest.raises(Stopped):
-        cdn_downloader.download(picture(server.url()), Memory(), wait=wait)
+    with scripted_cdn(status("503 Busy")) as server, downloader() as cdn_downloader, pytest.raises(Stopped):
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=wait)
 
 
 def test_an_error_of_the_sink_passes_through() -> None:
     """A full disk is not the CDN's failure and is not retried."""
-    with cdn(ok(BODY)) as server, downloader() as cdn_downloader:
+    with scripted_cdn(ok(BODY)) as server, downloader() as cdn_downloader:
         with pytest.raises(StorageError):
-            cdn_downloader.download(picture(server.url()), Memory(full_at=HALF), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(full_at=HALF), wait=Waits())
         assert len(server.requests) == 1
 
 
@@ -219,9 +233,9 @@ def test_the_limit_is_shared_by_all_threads() -> None:
 
 def test_a_limited_download_waits_and_is_not_called_slow() -> None:
     """Waiting for the limit counts neither against the minimum speed nor against the deadline."""
-    body, sink, began = jpeg(200_000), Memory(), time.monotonic()
+    body, sink, began = jpeg(200_000), MemoryWriter(), time.monotonic()
     limited = downloader(limit_rate=400_000, min_speed=10**5, speed_window=0.2, total_deadline=0.3)
-    with cdn(ok(body)) as server, limited as cdn_downloader:
+    with scripted_cdn(ok(body)) as server, limited as cdn_downloader:
         cdn_downloader.download(picture(server.url()), sink)
     assert sink.bytes == body
     assert time.monotonic() - began >= 0.4
@@ -231,12 +245,12 @@ def test_many_threads_share_one_downloader() -> None:
     """Forty files by eight threads: each gets its own bytes, over at most eight connections."""
     bodies = [jpeg(40_000, seed=n) for n in range(8)]
     replies = [ok(bodies[0])] * 40
-    with cdn(*replies) as server, downloader() as cdn_downloader:
+    with scripted_cdn(*replies) as server, downloader() as cdn_downloader:
         wrong: list[int] = []
 
         def work() -> None:
             for n in range(5):
-                sink = Memory()
+                sink = MemoryWriter()
                 cdn_downloader.download(picture(server.url()), sink)
                 if sink.bytes != bodies[0]:
                     wrong.append(n)

@@ -6,7 +6,7 @@ import pytest
 
 from archiver.errors import DownloadFailed, Reason
 from tests.support.media_samples import jpeg
-from tests.support.scripted_cdn import Memory, Waits, cdn, downloader, ok, picture, status
+from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, ok, picture, scripted_cdn, status
 
 BODY = jpeg(300_000)
 
@@ -60,9 +60,9 @@ def test_fault_c18_a_redirect_to_no_web_page_is_not_followed(location: str) -> N
 
 def redirected(location: str) -> str:
     headers: dict[str, str | int] = {"location": location} if location else {}
-    with cdn(status("302 Found", **headers)) as server, downloader() as cdn_downloader:
+    with scripted_cdn(status("302 Found", **headers)) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), Memory(), wait=Waits())
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
         assert (caught.value.reason, caught.value.retryable) == (Reason.REDIRECT, False)
         assert len(server.requests) == 1
     assert "SIGNED" not in str(caught.value)
@@ -72,12 +72,12 @@ def redirected(location: str) -> str:
 def test_fault_c19_five_redirects_are_followed_and_a_sixth_is_not() -> None:
     """Relative places are joined; a loop ends."""
     hops = [status("302 Found", b"moved", location=f"../n/{n}?a=b") for n in range(5)]
-    with cdn(*hops, ok(BODY)) as server, downloader() as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), Memory())
+    with scripted_cdn(*hops, ok(BODY)) as server, downloader() as cdn_downloader:
+        cdn_downloader.download(picture(server.url()), MemoryWriter())
         assert server.requests[5].startswith("GET /n/4?a=b HTTP/1.1")
     loop = [status("301 Moved", location="/p/photo.jpg")] * 6
-    with cdn(*loop) as server, downloader() as cdn_downloader:
+    with scripted_cdn(*loop) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(picture(server.url()), Memory())
+            cdn_downloader.download(picture(server.url()), MemoryWriter())
         assert len(server.requests) == 6
     assert caught.value.reason is Reason.REDIRECT

@@ -11,28 +11,28 @@ from archiver.model.identity import Role, utcnow
 from archiver.model.upstream import Link
 from tests.support.scripted_cdn import (
     BODY,
-    Memory,
+    AfterReply,
+    MemoryWriter,
     Reply,
-    Then,
     Waits,
-    cdn,
     downloader,
     failure,
+    fetch_body,
     head,
     ok,
     picture,
-    received,
+    scripted_cdn,
     status,
 )
 
 
 def test_fault_c1_an_expired_link_is_not_asked() -> None:
     """A signature past its time, or about to be, costs no request."""
-    with cdn() as server, downloader() as cdn_downloader:
+    with scripted_cdn() as server, downloader() as cdn_downloader:
         for life in (-3600, 2):
             link = Link(Role.COVER, server.url(), utcnow() + timedelta(seconds=life))
             with pytest.raises(DownloadFailed) as caught:
-                cdn_downloader.download(link, Memory())
+                cdn_downloader.download(link, MemoryWriter())
             assert (caught.value.reason, caught.value.retryable) == (Reason.EXPIRED, False)
         assert server.requests == []
 
@@ -61,7 +61,7 @@ def test_fault_c5_a_passing_refusal_is_retried(line: str) -> None:
     """429, 408 and 5xx are tried three times; a good answer in between serves."""
     failed = failure(*[status(line)] * 3, requests=3)
     assert (failed.reason, failed.retryable) == (Reason.HTTP_STATUS, True)
-    received(status(line), ok(BODY), requests=2)
+    fetch_body(status(line), ok(BODY), requests=2)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_fault_c5_a_passing_refusal_is_retried(line: str) -> None:
 def test_other_statuses_bring_no_file(line: str) -> None:
     """A status that is neither success nor passing is refused; a part that nobody asked for is never a file."""
     repeated = line.startswith("206")
-    replies = [Reply((head(line) + b"",), Then.CLOSE)] * (3 if repeated else 1)
+    replies = [Reply((head(line) + b"",), AfterReply.CLOSE)] * (3 if repeated else 1)
     assert failure(*replies, requests=len(replies)).reason is Reason.HTTP_STATUS
 
 
@@ -89,8 +89,8 @@ def test_fault_c5_retry_after_is_honoured(asked: str | None, least: float, most:
     """A wait that the CDN asks for is kept; nonsense is our own back-off."""
     waits = Waits()
     busy = status("503 Busy", retry_after=asked) if asked else status("503 Busy")
-    with cdn(busy, ok(BODY)) as server, downloader() as cdn_downloader:
-        cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+    with scripted_cdn(busy, ok(BODY)) as server, downloader() as cdn_downloader:
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
     assert least <= waits.seconds[0] <= most
 
 
@@ -98,22 +98,22 @@ def test_fault_c5_a_host_that_asks_for_quiet_is_left_alone_by_every_file() -> No
     """What one file hears from a host, the next one keeps to."""
     waits = Waits()
     busy = [status("429 Slow", retry_after=50)] * 3
-    with cdn(*busy, ok(BODY)) as server, downloader() as cdn_downloader:
+    with scripted_cdn(*busy, ok(BODY)) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed):
-            cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+            cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
         before = len(waits.seconds)
-        cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+        cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
     assert [seconds > 40 for seconds in waits.seconds[before:]] == [True]
 
 
 def test_fault_c5_a_host_that_asks_for_hours_is_left_for_the_next_run() -> None:
     """A wait beyond a minute is not waited, and no file asks that host meanwhile."""
     waits = Waits()
-    with cdn(status("503 Busy", retry_after=7200)) as server, downloader() as cdn_downloader:
+    with scripted_cdn(status("503 Busy", retry_after=7200)) as server, downloader() as cdn_downloader:
         asked: list[float] = []
         for _ in range(3):
             with pytest.raises(DownloadFailed) as caught:
-                cdn_downloader.download(picture(server.url()), Memory(), wait=waits)
+                cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=waits)
             assert caught.value.reason is Reason.HTTP_STATUS
             asked.append(caught.value.retry_after or 0)
         assert len(server.requests) == 1

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from archiver.blobs.memory import MemoryStore
 from archiver.media.reply import Part, continues
 from tests.support.media_samples import jpeg
-from tests.support.scripted_cdn import Memory, Reply, Then, Waits, cdn, downloader, head, ok, picture, status
+from tests.support.scripted_cdn import (
+    AfterReply,
+    MemoryWriter,
+    Reply,
+    Waits,
+    downloader,
+    head,
+    ok,
+    picture,
+    scripted_cdn,
+    status,
+)
 
 BODY = jpeg(300_000)
 OTHER = jpeg(300_000, seed=2)
@@ -20,7 +31,7 @@ HALF = LENGTH // 2
 STRONG: dict[str, str | int] = {"etag": '"v1"', "accept_ranges": "bytes"}
 
 
-def broken(at: int, then: Then = Then.RESET, /, **headers: str | int) -> Reply:
+def broken(at: int, then: AfterReply = AfterReply.RESET, /, **headers: str | int) -> Reply:
     """BODY with its length, broken off after ``at`` bytes; the pause lets them arrive before a RST."""
     return Reply((head(content_length=LENGTH, **headers) + BODY[:at],), then, gap=0.02)
 
@@ -31,10 +42,10 @@ def part(start: int, body: bytes = BODY, *, said: str | None = None, **headers: 
     return status("206 Partial Content", body[start:], content_range=content_range, **headers)
 
 
-def fetched(*replies: Reply, body: bytes = BODY) -> tuple[list[str | None], Memory]:
+def fetched(*replies: Reply, body: bytes = BODY) -> tuple[list[str | None], MemoryWriter]:
     """The Range header of each request, once these replies have led to exactly ``body``."""
-    sink = Memory()
-    with cdn(*replies) as server, downloader() as cdn_downloader:
+    sink = MemoryWriter()
+    with scripted_cdn(*replies) as server, downloader() as cdn_downloader:
         cdn_downloader.download(picture(server.url()), sink, wait=Waits())
         assert sink.bytes == body
         assert len(server.requests) == len(replies)
@@ -68,7 +79,7 @@ def test_two_breaks_are_resumed_one_after_the_other() -> None:
             )
             + BODY[HALF : HALF + 999],
         ),
-        Then.CLOSE,
+        AfterReply.CLOSE,
     )
     assert fetched(broken(HALF, **STRONG), middle, part(HALF + 999))[0][2] == f"bytes={HALF + 999}-"
 
@@ -133,7 +144,7 @@ def test_fault_c25_another_etag_on_the_rest_is_another_file() -> None:
 def test_the_rest_must_come_whole() -> None:
     """A part that ends before the total it names is not the end of the file, however whole it looks."""
     whole = BODY + b"an odd tail"
-    first = Reply((head(content_length=len(whole), **STRONG) + whole[:HALF],), Then.CLOSE)
+    first = Reply((head(content_length=len(whole), **STRONG) + whole[:HALF],), AfterReply.CLOSE)
     said = f"bytes {HALF}-{len(whole) - 1}/{len(whole)}"
     chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (LENGTH - HALF, BODY[HALF:])
     short = Reply((head("206 Part", transfer_encoding="chunked", content_range=said) + chunk,))
@@ -184,7 +195,11 @@ def test_a_blob_writer_is_a_sink() -> None:
     """Bytes, a restart in between, and the digest of the store agree in one pass."""
     store = MemoryStore()
     store.prepare()
-    with cdn(broken(HALF), ok(BODY)) as server, downloader() as cdn_downloader, store.writer() as writer:
+    with (
+        scripted_cdn(broken(HALF), ok(BODY)) as server,
+        downloader() as cdn_downloader,
+        store.writer() as writer,
+    ):
         cdn_downloader.download(picture(server.url()), writer, wait=Waits())
         digest, size = writer.commit()
     with store.open(digest) as held:

@@ -16,9 +16,9 @@ from archiver.sandbox import StandIn, World
 from archiver.sandbox.state import PrivateWithForce
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end
-from tests.support.nights.archive_state import Memory
+from tests.support.nights.archive_state import ArchiveState
 from tests.support.nights.expected_facts import differences, offers, plain
-from tests.support.nights.night_strategies import TELLING, Night, nights
+from tests.support.nights.night_strategies import TELLING, PlannedNight, nights
 
 ACCOUNTS, HIGHLIGHTS, ITEMS = 2, 4, 3
 WHOLE = settings(
@@ -37,8 +37,8 @@ def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
     (WHOLE if whole else EVERYDAY)(live)()
 
 
-def _live(drawn: list[Night], private_with_force: PrivateWithForce, pages: tuple[int, int]) -> None:
-    with early_end.hasty(), tempfile.TemporaryDirectory() as place:
+def _live(drawn: list[PlannedNight], private_with_force: PrivateWithForce, pages: tuple[int, int]) -> None:
+    with early_end.no_backoff(), tempfile.TemporaryDirectory() as place:
         world = World.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
         world.private_with_force = private_with_force
         world.v1_page, world.v2_page = pages
@@ -48,12 +48,12 @@ def _live(drawn: list[Night], private_with_force: PrivateWithForce, pages: tuple
             _spend(harness, drawn)
 
 
-def _spend(harness: ArchiveHarness, drawn: list[Night]) -> None:
+def _spend(harness: ArchiveHarness, drawn: list[PlannedNight]) -> None:
     world = harness.upstream.world
     targets = [
         account.pk for account in world.accounts
     ]  # by id: whose the names are is another test's matter
-    memory: Memory | None = None
+    memory: ArchiveState | None = None
     number = 0
     for night in drawn:
         for edit in night.edits:
@@ -78,9 +78,9 @@ def _spend(harness: ArchiveHarness, drawn: list[Night]) -> None:
     assert list(_damaged(harness)) == []
 
 
-def _remembered(harness: ArchiveHarness, before: Memory | None) -> Memory:
+def _remembered(harness: ArchiveHarness, before: ArchiveState | None) -> ArchiveState:
     """The archive now, compared with what it was before the night."""
-    now = Memory.of(harness)
+    now = ArchiveState.of(harness)
     if before is not None:
         assert before.lost(now) == []
         assert before.unexplained(now) == []

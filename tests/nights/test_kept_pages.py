@@ -11,7 +11,7 @@ import pytest
 from archiver.model.events import AccountListed, Event, UnitsSpent
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
-from tests.support.api_faults import PAGE, edited
+from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end
 from tests.support.nights.expected_facts import differences
@@ -77,7 +77,7 @@ def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(harness: ArchiveHa
 def test_a_page_that_is_read_again_for_its_failures_takes_nothing_back(harness: ArchiveHarness) -> None:
     """One item of it cannot be read, so that it is recorded anew each time that is due."""
 
-    harness.upstream.faults.add(edited(nameless), path=PAGE)
+    harness.upstream.faults.add(edit_answer(nameless), path=PAGE)
     assert harness.night(ACCOUNT).exit_code == 3
     expected = edit(harness)
     for _ in range(2):

@@ -17,7 +17,7 @@ from archiver.catalog.record.changes import Change
 from archiver.sandbox import StandIn, World
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import account_stories, highlight_stories, item_stories, story_archive
-from tests.support.nights.archive_state import Memory
+from tests.support.nights.archive_state import ArchiveState
 from tests.support.nights.expected_facts import differences
 from tests.support.nights.story_archive import StoryArchive
 
@@ -30,11 +30,11 @@ class Two:
     """An archive after two nights, and what it was after the first."""
 
     harness: ArchiveHarness
-    first: Memory
+    first: ArchiveState
 
     def told(self) -> tuple[bool, bool, bool]:
         """Whether the catalog differs from the world, whether something was lost, whether something is not explained."""
-        now = Memory.of(self.harness)
+        now = ArchiveState.of(self.harness)
         wrong = differences(self.harness, PKS), self.first.lost(now), self.first.unexplained(now)
         return bool(wrong[0]), bool(wrong[1]), bool(wrong[2])
 
@@ -50,7 +50,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
         harness.night(*BOTH)
         world.remove_highlight(LIMITLESS)
         harness.night(*BOTH)
-        first = Memory.of(harness)
+        first = ArchiveState.of(harness)
         world.restore_highlight(LIMITLESS)
         world.retitle(GIFT, "Gifts")
         world.recover(GIFT)

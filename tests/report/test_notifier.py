@@ -36,7 +36,7 @@ def box() -> Iterator[ReportReceiver]:
 @pytest.fixture(autouse=True)
 def hidden() -> None:
     """The token of every address here may stand in nothing that is said or logged."""
-    leak_detector.hide(TOKEN)
+    leak_detector.watch_secret(TOKEN)
 
 
 def carrier(report: str | None = None, ping: str | None = None, **more: object) -> Notifier:
@@ -69,7 +69,9 @@ def test_a_web_address_gets_the_whole_object(box: ReportReceiver) -> None:
 @pytest.mark.parametrize(
     ("letter", "target"), [(GOOD, f"/{TOKEN}?rid=1"), (BAD, f"/{TOKEN}/fail?rid=1")], ids=["good", "bad"]
 )
-def test_a_monitor_hears_the_start_and_how_it_ended(box: ReportReceiver, letter: Letter, target: str) -> None:
+def test_a_monitor_hears_the_start_and_how_it_ended(
+    box: ReportReceiver, letter: Notification, target: str
+) -> None:
     """start, then the address itself or fail, each behind the path; the text comes along with the end."""
     to = carrier(ping=f"{box.url}/{TOKEN}/?rid=1" if letter is BAD else f"{box.url}/{TOKEN}?rid=1")
     assert to.notify_start() == []

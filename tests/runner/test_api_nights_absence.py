@@ -9,7 +9,7 @@ import pytest
 
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
-from tests.support.api_faults import PAGE, TRAY, account_pk, edited, error, highlight_pk, page
+from tests.support.api_faults import PAGE, TRAY, account_pk, answer_error, edit_answer, highlight_pk, page
 from tests.support.archive_harness import ArchiveHarness
 
 ONE, HIGHLIGHT = account_pk(0), highlight_pk(0)
@@ -33,7 +33,7 @@ def without_the_first(tree: Json) -> None:
 def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(harness: ArchiveHarness) -> None:
     """``media_count`` says two and one comes: complete, code 0, and the other item is neither gone nor lost."""
     harness.night(ONE)
-    fault = harness.upstream.faults.add(edited(without_the_first), **page(0), count=None)
+    fault = harness.upstream.faults.add(edit_answer(without_the_first), **page(0), count=None)
     summary = harness.night(ONE, full=True)
     assert (summary.exit_code, summary.highlights_fetched) == (0, 4)
     assert harness.one(GONE_ITEMS) == 0
@@ -55,7 +55,7 @@ def test_fault_a26_a_page_that_repeats_an_item_is_no_short_page(harness: Archive
     """Two counted and two listed, both of them the same: the other item is gone, as from any page that is
     whole."""
     harness.night(ONE)
-    harness.upstream.faults.add(edited(last_twice), **page(0), count=None)
+    harness.upstream.faults.add(edit_answer(last_twice), **page(0), count=None)
     for _ in range(2):  # a loss of half is believed when a second look shows it too
         assert harness.night(ONE, full=True).exit_code == 0
     assert harness.one(GONE_ITEMS) == 1
@@ -81,7 +81,7 @@ def test_fault_a29_a_shrunken_tray_is_believed_the_second_time(harness: ArchiveH
 def test_fault_a29_a_tray_that_shrank_for_one_night_leaves_no_trace(harness: ArchiveHarness) -> None:
     """An empty list between two whole ones: no change is written, nothing is fetched again."""
     harness.night(ONE)
-    harness.upstream.faults.add(error(200, []), path=TRAY)
+    harness.upstream.faults.add(answer_error(200, []), path=TRAY)
     harness.sleep(days=1)
     assert harness.night(ONE).exit_code == 0
     harness.sleep(days=1)
@@ -96,7 +96,7 @@ def test_fault_a5_a_tray_that_is_not_found_says_nothing_of_an_account_that_is_th
 ) -> None:
     """404 in place of a tray, and the account itself is public: code 7, and it is neither gone nor emptied; the next night goes on."""
     harness.night(ONE)
-    harness.upstream.faults.add(error(404, {"detail": "no", "exc_type": "UserNotFound"}), path=TRAY)
+    harness.upstream.faults.add(answer_error(404, {"detail": "no", "exc_type": "UserNotFound"}), path=TRAY)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (7, 2)
     assert harness.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
@@ -142,7 +142,7 @@ def test_a_page_that_is_no_evidence_ends_the_doubt(harness: ArchiveHarness) -> N
 def test_fault_a15_an_error_object_takes_nothing_away_from_an_account(harness: ArchiveHarness) -> None:
     """``state: false`` with 200 in place of a tray: code 7, and the account keeps its highlights, its standing and its history."""
     harness.night(ONE)
-    harness.upstream.faults.add(error(200, {"state": False}), path=TRAY)
+    harness.upstream.faults.add(answer_error(200, {"state": False}), path=TRAY)
     assert harness.night(ONE).exit_code == 7
     assert harness.one(GONE_HIGHLIGHTS) == 0
     assert harness.one("select count(*) from users where verdict is not null or gone_at is not null") == 0
@@ -181,7 +181,7 @@ def test_fault_a26_other_bytes_under_the_same_pk_are_a_second_file(harness: Arch
 def test_fault_a29_no_highlights_told_as_an_error_are_an_empty_tray(harness: ArchiveHarness) -> None:
     """404 ``HighlightNotFound`` in place of a tray: the account is looked at once and is empty, not gone;
     code 0."""
-    nothing = error(404, {"detail": "no highlights", "exc_type": "HighlightNotFound"})
+    nothing = answer_error(404, {"detail": "no highlights", "exc_type": "HighlightNotFound"})
     harness.upstream.faults.add(nothing, path=TRAY, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.failures) == (0, 2, ())

@@ -13,7 +13,7 @@ from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
 from archiver.sandbox.things import Json
-from tests.support.api_faults import account_pk, attempts, edited, error, highlight_pk, page, tray
+from tests.support.api_faults import account_pk, answer_error, attempts, edit_answer, highlight_pk, page, tray
 from tests.support.archive_harness import ArchiveHarness
 
 
@@ -40,7 +40,7 @@ ERROR_OBJECTS: dict[str, Json] = {
     "exc_type": {"detail": "?", "exc_type": "NobodyKnowsThis"},
 }
 TRAYS: dict[str, Action] = {
-    **{kind: error(200, body) for kind, body in ERROR_OBJECTS.items()},
+    **{kind: answer_error(200, body) for kind, body in ERROR_OBJECTS.items()},
     "truncated": json_body(b'[{"pk": "1", "title": "\x1b[2Jcut'),
     "trailing": json_body(b"[] trailing"),
     "bom": json_body(b"\xef\xbb\xbf[]"),
@@ -55,7 +55,7 @@ TRAYS: dict[str, Action] = {
     "nested": json_body(b"[" * 100_000 + b"]" * 100_000),
     "digits": json_body(b"[" + b"9" * 5_000 + b"]"),
     "nan": json_body(b'[{"pk": "1", "media_count": NaN}]'),
-    "owner": edited(owned_by_somebody),
+    "owner": edit_answer(owned_by_somebody),
 }
 NUMBERS = {kind: number for number, kind in enumerate(TRAYS)}
 WRONG_PAGE, GOOD = len(TRAYS), len(TRAYS) + 1
@@ -90,7 +90,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     with StandIn(World.generated(GOOD + 1, 2, 1)) as upstream:
         for kind, number in NUMBERS.items():
             upstream.faults.add(TRAYS[kind], **tray(number), count=None)
-        upstream.faults.add(edited(another_highlight), **page(WRONG_PAGE), count=None)
+        upstream.faults.add(edit_answer(another_highlight), **page(WRONG_PAGE), count=None)
         harness = ArchiveHarness(tmp_path_factory.mktemp("answers") / "archive", upstream)
         summary = harness.night(account_pk(GOOD), account_pk(WRONG_PAGE), *map(account_pk, NUMBERS.values()))
         yield Night(harness, summary)

@@ -9,7 +9,7 @@ from archiver.model.events import Pause
 from archiver.runner.metered_api import RateLimiter
 from archiver.runner.workers import StopFlag
 from archiver.sandbox import StandIn, World
-from tests.support.api_faults import TRAY, account_pk, error
+from tests.support.api_faults import TRAY, account_pk, answer_error
 from tests.support.archive_harness import ArchiveHarness
 
 
@@ -19,7 +19,7 @@ def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> Non
         upstream.settings.latency = 0.02
         asked: list[float] = []
         upstream.faults.add(
-            error(429, {"detail": "slow down"}, retry_after="1"),
+            answer_error(429, {"detail": "slow down"}, retry_after="1"),
             path=TRAY,
             nth=3,
             before=lambda _: asked.append(time.monotonic()),

@@ -12,7 +12,7 @@ import pytest
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
-from tests.support.api_faults import account_pk, edited, highlight_pk, page, tray
+from tests.support.api_faults import account_pk, edit_answer, highlight_pk, page, tray
 from tests.support.archive_harness import ArchiveHarness
 
 BIG = 2**63 + 1
@@ -130,11 +130,11 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     """One night over an account for each kind of page, with one highlight of a photo and a video."""
     with StandIn(World.generated(ENDLESS + 1, 1, 2)) as upstream:
         for kind, number in NUMBERS.items():
-            upstream.faults.add(edited(as_page(PAGES[kind])), **page(number), count=None)
-        upstream.faults.add(edited(out_of_range), **tray(NUMBERS["numbers"]), count=None)
-        upstream.faults.add(edited(listed_twice), **tray(TWICE), count=None)
-        upstream.faults.add(edited(with_two_titles), **tray(KEYS), count=None)
-        upstream.faults.add(edited(endless_video), **page(ENDLESS), count=None)
+            upstream.faults.add(edit_answer(as_page(PAGES[kind])), **page(number), count=None)
+        upstream.faults.add(edit_answer(out_of_range), **tray(NUMBERS["numbers"]), count=None)
+        upstream.faults.add(edit_answer(listed_twice), **tray(TWICE), count=None)
+        upstream.faults.add(edit_answer(with_two_titles), **tray(KEYS), count=None)
+        upstream.faults.add(edit_answer(endless_video), **page(ENDLESS), count=None)
         harness = ArchiveHarness(tmp_path_factory.mktemp("items") / "archive", upstream)
         yield Night(harness, harness.night(*map(account_pk, range(ENDLESS + 1))))
 

@@ -17,11 +17,11 @@ from tests.support.api_faults import (
     TRAY,
     Waits,
     account_pk,
+    answer_error,
     attempts,
-    error,
     highlight_pk,
-    hurried,
     page,
+    skip_waits,
     tray,
 )
 from tests.support.archive_harness import ArchiveHarness
@@ -41,7 +41,7 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """No wait of these nights takes any time."""
-    return hurried(monkeypatch)
+    return skip_waits(monkeypatch)
 
 
 def everybody(count: int = 50) -> list[str]:
@@ -65,7 +65,7 @@ def test_fault_a1_a_rejected_key_stops_the_run_before_anything_is_billed(harness
 def test_fault_a1_a_key_that_is_rejected_in_mid_run_stops_it(harness: ArchiveHarness) -> None:
     """401 after the trays: code 4, no page is billed, and the next night with a good key asks for nothing that it has."""
     harness.upstream.faults.add(
-        error(401, {"state": False, "error": "Unauthorized request: x"}), path=PAGE, count=None
+        answer_error(401, {"state": False, "error": "Unauthorized request: x"}), path=PAGE, count=None
     )
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (4, 1)
@@ -76,7 +76,7 @@ def test_fault_a1_a_key_that_is_rejected_in_mid_run_stops_it(harness: ArchiveHar
 
 def test_fault_a3_one_account_that_is_refused_fails_alone(harness: ArchiveHarness) -> None:
     """403 without a known reason: asked once, recorded with what the API said, and the other account is whole; code 3."""
-    harness.upstream.faults.add(error(403, REFUSED), **tray(0), count=None)
+    harness.upstream.faults.add(answer_error(403, REFUSED), **tray(0), count=None)
     summary = harness.night(ONE, TWO)
     assert summary.exit_code == 3
     assert [(f.subject, f.subject_pk, f.reason, f.detail) for f in summary.failures] == [
@@ -91,7 +91,7 @@ def test_fault_a4_a_refused_key_costs_a_few_calls_however_long_the_list(harness:
     """Every account answers 403 without a reason: the run stops with code 4, although the free balance call succeeded."""
     harness.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = ""
     harness.upstream.settings.rate = 1000
-    harness.upstream.faults.add(error(403, REFUSED), path="/v1/user/", count=None)
+    harness.upstream.faults.add(answer_error(403, REFUSED), path="/v1/user/", count=None)
     summary = harness.night(*everybody())
     assert summary.exit_code == 4
     assert "refused the first 3 accounts" in summary.message
@@ -103,7 +103,7 @@ def test_fault_a4_private_accounts_are_no_sign_of_a_refused_key(harness: Archive
     """Ten private accounts come first in the list: each is a fact, and the one that is public is kept."""
     harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
     for number in range(10):
-        harness.upstream.faults.add(error(403, PRIVATE), **tray(number), count=None)
+        harness.upstream.faults.add(answer_error(403, PRIVATE), **tray(number), count=None)
     summary = harness.night(*everybody(11))
     assert summary.exit_code == 0
     assert harness.one("select count(*) from highlights where completed_at is not null") == 2
@@ -120,7 +120,7 @@ def test_fault_a4_after_one_success_refusals_are_the_accounts_own(harness: Archi
         assert served.wait(5)
 
     for number in range(1, 6):
-        harness.upstream.faults.add(error(403, REFUSED), **tray(number), count=None, before=after_it)
+        harness.upstream.faults.add(answer_error(403, REFUSED), **tray(number), count=None, before=after_it)
     summary = harness.night(*everybody(7))
     assert (summary.exit_code, len(summary.failures)) == (3, 5)
     assert harness.one("select count(*) from highlights where completed_at is not null") == 4
@@ -128,7 +128,7 @@ def test_fault_a4_after_one_success_refusals_are_the_accounts_own(harness: Archi
 
 def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(harness: ArchiveHarness) -> None:
     """410 without the name of an endpoint means what 404 means: recorded, code 0, and not asked for the next nights for ever."""
-    harness.upstream.faults.add(error(410, {"detail": "Gone"}), **page(0), count=None)
+    harness.upstream.faults.add(answer_error(410, {"detail": "Gone"}), **page(0), count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.highlights_fetched) == (0, 1)
     assert harness.rows("select subject_pk, reason from failures") == [(highlight_pk(0), "not_found")]
@@ -138,7 +138,7 @@ def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(harness
 
 def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(harness: ArchiveHarness) -> None:
     """410 with ``EndpointDeprecated`` is no fact about a highlight: code 3 that says so, and nothing is taken for gone."""
-    harness.upstream.faults.add(error(410, RETIRED), path=PAGE, count=None)
+    harness.upstream.faults.add(answer_error(410, RETIRED), path=PAGE, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (3, 1)
     assert {f.reason for f in summary.failures} == {Reason.UPSTREAM}
@@ -158,7 +158,7 @@ def test_fault_a7_a_request_that_is_called_wrong_is_not_repeated(
     harness: ArchiveHarness, status: int, body: Json, units: int
 ) -> None:
     """One attempt; what the API says of it is kept short and without control characters; the other account is whole, code 3."""
-    harness.upstream.faults.add(error(status, body), **tray(0), count=None)
+    harness.upstream.faults.add(answer_error(status, body), **tray(0), count=None)
     summary = harness.night(ONE, TWO)
     assert summary.exit_code == 3
     assert attempts(harness, ONE) == [(status, units)]
@@ -200,7 +200,11 @@ def test_fault_b4_ten_thousand_accounts_cost_no_more_than_a_few(harness: Archive
         harness.upstream.key = "another-key-that-is-not-ours"
         harness.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"
     else:
-        fault = error(403, REFUSED) if kind == "refused" else error(500, {"exc_type": "InternalError"})
+        fault = (
+            answer_error(403, REFUSED)
+            if kind == "refused"
+            else answer_error(500, {"exc_type": "InternalError"})
+        )
         harness.upstream.faults.add(fault, path="/v1/user/", count=None)
     summary = harness.night(*everybody(10_000))
     assert summary.exit_code == (7 if kind == "outage" else 4)

@@ -11,7 +11,7 @@ import pytest
 from archiver.model.events import Pause
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
-from tests.support.api_faults import BROKEN, TRAY, Waits, account_pk, attempts, error, hurried, tray
+from tests.support.api_faults import BROKEN, TRAY, Waits, account_pk, answer_error, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
 
 NOBODY_FREE: Json = {"detail": "", "exc_type": "NoFreeAccounts"}
@@ -28,7 +28,7 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """No wait of these nights takes any time."""
-    return hurried(monkeypatch)
+    return skip_waits(monkeypatch)
 
 
 def everybody(count: int = 50) -> list[str]:
@@ -46,7 +46,7 @@ def test_fault_a9_an_http_date_is_waited_for(
     harness.sleep(seconds=offset)
     date = format_datetime(harness.now, usegmt=True)
     harness.sleep(seconds=-offset)
-    harness.upstream.faults.add(error(429, {}, retry_after=date), path=TRAY)
+    harness.upstream.faults.add(answer_error(429, {}, retry_after=date), path=TRAY)
     assert harness.night(ONE).exit_code == 0
     waited = next(e.seconds for e in harness.events if isinstance(e, Pause))
     assert least <= waited <= most
@@ -56,7 +56,7 @@ def test_fault_a10_nonsense_in_retry_after_is_no_wait_of_its_own(harness: Archiv
     """Our own short wait takes its place, for each of six accounts, and the night ends well."""
     nonsense = ["nan", "inf", "-inf", "-5", "abc", "1e999"]
     for number, value in enumerate(nonsense):
-        harness.upstream.faults.add(error(429, {}, retry_after=value), **tray(number))
+        harness.upstream.faults.add(answer_error(429, {}, retry_after=value), **tray(number))
     assert harness.night(*everybody(len(nonsense))).exit_code == 0
     waited = [e.seconds for e in harness.events if isinstance(e, Pause)]
     assert len(waited) == len(nonsense)
@@ -68,7 +68,7 @@ def test_fault_a10_a_wait_beyond_five_minutes_ends_the_run(
     harness: ArchiveHarness, waits: Waits, value: str
 ) -> None:
     """Code 7 after one call, without any wait: cron runs again anyway."""
-    harness.upstream.faults.add(error(429, {}, retry_after=value), path=TRAY, count=None)
+    harness.upstream.faults.add(answer_error(429, {}, retry_after=value), path=TRAY, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.api_calls, summary.units) == (7, 1, 0)
     assert waits.seconds == []
@@ -76,7 +76,7 @@ def test_fault_a10_a_wait_beyond_five_minutes_ends_the_run(
 
 def test_fault_a11_429_for_ever_ends_the_run(harness: ArchiveHarness) -> None:
     """Six tries, each a row of the ledger with 0 units, then code 7; the other accounts of the list are not asked for."""
-    harness.upstream.faults.add(error(429, {}), path=TRAY, count=None)
+    harness.upstream.faults.add(answer_error(429, {}), path=TRAY, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.outcome, summary.units) == (7, "upstream", 0)
     assert attempts(harness, ONE) == [(429, 0)] * 6
@@ -91,7 +91,7 @@ def test_fault_a12_a_passing_5xx_is_tried_again(harness: ArchiveHarness, waits: 
     kinds = [(status, wait) for status in (500, 502, 503, 504, 520, 526) for wait in (None, "7")]
     for number, (status, wait) in enumerate(kinds):
         headers = {} if wait is None else {"retry_after": wait}
-        harness.upstream.faults.add(error(status, BROKEN, **headers), **tray(number))
+        harness.upstream.faults.add(answer_error(status, BROKEN, **headers), **tray(number))
     summary = harness.night(*everybody(len(kinds)))
     assert (summary.exit_code, summary.units) == (0, harness.upstream.units)
     for number, (status, _) in enumerate(kinds):
@@ -105,7 +105,7 @@ def test_fault_a12_a_server_that_asks_for_a_day_is_left_to_the_next_run(
     harness: ArchiveHarness, waits: Waits
 ) -> None:
     """``Retry-After: 86400`` on a 503: no wait, the account has failed tonight."""
-    harness.upstream.faults.add(error(503, {}, retry_after="86400"), path=TRAY, count=None)
+    harness.upstream.faults.add(answer_error(503, {}, retry_after="86400"), path=TRAY, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.api_calls) == (7, 0, 1)
     assert waits.seconds == []
@@ -113,7 +113,7 @@ def test_fault_a12_a_server_that_asks_for_a_day_is_left_to_the_next_run(
 
 def test_fault_a13_an_outage_opens_the_circuit(harness: ArchiveHarness) -> None:
     """Five accounts in a row fail after three tries each: code 7, nothing spent, and the other 45 are left alone."""
-    harness.upstream.faults.add(error(500, BROKEN), listener="api", count=None)
+    harness.upstream.faults.add(answer_error(500, BROKEN), listener="api", count=None)
     summary = harness.night(*everybody())
     assert (summary.exit_code, summary.units) == (7, 0)
     assert summary.api_calls <= 3 * (5 + 3)  # three workers may be at an account of their own meanwhile
@@ -121,7 +121,7 @@ def test_fault_a13_an_outage_opens_the_circuit(harness: ArchiveHarness) -> None:
 
 def test_fault_a13_an_outage_in_mid_run_keeps_what_came_before(harness: ArchiveHarness) -> None:
     """Three accounts are kept, then everything fails: code 7 says why, and the rest waits for the next run."""
-    harness.upstream.faults.add(error(500, BROKEN), path=TRAY, nth=4, count=None)
+    harness.upstream.faults.add(answer_error(500, BROKEN), path=TRAY, nth=4, count=None)
     summary = harness.night(*everybody(20))
     assert (summary.exit_code, summary.units) == (7, 3 * 2)
     assert "5 different accounts in a row" in summary.message
@@ -135,7 +135,7 @@ def test_fault_a13_failures_between_successes_do_not_open_it(harness: ArchiveHar
     """Every third account fails for good, more than five of them: the others are all kept, and the code is 3."""
     failing = range(0, 20, 3)
     for number in failing:
-        harness.upstream.faults.add(error(500, BROKEN), **tray(number), count=None)
+        harness.upstream.faults.add(answer_error(500, BROKEN), **tray(number), count=None)
     summary = harness.night(*everybody(20))
     assert summary.exit_code == 3
     assert harness.one("select count(*) from highlights where completed_at is not null") == 20 - len(failing)
@@ -160,7 +160,7 @@ def test_fault_a14_errors_as_they_were_seen_are_tried_again(
 
 def test_fault_a14_no_free_accounts_with_200_is_billed_and_left_alone(harness: ArchiveHarness) -> None:
     """An error that was paid for is not paid for twice in a night; the next night asks again."""
-    harness.upstream.faults.add(error(200, NOBODY_FREE), path=TRAY)
+    harness.upstream.faults.add(answer_error(200, NOBODY_FREE), path=TRAY)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (7, 1)
     assert "NoFreeAccounts" in summary.failures[0].detail

@@ -15,7 +15,7 @@ import pytest
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.wire import Pace
-from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, hurried, tray
+from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
 
 ONE = account_pk(0)
@@ -32,7 +32,7 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """No wait of these nights takes any time."""
-    return hurried(monkeypatch)
+    return skip_waits(monkeypatch)
 
 
 @pytest.mark.parametrize("status", [402, 200])

@@ -10,7 +10,7 @@ import pytest
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
-from tests.support.api_faults import Waits, account_pk, attempts, hurried, tray
+from tests.support.api_faults import Waits, account_pk, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
 
 ONE, TWO = account_pk(0), account_pk(1)
@@ -26,7 +26,7 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """No wait of these nights takes any time."""
-    return hurried(monkeypatch)
+    return skip_waits(monkeypatch)
 
 
 def test_fault_a31_an_api_that_nobody_reaches_is_code_7_and_costs_nothing(harness: ArchiveHarness) -> None:

@@ -10,7 +10,7 @@ import pytest
 from archiver.model.events import Event, FileStored
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.actions import Action
-from tests.support.api_faults import BROKEN, PAGE, TRAY, account_pk, error
+from tests.support.api_faults import BROKEN, PAGE, TRAY, account_pk, answer_error
 from tests.support.archive_harness import ArchiveHarness
 
 ONE = account_pk(0)
@@ -83,12 +83,12 @@ def test_a_run_without_units_asks_all_the_same(harness: ArchiveHarness) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        error(500, BROKEN),
-        error(429, {"detail": "slow down"}, retry_after="60"),
-        error(401, {"detail": "no"}),
+        answer_error(500, BROKEN),
+        answer_error(429, {"detail": "slow down"}, retry_after="60"),
+        answer_error(401, {"detail": "no"}),
         actions.lose(),
-        error(200, {"requests": 2**70}),
-        error(200, {"requests": "many"}),
+        answer_error(200, {"requests": 2**70}),
+        answer_error(200, {"requests": "many"}),
     ],
     ids=["500", "429", "401", "cut", "huge", "text"],
 )

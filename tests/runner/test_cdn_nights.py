@@ -11,7 +11,7 @@ import pytest
 
 from archiver.sandbox import StandIn, actions, media
 from archiver.sandbox.actions import Action
-from tests.support.cdn_account import CdnAccount, around, check_store, cut, hasty
+from tests.support.cdn_account import CdnAccount, check_store, cut_body, redirect_to_itself, short_waits
 
 MP4 = media.base("video1.mp4")
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>' * 20
@@ -27,8 +27,8 @@ BAD: dict[str, Action] = {
     "length too small": actions.wrong_length(-9),
     "video length too small": actions.wrong_length(-9),
     "length too large": actions.wrong_length(9),
-    "cut at its length": cut,
-    "video cut at its length": cut,
+    "cut at its length": cut_body,
+    "video cut at its length": cut_body,
     "no length, cut": actions.unsized(5000),
     "video no length, cut": actions.unsized(5000),
     "chunks cut": actions.chunked(1000, cut=3),
@@ -55,7 +55,7 @@ BAD: dict[str, Action] = {
     "to http": actions.redirect("http://a.fbcdn.net/x"),
     "to a look-alike": actions.redirect("https://fbcdn.net.evil.com/x"),
     "to nowhere": actions.redirect(None),
-    "around": around,
+    "around": redirect_to_itself,
     "endless": actions.endless(),
     "video endless": actions.endless(),
     "endless by its word": actions.endless(10**12),
@@ -116,7 +116,7 @@ def inside() -> Iterator[Inside]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Iterator[CdnAccount]:
     """After one night on which every file of ``BAD`` met its fault at every request."""
-    with StandIn() as upstream, hasty():
+    with StandIn() as upstream, short_waits():
         served = CdnAccount(tmp_path_factory.mktemp("ward") / "archive", upstream)
         for name, action in BAD.items():
             served.meets(name, action, count=None)
@@ -188,7 +188,7 @@ def test_fault_c10_chunks_without_the_last_one_are_never_kept(served: CdnAccount
 
 def test_fault_c11_a_cdn_that_stalls_or_drips_is_left(tmp_path: Path) -> None:
     """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the run does not hang."""
-    with StandIn() as upstream, hasty(0.5):
+    with StandIn() as upstream, short_waits(0.5):
         served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in SLOW.items():
             served.meets(name, action, count=None)

@@ -15,7 +15,7 @@ import pytest
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Item
 from archiver.sandbox.wire import Request
-from tests.support.cdn_account import ACCOUNT, CdnAccount, check_store, hasty, offering
+from tests.support.cdn_account import ACCOUNT, CdnAccount, check_store, offering, short_waits
 
 EXPIRED = actions.respond(403, "URL signature expired")
 ASTRAY = (
@@ -45,7 +45,7 @@ ENDLESS = "http://127.0.0.1/" + "x" * 65_536
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[CdnAccount]:
     """One highlight of four items, two of them videos."""
-    with StandIn() as upstream, hasty():
+    with StandIn() as upstream, short_waits():
         yield CdnAccount(tmp_path / "archive", upstream)
 
 
@@ -204,7 +204,7 @@ def test_fault_x16_an_image_bomb_is_kept_as_the_bytes_it_is(
     tmp_path: Path, nowhere: str | Path, side: int, told: tuple[int | None, int | None]
 ) -> None:
     """Its header states up to 4,294,967,295 pixels a side: nothing is unpacked, and what no picture has is not recorded."""
-    with StandIn() as upstream, hasty():
+    with StandIn() as upstream, short_waits():
         served = CdnAccount(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
         bomb = png(side)
         served.meets("bomb", actions.other_bytes(bomb))

@@ -11,7 +11,7 @@ from archiver.sandbox import StandIn, actions
 from archiver.sandbox.actions import Action
 from archiver.sandbox.exchange import Exchange
 from archiver.sandbox.wire import Request
-from tests.support.cdn_account import SIZE, CdnAccount, around, check_store, hasty
+from tests.support.cdn_account import SIZE, CdnAccount, check_store, redirect_to_itself, short_waits
 
 HALF = SIZE // 2
 REST = f"bytes={HALF}-"
@@ -39,7 +39,7 @@ def script(served: CdnAccount) -> None:
     served.meets("reset at 0", actions.reset(0))
     served.meets("video reset in the middle", actions.reset(HALF), actions.reset(HALF // 2))
     served.meets("reset at the last byte", actions.reset(SIZE - 1))
-    served.meets("one hop", around)
+    served.meets("one hop", redirect_to_itself)
     served.meets("wrong start", half, actions.wrong_range(HALF - 1))
     served.meets("wrong total", half, actions.wrong_range(HALF, SIZE + 1))
     served.meets("multipart", half, parts)
@@ -74,7 +74,7 @@ def half_with_etag(etag: str) -> Action:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CdnAccount]:
     """After one night on which every file met what ``script`` says."""
-    with StandIn() as upstream, hasty():
+    with StandIn() as upstream, short_waits():
         served = CdnAccount(tmp_path_factory.mktemp("passing") / "archive", upstream)
         script(served)
         assert served.night() == 0

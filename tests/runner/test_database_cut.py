@@ -18,7 +18,7 @@ from archiver.catalog.lock import WriterLock
 from archiver.sandbox import StandIn, actions
 from tests.support import leak_detector
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.databases import ConnectionProxy, CutAt, empty, end_connections
+from tests.support.databases import ConnectionProxy, CutAt, empty_database, end_connections
 
 HELD = (
     "select (select count(*) from api_calls), (select count(*) from answers), (select count(*) from items),"
@@ -37,7 +37,7 @@ def upstream() -> Iterator[StandIn]:
 @pytest.fixture
 def harness(tmp_path: Path, upstream: StandIn, postgres_archive: str) -> ArchiveHarness:
     """An archive that is not there yet, whose rows are to be on a server."""
-    empty(postgres_archive)
+    empty_database(postgres_archive)
     return ArchiveHarness(tmp_path / "archive", upstream, postgres_archive)
 
 
@@ -49,7 +49,7 @@ def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
     assert harness.night("natgeo").exit_code == 3
     told, held = harness.one("select sum(units) from api_calls"), harness.rows(HELD)
     assert harness.database is not None
-    empty(harness.database)
+    empty_database(harness.database)
     shutil.rmtree(harness.root)
     upstream.faults.clear()
     upstream.faults.add(LOST_FOR_GOOD, listener="cdn", role="video", nth=1)
@@ -66,7 +66,7 @@ def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
         upstream.faults.add(None, listener="api", before=lambda _: setattr(cable, "judge", judge))
         cut = ArchiveHarness(harness.root, upstream, cable.url)
         assert cut.night("natgeo").exit_code == 3
-    leak_detector.watch(
+    leak_detector.watch_archive(
         harness.root, lambda: upstream.key, harness.database
     )  # the cable leads nowhere any more
     assert len(made) >= 8
@@ -129,9 +129,9 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: St
         assert after.units == 1
         assert harness.one("select count(*) from files") == kept + after.files_new
         assert len(upstream.requests.cdn_requests()) == after.files_new
-        assert list(leak_detector.escaped()) == []
+        assert list(leak_detector.find_leaks()) == []
     finally:
-        leak_detector.forget()  # looked at above: the server is gone when the test has ended
+        leak_detector.reset()  # looked at above: the server is gone when the test has ended
         server.cleanup()
         shutil.rmtree(server.pgdata.parent)
 

@@ -55,7 +55,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         surroundings = environ(harness) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}
         command = [*UNSHARED, sys.executable, "-c", COURSE]
         ended = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=60)
-        leak_detector.hear(ended.stdout, ended.stderr)
+        leak_detector.note_output(ended.stdout, ended.stderr)
         assert ended.returncode == 0, ended.stderr
         nights = [json.loads(line) for line in ended.stdout.splitlines()]
         yield {what: (code, left) for what, code, left in nights} | {"said": (0, ended.stderr.splitlines())}

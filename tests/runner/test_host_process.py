@@ -40,7 +40,7 @@ def as_cron(harness: ArchiveHarness, *words: str) -> tuple[int, str, str]:
         command, env=bare, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=60
     )
     out, err = ended.stdout.decode("ascii"), ended.stderr.decode("ascii")
-    leak_detector.hear(out, err)
+    leak_detector.note_output(out, err)
     return ended.returncode, out, err
 
 

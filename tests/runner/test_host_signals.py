@@ -14,7 +14,7 @@ import pytest
 
 from archiver.sandbox import StandIn, World, actions
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.forked_commands import Ended, ForkedCommands
+from tests.support.forked_commands import ForkedCommands, ProcessResult
 from tests.support.host_faults import assert_sound, environ, run
 
 ACCOUNTS = ("account0000", "account0001")
@@ -53,7 +53,7 @@ def heard(commands: ForkedCommands, pid: int) -> None:
         time.sleep(0.005)
 
 
-def assert_clean(harness: ArchiveHarness, ended: Ended, signum: int) -> None:
+def assert_clean(harness: ArchiveHarness, ended: ProcessResult, signum: int) -> None:
     """The process died of its signal, after a summary that says what the ledger and upstream say."""
     told = ended.object
     assert (ended.code, told["exit_code"], told["outcome"]) == (-signum, 128 + signum, "stopped")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.actions import Action
-from tests.support.cdn_account import CdnAccount, around, check_store, cut, hasty
+from tests.support.cdn_account import CdnAccount, check_store, cut_body, redirect_to_itself, short_waits
 
 HOSTILE: dict[str, Action] = {
     "truncates": actions.truncated(2000),
@@ -22,7 +22,7 @@ HOSTILE: dict[str, Action] = {
     "states too small a length": actions.wrong_length(-20),
     "video states too small a length": actions.wrong_length(-20),
     "states too large a length": actions.wrong_length(20),
-    "video closes where it lies to end": cut,
+    "video closes where it lies to end": cut_body,
     "answers HTML": actions.html(),
     "answers HTML as a picture": actions.other_bytes(actions.HTML * 9, "image/jpeg"),
     "answers gzip": actions.gzipped(),
@@ -38,7 +38,7 @@ HOSTILE: dict[str, Action] = {
     "redirects to the metadata": actions.redirect("http://169.254.169.254/latest/meta-data/"),
     "redirects to a name that means 10.0.0.1": actions.redirect("https://inside.fbcdn.net/"),
     "redirects to a file": actions.redirect("file:///etc/passwd"),
-    "redirects in a circle": around,
+    "redirects in a circle": redirect_to_itself,
     "never ends": actions.endless(),
     "video never ends": actions.endless(),
     "never ends, as it says": actions.endless(10**12),
@@ -55,7 +55,7 @@ def test_a_run_survives_a_hostile_cdn_and_the_next_one_completes_it(tmp_path: Pa
             served.meets(name, action, count=None)
         offered, bad = served.offered(), {served.owner(name) for name in HOSTILE}
 
-        with hasty(0.7):
+        with short_waits(0.7):
             assert served.night() == 3
         assert served.kept() == offered - bad
         assert served.failures() == bad
@@ -66,7 +66,7 @@ def test_a_run_survives_a_hostile_cdn_and_the_next_one_completes_it(tmp_path: Pa
 
         upstream.faults.clear()
         served.harness.sleep(days=1)
-        with hasty():
+        with short_waits():
             assert served.night() == 0
         fetched = [(asked.subject.item, asked.subject.role) for asked in upstream.requests.cdn_requests()]
         assert sorted(fetched) == sorted(bad)

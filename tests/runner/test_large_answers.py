@@ -14,7 +14,7 @@ import pytest
 
 from archiver.sandbox import StandIn, World, actions
 from archiver.sandbox.things import Json
-from tests.support.api_faults import account_pk, edited, page
+from tests.support.api_faults import account_pk, edit_answer, page
 from tests.support.archive_harness import ArchiveHarness
 
 _MEASURED = (
@@ -100,7 +100,7 @@ def test_fault_a38_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
         items += [{**one, "pk": str(number)} for number in range(1, 2_000)]
 
     with StandIn(World.generated(1, 1, 1)) as upstream:
-        upstream.faults.add(edited(grown), **page(0))
+        upstream.faults.add(edit_answer(grown), **page(0))
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(account_pk(0)).exit_code == 0
         assert harness.one("select count(*) from highlight_items") == 2_000

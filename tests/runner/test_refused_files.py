@@ -132,7 +132,7 @@ def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(harness: A
     summary = harness.night(ACCOUNT)
     assert (summary.exit_code, dict(summary.hosts_not_allowed)) == (3, {"cdn.example": 1})
     assert files(harness) == offered(harness) - 1 - files_of(second.items[:1])
-    assert [line.partition(": ")[2] for line in report.ended(summary)] == [
+    assert [line.partition(": ")[2] for line in run_report.outcome_lines(summary)] == [
         "run: something failure_lines tonight",
         "run: 1 file not downloaded: host cdn.example is not in download.allowed_hosts",
     ]
@@ -194,10 +194,10 @@ def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(harness
     summary = harness.night(ACCOUNT)
     assert (summary.exit_code, summary.files_failed) == (0, 0)
     left_out = int(str(harness.one("select count(*) from failures where reason = 'too_large'")))
-    assert list(report.noted(summary)) == [
+    assert list(run_report.note_lines(summary)) == [
         f"left out: {left_out} over download.max_file_size (archiver gaps)"
     ]
-    assert list(report.failed(summary)) == []
+    assert list(run_report.failure_lines(summary)) == []
     lengths = harness.rows("select size from failures where reason = 'too_large' and subject = 'item'")
     assert lengths
     assert all(int(str(size)) > 1000 for (size,) in lengths)

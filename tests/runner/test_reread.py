@@ -16,7 +16,7 @@ from archiver.model.billing import Answer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
 from archiver.sandbox import StandIn
-from tests.support.api_faults import PAGE, edited
+from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.table_dumps import SEEN, StopAt, asked, counts, dump, execute
 
@@ -224,7 +224,7 @@ def test_an_answer_that_cannot_be_read_is_told_and_left_out(harness: ArchiveHarn
     """Damaged bytes, or a body that is not what was asked for, keep nobody from the other answers; what is lost is not looked at."""
     two_nights(harness)
     harness.upstream.world.add_item(GIFT)
-    harness.upstream.faults.add(edited(lambda tree: []), path=PAGE, highlight=GIFT)
+    harness.upstream.faults.add(edit_answer(lambda tree: []), path=PAGE, highlight=GIFT)
     harness.night(NATGEO)
     whole = dump(harness, BUT_WHEN_SEEN)
     spoilt, lost = harness.rows(

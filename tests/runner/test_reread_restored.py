@@ -14,7 +14,7 @@ from archiver import archive
 from archiver.errors import Stopped
 from archiver.sandbox import StandIn, actions
 from archiver.sandbox.things import Json
-from tests.support.api_faults import PAGE, edited
+from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.table_dumps import StopAt, asked, dump, execute
 
@@ -78,7 +78,7 @@ def counting_more(tree: Json) -> None:
 
 def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: ArchiveHarness) -> None:
     """Two nights after the copy, put back, read anew: the next night pays for the trays alone, and archive and ledger are whole."""
-    harness.upstream.faults.add(edited(counting_more), path=PAGE, count=None)
+    harness.upstream.faults.add(edit_answer(counting_more), path=PAGE, count=None)
     units = harness.night("natgeo").units
     copy = set_aside(harness)
     world = harness.upstream.world
@@ -156,7 +156,7 @@ def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(
     for pk in (GIFT, BOTW):
         world.add_item(pk)
         if not told:
-            harness.upstream.faults.add(edited(without_numbers), path=PAGE, highlight=pk)
+            harness.upstream.faults.add(edit_answer(without_numbers), path=PAGE, highlight=pk)
     harness.night("natgeo")
     put_back(harness, copy)
     harness.sleep(hours=1)

@@ -14,7 +14,7 @@ from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
 from archiver.sandbox import StandIn, World
 from archiver.sandbox.things import Json
-from tests.support.api_faults import TRAY, account_pk, attempts, edited, error, highlight_pk
+from tests.support.api_faults import TRAY, account_pk, answer_error, attempts, edit_answer, highlight_pk
 from tests.support.archive_harness import ArchiveHarness
 
 ONE, NAME = account_pk(0), "account0000"
@@ -68,7 +68,7 @@ def test_fault_a42_a_tray_of_another_name_is_not_bound(harness: ArchiveHarness) 
     """A list of highlights that is consistent and somebody else's: code 3 beside an account that is well,
     nothing of it recorded; the next night asks again and binds the right one. Reading the kept answer again
     records nothing of it either."""
-    harness.upstream.faults.add(edited(with_owner(username="mallory", pk="666")), path=BY_NAME)
+    harness.upstream.faults.add(edit_answer(with_owner(username="mallory", pk="666")), path=BY_NAME)
     summary = harness.night(NAME, account_pk(1))
     assert (summary.exit_code, summary.units) == (3, 2 + 3)
     assert f"account 666 (mallory), asked for {NAME}" in summary.failures[0].detail
@@ -81,7 +81,7 @@ def test_fault_a42_a_tray_of_another_name_is_not_bound(harness: ArchiveHarness) 
 
 def test_fault_a42_upper_and_lower_case_are_the_same_name(harness: ArchiveHarness) -> None:
     """Names are asked for in lower case, and shown as their owner writes them."""
-    harness.upstream.faults.add(edited(called("Account0000")), path=BY_NAME)
+    harness.upstream.faults.add(edit_answer(called("Account0000")), path=BY_NAME)
     assert harness.night(NAME).exit_code == 0
     assert harness.rows("select user_pk from targets") == [(ONE,)]
 
@@ -99,14 +99,14 @@ def test_fault_a42_every_entry_must_have_that_very_name(harness: ArchiveHarness,
 
     target = "account0000" if change == "the second entry" else "keeper"
     harness.upstream.world.rename(ONE, target)
-    harness.upstream.faults.add(edited(edit), path=BY_NAME)
+    harness.upstream.faults.add(edit_answer(edit), path=BY_NAME)
     assert harness.night(target, account_pk(1)).exit_code == 3
     assert harness.rows("select user_pk from targets where text = ?", target) == []
 
 
 def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(harness: ArchiveHarness) -> None:
     """``username: null``: one look at the account, a unit more, decides whose it is."""
-    harness.upstream.faults.add(edited(called(None)), path=BY_NAME)
+    harness.upstream.faults.add(edit_answer(called(None)), path=BY_NAME)
     summary = harness.night(NAME)
     assert (summary.exit_code, summary.units) == (0, 2 + 1 + 2)
     assert paths(harness)[:2] == [BY_NAME, LOOK_BY_NAME]
@@ -126,8 +126,8 @@ def test_fault_a42_nor_is_a_look_that_shows_another(
     harness: ArchiveHarness, look: dict[str, Json], told: str
 ) -> None:
     """The look behind a nameless tray is checked too: name and pk must agree, else nothing is bound."""
-    harness.upstream.faults.add(edited(called(None)), path=BY_NAME)
-    harness.upstream.faults.add(edited(with_owner(**look)), path=LOOK_BY_NAME)
+    harness.upstream.faults.add(edit_answer(called(None)), path=BY_NAME)
+    harness.upstream.faults.add(edit_answer(with_owner(**look)), path=LOOK_BY_NAME)
     summary = harness.night(NAME)
     assert (summary.exit_code, summary.units) == (7, 3)
     is_malformed(harness, summary, told)
@@ -140,7 +140,7 @@ def test_fault_a42_the_look_behind_an_empty_tray_is_checked(harness: ArchiveHarn
     name."""
     for highlight in list(harness.upstream.world.accounts[0].highlights):
         harness.upstream.world.remove_highlight(highlight.pk)
-    harness.upstream.faults.add(edited(called("mallory")), path=LOOK_BY_NAME)
+    harness.upstream.faults.add(edit_answer(called("mallory")), path=LOOK_BY_NAME)
     summary = harness.night(NAME)
     assert summary.exit_code == 7
     is_malformed(harness, summary, f"(mallory), asked for {NAME}")
@@ -151,9 +151,9 @@ def test_fault_a42_the_look_behind_an_empty_tray_is_checked(harness: ArchiveHarn
 def test_fault_a42_so_is_a_first_look_by_name(harness: ArchiveHarness) -> None:
     """A name that failed before is looked up first: an account of another name is not followed to its
     tray."""
-    harness.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
+    harness.upstream.faults.add(answer_error(404, NOBODY), path=BY_NAME)
     harness.night(NAME)
-    harness.upstream.faults.add(edited(called("mallory")), path=LOOK_BY_NAME)
+    harness.upstream.faults.add(edit_answer(called("mallory")), path=LOOK_BY_NAME)
     summary = harness.night(NAME)
     assert (summary.exit_code, summary.units) == (7, 1)
     is_malformed(harness, summary, f"(mallory), asked for {NAME}")
@@ -165,9 +165,9 @@ def test_fault_a43_a_tray_that_is_not_found_after_the_account_was_seen_is_an_err
     harness: ArchiveHarness,
 ) -> None:
     """The name failed once; now the look shows a public account and its list is not found: no "no such account"."""
-    harness.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
+    harness.upstream.faults.add(answer_error(404, NOBODY), path=BY_NAME)
     assert harness.night(NAME, account_pk(1)).exit_code == 3
-    harness.upstream.faults.add(error(404, NOBODY), path=TRAY, user=ONE, count=None)
+    harness.upstream.faults.add(answer_error(404, NOBODY), path=TRAY, user=ONE, count=None)
     harness.sleep(days=2)
     summary = harness.night(NAME, account_pk(1))
     (failure,) = summary.failures
@@ -199,7 +199,7 @@ UNREADABLE: dict[str, Json] = {
 def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(harness: ArchiveHarness, kind: str) -> None:
     """Not "no account has this name": a failure of the answer, code 3 beside an account that is well, and
     asked again."""
-    harness.upstream.faults.add(error(200, UNREADABLE[kind]), path=BY_NAME)
+    harness.upstream.faults.add(answer_error(200, UNREADABLE[kind]), path=BY_NAME)
     summary = harness.night(NAME, account_pk(1))
     assert summary.exit_code == 3
     (failure,) = summary.failures
@@ -242,7 +242,7 @@ def test_fault_a5_a_target_that_does_not_exist_fails_every_run(
 def test_fault_a5_an_id_whose_tray_is_empty_and_that_does_not_exist(harness: ArchiveHarness) -> None:
     """An empty list for an id that nobody has: the look behind it says so, and it is no account that was
     there and is gone."""
-    harness.upstream.faults.add(error(200, []), path=TRAY, user="4", count=None)
+    harness.upstream.faults.add(answer_error(200, []), path=TRAY, user="4", count=None)
     assert [harness.night("4").exit_code for _ in range(5)] == [6] * 5
     assert harness.upstream.requests.paid_calls() == []
     assert harness.rows("select pk from users") == []
@@ -252,9 +252,9 @@ def test_fault_a5_a_private_account_is_a_fact_that_is_reported_once(harness: Arc
     """Code 0 beside another account; one note and one line of the report, on the night when it is news;
     ``gaps`` lists it."""
     harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = "true"
-    harness.upstream.faults.add(error(403, PRIVATE), path="/v1/user", user="account0001", count=None)
-    harness.upstream.faults.add(error(403, PRIVATE), path=BY_NAME, user=account_pk(1), count=None)
-    harness.upstream.faults.add(error(403, PRIVATE), path=LOOK_BY_NAME, user=account_pk(1), count=None)
+    harness.upstream.faults.add(answer_error(403, PRIVATE), path="/v1/user", user="account0001", count=None)
+    harness.upstream.faults.add(answer_error(403, PRIVATE), path=BY_NAME, user=account_pk(1), count=None)
+    harness.upstream.faults.add(answer_error(403, PRIVATE), path=LOOK_BY_NAME, user=account_pk(1), count=None)
     told = []
     for _ in range(6):
         summary = harness.night("account0001", ONE)
@@ -302,7 +302,7 @@ def test_a_name_that_is_looked_up_first_is_not_looked_at_again(harness: ArchiveH
     """The account of an empty tray was seen a moment before."""
     for number in (0, 1):
         harness.upstream.world.remove_highlight(highlight_pk(0, number))
-    harness.upstream.faults.add(error(404, NOBODY), path=BY_NAME)
+    harness.upstream.faults.add(answer_error(404, NOBODY), path=BY_NAME)
     harness.night(NAME)
     assert harness.night(NAME).units == 2
     assert paths(harness) == [LOOK_BY_NAME, TRAY]

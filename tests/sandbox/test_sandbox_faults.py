@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from archiver.sandbox import StandIn, actions
-from tests.support.standin_requests import NATGEO, HttpAnswer, ask, get, page, wire
+from tests.support.standin_requests import NATGEO, HttpAnswer, ask, get, page, send_raw
 
 
 @pytest.fixture
@@ -96,14 +96,14 @@ def test_redirects(upstream: StandIn, video: str, location: str | None) -> None:
 def test_raw_bytes(upstream: StandIn, data: bytes) -> None:
     """``raw`` sends just these bytes and ends; nothing is billed, and the log says that there was no answer."""
     upstream.faults.add(actions.raw(data))
-    assert wire(upstream, balance_url(upstream)) == (data, "end")
+    assert send_raw(upstream, balance_url(upstream)) == (data, "end")
     assert [a.status for a in upstream.requests] == [0]
 
 
 def test_truncated(upstream: StandIn, video: str, whole: bytes) -> None:
     """``truncated`` states the true length and stops before it."""
     upstream.faults.add(actions.truncated(100), listener="cdn")
-    received, ending = wire(upstream, video)
+    received, ending = send_raw(upstream, video)
     head, body = split(received)
     assert (length(head), body, ending) == (len(whole), whole[:100], "end")
 
@@ -112,7 +112,7 @@ def test_truncated(upstream: StandIn, video: str, whole: bytes) -> None:
 def test_wrong_length(upstream: StandIn, video: str, whole: bytes, by: int) -> None:
     """``wrong_length`` states too little or too much, and sends the whole body."""
     upstream.faults.add(actions.wrong_length(by), listener="cdn")
-    received, ending = wire(upstream, video)
+    received, ending = send_raw(upstream, video)
     head, body = split(received)
     assert (length(head), body, ending) == (len(whole) + by, whole, "end")
 
@@ -121,7 +121,7 @@ def test_wrong_length(upstream: StandIn, video: str, whole: bytes, by: int) -> N
 def test_unsized(upstream: StandIn, video: str, whole: bytes, after: int | None) -> None:
     """``unsized`` states no length: only the end of the connection tells the end, true or early."""
     upstream.faults.add(actions.unsized(after), listener="cdn")
-    received, ending = wire(upstream, video)
+    received, ending = send_raw(upstream, video)
     head, body = split(received)
     assert (b"content-length" in head, body, ending) == (False, whole[:after], "end")
 
@@ -130,14 +130,14 @@ def test_reset_before_the_head(upstream: StandIn) -> None:
     """``reset`` is a RST before anything was done: no byte, no units."""
     upstream.faults.add(actions.reset())
     url = f"{upstream.base_url}/v1/user/by/id?id={NATGEO}"
-    assert wire(upstream, url) == (b"", "reset")
+    assert send_raw(upstream, url) == (b"", "reset")
     assert upstream.units == 0
 
 
 def test_reset_after_some_bytes(upstream: StandIn, video: str, whole: bytes) -> None:
     """``reset(after)`` is a RST in the middle of the body."""
     upstream.faults.add(actions.reset(after=1000), listener="cdn")
-    received, ending = wire(upstream, video)
+    received, ending = send_raw(upstream, video)
     assert ending == "reset"
     assert split(received)[1] == whole[:1000]
 
@@ -146,21 +146,21 @@ def test_lost_answers_are_billed(upstream: StandIn) -> None:
     """``lose`` carries the call out, bills it, and ends the connection without an answer."""
     upstream.faults.add(actions.lose())
     url = f"{upstream.base_url}/v1/user/highlights?user_id={NATGEO}"
-    assert wire(upstream, url) == (b"", "end")
+    assert send_raw(upstream, url) == (b"", "end")
     assert (upstream.units, [a.status for a in upstream.requests]) == (2, [0])
 
 
 def test_hang_up_is_free(upstream: StandIn) -> None:
     """``hang_up`` ends the connection before anything was done."""
     upstream.faults.add(actions.hang_up())
-    assert wire(upstream, f"{upstream.base_url}/v1/user/highlights?user_id={NATGEO}") == (b"", "end")
+    assert send_raw(upstream, f"{upstream.base_url}/v1/user/highlights?user_id={NATGEO}") == (b"", "end")
     assert upstream.units == 0
 
 
 def test_a_stall_is_released(upstream: StandIn, video: str, whole: bytes) -> None:
     """``stall`` falls silent after some bytes; released, the rest comes."""
     fault = upstream.faults.add(actions.stall(after=100), listener="cdn")
-    silence, ending = wire(upstream, video, 0.2)
+    silence, ending = send_raw(upstream, video, 0.2)
     assert (split(silence)[1], ending) == (whole[:100], "silence")
     fault = upstream.faults.add(actions.stall(after=100), listener="cdn")
     got: list[HttpAnswer] = []
@@ -178,7 +178,7 @@ def test_a_stall_before_the_head_is_billed(upstream: StandIn) -> None:
     assert ask(upstream, "/v1/user/by/id", id=NATGEO).status == 200
     assert fault.acted == 1
     upstream.faults.add(actions.stall(None))
-    assert wire(upstream, f"{upstream.base_url}/v1/user/by/id?id={NATGEO}", 0.2) == (b"", "silence")
+    assert send_raw(upstream, f"{upstream.base_url}/v1/user/by/id?id={NATGEO}", 0.2) == (b"", "silence")
     deadline = time.monotonic() + 5
     while len(upstream.requests) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)  # the stand-in notices the lost peer within 20 ms
@@ -188,7 +188,7 @@ def test_a_stall_before_the_head_is_billed(upstream: StandIn) -> None:
 def test_closing_ends_a_stall(video: str, upstream: StandIn) -> None:
     """``close`` does not wait for connections that a fault holds."""
     fault = upstream.faults.add(actions.stall(after=10), listener="cdn")
-    client = threading.Thread(target=lambda: wire(upstream, video))
+    client = threading.Thread(target=lambda: send_raw(upstream, video))
     client.start()
     assert fault.reached.wait(5)
     started = time.monotonic()
@@ -209,7 +209,7 @@ def test_drip(upstream: StandIn, video: str, whole: bytes) -> None:
 def test_endless(upstream: StandIn, video: str, stated: int | None) -> None:
     """``endless`` goes on until the client has enough, with or without a stated length."""
     upstream.faults.add(actions.endless(stated), listener="cdn")
-    received, ending = wire(upstream, video)
+    received, ending = send_raw(upstream, video)
     assert ending == "endless"
     assert (b"content-length: 1000000000000" in received[:500]) == (stated is not None)
 

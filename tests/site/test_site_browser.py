@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from archiver.sandbox import StandIn, World
-from tests.support.browser import Visit, chromium, served, visiting
+from tests.support.browser import Visit, chromium, open_site, serve_site
 from tests.support.command_line import InProcessUser
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def test_every_highlight_opens_and_keys_move_through_its_items(browser: Browser,
     """From the first page on: each item comes to be seen in its turn, Home and End lead to both ends, which hold; Escape goes back to
     where it was, and the reader stands there."""
     seen = 0
-    with visiting(browser, demo) as visit:
+    with open_site(browser, demo) as visit:
         visit.goto(demo / "index.html")
         for account in addresses(visit, "a.card"):
             visit.page.goto(account)
@@ -127,7 +127,7 @@ def test_a_video_plays_and_the_space_bar_stops_it(browser: Browser, demo: Path) 
         )
     )
     paused = "() => document.querySelector('video').paused"
-    with visiting(browser, demo) as visit:
+    with open_site(browser, demo) as visit:
         visit.goto(next(demo.glob("accounts/natgeo-*/[0-9]*.html")))
         visit.page.click("a.tile >> nth=0")
         visit.page.click("[aria-label=Next]")
@@ -142,7 +142,7 @@ def test_a_video_plays_and_the_space_bar_stops_it(browser: Browser, demo: Path) 
 
 def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) -> None:
     """The focus stays in the viewer whatever is tabbed, a link to an item opens it, nothing moves by itself where that is not wanted."""
-    with visiting(browser, demo, reduced_motion="reduce", color_scheme="dark") as visit:
+    with open_site(browser, demo, reduced_motion="reduce", color_scheme="dark") as visit:
         visit.goto(next(demo.glob("accounts/natgeo-*/index.html")))
         link = str(visit.page.get_attribute(".facts a[href*='#i']", "href"))
         page = next(demo.glob("accounts/natgeo-*")) / link.partition("#")[0]
@@ -169,7 +169,7 @@ def test_keys_move_in_a_viewer_that_a_link_opened(browser: Browser, demo: Path) 
     to a fragment by taking the focus away, after the page's script has run."""
     pages = demo.glob("accounts/natgeo-*/[0-9]*.html")
     page = max(pages, key=lambda one: one.read_text().count('class="item'))
-    with visiting(browser, demo) as visit:
+    with open_site(browser, demo) as visit:
         visit.goto(page)
         first, *_, before, last = visit.page.eval_on_selector_all("li.item", "all => all.map((li) => li.id)")
         visit.goto(demo / "index.html")
@@ -210,8 +210,8 @@ def test_fault_h47_back_closes_the_viewer(browser: Browser, demo: Path, place: s
         demo.glob("accounts/natgeo-*/[0-9]*.html"), key=lambda one: one.read_text().count('class="item')
     )
     with ExitStack() as stack:
-        base = stack.enter_context(served(demo)) if place == "server" else ""
-        visit = stack.enter_context(visiting(browser, demo, base))
+        base = stack.enter_context(serve_site(demo)) if place == "server" else ""
+        visit = stack.enter_context(open_site(browser, demo, base))
         index, here = (
             f"{base or demo.as_uri()}/{one.relative_to(demo)}" for one in (demo / "index.html", page)
         )
@@ -263,7 +263,7 @@ def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["lig
     from axe_playwright_python.sync_playwright import Axe
 
     found = {}
-    with visiting(browser, demo, color_scheme=scheme) as visit:
+    with open_site(browser, demo, color_scheme=scheme) as visit:
         (index,) = demo.glob("accounts/natgeo-*/index.html")
         (*_, highlight) = sorted(index.parent.glob("[0-9]*.html"))
         for page in (demo / "index.html", index, highlight):
@@ -287,7 +287,7 @@ def test_fingers_swipe(browser: Browser, demo: Path) -> None:
         return visit.shown()
 
     phone: dict[str, Any] = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
-    with visiting(browser, demo, **phone) as visit:
+    with open_site(browser, demo, **phone) as visit:
         visit.goto(next(demo.glob("accounts/natgeo-*/[0-9]*.html")))
         visit.page.tap("a.tile")
         first = visit.shown()["hash"]
@@ -304,7 +304,7 @@ def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(browser: Browser,
     followed tells its host."""
     site = hostile(tmp_path)
     titles = []
-    with visiting(browser, site) as visit:
+    with open_site(browser, site) as visit:
         visit.goto(site / "index.html")
         assert visit.page.inner_text(".card .name") == TITLES[1]
         visit.page.click("a.card")
@@ -324,7 +324,7 @@ def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(browser: Browser,
 
 def test_without_a_script_a_tile_is_a_link_to_its_file(browser: Browser, demo: Path) -> None:
     """And what is known of an item stands below it."""
-    with visiting(browser, demo, java_script_enabled=False) as visit:
+    with open_site(browser, demo, java_script_enabled=False) as visit:
         visit.goto(next(demo.glob("accounts/natgeo-*/[0-9]*.html")))
         assert visit.page.is_visible(".item .facts time >> nth=0")
         visit.page.click("a.tile >> nth=0")

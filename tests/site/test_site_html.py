@@ -14,7 +14,7 @@ import pytest
 
 from archiver.sandbox import World
 from tests.site.test_site_browser import LINKS, TITLES, exported, hostile
-from tests.support.site_samples import saying, written
+from tests.support.site_samples import highlight_saying, write_site
 
 VERSION = "26.9.27"
 _TEXTS = (
@@ -79,7 +79,7 @@ def test_the_nu_checker_finds_nothing_on_any_page(checker: list[str], tmp_path: 
     hostile(tmp_path / "hostile")
     for n, text in enumerate(_TEXTS):
         for m, url in enumerate(_URLS):
-            for path, page in written(*saying(text, url)).pages.items():
+            for path, page in write_site(*highlight_saying(text, url)).pages.items():
                 there = tmp_path / f"made-{n}-{m}" / path
                 there.parent.mkdir(parents=True, exist_ok=True)
                 there.write_text(page, encoding="utf-8")

@@ -20,14 +20,14 @@ from archiver.model.identity import Role
 from archiver.model.upstream import WebLink
 from tests.support.site_samples import (
     NOW,
-    Written,
+    WrittenSite,
     account,
     file_of,
     highlight,
+    highlight_saying,
     photo,
-    placed,
-    saying,
-    written,
+    place_item,
+    write_site,
 )
 
 HOSTILE = (
@@ -47,7 +47,7 @@ def elements(page: str) -> list[Element]:
     return list(parser.parse(page).iter())
 
 
-def shape(site: Written) -> dict[tuple[int, str], list[tuple[str, list[str]]]]:
+def shape(site: WrittenSite) -> dict[tuple[int, str], list[tuple[str, list[str]]]]:
     """What stands on the pages but for what it says: elements and the names of their attributes."""
     return {
         (path.count("/"), path.rpartition("/")[2]): [(e.tag, list(e.attrib)) for e in elements(page)]
@@ -63,7 +63,7 @@ def addresses(page: str) -> Iterator[tuple[str, str]]:
                 yield element.tag, element.attrib[name]
 
 
-_PLAIN = shape(written(*saying("x", "ftp://x")))
+_PLAIN = shape(write_site(*highlight_saying("x", "ftp://x")))
 
 
 @settings(max_examples=30, deadline=None)
@@ -71,13 +71,13 @@ _PLAIN = shape(written(*saying("x", "ftp://x")))
 @given(st.text(max_size=60))
 def test_fault_x7_no_text_makes_an_element_or_an_attribute(text: str) -> None:
     """Whatever an account says, the pages have the elements and attributes that they have if it says «x», and are valid HTML."""
-    assert shape(written(*saying("x" + text, "javascript:" + text))) == _PLAIN
+    assert shape(write_site(*highlight_saying("x" + text, "javascript:" + text))) == _PLAIN
 
 
 def test_fault_x7_what_was_said_is_shown_as_it_was_said() -> None:
     """As text: marks of direction and emoji too, within an element that keeps them to themselves."""
     for text in HOSTILE[:6]:
-        page = written(*saying(text, "ftp://x")).page("10")
+        page = write_site(*highlight_saying(text, "ftp://x")).page("10")
         assert [text] == [e.text for h1 in elements(page) if h1.tag == "h1" for e in h1.iter("bdi")]
 
 
@@ -118,7 +118,7 @@ def test_fault_x7_only_links_that_lead_where_they_say_are_followed(url: str, hos
     and it stands beside it."""
     found = words.address(url)
     assert (found.host if found else None) == host
-    page = written(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).page("10")
+    page = write_site(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).page("10")
     links = [e for e in elements(page) if e.tag == "a" and e.get("rel") == "noopener noreferrer nofollow"]
     leads_to = [urlsplit(str(link.get("href"))).hostname for link in links]
     assert leads_to == ([host] if host else [])
@@ -146,7 +146,7 @@ def test_a_link_is_a_valid_url(url: str, href: str) -> None:
 
 def test_fault_x7_a_page_loads_nothing_but_the_files_of_the_site() -> None:
     """Each page has the policy, no script or style of its own, and every address leads to a file that was written."""
-    site = written(*saying("natgeo", "https://example.com/"), photo("102", highlight_pk="11"))
+    site = write_site(*highlight_saying("natgeo", "https://example.com/"), photo("102", highlight_pk="11"))
     assert "unsafe" not in POLICY
     for path, page in site.pages.items():
         found = elements(page)
@@ -166,7 +166,7 @@ def test_fault_x7_a_page_loads_nothing_but_the_files_of_the_site() -> None:
 
 def test_ids_and_headings_lead_through_a_page() -> None:
     """No id twice, each label there, one first heading, no level left out, a text for each picture that tells something."""
-    for page in written(*saying("natgeo", "https://example.com/")).pages.values():
+    for page in write_site(*highlight_saying("natgeo", "https://example.com/")).pages.values():
         found = elements(page)
         ids = Counter(e.get("id") for e in found if "id" in e.attrib)
         assert set(ids.values()) == {1}
@@ -179,7 +179,7 @@ def test_ids_and_headings_lead_through_a_page() -> None:
 @pytest.mark.parametrize("text", ["Gifts", "", " \n", "\u200b\u2060", "\u3164", "\u2800\ufe0f", "\u202e"])
 def test_no_heading_is_empty(text: str) -> None:
     """Nor is the name of a link to a highlight or an account, where what somebody wrote cannot be seen."""
-    for page in written(*saying(text, "https://example.com/")).pages.values():
+    for page in write_site(*highlight_saying(text, "https://example.com/")).pages.values():
         for element in elements(page):
             if element.tag in ("h1", "h2", "title") or "name" in element.get("class", "").split():
                 shown = "".join(element.itertext())
@@ -189,7 +189,7 @@ def test_no_heading_is_empty(text: str) -> None:
 @pytest.mark.parametrize("mime", ["text/html", "image/svg+xml", "image/heic", "application/pdf", ""])
 def test_fault_x8_what_no_browser_shows_as_a_picture_is_a_download(mime: str) -> None:
     """HTML and SVG get no name under which they would run, and no element that would show them."""
-    site = written(account(), highlight(), placed("100", file_of("100", Role.THUMBNAIL, mime)))
+    site = write_site(account(), highlight(), place_item("100", file_of("100", Role.THUMBNAIL, mime)))
     page = site.page("10")
     (path,) = site.media
     assert path.endswith(".heic" if mime == "image/heic" else ".bin")
@@ -199,19 +199,19 @@ def test_fault_x8_what_no_browser_shows_as_a_picture_is_a_download(mime: str) ->
 
 def test_fault_x8_a_file_is_called_what_its_bytes_are() -> None:
     """By the type found in its first bytes, whatever else it may be at once: the address had another name for it."""
-    site = written(account(), highlight(), photo())
+    site = write_site(account(), highlight(), photo())
     assert [path[-4:] for path in site.media] == [".jpg"]
 
 
 def test_what_is_gone_and_what_is_lacking_is_told() -> None:
     """Of an account, a highlight, an item; of a file that is not held, and of a video of which only the poster is."""
     picture = file_of("101", Role.THUMBNAIL, "image/jpeg")
-    site = written(
+    site = write_site(
         account(gone_at=NOW),
         highlight(gone_at=NOW),
         photo(gone_at=NOW),
-        placed("101", picture, media_type=2),
-        placed("102"),
+        place_item("101", picture, media_type=2),
+        place_item("102"),
     )
     page = site.page("10")
     assert "This highlight is no longer shown; seen to be gone on" in page
@@ -224,7 +224,7 @@ def test_what_is_gone_and_what_is_lacking_is_told() -> None:
 
 def test_an_item_in_two_highlights_counts_once() -> None:
     """And stands once among the latest, which lead to the highlight that shows it."""
-    site = written(account(), highlight(), photo(), highlight("11"), photo(highlight_pk="11"), photo("7"))
+    site = write_site(account(), highlight(), photo(), highlight("11"), photo(highlight_pk="11"), photo("7"))
     page = site.page("index")
     assert "<span>2 items</span>" in page
     assert [a for _, a in addresses(page) if "#i" in a] == ["10.html#i100", "11.html#i7"]
@@ -233,7 +233,7 @@ def test_an_item_in_two_highlights_counts_once() -> None:
 def test_highlights_lead_to_each_other_and_former_names_are_told() -> None:
     """Each to the one before and the one after; what it and its account were called before stands beside."""
     steps = (account(usernames=("natgeo", "geo")), highlight(), highlight("11"), highlight("12"))
-    site = written(*steps, titles=lambda pk: {"11": ("Old", "Older")})
+    site = write_site(*steps, titles=lambda pk: {"11": ("Old", "Older")})
     page = site.page("11")
     assert [(e.get("rel"), e.get("href")) for e in elements(page) if e.get("rel") in ("prev", "next")] == [
         ("prev", "10.html"),
@@ -245,8 +245,8 @@ def test_highlights_lead_to_each_other_and_former_names_are_told() -> None:
 
 def test_the_same_archive_gives_the_same_bytes() -> None:
     """Nothing of the time at which it is made, and nothing of the order of a set."""
-    steps = list(saying("natgeo", "https://example.com/"))
-    assert written(*steps) == written(*steps)
+    steps = list(highlight_saying("natgeo", "https://example.com/"))
+    assert write_site(*steps) == write_site(*steps)
 
 
 @pytest.mark.parametrize(

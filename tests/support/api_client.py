@@ -16,7 +16,7 @@ from archiver.errors import CallFailed
 from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.secret import Secret
-from tests.support.scripted_server import Act, Connection, peer
+from tests.support.scripted_server import Act, Connection, scripted_server
 
 
 class ApiMocker(AbstractRequestMocker):
@@ -66,9 +66,13 @@ def hangs_up(connection: Connection) -> None:
     connection.request()
 
 
-def failure(*acts: Act, timeout: float = 5.0) -> CallFailed:
+def failed_call(*acts: Act, timeout: float = 5.0) -> CallFailed:
     """How one call fails against a server that does this."""
-    with peer(*acts) as server, client(server.url, timeout) as hiker, pytest.raises(CallFailed) as caught:
+    with (
+        scripted_server(*acts) as server,
+        client(server.url, timeout) as hiker,
+        pytest.raises(CallFailed) as caught,
+    ):
         hiker.send(CALL)
     return caught.value
 

@@ -52,7 +52,7 @@ def highlight_pk(number: int, place: int = 0) -> str:
     return str(FIRST_HIGHLIGHT + 10_000 * number + place)
 
 
-def edited(change: Callable[[Json], Json | bytes | None]) -> Action:
+def edit_answer(change: Callable[[Json], Json | bytes | None]) -> Action:
     """The true answer, billed and all, after ``change``: in place, or to what it returns (bytes are sent as they are)."""
 
     def act(exchange: Exchange) -> None:
@@ -69,7 +69,7 @@ def edited(change: Callable[[Json], Json | bytes | None]) -> Action:
     return act
 
 
-def error(status: int, body: Json, **headers: str) -> Action:
+def answer_error(status: int, body: Json, **headers: str) -> Action:
     """An error of the API as JSON; header names write ``_`` for ``-``."""
     return actions.respond(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
@@ -97,7 +97,7 @@ class Waits:
                 self.seconds.append(seconds)
 
 
-def hurried(monkeypatch: pytest.MonkeyPatch) -> Waits:
+def skip_waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     """Make every wait of the nights of this test take no time."""
     waits = Waits()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from archiver.sandbox import StandIn, World
-from tests.support.command_line import CommandLineUser, Ended, InProcessUser
+from tests.support.command_line import CommandLineUser, CommandResult, InProcessUser
 
 ACCOUNTS = ("account0000", "account0001")
 
@@ -22,7 +22,7 @@ def world() -> World:
 
 
 @contextmanager
-def kept_archive(home: Path) -> Iterator[CommandLineUser]:
+def make_archive(home: Path) -> Iterator[CommandLineUser]:
     """Somebody who has kept two accounts of four highlights with six items each, a hundred files."""
     with StandIn(world()) as upstream:
         somebody = InProcessUser(home, upstream)
@@ -67,13 +67,13 @@ def write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def flip(path: Path) -> None:
+def flip_bit(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     write(path, bytes(data))
 
 
-def cut(path: Path) -> None:
+def cut_end(path: Path) -> None:
     write(path, path.read_bytes()[:-9])
 
 
@@ -82,24 +82,24 @@ def zero_tail(path: Path) -> None:
     write(path, data[:-64] + bytes(64))
 
 
-def fifo(path: Path) -> None:
+def replace_by_fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path)
 
 
-def problems(ended: Ended) -> dict[str, str]:
+def problems(ended: CommandResult) -> dict[str, str]:
     damaged = ended.object["damaged"]
     assert isinstance(damaged, list)
     return {d["sha256"]: d["problem"] for d in damaged}
 
 
-def ids(ended: Ended, field: str) -> list[int]:
+def ids(ended: CommandResult, field: str) -> list[int]:
     found = ended.object[field]
     assert isinstance(found, list)
     return [answer["id"] for answer in found]
 
 
-def whole(person: CommandLineUser) -> bool:
+def is_whole(person: CommandLineUser) -> bool:
     """Every blob that a row names, and that is not lost, has its bytes; looked at by other means than the program's."""
     held = rows(person, "select sha256 from blobs where lost_at is null")
     return all(hashlib.sha256(path_of(person, d).read_bytes()).hexdigest() == d for (d,) in held)
@@ -109,7 +109,7 @@ def rows_size(person: CommandLineUser, path: Path) -> int:
     return int(rows(person, f"select size from blobs where sha256 = '{path.name}'")[0][0])
 
 
-def forget_answers(person: CommandLineUser) -> None:
+def remove_answers(person: CommandLineUser) -> None:
     """Take away all answers about highlights: nothing that was paid for serves again."""
     for segment in (person.archive / "answers").rglob("*-fetched-*"):
         segment.unlink()

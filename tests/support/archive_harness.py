@@ -40,7 +40,7 @@ class ArchiveHarness:
         self._watched()
 
     def _watched(self) -> None:
-        leak_detector.watch(
+        leak_detector.watch_archive(
             self.root, lambda: self.environ.get("HIKERAPI_TOKEN") or self.upstream.key, self.database
         )
 

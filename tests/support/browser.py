@@ -119,7 +119,7 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def served(site: Path) -> Iterator[str]:
+def serve_site(site: Path) -> Iterator[str]:
     """The site on a web server of this machine: its address, without a slash at the end."""
     handler = partial(_Silent, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -134,7 +134,7 @@ class _Silent(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def visiting(browser: Browser, site: Path, base: str = "", **device: Any) -> Iterator[Visit]:
+def open_site(browser: Browser, site: Path, base: str = "", **device: Any) -> Iterator[Visit]:
     """A look at a site, from the disk or from a web server at ``base``, in a window of its own. In the end
     nothing was loaded but files of the site, and nothing complained of."""
     context = browser.new_context(**{"viewport": {"width": 820, "height": 480}, **device})

@@ -70,7 +70,7 @@ def call(units: int = 1, subject: str = "1", path: str = "/v1/highlight/by/url")
     return Call(path, (), subject, units)
 
 
-def kept(text: str = "answer", segment: str = "2026/03/1-a.warc.gz") -> AnswerLocation:
+def stored_answer(text: str = "answer", segment: str = "2026/03/1-a.warc.gz") -> AnswerLocation:
     return AnswerLocation(segment, 10, 200, digest(text))
 
 
@@ -79,6 +79,6 @@ def rows(catalog: Catalog, sql: str) -> list[tuple[object, ...]]:
     return list(catalog.ask(sql, rows=1000, seconds=10).rows)
 
 
-def changed(catalog: Catalog) -> list[tuple[object, ...]]:
+def change_rows(catalog: Catalog) -> list[tuple[object, ...]]:
     """All changes in order: (subject, subject_pk, field, old, new)."""
     return rows(catalog, "SELECT subject, subject_pk, field, old, new FROM changes ORDER BY id")

@@ -33,14 +33,14 @@ _PER_HIGHLIGHT = 8
 _INWARD = {"inside.fbcdn.net": ("157.240.27.63", "10.0.0.1"), "metadata.fbcdn.net": ("169.254.169.254",)}
 
 
-def cut(exchange: Exchange) -> None:
+def cut_body(exchange: Exchange) -> None:
     """The body without its last 700 bytes, under a length that fits, then the end: HTTP calls it complete."""
     body = exchange.begin({"content-length": str(SIZE - 700)})
     exchange.wire.send(body[: SIZE - 700])
     exchange.wire.close()
 
 
-def around(exchange: Exchange) -> None:
+def redirect_to_itself(exchange: Exchange) -> None:
     """A redirect, by a relative place, to the very URL that was asked for."""
     path, query = exchange.request.path, exchange.request.query
     exchange.deliver(Reply(302, b"moved", {"location": f"{path[path.rindex('/') + 1 :]}?{query}"}))
@@ -59,7 +59,7 @@ def offering(urls: Mapping[str, str]) -> Action:
 
 
 @contextmanager
-def hasty(patience: float = 5.0) -> Iterator[None]:
+def short_waits(patience: float = 5.0) -> Iterator[None]:
     """Downloads wait so many seconds for a silent or slow server, and try again at once. Two names of the CDN mean this network.
 
     A test that counts requests must not be hasty: on a busy machine a server of this process is silent for a second.

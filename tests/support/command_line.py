@@ -22,7 +22,7 @@ _ROOT = Path(archiver.__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """How a process ended: its code (negative for a signal), and what it wrote."""
 
     code: int
@@ -30,7 +30,7 @@ class Ended:
     err: str
 
     def __post_init__(self) -> None:
-        leak_detector.hear(self.out, self.err)
+        leak_detector.note_output(self.out, self.err)
 
     @property
     def object(self) -> dict[str, object]:
@@ -49,7 +49,7 @@ class CommandLineUser:
     more: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        leak_detector.watch(self.home, lambda: self.environ.get("HIKERAPI_TOKEN", ""))
+        leak_detector.watch_archive(self.home, lambda: self.environ.get("HIKERAPI_TOKEN", ""))
 
     @property
     def archive(self) -> Path:
@@ -100,19 +100,19 @@ class CommandLineUser:
             encoding="utf-8",
         )
 
-    def run(self, *args: str, shell: str = 'exec "$@"', stdin: str | None = None) -> Ended:
+    def run(self, *args: str, shell: str = 'exec "$@"', stdin: str | None = None) -> CommandResult:
         """``archiver ARGS`` to its end."""
         with self.start(
             *args, shell=shell, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL
         ) as process:
             out, err = process.communicate(stdin, timeout=60)
-        return Ended(process.returncode, out, err)
+        return CommandResult(process.returncode, out, err)
 
 
 class InProcessUser(CommandLineUser):
     """A person whose commands run in this process: a tenth of the time that a process of its own takes to begin."""
 
-    def run(self, *args: str, shell: str = "", stdin: str | None = None) -> Ended:
+    def run(self, *args: str, shell: str = "", stdin: str | None = None) -> CommandResult:
         """``archiver ARGS`` to its end, with this person's environment and nothing else."""
         assert not shell
         assert stdin is None
@@ -125,7 +125,7 @@ class InProcessUser(CommandLineUser):
         finally:
             os.environ.clear()
             os.environ.update(before)
-        return Ended(code, out.text, err.text)
+        return CommandResult(code, out.text, err.text)
 
 
 class _Stream(io.TextIOWrapper):
@@ -151,7 +151,7 @@ def on_terminal(
     while piece := _read(ours):
         seen += piece
     os.close(ours)
-    leak_detector.hear(seen.decode())
+    leak_detector.note_output(seen.decode())
     return process.wait(timeout=60), seen.decode().replace("\r\n", "\n")
 
 

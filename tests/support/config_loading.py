@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "etc" / "config.toml"
 
 
-def written(file: Path, text: str | bytes, mode: int = 0o600) -> Path:
+def write_config_file(file: Path, text: str | bytes, mode: int = 0o600) -> Path:
     """The file with this content."""
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(text.encode() if isinstance(text, str) else text)
@@ -41,7 +41,7 @@ def written(file: Path, text: str | bytes, mode: int = 0o600) -> Path:
 def load(file: Path, text: str | bytes, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
     """The Config of a file with this content."""
     overrides = {name.replace("__", "."): value for name, value in flags.items()}
-    return config.load(written(file, text), dict(environ or {}), overrides)
+    return config.load(write_config_file(file, text), dict(environ or {}), overrides)
 
 
 def value_of(found: Config, key: str) -> object:
@@ -50,7 +50,7 @@ def value_of(found: Config, key: str) -> object:
     return getattr(getattr(found, section), name)
 
 
-def refusal(file: Path, text: str | bytes, environ: Mapping[str, str] | None = None) -> str:
+def load_refused(file: Path, text: str | bytes, environ: Mapping[str, str] | None = None) -> str:
     """The message with which a configuration is refused."""
     with pytest.raises(ConfigError) as caught:
         load(file, text, environ)

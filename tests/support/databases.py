@@ -35,14 +35,16 @@ revision = "9999"
 down_revision = "{}"
 
 def upgrade():
-    op.create_table("tomorrow", sa.Column("pk", sa.Text(), primary_key=True))
+    op.create_table("make_newer_migrations", sa.Column("pk", sa.Text(), primary_key=True))
     with op.batch_alter_table("users") as users:
         users.add_column(sa.Column("biography", sa.Text()))
     # then
 """
 
 
-def older_archive(revision: str, nowhere: str | Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def make_older_archive(
+    revision: str, nowhere: str | Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Make an archive that does not know ``revision`` yet; ``folder`` is for the migrations of that time."""
     shutil.copytree(schema.migrations(), folder)
     for path in (folder / "versions").glob("[0-9]*.py"):
@@ -53,7 +55,7 @@ def older_archive(revision: str, nowhere: str | Path, folder: Path, monkeypatch:
         schema.create(engine.locate(nowhere), ARCHIVE_ID, NOW)
 
 
-def by_another_program(database: str | Path, *statements: str) -> None:
+def execute_directly(database: str | Path, *statements: str) -> None:
     """Write to a database without the program's own writer."""
     writer = engine.writer(engine.locate(database))
     with writer.begin() as connection:
@@ -62,7 +64,7 @@ def by_another_program(database: str | Path, *statements: str) -> None:
     writer.dispose()
 
 
-def tomorrow(folder: Path) -> Path:
+def make_newer_migrations(folder: Path) -> Path:
     """Make ``folder`` the migrations of the program of tomorrow: one revision more, which ends with ``# then``. Returns its file."""
     shutil.copytree(schema.migrations(), folder)
     revision = folder / "versions" / "9999_tomorrow.py"
@@ -168,7 +170,7 @@ class PostgresServer:
             connection.execute(statement)
 
 
-def empty(url: str) -> None:
+def empty_database(url: str) -> None:
     """Make an archive that was used before as good as new: no rows but that of ``archive``, ids from 1, nobody connected."""
     with psycopg.connect(_plain(url)) as connection:
         connection.execute(

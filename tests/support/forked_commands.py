@@ -17,7 +17,7 @@ from tests.support import ROOT, leak_detector
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessResult:
     """How a process ended: its code (negative for a signal), and what it wrote."""
 
     pid: int
@@ -51,14 +51,14 @@ class ForkedCommands:
         """Start one, and return its pid."""
         return self._ask({"words": words, "environ": dict(environ), "place": str(self._place)})[0]
 
-    def end(self, pid: int = -1) -> Ended:
+    def end(self, pid: int = -1) -> ProcessResult:
         """Wait until this one ends, or the first of all."""
         pid, code = self._ask({"pid": pid})
         out, err = ((self._place / f"{pid}.{name}").read_text() for name in ("out", "err"))
-        leak_detector.hear(out, err)
-        return Ended(pid, code, out, err)
+        leak_detector.note_output(out, err)
+        return ProcessResult(pid, code, out, err)
 
-    def run(self, environ: Mapping[str, str], *words: str) -> Ended:
+    def run(self, environ: Mapping[str, str], *words: str) -> ProcessResult:
         """Start one and wait until it ends."""
         return self.end(self.begin(environ, *words))
 

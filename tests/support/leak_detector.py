@@ -1,6 +1,6 @@
 """What must never escape: the API key anywhere at all, and a signed query anywhere but in the kept answers.
 
-Whoever makes an archive says so by ``watch``, whoever hears a process by ``hear``; the fixture ``nothing_escapes`` of conftest.py looks at both
+Whoever makes an archive says so by ``watch_archive``, whoever hears a process by ``note_output``; the fixture ``nothing_escapes`` of conftest.py looks at both
 after every test. The stand-in's keys and signatures are long and random, so that finding one is no accident.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-HEARD = pytest.StashKey[list[str]]()
+CAPTURED = pytest.StashKey[list[str]]()
 """What pytest captured of a test, phase by phase."""
 
 _SIGNED = re.compile(rb"00_Af[\w-]|_nc_(?:ohc|gid|oc)\b|ig_cache_key")
@@ -33,7 +33,7 @@ _TABLES = "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relna
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WatchedArchive:
     """An archive, or a person's home with archives in it. ``key``: what it is used with, asked for when it is looked at."""
 
     root: Path
@@ -49,37 +49,37 @@ class LogListener(logging.Handler):
         told = record.getMessage()
         if record.exc_info and record.exc_info[1] is not None:
             told += "".join(traceback.format_exception(record.exc_info[1]))
-        hear(told)
+        note_output(told)
 
 
-_places: dict[Path, Place] = {}
+_places: dict[Path, WatchedArchive] = {}
 _hidden: set[str] = set()
 _heard: list[str] = []
 
 
-def watch(root: Path, key: Callable[[], str], database: str | None = None) -> None:
+def watch_archive(root: Path, key: Callable[[], str], database: str | None = None) -> None:
     """Let ``root``, and a PostgreSQL database if there is one, be looked through when this test ends."""
-    _places[root] = Place(root, key, database)
+    _places[root] = WatchedArchive(root, key, database)
 
 
-def hear(*texts: str) -> None:
+def note_output(*texts: str) -> None:
     """Let what a process wrote be looked through when this test ends."""
     _heard.extend(texts)
 
 
-def hide(secret: str) -> None:
+def watch_secret(secret: str) -> None:
     """Let this stand in nothing that is heard, and in no file of what is watched, when this test ends: a token of a report's address."""
     _hidden.add(secret)
 
 
-def forget() -> None:
+def reset() -> None:
     """A test has ended: what was watched and heard is of no concern to the next one."""
     _places.clear()
     _hidden.clear()
     _heard.clear()
 
 
-def escaped() -> Iterator[str]:
+def find_leaks() -> Iterator[str]:
     """What was found where it must not be, in words that show neither key nor signature."""
     heard = "\n".join(_heard).encode(errors="surrogatepass")
     for secret in _hidden:

@@ -59,7 +59,7 @@ def receive_reports() -> Iterator[ReportReceiver]:
         def _take(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            leak_detector.hear(
+            leak_detector.note_output(
                 body.decode(errors="replace")
             )  # a report holds no key and no signed query either
             box.received.append(Received(self.command, self.path, headers, body))

@@ -22,7 +22,7 @@ from tests.support.media_samples import jpeg
 BODY = jpeg(200_000)
 
 
-class Then(Enum):
+class AfterReply(Enum):
     """What the server does with the connection after a reply."""
 
     KEEP = auto()
@@ -36,7 +36,7 @@ class Reply:
     """Bytes sent in order, ``gap`` seconds apart, over and over if ``endless``."""
 
     parts: tuple[bytes, ...]
-    then: Then = Then.KEEP
+    then: AfterReply = AfterReply.KEEP
     gap: float = 0.0
     endless: bool = False
 
@@ -47,7 +47,7 @@ def head(line: str = "200 OK", /, **headers: str | int) -> bytes:
     return f"HTTP/1.1 {line}\r\n{lines}\r\n".encode("latin-1")
 
 
-def ok(body: bytes, then: Then = Then.KEEP, /, **headers: str | int) -> Reply:
+def ok(body: bytes, then: AfterReply = AfterReply.KEEP, /, **headers: str | int) -> Reply:
     """200 with its length."""
     return Reply((head("200 OK", content_length=len(body), **headers) + body,), then)
 
@@ -132,16 +132,16 @@ class ScriptedCdn:
                     return False
             if not reply.endless:
                 break
-        if reply.then is Then.HOLD:
+        if reply.then is AfterReply.HOLD:
             self._over.wait()
-        if reply.then is Then.RESET:
+        if reply.then is AfterReply.RESET:
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         peer.settimeout(0.05)
-        return reply.then is Then.KEEP
+        return reply.then is AfterReply.KEEP
 
 
 @contextmanager
-def cdn(*replies: Reply) -> Iterator[ScriptedCdn]:
+def scripted_cdn(*replies: Reply) -> Iterator[ScriptedCdn]:
     """A running Cdn."""
     server = ScriptedCdn(replies)
     try:
@@ -150,7 +150,7 @@ def cdn(*replies: Reply) -> Iterator[ScriptedCdn]:
         server.close()
 
 
-class Memory:
+class MemoryWriter:
     """A Sink in memory; ``full_at`` bytes it refuses more, as a disk does."""
 
     def __init__(self, full_at: int | None = None) -> None:
@@ -220,18 +220,20 @@ def failure(
     *replies: Reply, role: Role = Role.THUMBNAIL, requests: int = 1, max_file_size: int = 10_000_000
 ) -> DownloadFailed:
     """The failure that these replies lead to, after so many requests."""
-    with cdn(*replies) as server, downloader(max_file_size=max_file_size) as cdn_downloader:
+    with scripted_cdn(*replies) as server, downloader(max_file_size=max_file_size) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
-            cdn_downloader.download(Link(role, server.url()), Memory(), wait=Waits())
+            cdn_downloader.download(Link(role, server.url()), MemoryWriter(), wait=Waits())
         assert len(server.requests) == requests
     assert "SIGNED" not in str(caught.value)
     return caught.value
 
 
-def received(*replies: Reply, body: bytes = BODY, requests: int = 1, role: Role = Role.THUMBNAIL) -> Received:
+def fetch_body(
+    *replies: Reply, body: bytes = BODY, requests: int = 1, role: Role = Role.THUMBNAIL
+) -> Received:
     """What comes of these replies: exactly ``body``, after so many requests."""
-    sink = Memory()
-    with cdn(*replies) as server, downloader() as cdn_downloader:
+    sink = MemoryWriter()
+    with scripted_cdn(*replies) as server, downloader() as cdn_downloader:
         got = cdn_downloader.download(Link(role, server.url()), sink, wait=Waits())
         assert len(server.requests) == requests
     assert sink.bytes == body

@@ -107,7 +107,7 @@ class _Noting(Connection):
 
 
 @contextmanager
-def peer(*acts: Act, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+def scripted_server(*acts: Act, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
     """A server on a free loopback port: the n-th connection gets the n-th act, later ones the last."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = ScriptedServer(listener, acts, context)

@@ -49,19 +49,19 @@ _FILTERS = {
 }
 
 
-def texts(ask: Ask) -> dict[Key, Texts]:
+def expected_texts(ask: Ask) -> dict[Key, Texts]:
     """What can be searched for, by thing."""
-    found: dict[Key, Texts] = defaultdict(lambda: {name: set() for name in FIELDS})
+    expected_hits: dict[Key, Texts] = defaultdict(lambda: {name: set() for name in FIELDS})
     for subject, parts in _SAID.items():
         for field, question in parts:
             for pk, text in ask(question):
-                found[subject, str(pk)][field].add(in_words(text))
+                expected_hits[subject, str(pk)][field].add(to_words(text))
     for pk, url in ask("select item_pk, url from links"):
-        found["item", str(pk)]["links"].add(in_words(words.address(str(url))))
-    for fields in found.values():
+        expected_hits["item", str(pk)]["links"].add(to_words(words.address(str(url))))
+    for fields in expected_hits.values():
         for said in fields.values():
             said.discard("")
-    return {key: fields for key, fields in found.items() if any(fields.values())}
+    return {key: fields for key, fields in expected_hits.items() if any(fields.values())}
 
 
 def differences(ask: Ask) -> list[str]:
@@ -71,7 +71,7 @@ def differences(ask: Ask) -> list[str]:
     for subject, question in _FILTERS.items():
         for pk, word in ask(question):
             filters[subject, str(pk)].add(str(word))
-    told = {key: (at.get(key), filters[key], said) for key, said in texts(ask).items() if key in at}
+    told = {key: (at.get(key), filters[key], said) for key, said in expected_texts(ask).items() if key in at}
     kept = {
         (str(subject), str(pk)): (
             time,
@@ -92,7 +92,7 @@ def differences(ask: Ask) -> list[str]:
     ]
 
 
-def found(ask: Ask, all_of: Iterable[str], none_of: Iterable[str] = ()) -> set[Key]:
+def expected_hits(ask: Ask, all_of: Iterable[str], none_of: Iterable[str] = ()) -> set[Key]:
     """The things in whose texts all of these beginnings of words stand, one after the other within a text, and none of those."""
 
     def stands(sought: str, fields: Texts) -> bool:
@@ -100,11 +100,11 @@ def found(ask: Ask, all_of: Iterable[str], none_of: Iterable[str] = ()) -> set[K
 
     return {
         key
-        for key, fields in texts(ask).items()
+        for key, fields in expected_texts(ask).items()
         if all(stands(sought, fields) for sought in all_of) and not any(stands(no, fields) for no in none_of)
     }
 
 
-def in_words(text: object) -> str:
+def to_words(text: object) -> str:
     """A text as its words, divided by blanks."""
     return " ".join(words.words(str(text))) if text is not None else ""

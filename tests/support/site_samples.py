@@ -33,7 +33,7 @@ def highlight(pk: Pk = "10", title: str = "Gifts", gone_at: datetime | None = No
     return KeptHighlight(pk, "1", title, 0, NOW, True, 1, NOW, NOW, gone_at=gone_at)
 
 
-def placed(
+def place_item(
     pk: Pk = "100",
     *files: KeptFile,
     highlight_pk: Pk = "10",
@@ -47,10 +47,10 @@ def placed(
 
 
 def photo(pk: Pk = "100", **more: object) -> Placed:
-    return placed(pk, file_of(pk, Role.THUMBNAIL, "image/jpeg"), **more)  # type: ignore[arg-type]
+    return place_item(pk, file_of(pk, Role.THUMBNAIL, "image/jpeg"), **more)  # type: ignore[arg-type]
 
 
-def saying(text: str, url: str) -> Iterator[Step]:
+def highlight_saying(text: str, url: str) -> Iterator[Step]:
     """An account that says ``text`` wherever one may say something, and links to ``url``."""
     yield account(text, usernames=(text, text + "2"))
     yield highlight(title=text)
@@ -71,7 +71,7 @@ def saying(text: str, url: str) -> Iterator[Step]:
 
 
 @dataclass(slots=True)
-class Written:
+class WrittenSite:
     """A site: its texts, and the paths of its media."""
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -89,9 +89,9 @@ class Written:
         return page
 
 
-def written(*steps: Step, titles: Titles = lambda pk: {}, gone: bool = True) -> Written:
+def write_site(*steps: Step, titles: Titles = lambda pk: {}, gone: bool = True) -> WrittenSite:
     """The site of these steps; each file comes once, by an id of its own."""
-    made = Written()
+    made = WrittenSite()
     ids = set()
     for file in wanted(steps, titles, gone=gone):
         path = "/".join(file.path)

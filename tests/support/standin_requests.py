@@ -62,7 +62,7 @@ def page(upstream: StandIn, pk: str = GIFTS) -> Any:
     return ask(upstream, "/v1/highlight/by/url", url=url).json
 
 
-def wire(upstream: StandIn, url: str, patience: float = 5) -> tuple[bytes, str]:
+def send_raw(upstream: StandIn, url: str, patience: float = 5) -> tuple[bytes, str]:
     """All that comes over the wire, and how it ended: ``end``, ``reset``, ``endless`` or, for so many seconds, ``silence``."""
     parts = urlsplit(url)
     host, port = parts.netloc.split(":")

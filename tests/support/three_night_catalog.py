@@ -41,7 +41,7 @@ RENAMED = User("42", "nasa_gov", "NASA", False, True, None, "nasa.jpg")
 _FAIR = "https://WWW.Example.org:443/旅行?x=1"
 
 
-def live_in(catalog: Catalog) -> None:
+def record_three_nights(catalog: Catalog) -> None:
     """Fill the new archive."""
     run = catalog.write(record.start_run, "run", NOW)
     _pay(catalog, run, NATGEO.pk, "/v1/user/highlights")

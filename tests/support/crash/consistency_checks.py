@@ -138,7 +138,7 @@ def differences(found: State, wanted: State) -> list[str]:
     ]
 
 
-def told_by(root: Path) -> list[str]:
+def reported_stored(root: Path) -> list[str]:
     """What the program has told of in the log of this archive: the lines that a kill left whole."""
     log = root / "log" / "archiver.log"
     return log.read_text().split("\n")[:-1] if log.exists() else []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.crash.consistency_checks import Bill, violations
-from tests.support.crash.file_operations import Course, Entry, Operation, Resize, Sent, Sync, Write
+from tests.support.crash.file_operations import Entry, Operation, Operations, Resize, Sent, Sync, Write
 
 _SECTOR = 512
 
@@ -42,7 +42,7 @@ class Disk:
 class Replay:
     """Makes the disks of a trace, for moments that only go forward."""
 
-    course: Course
+    course: Operations
     _synced: dict[int, int] = field(default_factory=dict)
     _seen: int = 0
 
@@ -73,7 +73,7 @@ class Replay:
         return Disk(moment, kept, files, frozenset(directories))
 
 
-def disks(course: Course, moments: Sequence[int], halves: Sequence[int]) -> Iterator[Disk]:
+def disks(course: Operations, moments: Sequence[int], halves: Sequence[int]) -> Iterator[Disk]:
     """The disks at these moments (ascending); those that differ in nothing from the one before come once."""
     last: dict[str, Mapping[str, bytes]] = {}
     replay = Replay(course)
@@ -142,7 +142,7 @@ def _tree(
 class Inspector:
     """Checks disks one after the other in one place, writing only what differs. Directories without a file are left out."""
 
-    course: Course
+    course: Operations
     archive: str
     """The archive's path below the traced directory."""
     place: Path
@@ -161,10 +161,10 @@ class Inspector:
                 (self.place / path).write_bytes(data)
         self._there = dict(disk.files)
         before = self.course.operations[: disk.moment]
-        bill = Bill(sum(billed(before, self.prices)), killed=1)
+        bill = Bill(sum(billed_units(before, self.prices)), killed=1)
         root = self.place / self.archive
         try:
-            found = violations(root, told=told(before), bill=bill, secret=self.secret, modes=False)
+            found = violations(root, told=reported_by(before), bill=bill, secret=self.secret, modes=False)
         except sqlite3.DatabaseError as error:
             found = [f"I1: the database cannot be read: {error}"]
         return [
@@ -173,7 +173,7 @@ class Inspector:
         ]
 
 
-def told(operations: Sequence[Operation]) -> list[str]:
+def reported_by(operations: Sequence[Operation]) -> list[str]:
     """The whole lines of the log that the program had written by then."""
     written = b"".join(
         o.data for o in operations if isinstance(o, Write) and o.path.endswith("/log/archiver.log")
@@ -181,7 +181,7 @@ def told(operations: Sequence[Operation]) -> list[str]:
     return written.decode().split("\n")[:-1]
 
 
-def billed(operations: Sequence[Operation], prices: Mapping[str, int]) -> Iterator[int]:
+def billed_units(operations: Sequence[Operation], prices: Mapping[str, int]) -> Iterator[int]:
     """The units of each call that had been sent by then."""
     for operation in operations:
         if isinstance(operation, Sent):

@@ -87,27 +87,27 @@ class UnknownCall(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Operations:
     """All operations below one directory, whose inode is 0. The first ``start`` of them are what stood there before, durable."""
 
     operations: Sequence[Operation]
     start: int
 
 
-def standing(base: Path) -> list[tuple[str, bytes | None]]:
+def list_files(base: Path) -> list[tuple[str, bytes | None]]:
     """What lies below ``base`` now, parents first: each path with its bytes, None for a directory."""
     paths = sorted(base.rglob("*"))
     return [(str(p.relative_to(base)), None if p.is_dir() else p.read_bytes()) for p in paths]
 
 
-def follow(calls: Iterable[Call], base: Path, before: Iterable[tuple[str, bytes | None]] = ()) -> Course:
-    """The operations of these calls below ``base``, where ``before`` stood (see ``standing``). Raises UnknownCall."""
+def follow(calls: Iterable[Call], base: Path, before: Iterable[tuple[str, bytes | None]] = ()) -> Operations:
+    """The operations of these calls below ``base``, where ``before`` stood (see ``list_files``). Raises UnknownCall."""
     reader = _Reader(base)
     reader.stand(before)
     start = len(reader.operations)
     for call in calls:
         reader.take(call)
-    return Course(reader.operations, start)
+    return Operations(reader.operations, start)
 
 
 def _plain(hexadecimal: str) -> bytes:

@@ -85,7 +85,7 @@ class ForkedRuns:
         self.close()
 
 
-def ended(what: str) -> int | None:
+def exit_code_of(what: str) -> int | None:
     """The exit code, negative for a signal, if that is what was heard."""
     return int(what.removeprefix(_ENDED)) if what.startswith(_ENDED) else None
 

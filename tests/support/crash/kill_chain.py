@@ -17,7 +17,7 @@ _LISTS = frozenset({"/v1/user/highlights", "/v1/user/highlights/by/username"})
 _LOCKED = 11
 
 
-class Usual:
+class UsualRun:
     """How long runs take here, in seconds: a first one, and one that finds nothing new."""
 
     def __init__(self) -> None:
@@ -28,10 +28,10 @@ class Usual:
         return self.quiet + (self.first - self.quiet) * missing
 
 
-class Chain:
+class KillChain:
     """An archive that is killed again and again, and its upstream."""
 
-    def __init__(self, ground: RunKiller, upstream: Workload, name: str, usual: Usual) -> None:
+    def __init__(self, ground: RunKiller, upstream: Workload, name: str, usual: UsualRun) -> None:
         self._ground = ground
         self._upstream = upstream
         self._usual = usual
@@ -86,7 +86,7 @@ class Chain:
         return [
             *consistency_checks.violations(
                 self._root,
-                told=consistency_checks.told_by(self._root),
+                told=consistency_checks.reported_stored(self._root),
                 bill=Bill(standin.units, self._killed),
                 secret=standin.key,
                 ended=ended,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.crash import phase_marks
-from tests.support.crash.kill_chain import Chain, Usual
+from tests.support.crash.kill_chain import KillChain, UsualRun
 from tests.support.crash.run_killer import Kill, RunKiller
 from tests.support.crash.workload import Workload
 
@@ -65,7 +65,7 @@ class Score:
 
 def play(home: Path, seed: str, rounds: int) -> Score:
     """Play so many rounds in the directory ``home``, which keeps the archives of which something does not hold."""
-    score, begun, usual = Score(seed), time.monotonic(), Usual()
+    score, begun, usual = Score(seed), time.monotonic(), UsualRun()
     with RunKiller(home) as ground:
         while score.rounds < rounds and len(score.violations) < _ENOUGH:
             _chain(ground, usual, score, rounds)
@@ -73,11 +73,11 @@ def play(home: Path, seed: str, rounds: int) -> Score:
     return score
 
 
-def _chain(ground: RunKiller, usual: Usual, score: Score, rounds: int) -> None:
+def _chain(ground: RunKiller, usual: UsualRun, score: Score, rounds: int) -> None:
     """The rounds on one archive, to its end or to the first that shows a violation."""
     played: list[Round] = []
     with Workload.of(accounts=2, highlights=3, items=3) as upstream:
-        chain = Chain(ground, upstream, str(score.rounds + 1), usual)
+        chain = KillChain(ground, upstream, str(score.rounds + 1), usual)
         score.archives += 1
         while score.rounds < rounds:
             round_ = draw(score.seed, score.rounds + 1)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.crash import phase_marks
-from tests.support.crash.forked_runs import ForkedRuns, Order, ended
+from tests.support.crash.forked_runs import ForkedRuns, Order, exit_code_of
 
 _PATIENCE = 60.0  # seconds after which a run hangs
 
@@ -139,7 +139,7 @@ class _Course:
                 self._send(signal.SIGKILL)
                 raise TimeoutError(f"nothing is heard of the run for {_PATIENCE:.0f} s")
             pid, what = heard
-            code = ended(what)
+            code = exit_code_of(what)
             if code is not None:
                 self.codes[pid] = code
             else:

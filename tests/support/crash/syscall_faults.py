@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.crash import syscall_trace, traced_run
-from tests.support.crash.consistency_checks import Bill, differences, state, told_by, violations
-from tests.support.crash.traced_run import ARCHIVE, Night
+from tests.support.crash.consistency_checks import Bill, differences, reported_stored, state, violations
+from tests.support.crash.traced_run import ARCHIVE, TracedRun
 
 KILL = "signal=SIGKILL"
 FULL = "error=ENOSPC"
@@ -22,7 +22,7 @@ _REMOVES = ("unlink", "unlinkat")
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FaultPoint:
     """Where a fault comes: at the n-th call of this name on a thread. ``made``: the run finds an empty archive, else it makes one first."""
 
     fault: str
@@ -45,15 +45,15 @@ class Point:
 
 
 @dataclass(slots=True)
-class Sweep:
+class FaultSweep:
     """The ground for such runs; ``night`` is an undisturbed one that made its archive itself."""
 
-    night: Night
+    night: TracedRun
     place: Path
     _counted: dict[bool, Counter[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        traced_run.make(self.night.upstream, self.place / "made")
+        traced_run.make_archive(self.night.upstream, self.place / "made")
         self._counted[False] = self.night.calls
 
     def calls(self, *, made: bool) -> Counter[str]:
@@ -71,7 +71,7 @@ class Sweep:
             home.mkdir()
         return home
 
-    def meet(self, point: Point) -> tuple[int, list[str]]:
+    def meet(self, point: FaultPoint) -> tuple[int, list[str]]:
         """Run into this fault and go on from there: the exit code of the first run, and whatever does not hold."""
         home = self._home(point.made)
         root = home / ARCHIVE
@@ -86,7 +86,7 @@ class Sweep:
             found = list(traced_run.converge(self.night.upstream, home, self.night.golden, units))
         return code, [f"{entry}  ({point}: code {code})" for entry in found]
 
-    def _end(self, point: Point, code: int, stderr: str) -> Iterator[str]:
+    def _end(self, point: FaultPoint, code: int, stderr: str) -> Iterator[str]:
         """A kill ends it; from an error it ends by itself, well only if nothing that counts has failed, and clears away."""
         root = self.place / "home" / ARCHIVE
         if point.fault == KILL:
@@ -102,4 +102,4 @@ class Sweep:
 
     def _held(self, root: Path, units: int) -> list[str]:
         bill = Bill(units, killed=1)
-        return violations(root, told=told_by(root), bill=bill, secret=self.night.upstream.standin.key)
+        return violations(root, told=reported_stored(root), bill=bill, secret=self.night.upstream.standin.key)

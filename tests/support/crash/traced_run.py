@@ -18,8 +18,15 @@ from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 from tests.support.crash import file_operations, syscall_trace
-from tests.support.crash.consistency_checks import Bill, State, differences, state, told_by, violations
-from tests.support.crash.file_operations import Course
+from tests.support.crash.consistency_checks import (
+    Bill,
+    State,
+    differences,
+    reported_stored,
+    state,
+    violations,
+)
+from tests.support.crash.file_operations import Operations
 from tests.support.crash.workload import Workload
 
 ARCHIVE = "archive"
@@ -29,7 +36,7 @@ _PATIENCE = 60.0  # seconds after which a run hangs
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
+class TracedRun:
     """A run to its good end, and what it did below its home. ``golden``: the state that it left. ``prices``: units by path of the API.
 
     ``calls``: per name, how many a thread made at most.
@@ -37,15 +44,15 @@ class Night:
 
     upstream: Workload
     home: Path
-    course: Course
+    course: Operations
     golden: State
     prices: Mapping[str, int]
     calls: Counter[str]
 
 
-def record(upstream: Workload, home: Path, *, planted: str | None = None) -> Night:
+def record(upstream: Workload, home: Path, *, planted: str | None = None) -> TracedRun:
     """Archive into ``home``, which is empty or holds an archive; what strace wrote is left beside it."""
-    before = file_operations.standing(home)
+    before = file_operations.list_files(home)
     upstream.standin.requests.reset()
     log = home.with_name(f"{home.name}.strace")
     ended = command(
@@ -59,7 +66,7 @@ def record(upstream: Workload, home: Path, *, planted: str | None = None) -> Nig
         calls[name] = max(calls[name], n)
     prices = {asked.path: asked.units for asked in upstream.standin.requests.api_calls()}
     course = file_operations.follow(made, home, before)
-    return Night(upstream, home, course, state(home / ARCHIVE), prices, calls)
+    return TracedRun(upstream, home, course, state(home / ARCHIVE), prices, calls)
 
 
 def command(
@@ -83,13 +90,13 @@ def command(
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
-def make(upstream: Workload, home: Path) -> None:
+def make_archive(upstream: Workload, home: Path) -> None:
     """An empty archive in ``home``."""
     home.mkdir()
     archive.create(_config(upstream, home))
 
 
-def go_on(upstream: Workload, home: Path) -> Summary:
+def run_again(upstream: Workload, home: Path) -> Summary:
     """A run in this process over the same accounts; the log of the upstream shows this run only."""
     upstream.standin.requests.reset()
     return archive.run(
@@ -108,7 +115,7 @@ def converge(upstream: Workload, home: Path, golden: State, units: int) -> Itera
     root = home / ARCHIVE
     held = len(state(root)["files"]) if (root / "archive.json").exists() else 0
     try:
-        summary = go_on(upstream, home)
+        summary = run_again(upstream, home)
     except ArchiverError as error:
         yield f"I10: the next run ends with {error.exit_code}: {error}"
         return
@@ -120,7 +127,9 @@ def converge(upstream: Workload, home: Path, golden: State, units: int) -> Itera
     if fetched != len(golden["files"]) - held:
         yield f"I10: {held} files were held, and {fetched} more were downloaded"
     bill = Bill(units + upstream.standin.units, killed=1)
-    yield from violations(root, told=told_by(root), bill=bill, secret=upstream.standin.key, ended=True)
+    yield from violations(
+        root, told=reported_stored(root), bill=bill, secret=upstream.standin.key, ended=True
+    )
 
 
 def _config(upstream: Workload, home: Path) -> Config:

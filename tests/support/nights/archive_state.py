@@ -21,7 +21,7 @@ _TOLD = {
 
 
 @dataclass(frozen=True)
-class Memory:
+class ArchiveState:
     """The rows of an archive. ``members``: by highlight, its items in order with the last page that showed them and when they went."""
 
     users: Records
@@ -32,7 +32,7 @@ class Memory:
     changes: Sequence[tuple[object, ...]]
 
     @classmethod
-    def of(cls, harness: ArchiveHarness) -> Memory:
+    def of(cls, harness: ArchiveHarness) -> ArchiveState:
         """The archive as it is now."""
         members: dict[str, list[tuple[str, object, object]]] = {}
         for highlight, item, seen, gone in harness.rows(
@@ -54,7 +54,7 @@ class Memory:
             harness.rows("select id, subject, subject_pk, field, old, new from changes order by id"),
         )
 
-    def lost(self, later: Memory) -> list[str]:
+    def lost(self, later: ArchiveState) -> list[str]:
         """What was held and is not any more."""
         gone = [f"file {row}" for row in self.files - later.files]
         if list(later.changes[: len(self.changes)]) != list(self.changes):
@@ -67,7 +67,7 @@ class Memory:
             ]
         return gone
 
-    def unexplained(self, later: Memory) -> list[str]:
+    def unexplained(self, later: ArchiveState) -> list[str]:
         """What differs in ``later`` and its new rows of ``changes`` do not say, or what they say and does not differ."""
         said = Counter(
             (str(s), str(pk), str(f), _words(old), _words(new))
@@ -90,7 +90,7 @@ def _records(harness: ArchiveHarness, table: str, columns: Sequence[str]) -> Rec
     return {str(pk): dict(zip(columns, map(plain, values), strict=True)) for pk, *values in rows}
 
 
-def _edits(one: Memory, two: Memory) -> Iterator[Row]:
+def _edits(one: ArchiveState, two: ArchiveState) -> Iterator[Row]:
     for subject, fields in _TOLD.items():
         after: Records = getattr(two, f"{subject}s")
         before: Records = getattr(one, f"{subject}s")
@@ -103,7 +103,7 @@ def _edits(one: Memory, two: Memory) -> Iterator[Row]:
                     yield subject, pk, name, _words(old), _words(new)
 
 
-def _presence(one: Memory, two: Memory) -> Iterator[Row]:
+def _presence(one: ArchiveState, two: ArchiveState) -> Iterator[Row]:
     for subject in ("user", "highlight"):
         after: Records = getattr(two, f"{subject}s")
         before: Records = getattr(one, f"{subject}s")
@@ -113,7 +113,7 @@ def _presence(one: Memory, two: Memory) -> Iterator[Row]:
                 yield subject, pk, "presence", None, "gone" if gone[1] else "returned"
 
 
-def _appeared(one: Memory, two: Memory, told: set[str]) -> list[str]:
+def _appeared(one: ArchiveState, two: ArchiveState, told: set[str]) -> list[str]:
     """A new highlight has appeared, unless its account was listed for the first time, or it is as old as what a cut tray may have hidden."""
     new = {pk: row for pk, row in two.highlights.items() if pk not in one.highlights}
     wrong = [f"{pk} appeared, and was there before" for pk in told - set(new)]
@@ -126,7 +126,7 @@ def _appeared(one: Memory, two: Memory, told: set[str]) -> list[str]:
     return wrong
 
 
-def _items(one: Memory, two: Memory) -> Iterator[Row]:
+def _items(one: ArchiveState, two: ArchiveState) -> Iterator[Row]:
     for pk, was in one.highlights.items():
         before, after = one.members.get(pk, ()), two.members.get(pk, ())
         fetched = was["fetched_at"], two.highlights[pk]["fetched_at"]
@@ -143,7 +143,7 @@ def _items(one: Memory, two: Memory) -> Iterator[Row]:
             yield "highlight", pk, "item_order", ",".join(stayed[0]), ",".join(stayed[1])
 
 
-def _places(one: Memory, two: Memory, told: set[Row]) -> list[str]:
+def _places(one: ArchiveState, two: ArchiveState, told: set[Row]) -> list[str]:
     """The fewest highlights have moved that could have, each from where it was to where it is."""
     wrong: list[str] = []
     moved = {row[1]: (row[3], row[4]) for row in told}
@@ -166,7 +166,7 @@ def _places(one: Memory, two: Memory, told: set[Row]) -> list[str]:
     return wrong + [f"{h} is said to have moved" for h in moved]
 
 
-def _listed(memory: Memory, user: str, at: object) -> list[str]:
+def _listed(memory: ArchiveState, user: str, at: object) -> list[str]:
     rows = [
         (int(str(row["position"])), pk)
         for pk, row in memory.highlights.items()

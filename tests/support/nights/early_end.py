@@ -46,7 +46,7 @@ def run(
 
 
 @contextmanager
-def hasty() -> Iterator[None]:
+def no_backoff() -> Iterator[None]:
     """What waits before it tries again does not wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)

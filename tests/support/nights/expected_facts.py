@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from archiver.sandbox import World, build, media
 from archiver.sandbox.things import Account, Highlight, Item, Media, Role
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.nights.item_details import carried, carried_rows
+from tests.support.nights.item_details import expected_rows, stored_rows
 
 Fact = tuple[str, ...]
 Facts = dict[Fact, object]
@@ -25,19 +25,19 @@ def differences_of_each(harness: ArchiveHarness, names: Iterable[str]) -> dict[s
 
     An account that cannot be seen is only known to be private or gone; what it showed before is no matter of this moment.
     """
-    said, held = catalog(harness), _held(harness)
+    said, held = stored_facts(harness), _held(harness)
     found: dict[str, list[str]] = {}
     for name in names:
         account = harness.upstream.world.account(name)
         found[name] = [
             f"{' '.join(fact)}: upstream {value!r}, the archive says {said.get(fact)!r}"
-            for fact, value in sorted(truth([account]).items())
+            for fact, value in sorted(expected_facts([account]).items())
             if said.get(fact) != value
         ] + list(_files(harness, account, held))
     return found
 
 
-def truth(accounts: Iterable[Account]) -> Facts:
+def expected_facts(accounts: Iterable[Account]) -> Facts:
     """The facts of these accounts."""
     facts: Facts = {}
     for account in accounts:
@@ -87,14 +87,14 @@ def _highlight(highlight: Highlight) -> Facts:
             "story",
             item.duration,
         )
-        facts.update({("item", item.pk, table): rows for table, rows in carried(item).items()})
+        facts.update({("item", item.pk, table): rows for table, rows in expected_rows(item).items()})
     return facts
 
 
-def catalog(harness: ArchiveHarness) -> Facts:
+def stored_facts(harness: ArchiveHarness) -> Facts:
     """The facts that the rows of the archive state, read by other means than the program's."""
     facts: Facts = {}
-    trays, carrying = _trays(harness), carried_rows(harness)
+    trays, carrying = _trays(harness), stored_rows(harness)
     for pk, name, full, private, verified, avatar, gone in harness.rows(
         "select pk, username, full_name, is_private, is_verified, avatar_name, gone_at from users"
     ):

@@ -22,7 +22,7 @@ _COLUMNS = {
 }
 
 
-def carried(item: Item) -> dict[str, Rows]:
+def expected_rows(item: Item) -> dict[str, Rows]:
     """By table, the rows of an item without their positions, sorted: what is learnt later stands behind what was known."""
     stickers, polls = _objects(item.stickers), _objects(item.polls or ())
     stories = [cast(Mapping[str, Json], s["story_link"]) for s in stickers if s.get("story_link")]
@@ -46,7 +46,7 @@ def carried(item: Item) -> dict[str, Rows]:
     return {table: _sorted(found) for table, found in rows.items()}
 
 
-def carried_rows(harness: ArchiveHarness) -> dict[str, dict[str, Rows]]:
+def stored_rows(harness: ArchiveHarness) -> dict[str, dict[str, Rows]]:
     """By table, the rows that the catalog has of each item, sorted."""
     found: dict[str, dict[str, Rows]] = {}
     for table, columns in _COLUMNS.items():
@@ -57,7 +57,7 @@ def carried_rows(harness: ArchiveHarness) -> dict[str, dict[str, Rows]]:
     return found
 
 
-def dress(item: Item, number: int) -> Item:
+def add_details(item: Item, number: int) -> Item:
     """One more of everything that an item can carry, told apart by ``number``."""
     place: dict[str, Json] = dict(zip(_PLACE, (0.5, 0.25, 0.3, 0.05, 0.0), strict=True))
     someone: dict[str, Json] = {"pk": str(900 + number), "username": f"seen{number}", "full_name": "S"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from archiver.sandbox.build import Kind
-from tests.support.nights.item_details import dress
+from tests.support.nights.item_details import add_details
 from tests.support.nights.scene import Scene
 
 
@@ -19,7 +19,7 @@ def video_added(scene: Scene) -> Iterator[int]:
 
 def _added(scene: Scene, kind: Kind) -> Iterator[int]:
     with scene.fetched(scene.highlight):
-        item = dress(scene.world.add_item(scene.highlight, kind), scene.number)
+        item = add_details(scene.world.add_item(scene.highlight, kind), scene.number)
     scene.of_items(scene.highlight, new=item.pk)
     yield 1
 
@@ -176,7 +176,7 @@ def another_duration(scene: Scene) -> Iterator[int]:
 
 def dressed(scene: Scene) -> Iterator[int]:
     """What an item carries is learnt, and no change of a column."""
-    dress(scene.shown.items[0], scene.number)
+    add_details(scene.shown.items[0], scene.number)
     yield scene.sweep_days
 
 

@@ -197,7 +197,7 @@ class EarlyEnd:
 
 
 @dataclass(frozen=True)
-class Night:
+class PlannedNight:
     """The days since the last one, what was edited in them, and what goes wrong in it."""
 
     days: float
@@ -228,7 +228,7 @@ _early = st.builds(
     EarlyEnd, st.sampled_from(["never", "never", "units", "signal", "bug"]), st.integers(1, 25)
 )
 nights = st.builds(
-    Night,
+    PlannedNight,
     st.sampled_from([0.1, 1, 1, 2, 5]),
     st.lists(edits, max_size=8).map(tuple),
     st.lists(_api | _cdn, max_size=3).map(tuple),
@@ -237,13 +237,13 @@ nights = st.builds(
 
 _never = EarlyEnd("never", 1)
 TELLING = [
-    Night(
+    PlannedNight(
         1,
         (),
         (Flaw("cdn", "404", "thumbnail", 2, 3), Flaw("api", "500", "/v1/highlight/by/url", 3, 1)),
         _never,
     ),
-    Night(
+    PlannedNight(
         1,
         (
             Edit("remove highlight", 0, 0, 0),
@@ -255,8 +255,8 @@ TELLING = [
         (Flaw("api", "hang up", "/v1/user/by/id", 1, 1),),
         EarlyEnd("bug", 12),
     ),
-    Night(1, (Edit("swap", 0, 1, 1), Edit("reorder items", 0, 2, 1)), (), EarlyEnd("signal", 6)),
-    Night(
+    PlannedNight(1, (Edit("swap", 0, 1, 1), Edit("reorder items", 0, 2, 1)), (), EarlyEnd("signal", 6)),
+    PlannedNight(
         5,
         (
             Edit("restore highlight", 0, 0, 0),
@@ -267,7 +267,7 @@ TELLING = [
         (Flaw("cdn", "cut", "video", 1, 2),),
         _never,
     ),
-    Night(1, (Edit("delete", 0, 0, 0), Edit("reorder tray", 1, 0, 1)), (), EarlyEnd("units", 7)),
-    Night(5, (Edit("restore", 0, 0, 0), Edit("avatar", 1, 0, 0)), (), _never),
+    PlannedNight(1, (Edit("delete", 0, 0, 0), Edit("reorder tray", 1, 0, 1)), (), EarlyEnd("units", 7)),
+    PlannedNight(5, (Edit("restore", 0, 0, 0), Edit("avatar", 1, 0, 0)), (), _never),
 ]
 """Nights on which something of each kind goes, comes back or moves."""

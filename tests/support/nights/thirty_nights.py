@@ -53,7 +53,7 @@ KINDS: tuple[Story, ...] = (
 
 
 @dataclass
-class Under:
+class RunningStory:
     """A story under way, and what it keeps others from. Its first ``due`` rows must be in ``changes`` by now."""
 
     kind: Story
@@ -75,8 +75,8 @@ class ThirtyNights:
     units: int = 0
     least: float = 0.0
     told: Counter[Story] = field(default_factory=Counter)
-    over: list[Under] = field(default_factory=list)
-    under: list[Under] = field(default_factory=list)
+    over: list[RunningStory] = field(default_factory=list)
+    under: list[RunningStory] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = str(self.sweep_days)
@@ -184,7 +184,7 @@ class ThirtyNights:
             taken = {keep for story in self.under for keep in story.keeps}
             if not keeps & taken:
                 self.told[kind] += 1
-                self.under.append(Under(kind, scene, kind(scene), keeps))
+                self.under.append(RunningStory(kind, scene, kind(scene), keeps))
                 return True
         return False
 

@@ -27,7 +27,7 @@ KEY, SIGNED = "standin-0123456789abcdef", "x.jpg?_nc_ohc=1&oe=6A&oh=00_Afabcdef"
 
 @pytest.fixture(autouse=True)
 def watched(tmp_path):
-    leak_detector.watch(tmp_path, lambda: KEY)
+    leak_detector.watch_archive(tmp_path, lambda: KEY)
 
 def stored(path, text):
     with closing(sqlite3.connect(path / "archive.db")) as database:
@@ -47,7 +47,7 @@ def test_bad_key_in_a_debug_record(): logging.getLogger("httpcore.x").debug("hea
 def test_bad_key_in_a_traceback():
     try: raise ValueError(KEY)
     except ValueError: logging.getLogger("a").exception("failed")
-def test_bad_key_heard_of_a_process(): leak_detector.hear(KEY)
+def test_bad_key_heard_of_a_process(): leak_detector.note_output(KEY)
 def test_bad_key_in_a_row(tmp_path): stored(tmp_path, KEY)
 def test_bad_key_in_the_log(tmp_path): written(tmp_path / "log" / "archiver.log", KEY.encode())
 def test_bad_key_in_a_kept_answer(tmp_path):
@@ -66,7 +66,7 @@ def test_good_signature_in_a_kept_answer(tmp_path):
     written(tmp_path / "answers" / "1.warc.gz", gzip.compress(SIGNED.encode()))
 def test_good_key_in_its_own_file(tmp_path): written(tmp_path / "hikerapi.token", KEY.encode())
 def test_good_short_key_is_a_word(tmp_path):
-    leak_detector.watch(tmp_path, lambda: "wrong")
+    leak_detector.watch_archive(tmp_path, lambda: "wrong")
     print("wrong")
 """
 
@@ -111,15 +111,15 @@ def test_fault_l3_a_postgresql_database_is_looked_through(
 ) -> None:
     """Every table of it, for the key and for signatures; this test plants both and takes them back."""
     with postgres.database(postgres_template) as url:
-        leak_detector.watch(tmp_path, lambda: "standin-0123456789abcdef", url)
-        assert list(leak_detector.escaped()) == []
+        leak_detector.watch_archive(tmp_path, lambda: "standin-0123456789abcdef", url)
+        assert list(leak_detector.find_leaks()) == []
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             connection.execute(
                 "INSERT INTO failures (subject, subject_pk, reason, detail, attempts, first_at, last_at) VALUES "
                 "('target', 'x', 'upstream', 'standin-0123456789abcdef a.jpg?oh=00_Afabc', 1, now(), now())"
             )
-        assert len(list(leak_detector.escaped())) == 2
-    leak_detector.forget()
+        assert len(list(leak_detector.find_leaks())) == 2
+    leak_detector.reset()
 
 
 _ROW = re.compile(r"\b[ABCHLX]\d{1,2}\b")
