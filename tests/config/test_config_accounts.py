@@ -79,7 +79,7 @@ def test_an_impossible_list(file: Path) -> None:
     write_config_file(file.parent / "list", "nasa\n\n../x\n")
     assert "list, line 3" in load_refused(file, "sync.accounts_file = 'list'")
     assert "[[accounts]]" in load_refused(file, "[accounts]\nusername = 'natgeo'")
-    assert "account 1 is no table" in load_refused(file, "accounts = ['natgeo']")
+    assert "account 1 is not a table" in load_refused(file, "accounts = ['natgeo']")
 
 
 def test_a_missing_list_is_to_be_written(file: Path) -> None:

@@ -133,7 +133,7 @@ def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(harness: A
     assert (summary.exit_code, dict(summary.hosts_not_allowed)) == (3, {"cdn.example": 1})
     assert files(harness) == offered(harness) - 1 - files_of(second.items[:1])
     assert [line.partition(": ")[2] for line in run_report.outcome_lines(summary)] == [
-        "run: something failure_lines tonight",
+        "run: not everything could be archived",
         "run: 1 file not downloaded: host cdn.example is not in download.allowed_hosts",
     ]
     for _ in range(4):
