@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from archiver.answers.warc_record import response_and_request, warcinfo
+from archiver.answers.warc_record import pack_answer, pack_warcinfo
 from archiver.durable import enter_directory, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import StorageError
 from archiver.model.billing import Answer, AnswerLocation
@@ -23,16 +23,17 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class Segment:
-    """The file ``name`` in the open directory ``month``, made by the first ``append``, for several threads.
+    """A new WARC file ``name`` in the open directory ``month``. Several threads may use it.
 
-    ``label`` names it in messages; ``opening`` makes the record that it starts with.
+    ``label`` names it in messages. ``make_head`` returns the record that it starts with, written with the
+    first answer.
     """
 
-    def __init__(self, month: int, name: str, mode: int, label: str, opening: Callable[[], bytes]) -> None:
+    def __init__(self, month: int, name: str, mode: int, label: str, make_head: Callable[[], bytes]) -> None:
         self._month, self._name, self._label = month, name, label
-        self._opening = opening
+        self._make_head = make_head
         self._lock = threading.Lock()
-        self._end = 0  # of the last whole record
+        self._end = 0  # the end of the last whole record
         self._broken = False
         with storage_errors(f"{label} cannot be made"):
             self._fd: int | None = os.open(name, _NEW, mode, dir_fd=month)
@@ -44,27 +45,27 @@ class Segment:
                 raise
 
     @property
-    def usable(self) -> bool:
-        """Whether another record can be appended: not closed, and not given up after an error of the disk."""
+    def is_usable(self) -> bool:
+        """Whether a record can be appended: it is neither closed nor given up after an error of the disk."""
         return self._fd is not None and not self._broken
 
     def append(self, records: bytes) -> int:
         """Append whole records and return their offset; durable on return. Raises DiskFull or StorageError.
 
-        A write that fails is cut off again, so that the next one starts clean. Where that fails too, or the sync (which must not
-        be tried twice), the segment is given up: what was acknowledged before stays readable.
+        A write that fails is cut off again, so that the next one starts clean. If that fails too, or the sync
+        fails (which must not be repeated), the segment is given up; the records before stay readable.
         """
         with self._lock, storage_errors(f"{self._label} cannot be written"):
             if self._fd is None or self._broken:
                 raise StorageError(
                     f"{self._label} was given up after an error", "check the disk and run again"
                 )
-            opening = b"" if self._end else self._opening()
-            offset = self._end + len(opening)
+            head = b"" if self._end else self._make_head()
+            offset = self._end + len(head)
             try:
-                write_all(self._fd, opening + records)
+                write_all(self._fd, head + records)
             except OSError:
-                self._cut(self._fd)
+                self._cut_off_write(self._fd)
                 raise
             try:
                 sync(self._fd)
@@ -74,7 +75,7 @@ class Segment:
             self._end = offset + len(records)
             return offset
 
-    def _cut(self, fd: int) -> None:
+    def _cut_off_write(self, fd: int) -> None:
         try:
             os.ftruncate(fd, self._end)
             os.lseek(fd, self._end, os.SEEK_SET)
@@ -82,7 +83,7 @@ class Segment:
             self._broken = True
 
     def remove(self) -> None:
-        """Unlink the file, durably. Raises StorageError."""
+        """Remove the file durably. Raises StorageError."""
         self.close()
         with storage_errors(f"{self._label} cannot be removed"):
             with contextlib.suppress(FileNotFoundError):
@@ -90,7 +91,7 @@ class Segment:
             sync_directory(self._month)
 
     def close(self) -> None:
-        """End it. A file that no byte was written to is removed; one given up is left, for what it may hold."""
+        """Close the file. An empty file is removed, unless it was given up: then it may hold something."""
         with self._lock:
             fd, self._fd = self._fd, None
             if fd is None:
@@ -103,7 +104,10 @@ class Segment:
 
 
 class AnswerWriter:
-    """Keeps the answers of one run, for several threads: trays in one segment, all else in another. ``with`` or ``close`` ends it."""
+    """Stores the answers of one run: trays in one segment, everything else in another.
+
+    Several threads may use it. Closed by ``with`` or ``close``.
+    """
 
     def __init__(
         self, root: Path, run_id: int, started_at: datetime, software: str, modes: tuple[int, int]
@@ -117,15 +121,15 @@ class AnswerWriter:
         self._closed = False
 
     def prepare(self) -> None:
-        """Make the file of the trays now, not with the first of them: raises DiskFull or StorageError before anything is paid for.
+        """Create the file of the trays now, so that DiskFull or StorageError comes before any payment.
 
-        It is removed again by ``close`` if nothing is kept in it.
+        ``close`` removes it if it stays empty.
         """
         self._segment(tray=True)
 
     def keep(self, answer: Answer, *, tray: bool) -> AnswerLocation:
-        """Keep an answer whole and return where it lies: durable on return. Raises DiskFull or StorageError."""
-        response, request = response_and_request(answer)
+        """Store an answer and return its location; durable on return. Raises DiskFull or StorageError."""
+        response, request = pack_answer(answer)
         name, segment = self._segment(tray)
         offset = segment.append(response + request)
         return AnswerLocation(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
@@ -134,7 +138,7 @@ class AnswerWriter:
         with self._lock:
             self._check_open()
             name = self._current.get(tray)
-            if name is None or not self._segments[name].usable:
+            if name is None or not self._segments[name].is_usable:
                 name = self._new_segment("trays" if tray else "fetched")
                 self._current[tray] = name
             return name, self._segments[name]
@@ -144,7 +148,7 @@ class AnswerWriter:
             raise ValueError("the answer writer is closed")
 
     def _new_segment(self, kind: str) -> str:
-        """A file of its own, whatever older ones are called: a restored database counts runs anew."""
+        """Create a segment. Its name is random, since a restored database gives the ids of runs again."""
         if self._month_fd is None:
             self._month_fd = self._enter_month()
         at = f"{self._started_at:%Y%m%dT%H%M%SZ}"
@@ -160,7 +164,7 @@ class AnswerWriter:
             file,
             self._file_mode,
             f"answers/{name}",
-            lambda: warcinfo(file, self._started_at, facts),
+            lambda: pack_warcinfo(file, self._started_at, facts),
         )
         return name
 
@@ -177,13 +181,13 @@ class AnswerWriter:
 
     @property
     def tray_segments(self) -> tuple[str, ...]:
-        """The segments that hold this run's trays: their rows must be gone before ``drop_trays``."""
+        """The segments of this run's trays. Their rows must be deleted before ``drop_trays``."""
         return tuple(name for name in tuple(self._segments) if "-trays-" in name)
 
     def drop_trays(self) -> None:
-        """Remove this run's trays, at a good end and if the owner keeps only what was fetched; before ``close``.
+        """Remove this run's trays, as ``keep_answers = "fetched"`` wants it after a run that ended well.
 
-        Raises StorageError.
+        To be called before ``close``. Raises StorageError.
         """
         with self._lock:
             self._check_open()
@@ -192,7 +196,7 @@ class AnswerWriter:
             self._current.pop(True, None)
 
     def close(self) -> None:
-        """End the segments. Nothing is lost without it: every answer was durable when it was kept."""
+        """Close the segments. Nothing is lost without it: every answer was durable when it was stored."""
         with self._lock:
             self._closed = True
             for segment in self._segments.values():

@@ -1,4 +1,4 @@
-"""Reading gzip members from a segment, strictly: a record is whole and its checksum right, or it is none."""
+"""Reading the gzip members of a segment. Only a whole record with a right checksum is a record."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _CHUNK = 1 << 16
 _MAGIC = b"\x1f\x8b\x08"
 _HEAD = b"WARC/1.1\r\n"
 _GZIP_HEAD = b"\x1f\x8b\x08" + bytes(6)
-"""What every record of ours begins with: no name, no time, level 6."""
+"""The first bytes of every record of this program: no name, no time, level 6."""
 _SECTOR = 512
-"""Bytes that a disk writes at once, at least."""
+"""The least number of bytes that a disk writes at once."""
 _BY_CHANCE = 8
-"""Zeros at most that a record may have right behind a lost sector: 6 of them are in ``_GZIP_HEAD``."""
+"""The most zeros that a record may have right behind a lost sector; ``_GZIP_HEAD`` has 6 of them."""
 _EFFORT = 4 * LARGEST
-"""Bytes of one segment that are unpacked in vain: damage there costs a second or so, whatever it unpacks to.
-A kill leaves one torn record at most."""
+"""How many bytes of a segment may be unpacked without finding a record. So damage costs a second or so,
+whatever it unpacks to. A kill leaves at most one incomplete record."""
 _LEAST_EFFORT = 1 << 14
 _MAGICS = 8
-"""``_MAGIC`` this often in what is left of one record is no chance: compressed bytes have it twice in 32 MiB."""
+"""``_MAGIC`` this often in the rest of one record is not chance: compressed bytes have it twice in 32 MiB."""
 _AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One gzip member of a segment: where it lies, and its bytes unpacked."""
+    """One gzip member of a segment: its place, and its bytes unpacked."""
 
     offset: int
     length: int
@@ -41,42 +41,43 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableBytes:
-    """Bytes of a segment that are no whole record."""
+    """Bytes of a segment that are not a whole record."""
 
     offset: int
     length: int
 
 
 def member_at(fd: int, offset: int) -> Member | None:
-    """The record that starts at ``offset``; None if none does: torn, damaged, or larger than any record.
-    Raises OSError."""
-    found = _unpack(fd, offset)
-    return found if isinstance(found, Member) else None
+    """Return the record that starts at ``offset``; None if it is incomplete, damaged or too large.
+
+    Raises OSError.
+    """
+    result = _unpack(fd, offset)
+    return result if isinstance(result, Member) else None
 
 
 def members(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member]:
-    """All whole records in file order; bytes between them that are none are passed over. Raises OSError.
+    """Yield the whole records in file order, and skip the bytes between them. Raises OSError.
 
-    ``past``: members that are known, their lengths by their offsets; they are passed over unread.
+    ``past``: the lengths of known members by their offsets; they are skipped unread.
     """
     return (piece for piece in pieces(fd, past) if isinstance(piece, Member))
 
 
 def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member | UnreadableBytes]:
-    """Yield all of a segment but what is ``past`` (see ``members``): whole records, and the bytes that are
-    none. Raises OSError.
+    """Yield the whole records of a segment, and the bytes that are not records, in file order.
 
-    Memory and time are bounded whatever the bytes are: after ``_EFFORT`` the next known member is the next
-    one looked for.
+    ``past`` is skipped, as in ``members``. Memory and time are bounded whatever the bytes are: once
+    ``_EFFORT`` is spent, the search goes on at the next known member. Raises OSError.
     """
     known, end, effort = sorted(past), os.fstat(fd).st_size, _EFFORT
     offset = 0
     unreadable: int | None = None
     while offset < end:
-        found = None if offset in past else _unpack(fd, offset)
-        if isinstance(found, int):
+        result = None if offset in past else _unpack(fd, offset)
+        if isinstance(result, int):
             unreadable = offset if unreadable is None else unreadable
-            effort -= found + _LEAST_EFFORT
+            effort -= result + _LEAST_EFFORT
             after = bisect_right(known, offset)
             limit = known[after] if after < len(known) else end
             offset = _next_magic(fd, offset + 1, limit) if effort > 0 else limit
@@ -84,22 +85,21 @@ def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[
         if unreadable is not None:
             yield UnreadableBytes(unreadable, offset - unreadable)
             unreadable = None
-        if found is None:
+        if result is None:
             offset += max(1, past[offset])
         else:
-            yield found
-            offset += found.length
+            yield result
+            offset += result.length
     if unreadable is not None:
         yield UnreadableBytes(unreadable, end - unreadable)
 
 
 def is_cut_off(fd: int, start: int, end: int) -> bool:
-    """Return whether the bytes from ``start`` to ``end`` can be what a kill or a power loss left of the
-    records that were being written there. Raises OSError.
+    """Return whether a kill or a power loss can have left the bytes from ``start`` to ``end``.
 
-    That is the beginning of a record, and after it nothing or zeros; or a record in which whole sectors are
-    zeros: they did not reach the disk. Other programs' gzip members are never a part of it. The caller bounds
-    the length, which is read into memory.
+    That is so for the beginning of a record, followed by nothing or by zeros, and for a record in which whole
+    sectors are zeros, because they did not reach the disk. It is never so for gzip members of other programs.
+    The bytes are read into memory: the caller limits how many. Raises OSError.
     """
     data = _read(fd, start, end)
     written = data.rstrip(b"\0")
@@ -119,8 +119,10 @@ def _read(fd: int, start: int, end: int) -> bytes:
 
 
 def _begins_record(packed: bytes) -> bool:
-    """Return whether these bytes are the beginning of a gzip member of ours, or none at all; not whether the
-    member is whole."""
+    """Return whether these bytes are the beginning of a record of this program, or no bytes at all.
+
+    A whole record is not a beginning.
+    """
     if not _GZIP_HEAD.startswith(packed[: len(_GZIP_HEAD)]):
         return False
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -134,8 +136,10 @@ def _begins_record(packed: bytes) -> bool:
 
 
 def _drain(unpacker: Any, packed: bytes) -> int:
-    """Unpack with a zlib decompressor to the end, or to more than ``LARGEST``, keeping nothing. Return how many
-    bytes that were. Raises zlib.error."""
+    """Unpack to the end, or to more than ``LARGEST``, and return how many bytes that were.
+
+    ``unpacker`` is a zlib decompressor. Raises zlib.error.
+    """
     unpacked = 0
     while not unpacker.eof and unpacked <= LARGEST:
         plain = unpacker.decompress(packed, _AT_ONCE)
@@ -147,8 +151,10 @@ def _drain(unpacker: Any, packed: bytes) -> int:
 
 
 def _lost_sectors(packed: bytes, start: int) -> int | None:
-    """Return where the first zeros begin that fill whole sectors of the disk; None if there are none. The
-    bytes lie at ``start`` in their file: their first sector may be the last one of the record before."""
+    """Return where the first zeros begin that fill whole sectors of the disk; None if there are none.
+
+    ``start`` is the offset of the bytes in their file: their first sector may also hold the record before.
+    """
     first = -start % _SECTOR
     edges = (*([0] if first else []), *range(first, len(packed), _SECTOR))
     for edge in edges:
@@ -160,8 +166,10 @@ def _lost_sectors(packed: bytes, start: int) -> int | None:
 
 
 def _is_whole(packed: bytes) -> bool:
-    """Return whether a whole gzip member is here, whatever follows it; one that unpacks to more than any
-    record counts as whole."""
+    """Return whether the bytes begin with a whole gzip member.
+
+    One that unpacks to more than any record counts as whole.
+    """
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
         return _drain(unpacker, packed) > LARGEST or unpacker.eof
@@ -170,7 +178,10 @@ def _is_whole(packed: bytes) -> bool:
 
 
 def _holds_gzip(data: bytes) -> bool:
-    """Return whether there is a whole gzip member, or more that begins like one than compressed bytes have."""
+    """Return whether there is a whole gzip member in the bytes.
+
+    ``_MAGICS`` beginnings of members count as one: compressed bytes have fewer by chance.
+    """
     at = data.find(_MAGIC)
     for _ in range(_MAGICS):
         if at < 0 or _is_whole(data[at:]):
@@ -180,8 +191,7 @@ def _holds_gzip(data: bytes) -> bool:
 
 
 def _unpack(fd: int, offset: int) -> Member | int:
-    """Return the record that starts there; if none does, how many bytes were unpacked before that was
-    known."""
+    """Return the record that starts at ``offset``, or how many bytes were unpacked in a failed try."""
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     plain = bytearray()
     at = offset
@@ -202,18 +212,17 @@ def _unpack(fd: int, offset: int) -> Member | int:
 
 
 def _begin(packed: bytes) -> bytes:
-    """The first bytes that a gzip member unpacks to, as many as ``_HEAD`` has, and no more of it."""
+    """Return the first bytes that a gzip member unpacks to, as many as ``_HEAD`` has."""
     return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(packed, len(_HEAD))
 
 
 def _next_magic(fd: int, start: int, limit: int) -> int:
-    """Return where the next gzip member may begin, at or after ``start``; ``limit`` if that is not before
-    it."""
+    """Return where the next gzip member may begin, from ``start`` on; at most ``limit``."""
     at = start
     while at < limit and (chunk := os.pread(fd, _CHUNK, at)):
-        found = chunk.find(_MAGIC)
-        if found >= 0:
-            return min(at + found, limit)
+        index = chunk.find(_MAGIC)
+        if index >= 0:
+            return min(at + index, limit)
         if len(chunk) < len(_MAGIC):
             break
         at += len(chunk) - len(_MAGIC) + 1

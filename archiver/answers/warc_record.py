@@ -1,9 +1,11 @@
-"""An Answer as WARC 1.1 records and back: pure, bytes in and out.
+"""An Answer as WARC 1.1 records, and back. Pure: bytes in, bytes out.
 
-A response record holds all of its Answer, so that a segment alone can be read without the database: the standard fields, and one
-of ours, ``Archiver-Call``, with the Call and the start time in JSON (readers of WARC pass over fields that they do not know).
-The body is kept decoded, hence the fields that told of its encoding are left out; cookies are left out too; the request shows the
-line and the host, for the key travels in a header.
+A response record holds its whole Answer, so that a segment can be read without the database. Besides the
+standard fields it has one of this program, ``Archiver-Call``: the Call and the start time as JSON. WARC
+readers skip fields that they do not know.
+
+Left out are cookies, the fields about the body's encoding (the body is stored decoded), and all of the
+request but its line and host, as the key is in a header.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from warcio.warcwriter import WARCWriter
 from archiver.errors import AnswerMalformed
 from archiver.model.billing import Answer, Call
 
-LARGEST = 64 * 2**20  # bytes of one record; an answer is cut off at a quarter of this when it is received
+LARGEST = 64 * 2**20  # bytes of a record; an answer is cut off at a quarter of this while it is received
 
 _LEVEL = 6  # measured on a tray of 31 kB: 0.18 ms, and 1 % larger than level 9 at 0.24 ms
 _LEFT_OUT = frozenset(
@@ -39,9 +41,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NOT_IN_URL = re.compile(r"[^\x21-\x7e]")
 
 
-def response_and_request(answer: Answer) -> tuple[bytes, bytes]:
-    """The two gzip members of an Answer: its response record, and the request that it belongs to."""
-    url = _NOT_IN_URL.sub(lambda found: quote(found[0], errors="replace"), answer.url)
+def pack_answer(answer: Answer) -> tuple[bytes, bytes]:
+    """Return the two gzip members of an Answer: its response record and its request record."""
+    url = _NOT_IN_URL.sub(lambda match: quote(match[0], errors="replace"), answer.url)
     response_id = _record_id()
     common = {"WARC-Target-URI": url, "WARC-Date": _stamp(answer.finished_at)}
     response = _member(
@@ -64,17 +66,17 @@ def response_and_request(answer: Answer) -> tuple[bytes, bytes]:
     return response, request
 
 
-def warcinfo(filename: str, made_at: datetime, facts: Mapping[str, str]) -> bytes:
-    """The gzip member that opens a segment: what wrote it, and when."""
+def pack_warcinfo(filename: str, made_at: datetime, facts: Mapping[str, str]) -> bytes:
+    """Return the gzip member at the head of a segment: what wrote it, and when."""
     block = "".join(f"{name}: {value}\r\n" for name, value in facts.items()).encode()
     fields = {"WARC-Record-ID": _record_id(), "WARC-Date": _stamp(made_at), "WARC-Filename": filename}
     return _member("warcinfo", "application/warc-fields", block, fields)
 
 
-def answer_of(record: bytes) -> Answer | None:
-    """The Answer of an uncompressed response record; None for a record of another type.
+def parse_answer(record: bytes) -> Answer | None:
+    """Return the Answer of an uncompressed response record; None for a record of another type.
 
-    Raises AnswerMalformed if the bytes are no record, or one that this program did not write.
+    Raises AnswerMalformed if the bytes are not a record, or one that this program did not write.
     """
     try:
         loaded = ArcWarcRecordLoader().parse_record_stream(io.BytesIO(record), known_format="warc")
@@ -91,54 +93,56 @@ def answer_of(record: bytes) -> Answer | None:
         AttributeError,
         RecursionError,
     ) as exc:
-        raise AnswerMalformed(f"a kept answer cannot be read: {type(exc).__name__}") from exc
+        raise AnswerMalformed(f"a stored answer cannot be read: {type(exc).__name__}") from exc
 
 
 def is_ours(record: bytes) -> bool:
-    """Return whether an uncompressed record is of a kind that this program writes, and a response one that
-    can be read."""
+    """Return whether an uncompressed record is of a kind that this program writes.
+
+    A response record must be one that can be read.
+    """
     head = record.partition(b"\r\n\r\n")[0].split(b"\r\n")
     if b"WARC-Type: warcinfo" in head or b"WARC-Type: request" in head:
         return True
     try:
-        return answer_of(record) is not None
+        return parse_answer(record) is not None
     except AnswerMalformed:
         return False
 
 
 def _answer(loaded: Any) -> Answer:
     fields, http = loaded.rec_headers, loaded.http_headers
-    told = json.loads(fields["Archiver-Call"])
+    call = json.loads(fields["Archiver-Call"])
     return Answer(
         call=Call(
-            path=told["path"],
-            params=tuple((name, value) for name, value in told["params"]),
-            subject=told["subject"],
-            units=told["units"],
+            path=call["path"],
+            params=tuple((name, value) for name, value in call["params"]),
+            subject=call["subject"],
+            units=call["units"],
         ),
         url=fields["WARC-Target-URI"],
         status=int(http.get_statuscode()),
         headers=tuple(http.headers),
         body=loaded.raw_stream.read(),
-        started_at=datetime.fromisoformat(told["started_at"]),
+        started_at=datetime.fromisoformat(call["started_at"]),
         finished_at=datetime.fromisoformat(fields["WARC-Date"]),
     )
 
 
 def _call_to_json(answer: Answer) -> str:
     call = answer.call
-    told = {
+    fields = {
         "path": call.path,
         "params": call.params,
         "subject": call.subject,
         "units": call.units,
         "started_at": _stamp(answer.started_at),
     }
-    return json.dumps(told)
+    return json.dumps(fields)
 
 
 def _response_head(answer: Answer) -> bytes:
-    """Status line and fields as they came, in UTF-8; only what could not stand in a head at all is replaced or left out."""
+    """Return status line and fields as they came, in UTF-8, without what no head can hold."""
     lines = [f"HTTP/1.1 {answer.status} {_phrase(answer.status)}".rstrip()]
     for name, value in answer.headers:
         if name.lower() not in _LEFT_OUT and _TOKEN.fullmatch(name):
@@ -165,7 +169,10 @@ def _phrase(status: int) -> str:
 
 
 def _member(kind: str, content_type: str, block: bytes, fields: Mapping[str, str]) -> bytes:
-    """One record in one gzip member. The block is handed over whole: warcio would percent-encode the fields of a parsed head."""
+    """Return a record as one gzip member.
+
+    warcio gets the block unparsed: it would percent-encode the fields of a parsed HTTP head.
+    """
     head = StatusAndHeaders("", [("WARC-Type", kind), *fields.items()], protocol="WARC/1.1")
     head.add_header("WARC-Block-Digest", f"sha256:{hashlib.sha256(block).hexdigest()}")
     if kind == "request":  # the payload of a GET is empty; without this warcio takes the whole block for it

@@ -1,10 +1,13 @@
-"""Blobs handed on as files: a second name, a clone or a copy elsewhere. Reads only, but for one time stamp; see ``Handing.date``."""
+"""Access to blobs for an export: hard links, or descriptors to copy from.
+
+Nothing in the archive is changed, except for one time stamp; see ``BlobLinks.set_mtime``.
+"""
 
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
+from stat import S_ISREG
 from types import TracebackType
 from typing import Self
 
@@ -13,9 +16,9 @@ from archiver.model.identity import Digest
 
 
 class BlobLinks:
-    """The blobs below ``root``, an archive's directory, for whoever takes many of them. Ended by ``with`` or ``close``.
+    """The blobs below ``root``, an archive's directory. Closed by ``with`` or ``close``.
 
-    Methods raise OSError as it comes: whoever places files tries another way then.
+    Methods raise OSError as it comes: an export then tries another way to place the file.
     """
 
     def __init__(self, root: Path) -> None:
@@ -25,38 +28,38 @@ class BlobLinks:
                 self._fd = open_directory("blobs", within=root_fd)
             finally:
                 os.close(root_fd)
-        self._fans: set[str] = set()
+        self._checked: set[str] = set()
 
-    def look(self, digest: Digest) -> os.stat_result | None:
-        """What the disk says of the blob; None if it is not there, or is not a regular file."""
+    def stat(self, digest: Digest) -> os.stat_result | None:
+        """Return the blob's file status; None if there is no regular file under its name."""
         try:
-            found = os.stat(self._name(digest), dir_fd=self._fd, follow_symlinks=False)
+            status = os.stat(self._name(digest), dir_fd=self._fd, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return found if stat.S_ISREG(found.st_mode) else None
+        return status if S_ISREG(status.st_mode) else None
 
     def open(self, digest: Digest) -> int:
-        """A descriptor for reading; the caller closes it."""
+        """Return a descriptor for reading; the caller closes it."""
         return open_regular(self._name(digest), within=self._fd)
 
     def link(self, digest: Digest, name: str | bytes, *, into: int) -> None:
-        """Give the blob the second name ``name`` in the open directory ``into``: FileExistsError if that is taken."""
+        """Hard-link the blob as ``name`` in the open directory ``into``. Raises FileExistsError."""
         os.link(self._name(digest), name, src_dir_fd=self._fd, dst_dir_fd=into, follow_symlinks=False)
 
-    def date(self, digest: Digest, mtime_ns: int) -> None:
-        """Set when the blob, by all its names, says that it was changed. Nothing in an archive is decided by that."""
+    def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
+        """Set the modification time of the blob and so of its links. The archive does not use it."""
         os.utime(self._name(digest), ns=(mtime_ns, mtime_ns), dir_fd=self._fd, follow_symlinks=False)
 
     def _name(self, digest: Digest) -> str:
-        """Relative to ``blobs/``. A link in the place of one of its directories is found by the first blob of that."""
-        fan = digest[:2]
-        if fan not in self._fans:
-            os.close(open_directory(fan, within=self._fd))
-            self._fans.add(fan)
-        return f"{fan}/{digest}"
+        """Return the path below ``blobs/``. A directory is checked once: it must not be a symbolic link."""
+        directory = digest[:2]
+        if directory not in self._checked:
+            os.close(open_directory(directory, within=self._fd))
+            self._checked.add(directory)
+        return f"{directory}/{digest}"
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Close the directory."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = -1

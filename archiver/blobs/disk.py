@@ -1,4 +1,8 @@
-"""The write order of one file, by which a blob is there whole or not at all, whatever kills the program or the power."""
+"""Blobs on a disk: ``blobs/ab/<sha256>``, mode 0444.
+
+A blob is written to ``tmp/`` and renamed once its bytes are durable. So it exists completely or not at all,
+whenever the program or the power fails.
+"""
 
 from __future__ import annotations
 
@@ -27,117 +31,25 @@ from archiver.durable import (
 from archiver.errors import StorageError
 from archiver.model.identity import Digest
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-
-
-class DiskWriter:
-    """A ``BlobWriter`` into ``tmp`` and then ``blobs``, two open directories of one file system below ``root``."""
-
-    def __init__(self, tmp: int, blobs: int, root: Path) -> None:
-        self._tmp, self._blobs, self._root = tmp, blobs, root
-        self._place = root / "tmp"
-        self._name = f"{secrets.token_hex(16)}.part"
-        self._hash = hashlib.sha256()
-        self._size = 0
-        self._fd: int | None = None
-        with storage_errors(f"a file cannot be made in {self._place}"):
-            self._fd = os.open(self._name, _NEW, 0o600, dir_fd=tmp)
-
-    def _open(self) -> int:
-        if self._fd is None:
-            raise ValueError("the blob writer is closed")
-        return self._fd
-
-    @property
-    def size(self) -> int:
-        return self._size
-
-    def digest(self) -> Digest:
-        return Digest(self._hash.hexdigest())
-
-    def write(self, chunk: bytes) -> None:
-        fd = self._open()
-        try:
-            with storage_errors(
-                f"a file of {self._size + len(chunk)} bytes cannot be written in {self._place}"
-            ):
-                write_all(fd, chunk)
-        except StorageError:
-            self._discard()  # a part of the chunk may be in the file: it is not what was hashed any more
-            raise
-        self._hash.update(chunk)
-        self._size += len(chunk)
-
-    def restart(self) -> None:
-        with storage_errors(f"a file in {self._place} cannot be cut"):
-            os.ftruncate(self._open(), 0)
-            os.lseek(self._open(), 0, os.SEEK_SET)
-        self._hash = hashlib.sha256()
-        self._size = 0
-
-    def commit(self) -> tuple[Digest, int]:
-        fd, digest = self._open(), self.digest()
-        try:
-            with storage_errors(f"{self._root}/blobs/{digest[:2]}/{digest} cannot be stored"):
-                os.fchmod(fd, 0o444)  # before the sync, which makes the mode durable too
-                sync(fd)
-                self._fd = None  # a failed close(2) has closed it all the same
-                os.close(fd)
-                self._put_in_place(digest)
-        except BaseException:
-            self._discard()
-            raise
-        return digest, self._size
-
-    def _put_in_place(self, digest: Digest) -> None:
-        """Rename, make the name durable, and look again. Always a rename: equal bytes heal a rotten copy, and FAT has no links."""
-        fan = open_directory(digest[:2], within=self._blobs)
-        try:
-            os.replace(self._name, digest, src_dir_fd=self._tmp, dst_dir_fd=fan)
-            sync_directory(fan)
-            found = os.stat(digest, dir_fd=fan, follow_symlinks=False)
-        finally:
-            os.close(fan)
-        if not stat.S_ISREG(found.st_mode) or found.st_size != self._size:
-            raise StorageError(f"{self._root}/blobs/{digest[:2]}/{digest} changed while it was stored")
-
-    def _discard(self) -> None:
-        """Leave nothing behind; what cannot be removed now is swept at the next start."""
-        fd, self._fd = self._fd, None
-        with contextlib.suppress(OSError):
-            if fd is not None:
-                os.close(fd)
-        with contextlib.suppress(OSError):
-            os.unlink(self._name, dir_fd=self._tmp)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._fd is not None:
-            self._discard()
-
-
-_FAN_OUT = tuple(f"{n:02x}" for n in range(256))
-
+_DIRECTORIES = tuple(f"{n:02x}" for n in range(256))
 _HEX2, _HEX64 = re.compile(r"[0-9a-f]{2}"), re.compile(r"[0-9a-f]{64}")
-_EFFECTIVE = os.access in os.supports_effective_ids
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_HAS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes that this user may still write to the disk that holds ``path``. Raises StorageError."""
+    """Return the bytes that this user may still write to the disk of ``path``. Raises StorageError."""
     with storage_errors(f"the free space at {path} cannot be read"):
         disk = os.statvfs(path)
     return disk.f_bavail * disk.f_frsize
 
 
 class DiskStore:
-    """A ``BlobStore`` below ``root``, the archive's directory. Opening it writes nothing; ``with`` or ``close`` ends it.
+    """A ``BlobStore`` below ``root``, the archive's directory. Opening it writes nothing. Closed by ``with``.
 
-    Raises StorageError if ``root/blobs`` is not there or is a symbolic link: then nothing below it is touched.
-    ``group_readable`` gives directories 0750 instead of 0700. Blobs are 0444 in both: the directories decide who comes near.
+    Raises StorageError if ``root/blobs`` does not exist or is a symbolic link; then nothing below it is
+    touched. ``group_readable`` makes directories 0750 instead of 0700. Blobs are 0444 in both cases: the
+    directories decide who can read them.
     """
 
     def __init__(self, root: Path, *, group_readable: bool = False) -> None:
@@ -154,9 +66,10 @@ class DiskStore:
 
     @classmethod
     def create(cls, root: Path, *, group_readable: bool = False) -> DiskStore:
-        """Make an empty store: ``root`` and its missing parents, ``blobs/`` with its 256 directories, ``tmp/``; all durable.
+        """Create an empty store durably, with missing parents of ``root``.
 
-        What stands already is left as it is, so that a killed creation can be repeated. Raises DiskFull or StorageError.
+        What exists already stays as it is, so that a killed creation can be repeated. Raises DiskFull or
+        StorageError.
         """
         mode = 0o750 if group_readable else 0o700
         with storage_errors(f"the store at {root} cannot be made"):
@@ -169,7 +82,7 @@ class DiskStore:
         store = cls(root, group_readable=group_readable)
         try:
             with storage_errors(f"the store at {root} cannot be made"):
-                store._check_fan_out()
+                store._check_directories()
         except BaseException:
             store.close()
             raise
@@ -181,34 +94,39 @@ class DiskStore:
                 self._tmp_fd = enter_directory("tmp", self._mode, within=self._root_fd)
             if os.fstat(self._tmp_fd).st_dev != os.fstat(self._blobs_fd).st_dev:
                 raise StorageError(
-                    f"tmp/ and blobs/ of {self._root} lie on different disks: a file could not be renamed into place",
+                    f"tmp/ and blobs/ of {self._root} lie on different disks: files cannot be renamed",
                     "make both plain directories of one disk",
                 )
-            self._check_fan_out()
-            _sweep(self._tmp_fd)
-            with self.writer() as probe:  # a read-only disk says so here, before a unit is spent
+            self._check_directories()
+            _remove_unfinished(self._tmp_fd)
+            with self.writer() as probe:  # a read-only disk is noticed here, before a unit is spent
                 probe.write(b"\n")
 
-    def _check_fan_out(self) -> None:
-        """Every directory of ``blobs/`` is there (a copy may have left out empty ones), is none of someone else's, no link."""
-        made = False
-        for name in _FAN_OUT:
+    def _check_directories(self) -> None:
+        """Check that the 256 directories of ``blobs/`` can be written and are not links; make missing ones.
+
+        Some copying programs leave out empty directories.
+        """
+        is_changed = False
+        for name in _DIRECTORIES:
             try:
-                found = os.stat(name, dir_fd=self._blobs_fd, follow_symlinks=False)
+                status = os.stat(name, dir_fd=self._blobs_fd, follow_symlinks=False)
             except FileNotFoundError:
                 os.mkdir(name, self._mode, dir_fd=self._blobs_fd)
                 os.chmod(name, self._mode, dir_fd=self._blobs_fd)
-                made = True
+                is_changed = True
                 continue
-            if not stat.S_ISDIR(found.st_mode):
+            if not stat.S_ISDIR(status.st_mode):
                 raise StorageError(
                     f"{self._root}/blobs/{name} is not a directory", "move it away and run again"
                 )
-            if not os.access(name, os.W_OK | os.X_OK, dir_fd=self._blobs_fd, effective_ids=_EFFECTIVE):
+            if not os.access(
+                name, os.W_OK | os.X_OK, dir_fd=self._blobs_fd, effective_ids=_HAS_EFFECTIVE_IDS
+            ):
                 raise StorageError(
                     f"{self._root}/blobs/{name} cannot be written", "run as the user who owns the archive"
                 )
-        if made:
+        if is_changed:
             sync_directory(self._blobs_fd)
 
     def writer(self) -> DiskWriter:
@@ -217,7 +135,7 @@ class DiskStore:
         return DiskWriter(self._tmp_fd, self._blobs_fd, self._root)
 
     @contextmanager
-    def _fan(self, digest: Digest) -> Iterator[int]:
+    def _open_directory_of(self, digest: Digest) -> Iterator[int]:
         fd = open_directory(digest[:2], within=self._blobs_fd)
         try:
             yield fd
@@ -228,34 +146,35 @@ class DiskStore:
         return self.size(digest) is not None
 
     def size(self, digest: Digest) -> int | None:
-        with storage_errors(f"{self.path(digest)} cannot be looked at"):
+        with storage_errors(f"the size of {self.path(digest)} cannot be read"):
             try:
-                with self._fan(digest) as fan:
-                    found = os.stat(digest, dir_fd=fan, follow_symlinks=False)
-            except (FileNotFoundError, NotADirectoryError):  # a link where its directory should be is none
+                with self._open_directory_of(digest) as directory:
+                    status = os.stat(digest, dir_fd=directory, follow_symlinks=False)
+            except (FileNotFoundError, NotADirectoryError):  # the latter also if its directory is a link
                 return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open(self, digest: Digest) -> BinaryIO:
-        with storage_errors(f"{self.path(digest)} cannot be read"), self._fan(digest) as fan:
-            return os.fdopen(open_regular(digest, within=fan), "rb")
+        failed = f"{self.path(digest)} cannot be read"
+        with storage_errors(failed), self._open_directory_of(digest) as directory:
+            return os.fdopen(open_regular(digest, within=directory), "rb")
 
     def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         with storage_errors(f"{self._root}/blobs cannot be listed"):
-            for name in _names(".", within=self._blobs_fd):
-                inside = self._names_of_fan(name)
-                if inside is None:
-                    _tell(foreign, name)
-                for inner in inside or ():
-                    if inner.startswith(name) and _HEX64.fullmatch(inner):
-                        yield Digest(inner)
+            for directory in _list_names(".", within=self._blobs_fd):
+                names = self._list_blob_directory(directory)
+                if names is None:
+                    _report_foreign(foreign, directory)
+                for name in names or ():
+                    if name.startswith(directory) and _HEX64.fullmatch(name):
+                        yield Digest(name)
                     else:
-                        _tell(foreign, f"{name}/{inner}")
+                        _report_foreign(foreign, f"{directory}/{name}")
 
-    def _names_of_fan(self, name: str) -> list[str] | None:
-        """What one of the 256 directories holds, sorted; None if ``name`` is none of them."""
+    def _list_blob_directory(self, name: str) -> list[str] | None:
+        """Return the sorted names in one of the 256 directories; None if ``name`` is not one of them."""
         try:
-            return _names(name, within=self._blobs_fd) if _HEX2.fullmatch(name) else None
+            return _list_names(name, within=self._blobs_fd) if _HEX2.fullmatch(name) else None
         except NotADirectoryError:
             return None
 
@@ -264,14 +183,15 @@ class DiskStore:
 
     def quarantine(self, digest: Digest) -> Path:
         name = f"{digest}-{secrets.token_hex(4)}"
-        with storage_errors(f"{self.path(digest)} cannot be moved to quarantine/"), self._fan(digest) as fan:
-            place = enter_directory("quarantine", self._mode, within=self._root_fd)
+        failed = f"{self.path(digest)} cannot be moved to quarantine/"
+        with storage_errors(failed), self._open_directory_of(digest) as directory:
+            quarantine = enter_directory("quarantine", self._mode, within=self._root_fd)
             try:
-                os.rename(digest, name, src_dir_fd=fan, dst_dir_fd=place)
-                sync_directory(place)
-                sync_directory(fan)
+                os.rename(digest, name, src_dir_fd=directory, dst_dir_fd=quarantine)
+                sync_directory(quarantine)
+                sync_directory(directory)
             finally:
-                os.close(place)
+                os.close(quarantine)
         return self._root / "quarantine" / name
 
     def close(self) -> None:
@@ -289,16 +209,114 @@ class DiskStore:
         self.close()
 
 
-def _sweep(tmp: int) -> None:
-    """Remove the files in ``tmp/``: whoever holds the archive's lock knows that nobody is writing them any more."""
-    for name in _names(".", within=tmp):
+class DiskWriter:
+    """A ``BlobWriter`` into the open directories ``tmp`` and ``blobs``, which are on one file system.
+
+    The order of ``commit`` makes a blob appear completely or not at all: set the mode, sync the bytes, close,
+    rename, sync the directory, check.
+    """
+
+    def __init__(self, tmp: int, blobs: int, root: Path) -> None:
+        self._tmp, self._blobs, self._root = tmp, blobs, root
+        self._directory = root / "tmp"
+        self._name = f"{secrets.token_hex(16)}.part"
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._fd: int | None = None
+        with storage_errors(f"a file cannot be made in {self._directory}"):
+            self._fd = os.open(self._name, _NEW, 0o600, dir_fd=tmp)
+
+    def _open_fd(self) -> int:
+        if self._fd is None:
+            raise ValueError("the blob writer is closed")
+        return self._fd
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def digest(self) -> Digest:
+        return Digest(self._hash.hexdigest())
+
+    def write(self, chunk: bytes) -> None:
+        fd, size = self._open_fd(), self._size + len(chunk)
+        try:
+            with storage_errors(f"a file of {size} bytes cannot be written in {self._directory}"):
+                write_all(fd, chunk)
+        except StorageError:
+            self._discard()  # the file may hold a part of the chunk, which is not in the hash
+            raise
+        self._hash.update(chunk)
+        self._size = size
+
+    def restart(self) -> None:
+        with storage_errors(f"a file in {self._directory} cannot be truncated"):
+            os.ftruncate(self._open_fd(), 0)
+            os.lseek(self._open_fd(), 0, os.SEEK_SET)
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def commit(self) -> tuple[Digest, int]:
+        fd, digest = self._open_fd(), self.digest()
+        try:
+            with storage_errors(f"{self._root}/blobs/{digest[:2]}/{digest} cannot be stored"):
+                os.fchmod(fd, 0o444)  # before the sync, which makes the mode durable too
+                sync(fd)
+                self._fd = None  # close(2) closes the descriptor even if it fails
+                os.close(fd)
+                self._put_in_place(digest)
+        except BaseException:
+            self._discard()
+            raise
+        return digest, self._size
+
+    def _put_in_place(self, digest: Digest) -> None:
+        """Rename the file, make its name durable, and check the result.
+
+        It is renamed even if the blob exists: equal bytes heal a damaged copy. FAT has no hard links.
+        """
+        directory = open_directory(digest[:2], within=self._blobs)
+        try:
+            os.replace(self._name, digest, src_dir_fd=self._tmp, dst_dir_fd=directory)
+            sync_directory(directory)
+            status = os.stat(digest, dir_fd=directory, follow_symlinks=False)
+        finally:
+            os.close(directory)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != self._size:
+            raise StorageError(f"{self._root}/blobs/{digest[:2]}/{digest} changed while it was stored")
+
+    def _discard(self) -> None:
+        """Remove the file. If that fails, the next run removes it."""
+        fd, self._fd = self._fd, None
+        with contextlib.suppress(OSError):
+            if fd is not None:
+                os.close(fd)
+        with contextlib.suppress(OSError):
+            os.unlink(self._name, dir_fd=self._tmp)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._fd is not None:
+            self._discard()
+
+
+def _remove_unfinished(tmp: int) -> None:
+    """Remove the files in ``tmp/``. The caller holds the archive's lock, so nobody is writing them."""
+    for name in _list_names(".", within=tmp):
         if not stat.S_ISDIR(os.stat(name, dir_fd=tmp, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=tmp)
 
 
-def _names(name: str, *, within: int) -> list[str]:
-    """The sorted names in a directory, through a descriptor of its own: a shared one would share its position too."""
-    fd = open_directory(name, within=within)
+def _list_names(directory: str, *, within: int) -> list[str]:
+    """Return the sorted names in a directory.
+
+    It is opened again: a shared descriptor would share its read position too.
+    """
+    fd = open_directory(directory, within=within)
     try:
         with os.scandir(fd) as entries:
             return sorted(entry.name for entry in entries)
@@ -306,6 +324,6 @@ def _names(name: str, *, within: int) -> list[str]:
         os.close(fd)
 
 
-def _tell(foreign: Callable[[str], None] | None, name: str) -> None:
+def _report_foreign(foreign: Callable[[str], None] | None, name: str) -> None:
     if foreign is not None:
         foreign(os.fsencode(name).decode(errors="backslashreplace"))

@@ -1,4 +1,7 @@
-"""``archive.json``, the marker: this directory is an archive, and which one. An unmounted disk has none."""
+"""``archive.json``, the marker: it says that a directory is an archive, and which one.
+
+The directory below which an unmounted disk belongs has no marker.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +23,21 @@ _LARGEST = 65_536  # bytes; the marker has about a hundred
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """``id`` is the archive's own, the same in its database; ``format`` that of its files; ``demo`` marks a demonstration."""
+    """What ``archive.json`` says. The archive's database holds the same ``id``.
+
+    ``format``: the version of the file layout. ``demo``: the archive is a demonstration.
+    """
 
     id: str
     format: int = FORMAT
     demo: bool = False
 
     def require(self, database_id: str, root: Path) -> None:
-        """Raises MarkerMismatch if the database belongs to another archive than the directory ``root``."""
+        """Raise MarkerMismatch if the database belongs to another archive than the directory ``root``."""
         if self.id != database_id:
             raise MarkerMismatch(
-                f"the directory {root} and the database belong to different archives ({self.id} and {database_id})",
+                f"the directory {root} and the database belong to different archives "
+                f"({self.id} and {database_id})",
                 "mount the right disk, or name the right database",
             )
 
@@ -41,13 +48,16 @@ def exists(root: Path) -> bool:
 
 
 def has_blobs(root: Path) -> bool:
-    """Return whether there is any blob at ``root``, or what may be one. Raises StorageError."""
-    with storage_errors(f"{root / 'blobs'} cannot be looked at"):
+    """Return whether there is any file at ``root`` that may be a blob. Raises StorageError."""
+    with storage_errors(f"{root / 'blobs'} cannot be listed"):
         return any((root / "blobs").glob("*/*"))
 
 
 def read(root: Path) -> Marker:
-    """The marker of the archive at ``root``. Raises NoArchive if none is there, StorageError if it cannot be read or used."""
+    """Return the marker of the archive at ``root``.
+
+    Raises NoArchive if there is none, StorageError if it cannot be read or used.
+    """
     path = root / _NAME
     try:
         with storage_errors(f"{path} cannot be read"):
@@ -76,9 +86,10 @@ def read(root: Path) -> Marker:
 
 
 def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
-    """Write the marker durably into the standing directory ``root``, under the archive's lock: the last step of making one.
+    """Write the marker durably: the last step of creating an archive. The caller holds the archive's lock.
 
-    Raises StorageError, also if a marker is there already: an archive never changes its id; DiskFull if there is no space.
+    Raises StorageError, also if there is a marker already, as an archive never changes its id; DiskFull if
+    there is no space.
     """
     text = json.dumps({"id": marker.id, "format": marker.format} | ({"demo": True} if marker.demo else {}))
     with storage_errors(f"{root / _NAME} cannot be written"):

@@ -1,4 +1,4 @@
-"""The twin of the disk store: the same promises without a disk, for tests and for whoever tries the seam."""
+"""A blob store in memory: the twin of the disk store, for tests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from archiver.model.identity import Digest
 
 
 class MemoryStore:
-    """A ``BlobStore`` in memory. ``quarantined`` holds what was moved aside, by its new place."""
+    """A ``BlobStore`` in memory. ``quarantined`` holds the blobs moved to quarantine, by their new path."""
 
     def __init__(self) -> None:
         self._blobs: dict[Digest, bytes] = {}
         self.quarantined: dict[Path, bytes] = {}
 
     def prepare(self) -> None:
-        """Nothing can be in the way."""
+        """Do nothing: memory needs no preparation."""
 
     def writer(self) -> MemoryWriter:
         return MemoryWriter(self._blobs)
@@ -50,12 +50,12 @@ class MemoryStore:
             blob = self._blobs.pop(digest)
         except KeyError:
             raise StorageError(f"the blob {digest} cannot be moved aside: it is not there") from None
-        place = Path("quarantine", f"{digest}-{len(self.quarantined)}")
-        self.quarantined[place] = blob
-        return place
+        path = Path("quarantine", f"{digest}-{len(self.quarantined)}")
+        self.quarantined[path] = blob
+        return path
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: there is nothing to close."""
 
 
 class MemoryWriter:

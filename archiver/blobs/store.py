@@ -1,7 +1,7 @@
-"""The seam to bytes: what every blob store promises. ``disk`` keeps them, ``memory`` is its twin; one suite tests both.
+"""The interface of blob stores. ``disk`` is the real one, ``memory`` its twin; one test suite checks both.
 
-A blob has one name, the SHA-256 of its bytes, and is there whole or not at all. Nothing here deletes or changes one.
-All methods may be called from several threads at once; a writer belongs to one thread.
+A blob is stored under the SHA-256 of its bytes, completely or not at all. A store neither deletes nor changes
+one. All methods may be called from several threads at once; a writer belongs to one thread.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from archiver.model.identity import Digest
 
 
 class BlobWriter(Protocol):
-    """Bytes on their way to become a blob. Leaving the ``with`` block without ``commit`` leaves nothing behind.
+    """Writes one blob. Leaving the ``with`` block without ``commit`` leaves nothing behind.
 
-    After ``commit``, after leaving, and after an error of ``write``, it is closed: only ``size`` and ``digest`` can be asked,
-    all else raises ValueError, as a closed file does.
+    ``commit``, leaving the block and an error of ``write`` close it. Then only ``size`` and ``digest`` work;
+    everything else raises ValueError, as a closed file does.
     """
 
     @property
@@ -26,18 +26,19 @@ class BlobWriter(Protocol):
         """Bytes written so far."""
 
     def digest(self) -> Digest:
-        """The SHA-256 of the bytes written so far."""
+        """Return the SHA-256 of the bytes written so far."""
 
     def write(self, chunk: bytes) -> None:
         """Append bytes. Raises DiskFull or StorageError."""
 
     def restart(self) -> None:
-        """Forget every byte written so far: the sender starts again. Raises StorageError."""
+        """Drop all bytes written so far: the sender starts again. Raises StorageError."""
 
     def commit(self) -> tuple[Digest, int]:
-        """Make the bytes a blob and return its name and size: when this returns, the blob survives a power loss.
+        """Make the bytes a blob and return its digest and size. It then survives a power loss.
 
-        Equal bytes that are held already are replaced by these, which heals a rotten copy. Raises DiskFull or StorageError.
+        An equal blob that is already stored is replaced, which heals a damaged copy. Raises DiskFull or
+        StorageError.
         """
 
     def __enter__(self) -> Self: ...
@@ -48,37 +49,45 @@ class BlobWriter(Protocol):
 
 
 class BlobStore(Protocol):
-    """Blobs under their digests. Whatever the disk refuses is raised as StorageError, a full disk as DiskFull."""
+    """Blobs by digest. An error of the disk is raised as StorageError, a full disk as DiskFull."""
 
     def prepare(self) -> None:
-        """Make ready for writing, under the archive's lock: raises StorageError before anything is paid for, if it cannot be.
+        """Prepare for writing; the caller holds the archive's lock. ``writer`` needs this, reading does not.
 
-        Sweeps what killed runs left half written. ``writer`` needs this; reading does not.
+        Removes unfinished files of killed runs. Raises StorageError if the store cannot be written, so that
+        a run learns it before it pays for anything.
         """
 
     def writer(self) -> BlobWriter:
-        """A writer of one blob. Raises DiskFull or StorageError."""
+        """Return a writer of one blob. Raises DiskFull or StorageError."""
 
     def has(self, digest: Digest) -> bool:
-        """Whether the blob is there as a regular file; its bytes are not looked at."""
+        """Return whether the blob is there as a regular file. Its bytes are not read."""
 
     def size(self, digest: Digest) -> int | None:
-        """The blob's size in bytes; None if it is not there, or is not a regular file."""
+        """Return the blob's size in bytes; None if there is no regular file under its name."""
 
     def open(self, digest: Digest) -> BinaryIO:
-        """The blob for reading; the caller closes it. Raises StorageError if it is not there or not a regular file."""
+        """Open the blob for reading; the caller closes it.
+
+        Raises StorageError if there is no regular file under its name.
+        """
 
     def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
-        """The names of all blobs in ascending order, whatever lies under them.
+        """Yield the names of all blobs in ascending order, whatever is stored under them.
 
-        ``foreign`` is told each name (relative to the store, printable) that no blob can have; such files are never touched.
+        ``foreign`` is called with each name that is not that of a blob (printable, relative to the store).
+        Such files are never touched.
         """
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob lies or would lie: its last three parts are ``blobs/ab/<sha256>``."""
+        """Return the blob's path, whether it exists or not. It ends in ``blobs/ab/<sha256>``."""
 
     def quarantine(self, digest: Digest) -> Path:
-        """Move what lies under this name aside, never deleting it, and return where it lies now. Raises StorageError."""
+        """Move what is stored under this name to ``quarantine/`` and return its new path.
+
+        Raises StorageError.
+        """
 
     def close(self) -> None:
-        """Let go of the store; it is not used after this."""
+        """Close the store; it is not used after this."""

@@ -104,7 +104,7 @@ class Placer:
 
     def whole(self, digest: Digest, size: int) -> os.stat_result:
         """Return what the disk says of the blob. Raises Damaged if it is missing or has another size."""
-        found = self._blobs.look(digest)
+        found = self._blobs.stat(digest)
         if found is None:
             raise Damaged("its blob is missing (archiver verify --repair)")
         if found.st_size != size:
@@ -116,13 +116,13 @@ class Placer:
     def foresee(self, digest: Digest, size: int, at_ns: int | None) -> int | None:
         """Date a blob that ``link`` is to give a name; what it says then. None if it is not as it must be."""
         try:
-            blob = self._blobs.look(digest)
+            blob = self._blobs.stat(digest)
             if blob is None or blob.st_size != size:
                 return None
             mtime_ns = blob.st_mtime_ns
             if at_ns is None or at_ns >= mtime_ns:
                 return mtime_ns
-            self._blobs.date(digest, at_ns)
+            self._blobs.set_mtime(digest, at_ns)
         except OSError:
             return None
         return at_ns
@@ -184,13 +184,13 @@ class Placer:
         """A hard link says the earliest time that anybody wants of its bytes, since all names of a file say the same."""
         if at_ns is not None and at_ns < blob.st_mtime_ns:
             with suppress(PermissionError):  # linked, but somebody else's
-                self._blobs.date(digest, at_ns)
+                self._blobs.set_mtime(digest, at_ns)
                 return Stands(Way.HARDLINK, at_ns)
         return Stands(Way.HARDLINK, blob.st_mtime_ns)
 
     def is_blob(self, digest: str, stands: os.stat_result) -> os.stat_result | None:
         """What the disk says of the blob, if the file that stands somewhere is the blob itself; else None."""
-        found = self._blobs.look(Digest(digest))
+        found = self._blobs.stat(Digest(digest))
         same = found is not None and (found.st_ino, found.st_dev) == (stands.st_ino, stands.st_dev)
         return found if same else None
 

@@ -15,7 +15,7 @@ import pytest
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.answers.warc_reader import member_at, members
-from archiver.answers.warc_record import warcinfo
+from archiver.answers.warc_record import pack_warcinfo
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import Surplus
 from archiver.model.billing import AnswerLocation
@@ -311,7 +311,7 @@ def test_a_record_larger_than_any_answer_is_not_unpacked(tmp_path: Path, store: 
     with store.writer(7, STARTED) as writer:
         first = writer.keep(answer(b"first"), tray=True)
     file = tmp_path / "answers" / first.segment
-    bomb = warcinfo("x.warc.gz", STARTED, {"software": "0" * 70_000_000})
+    bomb = pack_warcinfo("x.warc.gz", STARTED, {"software": "0" * 70_000_000})
     data = file.read_bytes()
     file.write_bytes(bomb + data)
     with file.open("rb") as opened:

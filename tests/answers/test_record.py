@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.answers.warc_record import answer_of, response_and_request, warcinfo
+from archiver.answers.warc_record import pack_answer, pack_warcinfo, parse_answer
 from archiver.errors import AnswerMalformed
 from archiver.model.billing import Answer, Call
 
@@ -59,7 +59,7 @@ def answer(body: bytes = b"[]", *headers: tuple[str, str], status: int = 200) ->
 
 
 def back(kept: Answer) -> Answer:
-    read = answer_of(gzip.decompress(response_and_request(kept)[0]))
+    read = parse_answer(gzip.decompress(pack_answer(kept)[0]))
     assert read is not None
     return read
 
@@ -135,7 +135,7 @@ def test_times_of_other_zones_are_kept_as_utc() -> None:
 
 def test_the_response_is_one_a_browser_would_know() -> None:
     """A response record holds the status line with its phrase, the target, the date, and the digest of the body."""
-    text = gzip.decompress(response_and_request(answer(b"{}", status=404))[0])
+    text = gzip.decompress(pack_answer(answer(b"{}", status=404))[0])
     assert text.startswith(b"WARC/1.1\r\nWARC-Type: response\r\n")
     assert b"\r\nWARC-Date: 2026-03-04T05:06:07.000089Z\r\n" in text
     assert b"\r\nWARC-Target-URI: https://api.hikerapi.com/v1/highlight/by/url?url=x\r\n" in text
@@ -144,7 +144,7 @@ def test_the_response_is_one_a_browser_would_know() -> None:
 
 def test_the_request_is_there_without_a_key() -> None:
     """The request record shows the line and the host, and refers to its response."""
-    response, request = response_and_request(answer(b"{}", ("x-access-key", "echo")))
+    response, request = pack_answer(answer(b"{}", ("x-access-key", "echo")))
     text = gzip.decompress(request)
     assert text.endswith(b"GET /v1/highlight/by/url?url=x HTTP/1.1\r\nhost: api.hikerapi.com\r\n\r\n\r\n\r\n")
     record_id = next(line for line in gzip.decompress(response).splitlines() if b"WARC-Record-ID" in line)
@@ -154,11 +154,11 @@ def test_the_request_is_there_without_a_key() -> None:
 
 def test_other_records_are_no_answers() -> None:
     """The record that opens a segment, and a request, are passed over, not taken for damage."""
-    assert answer_of(gzip.decompress(warcinfo("1-x.warc.gz", AT, {"software": "archiver"}))) is None
-    assert answer_of(gzip.decompress(response_and_request(answer())[1])) is None
+    assert parse_answer(gzip.decompress(pack_warcinfo("1-x.warc.gz", AT, {"software": "archiver"}))) is None
+    assert parse_answer(gzip.decompress(pack_answer(answer())[1])) is None
 
 
-WHOLE = gzip.decompress(response_and_request(answer(b'{"pk": "1"}'))[0])
+WHOLE = gzip.decompress(pack_answer(answer(b'{"pk": "1"}'))[0])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ WHOLE = gzip.decompress(response_and_request(answer(b'{"pk": "1"}'))[0])
 def test_what_is_no_record_of_ours_is_told(record: bytes) -> None:
     """Bytes that are no record, or one that this program did not write, are AnswerMalformed and nothing else."""
     try:
-        read = answer_of(record)
+        read = parse_answer(record)
     except AnswerMalformed:
         return
     assert read is None
@@ -192,12 +192,12 @@ def test_what_is_no_record_of_ours_is_told(record: bytes) -> None:
 def test_a_changed_record_is_read_or_told(at: int, junk: bytes) -> None:
     """Any change of a record gives an answer, none, or AnswerMalformed: no other error."""
     with suppress(AnswerMalformed):
-        answer_of(WHOLE[:at] + junk + WHOLE[at + len(junk) :])
+        parse_answer(WHOLE[:at] + junk + WHOLE[at + len(junk) :])
 
 
 def test_each_record_is_one_gzip_member() -> None:
     """Response and request can be unpacked alone."""
-    response, request = response_and_request(answer())
+    response, request = pack_answer(answer())
     for member in (response, request):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
         unpacker.decompress(member)
