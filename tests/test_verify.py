@@ -22,7 +22,14 @@ from archiver.blobs.store import BlobStore
 from archiver.errors import StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
-from archiver.verify.verify_blobs import Damage, Problem, VerifyReport, share_of, start_of_day, verify_blobs
+from archiver.verify.verify_blobs import (
+    Damage,
+    Problem,
+    VerifyReport,
+    choose_share,
+    start_of_day,
+    verify_blobs,
+)
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -73,7 +80,7 @@ def test_every_blob_is_counted_in_its_class(
     gone = [row(b"%d" % n) for n in missing]
     known = [row(b"%d" % n, AT) for n in lost]
     verified: list[Digest] = []
-    report = verify_blobs(store, in_order(*rows, *gone, *known), read_data=True, verified=verified.append)
+    report = verify_blobs(store, in_order(*rows, *gone, *known), read_data=True, on_sound=verified.append)
     assert report == VerifyReport(
         checked=len(held) + len(missing) + len(lost),
         bytes_read=sum(blob.size for blob in rows),
@@ -116,7 +123,7 @@ def test_damage_is_named_and_left_in_place(
     damage(disk, held)
     before = sorted(disk.digests())
     verified: list[Digest] = []
-    report = verify_blobs(disk, in_order(held, other), read_data=True, verified=verified.append)
+    report = verify_blobs(disk, in_order(held, other), read_data=True, on_sound=verified.append)
     assert report.damaged == (Damage(held.sha256, problem, held.owners),)
     assert verified == [other.sha256]
     assert bool(verify_blobs(disk, in_order(held, other), read_data=False).damaged) is quick
@@ -167,7 +174,7 @@ def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
     back = put(disk, b"back")
     lost = StoredBlob(back.sha256, back.size, AT, None, ())
     verified: list[Digest] = []
-    report = verify_blobs(disk, in_order(lost), read_data=False, verified=verified.append)
+    report = verify_blobs(disk, in_order(lost), read_data=False, on_sound=verified.append)
     assert (report.damaged, report.lost, report.found, verified) == (
         (),
         (),
@@ -202,7 +209,7 @@ def test_only_chosen_blobs_are_read() -> None:
     chosen = {held.sha256 for held in rows[:7]}
     verified: list[Digest] = []
     report = verify_blobs(
-        store, in_order(*rows), read_data=True, chosen=chosen.__contains__, verified=verified.append
+        store, in_order(*rows), read_data=True, chosen=chosen.__contains__, on_sound=verified.append
     )
     assert (report.checked, set(verified), report.damaged) == (20, chosen, ())
     assert report.bytes_read == sum(held.size for held in rows[:7])
@@ -212,9 +219,9 @@ def test_only_chosen_blobs_are_read() -> None:
 def test_a_share_is_about_that_share_and_the_parts_make_the_whole(share: float, start: float) -> None:
     """A share chooses about that part of all digests; starts one share apart leave none out."""
     digests = [Digest(hashlib.sha256(b"%d" % n).hexdigest()) for n in range(500)]
-    taken = sum(map(share_of(share, start), digests))
+    taken = sum(map(choose_share(share, start), digests))
     assert abs(taken / 500 - share) < 0.1
-    parts = [share_of(share, (start + n * share) % 1.0) for n in range(int(1 / share) + 1)]
+    parts = [choose_share(share, (start + n * share) % 1.0) for n in range(int(1 / share) + 1)]
     assert all(any(part(digest) for part in parts) for digest in digests)
 
 
@@ -223,7 +230,7 @@ def test_daily_parts_follow_each_other_and_cover_all(share: float, first: int) -
     """Read on each of 1 / share days in a row (rounded up), every blob is read."""
     digests = [Digest(hashlib.sha256(b"%d" % n).hexdigest()) for n in range(200)]
     days = [date.fromordinal(738_000 + first + n) for n in range(math.ceil(1 / share))]
-    parts = [share_of(share, start_of_day(share, day)) for day in days]
+    parts = [choose_share(share, start_of_day(share, day)) for day in days]
     missed = [d for d in digests if not any(part(d) for part in parts)]
     assert missed == []
 

@@ -21,7 +21,7 @@ from archiver.runner.price import AccountPlan
 from archiver.runner.workers import StopFlag
 from archiver.verify.repair import repair as mend_store
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
-from archiver.verify.verify_blobs import VerifyReport, share_of, start_of_day, verify_blobs
+from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
 
 _NOTED_AT_ONCE = 10_000
 _NOTED_BETWEEN = 200_000
@@ -155,14 +155,14 @@ def _checked(
             f"the database is damaged: {broken[0]}",
             "restore a copy of archive.db; the blobs are not touched by it",
         )
-    chosen = share_of(share, start_of_day(share, utcnow().date()))
+    chosen = choose_share(share, start_of_day(share, utcnow().date()))
     blobs = verify_blobs(
         opened.store,
         opened.catalog.stream(holdings.blobs),
         read_data=read_data,
         chosen=chosen,
         on_progress=progress,
-        verified=verified,
+        on_sound=verified,
     )
     answers = verify_answers(
         opened.answers,

@@ -1,4 +1,7 @@
-"""What verify found, made right as far as this disk alone can: losses recorded, damaged bytes set aside, what came back noted."""
+"""Repair of what a check reports, as far as this disk alone allows.
+
+Losses are recorded, damaged bytes are moved to quarantine, and what was restored is no longer lost.
+"""
 
 from __future__ import annotations
 
@@ -14,44 +17,45 @@ from archiver.verify.verify_blobs import Problem, VerifyReport
 
 T = TypeVar("T")
 
-_AT_ONCE = 1000
+_BATCH = 1000
 
 
 def repair(
     catalog: Catalog,
-    store: BlobStore,
-    kept: AnswerStore,
+    blob_store: BlobStore,
+    answer_store: AnswerStore,
     blobs: VerifyReport,
     answers: AnswerReport,
     now: datetime,
     check: Callable[[], None] = lambda: None,
 ) -> int:
-    """Make rows and store agree, and return how many damaged blobs lie in quarantine now. Nothing is deleted, nothing is paid.
+    """Make rows and stores agree, and return how many damaged blobs were moved to quarantine.
 
-    ``lost_at`` is committed before the bytes are moved: killed between the two, the next ``repair`` finds a blob that is recorded as
-    lost and lies there damaged, and moves it. ``check`` is called between the steps and may raise to stop. Raises StorageError.
+    Nothing is deleted and no unit is spent. ``lost_at`` is committed before the bytes are moved: after a kill
+    in between, the next repair moves a damaged blob that is already recorded as lost. ``check`` is called
+    between the steps and may raise to stop. Raises StorageError.
     """
-    for some in _batches(blobs.damaged):
+    for damaged in _batches(blobs.damaged):
         check()
-        catalog.write(record.blobs_lost, tuple(d.sha256 for d in some), now)
+        catalog.write(record.blobs_lost, tuple(damage.sha256 for damage in damaged), now)
     quarantined = 0
     for damage in (*blobs.damaged, *blobs.lost):
         if damage.problem is not Problem.MISSING:
             check()
-            store.quarantine(damage.sha256)
+            blob_store.quarantine(damage.sha256)
             quarantined += 1
-    for found in _batches(blobs.found):
-        catalog.write(record.blobs_found, tuple(found))
+    for digests in _batches(blobs.found):
+        catalog.write(record.blobs_found, tuple(digests))
     for lost in _batches(answers.damaged):
-        catalog.write(record.answers_lost, tuple(a.id for a in lost), now)
-    for back in _batches(answers.found):
-        catalog.write(record.answers_found, tuple(back))
-    for surplus in reversed(answers.surplus):  # the last first: then it may be cut off
+        catalog.write(record.answers_lost, tuple(answer.id for answer in lost), now)
+    for ids in _batches(answers.found):
+        catalog.write(record.answers_found, tuple(ids))
+    for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
         check()
-        kept.set_aside(surplus)
+        answer_store.set_aside(surplus)
     return quarantined
 
 
 def _batches(things: Sequence[T]) -> Iterator[Sequence[T]]:
-    for start in range(0, len(things), _AT_ONCE):
-        yield things[start : start + _AT_ONCE]
+    for start in range(0, len(things), _BATCH):
+        yield things[start : start + _BATCH]

@@ -1,4 +1,4 @@
-"""Kept answers against their rows: what was paid for and cannot be read any more is found."""
+"""Check of the stored answers against their rows: which can no longer be read, and what has no row."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archiver.model.identity import Digest
 
 @dataclass(frozen=True, slots=True)
 class LostAnswer:
-    """A kept Answer that cannot be read: the id of its row, its segment (path below ``answers/``), and why."""
+    """An answer that cannot be read: the id of its row, its segment (path below ``answers/``), and why."""
 
     id: int
     segment: str
@@ -24,11 +24,13 @@ class LostAnswer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReport:
-    """What was found. ``lost``: what is recorded as lost and is so; ``found``: ids recorded as lost that can be read again.
+    """The result of a check.
 
-    ``unrecorded``: whole answers in files that no row names, as after an older copy of the database was put
-    back. ``surplus``: bytes in the segments that are no record of ours. ``foreign``: names below ``answers/``
-    that this program gives to no file, and that no row names.
+    ``damaged``: cannot be read, and not yet recorded as lost. ``lost``: recorded as lost, and still so.
+    ``found``: ids recorded as lost that can be read again. ``unrecorded``: how many whole answers are in
+    segments without rows, as after the database was restored from an older copy. ``surplus``: bytes in
+    segments that are not records of this program. ``foreign``: names below ``answers/`` that this program
+    gives to no file and that no row names.
     """
 
     checked: int
@@ -48,84 +50,83 @@ def verify_answers(
     chosen: Callable[[Digest], bool] = lambda digest: True,
     check: Callable[[], None] = lambda: None,
 ) -> AnswerReport:
-    """Check that every answer lies within its segment; with ``read_data`` read those that are ``chosen``, as a rerun would.
+    """Check that every answer is within its segment; with ``read_data`` read those that are ``chosen``.
 
-    An answer that is recorded as lost is always read. ``check`` is called once for each and may raise to stop. Raises StorageError for
-    another reason than a rotten disk.
+    An answer that is recorded as lost is always read. ``check`` is called for each answer and may raise to
+    stop. Raises StorageError if the disk fails, but not for a damaged part of it.
     """
     checked = 0
     damaged: list[LostAnswer] = []
     lost: list[LostAnswer] = []
-    found: list[int] = []
+    readable: list[int] = []
     sizes: dict[str, int | None] = {}
     for answer in answers:
         check()
         checked += 1
         segment = answer.location.segment
         if segment not in sizes:
-            sizes.clear()  # they come segment by segment: one is enough
+            sizes.clear()  # the answers come segment by segment: one size is enough
             sizes[segment] = store.size(segment)
-        read = answer.lost or (read_data and chosen(answer.location.sha256))
-        why = _trouble(store, answer, sizes[segment], read)
+        must_read = answer.lost or (read_data and chosen(answer.location.sha256))
+        why = _damage_of(store, answer, sizes[segment], must_read)
         if why is not None:
             (lost if answer.lost else damaged).append(LostAnswer(answer.id, segment, why))
         elif answer.lost:
-            found.append(answer.id)
-    return AnswerReport(checked, tuple(damaged), tuple(lost), tuple(found))
+            readable.append(answer.id)
+    return AnswerReport(checked, tuple(damaged), tuple(lost), tuple(readable))
 
 
 def verify_segments(
     store: AnswerStore,
-    is_named: Callable[[str], bool],
+    has_rows: Callable[[str], bool],
     rows_of: Callable[[str], Mapping[int, int]],
     *,
     read_data: bool,
     chosen: Callable[[Digest], bool] = lambda digest: True,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, tuple[Surplus, ...]]:
-    """Count the whole answers in segments that no row names, and find what is in a segment beside records of
-    ours.
+    """Count the whole answers in segments without rows, and return the surplus bytes of all segments.
 
-    Segments that no row names are always read. Of the others only with ``read_data``, if they are ``chosen``
-    (by a digest of their name), and only what no row covers: ``rows_of`` returns the lengths of the answers
-    that have rows, by their offsets.
+    A segment without rows is always read. Another one is read only with ``read_data``, if the digest of its
+    name is ``chosen``, and only where no row is: ``rows_of`` returns the lengths of answers by their offsets.
 
-    ``is_named`` says of a segment whether a row names it, and is asked again after it was read: a run beside us may just have
-    begun it. ``check`` is called once for each segment and may raise to stop. Raises StorageError for another
-    reason than a rotten disk.
+    ``has_rows`` is asked again after a segment was read: a run at the same time may just have begun it.
+    ``check`` is called for each segment and may raise to stop. Raises StorageError if the disk fails, but not
+    for a damaged part of it.
     """
     count, surplus = 0, list[Surplus]()
     for segment in store.segments():
         check()
-        named = is_named(segment)
-        if named and not (read_data and chosen(Digest(hashlib.sha256(segment.encode()).hexdigest()))):
+        is_known = has_rows(segment)
+        if is_known and not (read_data and chosen(Digest(hashlib.sha256(segment.encode()).hexdigest()))):
             continue
         try:
-            whole = 0 if named else sum(1 for _ in store.iterate(segment))
-            rows = rows_of(segment) if named else {}
-            found = list(store.surplus(segment, rows)) if named or origin_of(segment) is not None else []
+            whole = 0 if is_known else sum(1 for _ in store.iterate(segment))
+            rows = rows_of(segment) if is_known else {}
+            is_ours = is_known or origin_of(segment) is not None
+            extra = list(store.surplus(segment, rows)) if is_ours else []
         except AnswerMalformed:
-            continue  # dropped meanwhile, or no file of ours
+            continue  # removed meanwhile, or not a file of this program
         except StorageError as error:
             if not is_rotten(error):
                 raise
-            continue  # the answers that cannot be read are damaged, each on its own
-        if named or not is_named(segment):
+            continue  # each answer that cannot be read is reported by verify_answers
+        if is_known or not has_rows(segment):
             count += whole
-            surplus += found
+            surplus += extra
     return count, tuple(surplus)
 
 
-def _trouble(store: AnswerStore, answer: StoredAnswer, size: int | None, read: bool) -> str | None:
-    kept = answer.location
+def _damage_of(store: AnswerStore, answer: StoredAnswer, size: int | None, must_read: bool) -> str | None:
+    location = answer.location
     if size is None:
-        return f"answers/{kept.segment} is not there"
-    if size < kept.offset + kept.length:
-        return f"answers/{kept.segment} ends before it"
-    if not read:
+        return f"answers/{location.segment} is not there"
+    if size < location.offset + location.length:
+        return f"answers/{location.segment} ends before it"
+    if not must_read:
         return None
     try:
-        store.read(kept)
+        store.read(location)
     except AnswerMalformed as error:
         return str(error)
     except StorageError as error:

@@ -1,6 +1,7 @@
-"""Blobs against their rows and their names: finds what is missing, changed or extra, and changes nothing.
+"""Check of the blobs against their rows and names: what is missing, changed or extra. It changes nothing.
 
-Rows and directory are two ascending streams that are merged, so that a million blobs need no more memory than a thousand.
+Rows and directory are two ascending streams that are merged, so that a million blobs need no more memory than
+a thousand.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ _CHUNK = 1 << 20
 
 
 class Problem(StrEnum):
-    """What is wrong with a blob that a row vouches for."""
+    """What is wrong with a blob that has a row."""
 
-    MISSING = "missing"  # nothing lies under its name
-    NOT_REGULAR = "not_regular"  # a directory, link, FIFO or device does
+    MISSING = "missing"  # there is nothing under its name
+    NOT_REGULAR = "not_regular"  # there is a directory, link, FIFO or device
     SIZE = "size"
     HASH = "hash"
-    UNREADABLE = "unreadable"  # the disk itself cannot read it any more
+    UNREADABLE = "unreadable"  # the disk itself cannot read it
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A blob that is not what its row says, with those who own it."""
+    """A blob that is not what its row says, and the names of its owners."""
 
     sha256: Digest
     problem: Problem
@@ -41,10 +42,11 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was found. ``orphans``: blobs without a row, harmless. ``foreign``: names in the store that no blob can have.
+    """The result of a check.
 
-    ``lost``: what is recorded as lost and is so; it is no damage again. ``found``: recorded as lost, and back with the right
-    bytes (somebody restored them).
+    ``damaged``: not yet recorded as lost. ``orphans``: how many blobs have no row, which is harmless.
+    ``foreign``: names in the store that are not those of blobs. ``lost``: recorded as lost, and still so.
+    ``found``: recorded as lost, and there with the right bytes, because somebody restored them.
     """
 
     checked: int
@@ -63,115 +65,127 @@ def verify_blobs(
     read_data: bool,
     chosen: Callable[[Digest], bool] = lambda digest: True,
     on_progress: Callable[[int, int], None] = lambda checked, bytes_read: None,
-    verified: Callable[[Digest], None] = lambda digest: None,
+    on_sound: Callable[[Digest], None] = lambda digest: None,
 ) -> VerifyReport:
-    """Check every row's blob for its presence, kind and size; with ``read_data`` hash the bytes of those that are ``chosen``.
+    """Check presence, kind and size of every blob; with ``read_data`` hash the bytes of those ``chosen``.
 
-    A blob that is recorded as lost and lies there all the same is always read. ``blobs`` come in ascending order of ``sha256``, each
-    once: ValueError if not. ``verified`` is told each blob whose bytes were read and are right; ``on_progress`` the blobs and bytes
-    so far, once per blob and per MiB read, and may raise to stop. Raises StorageError if the store cannot be listed, or read for another reason than a rotten disk. A blob that a
-    run beside it puts meanwhile is never reported as damage.
+    ``blobs``: all rows in ascending order of ``sha256``, each once; ValueError if they are not. A blob that
+    is recorded as lost but exists is always read. ``on_sound`` is called with each blob whose bytes were read
+    and are right. ``on_progress`` gets the numbers of blobs and bytes so far, once per blob and per MiB, and
+    may raise to stop.
+
+    A blob that a run puts at the same time is never reported as damage. Raises StorageError if the store
+    cannot be listed or the disk fails, but not for a damaged part of it.
     """
-    check = _Check(store, on_progress)
+    inspector = _Inspector(store, on_progress)
     damaged: list[Damage] = []
     lost: list[Damage] = []
-    found: list[Digest] = []
+    restored: list[Digest] = []
     foreign: list[str] = []
     orphans = 0
-    for held, listed in _merged(blobs, store.digests(foreign.append)):
-        if held is None:
+    for blob, is_listed in _merge(blobs, store.digests(foreign.append)):
+        if blob is None:
             orphans += 1
             continue
-        recorded = held.lost_at is not None
-        read = recorded or (read_data and chosen(held.sha256))
-        problem = check.problem_of(held, listed, read)
+        is_lost = blob.lost_at is not None
+        must_read = is_lost or (read_data and chosen(blob.sha256))
+        problem = inspector.problem_of(blob, is_listed, must_read)
         if problem is not None:
-            (lost if recorded else damaged).append(Damage(held.sha256, problem, held.owners))
+            (lost if is_lost else damaged).append(Damage(blob.sha256, problem, blob.owners))
             continue
-        if recorded:
-            found.append(held.sha256)
-        if read:
-            verified(held.sha256)
+        if is_lost:
+            restored.append(blob.sha256)
+        if must_read:
+            on_sound(blob.sha256)
     return VerifyReport(
-        check.checked, check.bytes_read, tuple(damaged), orphans, tuple(foreign), tuple(lost), tuple(found)
+        inspector.checked,
+        inspector.bytes_read,
+        tuple(damaged),
+        orphans,
+        tuple(foreign),
+        tuple(lost),
+        tuple(restored),
     )
 
 
-class _Check:
-    """Looks at one blob after the other and counts."""
+def choose_share(share: float, start: float) -> Callable[[Digest], bool]:
+    """Return what chooses a part of all digests: ``share`` of them (0 to 1), from ``start`` (0 to 1) on.
+
+    Both are in the order of names. Digests are spread evenly, so the part is as large as its share.
+    """
+    return lambda digest: (int(digest[:13], 16) / 16**13 - start) % 1.0 < share
+
+
+def start_of_day(share: float, day: date) -> float:
+    """Return where the part of a day starts: where that of the day before ended.
+
+    So every blob is read once in 1 / ``share`` days.
+    """
+    return day.toordinal() * share % 1.0
+
+
+class _Inspector:
+    """Inspects one blob after another, and counts blobs and bytes."""
 
     def __init__(self, store: BlobStore, on_progress: Callable[[int, int], None]) -> None:
         self._store, self._on_progress = store, on_progress
         self.checked = self.bytes_read = 0
 
-    def problem_of(self, held: StoredBlob, listed: bool, read: bool) -> Problem | None:
+    def problem_of(self, blob: StoredBlob, is_listed: bool, must_read: bool) -> Problem | None:
         try:
-            return self._look(held, listed, read)
+            return self._inspect(blob, is_listed, must_read)
         except StorageError as error:
             if not is_rotten(error):
-                raise  # too many open files, no right to read: the blob may be sound
+                raise  # too many open files, no permission: the blob may be sound
             return Problem.UNREADABLE
         finally:
             self.checked += 1
             self._on_progress(self.checked, self.bytes_read)
 
-    def _look(self, held: StoredBlob, listed: bool, read: bool) -> Problem | None:
-        size = self._store.size(held.sha256)  # asked even if it was not listed: it may have come since
+    def _inspect(self, blob: StoredBlob, is_listed: bool, must_read: bool) -> Problem | None:
+        size = self._store.size(blob.sha256)  # even if it was not listed: it may be there since
         if size is None:
-            return Problem.NOT_REGULAR if listed else Problem.MISSING
-        if size != held.size:
+            return Problem.NOT_REGULAR if is_listed else Problem.MISSING
+        if size != blob.size:
             return Problem.SIZE
-        if read and self._hash(held.sha256) != held.sha256:
+        if must_read and self._hash(blob.sha256) != blob.sha256:
             return Problem.HASH
         return None
 
     def _hash(self, digest: Digest) -> str:
-        seen = hashlib.sha256()
+        sha256 = hashlib.sha256()
         with self._store.open(digest) as file:
-            while chunk := _read(file.read, digest):
-                seen.update(chunk)
+            while chunk := _read_chunk(file.read, digest):
+                sha256.update(chunk)
                 self.bytes_read += len(chunk)
                 self._on_progress(self.checked, self.bytes_read)
-        return seen.hexdigest()
+        return sha256.hexdigest()
 
 
-def _read(read: Callable[[int], bytes], digest: Digest) -> bytes:
+def _read_chunk(read: Callable[[int], bytes], digest: Digest) -> bytes:
     try:
         return read(_CHUNK)
     except OSError as exc:
         raise StorageError(f"the blob {digest} cannot be read: {exc.strerror}") from exc
 
 
-def _merged(
+def _merge(
     blobs: Iterator[StoredBlob], digests: Iterator[Digest]
 ) -> Iterator[tuple[StoredBlob, bool] | tuple[None, bool]]:
-    """Both streams as one: each row with whether its name is listed, and None for each listed name without a row."""
+    """Merge both streams: each row with whether its name is listed, and None for each name without a row."""
     name = next(digests, None)
     last = ""
-    for held in blobs:
-        if held.sha256 <= last:
+    for blob in blobs:
+        if blob.sha256 <= last:
             raise ValueError("rows of blobs must come in ascending order of sha256")
-        last = held.sha256
-        while name is not None and name < held.sha256:
+        last = blob.sha256
+        while name is not None and name < blob.sha256:
             yield None, True
             name = next(digests, None)
-        listed = name == held.sha256
-        yield held, listed
-        if listed:
+        is_listed = name == blob.sha256
+        yield blob, is_listed
+        if is_listed:
             name = next(digests, None)
     while name is not None:
         yield None, True
         name = next(digests, None)
-
-
-def share_of(share: float, start: float) -> Callable[[Digest], bool]:
-    """Choose a part of all digests: ``share`` of them (0 to 1), those that follow ``start`` (0 to 1) in the order of names.
-
-    Digests are spread evenly, so the part is as large as it says.
-    """
-    return lambda digest: (int(digest[:13], 16) / 16**13 - start) % 1.0 < share
-
-
-def start_of_day(share: float, day: date) -> float:
-    """Where the part of that day begins: just where that of the day before ended, so that 1 / ``share`` days cover all."""
-    return day.toordinal() * share % 1.0

@@ -76,7 +76,7 @@ def test_an_impossible_account(file: Path, entry: str) -> None:
 
 def test_an_impossible_list(file: Path) -> None:
     """A line that names nobody is refused by its number; [accounts] in single brackets by the way to write it."""
-    write_site(file.parent / "list", "nasa\n\n../x\n")
+    write_config_file(file.parent / "list", "nasa\n\n../x\n")
     assert "list, line 3" in load_refused(file, "sync.accounts_file = 'list'")
     assert "[[accounts]]" in load_refused(file, "[accounts]\nusername = 'natgeo'")
     assert "account 1 is not a table" in load_refused(file, "accounts = ['natgeo']")
