@@ -23,7 +23,7 @@ from archiver import archive
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
-from archiver.media import sniff
+from archiver.media.sniff import sniff
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import (

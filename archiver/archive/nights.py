@@ -17,7 +17,7 @@ from archiver.catalog.query import account_state, change_history
 from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
-from archiver.media import Downloader
+from archiver.media.downloader import Downloader
 from archiver.model.archived import NamedChange
 from archiver.model.billing import BudgetLeft, Limits
 from archiver.model.events import Observer

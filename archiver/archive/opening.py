@@ -25,7 +25,7 @@ from archiver.runner import run_lock
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
-    from archiver.media import DownloadRules
+    from archiver.media.egress import DownloadRules
 
 _OURS = frozenset(
     {
@@ -140,7 +140,7 @@ def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterato
 
 def download_rules(config: Config) -> DownloadRules:
     """Return which downloads the settings allow. Raises ConfigError for a host pattern that names nothing."""
-    from archiver.media import DownloadRules
+    from archiver.media.egress import DownloadRules
 
     return DownloadRules.of(config.download.allowed_hosts, config.download.max_file_size)
 

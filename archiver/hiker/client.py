@@ -23,11 +23,17 @@ import httpx
 
 import archiver
 from archiver.errors import CallFailed, ConfigError
-from archiver.hiker import body, endpoints
-from archiver.hiker.attempt import Attempt, DeadlinePassed, ExchangeBroken, Interrupted, attempt
-from archiver.hiker.brief import brief
-from archiver.hiker.sockets import CertificateRefused
-from archiver.hiker.transport import DeadlineTransport
+from archiver.hiker import endpoints, response_body
+from archiver.hiker.attempt import (
+    Attempt,
+    CertificateRefused,
+    DeadlinePassed,
+    ExchangeBroken,
+    Interrupted,
+    begin_attempt,
+)
+from archiver.hiker.brief import excerpt
+from archiver.hiker.deadline_transport import DeadlineTransport
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.secret import Secret
@@ -38,7 +44,7 @@ BODY_LIMIT = 16 * 1024 * 1024
 _KEY_HEADER = "x-access-key"
 _COOKIES = frozenset({"set-cookie", "set-cookie2"})
 _KEY_WORTH_HIDING = 8
-_BROKEN = (ExchangeBroken, body.BodyUnusable)
+_BROKEN = (ExchangeBroken, response_body.BodyUnusable)
 
 
 class HikerClient:
@@ -66,7 +72,7 @@ class HikerClient:
             headers={
                 "user-agent": f"archiver/{archiver.__version__}",
                 "accept": "application/json",
-                "accept-encoding": body.ACCEPTED,
+                "accept-encoding": response_body.ACCEPTED,
             },
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=timeout,
@@ -77,12 +83,16 @@ class HikerClient:
     def __repr__(self) -> str:
         return f"HikerClient({self._host})"
 
-    def share(self) -> body.Share:
+    def share(self) -> response_body.LargeBodySlot:
         """A share of the memory for bodies, for one call: given back when its answer is let go."""
-        return body.Share(self._one_large)
+        return response_body.LargeBodySlot(self._one_large)
 
     def send(
-        self, call: Call, *, stopped: Callable[[], bool] = lambda: False, share: body.Share | None = None
+        self,
+        call: Call,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
+        share: response_body.LargeBodySlot | None = None,
     ) -> Answer:
         """Make one attempt, and return what the API answered, whatever its status.
 
@@ -94,7 +104,7 @@ class HikerClient:
         was out.
         """
         started_at = self._clock()
-        with attempt(self._timeout, stopped) as current, self.share() as own:
+        with begin_attempt(self._timeout, stopped) as current, self.share() as own:
             try:
                 return self._exchange(call, started_at, current, share or own)
             except _BROKEN as error:
@@ -106,20 +116,22 @@ class HikerClient:
         """Close every connection."""
         self._http.close()
 
-    def _exchange(self, call: Call, started_at: datetime, current: Attempt, share: body.Share) -> Answer:
+    def _exchange(
+        self, call: Call, started_at: datetime, current: Attempt, share: response_body.LargeBodySlot
+    ) -> Answer:
         request = self._http.build_request(
             "GET", call.path, params=list(call.params), headers={_KEY_HEADER: self._secret.reveal()}
         )
         response = self._http.send(request, stream=True)
         try:
-            content = body.read(
+            content = response_body.read_body(
                 response.iter_raw(),
                 response.headers.get("content-encoding", ""),
                 BODY_LIMIT,
                 before_large=lambda: share.grow(current),
             )
             current.left()
-        except body.BodyUnusable as error:
+        except response_body.BodyUnusable as error:
             error.status = response.status_code
             raise
         finally:
@@ -148,8 +160,8 @@ class HikerClient:
             why = f"its certificate is not trusted ({error})"
         else:
             why = str(error) or type(error).__name__
-        told = brief(self._without_key(f"{self._host}: {why}"))
-        status = error.status if isinstance(error, body.BodyUnusable) else None
+        told = excerpt(self._without_key(f"{self._host}: {why}"))
+        status = error.status if isinstance(error, response_body.BodyUnusable) else None
         billed = status is not None and endpoints.settled_units(call, status) > 0
         return CallFailed(told, sent=current.sent, permanent=certificate or billed, status=status)
 

@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"[0-9A-Fa-f]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class StatedChecksums:
     """What an answer says of its whole body. ``adler32`` and ``needle`` hold each number that the text can mean."""
 
     sha256: bytes | None = None
@@ -29,11 +29,11 @@ class Claims:
     needle: frozenset[int] = frozenset()
 
 
-def claims(headers: Mapping[str, str]) -> Claims:
+def parse_checksums(headers: Mapping[str, str]) -> StatedChecksums:
     """The checksums in the headers of a whole (200) answer. Never raises."""
     said = [headers[name] for name in ("repr-digest", "content-digest", "digest") if name in headers]
     needle = headers.get("x-needle-checksum", "").strip()
-    return Claims(
+    return StatedChecksums(
         sha256=next((digest for text in said if (digest := _sha256(text)) is not None), None),
         adler32=next((_meanings(found[1]) for text in said if (found := _ADLER.search(text))), frozenset()),
         needle=_meanings(needle) if _NUMBER.fullmatch(needle) else frozenset(),
@@ -43,7 +43,7 @@ def claims(headers: Mapping[str, str]) -> Claims:
 class Checksum:
     """The bytes of one file, counted against its claims; computes only what was claimed."""
 
-    def __init__(self, claimed: Claims) -> None:
+    def __init__(self, claimed: StatedChecksums) -> None:
         self._claimed = claimed
         self._sha256 = hashlib.sha256() if claimed.sha256 is not None else None
         self._counts_adler = bool(claimed.adler32 or claimed.needle)

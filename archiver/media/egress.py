@@ -28,7 +28,7 @@ _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CheckedUrl:
     """A checked URL, taken apart. ``host`` is ASCII, in lower case; ``target`` is path and query as they were written."""
 
     scheme: str
@@ -57,7 +57,7 @@ class Egress:
         self._exact = frozenset(exact)
         self._suffixes = tuple(f".{_ascii(p[2:])}" for p in allowed_hosts if p.startswith("*."))
 
-    def check(self, url: str) -> Place:
+    def check(self, url: str) -> CheckedUrl:
         """Return the URL taken apart.
 
         Raises DownloadFailed, whose message holds no query: REFUSED for a malformed or unsafe URL, HOST_NOT_ALLOWED
@@ -92,7 +92,7 @@ class Egress:
         path = parts.path or "/"
         target = quote(f"{path}?{parts.query}" if parts.query else path, _PRINTABLE, errors="replace")
         default = 443 if parts.scheme == "https" else 80
-        return Place(parts.scheme, host, default if port is None else port, target, loopback)
+        return CheckedUrl(parts.scheme, host, default if port is None else port, target, loopback)
 
     def allows(self, host: str) -> bool:
         """Whether a download may go to this host, given in ASCII and lower case as ``Place.host`` is."""

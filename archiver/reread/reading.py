@@ -13,12 +13,12 @@ Told = Tray | HighlightPage | User
 PAGE = "/v1/highlight/by/url"
 
 _READ: Mapping[str, Callable[[Answer], Told]] = {
-    endpoints.TRAY: lambda answer: wire.tray(answer, answer.call.subject),
-    endpoints.PAGED_TRAY: lambda answer: wire.tray_page(answer, answer.call.subject).tray,
-    "/v1/user/highlights/by/username": lambda answer: wire.tray(answer, username=answer.call.subject),
-    PAGE: lambda answer: wire.highlight_page(answer, answer.call.subject),
-    "/v1/user/by/id": lambda answer: wire.user(answer, answer.call.subject),
-    "/v1/user/by/username": lambda answer: wire.user(answer, username=answer.call.subject),
+    endpoints.TRAY: lambda answer: wire.parse_tray(answer, answer.call.subject),
+    endpoints.PAGED_TRAY: lambda answer: wire.parse_tray_page(answer, answer.call.subject).tray,
+    "/v1/user/highlights/by/username": lambda answer: wire.parse_tray(answer, username=answer.call.subject),
+    PAGE: lambda answer: wire.parse_highlight_page(answer, answer.call.subject),
+    "/v1/user/by/id": lambda answer: wire.parse_user(answer, answer.call.subject),
+    "/v1/user/by/username": lambda answer: wire.parse_user(answer, username=answer.call.subject),
 }
 
 
@@ -36,6 +36,6 @@ def told(answer: Answer) -> Told | None:
     Raises AnswerMalformed if it is not what its endpoint promises.
     """
     read = _READ.get(answer.call.path)
-    if read is None or wire.verdict(answer).meaning is not Meaning.OK:
+    if read is None or wire.parse_verdict(answer).meaning is not Meaning.OK:
         return None
     return read(answer)

@@ -69,7 +69,7 @@ def _unrecorded(
         past = catalog.read(stored_answers.answers_in, segment)
         for kept, answer in _readable(store.iterate(segment, past)):
             check()
-            verdict = wire.verdict(answer)
+            verdict = wire.parse_verdict(answer)
             yield UnrecordedAnswer(
                 kept,
                 answer.call,

@@ -71,7 +71,7 @@ class AnswerCache:
             return None
         try:
             with self._reading:
-                read = wire.highlight_page(self._answers.read(known.location), job.pk)
+                read = wire.parse_highlight_page(self._answers.read(known.location), job.pk)
         except (AnswerMalformed, StorageError):
             return None  # what cannot be read again is fetched again
         if held is not None and held.listed_at is not None and held.listed_at > known.finished_at:

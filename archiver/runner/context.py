@@ -15,7 +15,7 @@ from archiver.runner.tally import Tally
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:  # a command that only reads does not load what downloads
-    from archiver.media import DownloadRules
+    from archiver.media.egress import DownloadRules
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.record import FileRecorded
 from archiver.errors import GAPS, DownloadFailed, Reason
-from archiver.media import Downloader
+from archiver.media.downloader import Downloader
 from archiver.model.archived import Blob, Failure, File, Owner
 from archiver.model.events import FileStored
 from archiver.model.identity import Role

@@ -26,8 +26,8 @@ from archiver.errors import (
     UpstreamDown,
 )
 from archiver.hiker import endpoints, wire
-from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
+from archiver.hiker.response_body import LargeBodySlot
 from archiver.model.billing import Answer, Call, Limits, Meaning, Verdict
 from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
@@ -115,14 +115,14 @@ class MeteredApi:
             return None
         try:
             self._gate.enter()  # where the run was stopped this raises
-            return self._send(endpoints.balance(), wire.balance).content().units
+            return self._send(endpoints.balance(), wire.parse_balance).content().units
         except ArchiverError:
             return None
 
     def balance(self) -> Balance | None:
         """Units left and calls a second, by a free call; None where the API does not say. Raises KeyRejected."""
         try:
-            return self._pay(endpoints.balance(), wire.balance).content()
+            return self._pay(endpoints.balance(), wire.parse_balance).content()
         except (KeyRejected, OutOfUnits):
             raise
         except ArchiverError:
@@ -132,17 +132,17 @@ class MeteredApi:
     def list_highlights(self, user_pk: Pk) -> Reply[Tray]:
         """The tray of a user, by pk. Raises CallFailed if no answer came, or why nothing more is paid for."""
         call = endpoints.list_highlights(user_pk, privacy_check=self._privacy_check)
-        return self._pay(call, lambda answer: wire.tray(answer, user_pk), tray=True)
+        return self._pay(call, lambda answer: wire.parse_tray(answer, user_pk), tray=True)
 
     def list_highlights_by_username(self, username: str) -> Reply[Tray]:
         """The tray of a user whose pk is not known."""
         call = endpoints.list_highlights_by_username(username, privacy_check=self._privacy_check)
-        return self._pay(call, lambda answer: wire.tray(answer, username=username), tray=True)
+        return self._pay(call, lambda answer: wire.parse_tray(answer, username=username), tray=True)
 
     def list_highlights_page(self, user_pk: Pk, page_id: str | None) -> Reply[TrayPage]:
         """One page of the paged tray of a user, the first where ``page_id`` is None."""
         call = endpoints.list_highlights_page(user_pk, page_id, privacy_check=self._privacy_check)
-        return self._pay(call, lambda answer: wire.tray_page(answer, user_pk), tray=True)
+        return self._pay(call, lambda answer: wire.parse_tray_page(answer, user_pk), tray=True)
 
     def fetch_highlight(
         self, pk: Pk, facts: TrayFacts, *, account: str, promise: Promise | None = None
@@ -155,7 +155,7 @@ class MeteredApi:
         call = endpoints.fetch_highlight(pk)
         return self._pay(
             call,
-            lambda answer: wire.highlight_page(answer, pk),
+            lambda answer: wire.parse_highlight_page(answer, pk),
             facts=facts,
             account=account,
             promise=promise,
@@ -163,12 +163,12 @@ class MeteredApi:
 
     def fetch_user(self, user_pk: Pk) -> Reply[User]:
         """One account, by pk: what tells private, gone and empty apart."""
-        return self._pay(endpoints.fetch_user(user_pk), lambda answer: wire.user(answer, user_pk))
+        return self._pay(endpoints.fetch_user(user_pk), lambda answer: wire.parse_user(answer, user_pk))
 
     def fetch_user_by_username(self, username: str, pk: Pk | None = None) -> Reply[User]:
         """One account by its name. ``pk``: the one that it must have, where something else told it."""
         call = endpoints.fetch_user_by_username(username)
-        return self._pay(call, lambda answer: wire.user(answer, pk, username=username))
+        return self._pay(call, lambda answer: wire.parse_user(answer, pk, username=username))
 
     def price_of_tray(self, user_pk: Pk) -> int:
         """The units of one look at the tray of a known account."""
@@ -256,7 +256,7 @@ class MeteredApi:
             answer = self._answer(call, call_id, share, promise)
             return self._keep(call_id, answer, read, tray=tray, facts=facts, promise=promise)
 
-    def _answer(self, call: Call, call_id: int, share: Share, promise: Promise | None) -> Answer:
+    def _answer(self, call: Call, call_id: int, share: LargeBodySlot, promise: Promise | None) -> Answer:
         try:
             return self._client.send(call, stopped=self._stopped, share=share)
         except CallFailed as error:
@@ -285,7 +285,7 @@ class MeteredApi:
         billed = endpoints.settled_units(answer.call, answer.status) > 0
         kept = self._answers.keep(answer, tray=tray) if billed else None
         with self._reading:
-            verdict = wire.verdict(answer)
+            verdict = wire.parse_verdict(answer)
         answer_id = self.budget.settle(call_id, answer.status, verdict.units, kept, facts, promise=promise)
         self._settled(answer.call, verdict.units)
         found = self._found(answer, read) if verdict.meaning is Meaning.OK else None

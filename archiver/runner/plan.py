@@ -21,7 +21,7 @@ from archiver.model.upstream import Highlight, TrayFacts
 from archiver.runner.context import RepairScope, RunOptions
 
 if TYPE_CHECKING:  # a command that only reads does not load what downloads
-    from archiver.media import DownloadRules
+    from archiver.media.egress import DownloadRules
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEEDED_DAYS = (

@@ -136,12 +136,12 @@ def balance(client: HikerClient) -> Balance:
     Raises KeyRejected, UpstreamDown where the API answers no, CallFailed where it does not answer, AnswerMalformed.
     """
     answer = client.send(endpoints.balance())
-    verdict = wire.verdict(answer)
+    verdict = wire.parse_verdict(answer)
     if verdict.meaning is Meaning.KEY_REJECTED:
         raise KeyRejected(f"the API rejected the key: {verdict.detail}", "check HIKERAPI_TOKEN")
     if verdict.meaning is not Meaning.OK:
         raise UpstreamDown(f"the API does not tell its balance: {verdict.detail or verdict.meaning.value}")
-    return wire.balance(answer)
+    return wire.parse_balance(answer)
 
 
 def _free_if_kept(kept: AnswerCache, job: Job) -> Job:

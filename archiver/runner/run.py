@@ -13,7 +13,7 @@ from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, ledger, record
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError, outcome
 from archiver.hiker.client import HikerClient
-from archiver.media import Downloader
+from archiver.media.downloader import Downloader
 from archiver.model.events import Observer, RunStarted
 from archiver.model.identity import utcnow
 from archiver.model.target import Target

@@ -143,7 +143,7 @@ class Trays:
                 pages.append(page.tray)
                 page_id = page.next_page_id
                 if page_id is None:
-                    return wire.joined(pages), True
+                    return wire.join_pages(pages), True
         except AnswerMalformed:
             return None, True
         except CallFailed as error:

@@ -51,7 +51,7 @@ def test_fault_b5_every_call_costs_what_the_tariff_says(
     call: Call, upstream: StandIn, hiker: HikerClient
 ) -> None:
     """Nominal price, settled price and the sum that upstream bills are one number."""
-    verdict = wire.verdict(hiker.send(call))
+    verdict = wire.parse_verdict(hiker.send(call))
     assert verdict.meaning is Meaning.OK
     assert verdict.units == call.units == upstream.units
 
@@ -63,12 +63,12 @@ def test_the_pages_of_a_tray_are_the_tray(upstream: StandIn, hiker: HikerClient,
     pages: list[Tray] = []
     page_id: str | None = None
     while not pages or page_id is not None:
-        page = wire.tray_page(hiker.send(endpoints.list_highlights_page(NATGEO, page_id)), NATGEO)
+        page = wire.parse_tray_page(hiker.send(endpoints.list_highlights_page(NATGEO, page_id)), NATGEO)
         pages.append(page.tray)
         page_id = page.next_page_id
-    whole = wire.tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
+    whole = wire.parse_tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
     assert [page.length for page in pages] == [2, 1]
-    assert _unsigned(wire.joined(pages)) == _unsigned(whole)
+    assert _unsigned(wire.join_pages(pages)) == _unsigned(whole)
 
 
 def _unsigned(tray: Tray) -> Tray:
@@ -80,9 +80,11 @@ def _unsigned(tray: Tray) -> Tray:
 
 def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
     """What one of everything looks like on the wire arrives in the model, and nothing is rejected."""
-    tray = wire.tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
+    tray = wire.parse_tray(hiker.send(endpoints.list_highlights(NATGEO)), NATGEO)
     assert (tray.length, tray.rejected) == (3, ())
-    pages = [wire.highlight_page(hiker.send(endpoints.fetch_highlight(h.pk)), h.pk) for h in tray.highlights]
+    pages = [
+        wire.parse_highlight_page(hiker.send(endpoints.fetch_highlight(h.pk)), h.pk) for h in tray.highlights
+    ]
     assert [len(p.items) for p in pages] == [h.facts.media_count for h in tray.highlights]
     assert all(p.rejected == () for p in pages)
     items = [item for page in pages for item in page.items]
@@ -94,10 +96,10 @@ def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
 
 def test_account_and_balance(upstream: StandIn, hiker: HikerClient) -> None:
     """By pk and by name the same account; the balance is what is left."""
-    by_pk = wire.user(hiker.send(endpoints.fetch_user(NATGEO)), NATGEO)
-    by_name = wire.user(hiker.send(endpoints.fetch_user_by_username("natgeo")))
+    by_pk = wire.parse_user(hiker.send(endpoints.fetch_user(NATGEO)), NATGEO)
+    by_name = wire.parse_user(hiker.send(endpoints.fetch_user_by_username("natgeo")))
     assert (by_pk.pk, by_pk.username) == (by_name.pk, by_name.username) == (NATGEO, "natgeo")
-    balance = wire.balance(hiker.send(endpoints.balance()))
+    balance = wire.parse_balance(hiker.send(endpoints.balance()))
     assert balance.units == upstream.balance
     assert balance.rate is not None
 
@@ -116,7 +118,7 @@ def test_a_refusal_is_understood_and_settled(
     call: Call, meaning: Meaning, upstream: StandIn, hiker: HikerClient
 ) -> None:
     """What is billed of it and what is free agrees with upstream's own account."""
-    verdict = wire.verdict(hiker.send(call))
+    verdict = wire.parse_verdict(hiker.send(call))
     assert verdict.meaning is meaning
     assert verdict.units == upstream.units
 
@@ -124,7 +126,7 @@ def test_a_refusal_is_understood_and_settled(
 def test_fault_a1_a_wrong_key_is_rejected_for_nothing(upstream: StandIn, hiker: HikerClient) -> None:
     """401 costs no unit."""
     upstream.key = "another-key-than-ours"
-    verdict = wire.verdict(hiker.send(CALLS[0]))
+    verdict = wire.parse_verdict(hiker.send(CALLS[0]))
     assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.KEY_REJECTED, 0, 0)
 
 
@@ -136,7 +138,7 @@ def test_fault_a2_an_empty_account_is_out_of_units_whatever_the_status(
     upstream.settings.funds_status = 402 if status == 402 else 200
     upstream.balance = 0
     answer = hiker.send(CALLS[0])
-    verdict = wire.verdict(answer)
+    verdict = wire.parse_verdict(answer)
     assert answer.status == status
     assert (verdict.meaning, verdict.units, upstream.units) == (Meaning.OUT_OF_UNITS, 0, 0)
 
@@ -148,7 +150,7 @@ def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
         closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker,
     ):
         hiker.send(endpoints.balance())
-        verdict = wire.verdict(hiker.send(CALLS[0]))
+        verdict = wire.parse_verdict(hiker.send(CALLS[0]))
     assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
 
 
@@ -157,5 +159,5 @@ def test_many_threads_share_one_client(upstream: StandIn, hiker: HikerClient) ->
     calls = [endpoints.fetch_user(NATGEO), endpoints.fetch_user("75885841119")] * 40
     with ThreadPoolExecutor(8) as workers:
         answers = list(workers.map(hiker.send, calls))
-    assert [wire.user(answer).pk for answer in answers] == [call.subject for call in calls]
+    assert [wire.parse_user(answer).pk for answer in answers] == [call.subject for call in calls]
     assert upstream.units == len(calls)

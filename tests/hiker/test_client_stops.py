@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from archiver.errors import CallFailed
-from archiver.hiker import body
+from archiver.hiker import response_body
 from archiver.hiker.attempt import GRACE
 from tests.support.api_client import CALL, KEY, answers_once, client, everything
 from tests.support.scripted_server import Connection, scripted_server
@@ -144,7 +144,7 @@ def test_fault_a31_an_address_that_does_not_answer_leaves_time_for_the_next(
 
 def _large(connection: Connection) -> None:
     while connection.request():
-        connection.answer(b"[" + b" " * body.LARGE + b"]")
+        connection.answer(b"[" + b" " * response_body.LARGE + b"]")
 
 
 def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own_time() -> None:
@@ -155,11 +155,11 @@ def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own
         ThreadPoolExecutor(1) as pool,
     ):
         with hiker.share() as first:
-            assert len(hiker.send(CALL, share=first).body) > body.LARGE
+            assert len(hiker.send(CALL, share=first).body) > response_body.LARGE
             waiting = pool.submit(hiker.send, CALL)
             time.sleep(0.7)
             assert not waiting.done()
-        assert len(waiting.result(5).body) > body.LARGE
+        assert len(waiting.result(5).body) > response_body.LARGE
 
 
 def test_fault_a38_a_stop_ends_the_wait_for_room() -> None:

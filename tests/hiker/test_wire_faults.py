@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from archiver.errors import AnswerMalformed
 from archiver.hiker import wire
-from archiver.hiker.wire import document
+from archiver.hiker.wire import json_document
 from archiver.model.billing import Answer
 from archiver.model.identity import is_pk
 from archiver.model.upstream import HighlightPage, TrayFacts, TrayPage
@@ -25,7 +25,7 @@ from tests.support.api_answers import FETCH, LIST, answer, example, highlight, i
 
 def page(*items: object, **fields: object) -> HighlightPage:
     """A page with these items and fields."""
-    return wire.highlight_page(answer(highlight(items=list(items), **fields)))
+    return wire.parse_highlight_page(answer(highlight(items=list(items), **fields)))
 
 
 @pytest.mark.parametrize("pk", [3.1e18, 1.0, True, None, "", "abc", "-1", -1, "1" * 41, "１２", ["1"], "1 "])
@@ -34,7 +34,7 @@ def test_fault_a22_an_element_without_a_usable_pk_is_rejected_alone(pk: object) 
     found = page(item(pk="1"), item(pk=pk), "no object", item(pk="2"))
     assert [i.pk for i in found.items] == ["1", "2"]
     assert [r.detail for r in found.rejected] == ["it has no pk of digits", "it is no object"]
-    tray = wire.tray(answer([highlight(pk="1"), highlight(pk=pk), None], call=LIST))
+    tray = wire.parse_tray(answer([highlight(pk="1"), highlight(pk=pk), None], call=LIST))
     assert ([h.pk for h in tray.highlights], tray.length) == (["1"], 3)
 
 
@@ -47,7 +47,7 @@ def test_fault_a21_pks_beyond_64_bits_keep_their_digits(pk: object) -> None:
 def test_fault_a26_the_first_of_equal_pks_wins() -> None:
     """A list that repeats a pk gives one element (A26)."""
     assert [(i.pk, i.code) for i in page(item(code="a"), item(code="b")).items] == [("99", "a")]
-    tray = wire.tray(answer([highlight(title="a"), highlight(title="b")], call=LIST))
+    tray = wire.parse_tray(answer([highlight(title="a"), highlight(title="b")], call=LIST))
     assert [h.title for h in tray.highlights] == ["a"]
 
 
@@ -56,10 +56,11 @@ def test_a_next_page_that_cannot_be_asked_for_is_no_last_page(following: object)
     """Taken for the end it would hide the rest, whose absence would be evidence; null, nothing and '' are the end."""
     body = {"response": {"tray": [highlight()]}, "next_page_id": following}
     with pytest.raises(AnswerMalformed, match="next page"):
-        wire.tray_page(answer(body, call=LIST), "1")
+        wire.parse_tray_page(answer(body, call=LIST), "1")
     for end in ({"next_page_id": None}, {"next_page_id": ""}, {}):
         assert (
-            wire.tray_page(answer({"response": body["response"], **end}, call=LIST), "1").next_page_id is None
+            wire.parse_tray_page(answer({"response": body["response"], **end}, call=LIST), "1").next_page_id
+            is None
         )
 
 
@@ -71,7 +72,7 @@ def test_a_raw_cover_is_the_best_of_its_candidates() -> None:
         }
     }
     body = {"response": {"tray": [highlight(cover_media=cover)]}}
-    assert wire.tray_page(answer(body, call=LIST), "1").tray.highlights[0].cover_name == "b.jpg"
+    assert wire.parse_tray_page(answer(body, call=LIST), "1").tray.highlights[0].cover_name == "b.jpg"
 
 
 WRONG: list[object] = [{}, [], 7, 1.5, True, "x", ""]
@@ -90,7 +91,7 @@ def test_fault_a23_a_wrong_type_makes_an_optional_field_none(wrong: object) -> N
 def test_fault_a23_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object) -> None:
     """The same for a highlight of a tray whose owner is known."""
     names = json.loads(example("tray"))[0].keys() - {"pk"}
-    tray = wire.tray(answer([highlight(**dict.fromkeys(names, wrong))], call=LIST), "1")
+    tray = wire.parse_tray(answer([highlight(**dict.fromkeys(names, wrong))], call=LIST), "1")
     assert len(tray.highlights) == 1
 
 
@@ -98,7 +99,7 @@ def test_fault_a23_a_wrong_type_makes_a_field_of_a_highlight_none(wrong: object)
 def test_fault_a23_a_page_without_a_list_of_items_is_malformed(items: object) -> None:
     """It says nothing about what is in it, which is not the same as an empty highlight (A23)."""
     with pytest.raises(AnswerMalformed, match="without a list of items"):
-        wire.highlight_page(answer(highlight(items=items)))
+        wire.parse_highlight_page(answer(highlight(items=items)))
     assert page().items == ()
 
 
@@ -132,10 +133,10 @@ def test_fault_a27_times_that_are_none(stated: object, read: datetime | None) ->
 def test_fault_a27_numbers_out_of_range_are_none() -> None:
     """A negative or gigantic count, a negative or infinite duration (A27)."""
     raw = json.dumps(highlight(media_count=-1, latest_reel_media=2**63, items=[item(video_duration=-0.5)]))
-    found = wire.highlight_page(answer(raw.encode()))
+    found = wire.parse_highlight_page(answer(raw.encode()))
     assert found.highlight.facts == TrayFacts()
     assert found.items[0].video_duration is None
-    found = wire.highlight_page(answer(raw.replace("-0.5", "1e999").encode()))
+    found = wire.parse_highlight_page(answer(raw.replace("-0.5", "1e999").encode()))
     assert found.items[0].video_duration is None
 
 
@@ -146,7 +147,7 @@ def test_strings_are_clean_and_bounded() -> None:
     assert page(title="\udfff").highlight.title == "\ufffd"
     assert page(title="\ud83e\udd8b").highlight.title == "🦋"
     raw = json.dumps(highlight(title="TITLE")).encode().replace(b"TITLE", b"a\xff\xed\xa0\xbdb")
-    assert wire.highlight_page(answer(raw)).highlight.title == "a\ufffd\ufffd\ufffd\ufffdb"
+    assert wire.parse_highlight_page(answer(raw)).highlight.title == "a\ufffd\ufffd\ufffd\ufffdb"
     long = page(title="a" + "🦋" * 20_000).highlight.title
     assert long == "a" + "🦋" * 16_383
     assert page(item(thumbnail_url="https://c/" + "a" * 20_000)).items[0].links == ()
@@ -185,11 +186,11 @@ def test_fault_a39_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -
     """Its id begins with ``shop:``: known, counted, and neither a highlight nor malformed; other words are
     malformed."""
     shop = highlight(**{"pk": "9", field: "shop:17854360229135492"})
-    tray = wire.tray(answer([shop, highlight(), highlight(pk="store:8")], call=LIST), "1")
+    tray = wire.parse_tray(answer([shop, highlight(), highlight(pk="store:8")], call=LIST), "1")
     assert tray.unsupported == ("shop:17854360229135492",)
     assert ([h.pk for h in tray.highlights], len(tray.rejected), tray.length) == (["17"], 1, 3)
     with pytest.raises(AnswerMalformed, match="no highlight of stories"):
-        wire.highlight_page(answer(shop))
+        wire.parse_highlight_page(answer(shop))
 
 
 def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
@@ -205,7 +206,7 @@ def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
     old = item(pk="4", thumbnail_url="https://c/a.jpg", image_versions2=raw["image_versions2"])
     reel = highlight(pk="highlight:17", items=[old, raw])
     body = {"response": {"reels": {"highlight:17": reel}, "status": "ok"}}
-    found = wire.highlight_page(answer(body), "17")
+    found = wire.parse_highlight_page(answer(body), "17")
     assert [(i.pk, [link.url for link in i.links]) for i in found.items] == [
         ("4", ["https://c/a.jpg"]),
         ("5", ["https://c/best.jpg", "https://c/best.mp4"]),
@@ -213,7 +214,7 @@ def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
     assert found.items[1].taken_at == datetime(2025, 11, 26, 6, 32, 13, tzinfo=UTC)
     for several in ({}, {"1": reel, "2": reel}, None):
         with pytest.raises(AnswerMalformed):
-            wire.highlight_page(answer({"response": {"reels": several}}))
+            wire.parse_highlight_page(answer({"response": {"reels": several}}))
 
 
 @pytest.mark.parametrize(
@@ -235,10 +236,10 @@ def test_a_page_of_v2_is_read_with_items_of_either_shape() -> None:
 def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
     """Whatever it is instead, every reader raises AnswerMalformed, chained to nothing that holds the body."""
     readings = (
-        lambda a: wire.tray(a),
+        lambda a: wire.parse_tray(a),
         _page_of_1,
-        lambda a: wire.highlight_page(a),
-        lambda a: wire.balance(a),
+        lambda a: wire.parse_highlight_page(a),
+        lambda a: wire.parse_balance(a),
     )
     for reading in readings:
         with pytest.raises(AnswerMalformed) as caught:
@@ -262,26 +263,32 @@ def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
 def test_fault_a38_a_document_is_measured_before_it_is_parsed(body: bytes, is_read: bool) -> None:
     """Millions of values, or keys that all differ, are refused; 100,000 mentions and a long text are not."""
     if is_read:
-        assert document.parse(body) is not None
+        assert json_document.parse_json(body) is not None
         return
     with pytest.raises(ValueError, match="far more values"):
-        document.parse(body)
+        json_document.parse_json(body)
 
 
 def test_fault_a19_deep_nesting_is_refused_wherever_python_gives_up() -> None:
     """A tree deeper than any honest answer is a ValueError, no RecursionError."""
     for depth in (100, 900, 5_000, 100_000):
         with pytest.raises(ValueError, match="nested too deeply"):
-            document.parse(b"[" * depth + b"]" * depth)
+            json_document.parse_json(b"[" * depth + b"]" * depth)
 
 
 def _page_of_1(given_answer: Answer) -> TrayPage:
-    return wire.tray_page(given_answer, "1")
+    return wire.parse_tray_page(given_answer, "1")
 
 
 def readable(given_answer: Answer) -> None:
     """Read an answer in every way; only AnswerMalformed may come, and what is read keeps its promises."""
-    for reading in (wire.tray, _page_of_1, wire.highlight_page, wire.user, wire.balance):
+    for reading in (
+        wire.parse_tray,
+        _page_of_1,
+        wire.parse_highlight_page,
+        wire.parse_user,
+        wire.parse_balance,
+    ):
         found: object = None
         with suppress(AnswerMalformed):
             found = reading(given_answer)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.media.checksum import Checksum, claims
+from archiver.media.checksum import Checksum, parse_checksums
 
 BODY = b"the bytes of a picture" * 20
 SHA = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
@@ -18,7 +18,7 @@ ADLER = zlib.adler32(BODY)
 
 
 def verdict(headers: dict[str, str], body: bytes = BODY) -> bool | None:
-    checksum = Checksum(claims(headers))
+    checksum = Checksum(parse_checksums(headers))
     checksum.feed(body[:7])
     checksum.feed(body[7:])
     return checksum.verdict()

@@ -9,7 +9,7 @@ import pytest
 
 from archiver.addresses import is_public
 from archiver.errors import DownloadFailed, Reason, Stopped
-from archiver.media.dial import Dialer
+from archiver.media.dialer import Dialer
 from archiver.media.egress import Egress
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, ok, picture, scripted_cdn, status

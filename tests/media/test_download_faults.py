@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from archiver.errors import DownloadFailed, Reason
-from archiver.media import Received
+from archiver.media.checked_writer import DownloadedFile
 from archiver.model.identity import Role
 from archiver.model.upstream import Link
 from tests.support.media_samples import REAL_MP4, gif, jpeg, mp4
@@ -38,8 +38,8 @@ def chunked(body: bytes, *, end: bool = True) -> bytes:
 
 def test_a_picture_and_a_video_arrive() -> None:
     """Bytes, type, size and dimensions of what came."""
-    assert fetch_body(ok(BODY)) == Received("image/jpeg", 640, 480, LENGTH)
-    assert fetch_body(ok(REAL_MP4), body=REAL_MP4, role=Role.VIDEO) == Received(
+    assert received(ok(BODY)) == DownloadedFile("image/jpeg", 640, 480, LENGTH)
+    assert received(ok(REAL_MP4), body=REAL_MP4, role=Role.VIDEO) == DownloadedFile(
         "video/mp4", 144, 256, len(REAL_MP4)
     )
     assert fetch_body(ok(gif()), body=gif(), role=Role.AVATAR).mime == "image/gif"

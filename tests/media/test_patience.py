@@ -9,8 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from archiver.errors import DownloadFailed, Reason, Stopped, StorageError
-from archiver.media import Downloader, connection, transport
-from archiver.media.pace import Bucket, Watchdog
+from archiver.media import direct_transport
+from archiver.media.downloader import Downloader
+from archiver.media.speed_limits import SpeedWatchdog, TokenBucket
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import (
     AfterReply,
@@ -56,7 +57,7 @@ def test_fault_c11_silence_is_not_waited_out(
     reply: Reply, reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that stops in its head or in its body, or comes to no end of it, is left after ``timeout``, and tried again."""
-    monkeypatch.setattr(connection, "SLICE", 0.1)
+    monkeypatch.setattr(direct_transport, "SLICE", 0.1)
     began = time.monotonic()
     with scripted_cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
@@ -113,7 +114,7 @@ def test_connections_are_kept_within_bounds(monkeypatch: pytest.MonkeyPatch) -> 
     closed = downloader()
     closings = iter([closed.close, closed.close])  # before the first request, and at its first chunk
     assert connections(closed, lambda: next(closings, lambda: None)()) == 2
-    monkeypatch.setattr(transport, "KEEP_FOR", 0.0)
+    monkeypatch.setattr(direct_transport, "KEEP_FOR", 0.0)
     assert connections(downloader()) == 2
 
 
@@ -190,7 +191,7 @@ class Hand:
 def test_the_watchdog_counts_each_window_and_the_whole() -> None:
     """Enough in one window does not pay for the next; the deadline is for all attempts together."""
     clock = Hand()
-    watchdog = Watchdog(min_speed=10, window=30, total=100, clock=clock)
+    watchdog = SpeedWatchdog(min_speed=10, window=30, total=100, clock=clock)
     watchdog.saw(300)
     clock.now += 30
     watchdog.check()
@@ -212,7 +213,7 @@ def test_the_watchdog_counts_each_window_and_the_whole() -> None:
 def test_the_watchdog_forgives_waits_on_purpose() -> None:
     """Neither the window nor the deadline counts them."""
     clock = Hand()
-    watchdog = Watchdog(min_speed=10, window=30, total=100, clock=clock)
+    watchdog = SpeedWatchdog(min_speed=10, window=30, total=100, clock=clock)
     clock.now += 1000
     watchdog.excuse(1000)
     clock.now += 29
@@ -225,7 +226,7 @@ def test_the_watchdog_forgives_waits_on_purpose() -> None:
 def test_the_limit_is_shared_by_all_threads() -> None:
     """So many bytes a second over all, with at most a second's worth at once."""
     clock = Hand()
-    bucket = Bucket(1000, clock)
+    bucket = TokenBucket(1000, clock)
     assert [bucket.take(n) for n in (1000, 500, 500)] == [1.0, 1.5, 2.0]
     clock.now += 10
     assert [bucket.take(n) for n in (1000, 500)] == [0.0, 0.5]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.blobs.memory import MemoryStore
-from archiver.media.reply import Part, continues
+from archiver.media.transfer import ResumePoint, total_if_continued
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import (
     AfterReply,
@@ -173,21 +173,21 @@ def test_bytes_that_were_denied_are_not_continued() -> None:
 )
 def test_what_continues_forty_bytes_of_a_hundred(said: str, total: int | None) -> None:
     """Only the rest of the same whole does."""
-    assert continues(Part(40, 100, '"v1"'), {"content-range": said}) == total
+    assert total_if_continued(ResumePoint(40, 100, '"v1"'), {"content-range": said}) == total
 
 
 def test_a_part_whose_length_and_range_differ_continues_nothing() -> None:
     """Content-Length must be that of the range; without a total known before, the range's own is taken."""
     headers = {"content-range": "bytes 40-99/100"}
-    assert continues(Part(40, None, '"v1"'), headers | {"content-length": "60"}) == 100
-    assert continues(Part(40, None, '"v1"'), headers | {"content-length": "61"}) is None
+    assert total_if_continued(ResumePoint(40, None, '"v1"'), headers | {"content-length": "60"}) == 100
+    assert total_if_continued(ResumePoint(40, None, '"v1"'), headers | {"content-length": "61"}) is None
 
 
 @settings(max_examples=200)
 @given(st.text(max_size=40), st.integers(1, 1000), st.none() | st.integers(1, 1000))
 def test_no_content_range_makes_it_raise(said: str, start: int, total: int | None) -> None:
     """Any text continues nothing, unless it is exactly the rest."""
-    found = continues(Part(start, total, '"v1"'), {"content-range": said})
+    found = total_if_continued(ResumePoint(start, total, '"v1"'), {"content-range": said})
     assert found is None or said == f"bytes {start}-{found - 1}/{found}"
 
 

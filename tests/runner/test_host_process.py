@@ -56,9 +56,9 @@ def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(har
 @pytest.mark.parametrize(
     ("broken", "accounts"),
     [
-        ("archiver.hiker.wire.tray", ACCOUNTS),  # in the thread of an account
-        ("archiver.hiker.wire.highlight_page", ACCOUNTS[:1]),  # of a highlight
-        ("archiver.media.intake.sniff", ACCOUNTS[:1]),  # of a download
+        ("archiver.hiker.wire.parse_tray", ACCOUNTS),  # in the thread of an account
+        ("archiver.hiker.wire.parse_highlight_page", ACCOUNTS[:1]),  # of a highlight
+        ("archiver.media.checked_writer.sniff", ACCOUNTS[:1]),  # of a download
         ("archiver.catalog.record.file", ACCOUNTS[:1]),  # in the one that writes
     ],
 )
@@ -104,7 +104,8 @@ def test_fault_h36_a_bug_is_told_once_and_is_code_1(
     for name, value in environ(harness, *ACCOUNTS).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(
-        "archiver.hiker.wire.highlight_page", from_second_call("archiver.hiker.wire.highlight_page")
+        "archiver.hiker.wire.parse_highlight_page",
+        from_second_call("archiver.hiker.wire.parse_highlight_page"),
     )
     capsys.readouterr()
     assert main(["backup", *ACCOUNTS, "--json", "-v"]) == 1

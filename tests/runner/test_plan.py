@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.errors import Reason
-from archiver.media import DownloadRules
+from archiver.media.egress import DownloadRules
 from archiver.model.archived import HeldFailure, HeldHighlight
 from archiver.model.identity import Role
 from archiver.model.upstream import TrayFacts

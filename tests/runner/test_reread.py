@@ -11,7 +11,7 @@ import pytest
 
 from archiver.errors import Stopped
 from archiver.hiker import wire
-from archiver.hiker.wire import highlight_page
+from archiver.hiker.wire import parse_highlight_page
 from archiver.model.billing import Answer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
@@ -192,7 +192,7 @@ def test_a_row_that_is_younger_than_its_answer_is_dated_back(old: ArchiveHarness
 
 def poorer(answer: Answer, asked: Pk | None = None) -> HighlightPage:
     """What a version reads that knows fewer fields: no names of whom items mention by pk, no hashtags, no kind of media."""
-    page = highlight_page(answer, asked)
+    page = parse_highlight_page(answer, asked)
     return replace(page, items=tuple(map(_poorer, page.items)))
 
 
@@ -206,9 +206,9 @@ def test_a_version_that_understands_more_enriches_an_old_archive(
 ) -> None:
     """Made by one that knew fewer fields, read anew it is what this version would have made of it, without one call."""
     with monkeypatch.context() as older:
-        older.setattr(wire, "highlight_page", poorer)
-        harness.night("natgeo", "salwaaa_ki")
-    poor = dump(harness)
+        older.setattr(wire, "parse_highlight_page", poorer)
+        house.night("natgeo", "salwaaa_ki")
+    poor = dump(house)
     assert not poor["hashtags"]
     newer = ArchiveHarness(harness.root.parent / "newer", harness.upstream)
     newer.night("natgeo", "salwaaa_ki")

@@ -23,7 +23,7 @@ class ApiMocker(AbstractRequestMocker):
     """Lets respx answer in place of the client's own transport, which is none of httpx's: ``respx.mock(using="api")``."""
 
     name = "api"
-    targets: ClassVar[list[str]] = ["archiver.hiker.transport.DeadlineTransport"]
+    targets: ClassVar[list[str]] = ["archiver.hiker.deadline_transport.DeadlineTransport"]
     target_methods: ClassVar[list[str]] = ["handle_request"]
 
     @classmethod

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.media import Downloader
-from archiver.media.dial import Dialer, resolve
+from archiver.media.dialer import Dialer, resolve
+from archiver.media.downloader import Downloader
 from archiver.sandbox import StandIn, World, build, media
 from archiver.sandbox.actions import Action
 from archiver.sandbox.exchange import Exchange
@@ -68,7 +68,7 @@ def short_waits(patience: float = 5.0) -> Iterator[None]:
     hastily = partial(Downloader, timeout=patience, speed_window=patience, dialer=dialer)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)
-        patch.setattr("archiver.media.connection.SLICE", 0.2)
+        patch.setattr("archiver.media.direct_transport.SLICE", 0.2)
         patch.setattr("archiver.archive.nights.Downloader", hastily)
         yield
 

@@ -13,8 +13,9 @@ from enum import Enum, auto
 import pytest
 
 from archiver.errors import DownloadFailed, StorageError
-from archiver.media import Downloader, Received
-from archiver.media.dial import Dialer
+from archiver.media.checked_writer import DownloadedFile
+from archiver.media.dialer import Dialer
+from archiver.media.downloader import Downloader
 from archiver.model.identity import Role
 from archiver.model.upstream import Link
 from tests.support.media_samples import jpeg
@@ -228,9 +229,9 @@ def failure(
     return caught.value
 
 
-def fetch_body(
+def received(
     *replies: Reply, body: bytes = BODY, requests: int = 1, role: Role = Role.THUMBNAIL
-) -> Received:
+) -> DownloadedFile:
     """What comes of these replies: exactly ``body``, after so many requests."""
     sink = MemoryWriter()
     with scripted_cdn(*replies) as server, downloader() as cdn_downloader:

@@ -11,8 +11,24 @@ absent or of a wrong type or range (a negative count, a NaN, a date of the year 
 
 from __future__ import annotations
 
-from archiver.hiker.wire.answers import balance, highlight_page, joined, tray, tray_page, user
+from archiver.hiker.wire.answers import (
+    join_pages,
+    parse_balance,
+    parse_highlight_page,
+    parse_tray,
+    parse_tray_page,
+    parse_user,
+)
 from archiver.hiker.wire.shapes import ENTRIES_MAX
-from archiver.hiker.wire.verdicts import verdict
+from archiver.hiker.wire.verdicts import parse_verdict
 
-__all__ = ["ENTRIES_MAX", "balance", "highlight_page", "joined", "tray", "tray_page", "user", "verdict"]
+__all__ = [
+    "ENTRIES_MAX",
+    "join_pages",
+    "parse_balance",
+    "parse_highlight_page",
+    "parse_tray",
+    "parse_tray_page",
+    "parse_user",
+    "parse_verdict",
+]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from archiver.errors import AnswerMalformed
-from archiver.hiker.brief import brief
-from archiver.hiker.wire import document
+from archiver.hiker.brief import excerpt
+from archiver.hiker.wire import json_document
 from archiver.hiker.wire.items import item_of
 from archiver.hiker.wire.owners import highlight_of, richer, user_of
 from archiver.hiker.wire.shapes import (
@@ -42,7 +42,7 @@ _TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not r
 _RATE_MAX = 10_000
 
 
-def tray(answer: Answer, user_pk: Pk | None = None, *, username: str | None = None) -> Tray:
+def parse_tray(answer: Answer, user_pk: Pk | None = None, *, username: str | None = None) -> Tray:
     """Return a user's list of highlights, asked for by ``user_pk`` or by ``username``.
 
     An account asked for by pk may have any name, since accounts are renamed. One asked for by name must have
@@ -63,8 +63,8 @@ def tray(answer: Answer, user_pk: Pk | None = None, *, username: str | None = No
     return found
 
 
-def tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
-    """One page of the paged tray (``/v2``) of the user that it was asked for. Raises AnswerMalformed as ``tray``."""
+def parse_tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
+    """One page of the paged tray (``/v2``) of the user that it was asked for. Raises AnswerMalformed as ``parse_tray``."""
     raw = _document(answer)
     shape = read(WireTrayPage, raw)
     listed = read(WireTrayList, shape.response) if shape is not None else None
@@ -77,7 +77,7 @@ def tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
     return TrayPage(_tray(answer, listed.tray, user_pk), str(shape.next_page_id or "") or None)
 
 
-def joined(pages: Sequence[Tray]) -> Tray:
+def join_pages(pages: Sequence[Tray]) -> Tray:
     """The pages of one tray as one: a highlight that stands on two of them counts once, the owner is the richest seen."""
     owner: User | None = None
     highlights: dict[Pk, Highlight] = {}
@@ -94,7 +94,7 @@ def joined(pages: Sequence[Tray]) -> Tray:
     )
 
 
-def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
+def parse_highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
     """One highlight with its items. ``asked``: the pk it was asked for by, where that is known.
 
     Raises AnswerMalformed if it is no highlight with an owner and a list of items, or another one than asked for.
@@ -124,7 +124,7 @@ def highlight_page(answer: Answer, asked: Pk | None = None) -> HighlightPage:
     return HighlightPage(found, tuple(items.values()), (*rejected, *_excess(shape.items)), repeated)
 
 
-def user(answer: Answer, asked: Pk | None = None, *, username: str | None = None) -> User:
+def parse_user(answer: Answer, asked: Pk | None = None, *, username: str | None = None) -> User:
     """Return one account, asked for by its pk or by ``username``.
 
     Raises AnswerMalformed if it has no pk, another pk than asked for, or not the name it was asked for by.
@@ -139,7 +139,7 @@ def user(answer: Answer, asked: Pk | None = None, *, username: str | None = None
     return found
 
 
-def balance(answer: Answer) -> Balance:
+def parse_balance(answer: Answer) -> Balance:
     """Units left and calls per second. Raises AnswerMalformed if it does not state the units."""
     shape = read(WireBalance, _document(answer))
     if shape is None or shape.requests is None:
@@ -178,14 +178,14 @@ def _require_name(answer: Answer, found: User, username: str) -> None:
 
 def _document(answer: Answer) -> object:
     try:
-        return document.parse(answer.body)
+        return json_document.parse_json(answer.body)
     except ValueError as error:
         _malformed(answer, f"no usable JSON ({error})")
 
 
 def _malformed(answer: Answer, what: str) -> NoReturn:
     # Never chained: a JSON error carries the whole body, signed URLs and all.
-    raise AnswerMalformed(brief(f"{answer.call.path} answered {what}")) from None
+    raise AnswerMalformed(excerpt(f"{answer.call.path} answered {what}")) from None
 
 
 def _owner(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | None) -> User | None:

@@ -6,8 +6,8 @@ import re
 
 from archiver import retry
 from archiver.hiker import endpoints
-from archiver.hiker.brief import brief
-from archiver.hiker.wire import document
+from archiver.hiker.brief import excerpt
+from archiver.hiker.wire import json_document
 from archiver.model.billing import Answer, Meaning, Verdict
 
 _BY_TYPE = {
@@ -43,7 +43,7 @@ _NEVER_BILLED = frozenset({Meaning.KEY_REJECTED, Meaning.OUT_OF_UNITS})
 _CLOUDFLARE = re.compile(rb"error code: 1\d{3}\b")
 
 
-def verdict(answer: Answer) -> Verdict:
+def parse_verdict(answer: Answer) -> Verdict:
     """The meaning of an Answer, what it cost, and a text for people. Never raises.
 
     A 402 or 401 in a body with status 200 costs nothing: there was no account to bill. A page of a proxy in between is settled by
@@ -70,7 +70,7 @@ def says_no_highlights(tree: object) -> bool:
 def _read(body: bytes) -> tuple[object, str]:
     """The document, or None and what is wrong with it."""
     try:
-        return document.parse(body), ""
+        return json_document.parse_json(body), ""
     except ValueError as error:
         return None, str(error)
 
@@ -140,15 +140,15 @@ def _units(answer: Answer, meaning: Meaning) -> int:
 
 def _detail(answer: Answer, tree: object, fault: str) -> str:
     if 300 <= answer.status < 400:
-        return brief(f"{answer.status}: it redirects elsewhere, which is not followed")
+        return excerpt(f"{answer.status}: it redirects elsewhere, which is not followed")
     if fault and _is_page(answer):
-        return brief(f"{answer.status}: got a page, not JSON: {_head(answer)}")
+        return excerpt(f"{answer.status}: got a page, not JSON: {_head(answer)}")
     if fault:
-        return brief(f"{answer.status}: {fault}: {_head(answer)}")
+        return excerpt(f"{answer.status}: {fault}: {_head(answer)}")
     told = tree if isinstance(tree, dict) else {}
     parts = (told.get("exc_type"), _sentence(told.get("detail")), _sentence(told.get("error")))
     said = ": ".join(str(part) for part in parts if part)
-    return brief(f"{answer.status}: {said or _head(answer)}")
+    return excerpt(f"{answer.status}: {said or _head(answer)}")
 
 
 def _sentence(told: object) -> str:
@@ -163,4 +163,4 @@ def _sentence(told: object) -> str:
 
 
 def _head(answer: Answer) -> str:
-    return document.clean(answer.body[:1_000].decode("utf-8", "replace"))
+    return json_document.clean_text(answer.body[:1_000].decode("utf-8", "replace"))

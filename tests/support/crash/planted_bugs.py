@@ -14,8 +14,8 @@ from archiver.answers import answer_writer
 from archiver.blobs import disk
 from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
-from archiver.hiker.body import Share
 from archiver.hiker.client import HikerClient
+from archiver.hiker.response_body import LargeBodySlot
 from archiver.model.archived import File
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import Digest
@@ -128,7 +128,7 @@ def _call_before_ledger() -> None:
         return reserve(paid, call, read, tray=tray, facts=facts, promise=promise)
 
     def recall(
-        client: HikerClient, call: Call, *, stopped: Callable[[], bool], share: Share | None = None
+        client: HikerClient, call: Call, *, stopped: Callable[[], bool], share: LargeBodySlot | None = None
     ) -> Answer:
         answer: Answer = answered.answer
         return answer

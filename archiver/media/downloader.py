@@ -16,13 +16,13 @@ import httpx
 import archiver
 from archiver import retry, signed_url
 from archiver.errors import ConfigError, DownloadFailed, Reason, install_command
-from archiver.media.dial import Dialer
+from archiver.media.checked_writer import CheckedWriter, DownloadedFile, Sink
+from archiver.media.dialer import Dialer
+from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import DownloadRules
-from archiver.media.fetch import LONGEST_WAIT, Fetch, Road
-from archiver.media.intake import Intake, Received, Sink
-from archiver.media.pace import Bucket, Clock, Quiet, Watchdog
 from archiver.media.sniff import Kind
-from archiver.media.transport import DirectTransport
+from archiver.media.speed_limits import Clock, HostPauses, SpeedWatchdog, TokenBucket
+from archiver.media.transfer import LONGEST_WAIT, Transfer, TransferContext
 from archiver.model.identity import Role, utcnow
 from archiver.model.upstream import Link
 
@@ -63,7 +63,7 @@ class Downloader:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.rules = DownloadRules.of(allowed_hosts, max_file_size)
-        self._road = Road(
+        self._road = TransferContext(
             egress=self.rules.egress,
             direct=DirectTransport(dialer or Dialer(timeout=min(timeout, 10.0)), keep=concurrency),
             proxied=_through(proxy, concurrency) if proxy else None,
@@ -73,8 +73,8 @@ class Downloader:
                 ("accept-encoding", "identity"),
             ),
             timeout=timeout,
-            bucket=Bucket(limit_rate, clock) if limit_rate else None,
-            quiet=Quiet(clock),
+            bucket=TokenBucket(limit_rate, clock) if limit_rate else None,
+            quiet=HostPauses(clock),
             now=now,
         )
         self._min_speed, self._speed_window, self._total = min_speed, speed_window, total_deadline
@@ -88,18 +88,18 @@ class Downloader:
         *,
         check: Callable[[], None] = lambda: None,
         wait: Callable[[float], None] = time.sleep,
-    ) -> Received:
+    ) -> DownloadedFile:
         """Stream the Link's bytes into ``sink``, which holds exactly the file when this returns; the caller makes it durable.
 
         ``check`` is called for every chunk and twice a second while nothing comes, ``wait(seconds)`` for every pause: what they raise,
         or what the sink raises, passes through. Raises DownloadFailed after the last attempt; the sink's bytes are then worthless.
         """
         wanted = Kind.VIDEO if link.role is Role.VIDEO else Kind.PICTURE
-        intake = Intake(sink, wanted, self.rules.max_file_size)
-        watchdog = Watchdog(
+        intake = CheckedWriter(sink, wanted, self.rules.max_file_size)
+        watchdog = SpeedWatchdog(
             min_speed=self._min_speed, window=self._speed_window, total=self._total, clock=self._clock
         )
-        fetch = Fetch(self._road, link, intake, watchdog, check=check, wait=wait)
+        fetch = Transfer(self._road, link, intake, watchdog, check=check, wait=wait)
         for attempt in count(1):
             try:
                 return fetch.attempt()

@@ -15,9 +15,9 @@ import httpx
 
 from archiver.addresses import is_loopback, is_public
 from archiver.errors import DownloadFailed, Reason
-from archiver.media.egress import Place
+from archiver.media.egress import CheckedUrl
 
-Resolver = Callable[[str, int], Sequence[str]]
+NameResolver = Callable[[str, int], Sequence[str]]
 """(host, port) → addresses in the order to be tried. Raises OSError."""
 
 Connector = Callable[[str, int, float], socket.socket]
@@ -48,7 +48,7 @@ class Dialer:
         *,
         timeout: float,
         tls: ssl.SSLContext | None = None,
-        resolver: Resolver = resolve,
+        resolver: NameResolver = resolve,
         connector: Connector = connect,
     ) -> None:
         self._timeout = timeout
@@ -57,7 +57,7 @@ class Dialer:
         self._resolver = resolver
         self._connector = connector
 
-    def dial(self, place: Place, tick: Callable[[], None] = lambda: None) -> socket.socket:
+    def dial(self, place: CheckedUrl, tick: Callable[[], None] = lambda: None) -> socket.socket:
         """A connected socket. ``tick`` is called before each address and may raise anything.
 
         Raises DownloadFailed(NETWORK): not retryable where an address or the certificate is refused.
@@ -78,7 +78,7 @@ class Dialer:
             raw.close()
             raise _unreachable(place, "no TLS connection") from exc
 
-    def _vetted(self, place: Place) -> Sequence[str]:
+    def _vetted(self, place: CheckedUrl) -> Sequence[str]:
         try:
             addresses = self._resolver(place.host, place.port)
         except (OSError, UnicodeError) as exc:
@@ -90,7 +90,9 @@ class Dialer:
             raise _unreachable(place, f"its name means {refused}, which is not on {where}", retryable=False)
         return addresses
 
-    def _connect(self, place: Place, addresses: Sequence[str], tick: Callable[[], None]) -> socket.socket:
+    def _connect(
+        self, place: CheckedUrl, addresses: Sequence[str], tick: Callable[[], None]
+    ) -> socket.socket:
         failed: OSError | None = None
         for address in addresses[:_TRIED]:
             tick()
@@ -109,5 +111,5 @@ class Dialer:
             return self._tls
 
 
-def _unreachable(place: Place, why: str, *, retryable: bool = True) -> DownloadFailed:
+def _unreachable(place: CheckedUrl, why: str, *, retryable: bool = True) -> DownloadFailed:
     return DownloadFailed(Reason.NETWORK, f"{place.host} cannot be reached: {why}", retryable=retryable)

@@ -30,7 +30,7 @@ class BodyUnusable(Exception):
     status: int | None = None  # of the answer, once the client has told it
 
 
-class Share:
+class LargeBodySlot:
     """One call's room in memory for a body. ``with`` gives it back.
 
     Bodies up to ``LARGE`` have room at any time. A larger one waits until no other call holds one, and holds
@@ -71,7 +71,7 @@ def _return_large_blocks() -> None:
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE)
 
 
-def read(
+def read_body(
     chunks: Iterable[bytes], coding: str, limit: int, *, before_large: Callable[[], None] = lambda: None
 ) -> bytes:
     """The bytes of a body after decoding; ``coding`` is its ``content-encoding``, '' if none was stated.

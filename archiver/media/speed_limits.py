@@ -10,7 +10,7 @@ from archiver.errors import DownloadFailed, Reason
 Clock = Callable[[], float]
 
 
-class Bucket:
+class TokenBucket:
     """A limit of ``rate`` bytes a second over all threads together, with at most a second's worth saved up."""
 
     def __init__(self, rate: int, clock: Clock) -> None:
@@ -27,7 +27,7 @@ class Bucket:
             return max(0.0, self._paid_until - now)
 
 
-class Quiet:
+class HostPauses:
     """Hosts that asked to be left alone for a while: one thread hears it, all obey."""
 
     def __init__(self, clock: Clock) -> None:
@@ -46,7 +46,7 @@ class Quiet:
             return max(0.0, self._until.get(host, 0.0) - self._clock())
 
 
-class Watchdog:
+class SpeedWatchdog:
     """The lower bound for one file: ``min_speed`` bytes a second in each ``window`` seconds, and ``total`` seconds in all.
 
     A socket timeout cannot see this: a byte now and then keeps it quiet for ever. ``check`` raises DownloadFailed(TOO_SLOW).

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,12 +11,12 @@ from urllib.parse import urljoin
 
 import httpx
 
+from archiver import retry
 from archiver.errors import DownloadFailed, Reason
-from archiver.media import reply
-from archiver.media.checksum import claims
-from archiver.media.egress import Egress, Place
-from archiver.media.intake import Intake, Received
-from archiver.media.pace import Bucket, Quiet, Watchdog
+from archiver.media.checked_writer import CheckedWriter, DownloadedFile
+from archiver.media.checksum import parse_checksums
+from archiver.media.egress import CheckedUrl, Egress
+from archiver.media.speed_limits import HostPauses, SpeedWatchdog, TokenBucket
 from archiver.model.upstream import Link
 
 MAX_REDIRECTS = 5
@@ -29,7 +30,7 @@ _MARGIN = timedelta(seconds=5)  # a signature that would expire on the way
 
 
 @dataclass(frozen=True, slots=True)
-class Road:
+class TransferContext:
     """What all fetches share: who may be reached, and through what."""
 
     egress: Egress
@@ -37,20 +38,20 @@ class Road:
     proxied: httpx.BaseTransport | None
     headers: tuple[tuple[str, str], ...]
     timeout: float
-    bucket: Bucket | None
-    quiet: Quiet
+    bucket: TokenBucket | None
+    quiet: HostPauses
     now: Callable[[], datetime]
 
 
-class Fetch:
+class Transfer:
     """One Link on its way into one Intake. ``check`` and ``wait`` may raise to stop it; that passes through."""
 
     def __init__(
         self,
-        road: Road,
+        road: TransferContext,
         link: Link,
-        intake: Intake,
-        watchdog: Watchdog,
+        intake: CheckedWriter,
+        watchdog: SpeedWatchdog,
         *,
         check: Callable[[], None],
         wait: Callable[[float], None],
@@ -63,7 +64,7 @@ class Fetch:
         self._wait = wait
         self._etag: str | None = None  # set while the bytes taken in may be continued
 
-    def attempt(self) -> Received:
+    def attempt(self) -> DownloadedFile:
         """One try, continuing what an earlier one left where both sides can prove that it is the same file."""
         expires = self._link.expires_at
         if expires is not None and expires <= self._road.now() + _MARGIN:
@@ -71,14 +72,14 @@ class Fetch:
         place = self._road.egress.check(self._link.url)
         part = None
         if self._etag is not None and self._intake.size:
-            part = reply.Part(self._intake.size, self._intake.total, self._etag)
+            part = ResumePoint(self._intake.size, self._intake.total, self._etag)
         self._watchdog.begin()
         for _ in range(MAX_REDIRECTS + 1):
             self._check()
             self._keep_quiet(place.host)
             response = self._send(place, part)
             try:
-                if not reply.is_redirect(response.status_code):
+                if not is_redirect(response.status_code):
                     return self._read(response, part, place.host)
                 place = self._next(place, response.headers.get("location"))
             finally:
@@ -99,7 +100,7 @@ class Fetch:
             self._wait(seconds)
             self._watchdog.excuse(seconds)
 
-    def _send(self, place: Place, part: reply.Part | None) -> httpx.Response:
+    def _send(self, place: CheckedUrl, part: ResumePoint | None) -> httpx.Response:
         headers = [*self._road.headers, *(part.headers() if part else [])]
         with _as_failures(broken=Reason.NETWORK, stalled=Reason.NETWORK):
             if self._road.proxied is not None and not place.loopback:
@@ -114,7 +115,7 @@ class Fetch:
             request = httpx.Request("GET", place.origin, headers=headers, extensions=ours)
             return self._road.direct.handle_request(request)
 
-    def _next(self, place: Place, location: str | None) -> Place:
+    def _next(self, place: CheckedUrl, location: str | None) -> CheckedUrl:
         if not location:
             raise DownloadFailed(Reason.REDIRECT, "a redirect that names no place")
         try:
@@ -127,12 +128,12 @@ class Fetch:
             raise DownloadFailed(Reason.REDIRECT, f"a redirect from {place.host} into this machine")
         return there
 
-    def _read(self, response: httpx.Response, part: reply.Part | None, host: str) -> Received:
+    def _read(self, response: httpx.Response, part: ResumePoint | None, host: str) -> DownloadedFile:
         status, headers = response.status_code, response.headers
         if status == 200:
-            reply.check_coding(headers)
-            self._etag = reply.strong_etag(headers)
-            self._intake.begin(reply.length(headers), claims(headers))
+            check_coding(headers)
+            self._etag = strong_etag(headers)
+            self._intake.begin(stated_length(headers), parse_checksums(headers))
         elif status == 206 or (status == 416 and part):
             self._continue(part, status, headers)
         else:
@@ -143,9 +144,9 @@ class Fetch:
         self._etag = None  # if this is not accepted, more of the same would not be either
         return self._intake.finish()
 
-    def _continue(self, part: reply.Part | None, status: int, headers: httpx.Headers) -> None:
+    def _continue(self, part: ResumePoint | None, status: int, headers: httpx.Headers) -> None:
         """Accept a 206 that is exactly the rest; after any other answer to a range the next attempt begins from 0."""
-        total = reply.continues(part, headers) if part and status == 206 else None
+        total = total_if_continued(part, headers) if part and status == 206 else None
         if total is None:
             self._etag = None
             raise DownloadFailed(
@@ -153,7 +154,7 @@ class Fetch:
                 f"the CDN answers {status}, which does not continue the file",
                 retryable=True,
             )
-        reply.check_coding(headers)
+        check_coding(headers)
         self._intake.promise(total)
 
     def _take(self, chunk: bytes) -> None:
@@ -172,9 +173,9 @@ class Fetch:
         with _as_failures(broken=Reason.NETWORK, stalled=Reason.NETWORK):
             for chunk in response.iter_raw():
                 detail += chunk
-                if len(detail) >= reply.DETAIL:
+                if len(detail) >= DETAIL:
                     break
-        failed = reply.refusal(response.status_code, response.headers, detail, self._road.now())
+        failed = refusal_failure(response.status_code, response.headers, detail, self._road.now())
         if failed.retry_after is not None:
             self._road.quiet.ask(host, min(failed.retry_after, _QUIET))
         return failed
@@ -191,3 +192,85 @@ def _as_failures(*, broken: Reason, stalled: Reason) -> Iterator[None]:
         raise DownloadFailed(broken, "the answer broke off, or breaks HTTP's rules", retryable=True) from exc
     except httpx.TransportError as exc:
         raise DownloadFailed(Reason.NETWORK, "the connection broke", retryable=True) from exc
+
+
+_EXPIRED = b"URL signature expired"
+_ALTERED = b"URL signature mismatch"
+_RETRYABLE = frozenset({408, 425, 429})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_STRONG = re.compile(r'"[\x21\x23-\x7e]*"')
+
+DETAIL = 1024
+"""Bytes of a refusal's body that ``refusal_failure`` looks at."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where an interrupted file can be taken up again: ``start`` bytes are held of ``total`` (None if never said)."""
+
+    start: int
+    total: int | None
+    etag: str
+
+    def headers(self) -> list[tuple[str, str]]:
+        """RFC 9110, 13.1.5 and 14.2: the rest, but only of the very same bytes; else all of it."""
+        return [("range", f"bytes={self.start}-"), ("if-range", self.etag)]
+
+
+def is_redirect(status: int) -> bool:
+    """Whether the status asks to go elsewhere."""
+    return status in _REDIRECTS
+
+
+def refusal_failure(status: int, headers: Mapping[str, str], detail: bytes, now: datetime) -> DownloadFailed:
+    """The failure that a status other than success or redirect means. ``detail`` is the beginning of its body."""
+    if status == 403 and _EXPIRED in detail:
+        return DownloadFailed(Reason.EXPIRED, "the CDN says that the URL's signature expired")
+    if status == 403:
+        return DownloadFailed(Reason.FORBIDDEN, "the CDN answers 403", retryable=_ALTERED not in detail)
+    if status in (404, 410):
+        return DownloadFailed(Reason.NOT_FOUND, f"the CDN answers {status}")
+    return DownloadFailed(
+        Reason.HTTP_STATUS,
+        f"the CDN answers {status}",
+        retryable=status in _RETRYABLE or status >= 500,
+        retry_after=retry.retry_after(headers.get("retry-after"), now),
+    )
+
+
+def check_coding(headers: Mapping[str, str]) -> None:
+    """Raise DownloadFailed for a body in a content coding: identity was asked for, and a cut or endless coding looks whole."""
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise DownloadFailed(Reason.NOT_MEDIA, "the CDN sends a content coding that was not asked for")
+
+
+def stated_length(headers: Mapping[str, str]) -> int | None:
+    """Bytes of this answer's body if the head promises a number that the transport enforces."""
+    text = headers.get("content-length", "")
+    if "transfer-encoding" in headers or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text)
+
+
+def strong_etag(headers: Mapping[str, str]) -> str | None:
+    """The ETag if it may be used to splice bytes (RFC 9110, 8.8.1): strong, and of an answer that offers ranges."""
+    etag = headers.get("etag", "").strip()
+    ranges = headers.get("accept-ranges", "").strip().lower() == "bytes"
+    return etag if ranges and len(etag) <= 200 and _STRONG.fullmatch(etag) else None
+
+
+def total_if_continued(part: ResumePoint, headers: Mapping[str, str]) -> int | None:
+    """The total length if a 206 is exactly the rest of what is held, else None: then nothing of it may be used.
+
+    It must begin where the held bytes end, reach to the end of the whole, agree with the earlier total, and not name another ETag.
+    """
+    found = _RANGE.fullmatch(headers.get("content-range", "").strip())
+    if found is None:
+        return None
+    first, last, total = int(found[1]), int(found[2]), int(found[3])
+    same = first == part.start and last + 1 == total and part.total in (None, total)
+    promised = stated_length(headers)
+    fits = promised in (None, total - first)
+    return total if same and fits and headers.get("etag", part.etag).strip() == part.etag else None

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import h11
 import httpx
 
-from archiver.hiker import sockets
+from archiver.hiker import attempt
 from archiver.hiker.attempt import ExchangeBroken
 
 _KEEPALIVE = 4.0
@@ -88,9 +88,9 @@ class DeadlineTransport(httpx.BaseTransport):
         if self._proxy is not None:
             sock = _tunnel(self._proxy, self._host, self._port)
         else:
-            sock = sockets.connect(self._host, self._port)
+            sock = attempt.connect(self._host, self._port)
         if self._context is not None:
-            sock = sockets.start_tls(sock, self._context, self._host)
+            sock = attempt.start_tls(sock, self._context, self._host)
         return _Connection(sock)
 
 
@@ -115,7 +115,7 @@ class _Connection:
         except h11.LocalProtocolError:
             raise ExchangeBroken("the request breaks HTTP's rules") from None  # the error quotes a header
         sent = (self._machine.send(request) or b"") + (self._machine.send(h11.EndOfMessage()) or b"")
-        sockets.send(self.sock, sent, counts=counts)
+        attempt.send_all(self.sock, sent, counts=counts)
         while not isinstance(event := self._next_event(), h11.Response):
             if not isinstance(event, h11.InformationalResponse):
                 raise ExchangeBroken("no answer to the request")
@@ -130,7 +130,7 @@ class _Connection:
 
     def is_exact(self) -> bool:
         """Whether nothing has come beyond what was read."""
-        return self._machine.trailing_data == (b"", False) and sockets.is_quiet(self.sock)
+        return self._machine.trailing_data == (b"", False) and attempt.is_quiet(self.sock)
 
     def is_reusable(self) -> bool:
         """Whether the answer was read to its end, allows another request, and is all that has come."""
@@ -148,7 +148,7 @@ class _Connection:
     def _next_event(self) -> object:
         try:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
-                received = sockets.receive(self.sock, _READ)
+                received = attempt.receive(self.sock, _READ)
                 if not received and self._machine.their_state is h11.SEND_RESPONSE:
                     raise ExchangeBroken("the server closed the connection without an answer")
                 self._machine.receive_data(received)
@@ -159,7 +159,7 @@ class _Connection:
 
 def _tunnel(proxy: httpx.Proxy, host: str, port: int) -> socket.socket:
     """A connection through a proxy, of which that proxy sees nothing but the host. Raises ExchangeBroken."""
-    connection = _Connection(sockets.connect(proxy.url.raw_host.decode("ascii"), proxy.url.port or 80))
+    connection = _Connection(attempt.connect(proxy.url.raw_host.decode("ascii"), proxy.url.port or 80))
     target = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("ascii")
     headers = [(b"host", target), (b"accept", b"*/*")]
     if proxy.raw_auth is not None:

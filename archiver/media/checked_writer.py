@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from archiver.errors import DownloadFailed, Reason
-from archiver.media.checksum import Checksum, Claims
+from archiver.media.checksum import Checksum, StatedChecksums
 from archiver.media.dimensions import PREFIX, dimensions
 from archiver.media.sniff import HEAD, Kind, MediaType, sniff
 from archiver.media.structure import Extent, Structure
 
-FLOOR = 100
+MIN_FILE_SIZE = 100
 """Bytes: no picture of Instagram is smaller; what is, stands for a missing one."""
 
 
@@ -30,7 +30,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class DownloadedFile:
     """A file that has come whole and is what was asked for. ``size`` in bytes; dimensions in pixels where the header tells."""
 
     mime: str
@@ -39,7 +39,7 @@ class Received:
     size: int
 
 
-class Intake:
+class CheckedWriter:
     """Checks one file while it passes, over several attempts if they continue each other. Raises DownloadFailed.
 
     Nothing reaches the sink before its first bytes are known to be media of the wanted kind.
@@ -59,9 +59,9 @@ class Intake:
         self._pixels: tuple[int, int] | None = None
         self._media: MediaType | None = None
         self._structure: Structure | None = None
-        self._checksum = Checksum(Claims())
+        self._checksum = Checksum(StatedChecksums())
 
-    def begin(self, total: int | None, claimed: Claims) -> None:
+    def begin(self, total: int | None, claimed: StatedChecksums) -> None:
         """A body starts from its first byte. ``total``: its length if promised. Raises TOO_LARGE before any byte is read."""
         if self._sink.size:
             self._sink.restart()
@@ -102,13 +102,13 @@ class Intake:
             self._structure = self._recognise(chunk)
         self._pass_on(chunk, self._structure)
 
-    def finish(self) -> Received:
+    def finish(self) -> DownloadedFile:
         """The body has ended without the transport objecting: accept it, or raise."""
         if self._total is not None and self.size != self._total:
             raise DownloadFailed(Reason.TRUNCATED, f"{self.size} bytes came of {self._total}", retryable=True)
         if self._structure is None:
             self._recognise(self._head)  # the better reason, where it has one
-        if self._structure is None or self._media is None or self.size < FLOOR:
+        if self._structure is None or self._media is None or self.size < MIN_FILE_SIZE:
             raise DownloadFailed(Reason.NOT_MEDIA, f"{self.size} bytes are no picture and no video")
         vouched = self._checksum.verdict()
         if vouched is False:
@@ -123,7 +123,7 @@ class Intake:
             )
         source = self._structure.moov if self._media.kind is Kind.VIDEO else bytes(self._prefix)
         width, height = self._pixels or dimensions(self._media, source) or (None, None)
-        return Received(self._media.mime, width, height, self.size)
+        return DownloadedFile(self._media.mime, width, height, self.size)
 
     def _recognise(self, head: bytes) -> Structure:
         media = sniff(head)

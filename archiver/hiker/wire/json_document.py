@@ -34,7 +34,7 @@ _DIRTY = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse(body: bytes) -> object:
+def parse_json(body: bytes) -> object:
     """The JSON document of a body, as dicts, lists, strings, integers, finite floats, booleans and None.
 
     Bytes that are no UTF-8 become U+FFFD, so that one spoilt title does not cost a whole paid answer. A float
@@ -85,7 +85,7 @@ def _count_wide(body: bytes) -> int:
     return len(body) - len(body.translate(None, _BEYOND_LATIN_1)) + body.count(b"\\u")
 
 
-def clean(text: str) -> str:
+def clean_text(text: str) -> str:
     """``text`` without NUL, lone surrogates replaced by U+FFFD."""
     return _SURROGATE.sub("\ufffd", text.replace("\x00", ""))
 
@@ -108,7 +108,7 @@ def _check_depth(document: object) -> None:
 def _clean(node: object) -> object:
     """``node`` with clean strings, in place: a second tree would be as large as the first."""
     if isinstance(node, str):
-        return clean(node)
+        return clean_text(node)
     if isinstance(node, list):
         nodes = cast("list[object]", node)
         for place, child in enumerate(nodes):
@@ -117,8 +117,8 @@ def _clean(node: object) -> object:
         fields = cast("dict[str, object]", node)
         for key, child in fields.items():
             fields[key] = _clean(child)
-        if any(clean(key) != key for key in fields):
-            return {clean(key): child for key, child in fields.items()}
+        if any(clean_text(key) != key for key in fields):
+            return {clean_text(key): child for key, child in fields.items()}
     return node
 
 
