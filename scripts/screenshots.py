@@ -23,7 +23,7 @@ from archiver import archive
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
-from archiver.media.sniff import sniff
+from archiver.media.formats import detect_format
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import (
@@ -132,7 +132,7 @@ class Shelf:
         with self.store.writer() as writer:
             writer.write(content)
             digest, length = writer.commit()
-        found = sniff(content[:64])
+        found = detect_format(content[:64])
         assert found is not None
         blob = Blob(digest, length, found.mime, *size)
         file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/drawn")

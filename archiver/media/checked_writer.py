@@ -1,4 +1,4 @@
-"""The bytes of one file on their way into a Sink: everything that must hold before they may be called a File."""
+"""Write a download into its sink, and check everything that must hold before it may be kept as a file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Protocol
 
 from archiver.errors import DownloadFailed, Reason
 from archiver.media.checksum import Checksum, StatedChecksums
-from archiver.media.dimensions import PREFIX, dimensions
-from archiver.media.sniff import HEAD, Kind, MediaType, sniff
-from archiver.media.structure import Extent, Structure
+from archiver.media.formats import detect_format
+from archiver.media.formats.media_format import HEAD_SIZE, Completeness, MediaFormat, MediaKind, StreamParser
 
 MIN_FILE_SIZE = 100
-"""Bytes: no picture of Instagram is smaller; what is, stands for a missing one."""
+"""Bytes. No picture on Instagram is smaller; a smaller one is a placeholder for a missing picture."""
 
 
 class Sink(Protocol):
-    """Where bytes go; the caller's. Whatever it raises passes through."""
+    """Where the bytes go; the caller provides it. Whatever it raises passes through."""
 
     @property
     def size(self) -> int:
@@ -26,12 +25,12 @@ class Sink(Protocol):
         """Append bytes."""
 
     def restart(self) -> None:
-        """Forget every byte: the file begins again."""
+        """Drop all bytes: the file starts again."""
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A file that has come whole and is what was asked for. ``size`` in bytes; dimensions in pixels where the header tells."""
+    """A complete file of the wanted kind. ``size`` in bytes; width and height in pixels, None if no header has them."""
 
     mime: str
     width: int | None
@@ -40,38 +39,36 @@ class DownloadedFile:
 
 
 class CheckedWriter:
-    """Checks one file while it passes, over several attempts if they continue each other. Raises DownloadFailed.
+    """Writes one file, over several attempts if they continue each other. Raises DownloadFailed.
 
-    Nothing reaches the sink before its first bytes are known to be media of the wanted kind.
+    Nothing reaches the sink before the first bytes are known to be media of the wanted kind.
+    ``size``: bytes received. ``total``: the size of the whole file, or None if it was not stated.
     """
 
-    def __init__(self, sink: Sink, wanted: Kind, max_size: int) -> None:
+    def __init__(self, sink: Sink, kind: MediaKind, max_size: int) -> None:
         self._sink = sink
-        self._wanted = wanted
+        self._kind = kind
         self._max_size = max_size
-        self._clear()
+        self._clear(StatedChecksums())
 
-    def _clear(self) -> None:
+    def _clear(self, checksums: StatedChecksums) -> None:
         self.size = 0
-        self._total: int | None = None
+        self.total: int | None = None
         self._head = b""
-        self._prefix = bytearray()
-        self._pixels: tuple[int, int] | None = None
-        self._media: MediaType | None = None
-        self._structure: Structure | None = None
-        self._checksum = Checksum(StatedChecksums())
+        self._mime = ""
+        self._parser: StreamParser | None = None
+        self._checksum = Checksum(checksums)
 
-    def begin(self, total: int | None, claimed: StatedChecksums) -> None:
-        """A body starts from its first byte. ``total``: its length if promised. Raises TOO_LARGE before any byte is read."""
+    def begin(self, total: int | None, checksums: StatedChecksums) -> None:
+        """Start the file from its first byte. Raises TOO_LARGE for a stated total over the limit."""
         if self._sink.size:
             self._sink.restart()
-        self._clear()
-        self._checksum = Checksum(claimed)
-        self.promise(total)
+        self._clear(checksums)
+        self.expect(total)
 
-    def promise(self, total: int | None) -> None:
-        """What the whole will measure, if it is known."""
-        self._total = total
+    def expect(self, total: int | None) -> None:
+        """Set the size of the whole file, None if it is not stated. Raises TOO_LARGE if it is over the limit."""
+        self.total = total
         if total is not None and total > self._max_size:
             raise DownloadFailed(
                 Reason.TOO_LARGE,
@@ -79,70 +76,52 @@ class CheckedWriter:
                 size=total,
             )
 
-    @property
-    def total(self) -> int | None:
-        """The promised length of the whole, or None."""
-        return self._total
-
-    def take(self, chunk: bytes) -> None:
-        """The next bytes, at least one."""
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes, at least one. Raises ENDLESS, NOT_MEDIA or WRONG_KIND."""
         self.size += len(chunk)
         if self.size > self._max_size:
-            # No gap of the owner's choice: only a stated length is believed to be the file's.
+            # Not TOO_LARGE, which is the choice of the archive's owner: only a stated size is known to be the file's.
             raise DownloadFailed(
                 Reason.ENDLESS,
                 f"the body does not end within max_file_size ({self._max_size}), and no such length was stated",
             )
         self._checksum.feed(chunk)
-        if self._structure is None:
+        if self._parser is None:
             chunk = self._head + chunk
-            if len(chunk) < HEAD:
+            if len(chunk) < HEAD_SIZE:
                 self._head = chunk
                 return
-            self._structure = self._recognise(chunk)
-        self._pass_on(chunk, self._structure)
+            self._parser = StreamParser(self._accept(chunk))
+        self._parser.feed(chunk)
+        self._sink.write(chunk)
 
     def finish(self) -> DownloadedFile:
-        """The body has ended without the transport objecting: accept it, or raise."""
-        if self._total is not None and self.size != self._total:
-            raise DownloadFailed(Reason.TRUNCATED, f"{self.size} bytes came of {self._total}", retryable=True)
-        if self._structure is None:
-            self._recognise(self._head)  # the better reason, where it has one
-        if self._structure is None or self._media is None or self.size < MIN_FILE_SIZE:
-            raise DownloadFailed(Reason.NOT_MEDIA, f"{self.size} bytes are no picture and no video")
-        vouched = self._checksum.verdict()
-        if vouched is False:
+        """Return the file after the end of its body. Raises DownloadFailed if it is not complete or not media."""
+        if self.total is not None and self.size != self.total:
+            raise DownloadFailed(Reason.TRUNCATED, f"{self.size} bytes came of {self.total}", retryable=True)
+        if self._parser is None:
+            self._accept(self._head)  # may raise a better reason
+        if self._parser is None or self.size < MIN_FILE_SIZE:
+            raise DownloadFailed(Reason.NOT_MEDIA, f"{self.size} bytes are neither a picture nor a video")
+        is_confirmed = self._checksum.verdict()
+        if is_confirmed is False:
             raise DownloadFailed(
                 Reason.DIGEST, "the bytes do not match the checksum sent along", retryable=True
             )
-        extent = self._structure.extent()
-        unknown = extent is Extent.OPEN and self._total is None
-        if not vouched and (extent is Extent.CUT or unknown):
+        completeness = self._parser.completeness()
+        is_open = completeness is Completeness.OPEN and self.total is None
+        if not is_confirmed and (completeness is Completeness.CUT or is_open):
             raise DownloadFailed(
-                Reason.TRUNCATED, f"the {self._media.mime} is cut at byte {self.size}", retryable=True
+                Reason.TRUNCATED, f"the {self._mime} is cut at byte {self.size}", retryable=True
             )
-        source = self._structure.moov if self._media.kind is Kind.VIDEO else bytes(self._prefix)
-        width, height = self._pixels or dimensions(self._media, source) or (None, None)
-        return DownloadedFile(self._media.mime, width, height, self.size)
+        width, height = self._parser.dimensions or (None, None)
+        return DownloadedFile(self._mime, width, height, self.size)
 
-    def _recognise(self, head: bytes) -> Structure:
-        media = sniff(head)
+    def _accept(self, head: bytes) -> MediaFormat:
+        media = detect_format(head)
         if media is None:
             raise DownloadFailed(Reason.NOT_MEDIA, "the bytes are neither a picture nor a video")
-        if media.kind is not self._wanted:
-            raise DownloadFailed(Reason.WRONG_KIND, f"{media.mime} came where a {self._wanted} belongs")
-        self._media = media
-        return Structure(media)
-
-    def _pass_on(self, chunk: bytes, structure: Structure) -> None:
-        if self._wanted is Kind.PICTURE and self._pixels is None and len(self._prefix) < PREFIX:
-            self._measure(chunk)
-        structure.feed(chunk)
-        self._sink.write(chunk)
-
-    def _measure(self, chunk: bytes) -> None:
-        """The first chunk nearly always tells; only where it does not, more of the beginning is held."""
-        if not self._prefix and self._media is not None:
-            self._pixels = dimensions(self._media, chunk)
-        if self._pixels is None:
-            self._prefix += chunk[: PREFIX - len(self._prefix)]
+        if media.kind is not self._kind:
+            raise DownloadFailed(Reason.WRONG_KIND, f"expected a {self._kind}, received {media.mime}")
+        self._mime = media.mime
+        return media

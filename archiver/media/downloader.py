@@ -20,7 +20,7 @@ from archiver.media.checked_writer import CheckedWriter, DownloadedFile, Sink
 from archiver.media.dialer import Dialer
 from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import DownloadRules
-from archiver.media.sniff import Kind
+from archiver.media.formats.media_format import MediaKind
 from archiver.media.speed_limits import Clock, HostPauses, SpeedWatchdog, TokenBucket
 from archiver.media.transfer import LONGEST_WAIT, Transfer, TransferContext
 from archiver.model.identity import Role, utcnow
@@ -94,7 +94,7 @@ class Downloader:
         ``check`` is called for every chunk and twice a second while nothing comes, ``wait(seconds)`` for every pause: what they raise,
         or what the sink raises, passes through. Raises DownloadFailed after the last attempt; the sink's bytes are then worthless.
         """
-        wanted = Kind.VIDEO if link.role is Role.VIDEO else Kind.PICTURE
+        wanted = MediaKind.VIDEO if link.role is Role.VIDEO else MediaKind.PICTURE
         intake = CheckedWriter(sink, wanted, self.rules.max_file_size)
         watchdog = SpeedWatchdog(
             min_speed=self._min_speed, window=self._speed_window, total=self._total, clock=self._clock

@@ -155,11 +155,11 @@ class Transfer:
                 retryable=True,
             )
         check_coding(headers)
-        self._intake.promise(total)
+        self._intake.expect(total)
 
     def _take(self, chunk: bytes) -> None:
         self._check()
-        self._intake.take(chunk)
+        self._intake.write(chunk)
         self._watchdog.saw(len(chunk))
         if self._road.bucket is not None:
             self.pause(self._road.bucket.take(len(chunk)))

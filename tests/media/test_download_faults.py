@@ -38,8 +38,8 @@ def chunked(body: bytes, *, end: bool = True) -> bytes:
 
 def test_a_picture_and_a_video_arrive() -> None:
     """Bytes, type, size and dimensions of what came."""
-    assert received(ok(BODY)) == DownloadedFile("image/jpeg", 640, 480, LENGTH)
-    assert received(ok(REAL_MP4), body=REAL_MP4, role=Role.VIDEO) == DownloadedFile(
+    assert fetch_body(ok(BODY)) == DownloadedFile("image/jpeg", 640, 480, LENGTH)
+    assert fetch_body(ok(REAL_MP4), body=REAL_MP4, role=Role.VIDEO) == DownloadedFile(
         "video/mp4", 144, 256, len(REAL_MP4)
     )
     assert fetch_body(ok(gif()), body=gif(), role=Role.AVATAR).mime == "image/gif"

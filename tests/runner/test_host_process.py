@@ -58,7 +58,7 @@ def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(har
     [
         ("archiver.hiker.wire.parse_tray", ACCOUNTS),  # in the thread of an account
         ("archiver.hiker.wire.parse_highlight_page", ACCOUNTS[:1]),  # of a highlight
-        ("archiver.media.checked_writer.sniff", ACCOUNTS[:1]),  # of a download
+        ("archiver.media.checked_writer.detect_format", ACCOUNTS[:1]),  # of a download
         ("archiver.catalog.record.file", ACCOUNTS[:1]),  # in the one that writes
     ],
 )

@@ -207,8 +207,8 @@ def test_a_version_that_understands_more_enriches_an_old_archive(
     """Made by one that knew fewer fields, read anew it is what this version would have made of it, without one call."""
     with monkeypatch.context() as older:
         older.setattr(wire, "parse_highlight_page", poorer)
-        house.night("natgeo", "salwaaa_ki")
-    poor = dump(house)
+        harness.night("natgeo", "salwaaa_ki")
+    poor = dump(harness)
     assert not poor["hashtags"]
     newer = ArchiveHarness(harness.root.parent / "newer", harness.upstream)
     newer.night("natgeo", "salwaaa_ki")

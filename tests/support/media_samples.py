@@ -6,7 +6,12 @@ import random
 import struct
 import zlib
 
-from archiver.media.sniff import AVIF, GIF, HEIC, JPEG, MP4, PNG, WEBP, MediaType
+from archiver.media.formats.gif import GIF
+from archiver.media.formats.jpeg import JPEG
+from archiver.media.formats.media_format import MediaFormat
+from archiver.media.formats.mp4 import AVIF, HEIC, MP4
+from archiver.media.formats.png import PNG
+from archiver.media.formats.webp import WEBP
 from tests.support import ROOT
 
 _REAL = ROOT / "archiver" / "sandbox" / "media"
@@ -83,7 +88,7 @@ def mp4(*, moov_last: bool = False, size: int = 5000) -> bytes:
     return box(b"ftyp", b"isom", bytes(4), b"avc1") + (mdat + moov if moov_last else moov + mdat)
 
 
-WHOLE: dict[str, tuple[MediaType, bytes, tuple[int, int]]] = {
+WHOLE: dict[str, tuple[MediaFormat, bytes, tuple[int, int]]] = {
     "jpeg": (JPEG, jpeg(3000), (640, 480)),
     "real jpeg": (JPEG, REAL_JPEG, (180, 320)),
     "png": (PNG, png(), (40, 30)),

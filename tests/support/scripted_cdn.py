@@ -229,7 +229,7 @@ def failure(
     return caught.value
 
 
-def received(
+def fetch_body(
     *replies: Reply, body: bytes = BODY, requests: int = 1, role: Role = Role.THUMBNAIL
 ) -> DownloadedFile:
     """What comes of these replies: exactly ``body``, after so many requests."""
