@@ -45,14 +45,14 @@ def _works(directory: Path) -> Iterator[tuple[str, Callable[[], int]]]:
             "username": "natgeo",
             "since": moment(LAST - timedelta(days=7)),
             "domain": "www.nationalgeographic.com",
-            "highlight": str(catalog.ask(_LARGEST, rows=1, seconds=60).rows[0][0]),
+            "highlight": str(catalog.run_query(_LARGEST, rows=1, seconds=60).rows[0][0]),
         }
         for name, query in queries.known().items():
             given = {parameter: values[parameter] for parameter in query.parameters(postgresql=False)}
             yield (
                 name,
                 lambda sql=query.sql, given=given: len(  # type: ignore[misc]
-                    catalog.ask(sql, rows=10**9, seconds=60, parameters=given).rows
+                    catalog.run_query(sql, rows=10**9, seconds=60, parameters=given).rows
                 ),
             )
     yield "archiver status", lambda: _process(directory, "status")

@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from archiver.catalog import Catalog, Sought
-from archiver.catalog.query import search
+from archiver.catalog import Catalog, SearchQuery
+from archiver.catalog.search import results
 from archiver.model.search_hits import Kind
 
 _LIMIT = 21  # as on a terminal: one more than is shown
@@ -57,7 +57,7 @@ def main() -> None:
 
 def found(catalog: Catalog, text: str, **more: Any) -> int:
     """How many hits a terminal would show."""
-    return len(list(catalog.stream(search.search, Sought.read(text), limit=_LIMIT, **more)))
+    return len(list(catalog.stream(results.hits, SearchQuery.parse(text), limit=_LIMIT, **more)))
 
 
 def measured(ask: Callable[[], int], rounds: int) -> tuple[int, float]:

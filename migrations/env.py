@@ -9,7 +9,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from archiver.catalog import engine as engines
-from archiver.catalog.tables import is_told, metadata
+from archiver.catalog.tables import is_declared, metadata
 
 for table in metadata.tables.values():
     for index in table.indexes:
@@ -19,7 +19,7 @@ for table in metadata.tables.values():
 
 def migrate(connection: Connection) -> None:
     context.configure(
-        connection=connection, target_metadata=metadata, render_as_batch=True, include_name=is_told
+        connection=connection, target_metadata=metadata, render_as_batch=True, include_name=is_declared
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -30,7 +30,7 @@ if given is not None:
     migrate(given)
 else:
     database = context.get_x_argument(as_dictionary=True)["database"]
-    engine = engines.writer(engines.locate(database), foreign_keys=False)
+    engine = engines.create_writer(engines.locate(database), foreign_keys=False)
     with engine.begin() as connection:
         migrate(connection)
     engine.dispose()

@@ -168,7 +168,7 @@ def ask(
 ) -> Rows:
     """What a read-only query brings: at most ``limit`` rows, within so many seconds. Raises QueryRefused, MarkerMismatch."""
     with rows.reading(config, asked=True) as catalog:
-        return catalog.ask(sql, rows=limit, seconds=seconds, parameters=parameters)
+        return catalog.run_query(sql, rows=limit, seconds=seconds, parameters=parameters)
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def asking(
     """As ``ask``, all rows as they are read. Raises QueryRefused, also after some rows."""
     with (
         rows.reading(config, asked=True) as catalog,
-        catalog.asking(sql, seconds=seconds, parameters=parameters) as found,
+        catalog.stream_query(sql, seconds=seconds, parameters=parameters) as found,
     ):
         yield found
 
@@ -186,7 +186,7 @@ def asking(
 def revision(config: Config) -> tuple[str, str]:
     """The schema's revision in the database, and the one that this version needs."""
     rows.marker_of(config)
-    return schema.current(rows.place(config)), schema.head()
+    return schema.read_revision(rows.place(config)), schema.head()
 
 
 def on_postgresql(config: Config) -> bool:

@@ -173,8 +173,8 @@ def _checked(
     )
     unrecorded, surplus = verify_segments(
         opened.answers,
-        lambda segment: opened.catalog.read(stored_answers.is_named, segment),
-        lambda segment: opened.catalog.read(stored_answers.answers_in, segment),
+        lambda segment: opened.catalog.read(stored_answers.has_segment, segment),
+        lambda segment: opened.catalog.read(stored_answers.lengths_by_offset, segment),
         read_data=read_data,
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
@@ -182,7 +182,7 @@ def _checked(
     foreign = tuple(
         name
         for name in opened.answers.foreign_names()
-        if not (name.endswith(".warc.gz") and opened.catalog.read(stored_answers.is_named, name))
+        if not (name.endswith(".warc.gz") and opened.catalog.read(stored_answers.has_segment, name))
     )
     answers = replace(_still(opened, answers), unrecorded=unrecorded, surplus=surplus, foreign=foreign)
     return Checked(blobs, answers)
@@ -199,7 +199,7 @@ def _still(opened: Opened, answers: AnswerReport) -> AnswerReport:
 def _note(opened: Opened, whole: Sequence[Digest]) -> None:
     now = utcnow()
     for start in range(0, len(whole), _NOTED_AT_ONCE):
-        opened.catalog.write(record.verified, tuple(whole[start : start + _NOTED_AT_ONCE]), now)
+        opened.catalog.write(record.verified_blobs, tuple(whole[start : start + _NOTED_AT_ONCE]), now)
 
 
 class _Noting:

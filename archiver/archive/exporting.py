@@ -62,7 +62,7 @@ def export_folder(
     """
     with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
-        with archive.catalog.moment() as moment:
+        with archive.catalog.snapshot() as moment:
             steps = _steps(moment, selection, chosen.gone, sidecars, bare)
             files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
             with _tree(archive, blobs, directory, "folder", way, dry_run, progress) as tree:
@@ -87,7 +87,7 @@ def export_site(
 
     with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
-        with archive.catalog.moment() as moment:
+        with archive.catalog.snapshot() as moment:
             steps = _some(_met(moment.stream(content.walk, selection), chosen.gone, bare), prune)
             with _tree(archive, blobs, directory, "site", way, dry_run, progress) as tree:
                 for wanted in site.wanted(
@@ -114,7 +114,7 @@ def export_tables(
 
     ``bare`` and what it raises as ``export_folder``, and UsageError for a table that is to be narrowed and cannot be.
     """
-    with reading(config) as archive, BlobLinks(archive.root) as blobs, archive.catalog.moment() as moment:
+    with reading(config) as archive, BlobLinks(archive.root) as blobs, archive.catalog.snapshot() as moment:
         part = _part(moment, _narrowed(archive, chosen, names))
         with _tree(archive, blobs, directory, form, Way.COPY, dry_run, progress) as tree:
             if _is_bare(moment, part):
@@ -127,13 +127,13 @@ def table_lines(
     config: Config, chosen: Chosen, *, form: TableForm, name: str, bare: Callable[[], None] = lambda: None
 ) -> Iterator[str]:
     """One table as text, in pieces; streamed. ``bare`` and what it raises as ``export_tables``."""
-    with reading(config) as archive, archive.catalog.moment() as moment:
+    with reading(config) as archive, archive.catalog.snapshot() as moment:
         part = _part(moment, _narrowed(archive, chosen, (name,)))
         if _is_bare(moment, part):
             bare()
         if part is not None and name == "blobs":
             _know_blobs(moment, part)
-        yield from lines(form, dump.columns_of(name), moment.stream(dump.dump, name, part))
+        yield from lines(form, dump.column_names(name), moment.stream(dump.rows, name, part))
 
 
 def export_bag(
@@ -153,7 +153,7 @@ def export_bag(
     with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
         layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
-        with archive.catalog.moment() as moment:
+        with archive.catalog.snapshot() as moment:
             part = _part(moment, selection)
             steps = _met(moment.stream(content.walk, selection), chosen.gone, bare)
             files = _some(folder.wanted(steps, layout), prune)
@@ -192,7 +192,7 @@ def _met(steps: Iterator[S], gone: bool, bare: Callable[[], None]) -> Iterator[S
     bare()
 
 
-def _is_bare(moment: Snapshot, part: dump.Part | None) -> bool:
+def _is_bare(moment: Snapshot, part: dump.ArchivePart | None) -> bool:
     return not (moment.read(totals.status).items if part is None else part.item_pks)
 
 
@@ -221,22 +221,22 @@ def _put_tables(
     tree: Tree,
     form: TableForm,
     names: Sequence[str],
-    part: dump.Part | None,
+    part: dump.ArchivePart | None,
     below: tuple[str, ...],
 ) -> None:
     at_ns = _last_run(moment)
-    for name in dump.TABLES if part is None else dump.NARROWED:
+    for name in dump.TABLES if part is None else dump.PART_TABLES:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
             continue
-        rows = moment.stream(dump.dump, name, part)
-        text, size = scratched(lines(form, dump.columns_of(name), rows), tree.scratch)
+        rows = moment.stream(dump.rows, name, part)
+        text, size = scratched(lines(form, dump.column_names(name), rows), tree.scratch)
         if not names or name in names:
             tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns))
             tree.flush()
 
 
-def _know_blobs(moment: Snapshot, part: dump.Part) -> None:
-    for _ in moment.stream(dump.dump, "files", part):
+def _know_blobs(moment: Snapshot, part: dump.ArchivePart) -> None:
+    for _ in moment.stream(dump.rows, "files", part):
         pass
 
 
@@ -246,16 +246,16 @@ def _last_run(moment: Snapshot) -> int | None:
     return nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None
 
 
-def _part(moment: Snapshot, selection: Selection) -> dump.Part | None:
+def _part(moment: Snapshot, selection: Selection) -> dump.ArchivePart | None:
     """Whose rows are wanted, None for all."""
-    return None if selection == EVERYTHING else next(moment.stream(dump.part_of, selection))
+    return None if selection == EVERYTHING else next(moment.stream(dump.selected_part, selection))
 
 
 def _narrowed(archive: Opened, chosen: Chosen, names: Sequence[str]) -> Selection:
     """What is selected of these tables. Raises UsageError for one that is to be narrowed and cannot be."""
     selection = selecting.select(archive.catalog, chosen.accounts, chosen.narrowed)
     for name in names:
-        if selection != EVERYTHING and name not in dump.NARROWED:
+        if selection != EVERYTHING and name not in dump.PART_TABLES:
             raise UsageError(
                 f"the table {name} is of the archive as a whole and cannot be narrowed",
                 "leave the filters out",

@@ -120,5 +120,5 @@ def _item(catalog: Catalog, pk: Pk) -> KeptItem | None:
 
 
 def _by_code(catalog: Catalog, code: str) -> KeptItem | None:
-    found = catalog.read(details.coded, code)
+    found = catalog.read(details.pks_by_code, code)
     return _item(catalog, found[0]) if found else None

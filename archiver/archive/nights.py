@@ -138,7 +138,7 @@ def room(config: Config, clock: Callable[[], datetime] = utcnow) -> BudgetLeft |
 
 
 def _room(config: Config, catalog: Catalog, clock: Callable[[], datetime]) -> BudgetLeft | None:
-    return catalog.read(ledger.tightest, 0, clock(), _pace(config, None).units)
+    return catalog.read(ledger.tightest_limit, 0, clock(), _pace(config, None).units)
 
 
 def configured(config: Config, asked: Target) -> Target | None:

@@ -99,7 +99,7 @@ def restore_marker(config: Config) -> bool:
     if rows.database(config) != root / "archive.db":
         return False
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
-        found = schema.look(rows.place(config))
+        found = schema.read_status(rows.place(config))
         if found.used and not marker.exists(root):
             marker.write(root, Marker(found.archive_id), group_readable=config.archive.group_readable)
         return found.used
@@ -131,7 +131,7 @@ def writing(config: Config, command: str, stop: StopFlag, wait: bool) -> Iterato
             run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=stop.wait if wait else None)
         )
         # First: opening brings an older one up to date.
-        found.require(schema.look(rows.place(config)).archive_id, root)
+        found.require(schema.read_status(rows.place(config)).archive_id, root)
         catalog = stack.enter_context(Catalog.open(rows.database(config), write=True))
         store = stack.enter_context(DiskStore(root, group_readable=config.archive.group_readable))
         store.prepare()
@@ -173,7 +173,7 @@ def upgrade(config: Config) -> tuple[str, str]:
     """
     found, root = rows.marker_of(config), config.archive.directory
     with run_lock.hold_run_lock(root / "lock", "db upgrade", utcnow()):
-        found.require(schema.look(rows.place(config)).archive_id, root)
+        found.require(schema.read_status(rows.place(config)).archive_id, root)
         return Catalog.upgrade(rows.database(config))
 
 
@@ -191,7 +191,7 @@ def _new_catalog(config: Config) -> Catalog:
     return Catalog.open(database, write=True)
 
 
-def _left_over(config: Config) -> schema.Standing | None:
+def _left_over(config: Config) -> schema.SchemaStatus | None:
     """Return what a creation that was cut short left where the new database is to be, None if nothing is
     there.
 
@@ -202,7 +202,7 @@ def _left_over(config: Config) -> schema.Standing | None:
     if where.path is not None and not os.path.lexists(where.path):
         return None
     try:
-        left = schema.look(where)
+        left = schema.read_status(where)
     except DatabaseForeign:
         if where.path is not None:
             raise

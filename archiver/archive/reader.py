@@ -14,8 +14,9 @@ from weakref import WeakSet
 from archiver.archive import arguments, named
 from archiver.archive.iterating import Reading
 from archiver.archive.opening import Opened, reading_at
-from archiver.catalog import Catalog, Sought
-from archiver.catalog.query import content, search
+from archiver.catalog import Catalog, SearchQuery
+from archiver.catalog.query import content
+from archiver.catalog.search import results
 from archiver.errors import UsageError
 from archiver.model.archived import (
     NO_LIMIT,
@@ -147,13 +148,13 @@ class Archive:
         ``kinds``: one of ``Kind``, or several; ``since``: made since then, or first seen, where nobody knows when it was made; at most
         ``limit``. An empty list is met by nothing. Raises UsageError, also for a text without a word.
         """
-        sought = Sought.read(arguments.text("text", text, "text to search for"))
+        sought = SearchQuery.parse(arguments.text("text", text, "text to search for"))
         user_pks = arguments.several(accounts, self._account_pk)
         highlight_pks = arguments.several(highlights, self._highlight_pk)
         of_kinds = arguments.several(kinds, arguments.kind)
         made_since, most = arguments.moment("since", since), arguments.count("limit", limit)
         found = self._catalog.stream(
-            search.search,
+            results.hits,
             sought,
             user_pks=user_pks or (),
             highlight_pks=highlight_pks or (),
@@ -204,7 +205,7 @@ class Archive:
         ``parameters`` are bound where it says ``:name``. Raises QueryRefused, UsageError.
         """
         most = arguments.count("limit", limit)
-        return self._catalog.ask(
+        return self._catalog.run_query(
             arguments.text("sql", sql, "statement"),
             rows=NO_LIMIT if most is None else most,
             seconds=arguments.seconds("seconds", seconds),

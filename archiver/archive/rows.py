@@ -67,7 +67,7 @@ def database(config: Config) -> str | Path:
         return configured
     if os.path.lexists(own) or not marker.exists(root):
         return own
-    if schema.look(locate(configured)).archive_id != marker.read(root).id:  # it may have been moved
+    if schema.read_status(locate(configured)).archive_id != marker.read(root).id:  # it may have been moved
         raise MarkerMismatch(
             f"the database of the archive {root} is not known: it has no archive.db, "
             "and the configured database belongs to another archive",
@@ -79,7 +79,7 @@ def database(config: Config) -> str | Path:
 def _holds(database: str | Path, archive_id: str) -> bool:
     """Whether it holds the rows of this archive; not if it is none of ours. Raises DatabaseError."""
     try:
-        return schema.look(locate(database)).archive_id == archive_id
+        return schema.read_status(locate(database)).archive_id == archive_id
     except DatabaseForeign:
         return False
 

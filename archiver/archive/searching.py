@@ -7,8 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 
 from archiver.archive import named, rows, selecting
-from archiver.catalog import Sought
-from archiver.catalog.query import search as search_query
+from archiver.catalog import SearchQuery
+from archiver.catalog.search import results as search_query
 from archiver.config import Config
 from archiver.errors import NotHeld, TargetError
 from archiver.model.archived import EVERYTHING
@@ -19,7 +19,7 @@ from archiver.model.target import Target, parse_kept, parse_target
 def stale(config: Config) -> int:
     """How many things wait to be searched again, since another program has changed them: the next run sees to that."""
     with rows.reading(config) as catalog:
-        return catalog.read(search_query.stale)
+        return catalog.read(search_query.count_stale)
 
 
 def is_pointer(config: Config, text: str) -> bool:
@@ -65,11 +65,11 @@ def search(
 
     Within ``accounts``, which may be highlights, as ``selecting.select`` takes and refuses them. Raises UsageError for a text without a word.
     """
-    sought = Sought.read(text)
+    sought = SearchQuery.parse(text)
     with rows.reading(config) as catalog:
         within = selecting.select(catalog, accounts, EVERYTHING)
         yield from catalog.stream(
-            search_query.search,
+            search_query.hits,
             sought,
             user_pks=within.user_pks,
             highlight_pks=within.highlight_pks,

@@ -1,9 +1,10 @@
-"""SEAM 5, rows: one database, SQLite or PostgreSQL, behind values of the model.
+"""The rows of an archive, in one database: SQLite or PostgreSQL. Values of the model go in and come out.
 
-``Catalog`` opens it. ``catalog.write(record.page, ...)`` and ``catalog.write(ledger.reserve, ...)`` put facts in;
-``catalog.read(content.accounts, ...)`` asks. ``schema`` knows whether a database is ours and how it is brought up to date.
+``Catalog`` opens the database. ``catalog.write(record.page, ...)`` and ``catalog.write(ledger.reserve, ...)``
+write facts; ``catalog.read(content.accounts, ...)`` reads. ``schema`` creates, checks and upgrades a database.
 
-``ledger``, ``merge`` and ``record`` are imported by those who write: their statements take a tenth of the start of a command that reads.
+``ledger``, ``merge`` and ``record`` are imported only by code that writes: building their statements takes a tenth
+of the start of a command that reads.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 from archiver.catalog import schema
 from archiver.catalog.catalog import Catalog
 from archiver.catalog.engine import Database, locate
+from archiver.catalog.search.query_parser import SearchQuery
 from archiver.catalog.snapshot import Snapshot
-from archiver.catalog.sought import Sought
 
 __all__ = [
     "Catalog",
     "Database",
+    "SearchQuery",
     "Snapshot",
-    "Sought",
     "locate",
     "schema",
 ]

@@ -1,4 +1,4 @@
-"""The rows of an archive, opened: the desk for writers, a pool of connections for readers."""
+"""An open database of an archive: one writer, and a pool of connections for readers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from archiver.catalog import copies, schema, tables
 from archiver.catalog import engine as engines
+from archiver.catalog import schema, sqlite_copy, tables
 from archiver.catalog.engine import Database
-from archiver.catalog.error_mapping import cut_off, told
-from archiver.catalog.lock import WriterLock
+from archiver.catalog.error_mapping import is_connection_lost, map_errors
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
+from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
 from archiver.model.archived import Rows, RowStream, Value
 
@@ -28,23 +28,23 @@ T = TypeVar("T")
 
 
 class Catalog:
-    """An open database. Every method may be called from any thread. Made by ``create`` or ``open``; a context manager."""
+    """An open database, made by ``create`` or ``open``. Every method may be called from any thread. A context manager."""
 
     def __init__(self, database: Database, *, write: bool, lock: WriterLock | None = None) -> None:
-        """``database`` must be known to stand at head; ``lock`` is held by a writer to PostgreSQL."""
+        """``database`` must be known to be at ``schema.head()``. A writer to PostgreSQL holds ``lock``."""
         self._database = database
         self._closing = ExitStack()
-        self._desk: Writer | None = None
+        self._writer: Writer | None = None
         with ExitStack() as opened:
-            writer = opened.enter_context(_disposed(engines.writer(database))) if write else None
-            # Readers leave before the writer: the last connection takes the WAL with it, if it may write.
-            self._reader = opened.enter_context(_disposed(engines.reader(database)))
-            if writer is not None:
-                opened.callback(_checkpoint, writer, str(database))
-                from archiver.catalog import documents  # no command that only reads has to wait for it
+            engine = opened.enter_context(_disposing(engines.create_writer(database))) if write else None
+            # Readers close before the writer: the last connection moves the WAL into the file, if it may write.
+            self._reader = opened.enter_context(_disposing(engines.create_reader(database)))
+            if engine is not None:
+                opened.callback(_checkpoint, engine, str(database))
+                from archiver.catalog.search import search_index  # slow to import, and only writers need it
 
-                self._desk = Writer(writer, str(database), lock, finish=documents.fill)
-                opened.callback(self._desk.close)
+                self._writer = Writer(engine, str(database), lock, finish=search_index.update_documents)
+                opened.callback(self._writer.close)
             self.archive_id = self.read(_archive_id)
             self._closing = opened.pop_all()
 
@@ -52,47 +52,47 @@ class Catalog:
     def create(
         cls, database: str | Path, archive_id: str, now: datetime, *, group_readable: bool = False
     ) -> Catalog:
-        """Make a new database, whole or not at all, and open it for writing.
+        """Create a new database, whole or not at all, and open it for writing.
 
-        Raises DatabaseError if there is a file already, DatabaseForeign if a PostgreSQL database has tables, ArchiveLocked.
+        Raises DatabaseError if the file exists, DatabaseForeign if a PostgreSQL database has tables, ArchiveLocked.
         """
         place = engines.locate(database)
         with ExitStack() as locked:
-            lock = _lock(place, locked)
+            lock = _take_lock(place, locked)
             schema.create(place, archive_id, now, group_readable=group_readable)
-            return cls._with_lock(place, lock, locked)
+            return cls._open_locked(place, lock, locked)
 
     @classmethod
     def open(cls, database: str | Path, *, write: bool) -> Catalog:
-        """Open an existing database. A writer brings an older one up to date first; a reader writes nothing, ever.
+        """Open an existing database. A writer upgrades an older one first; a reader never writes.
 
-        Raises SchemaOld (a reader), SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has the PostgreSQL
-        database. On SQLite the caller holds the lock of the archive before it opens for writing.
+        On SQLite the caller must hold the lock of the archive to open it for writing. Raises SchemaOld (a reader),
+        SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has the PostgreSQL database.
         """
         place = engines.locate(database)
         if not write:
             schema.check(place)
             return cls(place, write=False)
         with ExitStack() as locked:
-            lock = _lock(place, locked)
+            lock = _take_lock(place, locked)
             schema.upgrade(place)
-            return cls._with_lock(place, lock, locked)
+            return cls._open_locked(place, lock, locked)
 
     @staticmethod
     def upgrade(database: str | Path) -> tuple[str, str]:
-        """Bring an older database up to date, a SQLite file copied first; returns the revisions before and after.
+        """Upgrade an older database, after copying a SQLite file; return the revisions before and after.
 
-        Raises as ``open`` for writing, and like it needs the archive's own lock held.
+        The caller must hold the lock of the archive. Raises the same errors as ``open`` for writing.
         """
         place = engines.locate(database)
         with ExitStack() as locked:
-            _lock(place, locked)
-            before = schema.current(place)
+            _take_lock(place, locked)
+            before = schema.read_revision(place)
             schema.upgrade(place)
             return before, schema.head()
 
     @classmethod
-    def _with_lock(cls, place: Database, lock: WriterLock | None, locked: ExitStack) -> Catalog:
+    def _open_locked(cls, place: Database, lock: WriterLock | None, locked: ExitStack) -> Catalog:
         catalog = cls(place, write=True, lock=lock)
         outer = locked.pop_all()
         outer.push(catalog._closing.pop_all())
@@ -100,45 +100,49 @@ class Catalog:
         return catalog
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Queue ``fact(connection, ...)`` at the desk; return its value once it is durable. Raises as ``Writer.write``."""
+        """Let the writer call ``fact(connection, ...)``; return its value once it is durable. See ``Writer.write``."""
         return self.submit(fact, *args, **kwargs).result()
 
     def submit(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """As ``write``, without waiting for it to be durable: the Future ends then."""
-        if self._desk is None:
+        """Queue a fact as ``write`` does, without waiting: the Future ends once it is durable."""
+        if self._writer is None:
             raise DatabaseError(f"the database {self._database} is open for reading only")
-        return self._desk.submit(fact, *args, **kwargs)
+        return self._writer.submit(fact, *args, **kwargs)
 
-    def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``question(connection, ...)``, asked of what is committed now; again if a connection was lost. Raises DatabaseError."""
-        with told(str(self._database)):
+    def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``query(connection, ...)`` of what is committed now. Repeated once if a connection was lost.
+
+        Raises DatabaseError.
+        """
+        with map_errors(str(self._database)):
             try:
                 with self._reader.connect() as connection:
-                    return question(connection, *args, **kwargs)
+                    return query(connection, *args, **kwargs)
             except DBAPIError as exc:
-                if not cut_off(exc):
+                if not is_connection_lost(exc):
                     raise
             with self._reader.connect() as connection:
-                return question(connection, *args, **kwargs)
+                return query(connection, *args, **kwargs)
 
     def stream(
-        self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+        self, query: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Generator[T, None, None]:
-        """What ``question(connection, ...)`` yields, all of one moment, on a connection that stays open until its end, or ``close``."""
-        with self.moment() as moment:
-            yield from moment.stream(question, *args, **kwargs)
+        """Yield what ``query(connection, ...)`` yields, all from one point in time. Close it if it is not read to its end."""
+        with self.snapshot() as snapshot:
+            yield from snapshot.stream(query, *args, **kwargs)
 
     @contextmanager
-    def moment(self) -> Iterator[Snapshot]:
-        """Whom to ask several questions of one and the same moment, on a connection that stays open meanwhile."""
+    def snapshot(self) -> Iterator[Snapshot]:
+        """Open a read snapshot: several queries that see the same point in time, on a connection of their own."""
         with ExitStack() as opened:
-            with told(str(self._database)):  # not what the caller does meanwhile
-                moment = Snapshot(opened.enter_context(self._reader.connect()), str(self._database), opened)
-            yield moment
+            with map_errors(str(self._database)):  # not the body of the caller's with statement
+                connection = opened.enter_context(self._reader.connect())
+                snapshot = Snapshot(connection, str(self._database), opened)
+            yield snapshot
 
-    def ask(
+    def run_query(
         self,
         sql: str,
         *,
@@ -147,36 +151,36 @@ class Catalog:
         parameters: Mapping[str, Value] | None = None,
         own_process: bool = True,
     ) -> Rows:
-        """The answer to a user's own query: at most ``rows`` rows, within ``seconds``; see ``ask.ask``. Raises QueryRefused."""
-        from archiver.catalog.adhoc_query import ask  # nobody has to wait for it but who asks
+        """Return at most ``rows`` rows of a user's own query, within ``seconds``; see ``adhoc_query``. Raises QueryRefused."""
+        from archiver.catalog import adhoc_query  # slow to import, and few commands need it
 
-        return ask(
+        return adhoc_query.run_query(
             self._database, sql, rows=rows, seconds=seconds, parameters=parameters, own_process=own_process
         )
 
-    def asking(
+    def stream_query(
         self, sql: str, *, seconds: float, parameters: Mapping[str, Value] | None = None
     ) -> AbstractContextManager[RowStream]:
-        """The answer to a user's own query as it is read; see ``ask.asking``. Raises QueryRefused, also after some rows."""
-        from archiver.catalog.adhoc_query import asking  # as for ``ask``
+        """Open the rows of a user's own query as a stream; see ``adhoc_query``. Raises QueryRefused, also after some rows."""
+        from archiver.catalog import adhoc_query
 
-        return asking(self._database, sql, seconds=seconds, parameters=parameters)
+        return adhoc_query.stream_query(self._database, sql, seconds=seconds, parameters=parameters)
 
     def backup(self, to: Path) -> None:
-        """Copy the database into the new file ``to``, whole and of one moment, also while a run is on.
+        """Copy the database into the new file ``to``, all from one point in time, also during a run.
 
-        Raises UsageError if there is such a file, and for PostgreSQL, which has its own program for that; DatabaseError, also if the
-        database is damaged; DiskFull.
+        Raises UsageError if the file exists or the database is PostgreSQL, which has its own program for that;
+        DatabaseError, also if the database is damaged; DiskFull.
         """
         if self._database.path is None:
             raise UsageError("a PostgreSQL database is backed up by its own program", "pg_dump")
         if to.exists():
-            raise UsageError(f"there is a file already: {to}", "name another one")
-        with told(str(self._database)):
-            copies.copy_sqlite(self._database.path, to)
+            raise UsageError(f"the file exists already: {to}", "name another one")
+        with map_errors(str(self._database)):
+            sqlite_copy.copy_sqlite(self._database.path, to)
 
     def close(self) -> None:
-        """Commit what waits, move the WAL into the file, give the lock up. Again is nothing."""
+        """Commit what waits, move the WAL into the file, release the lock. May be called again."""
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -188,7 +192,7 @@ class Catalog:
         self.close()
 
 
-def _lock(place: Database, locked: ExitStack) -> WriterLock | None:
+def _take_lock(place: Database, locked: ExitStack) -> WriterLock | None:
     if place.url is None:
         return None
     lock = WriterLock(place)
@@ -197,7 +201,7 @@ def _lock(place: Database, locked: ExitStack) -> WriterLock | None:
 
 
 @contextmanager
-def _disposed(engine: Engine) -> Iterator[Engine]:
+def _disposing(engine: Engine) -> Iterator[Engine]:
     try:
         yield engine
     finally:
@@ -205,14 +209,14 @@ def _disposed(engine: Engine) -> Iterator[Engine]:
 
 
 def _checkpoint(engine: Engine, database: str) -> None:
-    """Move the WAL into the file: a copy of the file alone, or a read-only disk, then holds everything."""
+    """Move the WAL into the file: a copy of the file alone, or a read-only disk, then has everything."""
     if engine.dialect.name == "sqlite":
-        with told(database):
+        with map_errors(database):
             engines.checkpoint(engine)
 
 
 def _archive_id(connection: Connection) -> str:
-    found = connection.scalar(select(tables.archive.c.id))
-    if found is None:
+    archive_id = connection.scalar(select(tables.archive.c.id))
+    if archive_id is None:
         raise DatabaseForeign("the database belongs to no archive: its table archive is empty")
-    return str(found)
+    return str(archive_id)

@@ -1,8 +1,9 @@
-"""The one engine factory: what every connection to the database is told before anything else.
+"""Create the engines, with the settings that every connection to the database gets.
 
-SQLite: WAL with ``synchronous = FULL`` (with NORMAL a power loss takes acknowledged rows), foreign keys on, a hostile file not
-trusted. The driver's own transaction handling is off and BEGIN is sent by us: only so is DDL transactional, and a writer's BEGIN
-IMMEDIATE waits for its turn instead of failing half way. Readers open the file read-only.
+SQLite: WAL with ``synchronous = FULL`` (with NORMAL, power loss takes acknowledged rows), foreign keys on, a
+hostile file is not trusted. The driver's own transactions are off and we send BEGIN: only then is DDL
+transactional, and BEGIN IMMEDIATE lets a writer wait for its turn instead of failing halfway. Readers open the
+file read-only.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from sqlalchemy.pool import QueuePool
 from archiver.errors import ConfigError, DatabaseError, install_command
 
 BUSY_SECONDS = 10
-NEW = ".new"
-"""Ends the name of a database that is being made."""
-_READERS_KEPT = 4
-_READERS_KIB = 65_536
-"""Of pages that a reader may keep: a million blobs are looked up by their hashes, all over the file. Taken only as pages are read."""
-_NO_INDEX = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+NEW_SUFFIX = ".new"
+"""Ends the name of a database that is being created."""
+_POOLED_READERS = 4
+_READER_CACHE_KIB = 65_536
+"""A million blobs are looked up by their hashes, all over the file. Memory is used only as pages are read."""
+_WAL_INDEX_MISSING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
     "PRAGMA synchronous = FULL",
@@ -43,14 +44,14 @@ PG_NETWORK = {
     "keepalives_interval": 10,
     "tcp_user_timeout": 60_000,
 }
-"""For libpq: a server that cannot be reached any more is noticed within a minute or so, not after hours."""
+"""For libpq: that a server is out of reach is noticed within about a minute, not after hours."""
 _PG_READ_ONLY = " -c default_transaction_read_only=on"
 _SECRETS = ("password", "sslpassword", "passfile", "sslkey")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where the rows are: a file, or a PostgreSQL URL. ``str()`` is fit to be shown: no password."""
+    """Where the rows are: a file, or a PostgreSQL URL. ``str()`` shows no password."""
 
     path: Path | None = None
     url: URL | None = field(default=None, repr=False)
@@ -58,21 +59,20 @@ class Database:
     def __str__(self) -> str:
         if self.url is None:
             return str(self.path)
-        shown = self.url.difference_update_query(_SECRETS)
-        return shown.render_as_string(hide_password=True)
+        return self.url.difference_update_query(_SECRETS).render_as_string(hide_password=True)
 
 
 def locate(database: str | Path) -> Database:
-    """A path, or the URL of a PostgreSQL database, as a Database. Raises ConfigError for a URL of anything else."""
+    """Return the Database of a path, or of the URL of a PostgreSQL database. Raises ConfigError for any other URL."""
     text = str(database)
     if isinstance(database, Path) or "://" not in text:
         return Database(path=Path(database).absolute())
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError):
+    except (ArgumentError, ValueError):  # not shown: the text may hold a password
         raise ConfigError(
-            "archive.database is no URL that can be read"
-        ) from None  # its text may hold a password
+            "invalid archive.database: not a URL", "use a path, or postgresql+psycopg://"
+        ) from None
     if url.drivername not in ("postgresql", "postgresql+psycopg"):
         raise ConfigError(
             f"archive.database: {url.drivername} is not supported", "use a path, or postgresql+psycopg://"
@@ -80,54 +80,90 @@ def locate(database: str | Path) -> Database:
     return Database(url=url.set(drivername="postgresql+psycopg"))
 
 
-def writer(database: Database, *, foreign_keys: bool = True) -> Engine:
-    """An engine with one connection that may write. A missing SQLite file is an error: ``new_file`` makes one."""
+def create_writer(database: Database, *, foreign_keys: bool = True) -> Engine:
+    """Create an engine with one connection that may write. A SQLite file must exist; ``create_file`` makes one."""
     if database.url is not None:
-        return _postgresql(database.url, _PG_OPTIONS, pool_size=1, max_overflow=0)
-    engine = _sqlite(lambda: _open_for_writing(database), foreign_keys, pool_size=1, max_overflow=0)
-    event.listen(engine, "begin", _begin_immediate)
+        return _create_postgresql(database.url, _PG_OPTIONS, pool_size=1, max_overflow=0)
+    engine = _create_sqlite(lambda: _open_for_writing(database), pool_size=1, max_overflow=0)
+    if not foreign_keys:  # a migration rebuilds tables, and checks the keys itself before it commits
+        event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = OFF").close())
+    event.listen(engine, "begin", lambda connection: _begin(connection, "BEGIN IMMEDIATE"))
     return engine
 
 
-def reader(database: Database) -> Engine:
-    """An engine whose connections only read; several threads may use it at once."""
+def create_reader(database: Database) -> Engine:
+    """Create an engine whose connections only read. Several threads may use it at once."""
     if database.url is not None:
         options = _PG_OPTIONS + _PG_READ_ONLY
-        return _postgresql(database.url, options, pool_size=_READERS_KEPT, max_overflow=-1)
-    engine = _sqlite(lambda: open_for_reading(database), True, pool_size=_READERS_KEPT, max_overflow=-1)
-    event.listen(engine, "begin", _begin)
+        return _create_postgresql(database.url, options, pool_size=_POOLED_READERS, max_overflow=-1)
+    engine = _create_sqlite(lambda: open_for_reading(database), pool_size=_POOLED_READERS, max_overflow=-1)
+    event.listen(engine, "begin", lambda connection: _begin(connection, "BEGIN"))
     return engine
 
 
 def open_for_reading(database: Database) -> sqlite3.Connection:
-    """A bare read-only connection to the SQLite file, with our settings. Raises sqlite3.Error.
+    """Open a bare read-only connection to a SQLite file, with our settings. Raises sqlite3.Error.
 
-    A WAL database cannot be opened where the index of the WAL is not there and cannot be made. On a disk that is mounted read-only
-    nobody can be writing, so the file alone (``immutable``) is the database. In a directory that only this user cannot write it is
-    the last resort: if a run begins while such a connection is open, what it reads may be mixed of two moments.
+    SQLite cannot open a WAL database if the index of the WAL is missing and cannot be created. On a disk that is
+    mounted read-only nobody can write, so the file alone (``immutable``) is the database. In a directory that
+    only this user cannot write to, it is the last resort: if a run begins while such a connection is open, what
+    it reads may mix two points in time.
     """
     path = database.path
     assert path is not None
     try:
-        return _open_for_reading(path)
+        return _open_read_only(path)
     except sqlite3.OperationalError as exc:
-        if exc.sqlite_errorcode & 0xFF not in _NO_INDEX or not path.exists() or _has_wal(path):
+        if exc.sqlite_errorcode & 0xFF not in _WAL_INDEX_MISSING or not path.exists() or _has_wal(path):
             raise
-    alone = _open_for_reading(path, immutable=True)
+    file_alone = _open_read_only(path, immutable=True)
     if not _has_wal(path):
-        return alone
-    alone.close()  # a run began just now: its WAL lets everybody in
-    return _open_for_reading(path)
+        return file_alone
+    file_alone.close()  # a run has just begun; its WAL can be opened by everybody
+    return _open_read_only(path)
 
 
-def _open_for_reading(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+def create_file(path: Path, *, group_readable: bool = False) -> None:
+    """Create an empty database file that only its owner may read, and with ``group_readable`` its group.
+
+    The umask does not matter, and SQLite gives the files beside it the same mode. Raises OSError, FileExistsError.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        os.fchmod(descriptor, 0o640 if group_readable else 0o600)
+    finally:
+        os.close(descriptor)
+
+
+def checkpoint(engine: Engine) -> None:
+    """Move the WAL of a SQLite file into the file, without waiting for readers.
+
+    Raises sqlite3.Error if the disk refuses. Closing the last connection does the same, but hides a refusal.
+    """
+    with engine.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        driver.execute("PRAGMA busy_timeout = 0").close()
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+def sync(path: Path) -> None:
+    """Make a closed file and its name survive power loss. Raises OSError."""
+    for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
+        descriptor = os.open(place, flags)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _open_read_only(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
     connection = _connect(f"{path.as_uri()}?mode=ro" + ("&immutable=1" if immutable else ""))
     try:
         connection.execute("PRAGMA query_only = ON").close()
-        connection.execute(f"PRAGMA cache_size = -{_READERS_KIB}").close()
-        connection.execute(
-            "PRAGMA schema_version"
-        ).close()  # the first read: only now the file is opened in earnest
+        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}").close()
+        # The first read: SQLite opens the file only now.
+        connection.execute("PRAGMA schema_version").close()
     except sqlite3.Error:
         connection.close()
         raise
@@ -138,24 +174,12 @@ def _has_wal(path: Path) -> bool:
     return path.with_name(path.name + "-wal").exists()
 
 
-def new_file(path: Path, *, group_readable: bool = False) -> None:
-    """Make an empty database file that only its owner (and with ``group_readable`` its group) may read, whatever the umask.
-
-    SQLite gives the same mode to what it puts beside the file. Raises OSError, FileExistsError if it is there.
-    """
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        os.fchmod(descriptor, 0o640 if group_readable else 0o600)
-    finally:
-        os.close(descriptor)
-
-
 def _open_for_writing(database: Database) -> sqlite3.Connection:
     assert database.path is not None
     connection = _connect(f"{database.path.as_uri()}?mode=rw")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
-        # A disk without shared memory (some network mounts): the old journal is as safe, and slower.
+        # A disk without shared memory (some network mounts): the older journal is as safe, but slower.
         connection.execute("PRAGMA journal_mode = DELETE")
     return connection
 
@@ -173,10 +197,8 @@ def _connect(uri: str) -> sqlite3.Connection:
     return connection
 
 
-def _sqlite(
-    creator: Callable[[], sqlite3.Connection], foreign_keys: bool, *, pool_size: int, max_overflow: int
-) -> Engine:
-    engine = create_engine(
+def _create_sqlite(creator: Callable[[], sqlite3.Connection], *, pool_size: int, max_overflow: int) -> Engine:
+    return create_engine(
         "sqlite://",
         creator=creator,
         poolclass=QueuePool,
@@ -184,19 +206,16 @@ def _sqlite(
         max_overflow=max_overflow,
         hide_parameters=True,
     )
-    if not foreign_keys:  # a migration rebuilds tables, and checks the keys itself before it commits
-        event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA foreign_keys = OFF").close())
-    return engine
 
 
-def _postgresql(url: URL, options: str, *, pool_size: int, max_overflow: int) -> Engine:
+def _create_postgresql(url: URL, options: str, *, pool_size: int, max_overflow: int) -> Engine:
     try:
         return create_engine(
             url,
             pool_size=pool_size,
             max_overflow=max_overflow,
             hide_parameters=True,
-            use_native_hstore=False,  # else each connection asks whether there is such a type
+            use_native_hstore=False,  # otherwise each connection asks whether there is such a type
             connect_args={"options": options, "application_name": "archiver", **PG_NETWORK},
         )
     except ModuleNotFoundError as exc:
@@ -205,31 +224,5 @@ def _postgresql(url: URL, options: str, *, pool_size: int, max_overflow: int) ->
         ) from exc
 
 
-def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN")
-
-
-def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def checkpoint(engine: Engine) -> None:
-    """Move the WAL of a SQLite file into the file; a reader beside us keeps what it reads, and is not waited for.
-
-    Raises sqlite3.Error where the disk refuses. Closing the last connection does the same, and keeps a refusal to itself.
-    """
-    with engine.connect() as connection:
-        driver = connection.connection.driver_connection
-        assert driver is not None
-        driver.execute("PRAGMA busy_timeout = 0").close()
-        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-
-
-def sync(path: Path) -> None:
-    """Make a closed file and its name survive a power loss. Raises OSError."""
-    for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
-        descriptor = os.open(place, flags)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _begin(connection: Connection, statement: str) -> None:
+    connection.exec_driver_sql(statement)

@@ -1,6 +1,6 @@
-"""Errors of SQLAlchemy, of the two drivers and of the system, told as ours.
+"""Map errors of SQLAlchemy, of the two drivers and of the operating system to ArchiverError.
 
-No statement and no parameter is ever shown: they hold what strangers wrote, and a URL may hold a password.
+Messages never show a statement or a parameter: those hold what strangers wrote, and a URL may hold a password.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 
-from archiver.catalog.copies import RESTORE
+from archiver.catalog.sqlite_copy import RESTORE_HINT
 from archiver.errors import ArchiverError, DatabaseError, DiskFull
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: ("is locked by another program", "close what writes to it, then run again"),
     sqlite3.SQLITE_LOCKED: ("is locked by another program", "close what writes to it, then run again"),
-    sqlite3.SQLITE_CORRUPT: ("is damaged", RESTORE),
-    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its head is damaged", RESTORE),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", RESTORE_HINT),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its head is damaged", RESTORE_HINT),
     sqlite3.SQLITE_READONLY: ("cannot be written", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_PERM: ("cannot be opened", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_IOERR: ("cannot be read or written: the disk reports an error", "check the disk"),
 }
-_SQLITE_FULL_TOO = {sqlite3.SQLITE_IOERR_SHMSIZE}  # the index of the WAL cannot grow
+_SQLITE_ALSO_FULL = {sqlite3.SQLITE_IOERR_SHMSIZE}  # the index of the WAL cannot grow
 _SQLITE_REFUSED = {
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_TOOBIG,
@@ -38,23 +38,23 @@ _PG_LOCKED = "55P03"
 
 
 @contextmanager
-def told(database: str) -> Iterator[None]:
-    """Raise foreign errors of the block as DatabaseError or DiskFull about ``database`` (a text fit to be shown)."""
+def map_errors(database: str) -> Iterator[None]:
+    """Raise errors of the block as DatabaseError or DiskFull about ``database``, a text without secrets."""
     try:
         yield
     except (SQLAlchemyError, sqlite3.Error, OSError) as exc:
-        raise as_ours(exc, database) from exc
+        raise to_archiver_error(exc, database) from exc
 
 
-def cut_off(exc: BaseException) -> bool:
-    """Whether this is the end of the connection to PostgreSQL, not an answer that came over it."""
+def is_connection_lost(exc: BaseException) -> bool:
+    """Whether the connection to PostgreSQL ended, as opposed to an error that came over it."""
     return isinstance(exc, DBAPIError) and exc.connection_invalidated
 
 
-def refused(exc: DBAPIError) -> bool:
-    """Whether a database in order does not take what it was given: it will not the next time either.
+def is_refused(exc: DBAPIError) -> bool:
+    """Whether a healthy database refuses a value or statement, as it will again the next time.
 
-    Not where it is locked, full, damaged, short of memory, told to stop, or gone.
+    False if it is locked, full, damaged, short of memory, told to stop, or gone.
     """
     if isinstance(exc.orig, sqlite3.Error):
         return getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_REFUSED
@@ -62,47 +62,50 @@ def refused(exc: DBAPIError) -> bool:
     return isinstance(exc, DataError) if state is None else state[:2] in _PG_REFUSED
 
 
-def as_ours(exc: BaseException, database: str) -> BaseException:
-    """What to raise in place of ``exc``. A value that no column takes (a naive time) is a bug of the caller's and comes back as it was."""
+def to_archiver_error(exc: BaseException, database: str) -> BaseException:
+    """Return what to raise in place of ``exc``.
+
+    A value that no column takes (a naive time) is a bug of the caller, and is returned as it is.
+    """
     if isinstance(exc, StatementError) and not isinstance(exc, DBAPIError):
         return exc.orig or exc
     cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig is not None else exc
     if isinstance(cause, sqlite3.Error):
-        return _of_sqlite(cause, database)
+        return _map_sqlite(cause, database)
     if isinstance(cause, OSError):
-        return _of_system(cause, database)
+        return _map_os_error(cause, database)
     if isinstance(exc, SQLAlchemyError) or type(cause).__module__.startswith("psycopg."):
-        return _of_postgresql(cause, database)
+        return _map_postgresql(cause, database)
     return exc
 
 
-def _of_sqlite(cause: sqlite3.Error, database: str) -> ArchiverError:
+def _map_sqlite(cause: sqlite3.Error, database: str) -> ArchiverError:
     extended = getattr(cause, "sqlite_errorcode", 0)
     code = extended & 0xFF  # the rest of an extended code is detail
-    if code == sqlite3.SQLITE_FULL or extended in _SQLITE_FULL_TOO:
-        return _full(database)
+    if code == sqlite3.SQLITE_FULL or extended in _SQLITE_ALSO_FULL:
+        return _disk_full(database)
     text, hint = _SQLITE.get(code, (f"refuses: {cause}", ""))
     return DatabaseError(f"the database {database} {text}", hint)
 
 
-def _of_system(cause: OSError, database: str) -> ArchiverError:
+def _map_os_error(cause: OSError, database: str) -> ArchiverError:
     if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        return _full(database)
+        return _disk_full(database)
     return DatabaseError(f"the database {database} cannot be used: {cause.strerror}")
 
 
-def _full(database: str) -> DiskFull:
-    return DiskFull(f"the disk of the database {database} is full", "free some space, then run again")
-
-
-def _of_postgresql(cause: BaseException, database: str) -> ArchiverError:
+def _map_postgresql(cause: BaseException, database: str) -> ArchiverError:
     state = _sqlstate(cause)
     if state == _PG_DISK_FULL:
-        return _full(database)
+        return _disk_full(database)
     if state == _PG_LOCKED:
         return DatabaseError(f"the database {database} is locked by another program")
-    # The first line only: those that follow quote the statement.
+    # Only the first line: those that follow quote the statement.
     return DatabaseError(f"the database {database}: {str(cause).partition(chr(10))[0].strip()}")
+
+
+def _disk_full(database: str) -> DiskFull:
+    return DiskFull(f"the disk of the database {database} is full", "free some space, then run again")
 
 
 def _sqlstate(cause: BaseException) -> str | None:

@@ -1,6 +1,6 @@
-"""The account of what is paid: a row for each attempt, reserved before it is made and settled after.
+"""What every API call costs: one row for each attempt, reserved before it is made and settled after it.
 
-A row that never gets settled (the process was killed) keeps its nominal price: a lost answer counts as billed.
+A row that is never settled (the process was killed) keeps its nominal price: a lost answer counts as billed.
 """
 
 from __future__ import annotations
@@ -30,32 +30,34 @@ from archiver.model.upstream import TrayFacts
 
 _calls, _answers = tables.api_calls, tables.answers
 _SUM = select(func.coalesce(func.sum(_calls.c.units), 0))
-_BY_LIMIT: dict[str, Select[tuple[int]]] = {
+_UNITS: dict[str, Select[tuple[int]]] = {
     "per_run": _SUM.where(_calls.c.run_id == bindparam("run_id")),
     "per_day": _SUM.where(_calls.c.started_at >= bindparam("day", type_=_calls.c.started_at.type)),
     "per_month": _SUM.where(_calls.c.started_at >= bindparam("month", type_=_calls.c.started_at.type)),
 }
-_LATER = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
+"""The units that count for each limit."""
+_WHEN_AGAIN = {"per_run": "", "per_day": " on another day (UTC)", "per_month": " in another month (UTC)"}
 _LOCK = text("LOCK TABLE api_calls IN SHARE ROW EXCLUSIVE MODE")
 
 
 def reserve(
     connection: Connection, run_id: int, call: Call, now: datetime, limits: Limits, kept_back: int = 0
 ) -> int:
-    """Reserve the nominal units of a call that is about to be made; returns the id of its row. One statement checks and writes.
+    """Reserve the nominal units of a call about to be made; return the id of its row.
 
-    ``kept_back``: units that this run has promised to other calls. Raises BudgetReached, with the name of the limit, if the call would
-    pass one; days and months are those of UTC.
+    One statement checks the limits and writes the row. ``kept_back``: units that this run has promised to other
+    calls. Days and months are those of UTC. Raises BudgetReached, which names the limit, if the call would exceed
+    one.
     """
-    bounds = {name: bound for name in _BY_LIMIT if (bound := getattr(limits, name)) is not None}
+    bounds = _bounds(limits)
     if bounds and connection.dialect.name == "postgresql":
-        connection.execute(_LOCK)  # a sum does not see what another worker has reserved and not committed
-    given = _moments(run_id, now)
+        connection.execute(_LOCK)  # a sum does not see what another worker has reserved but not committed
+    periods = _periods(run_id, now)
     row = {"path": call.path, "subject": call.subject, "units": call.units, "now": now}
-    promised = {name: bound - kept_back for name, bound in bounds.items()}
-    reserved = connection.scalar(_reserving(tuple(bounds)), {**given, **row, **promised})
+    unpromised = {name: bound - kept_back for name, bound in bounds.items()}
+    reserved = connection.scalar(_reserve_within(tuple(bounds)), {**periods, **row, **unpromised})
     if reserved is None:
-        raise _reached(connection, call, given, bounds, kept_back)
+        raise _budget_reached(connection, call, periods, bounds, kept_back)
     return int(reserved)
 
 
@@ -68,54 +70,58 @@ def settle(
     kept: AnswerLocation | None = None,
     facts: TrayFacts | None = None,
 ) -> int | None:
-    """Note how a call ended: its HTTP status (None: no answer) and what it cost. Returns the id of the answer, if one is kept.
+    """Record how a call ended: its HTTP status (None: no answer) and its price. Return the id of a stored answer.
 
-    ``facts`` are the tray's facts under which it was asked.
+    ``facts`` are the tray's facts when the call was made.
     """
     connection.execute(
         update(_calls).where(_calls.c.id == api_call_id).values(status=status, units=units, finished_at=now)
     )
-    return None if kept is None else keep(connection, api_call_id, kept, facts or TrayFacts())
+    return None if kept is None else record_answer(connection, api_call_id, kept, facts or TrayFacts())
 
 
-def keep(connection: Connection, api_call_id: int, kept: AnswerLocation, facts: TrayFacts) -> int:
-    """Note where the answer to a call is kept, and the tray's facts under which it was asked; returns the id of its row."""
-    where = {"sha256": kept.sha256, "segment": kept.segment, "offset": kept.offset, "length": kept.length}
-    told = {"latest_reel_media": facts.latest_reel_media, "media_count": facts.media_count}
-    row = insert(connection, _answers).values(api_call_id=api_call_id, **where, **told)
-    again = row.on_conflict_do_update(index_elements=["api_call_id"], set_={**where, **told})
-    return int(connection.execute(again.returning(_answers.c.id)).scalar_one())
+def record_answer(connection: Connection, api_call_id: int, kept: AnswerLocation, facts: TrayFacts) -> int:
+    """Record where the answer to a call is stored; return the id of its row. ``facts``: as in ``settle``."""
+    values = {
+        "sha256": kept.sha256,
+        "segment": kept.segment,
+        "offset": kept.offset,
+        "length": kept.length,
+        "latest_reel_media": facts.latest_reel_media,
+        "media_count": facts.media_count,
+    }
+    row = insert(connection, _answers).values(api_call_id=api_call_id, **values)
+    upsert = row.on_conflict_do_update(index_elements=["api_call_id"], set_=values)
+    return int(connection.execute(upsert.returning(_answers.c.id)).scalar_one())
 
 
-def left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> int | None:
-    """The units that may still be spent under these limits, never less than 0; None without any limit."""
-    room = tightest(connection, run_id, now, limits)
+def units_left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> int | None:
+    """Return the units that these limits still allow, at least 0; None without any limit."""
+    room = tightest_limit(connection, run_id, now, limits)
     return room.left if room is not None else None
 
 
-def tightest(connection: Connection, run_id: int, now: datetime, limits: Limits) -> BudgetLeft | None:
-    """Return the limit that leaves the fewest units; None without any. ``run_id``: a run, or 0 for one that
-    is yet to begin."""
-    given = _moments(run_id, now)
+def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: Limits) -> BudgetLeft | None:
+    """Return the limit that leaves the fewest units; None without any. ``run_id``: 0 for a run yet to begin."""
+    periods = _periods(run_id, now)
     rooms = [
-        BudgetLeft(name, bound, max(0, bound - int(connection.scalar(_BY_LIMIT[name], given) or 0)))
-        for name in _BY_LIMIT
-        if (bound := getattr(limits, name)) is not None
+        BudgetLeft(name, bound, max(0, bound - int(connection.scalar(_UNITS[name], periods) or 0)))
+        for name, bound in _bounds(limits).items()
     ]
     return min(rooms, key=lambda room: room.left, default=None)
 
 
-def spent(connection: Connection, run_id: int) -> int:
-    """The units of a run so far: settled ones, and the nominal price of those that are not."""
-    return int(connection.scalar(_BY_LIMIT["per_run"], {"run_id": run_id}) or 0)
+def units_spent(connection: Connection, run_id: int) -> int:
+    """Return the units of a run so far: those settled, and the nominal price of calls that are not."""
+    return int(connection.scalar(_UNITS["per_run"], {"run_id": run_id}) or 0)
 
 
 @cache
-def _reserving(limits: tuple[str, ...]) -> Insert:
-    """The statement that reserves under these limits: one, so that no other reserve comes between the check and the row."""
+def _reserve_within(limits: tuple[str, ...]) -> Insert:
+    """Return the statement that reserves under these limits: one, so that no other reserve comes between check and row."""
     price = bindparam("units", type_=_calls.c.units.type)
-    fits: list[ColumnElement[bool]] = [
-        _BY_LIMIT[name].scalar_subquery() + price <= bindparam(name, type_=_calls.c.units.type)
+    is_within: list[ColumnElement[bool]] = [
+        _UNITS[name].scalar_subquery() + price <= bindparam(name, type_=_calls.c.units.type)
         for name in limits
     ]
     values = {
@@ -125,25 +131,29 @@ def _reserving(limits: tuple[str, ...]) -> Insert:
         "units": price,
         "started_at": bindparam("now", type_=_calls.c.started_at.type),
     }
-    row = select(*values.values()).where(and_(true(), *fits))
+    row = select(*values.values()).where(and_(true(), *is_within))
     return _calls.insert().from_select(list(values), row).returning(_calls.c.id)
 
 
-def _moments(run_id: int, now: datetime) -> dict[str, object]:
+def _bounds(limits: Limits) -> dict[str, int]:
+    return {name: bound for name in _UNITS if (bound := getattr(limits, name)) is not None}
+
+
+def _periods(run_id: int, now: datetime) -> dict[str, object]:
     day = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return {"run_id": run_id, "day": day, "month": day.replace(day=1)}
 
 
-def _reached(
-    connection: Connection, call: Call, given: dict[str, object], bounds: dict[str, int], kept_back: int
+def _budget_reached(
+    connection: Connection, call: Call, periods: dict[str, object], bounds: dict[str, int], kept_back: int
 ) -> BudgetReached:
     for name, bound in bounds.items():
-        already = int(connection.scalar(_BY_LIMIT[name], given) or 0)
-        if already + kept_back + call.units > bound:
+        taken = int(connection.scalar(_UNITS[name], periods) or 0) + kept_back
+        if taken + call.units > bound:
             flag = "--max-units or " if name == "per_run" else ""
-            taken = f"{already + kept_back} are spent or promised"
             return BudgetReached(
-                f"{flag}budget.max_units_{name} = {bound}: {taken}, and {call.path} costs {call.units}",
-                f"the next run{_LATER[name]} goes on where this one stopped; or raise the limit",
+                f"{flag}budget.max_units_{name} = {bound}: {taken} are spent or promised,"
+                f" and {call.path} costs {call.units}",
+                f"the next run{_WHEN_AGAIN[name]} goes on where this one stopped; or raise the limit",
             )
     return BudgetReached(f"a limit of the budget is reached; {call.path} was not asked")

@@ -1,7 +1,8 @@
-"""The schema: whether a database is ours and of our time, how one is made, and how an older one is brought up to date.
+"""The schema: check whether a database is ours and current, create one, upgrade an older one.
 
-Nothing is written to a database before it is known to be ours and not newer. The revisions in ``migrations/`` are the only way in
-which tables come to be; each upgrade is one transaction. alembic is imported only to upgrade: it takes a third of a second.
+Nothing is written to a database before it is known to be ours and not newer than the program. Only the revisions
+in ``migrations/`` create tables; each upgrade is one transaction. alembic is imported only to upgrade: it takes a
+third of a second.
 """
 
 from __future__ import annotations
@@ -17,131 +18,134 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import archiver
-from archiver.catalog import copies, tables
 from archiver.catalog import engine as engines
+from archiver.catalog import sqlite_copy, tables
 from archiver.catalog.engine import Database
-from archiver.catalog.error_mapping import told
+from archiver.catalog.error_mapping import map_errors
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
 from archiver.model.identity import utcnow
 
 APPLICATION_ID = 0x41524348
-"""«ARCH» in the head of our SQLite files; revision 0001 sets it."""
+"""\"ARCH\" in the header of our SQLite files; revision 0001 sets it."""
 
 FORMAT = 1
-"""The format of the whole archive, as the row of ``archive`` states it."""
+"""The format of the whole archive, as in the row of ``archive``."""
 
-_LOOK = (
+_STATUS = (
     "SELECT (SELECT version_num FROM alembic_version), id, EXISTS (SELECT 1 FROM runs) FROM archive LIMIT 1"
 )
 
 
-def migrations() -> Path:
-    """Where the revisions lie: in the wheel inside the package, in a checkout beside it."""
-    package = Path(archiver.__file__).parent
-    inside = package / "_migrations"
-    return inside if inside.is_dir() else package.parent / "migrations"
-
-
-def revisions() -> tuple[str, ...]:
-    """All revisions that this version knows, oldest first: the numbers that their files begin with."""
-    names = (path.name for path in (migrations() / "versions").glob("[0-9]*_*.py"))
-    return tuple(sorted(name.partition("_")[0] for name in names))
-
-
-def head() -> str:
-    """The revision that this version works with."""
-    return revisions()[-1]
-
-
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What a database of ours says of itself at any revision; ``used``: a run was begun in it."""
+class SchemaStatus:
+    """What one of our databases says about itself at any revision. ``used``: a run has been recorded in it."""
 
     revision: str
     archive_id: str
     used: bool
 
 
-def look(database: Database) -> Standing:
-    """Whose the database is and where it stands.
+def migrations() -> Path:
+    """Return the folder of the revisions: inside the package in a wheel, beside it in a checkout."""
+    package = Path(archiver.__file__).parent
+    inside = package / "_migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
 
-    Raises DatabaseForeign if it is not one of ours, DatabaseError if it is missing, empty, damaged or out of reach. Nothing is written.
+
+def revisions() -> tuple[str, ...]:
+    """Return all revisions that this version knows, oldest first: the numbers at the start of their file names."""
+    names = (path.name for path in (migrations() / "versions").glob("[0-9]*_*.py"))
+    return tuple(sorted(name.partition("_")[0] for name in names))
+
+
+def head() -> str:
+    """Return the revision that this version works with."""
+    return revisions()[-1]
+
+
+def read_status(database: Database) -> SchemaStatus:
+    """Return which archive the database belongs to, and its revision. Writes nothing.
+
+    Raises DatabaseForeign if it is not one of ours, DatabaseError if it is missing, empty, damaged or out of reach.
     """
-    with told(str(database)):
+    with map_errors(str(database)):
         row = _postgresql_row(database) if database.path is None else _sqlite_row(database, database.path)
     if row is None or row[0] is None:
         raise DatabaseForeign(f"the database {database} is not one of archiver's", "archiver init makes one")
     revision, archive_id, used = row
-    return Standing(str(revision), str(archive_id), bool(used))
+    return SchemaStatus(str(revision), str(archive_id), bool(used))
 
 
-def current(database: Database) -> str:
-    """The revision that the database stands at. Raises as ``look``."""
-    return look(database).revision
+def read_revision(database: Database) -> str:
+    """Return the revision of the database. Raises the errors of ``read_status``."""
+    return read_status(database).revision
 
 
 def check(database: Database) -> None:
-    """Raise SchemaOld or SchemaNew unless the database stands at ``head``; else as ``current``."""
-    found = current(database)
-    if found != head():
-        _refuse_newer(found, database)
+    """Raise SchemaOld or SchemaNew unless the database is at ``head``, or the errors of ``read_status``."""
+    revision = read_revision(database)
+    if revision != head():
+        _refuse_newer(revision, database)
         raise SchemaOld(
-            f"the database {database} is of an older version (revision {found})", "archiver db upgrade"
+            f"the database {database} is of an older version (revision {revision})", "archiver db upgrade"
         )
 
 
 def upgrade(database: Database) -> Path | None:
-    """Bring an older database to ``head`` in one transaction; returns the copy made of a SQLite file before, None if there was none.
+    """Upgrade an older database to ``head`` in one transaction.
 
-    Raises as ``current``, SchemaNew for one that is newer, DatabaseError for a damaged one, DiskFull; the database then is what it was.
+    Return the copy of a SQLite file that was made before; None if there was none. Raises the errors of
+    ``read_status``, SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull; the database is
+    unchanged then.
     """
-    found = current(database)
-    if found != head():
-        _refuse_newer(found, database)
+    revision = read_revision(database)
+    if revision != head():
+        _refuse_newer(revision, database)
     if database.path is not None:
-        with told(str(database)):
-            copies.check_what_a_crash_left(database.path)
-    if found == head():
+        with map_errors(str(database)):
+            sqlite_copy.check_after_crash(database.path)
+    if revision == head():
         return None
     copy = None
-    with told(str(database)):
+    with map_errors(str(database)):
         if database.path is not None:
-            for leftover in database.path.parent.glob(f".{database.path.name}.{found}-*{copies.PART}*"):
+            path = database.path
+            for leftover in path.parent.glob(f".{path.name}.{revision}-*{sqlite_copy.PART_SUFFIX}*"):
                 leftover.unlink()  # of an upgrade that was killed while it copied
-            copy = database.path.with_name(f"{database.path.name}.{found}-{utcnow():%Y%m%dT%H%M%S.%fZ}")
-            copies.copy_sqlite(database.path, copy)
-        engine = engines.writer(database, foreign_keys=False)
+            copy = path.with_name(f"{path.name}.{revision}-{utcnow():%Y%m%dT%H%M%S.%fZ}")
+            sqlite_copy.copy_sqlite(path, copy)
+        engine = engines.create_writer(database, foreign_keys=False)
         try:
             with engine.begin() as connection:
                 _migrate(connection)
-                from archiver.catalog import documents  # no command that only reads has to wait for it
+                from archiver.catalog.search import search_index  # slow to import, and only writers need it
 
-                documents.fill(connection)
+                search_index.update_documents(connection)
         finally:
             engine.dispose()
     return copy
 
 
 def create(database: Database, archive_id: str, now: datetime, *, group_readable: bool = False) -> None:
-    """Make a new database at ``head`` with its row in ``archive``: there whole, or not at all.
+    """Create a new database at ``head`` with its row in ``archive``, whole or not at all.
 
-    Raises DatabaseError if there is a file already, DatabaseForeign if the PostgreSQL database has tables.
+    Raises DatabaseError if the file exists, DatabaseForeign if the PostgreSQL database has tables.
     """
-    with told(str(database)):
+    with map_errors(str(database)):
         if database.path is not None:
             _create_file(database.path, archive_id, now, group_readable)
             return
-        engine = engines.writer(database)
+        engine = engines.create_writer(database)
         try:
-            _create_in(engine, database, archive_id, now)
+            _create_tables(engine, database, archive_id, now)
         finally:
             engine.dispose()
 
 
 def require_empty(database: Database) -> None:
-    """Raise DatabaseForeign if the PostgreSQL database has tables. Nothing is written."""
-    with told(str(database)):
-        engine = engines.reader(database)
+    """Raise DatabaseForeign if the PostgreSQL database has tables. Writes nothing."""
+    with map_errors(str(database)):
+        engine = engines.create_reader(database)
         try:
             with engine.connect() as connection:
                 _require_no_tables(connection, database)
@@ -160,15 +164,15 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
     _require_regular_files(path)
     if path.exists():
         raise DatabaseError(f"there is a database already: {path}")
-    new = path.with_name(path.name + engines.NEW)  # of a creation that was killed, if it is there
+    new = path.with_name(path.name + engines.NEW_SUFFIX)
     for leftover in (new, new.with_name(new.name + "-wal"), new.with_name(new.name + "-shm")):
         with suppress(FileNotFoundError):
-            leftover.unlink()
-    engines.new_file(new, group_readable=group_readable)
-    engine = engines.writer(Database(path=new))
+            leftover.unlink()  # of a creation that was killed
+    engines.create_file(new, group_readable=group_readable)
+    engine = engines.create_writer(Database(path=new))
     try:
-        _create_in(engine, Database(path=new), archive_id, now)
-        engines.checkpoint(engine)  # what stays in the WAL is left behind by the new name
+        _create_tables(engine, Database(path=new), archive_id, now)
+        engines.checkpoint(engine)  # a WAL would not follow the file to its new name
     finally:
         engine.dispose()
     engines.sync(new)
@@ -176,13 +180,12 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
     engines.sync(path)
 
 
-def _create_in(engine: Engine, database: Database, archive_id: str, now: datetime) -> None:
+def _create_tables(engine: Engine, database: Database, archive_id: str, now: datetime) -> None:
     with engine.begin() as connection:
         _require_no_tables(connection, database)
         _migrate(connection)
-        connection.execute(
-            tables.archive.insert().values(id=archive_id, format=FORMAT, created_at=now),
-        )
+        row = {"id": archive_id, "format": FORMAT, "created_at": now}
+        connection.execute(tables.archive.insert(), row)
 
 
 def _migrate(connection: Connection) -> None:
@@ -196,10 +199,10 @@ def _migrate(connection: Connection) -> None:
         raise DatabaseError("the upgrade would leave rows that refer to nothing; it was undone")
 
 
-def _refuse_newer(found: str, database: Database) -> None:
-    if found not in revisions():
+def _refuse_newer(revision: str, database: Database) -> None:
+    if revision not in revisions():
         raise SchemaNew(
-            f"the database {database} is of a newer version (revision {found})",
+            f"the database {database} is of a newer version (revision {revision})",
             "install the newer archiver; this one must not touch it",
         )
 
@@ -207,10 +210,10 @@ def _refuse_newer(found: str, database: Database) -> None:
 def _require_regular_files(path: Path) -> None:
     """Raise DatabaseError if a link, pipe or the like is in place of a SQLite file, or of a file beside it.
 
-    SQLite would follow the link, and write to its target. Directories of the path may be links.
+    SQLite would follow the link and write to its target. The directories of the path may be links.
     """
-    for ending in ("", "-wal", "-shm", "-journal"):
-        file = path.with_name(path.name + ending)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(path.name + suffix)
         try:
             mode = file.lstat().st_mode
         except FileNotFoundError:
@@ -220,7 +223,7 @@ def _require_regular_files(path: Path) -> None:
         what, hint = "not a regular file", "restore a copy"
         if stat.S_ISLNK(mode):
             what, hint = "a symbolic link", "put the database there, or name its path in archive.database"
-        if ending:
+        if suffix:
             hint = "remove it: SQLite makes no such file"
         raise DatabaseError(f"the database file {file} is {what}", hint)
 
@@ -235,20 +238,20 @@ def _sqlite_row(database: Database, path: Path) -> Sequence[object] | None:
         ) from None
     if size == 0:  # SQLite would take it for a new database
         raise DatabaseError(f"the database {path} is empty (0 bytes)", "restore a copy")
-    # Never by open(): closing another descriptor of the file would drop the locks that SQLite holds on it.
+    # Never with open(): closing another descriptor of the file would drop the locks that SQLite holds on it.
     with closing(engines.open_for_reading(database)) as raw:
         (application_id,) = raw.execute("PRAGMA application_id").fetchone()
         if application_id != APPLICATION_ID:
             return None
-        row: tuple[object, ...] | None = raw.execute(_LOOK).fetchone()
+        row: tuple[object, ...] | None = raw.execute(_STATUS).fetchone()
         return row
 
 
 def _postgresql_row(database: Database) -> Sequence[object] | None:
-    engine = engines.reader(database)
+    engine = engines.create_reader(database)
     try:
         with engine.connect() as connection:
-            return connection.execute(text(_LOOK)).first()
+            return connection.execute(text(_STATUS)).first()
     except DBAPIError as exc:
         if getattr(exc.orig, "sqlstate", None) != "42P01":  # no such table
             raise

@@ -1,4 +1,4 @@
-"""The rows as they were at one moment, for who asks more than one question of them."""
+"""A read snapshot: all its queries see the same point in time."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from archiver.catalog.error_mapping import told
+from archiver.catalog.error_mapping import map_errors
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
-"""On SQLite a transaction that reads is of one moment anyway."""
-_TAKE_YOUR_TIME = "SET LOCAL idle_in_transaction_session_timeout = 0"
-"""For what reads on and on: hashing a thousand videos between two fetches takes minutes."""
+_REPEATABLE_READ = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+"""PostgreSQL only: on SQLite every transaction that reads sees one point in time."""
+_NO_IDLE_LIMIT = "SET LOCAL idle_in_transaction_session_timeout = 0"
+"""For long reads: hashing a thousand videos between two fetches takes minutes."""
 
 
 class Snapshot:
-    """Made by ``Catalog.moment``. The moment is that of the first question; all must be asked by one thread. Raises DatabaseError."""
+    """Made by ``Catalog.snapshot``. The point in time is that of the first query. Only one thread may use it."""
 
-    def __init__(self, connection: Connection, database: str, ending: ExitStack) -> None:
-        """``connection`` stays the caller's, and has no transaction yet; what is streamed ends with ``ending`` at the latest."""
-        self._connection, self._database, self._ending = connection, database, ending
+    def __init__(self, connection: Connection, database: str, streams: ExitStack) -> None:
+        """``connection`` belongs to the caller and has no transaction yet. ``streams`` closes what is still streamed."""
+        self._connection, self._database, self._streams = connection, database, streams
         if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql(_ONE_MOMENT)
-            connection.exec_driver_sql(_TAKE_YOUR_TIME)
+            connection.exec_driver_sql(_REPEATABLE_READ)
+            connection.exec_driver_sql(_NO_IDLE_LIMIT)
+
+    def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``query(connection, ...)``. Raises DatabaseError."""
+        with map_errors(self._database):
+            return query(self._connection, *args, **kwargs)
 
     def stream(
-        self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+        self, query: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Generator[T, None, None]:
-        """What ``question(connection, ...)`` yields; others may be asked before its end."""
-        stream = self._streamed(lambda: question(self._connection, *args, **kwargs))
-        self._ending.callback(stream.close)
+        """Yield what ``query(connection, ...)`` yields; other queries may run before it ends. Raises DatabaseError."""
+
+        def rows() -> Generator[T, None, None]:
+            with map_errors(self._database):
+                yield from query(self._connection, *args, **kwargs)
+
+        stream = rows()
+        self._streams.callback(stream.close)
         return stream
-
-    def _streamed(self, ask: Callable[[], Iterator[T]]) -> Generator[T, None, None]:
-        with told(self._database):
-            yield from ask()
-
-    def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What ``question(connection, ...)`` returns."""
-        with told(self._database):
-            return question(self._connection, *args, **kwargs)

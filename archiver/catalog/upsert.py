@@ -1,6 +1,6 @@
-"""INSERT ... ON CONFLICT, which SQLite and PostgreSQL share and SQLAlchemy spells twice.
+"""INSERT ... ON CONFLICT, which SQLite and PostgreSQL share and SQLAlchemy has once for each of them.
 
-A dialect is imported when it is used: PostgreSQL's takes a tenth of the start of a command that only reads.
+A dialect is imported when it is first used: PostgreSQL's takes a tenth of the start of a command that only reads.
 """
 
 from __future__ import annotations
@@ -17,8 +17,23 @@ if TYPE_CHECKING:
 
 
 def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT into ``table`` that has ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
+    """Return an INSERT into ``table`` that has ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
     return _insert(connection.dialect.name, table)
+
+
+def insert_if_new(table: Table, *columns: str) -> Callable[[str], ReturningInsert[Any]]:
+    """Return a function from the name of a dialect to an INSERT of these columns, which is built once.
+
+    The statement returns a row if it inserted one; it leaves an existing row as it is.
+    """
+
+    @cache
+    def build(dialect: str) -> ReturningInsert[Any]:
+        values: dict[str, BindParameter[object]] = {name: bindparam(name) for name in columns}
+        inserted: ColumnClause[int] = literal_column("1")
+        return _insert(dialect, table).values(values).on_conflict_do_nothing().returning(inserted)
+
+    return build
 
 
 def _insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
@@ -29,16 +44,3 @@ def _insert(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
     from sqlalchemy.dialects import sqlite
 
     return sqlite.insert(table)
-
-
-def new_rows(table: Table, *columns: str) -> Callable[[str], ReturningInsert[Any]]:
-    """By the name of a dialect, an INSERT of these columns that leaves a row which is there already as it is: it returns a row if it
-    made one. It is built once."""
-
-    @cache
-    def built(dialect: str) -> ReturningInsert[Any]:
-        values: dict[str, BindParameter[object]] = {name: bindparam(name) for name in columns}
-        made: ColumnClause[int] = literal_column("1")
-        return _insert(dialect, table).values(values).on_conflict_do_nothing().returning(made)
-
-    return built

@@ -1,12 +1,14 @@
-"""The one writer: a thread with one connection, at which every fact queues up and waits for its own commit.
+"""The one writer: a thread with one connection. Facts queue up for it, and each waits for its own commit.
 
-Facts that wait at the same time are committed together: one sync of the disk serves them all. If one of them raises, all are
-rolled back and made again, each under a savepoint, so that one that fails fails alone. A commit that raises may have been made
-all the same (a disk can store the bytes and then report an error), so every fact is written to be repeatable, and its caller is
-told of an error, never of an absence. What follows from the facts is made last in the same transaction (``Writer``'s ``finish``).
+A fact is a function that writes rows through the connection it is given. Facts that wait at the same time are
+committed together: one sync of the disk serves them all. If one of them raises, all are rolled back and repeated,
+each under a savepoint, so that only that one fails. A commit that raises may still have been stored (a disk can
+store the bytes and then report an error). So every fact must be repeatable, and its caller gets the error: it
+never learns that a fact was not stored. ``Writer``'s ``finish`` writes what follows from the facts, last in the
+same transaction.
 
-Where PostgreSQL's connection is lost, the facts are made once more over a new one, unless the server says that their COMMIT was made
-and only the word of it was lost: a call of the ledger or a failed attempt must not count twice.
+If the connection to PostgreSQL is lost, the facts are repeated over a new one, unless the server says that their
+COMMIT succeeded and only the confirmation was lost: a reserved call or a failed attempt must not count twice.
 """
 
 from __future__ import annotations
@@ -20,18 +22,18 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from sqlalchemy import Connection, Engine, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
-from archiver.catalog.error_mapping import as_ours, cut_off
-from archiver.catalog.lock import WriterLock
+from archiver.catalog.error_mapping import is_connection_lost, to_archiver_error
+from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import DatabaseError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_TOGETHER = 64
+_MAX_BATCH = 64
 
 
 class Writer:
-    """Takes facts from any thread and commits them in the order in which they came."""
+    """Takes facts from any thread and commits them in the order in which they arrive."""
 
     def __init__(
         self,
@@ -41,40 +43,41 @@ class Writer:
         *,
         finish: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
-        """``database`` is what errors call it, fit to be shown. ``lock`` is that of a PostgreSQL database.
+        """``database`` is its name in errors, without secrets. ``lock`` is that of a PostgreSQL database.
 
-        ``finish`` is called before each commit, after all facts of the transaction; if it raises none of them is stored.
+        ``finish`` is called before each commit, after all facts of the transaction; if it raises, none is stored.
         """
         self._engine = engine
         self._database = database
         self._lock = lock
         self._finish = finish
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._queue: SimpleQueue[_PendingFact | None] = SimpleQueue()
         self._closing = threading.Lock()
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run ``fact(connection, ...)`` in a transaction and return its value once that is durable.
+        """Call ``fact(connection, ...)`` in a transaction and return its value once that is durable.
 
-        Raises what the fact raises, DatabaseError or DiskFull if the database fails; then the fact may be stored or not.
+        Raises what the fact raises; DatabaseError or DiskFull if the database fails, and then it is unknown
+        whether the fact is stored.
         """
         return self.submit(fact, *args, **kwargs).result()
 
     def submit(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """As ``write``, without waiting: the Future ends once the fact is durable. What is done by its callbacks holds up the desk."""
-        waiting = _Waiting(lambda connection: fact(connection, *args, **kwargs))
+        """Queue a fact as ``write`` does, without waiting. The writer is held up by callbacks of the Future."""
+        pending = _PendingFact(lambda connection: fact(connection, *args, **kwargs))
         with self._closing:
             if self._closed:
                 raise DatabaseError(f"the database {self._database} is closed already")
-            self._queue.put(waiting)
-        return cast("Future[T]", waiting.future)
+            self._queue.put(pending)
+        return cast("Future[T]", pending.future)
 
     def close(self) -> None:
-        """Commit everything that was given, then end the thread. Again is nothing."""
+        """Commit everything that was submitted, then end the thread. May be called again."""
         with self._closing:
             if not self._closed:
                 self._closed = True
@@ -82,95 +85,95 @@ class Writer:
         self._thread.join()
 
     def _run(self) -> None:
-        more = True
-        while more:
-            batch, more = self._together()
+        is_open = True
+        while is_open:
+            batch, is_open = self._next_batch()
             self._commit(batch)
 
-    def _together(self) -> tuple[list[_Waiting], bool]:
-        """The facts that wait now, at least one unless the desk closes; and whether more may come."""
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> tuple[list[_PendingFact], bool]:
+        """Return the facts that wait now, at least one unless the writer is closed, and whether more may come."""
+        batch: list[_PendingFact] = []
         try:
-            while len(batch) < _TOGETHER:
-                waiting = self._queue.get(block=not batch)
-                if waiting is None:
+            while len(batch) < _MAX_BATCH:
+                pending = self._queue.get(block=not batch)
+                if pending is None:
                     return batch, False
-                batch.append(waiting)
+                batch.append(pending)
         except Empty:
             pass
         return batch, True
 
-    def _commit(self, batch: list[_Waiting]) -> None:
+    def _commit(self, batch: list[_PendingFact]) -> None:
         try:
-            if batch and not self._plainly(batch):
-                self._each_alone(batch)
-        except BaseException as error:  # whatever it is, nobody may wait for ever
-            for waiting in batch:
-                waiting.fail(error, self._database)
+            if batch and not self._commit_together(batch):
+                self._commit_separately(batch)
+        except BaseException as error:  # whatever it is: every caller must get an answer
+            for pending in batch:
+                pending.fail(error, self._database)
         else:
-            for waiting in batch:
-                waiting.end(self._database)
+            for pending in batch:
+                pending.end(self._database)
 
-    def _plainly(self, batch: list[_Waiting]) -> bool:
-        """Commit all, as nearly always; False if none of them is stored: a fact raised, or the connection was lost."""
+    def _commit_together(self, batch: list[_PendingFact]) -> bool:
+        """Commit all facts, which nearly always works. Return False if none is stored: one raised, or the connection was lost."""
         with self._engine.connect() as connection:
-            transaction, number = connection.begin(), None
+            transaction, txid = connection.begin(), None
             try:
-                number = self._enter(connection)
-                for waiting in batch:
-                    waiting.put(connection)
+                txid = self._enter(connection)
+                for pending in batch:
+                    pending.apply(connection)
                 self._finish(connection)
             except BaseException as error:
                 transaction.rollback()
-                if self._lock is not None and number is not None and cut_off(error):
-                    # It is not; but the server may not know yet, and keep its rows locked.
-                    self._lock.committed(number)
+                if self._lock is not None and txid is not None and is_connection_lost(error):
+                    # Not committed; but the server may not know yet that it has ended, and keep rows locked.
+                    self._lock.was_committed(txid)
                 return False
-            return self._committed(connection, transaction, number)
+            return self._try_commit(connection, transaction, txid)
 
-    def _each_alone(self, batch: list[_Waiting]) -> None:
-        """Commit all that do not raise: two statements more for each, which is why this is the second way."""
+    def _commit_separately(self, batch: list[_PendingFact]) -> None:
+        """Commit all facts that do not raise. Needs two more statements for each, so it is only the second attempt."""
         with self._engine.connect() as connection:
             transaction = connection.begin()
-            number = self._enter(connection)
-            for waiting in batch:
-                waiting.put_alone(connection)
+            txid = self._enter(connection)
+            for pending in batch:
+                pending.apply_in_savepoint(connection)
             self._finish(connection)
-            if not self._committed(connection, transaction, number):
+            if not self._try_commit(connection, transaction, txid):
                 raise DatabaseError(f"the connection to the database {self._database} was lost twice")
 
     def _enter(self, connection: Connection) -> int | None:
         return self._lock.enter(connection) if self._lock is not None else None
 
-    def _committed(self, connection: Connection, transaction: RootTransaction, number: int | None) -> bool:
-        """Commit; False if the connection was lost and the server says that nothing is stored. Raises what the commit raises."""
+    def _try_commit(self, connection: Connection, transaction: RootTransaction, txid: int | None) -> bool:
+        """Commit. Return False if the connection was lost and the server says that nothing is stored; raise other errors."""
         try:
             transaction.commit()
         except BaseException as error:
-            # Perhaps made, perhaps still open, and SQLAlchemy rolls nothing back then: the next batch must not inherit it.
+            # It may be stored or still be open, and SQLAlchemy does not roll back: the next batch needs a new connection.
             connection.invalidate()
-            if self._lock is None or number is None or not cut_off(error):
+            if self._lock is None or txid is None or not is_connection_lost(error):
                 raise
-            return self._lock.committed(number)
+            return self._lock.was_committed(txid)
         return True
 
 
-class _Waiting:
-    """One fact in the queue, and how it ended."""
+class _PendingFact:
+    """One fact in the queue, and its result."""
 
     def __init__(self, fact: Callable[[Connection], object]) -> None:
         self.future: Future[object] = Future()
-        self.future.set_running_or_notify_cancel()  # given is given: nobody takes a fact back
+        self.future.set_running_or_notify_cancel()  # a submitted fact cannot be cancelled
         self._fact = fact
         self._value: object = None
         self._error: BaseException | None = None
 
-    def put(self, connection: Connection) -> None:
-        """Make the fact's changes. Raises what the fact raises."""
+    def apply(self, connection: Connection) -> None:
+        """Write the rows of the fact. Raises what the fact raises."""
         self._value = self._fact(connection)
 
-    def put_alone(self, connection: Connection) -> None:
-        """Make the fact's changes, or none of them. Raises only if the transaction itself is lost, with all that was in it."""
+    def apply_in_savepoint(self, connection: Connection) -> None:
+        """Write all rows of the fact or none. Raises only if the whole transaction is lost."""
         savepoint = connection.begin_nested()
         try:
             self._value = self._fact(connection)
@@ -184,16 +187,16 @@ class _Waiting:
             savepoint.commit()
 
     def end(self, database: str) -> None:
-        """Let the caller go on with the value, or with the error of this fact alone."""
+        """Give the caller the value, or the error of this fact alone."""
         if self._error is None:
             self.future.set_result(self._value)
         else:
             self.fail(self._error, database)
 
     def fail(self, error: BaseException, database: str) -> None:
-        """Let the caller go on with the fact's own error, or with this one of the whole transaction."""
+        """Give the caller the fact's own error if it has one, else this error of the whole transaction."""
         cause = self._error or error
-        ours = as_ours(cause, database)
-        if ours is not cause:
-            ours.__cause__ = cause
-        self.future.set_exception(ours)
+        mapped = to_archiver_error(cause, database)
+        if mapped is not cause:
+            mapped.__cause__ = cause
+        self.future.set_exception(mapped)

@@ -46,7 +46,7 @@ def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> 
         for start in range(0, len(found), _AT_ONCE):
             check()
             batch = found[start : start + _AT_ONCE]
-            some = catalog.write(record.recovered, origin, segments, batch)
+            some = catalog.write(record.recovered_answers, origin, segments, batch)
             answers, units = answers + some[0], units + some[1]
     return Recovery(answers, units)
 
@@ -66,7 +66,7 @@ def _unrecorded(
     """The answers of a run that have no row; of a page with the numbers that it tells itself."""
     for segment in segments:
         check()
-        past = catalog.read(stored_answers.answers_in, segment)
+        past = catalog.read(stored_answers.lengths_by_offset, segment)
         for kept, answer in _readable(store.iterate(segment, past)):
             check()
             verdict = wire.parse_verdict(answer)

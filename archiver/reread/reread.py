@@ -75,7 +75,7 @@ def _reread(
     clock: Callable[[], datetime],
 ) -> RereadReport:
     recovered = recover(catalog, store, check)
-    rows, lost = catalog.read(stored_answers.count_answers)
+    rows, lost = catalog.read(stored_answers.answer_counts)
 
     def looked_at(answers: int) -> None:
         check()

@@ -253,7 +253,7 @@ class AccountSync:
     def _record(self, account: Account, pk: Pk, listing: Listing) -> None:
         self._trays.record(account, pk, listing)
         now = self._context.clock()
-        self._catalog.write(record.resolved, Subject.TARGET, account.target.key, None, now)
+        self._catalog.write(record.resolution, Subject.TARGET, account.target.key, None, now)
         name = account.target.username
         if name is not None:
             if self._options.from_config:
@@ -291,7 +291,7 @@ class AccountSync:
             if before is None or before.detail != failure.detail:
                 self._context.report_failure(failure, trouble=False)
         elif before is not None:
-            self._catalog.write(record.resolved, Subject.USER, pk, None, now)
+            self._catalog.write(record.resolution, Subject.USER, pk, None, now)
 
     def _plan(self, target: Target, pk: Pk, tray: Tray | None) -> tuple[Job, ...]:
         """The jobs of an account: by its tray, else by what its last one left."""
@@ -360,7 +360,7 @@ class AccountSync:
             if failure.subject is Subject.ITEM or what in wanted:
                 left.append((title, failure))
             else:
-                self._catalog.write(record.resolved, *what, self._context.clock())
+                self._catalog.write(record.resolution, *what, self._context.clock())
         return left
 
     def _report_hosts(self, target: Target, stored: Iterable[tuple[str | None, Failure]]) -> None:
@@ -398,7 +398,7 @@ class AccountSync:
             self._context.observe(
                 Notice(f"{len(lost)} files of {whose} are gone from the store: fetching them again")
             )
-            self._catalog.write(record.blobs_lost, tuple(lost), self._context.clock())
+            self._catalog.write(record.lost_blobs, tuple(lost), self._context.clock())
 
     def _failed(
         self, target: Target, reason: Reason, detail: str, *, trouble: bool, silent: bool = False

@@ -143,7 +143,7 @@ class Budget:
     def _left(self) -> int | None:
         if not self.limited:
             return None
-        left = self._catalog.read(ledger.left, self._run_id, self._clock(), self._limits)
+        left = self._catalog.read(ledger.units_left, self._run_id, self._clock(), self._limits)
         return None if left is None else max(0, left - self._promised)
 
 

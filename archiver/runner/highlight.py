@@ -80,7 +80,7 @@ class HighlightSync:
         # Last, the watermark: what the page offers is stored, or its failure is.
         lacking = {(m.wanted.owner.pk, m.wanted.link.role) for m in missed}
         is_whole = not found.page.rejected
-        self._catalog.write(record.files_tried, job.pk, lacking, self._context.clock(), is_whole=is_whole)
+        self._catalog.write(record.completion, job.pk, lacking, self._context.clock(), is_whole=is_whole)
         return Meaning.OK
 
     # --- the page
@@ -127,7 +127,7 @@ class HighlightSync:
         if page.rejected:
             self._failed(job.pk, Reason.MALFORMED, describe_rejected(page.rejected, "item"), trouble=True)
         else:
-            self._catalog.write(record.resolved, Subject.HIGHLIGHT, job.pk, None, now)
+            self._catalog.write(record.resolution, Subject.HIGHLIGHT, job.pk, None, now)
 
     def _note_cut(self, items: Sequence[Item]) -> None:
         """Record the items of which not everything has rows: reported once, and no reason to fetch them

@@ -176,7 +176,7 @@ def _finish(
     bug = next((c for c in causes if c is not None and not isinstance(c, ArchiverError)), None)
     try:
         seams.catalog.write(record.finish_run, run_id, clock(), summary.outcome, summary.exit_code)
-        units = seams.catalog.read(ledger.spent, run_id)
+        units = seams.catalog.read(ledger.units_spent, run_id)
         summary = replace(summary, units=units, balance_mismatch=meter.mismatch(units))
     except ArchiverError as unrecorded:
         summary = _weighed(summary, unrecorded)  # a signal or a bug is not hidden by a database that is gone

@@ -37,7 +37,7 @@ def repair(
     """
     for damaged in _batches(blobs.damaged):
         check()
-        catalog.write(record.blobs_lost, tuple(damage.sha256 for damage in damaged), now)
+        catalog.write(record.lost_blobs, tuple(damage.sha256 for damage in damaged), now)
     quarantined = 0
     for damage in (*blobs.damaged, *blobs.lost):
         if damage.problem is not Problem.MISSING:
@@ -45,11 +45,11 @@ def repair(
             blob_store.quarantine(damage.sha256)
             quarantined += 1
     for digests in _batches(blobs.found):
-        catalog.write(record.blobs_found, tuple(digests))
+        catalog.write(record.found_blobs, tuple(digests))
     for lost in _batches(answers.damaged):
-        catalog.write(record.answers_lost, tuple(answer.id for answer in lost), now)
+        catalog.write(record.lost_answers, tuple(answer.id for answer in lost), now)
     for ids in _batches(answers.found):
-        catalog.write(record.answers_found, tuple(ids))
+        catalog.write(record.found_answers, tuple(ids))
     for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
         check()
         answer_store.set_aside(surplus)

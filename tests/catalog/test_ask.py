@@ -65,7 +65,7 @@ def test_what_is_no_query_is_refused(catalog: Catalog, sql: str) -> None:
     """Whatever it is dressed up as; the row that it was after is still there."""
     catalog.write(record.start_run, "run", NOW)
     with pytest.raises(QueryRefused):
-        catalog.ask(sql, rows=10, seconds=10)
+        catalog.run_query(sql, rows=10, seconds=10)
     assert rows(catalog, "SELECT command FROM runs") == [("run",)]
 
 
@@ -82,7 +82,7 @@ def test_what_is_no_query_is_refused(catalog: Catalog, sql: str) -> None:
 )
 def test_a_query_is_answered(catalog: Catalog, sql: str, expected: tuple[object, object]) -> None:
     """Names and plain values, also where there is no row; nothing in the text is taken for a parameter."""
-    found = catalog.ask(sql, rows=10, seconds=10)
+    found = catalog.run_query(sql, rows=10, seconds=10)
     assert (found.columns, found.rows) == expected
     assert not found.truncated
 
@@ -104,7 +104,7 @@ def test_no_file_is_written_on_the_server(postgres_archive: str, copy: str, dres
     """COPY is no writing of rows, so that a read-only transaction would let it write files and start programs."""
     evil = Path(tempfile.gettempdir(), f"evil-{uuid.uuid4()}")
     with Catalog.open(postgres_archive, write=False) as catalog, pytest.raises(QueryRefused):
-        catalog.ask(dress.format(copy.format(evil)), rows=1, seconds=10)
+        catalog.run_query(dress.format(copy.format(evil)), rows=1, seconds=10)
     assert not evil.exists()
 
 
@@ -118,16 +118,16 @@ def test_postgresql_is_asked_in_its_own_dialect(postgres_archive: str) -> None:
             "EXPLAIN SELECT 1",
             "TABLE archive",
         ):
-            assert len(catalog.ask(sql, rows=1, seconds=10).rows) == 1
+            assert len(catalog.run_query(sql, rows=1, seconds=10).rows) == 1
         values = "SELECT 1.5::numeric, 2::numeric, DATE '2026-01-02', '{\"a\": 1}'::jsonb, ARRAY[1], true, INTERVAL '1 h'"
-        found = catalog.ask(values, rows=1, seconds=10)
+        found = catalog.run_query(values, rows=1, seconds=10)
         assert found.rows == ((1.5, 2, "2026-01-02", {"a": 1}, [1], True, "1:00:00"),)
 
 
 def test_a_query_without_rows_ends_over_tcp_too(postgres_archive: str) -> None:
     """Its columns are asked for once more: over a network socket libpq's own way of waiting for that never ends."""
     with ConnectionProxy(postgres_archive) as cable, Catalog.open(cable.url, write=False) as catalog:
-        found = catalog.ask("SELECT 1 AS one WHERE false", rows=5, seconds=5)
+        found = catalog.run_query("SELECT 1 AS one WHERE false", rows=5, seconds=5)
     assert (found.columns, found.rows) == (("one",), ())
 
 
@@ -137,7 +137,7 @@ def test_the_shape_of_a_sqlite_archive_may_be_asked_for(
 ) -> None:
     """Columns and plans tell how to write a query."""
     with Catalog.open(sqlite_template, write=False) as catalog:
-        assert catalog.ask(sql, rows=100, seconds=10).rows
+        assert catalog.run_query(sql, rows=100, seconds=10).rows
 
 
 def test_the_index_of_what_is_searched_may_be_asked(catalog: Catalog, database: str | Path) -> None:
@@ -156,7 +156,7 @@ def test_as_many_rows_as_asked_for(catalog: Catalog) -> None:
     for _ in range(5):
         catalog.write(record.start_run, "run", NOW)
     for limit, truncated in ((4, True), (5, False), (0, True)):
-        found = catalog.ask("SELECT id FROM runs ORDER BY id", rows=limit, seconds=10)
+        found = catalog.run_query("SELECT id FROM runs ORDER BY id", rows=limit, seconds=10)
         assert (len(found.rows), found.truncated) == (limit, truncated)
 
 
@@ -171,7 +171,7 @@ def test_a_query_that_would_never_end_is_ended(catalog: Catalog, sql: str) -> No
     """After the time that it was given, with the reason."""
     begun = time.monotonic()
     with pytest.raises(QueryRefused, match=r"longer than 0\.2 s"):
-        catalog.ask(sql, rows=10, seconds=0.2)
+        catalog.run_query(sql, rows=10, seconds=0.2)
     assert time.monotonic() - begun < 5
 
 
@@ -191,7 +191,7 @@ _HOSTILE = "x'); DELETE FROM runs; -- %s %(a)s $1 \\ :b"
 def test_a_parameter_is_bound(catalog: Catalog, sql: str, expected: str) -> None:
     """Where a value stands, and there only; what it says is never SQL, and tells nothing to the driver."""
     catalog.write(record.start_run, "run", NOW)
-    found = catalog.ask(
+    found = catalog.run_query(
         sql.replace(":a |", "CAST(:a AS text) |"), rows=10, seconds=10, parameters={"a": _HOSTILE}
     )
     assert found.rows == ((expected,),)
@@ -207,12 +207,12 @@ def test_a_parameter_takes_the_type_of_what_it_is_compared_with(catalog: Catalog
         ("SELECT id FROM runs WHERE started_at >= :v", "2026-04-01", 0),
         ("SELECT id FROM runs LIMIT :v", "0", 0),
     ):
-        found = catalog.ask(sql, rows=10, seconds=10, parameters={"v": value})
+        found = catalog.run_query(sql, rows=10, seconds=10, parameters={"v": value})
         assert (found.columns, len(found.rows)) == (("id",), count)
 
 
 def test_a_pk_is_a_text(catalog: Catalog, database: str | Path) -> None:
-    """As docs/schema.md tells: compared with a number SQLite finds what comes later as text, PostgreSQL nothing; the cast serves both."""
+    """As docs/schema.md lists: compared with a number SQLite finds what comes later as text, PostgreSQL nothing; the cast serves both."""
     run_id = catalog.write(record.start_run, "run", NOW)
     for pk in ("787132", "10", "6"):
         catalog.write(record.user, run_id, User(pk, f"user{pk}"), NOW)
@@ -223,7 +223,7 @@ def test_a_pk_is_a_text(catalog: Catalog, database: str | Path) -> None:
         assert rows(catalog, "SELECT pk FROM users WHERE pk > 5 ORDER BY pk") == [("6",), ("787132",)]
     else:
         with pytest.raises(QueryRefused, match="text > integer"):
-            catalog.ask("SELECT pk FROM users WHERE pk > 5", rows=9, seconds=10)
+            catalog.run_query("SELECT pk FROM users WHERE pk > 5", rows=9, seconds=10)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_parameter_too_few_or_too_many_is_told(
 ) -> None:
     """By its name: a mistake of who asks, not of the database."""
     with pytest.raises(QueryRefused, match=message):
-        catalog.ask("SELECT :b", rows=1, seconds=10, parameters=given)
+        catalog.run_query("SELECT :b", rows=1, seconds=10, parameters=given)
 
 
 def test_operators_of_postgresql_are_no_parameters(postgres_archive: str) -> None:
@@ -249,9 +249,9 @@ def test_operators_of_postgresql_are_no_parameters(postgres_archive: str) -> Non
         " (ARRAY[1,2,3])[1:2], $$:no$$, $q$ ':no $q$, E'\\':no', 1 /* /* :no */ :no */"
     )
     with Catalog.open(postgres_archive, write=False) as catalog:
-        plain = catalog.ask(sql, rows=1, seconds=10).rows[0]
+        plain = catalog.run_query(sql, rows=1, seconds=10).rows[0]
         assert plain == (True, 0, [1, 2], ":no", " ':no ", "':no", 1)
-        bound = catalog.ask(f"{sql}, :yes::int", rows=1, seconds=10, parameters={"yes": "7"}).rows[0]
+        bound = catalog.run_query(f"{sql}, :yes::int", rows=1, seconds=10, parameters={"yes": "7"}).rows[0]
         assert bound == (*plain, 7)
 
 
@@ -266,7 +266,7 @@ def test_operators_of_postgresql_are_no_parameters(postgres_archive: str) -> Non
 def test_a_value_that_would_fill_the_memory_is_refused(sqlite_template: Path, sql: str) -> None:
     """However it is made."""
     with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused):
-        catalog.ask(sql, rows=1, seconds=10)
+        catalog.run_query(sql, rows=1, seconds=10)
 
 
 @pytest.mark.whole
@@ -280,33 +280,33 @@ def test_rows_that_would_fill_the_memory_are_refused(sqlite_template: Path, last
     sql = f"""WITH RECURSIVE n(x) AS ({endless.format(*["randomblob(1000000)"] * 2, "n")}),
         m(x) AS MATERIALIZED (SELECT a.x FROM n a ORDER BY 1) {last}"""
     with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused, match="memory"):
-        catalog.ask(sql, rows=10_000, seconds=60)
+        catalog.run_query(sql, rows=10_000, seconds=60)
 
 
 def test_a_huge_value_is_refused(tmp_path: Path, sqlite_template: Path) -> None:
     """A query cannot make the program hold a gigabyte."""
     with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused):
-        catalog.ask("SELECT zeroblob(1000000000)", rows=1, seconds=10)
+        catalog.run_query("SELECT zeroblob(1000000000)", rows=1, seconds=10)
 
 
 def test_a_mistake_is_told_in_the_databases_words(catalog: Catalog) -> None:
     """So that its author can mend it; the error is of usage, not of the database."""
     with pytest.raises(QueryRefused, match="nowhere") as raised:
-        catalog.ask("SELECT * FROM nowhere", rows=10, seconds=10)
+        catalog.run_query("SELECT * FROM nowhere", rows=10, seconds=10)
     assert raised.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
     ("sql", "hint"),
     [
-        ("SELECT pk FROM usrs", "did you mean users or usernames? docs/schema.md tells"),
-        ("SELECT u.usrname FROM users u", "did you mean username or name? docs/schema.md tells"),
-        ("SELECT * FROM qqqq", "docs/schema.md tells"),
+        ("SELECT pk FROM usrs", "did you mean users or usernames? docs/schema.md lists"),
+        ("SELECT u.usrname FROM users u", "did you mean username or name? docs/schema.md lists"),
+        ("SELECT * FROM qqqq", "docs/schema.md lists"),
         ("SELECT 1; SELECT 2", "give one statement at a time"),
     ],
 )
 def test_a_mistake_is_told_with_the_next_step(catalog: Catalog, sql: str, hint: str) -> None:
     """Near names, where there are any; else where all are told."""
     with pytest.raises(QueryRefused) as raised:
-        catalog.ask(sql, rows=10, seconds=10)
+        catalog.run_query(sql, rows=10, seconds=10)
     assert raised.value.hint.startswith(hint)

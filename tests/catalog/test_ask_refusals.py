@@ -32,7 +32,7 @@ from tests.support.catalog_samples import rows
 def test_what_sqlite_refuses_is_the_querys_fault(sqlite_template: Path, sql: str, code: int) -> None:
     """Whichever way it says so, before the first row or at it: usage, code 2, not a database that cannot be used."""
     with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused) as raised:
-        catalog.ask(sql, rows=10, seconds=10, parameters={"ten": "ten"} if ":ten" in sql else {})
+        catalog.run_query(sql, rows=10, seconds=10, parameters={"ten": "ten"} if ":ten" in sql else {})
     assert isinstance(raised.value.__cause__, sqlite3.Error)
     assert raised.value.__cause__.sqlite_errorcode & 0xFF == code
 
@@ -40,11 +40,11 @@ def test_what_sqlite_refuses_is_the_querys_fault(sqlite_template: Path, sql: str
 def test_a_number_that_sqlite_cannot_hold_is_the_querys_fault(sqlite_template: Path) -> None:
     """Its integers end before 2⁶³: more is a mistake, and no bug."""
     with Catalog.open(sqlite_template, write=False) as catalog:
-        assert catalog.ask("SELECT :n AS n", rows=1, seconds=10, parameters={"n": 2**63 - 1}).rows == (
+        assert catalog.run_query("SELECT :n AS n", rows=1, seconds=10, parameters={"n": 2**63 - 1}).rows == (
             (2**63 - 1,),
         )
         with pytest.raises(QueryRefused, match="too large"):
-            catalog.ask("SELECT :n", rows=1, seconds=10, parameters={"n": 2**63})
+            catalog.run_query("SELECT :n", rows=1, seconds=10, parameters={"n": 2**63})
 
 
 def test_a_database_that_is_damaged_is_not_the_querys_fault(tmp_path: Path, sqlite_template: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_database_that_is_damaged_is_not_the_querys_fault(tmp_path: Path, sqli
             file.seek((page - 1) * size)
             file.write(b"\xff" * size)
         with pytest.raises(DatabaseError, match="is damaged"):
-            catalog.ask("SELECT command FROM runs", rows=1, seconds=10)
+            catalog.run_query("SELECT command FROM runs", rows=1, seconds=10)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def raising(postgres_archive: str) -> Iterator[str]:
 def test_what_postgresql_refuses_is_the_querys_fault(raising: str, sql: str, state: str) -> None:
     """Data, names, RAISE and limits, before the first row or at the last: usage, code 2, told in one line."""
     with Catalog.open(raising, write=False) as catalog, pytest.raises(QueryRefused) as raised:
-        catalog.ask(sql, rows=10, seconds=10, parameters={"ten": "ten"} if ":ten" in sql else {})
+        catalog.run_query(sql, rows=10, seconds=10, parameters={"ten": "ten"} if ":ten" in sql else {})
     assert isinstance(raised.value.__cause__, psycopg.Error)
     assert raised.value.__cause__.sqlstate == state
     assert "\n" not in str(raised.value)
@@ -103,14 +103,14 @@ def test_what_postgresql_refuses_is_the_querys_fault(raising: str, sql: str, sta
 def test_a_connection_that_ends_is_not_the_querys_fault(postgres_archive: str) -> None:
     """Somebody at the server has ended it, as a restart would."""
     with Catalog.open(postgres_archive, write=False) as catalog, pytest.raises(DatabaseError):
-        catalog.ask("SELECT pg_terminate_backend(pg_backend_pid())", rows=1, seconds=10)
+        catalog.run_query("SELECT pg_terminate_backend(pg_backend_pid())", rows=1, seconds=10)
 
 
 @pytest.mark.parametrize(("seconds", "ends"), [(0.0, False), (-1.0, False), (math.nan, False), (1e300, True)])
 def test_a_time_is_above_none(catalog: Catalog, seconds: float, ends: bool) -> None:
     """And as long as anybody likes; what is no time would be a query without an end."""
     if ends:
-        assert catalog.ask("SELECT 1 AS one", rows=1, seconds=seconds).rows == ((1,),)
+        assert catalog.run_query("SELECT 1 AS one", rows=1, seconds=seconds).rows == ((1,),)
         return
-    with pytest.raises(QueryRefused, match="cannot take"):
-        catalog.ask("SELECT 1", rows=1, seconds=seconds)
+    with pytest.raises(QueryRefused, match="invalid time limit"):
+        catalog.run_query("SELECT 1", rows=1, seconds=seconds)

@@ -16,16 +16,16 @@ _ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELE
 
 def test_rows_are_had_before_the_query_has_ended(catalog: Catalog) -> None:
     """Of one that never ends; it is left in the middle, and the next one is answered."""
-    with catalog.asking(_ENDLESS, seconds=30) as found:
+    with catalog.stream_query(_ENDLESS, seconds=30) as found:
         assert found.columns == ("i",)
         assert list(islice(found.rows, 3)) == [(1,), (2,), (3,)]
-    with catalog.asking("SELECT :v AS v WHERE 1 = 0", seconds=5, parameters={"v": "1"}) as found:
+    with catalog.stream_query("SELECT :v AS v WHERE 1 = 0", seconds=5, parameters={"v": "1"}) as found:
         assert (found.columns, list(found.rows)) == (("v",), [])
 
 
 def test_an_error_may_come_after_some_rows(catalog: Catalog) -> None:
     """As what it is: the time is over, or a value cannot be made."""
-    with catalog.asking(_ENDLESS, seconds=0.2) as found:
+    with catalog.stream_query(_ENDLESS, seconds=0.2) as found:
         assert next(found.rows) == (1,)
         with pytest.raises(QueryRefused, match=r"longer than 0\.2 s"):
             list(found.rows)
@@ -35,7 +35,7 @@ def test_what_goes_wrong_outside_is_left_alone(catalog: Catalog) -> None:
     """A mistake of whoever reads the rows is none of the query's."""
 
     def read() -> None:
-        with catalog.asking(_ENDLESS, seconds=5) as found:
+        with catalog.stream_query(_ENDLESS, seconds=5) as found:
             next(found.rows)
             raise ValueError("mine")
 
@@ -46,7 +46,10 @@ def test_what_goes_wrong_outside_is_left_alone(catalog: Catalog) -> None:
 def test_a_reader_may_take_his_time(sqlite_template: Path) -> None:
     """In a pager: what he takes is not the query's."""
     many = f"{_ENDLESS} LIMIT 20000"
-    with Catalog.open(sqlite_template, write=False) as catalog, catalog.asking(many, seconds=0.5) as found:
+    with (
+        Catalog.open(sqlite_template, write=False) as catalog,
+        catalog.stream_query(many, seconds=0.5) as found,
+    ):
         assert next(found.rows) == (1,)
         time.sleep(0.7)
         assert sum(1 for _ in found.rows) == 19_999
@@ -63,7 +66,7 @@ def test_rows_that_are_written_without_a_pause_count(sqlite_template: Path) -> N
     begun = time.monotonic()
     with (
         Catalog.open(sqlite_template, write=False) as catalog,
-        catalog.asking(_ENDLESS, seconds=0.3) as found,
+        catalog.stream_query(_ENDLESS, seconds=0.3) as found,
         pytest.raises(QueryRefused, match=r"longer than 0\.3 s"),
     ):
         list(map(written, found.rows))

@@ -171,7 +171,7 @@ def test_every_connection_has_the_settings(tmp_path: Path, sqlite_template: Path
         "cell_size_check": 1,
     }
     wanted |= {"mmap_size": 0, "busy_timeout": 10_000}
-    for made in (engine.writer(place), engine.reader(place)):
+    for made in (engine.create_writer(place), engine.create_reader(place)):
         with made.connect() as connection:
             assert {name: connection.scalar(text(f"PRAGMA {name}")) for name in wanted} == wanted
         made.dispose()

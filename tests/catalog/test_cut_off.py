@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, ledger, locate, record
-from archiver.catalog.lock import WriterLock
 from archiver.catalog.query import account_state
+from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Failure
 from archiver.model.billing import Limits

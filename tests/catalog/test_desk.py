@@ -20,7 +20,7 @@ from tests.support.databases import NOW, empty_database
 @pytest.fixture
 def desk(database: str | Path) -> Iterator[Writer]:
     """A desk over a new archive, whose engine a test may listen to."""
-    writer = engine.writer(engine.locate(database))
+    writer = engine.create_writer(engine.locate(database))
     with closing(Writer(writer, "the test's")) as desk:
         yield desk
     writer.dispose()
@@ -104,7 +104,7 @@ def _finish(connection: Connection) -> None:
 
 def test_what_follows_from_facts_is_committed_with_them(database: str | Path) -> None:
     """Once a transaction, after all of its facts, also after one that failed alone; where nothing follows nobody's fact is stored."""
-    writer = engine.writer(engine.locate(database))
+    writer = engine.create_writer(engine.locate(database))
 
     def fail(connection: Connection) -> None:
         _begin_run(connection, "undone")
@@ -150,7 +150,7 @@ def test_nobody_is_told_of_success_if_the_transaction_is_lost(tmp_path: Path, sq
 
     path = tmp_path / "archive.db"
     path.write_bytes(sqlite_template.read_bytes())
-    writer = engine.writer(engine.locate(path))
+    writer = engine.create_writer(engine.locate(path))
     with closing(Writer(writer, "the test's")) as desk:
         ends = _held_up(desk, [lambda c: _begin_run(c, "before"), lose, lambda c: _begin_run(c, "after")])
         assert [type(end) for end in ends] == [LookupError] * 3

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.record.entries import merged
+from archiver.catalog.record.item_entries import merge_entries
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 from tests.support.catalog_samples import FACTS, NATGEO, page, rows, video
 from tests.support.databases import NOW
@@ -104,7 +104,7 @@ def test_merging_loses_nothing_and_is_done_once(
     """No entry and no known value disappears, and the same answer again writes nothing."""
     after: list[tuple[object, tuple[object, ...]]] = [*held]
     unknown = [key for key, _ in new if key not in dict(held)]
-    for position, values in merged(held, new):
+    for position, values in merge_entries(held, new):
         if position == len(after):
             after.append((unknown.pop(0), values))
         else:
@@ -116,27 +116,27 @@ def test_merging_loses_nothing_and_is_done_once(
             value not in (None, "") or old in (None, "") for old, value in zip(before, now, strict=True)
         )
     if len(new) >= len(after):
-        assert list(merged(after, new)) == []
+        assert list(merge_entries(after, new)) == []
 
 
 def test_a_poorer_answer_fills_gaps_and_replaces_nothing() -> None:
     """With fewer entries than are held an answer is not trusted to replace, only to add."""
     held = [("a", ("x", None)), ("b", ("y", 2))]
-    assert list(merged(held, [("a", ("z", 1))])) == [(0, ("x", 1))]
-    assert list(merged(held, [("a", ("z", 1)), ("b", ("y", None))])) == [(0, ("z", 1))]
+    assert list(merge_entries(held, [("a", ("z", 1))])) == [(0, ("x", 1))]
+    assert list(merge_entries(held, [("a", ("z", 1)), ("b", ("y", None))])) == [(0, ("z", 1))]
 
 
 def test_an_entry_that_was_lost_takes_its_own_place_again() -> None:
     """The others keep theirs; where its place is taken it comes after all."""
     held = [("b", ("y", 2))]
-    assert list(merged(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[1])) == [(0, ("x", 1))]
-    assert list(merged(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[0])) == [(1, ("x", 1))]
+    assert list(merge_entries(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[1])) == [(0, ("x", 1))]
+    assert list(merge_entries(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[0])) == [(1, ("x", 1))]
 
 
 def test_what_is_only_to_be_filled_replaces_nothing() -> None:
     """Not even from an answer that is no poorer."""
     held = [("a", ("x", None))]
-    assert list(merged(held, [("a", ("z", 1)), ("b", ("y", 2))], fill_only=True)) == [
+    assert list(merge_entries(held, [("a", ("z", 1)), ("b", ("y", 2))], fill_only=True)) == [
         (0, ("x", 1)),
         (1, ("y", 2)),
     ]

@@ -109,9 +109,9 @@ def test_a_file_has_exactly_one_owner(catalog: Catalog, fetched: int) -> None:
 def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: int) -> None:
     """Their highlight is complete no longer; the same bytes again are a new blob and an old file."""
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
-    catalog.write(record.files_tried, "1", (), NOW)
+    catalog.write(record.completion, "1", (), NOW)
     assert _highlight(catalog).completed_at == NOW
-    catalog.write(record.blobs_lost, [file_of("10").blob.sha256], LATER)
+    catalog.write(record.lost_blobs, [file_of("10").blob.sha256], LATER)
     assert catalog.read(holdings.held_items, ["10"]) == frozenset()
     assert catalog.read(holdings.held_digests, NATGEO.pk) == ()
     assert _highlight(catalog).completed_at is None
@@ -126,9 +126,9 @@ def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
     catalog.write(record.file, fetched, file_of("20"), 7, NOW)
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
     for pk in ("1", "2"):
-        catalog.write(record.files_tried, pk, (), NOW)
+        catalog.write(record.completion, pk, (), NOW)
     for time in (LATER, LATEST):
-        catalog.write(record.blobs_lost, [file_of("20").blob.sha256], time)
+        catalog.write(record.lost_blobs, [file_of("20").blob.sha256], time)
     assert _highlight(catalog).completed_at == NOW
     (lost,) = [blob for blob in catalog.stream(holdings.blobs) if blob.lost_at is not None]
     assert (lost.sha256, lost.lost_at) == (file_of("20").blob.sha256, LATER)
@@ -148,7 +148,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
         catalog.write(record.file, fetched, file, None, NOW)
     assert names() == ("1.jpg", "natgeo.jpg")
     assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {cover.blob.sha256, avatar.blob.sha256}
-    catalog.write(record.blobs_lost, [cover.blob.sha256, avatar.blob.sha256], LATER)
+    catalog.write(record.lost_blobs, [cover.blob.sha256, avatar.blob.sha256], LATER)
     assert names() == (None, None)
 
 
@@ -157,7 +157,7 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
     catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
     catalog.write(record.file, fetched, file_of("11", content="same"), 7, NOW)
     catalog.write(record.file, fetched, file_of("1", Role.COVER, "cover"), 7, NOW)
-    catalog.write(record.verified, [digest("cover")], LATER)
+    catalog.write(record.verified_blobs, [digest("cover")], LATER)
     same = StoredBlob(digest("same"), 1000, None, None, ("item 10 video", "item 11 video"))
     cover = StoredBlob(digest("cover"), 1000, None, LATER, ("highlight 1 cover",))
     assert list(catalog.stream(holdings.blobs)) == sorted((same, cover), key=lambda blob: blob.sha256)
@@ -180,7 +180,7 @@ def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, f
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second
     assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
     assert catalog.read(holdings.held_digests, "2") == ()
-    catalog.write(record.blobs_lost, [cover.blob.sha256], LATEST)
+    catalog.write(record.lost_blobs, [cover.blob.sha256], LATEST)
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second - {cover.blob.sha256}
 
 
@@ -207,7 +207,7 @@ def test_a_resolved_failure_is_history(catalog: Catalog, fetched: int) -> None:
     """The next one of the same thing begins anew, in a row of its own."""
     for role in (None, Role.VIDEO):
         catalog.write(record.failure, _failure(role=role), NOW)
-        catalog.write(record.resolved, Subject.ITEM, "10", role, LATER)
+        catalog.write(record.resolution, Subject.ITEM, "10", role, LATER)
         assert catalog.read(account_state.open_failure, Subject.ITEM, "10", role) is None
         assert catalog.write(record.failure, _failure(role=role), LATEST) == 1
     assert rows(catalog, "SELECT count(*) FROM failures") == [(4,)]
@@ -251,7 +251,7 @@ def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None
     of_page = HeldFailure(None, Reason.NOT_FOUND, LATER)
     assert (set(held.failures), held.page_try_at) == ({too_large, of_file, of_page}, LATER)
     assert catalog.read(account_state.held, NATGEO.pk) == (held,)
-    catalog.write(record.resolved, Subject.HIGHLIGHT, "1", None, LATEST)
+    catalog.write(record.resolution, Subject.HIGHLIGHT, "1", None, LATEST)
     held = _highlight(catalog)
     assert (set(held.failures), held.page_try_at) == ({too_large, of_file}, None)
 
@@ -292,7 +292,7 @@ def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: 
         catalog.write(record.failure, _failure(pk=pk), NOW)
     catalog.write(record.failure, _failure(Reason.TOO_LARGE, pk="11"), NOW)
     catalog.write(record.page, fetched, 8, page("1", "10", "11"), FACTS, LATER, gone=("12", "13"))
-    catalog.write(record.files_tried, "1", {("11", Role.VIDEO)}, LATER)
+    catalog.write(record.completion, "1", {("11", Role.VIDEO)}, LATER)
     still = rows(catalog, "SELECT subject_pk FROM failures WHERE resolved_at IS NULL ORDER BY subject_pk")
     assert still == [("1",), ("11",), ("12",), ("20",)]
 
@@ -308,7 +308,7 @@ def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
     """Accounts, highlights, items, files, blobs, lost ones, failures; the last good run; only bytes that are there."""
     for content in ("a", "b"):
         catalog.write(record.file, fetched, file_of("10", content=content), 7, NOW)
-    catalog.write(record.blobs_lost, [digest("b")], NOW)
+    catalog.write(record.lost_blobs, [digest("b")], NOW)
     catalog.write(record.failure, _failure(), NOW)
     catalog.write(record.finish_run, fetched, LATER, "ok", 0)
     other = catalog.write(record.start_run, "run", LATEST)

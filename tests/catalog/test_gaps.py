@@ -44,7 +44,7 @@ def kept(
         for role in roles if item.media_type == 2 else (Role.THUMBNAIL,):
             catalog.write(record.file, run_id, file_of(item.pk, role), None, LATER)
     if done:
-        catalog.write(record.files_tried, pk, (), LATER)
+        catalog.write(record.completion, pk, (), LATER)
 
 
 def failed(
@@ -88,7 +88,7 @@ def test_a_gap_by_choice_has_no_next_try(catalog: Catalog, run_id: int) -> None:
     """Too large: looked at again at the sweep, and no reason to call the highlight unfinished."""
     kept(catalog, run_id, "18", "1", roles=(Role.THUMBNAIL,), done=False)
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.TOO_LARGE, gap=True)
-    catalog.write(record.files_tried, "18", (), LATER)
+    catalog.write(record.completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.next_try_at, gap.attempts) == (Reason.TOO_LARGE, None, 1)
 
@@ -105,7 +105,7 @@ def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Cata
     """The failure is resolved, the file never came: the reason stays the last one, and no next try is told."""
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.FORBIDDEN)
-    catalog.write(record.files_tried, "18", (), LATER)
+    catalog.write(record.completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.attempts, gap.next_try_at) == (Reason.FORBIDDEN, 1, None)
 
@@ -150,7 +150,7 @@ def test_fewer_items_than_counted(catalog: Catalog, run_id: int) -> None:
     catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("18", facts=TWO_COUNTED)), NOW)
     catalog.write(record.page, run_id, None, page("18", video("1", media_type=1)), TWO_COUNTED, LATER)
     catalog.write(record.file, run_id, file_of("1", Role.THUMBNAIL), None, LATER)
-    catalog.write(record.files_tried, "18", (), LATER)
+    catalog.write(record.completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.present, gap.counted) == (GapReason.FEWER_THAN_COUNTED, 1, 2)
     catalog.write(record.tray, run_id, NATGEO.pk, tray(), LATER, gone=("18",))
@@ -161,7 +161,7 @@ def test_an_empty_page_has_fewer_too(catalog: Catalog, run_id: int) -> None:
     """None of two."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)
     catalog.write(record.page, run_id, None, page("18"), TWO_COUNTED, LATER)
-    catalog.write(record.files_tried, "18", (), LATER)
+    catalog.write(record.completion, "18", (), LATER)
     assert [(gap.reason, gap.present, gap.counted) for gap in gaps(catalog)] == [
         (GapReason.FEWER_THAN_COUNTED, 0, 2)
     ]
@@ -174,7 +174,7 @@ def test_what_was_lost(catalog: Catalog, run_id: int) -> None:
         catalog.write(record.file, run_id, file_of(pk, role), None, LATER)
     catalog.write(record.file, run_id, file_of("2", Role.VIDEO, "encoded anew"), None, LATER)
     lost = ["1 video", "2 video", "18 cover", f"{NATGEO.pk} avatar"]
-    catalog.write(record.blobs_lost, [digest(text) for text in lost], LATER)
+    catalog.write(record.lost_blobs, [digest(text) for text in lost], LATER)
     found = [gap for gap in gaps(catalog) if gap.reason is Reason.LOST]
     assert [(g.subject, g.subject_pk, g.role, g.username, g.first_at) for g in found] == [
         (Subject.USER, NATGEO.pk, Role.AVATAR, "natgeo", LATER),
@@ -235,7 +235,7 @@ def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.NETWORK)
     catalog.write(record.file, run_id, file_of("1", Role.VIDEO), None, LATER)
-    catalog.write(record.files_tried, "18", (), LATER)
+    catalog.write(record.completion, "18", (), LATER)
     assert gaps(catalog) == []
 
 
@@ -251,7 +251,7 @@ def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Cat
     catalog.write(record.page, run_id, None, shown, facts, NOW)
     for pk in ("7", "3"):
         catalog.write(record.file, run_id, file_of(pk, Role.THUMBNAIL), None, NOW)
-    catalog.write(record.files_tried, "20", (), NOW)
+    catalog.write(record.completion, "20", (), NOW)
     catalog.write(record.verdict, run_id, other.pk, Reason.PRIVATE, NOW)
     assert [(gap.username, gap.subject_pk) for gap in gaps(catalog)] == [
         ("aaa", "9"),

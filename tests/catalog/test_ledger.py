@@ -32,10 +32,10 @@ def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run
     """A call that is never settled (the process died) keeps its nominal price."""
     first = catalog.write(ledger.reserve, run_id, call(units=2), NOW, Limits())
     catalog.write(ledger.reserve, run_id, call(units=3), NOW, Limits())
-    assert catalog.read(ledger.spent, run_id) == 5
+    assert catalog.read(ledger.units_spent, run_id) == 5
     assert rows(catalog, "SELECT status, units FROM api_calls ORDER BY id") == [(None, 2), (None, 3)]
     catalog.write(ledger.settle, first, 500, 0, LATER)
-    assert catalog.read(ledger.spent, run_id) == 3
+    assert catalog.read(ledger.units_spent, run_id) == 3
     assert rows(catalog, f"SELECT status, units FROM api_calls WHERE id = {first}") == [(500, 0)]
 
 
@@ -47,7 +47,7 @@ def test_a_limit_may_be_reached_and_not_passed(catalog: Catalog, run_id: int, li
     with pytest.raises(BudgetReached, match=rf"max_units_{limit} = 5: 3 are spent.* costs 3"):
         catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
     catalog.write(ledger.reserve, run_id, call(units=2), NOW, limits)
-    assert catalog.read(ledger.spent, run_id) == 5
+    assert catalog.read(ledger.units_spent, run_id) == 5
 
 
 def test_days_and_months_are_those_of_utc(catalog: Catalog, run_id: int) -> None:
@@ -98,7 +98,7 @@ def test_eight_threads_never_pass_a_limit(catalog: Catalog, run_id: int) -> None
     for thread in threads:
         thread.join()
     assert len(done) == 30
-    assert catalog.read(ledger.spent, run_id) == 60
+    assert catalog.read(ledger.units_spent, run_id) == 60
 
 
 def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, database: str | Path) -> None:
@@ -106,7 +106,7 @@ def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, dat
     done: list[int] = []
 
     def work() -> None:
-        writer = engine.writer(engine.locate(database))
+        writer = engine.create_writer(engine.locate(database))
 
         def reserve() -> int:
             with writer.begin() as connection:
@@ -121,7 +121,7 @@ def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, dat
     for thread in threads:
         thread.join()
     assert len(done) == 30
-    assert catalog.read(ledger.spent, run_id) == 60
+    assert catalog.read(ledger.units_spent, run_id) == 60
 
 
 def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int) -> None:

@@ -23,12 +23,12 @@ def kept(catalog: Catalog, run_id: int) -> int:
     catalog.write(record.page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     for name, role in (("10", Role.VIDEO), ("11", Role.VIDEO), ("1", Role.COVER), (NATGEO.pk, Role.AVATAR)):
         catalog.write(record.file, run_id, file_of(name, role, name), 7, NOW)
-    catalog.write(record.files_tried, "1", (), NOW)
+    catalog.write(record.completion, "1", (), NOW)
     return run_id
 
 
 def _lose(catalog: Catalog, *names: str) -> None:
-    catalog.write(record.blobs_lost, [digest(name) for name in names], LATER)
+    catalog.write(record.lost_blobs, [digest(name) for name in names], LATER)
 
 
 def _losses(catalog: Catalog) -> tuple[Loss, ...]:
@@ -87,7 +87,7 @@ def test_a_picture_that_was_replaced_is_shown_no_more(
     catalog.write(record.file, kept, file_of(pk, role, "newer"), 8, LATER)
     _lose(catalog, pk)
     assert _losses(catalog) == ()
-    catalog.write(record.blobs_found, [digest(pk)])
+    catalog.write(record.found_blobs, [digest(pk)])
     _lose(catalog, "newer")
     assert _losses(catalog) != ()
 

@@ -14,8 +14,8 @@ from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record, schema
 from archiver.catalog.engine import locate
-from archiver.catalog.lock import WriterLock
 from archiver.catalog.query import totals
+from archiver.catalog.writer_lock import WriterLock
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseForeign, MarkerMismatch, StorageError
 from archiver.runner.workers import StopFlag
@@ -37,7 +37,7 @@ def _begin_a_run(database: str | Path) -> None:
 def _killed_before_the_marker(where: Config, database: str | Path) -> str:
     """Make the archive, take its marker away, and return its id."""
     assert opening.create(where)
-    made = schema.look(locate(database)).archive_id
+    made = schema.read_status(locate(database)).archive_id
     (where.archive.directory / "archive.json").unlink()
     return made
 
@@ -127,7 +127,7 @@ def test_an_older_database_of_another_archive_is_not_upgraded(
     with pytest.raises(MarkerMismatch, match=ARCHIVE_ID):
         how(where)
     assert upgraded == []
-    assert schema.look(locate(database)).archive_id == ARCHIVE_ID
+    assert schema.read_status(locate(database)).archive_id == ARCHIVE_ID
 
 
 def test_an_upgrade_names_both_revisions(root: Path, rows_at: str | Path) -> None:

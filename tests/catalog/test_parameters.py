@@ -144,7 +144,7 @@ def test_postgresql_gets_its_values_where_the_parameters_are_found(
     """And reads everything else as it was written."""
     sql = _sql(pieces, between)
     values = {name: f"<:{name}>" for name in names(sql, postgresql=True)}
-    found = reader.ask(sql, rows=1, seconds=10, parameters=values)
+    found = reader.run_query(sql, rows=1, seconds=10, parameters=values)
     assert found.rows == (tuple(worth for _, worth in pieces),)
 
 
@@ -159,5 +159,5 @@ def test_a_name_in_brackets_is_asked_for(sqlite_template: Path) -> None:
     """As other programs for SQLite write it."""
     with Catalog.open(sqlite_template, write=False) as catalog:
         sql = "SELECT [a :b], `:c` FROM (SELECT :a AS [a :b], 2 AS `:c`)"
-        found = catalog.ask(sql, rows=1, seconds=10, parameters={"a": "1"})
+        found = catalog.run_query(sql, rows=1, seconds=10, parameters={"a": "1"})
     assert (found.columns, found.rows) == (("a :b", ":c"), (("1", 2),))

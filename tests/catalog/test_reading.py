@@ -18,7 +18,7 @@ from sqlalchemy import Connection, text
 
 from archiver import queries
 from archiver.catalog import Catalog, engine, record, schema
-from archiver.catalog.columns import time_text
+from archiver.catalog.column_types import time_text
 from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
 from tests.support.databases import PostgresServer, empty_database
 from tests.support.three_night_catalog import record_three_nights
@@ -66,7 +66,7 @@ def _alike(found: object) -> object:
 def _asked(
     catalog: Catalog, sql: str, parameters: dict[str, str]
 ) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    found = catalog.ask(sql, rows=100, seconds=10, parameters=parameters)
+    found = catalog.run_query(sql, rows=100, seconds=10, parameters=parameters)
     return found.columns, [tuple(map(_alike, row)) for row in found.rows]
 
 
@@ -163,7 +163,7 @@ def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Pa
     catalog.write(record.page, 1, None, page("3", "11", "31", "32"), FACTS, LATEST)
     for pk in ("31", "32"):
         catalog.write(record.file, 1, file_of(pk), None, LATEST)
-    catalog.write(record.blobs_lost, [digest("32 video")], LATEST)
+    catalog.write(record.lost_blobs, [digest("32 video")], LATEST)
     _counted(catalog, month)
     for statement in _BY_HAND:
         catalog.write(_said, statement)
@@ -221,8 +221,8 @@ def test_an_older_database_is_counted_when_it_is_brought_up_to_date(nowhere: str
     """What it held is in the totals, and its links know their domains."""
     place = engine.locate(nowhere)
     if place.path is not None:
-        engine.new_file(place.path)
-    writer = engine.writer(place)
+        engine.create_file(place.path)
+    writer = engine.create_writer(place)
     with writer.begin() as connection:
         config = Config(attributes={"connection": connection})
         config.set_main_option("script_location", str(schema.migrations()))

@@ -25,16 +25,16 @@ def found(offset: int, subject: str = "1", segment: str = FETCHED, after: int = 
 def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, run_id: int) -> None:
     """With the sum of its units and the end of its last call; the same answers again, some at a time, make nothing more."""
     origin, answers = Origin(BEGAN, 7), [found(0), found(300, "2", after=9)]
-    assert catalog.write(record.recovered, origin, [TRAYS, FETCHED], answers[:1]) == (1, 1)
-    assert catalog.write(record.recovered, origin, [TRAYS, FETCHED], answers) == (1, 1)
-    assert catalog.write(record.recovered, origin, [TRAYS, FETCHED], answers) == (0, 0)
+    assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers[:1]) == (1, 1)
+    assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers) == (1, 1)
+    assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers) == (0, 0)
     assert rows(catalog, CALLS) == [(2, "1", 200, 1), (2, "2", 200, 1)]
     runs = rows(catalog, "SELECT id, command, outcome, units FROM runs ORDER BY id")
     assert runs == [(1, "run", None, 0), (2, "recovered", "recovered", 2)]
     assert [a.finished_at for a in catalog.stream(stored_answers.paid_answers)] == [
         a.finished_at for a in answers
     ]
-    assert catalog.read(stored_answers.answers_in, FETCHED) == {0: 100, 300: 100}
+    assert catalog.read(stored_answers.lengths_by_offset, FETCHED) == {0: 100, 300: 100}
     ended = rows(
         catalog,
         "SELECT count(*) FROM runs JOIN api_calls c ON c.run_id = runs.id AND runs.finished_at = c.finished_at",
@@ -48,7 +48,7 @@ def test_the_run_of_that_id_counts_only_if_it_began_then(catalog: Catalog, run_i
     late = timedelta(days=1)
     for segment, began in zip(segments, (BEGAN, BEGAN + timedelta(seconds=2), BEGAN + late), strict=True):
         answer = found(0, segment=segment)
-        assert catalog.write(record.recovered, Origin(began, run_id), [segment], [answer]) == (1, 1)
+        assert catalog.write(record.recovered_answers, Origin(began, run_id), [segment], [answer]) == (1, 1)
     assert [row[0] for row in rows(catalog, CALLS)] == [run_id, run_id, 2]
     assert rows(catalog, "SELECT units FROM runs ORDER BY id") == [(2,), (1,)]
 
@@ -63,12 +63,12 @@ def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> 
         catalog.write(ledger.settle, call_id, None if end == 4 else 200, 1, NOW + timedelta(seconds=end))
     origin = Origin(BEGAN, run_id)
     answers = [found(0, after=11), found(300, after=21), found(600, after=31)]
-    assert catalog.write(record.recovered, origin, [FETCHED], answers) == (3, 1)
+    assert catalog.write(record.recovered_answers, origin, [FETCHED], answers) == (3, 1)
     recorded = "SELECT api_call_id, answers.offset FROM answers ORDER BY answers.offset"
     whole = [(calls[1], 0), (calls[2], 300), (calls[2] + 1, 600)]
     assert rows(catalog, recorded) == whole
     statuses = [(None, 1), (200, 1), (200, 1), (200, 1)]
     assert rows(catalog, "SELECT status, units FROM api_calls ORDER BY id") == statuses
     copy = found(900, after=11)
-    assert catalog.write(record.recovered, origin, [FETCHED], [copy]) == (1, 1)
+    assert catalog.write(record.recovered_answers, origin, [FETCHED], [copy]) == (1, 1)
     assert rows(catalog, recorded) == [*whole, (calls[2] + 2, 900)], "nobody takes the place of another"

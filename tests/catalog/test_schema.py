@@ -33,14 +33,14 @@ def test_a_new_archive_stands_at_head_and_knows_its_id(nowhere: str | Path) -> N
     for write in (False, True):
         with Catalog.open(nowhere, write=write) as opened:
             assert opened.archive_id == ARCHIVE_ID
-    assert schema.current(engine.locate(nowhere)) == schema.head()
+    assert schema.read_revision(engine.locate(nowhere)) == schema.head()
 
 
 def test_the_tables_are_those_that_the_revisions_make(database: str | Path) -> None:
     """No column, index or constraint is in one and not in the other."""
-    reader = engine.reader(engine.locate(database))
+    reader = engine.create_reader(engine.locate(database))
     with reader.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"include_name": tables.is_told})
+        context = MigrationContext.configure(connection, opts={"include_name": tables.is_declared})
         assert compare_metadata(context, tables.metadata) == []
     reader.dispose()
 
@@ -58,7 +58,7 @@ def test_pks_sort_byte_by_byte_on_postgresql(postgres: PostgresServer, postgres_
     everything = [column for table in tables.metadata.tables.values() for column in table.columns]
     pks = {f"{column.table.name}.{column.name}" for column in everything if column.name.endswith("pk")}
     with postgres.database(postgres_template) as url, Catalog.open(url, write=False) as catalog:
-        found = catalog.ask(
+        found = catalog.run_query(
             "SELECT attrelid::regclass || '.' || attname FROM pg_attribute JOIN pg_collation c ON c.oid = attcollation"
             " WHERE collname = 'C' AND attname LIKE '%pk'",
             rows=500,
@@ -177,7 +177,7 @@ def test_a_foreign_or_newer_postgresql_database_is_refused(
 
 
 def _execute(url: str, statement: str) -> None:
-    writer = engine.writer(engine.locate(url))
+    writer = engine.create_writer(engine.locate(url))
     with writer.begin() as connection:
         connection.execute(text(statement))
     writer.dispose()
@@ -200,10 +200,10 @@ def test_an_older_database_is_refused_to_readers(own_database: str | Path, next_
 
 def test_a_writer_upgrades_an_older_database(own_database: str | Path, next_version: Path) -> None:
     """The rows stay, the new column is there, and a copy of a SQLite file as it was lies beside it."""
-    before = schema.current(engine.locate(own_database))
+    before = schema.read_revision(engine.locate(own_database))
     with Catalog.open(own_database, write=True) as catalog:
         assert catalog.archive_id == ARCHIVE_ID
-        assert catalog.ask("SELECT biography FROM users", rows=1, seconds=5).rows == ()
+        assert catalog.run_query("SELECT biography FROM users", rows=1, seconds=5).rows == ()
     if isinstance(own_database, Path):
         (copy,) = own_database.parent.glob(f"archive.db.{before}-*")
         assert copy.stat().st_mode & 0o777 == 0o600
@@ -225,10 +225,10 @@ def test_a_migration_that_fails_half_way_leaves_nothing(
         Catalog.open(own_database, write=True)
     next_version.unlink()
     with Catalog.open(own_database, write=True) as catalog:
-        found = catalog.ask("SELECT count(*) FROM users", rows=1, seconds=5)
+        found = catalog.run_query("SELECT count(*) FROM users", rows=1, seconds=5)
         assert found.rows == ((0,),)
         with pytest.raises(Exception, match="tomorrow"):
-            catalog.ask("SELECT * FROM tomorrow", rows=1, seconds=5)
+            catalog.run_query("SELECT * FROM tomorrow", rows=1, seconds=5)
 
 
 def test_a_creation_that_fails_half_way_leaves_nothing(nowhere: str | Path, next_version: Path) -> None:
@@ -254,7 +254,7 @@ def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_versi
     next_version.write_text(later.replace("# then", orphan))
     with pytest.raises(DatabaseError, match="refer to nothing"):
         Catalog.open(with_older, write=True)
-    assert schema.current(engine.locate(with_older)) == before
+    assert schema.read_revision(engine.locate(with_older)) == before
 
 
 def test_an_upgrade_reads_from_older_failures_what_was_refused(
@@ -293,7 +293,7 @@ def test_an_upgrade_reads_from_older_failures_what_was_refused(
     execute_directly(nowhere, *statements)
     Catalog.upgrade(nowhere)
     with Catalog.open(nowhere, write=False) as catalog:
-        failures = catalog.ask(
+        failures = catalog.run_query(
             "select subject_pk, reason, host, size from failures order by id", rows=9, seconds=5
         )
         assert failures.rows == (
@@ -305,7 +305,8 @@ def test_an_upgrade_reads_from_older_failures_what_was_refused(
         )
         marks = "select pk, completed_at is not null, tried_at is not null from highlights order by pk"
         assert [
-            (pk, bool(whole), bool(tried)) for pk, whole, tried in catalog.ask(marks, rows=9, seconds=5).rows
+            (pk, bool(whole), bool(tried))
+            for pk, whole, tried in catalog.run_query(marks, rows=9, seconds=5).rows
         ] == [
             ("211", False, True),
             ("212", False, True),

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, Sought, documents, engine, record, words
-from archiver.catalog.query import content, search
+from archiver.catalog import Catalog, SearchQuery, engine, record
+from archiver.catalog.query import content
+from archiver.catalog.search import results, search_index, tokenizer
 from archiver.errors import DatabaseError
 from archiver.model.archived import EVERYTHING
 from archiver.model.identity import Subject
@@ -80,7 +81,7 @@ def _ask(catalog: Catalog) -> search_reference.Ask:
 
 
 def _hits(catalog: Catalog, text: str, **more: object) -> list[Hit]:
-    return list(catalog.stream(search.search, Sought.read(text), **more))  # type: ignore[arg-type]
+    return list(catalog.stream(results.hits, SearchQuery.parse(text), **more))  # type: ignore[arg-type]
 
 
 def _found(catalog: Catalog, text: str, **more: object) -> list[str]:
@@ -138,7 +139,7 @@ def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
     told: Catalog, database: str | Path
 ) -> None:
     """The database itself notices the change of another program; until our next commit the thing is not found at all."""
-    writer = engine.writer(engine.locate(database))
+    writer = engine.create_writer(engine.locate(database))
     for statement in _FOREIGN:
         before = len(_ask(told)(_FILLED))
         with writer.begin() as connection:
@@ -159,7 +160,7 @@ def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str 
     if isinstance(database, Path):
         pytest.skip("one writer at a time on SQLite")
     execute_directly(database, "update mentions set full_name = 'x' where item_pk = '12'")
-    writer = engine.writer(engine.locate(database))
+    writer = engine.create_writer(engine.locate(database))
     with writer.connect() as other:
         other.execute(text("update mentions set username = 'late' where item_pk = '12'"))
         ours = told.submit(record.start_run, "run", NOW)
@@ -276,7 +277,7 @@ def test_a_hit_says_what_its_date_is(told: Catalog, database: str | Path) -> Non
         "update items set taken_at = null where pk = '13'",
         "update highlights set created_at = null where pk = '1'",
     )
-    told.write(documents.fill)
+    told.write(search_index.update_documents)
     assert [hit.dated for hit in _hits(told, "nasa", highlight_pks=["2"])] == [Dated.FIRST_SEEN, Dated.TAKEN]
     (titled,) = _hits(told, "presents", kinds=[Kind.HIGHLIGHT])
     assert titled.dated is Dated.FIRST_SEEN
@@ -363,7 +364,7 @@ def test_a_word_that_is_too_long_for_an_index_costs_no_fact(
     catalog: Catalog, run_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were there one in spite of all bounds, PostgreSQL would not take it: that thing alone is not found by it."""
-    monkeypatch.setattr(words, "_LONGEST", 4_000)
+    monkeypatch.setattr(tokenizer, "_MAX_WORD_LENGTH", 4_000)
     shown = tray(highlight("1", "taken"), highlight("2", "a" * 3_000), highlight("3", "taken too"))
     catalog.write(record.tray, run_id, NATGEO.pk, shown, NOW)
     assert sorted(_found(catalog, "taken")) == ["highlight 1", "highlight 3"]
@@ -429,7 +430,7 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
     )
     Catalog.upgrade(nowhere)
     with Catalog.open(nowhere, write=False) as catalog:
-        assert catalog.read(search.stale) == 0
+        assert catalog.read(results.count_stale) == 0
         assert _found(catalog, "سلوى") == ["account 1"]
         assert _found(catalog, "нина") == ["item 1"]
         left = "select names from search_documents where subject = 'highlight'"

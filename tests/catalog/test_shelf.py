@@ -104,7 +104,7 @@ def test_a_walk_through_files_meets_what_a_walk_meets(
     """The same accounts and highlights, and the same files of the same places: newest ones, not lost, dated by the item or else when kept."""
     shelf.write(record.file, run_id, file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)
     shelf.write(record.file, run_id, file_of("20", Role.VIDEO, "lost"), 1, LATER)
-    shelf.write(record.blobs_lost, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)
+    shelf.write(record.lost_blobs, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)
     shelf.write(record.page, run_id, 4, page("2", video("20", taken_at=NOW - _DAY)), FACTS, LATER)
     shelf.write(record.page, run_id, 5, page("1", "10", video("11", taken_at=None), "12"), FACTS, LATER)
     told: list[object] = []
@@ -128,7 +128,7 @@ def test_files_stand_newest_first_and_lost_ones_are_passed_over(shelf: Catalog) 
         file_of("787132", Role.AVATAR, face).blob.sha256 for face in ("new face", "old face")
     ]
     assert account.avatar == account.avatars[0]
-    shelf.write(record.blobs_lost, [account.avatars[0].blob.sha256], LATER)
+    shelf.write(record.lost_blobs, [account.avatars[0].blob.sha256], LATER)
     (account,) = shelf.stream(content.accounts, EVERYTHING)
     assert account.avatar == account.avatars[1]
     assert account.avatars[0].lost_at == LATER
@@ -171,7 +171,7 @@ def test_an_item_is_looked_up_by_its_code(shelf: Catalog) -> None:
     """By an index: a million items are not read for one."""
     code = next(shelf.stream(content.items, EVERYTHING)).code
     assert code is not None
-    assert shelf.read(details.coded, code) == ("10",)
+    assert shelf.read(details.pks_by_code, code) == ("10",)
     assert "ix_items_code" in shelf.read(_plan_of_coded, code)
 
 
@@ -184,7 +184,7 @@ def _plan_of_coded(connection: Connection, code: str) -> str:
 
     with connection.engine.connect() as other:
         event.listen(other, "before_cursor_execute", note)
-        details.coded(other, code)
+        details.pks_by_code(other, code)
     statement, parameters = asked[-1]  # after a BEGIN
     how = "EXPLAIN QUERY PLAN"
     if connection.dialect.name == "postgresql":

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.catalog.sought import FIELDS, Phrase, Sought
+from archiver.catalog.search.query_parser import FIELDS, Phrase, SearchQuery
 from archiver.errors import UsageError
 
 
@@ -48,7 +48,7 @@ def _whole(*words: str) -> Phrase:
 )
 def test_a_text_is_understood(text: str, all_of: list[Phrase], none_of: list[Phrase]) -> None:
     """All words by their beginnings, quoted ones as they stand, those behind a minus not; an address as one."""
-    assert Sought.read(text) == Sought(tuple(all_of), tuple(none_of))
+    assert SearchQuery.parse(text) == SearchQuery(tuple(all_of), tuple(none_of))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_text_is_understood(text: str, all_of: list[Phrase], none_of: list[Phr
 def test_what_asks_for_nothing_or_too_much_is_refused(text: str, why: str) -> None:
     """In a sentence, before anything is asked."""
     with pytest.raises(UsageError, match=why):
-        Sought.read(text)
+        SearchQuery.parse(text)
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +82,13 @@ def fts5() -> Iterator[sqlite3.Connection]:
 def test_no_text_is_a_syntax_error(fts5: sqlite3.Connection, text: str) -> None:
     """FTS5 understands whatever comes of any text."""
     try:
-        sought = Sought.read(text)
+        sought = SearchQuery.parse(text)
     except UsageError:
         return
     for asked in (
-        sought.in_one("names", []),
-        sought.in_one("links", [["@1", "@2"], ["=photo"]]),
-        sought.in_several([]),
+        sought.match_field("names", []),
+        sought.match_field("links", [["@1", "@2"], ["=photo"]]),
+        sought.match_several_fields([]),
     ):
         if asked is not None:
             assert fts5.execute("select * from t where t match ?", [asked.sqlite]).fetchall() == []

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from archiver.catalog import words
-from archiver.catalog.sought import Phrase
+from archiver.catalog.search import tokenizer
+from archiver.catalog.search.query_parser import Phrase
 
 _SCRIPTS = st.text(
     st.sampled_from(
@@ -54,7 +54,7 @@ _ANY = st.one_of(st.text(st.characters(), max_size=40), _SCRIPTS, _FLAGS)
 )
 def test_a_text_is_cut_into_words(text: str, expected: str) -> None:
     """Folded as people type them; scripts without spaces in pairs; signs one by one."""
-    assert words.words(text) == expected.split()
+    assert tokenizer.tokenize(text) == expected.split()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_text_is_cut_into_words(text: str, expected: str) -> None:
 )
 def test_of_an_address_host_and_path_are_kept(url: str, expected: str) -> None:
     """Of one that goes by way of Instagram those of the one it goes to; keys of shops and counters are no words."""
-    assert words.words(words.address(url)) == expected.split()
+    assert tokenizer.tokenize(tokenizer.address_text(url)) == expected.split()
 
 
 @given(_ANY)
@@ -78,11 +78,11 @@ def test_of_an_address_host_and_path_are_kept(url: str, expected: str) -> None:
 @example("\U0001f3f4" + "\U000e0061" * 700 + "\U000e007f")
 def test_words_are_fit_for_both_indexes(text: str) -> None:
     """None has a character that ends, quotes or divides one, or that only looks like another; none is too long. Folding is once."""
-    for word in words.words(text):
+    for word in tokenizer.tokenize(text):
         assert 0 < len(word) <= 64
         assert not set(word) & set(" |@='\"\\\0*(){}:&!<>")
         assert len(word.encode()) <= 256
-        assert words.words(word)[0] == word
+        assert tokenizer.tokenize(word)[0] == word
 
 
 @given(_ANY, st.integers(0, 40), st.integers(0, 40))
@@ -91,14 +91,14 @@ def test_a_text_is_found_by_itself_and_scripts_without_spaces_by_every_part(
     text: str, start: int, length: int
 ) -> None:
     """Whatever the text: by all of it, whole or not; a run of Han also by any part of it."""
-    found = words.words(text)
+    found = tokenizer.tokenize(text)
     for whole in (False, True):
-        sought, begins = words.sought(text, whole=whole)
+        sought, begins = tokenizer.phrase_words(text, whole=whole)
         assert bool(sought) == bool(found)
-        assert not sought or Phrase(sought, begins).within(found)
+        assert not sought or Phrase(sought, begins).is_in(found)
     run = "".join(c for c in text if c in "北京旅行")
     part = run[start : start + length]
-    assert not part or Phrase(*words.sought(part)).within(words.words(run))
+    assert not part or Phrase(*tokenizer.phrase_words(part)).is_in(tokenizer.tokenize(run))
 
 
 _WORDS = st.one_of(
@@ -124,9 +124,9 @@ _ORNAMENTS = st.text(
 def test_a_decorated_word_is_found_by_itself(word: str, before: str, after: str, length: int) -> None:
     """Whatever letters of other scripts and signs stand around it without a blank: whole, and by its beginning."""
     for decorated in (before + word + after, word + after, before + word):
-        text = words.words(decorated)
-        assert Phrase(*words.sought(word, whole=True)).within(text)
-        assert Phrase(*words.sought(word[:length])).within(text)
+        text = tokenizer.tokenize(decorated)
+        assert Phrase(*tokenizer.phrase_words(word, whole=True)).is_in(text)
+        assert Phrase(*tokenizer.phrase_words(word[:length])).is_in(text)
 
 
 @given(st.lists(_WORDS, min_size=1, max_size=5), st.data())
@@ -137,8 +137,8 @@ def test_words_of_several_scripts_are_found_by_their_beginning_together(
     run = "".join(parts)
     length = data.draw(st.integers(1, len(run)))
     for whole in (run, f"x {run} y", f"𓆩{run}𓆪"):
-        assert Phrase(*words.sought(run[:length])).within(words.words(whole))
-        assert Phrase(*words.sought(run, whole=True)).within(words.words(whole))
+        assert Phrase(*tokenizer.phrase_words(run[:length])).is_in(tokenizer.tokenize(whole))
+        assert Phrase(*tokenizer.phrase_words(run, whole=True)).is_in(tokenizer.tokenize(whole))
 
 
 @given(
@@ -148,21 +148,21 @@ def test_words_of_several_scripts_are_found_by_their_beginning_together(
 @example("natgeo", 3)
 def test_a_word_is_found_by_its_beginning(word: str, length: int) -> None:
     """By the letters before any place of it; in quotes only whole."""
-    text = words.words(f"x {word}")
-    assert Phrase(*words.sought(word[:length])).within(text)
+    text = tokenizer.tokenize(f"x {word}")
+    assert Phrase(*tokenizer.phrase_words(word[:length])).is_in(text)
     if length < min(len(word), 64):
-        assert not Phrase(*words.sought(word[:length], whole=True)).within(text)
+        assert not Phrase(*tokenizer.phrase_words(word[:length], whole=True)).is_in(text)
 
 
 def test_a_long_word_is_found_whole_and_not_by_another_that_begins_alike() -> None:
     """A word of any length is told from others to its end."""
     long = "a" * 200
-    assert Phrase(*words.sought(long)).within(words.words(f"x {long}b"))
-    assert not Phrase(*words.sought(long + "c")).within(words.words(f"x {long}b"))
+    assert Phrase(*tokenizer.phrase_words(long)).is_in(tokenizer.tokenize(f"x {long}b"))
+    assert not Phrase(*tokenizer.phrase_words(long + "c")).is_in(tokenizer.tokenize(f"x {long}b"))
 
 
 def test_a_field_is_bounded_and_says_nothing_twice() -> None:
     """So that a hostile title fits into an index: thousands of words, not millions; texts that are alike count once."""
-    assert words.field(["Nat Geo", "nat geo", "", "x"]) == "nat geo | x"
-    assert len(words.field(f"b{n}" for n in range(5_000)).split()) <= 4_000
-    assert len(words.field(f"{'z' * 60}{n} " * 20 for n in range(300)).encode()) <= 200_000
+    assert tokenizer.join_texts(["Nat Geo", "nat geo", "", "x"]) == "nat geo | x"
+    assert len(tokenizer.join_texts(f"b{n}" for n in range(5_000)).split()) <= 4_000
+    assert len(tokenizer.join_texts(f"{'z' * 60}{n} " * 20 for n in range(300)).encode()) <= 200_000

@@ -263,7 +263,7 @@ def test_a_query_is_asked_as_the_role_that_may_only_read(
             connection.execute("SELECT sly()")
         connection.rollback()
     with Catalog.open(postgres_archive, write=False) as catalog:
-        assert catalog.ask("SELECT count(*) FROM runs", rows=1, seconds=5).rows == ((1,),)
+        assert catalog.run_query("SELECT count(*) FROM runs", rows=1, seconds=5).rows == ((1,),)
 
 
 def test_the_role_must_lead_to_the_same_archive(tmp_path: Path, postgres_archive: str, reader: str) -> None:

@@ -67,7 +67,7 @@ def test_jsonl_is_exact(harness: ExportHarness) -> None:
     assert (highlights[0]["first_seen_at"], highlights[0]["gone_at"]) == ("2026-03-31T23:30:00.250000Z", None)
     assert highlights[0]["latest_reel_media"] == 1_766_242_839
     assert highlights[0]["is_pinned"] is False
-    assert list(highlights[0]) == list(dump.columns_of("highlights"))
+    assert list(highlights[0]) == list(dump.column_names("highlights"))
     assert _export(harness, TableForm.JSONL).new == 0
 
 
@@ -107,7 +107,7 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(harness: ExportHarness
         name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
         for name, text in tree(harness.out).items()
     }
-    assert set(rows) == {f"{name}.jsonl" for name in dump.NARROWED}
+    assert set(rows) == {f"{name}.jsonl" for name in dump.PART_TABLES}
     assert [row["pk"] for row in rows["items.jsonl"]] == ["11"]
     assert [row["highlight_pk"] for row in rows["highlight_items.jsonl"]] == ["2"]
     assert [row["role"] for row in rows["files.jsonl"]] == ["thumbnail", "video", "avatar"]
@@ -124,7 +124,7 @@ def test_tables_of_another_export_do_not_stay_beside(lite: ExportHarness, form: 
     (lite.out / f"archive.{form}").write_text("changed")
     theirs = {"notes.txt", f"archive.{form}"}
     narrowed = _export(lite, form, chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
-    assert set(tree(lite.out)) == {f"{name}.{form}" for name in dump.NARROWED} | theirs
+    assert set(tree(lite.out)) == {f"{name}.{form}" for name in dump.PART_TABLES} | theirs
     assert (narrowed.removed, narrowed.others) == (4, 0)
     _export(lite, form, "users")
     assert set(tree(lite.out)) == {f"users.{form}"} | theirs

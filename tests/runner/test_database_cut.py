@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from archiver.catalog import locate
-from archiver.catalog.lock import WriterLock
+from archiver.catalog.writer_lock import WriterLock
 from archiver.sandbox import StandIn, actions
 from tests.support import leak_detector
 from tests.support.archive_harness import ArchiveHarness

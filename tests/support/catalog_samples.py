@@ -76,7 +76,7 @@ def stored_answer(text: str = "answer", segment: str = "2026/03/1-a.warc.gz") ->
 
 def rows(catalog: Catalog, sql: str) -> list[tuple[object, ...]]:
     """What a query of a user's would show."""
-    return list(catalog.ask(sql, rows=1000, seconds=10).rows)
+    return list(catalog.run_query(sql, rows=1000, seconds=10).rows)
 
 
 def change_rows(catalog: Catalog) -> list[tuple[object, ...]]:

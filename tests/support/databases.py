@@ -57,7 +57,7 @@ def make_older_archive(
 
 def execute_directly(database: str | Path, *statements: str) -> None:
     """Write to a database without the program's own writer."""
-    writer = engine.writer(engine.locate(database))
+    writer = engine.create_writer(engine.locate(database))
     with writer.begin() as connection:
         for statement in statements:
             connection.execute(text(statement))

@@ -72,7 +72,7 @@ def shelve(root: Path, database: str | Path) -> None:
             catalog.write(record.page, run_id, answer_id, page, FACTS, NOW)
         for pk, role in FILES:
             catalog.write(record.file, run_id, _file(store, pk, role), answer_id, NOW)
-        catalog.write(record.files_tried, "1", (), NOW)
+        catalog.write(record.completion, "1", (), NOW)
         titles["2"] = "Gifts"
         catalog.write(record.tray, run_id, NATGEO.pk, _tray(titles, "2", "1"), LATER, gone=("3",))
 

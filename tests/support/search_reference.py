@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from archiver.catalog import words
-from archiver.catalog.words import GAP
+from archiver.catalog.search import tokenizer
+from archiver.catalog.search.tokenizer import TEXT_SEPARATOR
 
 Ask = Callable[[str], Sequence[Sequence[object]]]
 Key = tuple[str, str]
@@ -57,7 +57,7 @@ def expected_texts(ask: Ask) -> dict[Key, Texts]:
             for pk, text in ask(question):
                 expected_hits[subject, str(pk)][field].add(to_words(text))
     for pk, url in ask("select item_pk, url from links"):
-        expected_hits["item", str(pk)]["links"].add(to_words(words.address(str(url))))
+        expected_hits["item", str(pk)]["links"].add(to_words(tokenizer.address_text(str(url))))
     for fields in expected_hits.values():
         for said in fields.values():
             said.discard("")
@@ -77,7 +77,7 @@ def differences(ask: Ask) -> list[str]:
             time,
             set(str(by).split()),
             {
-                name: set(filter(None, str(text).split(f" {GAP} ")))
+                name: set(filter(None, str(text).split(f" {TEXT_SEPARATOR} ")))
                 for name, text in zip(FIELDS, said, strict=True)
             },
         )
@@ -107,4 +107,4 @@ def expected_hits(ask: Ask, all_of: Iterable[str], none_of: Iterable[str] = ()) 
 
 def to_words(text: object) -> str:
     """A text as its words, divided by blanks."""
-    return " ".join(words.words(str(text))) if text is not None else ""
+    return " ".join(tokenizer.tokenize(str(text))) if text is not None else ""

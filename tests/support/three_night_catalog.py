@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from archiver.catalog import Catalog, ledger, record
-from archiver.catalog.record import lacking
+from archiver.catalog import Catalog, ledger, merge, record
 from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.model.billing import Limits
@@ -76,7 +75,7 @@ def _later(catalog: Catalog) -> None:
         catalog.write(record.file, run, file_of("15", content=content), None, LATER)
     catalog.write(record.file, run, file_of("11", content="encoded anew"), None, LATER)
     catalog.write(record.file, run, file_of("51", Role.THUMBNAIL, content="11 video"), None, LATER)
-    catalog.write(record.blobs_lost, [digest("12 video"), digest("14 video")], LATER)
+    catalog.write(record.lost_blobs, [digest("12 video"), digest("14 video")], LATER)
     catalog.write(record.file, run, file_of("14"), None, LATER)
     _reread(catalog)
     last = catalog.write(record.start_run, "run", LATEST)
@@ -91,7 +90,7 @@ def _reread(catalog: Catalog) -> None:
     """A kept answer tells that an item was there already in the month before."""
     told = dict.fromkeys(("code", "taken_at", "media_type", "product_type", "video_duration", "answer_id"))
     row = {"pk": "15", "user_pk": NATGEO.pk, "first_seen_at": NOW + timedelta(minutes=15), **told}
-    catalog.write(lacking.lacking, "items", [row])
+    catalog.write(merge.merge_rows, "items", [row])
 
 
 def _rich() -> Item:

@@ -99,7 +99,7 @@ def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int,
     }
 
 
-def coded(connection: Connection, code: str) -> tuple[Pk, ...]:
+def pks_by_code(connection: Connection, code: str) -> tuple[Pk, ...]:
     """The items that have this code: one, unless upstream contradicts itself."""
     return tuple(connection.scalars(select(_items.c.pk).where(_items.c.code == code).order_by(_items.c.pk)))
 

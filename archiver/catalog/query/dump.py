@@ -17,7 +17,7 @@ _AT_ONCE = 1000
 
 
 @dataclass(slots=True)
-class Part:
+class ArchivePart:
     """Whose rows are wanted: accounts, highlights and items by pk. Files add the digests of their blobs when they are dumped."""
 
     user_pks: set[Pk] = field(default_factory=set)
@@ -30,7 +30,7 @@ class Part:
         return pk is not None and pk in _SETS[subject](self)
 
 
-_SETS: Mapping[str, Callable[[Part], set[Pk]]] = {
+_SETS: Mapping[str, Callable[[ArchivePart], set[Pk]]] = {
     Subject.USER: lambda part: part.user_pks,
     Subject.HIGHLIGHT: lambda part: part.highlight_pks,
     Subject.ITEM: lambda part: part.item_pks,
@@ -38,7 +38,7 @@ _SETS: Mapping[str, Callable[[Part], set[Pk]]] = {
 }
 
 
-def _file(part: Part, row: Row[Any]) -> bool:
+def _file(part: ArchivePart, row: Row[Any]) -> bool:
     owners = ((Subject.USER, row.user_pk), (Subject.HIGHLIGHT, row.highlight_pk), (Subject.ITEM, row.item_pk))
     belongs = any(part.has(subject, pk) for subject, pk in owners)
     if belongs:
@@ -46,15 +46,15 @@ def _file(part: Part, row: Row[Any]) -> bool:
     return belongs
 
 
-def _entry(part: Part, row: Row[Any]) -> bool:
+def _entry(part: ArchivePart, row: Row[Any]) -> bool:
     return row.item_pk in part.item_pks
 
 
-def _told(part: Part, row: Row[Any]) -> bool:
+def _told(part: ArchivePart, row: Row[Any]) -> bool:
     return part.has(row.subject, row.subject_pk)
 
 
-_BELONGS: Mapping[str, Callable[[Part, Row[Any]], bool]] = {
+_BELONGS: Mapping[str, Callable[[ArchivePart, Row[Any]], bool]] = {
     "users": lambda part, row: row.pk in part.user_pks,
     "usernames": lambda part, row: row.user_pk in part.user_pks,
     "highlights": lambda part, row: row.pk in part.highlight_pks,
@@ -73,18 +73,18 @@ _BELONGS: Mapping[str, Callable[[Part, Row[Any]], bool]] = {
 
 TABLES = (*_BELONGS, "targets", "runs", "api_calls", "answers", "archive")
 """All tables, in an order in which those that know a part come before those that need it."""
-NARROWED = tuple(_BELONGS)
+PART_TABLES = tuple(_BELONGS)
 """The tables whose rows belong to accounts, highlights or items; the others are of the archive as a whole."""
 
 
-def columns_of(table: str) -> tuple[str, ...]:
+def column_names(table: str) -> tuple[str, ...]:
     """The names of the columns of a table, in order."""
     return tuple(column.name for column in _table(table).columns)
 
 
-def part_of(connection: Connection, selection: Selection) -> Iterator[Part]:
+def selected_part(connection: Connection, selection: Selection) -> Iterator[ArchivePart]:
     """One Part: what a walk over the selection meets. An iterator, for ``Catalog.stream``."""
-    part = Part()
+    part = ArchivePart()
     for step in walk(connection, selection, carried=False):
         if isinstance(step, KeptAccount):
             part.user_pks.add(step.pk)
@@ -95,7 +95,7 @@ def part_of(connection: Connection, selection: Selection) -> Iterator[Part]:
     yield part
 
 
-def dump(connection: Connection, table: str, part: Part | None) -> Iterator[tuple[object, ...]]:
+def rows(connection: Connection, table: str, part: ArchivePart | None) -> Iterator[tuple[object, ...]]:
     """The rows of a table, ordered by its primary key; streamed. With a part, those of NARROWED that belong to it, files before blobs."""
     question = select(_table(table)).order_by(*_table(table).primary_key.columns)
     belongs = _BELONGS[table] if part is not None else None

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from archiver.catalog import tables
-from archiver.catalog.columns import UtcTime
+from archiver.catalog.column_types import UtcTime
 from archiver.errors import Reason
 from archiver.model.archived import MEDIA_TYPES, Gap, GapReason
 from archiver.model.identity import Role, Subject

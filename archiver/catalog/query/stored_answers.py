@@ -32,18 +32,18 @@ def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
             yield DatedAnswer(row.id, kept, row.finished_at)
 
 
-def count_answers(connection: Connection) -> tuple[int, int]:
+def answer_counts(connection: Connection) -> tuple[int, int]:
     """How many kept answers have a row, and how many of those are recorded as lost."""
     row = connection.execute(select(func.count(), func.count(_answers.c.lost_at)).select_from(_answers)).one()
     return int(row[0]), int(row[1])
 
 
-def is_named(connection: Connection, segment: str) -> bool:
+def has_segment(connection: Connection, segment: str) -> bool:
     """Whether a row names this segment."""
     return bool(connection.scalar(select(exists().where(_answers.c.segment == segment))))
 
 
-def answers_in(connection: Connection, segment: str) -> dict[int, int]:
+def lengths_by_offset(connection: Connection, segment: str) -> dict[int, int]:
     """The answers of a segment that have a row: their lengths by their offsets."""
     rows = connection.execute(
         select(_answers.c.offset, _answers.c.length).where(_answers.c.segment == segment)

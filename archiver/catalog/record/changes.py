@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,16 +11,16 @@ from typing import Any
 from sqlalchemy import Connection
 
 from archiver.catalog import tables
-from archiver.catalog.columns import time_text
+from archiver.catalog.column_types import time_text
 from archiver.model.identity import Pk, Subject
 
-Held = Mapping[Any, Any]
+StoredRow = Mapping[Any, Any]
 """A row as it was before, by column."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A field of a subject that a later look showed otherwise; ``field`` may be ``presence``, ``items`` or ``item_order`` too."""
+    """A field of a subject that a later look showed otherwise; ``field`` may be ``presence_change``, ``items`` or ``item_order`` too."""
 
     subject: Subject
     subject_pk: Pk
@@ -46,7 +47,7 @@ def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[
         connection.execute(tables.changes.insert(), rows)
 
 
-def richer(before: Held, said: Mapping[str, object]) -> dict[str, object]:
+def find_new_values(before: StoredRow, said: Mapping[str, object]) -> dict[str, object]:
     """What ``said`` adds to the row ``before`` or alters in it: None and '' are «not said», and overwrite nothing. Pure."""
     return {
         field: value
@@ -55,26 +56,55 @@ def richer(before: Held, said: Mapping[str, object]) -> dict[str, object]:
     }
 
 
-def edits(
-    subject: Subject, pk: Pk, before: Held, after: Mapping[str, object], fields: Iterable[str]
+def find_edits(
+    subject: Subject, pk: Pk, before: StoredRow, after: Mapping[str, object], fields: Iterable[str]
 ) -> list[Change]:
     """A Change for each of ``fields`` that ``after`` alters. What was not known before is learnt, not changed. Pure."""
     return [
-        Change(subject, pk, field, in_words(before[field]), in_words(after[field]))
+        Change(subject, pk, field, value_text(before[field]), value_text(after[field]))
         for field in fields
         if field in after and before[field] is not None
     ]
 
 
-def presence(subject: Subject, pk: Pk, what: str) -> Change:
+def presence_change(subject: Subject, pk: Pk, what: str) -> Change:
     """``what``: ``appeared``, ``gone`` or ``returned``."""
     return Change(subject, pk, "presence", None, what)
 
 
-def in_words(value: object) -> str | None:
+def value_text(value: object) -> str | None:
     """A column's value as the text of ``old`` and ``new``, the same on both databases."""
     if value is None:
         return None
     if isinstance(value, bool):
         return "true" if value else "false"
     return time_text(value) if isinstance(value, datetime) else str(value)
+
+
+def find_moved(before: Sequence[str], after: Sequence[str]) -> frozenset[str]:
+    """The smallest set of names to move so that those common to both lists stand in ``after`` as they did in ``before``.
+
+    Names that only one list has count for nothing. Each list holds a name at most once.
+    """
+    rank = {name: position for position, name in enumerate(before)}
+    common = [name for name in after if name in rank]
+    stayed = _longest_rising([rank[name] for name in common])
+    return frozenset(name for position, name in enumerate(common) if position not in stayed)
+
+
+def _longest_rising(ranks: Sequence[int]) -> set[int]:
+    """The positions of one longest rising subsequence, by patience sorting."""
+    tops: list[int] = []  # the lowest rank that ends a rising run of each length, and the position it has
+    at: list[int] = []
+    before: list[int] = []
+    for position, rank in enumerate(ranks):
+        length = bisect_left(tops, rank)
+        tops[length : length + 1] = [rank]
+        at[length : length + 1] = [position]
+        before.append(at[length - 1] if length else -1)
+    kept: set[int] = set()
+    position = at[-1] if at else -1
+    while position >= 0:
+        kept.add(position)
+        position = before[position]
+    return kept

@@ -54,7 +54,7 @@ _RESOLVE = _OPEN.where(_failures.c.role == bindparam("as"))
 _RESOLVE_WHOLE = _OPEN.where(_failures.c.role.is_(None))
 
 
-def resolved(
+def resolution(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
 ) -> None:
     """Record that the thing was had after all; nothing if no failure of it is open."""

@@ -8,9 +8,8 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, select, update
 
 from archiver.catalog import tables
-from archiver.catalog.order import moved
 from archiver.catalog.record import changes, users
-from archiver.catalog.record.changes import Change, Held
+from archiver.catalog.record.changes import Change, StoredRow, find_moved
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, Tray, User
 
@@ -76,15 +75,15 @@ def tray(
         if row is None:
             new.append({"pk": highlight.pk, **said})
             if listed_before is not None and highlight.pk not in unseen:
-                found.append(changes.presence(Subject.HIGHLIGHT, highlight.pk, "appeared"))
+                found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "appeared"))
             continue
-        after = changes.richer(row, said)
+        after = changes.find_new_values(row, said)
         if row["gone_at"] is not None:
             after["gone_at"] = None
-            found.append(changes.presence(Subject.HIGHLIGHT, highlight.pk, "returned"))
+            found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
         if after:
             altered.append(_whole(row, after))
-        found += changes.edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
+        found += changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
     own = {pk: row for pk, row in before.items() if row["user_pk"] == user_pk}
     found += _moves(own, list(listed), listed_before)
     _store(connection, new, altered, list(before), now)
@@ -99,7 +98,7 @@ def hide(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Chang
     present = list(connection.scalars(_PRESENT, {"pks": list(pks)}))
     if present:
         connection.execute(update(_highlights).where(_highlights.c.pk.in_(present)).values(gone_at=now))
-    return [changes.presence(Subject.HIGHLIGHT, pk, "gone") for pk in present]
+    return [changes.presence_change(Subject.HIGHLIGHT, pk, "gone") for pk in present]
 
 
 def _owner(
@@ -112,7 +111,7 @@ def _owner(
     also: Mapping[str, object],
 ) -> datetime | None:
     """Record the tray's owner; returns when a tray of theirs was seen last, None for the first."""
-    before = users.seen(
+    before = users.upsert_user(
         connection,
         run_id,
         tray.user or User(user_pk),
@@ -143,16 +142,16 @@ def _said(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, object]
     }
 
 
-def _whole(row: Held, after: Mapping[str, object]) -> dict[str, object]:
+def _whole(row: StoredRow, after: Mapping[str, object]) -> dict[str, object]:
     kept = {field: row[field] for field in (*_SAID, "gone_at")}
     return {"key": row["pk"], **kept, **after}
 
 
-def _moves(before: Mapping[Pk, Held], listed: list[Pk], listed_before: datetime | None) -> list[Change]:
+def _moves(before: Mapping[Pk, StoredRow], listed: list[Pk], listed_before: datetime | None) -> list[Change]:
     """Changes of ``position``: only of highlights that stand elsewhere among those that both this look and the last one show."""
     last = [row for row in before.values() if listed_before is not None and row["listed_at"] == listed_before]
     order = [row["pk"] for row in sorted(last, key=lambda row: int(row["position"]))]
-    elsewhere = moved(order, listed)
+    elsewhere = find_moved(order, listed)
     return [
         Change(Subject.HIGHLIGHT, pk, "position", str(before[pk]["position"]), str(position))
         for position, pk in enumerate(listed)

@@ -21,10 +21,10 @@ _BEFORE = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 def user(connection: Connection, run_id: int, user: User, now: datetime) -> None:
     """Record what an answer shows of an account, and that it is there. What the answer leaves out stays as it was."""
-    seen(connection, run_id, user, now)
+    upsert_user(connection, run_id, user, now)
 
 
-def seen(
+def upsert_user(
     connection: Connection, run_id: int, user: User, now: datetime, *, shown: bool = True, **also: object
 ) -> RowMapping | None:
     """As ``user``, with more columns in ``also``; returns the row as it was before, None if there was none.
@@ -38,13 +38,13 @@ def seen(
             _users.insert().values(pk=user.pk, first_seen_at=now, last_seen_at=now, **said, **also)
         )
     else:
-        new = changes.richer(before, said)
-        found = changes.edits(Subject.USER, user.pk, before, new, _SAID)
+        new = changes.find_new_values(before, said)
+        found = changes.find_edits(Subject.USER, user.pk, before, new, _SAID)
         if shown:
             new["last_seen_at"] = now
         if shown and before["gone_at"] is not None:
             new["gone_at"] = None
-            found.append(changes.presence(Subject.USER, user.pk, "returned"))
+            found.append(changes.presence_change(Subject.USER, user.pk, "returned"))
         if new or also:
             connection.execute(update(_users).where(_users.c.pk == user.pk).values(**new, **also))
         changes.write(connection, run_id, now, found)
@@ -82,7 +82,7 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
     private = reason is Reason.PRIVATE
     if before is None or private:
         told = User(user_pk, is_private=True if private else None)
-        seen(connection, run_id, told, now, shown=private)
+        upsert_user(connection, run_id, told, now, shown=private)
     again = before is not None and before["verdict"] == reason
     checks = before["verdict_checks"] + 1 if before is not None and again else 1
     _set(
@@ -96,7 +96,7 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
     if reason is Reason.GONE and (before is None or before["gone_at"] is None):
         _set(connection, user_pk, gone_at=now)
         if before is not None:
-            changes.write(connection, run_id, now, [changes.presence(Subject.USER, user_pk, "gone")])
+            changes.write(connection, run_id, now, [changes.presence_change(Subject.USER, user_pk, "gone")])
 
 
 def _set(connection: Connection, user_pk: Pk, **values: object) -> None:

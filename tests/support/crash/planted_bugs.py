@@ -84,7 +84,7 @@ def _watermark_before_files() -> None:
     """A highlight is marked as complete when it is known what is missing of it."""
 
     def completed(kept: AnswerCache, page: PageAnswer) -> list[Download]:
-        kept._catalog.write(record.files_tried, page.page.highlight.pk, (), kept._clock())
+        kept._catalog.write(record.completion, page.page.highlight.pk, (), kept._clock())
         return missing(kept, page)
 
     missing = _replace(AnswerCache, "missing", completed)

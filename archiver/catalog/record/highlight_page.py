@@ -8,9 +8,8 @@ from datetime import datetime
 from sqlalchemy import Connection, RowMapping, bindparam, select, update
 
 from archiver.catalog import tables
-from archiver.catalog.order import moved
-from archiver.catalog.record import changes, entries, users
-from archiver.catalog.record.changes import Change
+from archiver.catalog.record import changes, item_entries, users
+from archiver.catalog.record.changes import Change, find_moved
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, TrayFacts
 
@@ -59,7 +58,7 @@ def page(
     in the same transaction: what the page offers may be missing, and a run that is killed before ``files_tried`` must not hide that.
     """
     highlight = page.highlight
-    users.seen(connection, run_id, highlight.user, now)
+    users.upsert_user(connection, run_id, highlight.user, now)
     before, found = _highlight(connection, highlight, facts, now, fetched_at or now, shrunk_to)
     new, edited = _write_items(connection, page, answer_id, now)
     found += edited
@@ -67,7 +66,7 @@ def page(
     joined = _write_members(connection, highlight.pk, page.items, gone, fetched_at or now, fetched_before)
     if fetched_before is not None:
         found += joined
-    entries.write(connection, page.items)
+    item_entries.write(connection, page.items)
     _touch_files(connection, page.items, now)
     changes.write(connection, run_id, now, found)
     return new
@@ -104,11 +103,11 @@ def _highlight(
         born = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": now}
         connection.execute(_highlights.insert().values(**born, **said, **own, **fetched))
         return None, []
-    after = changes.richer(row, {**said, **{name: own[name] for name in own if row[name] is None}})
-    found = changes.edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
+    after = changes.find_new_values(row, {**said, **{name: own[name] for name in own if row[name] is None}})
+    found = changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
     if row["gone_at"] is not None:
         after["gone_at"] = None
-        found.append(changes.presence(Subject.HIGHLIGHT, highlight.pk, "returned"))
+        found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
     connection.execute(update(_highlights).where(_highlights.c.pk == row["pk"]).values(**after, **fetched))
     return row, found
 
@@ -133,9 +132,9 @@ def _write_items(
             new.append(
                 {"pk": item.pk, **said, "user_pk": owner, "first_seen_at": now, "answer_id": answer_id}
             )
-        elif after := changes.richer(row, said):
+        elif after := changes.find_new_values(row, said):
             altered.append({"key": item.pk, **{field: row[field] for field in _ITEM_SAID}, **after})
-            found += changes.edits(Subject.ITEM, item.pk, row, after, _ITEM_SAID)
+            found += changes.find_edits(Subject.ITEM, item.pk, row, after, _ITEM_SAID)
     if new:
         connection.execute(_items.insert(), new)
     if altered:
@@ -189,7 +188,7 @@ def _write_members(
 
 def _order(pk: Pk, before: Sequence[Pk], after: Sequence[Pk]) -> list[Change]:
     """A Change if the items that both looks show stand in another order."""
-    if not moved(before, after):
+    if not find_moved(before, after):
         return []
     old, new = set(before), set(after)
     return [

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from archiver.catalog import ledger, tables
 from archiver.catalog.record.runs import units_of_calls
 from archiver.model.billing import Origin, UnrecordedAnswer
+from archiver.model.identity import Digest
 
 RECOVERED = "recovered"
 """Command and outcome of a run that only its answers tell of."""
@@ -21,7 +22,7 @@ _BEGINNING = timedelta(minutes=1)
 _runs, _calls, _answers = tables.runs, tables.api_calls, tables.answers
 
 
-def recovered(
+def recovered_answers(
     connection: Connection, origin: Origin, segments: Sequence[str], found: Sequence[UnrecordedAnswer]
 ) -> tuple[int, int]:
     """Record answers of one run, in the order in which they came, with their calls where those have no row either.
@@ -43,7 +44,7 @@ def recovered(
         if call_id is None:
             call_id = _new_call(connection, run_id, answer)
             units += answer.units
-        ledger.keep(connection, call_id, answer.location, answer.facts)
+        ledger.record_answer(connection, call_id, answer.location, answer.facts)
     _sum_up(connection, run_id)
     return len(new), units
 
@@ -110,3 +111,43 @@ def _sum_up(connection: Connection, run_id: int) -> None:
     last = select(func.max(_calls.c.finished_at)).where(_calls.c.run_id == run_id).scalar_subquery()
     ended = update(_runs).where(_runs.c.id == run_id, _runs.c.command == RECOVERED)
     connection.execute(ended.values(finished_at=last))
+
+
+def drop_trays(connection: Connection, segment: str) -> None:
+    """Forget the answers of a segment that is about to be removed; what was read from them stays, and names no answer any more."""
+    dropped = select(_answers.c.id).where(_answers.c.segment == segment)
+    for table in (tables.files, tables.items):
+        connection.execute(update(table).where(table.c.answer_id.in_(dropped)).values(answer_id=None))
+    connection.execute(delete(_answers).where(_answers.c.segment == segment))
+
+
+_blobs = tables.blobs
+
+_FIND_BLOB = update(_blobs).where(_blobs.c.sha256 == bindparam("digest")).values(lost_at=None)
+_LOSE_ANSWER = (
+    update(_answers)
+    .where(_answers.c.id == bindparam("answer"), _answers.c.lost_at.is_(None))
+    .values(lost_at=bindparam("now"))
+)
+_FIND_ANSWER = update(_answers).where(_answers.c.id == bindparam("answer")).values(lost_at=None)
+
+
+def found_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
+    """Record that bytes which were lost lie under their name again, read and found right."""
+    rows = [{"digest": digest} for digest in digests]
+    if rows:
+        connection.execute(_FIND_BLOB, rows)
+
+
+def lost_answers(connection: Connection, ids: Iterable[int], now: datetime) -> None:
+    """Record that kept answers cannot be read any more: what came from them stays, they serve nobody again."""
+    rows = [{"answer": answer, "now": now} for answer in ids]
+    if rows:
+        connection.execute(_LOSE_ANSWER, rows)
+
+
+def found_answers(connection: Connection, ids: Iterable[int]) -> None:
+    """Record that answers which were lost can be read again."""
+    rows = [{"answer": answer} for answer in ids]
+    if rows:
+        connection.execute(_FIND_ANSWER, rows)

@@ -11,17 +11,17 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def time_text(time: datetime) -> str:
-    """An aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, whose order as text is the order in time.
+    """Return an aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, whose order as text is the order in time.
 
-    Raises ValueError for a naive one: nobody could say when that was.
+    Raises ValueError for a naive time.
     """
     if time.tzinfo is None:
-        raise ValueError(f"a time without a time zone cannot be kept: {time.isoformat()}")
+        raise ValueError(f"a time without a time zone cannot be stored: {time.isoformat()}")
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """An aware datetime in, an aware UTC datetime out: TEXT on SQLite (``time_text``), timestamptz on PostgreSQL."""
+    """Takes an aware datetime, returns one in UTC: TEXT on SQLite (see ``time_text``), timestamptz on PostgreSQL."""
 
     impl = Text
     cache_ok = True
@@ -37,18 +37,18 @@ class UtcTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if dialect.name == "postgresql" else text
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
-        """One call a value: ``process_result_value`` would be two, a million times."""
-        return _from_timestamp if dialect.name == "postgresql" else _from_text
+        """Return one function for each value: ``process_result_value`` would be two calls, a million times."""
+        return _parse_timestamp if dialect.name == "postgresql" else _parse_text
 
 
-def _from_text(text: str | None) -> datetime | None:
+def _parse_text(text: str | None) -> datetime | None:
     if text is None:
         return None
     time = datetime.fromisoformat(text)
     return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
-def _from_timestamp(time: datetime | None) -> datetime | None:
+def _parse_timestamp(time: datetime | None) -> datetime | None:
     return None if time is None else time.astimezone(UTC)
 
 
@@ -56,4 +56,4 @@ PkText = Text().with_variant(Text(collation="C"), "postgresql")
 """A pk or digest: compared byte by byte, so that both databases sort it alike."""
 
 Id = BigInteger().with_variant(Integer(), "sqlite")
-"""An ascending number; on SQLite it must read INTEGER to be the rowid."""
+"""An ascending number. SQLite uses a column as the rowid only if its type is INTEGER."""

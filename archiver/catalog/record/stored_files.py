@@ -10,8 +10,8 @@ from sqlalchemy import BindParameter, Connection, bindparam, exists, or_, select
 from sqlalchemy.sql.functions import coalesce
 
 from archiver.catalog import tables
-from archiver.catalog.record.failures import resolved
-from archiver.catalog.upsert import new_rows
+from archiver.catalog.record.failures import resolution
+from archiver.catalog.upsert import insert_if_new
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.signed_url import basename
@@ -67,7 +67,7 @@ _VERIFY = update(_blobs).where(_blobs.c.sha256 == _WHOSE).values(verified_at=bin
 
 
 # Made once: this is the fact that a first night commits most, and building a statement costs more than running it.
-_NEW_BLOB = new_rows(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
+_NEW_BLOB = insert_if_new(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
 _WAS_LOST = select(_blobs.c.lost_at).where(_blobs.c.sha256 == _WHOSE)
 _FIND_AGAIN = (
     update(_blobs)
@@ -78,7 +78,7 @@ _FIND_AGAIN = (
         height=coalesce(_blobs.c.height, bindparam("high")),
     )
 )
-_NEW_FILE = new_rows(_files, *(c.name for c in _files.c if c.name != "id"))
+_NEW_FILE = insert_if_new(_files, *(c.name for c in _files.c if c.name != "id"))
 _SEE_AGAIN = {
     subject: update(_files)
     .where(
@@ -124,7 +124,7 @@ def file(
         )
     if owner.subject is not Subject.ITEM:
         _note_held(connection, owner, basename(file.source_url))
-    resolved(connection, owner.subject, owner.pk, file.role, now)
+    resolution(connection, owner.subject, owner.pk, file.role, now)
     return FileRecorded(new_file, new_blob)
 
 
@@ -154,7 +154,7 @@ def _note_held(connection: Connection, owner: Owner, name: str | None) -> None:
         connection.execute(update(_highlights).where(_highlights.c.pk == owner.pk).values(cover_held=name))
 
 
-def files_tried(
+def completion(
     connection: Connection,
     highlight_pk: Pk,
     missing: Collection[tuple[Pk, Role]],
@@ -179,7 +179,7 @@ def files_tried(
         connection.execute(_RESOLVE, not_offered)
 
 
-def blobs_lost(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
+def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
     """Record that the bytes are not there any more. Highlights that use them are due, pictures no longer held."""
     rows = [{"digest": digest, "now": now} for digest in digests]
     if rows:
@@ -187,7 +187,7 @@ def blobs_lost(connection: Connection, digests: Iterable[Digest], now: datetime)
             connection.execute(statement, rows)
 
 
-def verified(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
+def verified_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
     """Record that the bytes were read and have their names."""
     rows = [{"digest": digest, "now": now} for digest in digests]
     if rows:

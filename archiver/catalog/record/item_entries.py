@@ -64,7 +64,9 @@ def write(connection: Connection, items: Sequence[Item]) -> None:
             _write(connection, kind, carrying)
 
 
-def lacking(connection: Connection, table: str, entries: Mapping[Pk, Sequence[Entry]]) -> tuple[int, int]:
+def fill_missing(
+    connection: Connection, table: str, entries: Mapping[Pk, Sequence[Entry]]
+) -> tuple[int, int]:
     """Add those of these entries of items that are lacking, fill what held ones do not tell, and alter nothing else.
 
     Returns how many were added, and how many filled.
@@ -88,7 +90,7 @@ def _merge(
     for item_pk, new in entries.items():
         old = held[item_pk]
         places = [entry.position for entry in old]
-        found = merged(_keyed(old, kind), _matched(old, new, kind), places=places, fill_only=fill_only)
+        found = merge_entries(_keyed(old, kind), _matched(old, new, kind), places=places, fill_only=fill_only)
         for position, values in found:
             rows.append({"item_pk": item_pk, "position": position, **dict(zip(columns, values, strict=True))})
             added += position not in places
@@ -135,7 +137,7 @@ def _matched(held: Sequence[Entry], new: Sequence[Entry], kind: _Kind) -> list[t
     return matched
 
 
-def merged(
+def merge_entries(
     held: Sequence[tuple[object, Values]],
     new: Sequence[tuple[object, Values]],
     *,

@@ -1,0 +1,144 @@
+"""The text of a search → expressions for the index of either database. Pure. Any text is a valid query.
+
+A document must have all words, each at the beginning of a word. A "quoted phrase" must occur as written, and
+its last word must end there. A word or phrase after a ``-`` must not occur.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from archiver.catalog.search import tokenizer
+from archiver.errors import UsageError
+
+_TERM = re.compile(r'(?P<no>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))')
+_ADDRESS = re.compile(r"\w+://|[\w-]+(\.[\w-]+)+/")
+_MAX_WORDS, _MAX_LENGTH = 256, 10_000
+"""Of one search, in words and characters: more than any title that somebody pastes."""
+
+FIELDS = ("names", "tags", "mentions", "links")
+"""The fields of a document, best first, as columns of ``search_documents``."""
+_WEIGHTS = dict(zip(FIELDS, "ABCD", strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """Words that follow each other. ``is_prefix``: the last one may be the beginning of a longer word."""
+
+    words: tuple[str, ...]
+    is_prefix: bool
+
+    def is_in(self, text: Sequence[str]) -> bool:
+        """Whether the words of a text contain this phrase."""
+        *first, last = self.words
+        for start, word in enumerate(text[len(first) :]):
+            is_last = word.startswith(last) if self.is_prefix else word == last
+            if is_last and list(text[start : start + len(first)]) == first:
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class MatchExpressions:
+    """One question in the language of each database: for FTS5's MATCH, and as the text of a tsquery."""
+
+    sqlite: str
+    postgresql: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """Phrases that a document must have, all of them, and phrases that it must not have."""
+
+    all_of: tuple[Phrase, ...]
+    none_of: tuple[Phrase, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> SearchQuery:
+        """Parse what a person typed. Raises UsageError if no word is left to search for, or there are too many."""
+        if len(text) > _MAX_LENGTH:
+            raise _too_long(f"{_MAX_LENGTH:,} characters")
+        all_of: dict[Phrase, None] = {}
+        none_of: dict[Phrase, None] = {}
+        for term in _TERM.finditer(text):
+            words, is_prefix = _term_words(term)
+            if words:
+                (none_of if term["no"] else all_of)[Phrase(words, is_prefix)] = None
+        if sum(len(phrase.words) for phrase in (*all_of, *none_of)) > _MAX_WORDS:
+            raise _too_long(f"{_MAX_WORDS} words")
+        if none_of and not all_of:
+            raise UsageError(
+                "the text has only words that must not be found: each follows a dash",
+                "add one that must be found, as in: archiver search -- shop -sale",
+            )
+        if not all_of:
+            raise UsageError(
+                "the text has no word, number or emoji to search for", "see archiver search --help"
+            )
+        return cls(tuple(all_of), tuple(none_of))
+
+    def match_field(self, field: str, filters: Sequence[Sequence[str]]) -> MatchExpressions:
+        """Match documents that have all phrases in this field, and not all of them in a better field of an item."""
+        better = FIELDS[1 : FIELDS.index(field)] if field != FIELDS[0] else ()
+        return self._match([field], better, filters)
+
+    def match_several_fields(self, filters: Sequence[Sequence[str]]) -> MatchExpressions | None:
+        """Match items that have all phrases, but not all in one field; None if there is only one phrase."""
+        return self._match(FIELDS[1:], FIELDS[1:], filters) if len(self.all_of) > 1 else None
+
+    def _match(
+        self, fields: Sequence[str], not_in: Sequence[str], filters: Sequence[Sequence[str]]
+    ) -> MatchExpressions:
+        return MatchExpressions(
+            _expression(self, fields, not_in, filters, " AND ", " OR ", " NOT ", _fts5_phrase),
+            _expression(self, fields, not_in, filters, " & ", " | ", " & !", _tsquery_phrase),
+        )
+
+
+def _term_words(term: re.Match[str]) -> tuple[tuple[str, ...], bool]:
+    if term["phrase"] is not None:
+        return tokenizer.phrase_words(term["phrase"], whole=True)
+    word = term["word"]
+    return tokenizer.phrase_words(tokenizer.address_text(word) if _ADDRESS.match(word) else word)
+
+
+def _too_long(limit: str) -> UsageError:
+    return UsageError(f"that is too much to search for: more than {limit}", "use only its rarest words")
+
+
+def _expression(
+    query: SearchQuery,
+    fields: Sequence[str],
+    not_in: Iterable[str],
+    filters: Sequence[Sequence[str]],
+    and_: str,
+    or_: str,
+    not_: str,
+    render: Callable[[Phrase, Sequence[str]], str],
+) -> str:
+    """Return the expression: ``fields`` have all phrases, no field of ``not_in`` has them all, one word of each filter occurs."""
+
+    def all_phrases(fields: Sequence[str]) -> str:
+        return f"({and_.join(render(phrase, fields) for phrase in query.all_of)})"
+
+    required = [all_phrases(fields)]
+    required += (
+        f"({or_.join(render(Phrase((word,), False), ['filters']) for word in words)})" for words in filters
+    )
+    excluded = [all_phrases([field]) for field in not_in]
+    excluded += [render(phrase, FIELDS) for phrase in query.none_of]
+    expression = f"({and_.join(required)})"
+    return f"{expression}{not_}({or_.join(excluded)})" if excluded else expression
+
+
+def _fts5_phrase(phrase: Phrase, fields: Sequence[str]) -> str:
+    return f'{{{" ".join(fields)}}} : "{" ".join(phrase.words)}"{" *" if phrase.is_prefix else ""}'
+
+
+def _tsquery_phrase(phrase: Phrase, fields: Sequence[str]) -> str:
+    weights = "".join(_WEIGHTS.get(field, "") for field in fields)
+    labels = [weights] * (len(phrase.words) - 1) + ["*" * phrase.is_prefix + weights]
+    marked = (f"'{word}':{label}".rstrip(":") for word, label in zip(phrase.words, labels, strict=True))
+    return f"({' <-> '.join(marked)})"

@@ -1,0 +1,246 @@
+"""The rows of ``search_documents``: the words of accounts, highlights and items, derived from their rows alone.
+
+Triggers of the database empty a document as soon as a row that it is derived from changes, whichever program
+changes it. ``update_documents`` writes the words again, in the same transaction for our own changes: a search
+finds only what the rows contain.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, bindparam, delete, func, select, update
+from sqlalchemy.exc import DBAPIError
+
+from archiver.catalog import tables
+from archiver.catalog.error_mapping import is_refused
+from archiver.catalog.search import tokenizer
+from archiver.catalog.search.query_parser import FIELDS
+from archiver.model.archived import MEDIA_TYPE_NAMES
+from archiver.model.identity import Pk, Subject
+from archiver.model.search_hits import Field, Kind, Said
+
+_BATCH = 500
+MEDIA_KINDS = {number: Kind(word) for number, word in MEDIA_TYPE_NAMES.items()}
+_NAMES = (Field.USERNAME, Field.FULL_NAME, Field.TITLE)
+_FORMER_NAMES = (Field.FORMER_USERNAME, Field.FORMER_FULL_NAME, Field.FORMER_TITLE)
+_COLUMNS = {
+    "names": (*_NAMES, *_FORMER_NAMES),
+    "tags": (Field.HASHTAG, Field.LOCATION),
+    "mentions": (Field.MENTION, Field.MENTION_NAME, Field.SPONSOR),
+    "links": (Field.LINK, Field.LINK_TITLE, Field.LINK_TEXT),
+}
+_ENTRIES = (
+    (tables.hashtags, {"name": Field.HASHTAG}),
+    (tables.locations, {"name": Field.LOCATION}),
+    (tables.mentions, {"username": Field.MENTION, "full_name": Field.MENTION_NAME}),
+    (tables.sponsors, {"username": Field.SPONSOR}),
+    (tables.links, {"url": Field.LINK, "title": Field.LINK_TITLE, "display_url": Field.LINK_TEXT}),
+)
+
+_documents, _users, _usernames = tables.search_documents, tables.users, tables.usernames
+_highlights, _items, _members = tables.highlights, tables.items, tables.highlight_items
+_changes = tables.changes
+_PKS: Any = bindparam("pks", expanding=True)
+
+# Locked, as several may write on PostgreSQL: whoever has just changed a row of a document has it first.
+_STALE: Select[Any] = (
+    select(_documents.c.id, _documents.c.subject, _documents.c.subject_pk)
+    .where(_documents.c.at.is_(None))
+    .order_by(_documents.c.id)
+    .limit(_BATCH)
+    .with_for_update()
+)
+_UPDATE = (
+    update(_documents)
+    .where(_documents.c.id == bindparam("key"))
+    .values({name: bindparam(name) for name in ("at", *FIELDS, "filters")})
+)
+_DELETE = delete(_documents).where(_documents.c.id == bindparam("key"))
+
+_ACCOUNTS: Select[Any] = select(
+    _users.c.pk, _users.c.username, _users.c.full_name, _users.c.first_seen_at
+).where(_users.c.pk.in_(_PKS))
+_USERNAMES: Select[Any] = (
+    select(_usernames.c.user_pk, _usernames.c.username)
+    .where(_usernames.c.user_pk.in_(_PKS))
+    .order_by(_usernames.c.last_seen_at.desc(), _usernames.c.username)
+)
+_HIGHLIGHTS: Select[Any] = select(
+    _highlights.c.pk,
+    _highlights.c.user_pk,
+    _highlights.c.title,
+    func.coalesce(_highlights.c.created_at, _highlights.c.first_seen_at).label("at"),
+).where(_highlights.c.pk.in_(_PKS))
+_ITEMS: Select[Any] = select(
+    _items.c.pk,
+    _items.c.user_pk,
+    _items.c.media_type,
+    func.coalesce(_items.c.taken_at, _items.c.first_seen_at).label("at"),
+).where(_items.c.pk.in_(_PKS))
+_ITEM_ACCOUNTS: Select[Any] = (
+    select(_members.c.item_pk, _highlights.c.user_pk)
+    .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
+    .where(_members.c.item_pk.in_(_PKS))
+    .distinct()
+)
+_FORMER: Select[Any] = (
+    select(_changes.c.subject_pk, _changes.c.old)
+    .where(
+        _changes.c.subject == bindparam("subject"),
+        _changes.c.subject_pk.in_(_PKS),
+        _changes.c.field == bindparam("field"),
+        _changes.c.old.is_not(None),
+    )
+    .order_by(_changes.c.id.desc())
+)
+_ENTRIES_OF_ITEMS = {
+    table.name: select(table).where(table.c.item_pk.in_(_PKS)).order_by(table.c.item_pk, table.c.position)
+    for table, _ in _ENTRIES
+}
+
+
+@dataclass(slots=True)
+class DocumentSource:
+    """What a document is derived from: its texts, its date (made, else first seen), and its filter words."""
+
+    at: datetime
+    filters: list[str]
+    texts: dict[Said, None] = field(default_factory=dict)  # each once, in order
+
+    def add(self, where: Field, text: str | None) -> None:
+        """Add a text, unless it is empty or was added before."""
+        if text:
+            self.texts[Said(where, text)] = None
+
+    def document(self) -> dict[str, str]:
+        """Return the columns of the document. Pure."""
+        columns = {
+            name: tokenizer.join_texts(
+                searchable_text(text) for where in fields for text in self.texts if text.field is where
+            )
+            for name, fields in _COLUMNS.items()
+        }
+        return columns | {"filters": " ".join(self.filters)}
+
+
+def searchable_text(text: Said) -> str:
+    """Return the part of a text that is searched. Pure."""
+    return tokenizer.address_text(text.text) if text.field is Field.LINK else text.text
+
+
+def kind_filter(kind: Kind) -> str:
+    """Return the filter word of a kind. Pure."""
+    return f"={kind.value}"
+
+
+def owner_filter(user_pk: Pk) -> str:
+    """Return the filter word of an account's own things. Pure."""
+    return f"@{user_pk}"
+
+
+def update_documents(connection: Connection) -> None:
+    """Write the words of every stale document, in the connection's transaction; delete those without words."""
+    while stale := connection.execute(_STALE).all():
+        _update_batch(connection, stale)
+
+
+def read_sources(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
+    """Return what is searched of these accounts, highlights or items now, by pk."""
+    return _READERS[subject](connection, pks) if subject in _READERS else {}
+
+
+def _update_batch(connection: Connection, stale: Sequence[Row[Any]]) -> None:
+    documents, empty = [], []
+    for subject in {row.subject for row in stale}:
+        keys = {row.subject_pk: row.id for row in stale if row.subject == subject}
+        sources = read_sources(connection, subject, list(keys))
+        for pk, key in keys.items():
+            columns = sources[pk].document() if pk in sources else {}
+            if any(columns.get(name) for name in FIELDS):
+                documents.append({"key": key, "at": sources[pk].at, **columns})
+            else:
+                empty.append({"key": key})
+    if documents and not _write_all(connection, documents):
+        # A database that refuses some words must not cost the facts they come with.
+        empty += [{"key": one["key"]} for one in documents if not _write_all(connection, [one])]
+    if empty:
+        connection.execute(_DELETE, empty)
+
+
+def _write_all(connection: Connection, documents: Sequence[Mapping[str, object]]) -> bool:
+    """Write these documents, or none and return False if the database refuses one. Other errors are raised."""
+    savepoint = connection.begin_nested()
+    try:
+        connection.execute(_UPDATE, documents)
+    except DBAPIError as error:
+        if not is_refused(error):
+            raise
+        savepoint.rollback()
+        return False
+    savepoint.commit()
+    return True
+
+
+def _read_accounts(connection: Connection, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
+    sources: dict[Pk, DocumentSource] = {}
+    current: dict[Pk, tuple[str | None, ...]] = {}
+    for row in connection.execute(_ACCOUNTS, {"pks": pks}):
+        source = DocumentSource(row.first_seen_at, [kind_filter(Kind.ACCOUNT), owner_filter(row.pk)])
+        source.add(Field.USERNAME, row.username)
+        source.add(Field.FULL_NAME, row.full_name)
+        sources[row.pk], current[row.pk] = source, (row.username, row.full_name)
+    for row in connection.execute(_USERNAMES, {"pks": pks}):
+        if row.user_pk in sources and row.username != current[row.user_pk][0]:
+            sources[row.user_pk].add(Field.FORMER_USERNAME, row.username)
+    for row in _read_former(connection, Subject.USER, "full_name", pks):
+        if row.subject_pk in sources and row.old != current[row.subject_pk][1]:
+            sources[row.subject_pk].add(Field.FORMER_FULL_NAME, row.old)
+    return sources
+
+
+def _read_highlights(connection: Connection, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
+    sources: dict[Pk, DocumentSource] = {}
+    titles: dict[Pk, str | None] = {}
+    for row in connection.execute(_HIGHLIGHTS, {"pks": pks}):
+        source = DocumentSource(row.at, [kind_filter(Kind.HIGHLIGHT), owner_filter(row.user_pk)])
+        source.add(Field.TITLE, row.title)
+        sources[row.pk], titles[row.pk] = source, row.title
+    for row in _read_former(connection, Subject.HIGHLIGHT, "title", pks):
+        if row.subject_pk in sources and row.old != titles[row.subject_pk]:
+            sources[row.subject_pk].add(Field.FORMER_TITLE, row.old)
+    return sources
+
+
+def _read_items(connection: Connection, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
+    accounts: dict[Pk, list[Pk]] = defaultdict(list)
+    for row in connection.execute(_ITEM_ACCOUNTS, {"pks": pks}):
+        accounts[row.item_pk].append(row.user_pk)
+    sources: dict[Pk, DocumentSource] = {}
+    for row in connection.execute(_ITEMS, {"pks": pks}):
+        kinds = [Kind.ITEM, *([MEDIA_KINDS[row.media_type]] if row.media_type in MEDIA_KINDS else [])]
+        owners = sorted(accounts[row.pk]) or [row.user_pk]
+        sources[row.pk] = DocumentSource(row.at, [*map(kind_filter, kinds), *map(owner_filter, owners)])
+    for table, fields in _ENTRIES:
+        for row in connection.execute(_ENTRIES_OF_ITEMS[table.name], {"pks": pks}):
+            for column, where in fields.items():
+                if row.item_pk in sources:
+                    sources[row.item_pk].add(where, getattr(row, column))
+    return sources
+
+
+def _read_former(
+    connection: Connection, subject: Subject, field: str, pks: Sequence[Pk]
+) -> Sequence[Row[Any]]:
+    return connection.execute(_FORMER, {"subject": subject, "field": field, "pks": pks}).all()
+
+
+_READERS: Mapping[Subject, Callable[[Connection, Sequence[Pk]], Mapping[Pk, DocumentSource]]] = {
+    Subject.USER: _read_accounts,
+    Subject.HIGHLIGHT: _read_highlights,
+    Subject.ITEM: _read_items,
+}

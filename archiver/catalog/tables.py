@@ -1,0 +1,400 @@
+"""The tables as SQLAlchemy sees them. Only ``migrations/`` creates them; a test compares the two.
+
+docs/schema.md says what each column means. Columns named ``answer_id`` are not foreign keys: when the
+segment of an answer is dropped (``keep_answers = "fetched"``), its row goes and what came from it stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from archiver.catalog.column_types import Id, PkText, UtcTime
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+
+def _partial_index(
+    name: str, where: ColumnElement[bool], *columns: Column[Any], unique: bool = True
+) -> Index:
+    """Return an index of the rows that meet ``where``.
+
+    ``migrations/env.py`` tells alembic: to name both dialects here would import them, a tenth of the time of a start.
+    """
+    return Index(name, *columns, unique=unique, info={"where": where})
+
+
+# Runs, their calls and the stored answers; which archive this is.
+
+archive = Table(
+    "archive",
+    metadata,
+    Column("id", PkText, primary_key=True),
+    Column("format", Integer, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("command", Text, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    Column("outcome", Text),
+    Column("exit_code", Integer),
+    Column("units", Integer, nullable=False),
+    Column("balance_before", BigInteger),
+    Column("balance_after", BigInteger),
+)
+
+api_calls = Table(
+    "api_calls",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", ForeignKey(runs.c.id), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("subject", PkText, nullable=False),
+    Column("status", Integer),
+    Column("units", Integer, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("finished_at", UtcTime),
+    # Both cover the sums that a reserve checks, so that those never read the table itself.
+    Index(None, "run_id", "units"),
+    Index(None, "started_at", "units"),
+    Index(None, "subject", "path"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("api_call_id", ForeignKey(api_calls.c.id), nullable=False, unique=True),
+    Column("sha256", PkText, nullable=False),
+    Column("segment", Text, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("latest_reel_media", BigInteger),
+    Column("media_count", BigInteger),
+    Column("lost_at", UtcTime),
+    Index(None, "segment"),
+    sqlite_autoincrement=True,  # rows are dropped, and an id must never mean two answers
+)
+
+# What upstream showed: accounts, highlights, and which item is in which.
+
+users = Table(
+    "users",
+    metadata,
+    Column("pk", PkText, primary_key=True),
+    Column("username", Text),
+    Column("full_name", Text),
+    Column("is_private", Boolean),
+    Column("is_verified", Boolean),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("last_seen_at", UtcTime, nullable=False),
+    Column("gone_at", UtcTime),
+    Column("listed_at", UtcTime),
+    Column("tray_length", Integer),
+    Column("tray_longest", Integer),
+    Column("tray_endpoint", Text),
+    Column("avatar_name", Text),
+    Column("avatar_held", Text),
+    Column("shrunk_to", Text),
+    Column("verdict", Text),
+    Column("verdict_checks", Integer, nullable=False, server_default="0"),
+    Column("verdict_at", UtcTime),
+    Column("verdict_due_at", UtcTime),
+    Column("paged_at", UtcTime),
+    Column("pages_failed_at", UtcTime),
+    Index(None, "username"),
+)
+
+usernames = Table(
+    "usernames",
+    metadata,
+    Column("user_pk", ForeignKey(users.c.pk), nullable=False),
+    Column("username", Text, nullable=False),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("last_seen_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("user_pk", "username"),
+    Index(None, "username"),
+)
+
+targets = Table(
+    "targets",
+    metadata,
+    Column("text", PkText, primary_key=True),
+    Column("user_pk", PkText, nullable=False),
+    Column("bound_at", UtcTime, nullable=False),
+)
+
+highlights = Table(
+    "highlights",
+    metadata,
+    Column("pk", PkText, primary_key=True),
+    Column("user_pk", ForeignKey(users.c.pk), nullable=False, index=True),
+    Column("title", Text),
+    Column("position", Integer),
+    Column("created_at", UtcTime),
+    Column("latest_reel_media", BigInteger),
+    Column("media_count", BigInteger),
+    Column("is_pinned", Boolean),
+    Column("cover_name", Text),
+    Column("cover_held", Text),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("last_seen_at", UtcTime, nullable=False),
+    Column("listed_at", UtcTime),
+    Column("fetched_at", UtcTime),
+    Column("fetched_latest_reel_media", BigInteger),
+    Column("fetched_media_count", BigInteger),
+    Column("completed_at", UtcTime),
+    Column("tried_at", UtcTime),
+    Column("shrunk_to", Text),
+    Column("gone_at", UtcTime),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("pk", PkText, primary_key=True),
+    Column("user_pk", PkText, nullable=False),
+    Column("code", Text),
+    Column("taken_at", UtcTime),
+    Column("media_type", BigInteger),
+    Column("product_type", Text),
+    Column("video_duration", Float(53)),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("answer_id", BigInteger),
+    Index(None, "user_pk", "pk"),
+    Index(None, "code"),
+    Index(None, "taken_at"),
+    Index(None, "first_seen_at"),
+)
+
+highlight_items = Table(
+    "highlight_items",
+    metadata,
+    Column("highlight_pk", ForeignKey(highlights.c.pk), nullable=False),
+    Column("item_pk", ForeignKey(items.c.pk), nullable=False, index=True),
+    Column("position", Integer, nullable=False),
+    Column("first_seen_at", UtcTime, nullable=False),
+    Column("last_seen_at", UtcTime, nullable=False),
+    Column("gone_at", UtcTime),
+    PrimaryKeyConstraint("highlight_pk", "item_pk"),
+)
+_partial_index(
+    "ix_highlight_items_gone", highlight_items.c.gone_at.is_not(None), highlight_items.c.gone_at, unique=False
+)
+
+# The entries of an item: one table for each kind, one row for each entry.
+
+
+def _entry_table(name: str, *columns: Column[Any] | Index) -> Table:
+    """Return a table of entries of items: mentions, links and the like, in the order of the answer."""
+    return Table(
+        name,
+        metadata,
+        Column("item_pk", ForeignKey(items.c.pk), nullable=False),
+        Column("position", Integer, nullable=False),
+        *columns,
+        PrimaryKeyConstraint("item_pk", "position"),
+    )
+
+
+mentions = _entry_table(
+    "mentions",
+    Column("user_pk", PkText, index=True),
+    Column("username", Text, index=True),
+    Column("full_name", Text),
+    Column("x", Float(53)),
+    Column("y", Float(53)),
+    Column("width", Float(53)),
+    Column("height", Float(53)),
+    Column("rotation", Float(53)),
+)
+links = _entry_table(
+    "links",
+    Column("url", Text, nullable=False),
+    Column("title", Text),
+    Column("display_url", Text),
+    Column("source", Text, nullable=False),
+    Column("domain", PkText),
+    Index(None, "domain", "item_pk"),
+)
+hashtags = _entry_table("hashtags", Column("hashtag_pk", PkText), Column("name", Text, index=True))
+locations = _entry_table(
+    "locations",
+    Column("location_pk", PkText, index=True),
+    Column("name", Text),
+    Column("lat", Float(53)),
+    Column("lng", Float(53)),
+)
+stickers = _entry_table(
+    "stickers", Column("kind", Text, nullable=False), Column("extra", Text, nullable=False)
+)
+reshares = _entry_table(
+    "reshares",
+    Column("media_pk", PkText),
+    Column("media_code", Text),
+    Column("user_pk", PkText),
+    Column("product_type", Text),
+)
+sponsors = _entry_table("sponsors", Column("user_pk", PkText), Column("username", Text))
+
+# Blobs, and whose files they are.
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("sha256", PkText, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("mime", Text, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("stored_at", UtcTime, nullable=False),
+    Column("verified_at", UtcTime),
+    Column("lost_at", UtcTime),
+)
+_partial_index("ix_blobs_lost", blobs.c.lost_at.is_not(None), blobs.c.sha256, unique=False)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("user_pk", ForeignKey(users.c.pk)),
+    Column("highlight_pk", ForeignKey(highlights.c.pk)),
+    Column("item_pk", ForeignKey(items.c.pk)),
+    Column("role", Text, nullable=False),
+    Column("sha256", ForeignKey(blobs.c.sha256), nullable=False, index=True),
+    Column("run_id", ForeignKey(runs.c.id), nullable=False, index=True),
+    Column("answer_id", BigInteger),
+    Column("source_url", Text, nullable=False),
+    Column("kept_at", UtcTime, nullable=False),
+    Column("last_seen_at", UtcTime, nullable=False),
+    CheckConstraint(
+        "CASE WHEN user_pk IS NULL THEN 0 ELSE 1 END + CASE WHEN highlight_pk IS NULL THEN 0 ELSE 1 END"
+        " + CASE WHEN item_pk IS NULL THEN 0 ELSE 1 END = 1",
+        name="one_owner",
+    ),
+)
+for _owner in (files.c.user_pk, files.c.highlight_pk, files.c.item_pk):
+    _partial_index(f"uq_files_{_owner.name}", _owner.is_not(None), _owner, files.c.role, files.c.sha256)
+
+# What changed, and what failed.
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("run_id", ForeignKey(runs.c.id), nullable=False, index=True),
+    Column("at", UtcTime, nullable=False, index=True),
+    Column("subject", Text, nullable=False),
+    Column("subject_pk", PkText, nullable=False),
+    Column("field", Text, nullable=False),
+    Column("old", Text),
+    Column("new", Text),
+    Index(None, "subject", "subject_pk"),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("subject_pk", PkText, nullable=False),
+    Column("role", Text),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_at", UtcTime, nullable=False),
+    Column("last_at", UtcTime, nullable=False),
+    Column("next_try_at", UtcTime),
+    Column("resolved_at", UtcTime),
+    Column("host", Text),
+    Column("size", BigInteger),
+)
+# Two indexes, as nulls are distinct in a unique index.
+_what = (failures.c.subject, failures.c.subject_pk)
+_open = failures.c.resolved_at.is_(None)
+_partial_index("uq_failures_open_role", _open, *_what, failures.c.role)
+_partial_index("uq_failures_open", _open & failures.c.role.is_(None), *_what)
+
+# The words of accounts, highlights and items.
+
+search_documents = Table(
+    "search_documents",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("subject_pk", PkText, nullable=False),
+    Column("at", UtcTime),
+    Column("names", Text),
+    Column("tags", Text),
+    Column("mentions", Text),
+    Column("links", Text),
+    Column("filters", Text),
+    UniqueConstraint("subject", "subject_pk"),
+)
+_partial_index(
+    "ix_search_documents_stale", search_documents.c.at.is_(None), search_documents.c.id, unique=False
+)
+
+_POSTGRESQL_ONLY = {("column", "words"), ("index", "ix_search_documents_words")}
+
+
+def is_declared(name: str | None, kind: str, parents: Mapping[Any, Any]) -> bool:
+    """Whether a part of the schema is declared here. Passed to alembic as ``include_name``.
+
+    Each database has an index of its own over ``search_documents`` that is not: an FTS5 table with its shadow
+    tables on SQLite, a column and its index on PostgreSQL.
+    """
+    if kind == "table":
+        return name is None or not name.startswith("search_index")
+    return (kind, name) not in _POSTGRESQL_ONLY or parents.get("table_name") != search_documents.name
+
+
+# Sums that the triggers of revision 0004 keep. Nothing else writes them.
+
+
+def _number(name: str) -> Column[Any]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+account_totals = Table(
+    "account_totals",
+    metadata,
+    Column("user_pk", PkText, primary_key=True),
+    *map(_number, ("items", "files", "bytes")),
+)
+
+monthly_totals = Table(
+    "monthly_totals",
+    metadata,
+    Column("month", PkText, primary_key=True),
+    *map(_number, ("items", "files", "blobs", "bytes")),
+)

@@ -1,0 +1,110 @@
+"""The lock of the one writer to a PostgreSQL database: an advisory lock, held by a connection of its own.
+
+The server releases it when that connection ends, even if either side dies. There is one lock for each schema of a
+database, as a schema holds at most one archive. SQLite needs none: the lock file of the archive is beside it.
+
+A writer that has lost the lock must not commit beside its successor. So each of its transactions takes a second
+lock, the gate, shared, and then checks that the first one is still held; a new writer takes the gate exclusively,
+which waits until no transaction is open. While the lock is held, nobody else has written and the server has not
+been restarted. That is why it can say for certain how a transaction ended whose connection was lost.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from sqlalchemy import Connection, TextClause, create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from archiver.catalog.engine import PG_NETWORK, Database
+from archiver.catalog.error_mapping import map_errors
+from archiver.errors import ArchiveLocked, DatabaseError
+
+_LOCK_KEY = f"{0x41524348}, hashtext(current_schema())"  # "ARCH": no other program's
+_GATE_KEY = f"{0x41524349}, hashtext(current_schema())"
+_TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")
+_UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK_KEY})")
+_CLOSE_GATE = text(f"SELECT pg_advisory_xact_lock({_GATE_KEY})")
+_PASS_GATE = text(f"SELECT txid_current(), pg_advisory_xact_lock_shared({_GATE_KEY})")
+_PING = text("SELECT 1")
+_TERMINATE = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_xid = CAST(:xid AS xid)"
+)
+_STATUS = text("SELECT txid_status(:txid)")
+_STATUS_CHECKS, _CHECK_SECONDS = 200, 0.05  # ten seconds for the server to end a transaction
+
+
+class WriterLock:
+    """The lock of a writer, held from its creation until ``release``, unless its connection is lost."""
+
+    def __init__(self, database: Database) -> None:
+        """Take the lock. Raises ArchiveLocked if another writer holds it, DatabaseError if the server is out of reach."""
+        assert database.url is not None
+        self._database = database
+        with map_errors(str(database)):
+            engine = create_engine(
+                database.url,
+                poolclass=NullPool,
+                isolation_level="AUTOCOMMIT",  # the connection is idle for a whole run, in no transaction
+                hide_parameters=True,
+                use_native_hstore=False,
+                connect_args={
+                    "application_name": "archiver lock",
+                    "options": "-c lock_timeout=10s",
+                    **PG_NETWORK,
+                },
+            )
+            self._connection = engine.connect()
+            try:
+                if self._connection.scalar(_TRY_LOCK):
+                    self._connection.execute(_CLOSE_GATE)
+                    return
+            except BaseException:
+                self._connection.close()
+                raise
+            self._connection.close()
+        raise ArchiveLocked(f"another run writes to the database {database}", "wait for it to end")
+
+    def enter(self, connection: Connection) -> int:
+        """Begin a writer's transaction and return its id on the server. Raises DatabaseError if the lock is lost.
+
+        Nobody else becomes the writer before that transaction ends.
+        """
+        txid = int(connection.execute(_PASS_GATE).one()[0])
+        self._scalar(_PING)
+        return txid
+
+    def was_committed(self, txid: int) -> bool:
+        """Whether a transaction was committed whose connection was lost. It is ended now if it is still open.
+
+        Raises DatabaseError if the lock is lost too, or the server does not end the transaction.
+        """
+        self._scalar(_TERMINATE, xid=str(txid % 2**32))
+        for _ in range(_STATUS_CHECKS):
+            status = self._scalar(_STATUS, txid=txid)
+            if status != "in progress":
+                return status == "committed"
+            time.sleep(_CHECK_SECONDS)
+        raise DatabaseError(
+            f"the database {self._database} does not end a transaction whose connection was lost"
+        )
+
+    def release(self) -> None:
+        """Release the lock; losing the connection has released it already."""
+        with suppress(SQLAlchemyError):
+            self._connection.execute(_UNLOCK)  # the server takes a moment to notice a closed connection
+        self._connection.close()
+
+    def _scalar(self, query: TextClause, **parameters: object) -> object:
+        try:
+            value: object = self._connection.scalar(query, parameters)
+        except SQLAlchemyError as exc:
+            # A lost lock stays lost: SQLAlchemy does not reconnect by itself here.
+            raise DatabaseError(
+                f"lost the connection that holds the lock on the database {self._database}:"
+                " another run may write to it now",
+                "run it again: it goes on where this one stopped",
+            ) from exc
+        return value
