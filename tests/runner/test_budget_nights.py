@@ -54,7 +54,7 @@ def to_the_end(harness: ArchiveHarness, names: list[str], most: int) -> list[Sum
     return runs
 
 
-@pytest.mark.parametrize("house", [(10, 18, 0, 37)], indirect=True)
+@pytest.mark.parametrize("harness", [(10, 18, 0, 37)], indirect=True)
 def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(harness: ArchiveHarness) -> None:
     """Ten accounts of 18 highlights each, by name: 10 x 2 + 180 units. Every run but the last spends what it may, but for one."""
     runs = to_the_end(harness, [f"account{n:04}" for n in range(10)], most=6)
@@ -62,7 +62,7 @@ def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(harness: ArchiveHar
     assert harness.one("select count(*) from highlights") == 180
 
 
-@pytest.mark.parametrize("house", [(1, 5, 1, 1), (2, 3, 1, 2), (2, 9, 1, 3)], indirect=True)
+@pytest.mark.parametrize("harness", [(1, 5, 1, 1), (2, 3, 1, 2), (2, 9, 1, 3)], indirect=True)
 def test_a_limit_below_the_price_of_one_account_makes_progress(harness: ArchiveHarness) -> None:
     """Even one unit a run: the look at the account, its tray, then a highlight a night, without a new tray for each."""
     accounts = int(str(len(harness.upstream.world.accounts)))
@@ -73,7 +73,7 @@ def test_a_limit_below_the_price_of_one_account_makes_progress(harness: ArchiveH
     assert len(runs) <= -(-work // limit) + 2 * accounts + 1
 
 
-@pytest.mark.parametrize("house", [(4, 6, 0, 9)], indirect=True)
+@pytest.mark.parametrize("harness", [(4, 6, 0, 9)], indirect=True)
 def test_the_order_is_never_listed_then_unfinished_then_longest_ago(harness: ArchiveHarness) -> None:
     """Each run begins with the account that nobody has looked at yet; those cut short come next, then the one listed longest ago."""
     names = [account_pk(n) for n in range(4)]
@@ -87,7 +87,7 @@ def test_the_order_is_never_listed_then_unfinished_then_longest_ago(harness: Arc
     assert listed == [[0, 1], [2, 3], [1, 3], [3, 0, 2, 1]]
 
 
-@pytest.mark.parametrize("house", [(2, 6, 0, 8)], indirect=True)
+@pytest.mark.parametrize("harness", [(2, 6, 0, 8)], indirect=True)
 def test_a_page_that_fails_at_first_keeps_its_promise(harness: ArchiveHarness) -> None:
     """Upstream fails a page for nothing, and between its attempts the next account's tray is here and its
     pages want the unit: the page is asked for again all the same, and the first account is whole."""
@@ -107,7 +107,7 @@ def test_a_page_that_fails_at_first_keeps_its_promise(harness: ArchiveHarness) -
     assert (harness.one(done, account_pk(0)), harness.one(done, account_pk(1))) == (6, 0)
 
 
-@pytest.mark.parametrize("house", [(3, 4, 1, 100)], indirect=True)
+@pytest.mark.parametrize("harness", [(3, 4, 1, 100)], indirect=True)
 def test_a_limit_that_is_not_reached_changes_nothing(harness: ArchiveHarness) -> None:
     """The night costs what it costs without one, and ends well."""
     summary = harness.night(*(account_pk(n) for n in range(3)))
@@ -115,7 +115,7 @@ def test_a_limit_that_is_not_reached_changes_nothing(harness: ArchiveHarness) ->
     assert harness.night(*(account_pk(n) for n in range(3))).units == 3
 
 
-@pytest.mark.parametrize("house", [(1, 4, 1, 3)], indirect=True)
+@pytest.mark.parametrize("harness", [(1, 4, 1, 3)], indirect=True)
 def test_a_killed_run_s_answers_serve_within_the_limit(harness: ArchiveHarness) -> None:
     """Pages that are kept and whose rows a kill prevented cost nothing of the limit: it is spent on the others."""
     harness.night(account_pk(0))
@@ -130,7 +130,7 @@ def test_a_killed_run_s_answers_serve_within_the_limit(harness: ArchiveHarness) 
     }
 
 
-@pytest.mark.parametrize("house", [(2, 5, 1, 2)], indirect=True)
+@pytest.mark.parametrize("harness", [(2, 5, 1, 2)], indirect=True)
 def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHarness) -> None:
     """Three pages, which two units never pay for: they are spent in vain once for each account, and then the first page serves."""
     harness.upstream.world.v1_page = harness.upstream.world.v2_page = 2
@@ -152,7 +152,7 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHar
     assert harness.one("select count(*) from highlights where completed_at is not null") == 10
 
 
-@pytest.mark.parametrize("house", [(2, 1, 1, 2)], indirect=True)
+@pytest.mark.parametrize("harness", [(2, 1, 1, 2)], indirect=True)
 def test_an_empty_account_does_not_hold_up_the_others(harness: ArchiveHarness) -> None:
     """Its first look by name takes both units, and a third is needed to know that it is truly empty: the account is asked for first."""
     (highlight,) = harness.upstream.world.accounts[0].highlights

@@ -106,7 +106,7 @@ def skip_waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
             waits.skip(max(0.0, seconds))
             self.check()
 
-    monkeypatch.setattr("house.StopFlag", Hasty)
+    monkeypatch.setattr("tests.support.archive_harness.StopFlag", Hasty)
     monkeypatch.setattr(
         "archiver.runner.metered_api.RateLimiter", partial(RateLimiter, monotonic=waits.clock)
     )

@@ -35,7 +35,7 @@ revision = "9999"
 down_revision = "{}"
 
 def upgrade():
-    op.create_table("make_newer_migrations", sa.Column("pk", sa.Text(), primary_key=True))
+    op.create_table("tomorrow", sa.Column("pk", sa.Text(), primary_key=True))
     with op.batch_alter_table("users") as users:
         users.add_column(sa.Column("biography", sa.Text()))
     # then
