@@ -40,7 +40,7 @@ class StoryProgress:
 
     @property
     def name(self) -> str:
-        return f"{self.story.__module__.removesuffix('_stories')} {self.story.__name__}"
+        return f"{self.story.__module__.rpartition('.')[2].removesuffix('_stories')} {self.story.__name__}"
 
 
 class StoryArchive:

@@ -178,7 +178,7 @@ class ThirtyNights:
         for pk in self.random.sample(highlights, len(highlights)):
             number, clock = sum(self.told.values()), self.harness.upstream.settings.clock
             scene = Scene(self.world, account, pk, number, self.sweep_days, clock)
-            if kind.__module__ == "item_stories" and kind not in _FILL and len(scene.items) < 3:
+            if kind.__module__ == item_stories.__name__ and kind not in _FILL and len(scene.items) < 3:
                 continue
             keeps = self._keeps(kind, scene)
             taken = {keep for story in self.under for keep in story.keeps}
