@@ -26,7 +26,7 @@ from archiver.export.wanted import Text
 from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Mention, WebLink
-from archiver.sandbox.media import PHOTOS, base
+from archiver.sandbox.media_files import PHOTOS, base
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 

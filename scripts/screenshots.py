@@ -39,7 +39,8 @@ from archiver.model.upstream import (
     User,
     WebLink,
 )
-from archiver.sandbox import media
+from archiver.sandbox import media_files
+from archiver.sandbox.world_objects import SandboxFile
 
 NOW = datetime(2026, 3, 1, 5, 0, tzinfo=UTC)
 SIZE = (540, 960)
@@ -171,8 +172,8 @@ class Shelf:
             light = draw.choice((colours, colours, HIGHLIGHTS[draw.randrange(len(HIGHLIGHTS))][1]))
             self.picture(Subject.ITEM, one.pk, Role.THUMBNAIL, light, SIZE)
             if one.media_type == 2:
-                clip = media.Media("/v/x.mp4", media.VIDEOS[1], one.pk)
-                self.keep(Subject.ITEM, one.pk, Role.VIDEO, media.body(clip), (144, 256))
+                clip = SandboxFile("/v/x.mp4", media_files.VIDEOS[1], one.pk)
+                self.keep(Subject.ITEM, one.pk, Role.VIDEO, media_files.body(clip), (144, 256))
 
 
 def fill(config: Config, browser: Browser) -> None:

@@ -17,7 +17,7 @@ from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.config import Config
-    from archiver.sandbox import StandIn
+    from archiver.sandbox.standin import StandIn
 
 _ACCOUNTS = ("natgeo", "salwaaa_ki")
 
@@ -38,7 +38,8 @@ def command(given: Given, directory: Path | None) -> int:
       archiver demo && archiver status --archive ./archiver-demo
     """
     from archiver import archive
-    from archiver.sandbox import StandIn, World
+    from archiver.sandbox.standin import StandIn
+    from archiver.sandbox.world import World
 
     place = directory or given.archive or Path("archiver-demo")
     given.config, given.archive = None, place  # for the commands that are printed

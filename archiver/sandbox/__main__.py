@@ -1,6 +1,7 @@
 """``python -m archiver.sandbox``: the stand-in on its own, until SIGINT or SIGTERM.
 
-Prints shell ``export`` lines for the program first, and one JSON line with the counts of what was asked when it ends.
+It first prints shell ``export`` lines for the program, and at its end a JSON line with the number of
+requests.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from archiver.sandbox.generated import Size
-from archiver.sandbox.settings import Settings
+from archiver.sandbox.generated_world import Size
+from archiver.sandbox.http_server import Pace
 from archiver.sandbox.standin import StandIn
-from archiver.sandbox.wire import Pace
+from archiver.sandbox.standin_settings import StandInSettings
 from archiver.sandbox.world import World
 
 
@@ -27,12 +28,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m archiver.sandbox", description="Serve a stand-in for HikerAPI and Instagram's CDN."
     )
-    # %(default)s follows the code. None is what a world or an answer does by itself, so it is told in words.
+    # Where the default is None, the help says in words what that means.
     world = parser.add_argument_group("the world")
     world.add_argument(
         "--accounts",
         type=int,
-        help="generate a world of so many accounts (default: the vendor's two examples, which the next four do not alter)",
+        help="generate this many accounts (default: the vendor's two examples, which the next four options"
+        " do not change)",
     )
     world.add_argument("--highlights", type=int, default=5, help="of each account (default: %(default)s)")
     world.add_argument("--items", type=int, default=10, help="of each highlight (default: %(default)s)")
@@ -67,13 +69,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves until a signal; 0."""
+    """Serve until SIGINT or SIGTERM, and return 0."""
     asked = _parser().parse_args(arguments)
     world = World.seed()
     if asked.accounts is not None:
         sizes = {"thumbnail_size": asked.thumbnail_size, "video_size": asked.video_size}
         world = World.generated(asked.accounts, asked.highlights, asked.items, **sizes)
-    settings = Settings(rate=asked.rate, latency=asked.latency, pace=Pace(asked.cdn_delay, asked.cdn_rate))
+    settings = StandInSettings(
+        rate=asked.rate, latency=asked.latency, pace=Pace(asked.cdn_delay, asked.cdn_rate)
+    )
     ends = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(
         signal.SIG_BLOCK, ends

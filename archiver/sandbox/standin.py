@@ -1,31 +1,101 @@
-"""The stand-in for HikerAPI and Instagram's CDN: three listeners on loopback, a world behind them, and a log of what was asked."""
+"""The stand-in for HikerAPI and Instagram's CDN: loopback listeners, a world, and a log of the requests."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from datetime import UTC, datetime
 from types import TracebackType
+from typing import Protocol, Self
 
-from archiver.sandbox.api import Api
-from archiver.sandbox.cdn import Cdn
-from archiver.sandbox.exchange import Exchange, Service
-from archiver.sandbox.faults import Faults
-from archiver.sandbox.log import Log
-from archiver.sandbox.render import Urls
-from archiver.sandbox.server import Server
-from archiver.sandbox.settings import Settings
-from archiver.sandbox.wire import Pace, Reply, Request, Wire
+from archiver.sandbox.api_json import Urls
+from archiver.sandbox.fake_cdn import FakeCdn
+from archiver.sandbox.hikerapi import HikerApi
+from archiver.sandbox.http_server import HttpConnection, HttpReply, HttpRequest, LoopbackServer, Pace
+from archiver.sandbox.request_log import LoggedRequest, RequestLog, RequestSubject
+from archiver.sandbox.standin_settings import StandInSettings
 from archiver.sandbox.world import World
 
 _CONTROL = "/_standin/"
+_JOINED = 1 << 16  # up to here a packet more costs more than a copy more
+
+
+class Service(Protocol):
+    """What a listener serves: the API or the CDN."""
+
+    def subject(self, request: HttpRequest) -> RequestSubject: ...
+    def bill(self, request: HttpRequest, status: int) -> int: ...
+    def answer(self, request: HttpRequest) -> tuple[HttpReply, int]: ...
+
+
+class Exchange:
+    """One request on one connection, and its true answer.
+
+    The request is logged once, before the first byte of the answer leaves: a client that has its answer finds
+    the request in the log.
+    """
+
+    def __init__(
+        self, request: HttpRequest, connection: HttpConnection, service: Service, log: RequestLog, pace: Pace
+    ) -> None:
+        self.request = request
+        self.connection = connection
+        self.service = service
+        self.subject = service.subject(request)
+        self.units = 0
+        self._log = log
+        self._pace = pace
+        self._arrived_at = datetime.now(UTC)
+        self._reply: HttpReply | None = None
+        self._is_logged = False
+
+    def reply(self) -> HttpReply:
+        """Return the true answer. The first call makes and bills it."""
+        if self._reply is None:
+            self._reply, self.units = self.service.answer(self.request)
+        return self._reply
+
+    def record(self, status: int) -> None:
+        """Log the request with this status. Later calls do nothing."""
+        if not self._is_logged:
+            self._is_logged = True
+            request, seen = self.request, (self.subject, status, self.units, self._arrived_at)
+            self._log.append(
+                LoggedRequest(
+                    request.listener,
+                    request.method,
+                    request.path,
+                    request.query,
+                    request.headers,
+                    request.params,
+                    request.address,
+                    *seen,
+                )
+            )
+
+    def deliver(self, reply: HttpReply | None = None, pace: Pace | None = None) -> None:
+        """Send a whole answer; by default the true one, at the pace of the listener."""
+        reply = reply or self.reply()
+        pace = pace or self._pace
+        self.connection.wait(pace.first_byte_delay)
+        self.record(reply.status)
+        body = b"" if self.request.method == "HEAD" else reply.body
+        if len(body) > _JOINED:
+            self.connection.send(reply.head())
+            self.connection.send(body, pace)
+        else:
+            self.connection.send(reply.head() + body, pace)
 
 
 class StandIn:
     """Serves a world between ``start`` and ``close``, or as a context manager.
 
-    ``base_url``: of the API. ``cdn_hosts``: the two addresses (``host:port``) between which signed URLs change. ``key``: the only
-    ``x-access-key`` accepted. ``world``, ``settings``, ``faults`` and ``balance`` may be changed at any time; ``requests`` is the log.
-    ``GET /_standin/counts`` and ``POST /_standin/reset`` on the API show and reset the log from another process: free, without a key.
+    ``base_url``: of the API. ``cdn_hosts``: the two addresses (``host:port``) in signed URLs. ``key``: the
+    only ``x-access-key`` that is accepted. ``world``, ``settings``, ``key`` and ``balance`` (units left) may
+    be changed at any time. ``requests`` is the log. From another process, ``GET /_standin/counts`` and ``POST
+    /_standin/reset`` on the API show and reset the log, free and without a key.
+
+    A subclass may answer otherwise than upstream would: it overrides ``answer``.
     """
 
     def __init__(
@@ -35,17 +105,16 @@ class StandIn:
         key: str | None = None,
         balance: int = 1_000_000,
         port: int = 0,
-        settings: Settings | None = None,
+        settings: StandInSettings | None = None,
     ) -> None:
-        self.settings = settings or Settings()
-        self.faults = Faults()
-        self.requests = Log()
+        self.settings = settings or StandInSettings()
+        self.requests = RequestLog()
         self.base_url = ""
         self.cdn_hosts: tuple[str, str] = ("", "")
         self._port = port
-        self._server = Server()
-        self._cdn: Cdn | None = None
-        self._api = Api(
+        self._server = LoopbackServer()
+        self._cdn: FakeCdn | None = None
+        self._api = HikerApi(
             world if world is not None else World.seed(),
             self.settings,
             key or f"standin-{secrets.token_hex(16)}",
@@ -55,7 +124,6 @@ class StandIn:
 
     @property
     def world(self) -> World:
-        """What is shown. May be set."""
         return self._api.world
 
     @world.setter
@@ -64,7 +132,6 @@ class StandIn:
 
     @property
     def key(self) -> str:
-        """The only ``x-access-key`` accepted. May be set."""
         return self._api.key
 
     @key.setter
@@ -73,7 +140,6 @@ class StandIn:
 
     @property
     def balance(self) -> int:
-        """Units left. May be set."""
         return self._api.balance
 
     @balance.setter
@@ -85,29 +151,28 @@ class StandIn:
         """The units billed since the start or the last reset of the log."""
         return self.requests.units
 
-    def start(self) -> StandIn:
-        """Listens from now on, and returns itself. Raises ``OSError`` if the asked port is taken."""
+    def start(self) -> Self:
+        """Listen, and return self. Raises ``OSError`` if the port is taken."""
         api_socket, api_address = self._server.listen(self._port)
         one, one_address = self._server.listen()
         two, two_address = self._server.listen()
-        self._cdn = cdn = Cdn((one_address, two_address), self.settings)
+        self._cdn = cdn = FakeCdn((one_address, two_address), self.settings)
         self.base_url = f"http://{api_address}"
         self.cdn_hosts = (one_address, two_address)
         self._server.start(
             {
-                api_socket: ("api", lambda wire: self._serve(wire, self._api)),
-                one: ("cdn", lambda wire: self._serve(wire, cdn)),
-                two: ("cdn", lambda wire: self._serve(wire, cdn)),
+                api_socket: ("api", lambda connection: self._serve(connection, self._api)),
+                one: ("cdn", lambda connection: self._serve(connection, cdn)),
+                two: ("cdn", lambda connection: self._serve(connection, cdn)),
             }
         )
         return self
 
     def close(self) -> None:
-        """Ends all connections; the log and the balance stay readable."""
-        self.faults.clear()
+        """End all connections. The log and the balance can still be read."""
         self._server.close()
 
-    def __enter__(self) -> StandIn:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(
@@ -115,20 +180,19 @@ class StandIn:
     ) -> None:
         self.close()
 
-    def _serve(self, wire: Wire, service: Service) -> None:
-        while wire.open and (request := wire.read()) is not None:
+    def answer(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        exchange.deliver()
+
+    def _serve(self, connection: HttpConnection, service: Service) -> None:
+        while connection.open and (request := connection.read()) is not None:
             if request.listener == "api" and request.path.startswith(_CONTROL):
                 reply = self._control(request)
-                wire.send(reply.head() + reply.body)
+                connection.send(reply.head() + reply.body)
                 continue
-            subject = service.subject(request)
-            exchange = Exchange(request, subject, wire, service, self.requests, self._pace(request))
-            fault = self.faults.take(request, subject)
+            exchange = Exchange(request, connection, service, self.requests, self._pace(request))
             try:
-                if fault is None:
-                    exchange.deliver()
-                else:
-                    fault.apply(exchange)
+                self.answer(exchange)
             finally:
                 exchange.record(0)
             if request.headers.get("connection", "").lower() == "close":
@@ -139,14 +203,14 @@ class StandIn:
             raise RuntimeError("the stand-in has not been started")
         return self._cdn.urls()
 
-    def _pace(self, request: Request) -> Pace:
+    def _pace(self, request: HttpRequest) -> Pace:
         return self.settings.pace if request.listener == "cdn" else Pace(self.settings.latency)
 
-    def _control(self, request: Request) -> Reply:
+    def _control(self, request: HttpRequest) -> HttpReply:
         asked = (request.method, request.path.removeprefix(_CONTROL))
         if asked == ("POST", "reset"):
             self.requests.reset()
         elif asked != ("GET", "counts"):
-            return Reply(404, b"Not Found", {"content-type": "text/plain"})
+            return HttpReply(404, b"Not Found", {"content-type": "text/plain"})
         counts = {**self.requests.counts(), "balance": self.balance}
-        return Reply(200, json.dumps(counts).encode(), {"content-type": "application/json"})
+        return HttpReply(200, json.dumps(counts).encode(), {"content-type": "application/json"})

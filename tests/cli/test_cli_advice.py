@@ -27,19 +27,21 @@ from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
-from archiver.sandbox import StandIn, World, actions
 from tests.support.command_line import CommandLineUser, InProcessUser, on_terminal, write_config
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed()) as standin:
+    with FaultyStandIn(EditableWorld.seed()) as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """Somebody whose environment leads to the stand-in, and to no archive."""
     return InProcessUser(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
 
@@ -242,7 +244,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUse
     That one lacks a video, for which the CDN had a 404, and the bytes of a cover.
     """
     home = tmp_path_factory.mktemp("elsewhere")
-    with StandIn(World.seed()) as upstream:
+    with FaultyStandIn(EditableWorld.seed()) as upstream:
         person = InProcessUser(home, upstream, {"ARCHIVER_ARCHIVE": ""})
         config = home / "config" / "archiver" / "config.toml"
         config.parent.mkdir(parents=True)
@@ -319,7 +321,7 @@ def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_pa
 
 
 def test_fault_h44_a_report_names_the_archive_by_its_whole_path(
-    person: CommandLineUser, upstream: StandIn
+    person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
     """A report is read in another directory than the one of the run."""
     upstream.faults.add(actions.respond(404), listener="cdn", count=99)

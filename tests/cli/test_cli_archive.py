@@ -11,21 +11,23 @@ from pathlib import Path
 import pytest
 
 from archiver.cli import main as front
-from archiver.sandbox import StandIn, World, actions
 from tests.support.command_line import CommandLineUser, files_of, write_config
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
 
 Shown = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed(), key="canary-0123456789abcdef") as standin:
+    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment leads to the stand-in; this process has that environment too."""
     somebody = CommandLineUser(tmp_path, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
@@ -55,7 +57,9 @@ def kept(person: CommandLineUser, capsys: Shown) -> CommandLineUser:
     return person
 
 
-def test_backup_needs_no_configuration(person: CommandLineUser, upstream: StandIn, capsys: Shown) -> None:
+def test_backup_needs_no_configuration(
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
+) -> None:
     """One account into an absent directory: code 0, an object with true counts, and what the stand-in billed."""
     assert call(person, "backup", "natgeo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -67,10 +71,12 @@ def test_backup_needs_no_configuration(person: CommandLineUser, upstream: StandI
     )
     assert found["units"] == upstream.units
     assert found["files_new"] == len(upstream.requests.cdn_requests())
-    assert found["api_calls"] == len(upstream.requests.paid_calls())
+    assert found["api_calls"] == len(paid_calls(upstream.requests))
 
 
-def test_a_second_backup_downloads_nothing(kept: CommandLineUser, upstream: StandIn, capsys: Shown) -> None:
+def test_a_second_backup_downloads_nothing(
+    kept: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
+) -> None:
     """What is held is neither paid for nor fetched again."""
     assert call(kept, "backup", "natgeo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -123,7 +129,7 @@ def test_init_never_overwrites(person: CommandLineUser, capsys: Shown) -> None:
 
 
 def test_plan_costs_nothing_and_foretells_the_night(
-    kept: CommandLineUser, upstream: StandIn, capsys: Shown
+    kept: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
     """Before any night a name costs its tray; with a known archive the next night's units are what the run then spends."""
     assert call(kept, "plan", "natgeo", "--json") == 0
@@ -222,7 +228,7 @@ def test_the_database_can_be_copied(kept: CommandLineUser, capsys: Shown) -> Non
 
 
 def test_what_failed_is_told_without_a_terminal(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
     """Cron's mail: one line for what it means, what was done all the same, then the failures by name; code 3."""
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
@@ -272,7 +278,7 @@ def test_exit_codes(kept: CommandLineUser, capsys: Shown, code: int, args: list[
     assert not (kept.home / "unmounted").exists()
 
 
-def test_upstream_down_is_code_7(person: CommandLineUser, upstream: StandIn, capsys: Shown) -> None:
+def test_upstream_down_is_code_7(person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown) -> None:
     """An API that cannot be reached: told as such, in the object too, after what is known without it."""
     upstream.close()
     assert call(person, "status", "--balance") == 10

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import InProcessUser, files_of
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 NATGEO, SALWA = "natgeo", "salwaaa_ki"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -18,7 +19,7 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
     """Somebody who kept both accounts, and again after edits: run 2 saw them."""
-    with StandIn(World.seed(), key="canary-0123456789abcdef") as upstream:
+    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as upstream:
         person = InProcessUser(tmp_path_factory.mktemp("changes"), upstream)
         assert person.run("backup", NATGEO, SALWA, "-q").code == 0
         world = upstream.world

@@ -13,10 +13,11 @@ from pathlib import PureWindowsPath
 import pytest
 
 from archiver.cli import text_table
-from archiver.sandbox import StandIn, actions
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.command_line import CommandLineUser, files_of, on_terminal
 from tests.support.hostile_world import ESCAPES, FILE_NAMES, FORGED, LONG, NATGEO, TITLES, hostile_world
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 BOTW = "18018069326790931"
 OURS = re.compile(
@@ -58,7 +59,7 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Morning]:
     """One ``backup -v`` on a terminal, where a highlight fails with a text as hostile as the titles; then a query."""
     home = tmp_path_factory.mktemp("around") / "home"
     home.mkdir()
-    with StandIn(hostile_world()) as upstream:
+    with FaultyStandIn(hostile_world()) as upstream:
         detail: Json = {"detail": f"{ESCAPES}{FORGED}", "exc_type": "ValidationError"}
         upstream.faults.add(actions.respond(400, detail), path="/v1/highlight/by/url", highlight=BOTW)
         person = CommandLineUser(home, upstream)

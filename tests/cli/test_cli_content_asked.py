@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from archiver.cli import main as front
 from archiver.cli import query_command
 from archiver.model.archived import Rows
-from archiver.sandbox import StandIn
 from tests.support.command_line import CommandLineUser
 from tests.support.hostile_world import NATGEO, TITLES, hostile_world
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 Shown = pytest.CaptureFixture[str]
 
@@ -30,14 +30,14 @@ TRICKS = st.text(st.sampled_from("=+-@\t\r\0\n\"',; aé\u202e\x1b"), max_size=6)
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """The hostile world."""
-    with StandIn(hostile_world()) as standin:
+    with FaultyStandIn(hostile_world()) as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment, in this process, leads to the stand-in."""
     somebody = CommandLineUser(tmp_path, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
@@ -111,7 +111,7 @@ def test_fault_x11_column_names_are_made_safe_on_a_terminal(monkeypatch: pytest.
 
 
 def test_fault_x13_what_names_nobody_is_refused_before_any_call(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
     """An option's name, a path, a link with a user, full-width letters, a lone @, 1 MB: code 2, one line, no call, no archive."""
     for text in (
@@ -139,7 +139,7 @@ def test_fault_x13_what_names_nobody_is_refused_before_any_call(
 
 
 def test_fault_x17_a_hostile_configuration_is_code_2(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
     """YAML that would run a command, a megabyte too much, a device in its place: one line, nothing run, nothing asked."""
     (person.home / "yaml.toml").write_text("!!python/object/apply:os.system ['touch owned']\n")

@@ -16,9 +16,10 @@ from sqlalchemy import make_url
 from archiver.catalog import schema
 from archiver.cli import main as front
 from archiver.config import load
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import empty_database, make_newer_migrations
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 Shown = pytest.CaptureFixture[str]
 PASSWORD = "canary-of-the-database"
@@ -34,23 +35,25 @@ ALL = (*READING, ["backup", "natgeo"], ["db", "upgrade"], ["plan", "natgeo"])
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed()) as standin:
+    with FaultyStandIn(EditableWorld.seed()) as standin:
         yield standin
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of salwaaa_ki, to be copied."""
-    with StandIn(World.seed()) as upstream:
+    with FaultyStandIn(EditableWorld.seed()) as upstream:
         somebody = CommandLineUser(tmp_path_factory.mktemp("template"), upstream)
         assert somebody.run("backup", "salwaaa_ki", "-q").code == 0
         return somebody.archive
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, kept: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
+def person(
+    tmp_path: Path, upstream: FaultyStandIn, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> CommandLineUser:
     """Somebody with such an archive; this process has their environment."""
     somebody = CommandLineUser(tmp_path, upstream)
     for name, value in somebody.environ.items():
@@ -122,7 +125,7 @@ _NOT_OURS = {
 }
 
 
-def _is_refused(person: CommandLineUser, upstream: StandIn, capsys: Shown, told: str) -> None:
+def _is_refused(person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, told: str) -> None:
     before = _prints(person.archive)
     for args in ALL:
         assert call(person, *args) == 9, args
@@ -137,7 +140,7 @@ def _is_refused(person: CommandLineUser, upstream: StandIn, capsys: Shown, told:
 
 @pytest.mark.parametrize("what", _DAMAGED)
 def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown, what: str
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, what: str
 ) -> None:
     """Every command says so, code 9; no byte and no time of any file of it changes, none is made anew, and nothing is paid for."""
     damage, told = _DAMAGED[what]
@@ -149,7 +152,7 @@ def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
 
 @pytest.mark.parametrize("name", ["archive.db", "archive.db-wal", "archive.db-journal"])
 def test_fault_h31_a_link_in_place_of_the_database_is_refused(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown, name: str
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, name: str
 ) -> None:
     """In place of the database or of a file beside it: code 9, and neither the link nor its target changes."""
     spot, elsewhere = person.archive / name, person.home / "elsewhere"
@@ -178,7 +181,7 @@ def test_fault_h31_no_database_is_made_through_a_link(person: CommandLineUser, c
 
 @pytest.mark.parametrize("name", ["archive.db", "archive.db-wal"])
 def test_fault_h32_a_pipe_in_place_of_the_database_is_not_waited_for(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown, name: str
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, name: str
 ) -> None:
     """A FIFO in place of the database or of a file beside it: every command says so at once, code 9."""
     (person.archive / name).unlink(missing_ok=True)
@@ -192,7 +195,7 @@ def test_fault_h32_a_pipe_in_place_of_the_database_is_not_waited_for(
 
 @pytest.mark.parametrize("what", _NOT_OURS)
 def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touched(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown, what: str
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, what: str
 ) -> None:
     """A schema of tomorrow, a revision nobody knows, the file of another program: code 9, the reason, and not a byte is written."""
     change, told = _NOT_OURS[what]

@@ -13,8 +13,9 @@ import pytest
 
 from archiver.archive import opening
 from archiver.config import load
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser, CommandResult
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
 
@@ -23,14 +24,14 @@ WHOLE = "SELECT count(*), sum(completed_at NOTNULL) FROM highlights"
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed()) as standin:
+    with FaultyStandIn(EditableWorld.seed()) as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """Somebody with an empty archive."""
     somebody = CommandLineUser(tmp_path, upstream)
     opening.create(load(None, somebody.environ, {}))
@@ -65,7 +66,7 @@ def _is_sound(person: CommandLineUser) -> None:
     assert held <= {path.name for path in (person.archive / "blobs").glob("*/*")}
 
 
-def _goes_on(person: CommandLineUser, upstream: StandIn) -> None:
+def _goes_on(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """The next run ends what was begun: code 0, every file once, no unit under-reported."""
     done = person.run("backup", "natgeo", "--json")
     assert (done.code, done.object["failures"]) == (0, [])
@@ -78,7 +79,9 @@ def _goes_on(person: CommandLineUser, upstream: StandIn) -> None:
     assert upstream.units <= spent
 
 
-def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(person: CommandLineUser, upstream: StandIn) -> None:
+def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(
+    person: CommandLineUser, upstream: FaultyStandIn
+) -> None:
     """For the index of the WAL, or for its pages in mid-run: code 8; what was committed stands, what was not is rolled back.
 
     The files of a commit that failed stay as blobs without a row, and equal bytes adopt them.
@@ -92,7 +95,7 @@ def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(person: CommandLineUser,
 
 
 def test_fault_h11_a_disk_error_in_a_commit_leaves_rows_with_their_bytes(
-    person: CommandLineUser, upstream: StandIn
+    person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
     """Code 9, in the first commit or a later one; whether its rows are stored or not, the next run comes to the same archive."""
     for when in (3, 12):

@@ -9,21 +9,23 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World, actions
 from tests.support.command_line import CommandResult, InProcessUser, write_config
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
 
 HIGHLIGHTS = [str(17_800_000_000_000_000 + number) for number in (0, 1, 10_000, 10_001)]
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """Two accounts with two highlights of four items each, every other one a video."""
-    with StandIn(World.generated(2, 2, 4), balance=1_000) as standin:
+    with FaultyStandIn(EditableWorld.generated(2, 2, 4), balance=1_000) as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> InProcessUser:
+def person(tmp_path: Path, upstream: FaultyStandIn) -> InProcessUser:
     """Somebody with both accounts in the configuration, and an empty archive."""
     somebody = InProcessUser(tmp_path, upstream)
     accounts = ["account0000", "account0001"]
@@ -43,14 +45,16 @@ def rows(ended: CommandResult, name: str) -> list[dict[str, object]]:
     return found
 
 
-def withheld(upstream: StandIn, highlight: str, nth: int) -> str:
+def withheld(upstream: FaultyStandIn, highlight: str, nth: int) -> str:
     """The pk of the nth video of a highlight, now without a link."""
     videos = [item for item in upstream.world.highlight(highlight).items if item.video is not None]
     upstream.world.withhold(highlight, videos[nth].pk, "video")
     return str(videos[nth].pk)
 
 
-def test_gaps_tells_what_is_lacking_account_by_account(person: InProcessUser, upstream: StandIn) -> None:
+def test_gaps_tells_what_is_lacking_account_by_account(
+    person: InProcessUser, upstream: FaultyStandIn
+) -> None:
     """A video that is not offered and one that the CDN does not have: counted, then named with tries and next try; 0 units, no call."""
     never = withheld(upstream, HIGHLIGHTS[0], 0)
     upstream.faults.add(
@@ -92,9 +96,9 @@ def test_gaps_tells_what_is_lacking_account_by_account(person: InProcessUser, up
     assert len(upstream.requests) == 0
 
 
-def test_gaps_shows_a_screenful_and_all_with_v(person: InProcessUser, upstream: StandIn) -> None:
+def test_gaps_shows_a_screenful_and_all_with_v(person: InProcessUser, upstream: FaultyStandIn) -> None:
     """More than twenty of one account: the rest is counted, and named with -v."""
-    upstream.world = World.generated(1, 6, 10)
+    upstream.world = EditableWorld.generated(1, 6, 10)
     upstream.faults.add(actions.respond(404, b""), listener="cdn", role="video", count=None)
     person.run("run", "-q", "account0000")
     lines = person.run("gaps", "account0000").out.splitlines()
@@ -132,7 +136,9 @@ def test_a_highlight_that_nobody_wants_is_no_gap(person: InProcessUser, tmp_path
 
 
 @pytest.mark.parametrize(("by", "number"), [("day", 1), ("account", 2), ("endpoint", 2), ("run", 1)])
-def test_costs_sums_up_what_was_paid(person: InProcessUser, upstream: StandIn, by: str, number: int) -> None:
+def test_costs_sums_up_what_was_paid(
+    person: InProcessUser, upstream: FaultyStandIn, by: str, number: int
+) -> None:
     """Whatever it is summed up by, all units and calls are in it; 0 units, no call."""
     assert person.run("run", "-q").code == 0
     upstream.world.rename("account0001", "renamed")
@@ -173,7 +179,7 @@ def test_costs_names_the_accounts(person: InProcessUser) -> None:
     ]
 
 
-def test_a_mismatch_is_told_where_somebody_looks(person: InProcessUser, upstream: StandIn) -> None:
+def test_a_mismatch_is_told_where_somebody_looks(person: InProcessUser, upstream: FaultyStandIn) -> None:
     """Another program took three units meanwhile: in the run's object and words, and a line of costs; the code stays 0."""
 
     def take(_: object) -> None:
@@ -192,7 +198,7 @@ def test_a_mismatch_is_told_where_somebody_looks(person: InProcessUser, upstream
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
-def test_status_says_how_many_nights_the_units_last(person: InProcessUser, upstream: StandIn) -> None:
+def test_status_says_how_many_nights_the_units_last(person: InProcessUser, upstream: FaultyStandIn) -> None:
     """No night yet, nobody knows, whatever was kept by hand; then the rate of that day; the look is free."""
     assert person.run("status", "--balance", "--json").object["balance"] == {
         "units": 1_000,
@@ -206,4 +212,4 @@ def test_status_says_how_many_nights_the_units_last(person: InProcessUser, upstr
     balance = person.run("status", "--balance", "--json").object["balance"]
     assert balance == {"units": 992, "rate": 15, "units_per_night": 8, "nights": 124}
     assert "these last     about 124 nights at 8 units a night" in person.run("status", "--balance").out
-    assert (upstream.units, upstream.requests.paid_calls()) == (0, [])
+    assert (upstream.units, paid_calls(upstream.requests)) == (0, [])

@@ -10,23 +10,24 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.databases import PostgresServer
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "account0000"
 WAITING = "waiting.one"
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """One account with one highlight."""
-    with StandIn(World.generated(1, 1, 1)) as running:
+    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as running:
         yield running
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> InProcessUser:
+def person(tmp_path: Path, upstream: FaultyStandIn) -> InProcessUser:
     """Somebody whose default configuration names the archive ``mine``, and an account that no run has come
     to."""
     return InProcessUser(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})

@@ -8,21 +8,22 @@ from typing import Any
 
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser, InProcessUser, write_config
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 BOTW = "18018069326790931"
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed(), key="canary-0123456789abcdef") as standin:
+    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """Somebody with both accounts in the configuration, and an archive from a first night, after which BOTW got an item."""
     somebody = InProcessUser(tmp_path, upstream)
     config = write_config(tmp_path / "c.toml", ["natgeo", "salwaaa_ki"])
@@ -41,7 +42,9 @@ def accounts_of(plan: dict[str, object]) -> list[dict[str, Any]]:
     return accounts
 
 
-def test_a_plan_with_the_trays_is_paid_for_and_kept_to(person: CommandLineUser, upstream: StandIn) -> None:
+def test_a_plan_with_the_trays_is_paid_for_and_kept_to(
+    person: CommandLineUser, upstream: FaultyStandIn
+) -> None:
     """Two units for the trays; the run then costs what was said, its own trays and the one page: three."""
     told = person.run("plan", "--list", "--json").object
     assert (told["exit_code"], told["spent"], told["units"], told["failures"]) == (0, 2, 3, [])
@@ -67,7 +70,7 @@ def test_an_exact_plan_has_no_plus(person: CommandLineUser) -> None:
     assert (exact.code, exact.err) == (0, "")
 
 
-def test_a_limit_ends_the_look_at_the_trays(person: CommandLineUser, upstream: StandIn) -> None:
+def test_a_limit_ends_the_look_at_the_trays(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """Code 5; what was seen is exact, the other account a guess."""
     ended = person.run("plan", "--list", "--max-units", "1", "--json")
     assert (ended.code, ended.object["spent"], upstream.units) == (5, 1, 1)
@@ -76,7 +79,9 @@ def test_a_limit_ends_the_look_at_the_trays(person: CommandLineUser, upstream: S
     assert sorted(a["exact"] for a in accounts) == [False, True]
 
 
-def test_what_belongs_to_the_list_is_refused_without_it(person: CommandLineUser, upstream: StandIn) -> None:
+def test_what_belongs_to_the_list_is_refused_without_it(
+    person: CommandLineUser, upstream: FaultyStandIn
+) -> None:
     """A plan that spends nothing has no limit, and waits for nobody."""
     assert person.run("plan", "--max-units", "3").code == 2
     assert person.run("plan", "--wait").code == 2
@@ -84,7 +89,7 @@ def test_what_belongs_to_the_list_is_refused_without_it(person: CommandLineUser,
 
 
 def test_a_plan_says_why_nothing_is_listed(
-    person: CommandLineUser, upstream: StandIn, tmp_path: Path
+    person: CommandLineUser, upstream: FaultyStandIn, tmp_path: Path
 ) -> None:
     """An account that was never listed is not taken for one without news, and one that waits leads to its gap."""
     config = write_config(tmp_path / "d.toml", ["natgeo", "salwaaa_ki", "nasa"])
@@ -119,7 +124,7 @@ def test_a_plan_says_why_nothing_is_listed(
     ],
 )
 def test_a_plan_knows_that_the_budget_is_used_up(
-    person: CommandLineUser, upstream: StandIn, limit: str, told: str
+    person: CommandLineUser, upstream: FaultyStandIn, limit: str, told: str
 ) -> None:
     """The first night cost eight units: 0 units, the limit by name, and the run then makes no call indeed."""
     period, _, units = limit.partition("=")
@@ -155,7 +160,7 @@ def test_a_plan_knows_where_the_budget_ends_the_run(person: CommandLineUser) -> 
     assert person.run("plan").err == ""
 
 
-def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, upstream: StandIn) -> None:
+def test_an_account_is_known_by_its_name_and_its_id(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """``run`` and ``plan`` take either for an account of the configuration, and a name that it had, once the
     archive knows them."""
     assert person.run("plan", "787132", "--json").object == person.run("plan", "natgeo", "--json").object

@@ -11,25 +11,26 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser, CommandResult, on_terminal
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed()) as standin:
+    with FaultyStandIn(EditableWorld.seed()) as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """Somebody whose environment leads to the stand-in."""
     return CommandLineUser(tmp_path, upstream)
 
 
 def _signalled(
-    person: CommandLineUser, upstream: StandIn, signum: int, *args: str, shell: str = 'exec "$@"'
+    person: CommandLineUser, upstream: FaultyStandIn, signum: int, *args: str, shell: str = 'exec "$@"'
 ) -> CommandResult:
     """A process that gets the signal while it downloads its fifth file."""
     process = person.start(*args, shell=shell)
@@ -38,7 +39,7 @@ def _signalled(
     return CommandResult(process.returncode, out, err)
 
 
-def test_fault_h6_nohup_is_respected(person: CommandLineUser, upstream: StandIn) -> None:
+def test_fault_h6_nohup_is_respected(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """A hang-up that was ignored when the program began does not stop it."""
     ended = _signalled(person, upstream, signal.SIGHUP, "backup", "natgeo", shell='trap "" HUP; exec "$@"')
     assert ended.code == 0

@@ -12,7 +12,6 @@ from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
 from archiver.catalog.query import holdings, losses
 from archiver.model.identity import utcnow
-from archiver.sandbox import StandIn, World, actions
 from archiver.verify.repair import repair
 from archiver.verify.verify_answers import verify_answers
 from archiver.verify.verify_blobs import verify_blobs
@@ -33,6 +32,9 @@ from tests.support.archive_damage import (
     zero_tail,
 )
 from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
 
 def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
     """In an archive of 200 files each damage is named with its kind, code 12; --repair sets it aside and has all again, code 0."""
-    with StandIn(World.generated(2, 5, 14)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(2, 5, 14)) as upstream:
         person = InProcessUser(tmp_path, upstream)
         assert person.run("backup", *ACCOUNTS, "-q").code == 0
         assert rows(person, "select count(*) >= 200 from files") == [(1,)]

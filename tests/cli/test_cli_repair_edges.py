@@ -14,7 +14,6 @@ from archiver import archive
 from archiver.config import load
 from archiver.errors import Stopped
 from archiver.runner.workers import StopFlag
-from archiver.sandbox import StandIn, World
 from tests.support import archive_damage
 from tests.support.archive_damage import (
     ACCOUNTS,
@@ -28,6 +27,8 @@ from tests.support.archive_damage import (
     upstream_of,
 )
 from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 LOST = "select count(*) from blobs where lost_at is not null"
 
@@ -115,7 +116,7 @@ def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: CommandLine
 
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
     """An archive of one highlight alone is mended by that highlight: one unit, no other highlight, no cover, no avatar."""
-    with StandIn(World.generated(1, 3, 4)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 3, 4)) as upstream:
         person = InProcessUser(tmp_path, upstream)
         first = next(iter(upstream.world.account("account0000").highlights)).pk
         assert person.run("backup", f"highlight:{first}", "-q").code == 0

@@ -18,11 +18,13 @@ from archiver.errors import DatabaseError, Reason
 from archiver.model.archived import Failure, NamedChange
 from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
-from archiver.sandbox import StandIn, World, actions
 from tests.support import leak_detector
 from tests.support.command_line import CommandLineUser, CommandResult, InProcessUser, write_config
 from tests.support.databases import NOW
 from tests.support.report_receiver import ReportReceiver, receive_reports
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 TOKEN = "canary-8f14e45fceea167a"
 BOTW = "18018069326790931"
@@ -47,14 +49,14 @@ def box() -> Iterator[ReportReceiver]:
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed(), key="canary-0123456789abcdef") as standin:
+    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, box: ReportReceiver) -> InProcessUser:
+def person(tmp_path: Path, upstream: FaultyStandIn, box: ReportReceiver) -> InProcessUser:
     """Somebody whose nights are reported, with natgeo in the configuration and an empty archive."""
     somebody = InProcessUser(tmp_path, upstream)
     config = write_config(tmp_path / "config.toml", ["natgeo"])
@@ -83,7 +85,9 @@ def test_fault_l12_a_good_night_is_silent_and_reported(person: InProcessUser, bo
     assert text[1].startswith("1 account, 3 of 3 highlights read, ")
 
 
-def test_what_changed_is_in_the_report(person: InProcessUser, upstream: StandIn, box: ReportReceiver) -> None:
+def test_what_changed_is_in_the_report(
+    person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
+) -> None:
     """Told in the text, listed in the object, counted."""
     assert person.run("run").code == 0
     box.received.clear()
@@ -103,7 +107,7 @@ def test_what_changed_is_in_the_report(person: InProcessUser, upstream: StandIn,
 
 
 def test_fault_l1_something_failed_is_a_failure(
-    person: InProcessUser, upstream: StandIn, box: ReportReceiver
+    person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
     """Code 3 goes to fail, as it would to cron's mail, with what failed in the text; no key and no signed query is in either."""
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
@@ -128,7 +132,7 @@ def test_fault_a5_a_missing_name_fails_the_monitor(person: InProcessUser, box: R
 
 
 def test_fault_a44_a_pattern_that_matches_nothing_is_told(
-    person: InProcessUser, upstream: StandIn, box: ReportReceiver
+    person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
     """In the report, ``--json`` and the log, with code 0 and without a word to cron; on stderr where the run
     has something to say."""
@@ -242,7 +246,9 @@ def test_apprise_gets_the_ten_lines(person: InProcessUser, box: ReportReceiver) 
     assert told["message"].splitlines()[0].startswith("1 account, 3 of 3 highlights read, ")
 
 
-def test_a_quiet_night_may_be_left_out(person: InProcessUser, upstream: StandIn, box: ReportReceiver) -> None:
+def test_a_quiet_night_may_be_left_out(
+    person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
+) -> None:
     """With ``report.on = "news"`` a night is reported if something came, changed or failed, and the monitor pinged anyway."""
     person.more["ARCHIVER_REPORT_ON"] = "news"
     for title, sent in (("BOTW 2026", True), ("BOTW 2026", False), ("Best", True)):  # all is new at first

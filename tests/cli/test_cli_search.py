@@ -11,8 +11,9 @@ from contextlib import closing
 import pytest
 
 from archiver.cli import output
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import InProcessUser
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 NATGEO, SALWA = "natgeo", "salwaaa_ki"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -21,7 +22,7 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
     """Somebody who kept both accounts, and again when one had another name and a highlight another title, or none."""
-    with StandIn(World.seed(), key="canary-0123456789abcdef") as upstream:
+    with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as upstream:
         person = InProcessUser(tmp_path_factory.mktemp("search"), upstream)
         assert person.run("backup", NATGEO, SALWA, "-q").code == 0
         upstream.world.retitle(BOTW, "Best\x1b[31m 北京旅行\n🦋")

@@ -15,22 +15,24 @@ import pytest
 from archiver import archive, config
 from archiver.cli import main as front
 from archiver.cli.commands import COMMANDS
-from archiver.sandbox import StandIn, World, actions
 from tests.support.command_line import CommandLineUser, on_terminal
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, requests_with
+from tests.support.standin.world_edits import EditableWorld
 
 KEY = "canary-0123456789abcdef"
 Shown = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed(), key=KEY) as standin:
+    with FaultyStandIn(EditableWorld.seed(), key=KEY) as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment, in this process, leads to the stand-in."""
     somebody = CommandLineUser(tmp_path, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
@@ -41,7 +43,7 @@ def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
-    person: CommandLineUser, upstream: StandIn, capsys: Shown
+    person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
     """``-v --debug --json`` with failing downloads: nothing on stdout, stderr or in the log, and the CDN is told no key."""
     upstream.faults.add(actions.respond(500), listener="cdn", count=3)
@@ -52,12 +54,12 @@ def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
     assert "the CDN answers 404" in said
     assert upstream.key not in said
     assert not re.search(r"\bo[eh]=|_nc_", said)
-    assert upstream.requests.leaks(upstream.key) == []
+    assert requests_with(upstream.requests, upstream.key) == []
 
 
 @pytest.mark.parametrize("key", ["SEC\nRET", "SEC\u2013RET", "SEC\x1b[2JRET", "SEC RET"])
 def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
-    person: CommandLineUser, upstream: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Shown, key: str
+    person: CommandLineUser, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch, capsys: Shown, key: str
 ) -> None:
     """A stray line break or a typographic dash: code 4 before any call, and no part of it in message, object or traceback."""
     monkeypatch.setenv("HIKERAPI_TOKEN", key)
@@ -96,7 +98,7 @@ def test_fault_l4_the_environment_gives_the_key_up(person: CommandLineUser, caps
 
 
 def test_fault_l4_nobody_reads_the_key_in_a_list_of_processes(
-    person: CommandLineUser, upstream: StandIn
+    person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
     """While a run is on: the key is in no argument of the process, and there is no child that could have inherited it."""
     stall = upstream.faults.add(actions.stall(seconds=60), listener="cdn", count=None)

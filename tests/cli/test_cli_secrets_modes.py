@@ -10,22 +10,23 @@ from pathlib import Path
 import pytest
 
 from archiver.cli import main as front
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 OWNERS = {"lock", "config.toml", "copy.db"}
 """What an analyst's account has no business with, and a copy of the database, whose place the owner chose: 0600 always."""
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """natgeo and salwaaa_ki, over loopback."""
-    with StandIn(World.seed()) as standin:
+    with FaultyStandIn(EditableWorld.seed()) as standin:
         yield standin
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
     """Somebody whose environment, in this process, leads to the stand-in, in an empty home."""
     home = tmp_path / "home"
     home.mkdir(0o700)
@@ -45,7 +46,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
     os.umask(before)
 
 
-def _used(person: CommandLineUser, upstream: StandIn) -> None:
+def _used(person: CommandLineUser, upstream: FaultyStandIn) -> None:
     """All that makes files: init, a run, a backup, a query, a verify, a copy of the database."""
     settings = person.home / "config" / "archiver" / "config.toml"
     backup = ["backup", "salwaaa_ki", "-q"]
@@ -87,7 +88,7 @@ def _wrong(home: Path, *, group_readable: bool) -> list[str]:
 )
 def test_fault_l7_everything_made_has_the_promised_mode(
     person: CommandLineUser,
-    upstream: StandIn,
+    upstream: FaultyStandIn,
     monkeypatch: pytest.MonkeyPatch,
     umask: int,
     group_readable: bool,

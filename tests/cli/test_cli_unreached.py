@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser, InProcessUser, write_config
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[CommandLineUser]:
     """Somebody with three accounts of two highlights in the configuration, whose first run may spend five units: four, and one more."""
-    with StandIn(World.generated(3, 2, 1), key="canary-0123456789abcdef") as upstream:
+    with FaultyStandIn(EditableWorld.generated(3, 2, 1), key="canary-0123456789abcdef") as upstream:
         somebody = InProcessUser(tmp_path, upstream)
         config = write_config(tmp_path / "c.toml", ["account0000", "account0001", "account0002"])
         somebody.more = {"ARCHIVER_CONFIG": str(config)}

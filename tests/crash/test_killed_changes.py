@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archiver.sandbox import actions
 from tests.support.crash.consistency_checks import database, violations
 from tests.support.crash.run_killer import Kill, RunKiller
 from tests.support.crash.workload import Workload
+from tests.support.standin import actions
 
 
 def test_fault_h1_a_new_item_whose_file_a_kill_prevented_is_had_by_the_next_run(tmp_path: Path) -> None:

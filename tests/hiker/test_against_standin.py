@@ -14,8 +14,10 @@ from archiver.hiker.client import HikerClient
 from archiver.model.billing import Call, Meaning
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray
-from archiver.sandbox import Settings, StandIn, World
+from archiver.sandbox.standin_settings import StandInSettings
 from archiver.secret import Secret
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 NATGEO = "787132"
 CALLS = [
@@ -33,14 +35,14 @@ CALLS = [
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """A stand-in with the two accounts of the vendor's examples."""
-    with StandIn(World.seed()) as standing:
+    with FaultyStandIn(EditableWorld.seed()) as standing:
         yield standing
 
 
 @pytest.fixture
-def hiker(upstream: StandIn) -> Iterator[HikerClient]:
+def hiker(upstream: FaultyStandIn) -> Iterator[HikerClient]:
     """A client with the stand-in's key."""
     with closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as made:
         yield made
@@ -48,7 +50,7 @@ def hiker(upstream: StandIn) -> Iterator[HikerClient]:
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.path}:{call.units}")
 def test_fault_b5_every_call_costs_what_the_tariff_says(
-    call: Call, upstream: StandIn, hiker: HikerClient
+    call: Call, upstream: FaultyStandIn, hiker: HikerClient
 ) -> None:
     """Nominal price, settled price and the sum that upstream bills are one number."""
     verdict = wire.parse_verdict(hiker.send(call))
@@ -57,7 +59,9 @@ def test_fault_b5_every_call_costs_what_the_tariff_says(
 
 
 @pytest.mark.parametrize("prefixed", [False, True])
-def test_the_pages_of_a_tray_are_the_tray(upstream: StandIn, hiker: HikerClient, prefixed: bool) -> None:
+def test_the_pages_of_a_tray_are_the_tray(
+    upstream: FaultyStandIn, hiker: HikerClient, prefixed: bool
+) -> None:
     """Read to the last page and joined, they say of every highlight, and of its owner, what the tray in one answer says."""
     upstream.world.v2_page, upstream.world.v2_prefixed = 2, prefixed
     pages: list[Tray] = []
@@ -94,7 +98,7 @@ def test_a_tray_and_a_page_read_whole(hiker: HikerClient) -> None:
         assert any(getattr(item, attached) for item in items), attached
 
 
-def test_account_and_balance(upstream: StandIn, hiker: HikerClient) -> None:
+def test_account_and_balance(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """By pk and by name the same account; the balance is what is left."""
     by_pk = wire.parse_user(hiker.send(endpoints.fetch_user(NATGEO)), NATGEO)
     by_name = wire.parse_user(hiker.send(endpoints.fetch_user_by_username("natgeo")))
@@ -115,7 +119,7 @@ def test_account_and_balance(upstream: StandIn, hiker: HikerClient) -> None:
     ],
 )
 def test_a_refusal_is_understood_and_settled(
-    call: Call, meaning: Meaning, upstream: StandIn, hiker: HikerClient
+    call: Call, meaning: Meaning, upstream: FaultyStandIn, hiker: HikerClient
 ) -> None:
     """What is billed of it and what is free agrees with upstream's own account."""
     verdict = wire.parse_verdict(hiker.send(call))
@@ -123,7 +127,7 @@ def test_a_refusal_is_understood_and_settled(
     assert verdict.units == upstream.units
 
 
-def test_fault_a1_a_wrong_key_is_rejected_for_nothing(upstream: StandIn, hiker: HikerClient) -> None:
+def test_fault_a1_a_wrong_key_is_rejected_for_nothing(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """401 costs no unit."""
     upstream.key = "another-key-than-ours"
     verdict = wire.parse_verdict(hiker.send(CALLS[0]))
@@ -132,7 +136,7 @@ def test_fault_a1_a_wrong_key_is_rejected_for_nothing(upstream: StandIn, hiker: 
 
 @pytest.mark.parametrize("status", [402, 200])
 def test_fault_a2_an_empty_account_is_out_of_units_whatever_the_status(
-    status: int, upstream: StandIn, hiker: HikerClient
+    status: int, upstream: FaultyStandIn, hiker: HikerClient
 ) -> None:
     """Some saw the 402 body with status 200: both mean the same and cost nothing."""
     upstream.settings.funds_status = 402 if status == 402 else 200
@@ -146,7 +150,7 @@ def test_fault_a2_an_empty_account_is_out_of_units_whatever_the_status(
 def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
     """429 with Retry-After: rate limited, free, and the seconds are in the verdict."""
     with (
-        StandIn(World.seed(), settings=Settings(rate=1, retry_after="2")) as upstream,
+        FaultyStandIn(EditableWorld.seed(), settings=StandInSettings(rate=1, retry_after="2")) as upstream,
         closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as hiker,
     ):
         hiker.send(endpoints.balance())
@@ -154,7 +158,7 @@ def test_fault_a8_a_rate_limit_says_how_long_to_wait() -> None:
     assert (verdict.meaning, verdict.units, verdict.retry_after) == (Meaning.RATE_LIMITED, 0, 2.0)
 
 
-def test_many_threads_share_one_client(upstream: StandIn, hiker: HikerClient) -> None:
+def test_many_threads_share_one_client(upstream: FaultyStandIn, hiker: HikerClient) -> None:
     """Every worker gets the answer to its own call, and every call is billed once."""
     calls = [endpoints.fetch_user(NATGEO), endpoints.fetch_user("75885841119")] * 40
     with ThreadPoolExecutor(8) as workers:

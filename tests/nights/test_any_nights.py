@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from archiver.runner.workers import StopFlag
-from archiver.sandbox import StandIn, World
-from archiver.sandbox.state import PrivateWithForce
+from archiver.sandbox.world import PrivateWithForce
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end
 from tests.support.nights.archive_state import ArchiveState
 from tests.support.nights.expected_facts import differences, offers, plain
 from tests.support.nights.night_strategies import TELLING, PlannedNight, nights
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNTS, HIGHLIGHTS, ITEMS = 2, 4, 3
 WHOLE = settings(
@@ -39,10 +40,10 @@ def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
 
 def _live(drawn: list[PlannedNight], private_with_force: PrivateWithForce, pages: tuple[int, int]) -> None:
     with early_end.no_backoff(), tempfile.TemporaryDirectory() as place:
-        world = World.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
+        world = EditableWorld.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
         world.private_with_force = private_with_force
         world.v1_page, world.v2_page = pages
-        with StandIn(world) as upstream:
+        with FaultyStandIn(world) as upstream:
             harness = ArchiveHarness(Path(place) / "archive", upstream)
             harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "4"
             _spend(harness, drawn)
@@ -109,7 +110,7 @@ def _waits(harness: ArchiveHarness) -> bool:
     )
 
 
-def _hidden(world: World, pk: str) -> bool:
+def _hidden(world: EditableWorld, pk: str) -> bool:
     return world.account(pk).deleted or world.account(pk).is_private
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn
-from archiver.sandbox.state import PrivateWithForce
+from archiver.sandbox.world import PrivateWithForce
 from tests.support import search_reference
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import account_stories, highlight_stories, item_stories, story_archive
 from tests.support.nights.account_stories import deleted_and_back, edited_while_private, private_and_back
 from tests.support.nights.scene import Story
 from tests.support.nights.story_archive import StoryArchive
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 STORIES = (*account_stories.STORIES, *highlight_stories.STORIES, *item_stories.STORIES)
 SWEEP_DAYS = 3
@@ -37,7 +37,7 @@ def live(tmp_path: Path) -> Iterator[Lived]:
         ) -> StoryArchive:
             world = story_archive.world(stories)
             world.private_with_force = private_with_force
-            upstream = stack.enter_context(StandIn(world))
+            upstream = stack.enter_context(FaultyStandIn(world))
             harness = ArchiveHarness(tmp_path / "archive", upstream, environ=environ or {})
             made = StoryArchive(harness, stories, sweep_days=sweep_days)
             made.nights()
@@ -47,7 +47,7 @@ def live(tmp_path: Path) -> Iterator[Lived]:
 
 
 def name(story: Story) -> str:
-    return f"{story.__module__.removesuffix('_stories')}-{story.__name__}"
+    return f"{story.__module__.rpartition('.')[2].removesuffix('_stories')}-{story.__name__}"
 
 
 def test_each_edit_is_its_changes_and_costs_its_price(live: Lived) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from archiver.model.events import AccountListed, Event, UnitsSpent
-from archiver.sandbox import StandIn, World
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import early_end
 from tests.support.nights.expected_facts import differences
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "70000000000"
 HIGHLIGHT = "17800000000000000"
@@ -24,7 +25,7 @@ CHANGES = "select subject, subject_pk, field, old, new from changes"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and an account with one highlight."""
-    with StandIn(World.generated(1, 1, 3)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 1, 3)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -14,12 +14,13 @@ from sqlalchemy import Connection
 
 from archiver.catalog.record import changes
 from archiver.catalog.record.changes import Change
-from archiver.sandbox import StandIn, World
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import account_stories, highlight_stories, item_stories, story_archive
 from tests.support.nights.archive_state import ArchiveState
 from tests.support.nights.expected_facts import differences
 from tests.support.nights.story_archive import StoryArchive
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 BOTH, PKS = ("natgeo", "salwaaa_ki"), ("787132", "75885841119")
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -42,7 +43,7 @@ class Two:
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     """The two accounts of the vendor's page; one highlight is gone and back, and there was an edit of each field before the last night."""
-    with StandIn(World.seed()) as upstream:
+    with FaultyStandIn(EditableWorld.seed()) as upstream:
         harness, world = ArchiveHarness(tmp_path_factory.mktemp("two") / "archive", upstream), upstream.world
         world.remove_highlight(LIMITLESS)
         harness.night(*BOTH)
@@ -137,7 +138,7 @@ def test_stories_notice_changes_that_are_not_written(tmp_path: Path, monkeypatch
         account_stories.renamed,
         highlight_stories.retitled,
     )
-    with StandIn(story_archive.world(stories)) as upstream:
+    with FaultyStandIn(story_archive.world(stories)) as upstream:
         lived = StoryArchive(ArchiveHarness(tmp_path / "archive", upstream), stories, sweep_days=2)
         lived.nights()
         assert sorted(lived.outcome()) == sorted(told.name for told in lived.told[:4])

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, TRAY, account_pk, answer_error, edit_answer, highlight_pk, page
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ONE, HIGHLIGHT = account_pk(0), highlight_pk(0)
 GONE_ITEMS = "select count(*) from highlight_items where gone_at is not null"
@@ -20,7 +21,7 @@ GONE_HIGHLIGHTS = "select count(*) from highlights where gone_at is not null"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and an account with four highlights of two items each."""
-    with StandIn(World.generated(1, 4, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 4, 2)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -10,11 +10,13 @@ import pytest
 from archiver.errors import Reason
 from archiver.model.archived import Failure
 from archiver.runner.tally import Summary
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.actions import Action
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import account_pk, answer_error, attempts, edit_answer, highlight_pk, page, tray
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 
 def json_body(body: bytes) -> Action:
@@ -87,7 +89,7 @@ class Night:
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     """One night over an account for each kind of broken tray, one with a wrong page, and one that is well."""
-    with StandIn(World.generated(GOOD + 1, 2, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(GOOD + 1, 2, 1)) as upstream:
         for kind, number in NUMBERS.items():
             upstream.faults.add(TRAYS[kind], **tray(number), count=None)
         upstream.faults.add(edit_answer(another_highlight), **page(WRONG_PAGE), count=None)

@@ -8,14 +8,15 @@ from pathlib import Path
 from archiver.model.events import Pause
 from archiver.runner.metered_api import RateLimiter
 from archiver.runner.workers import StopFlag
-from archiver.sandbox import StandIn, World
 from tests.support.api_faults import TRAY, account_pk, answer_error
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 
 def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> None:
     """The third call hears 429 and a second to wait: only what was under way still arrives within it, and the night ends well."""
-    with StandIn(World.generated(30, 1, 0)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(30, 1, 0)) as upstream:
         upstream.settings.latency = 0.02
         asked: list[float] = []
         upstream.faults.add(

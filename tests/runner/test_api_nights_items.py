@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import pytest
 
 from archiver.runner.tally import Summary
-from archiver.sandbox import StandIn, World
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import account_pk, edit_answer, highlight_pk, page, tray
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 BIG = 2**63 + 1
 FLOAT = 3.1e18
@@ -128,7 +129,7 @@ class Night:
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     """One night over an account for each kind of page, with one highlight of a photo and a video."""
-    with StandIn(World.generated(ENDLESS + 1, 1, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(ENDLESS + 1, 1, 2)) as upstream:
         for kind, number in NUMBERS.items():
             upstream.faults.add(edit_answer(as_page(PAGES[kind])), **page(number), count=None)
         upstream.faults.add(edit_answer(out_of_range), **tray(NUMBERS["numbers"]), count=None)

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from archiver.errors import Reason
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import (
     PAGE,
     REFUSED,
@@ -25,6 +24,9 @@ from tests.support.api_faults import (
     tray,
 )
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
 
 ONE, TWO = account_pk(0), account_pk(1)
 PRIVATE: Json = {"detail": "This account is private", "exc_type": "PrivateAccount"}
@@ -34,7 +36,7 @@ RETIRED: Json = {"detail": "This endpoint is deprecated", "exc_type": "EndpointD
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and fifty accounts with two highlights of one item each."""
-    with StandIn(World.generated(50, 2, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(50, 2, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -133,7 +135,7 @@ def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(harness
     assert (summary.exit_code, summary.highlights_fetched) == (0, 1)
     assert harness.rows("select subject_pk, reason from failures") == [(highlight_pk(0), "not_found")]
     assert [harness.night(ONE).units for _ in range(4)] == [1] * 4  # the tray; a 410 costs nothing
-    assert len(harness.upstream.requests.paid_calls()) == 1
+    assert len(paid_calls(harness.upstream.requests)) == 1
 
 
 def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(harness: ArchiveHarness) -> None:
@@ -172,7 +174,7 @@ def test_fault_a7_a_request_that_is_called_wrong_is_not_repeated(
 def test_fault_a34_a_redirect_is_never_followed(harness: ArchiveHarness) -> None:
     """Code 7 that says why; the host that it names sees no connection, let alone the key; one call each, 0 units."""
     statuses = [301, 302, 307, 308]
-    with StandIn() as other:
+    with FaultyStandIn() as other:
         for number, status in enumerate(statuses):
             elsewhere = actions.redirect(other.base_url + TRAY, status)
             harness.upstream.faults.add(elsewhere, **tray(number), count=None)

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from archiver.model.events import Pause
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import BROKEN, TRAY, Waits, account_pk, answer_error, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 NOBODY_FREE: Json = {"detail": "", "exc_type": "NoFreeAccounts"}
 ONE = account_pk(0)
@@ -21,7 +23,7 @@ ONE = account_pk(0)
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and fifty accounts with a highlight of one item each."""
-    with StandIn(World.generated(50, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(50, 1, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

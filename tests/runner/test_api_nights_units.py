@@ -13,10 +13,12 @@ from typing import Literal
 
 import pytest
 
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.wire import Pace
+from archiver.sandbox.http_server import Pace
 from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
 
 ONE = account_pk(0)
 UNCOVERED = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk and f.role = 'thumbnail')"
@@ -25,7 +27,7 @@ UNCOVERED = "select count(*) from items i where not exists (select 1 from files 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with four highlights of two items each."""
-    with StandIn(World.generated(3, 4, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(3, 4, 2)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -98,7 +100,7 @@ def test_fault_b3_a_budget_ends_the_run_before_it_is_passed(harness: ArchiveHarn
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.outcome, summary.units) == (5, "units", 4)
     assert "budget.max_units_per_run = 4: 4 are spent or promised" in summary.message
-    assert len(harness.upstream.requests.paid_calls()) == harness.upstream.units == 4
+    assert len(paid_calls(harness.upstream.requests)) == harness.upstream.units == 4
     assert harness.one("select count(*) from highlights where completed_at is not null") == 3
     again = harness.night(ONE)
     assert (again.exit_code, again.units) == (0, 2)

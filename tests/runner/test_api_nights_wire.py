@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.actions import Action
 from tests.support.api_faults import Waits, account_pk, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ONE, TWO = account_pk(0), account_pk(1)
 
@@ -19,7 +21,7 @@ ONE, TWO = account_pk(0), account_pk(1)
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and six accounts with a highlight of one item each."""
-    with StandIn(World.generated(6, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(6, 1, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -111,7 +113,7 @@ def test_fault_a36_a_proxy_of_the_environment_never_sees_a_loopback_api(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name a proxy: neither the key nor any download goes there in the clear."""
-    with StandIn() as proxy:
+    with FaultyStandIn() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.base_url)
         for name in ("NO_PROXY", "no_proxy"):
@@ -125,7 +127,7 @@ def test_fault_a36_an_unusable_proxy_is_told_without_its_password(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A refused tunnel for an https API: code 7, 0 units, and the proxy's password stands in no file of the archive."""
-    with StandIn() as proxy:
+    with FaultyStandIn() as proxy:
         address = proxy.base_url.removeprefix("http://")
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2hunter2@{address}")
         monkeypatch.delenv("NO_PROXY", raising=False)

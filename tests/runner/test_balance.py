@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from archiver.model.events import Event, FileStored
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.actions import Action
 from tests.support.api_faults import BROKEN, PAGE, TRAY, account_pk, answer_error
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ONE = account_pk(0)
 ASKED = "select status, units from api_calls where path = '/sys/balance' order by id"
@@ -21,7 +23,7 @@ NOTED = "select balance_before, balance_after from runs order by id"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and two accounts with four highlights of one item each."""
-    with StandIn(World.generated(2, 4, 1), balance=1_000) as upstream:
+    with FaultyStandIn(EditableWorld.generated(2, 4, 1), balance=1_000) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -13,18 +13,20 @@ from pathlib import Path
 import pytest
 
 from archiver.runner.tally import Summary
-from archiver.sandbox import StandIn, World, actions
 from tests.support.api_faults import PAGE, TRAY, account_pk
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 UNFINISHED = "select count(*) from highlights where completed_at is null"
 
 
-def an_archive(root: Path, world: World, limit: int) -> ArchiveHarness:
+def an_archive(root: Path, world: EditableWorld, limit: int) -> ArchiveHarness:
     """An archive that is not there yet, whose runs may spend so many units."""
     return ArchiveHarness(
         root,
-        StandIn(world).start(),
+        FaultyStandIn(world).start(),
         environ={"ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": str(limit), "ARCHIVER_DOWNLOAD_COVERS": "false"},
     )
 
@@ -33,7 +35,7 @@ def an_archive(root: Path, world: World, limit: int) -> ArchiveHarness:
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArchiveHarness]:
     """Such an archive, of so many accounts with so many highlights of so many items; ``param`` is these and the limit."""
     accounts, highlights, items, limit = request.param
-    made = an_archive(tmp_path / "archive", World.generated(accounts, highlights, items), limit)
+    made = an_archive(tmp_path / "archive", EditableWorld.generated(accounts, highlights, items), limit)
     yield made
     made.upstream.close()
 

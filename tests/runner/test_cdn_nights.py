@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, actions, media
-from archiver.sandbox.actions import Action
+from archiver.sandbox import media_files
 from tests.support.cdn_account import CdnAccount, check_store, cut_body, redirect_to_itself, short_waits
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyStandIn
 
-MP4 = media.base("video1.mp4")
+MP4 = media_files.base("video1.mp4")
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"></svg>' * 20
 
 BAD: dict[str, Action] = {
@@ -116,7 +118,7 @@ def inside() -> Iterator[Inside]:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, inside: Inside) -> Iterator[CdnAccount]:
     """After one night on which every file of ``BAD`` met its fault at every request."""
-    with StandIn() as upstream, short_waits():
+    with FaultyStandIn() as upstream, short_waits():
         served = CdnAccount(tmp_path_factory.mktemp("ward") / "archive", upstream)
         for name, action in BAD.items():
             served.meets(name, action, count=None)
@@ -188,7 +190,7 @@ def test_fault_c10_chunks_without_the_last_one_are_never_kept(served: CdnAccount
 
 def test_fault_c11_a_cdn_that_stalls_or_drips_is_left(tmp_path: Path) -> None:
     """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the run does not hang."""
-    with StandIn() as upstream, short_waits(0.5):
+    with FaultyStandIn() as upstream, short_waits(0.5):
         served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in SLOW.items():
             served.meets(name, action, count=None)

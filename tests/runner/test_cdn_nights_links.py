@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, actions
-from archiver.sandbox.things import Item
-from archiver.sandbox.wire import Request
+from archiver.sandbox.http_server import HttpRequest
+from archiver.sandbox.world_objects import SandboxItem
 from tests.support.cdn_account import ACCOUNT, CdnAccount, check_store, offering, short_waits
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, requests_with
 
 EXPIRED = actions.respond(403, "URL signature expired")
 ASTRAY = (
@@ -45,11 +46,11 @@ ENDLESS = "http://127.0.0.1/" + "x" * 65_536
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[CdnAccount]:
     """One highlight of four items, two of them videos."""
-    with StandIn() as upstream, short_waits():
+    with FaultyStandIn() as upstream, short_waits():
         yield CdnAccount(tmp_path / "archive", upstream)
 
 
-def items(served: CdnAccount) -> list[Item]:
+def items(served: CdnAccount) -> list[SandboxItem]:
     """The items of the account's one highlight."""
     return list(served.upstream.world.account(ACCOUNT).highlights[-1].items)
 
@@ -159,7 +160,7 @@ def test_fault_c27_two_workers_with_the_same_bytes_make_one_blob(served: CdnAcco
     two.thumbnail = replace(one.thumbnail, path="/v/another_n.jpg")
     together = threading.Barrier(2)
 
-    def meet(_: Request) -> None:
+    def meet(_: HttpRequest) -> None:
         together.wait(5)
 
     for item in (one, two):
@@ -196,7 +197,7 @@ def test_fault_c29_a_cookie_is_neither_kept_nor_sent(served: CdnAccount) -> None
         assert sent <= {"host", "user-agent", "accept", "accept-encoding"}
         assert not any("cookie" in asked.headers for asked in served.upstream.requests)
         served.upstream.world.add_item(served.upstream.world.account(ACCOUNT).highlights[0].pk)
-    assert served.upstream.requests.leaks(served.upstream.key) == []
+    assert requests_with(served.upstream.requests, served.upstream.key) == []
 
 
 @pytest.mark.parametrize(("side", "told"), [(40_000, (40_000, 40_000)), (2**32 - 1, (None, None))])
@@ -204,7 +205,7 @@ def test_fault_x16_an_image_bomb_is_kept_as_the_bytes_it_is(
     tmp_path: Path, nowhere: str | Path, side: int, told: tuple[int | None, int | None]
 ) -> None:
     """Its header states up to 4,294,967,295 pixels a side: nothing is unpacked, and what no picture has is not recorded."""
-    with StandIn() as upstream, short_waits():
+    with FaultyStandIn() as upstream, short_waits():
         served = CdnAccount(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
         bomb = png(side)
         served.meets("bomb", actions.other_bytes(bomb))

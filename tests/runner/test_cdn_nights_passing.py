@@ -7,17 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from archiver.sandbox import StandIn, actions
-from archiver.sandbox.actions import Action
-from archiver.sandbox.exchange import Exchange
-from archiver.sandbox.wire import Request
+from archiver.sandbox.http_server import HttpRequest
 from tests.support.cdn_account import SIZE, CdnAccount, check_store, redirect_to_itself, short_waits
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn
 
 HALF = SIZE // 2
 REST = f"bytes={HALF}-"
 
 
-def parts(exchange: Exchange) -> None:
+def parts(exchange: FaultyExchange) -> None:
     """The asked part as ``multipart/byteranges``, which wraps it in lines of its own."""
     true = exchange.reply()
     said = true.headers["content-range"].encode()
@@ -55,7 +55,7 @@ def then_changes(served: CdnAccount, name: str) -> None:
     """The file of that name becomes another one just before its second request is answered."""
     item, highlight = served.item(name).pk, served.highlights[-1]
 
-    def change(_: Request) -> None:
+    def change(_: HttpRequest) -> None:
         served.upstream.world.change_bytes(highlight, item, "thumbnail")
 
     served.upstream.faults.add(listener="cdn", item=item, role="thumbnail", before=change)
@@ -64,9 +64,9 @@ def then_changes(served: CdnAccount, name: str) -> None:
 def half_with_etag(etag: str) -> Action:
     """Half of the body under its length and an ETag that proves nothing."""
 
-    def act(exchange: Exchange) -> None:
-        exchange.wire.send(exchange.begin({"etag": etag})[:HALF])
-        exchange.wire.close()
+    def act(exchange: FaultyExchange) -> None:
+        exchange.connection.send(exchange.begin({"etag": etag})[:HALF])
+        exchange.connection.close()
 
     return act
 
@@ -74,7 +74,7 @@ def half_with_etag(etag: str) -> Action:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CdnAccount]:
     """After one night on which every file met what ``script`` says."""
-    with StandIn() as upstream, short_waits():
+    with FaultyStandIn() as upstream, short_waits():
         served = CdnAccount(tmp_path_factory.mktemp("passing") / "archive", upstream)
         script(served)
         assert served.night() == 0

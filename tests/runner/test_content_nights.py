@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, actions
-from archiver.sandbox.exchange import Exchange
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn, requests_with
 
 BOTW = "18018069326790931"
 
@@ -21,18 +21,18 @@ BOTW = "18018069326790931"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 @pytest.fixture
-def elsewhere() -> Iterator[StandIn]:
+def elsewhere() -> Iterator[FaultyStandIn]:
     """Another host, which notes whatever it is asked."""
-    with StandIn() as other:
+    with FaultyStandIn() as other:
         yield other
 
 
-def quoting(exchange: Exchange) -> None:
+def quoting(exchange: FaultyExchange) -> None:
     """The true answer, with the key of the request in a title and in a header."""
     true, key = exchange.reply(), exchange.request.headers["x-access-key"]
     tray = json.loads(true.body)
@@ -72,7 +72,7 @@ def test_fault_l3_a_rejected_key_is_not_told_by_the_refusal(harness: ArchiveHarn
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_fault_l5_a_redirect_of_the_api_leads_nowhere(
-    harness: ArchiveHarness, elsewhere: StandIn, status: int
+    harness: ArchiveHarness, elsewhere: FaultyStandIn, status: int
 ) -> None:
     """The other host is not asked at all, and so sees no key; the run ends with code 7."""
     target = f"{elsewhere.base_url}/v1/user/highlights?user_id=787132"
@@ -83,7 +83,7 @@ def test_fault_l5_a_redirect_of_the_api_leads_nowhere(
 
 
 def test_fault_l5_a_redirect_of_the_cdn_takes_nothing_along(
-    harness: ArchiveHarness, elsewhere: StandIn
+    harness: ArchiveHarness, elsewhere: FaultyStandIn
 ) -> None:
     """The other host is asked as if it had been the first: no key, no cookie that was set before, no referrer; so is the CDN itself."""
     cookie = {
@@ -98,7 +98,7 @@ def test_fault_l5_a_redirect_of_the_cdn_takes_nothing_along(
         assert not {"x-access-key", "authorization", "cookie", "referer", "origin"} & set(asked.headers)
         assert asked.headers["user-agent"].startswith("archiver/")
     for log in (elsewhere.requests, harness.upstream.requests):
-        assert log.leaks(harness.upstream.key) == []
+        assert requests_with(log, harness.upstream.key) == []
 
 
 def test_fault_l1_no_library_tells_what_it_sends(

@@ -15,10 +15,11 @@ import pytest
 
 from archiver.catalog import locate
 from archiver.catalog.writer_lock import WriterLock
-from archiver.sandbox import StandIn, actions
 from tests.support import leak_detector
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import ConnectionProxy, CutAt, empty_database, end_connections
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 HELD = (
     "select (select count(*) from api_calls), (select count(*) from answers), (select count(*) from items),"
@@ -28,21 +29,21 @@ LOST_FOR_GOOD = actions.respond(404)
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
+def upstream() -> Iterator[FaultyStandIn]:
     """The two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield upstream
 
 
 @pytest.fixture
-def harness(tmp_path: Path, upstream: StandIn, postgres_archive: str) -> ArchiveHarness:
+def harness(tmp_path: Path, upstream: FaultyStandIn, postgres_archive: str) -> ArchiveHarness:
     """An archive that is not there yet, whose rows are to be on a server."""
     empty_database(postgres_archive)
     return ArchiveHarness(tmp_path / "archive", upstream, postgres_archive)
 
 
 def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
-    harness: ArchiveHarness, upstream: StandIn
+    harness: ArchiveHarness, upstream: FaultyStandIn
 ) -> None:
     """Every second COMMIT is cut off, before or after the server has made it: code 0 or 3 as without, nothing twice, nothing lacking."""
     upstream.faults.add(LOST_FOR_GOOD, listener="cdn", role="video", nth=1)
@@ -76,7 +77,9 @@ def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
     assert harness.rows("select id, outcome from runs") == [(1, "partial")]
 
 
-def test_fault_h35_a_run_that_has_lost_its_lock_stops(harness: ArchiveHarness, upstream: StandIn) -> None:
+def test_fault_h35_a_run_that_has_lost_its_lock_stops(
+    harness: ArchiveHarness, upstream: FaultyStandIn
+) -> None:
     """Another writer has the database from the middle of the night on: code 9, and not a row is written beside it."""
     left: list[tuple[object, ...]] = []
 
@@ -98,7 +101,7 @@ def test_fault_h35_a_run_that_has_lost_its_lock_stops(harness: ArchiveHarness, u
     assert harness.rows("select outcome from runs order by id") == [("killed",), ("ok",)]
 
 
-def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: StandIn) -> None:
+def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: FaultyStandIn) -> None:
     """Code 9; once it is there again the next night goes on: what was paid for is not paid again, no file is fetched twice."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -137,7 +140,7 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: St
 
 
 def test_fault_h35_a_full_disk_of_the_server_is_told_as_one(
-    harness: ArchiveHarness, upstream: StandIn
+    harness: ArchiveHarness, upstream: FaultyStandIn
 ) -> None:
     """The server answers 53100 in mid-run: code 8, what was recorded stands; with room again the next night ends it."""
     assert harness.night("salwaaa_ki").exit_code == 0

@@ -14,8 +14,9 @@ import pytest
 from archiver import archive
 from archiver.catalog import engine
 from archiver.errors import DatabaseError
-from archiver.sandbox import StandIn, World
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 HELD = "select count(*) from files"
 INCOMPLETE = "select count(*) from highlights where completed_at is null"
@@ -24,7 +25,7 @@ INCOMPLETE = "select count(*) from highlights where completed_at is null"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account; another one is upstream."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         harness.night("salwaaa_ki")
         yield harness
@@ -124,7 +125,7 @@ def test_fault_h24_a_wal_of_another_database_is_refused(harness: ArchiveHarness,
     Without it the database opens at its last checkpoint.
     """
     left = _cut_short(harness, tmp_path / "left")
-    with StandIn(World.generated(4, 6, 6)) as elsewhere:
+    with FaultyStandIn(EditableWorld.generated(4, 6, 6)) as elsewhere:
         other = ArchiveHarness(tmp_path / "other", elsewhere)
         other.night(*(f"account000{n}" for n in range(3)))
         wal = _cut_short(other, tmp_path / "stranger", "account0003").root / "archive.db-wal"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from archiver import archive
-from archiver.sandbox import StandIn
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 BOTW, GIFT, LIMITLESS = "18018069326790931", "17983616051768088", "17893209825281221"
 DROP = "'); DROP TABLE highlights; --"
@@ -20,7 +20,7 @@ TITLE = "select title from highlights where pk = ?"
 @pytest.fixture
 def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, its rows on SQLite or on PostgreSQL."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 

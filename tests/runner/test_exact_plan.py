@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World, actions
 from tests.support.api_faults import PAGE, account_pk
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
 
 TRAY = "/v1/user/highlights"
 
@@ -28,7 +30,7 @@ class Still(ArchiveHarness):
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with four highlights of one item each."""
-    with StandIn(World.generated(3, 4, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(3, 4, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -47,7 +49,7 @@ def exactly(harness: ArchiveHarness, names: list[str]) -> tuple[int, int]:
     return sum(told.values()), night.units
 
 
-EDITS: list[Callable[[World, str, random.Random], object]] = [
+EDITS: list[Callable[[EditableWorld, str, random.Random], object]] = [
     lambda world, account, dice: world.add_highlight(account, f"new {dice.random()}", 1),
     lambda world, account, dice: world.add_item(any_of(world, account, dice)),
     lambda world, account, dice: world.add_item(
@@ -68,13 +70,13 @@ EDITS: list[Callable[[World, str, random.Random], object]] = [
 ]
 
 
-def each(world: World, account: str, edit: Callable[[str], object]) -> None:
+def each(world: EditableWorld, account: str, edit: Callable[[str], object]) -> None:
     """One edit of all highlights of an account."""
     for highlight in world.account(account).highlights:
         edit(highlight.pk)
 
 
-def any_of(world: World, account: str, dice: random.Random) -> str:
+def any_of(world: EditableWorld, account: str, dice: random.Random) -> str:
     """The pk of one of an account's highlights."""
     return dice.choice([h.pk for h in world.account(account).highlights])
 
@@ -85,10 +87,10 @@ def test_the_next_run_costs_what_a_plan_with_the_trays_said(
     """Round after round of edits of every kind, with sweeps and paged trays: to the unit. ``--whole``: 50 accounts of 20 highlights."""
     accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (5, 4, 5)
     dice = random.Random(f"exact {accounts}")
-    world = World.generated(accounts, highlights, 1)
+    world = EditableWorld.generated(accounts, highlights, 1)
     world.v1_page = world.v2_page = highlights
     names = [account_pk(n) for n in range(accounts)]
-    with StandIn(world, balance=10**9) as upstream:
+    with FaultyStandIn(world, balance=10**9) as upstream:
         harness = Still(
             tmp_path / "archive",
             upstream,
@@ -198,7 +200,7 @@ def test_an_empty_account_s_tray_is_asked_for_by_a_plan(harness: ArchiveHarness)
     harness.upstream.world.add_highlight(account_pk(0), "new", 1)
     since = harness.now
     harness.night(account_pk(0), lists=True)
-    assert [a.path for a in harness.upstream.requests.paid_calls()] == [TRAY]
+    assert [a.path for a in paid_calls(harness.upstream.requests)] == [TRAY]
     (plan,) = harness.plan(account_pk(0), since=since)
     assert (plan.units, plan.exact) == (2, True)
     assert harness.night(account_pk(0)).units == 2

@@ -13,9 +13,10 @@ import pytest
 from archiver import archive
 from archiver.errors import DiskFull, Reason
 from archiver.model.target import parse_target
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.exchange import Exchange
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -24,7 +25,7 @@ BROKEN = actions.respond(
 )
 
 
-def unreadable(exchange: Exchange) -> None:
+def unreadable(exchange: FaultyExchange) -> None:
     """The true answer, but its first item has a pk that lost its last digits."""
     page = json.loads(exchange.reply().body)
     page["items"][0]["pk"] = 3.79e18
@@ -34,7 +35,7 @@ def unreadable(exchange: Exchange) -> None:
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -55,7 +56,7 @@ def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harne
 
 def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(harness: ArchiveHarness) -> None:
     """Six highlight pages of one account fail: the other account is kept all the same, and the code is 3."""
-    harness.upstream.world = World.generated(2, 6, 1)
+    harness.upstream.world = EditableWorld.generated(2, 6, 1)
     for highlight in harness.upstream.world.account("account0000").highlights:
         harness.upstream.faults.add(BROKEN, path="/v1/highlight/by/url", highlight=highlight.pk, count=None)
     summary = harness.night("account0000", "account0001")
@@ -164,7 +165,7 @@ def test_fault_a40_a_tray_of_unreadable_entries_is_one_failure(harness: ArchiveH
     assert harness.one(open_failures) == 0
 
 
-def crowded(exchange: Exchange) -> None:
+def crowded(exchange: FaultyExchange) -> None:
     """The true answer, but its first item mentions 10,005 accounts."""
     page = json.loads(exchange.reply().body)
     page["items"][0]["mentions"] = [{"user": {"pk": str(n), "username": f"u{n}"}} for n in range(10_005)]
@@ -188,7 +189,7 @@ def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(harness: ArchiveHar
     assert harness.night("natgeo", full=True).failures == ()
 
 
-def with_products(exchange: Exchange) -> None:
+def with_products(exchange: FaultyExchange) -> None:
     """The true answer, and a highlight of products in it."""
     tray = json.loads(exchange.reply().body)
     tray.append({**tray[0], "pk": "shop:17854360229135492", "id": "shop:17854360229135492"})

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from archiver.model.identity import utcnow
-from archiver.sandbox import StandIn, World
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import assert_sound
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "account0000"
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
@@ -20,7 +21,7 @@ UNHELD = "select count(*) from items i where not exists (select 1 from files f w
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account with two highlights. Upstream's clock is right, whatever that of the archive says."""
-    with StandIn(World.generated(1, 2, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 2, 2)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         upstream.settings.clock = lambda: utcnow().timestamp()
         yield harness

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.failing_disk import FailingDisk
 from tests.support.host_faults import assert_sound, run
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "account0000"
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
@@ -22,7 +23,7 @@ UNHELD = "select count(*) from items i where not exists (select 1 from files f w
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveHarness]:
     """An archive of one account with one highlight, carried from test to test: each must leave it whole."""
-    with StandIn(World.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path_factory.mktemp("disk") / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         yield harness

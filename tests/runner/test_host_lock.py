@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.faults import Fault
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forked_commands import ForkedCommands
 from tests.support.host_faults import assert_sound, environ
+from tests.support.standin import actions
+from tests.support.standin.fault_rules import Fault
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
 ACCOUNT = "account0000"
@@ -30,7 +32,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommand
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account."""
-    with StandIn(World.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         yield harness

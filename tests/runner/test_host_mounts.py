@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 import archiver
-from archiver.sandbox import StandIn, World
 from tests.support import leak_detector
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import environ
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 COURSE = """
 import json, os, subprocess, sys
@@ -50,7 +51,9 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
     if shutil.which("unshare") is None or subprocess.run([*UNSHARED, "true"], capture_output=True).returncode:
         pytest.skip("this system does not let a test mount a disk of its own")
     place = tmp_path_factory.mktemp("disk")
-    with StandIn(World.generated(1, 2, 10, thumbnail_size=200_000, video_size=200_000)) as upstream:
+    with FaultyStandIn(
+        EditableWorld.generated(1, 2, 10, thumbnail_size=200_000, video_size=200_000)
+    ) as upstream:
         harness = ArchiveHarness(place / "archive", upstream)
         surroundings = environ(harness) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}
         command = [*UNSHARED, sys.executable, "-c", COURSE]

@@ -15,10 +15,12 @@ import pytest
 
 import archiver
 from archiver.cli.main import main
-from archiver.sandbox import StandIn, World, actions
 from tests.support import leak_detector
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import assert_sound, environ, run
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNTS = ("account0000", "account0001")
 
@@ -26,7 +28,7 @@ ACCOUNTS = ("account0000", "account0001")
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and two accounts."""
-    with StandIn(World.generated(2, 2, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(2, 2, 2)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -46,7 +48,7 @@ def as_cron(harness: ArchiveHarness, *words: str) -> tuple[int, str, str]:
 
 def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(harness: ArchiveHarness) -> None:
     """No progress bar, not a word where all went well; titles with emoji come out escaped on a stdout that is ASCII only."""
-    harness.upstream.world = World.seed()
+    harness.upstream.world = EditableWorld.seed()
     assert harness.night("salwaaa_ki").exit_code == 0
     assert as_cron(harness, "run") == (0, "", "")
     code, out, err = as_cron(harness, "query", "SELECT title FROM highlights")
@@ -119,7 +121,7 @@ def test_fault_h13_a_limit_on_the_size_of_files_stops_the_run_and_harms_nothing(
     harness: ArchiveHarness,
 ) -> None:
     """A video above the limit of this process (EFBIG): code 8 and the reason; without the limit the next run keeps it."""
-    harness.upstream.world = World.generated(1, 1, 2, video_size=3_000_000)
+    harness.upstream.world = EditableWorld.generated(1, 1, 2, video_size=3_000_000)
     harness.night()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World, actions
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.forked_commands import ForkedCommands, ProcessResult
 from tests.support.host_faults import assert_sound, environ, run
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNTS = ("account0000", "account0001")
 HIGHLIGHTS = 4
@@ -33,7 +35,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommand
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """No archive yet, and two accounts of which some files stall for ever."""
-    with StandIn(World.generated(2, 2, 3)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(2, 2, 3)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

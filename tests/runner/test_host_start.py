@@ -16,11 +16,12 @@ from archiver.blobs.disk import free_bytes
 from archiver.cli.main import main
 from archiver.durable import open_root
 from archiver.errors import StorageError
-from archiver.sandbox import StandIn, World
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.databases import empty_database
 from tests.support.failing_disk import FailingDisk
 from tests.support.host_faults import another_user, assert_sound, blobs, outside, run
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "account0000"
 
@@ -36,7 +37,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def standing(place: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account, carried from test to test: each sets right what it broke."""
-    with StandIn(World.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
         harness = ArchiveHarness(place / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         yield harness
@@ -172,7 +173,7 @@ def test_fault_h19_an_archive_that_somebody_else_makes_meanwhile_is_used(
 def test_fault_h17_blobs_and_database_may_lie_on_different_disks(place: Path, postgres_archive: str) -> None:
     """Rows in PostgreSQL, bytes here: bytes that were not made durable have no row there. Without the disk (H15) nothing is begun."""
     empty_database(postgres_archive)
-    with StandIn(World.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
         harness = ArchiveHarness(place / "half", upstream, postgres_archive)
         assert harness.night(ACCOUNT).exit_code == 0
         upstream.world.add_item(next(iter(upstream.world.account(ACCOUNT).highlights)).pk)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from archiver.cli.main import main
-from archiver.sandbox import StandIn, World, media
+from archiver.sandbox import media_files
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.host_faults import blobs, environ, run
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "account0000"
 
@@ -21,7 +23,7 @@ ACCOUNT = "account0000"
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveHarness]:
     """An archive of one account, which the environment names."""
-    with StandIn(World.generated(1, 1, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 1, 2)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         for name, value in environ(harness, ACCOUNT).items():
@@ -51,7 +53,7 @@ def test_fault_h30_leftovers_are_swept_orphans_adopted_and_strangers_left_alone(
     (harness.root / "tmp" / "dead.part").write_bytes(b"half")
     item = harness.upstream.world.add_item(next(iter(harness.upstream.world.account(ACCOUNT).highlights)).pk)
     assert item.thumbnail is not None
-    orphan = media.body(item.thumbnail)
+    orphan = media_files.body(item.thumbnail)
     sha256 = hashlib.sha256(orphan).hexdigest()
     (harness.root / "blobs" / sha256[:2] / sha256).write_bytes(orphan)
     assert verified(capsys) == ({}, 1, [".DS_Store", "7f/notes.txt", "zz"])

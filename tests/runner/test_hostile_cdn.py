@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archiver.sandbox import StandIn, actions
-from archiver.sandbox.actions import Action
 from tests.support.cdn_account import CdnAccount, check_store, cut_body, redirect_to_itself, short_waits
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 HOSTILE: dict[str, Action] = {
     "truncates": actions.truncated(2000),
@@ -49,7 +50,7 @@ HOSTILE: dict[str, Action] = {
 
 def test_a_run_survives_a_hostile_cdn_and_the_next_one_completes_it(tmp_path: Path) -> None:
     """Code 3 with a failure for each bad file and every good one kept; then code 0 for just what was missing; then nothing."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in HOSTILE.items():
             served.meets(name, action, count=None)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, actions
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 BACKUP = "from archiver.__main__ import main; main()"
 
@@ -20,7 +21,7 @@ BACKUP = "from archiver.__main__ import main; main()"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

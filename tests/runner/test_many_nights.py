@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from archiver.model.target import parse_target
-from archiver.sandbox import StandIn, actions
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 NATGEO = "787132"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -18,7 +19,7 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

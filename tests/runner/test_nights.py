@@ -10,8 +10,9 @@ import pytest
 
 from archiver.errors import Reason
 from archiver.model.target import parse_target
-from archiver.sandbox import StandIn, actions
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 
 NATGEO, SALWA = "787132", "75885841119"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -22,7 +23,7 @@ BOTH = ("natgeo", "salwaaa_ki")
 @pytest.fixture
 def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, on either database, and the two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
@@ -54,7 +55,7 @@ def test_a_quiet_night_costs_a_unit_an_account_and_downloads_nothing(harness: Ar
     summary = harness.night(*BOTH)
     assert (summary.exit_code, summary.units, summary.api_calls, summary.files_new) == (0, 2, 2, 0)
     assert harness.upstream.requests.cdn_requests() == []
-    paths = {asked.path for asked in harness.upstream.requests.paid_calls()}
+    paths = {asked.path for asked in paid_calls(harness.upstream.requests)}
     assert paths == {"/v1/user/highlights"}
     assert harness.one("select count(*) from changes") == 0
 
@@ -123,7 +124,7 @@ def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> Non
     harness.upstream.world.rename("natgeo", "natgeo_official")
     summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (0, 1)
-    assert {a.path for a in harness.upstream.requests.paid_calls()} == {"/v1/user/highlights"}
+    assert {a.path for a in paid_calls(harness.upstream.requests)} == {"/v1/user/highlights"}
     assert harness.rows("select field, old, new from changes") == [("username", "natgeo", "natgeo_official")]
     names = harness.rows("select username from usernames where user_pk = ? order by first_seen_at", NATGEO)
     assert names == [("natgeo",), ("natgeo_official",)]

@@ -13,10 +13,13 @@ from archiver.cli import run_report
 from archiver.model.archived import GapReason
 from archiver.model.identity import Subject
 from archiver.model.target import parse_target
-from archiver.sandbox import StandIn, World, actions, build
-from archiver.sandbox.things import Account, Highlight, Item
+from archiver.sandbox import item_factory
+from archiver.sandbox.world_objects import SandboxAccount, SandboxHighlight, SandboxItem
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.cdn_account import offering
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNT = "keeper"
 HOSTS, SIZE = "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS", "ARCHIVER_DOWNLOAD_MAX_FILE_SIZE"
@@ -27,8 +30,8 @@ SWEEP = "ARCHIVER_SYNC_SWEEP_DAYS"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """One account with two highlights of three items; links live for 5 days, those of videos for 2."""
-    with StandIn(World()) as upstream:
-        upstream.world.add_account(Account("900", ACCOUNT, "Keeper", build.avatar("900")))
+    with FaultyStandIn(EditableWorld()) as upstream:
+        upstream.world.add_account(SandboxAccount("900", ACCOUNT, "Keeper", item_factory.avatar("900")))
         for title in ("Second", "First"):
             upstream.world.add_highlight(ACCOUNT, title, items=3)
         yield ArchiveHarness(tmp_path / "archive", upstream)
@@ -41,12 +44,12 @@ def either(harness: ArchiveHarness, nowhere: str | Path) -> ArchiveHarness:
     return harness
 
 
-def highlights(harness: ArchiveHarness) -> list[Highlight]:
+def highlights(harness: ArchiveHarness) -> list[SandboxHighlight]:
     """The account's highlights, in the order of its tray."""
     return list(harness.upstream.world.account(ACCOUNT).highlights)
 
 
-def files_of(items: Iterable[Item]) -> int:
+def files_of(items: Iterable[SandboxItem]) -> int:
     """How many files these items offer."""
     return sum((item.thumbnail is not None) + (item.video is not None) for item in items)
 

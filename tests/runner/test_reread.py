@@ -15,9 +15,9 @@ from archiver.hiker.wire import parse_highlight_page
 from archiver.model.billing import Answer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
-from archiver.sandbox import StandIn
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import SEEN, StopAt, asked, counts, dump, execute
 
 NATGEO, ME = "787132", "18085475671830440"
@@ -48,7 +48,7 @@ def two_nights(harness: ArchiveHarness) -> ArchiveHarness:
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveHarness]:
     """An archive of two nights."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield two_nights(ArchiveHarness(tmp_path_factory.mktemp("template") / "archive", upstream))
 
 
@@ -65,14 +65,14 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, nowhere: str | Path) 
     if isinstance(nowhere, Path):
         yield request.getfixturevalue("old")
         return
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield two_nights(ArchiveHarness(tmp_path / "archive", upstream, nowhere))
 
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -12,10 +12,11 @@ import pytest
 
 from archiver import archive
 from archiver.errors import Stopped
-from archiver.sandbox import StandIn, actions
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import StopAt, asked, dump, execute
 
 NATGEO, SALWA = "787132", "75885841119"
@@ -25,7 +26,7 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -241,7 +242,7 @@ def test_an_answer_whose_row_a_kill_kept_out_is_settled(harness: ArchiveHarness)
 @pytest.fixture
 def either(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """The same on either database."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 

@@ -10,8 +10,8 @@ import pytest
 from archiver import archive
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
-from archiver.sandbox import StandIn
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 UNREAD = "select count(*) from blobs where verified_at is null"
 
@@ -19,7 +19,7 @@ UNREAD = "select count(*) from blobs where verified_at is null"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         harness.night("salwaaa_ki")
         yield harness

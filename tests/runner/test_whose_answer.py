@@ -12,10 +12,11 @@ from archiver.errors import Reason
 from archiver.model.events import Notice
 from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
-from archiver.sandbox import StandIn, World
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import TRAY, account_pk, answer_error, attempts, edit_answer, highlight_pk
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
 
 ONE, NAME = account_pk(0), "account0000"
 BY_NAME, LOOK, LOOK_BY_NAME = f"{TRAY}/by/username", "/v1/user/by/id", "/v1/user/by/username"
@@ -26,7 +27,7 @@ PRIVATE: Json = {"detail": "This account is private", "exc_type": "PrivateAccoun
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with two highlights of one item each."""
-    with StandIn(World.generated(3, 2, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(3, 2, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -49,7 +50,7 @@ def called(name: str | None) -> Callable[[Json], None]:
 
 def paths(harness: ArchiveHarness) -> list[str]:
     """The endpoints that were paid for tonight, in order."""
-    return [asked.path for asked in harness.upstream.requests.paid_calls()]
+    return [asked.path for asked in paid_calls(harness.upstream.requests)]
 
 
 def is_malformed(harness: ArchiveHarness, summary: Summary, told: str) -> None:
@@ -244,7 +245,7 @@ def test_fault_a5_an_id_whose_tray_is_empty_and_that_does_not_exist(harness: Arc
     there and is gone."""
     harness.upstream.faults.add(answer_error(200, []), path=TRAY, user="4", count=None)
     assert [harness.night("4").exit_code for _ in range(5)] == [6] * 5
-    assert harness.upstream.requests.paid_calls() == []
+    assert paid_calls(harness.upstream.requests) == []
     assert harness.rows("select pk from users") == []
 
 

@@ -23,9 +23,10 @@ import pytest
 from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
 from archiver.model.billing import Call
-from archiver.sandbox import Asked, StandIn
+from archiver.sandbox.request_log import LoggedRequest
 from archiver.secret import Secret
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, NATGEO
 
 PAGE_ID = "dHJheToy"
@@ -70,13 +71,13 @@ CALLS: list[tuple[Callable[..., Call], tuple[str, ...], dict[str, bool], Callabl
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
-    with StandIn() as started:
+def upstream() -> Iterator[FaultyStandIn]:
+    with FaultyStandIn() as started:
         yield started
 
 
 @pytest.fixture
-def vendor(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
+def vendor(upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendor]:
     """The vendor's client with the stand-in's key. Its ``host`` is always https: the base URL is set here."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     client = hikerapi.Client(token=upstream.key)
@@ -86,12 +87,12 @@ def vendor(upstream: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Vendo
 
 
 @pytest.fixture
-def ours(upstream: StandIn) -> Iterator[HikerClient]:
+def ours(upstream: FaultyStandIn) -> Iterator[HikerClient]:
     with closing(HikerClient(Secret(upstream.key), base_url=upstream.base_url, timeout=5)) as made:
         yield made
 
 
-def only_request(upstream: StandIn, ask: Callable[[], object]) -> Asked:
+def only_request(upstream: FaultyStandIn, ask: Callable[[], object]) -> LoggedRequest:
     """The one request that arrives while this runs."""
     upstream.requests.reset()
     ask()
@@ -105,7 +106,7 @@ def only_request(upstream: StandIn, ask: Callable[[], object]) -> Asked:
     ids=[f"{make.__name__}-{len(arguments)}-{options}" for make, arguments, options, _ in CALLS],
 )
 def test_our_calls_are_the_vendors(
-    upstream: StandIn,
+    upstream: FaultyStandIn,
     vendor: Vendor,
     ours: HikerClient,
     make: Callable[..., Call],
@@ -136,13 +137,13 @@ def test_every_call_of_ours_is_compared() -> None:
     assert {make for make, *_ in CALLS} == made
 
 
-def test_a_python_true_skips_the_check_too(upstream: StandIn, vendor: Vendor) -> None:
+def test_a_python_true_skips_the_check_too(upstream: FaultyStandIn, vendor: Vendor) -> None:
     """``force=on``, as ours writes it, and the ``force=true`` of the vendor's client cost one unit each."""
     asked = only_request(upstream, lambda: vendor.user_highlights_v1(NATGEO, force=True))
     assert (asked.params["force"], asked.units) == ("true", 1)
 
 
-def test_the_vendors_client_reads_the_stand_in(upstream: StandIn, vendor: Vendor) -> None:
+def test_the_vendors_client_reads_the_stand_in(upstream: FaultyStandIn, vendor: Vendor) -> None:
     """It joins the pages of a tray, fetches a highlight by its id or share link, and saves a picture."""
     upstream.world.v2_page = 2
     tray = vendor.user_highlights(NATGEO)
@@ -200,7 +201,7 @@ def _run(*command: object, **environment: str) -> None:
 
 
 @pytest.mark.whole
-def test_insta_dl_saves_what_we_keep(upstream: StandIn, insta_dl: Path, tmp_path: Path) -> None:
+def test_insta_dl_saves_what_we_keep(upstream: FaultyStandIn, insta_dl: Path, tmp_path: Path) -> None:
     """insta-dl downloads both accounts from the stand-in: the same items and bytes as our archive."""
     names = ("natgeo", "salwaaa_ki")
     options = ("--highlights", "--no-progress", "--dest", tmp_path / "theirs")

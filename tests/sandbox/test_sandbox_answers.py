@@ -10,14 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from archiver.sandbox import StandIn, World
-from archiver.sandbox.seed import example
+from archiver.sandbox.vendor_examples import example
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, ME, NATGEO, SALWAAA, ask, page, tray
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
-    with StandIn() as started:
+def upstream() -> Iterator[FaultyStandIn]:
+    with FaultyStandIn() as started:
         yield started
 
 
@@ -42,33 +43,33 @@ def urls(value: Any) -> list[str]:
     return [value] if isinstance(value, str) and value.startswith("http://127.0.0.1") else []
 
 
-def test_the_tray_by_id_is_the_documented_one(upstream: StandIn) -> None:
+def test_the_tray_by_id_is_the_documented_one(upstream: FaultyStandIn) -> None:
     """Every field of ``/v1/user/highlights`` but the URLs is the vendor's, with its nulls and its ``Z``."""
     answer = ask(upstream, "/v1/user/highlights", user_id=NATGEO)
     assert without_urls(answer.json) == without_urls(example("user_highlights"))
     assert answer.headers["content-type"] == "application/json"
 
 
-def test_the_tray_by_name_is_the_documented_one(upstream: StandIn) -> None:
+def test_the_tray_by_name_is_the_documented_one(upstream: FaultyStandIn) -> None:
     """Every field of ``/v1/user/highlights/by/username`` but the URLs is the vendor's; names are found in any case."""
     answer = ask(upstream, "/v1/user/highlights/by/username", username="NatGeo").json
     assert without_urls(answer) == without_urls(example("user_highlights_by_username"))
 
 
-def test_the_page_is_the_documented_one(upstream: StandIn) -> None:
+def test_the_page_is_the_documented_one(upstream: FaultyStandIn) -> None:
     """Every field of ``/v1/highlight/by/url`` but the URLs is the vendor's: ids beyond 2**53 as numbers, 98 counted, 3 shown."""
     answer = page(upstream, ME)
     assert without_urls(answer) == without_urls(example("highlight_by_url"))
     assert min(answer["media_ids"]) > 2**53
 
 
-def test_the_examples_keep_the_field_order_of_the_document(upstream: StandIn) -> None:
+def test_the_examples_keep_the_field_order_of_the_document(upstream: FaultyStandIn) -> None:
     """The text of a tray, URLs aside, equals the document's text byte for byte."""
     answer = without_urls(tray(upstream))
     assert json.dumps(answer) == json.dumps(without_urls(example("user_highlights")))
 
 
-def test_natgeo_is_completed_as_counted(upstream: StandIn) -> None:
+def test_natgeo_is_completed_as_counted(upstream: FaultyStandIn) -> None:
     """natgeo's highlights hold 12, 11 and 11 items, oldest first, photos and videos."""
     pages = [page(upstream, pk) for pk in (GIFTS, BOOKS, LIMITLESS)]
     assert [len(p["items"]) for p in pages] == [p["media_count"] for p in pages] == [12, 11, 11]
@@ -79,7 +80,7 @@ def test_natgeo_is_completed_as_counted(upstream: StandIn) -> None:
         assert all((item["media_type"] == 2) == bool(item["video_url"]) for item in shown["items"])
 
 
-def test_one_of_everything_is_there(upstream: StandIn) -> None:
+def test_one_of_everything_is_there(upstream: FaultyStandIn) -> None:
     """Some item carries each kind of thing that an item can carry."""
     items = page(upstream, GIFTS)["items"]
     for field in (
@@ -98,13 +99,13 @@ def test_one_of_everything_is_there(upstream: StandIn) -> None:
     assert [item["links"][0]["webUri"] for item in items if item["links"]] != []
 
 
-def test_one_item_sits_in_two_highlights(upstream: StandIn) -> None:
+def test_one_item_sits_in_two_highlights(upstream: FaultyStandIn) -> None:
     """Exactly one item stands in two of natgeo's highlights."""
     gifts, books = (set(page(upstream, pk)["media_ids"]) for pk in (GIFTS, BOOKS))
     assert len(gifts & books) == 1
 
 
-def test_the_other_tray_has_the_tray_shape(upstream: StandIn) -> None:
+def test_the_other_tray_has_the_tray_shape(upstream: FaultyStandIn) -> None:
     """salwaaa_ki's tray, which is not documented, has the fields of the documented one."""
     (entry,) = tray(upstream, SALWAAA)
     (model, *_) = tray(upstream, NATGEO)
@@ -113,7 +114,7 @@ def test_the_other_tray_has_the_tray_shape(upstream: StandIn) -> None:
     assert entry["created_at"] == "2025-11-26T06:32:13Z"
 
 
-def test_profiles(upstream: StandIn) -> None:
+def test_profiles(upstream: FaultyStandIn) -> None:
     """``/v1/user/by/id`` and ``by/username`` answer the same user, whose pk is a number there."""
     by_id = ask(upstream, "/v1/user/by/id", id=NATGEO).json
     by_name = ask(upstream, "/v1/user/by/username", username="natgeo").json
@@ -122,7 +123,7 @@ def test_profiles(upstream: StandIn) -> None:
 
 
 @pytest.mark.parametrize("prefixed", [True, False])
-def test_the_v2_tray_pages_to_the_end(upstream: StandIn, prefixed: bool) -> None:
+def test_the_v2_tray_pages_to_the_end(upstream: FaultyStandIn, prefixed: bool) -> None:
     """The v2 tray shows raw entries page by page; the last page names no next one; ``pk`` reads either way."""
     upstream.world.v2_page, upstream.world.v2_prefixed = 2, prefixed
     first = ask(upstream, "/v2/user/highlights", user_id=NATGEO).json
@@ -134,7 +135,7 @@ def test_the_v2_tray_pages_to_the_end(upstream: StandIn, prefixed: bool) -> None
     assert second["next_page_id"] is None
 
 
-def test_the_v2_tray_by_name_is_the_one_by_id(upstream: StandIn) -> None:
+def test_the_v2_tray_by_name_is_the_one_by_id(upstream: FaultyStandIn) -> None:
     """``/v2/user/highlights/by/username`` answers what ``/v2/user/highlights`` does, page by page."""
     upstream.world.v2_page = 2
     by_id = ask(upstream, "/v2/user/highlights", user_id=NATGEO).json
@@ -145,7 +146,7 @@ def test_the_v2_tray_by_name_is_the_one_by_id(upstream: StandIn) -> None:
     assert [e["id"] for e in last["response"]["tray"]] == [f"highlight:{LIMITLESS}"]
 
 
-def test_v2_profiles(upstream: StandIn) -> None:
+def test_v2_profiles(upstream: FaultyStandIn) -> None:
     """``/v2/user/by/id`` and ``by/username`` put the user of v1 into an envelope, and add its pk as text."""
     by_id = ask(upstream, "/v2/user/by/id", id=NATGEO).json
     by_name = ask(upstream, "/v2/user/by/username", username="natgeo").json
@@ -156,7 +157,7 @@ def test_v2_profiles(upstream: StandIn) -> None:
     assert without_urls(by_id["user"]) == without_urls({**v1, **ids})
 
 
-def test_the_v2_page_is_instagrams_own_with_the_items_of_v1(upstream: StandIn) -> None:
+def test_the_v2_page_is_instagrams_own_with_the_items_of_v1(upstream: FaultyStandIn) -> None:
     """``/v2/highlight/by/id`` shows the items of ``by/url``, dated with ``Z``, in a raw highlight."""
     answer = ask(upstream, "/v2/highlight/by/id", id=ME).json["response"]
     ((named, reel),) = answer["reels"].items()
@@ -170,7 +171,7 @@ def test_the_v2_page_is_instagrams_own_with_the_items_of_v1(upstream: StandIn) -
     assert (reel["user"]["username"], reel["user"]["pk_id"]) == ("salwaaa_ki", SALWAAA)
 
 
-def test_share_links(upstream: StandIn) -> None:
+def test_share_links(upstream: FaultyStandIn) -> None:
     """A share code, alone or in a ``/s/`` link, with or without padding, answers the pk that it encodes."""
     code = "aGlnaGxpZ2h0OjE4MTQ2MjE2Njk4MDIyMTc0"  # the vendor's own example, which is nobody's in this world
     link = f"https://www.instagram.com/s/{code}?story_media_id=1"
@@ -181,7 +182,7 @@ def test_share_links(upstream: StandIn) -> None:
     assert ask(upstream, "/v1/share/by/code", code="aGlnaGxpZ2h0OjE").json["pk"] == "1"
 
 
-def test_the_v1_tray_is_cut_at_its_amount(upstream: StandIn) -> None:
+def test_the_v1_tray_is_cut_at_its_amount(upstream: FaultyStandIn) -> None:
     """The v1 tray shows at most ``amount`` entries, if that is a number above 0; the v2 tray ignores it."""
     by_name = {"username": "natgeo", "amount": "1"}
     assert len(ask(upstream, "/v1/user/highlights", user_id=NATGEO, amount="2").json) == 2
@@ -193,14 +194,14 @@ def test_the_v1_tray_is_cut_at_its_amount(upstream: StandIn) -> None:
 
 def test_the_v1_tray_is_cut_at_its_first_page() -> None:
     """The v1 tray shows ``v1_page`` entries without a word of the rest; the v2 tray has them all."""
-    with StandIn(World.generated(1, 5, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(1, 5, 1)) as upstream:
         upstream.world.v1_page = 3
         pk = "70000000000"
         whole = ask(upstream, "/v2/user/highlights", user_id=pk).json["response"]["tray"]
         assert (len(tray(upstream, pk)), len(whole)) == (3, 5)
 
 
-def test_every_answer_signs_anew(upstream: StandIn) -> None:
+def test_every_answer_signs_anew(upstream: FaultyStandIn) -> None:
     """Two answers give every file another host, ``oh`` and ``_nc_gid``, under the same basename."""
     one, two = (urls(page(upstream, GIFTS)) for _ in range(2))
     assert len(one) == len(two) > 15
@@ -212,7 +213,7 @@ def test_every_answer_signs_anew(upstream: StandIn) -> None:
         assert all(queries[0][name] != queries[1][name] for name in ("oh", "_nc_gid", "_nc_ht"))
 
 
-def test_story_images_carry_their_pk(upstream: StandIn) -> None:
+def test_story_images_carry_their_pk(upstream: FaultyStandIn) -> None:
     """``ig_cache_key`` of a thumbnail is the base64 of its item's pk; videos and covers carry none."""
     shown = page(upstream, GIFTS)
     item = next(i for i in shown["items"] if i["video_url"])
@@ -222,7 +223,7 @@ def test_story_images_carry_their_pk(upstream: StandIn) -> None:
         assert "ig_cache_key" not in url
 
 
-def test_paths_look_like_upstream(upstream: StandIn) -> None:
+def test_paths_look_like_upstream(upstream: FaultyStandIn) -> None:
     """Pictures lie under ``/v/t51.*``, videos under ``/o1/v/t2/f2/m78/AQ*.mp4``."""
     shown = page(upstream, GIFTS)
     videos = {urlsplit(i["video_url"]).path for i in shown["items"] if i["video_url"]}
@@ -230,6 +231,6 @@ def test_paths_look_like_upstream(upstream: StandIn) -> None:
     assert all(urlsplit(i["thumbnail_url"]).path.startswith("/v/t51.") for i in shown["items"])
 
 
-def test_codes_are_the_pk_in_base_64(upstream: StandIn) -> None:
+def test_codes_are_the_pk_in_base_64(upstream: FaultyStandIn) -> None:
     """The short code that the document gives follows from the pk, so those made here do too."""
     assert [i["code"] for i in page(upstream, ME)["items"]] == ["DRZBsWEDz8A", "DReeHq0j583", "DRtlWAGj0ql"]

@@ -10,17 +10,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from archiver.sandbox import StandIn
+from tests.support.standin.faulty_standin import FaultyStandIn, requests_with
 from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, connect, get, page, tray
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
-    with StandIn() as started:
+def upstream() -> Iterator[FaultyStandIn]:
+    with FaultyStandIn() as started:
         yield started
 
 
-def video(upstream: StandIn) -> str:
+def video(upstream: FaultyStandIn) -> str:
     """A fresh URL of a video."""
     return next(str(i["video_url"]) for i in page(upstream)["items"] if i["video_url"])
 
@@ -30,7 +30,7 @@ def files(shown: Any) -> list[str]:
     return [i[f] for i in shown["items"] for f in ("thumbnail_url", "video_url") if i[f]]
 
 
-def test_every_offered_file_is_served(upstream: StandIn) -> None:
+def test_every_offered_file_is_served(upstream: FaultyStandIn) -> None:
     """All files of a page, its cover and its owner's avatar are there, as what they are whatever they are called."""
     shown = page(upstream, BOOKS)
     cover, avatar = shown["cover_media"]["cropped_image_version"]["url"], shown["user"]["profile_pic_url"]
@@ -46,7 +46,7 @@ def test_every_offered_file_is_served(upstream: StandIn) -> None:
     assert seen == {("jpg", "image/jpeg"), ("webp", "image/webp"), ("mp4", "video/mp4"), *lies}
 
 
-def test_bytes_are_unique_and_stay(upstream: StandIn) -> None:
+def test_bytes_are_unique_and_stay(upstream: FaultyStandIn) -> None:
     """Each file has bytes of its own, the same in every answer; two items of one highlight are twins on purpose."""
     one, two = (
         [hashlib.sha256(get(u).body).digest() for u in files(page(upstream, LIMITLESS))] for _ in range(2)
@@ -60,7 +60,7 @@ def clock(now: float) -> Callable[[], float]:
     return lambda: now
 
 
-def test_urls_die_at_their_expiry(upstream: StandIn) -> None:
+def test_urls_die_at_their_expiry(upstream: FaultyStandIn) -> None:
     """``oe`` is the expiry in hexadecimal: pictures live five days, videos two, and then get 403 in plain text."""
     now = 1_770_000_000.0
     upstream.settings.clock = clock(now)
@@ -78,7 +78,7 @@ def test_urls_die_at_their_expiry(upstream: StandIn) -> None:
         )
 
 
-def test_lives_can_be_set(upstream: StandIn) -> None:
+def test_lives_can_be_set(upstream: FaultyStandIn) -> None:
     """A life below zero signs URLs that are dead on arrival; pictures and videos apart."""
     upstream.settings.video_life = -60
     shown = next(i for i in page(upstream)["items"] if i["video_url"])
@@ -89,19 +89,19 @@ def test_lives_can_be_set(upstream: StandIn) -> None:
     ("old", "new"),
     [("oe=", "oe=1"), ("_nc_gid=", "_nc_gid=x"), ("&oh=00_Af", "&oh=00_Ag"), (".mp4", ".mp4.mp4")],
 )
-def test_altered_urls_are_refused(upstream: StandIn, old: str, new: str) -> None:
+def test_altered_urls_are_refused(upstream: FaultyStandIn, old: str, new: str) -> None:
     """Any change of a URL is noticed: 403 in plain text, or 404 where it leads nowhere."""
     answer = get(video(upstream).replace(old, new, 1))
     mismatch = (403, b"URL signature mismatch")
     assert (answer.status, answer.body) == (mismatch if old != ".mp4" else (404, b"Not Found"))
 
 
-def test_a_url_without_its_signature_is_refused(upstream: StandIn) -> None:
+def test_a_url_without_its_signature_is_refused(upstream: FaultyStandIn) -> None:
     """A bare path is not served."""
     assert get(video(upstream).partition("?")[0]).body == b"URL signature mismatch"
 
 
-def test_both_hosts_serve_every_url(upstream: StandIn) -> None:
+def test_both_hosts_serve_every_url(upstream: FaultyStandIn) -> None:
     """The host is no part of the signature."""
     parts = urlsplit(video(upstream))
     assert {get(parts._replace(netloc=host).geturl()).status for host in upstream.cdn_hosts} == {200}
@@ -111,7 +111,7 @@ def test_both_hosts_serve_every_url(upstream: StandIn) -> None:
     ("asked", "start", "end"),
     [("bytes=0-9", 0, 10), ("bytes=10-", 10, None), ("bytes=-10", -10, None), ("bytes=5-999999", 5, None)],
 )
-def test_ranges(upstream: StandIn, asked: str, start: int, end: int | None) -> None:
+def test_ranges(upstream: FaultyStandIn, asked: str, start: int, end: int | None) -> None:
     """``Range`` gets 206 with just those bytes and a true ``Content-Range``."""
     url = video(upstream)
     whole = get(url).body
@@ -121,7 +121,7 @@ def test_ranges(upstream: StandIn, asked: str, start: int, end: int | None) -> N
     assert part.headers["content-range"] == f"bytes {first}-{first + len(part.body) - 1}/{len(whole)}"
 
 
-def test_a_range_beyond_the_end(upstream: StandIn) -> None:
+def test_a_range_beyond_the_end(upstream: FaultyStandIn) -> None:
     """A range that starts at or behind the end: 416, with the true size."""
     url = video(upstream)
     size = len(get(url).body)
@@ -129,7 +129,7 @@ def test_a_range_beyond_the_end(upstream: StandIn) -> None:
     assert (answer.status, answer.headers["content-range"]) == (416, f"bytes */{size}")
 
 
-def test_ranges_can_be_turned_off(upstream: StandIn) -> None:
+def test_ranges_can_be_turned_off(upstream: FaultyStandIn) -> None:
     """Without ranges, ``Range`` is ignored: 200 with everything."""
     upstream.settings.ranges = False
     answer = get(video(upstream), {"range": "bytes=10-"})
@@ -137,7 +137,7 @@ def test_ranges_can_be_turned_off(upstream: StandIn) -> None:
     assert "accept-ranges" not in answer.headers
 
 
-def test_if_range(upstream: StandIn) -> None:
+def test_if_range(upstream: FaultyStandIn) -> None:
     """``If-Range`` gets the part while the strong ETag or the date still holds, else everything; a weak ETag never does."""
     url = video(upstream)
     whole = get(url)
@@ -151,7 +151,7 @@ def test_if_range(upstream: StandIn) -> None:
     assert status(get(url).headers["etag"]) == 200
 
 
-def test_the_etag_follows_the_bytes(upstream: StandIn) -> None:
+def test_the_etag_follows_the_bytes(upstream: FaultyStandIn) -> None:
     """Edited bytes have another ETag under the same URL; without ETags none is sent."""
     item = next(i for i in page(upstream)["items"] if i["video_url"])
     before = get(item["video_url"])
@@ -163,7 +163,7 @@ def test_the_etag_follows_the_bytes(upstream: StandIn) -> None:
     assert "etag" not in get(item["video_url"]).headers
 
 
-def test_the_digest_is_true(upstream: StandIn) -> None:
+def test_the_digest_is_true(upstream: FaultyStandIn) -> None:
     """``content-digest`` is sent if asked for in the settings, and is the Adler-32 of the whole body."""
     url = video(upstream)
     assert "content-digest" not in get(url).headers
@@ -172,7 +172,7 @@ def test_the_digest_is_true(upstream: StandIn) -> None:
     assert answer.headers["content-digest"] == f"adler32={zlib.adler32(answer.body)}"
 
 
-def test_head(upstream: StandIn) -> None:
+def test_head(upstream: FaultyStandIn) -> None:
     """HEAD has the headers of GET and no body: the next answer follows at once on the same connection."""
     parts = urlsplit(video(upstream))
     target = f"{parts.path}?{parts.query}"
@@ -186,7 +186,7 @@ def test_head(upstream: StandIn) -> None:
     assert body == get(parts.geturl()).body
 
 
-def test_the_cdn_bills_nothing(upstream: StandIn) -> None:
+def test_the_cdn_bills_nothing(upstream: FaultyStandIn) -> None:
     """Files are free, served or refused."""
     url = video(upstream)
     units = upstream.units
@@ -195,14 +195,14 @@ def test_the_cdn_bills_nothing(upstream: StandIn) -> None:
     assert upstream.units == units
 
 
-def test_a_removed_item_stays_served(upstream: StandIn) -> None:
+def test_a_removed_item_stays_served(upstream: FaultyStandIn) -> None:
     """A URL outlives what its owner does, until it expires."""
     item = page(upstream)["items"][0]
     upstream.world.remove_item(GIFTS, item["pk"])
     assert get(item["thumbnail_url"]).status == 200
 
 
-def test_the_log_knows_what_a_file_is(upstream: StandIn) -> None:
+def test_the_log_knows_what_a_file_is(upstream: FaultyStandIn) -> None:
     """A CDN request is logged with item, highlight, user and role, and with every header that came."""
     item = next(i for i in page(upstream)["items"] if i["video_url"])
     get(item["video_url"], {"x-access-key": upstream.key})
@@ -214,6 +214,6 @@ def test_the_log_knows_what_a_file_is(upstream: StandIn) -> None:
     assert (first.subject.item, first.subject.highlight, first.subject.role) == (item["pk"], GIFTS, "video")
     assert (second.subject.user, second.subject.item, second.subject.role) == ("787132", "", "avatar")
     assert first.headers["x-access-key"] == upstream.key
-    assert upstream.requests.leaks(upstream.key) == [first, in_path, in_query]
+    assert requests_with(upstream.requests, upstream.key) == [first, in_path, in_query]
     assert upstream.requests.cdn_requests(item=item["pk"], role="video", status=200) == [first]
     assert upstream.requests.cdn_requests(status=403) == []

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from archiver.sandbox import StandIn, World
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 from tests.support.standin_requests import BOOKS, GIFTS, LIMITLESS, NATGEO, ask, get, page, tray
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
-    with StandIn() as started:
+def upstream() -> Iterator[FaultyStandIn]:
+    with FaultyStandIn() as started:
         yield started
 
 
@@ -22,20 +23,20 @@ def pks(shown: Any) -> list[str]:
     return [entry["pk"] for entry in (shown if isinstance(shown, list) else shown["items"])]
 
 
-def profile(upstream: StandIn, name: str) -> Any:
+def profile(upstream: FaultyStandIn, name: str) -> Any:
     """What is found under a username: the status, or the pk of the user."""
     answer = ask(upstream, "/v1/user/by/username", username=name)
     return answer.json["pk"] if answer.status == 200 else answer.status
 
 
-def test_rename(upstream: StandIn) -> None:
+def test_rename(upstream: FaultyStandIn) -> None:
     """The new name is found and shown, the old one is not."""
     upstream.world.rename("natgeo", "natgeo2")
     assert (profile(upstream, "natgeo"), profile(upstream, "natgeo2")) == (404, 787132)
     assert tray(upstream)[0]["user"]["username"] == "natgeo2"
 
 
-def test_a_name_in_use_is_not_given_away(upstream: StandIn) -> None:
+def test_a_name_in_use_is_not_given_away(upstream: FaultyStandIn) -> None:
     """No account can take the name that another holds; a change of case is no change of hands."""
     with pytest.raises(ValueError, match="belongs to 75885841119"):
         upstream.world.rename("natgeo", "salwaaa_ki")
@@ -45,7 +46,7 @@ def test_a_name_in_use_is_not_given_away(upstream: StandIn) -> None:
     assert profile(upstream, "natgeo") == 787132
 
 
-def test_a_freed_name_is_taken(upstream: StandIn) -> None:
+def test_a_freed_name_is_taken(upstream: FaultyStandIn) -> None:
     """A freed name leads to whoever took it: somebody new, or an account of the world."""
     upstream.world.rename("natgeo", "natgeo2")
     other = upstream.world.take_username("natgeo")
@@ -55,7 +56,7 @@ def test_a_freed_name_is_taken(upstream: StandIn) -> None:
     assert (profile(upstream, "natgeo2"), profile(upstream, "salwaaa_ki")) == (75885841119, 404)
 
 
-def test_private_and_public(upstream: StandIn) -> None:
+def test_private_and_public(upstream: FaultyStandIn) -> None:
     """A private account's tray and pages are refused until it is public again."""
     url = f"https://www.instagram.com/stories/highlights/{GIFTS}/"
     upstream.world.set_private("natgeo")
@@ -66,7 +67,7 @@ def test_private_and_public(upstream: StandIn) -> None:
     assert page(upstream)["pk"] == GIFTS
 
 
-def test_delete_and_restore_an_account(upstream: StandIn) -> None:
+def test_delete_and_restore_an_account(upstream: FaultyStandIn) -> None:
     """A deleted account is nowhere, and its name is free; restored, it is back with everything."""
     upstream.world.delete_account("natgeo")
     assert profile(upstream, "natgeo") == 404
@@ -80,7 +81,7 @@ def test_delete_and_restore_an_account(upstream: StandIn) -> None:
         upstream.world.restore_account(NATGEO)
 
 
-def test_full_name_and_avatar(upstream: StandIn) -> None:
+def test_full_name_and_avatar(upstream: FaultyStandIn) -> None:
     """The tray shows the new full name, and a new picture under a new name with new bytes."""
     before = tray(upstream)[0]["user"]["profile_pic_url"]
     upstream.world.set_full_name("natgeo", "Nat Geo")
@@ -92,7 +93,7 @@ def test_full_name_and_avatar(upstream: StandIn) -> None:
     assert get(after["profile_pic_url"]).body != get(before).body
 
 
-def test_add_a_highlight(upstream: StandIn) -> None:
+def test_add_a_highlight(upstream: FaultyStandIn) -> None:
     """A new highlight stands first in the tray, with as many items as asked, all of them served."""
     made = upstream.world.add_highlight("natgeo", "Ocean 🌊", items=4)
     assert pks(tray(upstream))[0] == made.pk
@@ -102,7 +103,7 @@ def test_add_a_highlight(upstream: StandIn) -> None:
     assert {get(i["thumbnail_url"]).status for i in shown["items"]} == {200}
 
 
-def test_remove_and_restore_a_highlight(upstream: StandIn) -> None:
+def test_remove_and_restore_a_highlight(upstream: FaultyStandIn) -> None:
     """A removed highlight is in no tray and has no page; restored, it is back in its place."""
     upstream.world.remove_highlight(BOOKS)
     assert pks(tray(upstream)) == [GIFTS, LIMITLESS]
@@ -111,7 +112,7 @@ def test_remove_and_restore_a_highlight(upstream: StandIn) -> None:
     assert pks(tray(upstream)) == [GIFTS, BOOKS, LIMITLESS]
 
 
-def test_lose_a_page(upstream: StandIn) -> None:
+def test_lose_a_page(upstream: FaultyStandIn) -> None:
     """A listed highlight can be missing from its own page until it is restored."""
     upstream.world.lose_page(BOOKS)
     assert BOOKS in pks(tray(upstream))
@@ -120,7 +121,7 @@ def test_lose_a_page(upstream: StandIn) -> None:
     assert page(upstream, BOOKS)["pk"] == BOOKS
 
 
-def test_retitle_recover_and_pin(upstream: StandIn) -> None:
+def test_retitle_recover_and_pin(upstream: FaultyStandIn) -> None:
     """Title, cover and pin change in tray and page; the new cover has a new name."""
     media = upstream.world.recover(GIFTS)
     upstream.world.retitle(GIFTS, "Gifts")
@@ -132,14 +133,14 @@ def test_retitle_recover_and_pin(upstream: StandIn) -> None:
     assert tray(upstream)[0]["is_pinned_highlight"] is False
 
 
-def test_reorder_the_tray(upstream: StandIn) -> None:
+def test_reorder_the_tray(upstream: FaultyStandIn) -> None:
     """The tray takes the named order; what is not named follows as it was."""
     upstream.world.reorder_tray("natgeo", [LIMITLESS])
     assert pks(tray(upstream)) == [LIMITLESS, GIFTS, BOOKS]
 
 
 @pytest.mark.parametrize("kind", ["photo", "video"])
-def test_add_an_item(upstream: StandIn, kind: Any) -> None:
+def test_add_an_item(upstream: FaultyStandIn, kind: Any) -> None:
     """A new item stands last, and moves ``media_count`` and ``latest_reel_media``."""
     before = tray(upstream)[0]
     made = upstream.world.add_item(GIFTS, kind)
@@ -150,7 +151,7 @@ def test_add_an_item(upstream: StandIn, kind: Any) -> None:
     assert bool(shown["items"][-1]["video_url"]) == (kind == "video")
 
 
-def test_add_an_old_item(upstream: StandIn) -> None:
+def test_add_an_old_item(upstream: FaultyStandIn) -> None:
     """An item taken long ago leaves ``latest_reel_media`` where it is: only the count tells."""
     before = tray(upstream)[0]
     upstream.world.add_item(GIFTS, taken_at=1_600_000_000)
@@ -159,7 +160,7 @@ def test_add_an_old_item(upstream: StandIn) -> None:
     assert after["media_count"] == before["media_count"] + 1
 
 
-def test_remove_move_and_put_items(upstream: StandIn) -> None:
+def test_remove_move_and_put_items(upstream: FaultyStandIn) -> None:
     """An item leaves a highlight, goes to another, or stands in both."""
     first, second, third, *_ = pks(page(upstream))
     latest = tray(upstream)[0]["latest_reel_media"]
@@ -172,14 +173,14 @@ def test_remove_move_and_put_items(upstream: StandIn) -> None:
     assert tray(upstream)[0]["latest_reel_media"] == latest
 
 
-def test_reorder_items(upstream: StandIn) -> None:
+def test_reorder_items(upstream: FaultyStandIn) -> None:
     """The items take the named order; what is not named follows as it was."""
     before = pks(page(upstream))
     upstream.world.reorder_items(GIFTS, before[::-1][:2])
     assert pks(page(upstream)) == [before[-1], before[-2], *before[:-2]]
 
 
-def test_withhold_a_file(upstream: StandIn) -> None:
+def test_withhold_a_file(upstream: FaultyStandIn) -> None:
     """The answer offers null for a file that is withheld."""
     item = next(i for i in page(upstream)["items"] if i["video_url"])
     upstream.world.withhold(GIFTS, item["pk"], "video")
@@ -188,7 +189,7 @@ def test_withhold_a_file(upstream: StandIn) -> None:
     assert (shown["video_url"], shown["thumbnail_url"], shown["media_type"]) == (None, None, 2)
 
 
-def test_edits_of_what_is_not_there(upstream: StandIn) -> None:
+def test_edits_of_what_is_not_there(upstream: FaultyStandIn) -> None:
     """An edit that names nothing of this world is a ``LookupError`` that says what it looked for."""
     world = upstream.world
     for edit in (
@@ -203,8 +204,8 @@ def test_edits_of_what_is_not_there(upstream: StandIn) -> None:
 
 def test_generated_worlds_are_lazy_and_the_same() -> None:
     """A huge world costs nothing before it is asked; the same arguments give the same answers, for any highlight first."""
-    world = World.generated(1000, 20, 10, thumbnail_size=(80_000, 300_000))
-    with StandIn(world) as one, StandIn(World.generated(1000, 20, 10)) as two:
+    world = EditableWorld.generated(1000, 20, 10, thumbnail_size=(80_000, 300_000))
+    with FaultyStandIn(world) as one, FaultyStandIn(EditableWorld.generated(1000, 20, 10)) as two:
         pk = world.accounts[999].highlights[19].pk
         assert page(one, pk)["media_ids"] == page(two, pk)["media_ids"]
         assert pks(tray(one, "70000000999")) == pks(tray(two, "70000000999"))
@@ -215,18 +216,18 @@ def test_generated_worlds_are_lazy_and_the_same() -> None:
 
 def test_generated_pks_are_unique() -> None:
     """No two items or highlights of a generated world share a pk, and a stranger's pk finds nothing."""
-    world = World.generated(20, 10, 10)
+    world = EditableWorld.generated(20, 10, 10)
     highlights = [h for a in world.accounts for h in a.highlights]
     assert len({h.pk for h in highlights}) == 200
     assert len({i.pk for h in highlights for i in h.items}) == 2000
     assert all(world.highlight(h.pk) is h for h in highlights)
     for pk in ("17800000000000010", "17800000000200000", "1", "x"):
-        assert world.page(pk) is None
+        assert world.find_page(pk) is None
 
 
 def test_generated_worlds_can_be_edited() -> None:
     """Edits of a generated world hold, though it is made as it is asked."""
-    with StandIn(World.generated(2, 3, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generated(2, 3, 2)) as upstream:
         made = upstream.world.add_highlight("account0001", "New", items=1)
         listed = pks(tray(upstream, "70000000001"))
         assert (len(listed), listed[0]) == (4, made.pk)

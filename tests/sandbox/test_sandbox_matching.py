@@ -6,18 +6,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from archiver.sandbox import StandIn, actions
-from archiver.sandbox.wire import Request
+from archiver.sandbox.http_server import HttpRequest
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin_requests import BOOKS, GIFTS, NATGEO, ask, get, page, tray
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
-    with StandIn() as started:
+def upstream() -> Iterator[FaultyStandIn]:
+    with FaultyStandIn() as started:
         yield started
 
 
-def test_matching(upstream: StandIn) -> None:
+def test_matching(upstream: FaultyStandIn) -> None:
     """A fault meets only the listener, path, user, highlight, item and role that it names."""
     other, item = [i for i in page(upstream, BOOKS)["items"] if i["video_url"]][:2]
     failing = actions.respond(500)
@@ -39,7 +40,7 @@ def test_matching(upstream: StandIn) -> None:
     assert [get(url).status for url in files] == [200, 500, 200]
 
 
-def test_a_highlight_is_met_however_it_is_asked_for(upstream: StandIn) -> None:
+def test_a_highlight_is_met_however_it_is_asked_for(upstream: FaultyStandIn) -> None:
     """By its link, its id or its share link, and under its owner too."""
     upstream.faults.add(actions.respond(500), count=None, highlight=GIFTS, user=NATGEO)
     share = "https://www.instagram.com/s/aGlnaGxpZ2h0OjE3OTgzNjE2MDUxNzY4MDg4"
@@ -48,7 +49,7 @@ def test_a_highlight_is_met_however_it_is_asked_for(upstream: StandIn) -> None:
     assert ask(upstream, "/v2/highlight/by/id", id=BOOKS).status == 200
 
 
-def test_nth_and_count(upstream: StandIn) -> None:
+def test_nth_and_count(upstream: FaultyStandIn) -> None:
     """A fault waits for its ``nth`` request and then acts ``count`` times; the next in line takes over."""
     fault = upstream.faults.add(actions.respond(500), nth=2, count=2)
     upstream.faults.add(actions.respond(503), nth=2, count=1)
@@ -57,7 +58,7 @@ def test_nth_and_count(upstream: StandIn) -> None:
     assert fault.acted == 2
 
 
-def test_remove_and_clear(upstream: StandIn) -> None:
+def test_remove_and_clear(upstream: FaultyStandIn) -> None:
     """Removed and cleared faults no longer act."""
     first = upstream.faults.add(actions.respond(500), count=None)
     upstream.faults.add(actions.respond(503), count=None)
@@ -67,9 +68,9 @@ def test_remove_and_clear(upstream: StandIn) -> None:
     assert ask(upstream, "/sys/balance").status == 200
 
 
-def test_the_hook_runs_before_the_answer(upstream: StandIn) -> None:
+def test_the_hook_runs_before_the_answer(upstream: FaultyStandIn) -> None:
     """``before`` sees the request before anything is billed, and without an action the answer is the true one."""
-    seen: list[tuple[Request, int]] = []
+    seen: list[tuple[HttpRequest, int]] = []
     upstream.faults.add(
         before=lambda request: seen.append((request, upstream.balance)), path="/v1/user/highlights"
     )

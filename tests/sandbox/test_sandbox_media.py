@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archiver.sandbox
-from archiver.sandbox import Media, media
+from archiver.sandbox import media_files
+from archiver.sandbox.world_objects import SandboxFile
 
-PICTURES = (*media.PHOTOS, media.COVER, media.AVATAR)
-ALL = (*PICTURES, media.WEBP, *media.VIDEOS)
+PICTURES = (*media_files.PHOTOS, media_files.COVER, media_files.AVATAR)
+ALL = (*PICTURES, media_files.WEBP, *media_files.VIDEOS)
 LEAST = 40_000  # above the smallest size of every file
 
 
@@ -66,30 +67,30 @@ def webp_chunks(data: bytes) -> list[str]:
 )
 def test_jpegs_are_valid_at_any_size(base: str, mark: str, size: int) -> None:
     """A JPEG of any asked size has exactly that size, whole segments and its own dimensions."""
-    data = media.body(Media("/x.jpg", base, mark, size))
+    data = media_files.body(SandboxFile("/x.jpg", base, mark, size))
     assert len(data) == size
-    assert jpeg_size(data) == ((150, 150) if base in (media.COVER, media.AVATAR) else (180, 320))
+    assert jpeg_size(data) == ((150, 150) if base in (media_files.COVER, media_files.AVATAR) else (180, 320))
 
 
 @settings(deadline=None)
 @given(extra=st.integers(0, 12), segments=st.integers(0, 3))
 def test_jpegs_are_valid_around_a_full_segment(extra: int, segments: int) -> None:
     """A rest too small for a segment of its own is never left over: sizes around whole numbers of segments come out exactly."""
-    least = len(media.body(Media("/x.jpg", media.COVER, "1")))
+    least = len(media_files.body(SandboxFile("/x.jpg", media_files.COVER, "1")))
     size = max(least, least + segments * 65_537 + extra - 6)
-    data = media.body(Media("/x.jpg", media.COVER, "1", size))
+    data = media_files.body(SandboxFile("/x.jpg", media_files.COVER, "1", size))
     assert (len(data), jpeg_size(data)) == (size, (150, 150))
 
 
 @settings(deadline=None)
 @given(
-    base=st.sampled_from(media.VIDEOS),
+    base=st.sampled_from(media_files.VIDEOS),
     mark=st.text("0123456789", max_size=40),
     size=st.integers(LEAST, 400_000),
 )
 def test_videos_are_valid_at_any_size(base: str, mark: str, size: int) -> None:
     """An MP4 of any asked size has exactly that size, whole boxes, and its index before its frames."""
-    data = media.body(Media("/x.mp4", base, mark, size))
+    data = media_files.body(SandboxFile("/x.mp4", base, mark, size))
     names = mp4_boxes(data)
     assert len(data) == size
     assert names[0] == "ftyp"
@@ -100,7 +101,7 @@ def test_videos_are_valid_at_any_size(base: str, mark: str, size: int) -> None:
 @given(mark=st.text("0123456789", max_size=40), size=st.integers(LEAST, 400_000))
 def test_webps_are_valid_at_any_size(mark: str, size: int) -> None:
     """A WebP of any asked size has that size, or one byte more where it is odd, and whole chunks."""
-    data = media.body(Media("/x.webp", media.WEBP, mark, size))
+    data = media_files.body(SandboxFile("/x.webp", media_files.WEBP, mark, size))
     assert len(data) == size + size % 2
     assert webp_chunks(data)[0] == "VP8 "
 
@@ -109,7 +110,7 @@ def test_webps_are_valid_at_any_size(mark: str, size: int) -> None:
 def test_marks_make_bytes_unique(base: str) -> None:
     """Two marks give different bytes, one mark always the same, padded or not."""
     for size in (None, LEAST):
-        one, two, again = (media.body(Media("/x", base, mark, size)) for mark in ("1", "2", "1"))
+        one, two, again = (media_files.body(SandboxFile("/x", base, mark, size)) for mark in ("1", "2", "1"))
         assert one != two
         assert one == again
 
@@ -117,7 +118,7 @@ def test_marks_make_bytes_unique(base: str) -> None:
 def test_a_size_below_the_least_is_refused() -> None:
     """A file cannot be made smaller than it is."""
     with pytest.raises(ValueError, match="the smallest valid one has"):
-        media.body(Media("/x", media.COVER, "1", 10))
+        media_files.body(SandboxFile("/x", media_files.COVER, "1", 10))
 
 
 def test_all_files_are_small() -> None:

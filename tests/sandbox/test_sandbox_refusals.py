@@ -8,7 +8,8 @@ from typing import Literal
 
 import pytest
 
-from archiver.sandbox import StandIn, actions
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin_requests import GIFTS, NATGEO, ask, get, tray
 
 SHARED = base64.urlsafe_b64encode(f"highlight:{GIFTS}".encode()).decode()
@@ -37,20 +38,20 @@ CALLS = [
 
 
 @pytest.fixture
-def upstream() -> Iterator[StandIn]:
-    with StandIn(balance=100) as started:
+def upstream() -> Iterator[FaultyStandIn]:
+    with FaultyStandIn(balance=100) as started:
         yield started
 
 
 @pytest.mark.parametrize(("path", "params", "units"), CALLS)
-def test_prices(upstream: StandIn, path: str, params: dict[str, str], units: int) -> None:
+def test_prices(upstream: FaultyStandIn, path: str, params: dict[str, str], units: int) -> None:
     """A call that is answered costs its price, states it in ``x-hiker-info``, and sinks the balance by it."""
     answer = ask(upstream, path, **params)
     assert (answer.status, answer.headers["x-hiker-info"]) == (200, f'{{"reqs": {units}}}')
     assert (upstream.units, upstream.balance) == (units, 100 - units)
 
 
-def test_the_balance_is_free(upstream: StandIn) -> None:
+def test_the_balance_is_free(upstream: FaultyStandIn) -> None:
     """``/sys/balance`` tells what is left and the allowed rate, and costs nothing."""
     upstream.settings.rate = 11
     tray(upstream)
@@ -60,7 +61,7 @@ def test_the_balance_is_free(upstream: StandIn) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"user-agent": "x"}, {"user-agent": "x", "x-access-key": "wrong"}])
-def test_no_or_another_key(upstream: StandIn, headers: dict[str, str]) -> None:
+def test_no_or_another_key(upstream: FaultyStandIn, headers: dict[str, str]) -> None:
     """Without the right key: 401, free."""
     answer = ask(upstream, "/v1/user/highlights", headers, user_id=NATGEO)
     assert answer.status == 401
@@ -69,13 +70,13 @@ def test_no_or_another_key(upstream: StandIn, headers: dict[str, str]) -> None:
     assert upstream.units == 0
 
 
-def test_the_key_as_a_parameter_does_not_count(upstream: StandIn) -> None:
+def test_the_key_as_a_parameter_does_not_count(upstream: FaultyStandIn) -> None:
     """The stand-in takes the key from the header alone: who sends it in the query is told so by a 401."""
     answer = get(f"{upstream.base_url}/sys/balance?access_key={upstream.key}", {"user-agent": "x"})
     assert answer.status == 401
 
 
-def test_no_user_agent(upstream: StandIn) -> None:
+def test_no_user_agent(upstream: FaultyStandIn) -> None:
     """Without a User-Agent: Cloudflare's 403 in plain text, free, key or not."""
     answer = ask(upstream, "/v1/user/highlights", {"x-access-key": upstream.key}, user_id=NATGEO)
     assert (answer.status, answer.body) == (403, b"error code: 1010")
@@ -83,7 +84,7 @@ def test_no_user_agent(upstream: StandIn) -> None:
 
 
 @pytest.mark.parametrize("status", [402, 200])
-def test_out_of_units(upstream: StandIn, status: Literal[402, 200]) -> None:
+def test_out_of_units(upstream: FaultyStandIn, status: Literal[402, 200]) -> None:
     """A balance below the price: InsufficientFunds, free, with 402 or 200 as set; the call is not made."""
     upstream.balance, upstream.settings.funds_status = 1, status
     answer = ask(upstream, "/v1/user/highlights", user_id=NATGEO)
@@ -96,7 +97,7 @@ def test_out_of_units(upstream: StandIn, status: Literal[402, 200]) -> None:
     assert ask(upstream, "/v1/user/by/id", id=NATGEO).status == 200
 
 
-def test_private_accounts(upstream: StandIn) -> None:
+def test_private_accounts(upstream: FaultyStandIn) -> None:
     """A private account's tray, with the check, and its highlights are a billed 403; its profile answers."""
     upstream.world.set_private("natgeo")
     answer = ask(upstream, "/v1/user/highlights", user_id=NATGEO)
@@ -108,7 +109,7 @@ def test_private_accounts(upstream: StandIn) -> None:
 @pytest.mark.parametrize(("choice", "status"), [("empty", 200), ("403", 403), ("404", 404)])
 @pytest.mark.parametrize("path", ["/v1/user/highlights", "/v2/user/highlights"])
 def test_private_accounts_with_force(
-    upstream: StandIn, path: str, choice: Literal["empty", "403", "404"], status: int
+    upstream: FaultyStandIn, path: str, choice: Literal["empty", "403", "404"], status: int
 ) -> None:
     """Without the check, a private account answers whatever the world is set to, for one unit."""
     upstream.world.set_private("natgeo")
@@ -132,7 +133,7 @@ def test_private_accounts_with_force(
         ("/v2/user/by/username", {"username": "nobody"}),
     ],
 )
-def test_unknown_users(upstream: StandIn, path: str, params: dict[str, str]) -> None:
+def test_unknown_users(upstream: FaultyStandIn, path: str, params: dict[str, str]) -> None:
     """A user who is not there: 404 UserNotFound, billed."""
     answer = ask(upstream, path, **params)
     assert (answer.status, answer.json["exc_type"]) == (404, "UserNotFound")
@@ -147,7 +148,7 @@ def test_unknown_users(upstream: StandIn, path: str, params: dict[str, str]) -> 
         ("/v1/share/reel/by/url", {"url": "https://www.instagram.com/reel/DRqAYKuAIUx/"}),
     ],
 )
-def test_unknown_highlights(upstream: StandIn, path: str, params: dict[str, str]) -> None:
+def test_unknown_highlights(upstream: FaultyStandIn, path: str, params: dict[str, str]) -> None:
     """A highlight that is not there, or a reel, of which there are none: 404, billed."""
     answer = ask(upstream, path, **params)
     assert (answer.status, upstream.units) == (404, 1)
@@ -164,7 +165,7 @@ def test_unknown_highlights(upstream: StandIn, path: str, params: dict[str, str]
         ("/v1/share/by/code", {"code": "aGlnaGxpZ2h0Ong"}),
     ],
 )
-def test_another_url(upstream: StandIn, path: str, params: dict[str, str]) -> None:
+def test_another_url(upstream: FaultyStandIn, path: str, params: dict[str, str]) -> None:
     """A URL or share code that names no highlight: 400 ValidationError, billed."""
     answer = ask(upstream, path, **params)
     assert (answer.status, answer.json["exc_type"], upstream.units) == (400, "ValidationError", 1)
@@ -186,7 +187,7 @@ def test_another_url(upstream: StandIn, path: str, params: dict[str, str]) -> No
         ("/v1/share/by/url", {}, "url"),
     ],
 )
-def test_malformed_parameters(upstream: StandIn, path: str, params: dict[str, str], field: str) -> None:
+def test_malformed_parameters(upstream: FaultyStandIn, path: str, params: dict[str, str], field: str) -> None:
     """A malformed call: 422 that names the parameter, free."""
     answer = ask(upstream, path, **params)
     assert (answer.status, upstream.units) == (422, 0)
@@ -194,13 +195,13 @@ def test_malformed_parameters(upstream: StandIn, path: str, params: dict[str, st
     assert {"loc", "msg", "type"} == answer.json["detail"][0].keys()
 
 
-def test_the_retired_endpoint(upstream: StandIn) -> None:
+def test_the_retired_endpoint(upstream: FaultyStandIn) -> None:
     """``/v1/highlight/by/id``: 410 EndpointDeprecated, free."""
     answer = ask(upstream, "/v1/highlight/by/id", id=GIFTS)
     assert (answer.status, answer.json["exc_type"], upstream.units) == (410, "EndpointDeprecated", 0)
 
 
-def test_unknown_paths_and_methods(upstream: StandIn) -> None:
+def test_unknown_paths_and_methods(upstream: FaultyStandIn) -> None:
     """What is no endpoint: 404; what is not GET: 405; both free."""
     headers = {"x-access-key": upstream.key, "user-agent": "x"}
     assert ask(upstream, "/v1/nothing").status == 404
@@ -208,7 +209,7 @@ def test_unknown_paths_and_methods(upstream: StandIn) -> None:
     assert upstream.units == 0
 
 
-def test_the_rate_limit(upstream: StandIn) -> None:
+def test_the_rate_limit(upstream: FaultyStandIn) -> None:
     """Beyond ``rate`` calls in a second: 429, free, with ``Retry-After`` if set; off by default."""
     assert {ask(upstream, "/sys/balance").status for _ in range(30)} == {200}
     upstream.settings.rate, upstream.settings.retry_after = 3, "2"
@@ -235,7 +236,7 @@ def test_the_rate_limit(upstream: StandIn) -> None:
         (503, 0),
     ],
 )
-def test_which_statuses_are_charged(upstream: StandIn, status: int, units: int) -> None:
+def test_which_statuses_are_charged(upstream: FaultyStandIn, status: int, units: int) -> None:
     """200, 400, 403 and 404 cost the price of the call, all others nothing: for injected answers too."""
     upstream.faults.add(actions.respond(status, {"detail": ""}))
     assert ask(upstream, "/v1/user/highlights", user_id=NATGEO).status == status

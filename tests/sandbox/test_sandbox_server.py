@@ -14,14 +14,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from archiver.sandbox import Account, StandIn, World
 from archiver.sandbox.__main__ import _parser
+from archiver.sandbox.world_objects import SandboxAccount
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 from tests.support.standin_requests import NATGEO, SALWAAA, ask, connect, get, page, tray
 
 
 def test_the_log_is_whole() -> None:
     """Each request is logged once, with path, parameters, headers, status, units, subject and a time in UTC."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         tray(upstream)
         ask(upstream, "/v1/user/by/username", username="salwaaa_ki")
         first, second = upstream.requests
@@ -44,7 +46,7 @@ def test_the_log_is_whole() -> None:
 
 def test_a_connection_is_kept_alive() -> None:
     """Many requests go over one connection, pipelined ones too; ``connection: close`` ends it."""
-    with StandIn() as upstream, connect(upstream.cdn_hosts[0]) as sock:
+    with FaultyStandIn() as upstream, connect(upstream.cdn_hosts[0]) as sock:
         sock.sendall(b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\nconnection: close\r\n\r\n")
         received = b"".join(iter(lambda: sock.recv(65_536), b""))
         assert received.count(b"HTTP/1.1 404 Not Found") == 2
@@ -53,7 +55,7 @@ def test_a_connection_is_kept_alive() -> None:
 
 def test_what_is_not_http_ends_the_connection() -> None:
     """Garbage gets no answer and does no harm."""
-    with StandIn() as upstream:
+    with FaultyStandIn() as upstream:
         with connect(upstream.cdn_hosts[0]) as sock:
             sock.sendall(b"\x16\x03\x01 garbage\r\n\r\n")
             assert sock.recv(10) == b""
@@ -62,7 +64,7 @@ def test_what_is_not_http_ends_the_connection() -> None:
 
 def test_many_at_once_are_billed_exactly() -> None:
     """Concurrent calls lose no unit and no line of the log."""
-    with StandIn(World.generated(8, 3, 2), balance=1000) as upstream:
+    with FaultyStandIn(EditableWorld.generated(8, 3, 2), balance=1000) as upstream:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda n: tray(upstream, str(70_000_000_000 + n % 8)), range(200)))
         assert (upstream.units, upstream.balance, len(upstream.requests)) == (200, 800, 200)
@@ -70,11 +72,11 @@ def test_many_at_once_are_billed_exactly() -> None:
 
 def test_key_balance_and_world_can_be_changed() -> None:
     """Key, balance and world are what they were last set to, while serving."""
-    with StandIn(World(), key="first", balance=1) as upstream:
+    with FaultyStandIn(EditableWorld(), key="first", balance=1) as upstream:
         assert (upstream.key, upstream.balance) == ("first", 1)
         old = {"x-access-key": "first", "user-agent": "x"}
         upstream.key, upstream.balance = "second", 7
-        upstream.world = World([Account("1", "one", "One", None)])
+        upstream.world = EditableWorld([SandboxAccount("1", "one", "One", None)])
         assert ask(upstream, "/sys/balance", old).status == 401
         assert ask(upstream, "/sys/balance").json["requests"] == 7
         assert ask(upstream, "/v1/user/by/id", id="1").json["profile_pic_url"] is None
@@ -83,7 +85,7 @@ def test_key_balance_and_world_can_be_changed() -> None:
 def test_closing_frees_the_port_and_the_threads() -> None:
     """After ``close`` nothing listens and no thread of it runs; the port can be had again; closing twice is harmless."""
     before = set(threading.enumerate())  # another stand-in may serve other tests of this process
-    upstream = StandIn().start()
+    upstream = FaultyStandIn().start()
     connection = http.client.HTTPConnection(urlsplit(upstream.base_url).netloc, timeout=5)
     connection.connect()
     upstream.close()
@@ -94,13 +96,13 @@ def test_closing_frees_the_port_and_the_threads() -> None:
     assert port is not None
     with pytest.raises(ConnectionRefusedError):
         ask(upstream, "/sys/balance")
-    with StandIn(port=port) as again:
+    with FaultyStandIn(port=port) as again:
         assert again.base_url == upstream.base_url
 
 
 def test_the_control_endpoint() -> None:
     """Counts can be read and reset over HTTP without a key; that is neither billed nor logged."""
-    with StandIn(balance=10) as upstream:
+    with FaultyStandIn(balance=10) as upstream:
         tray(upstream)
         get(tray(upstream)[0]["user"]["profile_pic_url"])
         counts = get(f"{upstream.base_url}/_standin/counts").json

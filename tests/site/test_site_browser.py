@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.browser import Visit, chromium, open_site, serve_site
 from tests.support.command_line import InProcessUser
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -47,9 +48,9 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-def exported(home: Path, world: World, *names: str) -> Path:
+def exported(home: Path, world: EditableWorld, *names: str) -> Path:
     """The site of an archive of these accounts."""
-    with StandIn(world) as upstream:
+    with FaultyStandIn(world) as upstream:
         person = InProcessUser(home, upstream)
         assert person.run("backup", *names).code == 0
         ended = person.run("export", "site", str(home / "site"), "--json")
@@ -60,12 +61,12 @@ def exported(home: Path, world: World, *names: str) -> Path:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site of the archive that ``archiver demo`` makes."""
-    return exported(tmp_path_factory.mktemp("demo"), World.seed(), "natgeo", "salwaaa_ki")
+    return exported(tmp_path_factory.mktemp("demo"), EditableWorld.seed(), "natgeo", "salwaaa_ki")
 
 
 def hostile(home: Path) -> Path:
     """The site of an account whose owner would like to harm its readers."""
-    world = World.seed()
+    world = EditableWorld.seed()
     account = world.account(NATGEO)
     account.full_name = TITLES[1]
     for highlight in list(account.highlights):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import InProcessUser
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 NATGEO = "787132"
 
@@ -40,7 +41,7 @@ sys.exit(main(sys.argv[2:]))
 @pytest.fixture(scope="module")
 def keeper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
     """Somebody who keeps two accounts, and whose archive no test alters."""
-    with StandIn(World.seed()) as upstream:
+    with FaultyStandIn(EditableWorld.seed()) as upstream:
         person = InProcessUser(tmp_path_factory.mktemp("kept"), upstream)
         assert person.run("backup", "natgeo", "salwaaa_ki").code == 0
         yield person
@@ -109,9 +110,9 @@ def test_a_file_of_somebody_else_stays_and_is_told(keeper: InProcessUser, tmp_pa
 
 def test_an_edit_moves_and_rewrites_pages(tmp_path: Path) -> None:
     """A renamed account has its pages under its new name alone; they tell its old name, the old title, and what is gone, or not that."""
-    world = World.seed()
+    world = EditableWorld.seed()
     gifts, books, limitless = (highlight.pk for highlight in world.account(NATGEO).highlights)
-    with StandIn(world) as upstream:
+    with FaultyStandIn(world) as upstream:
         person = InProcessUser(tmp_path, upstream)
         assert person.run("backup", NATGEO).code == 0
         export(person, tmp_path / "site")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from archiver.sandbox import World
 from tests.site.test_site_browser import LINKS, TITLES, exported, hostile
 from tests.support.site_samples import highlight_saying, write_site
+from tests.support.standin.world_edits import EditableWorld
 
 VERSION = "26.9.27"
 _TEXTS = (
@@ -75,7 +75,7 @@ def test_the_nu_checker_finds_nothing_on_any_page(checker: list[str], tmp_path: 
     harm, of texts and links of all kinds."""
     for name in ("demo", "hostile"):
         (tmp_path / name).mkdir()
-    exported(tmp_path / "demo", World.seed(), "natgeo", "salwaaa_ki")
+    exported(tmp_path / "demo", EditableWorld.seed(), "natgeo", "salwaaa_ki")
     hostile(tmp_path / "hostile")
     for n, text in enumerate(_TEXTS):
         for m, url in enumerate(_URLS):

@@ -14,11 +14,11 @@ import pytest
 
 from archiver.runner.metered_api import RateLimiter
 from archiver.runner.workers import StopFlag
-from archiver.sandbox import actions
-from archiver.sandbox.actions import Action
-from archiver.sandbox.exchange import Exchange
-from archiver.sandbox.things import Json
+from archiver.sandbox.world_objects import Json
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyExchange
 
 TRAY, PAGE = "/v1/user/highlights", "/v1/highlight/by/url"
 FIRST_ACCOUNT, FIRST_HIGHLIGHT = 70_000_000_000, 17_800_000_000_000_000
@@ -55,7 +55,7 @@ def highlight_pk(number: int, place: int = 0) -> str:
 def edit_answer(change: Callable[[Json], Json | bytes | None]) -> Action:
     """The true answer, billed and all, after ``change``: in place, or to what it returns (bytes are sent as they are)."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
         tree: Json = json.loads(true.body)
         changed = change(tree)

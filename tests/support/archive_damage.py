@@ -11,20 +11,21 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from archiver.sandbox import StandIn, World
 from tests.support.command_line import CommandLineUser, CommandResult, InProcessUser
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNTS = ("account0000", "account0001")
 
 
-def world() -> World:
-    return World.generated(2, 4, 6)
+def world() -> EditableWorld:
+    return EditableWorld.generated(2, 4, 6)
 
 
 @contextmanager
 def make_archive(home: Path) -> Iterator[CommandLineUser]:
     """Somebody who has kept two accounts of four highlights with six items each, a hundred files."""
-    with StandIn(world()) as upstream:
+    with FaultyStandIn(world()) as upstream:
         somebody = InProcessUser(home, upstream)
         assert somebody.run("backup", *ACCOUNTS, "-q").code == 0
         yield somebody
@@ -42,7 +43,7 @@ def copy_of(template: CommandLineUser, home: Path) -> Iterator[CommandLineUser]:
     upstream.faults.clear()
 
 
-def upstream_of(person: CommandLineUser) -> StandIn:
+def upstream_of(person: CommandLineUser) -> FaultyStandIn:
     assert person.upstream is not None
     return person.upstream
 

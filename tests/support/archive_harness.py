@@ -20,8 +20,8 @@ from archiver.runner.context import RunOptions
 from archiver.runner.price import AccountPlan
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
-from archiver.sandbox import StandIn
 from tests.support import leak_detector
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 
 @dataclass
@@ -29,7 +29,7 @@ class ArchiveHarness:
     """An archive and its upstream; ``events`` are those of the last night."""
 
     root: Path
-    upstream: StandIn
+    upstream: FaultyStandIn
     database: str | None = None  # a PostgreSQL URL
     environ: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)

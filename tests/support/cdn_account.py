@@ -14,13 +14,14 @@ import pytest
 
 from archiver.media.dialer import Dialer, resolve
 from archiver.media.downloader import Downloader
-from archiver.sandbox import StandIn, World, build, media
-from archiver.sandbox.actions import Action
-from archiver.sandbox.exchange import Exchange
-from archiver.sandbox.log import Asked
-from archiver.sandbox.things import Account, Item, Role
-from archiver.sandbox.wire import Reply
+from archiver.sandbox import item_factory, media_files
+from archiver.sandbox.http_server import HttpReply
+from archiver.sandbox.request_log import LoggedRequest
+from archiver.sandbox.world_objects import Role, SandboxAccount, SandboxItem
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 SIZE = 60_000
 """Bytes of every file that meets a fault: enough to be cut, reset and stalled in its middle."""
@@ -33,23 +34,23 @@ _PER_HIGHLIGHT = 8
 _INWARD = {"inside.fbcdn.net": ("157.240.27.63", "10.0.0.1"), "metadata.fbcdn.net": ("169.254.169.254",)}
 
 
-def cut_body(exchange: Exchange) -> None:
+def cut_body(exchange: FaultyExchange) -> None:
     """The body without its last 700 bytes, under a length that fits, then the end: HTTP calls it complete."""
     body = exchange.begin({"content-length": str(SIZE - 700)})
-    exchange.wire.send(body[: SIZE - 700])
-    exchange.wire.close()
+    exchange.connection.send(body[: SIZE - 700])
+    exchange.connection.close()
 
 
-def redirect_to_itself(exchange: Exchange) -> None:
+def redirect_to_itself(exchange: FaultyExchange) -> None:
     """A redirect, by a relative place, to the very URL that was asked for."""
     path, query = exchange.request.path, exchange.request.query
-    exchange.deliver(Reply(302, b"moved", {"location": f"{path[path.rindex('/') + 1 :]}?{query}"}))
+    exchange.deliver(HttpReply(302, b"moved", {"location": f"{path[path.rindex('/') + 1 :]}?{query}"}))
 
 
 def offering(urls: Mapping[str, str]) -> Action:
     """The true page, but the pictures of some items are elsewhere."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         page = json.loads(exchange.reply().body)
         for item in page["items"]:
             item["thumbnail_url"] = urls.get(str(item["pk"]), item["thumbnail_url"])
@@ -76,7 +77,7 @@ def short_waits(patience: float = 5.0) -> Iterator[None]:
 class CdnAccount:
     """An archive with one account, and its items by the name of what their files meet; a video's name begins with "video"."""
 
-    def __init__(self, root: Path, upstream: StandIn, database: str | None = None) -> None:
+    def __init__(self, root: Path, upstream: FaultyStandIn, database: str | None = None) -> None:
         self.harness = ArchiveHarness(root, upstream, database)
         self.harness.environ |= {
             "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1,*.fbcdn.net",
@@ -84,18 +85,18 @@ class CdnAccount:
             "ARCHIVER_DOWNLOAD_MIN_SPEED": "20 kB",
         }
         self.upstream = upstream
-        self.items: dict[str, Item] = {}
+        self.items: dict[str, SandboxItem] = {}
         self.highlights: list[str] = []
-        upstream.world = World()
-        upstream.world.add_account(Account("900", ACCOUNT, "Ward", build.avatar("900")))
+        upstream.world = EditableWorld()
+        upstream.world.add_account(SandboxAccount("900", ACCOUNT, "Ward", item_factory.avatar("900")))
         upstream.world.add_highlight(ACCOUNT, "Well", items=4)
 
-    def item(self, name: str) -> Item:
+    def item(self, name: str) -> SandboxItem:
         """The item of that name, made at its first mention; every eight share a highlight with four items that nothing befalls."""
         if name not in self.items:
             if len(self.items) % _PER_HIGHLIGHT == 0:
                 self.highlights.append(self.upstream.world.add_highlight(ACCOUNT, name, items=4).pk)
-            kind: build.Kind = "video" if role(name) == "video" else "photo"
+            kind: item_factory.Kind = "video" if role(name) == "video" else "photo"
             self.items[name] = self.upstream.world.add_item(self.highlights[-1], kind)
             file = self.items[name].file(role(name))
             assert file is not None
@@ -113,7 +114,7 @@ class CdnAccount:
         """What the file of that name truly is, as of now."""
         file = self.item(name).file(role(name))
         assert file is not None
-        return media.body(file)
+        return media_files.body(file)
 
     def owner(self, name: str) -> Owned:
         """Whose file it is, and in which role."""
@@ -150,7 +151,7 @@ class CdnAccount:
         """One run over the account; returns its exit code."""
         return self.harness.night(ACCOUNT).exit_code
 
-    def asked(self, name: str) -> list[Asked]:
+    def asked(self, name: str) -> list[LoggedRequest]:
         """What the CDN was asked for this file in the last night."""
         item, asked_as = self.owner(name)
         return self.upstream.requests.cdn_requests(item=item, role=asked_as)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import archiver
 from archiver.cli import main as front
-from archiver.sandbox import StandIn
 from tests.support import leak_detector
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 _ROOT = Path(archiver.__file__).parent.parent
 
@@ -45,7 +45,7 @@ class CommandLineUser:
     """Somebody with a home of their own under ``home``, and upstream in their environment if there is one."""
 
     home: Path
-    upstream: StandIn | None = None
+    upstream: FaultyStandIn | None = None
     more: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -162,7 +162,7 @@ def _read(terminal: int) -> bytes:
         return b""
 
 
-def upstream_environ(upstream: StandIn | None) -> dict[str, str]:
+def upstream_environ(upstream: FaultyStandIn | None) -> dict[str, str]:
     """The environment that leads the program to a stand-in."""
     if upstream is None:
         return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archiver.sandbox import World
+from tests.support.standin.world_edits import EditableWorld
 
 NATGEO = "787132"
 
@@ -54,9 +54,9 @@ FILE_NAMES = (
 )
 
 
-def hostile_world() -> World:
+def hostile_world() -> EditableWorld:
     """natgeo under a hostile name, with a highlight of one item for each of TITLES and one whose title has 100 kB; files under FILE_NAMES."""
-    world = World.seed()
+    world = EditableWorld.seed()
     account = world.account(NATGEO)
     account.full_name = f"National {ESCAPES}\n{FORGED}"
     for title in reversed((*TITLES, "é" * 50_000)):

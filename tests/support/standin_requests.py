@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from archiver.sandbox import StandIn
+from tests.support.standin.faulty_standin import FaultyStandIn
 
 NATGEO = "787132"
 SALWAAA = "75885841119"
@@ -44,25 +44,25 @@ def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET")
 
 
 def ask(
-    upstream: StandIn, path: str, headers: Mapping[str, str] | None = None, /, **params: str
+    upstream: FaultyStandIn, path: str, headers: Mapping[str, str] | None = None, /, **params: str
 ) -> HttpAnswer:
     """A call to the API with key and agent, unless ``headers`` says otherwise."""
     default = {"x-access-key": upstream.key, "user-agent": "test"}
     return get(f"{upstream.base_url}{path}?{urlencode(params)}", default if headers is None else headers)
 
 
-def tray(upstream: StandIn, pk: str = NATGEO) -> Any:
+def tray(upstream: FaultyStandIn, pk: str = NATGEO) -> Any:
     """The v1 tray of an account."""
     return ask(upstream, "/v1/user/highlights", user_id=pk, force="on").json
 
 
-def page(upstream: StandIn, pk: str = GIFTS) -> Any:
+def page(upstream: FaultyStandIn, pk: str = GIFTS) -> Any:
     """A highlight's page."""
     url = f"https://www.instagram.com/stories/highlights/{pk}/"
     return ask(upstream, "/v1/highlight/by/url", url=url).json
 
 
-def send_raw(upstream: StandIn, url: str, patience: float = 5) -> tuple[bytes, str]:
+def send_raw(upstream: FaultyStandIn, url: str, patience: float = 5) -> tuple[bytes, str]:
     """All that comes over the wire, and how it ended: ``end``, ``reset``, ``endless`` or, for so many seconds, ``silence``."""
     parts = urlsplit(url)
     host, port = parts.netloc.split(":")

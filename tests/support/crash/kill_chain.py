@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from archiver.sandbox import Asked
+from archiver.sandbox.request_log import LoggedRequest
 from tests.support.crash import consistency_checks
 from tests.support.crash.consistency_checks import Bill
 from tests.support.crash.run_killer import Kill, Outcome, RunKiller
@@ -138,7 +138,7 @@ class KillChain:
         if outcome.codes != (0,):
             yield f"I10: {what} ended with {outcome.codes}: {self._ground.said()}"
 
-    def _since(self, begun: datetime, listener: str) -> Sequence[Asked]:
+    def _since(self, begun: datetime, listener: str) -> Sequence[LoggedRequest]:
         """Requests that came since then; those of a killed run may be answered, and logged, after its end."""
         return [a for a in self._upstream.standin.requests if a.listener == listener and a.at >= begun]
 

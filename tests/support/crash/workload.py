@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from archiver.sandbox import StandIn, World, actions
 from tests.support import ROOT
+from tests.support.standin import actions
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 PROGRAM = "import sys; from archiver.__main__ import main; sys.exit(main())"
 _PLANT = "from tests.support.crash import planted_bugs; planted_bugs.plant({!r}); "
@@ -23,7 +25,7 @@ _LARGE = 0.1
 class Workload:
     """A stand-in with a world of a few accounts, and how to point the program at it."""
 
-    standin: StandIn
+    standin: FaultyStandIn
     names: tuple[str, ...]
 
     @classmethod
@@ -44,12 +46,12 @@ class Workload:
     @contextmanager
     def of(cls, *, accounts: int, highlights: int, items: int, varied: bool = True) -> Iterator[Workload]:
         """Serve such a world; the same numbers always make the same one. The last item of each second highlight stands in the first too."""
-        world = World.generated(accounts, highlights, items)
+        world = EditableWorld.generated(accounts, highlights, items)
         for account in world.accounts:
             first, *others = account.highlights
             for second in others[:1]:
                 world.put_item(first.pk, second.items[-1].pk, source=second.pk)
-        with StandIn(world) as standin:
+        with FaultyStandIn(world) as standin:
             if varied:
                 _vary(standin)
             yield cls(standin, tuple(account.username for account in world.accounts))
@@ -84,7 +86,7 @@ class Workload:
         return [*prefix, sys.executable, "-P", "-c", plant + PROGRAM, *self.words]
 
 
-def _vary(standin: StandIn) -> None:
+def _vary(standin: FaultyStandIn) -> None:
     """Some files are large and some slow, chosen by their names: the same in every world of this size."""
     for account in standin.world.accounts:
         for highlight in account.highlights:

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
-from archiver.sandbox import World, build, media
-from archiver.sandbox.things import Account, Highlight, Item, Media, Role
+from archiver.sandbox import item_factory, media_files
+from archiver.sandbox.world_objects import Role, SandboxAccount, SandboxFile, SandboxHighlight, SandboxItem
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights.item_details import expected_rows, stored_rows
+from tests.support.standin.world_edits import EditableWorld
 
 Fact = tuple[str, ...]
 Facts = dict[Fact, object]
@@ -37,7 +38,7 @@ def differences_of_each(harness: ArchiveHarness, names: Iterable[str]) -> dict[s
     return found
 
 
-def expected_facts(accounts: Iterable[Account]) -> Facts:
+def expected_facts(accounts: Iterable[SandboxAccount]) -> Facts:
     """The facts of these accounts."""
     facts: Facts = {}
     for account in accounts:
@@ -50,7 +51,7 @@ def expected_facts(accounts: Iterable[Account]) -> Facts:
     return facts
 
 
-def _shown(account: Account) -> Facts:
+def _shown(account: SandboxAccount) -> Facts:
     tray = account.shown()
     facts: Facts = {
         ("user", account.pk, "username"): account.username,
@@ -64,7 +65,7 @@ def _shown(account: Account) -> Facts:
     return facts
 
 
-def _highlight(highlight: Highlight) -> Facts:
+def _highlight(highlight: SandboxHighlight) -> Facts:
     pk = highlight.pk
     facts: Facts = {
         ("highlight", pk, "title"): highlight.title,
@@ -81,7 +82,7 @@ def _highlight(highlight: Highlight) -> Facts:
     for item in highlight.items:
         facts[("item", item.pk, "fields")] = (
             item.user_pk,
-            build.code(item.pk),
+            item_factory.code(item.pk),
             moment(item.taken_at),
             item.media_type,
             "story",
@@ -145,7 +146,9 @@ def _held(harness: ArchiveHarness) -> dict[tuple[str, str], str]:
     return {(str(pk), str(role)): str(digest) for pk, role, digest in rows}
 
 
-def _files(harness: ArchiveHarness, account: Account, held: dict[tuple[str, str], str]) -> Iterator[str]:
+def _files(
+    harness: ArchiveHarness, account: SandboxAccount, held: dict[tuple[str, str], str]
+) -> Iterator[str]:
     """Each file that is offered is held: as the CDN serves it now, or as it once did under the same name."""
     offered = {(pk, role): file for pk, role, file in _offered(account)}
     for (pk, role), file in offered.items():
@@ -156,7 +159,7 @@ def _files(harness: ArchiveHarness, account: Account, held: dict[tuple[str, str]
             yield f"{role} of {pk}: the bytes of {current} are not there"
 
 
-def _offered(account: Account) -> Iterator[tuple[str, Role, Media]]:
+def _offered(account: SandboxAccount) -> Iterator[tuple[str, Role, SandboxFile]]:
     if account.deleted or account.is_private:
         return
     if account.avatar and account.shown():  # an empty tray shows no owner
@@ -168,7 +171,7 @@ def _offered(account: Account) -> Iterator[tuple[str, Role, Media]]:
             yield from (offer for item in highlight.items for offer in offers(item))
 
 
-def offers(item: Item) -> Iterator[tuple[str, Role, Media]]:
+def offers(item: SandboxItem) -> Iterator[tuple[str, Role, SandboxFile]]:
     """The files of an item."""
     if item.thumbnail:
         yield item.pk, "thumbnail", item.thumbnail
@@ -176,19 +179,19 @@ def offers(item: Item) -> Iterator[tuple[str, Role, Media]]:
         yield item.pk, "video", item.video
 
 
-def versions(now: Media) -> Iterator[Media]:
+def versions(now: SandboxFile) -> Iterator[SandboxFile]:
     """The file as it is and as it was before each ``change_bytes``."""
     mark = now.mark
     while True:
-        yield Media(now.path, now.base, mark, now.size)
+        yield SandboxFile(now.path, now.base, mark, now.size)
         mark, edited, _ = mark.rpartition(" edited ")
         if not edited:
             return
 
 
-def sha256(served: Media) -> str:
+def sha256(served: SandboxFile) -> str:
     """The digest of what the CDN serves for it."""
-    return hashlib.sha256(media.body(served)).hexdigest()
+    return hashlib.sha256(media_files.body(served)).hexdigest()
 
 
 def _kept(harness: ArchiveHarness, digest: str) -> bool:
@@ -208,6 +211,6 @@ def plain(value: object) -> object:
     return value
 
 
-def names(world: World) -> list[str]:
+def names(world: EditableWorld) -> list[str]:
     """The names of all accounts, as a configuration would list them today."""
     return [account.username for account in world.accounts]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
-from archiver.sandbox.things import Item, Json
+from archiver.sandbox.world_objects import Json, SandboxItem
 from tests.support.archive_harness import ArchiveHarness
 
 Rows = tuple[tuple[object, ...], ...]
@@ -22,7 +22,7 @@ _COLUMNS = {
 }
 
 
-def expected_rows(item: Item) -> dict[str, Rows]:
+def expected_rows(item: SandboxItem) -> dict[str, Rows]:
     """By table, the rows of an item without their positions, sorted: what is learnt later stands behind what was known."""
     stickers, polls = _objects(item.stickers), _objects(item.polls or ())
     stories = [cast(Mapping[str, Json], s["story_link"]) for s in stickers if s.get("story_link")]
@@ -57,7 +57,7 @@ def stored_rows(harness: ArchiveHarness) -> dict[str, dict[str, Rows]]:
     return found
 
 
-def add_details(item: Item, number: int) -> Item:
+def add_details(item: SandboxItem, number: int) -> SandboxItem:
     """One more of everything that an item can carry, told apart by ``number``."""
     place: dict[str, Json] = dict(zip(_PLACE, (0.5, 0.25, 0.3, 0.05, 0.0), strict=True))
     someone: dict[str, Json] = {"pk": str(900 + number), "username": f"seen{number}", "full_name": "S"}

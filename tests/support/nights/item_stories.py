@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from archiver.sandbox.build import Kind
+from archiver.sandbox.item_factory import Kind
 from tests.support.nights.item_details import add_details
 from tests.support.nights.scene import Scene
 

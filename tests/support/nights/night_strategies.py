@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from archiver.errors import Stopped
 from archiver.model.events import Event
 from archiver.runner.workers import StopFlag
-from archiver.sandbox import StandIn, World, actions
-from archiver.sandbox.actions import Action
-from archiver.sandbox.things import Account, Highlight
+from archiver.sandbox.world_objects import SandboxAccount, SandboxHighlight
 from tests.support.nights.early_end import Bug
+from tests.support.standin import actions
+from tests.support.standin.actions import Action
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
 
 T = TypeVar("T")
 SIGTERM = 15
@@ -30,7 +32,7 @@ class Edit:
     two: int
     three: int
 
-    def make(self, world: World, now: float, number: int) -> None:
+    def make(self, world: EditableWorld, now: float, number: int) -> None:
         """Make it, if the world as it is has what it needs; ``number`` makes names that nobody has."""
         accounts = [account for account in world.accounts if account.highlights]
         account = _chosen(accounts, self.one)
@@ -43,9 +45,9 @@ class Edit:
 class Place:
     """Where an edit is made."""
 
-    world: World
-    account: Account
-    highlight: Highlight
+    world: EditableWorld
+    account: SandboxAccount
+    highlight: SandboxHighlight
     three: int
     now: float
     number: int
@@ -55,7 +57,7 @@ class Place:
         return _chosen(self.highlight.items, self.three).pk
 
     @property
-    def other(self) -> Highlight:
+    def other(self) -> SandboxHighlight:
         return _chosen(self.account.highlights, self.three)
 
     @property
@@ -158,7 +160,7 @@ class Flaw:
     nth: int
     count: int
 
-    def begin(self, upstream: StandIn) -> None:
+    def begin(self, upstream: FaultyStandIn) -> None:
         """Let it act."""
         api = self.listener == "api"
         upstream.faults.add(

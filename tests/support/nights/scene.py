@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from archiver.sandbox import World
-from archiver.sandbox.things import Account, Highlight
+from archiver.sandbox.world_objects import SandboxAccount, SandboxHighlight
+from tests.support.standin.world_edits import EditableWorld
 
 Row = tuple[str, str, str, str | None, str | None]
 """Subject, its pk, field, old, new."""
@@ -18,7 +18,7 @@ class Scene:
     """An account and one of its highlights; ``number`` makes names that nobody has. ``sweep_days``: how long what moves no number of a tray
     may stay unseen. ``clock``: the time upstream, Unix seconds. ``units``: what the story costs beside a unit a night and the sweep."""
 
-    world: World
+    world: EditableWorld
     account: str
     highlight: str
     number: int
@@ -28,11 +28,11 @@ class Scene:
     units: int = 0
 
     @property
-    def owner(self) -> Account:
+    def owner(self) -> SandboxAccount:
         return self.world.account(self.account)
 
     @property
-    def shown(self) -> Highlight:
+    def shown(self) -> SandboxHighlight:
         """The highlight that the story is about."""
         return self.world.highlight(self.highlight)
 
@@ -51,7 +51,7 @@ class Scene:
         """Another highlight of the account."""
         return next(pk for pk in reversed(self.tray) if pk != self.highlight)
 
-    def new_highlight(self, title: str, items: int) -> Highlight:
+    def new_highlight(self, title: str, items: int) -> SandboxHighlight:
         """One that was made just now: a tray that is read in part does not take it for an old one."""
         return self.world.add_highlight(self.account, title, items, created_at=int(self.clock()))
 

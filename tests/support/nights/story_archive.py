@@ -6,18 +6,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from archiver.sandbox import World
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights.expected_facts import differences_of_each
 from tests.support.nights.scene import Row, Scene, Story
+from tests.support.standin.world_edits import EditableWorld
 
 HIGHLIGHTS, ITEMS = 4, 3
 _STAGE = 1
 
 
-def world(stories: Sequence[Story]) -> World:
+def world(stories: Sequence[Story]) -> EditableWorld:
     """An account for each story; only the highlight that it is about has more than one item, which would cost time."""
-    made = World.generated(len(stories), HIGHLIGHTS, ITEMS)
+    made = EditableWorld.generated(len(stories), HIGHLIGHTS, ITEMS)
     for account in made.accounts:
         for highlight in account.highlights:
             if highlight is not account.highlights[_STAGE]:

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from archiver.sandbox import World
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.nights import account_stories, highlight_stories, item_stories
 from tests.support.nights.scene import Row, Scene, Story
+from tests.support.standin.world_edits import EditableWorld
 
 NIGHTS = 30
 
@@ -87,7 +87,7 @@ class ThirtyNights:
         self.longest = max(len(self._tray(pk)) for pk in self.accounts)
 
     @property
-    def world(self) -> World:
+    def world(self) -> EditableWorld:
         return self.harness.upstream.world
 
     def nights(self) -> Iterator[str]:

@@ -1,8 +1,8 @@
-"""Bytes for every file of the world: small real pictures and videos, marked so that each is unlike all others. Deterministic.
+"""The bytes of the world's files: small real pictures and videos, each with a mark of its own. Deterministic.
 
-The files of ``sandbox/media/`` were made once with ffmpeg 7.1 from its own test sources (the commands stand in
-``media/README.md``), so that nobody's picture is shipped. A mark goes where each format allows foreign bytes: a COM segment of a JPEG,
-a ``free`` box behind an MP4, an unknown chunk of a WebP. Decoders skip all three.
+The files of ``sandbox/media/`` were made with ffmpeg 7.1 from its own test sources (``media/README.md`` has
+the commands), so they are nobody's pictures. A mark is put where a format allows foreign bytes: a COM segment
+of a JPEG, a ``free`` box after an MP4, an unknown chunk of a WebP. Decoders skip all three.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import struct
 from functools import cache
 from pathlib import Path
 
-from archiver.sandbox.things import Media
+from archiver.sandbox.world_objects import SandboxFile
 
 PHOTOS = ("photo1.jpg", "photo2.jpg", "photo3.jpg", "photo4.jpg")
 WEBP = "photo5.webp"
@@ -26,13 +26,16 @@ _BLOCK = random.Random(20251204).randbytes(1 << 16)  # noqa: S311  # padding tha
 _FILES = Path(__file__).with_name("media")
 
 
-def content_type(media: Media) -> str:
-    """The MIME type of what the file holds, whatever its path says."""
+def content_type(media: SandboxFile) -> str:
+    """Return the MIME type of the content, whatever the path says."""
     return _TYPES[media.base.rpartition(".")[2]]
 
 
-def body(media: Media) -> bytes:
-    """The file's bytes. Raises ``ValueError`` if ``size`` is below what the format needs, or for an unknown base."""
+def body(media: SandboxFile) -> bytes:
+    """Return the bytes of a file.
+
+    Raises ``ValueError`` for an unknown base, or a ``size`` that is too small.
+    """
     plain = base(media.base)
     mark = f"archiver sandbox {media.mark}".encode()
     if plain[:2] == b"\xff\xd8":
@@ -44,7 +47,7 @@ def body(media: Media) -> bytes:
 
 @cache
 def base(name: str) -> bytes:
-    """A file of ``sandbox/media/`` as it is. Raises ``ValueError`` for an unknown name."""
+    """Return a file of ``sandbox/media/`` unchanged. Raises ``ValueError`` for an unknown name."""
     try:
         return (_FILES / name).read_bytes()
     except FileNotFoundError as exc:
@@ -57,7 +60,7 @@ def _padding(count: int) -> bytes:
 
 
 def _room(size: int | None, least: int) -> int:
-    """How many bytes of padding bring a file of ``least`` bytes to ``size``."""
+    """Return how many bytes of padding make a file of ``least`` bytes ``size`` bytes long."""
     if size is None:
         return 0
     if size < least:
@@ -87,7 +90,7 @@ def _mp4(plain: bytes, mark: bytes, size: int | None) -> bytes:
 
 
 def _webp(plain: bytes, mark: bytes, size: int | None) -> bytes:
-    # RIFF pads a chunk of odd length with one byte, so every WebP has an even size: an odd request gets one byte more.
+    # RIFF pads a chunk of odd length, so every WebP has an even size: an odd one becomes a byte longer.
     mark += b" " * (len(mark) % 2)
     room = _room(size, len(plain) + 8 + len(mark))
     payload = mark + _padding(room + room % 2)

@@ -10,12 +10,12 @@ import gzip
 import json
 from collections.abc import Callable, Mapping
 
-from archiver.sandbox import media
-from archiver.sandbox.exchange import Exchange
-from archiver.sandbox.things import Json
-from archiver.sandbox.wire import Pace, Reply
+from archiver.sandbox import media_files
+from archiver.sandbox.http_server import HttpReply, Pace
+from archiver.sandbox.world_objects import Json
+from tests.support.standin.faulty_standin import FaultyExchange
 
-Action = Callable[[Exchange], None]
+Action = Callable[[FaultyExchange], None]
 
 HTML = b"<!DOCTYPE html>\n<html><head><title>Just a moment...</title></head><body>Checking your browser</body></html>\n"
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(400)
@@ -23,7 +23,7 @@ ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(400)
 
 def jpeg() -> bytes:
     """A real JPEG, for where a video is expected."""
-    return media.base(media.PHOTOS[0])
+    return media_files.base(media_files.PHOTOS[0])
 
 
 def respond(
@@ -41,10 +41,10 @@ def respond(
     else:
         content, kind = json.dumps(body).encode(), "application/json"
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         if billed:
             exchange.bill(status)
-        exchange.deliver(Reply(status, content, {"content-type": kind, **(headers or {})}))
+        exchange.deliver(HttpReply(status, content, {"content-type": kind, **(headers or {})}))
 
     return act
 
@@ -62,10 +62,10 @@ def redirect(location: str | None, status: int = 302) -> Action:
 def raw(data: bytes) -> Action:
     """Exactly these bytes and then the end, HTTP or not."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         exchange.record(0)
-        exchange.wire.send(data)
-        exchange.wire.close()
+        exchange.connection.send(data)
+        exchange.connection.close()
 
     return act
 
@@ -78,10 +78,10 @@ def hang_up() -> Action:
 def lose() -> Action:
     """The call is carried out and billed, and its answer never comes."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         exchange.reply()
         exchange.record(0)
-        exchange.wire.close()
+        exchange.connection.close()
 
     return act
 
@@ -89,12 +89,12 @@ def lose() -> Action:
 def reset(after: int | None = None) -> Action:
     """RST: before anything was done, or after so many bytes of the body."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         if after is None:
             exchange.record(0)
         else:
-            exchange.wire.send(exchange.begin()[:after])
-        exchange.wire.reset()
+            exchange.connection.send(exchange.begin()[:after])
+        exchange.reset()
 
     return act
 
@@ -102,9 +102,9 @@ def reset(after: int | None = None) -> Action:
 def truncated(after: int) -> Action:
     """The true length is stated; so many bytes come, then the end."""
 
-    def act(exchange: Exchange) -> None:
-        exchange.wire.send(exchange.begin()[:after])
-        exchange.wire.close()
+    def act(exchange: FaultyExchange) -> None:
+        exchange.connection.send(exchange.begin()[:after])
+        exchange.connection.close()
 
     return act
 
@@ -112,10 +112,10 @@ def truncated(after: int) -> Action:
 def wrong_length(by: int) -> Action:
     """The stated length is off by so many bytes (negative: too small); the whole body comes, then the end."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         length = max(0, len(exchange.reply().body) + by)
-        exchange.wire.send(exchange.begin({"content-length": str(length)}))
-        exchange.wire.close()
+        exchange.connection.send(exchange.begin({"content-length": str(length)}))
+        exchange.connection.close()
 
     return act
 
@@ -123,9 +123,9 @@ def wrong_length(by: int) -> Action:
 def unsized(after: int | None = None) -> Action:
     """No length is stated, only the end tells it; ``after`` cuts the body there, which HTTP cannot notice."""
 
-    def act(exchange: Exchange) -> None:
-        exchange.wire.send(exchange.begin({"connection": "close"}, sized=False)[:after])
-        exchange.wire.close()
+    def act(exchange: FaultyExchange) -> None:
+        exchange.connection.send(exchange.begin({"connection": "close"}, sized=False)[:after])
+        exchange.connection.close()
 
     return act
 
@@ -136,16 +136,16 @@ def stall(after: int | None = 0, seconds: float | None = None) -> Action:
     Then the rest comes. With None the call is carried out and billed before the silence.
     """
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         if after is None:
             exchange.reply()
-            exchange.wire.hold(exchange.released, seconds)
+            exchange.hold(seconds)
             exchange.deliver()
             return
         body = exchange.begin()
-        exchange.wire.send(body[:after])
-        exchange.wire.hold(exchange.released, seconds)
-        exchange.wire.send(body[after:])
+        exchange.connection.send(body[:after])
+        exchange.hold(seconds)
+        exchange.connection.send(body[after:])
 
     return act
 
@@ -153,11 +153,11 @@ def stall(after: int | None = 0, seconds: float | None = None) -> Action:
 def drip(count: int = 1, interval: float = 0.05) -> Action:
     """The body in pieces of ``count`` bytes, ``interval`` seconds apart."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         body = exchange.begin()
         for offset in range(0, len(body), count):
-            exchange.wire.send(body[offset : offset + count])
-            exchange.wire.wait(interval)
+            exchange.connection.send(body[offset : offset + count])
+            exchange.connection.wait(interval)
 
     return act
 
@@ -165,12 +165,12 @@ def drip(count: int = 1, interval: float = 0.05) -> Action:
 def endless(length: int | None = None) -> Action:
     """The body comes over and over until the peer has enough; ``length`` states a length, but keeps no promise."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         headers = {"connection": "close"} if length is None else {"content-length": str(length)}
         body = exchange.begin(headers, sized=False)
         block = (body or b"\0") * (65_536 // max(1, len(body)) + 1)
         while True:
-            exchange.wire.send(block)
+            exchange.connection.send(block)
 
     return act
 
@@ -178,10 +178,10 @@ def endless(length: int | None = None) -> Action:
 def gzipped(keep: int | None = None, *, expands_to: int | None = None) -> Action:
     """The body under ``content-encoding: gzip``: cut after ``keep`` bytes with a length that fits the cut, or a bomb of zeros."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
         packed = _bomb(expands_to) if expands_to else gzip.compress(true.body)
-        exchange.deliver(Reply(true.status, packed[:keep], {**true.headers, "content-encoding": "gzip"}))
+        exchange.deliver(HttpReply(true.status, packed[:keep], {**true.headers, "content-encoding": "gzip"}))
 
     return act
 
@@ -194,10 +194,10 @@ def _bomb(size: int) -> bytes:
 def other_bytes(body: bytes, content_type: str | None = None) -> Action:
     """Other bytes under the true headers: ``HTML`` called image/jpeg, ``jpeg()`` for a video, ``ELF``, a few bytes or none."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
         kind = {} if content_type is None else {"content-type": content_type}
-        exchange.deliver(Reply(true.status, body, {**_plain(true), **kind}))
+        exchange.deliver(HttpReply(true.status, body, {**_plain(true), **kind}))
 
     return act
 
@@ -205,9 +205,9 @@ def other_bytes(body: bytes, content_type: str | None = None) -> Action:
 def headers(changed: Mapping[str, str]) -> Action:
     """The true answer with some headers added or changed: a cookie, a lying ``content-digest``, a weak ETag."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
-        exchange.deliver(Reply(true.status, true.body, {**true.headers, **changed}))
+        exchange.deliver(HttpReply(true.status, true.body, {**true.headers, **changed}))
 
     return act
 
@@ -215,17 +215,17 @@ def headers(changed: Mapping[str, str]) -> Action:
 def wrong_range(start: int = 0, total: int | None = None) -> Action:
     """206 with the true body, whatever was asked, said to start at ``start`` of ``total`` bytes."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
         end = start + len(true.body) - 1
         size = end + 1 if total is None else total
         content_range = {"content-range": f"bytes {start}-{end}/{size}"}
-        exchange.deliver(Reply(206, true.body, {**_plain(true), **content_range}))
+        exchange.deliver(HttpReply(206, true.body, {**_plain(true), **content_range}))
 
     return act
 
 
-def _plain(true: Reply) -> dict[str, str]:
+def _plain(true: HttpReply) -> dict[str, str]:
     """The headers that stay right for another body or status."""
     return {k: v for k, v in true.headers.items() if k not in ("etag", "content-digest", "content-range")}
 
@@ -233,15 +233,15 @@ def _plain(true: Reply) -> dict[str, str]:
 def chunked(size: int = 1000, *, cut: int | None = None) -> Action:
     """Chunked transfer; ``cut`` ends the connection after so many chunks, without the last one."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         body = exchange.begin({"transfer-encoding": "chunked"}, sized=False)
         parts = [body[offset : offset + size] for offset in range(0, len(body), size)]
         for part in parts[:cut]:
-            exchange.wire.send(b"%x\r\n%s\r\n" % (len(part), part))
+            exchange.connection.send(b"%x\r\n%s\r\n" % (len(part), part))
         if cut is None:
-            exchange.wire.send(b"0\r\n\r\n")
+            exchange.connection.send(b"0\r\n\r\n")
         else:
-            exchange.wire.close()
+            exchange.connection.close()
 
     return act
 
@@ -249,13 +249,13 @@ def chunked(size: int = 1000, *, cut: int | None = None) -> Action:
 def slow_head(interval: float = 0.05) -> Action:
     """The head byte by byte, ``interval`` seconds apart, then the body at once."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
         exchange.record(true.status)
         for byte in true.head():
-            exchange.wire.send(bytes((byte,)))
-            exchange.wire.wait(interval)
-        exchange.wire.send(true.body)
+            exchange.connection.send(bytes((byte,)))
+            exchange.connection.wait(interval)
+        exchange.connection.send(true.body)
 
     return act
 
@@ -263,7 +263,7 @@ def slow_head(interval: float = 0.05) -> Action:
 def pace(first_byte_delay: float = 0.0, bytes_per_second: float = 0.0) -> Action:
     """The true answer, late and slowly."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         exchange.deliver(pace=Pace(first_byte_delay, bytes_per_second))
 
     return act
@@ -272,8 +272,8 @@ def pace(first_byte_delay: float = 0.0, bytes_per_second: float = 0.0) -> Action
 def close_after() -> Action:
     """The true answer; then the kept-alive connection ends without a word of it."""
 
-    def act(exchange: Exchange) -> None:
+    def act(exchange: FaultyExchange) -> None:
         exchange.deliver()
-        exchange.wire.close()
+        exchange.connection.close()
 
     return act

@@ -1,4 +1,4 @@
-"""Makes the parts of a world: pks as Instagram forms them, and items, covers and avatars with their files. Pure."""
+"""Functions that make the parts of a world: pks as Instagram makes them, items, covers, avatars, their files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import base64
 import hashlib
 from typing import Literal
 
-from archiver.sandbox import media
-from archiver.sandbox.things import Item, Media, Role
+from archiver.sandbox import media_files
+from archiver.sandbox.world_objects import Role, SandboxFile, SandboxItem
 
 Kind = Literal["photo", "video"]
 
@@ -24,12 +24,12 @@ _FOLDERS = {
 
 
 def media_pk(taken_at: int, number: int) -> str:
-    """A media pk for that second (Unix); ``number`` (below 2**23) tells those of one second apart."""
+    """Return a media pk of that second (Unix). ``number`` (below 2**23) distinguishes those of one second."""
     return str(((taken_at * 1000 - _INSTAGRAM_EPOCH) << 23) | number)
 
 
 def code(pk: str) -> str:
-    """The short code of a media pk: its number in base 64."""
+    """Return the short code of a media pk: its number in base 64."""
     number = int(pk)
     digits = []
     while number:
@@ -40,17 +40,20 @@ def code(pk: str) -> str:
 
 def file(
     role: Role | Literal["poster"], mark: str, base: str, *, size: int | None = None, suffix: str = ""
-) -> Media:
-    """A file for one role, with a path like Instagram's. ``suffix``: the ending of its name, if not that of its content."""
+) -> SandboxFile:
+    """Return a file with a path like Instagram's.
+
+    ``suffix``: the end of its name, if its content has another.
+    """
     digest = hashlib.sha256(f"{role} {mark}".encode()).digest()
     suffix = suffix or base.rpartition(".")[2]
     if role == "video":
         name = "AQ" + base64.urlsafe_b64encode(digest + digest[:16]).decode()
-        return Media(f"/o1/v/t2/f2/m78/{name}.{suffix}", base, f"{mark} {role}", size)
+        return SandboxFile(f"/o1/v/t2/f2/m78/{name}.{suffix}", base, f"{mark} {role}", size)
     numbers = (int.from_bytes(digest[i : i + 8]) for i in (0, 8, 16))
     first, second, third = numbers
     name = f"{first % 10**9:09}_{second % 10**17:017}_{third % 10**19:019}_n"
-    return Media(f"/v/{_FOLDERS[role]}/{name}.{suffix}", base, f"{mark} {role}", size)
+    return SandboxFile(f"/v/{_FOLDERS[role]}/{name}.{suffix}", base, f"{mark} {role}", size)
 
 
 def item(
@@ -62,13 +65,13 @@ def item(
     *,
     thumbnail_size: int | None = None,
     video_size: int | None = None,
-) -> Item:
-    """A story item with its files; ``number`` chooses among the pictures at hand."""
-    photo = media.PHOTOS[number % len(media.PHOTOS)]
+) -> SandboxItem:
+    """Return a story item with its files. ``number`` selects its picture or video."""
+    photo = media_files.PHOTOS[number % len(media_files.PHOTOS)]
     if kind == "photo":
-        return Item(pk, user_pk, taken_at, file("thumbnail", pk, photo, size=thumbnail_size))
-    clip = media.VIDEOS[number % len(media.VIDEOS)]
-    return Item(
+        return SandboxItem(pk, user_pk, taken_at, file("thumbnail", pk, photo, size=thumbnail_size))
+    clip = media_files.VIDEOS[number % len(media_files.VIDEOS)]
+    return SandboxItem(
         pk,
         user_pk,
         taken_at,
@@ -79,11 +82,11 @@ def item(
     )
 
 
-def cover(highlight_pk: str, version: int = 0) -> Media:
-    """The picture of a highlight, 150x150."""
-    return file("cover", f"{highlight_pk} {version}", media.COVER)
+def cover(highlight_pk: str, version: int = 0) -> SandboxFile:
+    """Return the cover of a highlight, 150x150."""
+    return file("cover", f"{highlight_pk} {version}", media_files.COVER)
 
 
-def avatar(user_pk: str, version: int = 0) -> Media:
-    """The picture of an account, 150x150."""
-    return file("avatar", f"{user_pk} {version}", media.AVATAR)
+def avatar(user_pk: str, version: int = 0) -> SandboxFile:
+    """Return the avatar of an account, 150x150."""
+    return file("avatar", f"{user_pk} {version}", media_files.AVATAR)

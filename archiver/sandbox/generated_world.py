@@ -1,4 +1,4 @@
-"""Worlds of any size, made piece by piece as they are asked for; the same arguments always make the same world."""
+"""Worlds of any size, whose parts are made when first asked for. The same arguments make the same world."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from archiver.sandbox import build
-from archiver.sandbox.things import Account, Deferred, Highlight, Item
+from archiver.sandbox import item_factory
+from archiver.sandbox.world_objects import Deferred, SandboxAccount, SandboxHighlight, SandboxItem
 
 Size = int | tuple[int, int] | None
 
@@ -26,8 +26,11 @@ def _chosen(size: Size, key: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
-    """``accounts`` accounts with ``highlights`` highlights of ``items`` items each. Raises ``ValueError`` beyond 10,000 highlights each."""
+class GeneratedWorld:
+    """``count`` accounts, each with ``highlights`` highlights of ``items`` items.
+
+    Raises ``ValueError`` for more than 10,000 highlights.
+    """
 
     count: int
     highlights: int
@@ -41,48 +44,48 @@ class Generated:
                 "a generated world has at most 10,000 highlights an account, and no negative counts"
             )
 
-    def accounts(self) -> Iterator[Account]:
-        """The accounts, whose highlights are not yet made."""
+    def accounts(self) -> Iterator[SandboxAccount]:
+        """Yield the accounts. Their highlights are made later."""
         for number in range(self.count):
             pk = str(_ACCOUNT + number)
-            yield Account(
+            yield SandboxAccount(
                 pk,
                 f"account{number:04}",
                 f"Account {number}",
-                build.avatar(pk),
+                item_factory.avatar(pk),
                 highlights=Deferred(partial(self._tray, number), self.highlights),
             )
 
     def owner_of(self, highlight_pk: str) -> str | None:
-        """The pk of the account that owns a highlight of this world; None for any other pk."""
+        """Return the pk of the account that owns a highlight of this world; None for any other pk."""
         if not highlight_pk.isdigit():
             return None
         account, place = divmod(int(highlight_pk) - _HIGHLIGHT, _PER_ACCOUNT)
         return str(_ACCOUNT + account) if 0 <= account < self.count and place < self.highlights else None
 
-    def _tray(self, account: int) -> Iterator[Highlight]:
+    def _tray(self, account: int) -> Iterator[SandboxHighlight]:
         for place in range(self.highlights):
             number = account * _PER_ACCOUNT + place
             pk = str(_HIGHLIGHT + number)
             created = _START + 86_400 * (self.highlights - place)
-            yield Highlight(
+            yield SandboxHighlight(
                 pk,
                 str(_ACCOUNT + account),
                 f"Highlight {place}",
                 created,
                 self._taken_at(place, self.items - 1) if self.items else None,
-                build.cover(pk),
+                item_factory.cover(pk),
                 Deferred(partial(self._items, account, place), self.items),
             )
 
     def _taken_at(self, place: int, item: int) -> int:
         return _START + 86_400 * (self.highlights - place) + 600 * item
 
-    def _items(self, account: int, place: int) -> Iterator[Item]:
+    def _items(self, account: int, place: int) -> Iterator[SandboxItem]:
         for number in range(self.items):
             taken_at = self._taken_at(place, number)
-            pk = build.media_pk(taken_at, account)
-            yield build.item(
+            pk = item_factory.media_pk(taken_at, account)
+            yield item_factory.item(
                 pk,
                 str(_ACCOUNT + account),
                 taken_at,

@@ -1,15 +1,19 @@
-"""A world's things as the API prints them, field for field and null for null as in the vendor's examples.
-
-URLs are signed on the way.
-"""
+"""A world's objects as the API prints them, with the same fields and nulls as the vendor's examples."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Protocol
 
-from archiver.sandbox import build
-from archiver.sandbox.things import Account, Highlight, Item, Json, Media, Role
+from archiver.sandbox import item_factory
+from archiver.sandbox.world_objects import (
+    Json,
+    Role,
+    SandboxAccount,
+    SandboxFile,
+    SandboxHighlight,
+    SandboxItem,
+)
 
 Object = dict[str, Json]
 
@@ -18,7 +22,7 @@ class Urls(Protocol):
     """Signs the URLs of one answer, and remembers what each path is about."""
 
     def __call__(
-        self, media: Media | None, role: Role, *, user: str, highlight: str = "", item: str = ""
+        self, media: SandboxFile | None, role: Role, *, user: str, highlight: str = "", item: str = ""
     ) -> str | None: ...
 
 
@@ -26,8 +30,8 @@ def _time(seconds: int, zone: str) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + zone
 
 
-def owner(account: Account, urls: Urls) -> Object:
-    """A User as it stands in a tray and on a highlight's page."""
+def owner(account: SandboxAccount, urls: Urls) -> Object:
+    """Return a User as a tray and the page of a highlight show it."""
     return {
         "pk": account.pk,
         "id": account.pk,
@@ -40,8 +44,8 @@ def owner(account: Account, urls: Urls) -> Object:
     }
 
 
-def profile(account: Account, urls: Urls) -> Object:
-    """A User as ``/v1/user/by/*`` answers: its ``pk`` is a number there (vendor's example)."""
+def profile(account: SandboxAccount, urls: Urls) -> Object:
+    """Return a User as ``/v1/user/by/*`` shows it, with its ``pk`` as a number (vendor's example)."""
     return {
         "pk": int(account.pk),
         "username": account.username,
@@ -76,14 +80,14 @@ def profile(account: Account, urls: Urls) -> Object:
     }
 
 
-def raw_profile(account: Account, urls: Urls) -> Object:
-    """A User as ``/v2/user/by/*`` answers: in an envelope, and with its pk as text too (vendor's example)."""
+def raw_profile(account: SandboxAccount, urls: Urls) -> Object:
+    """Return a User as ``/v2/user/by/*`` shows it: in an envelope, its pk also as text (vendor's example)."""
     ids: Object = {"strong_id__": account.pk, "id": account.pk, "pk_id": account.pk}
     return {"user": {**profile(account, urls), **ids}, "status": "ok"}
 
 
 def _poor_owner(pk: str) -> Object:
-    """The owner as items show it: poorer than in the tray."""
+    """Return the owner as items show it, with less than in the tray."""
     return {
         "pk": pk,
         "id": pk,
@@ -96,12 +100,12 @@ def _poor_owner(pk: str) -> Object:
     }
 
 
-def _cropped(highlight: Highlight, urls: Urls) -> Object | None:
+def _cropped(highlight: SandboxHighlight, urls: Urls) -> Object | None:
     url = urls(highlight.cover, "cover", user=highlight.user_pk, highlight=highlight.pk)
     return None if url is None else {"height": 150, "scans_profile": "", "url": url, "width": 150}
 
 
-def _tray_cover(highlight: Highlight, urls: Urls) -> Object:
+def _tray_cover(highlight: SandboxHighlight, urls: Urls) -> Object:
     return {
         "crop_rect": None,
         "media_id": None,
@@ -111,8 +115,8 @@ def _tray_cover(highlight: Highlight, urls: Urls) -> Object:
     }
 
 
-def tray_entry(account: Account, highlight: Highlight, urls: Urls) -> Object:
-    """A Highlight as the v1 tray shows it: no items, no media ids."""
+def tray_entry(account: SandboxAccount, highlight: SandboxHighlight, urls: Urls) -> Object:
+    """Return a Highlight as the v1 tray shows it, without items and media ids."""
     return {
         "pk": highlight.pk,
         "id": f"highlight:{highlight.pk}",
@@ -128,8 +132,8 @@ def tray_entry(account: Account, highlight: Highlight, urls: Urls) -> Object:
     }
 
 
-def page(account: Account, highlight: Highlight, urls: Urls) -> Object:
-    """A Highlight as ``/v1/highlight/by/url`` shows it, with all its items."""
+def page(account: SandboxAccount, highlight: SandboxHighlight, urls: Urls) -> Object:
+    """Return a Highlight as ``/v1/highlight/by/url`` shows it, with all its items."""
     return {
         "pk": highlight.pk,
         "id": f"highlight:{highlight.pk}",
@@ -145,7 +149,7 @@ def page(account: Account, highlight: Highlight, urls: Urls) -> Object:
     }
 
 
-def _page_cover(highlight: Highlight, urls: Urls) -> Object:
+def _page_cover(highlight: SandboxHighlight, urls: Urls) -> Object:
     cover = highlight.cover_media_pk
     return {
         "cropped_image_version": _cropped(highlight, urls),
@@ -156,11 +160,11 @@ def _page_cover(highlight: Highlight, urls: Urls) -> Object:
     }
 
 
-def _item(item: Item, highlight_pk: str, urls: Urls, zone: str) -> Object:
+def _item(item: SandboxItem, highlight_pk: str, urls: Urls, zone: str) -> Object:
     shown: Object = {
         "pk": item.pk,
         "id": f"{item.pk}_{item.user_pk}",
-        "code": build.code(item.pk),
+        "code": item_factory.code(item.pk),
         "taken_at": _time(item.taken_at, zone),
         "media_type": item.media_type,
         "product_type": "story",
@@ -183,8 +187,10 @@ def _item(item: Item, highlight_pk: str, urls: Urls, zone: str) -> Object:
     return shown
 
 
-def raw_tray_entry(account: Account, highlight: Highlight, urls: Urls, *, prefixed: bool) -> Object:
-    """A highlight as the v2 tray shows it: Instagram's own shape, times as numbers (vendor's example)."""
+def raw_tray_entry(
+    account: SandboxAccount, highlight: SandboxHighlight, urls: Urls, *, prefixed: bool
+) -> Object:
+    """Return a highlight as the v2 tray shows it: as Instagram does, times as numbers (vendor's example)."""
     return {
         **_raw(account, highlight, urls),
         "cover_media": _tray_cover(highlight, urls),
@@ -196,8 +202,8 @@ def raw_tray_entry(account: Account, highlight: Highlight, urls: Urls, *, prefix
     }
 
 
-def raw_page(account: Account, highlight: Highlight, urls: Urls) -> Object:
-    """A Highlight as ``/v2/highlight/by/id`` shows it: a raw one with the items of v1 (vendor's example)."""
+def raw_page(account: SandboxAccount, highlight: SandboxHighlight, urls: Urls) -> Object:
+    """Return a Highlight as ``/v2/highlight/by/id`` shows it, with the items of v1 (vendor's example)."""
     reel: Object = {
         **_raw(account, highlight, urls),
         "cover_media": _page_cover(highlight, urls),
@@ -216,8 +222,8 @@ def raw_page(account: Account, highlight: Highlight, urls: Urls) -> Object:
     return {"response": {"reels": {f"highlight:{highlight.pk}": reel}, "status": "ok"}}
 
 
-def _raw(account: Account, highlight: Highlight, urls: Urls) -> Object:
-    """What the v2 tray and the v2 page both say of a highlight."""
+def _raw(account: SandboxAccount, highlight: SandboxHighlight, urls: Urls) -> Object:
+    """Return what the v2 tray and the v2 page both show of a highlight."""
     named = f"highlight:{highlight.pk}"
     return {
         "strong_id__": named,
@@ -242,7 +248,7 @@ def _raw(account: Account, highlight: Highlight, urls: Urls) -> Object:
     }
 
 
-def _raw_owner(account: Account, urls: Urls) -> Object:
+def _raw_owner(account: SandboxAccount, urls: Urls) -> Object:
     return {
         "strong_id__": account.pk,
         "pk": account.pk,

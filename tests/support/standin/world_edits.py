@@ -5,15 +5,41 @@ Every method takes effect in the next answer, is atomic, and raises ``LookupErro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from archiver.sandbox import build
-from archiver.sandbox.state import State
-from archiver.sandbox.things import Account, Highlight, Item, Media, Role
+from archiver.sandbox import item_factory
+from archiver.sandbox.world import World
+from archiver.sandbox.world_objects import Role, SandboxAccount, SandboxFile, SandboxHighlight, SandboxItem
 
 
-class AccountEdits(State):
-    """Edits of accounts."""
+class EditableWorld(World):
+    """A world that its owners edit. Thread-safe: answers and edits take turns."""
+
+    def __init__(
+        self, accounts: Iterable[SandboxAccount] = (), owner_of: Callable[[str], str | None] | None = None
+    ) -> None:
+        super().__init__(accounts, owner_of or (lambda _pk: None))
+        self._last_number = (
+            1 << 20
+        )  # past the accounts of a generated world, whose numbers distinguish its items
+
+    def account(self, who: str) -> SandboxAccount:
+        """Return the account with this pk or username, which may be the last one of a deleted account.
+
+        Raises ``LookupError``.
+        """
+        with self.lock:
+            found = self._accounts.get(who) or self._accounts.get(self._names.get(who.lower(), ""))
+            if found is None:
+                found = next((a for a in self._accounts.values() if a.username.lower() == who.lower()), None)
+            if found is None:
+                raise LookupError(f"no account {who!r} in this world")
+            return found
+
+    def item(self, highlight: str, item: str) -> SandboxItem:
+        """Return the item with that pk in that highlight. Raises ``LookupError``."""
+        with self.lock:
+            return self.highlight(highlight).items[self._place(highlight, item)]
 
     def rename(self, account: str, username: str) -> None:
         """Another username; the old one is free from now on. Raises ``ValueError`` if somebody holds the new one."""
@@ -24,14 +50,14 @@ class AccountEdits(State):
                 self._free(found.username)
             found.username = username
 
-    def take_username(self, username: str, by: str | None = None) -> Account:
+    def take_username(self, username: str, by: str | None = None) -> SandboxAccount:
         """Somebody takes a free username: the account ``by``, or a new one without highlights. Raises ``ValueError`` if it is not free."""
         with self.lock:
             if by is not None:
                 self.rename(by, username)
                 return self.account(username)
             pk = str(61_000_000_000 + self._number())
-            return self.add_account(Account(pk, username, "Somebody Else", build.avatar(pk)))
+            return self.add_account(SandboxAccount(pk, username, "Somebody Else", item_factory.avatar(pk)))
 
     def set_private(self, account: str) -> None:
         """Only followers see it from now on."""
@@ -61,31 +87,29 @@ class AccountEdits(State):
         with self.lock:
             self.account(account).full_name = full_name
 
-    def change_avatar(self, account: str) -> Media:
+    def change_avatar(self, account: str) -> SandboxFile:
         """Another picture, under another name."""
         with self.lock:
             found = self.account(account)
-            found.avatar = build.avatar(found.pk, self._number())
+            found.avatar = item_factory.avatar(found.pk, self._number())
             return found.avatar
-
-
-class HighlightEdits(State):
-    """Edits of highlights."""
 
     def add_highlight(
         self, account: str, title: str, items: int = 3, *, created_at: int = 1_770_000_000
-    ) -> Highlight:
+    ) -> SandboxHighlight:
         """A new highlight with that many items, photos and videos in turn, first in the tray."""
         with self.lock:
             owner = self.account(account)
             number = self._number()
             pk = str(18_400_000_000_000_000 + number)
-            made = Highlight(pk, owner.pk, title, created_at, created_at, build.cover(pk))
+            made = SandboxHighlight(pk, owner.pk, title, created_at, created_at, item_factory.cover(pk))
             for place in range(items):
                 taken_at = created_at - 3600 * (items - 1 - place)
-                kind: build.Kind = "video" if place % 2 else "photo"
+                kind: item_factory.Kind = "video" if place % 2 else "photo"
                 made.items.append(
-                    build.item(build.media_pk(taken_at, self._number()), owner.pk, taken_at, kind, place)
+                    item_factory.item(
+                        item_factory.media_pk(taken_at, self._number()), owner.pk, taken_at, kind, place
+                    )
                 )
             owner.highlights.insert(0, made)
             self._highlights[pk] = made
@@ -111,11 +135,11 @@ class HighlightEdits(State):
         with self.lock:
             self.highlight(highlight).title = title
 
-    def recover(self, highlight: str) -> Media:
+    def recover(self, highlight: str) -> SandboxFile:
         """A new cover, under another name."""
         with self.lock:
             found = self.highlight(highlight)
-            found.cover = build.cover(found.pk, self._number())
+            found.cover = item_factory.cover(found.pk, self._number())
             return found.cover
 
     def pin(self, highlight: str, pinned: bool = True) -> None:
@@ -130,11 +154,9 @@ class HighlightEdits(State):
             rank = {pk: place for place, pk in enumerate(highlights)}
             owner.highlights[:] = sorted(owner.highlights, key=lambda h: rank.get(h.pk, len(rank)))
 
-
-class ItemEdits(State):
-    """Edits of the items in highlights."""
-
-    def add_item(self, highlight: str, kind: build.Kind = "photo", *, taken_at: int | None = None) -> Item:
+    def add_item(
+        self, highlight: str, kind: item_factory.Kind = "photo", *, taken_at: int | None = None
+    ) -> SandboxItem:
         """A new item at the end. ``latest_reel_media`` moves if it is the newest: an old ``taken_at`` leaves it where it is.
 
         Without ``taken_at`` it is taken an hour after the newest.
@@ -145,18 +167,20 @@ class ItemEdits(State):
             if taken_at is None:
                 taken_at = newest + 3600
             number = self._number()
-            made = build.item(build.media_pk(taken_at, number), found.user_pk, taken_at, kind, number)
+            made = item_factory.item(
+                item_factory.media_pk(taken_at, number), found.user_pk, taken_at, kind, number
+            )
             self._append(found, made)
             return made
 
-    def put_item(self, highlight: str, item: str, *, source: str) -> Item:
+    def put_item(self, highlight: str, item: str, *, source: str) -> SandboxItem:
         """An item of the highlight ``source`` also stands at the end of this one."""
         with self.lock:
             one = self.item(source, item)
             self._append(self.highlight(highlight), one)
             return one
 
-    def remove_item(self, highlight: str, item: str) -> Item:
+    def remove_item(self, highlight: str, item: str) -> SandboxItem:
         """It leaves the highlight; ``latest_reel_media`` stays, as nobody has seen it move back."""
         with self.lock:
             return self.highlight(highlight).items.pop(self._place(highlight, item))
@@ -191,6 +215,19 @@ class ItemEdits(State):
             media.mark = f"{media.mark} edited {self._number()}"
 
     @staticmethod
-    def _append(highlight: Highlight, item: Item) -> None:
+    def _append(highlight: SandboxHighlight, item: SandboxItem) -> None:
         highlight.items.append(item)
         highlight.latest_reel_media = max(highlight.latest_reel_media or 0, item.taken_at)
+
+    def _place(self, highlight: str, item: str) -> int:
+        for place, one in enumerate(self.highlight(highlight).items):
+            if one.pk == item:
+                return place
+        raise LookupError(f"no item {item!r} in highlight {highlight}")
+
+    def _free(self, username: str) -> None:
+        self._names.pop(username.lower(), None)
+
+    def _number(self) -> int:
+        self._last_number += 1
+        return self._last_number

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from archiver.sandbox.actions import Action
-from archiver.sandbox.exchange import Exchange
-from archiver.sandbox.log import Subject
-from archiver.sandbox.wire import Request
+from archiver.sandbox.http_server import HttpRequest
+from archiver.sandbox.request_log import RequestSubject
 
-Hook = Callable[[Request], None]
+if TYPE_CHECKING:
+    from tests.support.standin.actions import Action
+
+Hook = Callable[[HttpRequest], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -31,9 +33,9 @@ class Fault:
     seen: int = 0
     acted: int = 0
     reached: threading.Event = field(default_factory=threading.Event)
-    _released: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
 
-    def matches(self, request: Request, subject: Subject) -> bool:
+    def matches(self, request: HttpRequest, subject: RequestSubject) -> bool:
         """Whether the request is one of those meant; whatever is None does not narrow."""
         return (
             self.listener in (None, request.listener)
@@ -46,18 +48,7 @@ class Fault:
 
     def release(self) -> None:
         """Lets stalled connections go on."""
-        self._released.set()
-
-    def apply(self, exchange: Exchange) -> None:
-        """Runs the hook, then the action or else the true answer."""
-        exchange.released = self._released
-        self.reached.set()
-        if self.before is not None:
-            self.before(exchange.request)
-        if self.action is None:
-            exchange.deliver()
-        else:
-            self.action(exchange)
+        self.released.set()
 
 
 class Faults:
@@ -105,7 +96,7 @@ class Faults:
         for fault in faults:
             fault.release()
 
-    def take(self, request: Request, subject: Subject) -> Fault | None:
+    def take(self, request: HttpRequest, subject: RequestSubject) -> Fault | None:
         """The fault that this request meets, now counted."""
         with self._lock:
             for fault in self._faults:

@@ -1,6 +1,6 @@
-"""What the stand-in's world is made of: accounts, highlights, items and the files that the CDN serves for them.
+"""The parts of the stand-in's world: accounts, highlights, items, and the files that the CDN serves.
 
-Plain and mutable: an edit of the world changes them in place, under the world's lock. Times are Unix seconds.
+They are mutable: an edit changes them in place, under the lock of the world. Times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 class Deferred(MutableSequence[T]):
-    """A list that is made when it is first looked into, so that a world of a million items costs nothing until it is asked.
+    """A list whose elements are made when first needed, so that a world of a million items costs little.
 
-    ``length``: of what ``make`` will give; asking for it makes nothing.
+    ``length``: the number of elements that ``make`` will return. ``len`` makes nothing.
     """
 
     __slots__ = ("_length", "_list", "_make")
@@ -61,11 +61,12 @@ class Deferred(MutableSequence[T]):
 
 
 @dataclass(slots=True, eq=False)
-class Media:
-    """One file of the CDN. Its path's last part stays through all answers; its bytes follow from the other fields alone.
+class SandboxFile:
+    """One file of the CDN. The last part of its path is the same in all answers.
 
-    ``base`` names a file of ``sandbox/media/``; ``mark`` is written into it, so that two marks never give equal bytes;
-    ``size`` pads it to that many bytes, still valid (None: as small as it is).
+    Its bytes depend on the other fields only: ``base`` names a file of ``sandbox/media/``; ``mark`` is
+    written into it, so that different marks make different bytes; ``size`` pads it to that many bytes (None:
+    no padding).
     """
 
     path: str
@@ -79,14 +80,17 @@ class Media:
 
 
 @dataclass(slots=True, eq=False)
-class Item:
-    """One story item. ``thumbnail`` or ``video`` None: the answer offers null there. The lists hold what the API shows, as JSON."""
+class SandboxItem:
+    """One story item.
+
+    ``thumbnail`` or ``video`` None: the answer has null there. The lists are the API's JSON.
+    """
 
     pk: str
     user_pk: str
     taken_at: int
-    thumbnail: Media | None
-    video: Media | None = None
+    thumbnail: SandboxFile | None
+    video: SandboxFile | None = None
     media_type: int | None = 1
     duration: float | None = None
     sponsor_tags: list[Json] = field(default_factory=list)
@@ -98,22 +102,25 @@ class Item:
     polls: list[Json] | None = None
     medias: list[Json] = field(default_factory=list)
 
-    def file(self, role: Role) -> Media | None:
-        """The item's file in this role, if it is offered."""
+    def file(self, role: Role) -> SandboxFile | None:
+        """Return the item's file in this role, if it has one."""
         return self.video if role == "video" else self.thumbnail
 
 
 @dataclass(slots=True, eq=False)
-class Highlight:
-    """One highlight of an account. ``uncounted``: items that ``media_count`` counts and no answer shows (98 counted, 3 shown)."""
+class SandboxHighlight:
+    """One highlight.
+
+    ``uncounted``: items in ``media_count`` that no answer shows (the vendor: 98, 3 shown).
+    """
 
     pk: str
     user_pk: str
     title: str
     created_at: int
     latest_reel_media: int | None
-    cover: Media | None
-    items: MutableSequence[Item] = field(default_factory=list)
+    cover: SandboxFile | None
+    items: MutableSequence[SandboxItem] = field(default_factory=list)
     uncounted: int = 0
     is_pinned: bool = False
     crop_rect: list[float] | None = None
@@ -127,19 +134,19 @@ class Highlight:
 
 
 @dataclass(slots=True, eq=False)
-class Account:
-    """One account. A ``deleted`` one answers 404 everywhere and does not hold its username."""
+class SandboxAccount:
+    """One account. A ``deleted`` one answers 404 everywhere, and others may take its username."""
 
     pk: str
     username: str
     full_name: str
-    avatar: Media | None
+    avatar: SandboxFile | None
     is_private: bool = False
     is_verified: bool = False
     deleted: bool = False
     biography: str = ""
-    highlights: MutableSequence[Highlight] = field(default_factory=list)
+    highlights: MutableSequence[SandboxHighlight] = field(default_factory=list)
 
-    def shown(self) -> list[Highlight]:
-        """The highlights that its tray lists, in the tray's order."""
+    def shown(self) -> list[SandboxHighlight]:
+        """Return the highlights on its tray, in order."""
         return [h for h in self.highlights if not h.removed]

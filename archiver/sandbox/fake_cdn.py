@@ -1,0 +1,211 @@
+"""The CDN: it signs URLs, and serves files to anybody whose URL has a valid signature. It knows no key.
+
+A URL is signed as Instagram's are: its path stays the same, its query differs in every answer. ``oe`` is the
+expiry in hexadecimal Unix seconds; ``oh`` signs the path and the rest of the query, so a change of either is
+noticed.
+
+Copied from upstream: the texts of 403 for an expired and for an altered signature, ``Range`` with 206,
+``last-modified``, and on request ``content-digest: adler32=...``. Nobody knows whether it sends ETags: a
+setting.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import itertools
+import random
+import re
+import secrets
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Literal
+
+from archiver.sandbox import media_files
+from archiver.sandbox.api_json import Urls
+from archiver.sandbox.http_server import HttpReply, HttpRequest
+from archiver.sandbox.request_log import RequestSubject
+from archiver.sandbox.standin_settings import StandInSettings
+from archiver.sandbox.world_objects import Role, SandboxFile
+
+Verdict = Literal["good", "expired", "altered"]
+
+_SITES = ("sjc3-1", "sjc6-1", "lax3-1", "lax3-2", "lax7-1", "dfw5-1", "dfw5-2", "dfw6-1")
+
+
+class Signer:
+    """Signs URLs for these CDN addresses (``host:port``), and checks signatures. Thread-safe."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self._addresses = tuple(addresses)
+        self._secret = secrets.token_bytes(32)
+        self._answers = itertools.count()
+        self._random = random.Random()  # noqa: S311  # decoration: only oh guards anything
+
+    def answer(self) -> Answer:
+        """Return what signs one API answer: the next answer gets other hosts, ``oh`` and ``_nc_*``."""
+        return Answer(self, next(self._answers))
+
+    def url(self, media: SandboxFile, expires: int, *, answer: int, gid: str, cache_key: str | None) -> str:
+        """Return a URL of the file that is valid until ``expires`` (Unix seconds)."""
+        number = zlib.crc32(media.path.encode())
+        address = self._addresses[(number + answer) % len(self._addresses)]
+        site = _SITES[(number + answer) % len(_SITES)]
+        ohc = f"{self._random.getrandbits(66):017x}"
+        key = f"&ig_cache_key={cache_key}.3-ccb7-5" if cache_key else ""
+        # ig_cache_key holds '=' of base64: written percent-encoded, as Instagram does.
+        query = (
+            f"_nc_ht=scontent-{site}.cdninstagram.com&_nc_cat={100 + number % 11}"
+            f"&_nc_oc=Q6cZ2g{gid}&_nc_ohc={ohc}"
+            f"&_nc_gid={gid}&edm=ANmP7GQBAAAA&ccb=7-5{key}&oe={expires & 0xFFFFFFFFFF:X}&_nc_sid=982cc7"
+        )
+        return f"http://{address}{media.path}?{query}&oh={self._seal(media.path, query)}"
+
+    def judge(self, path: str, query: str, now: float) -> Verdict:
+        """Say whether a path and raw query are correctly signed, and still valid at ``now`` (Unix seconds)."""
+        parts = query.split("&")
+        seal = next((p[3:] for p in parts if p.startswith("oh=")), "")
+        rest = "&".join(p for p in parts if not p.startswith("oh="))
+        if not hmac.compare_digest(seal.encode(), self._seal(path, rest).encode()):
+            return "altered"
+        expiry = next(int(p[3:], 16) for p in parts if p.startswith("oe="))
+        return "expired" if now >= expiry else "good"
+
+    def gid(self) -> str:
+        """Return a new ``_nc_gid``, which is the same in all URLs of one answer."""
+        return base64.urlsafe_b64encode(self._random.randbytes(16)).decode().rstrip("=")
+
+    def _seal(self, path: str, query: str) -> str:
+        digest = hmac.digest(self._secret, f"{path}?{query}".encode(), "sha256")
+        return "00_Af" + base64.urlsafe_b64encode(digest[:30]).decode()
+
+
+class Answer:
+    """Signs all URLs of one API answer."""
+
+    __slots__ = ("_gid", "_number", "_signer")
+
+    def __init__(self, signer: Signer, number: int) -> None:
+        self._signer = signer
+        self._number = number
+        self._gid = signer.gid()
+
+    def url(self, media: SandboxFile, expires: int, item_pk: str | None = None) -> str:
+        """Return a URL of the file.
+
+        That of a story image also has an ``ig_cache_key``, made from its item's pk.
+        """
+        key = base64.b64encode(item_pk.encode()).decode().replace("=", "%3D") if item_pk else None
+        return self._signer.url(media, expires, answer=self._number, gid=self._gid, cache_key=key)
+
+
+_PLAIN = {"content-type": "text/plain"}
+_MODIFIED = formatdate(1_764_846_391, usegmt=True)
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass(frozen=True, slots=True)
+class _OfferedFile:
+    media: SandboxFile
+    subject: RequestSubject
+
+
+class FakeCdn:
+    """Serves every file that an answer has offered while its signature is valid, even if it was removed
+    since.
+    """
+
+    def __init__(self, addresses: Sequence[str], settings: StandInSettings) -> None:
+        self._signer = Signer(addresses)
+        self._settings = settings
+        self._served: dict[str, _OfferedFile] = {}
+
+    def urls(self) -> Urls:
+        """Return a function that signs the URLs of one answer."""
+        answer = self._signer.answer()
+        signed: dict[str, str] = {}
+        now = self._settings.clock()
+        image, video = int(now + self._settings.image_life), int(now + self._settings.video_life)
+
+        def url(
+            media: SandboxFile | None, role: Role, *, user: str, highlight: str = "", item: str = ""
+        ) -> str | None:
+            if media is None:
+                return None
+            if media.path in signed:  # one answer names one file by one URL, however often
+                return signed[media.path]
+            self._served[media.path] = _OfferedFile(media, RequestSubject(user, highlight, item, role))
+            expires = video if role == "video" else image
+            signed[media.path] = answer.url(media, expires, item if role == "thumbnail" else None)
+            return signed[media.path]
+
+        return url
+
+    def subject(self, request: HttpRequest) -> RequestSubject:
+        """Return whose file a request asks for, if an answer has offered its path."""
+        served = self._served.get(request.path)
+        return served.subject if served else RequestSubject()
+
+    def bill(self, _request: HttpRequest, _status: int) -> int:
+        """Return 0: the CDN is free."""
+        return 0
+
+    def answer(self, request: HttpRequest) -> tuple[HttpReply, int]:
+        """Return the reply to a request, and 0 units."""
+        return self._reply(request), 0
+
+    def _reply(self, request: HttpRequest) -> HttpReply:
+        if request.method not in ("GET", "HEAD"):
+            return HttpReply(405, b"Method Not Allowed", _PLAIN)
+        served = self._served.get(request.path)
+        if served is None:
+            return HttpReply(404, b"Not Found", _PLAIN)
+        verdict = self._signer.judge(request.path, request.query, self._settings.clock())
+        if verdict == "altered":
+            return HttpReply(403, b"URL signature mismatch", _PLAIN)
+        if verdict == "expired":
+            return HttpReply(403, b"URL signature expired", _PLAIN)
+        return self._file(request, served.media)
+
+    def _file(self, request: HttpRequest, served: SandboxFile) -> HttpReply:
+        body = media_files.body(served)
+        headers = {
+            "content-type": media_files.content_type(served),
+            "last-modified": _MODIFIED,
+            "cache-control": "max-age=1209600, no-transform",
+        }
+        if self._settings.etag != "none":
+            what = f"{served.base} {served.mark} {served.size}".encode()  # what the bytes follow from
+            tag = '"' + hashlib.sha256(what).hexdigest()[:32] + '"'
+            headers["etag"] = tag if self._settings.etag == "strong" else "W/" + tag
+        if self._settings.digest:
+            headers["content-digest"] = f"adler32={zlib.adler32(body)}"
+        if not self._settings.ranges:
+            return HttpReply(200, body, headers)
+        headers["accept-ranges"] = "bytes"
+        return _ranged(request.headers, body, headers)
+
+
+def _ranged(asked: Mapping[str, str], body: bytes, headers: dict[str, str]) -> HttpReply:
+    """Return the whole body, or the part that ``Range`` and ``If-Range`` ask for (RFC 9110, 13.1.5, 14.2)."""
+    found = _RANGE.fullmatch(asked.get("range", ""))
+    if found is None or found.groups() == ("", "") or not _unchanged(asked.get("if-range"), headers):
+        return HttpReply(200, body, headers)
+    first, last = found.groups()
+    start = int(first) if first else max(0, len(body) - int(last))
+    end = min(int(last), len(body) - 1) if first and last else len(body) - 1
+    if start > end:
+        return HttpReply(416, b"", {**headers, "content-range": f"bytes */{len(body)}"})
+    part = f"bytes {start}-{end}/{len(body)}"
+    return HttpReply(206, body[start : end + 1], {**headers, "content-range": part})
+
+
+def _unchanged(condition: str | None, headers: Mapping[str, str]) -> bool:
+    if condition is None:
+        return True
+    if condition.startswith(('"', "W/")):
+        return condition == headers.get("etag") and not condition.startswith("W/")
+    return condition == headers["last-modified"]
