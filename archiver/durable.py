@@ -1,7 +1,7 @@
-"""What is asked of the file system so that bytes survive a power loss, and how its refusals are told.
+"""File system calls that make bytes survive a power loss, and their errors as StorageError.
 
-Everything below an archive is opened relative to an open directory and never through a symbolic link, so that one planted in
-the archive leads nowhere. Descriptors are not inherited by child processes (PEP 446).
+Everything below an archive is opened relative to an open directory and never through a symbolic link, so that
+a link that somebody put into the archive leads nowhere. Child processes do not inherit descriptors (PEP 446).
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ if sys.platform == "darwin":
     import fcntl
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NO_SYNC = frozenset(
-    {errno.EINVAL, errno.ENOTSUP}
-)  # this file system cannot sync that kind of thing; EIO is never among them
+_NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
+"""The errors of a file system that cannot sync this kind of file. EIO is never one of them."""
 
 _ROTTEN = frozenset(
     getattr(errno, name)
@@ -33,7 +32,7 @@ _ROTTEN = frozenset(
 
 
 def storage_error(exc: OSError, failed: str) -> StorageError:
-    """The error of ours for a refusal of the file system; ``failed`` is what could not be done and where."""
+    """Return DiskFull (no space, no quota) or StorageError. ``failed``: what could not be done, and where."""
     message = f"{failed}: {exc.strerror or exc}"
     if exc.errno in _FULL:
         return DiskFull(message, "free space on that disk, or raise the quota, and run again")
@@ -41,14 +40,17 @@ def storage_error(exc: OSError, failed: str) -> StorageError:
 
 
 def is_rotten(error: StorageError) -> bool:
-    """Whether the disk has lost these bytes. Too many open files, a missing right or a server away say nothing about them."""
+    """Return whether the disk has lost these bytes.
+
+    Too many open files, a missing permission or an unreachable server say nothing about the bytes.
+    """
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in _ROTTEN
 
 
 @contextmanager
 def storage_errors(failed: str) -> Iterator[None]:
-    """Turn an OSError of the block into DiskFull (no space, no quota) or StorageError, telling what ``failed``."""
+    """Raise an OSError of the block as ``storage_error`` returns it."""
     try:
         yield
     except OSError as exc:
@@ -56,9 +58,9 @@ def storage_errors(failed: str) -> Iterator[None]:
 
 
 def sync(fd: int) -> None:
-    """Force the bytes of a file to the disk. Raises OSError, after which the file must be given up: a second fsync may lie.
+    """Force the bytes of a file to the disk. Raises OSError; then give up the file: a second fsync may lie.
 
-    On macOS fsync(2) leaves the bytes in the drive's cache, as its manual says; F_FULLFSYNC empties that too.
+    On macOS fsync(2) leaves the bytes in the drive's cache, as its manual says; F_FULLFSYNC does not.
     """
     if sys.platform == "darwin":
         try:
@@ -71,7 +73,7 @@ def sync(fd: int) -> None:
 
 
 def sync_directory(fd: int) -> None:
-    """Force the names in a directory to the disk. Raises OSError, but not where directories cannot be synced at all."""
+    """Force the names in a directory to the disk, if directories can be synced here. Raises OSError."""
     try:
         os.fsync(fd)
     except OSError as exc:
@@ -80,9 +82,10 @@ def sync_directory(fd: int) -> None:
 
 
 def sync_file_system(fd: int) -> None:
-    """Force all that was written to the file system of this descriptor to the disk: one wait where there were thousands of files.
+    """Force everything written to the file system of this descriptor to the disk: one wait for many files.
 
-    syncfs(2) on Linux, which tells of errors since 5.8; elsewhere sync(2), which does not. Raises OSError.
+    This is syncfs(2) on Linux, which reports errors since 5.8; elsewhere sync(2), which does not. Raises
+    OSError.
     """
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     if syncfs is None:
@@ -93,17 +96,17 @@ def sync_file_system(fd: int) -> None:
 
 
 def open_directory(name: str | bytes, *, within: int) -> int:
-    """A descriptor of the directory ``name`` in the open directory ``within``. NotADirectoryError for a symbolic link too."""
+    """Open a directory in the open directory ``within``. NotADirectoryError also for a symbolic link."""
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
     except OSError as exc:
-        if exc.errno == errno.ELOOP:  # a link, where the system looks at O_NOFOLLOW before O_DIRECTORY
+        if exc.errno == errno.ELOOP:  # a link, if the system checks O_NOFOLLOW before O_DIRECTORY
             raise NotADirectoryError(errno.ENOTDIR, "a symbolic link where a directory must be") from exc
         raise
 
 
 def enter_directory(name: str, mode: int, *, within: int) -> int:
-    """``open_directory`` that makes the directory first, durably and with ``mode`` whatever the umask, if nothing is there."""
+    """Open a directory; if it does not exist, make it first, durably and with exactly this mode."""
     try:
         os.mkdir(name, mode, dir_fd=within)
     except FileExistsError:
@@ -119,7 +122,10 @@ def enter_directory(name: str, mode: int, *, within: int) -> int:
 
 
 def open_root(path: Path, mode: int | None = None) -> int:
-    """A descriptor of ``path``, the one place where a link is followed: the owner chose it. With ``mode`` missing levels are made."""
+    """Open the directory of an archive. Only here a link is followed: the user chose the path.
+
+    With ``mode``, missing directories are made.
+    """
     if mode is not None and not path.is_dir():
         parent = open_root(path.parent, mode)
         try:
@@ -130,8 +136,10 @@ def open_root(path: Path, mode: int | None = None) -> int:
 
 
 def open_regular(name: str, *, within: int, flags: int = os.O_RDONLY) -> int:
-    """A descriptor of a regular file, for reading unless ``flags`` say otherwise; OSError for all else. A
-    FIFO does not make this wait."""
+    """Open a regular file, for reading unless ``flags`` say otherwise. OSError for anything else.
+
+    It does not wait for a FIFO.
+    """
     fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
@@ -140,7 +148,7 @@ def open_regular(name: str, *, within: int, flags: int = os.O_RDONLY) -> int:
 
 
 def write_all(fd: int, chunk: bytes) -> None:
-    """Write the whole chunk: a disk that fills up takes a part of it first and refuses only then."""
+    """Write the whole chunk. A disk that becomes full writes a part, and fails only the next time."""
     written = os.write(fd, chunk)
     while written < len(chunk):
         written += os.write(fd, memoryview(chunk)[written:])

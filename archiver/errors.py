@@ -1,4 +1,4 @@
-"""The error tree. Each class carries the exit code that it means and says the next step where one is known.
+"""The errors. Each class has an exit code, and each error may have a hint: what to do next.
 
     ArchiverError                1   a bug: the archive is intact
     ├── UsageError               2   arguments, configuration or a query cannot be used
@@ -6,11 +6,11 @@
     │   ├── TargetError
     │   ├── NotHeld
     │   └── QueryRefused
-    ├── KeyMissing               4   no API key, or one that cannot be a key
+    ├── KeyMissing               4   there is no API key, or it cannot be a key
     ├── KeyRejected              4   the API does not accept the key
-    ├── OutOfUnits               5   the account at the API is empty
-    ├── BudgetReached            5   a call would pass a limit of the configuration
-    ├── UpstreamDown             7   the API cannot be used at all tonight
+    ├── OutOfUnits               5   the account at the API has no units left
+    ├── BudgetReached            5   a call would exceed a limit of the configuration
+    ├── UpstreamDown             7   the API cannot be used now
     ├── StorageError             8   the disk or the store cannot be used
     │   ├── DiskFull
     │   └── MarkerMismatch
@@ -20,12 +20,13 @@
     │   └── DatabaseForeign
     ├── NoArchive               10   there is no archive here
     ├── ArchiveLocked           11   another run holds the lock
-    ├── Stopped            128 + N   a signal asked for the end
-    ├── CallFailed                   one attempt at an API call brought no answer (the runner decides what follows)
-    ├── AnswerMalformed              an answer that is not what its endpoint promises
-    └── DownloadFailed               one attempt at a file brought no usable bytes
+    ├── Stopped            128 + N   a signal ended the program
+    ├── CallFailed                   an attempt at an API call got no answer; the runner decides what follows
+    ├── AnswerMalformed              an answer is not what its endpoint promises
+    └── DownloadFailed               an attempt at a download got no usable bytes
 
-The last three never end a run: the runner records them and goes on. This module imports nothing of the program.
+The last three never end a run: the runner records them and goes on. This module imports nothing from the
+program.
 """
 
 from __future__ import annotations
@@ -53,14 +54,14 @@ _OUTCOMES = {
 
 
 def outcome(exit_code: int) -> str:
-    """The word for an exit code, in ``--json`` and in ``runs.outcome``; the end by a signal (128 + N) is «stopped»."""
+    """Return the word for an exit code in ``--json`` and ``runs.outcome``; for a signal (128 + N) «stopped»."""
     return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
 
 
 def install_command(package: str) -> str:
-    """Return the shell command that installs a package into the environment that this program runs in.
+    """Return the shell command that installs a package into the environment of this program.
 
-    A bare ``pip`` may belong to another environment. Environments of pipx and of ``uv tool`` may have no pip.
+    A bare ``pip`` may belong to another environment. Environments of pipx and ``uv tool`` may have no pip.
     """
     from importlib.util import find_spec
     from pathlib import Path
@@ -75,7 +76,7 @@ def install_command(package: str) -> str:
 
 
 class ArchiverError(Exception):
-    """Base of all errors raised on purpose. ``str()`` is one sentence for a person; ``hint`` is the next step, or ''."""
+    """Base of all errors raised on purpose. ``str()`` says what happened, ``hint`` what to do (or '')."""
 
     exit_code = 1
     slug = "E_BUG"
@@ -99,13 +100,13 @@ class ConfigError(UsageError):
 
 
 class TargetError(UsageError):
-    """A text names no target: neither a username, a user id, a profile, highlight or share link."""
+    """A text is not a target: a username, a user id, or a profile, highlight or share link."""
 
     slug = "E_TARGET"
 
 
 class NotHeld(UsageError):
-    """The archive holds no such account, highlight or item."""
+    """The archive has no such account, highlight or item."""
 
     slug = "E_NOT_HELD"
 
@@ -117,14 +118,14 @@ class QueryRefused(UsageError):
 
 
 class KeyMissing(ArchiverError):
-    """No API key was given, or one that cannot be a key."""
+    """There is no API key, or it cannot be a key."""
 
     exit_code = 4
     slug = "E_KEY"
 
 
 class KeyRejected(ArchiverError):
-    """The API does not accept the key, or refuses everything that is asked with it."""
+    """The API does not accept the key, or refuses all calls with it."""
 
     exit_code = 4
     slug = "E_KEY_REJECTED"
@@ -138,14 +139,14 @@ class OutOfUnits(ArchiverError):
 
 
 class BudgetReached(ArchiverError):
-    """A call would pass a limit of the configuration; it was not made."""
+    """A call would exceed a limit of the configuration; it was not made."""
 
     exit_code = 5
     slug = "E_BUDGET"
 
 
 class UpstreamDown(ArchiverError):
-    """The API cannot be used at all tonight."""
+    """The API cannot be used now."""
 
     exit_code = 7
     slug = "E_UPSTREAM"
@@ -190,7 +191,7 @@ class SchemaNew(DatabaseError):
 
 
 class DatabaseForeign(DatabaseError):
-    """The file or database is not an archive of ours."""
+    """The file or database is not one of this program."""
 
     slug = "E_FOREIGN"
 
@@ -210,7 +211,7 @@ class ArchiveLocked(ArchiverError):
 
 
 class Stopped(ArchiverError):
-    """A signal asked for the end; everything recorded so far stands."""
+    """A signal ended the program; everything recorded so far remains."""
 
     slug = "E_STOPPED"
 
@@ -221,11 +222,11 @@ class Stopped(ArchiverError):
 
 
 class CallFailed(ArchiverError):
-    """One attempt at an API call brought no answer.
+    """An attempt at an API call got no answer.
 
-    ``sent``: whether any byte of the request may have reached the API. If so the call counts as billed, since nobody can know.
-    ``permanent``: trying again in this run is useless (a bad certificate), or would be paid for again. ``status``: of an answer
-    whose head came and whose body cannot be used, so that it is settled as that status is billed.
+    ``sent``: a byte of the request may have reached the API; then the call counts as charged. ``permanent``:
+    another attempt in this run is useless (a bad certificate), or would be charged again. ``status``: set if
+    the head of an answer came but its body cannot be used; the call costs what that status costs.
     """
 
     slug = "E_CALL"
@@ -246,52 +247,51 @@ class AnswerMalformed(ArchiverError):
 
 
 class Reason(StrEnum):
-    """Why a thing could not be had: the vocabulary of ``failures.reason``."""
+    """Why something could not be fetched or downloaded: the values of ``failures.reason``."""
 
-    EXPIRED = "expired"  # the signed URL is past its time
+    EXPIRED = "expired"  # the signed URL has expired
     FORBIDDEN = "forbidden"  # the CDN answers 403 for another reason
     NOT_FOUND = "not_found"  # 404 or 410
-    HTTP_STATUS = "http_status"  # any other status that is no success
+    HTTP_STATUS = "http_status"  # any other status that is not a success
     NETWORK = "network"  # no connection, or one that broke
-    TRUNCATED = "truncated"  # fewer bytes than promised, or a cut structure
+    TRUNCATED = "truncated"  # fewer bytes than promised, or an incomplete structure
     TOO_SLOW = "too_slow"  # under the minimum speed
-    NOT_MEDIA = "not_media"  # the bytes are no picture and no video
-    WRONG_KIND = "wrong_kind"  # a picture where a video belongs, or the other way round
+    NOT_MEDIA = "not_media"  # the bytes are neither a picture nor a video
+    WRONG_KIND = "wrong_kind"  # a picture instead of a video, or the reverse
     DIGEST = "digest"  # a checksum sent along does not match
     REDIRECT = "redirect"  # a redirect that must not be followed, or too many
-    TOO_LARGE = "too_large"  # over max_file_size: a gap by the owner's own choice
-    ENDLESS = "endless"  # no end within max_file_size, and no length stated: no choice of the owner's
+    TOO_LARGE = "too_large"  # over max_file_size: a gap by the user's choice
+    ENDLESS = "endless"  # no end within max_file_size, and no length stated: not the user's choice
     REFUSED = "refused"  # the link is malformed or unsafe: a gap
     HOST_NOT_ALLOWED = (
-        "host_not_allowed"  # the link's host is not in download.allowed_hosts: a failure while it is not
+        "host_not_allowed"  # the host is not in download.allowed_hosts: a failure while it lasts
     )
     PRIVATE = "private"  # the account is private
-    GONE = "gone"  # the account does not exist (any more)
+    GONE = "gone"  # the account does not exist, or no longer
     EMPTY = "empty"  # the account is public and shows no highlights
-    NAME_TAKEN = "name_taken"  # the name now belongs to somebody else
-    UPSTREAM = "upstream"  # the API answered with an error of its own
+    NAME_TAKEN = "name_taken"  # the name belongs to another account now
+    UPSTREAM = "upstream"  # the API answered with an error
     MALFORMED = "malformed"  # an answer, or one item of it, cannot be read
-    TOO_MANY = "too_many"  # a list of an item is longer than what gets rows: a gap by choice
-    UNSUPPORTED = "unsupported"  # a tray lists highlights of a kind that nothing fetches: a gap by choice
-    LOST = "lost"  # the bytes were held and are not there any more
+    TOO_MANY = "too_many"  # a list of an item is longer than what is recorded: a gap
+    UNSUPPORTED = "unsupported"  # a tray lists highlights of a kind that nothing fetches: a gap
+    LOST = "lost"  # the bytes were stored, and are missing now
 
 
 GAPS = frozenset({Reason.TOO_LARGE, Reason.REFUSED, Reason.TOO_MANY, Reason.UNSUPPORTED})
-"""Reasons that do not fail a run: a limit of the owner's or of this program, or a link that nobody should
-follow."""
+"""Reasons that are not failures: a limit of the user or of this program, or an unsafe link."""
 
 NOT_RETRIED = GAPS | {Reason.HOST_NOT_ALLOWED}
-"""Reasons that time does not cure, so that the failure has no ``next_try_at``.
+"""Reasons that time does not change: such a failure has no ``next_try_at``.
 
-A file that a setting refused is due as soon as the setting allows it (``media.DownloadRules``).
+A file that a setting refuses is due as soon as the setting allows it (``media.DownloadRules``).
 """
 
 
 class DownloadFailed(ArchiverError):
-    """One attempt at a file brought no usable bytes.
+    """An attempt at a download got no usable bytes.
 
-    ``retryable``: another attempt in this run may succeed. ``retry_after``: seconds the CDN asked to wait, if it did.
-    ``host``: the one that is not allowed (HOST_NOT_ALLOWED). ``size``: the stated length in bytes (TOO_LARGE).
+    ``retryable``: another attempt in this run may succeed. ``retry_after``: the seconds that the CDN asked to
+    wait. ``host``: for HOST_NOT_ALLOWED. ``size``: the stated length in bytes, for TOO_LARGE.
     """
 
     slug = "E_DOWNLOAD"

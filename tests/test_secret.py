@@ -32,7 +32,7 @@ def test_fault_l2_no_form_of_it_shows_the_key() -> None:
 def test_fault_l2_it_can_be_neither_pickled_nor_copied() -> None:
     """Whatever would carry it elsewhere fails, without naming it."""
     for carry in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(TypeError, match="not to be pickled") as caught:
+        with pytest.raises(TypeError, match="must not be pickled") as caught:
             carry(Secret(KEY))
         assert KEY not in "".join(traceback.format_exception(caught.value))
 
@@ -45,8 +45,8 @@ def test_fault_l2_it_has_no_attributes_to_list() -> None:
 
 def test_fault_l2_it_is_taken_out_of_a_text_that_quotes_it() -> None:
     """Wherever it stands; a text of a few letters is no key, and is left, for it may be any word."""
-    assert Secret(KEY).hidden_in(f"head b'{KEY}' and {KEY}{KEY}") == "head b'***' and ******"
-    assert Secret("abc").hidden_in("abc of it") == "abc of it"
+    assert Secret(KEY).redact(f"head b'{KEY}' and {KEY}{KEY}") == "head b'***' and ******"
+    assert Secret("abc").redact("abc of it") == "abc of it"
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.errors import TargetError
-from archiver.model.target import ItemTarget, Target, parse_kept, parse_target, read_targets
+from archiver.model.target import ItemTarget, Target, parse_target, parse_target_or_item, read_targets
 
 PK = "17983407089364361"
 SHARE = base64.b64encode(f"highlight:{PK}".encode()).decode()
@@ -192,19 +192,20 @@ def test_items_are_what_an_archive_holds_and_no_run_takes() -> None:
         (" item:Cx_-9a ", ItemTarget("item:Cx_-9a", code="Cx_-9a")),
         ("Cx-9a", ItemTarget("Cx-9a", code="Cx-9a")),
     ):
-        assert parse_kept(text) == item
+        assert parse_target_or_item(text) == item
         with pytest.raises(TargetError):
             parse_target(text)
     for text in ("natgeo", PK, f"highlight:{PK}"):
-        assert parse_kept(text) == parse_target(text)
+        assert parse_target_or_item(text) == parse_target(text)
     for text in ("item:", "item:?", "item:1/2", "https://example.com/natgeo"):
         with pytest.raises(TargetError) as raised:
-            parse_kept(text)
+            parse_target_or_item(text)
         assert "item:<pk>" in raised.value.hint
     with pytest.raises(
-        TargetError, match="'item:abc' is no item: a pk is digits, a code 5 to 40 letters, digits, - and _"
+        TargetError,
+        match="'item:abc' is not an item: a pk is digits, a code 5 to 40 letters, digits, - and _",
     ):
-        parse_kept("item:abc")
+        parse_target_or_item("item:abc")
 
 
 @pytest.mark.parametrize(
@@ -220,9 +221,9 @@ def test_a_link_to_an_item_is_what_an_archive_holds_and_no_run_takes(
     link: str, pk: str | None, code: str | None
 ) -> None:
     """The case of a code counts; another host, or what is neither code nor pk, is refused."""
-    assert parse_kept(link) == ItemTarget(link, pk=pk, code=code)
+    assert parse_target_or_item(link) == ItemTarget(link, pk=pk, code=code)
     for refused in (link.replace("instagram.com", "instagram.com.evil.com", 1), "instagram.com/p/a.b/"):
         with pytest.raises(TargetError):
-            parse_kept(refused)
+            parse_target_or_item(refused)
     with pytest.raises(TargetError):
         parse_target(link)

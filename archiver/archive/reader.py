@@ -31,7 +31,7 @@ from archiver.model.archived import (
 )
 from archiver.model.identity import Pk, is_pk
 from archiver.model.search_hits import Hit, Kind
-from archiver.model.target import ItemTarget, parse_kept, parse_target
+from archiver.model.target import ItemTarget, parse_target, parse_target_or_item
 
 T = TypeVar("T")
 
@@ -178,7 +178,7 @@ class Archive:
     def item(self, name: str) -> KeptItem:
         """The item of that pk or code. Raises NotHeld."""
         name = arguments.text("item", name, "pk or code")
-        wanted = parse_kept(name if name.startswith("item:") else f"item:{name}")
+        wanted = parse_target_or_item(name if name.startswith("item:") else f"item:{name}")
         assert isinstance(wanted, ItemTarget)
         return named.item(self._catalog, wanted)
 

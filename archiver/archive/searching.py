@@ -13,7 +13,7 @@ from archiver.config import Config
 from archiver.errors import NotHeld, TargetError
 from archiver.model.archived import EVERYTHING
 from archiver.model.search_hits import Hit, Kind
-from archiver.model.target import Target, parse_kept, parse_target
+from archiver.model.target import Target, parse_target, parse_target_or_item
 
 
 def stale(config: Config) -> int:
@@ -25,7 +25,7 @@ def stale(config: Config) -> int:
 def is_pointer(config: Config, text: str) -> bool:
     """Whether ``text`` is a link, an id or a code of something that is kept: ``archiver show`` knows it, though no word of it is searched."""
     try:
-        wanted = parse_kept(text)
+        wanted = parse_target_or_item(text)
         with rows.reading(config) as catalog:
             named.kept(catalog, wanted)
     except (NotHeld, TargetError):

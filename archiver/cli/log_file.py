@@ -30,7 +30,7 @@ _QUERY = re.compile(r"(\bhttps?://[^\s?'\"]+)\?[^\s'\"]*")
 
 def redact(text: str, secret: Secret | None = None) -> str:
     """``text`` with the queries of its URLs left out, which are signatures, and ``***`` for the key."""
-    return _QUERY.sub(r"\1?…", text if secret is None else secret.hidden_in(text))
+    return _QUERY.sub(r"\1?…", text if secret is None else secret.redact(text))
 
 
 class LogFile(RotatingFileHandler):

@@ -53,7 +53,7 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
     """
     from archiver import archive
     from archiver.cli import details_json, details_text
-    from archiver.model.target import parse_kept
+    from archiver.model.target import parse_target_or_item
 
     if (paths or null) and given.blank is not None:
         option = "-0" if null else "--paths"
@@ -63,7 +63,7 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
         )
     if roles and not (paths or null):
         raise UsageError("--role is for --paths", "see archiver show --help")
-    config, wanted = load.config(given), parse_kept(target)
+    config, wanted = load.config(given), parse_target_or_item(target)
     with signals.die_on_interrupt(), archive.shown(config, wanted) as showing:
         if paths or null:
             for piece in _paths(showing, roles, b"\0" if null else b"\n"):

@@ -1,4 +1,5 @@
-"""The values that all packages share: frozen, slotted, checked when they are made. Imports only the errors.
+"""The values that all packages share. They are frozen; this package imports only ``errors``.
 
-All datetimes are aware and UTC. A ``pk`` is a string of digits: some exceed 2**63. Units are what HikerAPI bills.
+All datetimes are aware and UTC. A ``pk`` is a string of digits, since some exceed 2**63. Units are what
+HikerAPI bills.
 """

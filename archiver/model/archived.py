@@ -1,4 +1,4 @@
-"""What the archive holds, and what it knows about that."""
+"""What is in an archive, and what is known about it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """To whom a File belongs: a user (avatar), a highlight (cover) or an item (thumbnail, video)."""
+    """The owner of a File: a user (avatar), a highlight (cover) or an item (thumbnail, video)."""
 
     subject: Subject
     pk: Pk
@@ -24,7 +24,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes kept under their SHA-256. ``size`` in bytes; ``width`` and ``height`` in pixels where the header tells."""
+    """Bytes stored under their SHA-256. ``size`` in bytes; ``width`` and ``height`` in pixels, if known."""
 
     sha256: Digest
     size: int
@@ -35,7 +35,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """What is held for ever: (owner, role) → Blob. ``source_url`` without its query."""
+    """A stored file: (owner, role) → Blob. ``source_url`` is without its query."""
 
     owner: Owner
     role: Role
@@ -45,7 +45,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A thing that could not be had, as it is told and recorded. ``host`` and ``size`` as in ``DownloadFailed``."""
+    """What could not be fetched or downloaded. ``host`` and ``size`` are as in ``DownloadFailed``."""
 
     subject: Subject
     subject_pk: str
@@ -125,7 +125,7 @@ class HeldHighlight:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution as ``runs`` keeps it. ``finished_at`` is None for one that was killed or is still on."""
+    """A row of ``runs``. ``finished_at`` is None if the run was killed or is still running."""
 
     id: int
     command: str
@@ -138,9 +138,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The archive in numbers. Bytes are those of distinct blobs; units are all ever spent, and those of this UTC month.
+    """The archive in numbers. ``bytes`` are those of distinct blobs; ``units`` are all that were ever spent.
 
-    ``hosts_not_allowed``: hosts that ``download.allowed_hosts`` does not list now, each with how many files wait for it.
+    ``units_this_month``: since the start of the month in UTC. ``hosts_not_allowed``: hosts that
+    ``download.allowed_hosts`` does not list now, each with the number of files that wait for it.
     """
 
     accounts: int
@@ -160,7 +161,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob as ``verify`` reads it, with those who own it, as text («item 123 video»)."""
+    """A row of ``blobs`` as ``verify`` reads it, with its owners as text («item 123 video»)."""
 
     sha256: Digest
     size: int
@@ -171,7 +172,7 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A kept answer as ``verify`` reads it: the id of its row, where it lies, and whether it is recorded as lost."""
+    """A row of ``answers`` as ``verify`` reads it. ``lost``: it is recorded as lost."""
 
     id: int
     location: AnswerLocation
@@ -180,7 +181,7 @@ class StoredAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Surplus:
-    """Bytes in a segment of kept answers (its path below ``answers/``) that are no record of this program."""
+    """Bytes of a segment (path below ``answers/``) that are not a record of this program."""
 
     segment: str
     offset: int
@@ -188,14 +189,17 @@ class Surplus:
 
     @property
     def end(self) -> int:
-        """The offset of the first byte after them."""
+        """The offset of the first byte after these."""
         return self.offset + self.length
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What of an account may be had again after a loss: ``highlights`` that show lost items, highlights whose ``covers`` are lost,
-    and whether its avatar is. ``listed``: its tray was read before; else its highlights were asked for one by one."""
+    """What of an account may be fetched again after a loss.
+
+    ``highlights`` show lost items; ``covers`` are the highlights whose cover is lost; ``avatar``: it is lost.
+    ``listed``: the tray was read before. Otherwise its highlights were fetched one by one.
+    """
 
     user_pk: Pk
     highlights: frozenset[Pk]
@@ -205,15 +209,18 @@ class Loss:
 
 
 NO_LIMIT = 10**9
-"""The limit of who wants all: more than memory holds, and less than a database takes for a limit."""
+"""A limit for all rows: more than memory holds, and less than the largest limit of a database."""
 
 Value = str | int | float | None
-"""What a parameter of a query may be."""
+"""The value of a parameter of a query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a query brought: column names, and rows of plain values (str, int, float, bool, None, bytes, datetime, dict, list)."""
+    """The result of a query: column names, and rows of plain values.
+
+    Those are str, int, float, bool, None, bytes, datetime, dict and list. ``truncated``: there are more rows.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
@@ -222,7 +229,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """As ``Rows``, but the rows come as they are read, once."""
+    """As ``Rows``, but the rows are streamed, and can be read once."""
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[object, ...]]
@@ -230,9 +237,10 @@ class RowStream:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """A file that an account, highlight or item has or had. ``lost_at``: since when its bytes are known to be missing.
+    """A file that an account, highlight or item has or had.
 
-    ``run_id`` is the run that kept it, ``answer_id`` the answer that offered it, where that is still kept.
+    ``lost_at``: since when its bytes are known to be missing. ``run_id``: the run that stored it.
+    ``answer_id``: the answer that offered it, if that is still stored.
     """
 
     owner: Owner
@@ -248,7 +256,10 @@ class KeptFile:
 
 @dataclass(frozen=True, slots=True)
 class KeptAccount:
-    """An account. ``usernames`` are all that it was seen with, the latest first; ``gone_at``: since when it does not exist."""
+    """An account. ``usernames`` are all that it was seen with, the latest first.
+
+    ``gone_at``: since when it does not exist.
+    """
 
     pk: Pk
     username: str | None
@@ -263,15 +274,16 @@ class KeptAccount:
 
     @property
     def avatar(self) -> KeptFile | None:
-        """The newest avatar whose bytes are held."""
+        """The newest avatar whose bytes are not lost."""
         return newest(self.avatars, Role.AVATAR)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptHighlight:
-    """A highlight. ``position`` is its place in the last tray that listed it, from 0; ``media_count`` the number that upstream tells.
+    """A highlight. ``position`` is its place in the last tray that listed it, from 0.
 
-    ``gone_at``: since when it is not listed. ``completed_at``: when nothing that it offers was missing, None while something is.
+    ``media_count``: the number of items that the API states. ``gone_at``: since when it is not listed.
+    ``completed_at``: when everything that it offered was stored; None while something is missing.
     """
 
     pk: Pk
@@ -290,16 +302,16 @@ class KeptHighlight:
 
     @property
     def cover(self) -> KeptFile | None:
-        """The newest cover whose bytes are held."""
+        """The newest cover whose bytes are not lost."""
         return newest(self.covers, Role.COVER)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptItem:
-    """A story item with what it carries. ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds.
+    """A story item with everything on it. ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds.
 
-    ``user_pk`` is whom the item itself names, which may be another account than the one whose highlight shows it. ``answer_id`` is the
-    answer that showed it first.
+    ``user_pk`` is the account that the item itself names; it may differ from that of the highlight.
+    ``answer_id``: the answer that showed the item first.
     """
 
     pk: Pk
@@ -321,18 +333,21 @@ class KeptItem:
     answer_id: int | None = None
 
     def file(self, role: Role) -> KeptFile | None:
-        """The newest file of that role whose bytes are held."""
+        """Return the newest file of this role whose bytes are not lost."""
         return newest(self.files, role)
 
     @property
     def held(self) -> tuple[KeptFile, ...]:
-        """The newest file of each role whose bytes are held: the picture, then the video."""
+        """The newest file of each role whose bytes are not lost: the picture, then the video."""
         picture, video = self.file(Role.THUMBNAIL), self.file(Role.VIDEO)
         return tuple(file for file in (picture, video) if file is not None)
 
 
 class PlacedFile(NamedTuple):
-    """A file that an item in its place holds, with no more of the item than what names and dates it: there are millions."""
+    """A file of an item in its place, with only what names and dates it: there are millions of them.
+
+    ``at``: when the item was taken; if that is unknown, when the file was stored, and ``is_dated`` is False.
+    """
 
     highlight_pk: Pk
     position: int
@@ -341,7 +356,6 @@ class PlacedFile(NamedTuple):
     code: str | None
     media_type: int | None
     at: datetime
-    """When the item was taken; when the file was kept, where nobody knows that: then it is not ``is_dated``."""
     is_dated: bool
     role: str
     sha256: str
@@ -351,7 +365,7 @@ class PlacedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An item in its place in a highlight, from 0. ``gone_at``: since when the highlight does not show it any more."""
+    """An item at a position of a highlight, from 0. ``gone_at``: since when it is not shown there."""
 
     highlight_pk: Pk
     position: int
@@ -362,7 +376,7 @@ class Placed:
 
     @property
     def files(self) -> Iterator[PlacedFile]:
-        """What the item holds, the picture before the video."""
+        """The files of the item, the picture before the video."""
         item = self.item
         place = self.highlight_pk, self.position, self.gone_at
         of = item.pk, item.code, item.media_type
@@ -375,8 +389,11 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class ContentSize:
-    """How much an account or a highlight holds: ``items``, of which ``gone`` are not shown any more, and distinct ``blobs`` with their
-    ``bytes``, both without the ``lost`` ones."""
+    """The size of an account or a highlight.
+
+    Of its ``items``, ``gone`` are no longer shown. ``blobs`` are distinct; they and their ``bytes`` do not
+    include the ``lost`` ones.
+    """
 
     items: int = 0
     gone: int = 0
@@ -387,7 +404,7 @@ class ContentSize:
 
 @dataclass(frozen=True, slots=True)
 class DatedUsername:
-    """A username that an account was seen with, from when to when."""
+    """A username of an account, and when it was first and last seen."""
 
     username: str
     first_seen_at: datetime
@@ -396,7 +413,7 @@ class DatedUsername:
 
 @dataclass(frozen=True, slots=True)
 class NameChange:
-    """What a thing was called before: ``field`` is ``username``, ``full_name`` or ``title``."""
+    """A change of a name. ``field`` is ``username``, ``full_name`` or ``title``."""
 
     at: datetime
     field: str
@@ -406,7 +423,7 @@ class NameChange:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The answer that something came with: the run that paid for it, the endpoint, and where it is kept. ``lost``: it cannot be read."""
+    """The answer that something came from, and the run that paid for it. ``lost``: it cannot be read."""
 
     answer_id: int
     run_id: int
@@ -416,18 +433,18 @@ class Provenance:
 
 
 MEDIA_TYPES = {"photo": 1, "video": 2}
-"""The words for ``media_type``, as the API numbers them."""
+"""The numbers of ``media_type`` in the API, by name."""
 MEDIA_TYPE_NAMES: dict[int | None, str] = {number: word for word, number in MEDIA_TYPES.items()}
-"""And back; of what the API may show besides, or has not said, nothing."""
+"""The reverse. The API may show other numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which part of an archive: what is left out (``()``, None) does not narrow it.
+    """A part of an archive. A field that is empty or None does not narrow it.
 
-    ``user_pks``, ``highlight_pks`` and ``item_pks`` name accounts, highlights and items, ``titles`` are globs of present titles
-    (fnmatchcase); items are narrowed by when they were taken (``taken_from`` ≤ ``taken_at`` < ``taken_before``), by ``media_types`` (1 photo, 2 video), and by
-    what came since (``new_since`` ≤ first seen, or a file of theirs kept since). An item without ``taken_at`` is in no span of time.
+    ``titles`` are globs (fnmatchcase) for the present titles of highlights. The rest selects items:
+    ``taken_from`` ≤ ``taken_at`` < ``taken_before`` (never an item without ``taken_at``), ``media_types``
+    (1 photo, 2 video), and ``new_since`` ≤ first seen, or with a file stored since then.
     """
 
     user_pks: tuple[Pk, ...] = ()
@@ -441,21 +458,21 @@ class Selection:
 
     @property
     def narrows_highlights(self) -> bool:
-        """Whether some highlights may be left out by what they are, not by what they hold."""
+        """Whether highlights may be left out for what they are, not for what is in them."""
         return bool(self.highlight_pks or self.titles)
 
     @property
     def narrows_items(self) -> bool:
-        """Whether some items of a highlight may be left out."""
+        """Whether items of a highlight may be left out."""
         spans = (self.taken_from, self.taken_before, self.new_since)
-        return bool(self.media_types or self.item_pks) or any(moment is not None for moment in spans)
+        return bool(self.media_types or self.item_pks) or any(bound is not None for bound in spans)
 
 
 EVERYTHING = Selection()
 
 
 def newest(files: Iterable[KeptFile], role: Role) -> KeptFile | None:
-    """The first of these files, which stand newest first, that has this role and whose bytes are not lost."""
+    """Return the first file of this role whose bytes are not lost. ``files`` are sorted, the newest first."""
     for file in files:
         if file.role is role and file.lost_at is None:
             return file
@@ -463,20 +480,21 @@ def newest(files: Iterable[KeptFile], role: Role) -> KeptFile | None:
 
 
 class GapReason(StrEnum):
-    """Why something is lacking although nothing failed: stands beside ``Reason`` where gaps are told."""
+    """Why something is missing although nothing failed. A gap has this or a ``Reason``."""
 
-    NEVER_OFFERED = "never_offered"  # the page of its highlight shows the item, and no link for this role
-    FEWER_THAN_COUNTED = "fewer_than_counted"  # a page brought fewer items than its highlight is said to have
-    NOT_YET = "not_yet"  # wanted, and not come to, or not to its end: a budget, a signal or a kill
+    NEVER_OFFERED = "never_offered"  # the highlight shows the item, but without a link for this role
+    FEWER_THAN_COUNTED = "fewer_than_counted"  # a highlight showed fewer items than the number it states
+    NOT_YET = "not_yet"  # a run has not reached it, or not finished it: a budget, a signal or a kill
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """One thing that the archive lacks. ``gone``: it is not shown any more, so that it is not tried again.
+    """One thing that is missing from the archive.
 
-    ``user_pk`` and ``username`` are the account's, ``highlight_pk`` and ``title`` those of one highlight that shows or showed it. ``attempts``
-    is None where nothing was tried in vain. ``next_try_at`` None: at the sweep, or for what is not yet had or lost in the next run.
-    ``present`` and ``counted`` are items that a highlight has and is said to have.
+    ``highlight_pk`` and ``title`` are those of one highlight that shows or showed it. ``attempts``: how many
+    failed; None if there was none. ``next_try_at`` None: it is tried at the sweep; in the next run if it is
+    lost or was not reached. ``gone``: it is no longer shown, so it is not tried again. ``present`` and
+    ``counted``: how many items a highlight shows, and how many it states.
     """
 
     reason: Reason | GapReason
@@ -500,10 +518,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class NamedChange:
-    """A row of ``changes`` with the names that a person needs, as they are now: whose it is, and what the highlight is called.
+    """A row of ``changes`` with the present names of the account and the highlight.
 
-    ``user_pk`` is the account of the highlight or item, None where nobody knows; ``title`` that of the highlight, None for
-    an account or an item.
+    ``user_pk`` is the account of the highlight or item, None if unknown. ``title`` is that of the highlight,
+    None for an account or an item.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""What is asked of the API, what comes back, and what it costs."""
+"""Calls of the API, their answers, and what they cost."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from archiver.model.upstream import TrayFacts
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to the API before it is made: its price is known (nominal units, charged if it is answered 200/400/403/404).
+    """A request to the API. ``units`` is its nominal price, charged for the statuses 200, 400, 403 and 404.
 
-    ``subject`` is what it is about: a user pk, username or highlight pk; it stands in ``api_calls.subject``.
+    ``subject``, as in ``api_calls.subject``: a user pk, a username or a highlight pk.
     """
 
     path: str
@@ -25,10 +25,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One API response as it came: bytes decoded from their content encoding, never parsed. Headers without cookies."""
+    """A response of the API before anything parsed it. Headers are without cookies.
+
+    ``body`` has no content encoding any more.
+    """
 
     call: Call
-    url: str  # as asked, without the key (the key travels in a header only)
+    url: str  # without the key, which is only in a header
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes = field(repr=False)
@@ -36,13 +39,13 @@ class Answer:
     finished_at: datetime
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, in any case, or None."""
+        """Return the first header of this name, in upper or lower case; None if there is none."""
         wanted = name.lower()
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
 class Meaning(StrEnum):
-    """What an Answer means, by its status *and* its body."""
+    """The meaning of an Answer, by its status *and* its body."""
 
     OK = "ok"
     KEY_REJECTED = "key_rejected"
@@ -50,28 +53,31 @@ class Meaning(StrEnum):
     PRIVATE = "private"
     NOT_FOUND = "not_found"
     REFUSED = "refused"  # 403 without a known type: this target, or the key
-    BLOCKED = "blocked"  # Cloudflare or another proxy in between answered, not the API
-    RETIRED = "retired"  # 410: the endpoint is gone
-    INVALID = "invalid"  # 400, 422: our request is at fault
+    BLOCKED = "blocked"  # not from the API, but from Cloudflare or another proxy
+    RETIRED = "retired"  # 410: the endpoint no longer exists
+    INVALID = "invalid"  # 400, 422: the request is wrong
     RATE_LIMITED = "rate_limited"
-    TRANSIENT = "transient"  # 5xx and its relatives
-    MALFORMED = "malformed"  # 200 that is not what was promised
-    REDIRECTED = "redirected"  # 3xx: never followed with a key in hand
+    TRANSIENT = "transient"  # 5xx and similar
+    MALFORMED = "malformed"  # 200, but not what the endpoint promises
+    REDIRECTED = "redirected"  # 3xx: never followed, as the request holds the key
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An Answer read for its meaning. ``units`` is what it cost; ``detail`` a short clean text for people."""
+    """The meaning of an Answer. ``units`` is what it cost; ``detail`` a short printable text for people."""
 
     meaning: Meaning
     units: int
     detail: str = ""
-    retry_after: float | None = None  # seconds, finite, as the answer asked
+    retry_after: float | None = None  # seconds, finite, as the answer states
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerLocation:
-    """Where a kept Answer lies: a segment (path below ``answers/``), the offset and length of its gzip member, the body's SHA-256."""
+    """Where an Answer is stored: a segment (path below ``answers/``), offset and length of its gzip member.
+
+    ``sha256`` is that of the body.
+    """
 
     segment: str
     offset: int
@@ -81,7 +87,7 @@ class AnswerLocation:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """The last good by/url Answer of a highlight: its row id, where it lies, and the tray facts under which it was asked for."""
+    """The last good Answer that shows a highlight. ``facts``: what the tray said when it was fetched."""
 
     answer_id: int
     location: AnswerLocation
@@ -91,7 +97,7 @@ class StoredPage:
 
 @dataclass(frozen=True, slots=True)
 class DatedAnswer:
-    """A kept Answer as its row tells of it: where it lies, and when its call ended. What it answers stands in the Answer itself."""
+    """A row of ``answers``: where the Answer is, and when its call ended."""
 
     answer_id: int
     location: AnswerLocation
@@ -100,7 +106,7 @@ class DatedAnswer:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """The run that a segment of kept answers says it is of: the second in which it began, and the id that it had then."""
+    """The run that a segment of answers belongs to by its name: the second it started, and its id then."""
 
     started_at: datetime
     run_id: int
@@ -108,7 +114,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class UnrecordedAnswer:
-    """A kept Answer that no row tells of, with all that its rows have to say. ``facts``: the tray's, under which it was asked for."""
+    """A stored Answer without a row, with what its row must say. ``facts``: what the tray said before."""
 
     location: AnswerLocation
     call: Call
@@ -121,7 +127,7 @@ class UnrecordedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The Budget: units that may be spent per run, per UTC day and per UTC calendar month; None is no limit."""
+    """The budget: units that may be spent per run, UTC day and UTC calendar month; None is no limit."""
 
     per_run: int | None = None
     per_day: int | None = None
@@ -130,8 +136,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class BudgetLeft:
-    """What one limit of the Budget leaves: its name (``per_day``), its ``units``, and how many of them are
-    ``left``."""
+    """What is left of one limit of the budget. ``limit`` is its name (``per_day``), ``units`` its size."""
 
     limit: str
     units: int
@@ -139,9 +144,9 @@ class BudgetLeft:
 
 
 class CostsBy(StrEnum):
-    """What the ledger is summed up by."""
+    """What costs are grouped by."""
 
-    DAY = "day"  # of UTC
+    DAY = "day"  # UTC
     ACCOUNT = "account"
     ENDPOINT = "endpoint"
     RUN = "run"
@@ -149,9 +154,10 @@ class CostsBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Units and attempts at paid calls. ``unknown_calls`` of them, with ``unknown_units``, were counted though nobody knows the answer.
+    """Units and attempts at paid calls. ``unknown_calls`` of them, with ``unknown_units``, got no answer.
 
-    ``key`` is the day, the account's name, the path or the run's id; None for what belongs to no account that is known, and for a sum.
+    ``key`` is the day, the account's name, the path or the run's id. It is None for a total, and for what
+    belongs to no known account.
     """
 
     key: str | None
@@ -164,7 +170,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """What one run paid by the ledger, and the units that the API said were left before and after it (None: not said)."""
+    """The units of a run in the ledger, and the balance of the API before and after it.
+
+    A balance is None if the API did not state it.
+    """
 
     run_id: int
     command: str
@@ -175,12 +184,12 @@ class RunCost:
 
     @property
     def fall(self) -> int | None:
-        """What the balance fell by; negative where it rose."""
+        """By how much the balance fell; negative if it rose."""
         if self.balance_before is None or self.balance_after is None:
             return None
         return self.balance_before - self.balance_after
 
     @property
     def mismatch(self) -> int | None:
-        """How many units more than those counted the balance fell by; None where that is not known."""
+        """How many units the balance fell by in excess of those counted; None if unknown."""
         return None if self.fall is None else self.fall - self.units

@@ -1,4 +1,4 @@
-"""The steps of a run as frozen values. An Observer is told of each only after what it says is durable."""
+"""The steps of a run as values. An Observer gets each of them only after it is durable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archiver.model.identity import Pk, Role
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """``accounts`` is the number of targets, or None where nobody knows yet."""
+    """A run began. ``accounts`` is the number of targets, None if it is not known yet."""
 
     run_id: int
     command: str
@@ -20,14 +20,14 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class UnitsSpent:
-    """An attempt at a paid call was settled: so many units, 0 where it was free."""
+    """An attempt at a paid call was settled. ``units`` is 0 if it was free."""
 
     units: int
 
 
 @dataclass(frozen=True, slots=True)
 class AccountListed:
-    """A tray was recorded: so many highlights, of which ``jobs`` are to be looked at tonight."""
+    """A tray was recorded. Of its highlights, ``jobs`` are due in this run."""
 
     user_pk: Pk
     username: str | None
@@ -37,14 +37,17 @@ class AccountListed:
 
 @dataclass(frozen=True, slots=True)
 class AccountDone:
-    """Nothing more is to be tried for this target tonight."""
+    """This run is done with a target."""
 
     target: str
 
 
 @dataclass(frozen=True, slots=True)
 class HighlightRead:
-    """A highlight's items are recorded. ``paid`` is False where a kept answer served; ``missing`` files are to be downloaded."""
+    """The items of a highlight were recorded; ``missing`` files are to be downloaded.
+
+    ``paid`` is False if a stored answer was used.
+    """
 
     pk: Pk
     title: str | None
@@ -55,7 +58,10 @@ class HighlightRead:
 
 @dataclass(frozen=True, slots=True)
 class FileStored:
-    """A File is durable and its row committed. ``size`` in bytes; ``new_bytes`` is False where the blob was held already."""
+    """A File is durable and its row committed. ``size`` in bytes.
+
+    ``new_bytes`` is False if the blob was there already.
+    """
 
     owner: Owner
     role: Role
@@ -65,16 +71,16 @@ class FileStored:
 
 @dataclass(frozen=True, slots=True)
 class FailureRecorded:
-    """Something could not be had; the row that says so is committed."""
+    """Something could not be fetched or downloaded; the row that says so is committed."""
 
     failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A fact that a person wants to know and that is no failure (renamed, private, a name that somebody else took).
+    """Something a person wants to know that is not a failure: renamed, private, a name with a new owner.
 
-    ``loud``: it is news that must be told even where nobody reads along, under cron.
+    ``loud``: it is reported under cron too.
     """
 
     text: str
@@ -83,7 +89,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """The run waits before it asks again."""
+    """The run waits before the next attempt."""
 
     seconds: float
     why: str

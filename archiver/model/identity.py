@@ -1,4 +1,4 @@
-"""What things are called: pks, digests, roles, subjects, targets, and the one clock."""
+"""Pks, digests, roles, subjects, and the clock."""
 
 from __future__ import annotations
 
@@ -13,30 +13,29 @@ _PK = re.compile(r"[0-9]{1,40}")
 
 
 def is_pk(text: str) -> bool:
-    """Whether ``text`` can be a pk: 1 to 40 ASCII digits."""
+    """Return whether ``text`` can be a pk: 1 to 40 ASCII digits."""
     return _PK.fullmatch(text) is not None
 
 
 def utcnow() -> datetime:
-    """The current time, aware, UTC. The one clock of the program; whoever tests time passes another."""
+    """Return the current time, aware, in UTC. Code that depends on time takes a clock, for tests."""
     return datetime.now(UTC)
 
 
 class Digest(str):
-    """A SHA-256 in 64 lower-case hexadecimal digits: the name of a Blob. Raises ValueError for anything else."""
+    """A SHA-256 in 64 lower-case hexadecimal digits: the name of a Blob. Raises ValueError otherwise."""
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> Digest:
-        if len(text) != 64 or text.strip(
-            "0123456789abcdef"
-        ):  # a pattern takes five times as long, for each file of an archive
+        # A regular expression takes five times as long, for each file of an archive.
+        if len(text) != 64 or text.strip("0123456789abcdef"):
             raise ValueError("not a SHA-256 in lower-case hexadecimal")
         return str.__new__(cls, text)
 
 
 class Role(StrEnum):
-    """What a File is to its owner. A photo item's picture is its ``thumbnail``; a video's poster too."""
+    """What a File is of its owner. ``thumbnail`` is the picture of a photo item, or the poster of a video."""
 
     THUMBNAIL = "thumbnail"
     VIDEO = "video"
@@ -45,7 +44,7 @@ class Role(StrEnum):
 
 
 class Subject(StrEnum):
-    """What a row of ``changes`` or ``failures`` is about."""
+    """The kind of thing that a row of ``changes`` or ``failures`` is about."""
 
     USER = "user"
     HIGHLIGHT = "highlight"

@@ -1,4 +1,4 @@
-"""What a search finds."""
+"""The results of a search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from archiver.model.identity import Pk, Subject
 
 
 class Kind(StrEnum):
-    """What may be searched for alone; photos and videos are items."""
+    """A kind of result that a search can be limited to. Photos and videos are items."""
 
     ACCOUNT = "account"
     HIGHLIGHT = "highlight"
@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 
 class Field(StrEnum):
-    """Where a text stands that is searched."""
+    """The place of a text that is searched."""
 
     USERNAME = "username"
     FULL_NAME = "full_name"
@@ -39,7 +39,7 @@ class Field(StrEnum):
 
 
 class Dated(StrEnum):
-    """What the date of something is."""
+    """The meaning of a date."""
 
     TAKEN = "taken_at"
     CREATED = "created_at"
@@ -48,7 +48,7 @@ class Dated(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A text that is searched, as it stands in its row, and where."""
+    """A text that is searched, as it is in its row, and its place."""
 
     field: Field
     text: str
@@ -56,10 +56,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An account, a highlight or an item that was found, with the names that a person needs, as they are now.
+    """An account, a highlight or an item that matches a search, with its present names.
 
-    ``at`` is when it was made, as upstream says, else first seen: ``dated`` tells which. ``highlight_pk`` and ``title`` of an item are those of a highlight that shows
-    it. ``gone``: it is shown no more. ``matched`` are its texts in which something that was sought stands.
+    ``at`` is when it was made, as the API states it, or else when it was first seen; ``dated`` says which.
+    ``highlight_pk`` and ``title`` of an item are those of a highlight that shows it. ``gone``: it is not
+    shown now. ``matched``: the texts that contain a searched word.
     """
 
     subject: Subject

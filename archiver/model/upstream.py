@@ -1,4 +1,4 @@
-"""What the API says of the world, read from its answers."""
+"""Accounts, highlights and items as an answer of the API shows them. None means that it does not say."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from archiver.model.identity import Pk, Role
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where bytes may be had for a while: never an identity. ``expires_at`` is read from the URL's signature, if it has one."""
+    """A signed URL that works for a while; never an identity.
+
+    ``expires_at`` is read from the signature, if there is one.
+    """
 
     role: Role
     url: str = field(repr=False)
@@ -21,7 +24,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The owner of highlights as one answer shows it; None is «not said», which never overwrites what is known."""
+    """An owner of highlights. None never overwrites what is known."""
 
     pk: Pk
     username: str | None = None
@@ -34,13 +37,13 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class TrayFacts:
-    """What decides whether a highlight is fetched: the tray's own numbers. None is «not said» and differs from nothing."""
+    """The numbers in a tray that decide whether a highlight is fetched."""
 
     latest_reel_media: int | None = None  # Unix seconds
     media_count: int | None = None
 
     def differs(self, other: TrayFacts) -> bool:
-        """Whether both sides state a number and the numbers differ."""
+        """Return whether both sides state a number and the numbers differ."""
         pairs = (
             (self.latest_reel_media, other.latest_reel_media),
             (self.media_count, other.media_count),
@@ -50,7 +53,7 @@ class TrayFacts:
 
 @dataclass(frozen=True, slots=True)
 class Highlight:
-    """One highlight without its items, as a tray or its own page shows it."""
+    """A highlight without its items, from a tray or its own page."""
 
     pk: Pk
     user: User
@@ -64,8 +67,10 @@ class Highlight:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """An element of an answer that could not be read; the others stand. ``pk`` is '' where not even that
-    could be read. ``count``: how many elements, where they are the rest of a list that was not read."""
+    """An element of an answer that could not be read, while others could. ``pk`` is '' if it is unknown.
+
+    ``count``: how many elements, if they are the rest of a list that was not read.
+    """
 
     pk: str
     detail: str
@@ -74,10 +79,10 @@ class RejectedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Tray:
-    """A user's list of highlights, in the tray's order, without items. ``user`` is the richest owner that it
-    shows.
+    """A user's list of highlights, in the tray's order, without items.
 
-    ``unsupported``: ids of entries that are no highlights of stories, and that nothing fetches (``shop:…``).
+    ``user`` is the most complete owner in it. ``unsupported``: ids of entries that are not highlights of
+    stories and that nothing fetches (``shop:…``).
     """
 
     user: User | None
@@ -93,7 +98,7 @@ class Tray:
 
 @dataclass(frozen=True, slots=True)
 class TrayPage:
-    """One page of a paged tray. ``next_page_id`` asks for the page after it; None: this is the last one."""
+    """One page of a tray. ``next_page_id`` is for the call of the next page; None: this is the last one."""
 
     tray: Tray
     next_page_id: str | None
@@ -113,7 +118,10 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class WebLink:
-    """A link that an item carries for its viewers. ``source``: ``link`` (links[].webUri) or ``sticker`` (stickers[].story_link)."""
+    """A web link on an item.
+
+    ``source``: ``link`` (links[].webUri) or ``sticker`` (stickers[].story_link).
+    """
 
     url: str
     title: str | None = None
@@ -122,7 +130,7 @@ class WebLink:
 
     @property
     def domain(self) -> str | None:
-        """The host of an http or https address in lower case, None of anything else."""
+        """The host of an http or https address in lower case, None for anything else."""
         try:
             parts = urlsplit(self.url)
             return (parts.hostname or "").rstrip(".") or None if parts.scheme in ("http", "https") else None
@@ -146,7 +154,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Sticker:
-    """A sticker or poll. ``extra`` is its JSON text as the API gave it, keys sorted."""
+    """A sticker or poll. ``extra`` is its JSON text from the API, with sorted keys."""
 
     kind: str
     extra: str
@@ -168,9 +176,9 @@ class Sponsor:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One story item with everything that the API tells about it.
+    """A story item. ``cut``: its lists that are longer than what is read of a list, with their lengths.
 
-    ``cut``: lists of it that are longer than what is read of a list, by the API's name, with their lengths.
+    Lists have the names that the API gives them.
     """
 
     pk: Pk
@@ -193,10 +201,9 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class HighlightPage:
-    """One highlight with its items, oldest first, as by/url gives it. A pk appears once (the first entry of a
-    pk wins).
+    """A highlight with its items, oldest first. Each pk appears once: its first entry counts.
 
-    ``repeated``: entries of the list that repeat an item before them.
+    ``repeated``: how many entries of the list repeated an item.
     """
 
     highlight: Highlight
@@ -212,7 +219,7 @@ class HighlightPage:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What ``/sys/balance`` says: units left, and the calls per second that the account allows."""
+    """The answer of ``/sys/balance``: units left, and the calls per second that are allowed."""
 
     units: int
     rate: int | None = None
