@@ -200,7 +200,7 @@ def _unpack(fd: int, offset: int) -> Member | int:
         if not packed:
             return len(plain)
         try:
-            if not plain and not _HEAD.startswith(_begin(packed)):
+            if not plain and not _HEAD.startswith(_first_bytes(packed)):
                 return len(_HEAD)
             plain += unpacker.decompress(packed, LARGEST + 1 - len(plain))
         except zlib.error:
@@ -211,7 +211,7 @@ def _unpack(fd: int, offset: int) -> Member | int:
     return Member(offset, at - len(unpacker.unused_data) - offset, bytes(plain))
 
 
-def _begin(packed: bytes) -> bytes:
+def _first_bytes(packed: bytes) -> bytes:
     """Return the first bytes that a gzip member unpacks to, as many as ``_HEAD`` has."""
     return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(packed, len(_HEAD))
 

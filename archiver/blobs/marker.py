@@ -70,14 +70,14 @@ def read(root: Path) -> Marker:
         fields = json.loads(text)
         marker = Marker(id=fields["id"], format=fields["format"], demo=fields.get("demo", False))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise _broken(path) from exc
+        raise _unusable(path) from exc
     if (
         type(marker.id) is not str
         or not marker.id
         or type(marker.format) is not int
         or type(marker.demo) is not bool
     ):
-        raise _broken(path)
+        raise _unusable(path)
     if marker.format > FORMAT:
         raise StorageError(
             f"{path} has format {marker.format}, this version knows {FORMAT}", "install a newer archiver"
@@ -144,7 +144,7 @@ def _no_archive(root: Path) -> NoArchive:
     )
 
 
-def _broken(path: Path) -> StorageError:
+def _unusable(path: Path) -> StorageError:
     return StorageError(
         f"{path} is not a marker that can be used", "restore it from a backup; the database holds the same id"
     )
