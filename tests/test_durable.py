@@ -1,4 +1,4 @@
-"""How refusals of the file system are told, and what is asked of it."""
+"""Errors of the file system, and the calls that make bytes durable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from archiver.errors import DiskFull, StorageError
 def test_a_refusal_becomes_an_error_with_the_place_and_the_cause(
     number: int, kind: type[StorageError]
 ) -> None:
-    """No space and no quota are DiskFull, all else StorageError; the message says what failed, the cause is kept."""
+    """No space and no quota are DiskFull, the rest StorageError; message and cause are kept."""
     with pytest.raises(StorageError) as caught, storage_errors("x cannot be stored"):
         raise OSError(number, os.strerror(number))
     assert kind is type(caught.value)
@@ -35,7 +35,7 @@ def test_a_refusal_becomes_an_error_with_the_place_and_the_cause(
 
 
 def test_fault_h10_sync_of_what_cannot_be_synced(tmp_path: Path) -> None:
-    """A file that cannot be synced is an error; a directory is excused only where its file system has no such thing."""
+    """A file that cannot be synced is an error; a directory only if its file system can sync it."""
     read, write = os.pipe()
     try:
         with pytest.raises(OSError, match="Invalid argument"):
@@ -49,7 +49,7 @@ def test_fault_h10_sync_of_what_cannot_be_synced(tmp_path: Path) -> None:
 
 
 def test_write_all_goes_on_after_a_short_write() -> None:
-    """A write that took only a part is continued until all bytes are in."""
+    """A write that took only a part continues until all bytes are written."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     data = os.urandom(100_000)  # more than a pipe takes at once
@@ -63,7 +63,7 @@ def test_write_all_goes_on_after_a_short_write() -> None:
 
 
 def test_missing_levels_of_a_root_are_made_and_a_standing_one_is_left(tmp_path: Path) -> None:
-    """All missing parents are made with the mode; a directory that stands keeps its own."""
+    """All missing parents are made with the mode; an existing directory keeps its own."""
     tmp_path.chmod(0o755)
     os.close(open_root(tmp_path / "a" / "b", 0o700))
     assert [path.stat().st_mode & 0o777 for path in (tmp_path, tmp_path / "a", tmp_path / "a" / "b")] == [

@@ -1,4 +1,4 @@
-"""A key that never prints itself."""
+"""The API key is never printed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def test_a_key_is_stripped_and_given_to_who_asks(text: str) -> None:
 
 
 def test_fault_l2_no_form_of_it_shows_the_key() -> None:
-    """str, repr, format, and the containers that print their parts."""
+    """str, repr, format and containers show ``***``."""
     secret = Secret(KEY)
     shown = [str(secret), repr(secret), f"{secret}", f"{secret!r:>40}", str([secret]), "%s" % secret]  # noqa: UP031
     assert all("***" in form and KEY not in form for form in shown)
 
 
 def test_fault_l2_it_can_be_neither_pickled_nor_copied() -> None:
-    """Whatever would carry it elsewhere fails, without naming it."""
+    """Pickling and copying fail, without the key in the message."""
     for carry in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="must not be pickled") as caught:
             carry(Secret(KEY))
@@ -38,20 +38,20 @@ def test_fault_l2_it_can_be_neither_pickled_nor_copied() -> None:
 
 
 def test_fault_l2_it_has_no_attributes_to_list() -> None:
-    """``vars`` finds nothing, so no debugger's dump of a client shows the key."""
+    """``vars`` shows nothing, so a debugger's dump of a client does not show the key."""
     with pytest.raises(TypeError):
         vars(Secret(KEY))
 
 
 def test_fault_l2_it_is_taken_out_of_a_text_that_quotes_it() -> None:
-    """Wherever it stands; a text of a few letters is no key, and is left, for it may be any word."""
+    """The key is replaced wherever it is; a text of a few letters is not, as it may be any word."""
     assert Secret(KEY).redact(f"head b'{KEY}' and {KEY}{KEY}") == "head b'***' and ******"
     assert Secret("abc").redact("abc of it") == "abc of it"
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t"])
 def test_an_empty_key_is_missing(text: str) -> None:
-    """Nothing but white space is no key, and the message says where to put one."""
+    """White space alone is not a key, and the message says where to put one."""
     with pytest.raises(KeyMissing, match="empty") as caught:
         Secret(text)
     assert "HIKERAPI_TOKEN" in caught.value.hint
@@ -62,7 +62,7 @@ def test_an_empty_key_is_missing(text: str) -> None:
     ["SEC\nRET", "SEC RET", "SEC\u2013RET", "SECRE\u0301T", "SEC\x00RET", "SEC\x7fRET", "\ufeffSECRET"],
 )
 def test_fault_l2_a_key_with_a_strange_character_is_refused_unquoted(text: str) -> None:
-    """Such a key would surface in the text of the HTTP library's exception; ours does not quote it."""
+    """A key that the HTTP library would quote in an error is refused without quoting it."""
     with pytest.raises(KeyMissing, match="a character that no key has") as caught:
         Secret(text)
     assert "RET" not in "".join(traceback.format_exception_only(caught.value))
@@ -70,7 +70,7 @@ def test_fault_l2_a_key_with_a_strange_character_is_refused_unquoted(text: str) 
 
 @given(st.text())
 def test_a_secret_is_printable_ascii_or_refused(text: str) -> None:
-    """Whatever text comes, what is revealed can travel in a header."""
+    """Whatever the text is, a key that is accepted can be in a header."""
     try:
         revealed = Secret(text).reveal()
     except KeyMissing:

@@ -1,4 +1,4 @@
-"""What a person writes, read as a Target."""
+"""What a person writes, as a Target."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def test_names_and_profile_links(text: str) -> None:
     ],
 )
 def test_highlight_links(text: str) -> None:
-    """A highlight page, highlight:<pk> and a share link (padded or not) name the same highlight, and no item of it."""
+    """A highlight page, highlight:<pk> and a share link name the same highlight."""
     assert parse_target(text) == Target(text, highlight_pk=PK)
 
 
 def test_digits_are_a_user_id() -> None:
-    """A text of digits only is a user id; the username of the same digits is written with @, or as a profile link."""
+    """Digits are a user id; a username of digits is written with @, or as a profile link."""
     assert parse_target("787132") == Target("787132", user_pk="787132")
     assert parse_target("@787132").username == "787132"
     assert parse_target("instagram.com/787132/").username == "787132"
 
 
 def test_globs_are_passed_through() -> None:
-    """The title globs stand in the Target as they were given."""
+    """The title globs are in the Target as they were given."""
     assert parse_target("natgeo", ("BOTW*", "*")).highlights == ("BOTW*", "*")
 
 
@@ -120,7 +120,7 @@ def test_globs_are_passed_through() -> None:
     ],
 )
 def test_fault_x13_everything_else_is_refused(text: str) -> None:
-    """What is no target is refused with a next step, before anything could be asked of anybody."""
+    """A text that is not a target is refused with a hint, before any call."""
     with pytest.raises(TargetError) as caught:
         parse_target(text)
     assert "share link" in caught.value.hint
@@ -138,13 +138,13 @@ def test_fault_x13_the_message_obeys_no_terminal() -> None:
 
 @given(NAMES)
 def test_a_name_is_read_alike_in_every_spelling(name: str) -> None:
-    """The bare name and the name after @ are one account, in lower case."""
+    """The name alone and the name after @ are one account, in lower case."""
     assert parse_target(name).username == parse_target(f"@{name}").username == name.lower()
 
 
 @given(PKS)
 def test_a_highlight_is_read_alike_in_every_spelling(pk: str) -> None:
-    """Every pk survives the share link in both base64 alphabets, with its padding or without."""
+    """Every pk survives the share link in both base64 alphabets, with padding or without."""
     word = f"highlight:{pk}".encode()
     for code in (base64.b64encode(word).decode(), base64.urlsafe_b64encode(word).decode().rstrip("=")):
         assert parse_target(f"https://www.instagram.com/s/{code}").highlight_pk == pk
@@ -157,7 +157,7 @@ def test_a_highlight_is_read_alike_in_every_spelling(pk: str) -> None:
     )
 )
 def test_fault_x13_any_text_is_a_target_or_refused(text: str) -> None:
-    """Whatever is written: one identity that is safe in a request, or TargetError with a printable message."""
+    """Every text gives one identity that is safe in a request, or TargetError with a printable message."""
     target, problem = None, None
     try:
         target = parse_target(text)
@@ -172,7 +172,7 @@ def test_fault_x13_any_text_is_a_target_or_refused(text: str) -> None:
 
 
 def test_a_list_of_targets() -> None:
-    """A list has one target a line; a byte order mark, blank lines and comments are not targets, a link's fragment is no comment."""
+    """A list has one target per line, without byte order mark, blank lines and comments."""
     lines = [
         "\ufeff# mine\n",
         "natgeo  # the magazine\r\n",
@@ -186,7 +186,7 @@ def test_a_list_of_targets() -> None:
 
 
 def test_items_are_what_an_archive_holds_and_no_run_takes() -> None:
-    """item:<pk>, item:<code> and a code that cannot be a username, only where all that is kept may be named."""
+    """item:<pk>, item:<code> and a code that cannot be a username are items, but not targets of a run."""
     for text, item in (
         (f"item:{PK}", ItemTarget(f"item:{PK}", pk=PK)),
         (" item:Cx_-9a ", ItemTarget("item:Cx_-9a", code="Cx_-9a")),
@@ -220,7 +220,7 @@ def test_items_are_what_an_archive_holds_and_no_run_takes() -> None:
 def test_a_link_to_an_item_is_what_an_archive_holds_and_no_run_takes(
     link: str, pk: str | None, code: str | None
 ) -> None:
-    """The case of a code counts; another host, or what is neither code nor pk, is refused."""
+    """The case of a code matters; another host, or what is neither code nor pk, is refused."""
     assert parse_target_or_item(link) == ItemTarget(link, pk=pk, code=code)
     for refused in (link.replace("instagram.com", "instagram.com.evil.com", 1), "instagram.com/p/a.b/"):
         with pytest.raises(TargetError):

@@ -1,4 +1,4 @@
-"""Rows against blobs: every kind of damage is found, nothing else is, and nothing is changed."""
+"""Blobs against their rows: every kind of damage is reported, nothing else, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def spoil(store: DiskStore, held: StoredBlob, data: bytes) -> None:
 def test_every_blob_is_counted_in_its_class(
     held: set[int], orphans: set[int], missing: set[int], lost: set[int]
 ) -> None:
-    """Held, orphaned, missing and known-lost blobs in any mixture are told apart exactly."""
+    """Sound, orphaned, missing and lost blobs in any mixture are told apart."""
     store = MemoryStore()
     rows = [put(store, b"%d" % n) for n in held]
     for n in orphans:
@@ -117,7 +117,7 @@ def fifo(store: DiskStore, held: StoredBlob) -> None:
 def test_damage_is_named_and_left_in_place(
     disk: DiskStore, damage: Callable[[DiskStore, StoredBlob], None], problem: Problem, quick: bool
 ) -> None:
-    """Each damage is told with its kind and owners, bit rot only when the bytes are read, and never for the others."""
+    """Each damage is reported with its kind and owners; bit rot only if the bytes are read."""
     held = put(disk, b"picture")
     other = put(disk, b"untouched")
     damage(disk, held)
@@ -131,7 +131,7 @@ def test_damage_is_named_and_left_in_place(
 
 
 class Failing(MemoryStore):
-    """A store whose every blob is refused with this error by the system."""
+    """A store that fails to open every blob with this error."""
 
     error = errno.EIO
 
@@ -143,7 +143,7 @@ class Failing(MemoryStore):
 
 
 def test_a_rotten_disk_is_damage_of_the_blob() -> None:
-    """What the disk itself cannot read any more (EIO) is damage, and the check goes on."""
+    """A blob that the disk cannot read (EIO) is damage, and the check continues."""
     store = Failing()
     held, other = put(store, b"picture"), put(store, b"other")
     report = verify_blobs(store, in_order(held, other), read_data=True)
@@ -153,7 +153,7 @@ def test_a_rotten_disk_is_damage_of_the_blob() -> None:
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.ESTALE])
 def test_a_process_that_cannot_read_is_no_damage(error: int) -> None:
-    """Too many open files, a missing right, a server away: nothing is said of the blob, the check ends."""
+    """Too many open files, a missing permission or a missing server end the check: they are not damage."""
     store = Failing()
     store.error = error
     held = put(store, b"picture")
@@ -162,7 +162,7 @@ def test_a_process_that_cannot_read_is_no_damage(error: int) -> None:
 
 
 def test_foreign_names_are_reported(disk: DiskStore) -> None:
-    """A name that no blob can have is told, as no damage and no orphan."""
+    """A foreign name is reported, neither as damage nor as an orphan."""
     held = put(disk, b"picture")
     (disk.path(held.sha256).parent / ".DS_Store").write_text("x")
     report = verify_blobs(disk, in_order(held), read_data=False)
@@ -170,7 +170,7 @@ def test_foreign_names_are_reported(disk: DiskStore) -> None:
 
 
 def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
-    """Recorded as lost but there again, it is read even by a quick look: right bytes are found, wrong ones stay lost, no damage."""
+    """A lost blob that exists is always read: right bytes are found, wrong ones stay lost."""
     back = put(disk, b"back")
     lost = StoredBlob(back.sha256, back.size, AT, None, ())
     verified: list[Digest] = []
@@ -188,7 +188,7 @@ def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
 
 
 def test_a_blob_that_comes_during_the_check_is_no_damage() -> None:
-    """A run beside it may put a blob after the names were listed: it is looked at again before it is told missing."""
+    """A blob that a run puts after the names were listed is not reported as missing."""
     store = MemoryStore()
     first, second = in_order(row(b"a"), row(b"b"))
     names = {row(data).sha256: data for data in (b"a", b"b")}
@@ -203,7 +203,7 @@ def test_a_blob_that_comes_during_the_check_is_no_damage() -> None:
 
 
 def test_only_chosen_blobs_are_read() -> None:
-    """With a choice the others are still checked for presence and size, and none of them is called verified."""
+    """Blobs that are not chosen are checked for presence and size, and are not called verified."""
     store = MemoryStore()
     rows = [put(store, b"%d" % n) for n in range(20)]
     chosen = {held.sha256 for held in rows[:7]}
@@ -227,7 +227,7 @@ def test_a_share_is_about_that_share_and_the_parts_make_the_whole(share: float, 
 
 @given(share=st.floats(0.02, 1), first=st.integers(0, 10_000))
 def test_daily_parts_follow_each_other_and_cover_all(share: float, first: int) -> None:
-    """Read on each of 1 / share days in a row (rounded up), every blob is read."""
+    """In 1 / share days in a row (rounded up) every blob is read."""
     digests = [Digest(hashlib.sha256(b"%d" % n).hexdigest()) for n in range(200)]
     days = [date.fromordinal(738_000 + first + n) for n in range(math.ceil(1 / share))]
     parts = [choose_share(share, start_of_day(share, day)) for day in days]
@@ -236,7 +236,7 @@ def test_daily_parts_follow_each_other_and_cover_all(share: float, first: int) -
 
 
 def test_progress_is_told_while_a_large_blob_is_read(disk: DiskStore) -> None:
-    """Blobs and bytes so far are told at each blob and at each MiB, and whoever is told may stop the check."""
+    """Progress is reported at each blob and each MiB, and the callback may stop the check."""
     held = put(disk, bytes(3 << 20))
     seen: list[tuple[int, int]] = []
     verify_blobs(
@@ -252,7 +252,7 @@ def test_progress_is_told_while_a_large_blob_is_read(disk: DiskStore) -> None:
 
 
 def test_rows_out_of_order_are_refused() -> None:
-    """Merging two streams needs both in order; a caller who forgets it is told, not given false damage."""
+    """Rows that are out of order are a ValueError, and never false damage."""
     rows = sorted((row(b"a"), row(b"b")), key=lambda held: held.sha256, reverse=True)
     with pytest.raises(ValueError, match="ascending"):
         verify_blobs(MemoryStore(), iter(rows), read_data=False)
@@ -261,7 +261,7 @@ def test_rows_out_of_order_are_refused() -> None:
 
 
 class Endless(MemoryStore):
-    """A store that lists many blobs without holding them all at once."""
+    """A store that lists many blobs without having them all at once."""
 
     def __init__(self, count: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Kept answers are whole whatever the disk refuses and whatever ends the run."""
+"""Stored answers are whole, whatever the disk refuses and whatever ends the run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_fault_h31_links_are_not_followed(tmp_path: Path, store: AnswerStore, le
 def test_fault_h7_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean(
     tmp_path: Path, store: AnswerStore
 ) -> None:
-    """A record that does not fit leaves no torn bytes behind: the file ends with the last whole record, and goes on."""
+    """A record that does not fit is cut off: the file ends with the last whole record, and goes on."""
     noise = random.Random(1).randbytes(50_000)
     with store.writer(7, STARTED) as writer:
         first = writer.keep(answer(b"first"), tray=True)
@@ -67,7 +67,7 @@ def test_fault_h7_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean
 def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
     tmp_path: Path, store: AnswerStore
 ) -> None:
-    """``prepare`` makes the first file at once, where an answer that cost a unit would be the first to learn that it cannot be."""
+    """``prepare`` creates the first file, so that an error comes before an answer is paid for."""
     with store.writer(7, STARTED) as writer:
         writer.prepare()
         kept = writer.keep(answer(b"x"), tray=True)
@@ -83,7 +83,7 @@ def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
 
 
 def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerStore) -> None:
-    """A segment that never held a record is removed when the writer ends."""
+    """A segment without a record is removed when the writer is closed."""
     with store.writer(7, STARTED) as writer, file_size_limit(10), pytest.raises(StorageError):
         writer.keep(answer(b"first"), tray=True)
     assert list(store.segments()) == []
@@ -111,7 +111,7 @@ print([found.body for _, found in store.iterate(kept[0].segment)])
 
 
 def test_fault_h7_a_full_disk_is_told_as_such_and_what_fits_is_kept(tmp_path: Path) -> None:
-    """On a real disk without space: DiskFull, and smaller answers still go in. (Elsewhere a file size limit.)"""
+    """A full disk is DiskFull, and smaller answers still fit."""
     run = [sys.executable, "-c", FULL_DISK, str(tmp_path), str(ROOT)]
     mount = [
         "unshare",
@@ -130,7 +130,7 @@ def test_fault_h7_a_full_disk_is_told_as_such_and_what_fits_is_kept(tmp_path: Pa
 
 
 def test_a_torn_last_record_is_passed_over_wherever_it_is_cut(tmp_path: Path, store: AnswerStore) -> None:
-    """A file that ends at any byte of its last records, or in zeros, gives all answers before."""
+    """A file that ends at any byte of its last records, or in zeros, still has all answers before."""
     with store.writer(7, STARTED) as writer:
         whole = writer.keep(answer(b"whole"), tray=True)
         torn = writer.keep(answer(b"torn"), tray=True)
@@ -146,7 +146,7 @@ def test_a_torn_last_record_is_passed_over_wherever_it_is_cut(tmp_path: Path, st
 
 
 def test_damage_over_a_chunk_border_is_passed_over(tmp_path: Path, store: AnswerStore) -> None:
-    """The search for the next whole record goes through damage of any length."""
+    """The search for the next whole record passes damage of any length."""
     with store.writer(7, STARTED) as writer:
         first = writer.keep(answer(b"first"), tray=True)
     file = tmp_path / "answers" / first.segment
@@ -159,15 +159,17 @@ def test_damage_over_a_chunk_border_is_passed_over(tmp_path: Path, store: Answer
 
 
 def foreign(length: int) -> bytes:
-    """Gzip that no program of ours wrote."""
+    """Return gzip that this program did not write."""
     return gzip.compress(random.Random(2).randbytes(length))
 
 
 def test_fault_h41_what_no_writer_of_ours_put_into_a_segment_is_surplus(
     tmp_path: Path, store: AnswerStore
 ) -> None:
-    """Foreign bytes at the end or between records; records of ours are none, with a row or without one, nor
-    is what a kill left."""
+    """Foreign bytes at the end or between records are surplus.
+
+    Records of this program are not, with a row or without one, nor is what a kill left.
+    """
     with store.writer(7, STARTED) as writer:
         first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
     file = tmp_path / "answers" / first.segment
@@ -197,8 +199,10 @@ def test_fault_h41_what_no_writer_of_ours_put_into_a_segment_is_surplus(
 def test_fault_h41_foreign_bytes_do_not_pass_for_a_record_that_was_cut_off(
     tmp_path: Path, store: AnswerStore
 ) -> None:
-    """Behind zeros, behind the beginning of a record and behind its lost sectors too: what a record that was
-    not written to its end does not explain is surplus."""
+    """What an incomplete record does not explain is surplus.
+
+    Also behind zeros, behind the beginning of a record and behind its lost sectors.
+    """
     with store.writer(7, STARTED) as writer:
         first = writer.keep(answer(b"first"), tray=True)
         last = writer.keep(answer(random.Random(4).randbytes(5000)), tray=True)
@@ -242,8 +246,7 @@ def test_fault_h41_foreign_bytes_do_not_pass_for_a_record_that_was_cut_off(
 
 
 def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) -> None:
-    """Copied to quarantine/ before the segment gets shorter; between answers it stays, and is known from then
-    on."""
+    """Surplus is copied to quarantine/ before it is cut off; between answers it stays, and is known then."""
     with store.writer(7, STARTED) as writer:
         first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
     file = tmp_path / "answers" / first.segment
@@ -261,8 +264,7 @@ def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) ->
 
 
 def test_fault_h41_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: AnswerStore) -> None:
-    """Hundreds of members that begin like a record and unpack to more than any: surplus, found after a few of
-    them."""
+    """Hundreds of members that unpack to more than any record are surplus, reported after a few of them."""
     with store.writer(7, STARTED) as writer:
         kept = writer.keep(answer(b"first"), tray=True)
     file = tmp_path / "answers" / kept.segment
@@ -288,7 +290,7 @@ while True:
 
 
 def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerStore) -> None:
-    """kill -9 in the middle of keeping: what was acknowledged is read back, and iterate passes over what is torn."""
+    """After kill -9 every acknowledged answer can be read, and iterate skips the incomplete one."""
     command = [sys.executable, "-c", ENDLESS, str(tmp_path / "answers"), str(ROOT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -307,7 +309,7 @@ def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerSt
 
 
 def test_a_record_larger_than_any_answer_is_not_unpacked(tmp_path: Path, store: AnswerStore) -> None:
-    """A few bytes that unpack to more than any answer are damage, not memory."""
+    """A few bytes that unpack to more than any answer are damage, and take no memory."""
     with store.writer(7, STARTED) as writer:
         first = writer.keep(answer(b"first"), tray=True)
     file = tmp_path / "answers" / first.segment

@@ -1,4 +1,4 @@
-"""Kept answers on a disk: where they lie, how they come back, and that any WARC tool reads them."""
+"""Stored answers on a disk: where they are, how they are read, and that WARC tools can read them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> AnswerStore:
 
 
 def test_answers_come_back_from_where_they_were_kept(store: AnswerStore) -> None:
-    """Each answer is read whole from its place, by the writer's store or another, while the run goes on or later."""
+    """Each answer is read from its place, by any store, during the run and later."""
     bodies = [os.urandom(n * 977) for n in range(20)]
     with store.writer(7, STARTED) as writer:
         kept = [writer.keep(answer(body, str(n)), tray=n % 2 == 0) for n, body in enumerate(bodies)]
@@ -36,7 +36,7 @@ def test_answers_come_back_from_where_they_were_kept(store: AnswerStore) -> None
 
 
 def test_segments_lie_in_the_month_of_the_run_in_utc(tmp_path: Path, store: AnswerStore) -> None:
-    """The path tells year, month, run and kind; a run that starts in another zone is filed by UTC."""
+    """The path has year, month, run and kind; the month is that of UTC."""
     east = STARTED.astimezone(timezone(timedelta(hours=9)))
     with store.writer(7, east) as writer:
         tray = writer.keep(answer(b"t"), tray=True)
@@ -47,7 +47,7 @@ def test_segments_lie_in_the_month_of_the_run_in_utc(tmp_path: Path, store: Answ
 
 
 def test_a_run_that_keeps_nothing_leaves_nothing(tmp_path: Path, store: AnswerStore) -> None:
-    """No directory and no file is made before the first answer."""
+    """No directory and no file is created before the first answer."""
     with store.writer(7, STARTED):
         pass
     assert not (tmp_path / "answers").exists()
@@ -55,7 +55,7 @@ def test_a_run_that_keeps_nothing_leaves_nothing(tmp_path: Path, store: AnswerSt
 
 
 def test_two_runs_of_one_number_never_share_a_file(store: AnswerStore) -> None:
-    """After a database was restored a run may get a number again: its segments are new ones."""
+    """If a restored database gives a run the same number again, its segments are new ones."""
     kept = []
     for body in (b"first", b"second"):
         with store.writer(7, STARTED) as writer:
@@ -65,7 +65,7 @@ def test_two_runs_of_one_number_never_share_a_file(store: AnswerStore) -> None:
 
 
 def test_a_name_tells_the_run_and_only_names_of_ours_do(store: AnswerStore) -> None:
-    """Its number, the second in which it began, and whether the file is one of trays."""
+    """A name gives the number of the run, the second it began, and whether the file has trays."""
     with store.writer(7, STARTED) as writer:
         tray, fetched = (writer.keep(answer(b"x"), tray=tray).segment for tray in (True, False))
     assert origin_of(tray) == origin_of(fetched) == Origin(STARTED, 7)
@@ -81,7 +81,7 @@ def test_a_name_tells_the_run_and_only_names_of_ours_do(store: AnswerStore) -> N
 
 
 def test_answers_that_are_known_are_left_out_unread(tmp_path: Path, store: AnswerStore) -> None:
-    """The others come, also where the bytes of a known one are damaged."""
+    """Known answers are skipped, even if their bytes are damaged."""
     with store.writer(7, STARTED) as writer:
         kept = [writer.keep(answer(bytes([n]) * 500), tray=True) for n in range(4)]
     path = tmp_path / "answers" / kept[0].segment
@@ -110,7 +110,7 @@ def test_modes_are_exact_whatever_the_umask(
 def test_public_tools_find_nothing_wrong(
     tmp_path: Path, store: AnswerStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """warcio checks every digest of a segment, and its index gives the places that were told."""
+    """warcio checks every digest of a segment, and its index has the same places."""
     with store.writer(7, STARTED) as writer:
         kept = [writer.keep(answer(body), tray=True) for body in (b"", b"{}", "🦋".encode() * 999)]
     file = str(tmp_path / "answers" / kept[0].segment)
@@ -132,7 +132,7 @@ def test_public_tools_find_nothing_wrong(
 
 
 def test_many_threads_keep_at_once(store: AnswerStore) -> None:
-    """Answers kept by sixteen threads lie apart, each whole, and iterate finds exactly them."""
+    """Answers of sixteen threads are separate and whole, and iterate yields exactly them."""
     with store.writer(7, STARTED) as writer, ThreadPoolExecutor(16) as pool:
         places = list(pool.map(lambda n: writer.keep(answer(b"%d" % n * 99, str(n)), tray=False), range(200)))
     assert len({place.segment for place in places}) == 1
@@ -143,7 +143,7 @@ def test_many_threads_keep_at_once(store: AnswerStore) -> None:
 
 
 def test_trays_can_be_dropped_and_what_was_fetched_stays(store: AnswerStore) -> None:
-    """After a good end the tray segment goes; its answers are then lost as told, and the others are there."""
+    """drop_trays removes the tray segment, whose answers are then lost, and no other."""
     with store.writer(7, STARTED) as writer:
         tray = writer.keep(answer(b"tray"), tray=True)
         fetched = writer.keep(answer(b"fetched"), tray=False)
@@ -158,7 +158,7 @@ def test_trays_can_be_dropped_and_what_was_fetched_stays(store: AnswerStore) -> 
 
 
 def test_a_closed_writer_refuses_like_a_closed_file(store: AnswerStore) -> None:
-    """After close nothing can be kept, made or dropped."""
+    """After close nothing can be stored, created or dropped."""
     with store.writer(7, STARTED) as writer:
         pass
     with pytest.raises(ValueError, match="closed"):
@@ -168,7 +168,7 @@ def test_a_closed_writer_refuses_like_a_closed_file(store: AnswerStore) -> None:
 
 
 def test_a_place_that_does_not_hold_the_answer_is_told(tmp_path: Path, store: AnswerStore) -> None:
-    """A wrong offset, length or digest, a name that leads elsewhere, and damage are AnswerMalformed: that answer is lost."""
+    """A wrong location, a name that leads elsewhere, and damage are AnswerMalformed."""
     with store.writer(7, STARTED) as writer:
         first, second = (writer.keep(answer(body), tray=True) for body in (b"first", b"second"))
     wrong = [
@@ -195,7 +195,7 @@ def test_a_place_that_does_not_hold_the_answer_is_told(tmp_path: Path, store: An
 
 
 def test_an_answer_costs_little_to_keep(store: AnswerStore) -> None:
-    """An answer of 40 kB takes under 5 ms of processor time (measured: 1 ms) and a third of its size at most."""
+    """An answer of 40 kB takes under 5 ms of processor time and at most a third of its size."""
     body = json.dumps(
         [{"pk": str(n), "url": f"https://cdn/{n}.jpg?oh={n * 7919:x}"} for n in range(800)]
     ).encode()

@@ -1,4 +1,4 @@
-"""An Answer as WARC records and back: pure."""
+"""An Answer as WARC records, and back."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def back(kept: Answer) -> Answer:
 
 @given(answers(st.lists(st.tuples(names, values), max_size=6).map(tuple)))
 def test_any_answer_comes_back(kept: Answer) -> None:
-    """Call, URL, status, fields, body and times are the same after writing and reading; the length is told besides."""
+    """Call, URL, status, fields, body and times are the same after writing and reading."""
     read = back(kept)
     assert (*kept.headers, ("content-length", str(len(kept.body)))) == read.headers
     assert kept == Answer(
@@ -76,7 +76,7 @@ def test_any_answer_comes_back(kept: Answer) -> None:
 
 @given(answers(st.lists(st.tuples(st.text(max_size=20), st.text(max_size=40)), max_size=6).map(tuple)))
 def test_fields_that_cannot_stand_in_a_head_never_cost_the_body(kept: Answer) -> None:
-    """Whatever the fields hold (line breaks, NUL, lone surrogates), the paid bytes and the status come back."""
+    """Whatever the fields contain (line breaks, NUL, lone surrogates), body and status come back."""
     read = back(kept)
     assert (kept.status, kept.body, kept.call) == (read.status, read.body, read.call)
 
@@ -97,14 +97,14 @@ def test_fields_that_cannot_stand_in_a_head_never_cost_the_body(kept: Answer) ->
     ],
 )
 def test_what_cannot_stand_in_a_field_is_replaced(name: str, value: str, kept: list[tuple[str, str]]) -> None:
-    """Control characters become spaces, a name that is no token goes with its value; all else stays as it came."""
+    """Control characters become spaces, a field with a wrong name is dropped, the rest is unchanged."""
     read = back(answer(b"body", (name, value), ("after", "1")))
     assert read.headers == (*kept, ("after", "1"), ("content-length", "4"))
     assert read.body == b"body"
 
 
 def test_what_told_of_the_encoding_and_cookies_is_left_out() -> None:
-    """The body is kept decoded: no field may say otherwise; its true length is told; no cookie is kept."""
+    """The body is stored decoded: no field says otherwise, its length is right, no cookie is stored."""
     read = back(
         answer(
             b"decoded",
@@ -126,7 +126,7 @@ def test_what_told_of_the_encoding_and_cookies_is_left_out() -> None:
 
 
 def test_times_of_other_zones_are_kept_as_utc() -> None:
-    """A time of another zone is the same instant when it comes back."""
+    """A time in another zone is the same instant when it is read."""
     there = AT.astimezone(timezone(timedelta(hours=5, minutes=30)))
     kept = Answer(CALL, "https://x/", 200, (), b"", there, there)
     assert back(kept).finished_at == AT
@@ -134,7 +134,7 @@ def test_times_of_other_zones_are_kept_as_utc() -> None:
 
 
 def test_the_response_is_one_a_browser_would_know() -> None:
-    """A response record holds the status line with its phrase, the target, the date, and the digest of the body."""
+    """A response record has the status line with its phrase, the target, the date, and the digest."""
     text = gzip.decompress(pack_answer(answer(b"{}", status=404))[0])
     assert text.startswith(b"WARC/1.1\r\nWARC-Type: response\r\n")
     assert b"\r\nWARC-Date: 2026-03-04T05:06:07.000089Z\r\n" in text
@@ -143,7 +143,7 @@ def test_the_response_is_one_a_browser_would_know() -> None:
 
 
 def test_the_request_is_there_without_a_key() -> None:
-    """The request record shows the line and the host, and refers to its response."""
+    """The request record has the line and the host, and refers to its response."""
     response, request = pack_answer(answer(b"{}", ("x-access-key", "echo")))
     text = gzip.decompress(request)
     assert text.endswith(b"GET /v1/highlight/by/url?url=x HTTP/1.1\r\nhost: api.hikerapi.com\r\n\r\n\r\n\r\n")
@@ -153,7 +153,7 @@ def test_the_request_is_there_without_a_key() -> None:
 
 
 def test_other_records_are_no_answers() -> None:
-    """The record that opens a segment, and a request, are passed over, not taken for damage."""
+    """The head of a segment, and a request, are skipped; they are not damage."""
     assert parse_answer(gzip.decompress(pack_warcinfo("1-x.warc.gz", AT, {"software": "archiver"}))) is None
     assert parse_answer(gzip.decompress(pack_answer(answer())[1])) is None
 
@@ -180,7 +180,7 @@ WHOLE = gzip.decompress(pack_answer(answer(b'{"pk": "1"}'))[0])
     ],
 )
 def test_what_is_no_record_of_ours_is_told(record: bytes) -> None:
-    """Bytes that are no record, or one that this program did not write, are AnswerMalformed and nothing else."""
+    """Bytes that are not a record of this program are AnswerMalformed and nothing else."""
     try:
         read = parse_answer(record)
     except AnswerMalformed:
@@ -190,13 +190,13 @@ def test_what_is_no_record_of_ours_is_told(record: bytes) -> None:
 
 @given(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=3))
 def test_a_changed_record_is_read_or_told(at: int, junk: bytes) -> None:
-    """Any change of a record gives an answer, none, or AnswerMalformed: no other error."""
+    """Any change of a record gives an answer, None, or AnswerMalformed: no other error."""
     with suppress(AnswerMalformed):
         parse_answer(WHOLE[:at] + junk + WHOLE[at + len(junk) :])
 
 
 def test_each_record_is_one_gzip_member() -> None:
-    """Response and request can be unpacked alone."""
+    """Response and request can be unpacked separately."""
     response, request = pack_answer(answer())
     for member in (response, request):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)

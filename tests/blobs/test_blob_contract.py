@@ -1,4 +1,4 @@
-"""What every blob store promises, over the disk and its twin in memory."""
+"""The contract of blob stores, for the disk store and its twin in memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BlobStore]
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(chunks=st.lists(st.binary(max_size=5000), max_size=8))
 def test_any_bytes_in_any_chunks_come_back_under_their_sha256(store: BlobStore, chunks: list[bytes]) -> None:
-    """However the bytes are cut, the blob is exactly them and its name their SHA-256."""
+    """However the bytes are split into chunks, the blob is those bytes and its name their SHA-256."""
     data = b"".join(chunks)
     with store.writer() as writer:
         for chunk in chunks:
@@ -62,7 +62,7 @@ def test_a_writer_left_without_commit_leaves_nothing(store: BlobStore) -> None:
 
 
 def test_an_error_in_the_block_leaves_nothing(store: BlobStore) -> None:
-    """An exception while bytes arrive passes through, and no blob stays."""
+    """An exception while bytes are written passes through, and leaves no blob."""
 
     def break_off() -> None:
         with store.writer() as writer:
@@ -75,7 +75,7 @@ def test_an_error_in_the_block_leaves_nothing(store: BlobStore) -> None:
 
 
 def test_restart_forgets_what_was_written(store: BlobStore) -> None:
-    """After restart only what is written then counts, also where it is shorter."""
+    """After restart only the bytes written since count, even if they are fewer."""
     with store.writer() as writer:
         writer.write(b"wrong start, and a long one")
         writer.restart()
@@ -87,7 +87,7 @@ def test_restart_forgets_what_was_written(store: BlobStore) -> None:
 
 
 def test_a_closed_writer_refuses_like_a_closed_file(store: BlobStore) -> None:
-    """After commit only size and digest can be asked; everything else is a ValueError."""
+    """After commit only size and digest work; everything else is a ValueError."""
     with store.writer() as writer:
         writer.write(b"whole")
         writer.commit()
@@ -99,7 +99,7 @@ def test_a_closed_writer_refuses_like_a_closed_file(store: BlobStore) -> None:
 
 
 def test_the_same_bytes_from_many_threads_are_one_blob(store: BlobStore) -> None:
-    """Sixteen threads that put equal bytes at once all succeed, and one blob is there."""
+    """Sixteen threads that put equal bytes at once all succeed, and there is one blob."""
     barrier = Barrier(16)
 
     def put_together(_: int) -> Digest:
@@ -112,7 +112,7 @@ def test_the_same_bytes_from_many_threads_are_one_blob(store: BlobStore) -> None
 
 
 def test_an_absent_blob_is_told_apart(store: BlobStore) -> None:
-    """What was never put has no size and cannot be opened."""
+    """A blob that was never put has no size and cannot be opened."""
     absent = sha256(b"absent")
     assert not store.has(absent)
     assert store.size(absent) is None
@@ -129,13 +129,13 @@ def test_digests_come_in_ascending_order(store: BlobStore) -> None:
 
 
 def test_the_path_tells_the_place(store: BlobStore) -> None:
-    """The last three parts of a path are blobs/ab/<sha256>, there or not."""
+    """The last three parts of a path are blobs/ab/<sha256>, whether the blob exists or not."""
     digest = sha256(b"x")
     assert ("blobs", digest[:2], digest) == store.path(digest).parts[-3:]
 
 
 def test_quarantine_moves_aside_and_equal_bytes_can_come_back(store: BlobStore) -> None:
-    """A blob moved aside is no blob any more, twice goes to two places, and putting the bytes again restores it."""
+    """A blob in quarantine is gone from the store; a second one gets another place; a new put restores it."""
     digest = put(store, b"suspect")
     first = store.quarantine(digest)
     assert not store.has(digest)
@@ -147,7 +147,7 @@ def test_quarantine_moves_aside_and_equal_bytes_can_come_back(store: BlobStore) 
 
 
 def test_prepare_can_be_repeated_and_keeps_blobs(store: BlobStore) -> None:
-    """Preparing again changes nothing that is held."""
+    """Preparing again changes no blob."""
     digest = put(store, b"kept")
     store.prepare()
     assert [digest] == list(store.digests())

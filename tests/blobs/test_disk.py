@@ -1,4 +1,4 @@
-"""What the disk store makes, checks before a run, and leaves alone."""
+"""What the disk store creates, checks before a run, and leaves alone."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store(root: Path) -> Iterator[DiskStore]:
 def test_create_makes_the_directories_with_exact_modes(
     root: Path, group_readable: bool, directories: int
 ) -> None:
-    """256 directories and tmp/ are there with their mode whatever the umask is, and a blob is 0444."""
+    """The 256 directories and tmp/ have their modes whatever the umask is; a blob is 0444."""
     before = os.umask(0o077 if group_readable else 0)
     try:
         with DiskStore.create(root, group_readable=group_readable) as store:
@@ -49,7 +49,7 @@ def test_create_makes_the_directories_with_exact_modes(
 
 
 def test_create_can_be_repeated_after_a_kill(root: Path) -> None:
-    """A creation that was cut short is completed by another, and blobs that stand stay."""
+    """A creation that was killed can be repeated, and existing blobs stay."""
     with DiskStore.create(root) as store:
         store.prepare()
         digest = put(store, b"x")
@@ -62,7 +62,7 @@ def test_create_can_be_repeated_after_a_kill(root: Path) -> None:
 
 
 def test_opening_writes_nothing(tmp_path: Path) -> None:
-    """A directory without blobs/, such as an empty mount point, is refused and left as it is."""
+    """A directory without blobs/, such as an empty mount point, is refused and not changed."""
     with pytest.raises(StorageError, match="blobs"):
         DiskStore(tmp_path)
     with pytest.raises(StorageError):
@@ -71,7 +71,7 @@ def test_opening_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_store_without_tmp_can_be_read(root: Path, store: DiskStore) -> None:
-    """A copy that has only blobs/ serves readers; writing needs prepare."""
+    """A copy with only blobs/ can be read; writing needs prepare."""
     digest = put(store, b"x")
     (root / "tmp").rmdir()
     with DiskStore(root) as copy:
@@ -82,7 +82,7 @@ def test_a_store_without_tmp_can_be_read(root: Path, store: DiskStore) -> None:
 
 
 def test_fault_h30_prepare_sweeps_half_written_files_only(root: Path, store: DiskStore) -> None:
-    """Files in tmp/ go, links there are unlinked and not followed, directories stay."""
+    """Files and links in tmp/ are removed, links are not followed, directories stay."""
     target = root / "precious"
     target.write_text("x")
     (root / "tmp" / "dead.part").write_bytes(b"half")
@@ -97,7 +97,7 @@ def test_fault_h30_prepare_sweeps_half_written_files_only(root: Path, store: Dis
 def test_fault_h14_prepare_finds_a_store_that_cannot_be_written(
     root: Path, store: DiskStore, place: str
 ) -> None:
-    """Before anything is paid for, a directory that this user cannot write is found, and only that."""
+    """A directory that this user cannot write is reported before anything is paid for."""
     for directory in (root, root / "tmp", root / "blobs", *(root / "blobs").iterdir()):
         directory.chmod(0o777)
     with another_user():
@@ -108,13 +108,13 @@ def test_fault_h14_prepare_finds_a_store_that_cannot_be_written(
 
 
 def test_prepare_finds_a_disk_that_takes_no_byte(store: DiskStore) -> None:
-    """Names can often still be made on a full disk: the probe writes a byte."""
+    """A full disk often still accepts new names: the probe writes a byte."""
     with limit(resource.RLIMIT_FSIZE, 0), pytest.raises(StorageError):
         store.prepare()
 
 
 def test_fault_h16_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
-    """Where a rename from tmp/ to blobs/ could not work, the run does not start."""
+    """If tmp/ and blobs/ are on different disks, the run does not start."""
     if not can_unshare():
         pytest.skip("this system does not let the test mount a disk of its own")
     code = (
@@ -130,7 +130,7 @@ def test_fault_h16_prepare_refuses_tmp_on_another_disk(tmp_path: Path) -> None:
 
 
 def test_equal_bytes_heal_a_rotten_copy(root: Path, store: DiskStore) -> None:
-    """Putting bytes whose name is taken by other bytes restores the blob."""
+    """Putting a blob replaces other bytes under its name."""
     digest = put(store, b"picture")
     place = root / "blobs" / digest[:2] / digest
     place.chmod(0o600)
@@ -142,7 +142,7 @@ def test_equal_bytes_heal_a_rotten_copy(root: Path, store: DiskStore) -> None:
 
 
 def test_fault_h30_foreign_names_are_told_and_left(root: Path, store: DiskStore) -> None:
-    """Names that no blob can have are reported, printable, and never touched."""
+    """Names that are not those of blobs are reported, printable, and never touched."""
     digest = put(store, b"x")
     planted = [".DS_Store", "7f/notes.txt", f"7f/{digest.upper()}", "zz/inside"]
     for name in planted:
@@ -159,7 +159,7 @@ def test_fault_h30_foreign_names_are_told_and_left(root: Path, store: DiskStore)
 
 
 def test_free_bytes_are_those_of_the_disk(tmp_path: Path) -> None:
-    """The reserve is checked against what this user may still write; a path that is not there is told."""
+    """free_bytes is what this user may still write; a missing path is a StorageError."""
     assert 0 < free_bytes(tmp_path) <= shutil.disk_usage(tmp_path).total
     with pytest.raises(StorageError, match="absent"):
         free_bytes(tmp_path / "absent")

@@ -1,4 +1,4 @@
-"""What the disk store does about planted links, refusals of the disk and sudden ends."""
+"""The disk store and links that were planted, errors of the disk, and sudden ends."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store(root: Path) -> Iterator[DiskStore]:
 
 @pytest.mark.parametrize("place", ["blobs", "tmp", "blobs/7f"])
 def test_fault_h31_a_directory_that_is_a_link_is_refused(root: Path, tmp_path: Path, place: str) -> None:
-    """A planted link leads nowhere: the store refuses it and writes nothing behind it."""
+    """A planted link is refused, and nothing is written behind it."""
     DiskStore.create(root).close()
     outside = tmp_path / "outside"
     shutil.move(root / place, outside)
@@ -47,7 +47,7 @@ def test_fault_h31_a_directory_that_is_a_link_is_refused(root: Path, tmp_path: P
 def test_fault_h31_a_fan_out_link_planted_during_a_run_is_not_followed(
     root: Path, store: DiskStore, tmp_path: Path
 ) -> None:
-    """Even after prepare a link in place of a directory is neither written nor read through, and verify can see it."""
+    """A link in place of a directory is not followed after prepare either, and verify can report it."""
     digest = put(store, b"x")
     outside = tmp_path / "outside"
     shutil.move(root / "blobs" / digest[:2], outside)
@@ -65,7 +65,7 @@ def test_fault_h31_a_fan_out_link_planted_during_a_run_is_not_followed(
 
 @pytest.mark.parametrize("plant", ["link", "fifo", "directory"])
 def test_fault_h32_what_is_no_regular_file_is_no_blob(root: Path, store: DiskStore, plant: str) -> None:
-    """A link, FIFO or directory under a blob's name is listed, has no size, and opening it fails at once."""
+    """A link, FIFO or directory under a blob's name is listed, has no size, and cannot be opened."""
     digest = sha256(b"x")
     place = root / "blobs" / digest[:2] / digest
     if plant == "link":
@@ -83,7 +83,7 @@ def test_fault_h32_what_is_no_regular_file_is_no_blob(root: Path, store: DiskSto
 def test_fault_h13_a_file_that_grows_too_large_for_the_disk_leaves_nothing(
     root: Path, store: DiskStore
 ) -> None:
-    """A write that the system refuses half way is told, removed, and does not spoil the next file."""
+    """A write that fails half way is an error; its file is removed, and the next file is not affected."""
     with limit(resource.RLIMIT_FSIZE, 10_000), store.writer() as writer:
         writer.write(b"a" * 8_000)
         with pytest.raises(StorageError, match="16000 bytes"):
@@ -118,7 +118,7 @@ with DiskStore.create(root) as store:
 
 
 def test_fault_h7_a_full_disk_is_told_as_such_and_smaller_files_still_go_in(tmp_path: Path) -> None:
-    """On a real disk without space: DiskFull, nothing left in tmp/, and what fits is kept. (Elsewhere a file size limit.)"""
+    """A full disk is DiskFull, leaves nothing in tmp/, and smaller files still fit."""
     run = [sys.executable, "-c", FULL_DISK, str(tmp_path / "archive")]
     mount = 'mount -t tmpfs -o size=200k none "$0" && exec "$@"'
     if can_unshare():
@@ -130,7 +130,7 @@ def test_fault_h7_a_full_disk_is_told_as_such_and_smaller_files_still_go_in(tmp_
 
 
 def test_fault_h12_no_free_descriptor_is_told(store: DiskStore) -> None:
-    """Too many open files is an error of storage, not a crash, and passes."""
+    """Too many open files is a StorageError, and the store works again afterwards."""
     used = max(int(name) for name in os.listdir("/dev/fd"))  # noqa: PTH208 (of this very process)
     writers: list[DiskWriter] = []
 
@@ -147,7 +147,7 @@ def test_fault_h12_no_free_descriptor_is_told(store: DiskStore) -> None:
 
 
 def test_writers_leak_no_descriptor(store: DiskStore) -> None:
-    """Whatever way a writer ends, its descriptors are closed."""
+    """However a writer ends, its descriptors are closed."""
     before = len(os.listdir("/dev/fd"))  # noqa: PTH208
     for n in range(5):
         put(store, b"%d" % n)
@@ -176,7 +176,7 @@ while True:
 
 
 def test_after_a_kill_every_told_blob_is_whole_and_nothing_else_has_a_name(root: Path) -> None:
-    """kill -9 in the middle of puts: what was acknowledged is there, every name fits its bytes, tmp/ is swept."""
+    """After kill -9 every committed blob is there, every blob fits its name, and tmp/ is emptied."""
     DiskStore.create(root).close()
     with subprocess.Popen(
         [sys.executable, "-c", ENDLESS, str(root)], stdout=subprocess.PIPE, text=True

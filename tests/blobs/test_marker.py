@@ -1,4 +1,4 @@
-"""The marker of an archive: written once, read with clear errors."""
+"""The marker of an archive: written once, and read with clear errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ID = "6f1c2f1e8f4f4a0f9a3c0d1e2f3a4b5c"
 
 @pytest.mark.parametrize("demo", [False, True])
 def test_a_marker_comes_back(tmp_path: Path, demo: bool) -> None:
-    """What was written is read, and the file is JSON with id and format."""
+    """The marker is read as it was written, and the file is JSON with id and format."""
     marker.write(tmp_path, Marker(ID, demo=demo))
     assert Marker(ID, 1, demo) == marker.read(tmp_path)
     assert {"id": ID, "format": 1} | ({"demo": True} if demo else {}) == json.loads(
@@ -28,7 +28,7 @@ def test_a_marker_comes_back(tmp_path: Path, demo: bool) -> None:
 
 @pytest.mark.parametrize(("group_readable", "mode"), [(False, 0o600), (True, 0o640)])
 def test_the_marker_has_its_mode_whatever_the_umask(tmp_path: Path, group_readable: bool, mode: int) -> None:
-    """0600, or 0640 for an analyst's account."""
+    """The marker is 0600, or 0640 with group_readable."""
     before = os.umask(0o077)
     try:
         marker.write(tmp_path, Marker(ID), group_readable=group_readable)
@@ -38,7 +38,7 @@ def test_the_marker_has_its_mode_whatever_the_umask(tmp_path: Path, group_readab
 
 
 def test_a_marker_is_written_once(tmp_path: Path) -> None:
-    """A second one is refused, so that an archive keeps its id; a draft of a killed creation is no obstacle."""
+    """A second marker is refused, so that an archive keeps its id; a draft of a killed creation is not."""
     (tmp_path / ".archive.json.part").write_text('{"id"')
     marker.write(tmp_path, Marker(ID))
     with pytest.raises(StorageError, match="there already"):
@@ -47,7 +47,7 @@ def test_a_marker_is_written_once(tmp_path: Path) -> None:
 
 
 def test_fault_h15_no_marker_is_no_archive(tmp_path: Path) -> None:
-    """An empty mount point, an absent directory and a file are all no archive."""
+    """An empty mount point, a missing directory and a file are not archives."""
     (tmp_path / "file").write_text("x")
     for place in (tmp_path, tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(NoArchive, match="no archive"):
@@ -73,7 +73,7 @@ def test_fault_h15_no_marker_is_no_archive(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_marker_is_told(tmp_path: Path, text: bytes) -> None:
-    """A file that is no marker is an error of storage with a next step, never a new archive."""
+    """A file that is not a marker is a StorageError with a hint, and never replaced."""
     (tmp_path / "archive.json").write_bytes(text)
     with pytest.raises(StorageError, match="not a marker") as caught:
         marker.read(tmp_path)
@@ -81,7 +81,7 @@ def test_a_broken_marker_is_told(tmp_path: Path, text: bytes) -> None:
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    """An archive made by a newer version is not touched."""
+    """An archive of a newer version is refused."""
     (tmp_path / "archive.json").write_text(json.dumps({"id": ID, "format": 2}))
     with pytest.raises(StorageError, match="format 2"):
         marker.read(tmp_path)
@@ -89,7 +89,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("plant", ["link", "fifo", "directory"])
 def test_fault_h31_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: str) -> None:
-    """A link, FIFO or directory in its place is refused at once."""
+    """A link, FIFO or directory in place of the marker is refused at once."""
     place = tmp_path / "archive.json"
     if plant == "link":
         (tmp_path / "elsewhere").write_text(json.dumps({"id": ID, "format": 1}))
@@ -103,7 +103,7 @@ def test_fault_h31_what_is_no_regular_file_is_no_marker(tmp_path: Path, plant: s
 
 
 def test_fault_h15_a_database_of_another_archive_is_told(tmp_path: Path) -> None:
-    """The id of directory and database must be the same."""
+    """Directory and database must have the same id."""
     Marker(ID).require(ID, tmp_path)
     with pytest.raises(MarkerMismatch, match="different archives"):
         Marker(ID).require("another", tmp_path)

@@ -15,7 +15,7 @@ file = config_loading.file
 
 
 def test_accounts(file: Path) -> None:
-    """An account is a username, a user id or any text that names a target; digits under username are a name."""
+    """An account is a username, a user id or a text that names a target; digits as username are a name."""
     text = """
         [[accounts]]
         username = "NatGeo"
@@ -40,7 +40,7 @@ def test_accounts(file: Path) -> None:
 
 
 def test_accounts_of_a_list(file: Path) -> None:
-    """The lines of accounts_file follow those of the file; who is named twice is kept once, and warned of if the globs differ."""
+    """Accounts of the list follow those of the file, each once; different globs give a warning."""
     write_config_file(file.parent / "list", "\ufeff# mine\nnasa\n@NatGeo\n787132 # id\nnasa\n")
     text = 'sync.accounts_file = "list"\n[[accounts]]\nusername = "natgeo"\nhighlights = ["A*"]'
     found = load(file, text)
@@ -70,12 +70,12 @@ def test_accounts_of_a_list(file: Path) -> None:
     ],
 )
 def test_an_impossible_account(file: Path, entry: str) -> None:
-    """An account that names nobody, or two at once, is refused by its number."""
+    """An entry that names no account, or two, is refused with its number."""
     assert "account 2" in load_refused(file, f"[[accounts]]\nusername = 'natgeo'\n[[accounts]]\n{entry}")
 
 
 def test_an_impossible_list(file: Path) -> None:
-    """A line that names nobody is refused by its number; [accounts] in single brackets by the way to write it."""
+    """A line that is not a target is refused with its number; [accounts] with how to write it."""
     write_config_file(file.parent / "list", "nasa\n\n../x\n")
     assert "list, line 3" in load_refused(file, "sync.accounts_file = 'list'")
     assert "[[accounts]]" in load_refused(file, "[accounts]\nusername = 'natgeo'")
@@ -83,7 +83,7 @@ def test_an_impossible_list(file: Path) -> None:
 
 
 def test_a_missing_list_is_to_be_written(file: Path) -> None:
-    """``archiver init`` writes no list: what helps is to write the file, or to correct its name."""
+    """A missing list is an error that says: write it, or name another file."""
     with pytest.raises(ConfigError, match=r"list \(sync\.accounts_file\)") as caught:
         load(file, "sync.accounts_file = 'list'")
     assert caught.value.hint == "write it, one account a line, or name another file"

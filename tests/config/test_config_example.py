@@ -1,4 +1,4 @@
-"""config.example.toml, held against the code."""
+"""config.example.toml agrees with the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ file = config_loading.file
 
 
 def example_keys() -> Iterator[tuple[str, str]]:
-    """Every key that stands commented out in a section of the example, with its TOML value."""
+    """Yield every key that is commented out in a section of the example, with its TOML value."""
     section = ""
     for line in config.example().splitlines():
         if header := re.fullmatch(r"\[(\w+)\]", line):
@@ -32,13 +32,13 @@ def example_keys() -> Iterator[tuple[str, str]]:
 
 
 def test_the_example_holds_every_key_once() -> None:
-    """config.example.toml explains every key of the configuration, in its section, and no other."""
+    """config.example.toml explains every key of the configuration once, in its section, and no other."""
     assert sorted(key for key, _ in example_keys()) == sorted(KEYS)
 
 
 @pytest.mark.parametrize(("key", "text"), list(example_keys()))
 def test_the_example_shows_the_defaults(file: Path, key: str, text: str) -> None:
-    """A value in the example is the default of the code; where there is none, the example's value can be used."""
+    """A value in the example is the default; a key without a default has an example that works."""
     section, _, name = key.partition(".")
     write_config_file(file.parent / "accounts.txt", "nasa")
     found = load(file, f"{key} = {text}")
@@ -52,7 +52,7 @@ def test_the_example_shows_the_defaults(file: Path, key: str, text: str) -> None
 
 
 def test_the_example_loads(file: Path) -> None:
-    """The example as it stands is a configuration of defaults with one account, and every entry in it is one."""
+    """The example is a configuration of defaults with one account, and its commented accounts work too."""
     found = load(file, config.example())
     assert [target.username for target in found.accounts] == ["natgeo"]
     assert found.warnings == ()

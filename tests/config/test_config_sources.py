@@ -1,4 +1,4 @@
-"""Where a configuration is found, who wins, and how the key comes in."""
+"""Where the configuration is, which source counts, and where the key comes from."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SAMPLES = {
 
 
 def test_nothing_at_all_is_a_configuration() -> None:
-    """Without a file all is as if an empty one stood in the user's config directory."""
+    """Without a file every key has its default."""
     found = config.load(None, {})
     assert found == Config(
         archive=config.ArchiveSection(directory=config.default_path().parent / "archive"), warnings=()
@@ -57,7 +57,7 @@ def test_nothing_at_all_is_a_configuration() -> None:
 
 
 def test_the_default_place_is_read(home: Path) -> None:
-    """A file in the user's config directory counts when nobody names one; one in the current directory never does."""
+    """The file in the user's config directory is read by default, never one in the current directory."""
     Path("config.toml").write_text("nonsense")
     Path("archiver").mkdir()
     Path("archiver/config.toml").write_text("nonsense")
@@ -70,12 +70,12 @@ def test_the_default_place_is_read(home: Path) -> None:
 
 
 def test_a_byte_order_mark_is_no_content(file: Path) -> None:
-    """A file that an editor began with a byte order mark is read like any other."""
+    """A byte order mark at the start of the file is ignored."""
     assert load(file, "\ufeff[sync]\nsweep_days = 7").sync.sweep_days == 7
 
 
 def test_a_named_file_counts_and_must_exist(tmp_path: Path) -> None:
-    """A flag wins over ARCHIVER_CONFIG, and a named file that is not there is an error with a next step."""
+    """A flag counts before ARCHIVER_CONFIG; a named file that does not exist is an error with a hint."""
     one, two = (
         write_config_file(tmp_path / "1.toml", "[sync]\nsweep_days = 1"),
         write_config_file(tmp_path / "2.toml", "[sync]\nsweep_days = 2"),
@@ -88,7 +88,7 @@ def test_a_named_file_counts_and_must_exist(tmp_path: Path) -> None:
 
 
 def test_a_home_is_known_in_the_path_of_a_configuration(home: Path) -> None:
-    """``~`` is expanded as in every other path; that of nobody is an error."""
+    """``~`` is expanded in the path of the configuration; an unknown home directory is an error."""
     write_config_file(home / "mine.toml", "[sync]\nsweep_days = 3")
     assert config.load(None, {"ARCHIVER_CONFIG": "~/mine.toml"}).sync.sweep_days == 3
     with pytest.raises(ConfigError, match="no such home directory"):
@@ -100,7 +100,7 @@ def test_a_home_is_known_in_the_path_of_a_configuration(home: Path) -> None:
 
 @pytest.mark.parametrize("key", sorted(KEYS))
 def test_every_key_from_the_environment(key: str) -> None:
-    """Any key can be set as ARCHIVER_<SECTION>_<KEY>, without a file."""
+    """Every key can be set as ARCHIVER_<SECTION>_<KEY>, without a file."""
     Path("list").touch()
     text, expected = SAMPLES[key]
     if isinstance(expected, Path):
@@ -111,7 +111,7 @@ def test_every_key_from_the_environment(key: str) -> None:
 
 
 def test_precedence(file: Path) -> None:
-    """Flag before environment before file before default; a flag that was not given and an empty variable do not count."""
+    """Flag, environment, file, default, in this order; an empty variable does not count."""
     text, environ = "[download]\nconcurrency = 2", {"ARCHIVER_DOWNLOAD_CONCURRENCY": "3"}
     assert load(file, "").download.concurrency == 8
     assert load(file, text, {"ARCHIVER_DOWNLOAD_CONCURRENCY": ""}).download.concurrency == 2
@@ -120,7 +120,7 @@ def test_precedence(file: Path) -> None:
 
 
 def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
-    """Paths in the file are relative to the file, those of environment and flags to the current directory; ~ is the home."""
+    """Paths in the file are relative to it, others to the current directory; ``~`` is expanded."""
     text = '[archive]\ndirectory = "a"\n[sync]\naccounts_file = "list"\n[api]\ntoken_file = "~/t"'
     file.parent.mkdir()
     (file.parent / "list").write_text("nasa")
@@ -140,7 +140,7 @@ def test_what_paths_are_relative_to(file: Path, home: Path) -> None:
 
 
 def test_fault_l4_the_key_is_taken_out_of_the_environment(file: Path) -> None:
-    """HIKERAPI_TOKEN counts before token_file, and no child process inherits it, also where the rest is refused."""
+    """HIKERAPI_TOKEN counts before token_file and is removed, also if the configuration is refused."""
     write_config_file(file.parent / "t", "other")
     environ = {"HIKERAPI_TOKEN": " sesame\n"}
     found = config.load(write_config_file(file, "api.token_file = 't'"), environ)
@@ -155,7 +155,7 @@ def test_fault_l4_the_key_is_taken_out_of_the_environment(file: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "warned"), [(0o400, False), (0o600, False), (0o640, True), (0o604, True)])
 def test_fault_l7_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None:
-    """The key may stand alone in a file; one that others can read is warned of."""
+    """The key may be in a file of its own; a warning says if others can read it."""
     write_config_file(file.parent / "t", "\ufeffsesame\n", mode)
     found = load(file, "api.token_file = 't'", {"HIKERAPI_TOKEN": ""})
     assert found.token is not None
@@ -165,7 +165,7 @@ def test_fault_l7_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_fault_l7_a_key_that_others_can_write(file: Path, mode: int) -> None:
-    """A key file that others can write is refused, with the command that mends it."""
+    """A key file that others can write is refused, with the command that repairs it."""
     write_config_file(file.parent / "t", "sesame", mode)
     with pytest.raises(ConfigError, match="others can write") as caught:
         load(file, "api.token_file = 't'")
@@ -173,7 +173,7 @@ def test_fault_l7_a_key_that_others_can_write(file: Path, mode: int) -> None:
 
 
 def test_fault_l7_a_key_that_others_can_replace(file: Path, tmp_path: Path) -> None:
-    """One in a directory that everybody may write is refused, too; a sticky directory such as /tmp protects it."""
+    """So is one that others can replace; the sticky bit of a directory such as /tmp prevents that."""
     write_config_file(tmp_path / "open" / "t", "sesame")
     (tmp_path / "open").chmod(0o777)
     line = f"api.token_file = '{tmp_path}/open/t'"
@@ -185,7 +185,7 @@ def test_fault_l7_a_key_that_others_can_replace(file: Path, tmp_path: Path) -> N
 
 
 def test_a_key_file_that_is_not_there(file: Path) -> None:
-    """Who only looks at an archive needs no key: a key file that cannot be read is a warning, one without a key an error."""
+    """An unreadable key file is a warning, as reading an archive needs no key; an empty one is an error."""
     found = load(file, "api.token_file = 't'")
     assert found.token is None
     assert "No such file" in found.warnings[0]

@@ -1,4 +1,4 @@
-"""What is refused, and what is warned of."""
+"""What a configuration must not contain, and what gives a warning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ file = config_loading.file
     ],
 )
 def test_a_mistake_in_the_file(file: Path, text: str | bytes, message: str) -> None:
-    """A mistake is named with its place, and an unknown key with the nearest known one."""
+    """A mistake is reported with its place, and an unknown key with the nearest known one."""
     assert re.search(message, load_refused(file, text))
 
 
@@ -54,13 +54,13 @@ def test_a_mistake_in_the_file(file: Path, text: str | bytes, message: str) -> N
     ids=["yaml object", "yaml name", "yaml alias", "python", "pickle", "nested"],
 )
 def test_fault_x17_a_configuration_is_toml_and_nothing_else(file: Path, text: str) -> None:
-    """What other formats would run is a mistake in the file."""
+    """Texts that other formats would execute are mistakes in the file."""
     assert "not TOML" in load_refused(file, text)
     assert not Path("owned").exists()
 
 
 def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
-    """A file over 1 MB is refused by its size, not read into memory first."""
+    """A file over 1 MB is refused without reading it into memory."""
     os.truncate(write_config_file(file, "x"), 10**8)
     tracemalloc.start()
     try:
@@ -138,7 +138,7 @@ def test_fault_x17_of_a_hundred_megabytes_one_is_read(file: Path) -> None:
     ],
 )
 def test_an_impossible_value(file: Path, line: str) -> None:
-    """A value of the wrong type or out of its bounds is refused by the name of its key, and never shown: it may be a password."""
+    """A wrong value is refused with the name of its key, and never quoted: it may be a password."""
     message = load_refused(file, line)
     key = line.partition(" ")[0]
     assert key in message
@@ -165,12 +165,12 @@ def test_an_impossible_value(file: Path, line: str) -> None:
     ],
 )
 def test_an_address_for_reports(file: Path, line: str) -> None:
-    """Web addresses, http only within one's own network; for the report any scheme that Apprise may know, kept as it is written."""
+    """Addresses for reports: http only in the own network; any scheme of Apprise is kept as written."""
     assert value_of(load(file, line), line.partition(" ")[0]) == line.split("'")[1]
 
 
 def test_an_impossible_value_in_the_environment(file: Path) -> None:
-    """A variable that cannot be used is named as the person wrote it."""
+    """A wrong value of a variable is reported with the name of the variable."""
     for name, text in [
         ("ARCHIVER_DOWNLOAD_COVERS", "maybe"),
         ("ARCHIVER_SYNC_SWEEP_DAYS", "x"),
@@ -180,7 +180,7 @@ def test_an_impossible_value_in_the_environment(file: Path) -> None:
 
 
 def test_unknown_variables_are_warned_of() -> None:
-    """An unknown ARCHIVER_ variable is a warning that names the nearest one, not its value; ARCHIVER_TEST_ is reserved."""
+    """An unknown ARCHIVER_ variable gives a warning with the nearest one, without its value."""
     found = config.load(
         None,
         {"ARCHIVER_SYNC_SWEEPDAYS": "sesame", "ARCHIVER_TEST_X": "1", "ARCHIVER_CONFIG": "", "PATH": "x"},
@@ -192,13 +192,13 @@ def test_unknown_variables_are_warned_of() -> None:
 
 
 def test_a_flag_of_no_key_is_refused() -> None:
-    """An override must be a key: a command that misspells one is found at once."""
+    """An override must be a key, so that a misspelt one in a command is noticed."""
     with pytest.raises(ConfigError, match=r"nearest one is download\.concurrency"):
         config.load(None, {}, {"download.concurency": 2})
 
 
 def test_fault_x17_only_a_regular_file_is_read(tmp_path: Path) -> None:
-    """A directory, a pipe that would hang, a device without end, or a link to one, in the place of the configuration is an error."""
+    """A directory, pipe or endless device instead of the configuration is an error, also through a link."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for place in (tmp_path, tmp_path / "pipe", Path("/dev/zero"), tmp_path / "zero"):
@@ -207,7 +207,7 @@ def test_fault_x17_only_a_regular_file_is_read(tmp_path: Path) -> None:
 
 
 def test_fault_l2_no_password_in_a_repr(file: Path) -> None:
-    """The database, the proxy, the report's address and the key stand in no repr."""
+    """The database, the proxy, the addresses of reports and the key are in no repr."""
     text = (
         "archive.database = 'postgresql://me:sesame@h/d'\ndownload.proxy = 'http://me:sesame@h'\n"
         "report.url = 'https://h/sesame'\nreport.ping_url = 'https://h/sesame'"
@@ -218,7 +218,7 @@ def test_fault_l2_no_password_in_a_repr(file: Path) -> None:
 
 
 def test_fault_l6_foreign_hosts_are_warned_of(file: Path) -> None:
-    """A key that goes to somebody else than the vendor or this machine is warned of."""
+    """A warning says if the key goes to a host that is neither the vendor nor this machine."""
     assert load(file, "api.base_url = 'http://[::1]:80'").warnings == ()
     assert load(file, "api.base_url = 'https://api.instagrapi.com'").warnings == ()
     (warning,) = load(file, "api.base_url = 'https://api.example.com'").warnings
@@ -226,7 +226,7 @@ def test_fault_l6_foreign_hosts_are_warned_of(file: Path) -> None:
 
 
 def test_fault_l7_a_configuration_that_others_can_write_is_warned_of(file: Path) -> None:
-    """Whoever can write the file, or replace it because all may write its directory, can have the key sent to himself."""
+    """A warning says if others can write or replace the file: they could get the key."""
     for mode, directory, warned in (
         (0o600, 0o700, False),
         (0o644, 0o755, False),
@@ -259,7 +259,7 @@ def test_sizes(count: int, unit: tuple[str, int]) -> None:
 
 @given(st.text())
 def test_any_text_is_a_value_or_refused(text: str) -> None:
-    """Whatever stands there, a value is read or a ValueError says what is expected, the same for every text: it quotes none."""
+    """Every text is a value or a ValueError with a fixed message, which cannot quote it."""
     for read in (
         value_formats.parse_size,
         value_formats.parse_speed,
