@@ -21,8 +21,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from archiver.export import site
-from archiver.export.wanted import Text
+from archiver.export.export_entry import GeneratedText
+from archiver.export.site import site_builder
 from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Mention, WebLink
@@ -84,12 +84,12 @@ def make(root: Path, highlights: int, items: int) -> tuple[float, int]:
     for picture in pictures:
         picture.write_bytes(base(picture.name))
     began = time.process_time()
-    files = list(site.wanted(shelf(highlights, items), lambda pk: {}))
+    files = list(site_builder.site_entries(shelf(highlights, items), lambda pk: {}))
     took, size = time.process_time() - began, 0
     for number, file in enumerate(files):
         path = root.joinpath(*file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(file.content, Text):
+        if isinstance(file.content, GeneratedText):
             path.write_bytes(file.content.bytes)
             size += file.size
         else:

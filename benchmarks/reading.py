@@ -20,8 +20,8 @@ from statistics import median
 
 from generated import LAST, moment
 
-from archiver import queries
 from archiver.catalog import Catalog
+from archiver.queries import named_queries
 
 _LARGEST = "SELECT highlight_pk FROM highlight_items GROUP BY 1 ORDER BY count(*) DESC LIMIT 1"
 
@@ -47,7 +47,7 @@ def _works(directory: Path) -> Iterator[tuple[str, Callable[[], int]]]:
             "domain": "www.nationalgeographic.com",
             "highlight": str(catalog.run_query(_LARGEST, rows=1, seconds=60).rows[0][0]),
         }
-        for name, query in queries.known().items():
+        for name, query in named_queries.all_queries().items():
             given = {parameter: values[parameter] for parameter in query.parameters(postgresql=False)}
             yield (
                 name,

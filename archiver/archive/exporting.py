@@ -17,13 +17,13 @@ from archiver.catalog import Snapshot
 from archiver.catalog.query import change_history, content, dump, totals
 from archiver.config import Config
 from archiver.errors import UsageError
-from archiver.export import bag, folder
-from archiver.export.folder import Layout
-from archiver.export.opening import opened
-from archiver.export.tables import TableForm, lines, scratched
-from archiver.export.template import Template
-from archiver.export.tree import Tree
-from archiver.export.wanted import Tally, Wanted, Way, nanoseconds
+from archiver.export import bagit, folder_layout
+from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, to_nanoseconds
+from archiver.export.export_sync import ExportSync
+from archiver.export.folder_layout import FolderLayout
+from archiver.export.open_export import open_export
+from archiver.export.path_template import PathTemplate
+from archiver.export.table_files import TableForm, table_text
 from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile, Selection
 from archiver.model.identity import utcnow
 from archiver.model.target import Target
@@ -46,14 +46,14 @@ def export_folder(
     directory: Path,
     chosen: Chosen,
     *,
-    template: Template,
+    template: PathTemplate,
     sidecars: bool = False,
-    way: Way = Way.AUTO,
+    way: LinkMethod = LinkMethod.AUTO,
     prune: bool = False,
     dry_run: bool = False,
-    progress: Callable[[Tally], None],
+    progress: Callable[[ExportStats], None],
     bare: Callable[[], None] = lambda: None,
-) -> Tally:
+) -> ExportStats:
     """A tree for people. ``progress`` gets what was done so far, and may raise to stop; ``bare`` is called
     where no item is selected. ``dry_run`` makes and removes nothing, and returns what would be done.
 
@@ -64,7 +64,9 @@ def export_folder(
         selection = _selection(archive, chosen)
         with archive.catalog.snapshot() as moment:
             steps = _steps(moment, selection, chosen.gone, sidecars, bare)
-            files = _some(folder.wanted(steps, Layout(template, sidecars, chosen.gone)), prune)
+            files = _some(
+                folder_layout.folder_entries(steps, FolderLayout(template, sidecars, chosen.gone)), prune
+            )
             with _tree(archive, blobs, directory, "folder", way, dry_run, progress) as tree:
                 for wanted in files:
                     tree.put(wanted)
@@ -76,21 +78,21 @@ def export_site(
     directory: Path,
     chosen: Chosen,
     *,
-    way: Way = Way.AUTO,
+    way: LinkMethod = LinkMethod.AUTO,
     prune: bool = False,
     dry_run: bool = False,
-    progress: Callable[[Tally], None],
+    progress: Callable[[ExportStats], None],
     bare: Callable[[], None] = lambda: None,
-) -> Tally:
+) -> ExportStats:
     """Web pages that need no server. ``progress``, ``bare`` and what it raises as ``export_folder``."""
-    from archiver.export import site  # with Jinja2, which no other command has to wait for
+    from archiver.export.site import site_builder  # with Jinja2, which takes time to load
 
     with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
         with archive.catalog.snapshot() as moment:
             steps = _some(_met(moment.stream(content.walk, selection), chosen.gone, bare), prune)
             with _tree(archive, blobs, directory, "site", way, dry_run, progress) as tree:
-                for wanted in site.wanted(
+                for wanted in site_builder.site_entries(
                     steps, lambda pk: moment.read(change_history.former_titles, pk), gone=chosen.gone
                 ):
                     tree.put(wanted)
@@ -105,9 +107,9 @@ def export_tables(
     form: TableForm,
     names: Sequence[str] = (),
     dry_run: bool = False,
-    progress: Callable[[Tally], None],
+    progress: Callable[[ExportStats], None],
     bare: Callable[[], None] = lambda: None,
-) -> Tally:
+) -> ExportStats:
     """These tables (all of them where there are none), one file each. What is narrowed has those tables only whose rows can belong to a part.
 
     Other tables that an export placed there go: those that stand in a directory are of one moment and one part of the archive.
@@ -116,7 +118,7 @@ def export_tables(
     """
     with reading(config) as archive, BlobLinks(archive.root) as blobs, archive.catalog.snapshot() as moment:
         part = _part(moment, _narrowed(archive, chosen, names))
-        with _tree(archive, blobs, directory, form, Way.COPY, dry_run, progress) as tree:
+        with _tree(archive, blobs, directory, form, LinkMethod.COPY, dry_run, progress) as tree:
             if _is_bare(moment, part):
                 bare()
             _put_tables(moment, tree, form, names, part, ())
@@ -133,7 +135,7 @@ def table_lines(
             bare()
         if part is not None and name == "blobs":
             _know_blobs(moment, part)
-        yield from lines(form, dump.column_names(name), moment.stream(dump.rows, name, part))
+        yield from table_text(form, dump.columns_of(name), moment.stream(dump.dump, name, part))
 
 
 def export_bag(
@@ -142,32 +144,34 @@ def export_bag(
     chosen: Chosen,
     *,
     info: Sequence[tuple[str, str]],
-    way: Way = Way.AUTO,
+    way: LinkMethod = LinkMethod.AUTO,
     prune: bool = False,
     dry_run: bool = False,
-    progress: Callable[[Tally], None],
+    progress: Callable[[ExportStats], None],
     bare: Callable[[], None] = lambda: None,
-) -> Tally:
+) -> ExportStats:
     """A BagIt bag of the media with their sidecars, and of the tables as JSON lines. Raises as ``export_folder``, ``bag.require_fields``."""
-    bag.require_fields(info)
+    bagit.require_fields(info)
     with reading(config) as archive, BlobLinks(archive.root) as blobs:
         selection = _selection(archive, chosen)
-        layout = Layout(bag.layout(), sidecars=True, gone=chosen.gone, below=(bag.PAYLOAD, "media"))
-        with archive.catalog.snapshot() as moment:
+        layout = FolderLayout(
+            bagit.media_template(), sidecars=True, gone=chosen.gone, below=(bagit.PAYLOAD, "media")
+        )
+        with archive.catalog.moment() as moment:
             part = _part(moment, selection)
             steps = _met(moment.stream(content.walk, selection), chosen.gone, bare)
-            files = _some(folder.wanted(steps, layout), prune)
+            files = _some(folder_layout.folder_entries(steps, layout), prune)
             with _tree(archive, blobs, directory, "bagit", way, dry_run, progress, check=True) as tree:
-                bag.begin(tree)
+                bagit.unseal(tree)
                 for wanted in files:
                     tree.put(wanted)
-                _put_tables(moment, tree, TableForm.JSONL, (), part, (bag.PAYLOAD, "tables"))
+                _put_tables(moment, tree, TableForm.JSONL, (), part, (bagit.PAYLOAD, "tables"))
                 return _sealed(tree, archive, info, prune)
 
 
 def _steps(
     moment: Snapshot, selection: Selection, gone: bool, sidecars: bool, bare: Callable[[], None]
-) -> Iterator[folder.Step]:
+) -> Iterator[folder_layout.WalkStep]:
     """A walk that tells of items no more than their sidecars need."""
     if sidecars:
         return _met(moment.stream(content.walk, selection), gone, bare)
@@ -208,17 +212,17 @@ def _some(found: Iterator[T], prune: bool) -> Iterator[T]:
     return iter(())
 
 
-def _sealed(tree: Tree, archive: Opened, info: Sequence[tuple[str, str]], prune: bool) -> Tally:
+def _sealed(tree: ExportSync, archive: Opened, info: Sequence[tuple[str, str]], prune: bool) -> ExportStats:
     tree.finish(prune=prune)
     agent = f"archiver {metadata.version('highlight-archiver')}"
-    known = bag.information(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
-    bag.seal(tree, list(known))
+    known = bagit.info_fields(tree, archive.catalog.archive_id, agent, utcnow().date(), info)
+    bagit.seal(tree, list(known))
     return tree.finish()
 
 
 def _put_tables(
     moment: Snapshot,
-    tree: Tree,
+    tree: ExportSync,
     form: TableForm,
     names: Sequence[str],
     part: dump.ArchivePart | None,
@@ -228,10 +232,10 @@ def _put_tables(
     for name in dump.TABLES if part is None else dump.PART_TABLES:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
             continue
-        rows = moment.stream(dump.rows, name, part)
-        text, size = scratched(lines(form, dump.column_names(name), rows), tree.scratch)
+        rows = moment.stream(dump.dump, name, part)
+        text, size = tree.stage_text(table_text(form, dump.columns_of(name), rows))
         if not names or name in names:
-            tree.put(Wanted(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns))
+            tree.put(ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns))
             tree.flush()
 
 
@@ -243,7 +247,7 @@ def _know_blobs(moment: Snapshot, part: dump.ArchivePart) -> None:
 def _last_run(moment: Snapshot) -> int | None:
     """When the last run ended, or began, in nanoseconds: the rows are of that time."""
     runs = moment.read(totals.status).last_runs
-    return nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None
+    return to_nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None
 
 
 def _part(moment: Snapshot, selection: Selection) -> dump.ArchivePart | None:
@@ -274,20 +278,20 @@ def _tree(
     blobs: BlobLinks,
     directory: Path,
     form: str,
-    way: Way,
+    way: LinkMethod,
     dry_run: bool,
-    progress: Callable[[Tally], None],
+    progress: Callable[[ExportStats], None],
     *,
     check: bool = False,
-) -> Iterator[Tree]:
-    with opened(
+) -> Iterator[ExportSync]:
+    with open_export(
         directory,
         form=form,
         archive=archive.catalog.archive_id,
         root=archive.root,
         blobs=blobs,
-        way=way,
-        check=check,
+        method=way,
+        verify=check,
         dry_run=dry_run,
         progress=progress,
     ) as tree:

@@ -72,7 +72,7 @@ def _start(directory: Path, database: Path) -> list[str]:
 def _write(files: dict[Path, str], *, force: bool) -> None:
     """Write each file, whole or not at all. Raises UsageError, with nothing written, where one stands that says something else, and for
     a place in an archive or export; StorageError."""
-    from archiver.export.opening import refuse_archives, refuse_exports
+    from archiver.export.open_export import refuse_archives, refuse_exports
 
     for path, text in files.items():
         refuse_archives(path.parent)

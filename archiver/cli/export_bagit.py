@@ -58,7 +58,7 @@ def command(
       bagit.py --validate ./bag
     """
     from archiver import archive
-    from archiver.export.wanted import Way
+    from archiver.export.export_entry import LinkMethod
 
     info = []
     for field in fields:
@@ -78,7 +78,7 @@ def command(
             directory,
             chosen,
             info=info,
-            way=Way(way),
+            way=LinkMethod(way),
             prune=prune,
             dry_run=dry,
             progress=watch,

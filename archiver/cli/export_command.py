@@ -19,7 +19,7 @@ from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
     from archiver.cli.filter_options import FilterOptions
-    from archiver.export.wanted import Tally
+    from archiver.export.export_entry import ExportStats
 
 C = TypeVar("C", bound=Callable[..., object] | click.Command)
 
@@ -127,7 +127,7 @@ def exported(
     form: str,
     to: Path,
     choice: FilterOptions,
-    work: Callable[[Callable[[Tally], None], Callable[[], None], bool], Tally],
+    work: Callable[[Callable[[ExportStats], None], Callable[[], None], bool], ExportStats],
     *,
     dry_run: bool,
     asks: bool = False,
@@ -146,15 +146,15 @@ def exported(
         nonlocal empty
         empty = True
 
-    def done(*, dry: bool) -> Tally:
-        so_far: Tally | None = None
+    def done(*, dry: bool) -> ExportStats:
+        so_far: ExportStats | None = None
         stop = StopFlag()
         with (
             signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN),
             progress.Steps(given, " files") as step,
         ):
 
-            def watch(tally: Tally) -> None:
+            def watch(tally: ExportStats) -> None:
                 nonlocal so_far
                 so_far = tally
                 stop.check()
@@ -176,9 +176,9 @@ def exported(
     if empty:
         warn(given, choice)
     if not given.quiet:
-        for trouble in tally.troubles[:20]:
+        for failure in tally.failures[:20]:
             output.print_messages(
-                f"archiver: {given.command}: {trouble.path}: {advice.complete_commands(trouble.why)}"
+                f"archiver: {given.command}: {failure.path}: {advice.complete_commands(failure.why)}"
             )
         if tally.failed > 20:
             output.print_messages(f"archiver: {given.command}: and {tally.failed - 20:,} more")
@@ -202,7 +202,7 @@ def warn(given: Given, choice: FilterOptions) -> None:
         output.print_messages(f"archiver: {given.command}: {choice.bare()}")
 
 
-def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:
+def _fields(form: str, to: Path, tally: ExportStats) -> dict[str, object]:
     return {
         "form": form,
         "directory": str(to),
@@ -215,20 +215,20 @@ def _fields(form: str, to: Path, tally: Tally) -> dict[str, object]:
         "avoided": tally.avoided,
         "failed": tally.failed,
         "bytes": tally.bytes,
-        "reflinked": tally.ways["reflink"],
-        "hardlinked": tally.ways["hardlink"],
-        "copied": tally.ways["copy"],
-        "written": tally.ways["written"],
+        "reflinked": tally.methods["reflink"],
+        "hardlinked": tally.methods["hardlink"],
+        "copied": tally.methods["copy"],
+        "written": tally.methods["written"],
         "troubles": [
-            {"path": trouble.path, "why": advice.complete_commands(trouble.why)} for trouble in tally.troubles
+            {"path": failure.path, "why": advice.complete_commands(failure.why)} for failure in tally.failures
         ],
     }
 
 
-def _line(to: Path, tally: Tally, *, dry_run: bool) -> str:
+def _line(to: Path, tally: ExportStats, *, dry_run: bool) -> str:
     """``1,204 files in highlights: 12 new (12 linked, 4.2 MB), 3 moved``; of a dry run what would be."""
     ways = {"reflink": "cloned", "hardlink": "linked", "copy": "copied", "written": "written"}
-    how = ", ".join(f"{count:,} {ways[way]}" for way, count in tally.ways.items() if count)
+    how = ", ".join(f"{count:,} {ways[way]}" for way, count in tally.methods.items() if count)
     parts = []
     if tally.new or tally.replaced:
         replaced = f", {tally.replaced:,} replaced" if tally.replaced else ""

@@ -10,7 +10,7 @@ from archiver.cli import load
 from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
-from archiver.export.template import FIELDS, USUAL
+from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
 
 
 @click.command("folder", epilog=f"Fields of a template: {', '.join(sorted(FIELDS))}.\n\n{EPILOG}")
@@ -18,7 +18,7 @@ from archiver.export.template import FIELDS, USUAL
 @click.option(
     "--template",
     "text",
-    default=USUAL,
+    default=DEFAULT_TEMPLATE,
     show_default=True,
     metavar="PATH",
     help="Where each picture or video goes below DIR; must end in .{ext}. Fields see below; {{ and }} stand for themselves.",
@@ -63,10 +63,10 @@ def command(
       archiver export folder ./new --since 7d --template '{username}/{date} {code}.{ext}'
     """
     from archiver import archive
-    from archiver.export.template import parse
-    from archiver.export.wanted import Way
+    from archiver.export.export_entry import LinkMethod
+    from archiver.export.path_template import parse_template
 
-    template = parse(text)
+    template = parse_template(text)
     config = load.config(given)
     chosen = choice.chosen()
     return exported(
@@ -80,7 +80,7 @@ def command(
             chosen,
             template=template,
             sidecars=sidecars,
-            way=Way(way),
+            way=LinkMethod(way),
             prune=prune,
             dry_run=dry,
             progress=watch,

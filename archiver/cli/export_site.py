@@ -48,7 +48,7 @@ def command(
       archiver export site /media/usb --link copy --no-gone
     """
     from archiver import archive
-    from archiver.export.wanted import Way
+    from archiver.export.export_entry import LinkMethod
 
     config = load.config(given)
     chosen = choice.chosen()
@@ -58,7 +58,14 @@ def command(
         directory,
         choice,
         lambda watch, bare, dry: archive.export_site(
-            config, directory, chosen, way=Way(way), prune=prune, dry_run=dry, progress=watch, bare=bare
+            config,
+            directory,
+            chosen,
+            way=LinkMethod(way),
+            prune=prune,
+            dry_run=dry,
+            progress=watch,
+            bare=bare,
         ),
         dry_run=dry_run,
         asks=prune and not yes,

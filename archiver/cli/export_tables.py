@@ -45,7 +45,7 @@ def tables_exported(
     """Do it, into the directory, or to stdout for ``-``."""
     from archiver import archive
     from archiver.catalog.query import dump
-    from archiver.export.tables import TableForm
+    from archiver.export.table_files import TableForm
 
     for name in tables:
         if name not in dump.TABLES:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import click
 
-from archiver import queries
 from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.cli.parameter_types import parse_time
@@ -20,6 +19,7 @@ from archiver.config import Config, default_path
 from archiver.errors import TargetError, UsageError
 from archiver.model.archived import NO_LIMIT, Rows, RowStream, Value
 from archiver.model.target import parse_target
+from archiver.queries import named_queries
 from archiver.text_format import CsvLines, format_csv_cell, make_safe
 
 _TABLE_ROWS = 1_000
@@ -113,13 +113,13 @@ def command(
     if listed:
         _list(own, form, postgresql=archive.on_postgresql(config))
         if not given.quiet:
-            output.print_messages(*(f"archiver: note: {why}" for why in queries.left_out(own)))
+            output.print_messages(*(f"archiver: note: {why}" for why in named_queries.describe_ignored(own)))
         return 0
     statement = read_statement(sql, file, own)
     if limit is None:
         limit = _TABLE_ROWS if form == "table" else 0
     values = parameters(pairs)
-    by_name = file is None and sql is not None and queries.is_name(sql)
+    by_name = file is None and sql is not None and named_queries.is_name(sql)
     if by_name and isinstance(since := values.get("since"), str):
         values["since"] = since_of(since)
     if by_name and isinstance(name := values.get("username"), str):
@@ -158,7 +158,7 @@ def _answer(
 def _list(own: Path, form: str, *, postgresql: bool) -> None:
     lines = tuple(
         (query.name, " ".join(query.parameters(postgresql=postgresql)), query.about)
-        for query in queries.known(own).values()
+        for query in named_queries.all_queries(own).values()
     )
     for text in written(Rows(("name", "parameters", "answers"), lines, truncated=False), form):
         output.print_data(text)
@@ -215,8 +215,8 @@ def read_statement(sql: str | None, file: Path | None, own: Path | None = None) 
 
     ``own`` is the folder of the user's named queries. Raises UsageError, if the SQL is empty too.
     """
-    if file is None and sql is not None and queries.is_name(sql):
-        return queries.find(sql, own).sql
+    if file is None and sql is not None and named_queries.is_name(sql):
+        return named_queries.find_query(sql, own).sql
     statement = _statement(sql, file)
     if not statement.strip():
         raise UsageError("the SQL is empty", "see archiver query --help")

@@ -7,7 +7,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from archiver.datasette.page import described
+from archiver.datasette.schema_page import table_descriptions
 
 _SHOWN: Mapping[str, Mapping[str, object]] = {
     "users": {"label_column": "username", "sort": "username", "facets": ["verdict"]},
@@ -70,7 +70,7 @@ def metadata(database: str, blobs: Path, queries: Traversable | None = None) -> 
             **({"columns": told.columns} if told.columns else {}),
             **({"units": _UNITS[name]} if name in _UNITS else {}),
         }
-        for name, told in described(page).items()
+        for name, told in table_descriptions(page).items()
     }
     return {
         "title": "Instagram highlights",

@@ -1,1 +1,5 @@
-"""The archive in forms that outlive it, one file per form. The middle is pure (names, templates, what goes where), the edges are thin."""
+"""The forms in which an archive can be exported: a folder of pictures, tables, a BagIt bag, a web site.
+
+``open_export`` opens the directory, ``export_sync`` brings it up to date. The other modules say which files
+each form has.
+"""

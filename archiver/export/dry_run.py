@@ -1,223 +1,201 @@
-"""``--dry-run``: what an export would do, by the decisions of the export itself, with nothing made, moved or
-removed.
+"""``--dry-run``: what an export would do, decided by ``ExportSync`` itself. Nothing is changed.
 
-The list of the export's files is a copy. What would have left its path, and what would stand under one, is
-remembered in ``_Ground``; all else is looked up on the disk. Bytes of blobs are not read, so damage within a
-blob is found by the real export only.
+The manifest is a copy. Paths that would become free, and files that would be made, are remembered; all else
+is looked up on the disk. Blobs are not read: only a real export finds damage within a blob.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from archiver.blobs.blob_links import BlobLinks
 from archiver.errors import StorageError
-from archiver.export.directories import Directories
-from archiver.export.drafts import FICLONE
-from archiver.export.ground import Ground
-from archiver.export.manifest import Manifest, Row
-from archiver.export.moving import Moving, Step, usual
-from archiver.export.placing import Placer, Stands, no_way
-from archiver.export.tree import AT_ONCE, Tree
-from archiver.export.wanted import Tally, Way
+from archiver.export.export_entry import ExportStats, LinkMethod, StagedFile
+from archiver.export.export_scan import ExportScan, FileState, OpenDirectories
+from archiver.export.export_sync import BATCH_SIZE, ExportSync, SyncStep
+from archiver.export.manifest import Manifest, ManifestRow
+from archiver.export.placement import FICLONE, Placement, PlacementResult, method_unsupported
 from archiver.model.identity import Digest
 
 
-class DryTree(Tree):
-    """A Tree that changes nothing but ``manifest``, which is a copy, and counts what a Tree would do."""
+class DryRun(ExportSync):
+    """Counts what an ExportSync would do. Changes only ``manifest``, which is a copy."""
 
     def __init__(
         self,
         root: int,
-        nothing: int,
+        empty: int,
         manifest: Manifest,
         blobs: BlobLinks,
-        way: Way,
-        near: Path,
-        progress: Callable[[Tally], None],
+        method: LinkMethod,
+        nearby: Path,
+        progress: Callable[[ExportStats], None],
     ) -> None:
-        """``root`` is the export's open directory, ``nothing`` an empty one; ``near`` is a path on the
-        export's disk."""
-        placer = Placer(blobs, nothing, way)
-        super().__init__(root, nothing, manifest, placer, progress)
-        self.scratch = None
-        self._directories = _Directories(root, nothing)
-        self._ground = ground = _Ground(self._directories, placer)
-        ways = _Ways(blobs, near, way)
-        self._moving = _Moving(self._directories, ground, placer, manifest, nothing, self.tally, ways)
-        self._at_once = AT_ONCE
+        """``root`` and ``empty`` are open: the directory of the export, and one without files.
 
-    def _complete(self) -> None:
-        done, self._done = self._done, []
-        self.manifest.complete(done)
+        ``nearby`` is a path on the disk of the export.
+        """
+        placement = Placement(blobs, empty, method)
+        self._disk = _PlannedDisk(_ExistingDirectories(root, empty), placement)
+        self._methods = _MethodForecast(blobs, nearby, method)
+        super().__init__(self._disk, placement, manifest, progress)
+        self._batch_size = BATCH_SIZE
+
+    def stage_text(self, pieces: Iterable[str]) -> tuple[StagedFile, int]:
+        """Return the digest and the size of a text, which is written nowhere."""
+        hashed, size = hashlib.sha256(), 0
+        for piece in pieces:
+            chunk = piece.encode(errors="replace")
+            hashed.update(chunk)
+            size += len(chunk)
+        return StagedFile("", Digest(hashed.hexdigest())), size
+
+    def _leave_old_path(self, step: SyncStep, row: ManifestRow, old_path: str, new_paths: set[str]) -> None:
+        if step.path == old_path or (step.path == row.path and self._is_leftover(row, old_path)):
+            self._disk.free(old_path)
+
+    def _bring(self, step: SyncStep, row: ManifestRow) -> PlacementResult:
+        self._destination(row.path)  # raises NotADirectoryError as in an export
+        is_move = step.path is not None and step.has_content
+        method = (row.method or step.entry.default_method) if is_move else self._method(step)
+        if step.path != row.path and self._disk.stat(row.path) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        if not is_move:
+            self.stats.add_placed(method, row.size, is_new=not step.sha256)
+        elif step.path != row.path or self._disk.is_freed(row.path):  # or it returns to where it was
+            self.stats.moved += 1
+        self._disk.occupy(row.path)
+        return PlacementResult(method, row.at_ns or 0)
+
+    def _method(self, step: SyncStep) -> str:
+        content = step.entry.content
+        if not isinstance(content, Digest):
+            return step.entry.default_method
+        return self._methods.method_for(content, self._placement.stat_blob(content, step.entry.size))
+
+    def _sync_disk(self) -> None:
+        pass
+
+    def _unlink(self, path: str) -> None:
+        self._disk.free(path)
 
 
-class _Directories(Directories):
-    """A directory that would be made is ``nothing``, the empty one."""
+class _ExistingDirectories(OpenDirectories):
+    """Uses the empty directory for one that would be made."""
 
-    def __init__(self, root: int, nothing: int) -> None:
+    def __init__(self, root: int, empty: int) -> None:
         super().__init__(root)
-        self._nothing = nothing
+        self._empty = empty
 
     def enter(self, path: tuple[bytes, ...], *, make: bool = True) -> int:
-        """As that of Directories, but nothing is made."""
         try:
             return super().enter(path, make=False)
         except FileNotFoundError:
             if not make:
                 raise
-            return self._nothing
+            return self._empty
 
-    def leave_empty(self, path: tuple[bytes, ...]) -> None:
-        """Leave them."""
+    def remove_empty(self, path: tuple[bytes, ...]) -> None:
+        pass
 
 
-class _Ground(Ground):
-    """The disk as it would be: without the paths ``left``, with the files that are ``made``."""
+class _PlannedDisk(ExportScan):
+    """The disk as the export would leave it."""
 
-    def __init__(self, directories: Directories, placer: Placer) -> None:
-        super().__init__(directories, placer)
-        self.left: set[str] = set()
-        self.made: set[str] = set()
+    def __init__(self, directories: OpenDirectories, placement: Placement) -> None:
+        super().__init__(directories, placement)
+        self._freed: set[str] = set()
+        self._occupied: set[str] = set()
 
-    def look(self, path: str) -> os.stat_result | None:
-        """As that of Ground; of a file that would be made nothing is known."""
-        return None if path in self.left else super().look(path)
+    def free(self, path: str) -> None:
+        """Note that the export's file would leave this path."""
+        self._freed.add(path)
+        self._occupied.discard(path)
 
-    def found(self, row: Row) -> tuple[str | None, str, bool]:
-        """As that of Ground."""
-        return (row.path, row.sha256, True) if row.path in self.made else super().found(row)
+    def occupy(self, path: str) -> None:
+        """Note that a file of the export would be at this path."""
+        self._occupied.add(path)
+        self._freed.discard(path)
 
-    def files(self, root: int, name: str) -> Iterator[str]:
-        """As that of Ground."""
+    def is_freed(self, path: str) -> bool:
+        """Whether a file of the export would have left this path."""
+        return path in self._freed
+
+    def stat(self, path: str) -> os.stat_result | None:
+        """Return what the disk says; None for a path that would be free."""
+        return None if path in self._freed else super().stat(path)
+
+    def locate(self, row: ManifestRow) -> FileState:
+        """Find the file of a row, also one that would be made."""
+        return FileState(row.path, row.sha256, True) if row.path in self._occupied else super().locate(row)
+
+    def files(self, name: str) -> Iterator[str]:
+        """Yield the paths of all files that would be below a directory."""
         with suppress(FileNotFoundError):
-            there = super().files(root, name)
-            yield from (path for path in there if not (path in self.left or path in self.made))
-        yield from (path for path in self.made if path.startswith(f"{name}/"))
-
-    def make(self, path: str) -> None:
-        """A file of ours would stand there."""
-        self.made.add(path)
-        self.left.discard(path)
-
-    def leave(self, path: str) -> None:
-        """Nothing of ours would stand there any more."""
-        self.left.add(path)
-        self.made.discard(path)
+            changed = self._freed | self._occupied
+            yield from (path for path in super().files(name) if path not in changed)
+        yield from (path for path in self._occupied if path.startswith(f"{name}/"))
 
 
-class _Moving(Moving):
-    """Counts what Moving would do."""
+class _MethodForecast:
+    """How a blob would get into a directory, as far as can be known without doing it."""
 
-    def __init__(
-        self,
-        directories: Directories,
-        ground: _Ground,
-        placer: Placer,
-        manifest: Manifest,
-        scratch: int,
-        tally: Tally,
-        ways: _Ways,
-    ) -> None:
-        super().__init__(directories, ground, placer, manifest, scratch, tally)
-        self._shown, self._ways = ground, ways
+    def __init__(self, blobs: BlobLinks, directory: Path, method: LinkMethod) -> None:
+        self._blobs, self._directory, self._method = blobs, directory, method
+        self._can_clone: bool | None = None
 
-    def leave(self, step: Step, row: Row, old: str, targets: set[str]) -> None:
-        """As that of Moving."""
-        if step.found == old or (step.found == row.path and self._is_left(row, old)):
-            self._shown.leave(old)
+    def method_for(self, digest: Digest, blob: os.stat_result) -> LinkMethod:
+        """Return the method for this blob. Raises StorageError if the requested one does not work here."""
+        if self._method is LinkMethod.COPY:
+            return LinkMethod.COPY
+        if self._method is not LinkMethod.HARDLINK:
+            if self._can_clone is None:
+                self._can_clone = self._try_clone(digest)
+            if self._can_clone:
+                return LinkMethod.REFLINK
+            if self._method is LinkMethod.REFLINK:
+                raise method_unsupported(self._method, os.strerror(errno.EOPNOTSUPP))
+        refusal = self._link_refusal(blob)
+        if not refusal:
+            return LinkMethod.HARDLINK
+        if self._method is LinkMethod.HARDLINK:
+            raise method_unsupported(self._method, os.strerror(refusal))
+        return LinkMethod.COPY
 
-    def remove(self, path: str) -> None:
-        """As that of Moving."""
-        self._shown.leave(path)
-
-    def stands(self, step: Step, row: Row, name: bytes, into: int) -> Stands:
-        """As that of Moving."""
-        moves = step.found is not None and step.held == step.wanted.digest
-        how = (row.how or usual(step)) if moves else self._how(step, row)
-        if step.found != row.path and self._shown.look(row.path) is not None:
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-        if not moves:
-            self._tally.placed(how, row.size, new=not step.held)
-        elif step.found != row.path or row.path in self._shown.left:  # or it comes back to where it was
-            self._tally.moved += 1
-        self._shown.make(row.path)
-        return Stands(how, row.at_ns or 0)
-
-    def _how(self, step: Step, row: Row) -> str:
-        content = step.wanted.content
-        if not isinstance(content, Digest):
-            return usual(step)
-        return self._ways.of(content, self._placer.whole(content, row.size))
-
-
-class _Ways:
-    """By which way a blob would come to a file near ``near``, as far as that can be known before."""
-
-    def __init__(self, blobs: BlobLinks, near: Path, way: Way) -> None:
-        self._blobs, self._near, self._way = blobs, near, way
-        self._clones: bool | None = None
-
-    def of(self, digest: Digest, blob: os.stat_result) -> Way:
-        """Return the way of this blob. Raises StorageError where the one that was asked for is none here."""
-        if self._way is Way.COPY:
-            return Way.COPY
-        if self._way is not Way.HARDLINK:
-            if self._clones is None:
-                self._clones = self._can_clone(digest)
-            if self._clones:
-                return Way.REFLINK
-            if self._way is Way.REFLINK:
-                raise no_way(self._way, os.strerror(errno.EOPNOTSUPP))
-        refused = self._link_refused(blob)
-        if not refused:
-            return Way.HARDLINK
-        if self._way is Way.HARDLINK:
-            raise no_way(self._way, os.strerror(refused))
-        return Way.COPY
-
-    def _can_clone(self, digest: Digest) -> bool:
-        """Whether FICLONE works here, tried on a file without a name: it is in no directory, and gone when
-        closed."""
+    def _try_clone(self, digest: Digest) -> bool:
+        """Whether FICLONE works here, tried on a file that has no name and is gone once it is closed."""
         if sys.platform != "linux":
             return False
-        try:
+        with suppress(OSError):
             source = self._blobs.open(digest)
-        except OSError:
-            return False
-        try:
-            fd = os.open(self._near, os.O_TMPFILE | os.O_WRONLY, 0o600)
-        except OSError:
-            return False
-        else:
             try:
-                fcntl.ioctl(fd, FICLONE, source)
-            except OSError:
-                return False
+                fd = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY, 0o600)
+                try:
+                    fcntl.ioctl(fd, FICLONE, source)
+                    return True
+                finally:
+                    os.close(fd)
             finally:
-                os.close(fd)
-        finally:
-            os.close(source)
-        return True
+                os.close(source)
+        return False
 
-    def _link_refused(self, blob: os.stat_result) -> int:
-        """The error that link(2) would give, 0 if none; Linux protects the files of others
-        (proc_sys_fs(5))."""
-        if blob.st_dev != self._near.stat().st_dev:
+    def _link_refusal(self, blob: os.stat_result) -> int:
+        """Return the error of link(2), 0 if none. Linux protects the files of others: see proc_sys_fs(5)."""
+        if blob.st_dev != self._directory.stat().st_dev:
             return errno.EXDEV
         if sys.platform == "linux" and os.geteuid() not in (0, blob.st_uid):
             return errno.EPERM
         return 0
 
 
-def require_writable(near: Path, directory: Path) -> None:
-    """Raises StorageError where this user cannot make ``directory`` or anything in it; ``near`` is it, or
-    what is there of the path to it."""
-    if not os.access(near, os.W_OK | os.X_OK):
+def require_writable(existing: Path, directory: Path) -> None:
+    """Raise StorageError if this user cannot write ``directory``. ``existing`` is what exists of its path."""
+    if not os.access(existing, os.W_OK | os.X_OK):
         raise StorageError(f"{directory} cannot be written", "name another directory, or see who owns it")

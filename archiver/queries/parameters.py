@@ -33,12 +33,12 @@ _POSTGRESQL = re.compile(
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
-def names(sql: str, *, postgresql: bool) -> tuple[str, ...]:
+def parameter_names(sql: str, *, postgresql: bool) -> tuple[str, ...]:
     """The parameters of the SQL, each once, in the order in which they come first."""
     return tuple(dict.fromkeys(name for _, name in _pieces(sql, postgresql) if name is not None))
 
 
-def marked(sql: str, mark: Callable[[str], str], text: Callable[[str], str] = str) -> str:
+def replace_parameters(sql: str, mark: Callable[[str], str], text: Callable[[str], str] = str) -> str:
     """PostgreSQL's SQL with ``mark(name)`` in place of each ``:name``, and ``text(...)`` of what is between them."""
     pieces = _pieces(sql, postgresql=True)
     return "".join(text(before) + (mark(name) if name is not None else "") for before, name in pieces)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archiver.catalog import Catalog
-from archiver.queries.parameters import marked, names
+from archiver.queries.parameters import parameter_names, replace_parameters
 
 _BOTH = [
     ("SELECT :a, :b, :a", ("a", "b")),
@@ -53,13 +53,13 @@ _POSTGRESQL = [
 @pytest.mark.parametrize(("sql", "found"), [*_BOTH, *_SQLITE])
 def test_parameters_as_sqlite_reads_them(sql: str, found: tuple[str, ...]) -> None:
     """Not within texts, the three ways to quote a name, and comments, which do not nest."""
-    assert names(sql, postgresql=False) == found
+    assert parameter_names(sql, postgresql=False) == found
 
 
 @pytest.mark.parametrize(("sql", "found"), [*_BOTH, *_POSTGRESQL])
 def test_parameters_as_postgresql_reads_them(sql: str, found: tuple[str, ...]) -> None:
     """Not within texts of four kinds, quoted names, casts, slices, and comments, which nest."""
-    assert names(sql, postgresql=True) == found
+    assert parameter_names(sql, postgresql=True) == found
 
 
 _WITHIN = st.text(alphabet=":ab'\"`[]*/-$\\ \n\r%", max_size=8)
@@ -127,7 +127,7 @@ def test_sqlite_looks_for_the_parameters_that_are_found(
     sql, asked = _sql(pieces, between), _Asked()
     with closing(sqlite3.connect(":memory:")) as connection:
         assert connection.execute(sql, asked).fetchone() == tuple(worth for _, worth in pieces)
-    assert names(sql, postgresql=False) == tuple(asked)
+    assert parameter_names(sql, postgresql=False) == tuple(asked)
 
 
 @pytest.fixture(scope="module")
@@ -143,16 +143,16 @@ def test_postgresql_gets_its_values_where_the_parameters_are_found(
 ) -> None:
     """And reads everything else as it was written."""
     sql = _sql(pieces, between)
-    values = {name: f"<:{name}>" for name in names(sql, postgresql=True)}
-    found = reader.run_query(sql, rows=1, seconds=10, parameters=values)
+    values = {name: f"<:{name}>" for name in parameter_names(sql, postgresql=True)}
+    found = reader.ask(sql, rows=1, seconds=10, parameters=values)
     assert found.rows == (tuple(worth for _, worth in pieces),)
 
 
 @given(st.text(alphabet=":ab'\"`[]*/-$eE\\ \n\r1", max_size=40))
 def test_what_is_no_parameter_stays_as_it_is(sql: str) -> None:
     """Any text is read to its end, by either reading."""
-    assert marked(sql, lambda name: f":{name}") == sql
-    assert all(f":{name}" in sql for name in names(sql, postgresql=False))
+    assert replace_parameters(sql, lambda name: f":{name}") == sql
+    assert all(f":{name}" in sql for name in parameter_names(sql, postgresql=False))
 
 
 def test_a_name_in_brackets_is_asked_for(sqlite_template: Path) -> None:

@@ -16,9 +16,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
 
-from archiver import queries
 from archiver.catalog import Catalog, engine, record, schema
 from archiver.catalog.column_types import time_text
+from archiver.queries import named_queries
 from tests.support.catalog_samples import FACTS, LATEST, digest, file_of, page, rows
 from tests.support.databases import PostgresServer, empty_database
 from tests.support.three_night_catalog import record_three_nights
@@ -99,7 +99,7 @@ _FOUND: dict[str, tuple[int, tuple[object, ...]]] = {
 
 def test_every_named_query_finds_what_is_there(lived_in: tuple[Catalog, Catalog]) -> None:
     """All twenty, from both databases the same rows."""
-    known = queries.known()
+    known = named_queries.all_queries()
     assert known.keys() == _FOUND.keys()
     for name, query in known.items():
         asked = query.parameters(postgresql=False)

@@ -157,7 +157,7 @@ def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
         (["csv", "out", "--table", "itms"], "export csv: there is no table itms (known are users, "),
         (["bagit", "out", "--info", "alone"], "export bagit: --info 'alone' is not LABEL=VALUE"),
         (["folder", "archive/export"], "export folder: archive/export belongs to the archive at "),
-        (["folder", "."], "export folder: . has the archive in it, at "),
+        (["folder", "."], "export folder: . contains the archive, at "),
     ],
 )
 def test_what_cannot_be_used_is_code_2(person: CommandLineUser, words: list[str], says: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from archiver import archive
 from archiver.archive import Chosen
 from archiver.errors import Stopped, UsageError
-from archiver.export.wanted import Tally, Way
+from archiver.export.export_entry import ExportStats, LinkMethod
 from archiver.model.archived import Selection
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER, video
@@ -37,8 +37,8 @@ def _export(
     info: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     chosen: Chosen | None = None,
     meanwhile: Callable[[], None] = lambda: None,
-) -> Tally:
-    def progress(done: Tally) -> None:
+) -> ExportStats:
+    def progress(done: ExportStats) -> None:
         meanwhile()
         if done.files >= stops_at:
             raise Stopped(2)
@@ -48,7 +48,7 @@ def _export(
         harness.out,
         chosen or Chosen(),
         info=tuple(info.items()) if isinstance(info, Mapping) else info,
-        way=Way.AUTO,
+        way=LinkMethod.AUTO,
         prune=prune,
         progress=progress,
     )
@@ -123,7 +123,7 @@ def test_a_stranger_in_the_payload_is_told(harness: ExportHarness) -> None:
     stranger = harness.out / "data" / "media" / "notes.txt"
     stranger.write_text("mine")
     tally = _export(harness)
-    assert [trouble.path for trouble in tally.troubles] == ["data/media/notes.txt"]
+    assert [trouble.path for trouble in tally.failures] == ["data/media/notes.txt"]
     assert not (harness.out / "bagit.txt").exists()
     stranger.unlink()
     assert _export(harness).failed == 0
@@ -136,7 +136,7 @@ def test_damaged_bytes_do_not_go_into_a_bag(harness: ExportHarness) -> None:
     harness.blob(digest).chmod(0o644)
     harness.blob(digest).write_bytes(b"PHOTO")
     tally = _export(harness)
-    assert [trouble.path for trouble in tally.troubles] == ["data/media/787132/1/10.jpg"]
+    assert [trouble.path for trouble in tally.failures] == ["data/media/787132/1/10.jpg"]
     assert _is_valid(harness)
 
 
@@ -174,7 +174,7 @@ def test_fields_are_taken_from_no_file_of_somebody_else(harness: ExportHarness) 
     written.unlink()
     written.symlink_to(theirs)
     tally = _export(harness)
-    assert [trouble.path for trouble in tally.troubles] == ["bag-info.txt"]
+    assert [trouble.path for trouble in tally.failures] == ["bag-info.txt"]
     assert theirs.read_text() == "Contact-Email: x@example.org\n"
 
 
@@ -218,7 +218,7 @@ def test_a_label_may_have_several_values(harness: ExportHarness) -> None:
     [
         ("", "x", "no label"),
         ("Payload-Oxum", "1.1", "archiver writes it itself"),
-        ("a:b", "x", "no colon"),
+        ("a:b", "x", "must not contain a colon"),
         ("a\nb", "x", "line end"),
         ("Contact-Name", "x\nPayload-Oxum: 1.1", "line end"),
     ],

@@ -13,9 +13,9 @@ import pytest
 from archiver.blobs.blob_links import BlobLinks
 from archiver.catalog import record
 from archiver.errors import ArchiveLocked, StorageError, UsageError
-from archiver.export import opening
+from archiver.export import open_export
+from archiver.export.export_entry import LinkMethod
 from archiver.export.manifest import Manifest
-from archiver.export.wanted import Way
 from archiver.model.archived import Selection
 from archiver.model.identity import Role
 from archiver.model.target import Target
@@ -59,12 +59,12 @@ def test_items_stand_under_names_for_people(tmp_path: Path, database: str | Path
 
 def test_a_rename_moves_files_and_leaves_no_second_copy(harness: ExportHarness) -> None:
     """An account and a highlight with new names: the same files under new ones, empty directories gone, a stranger's file where it was."""
-    harness.export(way=Way.COPY)
+    harness.export(way=LinkMethod.COPY)
     inodes = {path.stat().st_ino for path in harness.out.rglob("*.*") if path.is_file()}
     (harness.out / _TRAVEL / "mine.txt").write_text("mine")
     harness.show({"1": "Best", "2": "best"}, {}, LATER)
     harness.rename("natgeo.travel", LATER)
-    tally = harness.export(way=Way.COPY)
+    tally = harness.export(way=LinkMethod.COPY)
     assert (tally.moved, tally.new, tally.others) == (7, 0, 0)
     renamed = {
         name.replace("natgeo", "natgeo.travel")
@@ -161,14 +161,14 @@ def test_a_link_in_the_place_of_a_directory_leads_nowhere(harness: ExportHarness
 
 def test_a_file_that_somebody_changed_is_theirs(harness: ExportHarness) -> None:
     """It stays as they made it, in a rename and with --prune too; the item comes anew, beside it."""
-    harness.export(way=Way.COPY)
+    harness.export(way=LinkMethod.COPY)
     changed = harness.out / _GUIDE / f"{_AT} Cphoto.jpg"
     changed.write_text("painted over")
-    tally = harness.export(way=Way.COPY)
+    tally = harness.export(way=LinkMethod.COPY)
     assert (tally.new, tally.avoided) == (1, 1)
     assert changed.read_text() == "painted over"
     assert tree(harness.out)[f"{_GUIDE}/{_AT} Cphoto [10].jpg"] == b"photo"
-    harness.export(way=Way.COPY, narrowed=Selection(titles=("Travel*",)), prune=True)
+    harness.export(way=LinkMethod.COPY, narrowed=Selection(titles=("Travel*",)), prune=True)
     assert tree(harness.out)[f"{_GUIDE}/{_AT} Cphoto.jpg"] == b"painted over"
 
 
@@ -282,11 +282,11 @@ def test_a_link_says_the_earliest_time_that_its_bytes_have(harness: ExportHarnes
     """Two items of the same bytes share an inode, and so its date; a copy has its own."""
     harness.show({"1": "Gift: Guide"}, {"1": ("10", "11", video("12", taken_at=NOW - timedelta(days=9)))})
     harness.keep("12", Role.VIDEO, b"video")
-    harness.export(way=Way.HARDLINK)
+    harness.export(way=LinkMethod.HARDLINK)
     times = {path.stat().st_mtime for path in harness.out.rglob("*.mp4")}
     assert times == {(NOW - timedelta(days=9)).timestamp()}
-    assert harness.export(way=Way.HARDLINK).new == 0
-    harness.export(to=harness.home / "copies", way=Way.COPY)
+    assert harness.export(way=LinkMethod.HARDLINK).new == 0
+    harness.export(to=harness.home / "copies", way=LinkMethod.COPY)
     times = {path.stat().st_mtime for path in (harness.home / "copies").rglob("*.mp4")}
     assert times == {NOW.timestamp(), (NOW - timedelta(days=9)).timestamp()}
 
@@ -294,10 +294,10 @@ def test_a_link_says_the_earliest_time_that_its_bytes_have(harness: ExportHarnes
 def test_a_link_is_the_blob_and_a_copy_is_not(harness: ExportHarness) -> None:
     """The blob stays write-protected; a copy may be written by its owner."""
     digest = harness.keep("11", Role.VIDEO, b"video")
-    assert harness.export(way=Way.HARDLINK).ways["hardlink"] == 7
+    assert harness.export(way=LinkMethod.HARDLINK).methods["hardlink"] == 7
     assert (harness.out / _GUIDE / f"{_AT} C11.mp4").samefile(harness.blob(digest))
     assert harness.blob(digest).stat().st_mode & 0o777 == 0o444
-    assert harness.export(to=harness.home / "copies", way=Way.COPY).ways["copy"] == 7
+    assert harness.export(to=harness.home / "copies", way=LinkMethod.COPY).methods["copy"] == 7
     copy = harness.home / "copies" / _GUIDE / f"{_AT} C11.mp4"
     assert not copy.samefile(harness.blob(digest))
     assert copy.stat().st_mode & 0o200
@@ -310,14 +310,14 @@ def test_a_damaged_blob_is_told_and_the_rest_exported(harness: ExportHarness) ->
         harness.keep("11", Role.THUMBNAIL, b"poster"),
         harness.keep("11", Role.VIDEO, b"video"),
     )
-    harness.export(way=Way.COPY, narrowed=Selection(titles=("Gift*",)))
+    harness.export(way=LinkMethod.COPY, narrowed=Selection(titles=("Gift*",)))
     harness.blob(missing).unlink()
     for digest, content in ((short, b""), (rotten, b"VIDEO")):
         harness.blob(digest).chmod(0o644)
         harness.blob(digest).write_bytes(content)
-    tally = harness.export(way=Way.COPY)
+    tally = harness.export(way=LinkMethod.COPY)
     assert (tally.failed, tally.files) == (2, 5)
-    assert {trouble.path for trouble in tally.troubles} == {
+    assert {trouble.path for trouble in tally.failures} == {
         f"{_TRAVEL}/{_AT} C11.jpg",
         f"{_TRAVEL}/{_AT} C11.mp4",
     }
@@ -338,7 +338,7 @@ def test_an_archive_or_another_export_is_refused(harness: ExportHarness) -> None
     with pytest.raises(UsageError, match="another archive"):
         harness.export(to=harness.home / "other")
     (harness.home / "file").touch()
-    with pytest.raises(UsageError, match="no directory"):
+    with pytest.raises(UsageError, match="is not a directory"):
         harness.export(to=harness.home / "file")
 
 
@@ -352,7 +352,7 @@ def test_two_exports_at_once_into_one_directory_are_refused(harness: ExportHarne
     """The second one is told that the first is on."""
     with (
         BlobLinks(harness.root) as blobs,
-        opening.opened(harness.out, form="folder", archive="x", root=harness.root, blobs=blobs),
+        open_export.open_export(harness.out, form="folder", archive="x", root=harness.root, blobs=blobs),
         pytest.raises(ArchiveLocked),
     ):
         harness.export()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.export.template import USUAL
-from archiver.export.wanted import Tally, Way
+from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.model.identity import Digest, Role
 from tests.support.catalog_samples import video
 from tests.support.databases import NOW
@@ -34,11 +34,11 @@ def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
 
 
 def both(
-    harness: ExportHarness, before: Callable[[Path], None], template: str = USUAL
-) -> tuple[Tally, Tally]:
+    harness: ExportHarness, before: Callable[[Path], None], template: str = DEFAULT_TEMPLATE
+) -> tuple[ExportStats, ExportStats]:
     """The export by links and by copies into directories that ``before`` has seen: the same names, bytes and list, but for how and when."""
     told, found = [], []
-    for way in (Way.COPY, Way.HARDLINK):  # in this order: a link dates the blob
+    for way in (LinkMethod.COPY, LinkMethod.HARDLINK):  # in this order: a link dates the blob
         out = harness.home / way
         out.mkdir()
         before(out)
@@ -54,12 +54,12 @@ def both(
     copied, linked = told
     for tally in told:
         assert (tally.files, tally.new, tally.bytes) == (copied.files, copied.new, copied.bytes)
-        assert (tally.failed, tally.avoided, tally.troubles) == (
+        assert (tally.failed, tally.avoided, tally.failures) == (
             copied.failed,
             copied.avoided,
-            copied.troubles,
+            copied.failures,
         )
-    assert (copied.ways["copy"], linked.ways["hardlink"]) == (copied.new, copied.new)
+    assert (copied.methods["copy"], linked.methods["hardlink"]) == (copied.new, copied.new)
     return copied, linked
 
 
@@ -67,7 +67,7 @@ def test_links_stand_as_copies_do(harness: ExportHarness) -> None:
     """All of them new, dated and listed; a rerun finds each in its place."""
     _, linked = both(harness, lambda out: None)
     assert (linked.files, linked.new) == (_ITEMS, _ITEMS)
-    again = harness.export(to=harness.home / Way.HARDLINK, way=Way.HARDLINK)
+    again = harness.export(to=harness.home / LinkMethod.HARDLINK, way=LinkMethod.HARDLINK)
     assert (again.files, again.new, again.moved, again.replaced, again.others) == (_ITEMS, 0, 0, 0, 0)
 
 
@@ -82,7 +82,7 @@ def test_links_that_want_one_name_get_marks(harness: ExportHarness) -> None:
 
 def test_links_leave_foreign_files_alone(harness: ExportHarness) -> None:
     """Where a link belongs stands somebody's file, or a file that has these very bytes; where its directory belongs, another one."""
-    harness.export(to=harness.home / "model", way=Way.COPY)
+    harness.export(to=harness.home / "model", way=LinkMethod.COPY)
     names = sorted(name for name in tree(harness.home / "model") if name.startswith("natgeo"))
 
     def before(out: Path) -> None:
@@ -95,7 +95,7 @@ def test_links_leave_foreign_files_alone(harness: ExportHarness) -> None:
     assert (harness.home / "hardlink" / names[3]).read_bytes() == b"mine"
 
 
-@pytest.mark.parametrize("template", [USUAL, "{username}/{date}.{ext}"])
+@pytest.mark.parametrize("template", [DEFAULT_TEMPLATE, "{username}/{date}.{ext}"])
 def test_a_blob_that_is_not_whole_is_told_amid_links(harness: ExportHarness, template: str) -> None:
     """One is missing, one too short; the others stand, and none has a name that another was to have, which would hang on where an export was
     cut short."""
@@ -112,19 +112,19 @@ def test_a_blob_that_is_not_whole_is_told_amid_links(harness: ExportHarness, tem
 def test_an_export_goes_on_by_links_where_it_was_cut_short(harness: ExportHarness) -> None:
     """Rows of files that never came to stand, and files that nobody has rows of: each comes once."""
     out = harness.home / "cut"
-    harness.export(to=out, way=Way.HARDLINK)
+    harness.export(to=out, way=LinkMethod.HARDLINK)
     whole = tree(out)
     for name in sorted(whole)[2:9]:
         (out / name).unlink()
     with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows, rows:
         rows.execute("DELETE FROM files WHERE id IN (SELECT id FROM files ORDER BY path DESC LIMIT 6)")
-    harness.export(to=out, way=Way.HARDLINK)
+    harness.export(to=out, way=LinkMethod.HARDLINK)
     assert tree(out) == whole
 
 
 def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(harness: ExportHarness) -> None:
     """It was killed when files stood beside a link, a pipe and a directory that have their names, and its list did not say so yet."""
-    harness.export(to=harness.home / "model", way=Way.COPY)
+    harness.export(to=harness.home / "model", way=LinkMethod.COPY)
     wished = sorted(name for name in tree(harness.home / "model") if name.startswith("natgeo"))[:3]
     places = [harness.out / name for name in wished]
     places[0].parent.mkdir(parents=True)
@@ -159,7 +159,7 @@ def test_links_go_where_they_belong_though_many_directories_were_opened_in_vain(
     for title in titles[1:-1]:
         (harness.out / title / deep).parent.mkdir(parents=True)
         (harness.out / title / deep).touch()
-    tally = harness.export(f"{{title}}/{deep}/{{item_pk}}.{{ext}}", way=Way.HARDLINK)
+    tally = harness.export(f"{{title}}/{deep}/{{item_pk}}.{{ext}}", way=LinkMethod.HARDLINK)
     assert (tally.files, tally.failed) == (12, 30)
     found = sorted(name for name, content in tree(harness.out).items() if content)
     assert found == sorted(f"Gift/{deep}/{n}{m}.jpg" for n in (0, 6) for m in range(6))

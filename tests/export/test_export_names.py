@@ -10,8 +10,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from archiver.errors import UsageError
-from archiver.export import names
-from archiver.export.template import FIELDS, USUAL, YIELDING, Filler, parse
+from archiver.export import file_names
+from archiver.export.path_template import (
+    DEFAULT_TEMPLATE,
+    FIELDS,
+    FREE_TEXT_FIELDS,
+    PathFiller,
+    parse_template,
+)
 
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 _NASTY = st.text(
@@ -50,14 +56,16 @@ def _assert_fits_everywhere(name: str) -> None:
 def test_fault_x1_no_text_leads_out_of_the_export(values: dict[str, str]) -> None:
     """Whatever the fields say, each name fits every system, the path is relative and as deep as its template, and the extension stays."""
     told = values | {"ext": "jpg", "highlight_pk": "17983616051768088", "code": values["code"][:40]}
-    path = Filler(parse("{username}/{title}/{title} ({highlight_pk})/{code}{full_name}.{ext}")).filled(told)
+    path = PathFiller(
+        parse_template("{username}/{title}/{title} ({highlight_pk})/{code}{full_name}.{ext}")
+    ).fill(told)
     assert len(path) == 4
     for name in path:
         _assert_fits_everywhere(name)
     assert path[2].endswith("(17983616051768088)")
     assert path[3].endswith(".jpg")
     joined = "/".join(path)
-    assert names.units(joined) <= names.LONGEST_PATH
+    assert file_names.utf16_units(joined) <= file_names.MAX_PATH_LENGTH
     assert not PurePosixPath(joined).is_absolute()
     assert not PureWindowsPath(joined).is_absolute()
     assert ".." not in PurePosixPath(joined).parts
@@ -88,15 +96,17 @@ def test_fault_x1_no_text_leads_out_of_the_export(values: dict[str, str]) -> Non
 )
 def test_fault_x6_a_name_that_some_system_cannot_have_is_changed(text: str, name: str) -> None:
     """Devices, streams, what Windows drops at the end, what turns a line around; emoji and scripts stay."""
-    assert names.whole(names.clean(text)) == name
+    assert file_names.safe_name(file_names.clean(text)) == name
 
 
 @pytest.mark.parametrize("text", ["archive", "Archive", "archive "])
 def test_an_extension_makes_no_name_an_archive_s_marker(text: str) -> None:
     """Of a sidecar; a picture may be called so."""
     values = dict.fromkeys(FIELDS, text) | {"ext": "json"}
-    assert Filler(parse("{title}.{ext}")).filled(values) == (f"{text.strip()}_.json",)
-    assert Filler(parse("{title}.{ext}")).filled(values | {"ext": "jpg"}) == (f"{text.strip()}.jpg",)
+    assert PathFiller(parse_template("{title}.{ext}")).fill(values) == (f"{text.strip()}_.json",)
+    assert PathFiller(parse_template("{title}.{ext}")).fill(values | {"ext": "jpg"}) == (
+        f"{text.strip()}.jpg",
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +114,7 @@ def test_an_extension_makes_no_name_an_archive_s_marker(text: str) -> None:
 )
 def test_fault_x6_twins_on_another_system_are_known(one: str, other: str) -> None:
     """Names that differ in case or composition only."""
-    assert names.key(one) == names.key(other)
+    assert file_names.collision_key(one) == file_names.collision_key(other)
 
 
 @given(
@@ -113,8 +123,8 @@ def test_fault_x6_twins_on_another_system_are_known(one: str, other: str) -> Non
 )
 def test_fault_x5_a_name_is_cut_between_two_characters_of_a_reader(letters: list[str], longest: int) -> None:
     """No half family, flag, accent or skin."""
-    kept = names.cut("".join(letters), longest)
-    assert names.length(kept) <= longest
+    kept = file_names.truncate("".join(letters), longest)
+    assert file_names.length(kept) <= longest
     whole = ["".join(letters[:n]) for n in range(len(letters) + 1)]
     assert kept in whole
 
@@ -123,7 +133,7 @@ def test_fault_x5_a_name_is_cut_between_two_characters_of_a_reader(letters: list
 def test_fault_x15_a_template_knows_fields_by_name_only(text: str) -> None:
     """No attributes, no indexes, no formats, and that is said: an unknown field is a usage error that names the known ones."""
     with pytest.raises(UsageError) as caught:
-        parse(f"{text}/{{code}}.{{ext}}")
+        parse_template(f"{text}/{{code}}.{{ext}}")
     assert "highlight_pk" in caught.value.hint
     assert ("format" in str(caught.value)) == (text not in ("{0}", "{}", "{password}"))
 
@@ -131,7 +141,10 @@ def test_fault_x15_a_template_knows_fields_by_name_only(text: str) -> None:
 def test_fault_x15_a_value_is_never_a_template() -> None:
     """A title with braces stands as it is; doubled braces in the template stand for themselves."""
     values = dict.fromkeys(FIELDS, "x") | {"title": "{item_pk} %s $(id)", "item_pk": "7"}
-    assert Filler(parse("{{{title}}}/{item_pk}.{ext}")).filled(values) == ("{{item_pk} %s $(id)}", "7.x")
+    assert PathFiller(parse_template("{{{title}}}/{item_pk}.{ext}")).fill(values) == (
+        "{{item_pk} %s $(id)}",
+        "7.x",
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,7 +167,7 @@ def test_fault_x15_a_value_is_never_a_template() -> None:
 def test_a_template_that_makes_no_path_is_refused(text: str) -> None:
     """Absolute, leading up, without a name or without its extension, too deep or too long."""
     with pytest.raises(UsageError):
-        parse(text)
+        parse_template(text)
 
 
 @pytest.mark.parametrize(
@@ -177,25 +190,25 @@ def test_fields_that_give_way_take_no_room_from_the_others(text: str, text_of_ot
         "role": "thumbnail",
         "ext": "webp",
     }
-    values = dict.fromkeys(YIELDING, text_of_others) | ours
-    template = parse(text)
-    path = Filler(template).filled(values)
+    values = dict.fromkeys(FREE_TEXT_FIELDS, text_of_others) | ours
+    template = parse_template(text)
+    path = PathFiller(template).fill(values)
     _assert_fits_everywhere(path[-1])
-    assert names.length(path[-1]) <= names.LONGEST
+    assert file_names.length(path[-1]) <= file_names.MAX_LENGTH
     assert [field for field in template.fields & set(ours) if ours[field] not in path[-1]] == []
 
 
 def test_a_template_that_is_too_long_is_told_by_how_much() -> None:
     """What its fixed parts may come to, and what a name may have."""
-    with pytest.raises(UsageError, match="may come to 245 characters, of which there may be 200"):
-        parse("{user_pk}{highlight_pk}{item_pk}" * 2 + ".{ext}")
+    with pytest.raises(UsageError, match="may have 245 characters, the limit is 200"):
+        parse_template("{user_pk}{highlight_pk}{item_pk}" * 2 + ".{ext}")
 
 
 def test_the_extension_is_that_of_the_bytes() -> None:
     """Known types have theirs, anything else ``bin``; both of a video's files differ by it."""
-    assert {names.extension(mime) for mime in ("image/jpeg", "video/mp4", "text/html")} == {
+    assert {file_names.extension(mime) for mime in ("image/jpeg", "video/mp4", "text/html")} == {
         "jpg",
         "mp4",
         "bin",
     }
-    parse(USUAL)
+    parse_template(DEFAULT_TEMPLATE)

@@ -15,8 +15,8 @@ from archiver.archive import Chosen
 from archiver.catalog.query import dump
 from archiver.catalog.tables import metadata
 from archiver.errors import UsageError
-from archiver.export.tables import TableForm, lines
-from archiver.export.wanted import Tally
+from archiver.export.export_entry import ExportStats
+from archiver.export.table_files import TableForm, table_text
 from archiver.model.archived import Selection
 from archiver.model.target import Target
 from tests.support.catalog_samples import LATER, NATGEO, video
@@ -45,7 +45,9 @@ def _filled(home: Path, database: str | Path) -> ExportHarness:
     return made
 
 
-def _export(harness: ExportHarness, form: TableForm, *names: str, chosen: Chosen | None = None) -> Tally:
+def _export(
+    harness: ExportHarness, form: TableForm, *names: str, chosen: Chosen | None = None
+) -> ExportStats:
     return archive.export_tables(
         harness.config, harness.out, chosen or Chosen(), form=form, names=names, progress=lambda done: None
     )
@@ -75,7 +77,7 @@ def test_tables_are_of_one_moment(harness: ExportHarness) -> None:
     """A run that goes on meanwhile is in none of them, or in all: no table tells of an item that another does not have."""
     came = False
 
-    def progress(done: Tally) -> None:
+    def progress(done: ExportStats) -> None:
         nonlocal came
         if done.files and not came:
             came = True
@@ -85,8 +87,8 @@ def test_tables_are_of_one_moment(harness: ExportHarness) -> None:
     assert came
     files = tree(harness.out)
     for table, key in (("highlights", "pk"), ("items", "pk"), ("highlight_items", "item_pk")):
-        lines = files[f"{table}.jsonl"].decode().split("\n")[:-1]
-        assert not {"3", "12"} & {json.loads(line)[key] for line in lines}, table
+        table_text = files[f"{table}.jsonl"].decode().split("\n")[:-1]
+        assert not {"3", "12"} & {json.loads(line)[key] for line in table_text}, table
 
 
 def test_fault_x10_csv_holds_no_formula(lite: ExportHarness) -> None:
@@ -158,6 +160,6 @@ def test_tables_come_in_pieces() -> None:
             asked += 1
             yield (number, NOW)
 
-    first = next(lines(TableForm.JSONL, ("n", "at"), rows()))  # type: ignore[arg-type]
+    first = next(table_text(TableForm.JSONL, ("n", "at"), rows()))  # type: ignore[arg-type]
     assert first.startswith('{"n": 0, "at": "2026-03-31T23:30:00.250000Z"}\n')
     assert asked < 1_000

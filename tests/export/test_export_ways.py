@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from archiver.errors import DiskFull, StorageError
-from archiver.export.wanted import Way
+from archiver.export.export_entry import LinkMethod
 from archiver.model.identity import Digest, Role
 from tests.support.export_archive import ExportHarness, tree
 
@@ -44,10 +44,10 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 def test_another_disk_gets_copies(harness: ExportHarness, elsewhere: Path) -> None:
     """EXDEV: auto copies, a link that was asked for is told to be none here, and nothing half-made is left."""
-    assert harness.export(to=elsewhere / "out").ways["copy"] == 7
+    assert harness.export(to=elsewhere / "out").methods["copy"] == 7
     assert len(tree(elsewhere / "out")) == 7
     with pytest.raises(StorageError, match="no hardlink can be made") as caught:
-        harness.export(to=elsewhere / "links", way=Way.HARDLINK)
+        harness.export(to=elsewhere / "links", way=LinkMethod.HARDLINK)
     assert "--link copy" in caught.value.hint
     assert not list((elsewhere / "links" / ".archiver-export" / "tmp").iterdir())
 
@@ -65,10 +65,10 @@ def test_a_blob_that_can_have_no_more_names_is_copied(harness: ExportHarness, wh
     with suppress(OSError):
         os.link(blob, names / "one more")
         pytest.skip("a disk in memory has no limit, whatever it states")
-    ways = harness.export().ways
+    ways = harness.export().methods
     assert (ways["hardlink"], ways["copy"]) == (6, 1)
     with pytest.raises(StorageError, match="Too many links") as caught:
-        harness.export(to=harness.home / "links", way=Way.HARDLINK)
+        harness.export(to=harness.home / "links", way=LinkMethod.HARDLINK)
     assert "--link copy" in caught.value.hint
 
 
@@ -81,9 +81,9 @@ def test_a_file_system_without_clones_gets_links(tmp_path: Path, sqlite_template
             Path(made), Path(shutil.copy(sqlite_template, Path(made) / "archive.db"))
         )
         harness.fill()
-        assert harness.export().ways["hardlink"] == 7
+        assert harness.export().methods["hardlink"] == 7
         with pytest.raises(StorageError, match="no reflink can be made"):
-            harness.export(to=harness.home / "clones", way=Way.REFLINK)
+            harness.export(to=harness.home / "clones", way=LinkMethod.REFLINK)
 
 
 def test_a_file_system_with_clones_gets_clones(sqlite_template: Path, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_file_system_with_clones_gets_clones(sqlite_template: Path, tmp_path: 
     try:
         harness = ExportHarness.make(mounted, Path(shutil.copy(sqlite_template, mounted / "archive.db")))
         harness.fill()
-        assert harness.export().ways["reflink"] == 7
+        assert harness.export().methods["reflink"] == 7
         assert all(path.stat().st_nlink == 1 for path in harness.out.rglob("*.mp4"))
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
@@ -118,10 +118,10 @@ def test_a_full_disk_leaves_what_a_rerun_completes(harness: ExportHarness, tmp_p
         (small / "ballast").write_bytes(bytes(140_000))
         harness.keep("11", Role.VIDEO, os.urandom(60_000))
         with pytest.raises(DiskFull):
-            harness.export(to=small / "out", way=Way.COPY)
+            harness.export(to=small / "out", way=LinkMethod.COPY)
         assert all(len(content) in (5, 6, 60_000) for content in tree(small / "out").values())
         (small / "ballast").unlink()
-        assert harness.export(to=small / "out", way=Way.COPY).files == 7
+        assert harness.export(to=small / "out", way=LinkMethod.COPY).files == 7
         assert len(tree(small / "out")) == 7
     finally:
         subprocess.run(["umount", str(small)], check=True)

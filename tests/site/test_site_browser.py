@@ -145,7 +145,7 @@ def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) 
     """The focus stays in the viewer whatever is tabbed, a link to an item opens it, nothing moves by itself where that is not wanted."""
     with open_site(browser, demo, reduced_motion="reduce", color_scheme="dark") as visit:
         visit.goto(next(demo.glob("accounts/natgeo-*/index.html")))
-        link = str(visit.page.get_attribute(".facts a[href*='#i']", "href"))
+        link = str(visit.page.get_attribute(".details a[href*='#i']", "href"))
         page = next(demo.glob("accounts/natgeo-*")) / link.partition("#")[0]
         visit.goto(page, "#" + link.partition("#")[2])
         assert visit.shown()["hash"] == f"#{link.partition('#')[2]}"
@@ -185,7 +185,7 @@ def test_keys_move_in_a_viewer_that_a_link_opened(browser: Browser, demo: Path) 
 
         visit.goto(page.with_name("index.html"))
         visit.page.click("a.tile >> nth=0")
-        link = visit.page.locator("dialog .facts a[href*='#i']").first
+        link = visit.page.locator("dialog .details a[href*='#i']").first
         wanted = str(link.get_attribute("href")).partition("#")[2]
         link.click()
         visit.page.wait_for_url(f"**#{wanted}")
@@ -301,7 +301,7 @@ def test_fingers_swipe(browser: Browser, demo: Path) -> None:
 
 
 def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(browser: Browser, tmp_path: Path) -> None:
-    """Titles and names stand there as they were written, no dialog opens, nothing of theirs is loaded, and the one link that may be
+    """FormerTitles and names stand there as they were written, no dialog opens, nothing of theirs is loaded, and the one link that may be
     followed tells its host."""
     site = hostile(tmp_path)
     titles = []
@@ -316,10 +316,10 @@ def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(browser: Browser,
             visit.page.click("a.tile")
             shown = visit.shown()
             assert (shown["open"], shown["medium"]) == (True, "img")
-            links = "dialog .facts a"
+            links = "dialog .details a"
             assert addresses(visit, links) == ["https://example.com/%22%3E%3Cimg/src=x%3E"]
-            assert "example.com" in visit.page.inner_text("dialog .facts")
-            assert LINKS[0] in visit.page.inner_text("dialog .facts")
+            assert "example.com" in visit.page.inner_text("dialog .details")
+            assert LINKS[0] in visit.page.inner_text("dialog .details")
     assert titles == [title or "Untitled" for title in reversed(TITLES)]
 
 
@@ -327,6 +327,6 @@ def test_without_a_script_a_tile_is_a_link_to_its_file(browser: Browser, demo: P
     """And what is known of an item stands below it."""
     with open_site(browser, demo, java_script_enabled=False) as visit:
         visit.goto(next(demo.glob("accounts/natgeo-*/[0-9]*.html")))
-        assert visit.page.is_visible(".item .facts time >> nth=0")
+        assert visit.page.is_visible(".item .details time >> nth=0")
         visit.page.click("a.tile >> nth=0")
         assert visit.page.url.startswith(f"{demo.as_uri()}/media/")

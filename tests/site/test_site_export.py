@@ -20,7 +20,7 @@ NATGEO = "787132"
 _KILLED = """
 import os, signal, sys
 from archiver.cli.main import main
-from archiver.export.placing import Placer
+from archiver.export.placement import Placement
 
 left = int(sys.argv[1])
 
@@ -33,7 +33,7 @@ def counted(method):
         return method(*args, **more)
     return one
 
-Placer.place, Placer.link = counted(Placer.place), counted(Placer.link)
+Placement.place, Placement.link = counted(Placement.place), counted(Placement.link)
 sys.exit(main(sys.argv[2:]))
 """
 

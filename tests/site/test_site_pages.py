@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from archiver.export.site import words
-from archiver.export.site.pages import POLICY
+from archiver.export.site import page_text
+from archiver.export.site.site_pages import POLICY
 from archiver.model.identity import Role
 from archiver.model.upstream import WebLink
 from tests.support.site_samples import (
@@ -116,7 +116,7 @@ def test_fault_x7_what_was_said_is_shown_as_it_was_said() -> None:
 def test_fault_x7_only_links_that_lead_where_they_say_are_followed(url: str, host: str | None) -> None:
     """http and https, to a host that Python and browsers read alike; the link leads to that host, in ASCII,
     and it stands beside it."""
-    found = words.address(url)
+    found = page_text.web_address(url)
     assert (found.host if found else None) == host
     page = write_site(account(), highlight(), photo(web_links=(WebLink(url, "Click"),))).page("10")
     links = [e for e in elements(page) if e.tag == "a" and e.get("rel") == "noopener noreferrer nofollow"]
@@ -139,7 +139,7 @@ def test_fault_x7_only_links_that_lead_where_they_say_are_followed(url: str, hos
 )
 def test_a_link_is_a_valid_url(url: str, href: str) -> None:
     """As a browser would read it."""
-    found = words.address(url)
+    found = page_text.web_address(url)
     assert found is not None
     assert found.href == href
 
@@ -214,11 +214,11 @@ def test_what_is_gone_and_what_is_lacking_is_told() -> None:
         place_item("102"),
     )
     page = site.page("10")
-    assert "This highlight is no longer shown; seen to be gone on" in page
-    assert page.count("No longer shown in the highlight; seen to be gone on") == 1
+    assert "This highlight is no longer shown; noticed on" in page
+    assert page.count("No longer shown in the highlight; noticed on") == 1
     assert page.count("Its video is not in this archive.") == 1
     assert page.count("Its file is not in this archive.") == 1
-    assert "This account does not exist any more" in site.page("index")
+    assert "This account no longer exists; noticed on" in site.page("index")
     assert "The account is gone" in site.pages["index.html"]
 
 
@@ -252,22 +252,22 @@ def test_the_same_archive_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        (words.moment(NOW), "4 December 2025, 15:00 UTC"),
-        (words.machine(NOW), "2025-12-04T15:00:00Z"),
-        (words.span(NOW, NOW), "4 December 2025"),
-        (words.span(NOW.replace(day=1), NOW), "1 – 4 December 2025"),
-        (words.span(NOW.replace(year=2019), NOW), "December 2019 – December 2025"),
-        (words.clock(0.2), "0:01"),
-        (words.clock(3723), "1:02:03"),
-        (words.count(1, "item"), "1 item"),
-        (words.count(5000, "item"), "5,000 items"),
-        (words.size(999), "999 B"),
-        (words.size(1_234_567), "1.2 MB"),
-        (words.size(999_999), "1.0 MB"),
-        (words.short("  a\n b  "), "a b"),
-        (words.short("abcdef", 4), "abc…"),
-        (words.short("\u202egnp.exe\u2066"), "gnp.exe"),
-        (words.short(" " * 400 + "a", 4), "…"),
+        (page_text.moment(NOW), "4 December 2025, 15:00 UTC"),
+        (page_text.iso(NOW), "2025-12-04T15:00:00Z"),
+        (page_text.span(NOW, NOW), "4 December 2025"),
+        (page_text.span(NOW.replace(day=1), NOW), "1 – 4 December 2025"),
+        (page_text.span(NOW.replace(year=2019), NOW), "December 2019 – December 2025"),
+        (page_text.clock(0.2), "0:01"),
+        (page_text.clock(3723), "1:02:03"),
+        (page_text.count(1, "item"), "1 item"),
+        (page_text.count(5000, "item"), "5,000 items"),
+        (page_text.size(999), "999 B"),
+        (page_text.size(1_234_567), "1.2 MB"),
+        (page_text.size(999_999), "1.0 MB"),
+        (page_text.shorten("  a\n b  "), "a b"),
+        (page_text.shorten("abcdef", 4), "abc…"),
+        (page_text.shorten("\u202egnp.exe\u2066"), "gnp.exe"),
+        (page_text.shorten(" " * 400 + "a", 4), "…"),
     ],
 )
 def test_dates_and_numbers_in_words(made: str, expected: str) -> None:

@@ -15,8 +15,8 @@ from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
-from archiver.export.template import USUAL, parse
-from archiver.export.wanted import Tally, Way
+from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.export.path_template import DEFAULT_TEMPLATE, parse_template
 from archiver.model.archived import EVERYTHING, Blob, File, Owner, Selection
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.target import Target
@@ -118,22 +118,22 @@ class ExportHarness:
 
     def export(
         self,
-        template: str = USUAL,
+        template: str = DEFAULT_TEMPLATE,
         *,
         to: Path | None = None,
         narrowed: Selection = EVERYTHING,
         accounts: tuple[Target, ...] = (),
         gone: bool = True,
         sidecars: bool = False,
-        way: Way = Way.AUTO,
+        way: LinkMethod = LinkMethod.AUTO,
         prune: bool = False,
-    ) -> Tally:
+    ) -> ExportStats:
         """The folder form."""
         return archive.export_folder(
             self.config,
             to or self.out,
             Chosen(accounts, narrowed, gone),
-            template=parse(template),
+            template=parse_template(template),
             sidecars=sidecars,
             way=way,
             prune=prune,

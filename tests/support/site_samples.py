@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from archiver.export.site import wanted
-from archiver.export.site.build import Titles
-from archiver.export.wanted import Text
+from archiver.export.export_entry import GeneratedText
+from archiver.export.site.site_builder import FormerTitles, site_entries
 from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
@@ -89,16 +88,16 @@ class WrittenSite:
         return page
 
 
-def write_site(*steps: Step, titles: Titles = lambda pk: {}, gone: bool = True) -> WrittenSite:
+def write_site(*steps: Step, titles: FormerTitles = lambda pk: {}, gone: bool = True) -> WrittenSite:
     """The site of these steps; each file comes once, by an id of its own."""
     made = WrittenSite()
     ids = set()
-    for file in wanted(steps, titles, gone=gone):
+    for file in site_entries(steps, titles, gone=gone):
         path = "/".join(file.path)
         assert file.id not in ids
         assert path not in made.files
         ids.add(file.id)
-        if isinstance(file.content, Text):
+        if isinstance(file.content, GeneratedText):
             made.files[path] = file.content.bytes
         else:
             made.media.append(path)

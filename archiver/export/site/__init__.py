@@ -1,5 +1,1 @@
-"""The archive as web pages that need no server: a page of accounts, one of each account, one of each highlight, and their media."""
-
-from archiver.export.site.build import wanted
-
-__all__ = ["wanted"]
+"""The web site export: an archive as pages that need no server. ``site_builder`` says which files it has."""

@@ -32,16 +32,16 @@ _AFTER = {
     "after commit": ("sqlalchemy.engine", "RootTransaction.commit"),
 }
 _EXPORT_BEFORE = {
-    "before the rows of files": ("archiver.export.manifest", "Manifest.change"),
-    "before a file": ("archiver.export.placing", "Placer.place"),
-    "before a move": ("archiver.export.directories", "rename"),
+    "before the rows of files": ("archiver.export.manifest", "Manifest.update"),
+    "before a file": ("archiver.export.placement", "Placement.place"),
+    "before a move": ("archiver.export.export_sync", "rename_exclusive"),
     "before files are complete": ("archiver.export.manifest", "Manifest.complete"),
 }
 _EXPORT_AFTER = {
-    "rows of files": ("archiver.export.manifest", "Manifest.change"),
-    "after a file": ("archiver.export.placing", "Placer.place"),
+    "rows of files": ("archiver.export.manifest", "Manifest.update"),
+    "after a file": ("archiver.export.placement", "Placement.place"),
     "after a link": ("archiver.blobs.blob_links", "BlobLinks.link"),
-    "after a move": ("archiver.export.directories", "rename"),
+    "after a move": ("archiver.export.export_sync", "rename_exclusive"),
     "files are complete": ("archiver.export.manifest", "Manifest.complete"),
 }
 EXPORTS = (*_EXPORT_BEFORE, *_EXPORT_AFTER)

@@ -1,6 +1,6 @@
-// The viewer: shows a tile of the page in a dialog that fills the window, and walks through the others. Without it, or in a browser
-// that knows no dialog, a tile is what it is written as: a link to its file. It makes no request but for the files of the tiles, and
-// no markup from text: it copies elements and sets attributes.
+// The viewer shows a tile of the page in a dialog that fills the window, and moves to the others. Without it, or in a
+// browser without dialogs, a tile is a link to its file. It requests only the files of the tiles, and makes no markup
+// from text: it copies elements and sets attributes.
 "use strict";
 
 (() => {
@@ -37,7 +37,7 @@
     return player;
   }
 
-  // A browser lets a page play sound only after its reader has touched it: until then the video waits for a key.
+  // Browsers allow sound only after the reader has used the page: until then the video waits for a key.
   function play(player) {
     player.play().catch(() => {});
   }
@@ -48,12 +48,12 @@
     const item = tile.closest(".item");
     const shown = medium(tile);
     part("media").replaceChildren(shown);
-    part("facts").replaceChildren(...item.querySelector(".facts").cloneNode(true).childNodes);
+    part("details").replaceChildren(...item.querySelector(".details").cloneNode(true).childNodes);
     part("position").textContent = `${tile.dataset.shows === "video" ? "Video" : "Photo"} ${at + 1} of ${tiles.length}`;
     part("file").href = tile.href;
-    part("back").setAttribute("aria-disabled", String(at === 0));
-    part("on").setAttribute("aria-disabled", String(at === tiles.length - 1));
-    dialog.querySelector(".told").scrollTop = 0;
+    part("previous").setAttribute("aria-disabled", String(at === 0));
+    part("next").setAttribute("aria-disabled", String(at === tiles.length - 1));
+    dialog.querySelector(".panel").scrollTop = 0;
     dialog.style.setProperty("--part", String((at + 1) / tiles.length));
     history.replaceState(history.state, "", fragment(tile));
     if (shown instanceof HTMLVideoElement && !calm.matches) play(shown);
@@ -72,8 +72,8 @@
     stage.focus();
   }
 
-  // A viewer that is opened on this page gets an entry of its own in the history, so that Back closes it, and
-  // Forward opens it again. The entry says that the page without the viewer is the one before it.
+  // A viewer that is opened on this page gets its own entry in the history, so that Back closes it and Forward
+  // opens it again. The entry says that the one before it is the page without the viewer.
   let leaving = false;
 
   function enter(index) {
@@ -100,8 +100,8 @@
     End: () => go(tiles.length - 1),
   };
 
-  // Of the whole document, since the focus is not always in the dialog: see hold. In the capture phase: a focused video would take the
-  // arrows for itself.
+  // On the whole document, since the focus is not always in the dialog: see holdFocus. In the capture phase, since a
+  // focused video would use the arrow keys itself.
   document.addEventListener("keydown", (event) => {
     if (!dialog.open) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
@@ -114,40 +114,40 @@
     }
   }, true);
 
-  for (const [name, act] of [["close", () => dialog.close()], ["back", () => go(at - 1)], ["on", () => go(at + 1)]]) {
+  for (const [name, act] of [["close", () => dialog.close()], ["previous", () => go(at - 1)], ["next", () => go(at + 1)]]) {
     part(name).addEventListener("click", (event) => {
       act();
-      if (event.detail > 0 && dialog.open) stage.focus(); // by mouse or finger: the space bar stays with the video
+      if (event.detail > 0 && dialog.open) stage.focus(); // after a click or touch, the space bar controls the video
     });
   }
 
   dialog.addEventListener("close", () => {
-    part("media").replaceChildren(); // a video that nobody sees must fall silent
+    part("media").replaceChildren(); // stops a video
     if (location.hash === fragment(tiles[at])) leave();
     tiles[at].focus();
   });
 
-  // Closed by a key, a button or a finger: the address is that of the page again. The viewer's own entry is
-  // left by going back, so that Back does not lead into it again; one that a link led to has another page
-  // before it, and is changed.
+  // After the viewer was closed by a key, a button or a swipe, the address is that of the page again. The viewer's own
+  // entry is left by going back, so that Back does not open it again. An entry that a link led to follows another
+  // page, so it is changed instead.
   function leave() {
     if (history.state?.viewer) {
       leaving = true;
-      setTimeout(() => { leaving = false; }, 1000); // should there be nothing to go back to
+      setTimeout(() => { leaving = false; }, 1000); // in case there is nothing to go back to
       history.back();
     } else {
       history.replaceState(null, "", location.href.split("#")[0]);
     }
   }
 
-  // Back scrolls to where the page was when the viewer was opened: the last item may be elsewhere.
+  // Back scrolls to where the page was when the viewer was opened; the last item may be elsewhere.
   addEventListener("popstate", () => {
     leaving = false;
     follow();
     if (!dialog.open) requestAnimationFrame(() => tiles[at].scrollIntoView({ block: "nearest" }));
   });
 
-  // A swipe: sideways to the next or the previous one, down to close. Not over the controls of a video.
+  // Swipe sideways for the next or previous item, down to close; not over the controls of a video.
   let from = null;
   stage.addEventListener("pointerdown", (event) => {
     const box = event.target instanceof HTMLVideoElement ? event.target.getBoundingClientRect() : null;
@@ -172,15 +172,14 @@
     });
   });
 
-  // A browser that follows a link to a part of a page takes the focus there some frames later, after the load too, and leaves it to
-  // nobody where that part is behind the dialog.
-  function hold() {
+  // A browser that follows a link to a part of a page moves the focus there some frames later, even after the load,
+  // and drops it if that part is behind the dialog.
+  function holdFocus() {
     const back = () => { if (dialog.open && !dialog.contains(document.activeElement)) stage.focus(); };
     requestAnimationFrame(() => requestAnimationFrame(back));
   }
 
-  // The address names an item of this page, by a link from anywhere, by Back or by Forward: it opens. If it
-  // names none, nothing is open.
+  // Open the item that the address names, after a link, Back or Forward. Close the viewer if it names none.
   function follow() {
     const index = tiles.findIndex((tile) => fragment(tile) === location.hash);
     if (index < 0) {
@@ -189,9 +188,9 @@
     }
     if (dialog.open) go(index);
     else open(index);
-    hold();
+    holdFocus();
   }
   addEventListener("hashchange", follow);
-  addEventListener("load", hold);
+  addEventListener("load", holdFocus);
   follow();
 })();

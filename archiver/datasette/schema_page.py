@@ -18,27 +18,27 @@ _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class TableDescription:
     """What the page says of a table and of its columns."""
 
     text: str
     columns: dict[str, str] = field(default_factory=dict)
 
 
-def described(page: str) -> dict[str, Described]:
+def table_descriptions(page: str) -> dict[str, TableDescription]:
     """Every table that the page describes, by its name."""
-    found: dict[str, Described] = {}
+    found: dict[str, TableDescription] = {}
     last, before = "", ""
     for block in page.partition("\n## Examples")[0].split("\n\n"):
         head = _HEAD.match(block)
         if head is not None:
             last = head[1]
             told = block[head.end() :]
-            found[last] = Described(_plain(told), _inline(told))
+            found[last] = TableDescription(_plain(told), _inline(told))
         elif block.startswith("| column |") and last:
             found[last].columns.update(_columns(block))
         elif block.startswith("| table |"):
-            found |= {name: Described(_plain(before), _inline(told)) for name, told in _rows(block)}
+            found |= {name: TableDescription(_plain(before), _inline(told)) for name, told in _rows(block)}
         elif not block.startswith("|"):
             last = ""
         before = block

@@ -1,0 +1,137 @@
+"""A bag after BagIt 1.0 (RFC 8493): the payload in ``data/``, and the files that describe it.
+
+The ``bagit`` package is not used to write it: that moves a finished directory into a bag and reads every byte
+again. Here files are links, their SHA-256 is their name in the archive, and a bag is completed and updated in
+place. The tests validate bags with that package.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+
+from archiver.durable import storage_errors
+from archiver.errors import UsageError
+from archiver.export.export_entry import ExportEntry
+from archiver.export.export_sync import ExportSync
+from archiver.export.manifest import ManifestRow
+from archiver.export.path_template import PathTemplate, parse_template
+
+PAYLOAD = "data"
+_DECLARATION = "bagit"
+_MANIFEST, _INFO, _TAGS = "manifest-sha256", "bag-info", "tagmanifest-sha256"
+_DECLARATION_TEXT = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
+_OWN_LABELS = ("payload-oxum", "bagging-date", "bag-size", "bag-software-agent", "external-identifier")
+
+
+def media_template() -> PathTemplate:
+    """Return where items go in ``data/media``: named by pks, so that no new username or title moves them."""
+    return parse_template("{user_pk}/{highlight_pk}/{item_pk}.{ext}")
+
+
+def unseal(sync: ExportSync) -> None:
+    """Remove ``bagit.txt`` before the first change: without it, nobody takes an unfinished bag for a bag."""
+    sync.before_change = lambda: sync.withdraw(_DECLARATION)
+    sync.keep(_DECLARATION, _MANIFEST, _INFO, _TAGS)
+
+
+def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
+    """Write the manifests of all files in ``data/``, then the tag files, ``bagit.txt`` last.
+
+    All other files must be flushed before. A file in ``data/`` that is not the export's makes the bag
+    invalid: it is counted as a failure, and the bag is not sealed.
+    """
+    foreign_paths = list(_foreign_paths(sync))
+    for path in foreign_paths:
+        sync.stats.add_failure(path, "it does not belong to this bag and makes it invalid: move it away")
+    if foreign_paths:
+        sync.withdraw(_DECLARATION)
+        return
+    manifest, size = sync.stage_text(_manifest_lines(_payload_rows(sync)))
+    info_text = "".join(f"{label}: {value}\n" for label, value in info).encode()
+    sync.put(ExportEntry(_MANIFEST, (f"{_MANIFEST}.txt",), manifest, size))
+    sync.put(ExportEntry.of_text(_INFO, (f"{_INFO}.txt",), info_text))
+    declaration = ExportEntry.of_text(_DECLARATION, (f"{_DECLARATION}.txt",), _DECLARATION_TEXT)
+    sync.flush()
+    rows = sync.manifest.rows_by_id([_INFO, _MANIFEST])
+    tags = [(row.path, row.sha256) for row in rows.values()]
+    tags = sorted([(declaration.path[0], declaration.digest), *tags])
+    tag_text = "".join(f"{digest}  {path}\n" for path, digest in tags).encode()
+    sync.put(ExportEntry.of_text(_TAGS, (f"{_TAGS}.txt",), tag_text))
+    sync.flush()
+    sync.put(declaration)
+    sync.flush()
+
+
+def require_fields(fields: Iterable[tuple[str, str]]) -> None:
+    """Raise UsageError for a field that cannot be in ``bag-info.txt``, or that only archiver writes."""
+    for label, value in fields:
+        why = ""
+        if not label:
+            why = "it has no label"
+        elif label.lower() in _OWN_LABELS:
+            why = "archiver writes it itself"
+        elif ":" in label:
+            why = "a label must not contain a colon"
+        elif not (label + value).isprintable():
+            why = "it contains a line end or another character that cannot be printed"
+        if why:
+            raise UsageError(
+                f"the field {label!r} cannot be written to bag-info.txt: {why}",
+                "see archiver export bagit --help",
+            )
+
+
+def info_fields(
+    sync: ExportSync, archive: str, agent: str, today: date, given: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Yield the fields of ``bag-info.txt``: those of earlier exports, those ``given`` now, archiver's own.
+    A label may occur several times. The given fields, which passed ``require_fields``, replace all earlier
+    ones with their label; a given field without a value only removes those.
+    """
+    given_labels = {label.lower() for label, _ in given}
+    yield from (field for field in _earlier_fields(sync) if field[0].lower() not in given_labels)
+    yield from (field for field in given if field[1])
+    count = size = 0
+    for row in _payload_rows(sync):
+        count, size = count + 1, size + row.size
+    yield "External-Identifier", archive
+    yield "Bagging-Date", today.isoformat()
+    yield "Payload-Oxum", f"{size}.{count}"
+    yield "Bag-Software-Agent", agent
+
+
+def _earlier_fields(sync: ExportSync) -> Iterator[tuple[str, str]]:
+    """Yield the owner's fields in an earlier ``bag-info.txt``, unless somebody changed that file."""
+    row = sync.manifest.rows_by_id([_INFO]).get(_INFO)
+    if row is None or not sync.is_in_place(row):
+        return
+    with storage_errors(f"{row.path} cannot be read"):
+        fd = os.open(row.path, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=sync.root)
+        with os.fdopen(fd, encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                label, _, value = line.rstrip("\n").partition(": ")
+                if label.lower() not in _OWN_LABELS:
+                    yield label, value
+
+
+def _payload_rows(sync: ExportSync) -> Iterator[ManifestRow]:
+    """Yield the rows of the files that are in ``data/`` now. Those that somebody removed are left out."""
+    rows = sync.manifest.rows(f"{PAYLOAD}/")
+    return (row for row in rows if row.mtime_ns is not None and sync.is_in_place(row))
+
+
+def _foreign_paths(sync: ExportSync) -> Iterator[str]:
+    """Yield the paths in ``data/`` that are not the export's. Compares them only if their number is wrong."""
+    expected = sum(1 for _ in _payload_rows(sync))
+    with storage_errors("the export cannot be read"):
+        if expected != sum(1 for _ in sync.files(PAYLOAD)):
+            own_paths = {row.path for row in _payload_rows(sync)}
+            yield from (path for path in sync.files(PAYLOAD) if path not in own_paths)
+
+
+def _manifest_lines(rows: Iterable[ManifestRow]) -> Iterator[str]:
+    for row in rows:
+        path = row.path.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")
+        yield f"{row.sha256}  {path}\n"

@@ -1,0 +1,133 @@
+"""The values of an export: the files that it is to have, and what was done for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import NamedTuple, Self
+
+from archiver.model.identity import Digest
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_FAILURES = 1000
+
+
+class LinkMethod(StrEnum):
+    """How a blob becomes a file of an export. ``AUTO`` takes the first of the others that works."""
+
+    AUTO = "auto"
+    REFLINK = "reflink"
+    HARDLINK = "hardlink"
+    COPY = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file in the staging directory of the export: its name there, and the SHA-256 of its bytes."""
+
+    name: str
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedText:
+    """Bytes that this program generated, and their SHA-256."""
+
+    bytes: bytes
+    digest: Digest
+
+
+class ExportEntry(NamedTuple):
+    """A file that an export is to have.
+
+    ``id`` says which file it is, the same in every export: "item 17983 3456 video". ``path`` is where it
+    belongs, as names that are safe on every system. ``content`` is the digest of a blob, or text, or a staged
+    file, of ``size`` bytes. ``at_ns`` is the modification time that the file is to have, in nanoseconds since
+    the epoch; None for any. ``suffixes`` tell it apart from other files that ask for the same path: as many
+    of them as are needed are added to its name.
+    """
+
+    id: str
+    path: tuple[str, ...]
+    content: Digest | GeneratedText | StagedFile
+    size: int
+    at_ns: int | None = None
+    suffixes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_text(
+        cls,
+        id_: str,
+        path: tuple[str, ...],
+        content: bytes,
+        at_ns: int | None = None,
+        suffixes: tuple[str, ...] = (),
+    ) -> Self:
+        """Return an entry for a file of these bytes."""
+        text = GeneratedText(content, Digest(sha256(content).hexdigest()))
+        return cls(id_, path, text, len(content), at_ns, suffixes)
+
+    @property
+    def digest(self) -> Digest:
+        """The SHA-256 of the content."""
+        return self.content if isinstance(self.content, Digest) else self.content.digest
+
+    @property
+    def default_method(self) -> str:
+        """How the file got there if the manifest does not say."""
+        return "copy" if isinstance(self.content, Digest) else "written"
+
+
+def to_nanoseconds(at: datetime) -> int:
+    """Return an aware time as nanoseconds since the epoch, without rounding."""
+    since = at - _EPOCH
+    return ((since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFailure:
+    """A file that could not be exported: its path, and why."""
+
+    path: str
+    why: str
+
+
+@dataclass(slots=True)
+class ExportStats:
+    """What an export did.
+
+    ``files``: those in their place, of which some are ``new`` or ``replaced`` (``bytes`` in all) and some
+    were ``moved``. ``methods`` counts the new and replaced ones by how they got there. ``others`` are files
+    of earlier exports that were not selected this time and stay, ``removed`` those that were removed.
+    ``avoided``: names that a file of somebody else has. ``failures`` holds the first thousand of the
+    ``failed`` files.
+    """
+
+    files: int = 0
+    new: int = 0
+    replaced: int = 0
+    moved: int = 0
+    bytes: int = 0
+    methods: dict[str, int] = field(
+        default_factory=lambda: {"reflink": 0, "hardlink": 0, "copy": 0, "written": 0}
+    )
+    others: int = 0
+    removed: int = 0
+    avoided: int = 0
+    failed: int = 0
+    failures: list[ExportFailure] = field(default_factory=list)
+
+    def add_placed(self, method: str, size: int, *, is_new: bool) -> None:
+        """Count a file that was placed."""
+        self.new += is_new
+        self.replaced += not is_new
+        self.bytes += size
+        self.methods[method] += 1
+
+    def add_failure(self, path: str, why: str) -> None:
+        """Count a file that could not be exported."""
+        self.failed += 1
+        if len(self.failures) < _MOST_FAILURES:
+            self.failures.append(ExportFailure(path, why))

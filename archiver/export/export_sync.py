@@ -1,0 +1,426 @@
+"""Sync an export directory: create, move and repair the files of the export; never touch others.
+
+Files are handled in batches. The manifest rows of a batch are committed first, then its files are moved and
+placed, then the rows are completed. So the next export knows each file by its row, whenever this one is
+killed, and does what is left.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from archiver.durable import storage_errors, sync_file_system
+from archiver.export import file_names
+from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, StagedFile
+from archiver.export.export_scan import ExportScan, digest_of, split_path, stat_entry
+from archiver.export.manifest import Manifest, ManifestRow
+from archiver.export.path_allocation import PathAllocator
+from archiver.export.placement import (
+    DamagedBlob,
+    Destination,
+    Placement,
+    PlacementResult,
+    rename_exclusive,
+)
+from archiver.model.identity import Digest
+
+BATCH_SIZE = 10_000
+_FIRST_BATCH_SIZE = 4
+"""The first files show how blobs can be placed here, before many are handled at once."""
+_LINKS_PER_REPORT = 100
+
+
+@dataclass(slots=True)
+class SyncStep:
+    """A file that is not yet as the export wants it.
+
+    ``path`` is where the file is now, None if nowhere, and ``sha256`` what it contains there, "" if unknown.
+    ``keeps_path``: it stays where it is. ``draft`` is its name in the staging directory while it waits for
+    its new path to become free. ``row`` is its row in the manifest: the old one first, then the one that is
+    to be true.
+    """
+
+    entry: ExportEntry
+    row: ManifestRow | None
+    path: str | None = None
+    sha256: str = ""
+    keeps_path: bool = False
+    draft: str | None = None
+
+    @property
+    def has_content(self) -> bool:
+        """Whether the file exists already with the bytes that it is to have."""
+        return self.sha256 == self.entry.digest
+
+    @property
+    def label(self) -> str:
+        """The path that was asked for, to be shown to people."""
+        return "/".join(self.entry.path)
+
+
+class ExportSync:
+    """An export that ``open_export`` opened for this process alone.
+
+    ``put`` all files that it is to have, each id once, then ``finish``. ``progress`` gets the counts so far,
+    and may raise an exception to stop. Methods raise StorageError and DiskFull.
+    """
+
+    def __init__(
+        self,
+        scan: ExportScan,
+        placement: Placement,
+        manifest: Manifest,
+        progress: Callable[[ExportStats], None],
+    ) -> None:
+        self.stats = ExportStats()
+        self.manifest = manifest
+        self.root = scan.directories.root
+        self.before_change: Callable[[], None] = lambda: None
+        """Called once, before the first file is placed, moved or removed."""
+        self._scan, self._placement, self._progress = scan, placement, progress
+        self._directories = scan.directories
+        self._paths = PathAllocator(manifest)
+        self._is_first_export = manifest.is_empty()
+        self._has_changed = False
+        self._batch_size = _FIRST_BATCH_SIZE if self._is_first_export else BATCH_SIZE
+        self._waiting: list[ExportEntry] = []
+        self._placed: list[tuple[str, int, str]] = []
+        self._seen_ids: set[str] = set()
+
+    def put(self, entry: ExportEntry) -> None:
+        """Have this file in the export, at the latest after ``flush``."""
+        self._waiting.append(entry)
+        if len(self._waiting) >= self._batch_size:
+            self.flush()
+            if self._placement.knows_method:
+                self._batch_size = BATCH_SIZE
+
+    def flush(self) -> None:
+        """Handle all files that were put so far."""
+        batch, self._waiting = self._waiting, []
+        self._progress(self.stats)
+        ids = [entry.id for entry in batch]
+        self._seen_ids.update(ids)
+        rows = self.manifest.rows_by_id(ids) if not self._is_first_export else {}
+        if not rows and self._placement.uses_links:
+            batch = self._link_new_files(batch)
+        steps = self._plan(batch, rows)
+        if steps and not self._has_changed:
+            self._start_changing()
+            # This may have withdrawn some of these files.
+            batch = [step.entry for step in steps]
+            steps = self._plan(batch, self.manifest.rows_by_id([entry.id for entry in batch]))
+        try:
+            while steps:
+                steps = self._perform(self._assign_paths(steps))
+        finally:
+            self._complete_rows()
+
+    def finish(self, *, prune: bool = False) -> ExportStats:
+        """Handle the rest and return the counts; ``prune`` removes the files that were not put or kept."""
+        self.flush()
+        if prune:
+            self._prune()
+        if not self._is_first_export:
+            self.stats.others = sum(id_ not in self._seen_ids for id_ in self.manifest.ids())
+        return self.stats
+
+    def keep(self, *ids: str) -> None:
+        """Do not prune these files: they are put later."""
+        self._seen_ids.update(ids)
+
+    def withdraw(self, id_: str) -> None:
+        """Remove a file of the export, which may be put again."""
+        for row in self.manifest.rows_by_id([id_]).values():
+            self._remove(row)
+            self.manifest.update([], [id_])
+
+    def stage_text(self, pieces: Iterable[str]) -> tuple[StagedFile, int]:
+        """Write a long text, in bounded memory, so that it can be put. Return it and its size in bytes."""
+        return self._placement.staging.write_text(pieces)
+
+    def is_in_place(self, row: ManifestRow) -> bool:
+        """Whether the file of this row is in its place as the export left it."""
+        with storage_errors(f"{row.path} cannot be read"):
+            return self._scan.locate(row).path == row.path
+
+    def files(self, name: str) -> Iterator[str]:
+        """Yield the paths of all files below a directory of the export, also those of others."""
+        return self._scan.files(name)
+
+    def close(self) -> None:
+        """Close the directories."""
+        self._directories.close()
+
+    # Hard links to new files: nearly all that a first export does
+
+    def _link_new_files(self, batch: Sequence[ExportEntry]) -> list[ExportEntry]:
+        """Link those of these new files that can be linked at once. Return the others, in their order.
+
+        The time of a blob is set before, so that its row is complete before the link exists. The next export
+        does not rely on such a row: it looks for the file.
+        """
+        paths = self._paths.allocate(batch)
+        rows: list[tuple[ManifestRow, Digest]] = []
+        others = set()
+        for entry in batch:
+            id_, names, content, size, at_ns, _ = entry
+            mtime_ns = None
+            if isinstance(content, Digest) and id_ in paths:
+                mtime_ns = self._placement.prepare_link(content, size, at_ns)
+            if mtime_ns is None or not isinstance(content, Digest):
+                others.add(id_)
+                continue
+            path, key = paths[id_]
+            method = LinkMethod.HARDLINK.value
+            row = ManifestRow(id_, path, key, "/".join(names), content, size, at_ns, method, mtime_ns)
+            rows.append((row, content))
+        self.manifest.update([row for row, _ in rows])
+        others |= self._link_rows(rows)
+        return [entry for entry in batch if entry.id in others]
+
+    def _link_rows(self, rows: Iterable[tuple[ManifestRow, Digest]]) -> set[str]:
+        """Link the files of these rows. Return the ids of those that failed for any reason."""
+        failed_ids = set()
+        current: tuple[bytes, ...] | None = None
+        fd, files, size = -1, 0, 0
+        for row, digest in rows:
+            directory, name = split_path(row.path)
+            try:
+                if directory != current:
+                    current = None  # if this fails, fd may be closed, or that of another directory
+                    fd = self._directories.enter(directory)
+                    current = directory
+                self._placement.link(digest, Destination(fd, name))
+            except OSError:
+                failed_ids.add(row.id)
+                continue
+            files, size = files + 1, size + row.size
+            if files == _LINKS_PER_REPORT:
+                self._count_links(files, size)
+                files = size = 0
+        self._count_links(files, size)
+        return failed_ids
+
+    def _count_links(self, files: int, size: int) -> None:
+        self.stats.files += files
+        self.stats.new += files
+        self.stats.bytes += size
+        self.stats.methods[LinkMethod.HARDLINK] += files
+        self._progress(self.stats)
+
+    # Planning
+
+    def _start_changing(self) -> None:
+        if not self._has_changed:
+            self._has_changed = True
+            self.before_change()
+
+    def _plan(self, batch: Sequence[ExportEntry], rows: Mapping[str, ManifestRow]) -> list[SyncStep]:
+        with storage_errors("the export cannot be read"):
+            steps = [self._plan_file(entry, rows.get(entry.id)) for entry in batch]
+        return [step for step in steps if step is not None]
+
+    def _plan_file(self, entry: ExportEntry, row: ManifestRow | None) -> SyncStep | None:
+        """Return what is to be done for a file; None if it is as it should be, which is counted."""
+        if row is None:
+            return SyncStep(entry, None)
+        path, sha256, is_path_free = self._scan.locate(row)
+        keeps_path = (
+            is_path_free and row.wanted_path == "/".join(entry.path) and not self._can_drop_suffix(row, entry)
+        )
+        is_complete = row.mtime_ns is not None and row.at_ns == entry.at_ns
+        if keeps_path and is_complete and path == row.path and sha256 == entry.digest:
+            self._count_file(entry)
+            return None
+        return SyncStep(entry, row, path, sha256, keeps_path)
+
+    def _can_drop_suffix(self, row: ManifestRow, entry: ExportEntry) -> bool:
+        """Whether a file whose name was in use before can have it now."""
+        if row.path.rpartition("/")[2] == entry.path[-1]:
+            return False
+        preferred = self._paths.preferred_path(entry)
+        return preferred is not None and self._scan.stat(preferred) is None
+
+    def _assign_paths(self, steps: Sequence[SyncStep]) -> list[SyncStep]:
+        """Return the steps with their new rows. A file for which no path is left counts as a failure."""
+        paths = self._paths.allocate([step.entry for step in steps if not step.keeps_path])
+        assigned = []
+        for step in steps:
+            before, entry = step.row, step.entry
+            if step.keeps_path and before is not None:
+                path, key, old_path = before.path, before.key, before.old_path
+            elif entry.id in paths:
+                path, key = paths[entry.id]
+                old_path = step.path if step.path is not None or before is None else before.path
+            else:
+                self.stats.add_failure(step.label, "its name is in use, and so is every other name for it")
+                continue
+            old_sha256 = before.old_sha256 if before is not None else None
+            if step.sha256 and not step.has_content:
+                old_sha256 = step.sha256
+            step.row = ManifestRow(
+                entry.id,
+                path,
+                key,
+                step.label,
+                entry.digest,
+                entry.size,
+                entry.at_ns,
+                method=before.method if before is not None else None,
+                old_sha256=old_sha256,
+                old_path=old_path if old_path != path else None,
+            )
+            assigned.append(step)
+        return assigned
+
+    # Moving and placing
+
+    def _perform(self, steps: Sequence[SyncStep]) -> list[SyncStep]:
+        """Commit the rows, then move and place the files. Return the steps that need another path."""
+        planned = [(step, step.row) for step in steps if step.row is not None]
+        self.manifest.update([row for _, row in planned])
+        new_paths = {row.path for _, row in planned}
+        with storage_errors("the export cannot be written"):
+            for step, row in planned:
+                if row.old_path is not None:
+                    self._leave_old_path(step, row, row.old_path, new_paths)
+        retries = []
+        for step, row in planned:
+            with storage_errors(f"{row.path} cannot be written"):
+                if not self._settle(step, row):
+                    retries.append(step)
+            self._progress(self.stats)
+        return retries
+
+    def _leave_old_path(self, step: SyncStep, row: ManifestRow, old_path: str, new_paths: set[str]) -> None:
+        """Free the path that a file leaves before another file takes it: files may exchange their paths."""
+        directory, name = split_path(old_path)
+        if step.path == old_path and (old_path in new_paths or self._scan.stat(row.path) is not None):
+            draft = self._placement.staging.new_name()
+            staging = self._placement.staging.directory
+            os.rename(name, draft, src_dir_fd=self._directories.enter(directory), dst_dir_fd=staging)
+            step.path, step.draft = None, draft
+        elif step.path == row.path and self._is_leftover(row, old_path):
+            os.unlink(name, dir_fd=self._directories.enter(directory))
+        if step.path != old_path:
+            self._directories.remove_empty(directory)
+
+    def _is_leftover(self, row: ManifestRow, old_path: str) -> bool:
+        """Whether the file at the old path is the export's, left there by one that was interrupted."""
+        found, old = self._scan.stat(row.path), self._scan.stat(old_path)
+        if found is None or old is None or self.manifest.holders([file_names.collision_key(old_path)]):
+            return False
+        if (found.st_dev, found.st_ino) == (old.st_dev, old.st_ino):
+            return True
+        sha256 = self._scan.digest(old_path)  # None of what is not a regular file
+        return sha256 is not None and sha256 in (row.sha256, row.old_sha256)
+
+    def _settle(self, step: SyncStep, row: ManifestRow) -> bool:
+        """Bring a file to its path, or count the failure. Return False if somebody else's file is there."""
+        try:
+            result = self._bring(step, row)
+        except DamagedBlob as exc:
+            self.stats.add_failure(step.label, str(exc))
+            return True
+        except NotADirectoryError:
+            self.stats.add_failure(
+                step.label, "something that is not a directory is in the place of its directory"
+            )
+            return True
+        except FileExistsError:
+            adopted = self._adopt(step, self._destination(row.path))
+            if adopted is None:
+                self._paths.avoid(row.key)
+                self.stats.avoided += 1
+                step.keeps_path = False
+                return False
+            result = adopted
+        self._placed.append((result.method, result.mtime_ns, row.id))
+        self._count_file(step.entry)
+        return True
+
+    def _bring(self, step: SyncStep, row: ManifestRow) -> PlacementResult:
+        """Move a file, set its time, or place it. Raises FileExistsError if something else has its path."""
+        to = self._destination(row.path)
+        method = row.method or step.entry.default_method
+        if step.has_content and step.draft is not None:
+            result = self._placement.place_staged(step.draft, row.at_ns, to, method)
+            step.draft = None
+            self.stats.moved += 1
+            return result
+        if step.has_content and step.path is not None:
+            if step.path != row.path:
+                directory, name = split_path(step.path)
+                rename_exclusive(Destination(self._directories.enter(directory), name), to)
+                self._directories.remove_empty(directory)
+                self.stats.moved += 1
+            return self._placement.set_date(step.entry.digest, row.at_ns, method, to)
+        is_over = step.path == row.path
+        result = self._placement.place(step.entry, to, over=is_over)
+        self.stats.add_placed(result.method, row.size, is_new=not step.sha256)
+        if step.draft is not None:
+            self._placement.staging.discard(step.draft)
+        elif step.path is not None and not is_over:
+            self._unlink(step.path)
+            self._directories.remove_empty(split_path(step.path)[0])
+        return result
+
+    def _adopt(self, step: SyncStep, to: Destination) -> PlacementResult | None:
+        """Take over a file that is there already if it has the same bytes. Return None if it has others."""
+        found = stat_entry(to.name, to.directory)
+        if found is None or found.st_size != step.entry.size or digest_of(to) != step.entry.digest:
+            return None
+        is_link = self._placement.blob_of(step.entry.digest, found) is not None
+        return PlacementResult("hardlink" if is_link else step.entry.default_method, found.st_mtime_ns)
+
+    def _destination(self, path: str) -> Destination:
+        directory, name = split_path(path)
+        return Destination(self._directories.enter(directory), name)
+
+    def _count_file(self, entry: ExportEntry) -> None:
+        self.stats.files += 1
+        if isinstance(entry.content, StagedFile):
+            self._placement.staging.discard(entry.content.name)
+
+    def _complete_rows(self) -> None:
+        """Commit which files are in place, once they are safe on the disk.
+
+        A hard link that is lost in a power failure needs no sync: the next export finds it missing and makes
+        it.
+        """
+        placed, self._placed = self._placed, []
+        if any(method in ("copy", "written") for method, _, _ in placed):
+            self._sync_disk()
+        self.manifest.complete(placed)
+
+    def _sync_disk(self) -> None:
+        with storage_errors("the export cannot be written"):
+            sync_file_system(self.root)
+
+    # Removing
+
+    def _prune(self) -> None:
+        stale = [row for row in self.manifest.rows() if row.id not in self._seen_ids]
+        for start in range(0, len(stale), BATCH_SIZE):
+            self._progress(self.stats)
+            self._start_changing()
+            batch = stale[start : start + BATCH_SIZE]
+            self.stats.removed += sum([self._remove(row) for row in batch])
+            self.manifest.update([], [row.id for row in batch])
+
+    def _remove(self, row: ManifestRow) -> bool:
+        """Remove a file, unless somebody changed it. Return whether it was there unchanged."""
+        with storage_errors(f"{row.path} cannot be removed"):
+            found = self._scan.locate(row).path
+            for path in {row.path, row.old_path or row.path}:
+                if path == found:
+                    self._unlink(path)
+                self._directories.remove_empty(split_path(path)[0])
+        return found is not None
+
+    def _unlink(self, path: str) -> None:
+        directory, name = split_path(path)
+        os.unlink(name, dir_fd=self._directories.enter(directory))

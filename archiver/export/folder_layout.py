@@ -1,0 +1,212 @@
+"""The files of a folder export: pictures and videos under names for people, and JSON files beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+
+from archiver.export import file_names
+from archiver.export.export_entry import ExportEntry, to_nanoseconds
+from archiver.export.path_template import ACCOUNT_FIELDS, HIGHLIGHT_FIELDS, PathFiller, PathTemplate
+from archiver.model.archived import MEDIA_TYPE_NAMES, KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
+from archiver.model.identity import Digest, Pk
+from archiver.text_format import format_time
+
+WalkStep = KeptAccount | KeptHighlight | Placed | PlacedFile
+"""What a walk through an archive yields: an account, its highlights, behind each highlight its items."""
+
+# Where each field is in a time as ISO 8601 writes it.
+_DATE_FIELDS = {
+    "taken_at": slice(19),
+    "date": slice(10),
+    "year": slice(4),
+    "month": slice(5, 7),
+    "day": slice(8, 10),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FolderLayout:
+    """How a folder is laid out.
+
+    ``item_template`` says where items go. Avatars and covers go into its deepest directory that belongs to
+    one account or one highlight. ``sidecars`` adds a JSON file to each. Without ``gone`` everything that
+    upstream no longer shows is left out. ``below`` are the directories in which all of it goes.
+    """
+
+    item_template: PathTemplate
+    sidecars: bool = False
+    gone: bool = True
+    below: tuple[str, ...] = ()
+
+
+def folder_entries(steps: Iterable[WalkStep], layout: FolderLayout) -> Iterator[ExportEntry]:
+    """Yield the files of a folder, from what ``query.walk`` or ``query.walk_files`` yields, in that order.
+
+    Only ``query.walk`` carries what the sidecars of items need. An item appears once for each highlight that
+    shows it, or once for its account if the template does not distinguish highlights.
+    """
+    return _FolderWalk(layout).entries(steps)
+
+
+class _FolderWalk:
+    def __init__(self, layout: FolderLayout) -> None:
+        self._layout, template = layout, layout.item_template
+        self._item = PathFiller(template)
+        self._avatar = PathFiller(template.beside(ACCOUNT_FIELDS, "avatar"))
+        self._account = PathFiller(template.beside(ACCOUNT_FIELDS, "account"))
+        self._cover = PathFiller(template.beside(ACCOUNT_FIELDS | HIGHLIGHT_FIELDS, "cover"))
+        self._highlight = PathFiller(template.beside(ACCOUNT_FIELDS | HIGHLIGHT_FIELDS, "highlight"))
+        self._highlight_values: dict[str, str] = {}
+        self._last_item: tuple[Pk, dict[str, str]] = "", {}
+        self._date_fields = [
+            (name, digits) for name, digits in _DATE_FIELDS.items() if name in template.fields
+        ]
+        self._is_per_highlight = bool(template.fields & (HIGHLIGHT_FIELDS | {"position"}))
+        self._seen: set[str] = set()
+
+    def entries(self, steps: Iterable[WalkStep]) -> Iterator[ExportEntry]:
+        account: KeptAccount | None = None
+        highlight: KeptHighlight | None = None
+        gone = self._layout.gone
+        for step in steps:
+            if isinstance(step, KeptAccount):
+                account, self._seen = step, set()
+                yield from self._account_entries(account)
+            elif isinstance(step, KeptHighlight):
+                highlight = step if gone or step.gone_at is None else None
+                if highlight is not None:
+                    assert account is not None
+                    yield from self._highlight_entries(account, highlight)
+            elif highlight is None or not (gone or step.gone_at is None):
+                continue
+            elif isinstance(step, PlacedFile):
+                if self._is_new(step.item_pk, step.role):
+                    yield self._file_entry(step)
+            else:
+                assert account is not None
+                new_files = (file for file in step.files if self._is_new(file.item_pk, file.role))
+                yield from map(self._file_entry, new_files)
+                if self._layout.sidecars and self._is_new(step.item.pk, "json"):
+                    yield self._item_sidecar(account, highlight, step)
+
+    def _account_entries(self, account: KeptAccount) -> Iterator[ExportEntry]:
+        values, id_, suffixes = _account_values(account), f"account {account.pk}", (account.pk,)
+        if account.avatar is not None:
+            yield self._picture_entry(f"{id_} avatar", self._avatar, values, account.avatar, suffixes)
+        if self._layout.sidecars:
+            text, at_ns = _json({"account": account}), to_nanoseconds(account.last_seen_at)
+            path = self._path(self._account, values, "json")
+            yield ExportEntry.of_text(f"{id_} json", path, text, at_ns, suffixes)
+
+    def _highlight_entries(self, account: KeptAccount, highlight: KeptHighlight) -> Iterator[ExportEntry]:
+        id_, suffixes = f"highlight {highlight.pk}", (highlight.pk,)
+        title = {"title": highlight.title or "untitled", "highlight_pk": highlight.pk}
+        self._highlight_values = values = _account_values(account) | title
+        self._last_item = "", {}
+        if highlight.cover is not None:
+            yield self._picture_entry(f"{id_} cover", self._cover, values, highlight.cover, suffixes)
+        if self._layout.sidecars:
+            text = _json({"account": _short_account(account), "highlight": highlight})
+            path, at_ns = self._path(self._highlight, values, "json"), to_nanoseconds(highlight.last_seen_at)
+            yield ExportEntry.of_text(f"{id_} json", path, text, at_ns, suffixes)
+
+    def _is_new(self, item_pk: Pk, role: str) -> bool:
+        """Whether this file of an item is not in the folder yet, where another highlight may have put it."""
+        if self._is_per_highlight:
+            return True
+        key = f"{item_pk} {role}"
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _file_entry(self, file: PlacedFile) -> ExportEntry:
+        pk, at = file.item_pk, file.at
+        if self._last_item[0] != pk:
+            taken_at = at if file.is_dated else None
+            self._last_item = pk, self._item_values(pk, file.code, file.position, file.media_type, taken_at)
+        values = self._last_item[1]
+        values["role"] = file.role
+        path = self._path(self._item, values, file_names.extension(file.mime))
+        id_ = self._item_id(file.highlight_pk, pk, file.role)
+        digest, suffixes = Digest(file.sha256), (pk, file.highlight_pk)
+        return ExportEntry(id_, path, digest, file.size, to_nanoseconds(at), suffixes)
+
+    def _item_sidecar(self, account: KeptAccount, highlight: KeptHighlight, placed: Placed) -> ExportEntry:
+        item = placed.item
+        place = {
+            "position": placed.position,
+            "first_seen_at": placed.first_seen_at,
+            "last_seen_at": placed.last_seen_at,
+            "gone_at": placed.gone_at,
+        }
+        short_highlight = {"pk": highlight.pk, "title": highlight.title}
+        text = _json(
+            {"account": _short_account(account), "highlight": short_highlight, "place": place, "item": item}
+        )
+        values = self._item_values(item.pk, item.code, placed.position, item.media_type, item.taken_at)
+        path = self._path(self._item, values | {"role": "json"}, "json")
+        at_ns = to_nanoseconds(item.taken_at or item.first_seen_at)
+        id_ = self._item_id(highlight.pk, item.pk, "json")
+        return ExportEntry.of_text(id_, path, text, at_ns, (item.pk, highlight.pk))
+
+    def _item_id(self, highlight_pk: Pk, item_pk: Pk, role: str) -> str:
+        return f"item {highlight_pk} {item_pk} {role}" if self._is_per_highlight else f"item {item_pk} {role}"
+
+    def _item_values(
+        self, pk: Pk, code: str | None, position: int, media_type: int | None, taken_at: datetime | None
+    ) -> dict[str, str]:
+        values = self._highlight_values | {
+            "code": code or pk,
+            "item_pk": pk,
+            "position": f"{position + 1:03d}",
+        }
+        values["type"] = MEDIA_TYPE_NAMES.get(media_type, "other")
+        text = taken_at.isoformat(" ").replace(":", "-") if taken_at is not None else None
+        for field, digits in self._date_fields:
+            values[field] = text[digits] if text is not None else "undated"
+        return values
+
+    def _picture_entry(
+        self, id_: str, filler: PathFiller, values: dict[str, str], file: KeptFile, suffixes: tuple[str, ...]
+    ) -> ExportEntry:
+        path = self._path(filler, values, file_names.extension(file.blob.mime))
+        at_ns = to_nanoseconds(file.kept_at)
+        return ExportEntry(id_, path, file.blob.sha256, file.blob.size, at_ns, suffixes)
+
+    def _path(self, filler: PathFiller, values: dict[str, str], ext: str) -> tuple[str, ...]:
+        values["ext"] = ext
+        return self._layout.below + filler.fill(values)
+
+
+def _account_values(account: KeptAccount) -> dict[str, str]:
+    return {
+        "username": account.username or account.pk,
+        "full_name": account.full_name or account.username or account.pk,
+        "user_pk": account.pk,
+    }
+
+
+def _short_account(account: KeptAccount) -> dict[str, object]:
+    return {"pk": account.pk, "username": account.username}
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    """Return the text of a sidecar: all that the rows say, times in UTC, keys sorted."""
+    text = json.dumps(_plain(value), ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
+    return f"{text}\n".encode(errors="replace")
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return format_time(value)
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,170 @@
+"""Open the directory of an export: not that of another one, not in an archive, and in one process at a time.
+
+``<directory>/.archiver-export/`` holds the manifest, a lock, and the staging directory, which is empty
+between exports.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from archiver.blobs.blob_links import BlobLinks
+from archiver.durable import open_directory, open_root, storage_errors
+from archiver.errors import ArchiveLocked, UsageError
+from archiver.export.dry_run import DryRun, require_writable
+from archiver.export.export_entry import ExportStats, LinkMethod
+from archiver.export.export_scan import ExportScan, OpenDirectories
+from archiver.export.export_sync import ExportSync
+from archiver.export.file_names import ARCHIVE_MARKER
+from archiver.export.manifest import Manifest
+from archiver.export.placement import Placement
+
+_OWN_DIRECTORY = ".archiver-export"
+_MANIFEST = "files.db"
+
+
+@contextmanager
+def open_export(
+    directory: Path,
+    *,
+    form: str,
+    archive: str,
+    root: Path,
+    blobs: BlobLinks,
+    method: LinkMethod = LinkMethod.AUTO,
+    verify: bool = False,
+    dry_run: bool = False,
+    progress: Callable[[ExportStats], None] = lambda stats: None,
+) -> Iterator[ExportSync]:
+    """Open the directory of an export, and make it if it is missing.
+
+    ``archive`` is the id of the archive, ``root`` its directory. With ``verify`` each blob that is placed is
+    read and compared with its SHA-256. With ``dry_run`` what would be done is counted, and nothing is made
+    outside of a temporary directory. Raises UsageError if the directory belongs to another export or an
+    archive, or contains this archive; ArchiveLocked while another process exports into it; StorageError,
+    DiskFull.
+    """
+    _require_usable(directory, root)
+    sync: ExportSync
+    with ExitStack() as stack:
+        if dry_run:
+            sync = _open_dry_run(stack, directory, form, archive, blobs, method, progress)
+        else:
+            with storage_errors(f"{directory} cannot be opened"):
+                directory.mkdir(parents=True, exist_ok=True)
+                top = open_root(directory)
+                stack.callback(os.close, top)
+                own = _make_and_open(_OWN_DIRECTORY, top)
+                stack.callback(os.close, own)
+                _lock(own, directory)
+                staging = _make_and_open("tmp", own)
+                stack.callback(os.close, staging)
+                for name in os.listdir(staging):  # noqa: PTH208  # a descriptor, not a path
+                    os.unlink(name, dir_fd=staging)
+            manifest = _open_manifest(stack, directory / _OWN_DIRECTORY, directory, form, archive)
+            placement = Placement(blobs, staging, method, verify=verify)
+            sync = ExportSync(ExportScan(OpenDirectories(top), placement), placement, manifest, progress)
+        yield stack.enter_context(closing(sync))
+
+
+def _open_dry_run(
+    stack: ExitStack,
+    directory: Path,
+    form: str,
+    archive: str,
+    blobs: BlobLinks,
+    method: LinkMethod,
+    progress: Callable[[ExportStats], None],
+) -> DryRun:
+    temporary = Path(stack.enter_context(TemporaryDirectory(prefix="archiver-")))
+    (temporary / "empty").mkdir()
+    top = empty = open_root(temporary / "empty")
+    stack.callback(os.close, empty)
+    with storage_errors(f"{directory} cannot be opened"):
+        existing = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        require_writable(existing, directory)
+        if existing == directory:
+            top = open_root(directory)
+            stack.callback(os.close, top)
+            _copy_manifest(top, directory, temporary)
+    manifest = _open_manifest(stack, temporary, directory, form, archive)
+    return DryRun(top, empty, manifest, blobs, method, existing, progress)
+
+
+def _copy_manifest(top: int, directory: Path, to: Path) -> None:
+    """Copy the manifest, if there is one, with the journal that an interrupted export left beside it."""
+    with suppress(FileNotFoundError):
+        own = open_directory(_OWN_DIRECTORY, within=top)
+        try:
+            _lock(own, directory)
+            for name in (_MANIFEST, f"{_MANIFEST}-journal"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(directory / _OWN_DIRECTORY / name, to / name)
+        finally:
+            os.close(own)
+
+
+def _open_manifest(stack: ExitStack, folder: Path, directory: Path, form: str, archive: str) -> Manifest:
+    manifest = stack.enter_context(closing(Manifest(folder / _MANIFEST)))
+    other = manifest.claim(archive, form)
+    if other is not None:
+        what = f"of the form {other[1]}" if other[0] == archive else f"of another archive ({other[0]})"
+        raise UsageError(f"{directory} holds an export {what}", "name another directory")
+    return manifest
+
+
+def _make_and_open(name: str, within: int) -> int:
+    with suppress(FileExistsError):
+        os.mkdir(name, dir_fd=within)
+    return open_directory(name, within=within)
+
+
+def _lock(own: int, directory: Path) -> None:
+    """Lock the export until the descriptor is closed or the process ends."""
+    try:
+        fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise ArchiveLocked(f"another export into {directory} is running", "wait until it ends") from exc
+
+
+def _require_usable(directory: Path, root: Path) -> None:
+    refuse_archives(directory)
+    refuse_exports(directory, itself=False)
+    with storage_errors(f"{directory} cannot be read"):
+        # A username in the export could be the name of a directory on the way to the archive.
+        if directory.resolve() in root.resolve().parents:
+            raise UsageError(
+                f"{directory} contains the archive, at {root}",
+                "name a directory for the export alone, beside the archive",
+            )
+
+
+def refuse_archives(directory: Path) -> None:
+    """Raise UsageError for a directory, existing or not, that is or is in an archive, and for a file."""
+    with storage_errors(f"{directory} cannot be read"):
+        resolved = directory.resolve()
+        if resolved.exists() and not resolved.is_dir():
+            raise UsageError(f"{directory} is not a directory", "name another place")
+        for parent in (resolved, *resolved.parents):
+            if (parent / ARCHIVE_MARKER).exists():
+                raise UsageError(
+                    f"{directory} belongs to the archive at {parent}",
+                    "name a directory outside of every archive",
+                )
+
+
+def refuse_exports(directory: Path, *, itself: bool = True) -> None:
+    """Raise UsageError for a directory, existing or not, that is in an export, or with ``itself`` is one."""
+    with storage_errors(f"{directory} cannot be read"):
+        resolved = directory.resolve()
+        for parent in (resolved, *resolved.parents) if itself else resolved.parents:
+            if (parent / _OWN_DIRECTORY).exists():
+                raise UsageError(
+                    f"{directory} belongs to the export in {parent}", "name a directory outside of it"
+                )

@@ -1,0 +1,362 @@
+"""How bytes get a name in an export: completely or not at all, and never over a file that is there.
+
+All paths are relative to open directories, and no symbolic link is followed. A hard link is the blob itself.
+A reflink shares its blocks with the blob (FICLONE, ioctl_ficlone(2): btrfs, XFS, bcachefs and others).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from archiver.blobs.blob_links import BlobLinks
+from archiver.durable import is_rotten, storage_error, storage_errors, sync, write_all
+from archiver.errors import StorageError
+from archiver.export.export_entry import ExportEntry, GeneratedText, LinkMethod, StagedFile
+from archiver.model.identity import Digest
+
+FICLONE = 0x40049409
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_CHUNK_SIZE = 1 << 20
+
+# These say that the file system, or this pair of two, does not support a method. EPERM and EACCES also mean
+# that the blobs belong to another user, EMLINK that a blob has as many names as it can have.
+_UNSUPPORTED = frozenset(
+    {
+        errno.EOPNOTSUPP,
+        errno.ENOTSUP,
+        errno.ENOTTY,
+        errno.EXDEV,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EPERM,
+        errno.EACCES,
+        errno.ETXTBSY,
+        errno.EMLINK,
+    }
+)
+_NO_HARD_LINKS = frozenset(
+    {errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+)
+
+
+class DamagedBlob(Exception):
+    """A blob is missing, or its bytes do not match its name. The message says which, for people."""
+
+
+class Destination(NamedTuple):
+    """A name in an open directory."""
+
+    directory: int
+    name: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementResult:
+    """A file in its place: how it got there, and its modification time in nanoseconds."""
+
+    method: str
+    mtime_ns: int
+
+
+class Staging:
+    """Makes files in ``directory``, an open one on the export's disk, before they get their final names.
+
+    A method that makes a file returns its name there. A file that could not be completed is removed again.
+    """
+
+    def __init__(self, blobs: BlobLinks, directory: int) -> None:
+        self._blobs = blobs
+        self.directory = directory
+
+    def new_name(self) -> str:
+        """Return a name that no staged file has."""
+        return f"{secrets.token_hex(12)}.part"
+
+    def discard(self, name: str) -> None:
+        """Remove a staged file, if it is there."""
+        with suppress(OSError):
+            os.unlink(name, dir_fd=self.directory)
+
+    def clone(self, digest: Digest) -> str:
+        """Make a reflink of a blob. Raises OSError if there are none here."""
+        if sys.platform != "linux":
+            raise OSError(errno.ENOSYS, "reflinks are supported on Linux only")
+        source = self._blobs.open(digest)
+        try:
+            with self._create() as (name, fd):
+                fcntl.ioctl(fd, FICLONE, source)
+        finally:
+            os.close(source)
+        return name
+
+    def copy(self, digest: Digest) -> str:
+        """Make a durable copy of a blob. Raises DamagedBlob."""
+        with self._create() as (name, fd):
+            self.check_blob(digest, copy_to=fd)
+            sync(fd)
+        return name
+
+    def write(self, content: bytes) -> str:
+        """Make a file of these bytes."""
+        with self._create() as (name, fd):
+            write_all(fd, content)
+        return name
+
+    def write_text(self, pieces: Iterable[str]) -> tuple[StagedFile, int]:
+        """Write a long text durably, in bounded memory. Return the file and its size in bytes.
+
+        Raises DiskFull, StorageError.
+        """
+        hashed, size = hashlib.sha256(), 0
+        with storage_errors("the export cannot be written"), self._create() as (name, fd):
+            for piece in pieces:
+                chunk = piece.encode(errors="replace")
+                hashed.update(chunk)
+                size += len(chunk)
+                write_all(fd, chunk)
+            sync(fd)
+        return StagedFile(name, Digest(hashed.hexdigest())), size
+
+    @contextmanager
+    def _create(self) -> Iterator[tuple[str, int]]:
+        name = self.new_name()
+        fd = os.open(name, _NEW, 0o666, dir_fd=self.directory)
+        try:
+            yield name, fd
+        except BaseException:
+            self.discard(name)
+            raise
+        finally:
+            os.close(fd)
+
+    def check_blob(self, digest: Digest, copy_to: int | None = None) -> None:
+        """Read a blob and compare its SHA-256, copying it to a descriptor on the way if one is given.
+        Raises DamagedBlob.
+        """
+        source = self._blobs.open(digest)
+        try:
+            hashed = hashlib.sha256()
+            while chunk := _read_chunk(source):
+                hashed.update(chunk)
+                if copy_to is not None:
+                    write_all(copy_to, chunk)
+        finally:
+            os.close(source)
+        if hashed.hexdigest() != digest:
+            raise DamagedBlob("its blob is damaged (archiver verify --read-data --repair)")
+
+
+def _read_chunk(source: int) -> bytes:
+    try:
+        return os.read(source, _CHUNK_SIZE)
+    except OSError as exc:
+        error = storage_error(exc, "a blob cannot be read")
+        error.__cause__ = exc
+        if is_rotten(error):
+            raise DamagedBlob(
+                f"its blob cannot be read: {exc.strerror} (archiver verify --read-data --repair)"
+            ) from exc
+        raise
+
+
+def method_unsupported(method: LinkMethod, why: str) -> StorageError:
+    """Return the error for a method that was asked for by ``--link`` and does not work here."""
+    return StorageError(
+        f"no {method} can be made from the archive to here: {why}", "leave --link out, or use --link copy"
+    )
+
+
+class Placement:
+    """Places the files of one export.
+
+    ``staging`` is an open directory on the export's disk. With ``verify`` each blob that is placed is read
+    and compared with its SHA-256.
+    """
+
+    def __init__(self, blobs: BlobLinks, staging: int, method: LinkMethod, *, verify: bool = False) -> None:
+        self.staging = Staging(blobs, staging)
+        self._blobs, self._verify = blobs, verify
+        is_auto = method is LinkMethod.AUTO
+        self._methods = [LinkMethod.REFLINK, LinkMethod.HARDLINK, LinkMethod.COPY] if is_auto else [method]
+        self.knows_method = False
+        """Whether a blob was placed, which showed the method that works here."""
+
+    @property
+    def uses_links(self) -> bool:
+        """Whether blobs are placed as hard links, as the first one showed, and need not be read."""
+        return self.knows_method and self._methods[0] is LinkMethod.HARDLINK and not self._verify
+
+    def place(self, entry: ExportEntry, to: Destination, *, over: bool) -> PlacementResult:
+        """Place the content of an entry; a copy is durable then.
+
+        Raises FileExistsError if something has that name, unless ``over``: then it is replaced in one step.
+        Raises DamagedBlob, StorageError if the method does not work here, OSError for what the disk refuses.
+        """
+        content = entry.content
+        if isinstance(content, GeneratedText):
+            return self._place_draft(self.staging.write(content.bytes), entry, to, "written", over)
+        if isinstance(content, StagedFile):
+            return self.place_staged(content.name, entry.at_ns, to, "written", over=over)
+        blob = self.stat_blob(content, entry.size)
+        if self._verify:
+            self.staging.check_blob(content)
+        while True:
+            method = self._methods[0]
+            try:
+                result = self._place_blob(method, content, blob, entry, to, over)
+                self.knows_method = True
+                return result
+            except OSError as exc:
+                if exc.errno == errno.EMLINK and len(self._methods) > 1:  # of this blob only
+                    return self._place_blob(LinkMethod.COPY, content, blob, entry, to, over)
+                if exc.errno not in _UNSUPPORTED or method is LinkMethod.COPY:
+                    raise
+                if len(self._methods) == 1:
+                    raise method_unsupported(method, exc.strerror or str(exc)) from exc
+                del self._methods[0]
+
+    def stat_blob(self, digest: Digest, size: int) -> os.stat_result:
+        """Return the status of a blob. Raises DamagedBlob if it is missing or has another size."""
+        blob = self._blobs.stat(digest)
+        if blob is None:
+            raise DamagedBlob("its blob is missing (archiver verify --repair)")
+        if blob.st_size != size:
+            raise DamagedBlob(
+                f"its blob has {blob.st_size:,} bytes instead of {size:,} (archiver verify --repair)"
+            )
+        return blob
+
+    def _place_blob(
+        self,
+        method: LinkMethod,
+        digest: Digest,
+        blob: os.stat_result,
+        entry: ExportEntry,
+        to: Destination,
+        over: bool,
+    ) -> PlacementResult:
+        if method is LinkMethod.HARDLINK:
+            self.link(digest, to, over=over)
+            return self._date_link(digest, blob, entry.at_ns)
+        draft = self.staging.clone(digest) if method is LinkMethod.REFLINK else self.staging.copy(digest)
+        return self._place_draft(draft, entry, to, method, over)
+
+    def _date_link(self, digest: Digest, blob: os.stat_result, at_ns: int | None) -> PlacementResult:
+        """Set the time of a hard link. All names of a blob share one time: the earliest of those wanted."""
+        if at_ns is not None and at_ns < blob.st_mtime_ns:
+            with suppress(PermissionError):  # the blob belongs to another user
+                self._blobs.set_mtime(digest, at_ns)
+                return PlacementResult(LinkMethod.HARDLINK, at_ns)
+        return PlacementResult(LinkMethod.HARDLINK, blob.st_mtime_ns)
+
+    def prepare_link(self, digest: Digest, size: int, at_ns: int | None) -> int | None:
+        """Set the time of a blob before ``link`` places it. Return that time; None if the blob is damaged."""
+        try:
+            blob = self._blobs.stat(digest)
+            if blob is None or blob.st_size != size:
+                return None
+            mtime_ns = blob.st_mtime_ns
+            if at_ns is None or at_ns >= mtime_ns:
+                return mtime_ns
+            self._blobs.set_mtime(digest, at_ns)
+        except OSError:
+            return None
+        return at_ns
+
+    def link(self, digest: Digest, to: Destination, *, over: bool = False) -> None:
+        """Place a blob as a hard link, without setting its time. Raises OSError."""
+        if not over:
+            self._blobs.link(digest, to.name, into=to.directory)
+            return
+        draft = self.staging.new_name()
+        self._blobs.link(digest, draft, into=self.staging.directory)
+        os.replace(draft, to.name, src_dir_fd=self.staging.directory, dst_dir_fd=to.directory)
+        with suppress(FileNotFoundError):  # rename(2) does nothing if both are names of one file
+            os.unlink(draft, dir_fd=self.staging.directory)
+
+    def set_date(self, digest: Digest, at_ns: int | None, method: str, to: Destination) -> PlacementResult:
+        """Set the time of a file of the export that is in its place, if it has another one."""
+        found = os.stat(to.name, dir_fd=to.directory, follow_symlinks=False)
+        blob = self.blob_of(digest, found)
+        if blob is not None:
+            return self._date_link(digest, blob, at_ns)
+        return PlacementResult(method, _set_mtime(to, found, at_ns))
+
+    def blob_of(self, digest: str, found: os.stat_result) -> os.stat_result | None:
+        """Return the status of a blob if the file that was found is a hard link to it; None otherwise."""
+        blob = self._blobs.stat(Digest(digest))
+        is_same = blob is not None and (blob.st_ino, blob.st_dev) == (found.st_ino, found.st_dev)
+        return blob if is_same else None
+
+    def _place_draft(
+        self, draft: str, entry: ExportEntry, to: Destination, method: str, over: bool
+    ) -> PlacementResult:
+        """Place a staged file that can be made again if its name turns out to be in use."""
+        try:
+            return self.place_staged(draft, entry.at_ns, to, method, over=over)
+        except FileExistsError:
+            self.staging.discard(draft)
+            raise
+
+    def place_staged(
+        self, draft: str, at_ns: int | None, to: Destination, method: str, *, over: bool = False
+    ) -> PlacementResult:
+        """Set the time of a staged file, then move it to its place.
+
+        An error removes the staged file, but FileExistsError does not: there may be another name for it.
+        """
+        staged = Destination(self.staging.directory, os.fsencode(draft))
+        try:
+            found = os.stat(draft, dir_fd=staged.directory, follow_symlinks=False)
+            mtime_ns = _set_mtime(staged, found, None if method == LinkMethod.HARDLINK else at_ns)
+            if over:
+                os.replace(draft, to.name, src_dir_fd=staged.directory, dst_dir_fd=to.directory)
+            else:
+                rename_exclusive(staged, to)
+        except FileExistsError:
+            raise
+        except BaseException:
+            self.staging.discard(draft)
+            raise
+        return PlacementResult(method, mtime_ns)
+
+
+def _set_mtime(file: Destination, found: os.stat_result, at_ns: int | None) -> int:
+    """Set the modification time if it is another one; return what the file system made of it."""
+    if at_ns is None or found.st_mtime_ns == at_ns:
+        return found.st_mtime_ns
+    os.utime(file.name, ns=(at_ns, at_ns), dir_fd=file.directory, follow_symlinks=False)
+    return os.stat(file.name, dir_fd=file.directory, follow_symlinks=False).st_mtime_ns
+
+
+def rename_exclusive(source: Destination, to: Destination) -> None:
+    """Rename a file, but never over anything: raises FileExistsError.
+
+    A file system without hard links leaves a moment between the check and the renaming.
+    """
+    try:
+        os.link(
+            source.name,
+            to.name,
+            src_dir_fd=source.directory,
+            dst_dir_fd=to.directory,
+            follow_symlinks=False,
+        )
+    except OSError as exc:
+        if exc.errno not in _NO_HARD_LINKS:
+            raise
+        with suppress(FileNotFoundError):
+            os.stat(to.name, dir_fd=to.directory, follow_symlinks=False)
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from exc
+        os.rename(source.name, to.name, src_dir_fd=source.directory, dst_dir_fd=to.directory)
+    else:
+        os.unlink(source.name, dir_fd=source.directory)

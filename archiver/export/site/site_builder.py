@@ -1,0 +1,188 @@
+"""The files of a site, from a walk through the archive.
+
+A page follows the media that it shows; the first page comes last. Memory holds one highlight at a time, for
+each account what its own page and the first page show, and the digests of the media so far.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from archiver.export.export_entry import ExportEntry
+from archiver.export.site import item_tiles, site_pages
+from archiver.export.site.view_model import AccountCard, HighlightCover, ItemTile
+from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed
+from archiver.model.identity import Digest, Pk
+
+LATEST_ITEMS = 24
+"""How many items the page of an account shows."""
+
+FormerTitles = Callable[[Pk], Mapping[Pk, tuple[str, ...]]]
+"""The former titles of each highlight of an account, the latest first."""
+
+
+def site_entries(
+    steps: Iterable[KeptAccount | KeptHighlight | Placed], former_titles: FormerTitles, *, gone: bool = True
+) -> Iterator[ExportEntry]:
+    """Yield the files of the site, from what ``query.walk`` yields.
+
+    Without ``gone`` everything that upstream no longer shows is left out. No file has a suffix to fall back
+    on: the pages find each other by these names.
+    """
+    for name in site_pages.ASSETS:
+        yield _text_entry(f"asset {name}", f"assets/{name}", site_pages.asset(name))
+    seen: set[Digest] = set()
+    for file in _SiteWalk(former_titles, gone).files(steps):
+        if isinstance(file, ExportEntry):
+            yield file
+        elif file.blob.sha256 not in seen:
+            seen.add(file.blob.sha256)
+            path = tuple(item_tiles.media_path(file).split("/"))
+            yield ExportEntry(f"media {file.blob.sha256}", path, file.blob.sha256, file.blob.size)
+
+
+def account_directory(account: KeptAccount) -> str:
+    """Return where the pages of an account are: its name, in letters that no URL changes, and its pk."""
+    name = re.sub(r"[^a-z0-9._-]+", "_", (account.username or "").lower()).strip("._-")[:60]
+    return f"accounts/{name or 'account'}-{account.pk}"
+
+
+def _text_entry(id_: str, path: str, content: bytes) -> ExportEntry:
+    return ExportEntry.of_text(id_, tuple(path.split("/")), content)
+
+
+class _SiteWalk:
+    def __init__(self, former_titles: FormerTitles, gone: bool) -> None:
+        self._former_titles, self._gone = former_titles, gone
+        self._cards: list[AccountCard] = []
+
+    def files(
+        self, steps: Iterable[KeptAccount | KeptHighlight | Placed]
+    ) -> Iterator[ExportEntry | KeptFile]:
+        account: _AccountPages | None = None
+        shows_highlight = True
+        for step in steps:
+            if isinstance(step, KeptAccount):
+                if account is not None:
+                    yield from self._finish(account)
+                account = _AccountPages(step, self._former_titles(step.pk))
+                continue
+            assert account is not None  # a walk yields an account before its highlights
+            is_shown = self._gone or step.gone_at is None
+            if isinstance(step, KeptHighlight):
+                shows_highlight = is_shown
+                if is_shown:
+                    yield from account.begin_highlight(step)
+            elif shows_highlight and is_shown:
+                yield from account.add_item(step)
+        if account is not None:
+            yield from self._finish(account)
+        cards = sorted(self._cards, key=_sort_key)
+        yield _text_entry("page index", "index.html", site_pages.index_page(cards).encode())
+
+    def _finish(self, account: _AccountPages) -> Iterator[ExportEntry | KeptFile]:
+        yield from account.finish()
+        self._cards.append(account.card())
+
+
+def _sort_key(card: AccountCard) -> tuple[str, Pk]:
+    return site_pages.account_name(card.account).lstrip("@").casefold(), card.account.pk
+
+
+@dataclass(slots=True)
+class _TimeSpan:
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, at: datetime | None) -> None:
+        if at is not None:
+            self.first = min(self.first or at, at)
+            self.last = max(self.last or at, at)
+
+
+@dataclass(slots=True)
+class _AccountPages:
+    """The pages of one account, made while the walk goes through its highlights."""
+
+    account: KeptAccount
+    former_titles: Mapping[Pk, tuple[str, ...]]
+    span: _TimeSpan = field(default_factory=_TimeSpan)
+    seen: set[Pk] = field(default_factory=set)
+    covers: list[HighlightCover] = field(default_factory=list)
+    latest: list[tuple[datetime, Pk, ItemTile]] = field(default_factory=list)
+    highlight: KeptHighlight | None = None
+    tiles: list[ItemTile] = field(default_factory=list)
+
+    def begin_highlight(self, highlight: KeptHighlight) -> Iterator[ExportEntry | KeptFile]:
+        """Yield the page of the highlight before, and the cover of this one."""
+        yield from self._finish_highlight(highlight)
+        if highlight.cover is not None:
+            yield highlight.cover
+
+    def add_item(self, placed: Placed) -> Iterator[KeptFile]:
+        """Add an item to the highlight, and yield its files."""
+        assert self.highlight is not None
+        yield from placed.item.held
+        tile = item_tiles.make_tile(placed, self.highlight, site_pages.account_name(self.account))
+        self.tiles.append(tile)
+        if tile.pk in self.seen:
+            return
+        self.seen.add(tile.pk)
+        self.span.add(tile.taken_at)
+        if tile.taken_at is not None and tile.is_shown:
+            add = heapq.heappush if len(self.latest) < LATEST_ITEMS else heapq.heappushpop
+            add(self.latest, (tile.taken_at, tile.pk, tile))
+
+    def finish(self) -> Iterator[ExportEntry | KeptFile]:
+        """Yield the page of the last highlight, the avatar, and the page of the account."""
+        yield from self._finish_highlight(None)
+        if self.account.avatar is not None:
+            yield self.account.avatar
+        latest = [tile for _, _, tile in sorted(self.latest, reverse=True, key=lambda entry: entry[:2])]
+        page = site_pages.account_page(self.card(), self.covers, latest)
+        yield self._page_entry(f"account {self.account.pk}", "index", page)
+
+    def card(self) -> AccountCard:
+        """Return what the first page shows of the account."""
+        return AccountCard(
+            self.account,
+            account_directory(self.account),
+            item_tiles.to_picture(self.account.avatar),
+            len(self.covers),
+            len(self.seen),
+            self.span.first,
+            self.span.last,
+        )
+
+    def _finish_highlight(self, following: KeptHighlight | None) -> Iterator[ExportEntry]:
+        """Yield the page of the current highlight, if there is one, and begin the next."""
+        highlight = self.highlight
+        if highlight is not None:
+            before = self.covers[-1].highlight if self.covers else None
+            cover = self._cover(highlight)
+            self.covers.append(cover)
+            page = site_pages.highlight_page(self.account, cover, self.tiles, before, following)
+            yield self._page_entry(f"highlight {highlight.pk}", highlight.pk, page)
+        self.highlight, self.tiles = following, []
+
+    def _cover(self, highlight: KeptHighlight) -> HighlightCover:
+        """Return the cover of a highlight; its first picture replaces one that is not archived."""
+        span = _TimeSpan()
+        for tile in self.tiles:
+            span.add(tile.taken_at)
+        first = next((tile.picture for tile in self.tiles if tile.picture is not None), None)
+        return HighlightCover(
+            highlight,
+            item_tiles.to_picture(highlight.cover) or first,
+            len(self.tiles),
+            span.first,
+            span.last,
+            self.former_titles.get(highlight.pk, ()),
+        )
+
+    def _page_entry(self, id_: str, name: str, page: str) -> ExportEntry:
+        return _text_entry(f"page {id_}", f"{account_directory(self.account)}/{name}.html", page.encode())

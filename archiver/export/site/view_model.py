@@ -1,0 +1,102 @@
+"""The values that the templates of the site show: texts as they were stored, paths relative to the site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from archiver.model.archived import KeptAccount, KeptHighlight
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that a browser can show; ``width`` and ``height`` in pixels, if they are known."""
+
+    path: str
+    width: int | None
+    height: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadLink:
+    """A file that can only be downloaded. ``about``: its type and size."""
+
+    path: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDetail:
+    """A mention, link, hashtag or the like; ``note`` says more. ``href`` is set if it may be followed."""
+
+    text: str
+    note: str = ""
+    href: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DetailList:
+    """All details of one kind that an item carries, under their heading."""
+
+    heading: str
+    details: tuple[ItemDetail, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTile:
+    """An item in a grid and in the viewer.
+
+    ``kind`` is ``photo``, ``video``, or ``item`` if unknown. ``highlight`` shows the item; a grid of several
+    highlights names it.
+    """
+
+    pk: str
+    kind: str
+    alt: str
+    taken_at: datetime | None
+    gone_at: datetime | None
+    picture: Picture | None
+    video: str | None
+    duration: float | None
+    downloads: tuple[DownloadLink, ...]
+    detail_lists: tuple[DetailList, ...]
+    highlight: KeptHighlight
+
+    @property
+    def path(self) -> str | None:
+        """The main file of the item: its video, else its picture, else one to download."""
+        if self.video is not None:
+            return self.video
+        if self.picture is not None:
+            return self.picture.path
+        return self.downloads[0].path if self.downloads else None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a browser can show it."""
+        return self.video is not None or self.picture is not None
+
+
+@dataclass(frozen=True, slots=True)
+class HighlightCover:
+    """A highlight on the page of its account. Its items were taken between ``first`` and ``last``."""
+
+    highlight: KeptHighlight
+    picture: Picture | None
+    items: int
+    first: datetime | None
+    last: datetime | None
+    former_titles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCard:
+    """An account on the first page. Its pages are in ``directory``; ``items`` counts each item once."""
+
+    account: KeptAccount
+    directory: str
+    avatar: Picture | None
+    highlights: int
+    items: int
+    first: datetime | None
+    last: datetime | None
