@@ -135,7 +135,7 @@ def table_lines(
             bare()
         if part is not None and name == "blobs":
             _know_blobs(moment, part)
-        yield from table_text(form, dump.columns_of(name), moment.stream(dump.dump, name, part))
+        yield from table_text(form, dump.column_names(name), moment.stream(dump.rows, name, part))
 
 
 def export_bag(
@@ -157,7 +157,7 @@ def export_bag(
         layout = FolderLayout(
             bagit.media_template(), sidecars=True, gone=chosen.gone, below=(bagit.PAYLOAD, "media")
         )
-        with archive.catalog.moment() as moment:
+        with archive.catalog.snapshot() as moment:
             part = _part(moment, selection)
             steps = _met(moment.stream(content.walk, selection), chosen.gone, bare)
             files = _some(folder_layout.folder_entries(steps, layout), prune)
@@ -232,8 +232,8 @@ def _put_tables(
     for name in dump.TABLES if part is None else dump.PART_TABLES:
         if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
             continue
-        rows = moment.stream(dump.dump, name, part)
-        text, size = tree.stage_text(table_text(form, dump.columns_of(name), rows))
+        rows = moment.stream(dump.rows, name, part)
+        text, size = tree.stage_text(table_text(form, dump.column_names(name), rows))
         if not names or name in names:
             tree.put(ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns))
             tree.flush()

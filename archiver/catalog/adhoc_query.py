@@ -107,10 +107,10 @@ def stream_query(
     """
     parameters = parameters or {}
     if not seconds > 0:
-        raise QueryRefused(f"a query cannot take {seconds:g} s", "give it a number of seconds above 0")
-    _require(parameter_names(sql, postgresql=database.url is not None), parameters)
-    found = (
-        _of_postgresql(database, sql, seconds, parameters)
+        raise QueryRefused(f"invalid time limit {seconds:g} s", "use a number of seconds above 0")
+    _check_parameters(parameter_names(sql, postgresql=database.url is not None), parameters)
+    raw_rows = (
+        _query_postgresql(database, sql, seconds, parameters)
         if database.url is not None
         else _query_sqlite(database, sql, seconds, parameters, _MAX_HEAP_BYTES if own_process else None)
     )
@@ -252,12 +252,12 @@ def _query_postgresql(
             cursor = connection.cursor()
             statement: tuple[bytes, Mapping[str, Value] | None] = sql.encode(), None
             if parameters:
-                ours = replace_parameters(
+                pyformat = replace_parameters(
                     sql, lambda name: f"%({name})s", lambda text: text.replace("%", "%%")
                 )
-                asked = ours.encode(), parameters
-            # A stream that is left before its end holds the connection until it is closed.
-            stream = cast("Generator[tuple[object, ...], None, None]", cursor.stream(*asked))
+                statement = pyformat.encode(), parameters
+            # A stream that is not read to its end holds the connection until it is closed.
+            stream = cast("Generator[tuple[object, ...], None, None]", cursor.stream(*statement))
             with closing(stream):
                 first = next(stream, None)
                 columns = tuple(column.name for column in cursor.description or ())
@@ -283,7 +283,7 @@ def _describe_columns(connection: psycopg.Connection[tuple[object, ...]], sql: s
     """Return the column names of a query that returned no rows, which a stream does not tell."""
     from psycopg import generators
 
-    # Not by ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and there those may wait for ever.
+    # Not ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and those may never return there.
     server, order = connection.pgconn, parameter_names(sql, postgresql=True)
     server.send_prepare(b"", replace_parameters(sql, lambda name: f"${order.index(name) + 1}").encode())
     connection.wait(generators.execute(server))

@@ -44,16 +44,16 @@ def command(given: Given, directory: Path, force: bool) -> int:
       archiver datasette ~/archive-web > start && sh start -p 8002
     """
     from archiver import archive
-    from archiver.datasette import PLUGIN, metadata, plugin
+    from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
 
     config = load.config(given)
     database = archive.sqlite_file(config)
     root = config.archive.directory
-    told = output.format_json(metadata(database.stem, root / "blobs"), indent=2) + "\n"
+    told = output.format_json(build_metadata(database.stem, root / "blobs"), indent=2) + "\n"
     if str(directory) == "-":
         output.print_data(told)
         return 0
-    files = {directory / _METADATA: told, directory / "plugins" / PLUGIN: plugin()}
+    files = {directory / _METADATA: told, directory / "plugins" / PLUGIN_NAME: plugin_source()}
     _write(files, force=force)
     output.print_data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
     return 0

@@ -1,4 +1,4 @@
-"""The metadata for Datasette: what the tables and columns mean, how they are sorted, which questions are ready to be asked."""
+"""The metadata and the plug-in for a Datasette that serves an archive."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from archiver.datasette.schema_page import table_descriptions
+from archiver.datasette.schema_page import parse_tables
 
-_SHOWN: Mapping[str, Mapping[str, object]] = {
+PLUGIN_NAME = "archiver_media.py"
+"""The file name under which the plug-in is copied out."""
+
+# How Datasette shows each table: which column names a row, the order, the columns to filter by.
+_DISPLAY: Mapping[str, Mapping[str, object]] = {
     "users": {"label_column": "username", "sort": "username", "facets": ["verdict"]},
     "highlights": {"label_column": "title", "sort_desc": "last_seen_at", "facets": ["user_pk", "is_pinned"]},
     "items": {"label_column": "code", "sort_desc": "taken_at", "facets": ["user_pk", "media_type"]},
@@ -47,51 +51,63 @@ LIMIT 100
 _QUERIES = {
     "pictures": {
         "title": "Pictures and videos",
-        "description": "The hundred latest, of one account and of titles that contain a text if these are given.",
+        "description": "The latest hundred; optionally of one account, or with a text in the title.",
         "sql": _PICTURES,
     }
 }
-_ABOUT = "Story highlights of Instagram accounts, kept by archiver. Times are UTC. An empty cell means that upstream never said it."
-_RIGHTS = "Pictures, videos and texts belong to those who made them; this copy gives nobody a right to publish them."
+_DESCRIPTION = (
+    "Story highlights of Instagram accounts, archived by archiver. Times are UTC."
+    " An empty cell means that upstream never gave the value."
+)
+_RIGHTS = (
+    "Pictures, videos and texts belong to those who made them."
+    " This copy gives nobody the right to publish them."
+)
 
 
-def metadata(database: str, blobs: Path, queries: Traversable | None = None) -> dict[str, object]:
-    """The metadata for a Datasette that serves an archive: ``database`` is the name of its file without ``.db``, ``blobs`` the directory
-    of its files, ``queries`` a directory of named queries (by default the program's own).
+def build_metadata(database: str, blobs: Path, queries: Traversable | None = None) -> dict[str, object]:
+    """Return the metadata. The descriptions of tables and columns are those of docs/schema.md.
 
-    Descriptions are those of docs/schema.md, which ships with the package.
+    ``database`` is the name of the database file without ``.db``, ``blobs`` the directory of the blobs,
+    ``queries`` one of named queries, by default the program's own.
     """
-    named = _named(queries or resources.files("archiver") / "queries")
+    queries = queries or resources.files("archiver") / "queries"
     page = (resources.files("archiver.datasette") / "schema.md").read_text(encoding="utf-8")
     tables = {
         name: {
-            **_SHOWN.get(name, {}),
-            **({"description": told.text} if told.text else {}),
-            **({"columns": told.columns} if told.columns else {}),
+            **_DISPLAY.get(name, {}),
+            **({"description": table.text} if table.text else {}),
+            **({"columns": table.columns} if table.columns else {}),
             **({"units": _UNITS[name]} if name in _UNITS else {}),
         }
-        for name, told in table_descriptions(page).items()
+        for name, table in parse_tables(page).items()
     }
+    content = {"description": _DESCRIPTION, "tables": tables, "queries": _QUERIES | _named_queries(queries)}
     return {
         "title": "Instagram highlights",
-        "description": _ABOUT,
+        "description": _DESCRIPTION,
         "license": _RIGHTS,
-        "databases": {database: {"description": _ABOUT, "tables": tables, "queries": _QUERIES | named}},
+        "databases": {database: content},
         "plugins": {"archiver": {"database": database, "blobs": str(blobs)}},
     }
 
 
-def _named(place: Traversable) -> dict[str, dict[str, str]]:
-    """Named queries: a file each, whose first line is a comment that says what is asked, and after ``-p`` with which parameters.
+def _named_queries(folder: Traversable) -> dict[str, dict[str, str]]:
+    """Return a query for each ``.sql`` file. Its title is the comment in the first line, up to `` -p``.
 
-    ``ask-`` comes before their names: a question of a table's name would stand in its place.
+    Names begin with ``ask-``: at a query's address, a query with the name of a table would hide the table.
     """
-    if not place.is_dir():
+    if not folder.is_dir():
         return {}
-    found = {}
-    for file in sorted(place.iterdir(), key=lambda file: file.name):
+    queries = {}
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".sql"):
             sql = file.read_text(encoding="utf-8")
-            asked = sql.partition("\n")[0].removeprefix("--").partition(" -p ")[0].strip()
-            found[f"ask-{file.name.removesuffix('.sql')}"] = {"title": asked, "sql": sql}
-    return found
+            title = sql.partition("\n")[0].removeprefix("--").partition(" -p ")[0].strip()
+            queries[f"ask-{file.name.removesuffix('.sql')}"] = {"title": title, "sql": sql}
+    return queries
+
+
+def plugin_source() -> str:
+    """Return the source of the plug-in."""
+    return (resources.files("archiver.datasette") / "plugin.py").read_text(encoding="utf-8")

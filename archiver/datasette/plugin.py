@@ -1,7 +1,11 @@
-"""Shows the pictures and videos of an archive in Datasette's tables. Written by ``archiver datasette``, for Datasette 0.65 and 1.0.
+"""Shows the pictures and videos of an archive in the tables of Datasette 0.65 and 1.0.
 
-It needs nothing of archiver. The metadata says under "plugins", "archiver": "blobs", the directory of the files; "database", the name
-of the database; "hosts", names beside those of this machine by which Datasette may be called.
+Copied out by ``archiver datasette``, it runs without archiver. Its settings are in the metadata, under "plugins",
+"archiver":
+
+- "blobs": the directory of the blobs,
+- "database": the name of the database,
+- "hosts": host names that requests may use, besides those of this machine.
 """
 
 from __future__ import annotations
@@ -30,19 +34,19 @@ _INLINE = frozenset(
         "video/quicktime",
     }
 )
-"""What a browser may show. All else is handed over as a download without a type: HTML and SVG would run here."""
+"""Types that a browser may show. All others are downloads without a type: HTML and SVG can run scripts."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_AT_ONCE = 262_144
-_OWNERS = {
+_CHUNK_SIZE = 262_144
+_PICTURE_CELLS = {
     ("users", "username"): ("user_pk", "avatar", "pk"),
     ("highlights", "title"): ("highlight_pk", "cover", "pk"),
     ("items", "code"): ("item_pk", "thumbnail", "pk"),
     ("highlight_items", "item_pk"): ("item_pk", "thumbnail", "item_pk"),
 }
-"""Cells that get a picture: table and column → whose file it is, in which role, and the column that says whose."""
-_NEWEST = {
+"""Cells with a picture: table and column → owner and role of the file, and the column of the owner's pk."""
+_NEWEST_FILE = {
     owner: f"""
 SELECT files.sha256 FROM files JOIN blobs ON blobs.sha256 = files.sha256
 WHERE files.{owner} = ? AND files.role = ? AND blobs.lost_at IS NULL
@@ -52,7 +56,9 @@ ORDER BY files.last_seen_at DESC, files.id DESC LIMIT 1
 }
 _HEADERS = {
     "x-content-type-options": "nosniff",
-    "content-security-policy": "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox",
+    "content-security-policy": (
+        "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
+    ),
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "private, max-age=31536000, immutable",
     "accept-ranges": "bytes",
@@ -61,62 +67,62 @@ _HEADERS = {
 
 @hookimpl
 def register_routes() -> list[tuple[str, Callable[..., Any]]]:
-    """The one page of this plug-in: the bytes of a blob."""
-    return [(r"^/-/archiver/blob/(?P<sha256>[0-9a-f]{64})$", blob)]
+    """Add one page: the bytes of a blob."""
+    return [(r"^/-/archiver/blob/(?P<sha256>[0-9a-f]{64})$", send_blob)]
 
 
 @hookimpl
 def render_cell(
     row: Any, value: Any, column: str, table: str | None, database: str, datasette: Any
 ) -> Awaitable[Markup | None] | None:
-    """A picture in the cells that have one: by a hash in any table or query, by the owner in some columns."""
-    if database != _configured(datasette)["database"]:
+    """Show a picture in a cell with a SHA-256, in any table or query, and in some that name its owner."""
+    if database != _settings(datasette)["database"]:
         return None
     if (table, column) == ("blobs", "mime"):
-        return _shown(datasette, row["sha256"], str(value))
-    plain = value["value"] if isinstance(value, dict) else value
-    if column.endswith("sha256") and isinstance(plain, str) and _DIGEST.fullmatch(plain):
-        return _shown(datasette, plain)
-    if table is not None and (table, column) in _OWNERS:
-        return _owned(datasette, table, column, row, value)
+        return _render_blob(datasette, row["sha256"], str(value))
+    text = value["value"] if isinstance(value, dict) else value
+    if column.endswith("sha256") and isinstance(text, str) and _DIGEST.fullmatch(text):
+        return _render_blob(datasette, text)
+    if table is not None and (table, column) in _PICTURE_CELLS:
+        return _render_owner(datasette, table, column, row, value)
     return None
 
 
 @hookimpl
 def asgi_wrapper(datasette: Any) -> Callable[[Any], Any]:
-    """Whoever calls Datasette by a name that is not this machine's is refused: a web page could have its own name lead here."""
-    known = _LOOPBACK | {str(host).lower() for host in _configured(datasette).get("hosts", ())}
+    """Refuse requests to a host name that is not this machine's: a web page could point its name here."""
+    hosts = _LOOPBACK | {str(host).lower() for host in _settings(datasette).get("hosts", ())}
 
     def wrap(app: Any) -> Any:
-        async def guarded(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "http" and _host(scope) not in known:
-                await Response.text("this name is not known here", status=403).asgi_send(send)
+        async def check_host(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http" and _host(scope) not in hosts:
+                await Response.text("unknown host name", status=403).asgi_send(send)
             else:
                 await app(scope, receive, send)
 
-        return guarded
+        return check_host
 
     return wrap
 
 
-async def blob(request: Any, send: Any, datasette: Any) -> Response | None:
-    """The bytes of one blob, or the part of them that is asked for, to whoever may see the table of blobs."""
-    configured = _configured(datasette)
-    database, sha256 = configured["database"], request.url_vars["sha256"]
+async def send_blob(request: Any, send: Any, datasette: Any) -> Response | None:
+    """Send the bytes of a blob, or the requested range, to users who may see the table ``blobs``."""
+    settings = _settings(datasette)
+    database, sha256 = settings["database"], request.url_vars["sha256"]
     await _require_permission(datasette, request.actor, database)
     if request.method not in ("GET", "HEAD"):
         return Response.text("only GET and HEAD", status=405)
     mime = await _mime(datasette, sha256)
-    file = _opened(Path(configured["blobs"], sha256[:2], sha256)) if mime is not None else None
+    file = _open_file(Path(settings["blobs"], sha256[:2], sha256)) if mime is not None else None
     if mime is None or file is None:
-        return Response.text("not held", status=404)
+        return Response.text("not in the archive", status=404)
     with file:
         await _send(request, send, file, mime)
     return None
 
 
 async def _require_permission(datasette: Any, actor: Any, database: str) -> None:
-    """Raises Forbidden for whoever may not see the table of blobs."""
+    """Raise Forbidden for users who may not see the table ``blobs``."""
     if hasattr(datasette, "ensure_permissions"):
         wanted = [("view-table", (database, "blobs")), ("view-database", database), "view-instance"]
         await datasette.ensure_permissions(actor, wanted)
@@ -129,7 +135,7 @@ async def _require_permission(datasette: Any, actor: Any, database: str) -> None
 
 async def _send(request: Any, send: Any, file: Any, mime: str) -> None:
     size = os.fstat(file.fileno()).st_size
-    first, last, status = _part(request.headers.get("range"), size)
+    first, last, status = _requested_range(request.headers.get("range"), size)
     headers = {**_HEADERS, "content-length": str(last + 1 - first)}
     if mime in _INLINE:
         headers["content-type"] = mime
@@ -141,18 +147,18 @@ async def _send(request: Any, send: Any, file: Any, mime: str) -> None:
     await send({"type": "http.response.start", "status": status, "headers": raw})
     left = last + 1 - first if request.method == "GET" else 0
     file.seek(first)
-    while left and (piece := await asyncio.to_thread(file.read, min(left, _AT_ONCE))):
+    while left and (piece := await asyncio.to_thread(file.read, min(left, _CHUNK_SIZE))):
         left -= len(piece)
         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-def _part(asked: str | None, size: int) -> tuple[int, int, int]:
-    """The first and the last byte that are asked for (RFC 9110, 14), and the status; what is not understood asks for all."""
-    found = _RANGE.fullmatch(asked.strip()) if asked is not None else None
-    if found is None or found.groups() == ("", ""):
+def _requested_range(header: str | None, size: int) -> tuple[int, int, int]:
+    """Return first byte, last byte and status (RFC 9110, 14). An invalid header asks for all bytes."""
+    match = _RANGE.fullmatch(header.strip()) if header is not None else None
+    if match is None or match.groups() == ("", ""):
         return 0, size - 1, 200
-    first, last = found.groups()
+    first, last = match.groups()
     start = int(first) if first else max(0, size - int(last))
     end = min(int(last), size - 1) if first and last else size - 1
     if first and last and int(last) < start:
@@ -160,8 +166,8 @@ def _part(asked: str | None, size: int) -> tuple[int, int, int]:
     return (start, end, 206) if start < size else (0, -1, 416)
 
 
-def _opened(path: Path) -> Any:
-    """The file for reading; None where none is, or where something else is in its place."""
+def _open_file(path: Path) -> Any:
+    """Open a file for reading; None if there is none, or something that is not a regular file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -172,52 +178,52 @@ def _opened(path: Path) -> Any:
     return None
 
 
-async def _owned(datasette: Any, table: str, column: str, row: Any, value: Any) -> Markup | None:
-    """The cell as it would be, and the picture under it."""
-    owner, role, key = _OWNERS[table, column]
+async def _render_owner(datasette: Any, table: str, column: str, row: Any, value: Any) -> Markup | None:
+    """Return the cell as it would be, with the picture below."""
+    owner, role, key = _PICTURE_CELLS[table, column]
     pk = row[key]["value"] if isinstance(row[key], dict) else row[key]
-    found = (await _database(datasette).execute(_NEWEST[owner], [pk, role])).first()
-    picture = await _shown(datasette, found["sha256"]) if found is not None else None
+    found = (await _database(datasette).execute(_NEWEST_FILE[owner], [pk, role])).first()
+    picture = await _render_blob(datasette, found["sha256"]) if found is not None else None
     if picture is None:
         return None
     if not isinstance(value, dict):
         return Markup("{}<br>{}").format("" if value is None else value, picture)
-    page = datasette.urls.row(_configured(datasette)["database"], "items", value["value"])
+    page = datasette.urls.row(_settings(datasette)["database"], "items", value["value"])
     return Markup('<a href="{}">{}</a><br>{}').format(page, value["label"], picture)
 
 
-async def _shown(datasette: Any, sha256: str, text: str = "") -> Markup | None:
-    """A picture or a video that leads to its bytes; a link for what is not shown; None where it is no blob."""
+async def _render_blob(datasette: Any, sha256: str, text: str = "") -> Markup | None:
+    """Return a picture or video, or a link for other types, that leads to the bytes; None without a blob."""
     mime = await _mime(datasette, sha256)
     if mime is None:
         return None
     url = datasette.urls.path(f"/-/archiver/blob/{sha256}")
     size = Markup('style="max-height: 12em; max-width: 16em"')
     if mime not in _INLINE:
-        shown = Markup('<a href="{}">{}</a>').format(url, text or sha256)
+        element = Markup('<a href="{}">{}</a>').format(url, text or sha256)
     elif mime.startswith("video/"):
-        shown = Markup('<video src="{}" controls preload="none" {}></video>').format(url, size)
+        element = Markup('<video src="{}" controls preload="none" {}></video>').format(url, size)
     else:
-        shown = Markup('<a href="{}"><img src="{}" alt="" loading="lazy" {}></a>').format(url, url, size)
-    return Markup("{}<br>{}").format(text, shown) if text and mime in _INLINE else shown
+        element = Markup('<a href="{}"><img src="{}" alt="" loading="lazy" {}></a>').format(url, url, size)
+    return Markup("{}<br>{}").format(text, element) if text and mime in _INLINE else element
 
 
 async def _mime(datasette: Any, sha256: str) -> str | None:
-    """The type of a blob whose bytes are held; None for all else."""
-    question = "SELECT mime FROM blobs WHERE sha256 = ? AND lost_at IS NULL"
-    found = (await _database(datasette).execute(question, [sha256])).first()
+    """Return the type of a blob; None if it is unknown or lost."""
+    query = "SELECT mime FROM blobs WHERE sha256 = ? AND lost_at IS NULL"
+    found = (await _database(datasette).execute(query, [sha256])).first()
     return found["mime"] if found is not None else None
 
 
-def _configured(datasette: Any) -> dict[str, Any]:
+def _settings(datasette: Any) -> dict[str, Any]:
     return {"database": "archive", "blobs": "blobs", **(datasette.plugin_config("archiver") or {})}
 
 
 def _database(datasette: Any) -> Any:
-    return datasette.get_database(_configured(datasette)["database"])
+    return datasette.get_database(_settings(datasette)["database"])
 
 
 def _host(scope: Any) -> str:
-    """The name by which Datasette is called, without a port."""
+    """Return the host name of a request, without its port."""
     host = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
     return re.sub(r":[0-9]*$", "", host)

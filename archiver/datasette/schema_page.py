@@ -1,7 +1,7 @@
-"""docs/schema.md, the one description of the tables, read for what programs show of it. Pure.
+"""Read the descriptions of tables and columns from docs/schema.md.
 
-The page is written for people: what is not said of a column in one of its two ways (a row of a table; a parenthesis behind the
-name) is simply not found.
+The page is written for people. A column is described in a row of a table, or in parentheses after its name; a
+column that is described in another way has no description here.
 """
 
 from __future__ import annotations
@@ -10,56 +10,53 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_HEAD = re.compile(r"\*\*`(\w+)`\*\*:?\s*")
+_HEADING = re.compile(r"\*\*`(\w+)`\*\*:?\s*")
 _ROW = re.compile(r"\| ((?:`\w+`(?:, )?)+) \| (.+) \|")
-_NAMED = re.compile(r"`(\w+)`")
+_NAME = re.compile(r"`(\w+)`")
 _INLINE = re.compile(r"`(\w+)` \(([^()]+)\)")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 @dataclass(frozen=True, slots=True)
 class TableDescription:
-    """What the page says of a table and of its columns."""
+    """The description of a table, and those of its columns by name."""
 
     text: str
     columns: dict[str, str] = field(default_factory=dict)
 
 
-def table_descriptions(page: str) -> dict[str, TableDescription]:
-    """Every table that the page describes, by its name."""
-    found: dict[str, TableDescription] = {}
-    last, before = "", ""
+def parse_tables(page: str) -> dict[str, TableDescription]:
+    """Return the description of each table by its name."""
+    tables: dict[str, TableDescription] = {}
+    table, previous = "", ""
     for block in page.partition("\n## Examples")[0].split("\n\n"):
-        head = _HEAD.match(block)
-        if head is not None:
-            last = head[1]
-            told = block[head.end() :]
-            found[last] = TableDescription(_plain(told), _inline(told))
-        elif block.startswith("| column |") and last:
-            found[last].columns.update(_columns(block))
+        heading = _HEADING.match(block)
+        if heading is not None:
+            table = heading[1]
+            text = block[heading.end() :]
+            tables[table] = TableDescription(_plain(text), _inline_columns(text))
+        elif block.startswith("| column |") and table:
+            tables[table].columns.update((name, _plain(text)) for name, text in _rows(block))
         elif block.startswith("| table |"):
-            found |= {name: TableDescription(_plain(before), _inline(told)) for name, told in _rows(block)}
+            text = _plain(previous)
+            tables |= {name: TableDescription(text, _inline_columns(cell)) for name, cell in _rows(block)}
         elif not block.startswith("|"):
-            last = ""
-        before = block
-    return found
+            table = ""
+        previous = block
+    return tables
 
 
 def _rows(block: str) -> Iterator[tuple[str, str]]:
-    """The rows of a table on the page; several names in a row share what is told."""
-    for names, told in _ROW.findall(block):
-        yield from ((name, told) for name in _NAMED.findall(names))
+    """Yield the rows of a Markdown table. Several names in one row share the description."""
+    for names, text in _ROW.findall(block):
+        yield from ((name, text) for name in _NAME.findall(names))
 
 
-def _columns(block: str) -> dict[str, str]:
-    return {name: _plain(told) for name, told in _rows(block)}
-
-
-def _inline(text: str) -> dict[str, str]:
-    """The columns that are told in parentheses behind their names."""
-    return {name: _plain(told) for name, told in _INLINE.findall(text)}
+def _inline_columns(text: str) -> dict[str, str]:
+    """Return the columns that are described in parentheses after their names."""
+    return {name: _plain(inner) for name, inner in _INLINE.findall(text)}
 
 
 def _plain(text: str) -> str:
-    """Markdown as a line of text."""
+    """Return Markdown as a line of text."""
     return " ".join(_LINK.sub(r"\1", text).replace("`", "").replace("**", "").split())

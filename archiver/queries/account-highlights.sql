@@ -1,4 +1,4 @@
--- The highlights of an account in its order, with their items and bytes: -p username=natgeo
+-- The highlights of an account in their order, with the number and size of their items: -p username=natgeo
 SELECT position, title, items, bytes, highlight_pk, url, gone_at
 FROM account_highlights
 WHERE username = :username

@@ -1,4 +1,4 @@
--- What did an account change, add and remove? The last first: -p username=natgeo
+-- What did an account change, add or remove? The latest first: -p username=natgeo
 SELECT at, title, subject, subject_pk, field, old, new
 FROM named_changes
 WHERE username = :username

@@ -1,4 +1,4 @@
--- What did each account cost since a day? -p since=2026-03-01
+-- What did each account cost since a date? -p since=2026-03-01
 SELECT username, month, count(*) AS calls, sum(units) AS units
 FROM paid_calls
 WHERE at >= :since

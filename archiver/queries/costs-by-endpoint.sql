@@ -1,4 +1,4 @@
--- What did each endpoint cost since a day? -p since=2026-03-01
+-- What did each endpoint cost since a date? -p since=2026-03-01
 SELECT path, count(*) AS calls, sum(units) AS units
 FROM paid_calls
 WHERE at >= :since

@@ -1,4 +1,4 @@
--- Which accounts had another name?
+-- Which accounts had another username before?
 SELECT u.username, n.username AS former, n.first_seen_at, n.last_seen_at
 FROM usernames n
 JOIN users u ON u.pk = n.user_pk

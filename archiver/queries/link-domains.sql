@@ -1,4 +1,4 @@
--- Where do links lead? The domains, and on how many items each stands.
+-- Which domains do links lead to, and from how many items?
 SELECT domain, count(DISTINCT item_pk) AS items
 FROM links
 WHERE domain IS NOT NULL

@@ -1,4 +1,4 @@
--- Everything that mentions an account: -p username=natgeo
+-- The items that mention an account: -p username=natgeo
 SELECT taken_at, username, title, item_url
 FROM item_mentions
 WHERE mentioned = :username

@@ -1,6 +1,7 @@
-"""Named queries: SQL in a file of its own, whose first line is a comment that tells what it answers.
+"""Named queries: each is a ``.sql`` file whose first line is a comment that says what the query answers.
 
-Those that ship are the examples of docs/schema.md. A folder of a user's own may hold more; there a name of ours means theirs.
+The ones in this package are the examples of docs/schema.md. A folder of the user may hold more; a query there
+replaces one of this package that has the same name.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from archiver.errors import UsageError
 from archiver.queries.parameters import parameter_names
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_LARGEST = 1_000_000
-_HERE = Path(__file__).parent
+_MAX_CHARACTERS = 1_000_000
+_PACKAGE = Path(__file__).parent
 
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """``about`` is the first line, without the comment's dashes; ``path`` the file."""
+    """A query with its file. ``about`` is the first line of the file, without the dashes of the comment."""
 
     name: str
     about: str
@@ -29,73 +30,76 @@ class NamedQuery:
     path: Path
 
     def parameters(self, *, postgresql: bool) -> tuple[str, ...]:
-        """The names of its parameters, in the order of the SQL, as this database reads it."""
+        """Return the names of its parameters, in the order in which they first occur."""
         return parameter_names(self.sql, postgresql=postgresql)
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` names a query and is no SQL: one word in lower case, which no database would take for a query."""
+    """Whether a text can name a query: one word in lower case, which is not valid SQL."""
     return _NAME.fullmatch(text) is not None
 
 
-def all_queries(own: Path | None = None) -> dict[str, NamedQuery]:
-    """All named queries by name, sorted; ``own`` is a folder with those of a user's. One that cannot be read says so in its ``about``."""
-    return {name: _shown(name, path) for name, path in sorted(_paths(own).items())}
+def all_queries(folder: Path | None = None) -> dict[str, NamedQuery]:
+    """Return all queries by name, sorted, with those in a folder of the user.
+
+    The ``about`` of a query that cannot be read says why.
+    """
+    return {name: _read_or_explain(name, path) for name, path in sorted(_paths(folder).items())}
 
 
-def find_query(name: str, own: Path | None = None) -> NamedQuery:
-    """The query of that name. Raises UsageError, naming near ones, if there is none, and for a file that cannot be read."""
-    path = _paths(own).get(name)
+def find_query(name: str, folder: Path | None = None) -> NamedQuery:
+    """Return the query of that name. Raises UsageError if there is none, or its file cannot be read."""
+    path = _paths(folder).get(name)
     if path is not None:
         return _read(name, path)
-    import difflib  # for a mistake only
+    import difflib  # only for a mistake
 
-    near = difflib.get_close_matches(name, all_queries(own), n=2)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise UsageError(f"there is no query named {name}{meant}", "archiver query --list shows them")
+    similar = difflib.get_close_matches(name, all_queries(folder), n=2)
+    suggestion = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    raise UsageError(f"there is no query named {name}{suggestion}", "archiver query --list shows them")
 
 
-def describe_ignored(own: Path | None) -> Iterator[str]:
-    """Why a file in the folder of a user's own is no query though it ends in ``.sql``, a sentence each; hidden ones are none anyway."""
-    if own is None:
+def describe_ignored(folder: Path | None) -> Iterator[str]:
+    """Yield why a ``.sql`` file in the user's folder is not a query. Hidden files are skipped."""
+    if folder is None:
         return
     try:
-        found = _ending_in_sql(own)
+        paths = _sql_files(folder)
     except FileNotFoundError:
         return
     except OSError as error:
-        yield f"the named queries in {own} cannot be read: {error.strerror}"
+        yield f"the named queries in {folder} cannot be read: {error.strerror}"
         return
-    for path in found:
+    for path in paths:
         if path.name.startswith("."):
             continue
         if not is_name(path.stem.lower()):
-            yield f"{str(path)!r} is left out: the name of a query has letters a to z, digits, - and _ alone"
+            yield f"{str(path)!r} is ignored: the name of a query consists of letters a to z, digits, - and _"
         elif not _may_be_file(path):
-            yield f"{str(path)!r} is left out: it is no file"
+            yield f"{str(path)!r} is ignored: not a regular file"
 
 
-def _paths(own: Path | None) -> dict[str, Path]:
-    """The file of each name. ``Mine.sql`` is called mine, unless there is a ``mine.sql``; a pipe or a directory is no query."""
-    found = _ending_in_sql(_HERE)
-    if own is not None:
-        with suppress(OSError):  # whoever lists them is told
-            found += _ending_in_sql(own)
-    return {path.stem.lower(): path for path in found if is_name(path.stem.lower()) and _may_be_file(path)}
+def _paths(folder: Path | None) -> dict[str, Path]:
+    """Return the file of each name. ``Mine.sql`` is named mine, unless there is also a ``mine.sql``."""
+    paths = _sql_files(_PACKAGE)
+    if folder is not None:
+        with suppress(OSError):  # describe_ignored says why
+            paths += _sql_files(folder)
+    return {path.stem.lower(): path for path in paths if is_name(path.stem.lower()) and _may_be_file(path)}
 
 
-def _ending_in_sql(folder: Path) -> list[Path]:
+def _sql_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".sql")
 
 
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # who reads it is told why
+    except OSError:  # reading it says why
         return True
 
 
-def _shown(name: str, path: Path) -> NamedQuery:
+def _read_or_explain(name: str, path: Path) -> NamedQuery:
     try:
         return _read(name, path)
     except UsageError as error:
@@ -104,10 +108,10 @@ def _shown(name: str, path: Path) -> NamedQuery:
 
 def _read(name: str, path: Path) -> NamedQuery:
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as source:
-            sql = source.read(_LARGEST)
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            sql = file.read(_MAX_CHARACTERS)
     except OSError as error:
         raise UsageError(f"the SQL file {path} cannot be read: {error.strerror}") from error
-    first = sql.partition("\n")[0]
-    about = first.removeprefix("--").strip() if first.startswith("--") else ""
+    first_line = sql.partition("\n")[0]
+    about = first_line.removeprefix("--").strip() if first_line.startswith("--") else ""
     return NamedQuery(name, about, sql, path)

@@ -1,4 +1,4 @@
--- What is new since a day? -p since=2026-03-25
+-- What is new since a date? -p since=2026-03-25
 SELECT first_seen_at, username, title, kind, taken_at, picture_path, video_path
 FROM account_items
 WHERE item_pk IN (SELECT pk FROM items WHERE first_seen_at >= :since)

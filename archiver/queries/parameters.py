@@ -1,7 +1,8 @@
-"""``:name`` in SQL: found where a database would look for a value, and nowhere else. Pure.
+"""Find the parameters ``:name`` in SQL, where the database would expect a value and nowhere else.
 
-Not in texts, quoted names and comments, as each of the two databases reads them; on PostgreSQL not in ``::`` casts and the slices of
-arrays. What is found is only ever bound: a text that is read wrongly here costs an error, never a value that becomes SQL.
+Strings, quoted names and comments are skipped, as each of the two databases reads them; on PostgreSQL also
+``::`` casts and array slices. Parameters are only ever bound. So SQL that is misread here causes an error,
+but a value never becomes SQL.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# What lacks its end reaches to the end of all. A quote that is doubled within its text reads as the end of one and the beginning of the
-# next. ``::`` means nothing to SQLite, which tells that better than we could: a cast of PostgreSQL's is no parameter.
+# A quote or comment without an end reaches to the end of the SQL. A doubled quote within a string reads as
+# the end of one string and the beginning of the next. ``::`` means nothing to SQLite; it is skipped, so that
+# SQLite reports it.
 _SQLITE = re.compile(
     r"""'[^']*'? | "[^"]*"? | `[^`]*`? | \[[^\]]*\]?
       | --[^\n]*
@@ -34,33 +36,35 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
 
 def parameter_names(sql: str, *, postgresql: bool) -> tuple[str, ...]:
-    """The parameters of the SQL, each once, in the order in which they come first."""
-    return tuple(dict.fromkeys(name for _, name in _pieces(sql, postgresql) if name is not None))
+    """Return the parameters of a statement, each once, in the order in which they first occur."""
+    return tuple(dict.fromkeys(name for _, name in _split(sql, postgresql) if name is not None))
 
 
-def replace_parameters(sql: str, mark: Callable[[str], str], text: Callable[[str], str] = str) -> str:
-    """PostgreSQL's SQL with ``mark(name)`` in place of each ``:name``, and ``text(...)`` of what is between them."""
-    pieces = _pieces(sql, postgresql=True)
-    return "".join(text(before) + (mark(name) if name is not None else "") for before, name in pieces)
+def replace_parameters(
+    sql: str, placeholder: Callable[[str], str], escape: Callable[[str], str] = str
+) -> str:
+    """Return PostgreSQL's SQL with ``placeholder(name)`` for each ``:name``, and ``escape`` of other text."""
+    pieces = _split(sql, postgresql=True)
+    return "".join(escape(text) + (placeholder(name) if name is not None else "") for text, name in pieces)
 
 
-def _pieces(sql: str, postgresql: bool) -> list[tuple[str, str | None]]:
-    """The text before each parameter, and its name; at last the text after all, and None."""
+def _split(sql: str, postgresql: bool) -> list[tuple[str, str | None]]:
+    """Return the text before each parameter with its name, then the rest of the text with None."""
     pieces: list[tuple[str, str | None]] = []
     token = _POSTGRESQL if postgresql else _SQLITE
-    begun = at = 0
-    while (found := token.search(sql, at)) is not None:
-        at = found.end()
-        if found["name"]:
-            pieces.append((sql[begun : found.start()], found["name"]))
-            begun = at
-        elif postgresql and found["comment"]:
-            at = _end_of_comment(sql, at)
-    return [*pieces, (sql[begun:], None)]
+    start = at = 0
+    while (match := token.search(sql, at)) is not None:
+        at = match.end()
+        if match["name"]:
+            pieces.append((sql[start : match.start()], match["name"]))
+            start = at
+        elif postgresql and match["comment"]:
+            at = _comment_end(sql, at)
+    return [*pieces, (sql[start:], None)]
 
 
-def _end_of_comment(sql: str, at: int) -> int:
-    """Where a comment of PostgreSQL's ends that begins before ``at``: there may be others in it."""
+def _comment_end(sql: str, at: int) -> int:
+    """Return where a PostgreSQL comment ends that begins before ``at``; comments may be nested."""
     depth = 1
     while depth and (edge := _COMMENT_EDGE.search(sql, at)) is not None:
         depth += 1 if edge[0] == "/*" else -1

@@ -1,4 +1,4 @@
--- What were the highlights of an account called, and when? Those that were renamed: -p username=natgeo
+-- Which highlights of an account were renamed, and what were they called when? -p username=natgeo
 SELECT highlight_pk, title, since, until
 FROM highlight_titles t
 WHERE username = :username AND EXISTS (

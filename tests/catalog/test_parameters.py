@@ -144,7 +144,7 @@ def test_postgresql_gets_its_values_where_the_parameters_are_found(
     """And reads everything else as it was written."""
     sql = _sql(pieces, between)
     values = {name: f"<:{name}>" for name in parameter_names(sql, postgresql=True)}
-    found = reader.ask(sql, rows=1, seconds=10, parameters=values)
+    found = reader.run_query(sql, rows=1, seconds=10, parameters=values)
     assert found.rows == (tuple(worth for _, worth in pieces),)
 
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from archiver.catalog import Catalog
 from archiver.catalog.tables import metadata as catalog_tables
-from archiver.datasette import PLUGIN, metadata
+from archiver.datasette.metadata import PLUGIN_NAME, build_metadata
 from archiver.model.identity import Role
 from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.databases import ARCHIVE_ID, NOW
@@ -171,7 +171,7 @@ def test_named_queries_are_asked_by_name(tmp_path: Path) -> None:
         "-- What changed since a day? -p since=2026-03-25\nSELECT 1 WHERE :since > ''\n"
     )
     (tmp_path / "README").write_text("none")
-    told: Any = metadata("kept", tmp_path / "blobs", tmp_path)
+    told: Any = build_metadata("kept", tmp_path / "blobs", tmp_path)
     queries = told["databases"]["kept"]["queries"]
     assert set(queries) == {"pictures", "ask-changes"}
     assert queries["ask-changes"]["title"] == "What changed since a day?"
@@ -236,7 +236,7 @@ def test_a_pipe_in_the_place_of_a_file_is_no_wait(
     (place / "metadata.json").unlink()
     os.mkfifo(place / ".metadata.json.part")
     (place / "plugins").mkdir()
-    (place / "plugins" / f".{PLUGIN}.part").symlink_to(tmp_path / "elsewhere")
+    (place / "plugins" / f".{PLUGIN_NAME}.part").symlink_to(tmp_path / "elsewhere")
     assert _within_20_seconds(person, str(place), *words) == (0, "")
     assert sorted(path.name for path in place.iterdir()) == ["metadata.json", "plugins"]
     assert (place / "metadata.json").is_file()

@@ -82,11 +82,11 @@ def test_a_file_whose_name_is_none_is_told(home: Path, capsys: Shown) -> None:
     told = capsys.readouterr()
     assert "shouted,,Loud" in told.out
     assert "Odd" not in told.out
-    shape = "the name of a query has letters a to z, digits, - and _ alone"
+    shape = "the name of a query consists of letters a to z, digits, - and _"
     assert set(told.err.splitlines()) == {
-        f"archiver: note: '{own}/folder.sql' is left out: it is no file",
-        f"archiver: note: '{own}/my query.sql' is left out: {shape}",
-        f"archiver: note: '{own}/größte\\x1b.sql' is left out: {shape}",
+        f"archiver: note: '{own}/folder.sql' is ignored: not a regular file",
+        f"archiver: note: '{own}/my query.sql' is ignored: {shape}",
+        f"archiver: note: '{own}/größte\\x1b.sql' is ignored: {shape}",
     }
     assert main(["query", "--list", "-q"]) == 0
     assert capsys.readouterr().err == ""
