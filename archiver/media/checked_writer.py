@@ -30,7 +30,7 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DownloadedFile:
-    """A complete file of the wanted kind. ``size`` in bytes; width and height in pixels, None if no header has them."""
+    """A complete file. ``size`` in bytes; width and height in pixels, None if no header states them."""
 
     mime: str
     width: int | None
@@ -67,7 +67,7 @@ class CheckedWriter:
         self.expect(total)
 
     def expect(self, total: int | None) -> None:
-        """Set the size of the whole file, None if it is not stated. Raises TOO_LARGE if it is over the limit."""
+        """Set the size of the whole file; None: not stated. Raises TOO_LARGE if it is over the limit."""
         self.total = total
         if total is not None and total > self._max_size:
             raise DownloadFailed(
@@ -80,10 +80,11 @@ class CheckedWriter:
         """Take the next bytes, at least one. Raises ENDLESS, NOT_MEDIA or WRONG_KIND."""
         self.size += len(chunk)
         if self.size > self._max_size:
-            # Not TOO_LARGE, which is the choice of the archive's owner: only a stated size is known to be the file's.
+            # Not TOO_LARGE, which is the choice of the archive's owner: only a stated size is known to be the
+            # file's.
             raise DownloadFailed(
                 Reason.ENDLESS,
-                f"the body does not end within max_file_size ({self._max_size}), and no such length was stated",
+                f"the body states no length and does not end within max_file_size ({self._max_size})",
             )
         self._checksum.feed(chunk)
         if self._parser is None:
@@ -96,7 +97,7 @@ class CheckedWriter:
         self._sink.write(chunk)
 
     def finish(self) -> DownloadedFile:
-        """Return the file after the end of its body. Raises DownloadFailed if it is not complete or not media."""
+        """Return the file once its body has ended. Raises DownloadFailed if it must not be kept."""
         if self.total is not None and self.size != self.total:
             raise DownloadFailed(Reason.TRUNCATED, f"{self.size} bytes came of {self.total}", retryable=True)
         if self._parser is None:

@@ -1,8 +1,9 @@
-"""Checksums that an answer sends along, and whether the bytes agree. Pure.
+"""Checksums that an answer states, and whether the bytes match them. Pure.
 
-Known: ``Repr-Digest`` and ``Content-Digest: sha-256=:<base64>:`` (RFC 9530), ``Digest: sha-256=<base64>`` (RFC 3230), and
-``Content-Digest: adler32=<number>``, which the CDN sends in no standard's form (HIKERAPI.md, "The CDN"). What is unknown is
-ignored. ``x-needle-checksum`` comes without the name of its algorithm, so it may vouch for the bytes, never condemn them.
+Known are ``Repr-Digest`` and ``Content-Digest: sha-256=:<base64>:`` (RFC 9530), ``Digest: sha-256=<base64>``
+(RFC 3230), and ``Content-Digest: adler32=<number>``, which the CDN sends in a form that no standard has
+(HIKERAPI.md, "The CDN"). Anything else is ignored. ``x-needle-checksum`` does not name its algorithm, so it
+can confirm the bytes but never refute them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _NUMBER = re.compile(r"[0-9A-Fa-f]{1,10}")
 
 @dataclass(frozen=True, slots=True)
 class StatedChecksums:
-    """What an answer says of its whole body. ``adler32`` and ``needle`` hold each number that the text can mean."""
+    """Checksums of a whole body. ``adler32`` and ``needle`` hold every number that their text can mean."""
 
     sha256: bytes | None = None
     adler32: frozenset[int] = frozenset()
@@ -30,42 +31,42 @@ class StatedChecksums:
 
 
 def parse_checksums(headers: Mapping[str, str]) -> StatedChecksums:
-    """The checksums in the headers of a whole (200) answer. Never raises."""
-    said = [headers[name] for name in ("repr-digest", "content-digest", "digest") if name in headers]
+    """Return the checksums in the headers of a complete (200) answer. Never raises."""
+    digests = [headers[name] for name in ("repr-digest", "content-digest", "digest") if name in headers]
     needle = headers.get("x-needle-checksum", "").strip()
     return StatedChecksums(
-        sha256=next((digest for text in said if (digest := _sha256(text)) is not None), None),
-        adler32=next((_meanings(found[1]) for text in said if (found := _ADLER.search(text))), frozenset()),
-        needle=_meanings(needle) if _NUMBER.fullmatch(needle) else frozenset(),
+        sha256=next((digest for text in digests if (digest := _sha256(text)) is not None), None),
+        adler32=next((_numbers(found[1]) for text in digests if (found := _ADLER.search(text))), frozenset()),
+        needle=_numbers(needle) if _NUMBER.fullmatch(needle) else frozenset(),
     )
 
 
 class Checksum:
-    """The bytes of one file, counted against its claims; computes only what was claimed."""
+    """Computes over the bytes of one file what its answer stated, and nothing else."""
 
-    def __init__(self, claimed: StatedChecksums) -> None:
-        self._claimed = claimed
-        self._sha256 = hashlib.sha256() if claimed.sha256 is not None else None
-        self._counts_adler = bool(claimed.adler32 or claimed.needle)
+    def __init__(self, stated: StatedChecksums) -> None:
+        self._stated = stated
+        self._sha256 = hashlib.sha256() if stated.sha256 is not None else None
+        self._needs_adler = bool(stated.adler32 or stated.needle)
         self._adler32 = zlib.adler32(b"")
 
     def feed(self, chunk: bytes) -> None:
-        """The next bytes of the file."""
+        """Add the next bytes of the file."""
         if self._sha256 is not None:
             self._sha256.update(chunk)
-        if self._counts_adler:
+        if self._needs_adler:
             self._adler32 = zlib.adler32(chunk, self._adler32)
 
     def verdict(self) -> bool | None:
-        """True: a checksum vouches for the bytes. False: one denies them. None: none was sent that is understood."""
-        verdicts = []
+        """Return True if a checksum confirms the bytes, False if one refutes them, None if none is known."""
+        matches = []
         if self._sha256 is not None:
-            verdicts.append(self._sha256.digest() == self._claimed.sha256)
-        if self._claimed.adler32:
-            verdicts.append(self._adler32 in self._claimed.adler32)
-        if verdicts:
-            return all(verdicts)
-        return True if self._adler32 in self._claimed.needle else None
+            matches.append(self._sha256.digest() == self._stated.sha256)
+        if self._stated.adler32:
+            matches.append(self._adler32 in self._stated.adler32)
+        if matches:
+            return all(matches)
+        return True if self._adler32 in self._stated.needle else None
 
 
 def _sha256(text: str) -> bytes | None:
@@ -76,7 +77,7 @@ def _sha256(text: str) -> bytes | None:
         return None
 
 
-def _meanings(text: str) -> frozenset[int]:
-    """Decimal and hexadecimal: which of them is meant shows only where a letter occurs."""
+def _numbers(text: str) -> frozenset[int]:
+    """Return the number as decimal and as hexadecimal: only a letter would show which one is meant."""
     bases = (10, 16) if text.isdigit() else (16,)
     return frozenset(number for base in bases if (number := int(text, base)) < 1 << 32)

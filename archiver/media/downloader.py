@@ -1,4 +1,4 @@
-"""SEAM 2: bytes from the free CDN. No key, no cookie, no referrer, no browser's name ever goes there."""
+"""Downloads from the CDN, with repeated attempts. No key, cookie or referrer is sent."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import DownloadRules
 from archiver.media.formats.media_format import MediaKind
 from archiver.media.speed_limits import Clock, HostPauses, SpeedWatchdog, TokenBucket
-from archiver.media.transfer import LONGEST_WAIT, Transfer, TransferContext
+from archiver.media.transfer import MAX_PAUSE, Transfer, TransferContext
 from archiver.model.identity import Role, utcnow
 from archiver.model.upstream import Link
 
-ATTEMPTS = 3
-"""Tries at one file in one run; a 403 gets two, since it is seldom a mood of the CDN."""
+_ATTEMPTS = 3
+_FORBIDDEN_ATTEMPTS = 2  # another try rarely helps against a 403
 
 # httpx writes whole URLs to its log at INFO, httpcore whole requests at DEBUG.
 for _name in ("httpx", "httpcore"):
@@ -35,13 +35,16 @@ for _name in ("httpx", "httpcore"):
 
 
 class Downloader:
-    """Downloads Links, for any number of threads at once. Close it at the end.
+    """Downloads links, for any number of threads at once. Close it at the end.
 
-    ``allowed_hosts``: see Egress. ``max_file_size`` in bytes. Both are kept in ``rules``. ``timeout``: seconds for a connection (10 at most), for the head of an answer, and
-    without a byte. ``min_speed``: bytes a second in each ``speed_window`` seconds. ``total_deadline``: seconds for one file with all
-    its attempts, waits on purpose not counted. ``limit_rate``: bytes a second over all threads. ``concurrency``: connections kept.
-    ``proxy``: an http, https or socks5 URL. With one, names are vetted here as ever, but addresses are the proxy's to resolve and to
-    vet; listed loopback hosts are asked directly. The environment's proxies are not looked at.
+    ``allowed_hosts``: see Egress. ``max_file_size``: bytes. Both are available as ``rules``. ``timeout``:
+    seconds for a connection (10 at most), for the head of an answer, and without a byte. ``min_speed``: bytes
+    per second, measured over each ``speed_window`` (seconds). ``total_deadline``: seconds for one file with
+    all its attempts; intended pauses do not count. ``limit_rate``: bytes per second over all threads.
+    ``concurrency``: connections that are kept open. ``proxy``: an http, https or socks5 URL. Host names are
+    still checked here, but the proxy resolves them and must check the addresses. Loopback hosts that are
+    allowed are reached directly. The proxies that the environment names are ignored.
+
     Raises ConfigError for a host pattern or a proxy that cannot be used.
     """
 
@@ -63,21 +66,21 @@ class Downloader:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.rules = DownloadRules.of(allowed_hosts, max_file_size)
-        self._road = TransferContext(
+        self._context = TransferContext(
             egress=self.rules.egress,
             direct=DirectTransport(dialer or Dialer(timeout=min(timeout, 10.0)), keep=concurrency),
-            proxied=_through(proxy, concurrency) if proxy else None,
+            proxied=_proxy_transport(proxy, concurrency) if proxy else None,
             headers=(
                 ("user-agent", f"archiver/{archiver.__version__}"),
                 ("accept", "*/*"),
                 ("accept-encoding", "identity"),
             ),
             timeout=timeout,
-            bucket=TokenBucket(limit_rate, clock) if limit_rate else None,
-            quiet=HostPauses(clock),
+            rate_limit=TokenBucket(limit_rate, clock) if limit_rate else None,
+            pauses=HostPauses(clock),
             now=now,
         )
-        self._min_speed, self._speed_window, self._total = min_speed, speed_window, total_deadline
+        self._min_speed, self._speed_window, self._total_deadline = min_speed, speed_window, total_deadline
         self._clock = clock
         self._jitter = jitter
 
@@ -89,33 +92,37 @@ class Downloader:
         check: Callable[[], None] = lambda: None,
         wait: Callable[[float], None] = time.sleep,
     ) -> DownloadedFile:
-        """Stream the Link's bytes into ``sink``, which holds exactly the file when this returns; the caller makes it durable.
+        """Write the file of a link to ``sink``, which holds exactly its bytes afterwards, not yet durable.
 
-        ``check`` is called for every chunk and twice a second while nothing comes, ``wait(seconds)`` for every pause: what they raise,
-        or what the sink raises, passes through. Raises DownloadFailed after the last attempt; the sink's bytes are then worthless.
+        ``check`` is called for every chunk, and twice a second while nothing comes; ``wait(seconds)`` for
+        every pause. Whatever they or the sink raise passes through. Raises DownloadFailed after the last
+        attempt; the bytes in the sink are then worthless.
         """
-        wanted = MediaKind.VIDEO if link.role is Role.VIDEO else MediaKind.PICTURE
-        intake = CheckedWriter(sink, wanted, self.rules.max_file_size)
+        kind = MediaKind.VIDEO if link.role is Role.VIDEO else MediaKind.PICTURE
+        writer = CheckedWriter(sink, kind, self.rules.max_file_size)
         watchdog = SpeedWatchdog(
-            min_speed=self._min_speed, window=self._speed_window, total=self._total, clock=self._clock
+            min_speed=self._min_speed,
+            window=self._speed_window,
+            total=self._total_deadline,
+            clock=self._clock,
         )
-        fetch = Transfer(self._road, link, intake, watchdog, check=check, wait=wait)
+        transfer = Transfer(self._context, link, writer, watchdog, check=check, wait=wait)
         for attempt in count(1):
             try:
-                return fetch.attempt()
-            except DownloadFailed as failed:
-                asked = failed.retry_after or 0.0
-                last = 2 if failed.reason is Reason.FORBIDDEN else ATTEMPTS
-                if not failed.retryable or attempt >= last or asked > LONGEST_WAIT:
-                    raise _told(failed, link) from failed
-                fetch.pause(max(asked, retry.backoff(attempt, self._jitter)))
+                return transfer.attempt()
+            except DownloadFailed as error:
+                pause = max(error.retry_after or 0.0, retry.backoff(attempt, self._jitter))
+                attempts = _FORBIDDEN_ATTEMPTS if error.reason is Reason.FORBIDDEN else _ATTEMPTS
+                if not error.retryable or attempt >= attempts or pause > MAX_PAUSE:
+                    raise _with_location(error, link) from error
+                transfer.pause(pause)
         raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Close every connection that is not in use; one in use closes when its answer has been read."""
-        self._road.direct.close()
-        if self._road.proxied is not None:
-            self._road.proxied.close()
+        self._context.direct.close()
+        if self._context.proxied is not None:
+            self._context.proxied.close()
 
     def __enter__(self) -> Self:
         return self
@@ -126,20 +133,20 @@ class Downloader:
         self.close()
 
 
-def _told(failed: DownloadFailed, link: Link) -> DownloadFailed:
-    """The failure with the place it is about, fit for a row and a log."""
+def _with_location(error: DownloadFailed, link: Link) -> DownloadFailed:
+    """Return the failure with the link's host and file name in its message, fit for a row and a log."""
     return DownloadFailed(
-        failed.reason,
-        f"{signed_url.redacted(link.url)}: {failed}",
-        retryable=failed.retryable,
-        retry_after=failed.retry_after,
-        host=failed.host,
-        size=failed.size,
+        error.reason,
+        f"{signed_url.redacted(link.url)}: {error}",
+        retryable=error.retryable,
+        retry_after=error.retry_after,
+        host=error.host,
+        size=error.size,
     )
 
 
-def _through(proxy: str, concurrency: int) -> httpx.BaseTransport:
-    """httpx's own transport, which speaks to proxies. The proxy's URL may hold a password: no message quotes it."""
+def _proxy_transport(proxy: str, concurrency: int) -> httpx.BaseTransport:
+    """Return httpx's own transport, which can use proxies. Never quote the URL: it may hold a password."""
     try:
         return httpx.HTTPTransport(
             proxy=proxy,
@@ -151,4 +158,6 @@ def _through(proxy: str, concurrency: int) -> httpx.BaseTransport:
             f"install it: {install_command('httpx[socks]')}",
         ) from exc
     except (ValueError, httpx.InvalidURL):
-        raise ConfigError("download.proxy is no proxy's URL", "write it as http://host:port") from None
+        raise ConfigError(
+            "download.proxy is not the URL of a proxy", "write it as http://host:port"
+        ) from None

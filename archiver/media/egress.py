@@ -1,6 +1,6 @@
-"""Who may be reached: the names. Whether their addresses may be is ``dial``'s question. Pure.
+"""Which URLs may be downloaded. The addresses that their hosts resolve to are checked by ``dialer``. Pure.
 
-A hostile answer chooses the URLs, so a host is allowed by its exact labels, never by a substring.
+The URLs come from answers, which may be hostile: a host is allowed by its exact labels, never by a substring.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
@@ -22,34 +22,45 @@ _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\\]")
 _HOST = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
-# Addresses that ``ip_address`` does not read and some resolvers do: 2130706433, 0x7f.1, 0177.0.0.1.
+# Addresses that some resolvers understand, but ``ip_address`` does not: 2130706433, 0x7f.1, 0177.0.0.1.
 _NUMBER = re.compile(r"(?!\d{1,3}(\.\d{1,3}){3}\Z)([a-z0-9-]+\.)*(0x[0-9a-f]*|\d+)|0\d+(\.\d+){3}")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
+_DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedUrl:
-    """A checked URL, taken apart. ``host`` is ASCII, in lower case; ``target`` is path and query as they were written."""
+    """The parts of a checked URL: ``host`` in ASCII and lower case, ``target`` (path and query) as written."""
 
     scheme: str
     host: str
     port: int
     target: str
-    loopback: bool
+    is_loopback: bool
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port: what may share a connection."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+        """Scheme, host and port. Requests to the same origin may share a connection."""
+        return f"{self.scheme}://{self._bracketed_host}:{self.port}"
+
+    @property
+    def host_header(self) -> str:
+        """The value of the Host header: the port only if it is not the scheme's own."""
+        is_default = self.port == _DEFAULT_PORTS[self.scheme]
+        return self._bracketed_host if is_default else f"{self._bracketed_host}:{self.port}"
+
+    @property
+    def _bracketed_host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
 
 
 class Egress:
-    """The hosts that a download may go to.
+    """The hosts that downloads may go to.
 
-    ``allowed_hosts``: names, and ``*.`` patterns that match every name below, at any depth, but not the name itself. Only https on
-    port 443. A loopback host (127.0.0.0/8, ::1, localhost) counts only if it is listed itself; to it http and any port are allowed.
-    Raises ValueError for a pattern that names nothing.
+    ``allowed_hosts``: names, and patterns such as ``*.example.com``, which match every name below but not
+    ``example.com`` itself. Only https on port 443 is allowed. A loopback host (127.0.0.0/8, ::1, localhost)
+    must be listed by its own name; it may also use http and any port. Raises ValueError for an invalid
+    pattern.
     """
 
     def __init__(self, allowed_hosts: tuple[str, ...]) -> None:
@@ -58,32 +69,22 @@ class Egress:
         self._suffixes = tuple(f".{_ascii(p[2:])}" for p in allowed_hosts if p.startswith("*."))
 
     def check(self, url: str) -> CheckedUrl:
-        """Return the URL taken apart.
+        """Return the parts of a URL that may be downloaded.
 
-        Raises DownloadFailed, whose message holds no query: REFUSED for a malformed or unsafe URL, HOST_NOT_ALLOWED
-        for one that only the list of hosts forbids.
+        Raises DownloadFailed, whose message never contains the query: REFUSED for a malformed or unsafe URL,
+        HOST_NOT_ALLOWED for one that only the list of hosts forbids.
         """
-        if len(url) > MAX_URL:
-            raise _refused(f"the URL has {len(url)} characters, over {MAX_URL}")
-        if _FORBIDDEN.search(url):
-            raise _refused("the URL holds a space, a backslash or a control character")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError:
-            raise _refused("the URL cannot be read") from None
-        if "@" in parts.netloc:
-            raise _refused("the URL names a user")
+        parts, port = _split(url)
         try:
             host = _ascii(parts.hostname or "")
         except ValueError:
-            raise _refused("the URL's host is no host name") from None
-        loopback = is_loopback(host) or host == "localhost"
-        if not loopback and (parts.scheme != "https" or port not in (None, 443)):
+            raise _refused("the host of the URL is not a host name") from None
+        is_local = _is_local(host)
+        if not is_local and (parts.scheme != "https" or port not in (None, 443)):
             raise _refused(f"only https on port 443 is allowed to {host}")
-        if parts.scheme not in ("https", "http"):
+        if parts.scheme not in _DEFAULT_PORTS:
             raise _refused(f"only http and https are allowed to {host}")
-        if not loopback and (is_reserved(host) or _NUMBER.fullmatch(host)):
+        if not is_local and (is_reserved(host) or _NUMBER.fullmatch(host)):
             raise _refused(f"{host} is not an address on the public internet")
         if not self.allows(host):
             raise DownloadFailed(
@@ -91,25 +92,25 @@ class Egress:
             )
         path = parts.path or "/"
         target = quote(f"{path}?{parts.query}" if parts.query else path, _PRINTABLE, errors="replace")
-        default = 443 if parts.scheme == "https" else 80
-        return CheckedUrl(parts.scheme, host, default if port is None else port, target, loopback)
+        if port is None:
+            port = _DEFAULT_PORTS[parts.scheme]
+        return CheckedUrl(parts.scheme, host, port, target, is_local)
 
     def allows(self, host: str) -> bool:
-        """Whether a download may go to this host, given in ASCII and lower case as ``Place.host`` is."""
-        is_local = is_loopback(host) or host == "localhost"
-        return host in self._exact or (not is_local and host.endswith(self._suffixes))
+        """Return whether downloads may go to this host, which is in the form of ``CheckedUrl.host``."""
+        return host in self._exact or (not _is_local(host) and host.endswith(self._suffixes))
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadRules:
-    """What the settings allow to be downloaded: to which hosts, and up to how many bytes."""
+    """What the settings allow: the hosts that downloads may go to, and the largest file in bytes."""
 
     egress: Egress
     max_file_size: int
 
     @classmethod
     def of(cls, allowed_hosts: Sequence[str], max_file_size: int) -> DownloadRules:
-        """Return the rules of these settings. Raises ConfigError for a host pattern that names nothing."""
+        """Return the rules of these settings. Raises ConfigError for an invalid host pattern."""
         try:
             return cls(Egress(tuple(allowed_hosts)), max_file_size)
         except ValueError as exc:
@@ -119,19 +120,42 @@ class DownloadRules:
             ) from exc
 
     def allow(self, host: str | None, size: int | None) -> bool:
-        """Whether a file that a setting refused is allowed now: ``host`` or ``size`` (bytes) is what was refused."""
+        """Return whether a file that a setting refused is allowed now.
+
+        ``host`` or ``size`` (bytes): what the setting refused.
+        """
         if host is not None:
             return self.egress.allows(host)
         return size is not None and size <= self.max_file_size
 
 
+def _split(url: str) -> tuple[SplitResult, int | None]:
+    """Return the parts of a URL, and the port that it states. Raises DownloadFailed (REFUSED)."""
+    if len(url) > MAX_URL:
+        raise _refused(f"the URL has {len(url)} characters, over {MAX_URL}")
+    if _FORBIDDEN.search(url):
+        raise _refused("the URL holds a space, a backslash or a control character")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise _refused("the URL is malformed") from None
+    if "@" in parts.netloc:
+        raise _refused("the URL names a user")
+    return parts, port
+
+
+def _is_local(host: str) -> bool:
+    return is_loopback(host) or host == "localhost"
+
+
 def _ascii(host: str) -> str:
-    """The host as DNS knows it: IDNA 2008 for letters beyond ASCII. Raises ValueError (idna's own error is one)."""
+    """Return a host as DNS knows it, with IDNA 2008 for letters beyond ASCII. Raises ValueError."""
     host = host.lower()
     if ":" in host and is_loopback(host):
         return "::1"
     if not host.isascii():
-        host = idna.encode(host).decode("ascii").lower()
+        host = idna.encode(host).decode("ascii").lower()  # its own error is a ValueError
     if _HOST.fullmatch(host) is None:
         raise ValueError("not a host name")
     return host

@@ -1,4 +1,7 @@
-"""How fast: a shared limit, a lower bound, and hosts that asked for quiet. Clocks count monotonic seconds."""
+"""Speed limits of downloads: an upper one for all, a lower one per file, and pauses that hosts ask for.
+
+All times are monotonic seconds.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ Clock = Callable[[], float]
 
 
 class TokenBucket:
-    """A limit of ``rate`` bytes a second over all threads together, with at most a second's worth saved up."""
+    """The upper limit: ``rate`` bytes per second over all threads. It saves up one second's worth at most."""
 
     def __init__(self, rate: int, clock: Clock) -> None:
         self._rate = rate
@@ -20,7 +23,7 @@ class TokenBucket:
         self._paid_until = clock()
 
     def take(self, count: int) -> float:
-        """Count bytes that have come; returns the seconds to wait before more are read."""
+        """Count received bytes and return the seconds to wait before more are read."""
         with self._lock:
             now = self._clock()
             self._paid_until = max(self._paid_until, now - 1.0) + count / self._rate
@@ -28,32 +31,32 @@ class TokenBucket:
 
 
 class HostPauses:
-    """Hosts that asked to be left alone for a while: one thread hears it, all obey."""
+    """Hosts that asked for a pause (``Retry-After``). It holds for all threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._until: dict[str, float] = {}
 
-    def ask(self, host: str, seconds: float) -> None:
-        """``host`` wants no request for so many seconds."""
+    def begin(self, host: str, seconds: float) -> None:
+        """Send no requests to a host for a number of seconds. A longer pause that has begun stays."""
         with self._lock:
             self._until[host] = max(self._until.get(host, 0.0), self._clock() + seconds)
 
-    def left(self, host: str) -> float:
-        """Seconds until ``host`` may be asked."""
+    def seconds_left(self, host: str) -> float:
+        """Return the seconds until requests to a host are allowed; 0 if they are now."""
         with self._lock:
             return max(0.0, self._until.get(host, 0.0) - self._clock())
 
 
 class SpeedWatchdog:
-    """The lower bound for one file: ``min_speed`` bytes a second in each ``window`` seconds, and ``total`` seconds in all.
+    """The lower limit: ``min_speed`` bytes per second in each ``window``, and ``total`` seconds per file.
 
-    A socket timeout cannot see this: a byte now and then keeps it quiet for ever. ``check`` raises DownloadFailed(TOO_SLOW).
+    A socket timeout cannot detect a server that sends a byte now and then.
     """
 
     def __init__(self, *, min_speed: int, window: float, total: float, clock: Clock) -> None:
-        self._needed = min_speed * window
+        self._min_count = min_speed * window
         self._window = window
         self._total = total
         self._clock = clock
@@ -61,30 +64,30 @@ class SpeedWatchdog:
         self.begin()
 
     def begin(self) -> None:
-        """A new attempt starts: its windows begin now."""
+        """Start a new attempt with a new window."""
         self._count = 0
-        self._ends = self._clock() + self._window
+        self._window_end = self._clock() + self._window
 
-    def saw(self, count: int) -> None:
-        """Bytes that have come."""
+    def add(self, count: int) -> None:
+        """Count received bytes, and check. Raises DownloadFailed (TOO_SLOW)."""
         self._count += count
         self.check()
 
     def excuse(self, seconds: float) -> None:
-        """Time that we waited ourselves does not count."""
-        self._ends += seconds
+        """Leave an intended pause out of the measurement."""
+        self._window_end += seconds
         self._deadline += seconds
 
     def check(self) -> None:
-        """Raise if a window has ended with too little in it, or the time for the whole file has."""
+        """Raise DownloadFailed (TOO_SLOW) if a window had too few bytes or the time is over."""
         now = self._clock()
         if now >= self._deadline:
             raise DownloadFailed(Reason.TOO_SLOW, f"the file took more than {self._total:g} s")
-        if now >= self._ends:
-            if self._count < self._needed:
+        if now >= self._window_end:
+            if self._count < self._min_count:
                 rate = self._count / self._window
                 raise DownloadFailed(
                     Reason.TOO_SLOW, f"{rate:.0f} bytes a second over {self._window:g} s", retryable=True
                 )
             self._count = 0
-            self._ends = now + self._window
+            self._window_end = now + self._window

@@ -1,4 +1,4 @@
-"""One file being fetched: requests, redirects, resuming. Each ``attempt`` is one try; who repeats it is ``download``."""
+"""The transfer of one file from the CDN: requests, redirects, resumed attempts, refusals."""
 
 from __future__ import annotations
 
@@ -15,138 +15,163 @@ from archiver import retry
 from archiver.errors import DownloadFailed, Reason
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile
 from archiver.media.checksum import parse_checksums
+from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import CheckedUrl, Egress
 from archiver.media.speed_limits import HostPauses, SpeedWatchdog, TokenBucket
 from archiver.model.upstream import Link
 
-MAX_REDIRECTS = 5
+MAX_PAUSE = 60.0
+"""Seconds. If a host asks for a longer pause, its files are left to the next run."""
 
-LONGEST_WAIT = 60.0
-"""Seconds that a file waits for a host that asked to be left alone; if it is longer, the file is left for the next run."""
+_MAX_REDIRECTS = 5
+_MAX_HOST_PAUSE = 900.0  # seconds: a single odd Retry-After must not close a host for the whole run
+_EXPIRY_MARGIN = timedelta(seconds=5)  # for a signature that would expire on the way
+_MAX_DETAIL = 1024  # bytes of the body of a refusal that are read
 
-_QUIET = 900.0  # seconds of a Retry-After that are believed: one odd answer must not close a host for the whole night
-
-_MARGIN = timedelta(seconds=5)  # a signature that would expire on the way
+_EXPIRED = b"URL signature expired"
+_ALTERED = b"URL signature mismatch"
+_RETRYABLE = frozenset({408, 425, 429})
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e]*"')
 
 
 @dataclass(frozen=True, slots=True)
 class TransferContext:
-    """What all fetches share: who may be reached, and through what."""
+    """What all transfers share. ``proxied`` replaces ``direct`` for all hosts except loopback ones."""
 
     egress: Egress
-    direct: httpx.BaseTransport
+    direct: DirectTransport
     proxied: httpx.BaseTransport | None
     headers: tuple[tuple[str, str], ...]
     timeout: float
-    bucket: TokenBucket | None
-    quiet: HostPauses
+    rate_limit: TokenBucket | None
+    pauses: HostPauses
     now: Callable[[], datetime]
 
 
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where an interrupted file continues: after ``start`` bytes of ``total`` (None: not stated)."""
+
+    start: int
+    total: int | None
+    etag: str
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return headers that ask for the rest, if it is of the same bytes (RFC 9110, 13.1.5 and 14.2)."""
+        return [("range", f"bytes={self.start}-"), ("if-range", self.etag)]
+
+
 class Transfer:
-    """One Link on its way into one Intake. ``check`` and ``wait`` may raise to stop it; that passes through."""
+    """The file of one link on its way into a writer.
+
+    ``check`` and ``wait`` are called as ``Downloader.download`` says, and may raise to stop the transfer.
+    """
 
     def __init__(
         self,
-        road: TransferContext,
+        context: TransferContext,
         link: Link,
-        intake: CheckedWriter,
+        writer: CheckedWriter,
         watchdog: SpeedWatchdog,
         *,
         check: Callable[[], None],
         wait: Callable[[float], None],
     ) -> None:
-        self._road = road
+        self._context = context
         self._link = link
-        self._intake = intake
+        self._writer = writer
         self._watchdog = watchdog
         self._check = check
         self._wait = wait
-        self._etag: str | None = None  # set while the bytes taken in may be continued
+        self._etag: str | None = None  # set while the bytes in the writer may be continued
 
     def attempt(self) -> DownloadedFile:
-        """One try, continuing what an earlier one left where both sides can prove that it is the same file."""
+        """Fetch the file. Continue an earlier attempt if both sides can prove that it was the same file.
+
+        Raises DownloadFailed.
+        """
         expires = self._link.expires_at
-        if expires is not None and expires <= self._road.now() + _MARGIN:
-            raise DownloadFailed(Reason.EXPIRED, "the URL's signature has expired; it was not asked")
-        place = self._road.egress.check(self._link.url)
-        part = None
-        if self._etag is not None and self._intake.size:
-            part = ResumePoint(self._intake.size, self._intake.total, self._etag)
+        if expires is not None and expires <= self._context.now() + _EXPIRY_MARGIN:
+            raise DownloadFailed(Reason.EXPIRED, "the signature of the URL has expired; no request was made")
+        url = self._context.egress.check(self._link.url)
+        resume = None
+        if self._etag is not None and self._writer.size:
+            resume = ResumePoint(self._writer.size, self._writer.total, self._etag)
         self._watchdog.begin()
-        for _ in range(MAX_REDIRECTS + 1):
+        for _ in range(_MAX_REDIRECTS + 1):
             self._check()
-            self._keep_quiet(place.host)
-            response = self._send(place, part)
+            self._respect_host_pause(url.host)
+            response = self._send(url, resume)
             try:
-                if not is_redirect(response.status_code):
-                    return self._read(response, part, place.host)
-                place = self._next(place, response.headers.get("location"))
+                if response.status_code not in _REDIRECTS:
+                    return self._receive(response, resume, url.host)
+                url = self._follow(url, response.headers.get("location"))
             finally:
                 response.close()
-        raise DownloadFailed(Reason.REDIRECT, f"more than {MAX_REDIRECTS} redirects")
+        raise DownloadFailed(Reason.REDIRECT, f"more than {_MAX_REDIRECTS} redirects")
 
-    def _keep_quiet(self, host: str) -> None:
-        left = self._road.quiet.left(host)
-        if left > LONGEST_WAIT:
+    def pause(self, seconds: float) -> None:
+        """Wait intentionally: the watchdog does not count it."""
+        if seconds > 0:
+            self._wait(seconds)
+            self._watchdog.excuse(seconds)
+
+    def _respect_host_pause(self, host: str) -> None:
+        left = self._context.pauses.seconds_left(host)
+        if left > MAX_PAUSE:
             raise DownloadFailed(
                 Reason.HTTP_STATUS, f"{host} asked for no requests for {left:.0f} s more", retry_after=left
             )
         self.pause(left)
 
-    def pause(self, seconds: float) -> None:
-        """Wait on purpose: the watchdog does not count it."""
-        if seconds > 0:
-            self._wait(seconds)
-            self._watchdog.excuse(seconds)
+    def _send(self, url: CheckedUrl, resume: ResumePoint | None) -> httpx.Response:
+        headers = [*self._context.headers, *(resume.headers() if resume else [])]
+        with _as_download_failed(broken=Reason.NETWORK, stalled=Reason.NETWORK):
+            if self._context.proxied is None or url.is_loopback:
+                return self._context.direct.get(url, headers, patience=self._context.timeout, tick=self._tick)
+            # httpx's own transport encodes some odd characters of a target differently, and cannot be stopped
+            # while it waits. Its extension ``target`` is no help: it would replace the host's name sent to
+            # the proxy.
+            limits = httpx.Timeout(self._context.timeout).as_dict()
+            request = httpx.Request(
+                "GET", url.origin + url.target, headers=headers, extensions={"timeout": limits}
+            )
+            return self._context.proxied.handle_request(request)
 
-    def _send(self, place: CheckedUrl, part: ResumePoint | None) -> httpx.Response:
-        headers = [*self._road.headers, *(part.headers() if part else [])]
-        with _as_failures(broken=Reason.NETWORK, stalled=Reason.NETWORK):
-            if self._road.proxied is not None and not place.loopback:
-                # httpx's own transport: it writes some odd characters of a target in another way, and it cannot be stopped
-                # while it waits. Its extension ``target`` would be sent to the proxy instead of the host's name.
-                limits = httpx.Timeout(self._road.timeout).as_dict()
-                request = httpx.Request(
-                    "GET", place.origin + place.target, headers=headers, extensions={"timeout": limits}
-                )
-                return self._road.proxied.handle_request(request)
-            ours = {"place": place, "tick": self._tick, "patience": self._road.timeout}
-            request = httpx.Request("GET", place.origin, headers=headers, extensions=ours)
-            return self._road.direct.handle_request(request)
-
-    def _next(self, place: CheckedUrl, location: str | None) -> CheckedUrl:
+    def _follow(self, url: CheckedUrl, location: str | None) -> CheckedUrl:
         if not location:
-            raise DownloadFailed(Reason.REDIRECT, "a redirect that names no place")
+            raise DownloadFailed(Reason.REDIRECT, "a redirect without a location")
         try:
-            there = self._road.egress.check(urljoin(place.origin + place.target, location))
+            target = self._context.egress.check(urljoin(url.origin + url.target, location))
         except ValueError:
-            raise DownloadFailed(Reason.REDIRECT, "a redirect to what is no URL") from None
+            raise DownloadFailed(Reason.REDIRECT, "a redirect to an invalid URL") from None
         except DownloadFailed as exc:
             raise DownloadFailed(Reason.REDIRECT, f"a redirect that must not be followed: {exc}") from exc
-        if there.loopback and not place.loopback:  # listed, but not for the internet to point at
-            raise DownloadFailed(Reason.REDIRECT, f"a redirect from {place.host} into this machine")
-        return there
+        if target.is_loopback and not url.is_loopback:  # allowed, but not if a host on the internet names it
+            raise DownloadFailed(Reason.REDIRECT, f"a redirect from {url.host} to this machine")
+        return target
 
-    def _read(self, response: httpx.Response, part: ResumePoint | None, host: str) -> DownloadedFile:
+    def _receive(self, response: httpx.Response, resume: ResumePoint | None, host: str) -> DownloadedFile:
         status, headers = response.status_code, response.headers
         if status == 200:
-            check_coding(headers)
-            self._etag = strong_etag(headers)
-            self._intake.begin(stated_length(headers), parse_checksums(headers))
-        elif status == 206 or (status == 416 and part):
-            self._continue(part, status, headers)
+            _check_coding(headers)
+            self._etag = _strong_etag(headers)
+            self._writer.begin(_stated_length(headers), parse_checksums(headers))
+        elif status == 206 or (status == 416 and resume):
+            self._continue(resume, status, headers)
         else:
             raise self._refusal(response, host)
-        with _as_failures(broken=Reason.TRUNCATED, stalled=Reason.TOO_SLOW):
+        with _as_download_failed(broken=Reason.TRUNCATED, stalled=Reason.TOO_SLOW):
             for chunk in response.iter_raw():
-                self._take(chunk)
-        self._etag = None  # if this is not accepted, more of the same would not be either
-        return self._intake.finish()
+                self._write(chunk)
+        self._etag = None  # if these bytes are refused now, more of them would be refused too
+        return self._writer.finish()
 
-    def _continue(self, part: ResumePoint | None, status: int, headers: httpx.Headers) -> None:
-        """Accept a 206 that is exactly the rest; after any other answer to a range the next attempt begins from 0."""
-        total = total_if_continued(part, headers) if part and status == 206 else None
+    def _continue(self, resume: ResumePoint | None, status: int, headers: httpx.Headers) -> None:
+        """Accept a 206 that is exactly the rest; after any other answer, start from byte 0 next time."""
+        total = total_if_continued(resume, headers) if resume and status == 206 else None
         if total is None:
             self._etag = None
             raise DownloadFailed(
@@ -154,15 +179,15 @@ class Transfer:
                 f"the CDN answers {status}, which does not continue the file",
                 retryable=True,
             )
-        check_coding(headers)
-        self._intake.expect(total)
+        _check_coding(headers)
+        self._writer.expect(total)
 
-    def _take(self, chunk: bytes) -> None:
+    def _write(self, chunk: bytes) -> None:
         self._check()
-        self._intake.write(chunk)
-        self._watchdog.saw(len(chunk))
-        if self._road.bucket is not None:
-            self.pause(self._road.bucket.take(len(chunk)))
+        self._writer.write(chunk)
+        self._watchdog.add(len(chunk))
+        if self._context.rate_limit is not None:
+            self.pause(self._context.rate_limit.take(len(chunk)))
 
     def _tick(self) -> None:
         self._check()
@@ -170,63 +195,21 @@ class Transfer:
 
     def _refusal(self, response: httpx.Response, host: str) -> DownloadFailed:
         detail = b""
-        with _as_failures(broken=Reason.NETWORK, stalled=Reason.NETWORK):
+        with _as_download_failed(broken=Reason.NETWORK, stalled=Reason.NETWORK):
             for chunk in response.iter_raw():
                 detail += chunk
-                if len(detail) >= DETAIL:
+                if len(detail) >= _MAX_DETAIL:
                     break
-        failed = refusal_failure(response.status_code, response.headers, detail, self._road.now())
-        if failed.retry_after is not None:
-            self._road.quiet.ask(host, min(failed.retry_after, _QUIET))
-        return failed
+        error = _refusal_error(response.status_code, response.headers, detail, self._context.now())
+        if error.retry_after is not None:
+            self._context.pauses.begin(host, min(error.retry_after, _MAX_HOST_PAUSE))
+        return error
 
 
-@contextmanager
-def _as_failures(*, broken: Reason, stalled: Reason) -> Iterator[None]:
-    """httpx's errors in our words. ``broken``: the peer broke HTTP's framing; ``stalled``: nothing came for too long."""
-    try:
-        yield
-    except httpx.TimeoutException as exc:
-        raise DownloadFailed(stalled, "nothing came for too long", retryable=True) from exc
-    except httpx.RemoteProtocolError as exc:
-        raise DownloadFailed(broken, "the answer broke off, or breaks HTTP's rules", retryable=True) from exc
-    except httpx.TransportError as exc:
-        raise DownloadFailed(Reason.NETWORK, "the connection broke", retryable=True) from exc
-
-
-_EXPIRED = b"URL signature expired"
-_ALTERED = b"URL signature mismatch"
-_RETRYABLE = frozenset({408, 425, 429})
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
-_STRONG = re.compile(r'"[\x21\x23-\x7e]*"')
-
-DETAIL = 1024
-"""Bytes of a refusal's body that ``refusal_failure`` looks at."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResumePoint:
-    """Where an interrupted file can be taken up again: ``start`` bytes are held of ``total`` (None if never said)."""
-
-    start: int
-    total: int | None
-    etag: str
-
-    def headers(self) -> list[tuple[str, str]]:
-        """RFC 9110, 13.1.5 and 14.2: the rest, but only of the very same bytes; else all of it."""
-        return [("range", f"bytes={self.start}-"), ("if-range", self.etag)]
-
-
-def is_redirect(status: int) -> bool:
-    """Whether the status asks to go elsewhere."""
-    return status in _REDIRECTS
-
-
-def refusal_failure(status: int, headers: Mapping[str, str], detail: bytes, now: datetime) -> DownloadFailed:
-    """The failure that a status other than success or redirect means. ``detail`` is the beginning of its body."""
+def _refusal_error(status: int, headers: Mapping[str, str], detail: bytes, now: datetime) -> DownloadFailed:
+    """Return what a status means that is neither success nor redirect. ``detail``: the start of the body."""
     if status == 403 and _EXPIRED in detail:
-        return DownloadFailed(Reason.EXPIRED, "the CDN says that the URL's signature expired")
+        return DownloadFailed(Reason.EXPIRED, "the CDN says that the signature of the URL has expired")
     if status == 403:
         return DownloadFailed(Reason.FORBIDDEN, "the CDN answers 403", retryable=_ALTERED not in detail)
     if status in (404, 410):
@@ -239,38 +222,55 @@ def refusal_failure(status: int, headers: Mapping[str, str], detail: bytes, now:
     )
 
 
-def check_coding(headers: Mapping[str, str]) -> None:
-    """Raise DownloadFailed for a body in a content coding: identity was asked for, and a cut or endless coding looks whole."""
+def _check_coding(headers: Mapping[str, str]) -> None:
+    """Raise DownloadFailed for a body in a content coding.
+
+    None was requested. If such a body is cut or endless, that only shows when it is decoded.
+    """
     coding = headers.get("content-encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
-        raise DownloadFailed(Reason.NOT_MEDIA, "the CDN sends a content coding that was not asked for")
+        raise DownloadFailed(Reason.NOT_MEDIA, "the CDN sends a content coding that was not requested")
 
 
-def stated_length(headers: Mapping[str, str]) -> int | None:
-    """Bytes of this answer's body if the head promises a number that the transport enforces."""
+def _stated_length(headers: Mapping[str, str]) -> int | None:
+    """Return the bytes of this body if the head states a number that the transport enforces."""
     text = headers.get("content-length", "")
     if "transfer-encoding" in headers or not (text.isascii() and text.isdigit()):
         return None
     return int(text)
 
 
-def strong_etag(headers: Mapping[str, str]) -> str | None:
-    """The ETag if it may be used to splice bytes (RFC 9110, 8.8.1): strong, and of an answer that offers ranges."""
+def _strong_etag(headers: Mapping[str, str]) -> str | None:
+    """Return the ETag if it allows to join two answers (RFC 9110, 8.8.1): strong, and with ranges."""
     etag = headers.get("etag", "").strip()
-    ranges = headers.get("accept-ranges", "").strip().lower() == "bytes"
-    return etag if ranges and len(etag) <= 200 and _STRONG.fullmatch(etag) else None
+    has_ranges = headers.get("accept-ranges", "").strip().lower() == "bytes"
+    return etag if has_ranges and len(etag) <= 200 and _STRONG_ETAG.fullmatch(etag) else None
 
 
-def total_if_continued(part: ResumePoint, headers: Mapping[str, str]) -> int | None:
-    """The total length if a 206 is exactly the rest of what is held, else None: then nothing of it may be used.
+def total_if_continued(resume: ResumePoint, headers: Mapping[str, str]) -> int | None:
+    """Return the total length if a 206 is exactly the rest of the file; None: nothing in it may be used.
 
-    It must begin where the held bytes end, reach to the end of the whole, agree with the earlier total, and not name another ETag.
+    It must start where the held bytes end, reach to the end of the file, agree with the earlier total, and
+    not name another ETag.
     """
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if found is None:
         return None
     first, last, total = int(found[1]), int(found[2]), int(found[3])
-    same = first == part.start and last + 1 == total and part.total in (None, total)
-    promised = stated_length(headers)
-    fits = promised in (None, total - first)
-    return total if same and fits and headers.get("etag", part.etag).strip() == part.etag else None
+    is_rest = first == resume.start and last + 1 == total and resume.total in (None, total)
+    is_length_right = _stated_length(headers) in (None, total - first)
+    is_same_file = headers.get("etag", resume.etag).strip() == resume.etag
+    return total if is_rest and is_length_right and is_same_file else None
+
+
+@contextmanager
+def _as_download_failed(*, broken: Reason, stalled: Reason) -> Iterator[None]:
+    """Map httpx's errors. ``broken``: the answer ended early or violates HTTP; ``stalled``: nothing came."""
+    try:
+        yield
+    except httpx.TimeoutException as exc:
+        raise DownloadFailed(stalled, "nothing came for too long", retryable=True) from exc
+    except httpx.RemoteProtocolError as exc:
+        raise DownloadFailed(broken, "the answer ended early, or violates HTTP", retryable=True) from exc
+    except httpx.TransportError as exc:
+        raise DownloadFailed(Reason.NETWORK, "the connection broke", retryable=True) from exc

@@ -32,7 +32,7 @@ def test_the_cdn_is_allowed_and_its_target_stays_verbatim(url: str, host: str | 
     place = CDN.check(url)
     assert place.target == target
     assert host in (None, place.host)
-    assert (place.scheme, place.port, place.loopback) == ("https", 443, False)
+    assert (place.scheme, place.port, place.is_loopback) == ("https", 443, False)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_fault_c20_a_host_that_is_not_listed_is_named(url: str, host: str) -> No
 def test_fault_c20_a_listed_loopback_host_may_be_asked_in_clear_on_any_port(host: str) -> None:
     """Only an explicit listing opens http and other ports, and only to this machine."""
     place = LOCAL.check(f"http://{host}:8931/x")
-    assert (place.scheme, place.port, place.loopback) == ("http", 8931, True)
+    assert (place.scheme, place.port, place.is_loopback) == ("http", 8931, True)
     assert LOCAL.check(f"http://{host}/x").port == 80
     with pytest.raises(DownloadFailed):
         CDN.check(f"http://{host}:8931/x")

@@ -192,10 +192,10 @@ def test_the_watchdog_counts_each_window_and_the_whole() -> None:
     """Enough in one window does not pay for the next; the deadline is for all attempts together."""
     clock = Hand()
     watchdog = SpeedWatchdog(min_speed=10, window=30, total=100, clock=clock)
-    watchdog.saw(300)
+    watchdog.add(300)
     clock.now += 30
     watchdog.check()
-    watchdog.saw(299)
+    watchdog.add(299)
     clock.now += 30
     with pytest.raises(DownloadFailed) as slow:
         watchdog.check()

@@ -35,7 +35,7 @@ def test_fault_c17_a_redirect_leads_nowhere_else(scheme: str, address: str) -> N
     reasons = (
         "is not in download.allowed_hosts",
         "names a user",
-        "no host name",
+        "not a host name",
         "only https on port 443",
         "public internet",
     )

@@ -14,7 +14,7 @@ def detect(head: bytes) -> MediaFormat | None:
 
 
 def _steps(report: Report) -> Steps:
-    """Follow the blocks of appendix B and their sub-blocks to the trailer. The screen descriptor holds the size."""
+    """Follow the blocks of appendix B to the trailer. The screen descriptor has the dimensions."""
     head = yield ParseStep.TAKE, 13
     report(int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little"))
     yield ParseStep.SKIP, _palette_size(head[10])

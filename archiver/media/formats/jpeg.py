@@ -15,7 +15,7 @@ def detect(head: bytes) -> MediaFormat | None:
 
 
 def _steps(report: Report) -> Steps:
-    """Follow the markers of B.1 to the end of the image. The first frame header holds height and width (B.2.2)."""
+    """Follow the markers (B.1) to the end of the image. The first frame header has the dimensions (B.2.2)."""
     frame_headers = _FRAME_HEADERS
     while (code := (yield ParseStep.MARKER, 0)) != _END_OF_IMAGE:
         if code in _WITHOUT_LENGTH:

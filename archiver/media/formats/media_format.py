@@ -1,8 +1,8 @@
 """What a media format is, and the parser that follows a file's structure while the file streams past.
 
 A format describes its structure as a generator of steps, such as "take 8 bytes" or "skip 1000 bytes".
-``StreamParser`` carries them out, whatever the sizes of the chunks. It holds a few bytes at most, decodes nothing
-and never raises. It does not judge the picture, only where the file says that it ends:
+``StreamParser`` carries them out, whatever the sizes of the chunks. It holds a few bytes at most, decodes
+nothing and never raises. It does not judge the picture, only where the file says that it ends:
 
 ============  =============================  ==========================================
 completeness  the file                       is accepted
@@ -74,7 +74,8 @@ class MediaFormat:
     steps: Callable[[Report], Steps]
 
 
-# In coded data FF00 stands for a byte FF and FFD0 to FFD7 restart the decoder; FFFF is padding before a marker.
+# In coded data FF00 stands for a byte FF and FFD0 to FFD7 restart the decoder; FFFF is padding before a
+# marker.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
 
@@ -82,8 +83,8 @@ class StreamParser:
     """Follows the structure of one file of a known format, from its first byte.
 
     ``dimensions``: width and height in pixels, or None while no header has stated them. They are those of the
-    coded picture: a rotation by EXIF, ``irot`` or the matrix of ``tkhd`` is not applied. If several are stated, as
-    for tiles and thumbnails, the largest are kept.
+    coded picture: a rotation by EXIF, ``irot`` or the matrix of ``tkhd`` is not applied. If several are
+    stated, as for tiles and thumbnails, the largest are kept.
     """
 
     def __init__(self, media: MediaFormat) -> None:

@@ -65,8 +65,8 @@ def _picture_steps(report: Report) -> Steps:
 def _steps(missing: set[bytes], path: _Path, report: Report) -> Steps:
     """Follow the top-level boxes, which end exactly at the end of the file (4.2).
 
-    ``missing``: the boxes that a file needs. Once it has them, bytes that are not a box are a tail. ``path``: the
-    names of the boxes, from the outside in, that lead to the dimensions.
+    ``missing``: the boxes that a file needs. Once it has them, bytes that are not a box are a tail. ``path``:
+    the names of the boxes, from the outside in, that lead to the dimensions.
     """
     while True:
         name, size, header_size = yield from _header(ParseStep.TAKE if missing else ParseStep.TAKE_OR_END)
@@ -111,7 +111,7 @@ def _content(name: bytes, length: int, path: _Path, report: Report) -> _Part:
 
 
 def _children(length: int, path: _Path, report: Report, *, skipped: int) -> _Part:
-    """Follow the boxes inside a container of ``length`` bytes, after ``skipped`` bytes, and never leave it."""
+    """Follow the boxes of a container of ``length`` bytes, after ``skipped`` bytes; never go beyond it."""
     left = max(0, length - skipped)
     yield ParseStep.SKIP, length - left
     for _ in range(_MAX_CHILDREN):

@@ -14,7 +14,7 @@ def detect(head: bytes) -> MediaFormat | None:
 
 
 def _steps(report: Report) -> Steps:
-    """Follow the chunks of 5.3 (length, name, payload, checksum) to IEND. IHDR holds width and height."""
+    """Follow the chunks of 5.3 (length, name, payload, checksum) to IEND. IHDR has the dimensions."""
     yield ParseStep.SKIP, len(_SIGNATURE)
     while True:
         head = yield ParseStep.TAKE, 8

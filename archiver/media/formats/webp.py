@@ -13,7 +13,7 @@ def detect(head: bytes) -> MediaFormat | None:
 
 
 def _steps(report: Report) -> Steps:
-    """Follow the file to the end that its RIFF header states: the size of everything after its first 8 bytes."""
+    """Follow the file to its end. The RIFF header states the size of all but its first 8 bytes."""
     head = yield ParseStep.TAKE, 12
     left = max(0, int.from_bytes(head[4:8], "little") - 4)
     first = yield ParseStep.TAKE, min(_SIZE_HEADER, left)
