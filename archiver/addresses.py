@@ -1,9 +1,8 @@
-"""Which IP addresses the internet is made of: only these may a CDN's name mean. Which ones no report may be
-sent to. Pure.
+"""Which IP addresses are on the public internet, on this machine, or link-local. Pure.
 
-Not ``ipaddress.is_global``: it passes multicast, NAT64 and 6to4, behind which a private address may hide, and its answers differ
-between versions of Python.
-Sources: the IANA special-purpose registries (RFC 6890 and those it was amended by), RFC 3056, 4380, 6052, 9637.
+``ipaddress.is_global`` is not enough: it accepts multicast, NAT64 and 6to4, which may hide a private address,
+and its answers differ between versions of Python. Sources: the IANA special-purpose registries (RFC 6890 and
+its updates), RFC 3056, 4380, 6052, 9637.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ _V4_REFUSED = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-_V6_UNICAST = IPv6Network(
-    "2000::/3"
-)  # the only part given out: IPv4-mapped, NAT64, ULA, link-local and multicast lie outside
+# The only part that is allocated: IPv4-mapped, NAT64, ULA, link-local and multicast addresses are outside.
+_V6_UNICAST = IPv6Network("2000::/3")
 _V6_REFUSED = tuple(
     IPv6Network(text)
     for text in (
@@ -43,19 +41,18 @@ _V6_REFUSED = tuple(
     )
 )
 
-
 _NAT64 = IPv6Network("64:ff9b::/96")
 _LINK_LOCAL = (
     IPv4Network("169.254.0.0/16"),
     IPv6Network("fe80::/10"),
-    IPv6Network("fd00:ec2::254/128"),  # where Amazon serves metadata over IPv6
+    IPv6Network("fd00:ec2::254/128"),  # metadata of Amazon over IPv6
     IPv4Network("100.100.100.200/32"),  # Alibaba
     IPv4Network("192.0.0.192/32"),  # Oracle
 )
 
 
 def is_public(text: str) -> bool:
-    """Whether ``text`` is the address of a host on the public internet. What is no address is not."""
+    """Return whether ``text`` is an address on the public internet; False if it is not an address."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -68,7 +65,7 @@ def is_public(text: str) -> bool:
 
 
 def is_reserved(text: str) -> bool:
-    """Whether ``text`` is an IP address outside the public internet, loopback included. A name is not."""
+    """Return whether ``text`` is an address outside the public internet, such as loopback. A name is not."""
     try:
         ip_address(text)
     except ValueError:
@@ -77,7 +74,7 @@ def is_reserved(text: str) -> bool:
 
 
 def is_loopback(text: str) -> bool:
-    """Whether ``text`` is an address of this machine itself: 127.0.0.0/8 or ::1."""
+    """Return whether ``text`` is an address of this machine: 127.0.0.0/8 or ::1."""
     try:
         return ip_address(text).is_loopback
     except ValueError:
@@ -85,10 +82,10 @@ def is_loopback(text: str) -> bool:
 
 
 def is_link_local(text: str) -> bool:
-    """Return whether ``text`` is a link-local address, in IPv4 inside of IPv6 too, or another one at which a
-    cloud serves metadata.
+    """Return whether ``text`` is link-local, or another address at which a cloud serves metadata.
 
-    At such addresses a cloud hands its machines their credentials. What is no address is not.
+    There a cloud gives its machines their credentials. IPv4 addresses inside of IPv6 ones count too. False if
+    ``text`` is not an address.
     """
     try:
         address = ip_address(text)
@@ -100,7 +97,7 @@ def is_link_local(text: str) -> bool:
 
 
 def _inside(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 one stands for, if it does."""
+    """Return the IPv4 address inside an IPv6 one; None if there is none."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour

@@ -1,7 +1,7 @@
-"""Retry or stop, and how long: pure decisions. Who waits, and how a wait ends early, is the runner's business.
+"""Whether and when to try again. Pure: the caller waits.
 
-Waits are counted here and slept on the runner's stop flag, so that a signal never waits for them: the reason why no retry
-library does it for us.
+No retry library is used, because the runner waits on its stop flag: a signal must not have to wait for a
+pause.
 """
 
 from __future__ import annotations
@@ -13,30 +13,32 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 MAX_WAIT = 300.0
-"""Seconds: a ``Retry-After`` beyond this stops the run instead of making it sleep."""
+"""Seconds. A longer ``Retry-After`` stops the run: it does not sleep that long."""
 
-# float() alone would take «1_000» and the digits of any script.
-_SECONDS = re.compile(r"\d+(\.\d*)?([eE]\d+)?", re.ASCII)
-_AT_ONCE = 2
+_SECONDS = re.compile(
+    r"\d+(\.\d*)?([eE]\d+)?", re.ASCII
+)  # float() alone accepts 1_000 and digits of any script
+_IMMEDIATE_TRIES = 2
 _FILE_DAYS = (1, 3, 7, 30)
 _VERDICT_DAYS = (1, 3, 7, 14, 30)
-FURTHEST = timedelta(days=max(*_FILE_DAYS, *_VERDICT_DAYS))
-"""The longest back-off: a due date beyond it was set by a clock that was wrong."""
+
+LONGEST_BACKOFF = timedelta(days=max(*_FILE_DAYS, *_VERDICT_DAYS))
+"""A due date further away than this was set by a wrong clock."""
 
 
 def backoff(attempt: int, random: Callable[[], float], base: float = 1.0) -> float:
-    """Seconds to wait before try ``attempt + 1`` (attempt ≥ 1): exponential, at most 30 s, up to half of it taken off by chance.
+    """Return the seconds to wait after a failed attempt (the first is 1): exponential, at most 30 s.
 
-    ``random`` returns a float in [0, 1).
+    ``random`` returns a float in [0, 1). It takes off up to half of the wait.
     """
     ceiling = min(30.0, base * 2.0 ** min(attempt - 1, 10))
     return ceiling * (0.5 + 0.5 * random())
 
 
-def retry_after(value: str | None, now: datetime) -> float | None:
-    """Seconds that a ``Retry-After`` header asks for, or None if it says nothing usable.
+def parse_retry_after(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks for, or None if it is absent or not usable.
 
-    Takes seconds or an HTTP date; a past date is 0. NaN, infinity, negative numbers and other text are nothing usable.
+    It states seconds or an HTTP date. A past date is 0. NaN, infinity and negative numbers are not usable.
     """
     if value is None:
         return None
@@ -54,24 +56,33 @@ def retry_after(value: str | None, now: datetime) -> float | None:
 
 
 def next_try(attempts: int, now: datetime) -> datetime:
-    """When a failed thing is due again after its ``attempts``-th failed run: at once twice, then 1, 3, 7, 30 days."""
-    if attempts <= _AT_ONCE:
+    """Return when a file, page or name is due again after ``attempts`` failed runs.
+
+    It is due at once after the first two, then after 1, 3, 7 and 30 days.
+    """
+    if attempts <= _IMMEDIATE_TRIES:
         return now
-    return now + _night(_FILE_DAYS[min(attempts - _AT_ONCE, len(_FILE_DAYS)) - 1])
+    return now + _nights(_FILE_DAYS[min(attempts - _IMMEDIATE_TRIES, len(_FILE_DAYS)) - 1])
 
 
 def next_check(checks: int, now: datetime) -> datetime:
-    """When an account's verdict (private, gone, empty) is asked again after ``checks`` equal verdicts: 1, 3, 7, 14, 30 days."""
-    return now + _night(_VERDICT_DAYS[min(max(checks, 1), len(_VERDICT_DAYS)) - 1])
+    """Return when the verdict on an account is checked again: after 1, 3, 7, 14 and then each 30 days.
+
+    ``checks``: how often in a row the verdict was the same.
+    """
+    return now + _nights(_VERDICT_DAYS[min(max(checks, 1), len(_VERDICT_DAYS)) - 1])
 
 
 def is_due(at: datetime, now: datetime) -> bool:
-    """Whether a date of ``next_try`` or ``next_check`` has come. One further off than the longest of them was set by a clock that was
-    wrong then, or is now: due, since nothing may be passed over for that.
+    """Return whether a date of ``next_try`` or ``next_check`` has come.
+
+    A date further away than the longest back-off is due too: the clock was wrong when it was set, or is wrong
+    now, and nothing must be skipped for that.
     """
-    return at <= now or at - now > FURTHEST
+    return at <= now or at - now > LONGEST_BACKOFF
 
 
-def _night(days: int) -> timedelta:
-    # A few hours short: cron never starts at the same second, and «1 day» means the next night, not the one after.
+def _nights(days: int) -> timedelta:
+    # A few hours less: cron never starts at the same second, and 1 day means the next night, not the one
+    # after.
     return timedelta(days=days, hours=-3)

@@ -1,7 +1,7 @@
-"""Signed CDN URLs read as text: when they expire, what may be shown of them, what stays the same between two answers. Pure.
+"""Signed CDN URLs as text: when they expire, what is stable in them, and what may be shown. Pure.
 
-Facts: ``oe=`` in the query is the expiry, hexadecimal Unix time; host, ``oh`` and ``_nc_*`` change with every answer while the
-path's basename stays (HIKERAPI.md, "The CDN").
+``oe=`` in the query is the expiry as hexadecimal Unix time. The host, ``oh`` and ``_nc_*`` change with every
+answer; the last segment of the path does not (HIKERAPI.md, "The CDN").
 """
 
 from __future__ import annotations
@@ -11,33 +11,41 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 _HEX = re.compile(r"[0-9A-Fa-f]{1,12}")
-_SHOWN = 200
-_FAR = 253_402_300_799  # 9999-12-31: beyond it datetime has no words
+_MAX_NAME = 200
+_MAX_TIME = 253_402_300_799  # 9999-12-31, the last day that datetime can express
+
+_MAX_EXCERPT = 200
+_MAX_READ = 1_000
+_QUERY = re.compile(r"\?[^\s\"'<>]+=[^\s\"'<>]*")
+_SIGNATURE = re.compile(r"\b(oe|oh|_nc_\w{1,20}|x-access-key)=[^&\s\"'<>]*", re.IGNORECASE)
 
 
-def expires_at(url: str) -> datetime | None:
-    """When the URL's signature expires (UTC), or None where it states nothing readable. Never raises."""
+def parse_expiry(url: str) -> datetime | None:
+    """Return when the signature expires (UTC), or None if the URL does not state it. Never raises."""
     try:
         query = urlsplit(url).query
         value = next((v for k, v in parse_qsl(query, max_num_fields=200) if k == "oe"), "")
     except ValueError:
         return None
-    if _HEX.fullmatch(value) is None or int(value, 16) > _FAR:
+    if _HEX.fullmatch(value) is None or int(value, 16) > _MAX_TIME:
         return None
     return datetime.fromtimestamp(int(value, 16), UTC)
 
 
 def basename(url: str) -> str | None:
-    """The last path segment, percent-decoded: what identifies a picture across answers. None if there is none. Never raises."""
+    """Return the last path segment, percent-decoded, or None if there is none. Never raises.
+
+    It identifies a picture across answers.
+    """
     try:
         name = unquote(urlsplit(url).path.rpartition("/")[2], errors="replace")
     except ValueError:
         return None
-    return name[:_SHOWN].replace("\x00", "") or None
+    return name[:_MAX_NAME].replace("\x00", "") or None
 
 
 def without_query(url: str) -> str:
-    """The URL without query, fragment and user part: what may stand in a row. '' for what is no URL. Never raises."""
+    """Return the URL without query, fragment and user, fit for a row; '' if it is not a URL. Never raises."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -50,11 +58,24 @@ def without_query(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
-def redacted(url: str) -> str:
-    """Host and the tail of the path, what does not print as blanks: what may stand in a log or a message. Never raises."""
+def redact(url: str) -> str:
+    """Return the host and the last path segment, in printable characters, fit for a message. Never raises."""
     try:
         host = urlsplit(url).hostname or "?"
     except ValueError:
         host = "?"
-    shown = f"{host[:_SHOWN]}/…/{basename(url) or ''}"
-    return "".join(c if c.isprintable() else " " for c in shown)
+    return _printable(f"{host[:_MAX_NAME]}/…/{basename(url) or ''}")
+
+
+def excerpt(text: str) -> str:
+    """Return at most 200 characters of a text from outside, on one line, fit for a message.
+
+    Queries of URLs and signatures are cut out, and characters that do not print become blanks.
+    """
+    shown = _SIGNATURE.sub(r"\1=…", _QUERY.sub("?…", text[:_MAX_READ]))
+    shown = " ".join(_printable(shown).split())
+    return shown if len(shown) <= _MAX_EXCERPT else shown[: _MAX_EXCERPT - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -34,7 +34,7 @@ def test_a_wait_is_always_short_and_never_nothing(attempt: int, chance: float, b
 @pytest.mark.parametrize(("value", "seconds"), [("2", 2.0), (" 2.5 ", 2.5), ("0", 0.0), ("1e9", 1e9)])
 def test_fault_a8_retry_after_in_seconds(value: str, seconds: float) -> None:
     """The number that is stated, whoever judges it."""
-    assert retry.retry_after(value, NOW) == seconds
+    assert retry.parse_retry_after(value, NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_fault_a8_retry_after_in_seconds(value: str, seconds: float) -> None:
 )
 def test_fault_a9_retry_after_as_a_date(value: str, seconds: float) -> None:
     """Counted from now, in any zone; a past date is 0."""
-    assert retry.retry_after(value, NOW) == seconds
+    assert retry.parse_retry_after(value, NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_fault_a9_retry_after_as_a_date(value: str, seconds: float) -> None:
 )
 def test_fault_a10_nonsense_in_retry_after_says_nothing(value: str | None) -> None:
     """What is no finite number of seconds from 0 and no date is nothing usable."""
-    assert retry.retry_after(value, NOW) is None
+    assert retry.parse_retry_after(value, NOW) is None
 
 
 @given(st.text() | st.from_regex(r"\w{3}, \d{1,3} \w{3} \d{1,6} \d\d:\d\d:\d\d [+-]\d{1,6}", fullmatch=True))
 def test_fault_a10_no_header_breaks_it(value: str) -> None:
     """Any text gives a finite number of seconds from 0, or nothing."""
-    found = retry.retry_after(value, NOW)
+    found = retry.parse_retry_after(value, NOW)
     assert found is None or (math.isfinite(found) and found >= 0)
 
 
@@ -83,7 +83,7 @@ def test_fault_a10_no_header_breaks_it(value: str) -> None:
 def test_any_http_date_is_counted_from_now(seconds: int) -> None:
     """The wait ends at the second that was stated, or at once."""
     stated = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
-    assert retry.retry_after(stated, NOW) == max(0.0, float(seconds))
+    assert retry.parse_retry_after(stated, NOW) == max(0.0, float(seconds))
 
 
 def test_a_failed_thing_is_due_at_once_twice_and_then_ever_more_rarely() -> None:

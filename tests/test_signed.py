@@ -35,13 +35,13 @@ STORY = "https://scontent-lax3-1.cdninstagram.com/v/t51/123_n.jpg?stp=dst&oe=68A
 )
 def test_when_a_signature_ends(url: str, unix: int | None) -> None:
     """``oe`` is hexadecimal Unix time; anything unreadable or beyond the calendar is not said."""
-    assert signed_url.expires_at(url) == (None if unix is None else datetime.fromtimestamp(unix, UTC))
+    assert signed_url.parse_expiry(url) == (None if unix is None else datetime.fromtimestamp(unix, UTC))
 
 
 @given(st.integers(0, 253_402_300_799))
 def test_any_expiry_is_read_back(unix: int) -> None:
     """What the CDN writes into ``oe`` comes back as the same second, aware and UTC."""
-    found = signed_url.expires_at(f"https://c/a?oe={unix:X}")
+    found = signed_url.parse_expiry(f"https://c/a?oe={unix:X}")
     assert found is not None
     assert found.tzinfo is UTC
     assert found - datetime(1970, 1, 1, tzinfo=UTC) == timedelta(seconds=unix)
@@ -104,7 +104,7 @@ def test_what_may_stand_in_a_row(url: str, shown: str) -> None:
 )
 def test_what_may_stand_in_a_message(url: str, shown: str) -> None:
     """Host and name alone, and nothing in the name that could forge a line or steer a terminal (L1, X11, X12)."""
-    assert signed_url.redacted(url) == shown
+    assert signed_url.redact(url) == shown
 
 
 urls = st.text() | st.builds("https://{}/{}?{}".format, st.text(), st.text(), st.text())
@@ -113,11 +113,11 @@ urls = st.text() | st.builds("https://{}/{}?{}".format, st.text(), st.text(), st
 @given(urls)
 def test_no_text_breaks_them(url: str) -> None:
     """Every function takes any text; what is shown is one printable line."""
-    signed_url.expires_at(url)
+    signed_url.parse_expiry(url)
     signed_url.without_query(url)
     name = signed_url.basename(url)
     assert name is None or (0 < len(name) <= 200 and "\x00" not in name)
-    assert signed_url.redacted(url).isprintable()
+    assert signed_url.redact(url).isprintable()
 
 
 @given(st.from_regex(r"[A-Za-z0-9_]{12,40}", fullmatch=True), st.sampled_from(["oe", "oh", "_nc_ohc"]))
@@ -125,4 +125,4 @@ def test_a_signature_never_shows(signature: str, name: str) -> None:
     """Neither the form for rows nor the one for messages holds any of the query."""
     url = f"https://h/v/a.jpg?{name}={signature}#{signature}"
     assert signature not in signed_url.without_query(url)
-    assert signature not in signed_url.redacted(url)
+    assert signature not in signed_url.redact(url)

@@ -32,11 +32,11 @@ from archiver.hiker.attempt import (
     Interrupted,
     begin_attempt,
 )
-from archiver.hiker.brief import excerpt
 from archiver.hiker.deadline_transport import DeadlineTransport
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.secret import Secret
+from archiver.signed_url import excerpt
 
 BODY_LIMIT = 16 * 1024 * 1024
 """Bytes of a decoded body. The largest honest answer, a highlight of 100 items, has some 200 kB."""

@@ -137,7 +137,7 @@ def _with_location(error: DownloadFailed, link: Link) -> DownloadFailed:
     """Return the failure with the link's host and file name in its message, fit for a row and a log."""
     return DownloadFailed(
         error.reason,
-        f"{signed_url.redacted(link.url)}: {error}",
+        f"{signed_url.redact(link.url)}: {error}",
         retryable=error.retryable,
         retry_after=error.retry_after,
         host=error.host,

@@ -30,7 +30,7 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 
 @dataclass(frozen=True, slots=True)
 class CheckedUrl:
-    """The parts of a checked URL: ``host`` in ASCII and lower case, ``target`` (path and query) as written."""
+    """The parts of a checked URL: ``host`` in lower-case ASCII, ``target`` (path and query) as written."""
 
     scheme: str
     host: str

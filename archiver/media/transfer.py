@@ -218,7 +218,7 @@ def _refusal_error(status: int, headers: Mapping[str, str], detail: bytes, now: 
         Reason.HTTP_STATUS,
         f"the CDN answers {status}",
         retryable=status in _RETRYABLE or status >= 500,
-        retry_after=retry.retry_after(headers.get("retry-after"), now),
+        retry_after=retry.parse_retry_after(headers.get("retry-after"), now),
     )
 
 

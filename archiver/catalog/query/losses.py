@@ -121,7 +121,7 @@ def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool
     A highlight counts that is incomplete since and shows the item still, unless the file is not offered any more or is
     refused by our own rules, or unless its page, or the file, was not there and is not due again. ``covers`` and ``avatars``: whether those are wanted at all.
     """
-    when = {"now": now, "furthest": now + retry.FURTHEST}
+    when = {"now": now, "furthest": now + retry.LONGEST_BACKOFF}
     items = {row.choice[1:] for row in connection.execute(_ITEMS, when)}
     pictures = set(connection.scalars(_COVERS, when)) if covers else set()
     faces = set(connection.scalars(_AVATARS, when)) if avatars else set()

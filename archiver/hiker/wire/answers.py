@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from archiver.errors import AnswerMalformed
-from archiver.hiker.brief import excerpt
 from archiver.hiker.wire import json_document
 from archiver.hiker.wire.items import item_of
 from archiver.hiker.wire.owners import highlight_of, richer, user_of
@@ -36,6 +35,7 @@ from archiver.model.upstream import (
     TrayPage,
     User,
 )
+from archiver.signed_url import excerpt
 
 _NO_PK = "it has no pk of digits"
 _TOO_MANY = f"the list has more than {ENTRIES_MAX:,} entries: the rest was not read"

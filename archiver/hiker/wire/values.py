@@ -61,4 +61,4 @@ def moment(value: Moment | None) -> datetime | None:
 
 def link(role: Role, url: str | None) -> Link | None:
     """The Link of a URL, with the expiry that its signature states."""
-    return Link(role, url, signed_url.expires_at(url)) if url is not None else None
+    return Link(role, url, signed_url.parse_expiry(url)) if url is not None else None

@@ -6,9 +6,9 @@ import re
 
 from archiver import retry
 from archiver.hiker import endpoints
-from archiver.hiker.brief import excerpt
 from archiver.hiker.wire import json_document
 from archiver.model.billing import Answer, Meaning, Verdict
+from archiver.signed_url import excerpt
 
 _BY_TYPE = {
     "InsufficientFunds": Meaning.OUT_OF_UNITS,
@@ -57,7 +57,7 @@ def parse_verdict(answer: Answer) -> Verdict:
         meaning,
         _units(answer, meaning),
         _detail(answer, tree, fault),
-        retry.retry_after(answer.header("retry-after"), answer.finished_at),
+        retry.parse_retry_after(answer.header("retry-after"), answer.finished_at),
     )
 
 
