@@ -275,4 +275,4 @@ def test_the_shapes_are_complete_when_they_are_imported(monkeypatch: pytest.Monk
     for name in ("Raw", "Entries", "Identity", "Count", "Url", "Moment"):
         delattr(anew, name)
     assert len(kinds) > 10
-    assert all(anew.read(kind, {}) == kind() for kind in kinds)
+    assert all(anew.read_object(kind, {}) == kind() for kind in kinds)

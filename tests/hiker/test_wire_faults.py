@@ -33,7 +33,7 @@ def test_fault_a22_an_element_without_a_usable_pk_is_rejected_alone(pk: object) 
     """A float has lost its last digits, and text is no pk: that item fails, the others stand (A22)."""
     found = page(item(pk="1"), item(pk=pk), "no object", item(pk="2"))
     assert [i.pk for i in found.items] == ["1", "2"]
-    assert [r.detail for r in found.rejected] == ["it has no pk of digits", "it is no object"]
+    assert [r.detail for r in found.rejected] == ["it has no pk of digits", "it is not an object"]
     tray = wire.parse_tray(answer([highlight(pk="1"), highlight(pk=pk), None], call=LIST))
     assert ([h.pk for h in tray.highlights], tray.length) == (["1"], 3)
 
@@ -189,7 +189,7 @@ def test_fault_a39_a_highlight_of_products_is_no_fault_of_its_tray(field: str) -
     tray = wire.parse_tray(answer([shop, highlight(), highlight(pk="store:8")], call=LIST), "1")
     assert tray.unsupported == ("shop:17854360229135492",)
     assert ([h.pk for h in tray.highlights], len(tray.rejected), tray.length) == (["17"], 1, 3)
-    with pytest.raises(AnswerMalformed, match="no highlight of stories"):
+    with pytest.raises(AnswerMalformed, match="not a highlight of stories"):
         wire.parse_highlight_page(answer(shop))
 
 

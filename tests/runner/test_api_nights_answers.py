@@ -152,7 +152,7 @@ def test_fault_a20_an_absurd_integer_is_a_broken_answer_like_any_other(night: Ni
 
 def test_fault_a27_nan_is_no_json(night: Night) -> None:
     """An answer with a NaN in it is refused as a whole."""
-    assert "NaN is no JSON" in night.failed_alone("nan")
+    assert "NaN is not JSON" in night.failed_alone("nan")
 
 
 def test_fault_a30_a_tray_of_another_user_is_refused(night: Night) -> None:

@@ -158,7 +158,7 @@ def test_fault_a40_a_tray_of_unreadable_entries_is_one_failure(harness: ArchiveH
     assert time.monotonic() - begun < 5
     (failure,) = summary.failures
     assert (summary.exit_code, failure.subject, failure.subject_pk) == (3, "user", NATGEO)
-    assert failure.detail == "20,001 entries cannot be read; the first: it is no object"
+    assert failure.detail == "20,001 entries cannot be read; the first: it is not an object"
     open_failures = "select count(*) from failures where resolved_at is null"
     assert harness.one(open_failures) == 1
     assert harness.night("natgeo").exit_code == 0

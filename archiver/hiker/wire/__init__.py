@@ -1,17 +1,20 @@
-"""Answers read as the language of the program: the only place that knows the API's field names. Pure.
+"""Answers of the API to objects of the model. Only this package knows the names of the API's fields. Pure.
 
-``verdict`` says what an Answer means; ``tray``, ``tray_page``, ``highlight_page``, ``user`` and ``balance`` read one that is OK, and
-raise AnswerMalformed if it is not what its endpoint promises. Shapes: the vendor's example answers and HIKERAPI.md.
+``parse_verdict`` tells what an answer means. The other functions read an answer that is OK, and raise
+AnswerMalformed if it is not what its endpoint promises. Sources: the vendor's example answers and
+HIKERAPI.md.
 
-What is required: a pk (digits; or an integer; a float has lost its last digits and is refused), and an owner for a highlight of
-which nobody knows whose it is. An element without them becomes a Rejected and the others stand. Everything else is optional: null,
-absent or of a wrong type or range (a negative count, a NaN, a date of the year 60000) is None. An entry of a side list
-(mention, link, hashtag, sticker …) that says nothing readable is left out; the kept Answer still holds it.
+- Required are a pk, and the owner of a highlight if the call does not name it. An entry without them is
+  rejected; the other entries are kept.
+- Everything else is optional: a value that is null, absent or of a wrong type or range (a negative count, a date
+  in the year 60000) is None.
+- An entry of a side list (mention, link, hashtag, sticker …) with no usable value is left out. The stored
+  answer still has it.
 """
 
 from __future__ import annotations
 
-from archiver.hiker.wire.answers import (
+from archiver.hiker.wire.answer_parser import (
     join_pages,
     parse_balance,
     parse_highlight_page,

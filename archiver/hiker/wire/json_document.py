@@ -1,4 +1,7 @@
-"""Bytes → a clean JSON tree, or ValueError: bounded, without NaN, NUL and lone surrogates, which no database takes."""
+"""Parse the JSON of an answer within bounds, without what no database accepts:
+
+NaN, NUL and lone surrogates.
+"""
 
 from __future__ import annotations
 
@@ -7,86 +10,81 @@ import math
 import re
 from typing import NoReturn, cast
 
-_DEEPEST = 60
-"""Levels of nesting; an honest answer has about eight."""
+_MAX_DEPTH = 60  # an honest answer has about eight levels
 
+# Bytes of memory in CPython 3.11, measured: of a list, of an object with its first key, of a key that other
+# objects have too, of a key that none has, of any other value; and what a string takes in addition if it has
+# a letter beyond Latin-1.
 _LIST, _OBJECT, _SHARED_KEY, _OTHER_KEY, _VALUE = 64, 120, 40, 90, 60
-"""Bytes that each takes in CPython 3.11, by measurement: a list, an object with its first key, a key that
-other objects have too, one that they do not have, any other value."""
-
 _WIDE = 40
-"""Bytes that a string takes in addition if it has a letter beyond Latin-1."""
+_BEYOND_LATIN_1 = bytes(range(0xC4, 0xF8))  # the first bytes of such letters in UTF-8
 
-_BEYOND_LATIN_1 = bytes(range(0xC4, 0xF8))
-"""The first bytes of such letters in UTF-8."""
+# Bytes. A page of 2,000 items takes 12 MB, one item with 100,000 mentions about 100 MB, 16 MiB of ``[],`` 700
+# MB.
+_MAX_UNCHECKED = 32 * 2**20
+_MAX_MEMORY = 144 * 2**20
 
-_PLENTY = 32 * 2**20
-_MOST_MEMORY = 144 * 2**20
-"""Bytes. A page of 2,000 items takes 12 MB, one item with 100,000 mentions about 100; 16 MiB of ``[],`` 700
-MB."""
-
-_MOST_KEYS = 10_000
+_MAX_KEYS = 10_000
 _KEY = re.compile(rb'"((?:[^"\\]|\\.){0,64})"\s*:', re.DOTALL)
 
-_DIRTY = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-"""A JSON escape of NUL or of half a surrogate pair."""
+_DIRTY = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")  # a JSON escape of NUL or of half a surrogate pair
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(body: bytes) -> object:
-    """The JSON document of a body, as dicts, lists, strings, integers, finite floats, booleans and None.
+    """Return the JSON document of a body: dicts, lists, strings, integers, finite floats, booleans and None.
 
-    Bytes that are no UTF-8 become U+FFFD, so that one spoilt title does not cost a whole paid answer. A float
-    beyond the range becomes None. Raises ValueError, with a text for people, for everything that is no JSON,
-    for NaN, for integers of more digits than Python takes, and for nesting or a number of values beyond any
-    honest answer.
+    Bytes that are not UTF-8 become U+FFFD, so that one damaged title does not cost a whole answer that was
+    paid for. A float out of range becomes None. Raises ValueError, with a text for people, for anything that
+    is not JSON, for NaN, for integers with more digits than Python accepts, and for more nesting or values
+    than any honest answer.
     """
     if not body.strip():
         raise ValueError("the body is empty")
-    if _is_overfull(body):
+    if _is_too_large(body):
         raise ValueError("the JSON has far more values than an honest answer")
     text = body.decode("utf-8", "replace")
     try:
         document = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
-    # Walking every string costs ten times the parsing, and only an escape can bring in what must be cleaned.
+    # Only an escape can introduce what must be cleaned, and to visit every string takes ten times as long as
+    # parsing.
     is_dirty = _DIRTY.search(text) is not None
-    del text  # of a large body it is as large, or four times as large
+    del text  # as large as the body, or four times as large
     _check_depth(document)
     return _clean(document) if is_dirty else document
 
 
-def _is_overfull(body: bytes) -> bool:
-    """Whether the document of a body would take far more memory than that of an honest answer, long strings
-    aside.
+def _is_too_large(body: bytes) -> bool:
+    """Return whether a document would take far more memory than that of an honest answer, long strings aside.
 
-    Estimated without parsing it, from the signs that begin a list, an object, a key or another value (those
-    inside strings make it more). Keys that are all different cost most, and no honest answer has many:
-    objects share theirs.
+    Estimated without parsing it, from the characters that start a list, an object, a key or another value
+    (those inside strings make the estimate higher). Keys that are all different cost most. No honest answer
+    has many: its objects share their keys.
     """
     lists, objects = body.count(b"["), body.count(b"{")
     keys, values = body.count(b":"), body.count(b",")
-    if _LIST * lists + _LIST * objects + _OTHER_KEY * keys + _VALUE * values <= _PLENTY:
+    if _LIST * lists + _LIST * objects + _OTHER_KEY * keys + _VALUE * values <= _MAX_UNCHECKED:
         return False
     wide = min(values, _count_wide(body))
     different: set[bytes] = set()
     for found in _KEY.finditer(body):
         different.add(found[1])
-        if len(different) > _MOST_KEYS:
+        if len(different) > _MAX_KEYS:
             return True
     size = _LIST * lists + _OBJECT * objects + _SHARED_KEY * keys + _VALUE * values + _WIDE * wide
-    return size > _MOST_MEMORY
+    return size > _MAX_MEMORY
 
 
 def _count_wide(body: bytes) -> int:
-    """Return how many letters of a body make the string that they stand in a wide one: those beyond Latin-1."""
+    """Return the number of letters beyond Latin-1: each may make the string that contains it a wide one."""
     return len(body) - len(body.translate(None, _BEYOND_LATIN_1)) + body.count(b"\\u")
 
 
 def clean_text(text: str) -> str:
-    """``text`` without NUL, lone surrogates replaced by U+FFFD."""
+    """Return a text without NUL, and with U+FFFD for each lone surrogate."""
     return _SURROGATE.sub("\ufffd", text.replace("\x00", ""))
 
 
@@ -94,7 +92,7 @@ def _check_depth(document: object) -> None:
     level, depth = [document], 0
     while level:
         depth += 1
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             raise ValueError("the JSON is nested too deeply")
         level = [
             child
@@ -106,7 +104,7 @@ def _check_depth(document: object) -> None:
 
 
 def _clean(node: object) -> object:
-    """``node`` with clean strings, in place: a second tree would be as large as the first."""
+    """Return a JSON tree with clean strings. It is changed in place: a copy would double the memory."""
     if isinstance(node, str):
         return clean_text(node)
     if isinstance(node, list):
@@ -128,4 +126,4 @@ def _finite(text: str) -> float | None:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")

@@ -1,15 +1,22 @@
-"""The API's shapes, field by field. Every field has a default; ``read`` fills what it can.
+"""The objects of the API, field by field, and how their values are read. Only this package knows these names.
 
-Nested shapes are kept raw here (``Raw``, ``Entries``) and read by themselves, so that a bad one costs only itself.
+Every field has a default, and ``read_object`` fills in what it can. Nested objects stay raw in here (``Raw``,
+``Entries``) and are read on their own, so that a broken one costs only itself.
 """
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from functools import cache
 from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+
+from archiver import signed_url
+from archiver.model.identity import Pk, Role, is_pk
+from archiver.model.upstream import Link
 
 Raw = dict[str, object]
 Entries = list[object]
@@ -20,7 +27,12 @@ Moment = str | int
 PageId = Annotated[str, Meta(max_length=4_096)] | int
 
 ENTRIES_MAX = 10_000
-"""Entries of one list that are read: docs/schema.md names this limit."""
+"""Entries of one list that are read. docs/schema.md names this limit."""
+
+_MAX_TEXT = 65_536
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
+_SHOP = re.compile(r"shop:[0-9]{1,40}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class WireUser(Struct):
@@ -108,8 +120,8 @@ class WireMention(Struct):
     rotation: float | None = None
 
 
-class WireWebLink(Struct):
-    webUri: Url | None = None  # noqa: N815 (the API's own spelling)
+class WireWebLink(Struct, rename="camel"):
+    web_uri: Url | None = None
 
 
 class WireStoryLink(Struct):
@@ -158,30 +170,33 @@ class WireBalance(Struct):
 S = TypeVar("S", bound=Struct)
 
 
-def read(kind: type[S], raw: object) -> S | None:
-    """``raw`` as ``kind``, or None if it is no object. A field that is null, absent or of a wrong type keeps its default."""
+def read_object(kind: type[S], raw: object) -> S | None:
+    """Return ``raw`` as a ``kind``, or None if it is not an object.
+
+    A field that is null, absent or of a wrong type or range keeps its default.
+    """
     if not isinstance(raw, dict):
         return None
     fields: dict[str, object] = {}
     for field in _fields(kind):
-        value = raw.get(field.name)
+        value = raw.get(field.encode_name)
         if value is None:
             continue
         try:
-            fields[field.name] = msgspec.convert(value, field.type)
+            fields[field.encode_name] = msgspec.convert(value, field.type)
         except msgspec.ValidationError:
             continue
     return msgspec.convert(fields, kind)
 
 
-def read_all(kind: type[S], entries: Entries | None) -> list[S]:
-    """The entries that are objects, as ``kind``; at most 10,000 of them."""
-    return [found for raw in (entries or [])[:ENTRIES_MAX] if (found := read(kind, raw)) is not None]
+def read_objects(kind: type[S], entries: Entries | None) -> list[S]:
+    """Return the entries that are objects, each as a ``kind``; at most ``ENTRIES_MAX`` are read."""
+    return [one for raw in (entries or [])[:ENTRIES_MAX] if (one := read_object(kind, raw)) is not None]
 
 
-def best_of(versions: Entries | None) -> str | None:
-    """The URL of the first version of a picture or video that has one: raw media list the best first."""
-    return next((one.url for one in read_all(WirePicture, versions) if one.url is not None), None)
+def first_url(versions: Entries | None) -> str | None:
+    """Return the first URL among the versions of a picture or video, which raw media list best first."""
+    return next((one.url for one in read_objects(WirePicture, versions) if one.url is not None), None)
 
 
 @cache
@@ -189,7 +204,64 @@ def _fields(kind: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
     return msgspec.structs.fields(kind)
 
 
-# Now, by the one thread that imports: msgspec works a shape out at its first use, and two threads at once end the process.
+def read_pk(value: Identity | None) -> Pk | None:
+    """Return a pk from digits or an integer, without the prefix ``highlight:``; None for anything else.
+
+    A float is refused: it has lost the last digits of the pk.
+    """
+    if value is None:
+        return None
+    text = str(value).removeprefix("highlight:")
+    return text if is_pk(text) else None
+
+
+def read_shop_id(value: Identity | None) -> str | None:
+    """Return the id of a highlight of products, ``shop:`` and digits; None for any other id.
+
+    Seen in 2022 (instagrapi issue 1030). It shows no stories, and no known endpoint returns it.
+    """
+    return value if isinstance(value, str) and _SHOP.fullmatch(value) else None
+
+
+def read_text(value: str | None) -> str | None:
+    """Return at most 64 kB of a text in UTF-8, cut between two characters; '' stays ''."""
+    if value is None or len(value) * 4 <= _MAX_TEXT:
+        return value
+    return value.encode()[:_MAX_TEXT].decode(errors="ignore")
+
+
+def read_nonempty(value: str | None) -> str | None:
+    """Return a text as ``read_text`` does, or None if it is empty."""
+    return read_text(value) or None
+
+
+def read_time(value: Moment | None) -> datetime | None:
+    """Return a UTC time from Unix seconds or ISO 8601, which is UTC if it states no offset.
+
+    None for anything else, before 1970 or after 9999.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, int):
+            moment = datetime.fromtimestamp(value, UTC)
+        elif _ISO.fullmatch(value):
+            moment = datetime.fromisoformat(value)
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        else:
+            return None
+    except (ValueError, OverflowError, OSError):
+        return None
+    return moment if moment >= _EPOCH else None
+
+
+def make_link(role: Role, url: str | None) -> Link | None:
+    """Return the link of a URL with the expiry of its signature; None if there is no URL."""
+    return Link(role, url, signed_url.parse_expiry(url)) if url is not None else None
+
+
+# msgspec analyses a shape at its first use, and crashes the process if two threads do that at once. So the
+# thread that imports this module does it for all shapes.
 for _kind in Struct.__subclasses__():
     if _kind.__module__ == __name__:
-        read(_kind, {})
+        read_object(_kind, {})

@@ -1,4 +1,7 @@
-"""What an Answer means, by its status and its body. A table, so that a new kind of error is one line (HIKERAPI.md, "Error bodies")."""
+"""What an answer means, by its status and its body.
+
+The tables have one line for each kind of error that was seen (HIKERAPI.md, "Error bodies").
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ _BY_TYPE = {
     "PrivateAccount": Meaning.PRIVATE,
     "EndpointDeprecated": Meaning.RETIRED,
     "ValidationError": Meaning.INVALID,
-    "NoFreeAccounts": Meaning.TRANSIENT,  # the vendor's own accounts are busy; seen while units were left
+    "NoFreeAccounts": Meaning.TRANSIENT,  # the vendor's own accounts are busy; units are left
     "InstagramServerError": Meaning.TRANSIENT,
     "InternalError": Meaning.TRANSIENT,
     "InstagramGatewayError": Meaning.TRANSIENT,
@@ -30,26 +33,26 @@ _BY_STATUS = {
     405: Meaning.INVALID,
     407: Meaning.BLOCKED,
     408: Meaning.TRANSIENT,
-    410: Meaning.NOT_FOUND,  # a retired endpoint says so by its type: that is no fact about one highlight
+    410: Meaning.NOT_FOUND,  # unless the type says that the endpoint is retired
     422: Meaning.INVALID,
     425: Meaning.TRANSIENT,
     429: Meaning.RATE_LIMITED,
-    430: Meaning.TRANSIENT,  # in the vendor's list of answers that are not charged, without an explanation
+    430: Meaning.TRANSIENT,  # the vendor lists it as not charged, without explanation
 }
-_FIRM = frozenset({401, 402, 407, 408, 429})
-"""Statuses that mean the same whatever body comes with them, as every 3xx and 5xx does."""
+# Statuses that mean the same with any body, like every 3xx and 5xx.
+_STATUS_DECIDES = frozenset({401, 402, 407, 408, 429})
 
 _NEVER_BILLED = frozenset({Meaning.KEY_REJECTED, Meaning.OUT_OF_UNITS})
 _CLOUDFLARE = re.compile(rb"error code: 1\d{3}\b")
 
 
 def parse_verdict(answer: Answer) -> Verdict:
-    """The meaning of an Answer, what it cost, and a text for people. Never raises.
+    """Return the meaning of an answer, what it cost, and a text for people. Never raises.
 
-    A 402 or 401 in a body with status 200 costs nothing: there was no account to bill. A page of a proxy in between is settled by
-    its status, on the safe side.
+    An error 401 or 402 in a body with status 200 costs nothing: there was no account to charge. The page of a
+    proxy in between is charged by its status, to be on the safe side.
     """
-    tree, fault = _read(answer.body)
+    tree, fault = _parse(answer.body)
     meaning = _meaning(answer, tree, fault)
     if meaning is Meaning.OK:
         return Verdict(meaning, _units(answer, meaning))
@@ -61,14 +64,13 @@ def parse_verdict(answer: Answer) -> Verdict:
     )
 
 
-def says_no_highlights(tree: object) -> bool:
-    """Whether an error says that there are no highlights: where those of a user were asked for, that is no
-    error."""
+def means_no_highlights(tree: object) -> bool:
+    """Return whether an error says that there are no highlights, which is a valid answer about a tray."""
     return isinstance(tree, dict) and tree.get("exc_type") == "HighlightNotFound"
 
 
-def _read(body: bytes) -> tuple[object, str]:
-    """The document, or None and what is wrong with it."""
+def _parse(body: bytes) -> tuple[object, str]:
+    """Return the document, or None and what is wrong with it."""
     try:
         return json_document.parse_json(body), ""
     except ValueError as error:
@@ -81,24 +83,24 @@ def _meaning(answer: Answer, tree: object, fault: str) -> Meaning:
         return Meaning.REDIRECTED
     if status >= 500 or status < 200:
         return Meaning.TRANSIENT
-    if status in _FIRM:
+    if status in _STATUS_DECIDES:
         return _BY_STATUS[status]
     if fault and _is_page(answer):
         return Meaning.BLOCKED
     error = _as_error(tree)
-    named = _named(error) if error is not None else None
-    if says_no_highlights(error) and answer.call.path in endpoints.WHOLE_TRAYS:
+    named = _stated_meaning(error) if error is not None else None
+    if means_no_highlights(error) and answer.call.path in endpoints.WHOLE_TRAYS:
         return Meaning.OK
     if named is not None:
         return named
     if status >= 300:
         return _BY_STATUS.get(status, Meaning.INVALID)
-    # An error that nobody knows, in an answer that was billed: asking again would only be billed again.
+    # An unknown error in an answer that was charged: another attempt would only be charged again.
     return Meaning.OK if error is None and isinstance(tree, (dict, list)) else Meaning.MALFORMED
 
 
 def _as_error(tree: object) -> dict[str, object] | None:
-    """The tree if it is an error object: it carries ``exc_type``, ``"state": false``, or a ``detail`` and no pk."""
+    """Return the tree if it is an error: has ``exc_type``, ``"state": false``, or a ``detail`` but no pk."""
     if not isinstance(tree, dict):
         return None
     is_error = (
@@ -109,8 +111,8 @@ def _as_error(tree: object) -> dict[str, object] | None:
     return tree if is_error else None
 
 
-def _named(error: dict[str, object]) -> Meaning | None:
-    """The meaning that an error body states by its type, or by the two sentences that come without one."""
+def _stated_meaning(error: dict[str, object]) -> Meaning | None:
+    """Return the meaning that an error states by its type, or by one of two sentences that have no type."""
     kind = error.get("exc_type")
     if isinstance(kind, str):
         if kind in _BY_TYPE:
@@ -126,7 +128,7 @@ def _named(error: dict[str, object]) -> Meaning | None:
 
 
 def _is_page(answer: Answer) -> bool:
-    """Whether a body that is no JSON was written for a browser, or by Cloudflare."""
+    """Return whether a body that is not JSON was written for a browser, or by Cloudflare."""
     head = answer.body[:1024].lstrip(b"\xef\xbb\xbf \t\r\n")
     kind = (answer.header("content-type") or "").lower()
     return head.startswith(b"<") or "html" in kind or _CLOUDFLARE.search(head) is not None
@@ -145,21 +147,21 @@ def _detail(answer: Answer, tree: object, fault: str) -> str:
         return excerpt(f"{answer.status}: got a page, not JSON: {_head(answer)}")
     if fault:
         return excerpt(f"{answer.status}: {fault}: {_head(answer)}")
-    told = tree if isinstance(tree, dict) else {}
-    parts = (told.get("exc_type"), _sentence(told.get("detail")), _sentence(told.get("error")))
-    said = ": ".join(str(part) for part in parts if part)
-    return excerpt(f"{answer.status}: {said or _head(answer)}")
+    error = tree if isinstance(tree, dict) else {}
+    parts = (error.get("exc_type"), _sentence(error.get("detail")), _sentence(error.get("error")))
+    text = ": ".join(str(part) for part in parts if part)
+    return excerpt(f"{answer.status}: {text or _head(answer)}")
 
 
-def _sentence(told: object) -> str:
-    """``detail`` may be a text, or a list of objects with ``msg`` and ``loc`` (422)."""
-    if isinstance(told, list):
-        return "; ".join(_sentence(part) for part in told[:5])
-    if isinstance(told, dict):
-        place = told.get("loc")
-        where = ".".join(map(str, place)) if isinstance(place, list) else ""
-        return f"{where} {told.get('msg') or told.get('error') or ''}".strip()
-    return told if isinstance(told, str) else ""
+def _sentence(detail: object) -> str:
+    """Return ``detail`` as text: it may also be a list of objects with ``msg`` and ``loc`` (422)."""
+    if isinstance(detail, list):
+        return "; ".join(_sentence(part) for part in detail[:5])
+    if isinstance(detail, dict):
+        location = detail.get("loc")
+        where = ".".join(map(str, location)) if isinstance(location, list) else ""
+        return f"{where} {detail.get('msg') or detail.get('error') or ''}".strip()
+    return detail if isinstance(detail, str) else ""
 
 
 def _head(answer: Answer) -> str:
