@@ -1,1 +1,1 @@
-"""SEAM 1, the paid API: ``tariff`` (what a call costs), ``client`` (one attempt → Answer), ``wire`` (Answer → model)."""
+"""The paid API: ``endpoints`` (calls and prices), ``client`` (one attempt), ``wire`` (answer → model)."""

@@ -1,16 +1,16 @@
-"""The API over HTTP: one call, one attempt, one Answer.
+"""The API over HTTP: one attempt at a call returns one answer.
 
-The key travels in one header of one request to one origin. Redirects are never followed: httpx would carry the header along to any
-host. Cookies are neither kept nor sent.
+The key is sent in one header of one request to one origin. Redirects are never followed, as httpx would send
+the header to any host. Cookies are neither stored nor sent.
 
-The environment counts in two ways only. ``HTTPS_PROXY`` or ``ALL_PROXY`` (with ``NO_PROXY``) names a proxy for an https API: it is
-asked for a tunnel and sees neither key nor answer. A plain http API is on loopback and never goes through a proxy, which would read
-the key. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the certificates that are trusted. ``.netrc`` is not read.
+The environment has two effects only. ``HTTPS_PROXY`` or ``ALL_PROXY`` (with ``NO_PROXY``) name a proxy for an
+https API; it provides a tunnel and sees neither key nor answer. A plain http API is on loopback and never
+goes through a proxy, which could read the key. ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the trusted
+certificates. ``.netrc`` is not read.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
 import threading
@@ -22,8 +22,9 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 import archiver
+from archiver.addresses import is_loopback
 from archiver.errors import CallFailed, ConfigError
-from archiver.hiker import endpoints, response_body
+from archiver.hiker import endpoints
 from archiver.hiker.attempt import (
     Attempt,
     CertificateRefused,
@@ -33,25 +34,26 @@ from archiver.hiker.attempt import (
     begin_attempt,
 )
 from archiver.hiker.deadline_transport import DeadlineTransport
+from archiver.hiker.response_body import ACCEPTED_CODING, BodyUnusable, LargeBodySlot, read_body
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.secret import Secret
 from archiver.signed_url import excerpt
 
 BODY_LIMIT = 16 * 1024 * 1024
-"""Bytes of a decoded body. The largest honest answer, a highlight of 100 items, has some 200 kB."""
+"""Bytes of a decoded body. The largest known honest answer, a highlight of 100 items, has about 200 kB."""
 
 _KEY_HEADER = "x-access-key"
 _COOKIES = frozenset({"set-cookie", "set-cookie2"})
-_KEY_WORTH_HIDING = 8
-_BROKEN = (ExchangeBroken, response_body.BodyUnusable)
+_MIN_HIDDEN_KEY = 8  # characters: a shorter key would be replaced where it occurs by chance
 
 
 class HikerClient:
-    """Sends calls to the API. Safe for many threads at once. ``close`` it when done.
+    """Sends calls to the API, for many threads at once. Close it at the end.
 
-    ``base_url``: https, or http to a loopback host. ``timeout``: seconds for a whole call. ``clock`` dates the answers, UTC.
-    Raises ConfigError if the URL, the timeout, the proxy or the certificates of the environment cannot be used.
+    ``base_url``: https, or http to a loopback host. ``timeout``: seconds for a whole call. ``clock`` dates
+    the answers (UTC). Raises ConfigError if the URL, the timeout, or the proxy or the certificates of the
+    environment cannot be used.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class HikerClient:
         self._timeout = timeout
         self._clock = clock
         self._host = origin.host
-        self._one_large = threading.Lock()
+        self._large_body_lock = threading.Lock()
         _quiet_loggers()
         self._http = httpx.Client(
             base_url=origin,
@@ -72,7 +74,7 @@ class HikerClient:
             headers={
                 "user-agent": f"archiver/{archiver.__version__}",
                 "accept": "application/json",
-                "accept-encoding": response_body.ACCEPTED,
+                "accept-encoding": ACCEPTED_CODING,
             },
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=timeout,
@@ -83,55 +85,55 @@ class HikerClient:
     def __repr__(self) -> str:
         return f"HikerClient({self._host})"
 
-    def share(self) -> response_body.LargeBodySlot:
-        """A share of the memory for bodies, for one call: given back when its answer is let go."""
-        return response_body.LargeBodySlot(self._one_large)
+    def large_body_slot(self) -> LargeBodySlot:
+        """Return a slot for the body of one call. Leave it when the answer is no longer needed."""
+        return LargeBodySlot(self._large_body_lock)
 
     def send(
         self,
         call: Call,
         *,
-        stopped: Callable[[], bool] = lambda: False,
-        share: response_body.LargeBodySlot | None = None,
+        is_stopped: Callable[[], bool] = lambda: False,
+        slot: LargeBodySlot | None = None,
     ) -> Answer:
-        """Make one attempt, and return what the API answered, whatever its status.
+        """Make one attempt and return the answer, whatever its status.
 
-        ``stopped`` is asked about ten times a second: once it says yes nothing is sent any more, and an
-        answer that is awaited has half a second to come. ``share``: what a large body is held on, from before
-        it is read until the caller gives it back; without one, until this returns. Raises CallFailed if no
-        whole answer of at most 16 MiB came within the timeout, or before the stop. Its ``sent`` is False only
-        where the API cannot have seen the request: no connection, or one that was closed before the request
-        was out.
+        ``is_stopped`` is called about ten times a second. Once it returns True, nothing more is sent, and an
+        answer that is awaited has half a second to come. ``slot``: holds a large body, until the caller
+        leaves it; without one, until this returns.
+
+        Raises CallFailed if no complete answer of at most 16 MiB came before the timeout or the stop. Its
+        ``sent`` is False only if the API cannot have seen the request: there was no connection, or it was
+        closed before the request was out.
         """
         started_at = self._clock()
-        with begin_attempt(self._timeout, stopped) as current, self.share() as own:
+        with begin_attempt(self._timeout, is_stopped) as attempt, self.large_body_slot() as own_slot:
             try:
-                return self._exchange(call, started_at, current, share or own)
-            except _BROKEN as error:
-                failure = self._failure(call, error, current)
-        # Raised out here so that the foreign error, whose frames hold the request and its key, is no context of it.
+                return self._exchange(call, started_at, attempt, slot or own_slot)
+            except (ExchangeBroken, BodyUnusable) as error:
+                failure = self._failure(call, error, attempt)
+        # Raised outside of the handler, to have no context: the frames of that error hold the request and its
+        # key.
         raise failure
 
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
 
-    def _exchange(
-        self, call: Call, started_at: datetime, current: Attempt, share: response_body.LargeBodySlot
-    ) -> Answer:
+    def _exchange(self, call: Call, started_at: datetime, attempt: Attempt, slot: LargeBodySlot) -> Answer:
         request = self._http.build_request(
             "GET", call.path, params=list(call.params), headers={_KEY_HEADER: self._secret.reveal()}
         )
         response = self._http.send(request, stream=True)
         try:
-            content = response_body.read_body(
+            content = read_body(
                 response.iter_raw(),
                 response.headers.get("content-encoding", ""),
                 BODY_LIMIT,
-                before_large=lambda: share.grow(current),
+                before_large=lambda: slot.acquire(attempt),
             )
-            current.left()
-        except response_body.BodyUnusable as error:
+            attempt.seconds_left()
+        except BodyUnusable as error:
             error.status = response.status_code
             raise
         finally:
@@ -150,30 +152,30 @@ class HikerClient:
             finished_at=self._clock(),
         )
 
-    def _failure(self, call: Call, error: Exception, current: Attempt) -> CallFailed:
-        certificate = isinstance(error, CertificateRefused)
+    def _failure(self, call: Call, error: Exception, attempt: Attempt) -> CallFailed:
+        is_certificate = isinstance(error, CertificateRefused)
         if isinstance(error, DeadlinePassed):
             why = f"no whole answer within {self._timeout:g} seconds"
         elif isinstance(error, Interrupted):
             why = "the run was stopped before the answer came"
-        elif certificate:
+        elif is_certificate:
             why = f"its certificate is not trusted ({error})"
         else:
             why = str(error) or type(error).__name__
-        told = excerpt(self._without_key(f"{self._host}: {why}"))
-        status = error.status if isinstance(error, response_body.BodyUnusable) else None
-        billed = status is not None and endpoints.settled_units(call, status) > 0
-        return CallFailed(told, sent=current.sent, permanent=certificate or billed, status=status)
+        message = excerpt(self._without_key(f"{self._host}: {why}"))
+        status = error.status if isinstance(error, BodyUnusable) else None
+        is_charged = status is not None and endpoints.settled_units(call, status) > 0
+        return CallFailed(message, sent=attempt.sent, permanent=is_certificate or is_charged, status=status)
 
-    # An answer may quote the key that it rejects; nothing that is kept or told may hold it.
+    # An answer may quote the key that it rejects. No message and nothing that is stored may contain it.
 
     def _without_key(self, text: str) -> str:
         key = self._secret.reveal()
-        return text.replace(key, "***") if len(key) >= _KEY_WORTH_HIDING else text
+        return text.replace(key, "***") if len(key) >= _MIN_HIDDEN_KEY else text
 
     def _without_key_bytes(self, content: bytes) -> bytes:
         key = self._secret.reveal().encode("ascii")
-        return content.replace(key, b"***") if len(key) >= _KEY_WORTH_HIDING else content
+        return content.replace(key, b"***") if len(key) >= _MIN_HIDDEN_KEY else content
 
 
 def _origin(base_url: str) -> httpx.URL:
@@ -186,18 +188,11 @@ def _origin(base_url: str) -> httpx.URL:
             "api.base_url must be https://HOST, without user, query or fragment",
             "leave it out: the default is right",
         )
-    if url.scheme == "http" and not _is_loopback(url.host):
+    if url.scheme == "http" and not (is_loopback(url.host) or url.host == "localhost"):
         raise ConfigError(
             f"api.base_url is http:// to {url.host}: the key would travel in the clear", "write https://"
         )
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _transport(origin: httpx.URL) -> DeadlineTransport:
@@ -214,7 +209,10 @@ def _transport(origin: httpx.URL) -> DeadlineTransport:
 
 
 def _proxy(host: str) -> httpx.Proxy | None:
-    """The proxy that the environment names for https. Its URL may hold a password and stands in no message."""
+    """Return the proxy that the environment names for https.
+
+    No message quotes its URL, which may hold a password.
+    """
     named = urllib.request.getproxies()
     url = named.get("https") or named.get("all")
     if not url or urllib.request.proxy_bypass(host):
@@ -232,6 +230,6 @@ def _proxy(host: str) -> httpx.Proxy | None:
 
 
 def _quiet_loggers() -> None:
-    """httpx logs every URL at INFO, httpcore every header of an answer at DEBUG: nobody but us writes about calls."""
+    """Keep httpx from logging URLs (at INFO) and httpcore from logging headers of answers (at DEBUG)."""
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,7 +1,9 @@
-"""httpx's transport for the API: HTTP/1.1 by h11, over sockets of our own. Use only inside ``attempt``.
+"""An httpx transport for the API, with h11 over the sockets of the current attempt.
 
-In place of httpx's own, which keeps the bytes that come after an answer and reads them as the answer to the
-next call. Here one rule holds: a connection serves again only if nothing but the answer came on it.
+Use it in ``begin_attempt``.
+
+httpx's own transport keeps bytes that come after an answer and reads them as the answer to the next call.
+Here a connection serves another call only if nothing but the answer came on it.
 """
 
 from __future__ import annotations
@@ -16,22 +18,20 @@ from collections.abc import Iterator
 import h11
 import httpx
 
-from archiver.hiker import attempt
-from archiver.hiker.attempt import ExchangeBroken
+from archiver.hiker.attempt import ExchangeBroken, connect, is_quiet, receive, send_all, start_tls
 
-_KEEPALIVE = 4.0
-"""Seconds. The API closes idle connections early (HIKERAPI.md): one that has been idle longer is not used again."""
+_KEEP_FOR = 4.0  # seconds that an idle connection is kept: the API closes them early (HIKERAPI.md)
 
 _MAX_HEAD = 64 * 1024
 _READ = 64 * 1024
 
 
 class DeadlineTransport(httpx.BaseTransport):
-    """Carries the requests of an httpx client to one origin, for many threads; raises ExchangeBroken, which
-    holds no request and so no key.
+    """Sends requests to one origin, for many threads.
 
-    ``context``: for an origin that is reached by https. ``proxy``: the one to ask for a tunnel there, or
-    None.
+    Raises ExchangeBroken, which never holds a request or its key.
+
+    ``context``: for an origin that is reached by https. ``proxy``: provides a tunnel to it.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class DeadlineTransport(httpx.BaseTransport):
         self._port = origin.port or (443 if context is not None else 80)
         self._context = context
         self._proxy = proxy
-        self._idle: list[_Connection] = []  # the most lately used ones last
+        self._idle: list[_ApiConnection] = []  # the most recently used ones last
         self._lock = threading.Lock()
         self._closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """One exchange, no retry, no redirect."""
+        """Return the answer to a request. No retry, no redirect."""
         connection = self._idle_connection() or self._new_connection()
         try:
             head = connection.ask(request.method, request.url.raw_path, request.headers.raw)
@@ -57,13 +57,13 @@ class DeadlineTransport(httpx.BaseTransport):
             head.status_code, headers=head.headers.raw_items(), stream=_Stream(self, connection)
         )
 
-    def release(self, connection: _Connection) -> None:
-        """Take a connection back after its answer; it is kept if it can serve again."""
+    def release(self, connection: _ApiConnection) -> None:
+        """Take a connection back after its answer. Keep it if it can serve another call."""
         with self._lock:
-            keeps = not self._closed and connection.is_reusable()
-            if keeps:
+            is_kept = not self._closed and connection.is_reusable()
+            if is_kept:
                 self._idle.append(connection)
-        if not keeps:
+        if not is_kept:
             connection.close()
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class DeadlineTransport(httpx.BaseTransport):
         for connection in idle:
             connection.close()
 
-    def _idle_connection(self) -> _Connection | None:
+    def _idle_connection(self) -> _ApiConnection | None:
         while True:
             with self._lock:
                 if not self._idle:
@@ -84,17 +84,17 @@ class DeadlineTransport(httpx.BaseTransport):
                 return connection
             connection.close()
 
-    def _new_connection(self) -> _Connection:
+    def _new_connection(self) -> _ApiConnection:
         if self._proxy is not None:
             sock = _tunnel(self._proxy, self._host, self._port)
         else:
-            sock = attempt.connect(self._host, self._port)
+            sock = connect(self._host, self._port)
         if self._context is not None:
-            sock = attempt.start_tls(sock, self._context, self._host)
-        return _Connection(sock)
+            sock = start_tls(sock, self._context, self._host)
+        return _ApiConnection(sock)
 
 
-class _Connection:
+class _ApiConnection:
     """Owns ``sock``. One exchange at a time, for one thread at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -103,44 +103,44 @@ class _Connection:
         self._idle_since = 0.0
 
     def ask(
-        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, counts: bool = True
+        self, method: str, target: bytes, headers: list[tuple[bytes, bytes]], *, is_request: bool = True
     ) -> h11.Response:
         """Send a request without a body and return the head of its answer. Raises ExchangeBroken.
 
-        ``counts``: whether the request is one to the API, and not a CONNECT to a proxy.
+        ``is_request``: it goes to the API, and is not a CONNECT to a proxy.
         """
         self._machine = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
         try:
             request = h11.Request(method=method, target=target, headers=headers)
         except h11.LocalProtocolError:
-            raise ExchangeBroken("the request breaks HTTP's rules") from None  # the error quotes a header
-        sent = (self._machine.send(request) or b"") + (self._machine.send(h11.EndOfMessage()) or b"")
-        attempt.send_all(self.sock, sent, counts=counts)
+            raise ExchangeBroken("the request violates HTTP") from None  # the error quotes a header
+        message = (self._machine.send(request) or b"") + (self._machine.send(h11.EndOfMessage()) or b"")
+        send_all(self.sock, message, is_request=is_request)
         while not isinstance(event := self._next_event(), h11.Response):
             if not isinstance(event, h11.InformationalResponse):
                 raise ExchangeBroken("no answer to the request")
         return event
 
     def body(self) -> Iterator[bytes]:
-        """The body of the answer, out of its transfer coding. Raises ExchangeBroken if it ends too early."""
+        """Yield the body without its transfer coding. Raises ExchangeBroken if it ends too early."""
         while isinstance(event := self._next_event(), h11.Data):
             yield bytes(event.data)
         if not isinstance(event, h11.EndOfMessage):
             raise ExchangeBroken("the body does not end as it should")
 
     def is_exact(self) -> bool:
-        """Whether nothing has come beyond what was read."""
-        return self._machine.trailing_data == (b"", False) and attempt.is_quiet(self.sock)
+        """Return whether nothing came beyond what was read."""
+        return self._machine.trailing_data == (b"", False) and is_quiet(self.sock)
 
     def is_reusable(self) -> bool:
-        """Whether the answer was read to its end, allows another request, and is all that has come."""
+        """Return whether the answer was read to its end, allows another request, and nothing else came."""
         self._idle_since = time.monotonic()
         ours, theirs = self._machine.our_state, self._machine.their_state
         return ours is h11.DONE and theirs is h11.DONE and self.is_exact()
 
     def is_fresh(self) -> bool:
-        """Whether it may serve now, after a while without a request: what came meanwhile belongs to none."""
-        return time.monotonic() - self._idle_since < _KEEPALIVE and self.is_exact()
+        """Return whether an idle connection may serve again: it is recent, and nothing came on it."""
+        return time.monotonic() - self._idle_since < _KEEP_FOR and self.is_exact()
 
     def close(self) -> None:
         self.sock.close()
@@ -148,7 +148,7 @@ class _Connection:
     def _next_event(self) -> object:
         try:
             while (event := self._machine.next_event()) is h11.NEED_DATA:
-                received = attempt.receive(self.sock, _READ)
+                received = receive(self.sock, _READ)
                 if not received and self._machine.their_state is h11.SEND_RESPONSE:
                     raise ExchangeBroken("the server closed the connection without an answer")
                 self._machine.receive_data(received)
@@ -158,17 +158,17 @@ class _Connection:
 
 
 def _tunnel(proxy: httpx.Proxy, host: str, port: int) -> socket.socket:
-    """A connection through a proxy, of which that proxy sees nothing but the host. Raises ExchangeBroken."""
-    connection = _Connection(attempt.connect(proxy.url.raw_host.decode("ascii"), proxy.url.port or 80))
+    """Return a connection through a proxy, which sees nothing of it but the host. Raises ExchangeBroken."""
+    connection = _ApiConnection(connect(proxy.url.raw_host.decode("ascii"), proxy.url.port or 80))
     target = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("ascii")
     headers = [(b"host", target), (b"accept", b"*/*")]
     if proxy.raw_auth is not None:
         headers.append((b"proxy-authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth))))
     try:
-        head = connection.ask("CONNECT", target, headers, counts=False)
+        head = connection.ask("CONNECT", target, headers, is_request=False)
         if not 200 <= head.status_code < 300:
             reason = head.reason.decode("ascii", "replace")
-            raise ExchangeBroken(f"the proxy gives no tunnel: {head.status_code} {reason}")
+            raise ExchangeBroken(f"the proxy refused a tunnel: {head.status_code} {reason}")
         if not connection.is_exact():
             raise ExchangeBroken("the proxy sent more than its answer")
     except BaseException:
@@ -178,11 +178,11 @@ def _tunnel(proxy: httpx.Proxy, host: str, port: int) -> socket.socket:
 
 
 class _Stream(httpx.SyncByteStream):
-    """A body that gives its connection back when it is closed, read to the end or not."""
+    """A body that returns its connection when it is closed, whether or not it was read to the end."""
 
-    def __init__(self, transport: DeadlineTransport, connection: _Connection) -> None:
+    def __init__(self, transport: DeadlineTransport, connection: _ApiConnection) -> None:
         self._transport = transport
-        self._connection: _Connection | None = connection
+        self._connection: _ApiConnection | None = connection
         self._parts = connection.body()
 
     def __iter__(self) -> Iterator[bytes]:

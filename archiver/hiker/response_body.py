@@ -1,4 +1,4 @@
-"""The body of an answer, out of its content encoding: never larger than a limit, large ones one at a time."""
+"""Decode the body of an answer: within a size limit, and only one large body at a time."""
 
 from __future__ import annotations
 
@@ -13,40 +13,44 @@ from typing import Self
 
 from archiver.hiker.attempt import Attempt
 
-ACCEPTED = "gzip"
-"""What a request's ``accept-encoding`` offers: any other coding of an answer is refused."""
+ACCEPTED_CODING = "gzip"
+"""What the requests' ``accept-encoding`` offers. An answer in any other coding is refused."""
 
-LARGE = 1024 * 1024
-"""Bytes of a decoded body. An honest answer is smaller: the largest known, of 100 items, has some 200 kB."""
+LARGE_SIZE = 1024 * 1024
+"""Bytes of a decoded body.
 
-_M_MMAP_THRESHOLD = -3  # malloc.h
+Honest answers are smaller: the largest known one, of 100 items, has about 200 kB.
+"""
+
+_M_MMAP_THRESHOLD = -3  # from malloc.h
 _PIECE = 64 * 1024
 _GZIP_ONLY = 16 + zlib.MAX_WBITS
 
 
 class BodyUnusable(Exception):
-    """A body is too large, cut short inside its gzip stream, or in a coding that nobody asked for."""
+    """A body is too large, cut short inside its gzip stream, or in a coding that was not requested."""
 
-    status: int | None = None  # of the answer, once the client has told it
+    status: int | None = None  # of the answer; the client sets it
 
 
 class LargeBodySlot:
-    """One call's room in memory for a body. ``with`` gives it back.
+    """The permission of one call to hold a large body.
 
-    Bodies up to ``LARGE`` have room at any time. A larger one waits until no other call holds one, and holds
-    on until its share is given back: when the answer is stored and read. So the memory of a run does not grow
-    with the number of its calls.
+    Leave it (``with``) when the answer is stored and read.
+
+    Bodies up to ``LARGE_SIZE`` need none. A larger one waits until no other call holds one. So the memory of
+    a run does not grow with the number of its calls.
     """
 
-    def __init__(self, one_large: threading.Lock) -> None:
-        self._one_large = one_large
-        self._is_large = False
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._is_held = False
 
-    def grow(self, attempt: Attempt) -> None:
-        """Take the room of a large body. The time spent waiting is not the attempt's. Raises Interrupted."""
-        if not self._is_large:
-            attempt.acquire(self._one_large)
-            self._is_large = True
+    def acquire(self, attempt: Attempt) -> None:
+        """Wait for the permission. The wait is not counted as time of the attempt. Raises Interrupted."""
+        if not self._is_held:
+            attempt.acquire(self._lock)
+            self._is_held = True
             _return_large_blocks()
 
     def __enter__(self) -> Self:
@@ -55,52 +59,50 @@ class LargeBodySlot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._is_large:
-            self._is_large = False
-            self._one_large.release()
+        if self._is_held:
+            self._is_held = False
+            self._lock.release()
 
 
 @cache
 def _return_large_blocks() -> None:
-    """Make glibc give blocks of more than 1 MiB back to the system when they are freed.
+    """Make glibc return blocks of more than 1 MiB to the system when they are freed.
 
-    By itself it learns from a large block that was freed to keep such blocks, for each thread its own: 12
-    threads that hold one body after the other then hold 12.
+    By default, once a large block was freed, glibc keeps such blocks for each thread: 12 threads that hold
+    one body after the other then keep 12.
     """
     with suppress(AttributeError, OSError):  # another C library, which has no such setting and needs none
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE)
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_SIZE)
 
 
 def read_body(
     chunks: Iterable[bytes], coding: str, limit: int, *, before_large: Callable[[], None] = lambda: None
 ) -> bytes:
-    """The bytes of a body after decoding; ``coding`` is its ``content-encoding``, '' if none was stated.
+    """Return the decoded bytes of a body. ``coding``: its ``content-encoding``, '' if none was stated.
 
-    httpx's own decoder is not used: it takes a truncated gzip stream for success, and inflates a whole chunk
-    before anybody can look at its size. Here at most ``limit`` + 1 bytes are ever inflated. ``before_large``
-    is called when more than ``LARGE`` bytes have come, before any more are read. Raises BodyUnusable.
+    httpx's decoder is not used: it accepts a truncated gzip stream, and inflates a whole chunk before its
+    size can be checked. Here at most ``limit`` + 1 bytes are inflated. ``before_large`` is called when more
+    than ``LARGE_SIZE`` bytes have come, before any more are read. Raises BodyUnusable.
     """
     coding = coding.strip().lower()
     if coding in ("", "identity"):
         parts = iter(chunks)
     elif coding in ("gzip", "x-gzip"):
-        parts = _inflated(_capped(chunks, limit), limit)
+        parts = _inflate(_limit_size(chunks, limit), limit)
     else:
         raise BodyUnusable("the answer is in a content encoding that was not asked for")
-    content = (
-        bytearray()
-    )  # one block that grows: parts of a large body, each a block, would stay with the thread
-    for part in _capped(parts, limit, before_large):
+    content = bytearray()  # one block that grows: glibc would keep the parts of a large body for the thread
+    for part in _limit_size(parts, limit, before_large):
         content += part
     return bytes(content)
 
 
-def _capped(
+def _limit_size(
     parts: Iterable[bytes], limit: int, before_large: Callable[[], None] = lambda: None
 ) -> Iterator[bytes]:
     size = 0
     for part in parts:
-        if size <= LARGE < size + len(part):
+        if size <= LARGE_SIZE < size + len(part):
             before_large()
         size += len(part)
         if size > limit:
@@ -108,15 +110,14 @@ def _capped(
         yield part
 
 
-def _inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """The content of gzip members, in pieces: what a few bytes inflate to may be larger than memory has room
-    for."""
-    member, size, begun = zlib.decompressobj(_GZIP_ONLY), 0, False
+def _inflate(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """Yield the content of gzip members in pieces: a few bytes may inflate to more than memory can hold."""
+    member, size, has_begun = zlib.decompressobj(_GZIP_ONLY), 0, False
     try:
         for chunk in chunks:
             rest = chunk
             while rest and size <= limit:
-                begun = True
+                has_begun = True
                 if member.eof:
                     member = zlib.decompressobj(_GZIP_ONLY)
                 for part in _pieces(member, rest, limit + 1 - size):
@@ -125,17 +126,17 @@ def _inflated(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
                 rest = member.unused_data or member.unconsumed_tail
     except zlib.error:
         raise BodyUnusable("the answer's gzip stream is damaged") from None
-    if begun and not member.eof:
+    if has_begun and not member.eof:
         raise BodyUnusable("the answer's gzip stream ends too early")
 
 
-def _pieces(member: zlib._Decompress, content: bytes, most: int) -> Iterator[bytes]:
-    """All that these bytes of a gzip member inflate to, up to ``most`` bytes."""
-    while most:
-        size = min(_PIECE, most)
+def _pieces(member: zlib._Decompress, content: bytes, limit: int) -> Iterator[bytes]:
+    """Yield what these bytes of a gzip member inflate to, up to ``limit`` bytes."""
+    while limit:
+        size = min(_PIECE, limit)
         part = member.decompress(content, size)
         yield part
-        most -= len(part)
+        limit -= len(part)
         content = member.unconsumed_tail
         if member.eof or len(part) < size:
             return

@@ -252,13 +252,13 @@ class MeteredApi:
         promise: Promise | None = None,
     ) -> Reply[T]:
         call_id = self.budget.reserve(call, promise)
-        with self._client.share() as share:  # of the memory for large bodies, until the answer is read
-            answer = self._answer(call, call_id, share, promise)
+        with self._client.large_body_slot() as slot:  # held until the answer is read
+            answer = self._answer(call, call_id, slot, promise)
             return self._keep(call_id, answer, read, tray=tray, facts=facts, promise=promise)
 
-    def _answer(self, call: Call, call_id: int, share: LargeBodySlot, promise: Promise | None) -> Answer:
+    def _answer(self, call: Call, call_id: int, slot: LargeBodySlot, promise: Promise | None) -> Answer:
         try:
-            return self._client.send(call, stopped=self._stopped, share=share)
+            return self._client.send(call, is_stopped=self._stopped, slot=slot)
         except CallFailed as error:
             units = (
                 endpoints.lost_units(call, sent=error.sent)

@@ -41,7 +41,7 @@ def stopped_call(url: str) -> tuple[CallFailed, float]:
         timer.start()
         begun = time.monotonic()
         with pytest.raises(CallFailed, match="stopped before the answer came") as caught:
-            hiker.send(CALL, stopped=stop.is_set)
+            hiker.send(CALL, is_stopped=stop.is_set)
         taken = time.monotonic() - begun - 0.05
     timer.join()
     assert KEY not in everything(caught.value)
@@ -77,7 +77,7 @@ def test_fault_h4_an_answer_that_comes_at_once_after_a_stop_is_kept() -> None:
         connection.answer(b"{}")
 
     with scripted_server(act) as server, client(server.url) as hiker:
-        assert hiker.send(CALL, stopped=stop.is_set).status == 200
+        assert hiker.send(CALL, is_stopped=stop.is_set).status == 200
 
 
 def test_fault_h4_a_call_that_begins_after_the_stop_is_not_sent() -> None:
@@ -90,7 +90,7 @@ def test_fault_h4_a_call_that_begins_after_the_stop_is_not_sent() -> None:
     with scripted_server(act) as server, client(server.url) as hiker:
         for kept in (False, True):
             with pytest.raises(CallFailed) as caught:
-                hiker.send(CALL, stopped=lambda: True)
+                hiker.send(CALL, is_stopped=lambda: True)
             assert not caught.value.sent
             if not kept:
                 hiker.send(CALL)
@@ -144,7 +144,7 @@ def test_fault_a31_an_address_that_does_not_answer_leaves_time_for_the_next(
 
 def _large(connection: Connection) -> None:
     while connection.request():
-        connection.answer(b"[" + b" " * response_body.LARGE + b"]")
+        connection.answer(b"[" + b" " * response_body.LARGE_SIZE + b"]")
 
 
 def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own_time() -> None:
@@ -154,25 +154,25 @@ def test_fault_a38_a_large_answer_waits_for_the_one_before_it_and_not_on_its_own
         client(server.url, timeout=0.5) as hiker,
         ThreadPoolExecutor(1) as pool,
     ):
-        with hiker.share() as first:
-            assert len(hiker.send(CALL, share=first).body) > response_body.LARGE
+        with hiker.large_body_slot() as first:
+            assert len(hiker.send(CALL, slot=first).body) > response_body.LARGE_SIZE
             waiting = pool.submit(hiker.send, CALL)
             time.sleep(0.7)
             assert not waiting.done()
-        assert len(waiting.result(5).body) > response_body.LARGE
+        assert len(waiting.result(5).body) > response_body.LARGE_SIZE
 
 
 def test_fault_a38_a_stop_ends_the_wait_for_room() -> None:
     """A large answer that waits for another is given up about half a second after the stop; it may be
     billed."""
-    with scripted_server(_large) as server, client(server.url) as hiker, hiker.share() as first:
-        hiker.send(CALL, share=first)
+    with scripted_server(_large) as server, client(server.url) as hiker, hiker.large_body_slot() as first:
+        hiker.send(CALL, slot=first)
         stop = threading.Event()
         timer = threading.Timer(0.05, stop.set)
         timer.start()
         begun = time.monotonic()
         with ThreadPoolExecutor(1) as pool, pytest.raises(CallFailed, match="stopped") as caught:
-            pool.submit(hiker.send, CALL, stopped=stop.is_set).result(5)
+            pool.submit(hiker.send, CALL, is_stopped=stop.is_set).result(5)
         assert caught.value.sent
         assert time.monotonic() - begun < 2
         timer.join()

@@ -124,11 +124,11 @@ def _call_before_ledger() -> None:
         facts: TrayFacts | None = None,
         promise: Promise | None = None,
     ) -> Reply[T]:
-        answered.answer = send(paid._client, call, stopped=lambda: False)
+        answered.answer = send(paid._client, call, is_stopped=lambda: False)
         return reserve(paid, call, read, tray=tray, facts=facts, promise=promise)
 
     def recall(
-        client: HikerClient, call: Call, *, stopped: Callable[[], bool], share: LargeBodySlot | None = None
+        client: HikerClient, call: Call, *, is_stopped: Callable[[], bool], slot: LargeBodySlot | None = None
     ) -> Answer:
         answer: Answer = answered.answer
         return answer
