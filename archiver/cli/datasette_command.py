@@ -21,7 +21,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 
 
 @click.command("datasette", epilog=EPILOG)
-@click.argument("directory", type=OutputDirectoryType(stdout=True), metavar="DIR")
+@click.argument("directory", type=OutputDirectoryType(allows_stdout=True), metavar="DIR")
 @click.option(
     "--force",
     cls=Unsuggested,

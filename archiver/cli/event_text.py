@@ -1,4 +1,4 @@
-"""Events and failures in a person's words. Pure."""
+"""Events and failures of a run as text, not yet safe for a terminal."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from archiver.text_format import format_size, pluralize
 
 
 def describe_event(event: Event) -> str:
-    """One event as one line; not yet safe for a terminal."""
+    """Return an event as one line."""
     match event:
         case RunStarted(run_id, command, accounts):
-            return f"run {run_id} started: {command}" + (
-                f", {pluralize(accounts, 'account')}" if accounts is not None else ""
-            )
+            number = "" if accounts is None else f", {pluralize(accounts, 'account')}"
+            return f"run {run_id} started: {command}{number}"
         case AccountListed(user_pk, username, highlights, jobs):
             return f"{username or user_pk}: {pluralize(highlights, 'highlight')} listed, {jobs:,} to read"
         case AccountDone(target):
@@ -32,12 +31,12 @@ def describe_event(event: Event) -> str:
         case UnitsSpent(units):
             return f"{pluralize(units, 'unit')} spent"
         case HighlightRead(pk, title, items, missing, paid):
-            source = "" if paid else " from a kept answer"
-            return f"highlight {pk} {title or ''}: {pluralize(items, 'item')} read{source}, {pluralize(missing, 'file')} to download"
-        case FileStored(owner, role, bytes_, new_bytes):
-            return f"kept the {role} of {owner.subject} {owner.pk}, {format_size(bytes_)}" + (
-                "" if new_bytes else " (held already)"
-            )
+            source = "" if paid else " from a stored answer"
+            read, files = pluralize(items, "item"), pluralize(missing, "file")
+            return f"highlight {pk} {title or ''}: {read} read{source}, {files} to download"
+        case FileStored(owner, role, size, new_bytes):
+            duplicate = "" if new_bytes else " (already stored)"
+            return f"stored the {role} of {owner.subject} {owner.pk}, {format_size(size)}{duplicate}"
         case FailureRecorded(failure):
             return f"failed: {describe_failure(failure)}"
         case Notice(text):
@@ -47,7 +46,7 @@ def describe_event(event: Event) -> str:
 
 
 def describe_failure(failure: Failure) -> str:
-    """A failure as one line: what, why, and the detail that came with it."""
-    what = f"{failure.subject} {failure.subject_pk}"
-    what = f"{failure.role} of {what}" if failure.role is not None else what
-    return f"{what}: {failure.reason}" + (f" ({failure.detail})" if failure.detail else "")
+    """Return a failure as one line: what failed, the reason, the detail."""
+    role = "" if failure.role is None else f"{failure.role} of "
+    detail = f" ({failure.detail})" if failure.detail else ""
+    return f"{role}{failure.subject} {failure.subject_pk}: {failure.reason}{detail}"

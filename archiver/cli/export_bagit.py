@@ -38,7 +38,7 @@ def command(
     prune: bool,
     yes: bool,
     dry_run: bool,
-    choice: FilterOptions,
+    filters: FilterOptions,
 ) -> int:
     """A BagIt 1.0 bag (RFC 8493) in DIR, with SHA-256 manifests: what libraries and archives take over. Reads only, beside a run too;
     costs nothing.
@@ -67,12 +67,12 @@ def command(
             raise UsageError(f"--info {field!r} is not LABEL=VALUE", "see archiver export bagit --help")
         info.append((label.strip(), value.strip()))
     config = load.config(given)
-    chosen = choice.chosen()
+    chosen = filters.to_chosen()
     return exported(
         given,
         "bagit",
         directory,
-        choice,
+        filters,
         lambda watch, bare, dry: archive.export_bag(
             config,
             directory,

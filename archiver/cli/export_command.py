@@ -126,15 +126,15 @@ def exported(
     given: Given,
     form: str,
     to: Path,
-    choice: FilterOptions,
-    work: Callable[[Callable[[ExportStats], None], Callable[[], None], bool], ExportStats],
+    filters: FilterOptions,
+    work: Callable[[Callable[[Tally], None], Callable[[], None], bool], Tally],
     *,
     dry_run: bool,
     asks: bool = False,
 ) -> int:
     """Do the work with a bar and an ear for signals, then tell what came of it.
 
-    ``work`` gets what it calls with what was done so far, what it calls where the choice selects no item, and
+    ``work`` gets what it calls with what was done so far, what it calls where the filters selects no item, and
     whether it is to be a dry run. An end before the last file is told with that, too. ``asks``: on a
     terminal, ask before files are removed. Raises UsageError if the answer is no.
     """
@@ -151,7 +151,7 @@ def exported(
         stop = StopFlag()
         with (
             signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN),
-            progress.Steps(given, " files") as step,
+            progress.show_steps(given, " files") as step,
         ):
 
             def watch(tally: ExportStats) -> None:
@@ -174,7 +174,7 @@ def exported(
         fields = {**_fields(form, to, tally), "empty": empty, "dry_run": dry_run}
         output.print_json({"exit_code": code, "outcome": outcome(code), **fields})
     if empty:
-        warn(given, choice)
+        warn(given, filters)
     if not given.quiet:
         for failure in tally.failures[:20]:
             output.print_messages(
@@ -196,10 +196,10 @@ def _confirm(to: Path, removed: int) -> None:
         raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
-def warn(given: Given, choice: FilterOptions) -> None:
-    """Say that the choice selects no item, which may be a filter that was mistyped; not under ``-q``."""
+def warn(given: Given, filters: FilterOptions) -> None:
+    """Say that the filters selects no item, which may be a filter that was mistyped; not under ``-q``."""
     if not given.quiet:
-        output.print_messages(f"archiver: {given.command}: {choice.bare()}")
+        output.print_messages(f"archiver: {given.command}: {filters.describe_no_match()}")
 
 
 def _fields(form: str, to: Path, tally: ExportStats) -> dict[str, object]:

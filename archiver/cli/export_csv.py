@@ -14,7 +14,7 @@ from archiver.cli.options import EPILOG, Given
 @click.command("csv", epilog=EPILOG)
 @options
 def command(
-    given: Given, directory: Path, tables: tuple[str, ...], choice: FilterOptions, dry_run: bool
+    given: Given, directory: Path, tables: tuple[str, ...], filters: FilterOptions, dry_run: bool
 ) -> int:
     """Every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, beside a run too; costs nothing.
 
@@ -32,4 +32,4 @@ def command(
       archiver export csv ./new --since 7d
       archiver export csv - --table highlights > highlights.csv
     """
-    return tables_exported(given, "csv", directory, tables, choice, dry_run=dry_run)
+    return tables_exported(given, "csv", directory, tables, filters, dry_run=dry_run)

@@ -43,7 +43,7 @@ def command(
     prune: bool,
     yes: bool,
     dry_run: bool,
-    choice: FilterOptions,
+    filters: FilterOptions,
 ) -> int:
     """A tree of pictures and videos under names for people, in DIR. Reads only, beside a run too; costs nothing.
 
@@ -68,12 +68,12 @@ def command(
 
     template = parse_template(text)
     config = load.config(given)
-    chosen = choice.chosen()
+    chosen = filters.to_chosen()
     return exported(
         given,
         "folder",
         directory,
-        choice,
+        filters,
         lambda watch, bare, dry: archive.export_folder(
             config,
             directory,

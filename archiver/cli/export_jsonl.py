@@ -14,7 +14,7 @@ from archiver.cli.options import EPILOG, Given
 @click.command("jsonl", epilog=EPILOG)
 @options
 def command(
-    given: Given, directory: Path, tables: tuple[str, ...], choice: FilterOptions, dry_run: bool
+    given: Given, directory: Path, tables: tuple[str, ...], filters: FilterOptions, dry_run: bool
 ) -> int:
     """Every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, beside a run too; costs nothing.
 
@@ -31,4 +31,4 @@ def command(
       archiver export jsonl ./natgeo --account natgeo
       archiver export jsonl - --table mentions | jq -r .username | sort | uniq -c
     """
-    return tables_exported(given, "jsonl", directory, tables, choice, dry_run=dry_run)
+    return tables_exported(given, "jsonl", directory, tables, filters, dry_run=dry_run)

@@ -29,7 +29,7 @@ def command(
     prune: bool,
     yes: bool,
     dry_run: bool,
-    choice: FilterOptions,
+    filters: FilterOptions,
 ) -> int:
     """Web pages in DIR that need no server and no network. Reads only, beside a run too; costs nothing.
 
@@ -51,12 +51,12 @@ def command(
     from archiver.export.export_entry import LinkMethod
 
     config = load.config(given)
-    chosen = choice.chosen()
+    chosen = filters.to_chosen()
     return exported(
         given,
         "site",
         directory,
-        choice,
+        filters,
         lambda watch, bare, dry: archive.export_site(
             config,
             directory,

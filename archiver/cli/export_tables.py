@@ -22,7 +22,7 @@ def options(command: Callable[..., int]) -> Callable[..., int]:
     )
 
 
-_directory = click.argument("directory", metavar="DIR", type=OutputDirectoryType(stdout=True))
+_directory = click.argument("directory", metavar="DIR", type=OutputDirectoryType(allows_stdout=True))
 
 _table = click.option(
     "--table",
@@ -38,7 +38,7 @@ def tables_exported(
     form: str,
     directory: Path,
     tables: tuple[str, ...],
-    choice: FilterOptions,
+    filters: FilterOptions,
     *,
     dry_run: bool,
 ) -> int:
@@ -51,7 +51,7 @@ def tables_exported(
         if name not in dump.TABLES:
             raise UsageError(f"there is no table {name}", f"known are {', '.join(dump.TABLES)}")
     config = load.config(given)
-    chosen = choice.chosen()
+    chosen = filters.to_chosen()
     if str(directory) == "-":
         if len(tables) != 1 or given.blank is not None or dry_run:
             raise UsageError(
@@ -60,7 +60,7 @@ def tables_exported(
             )
         with signals.die_on_interrupt():
             for piece in archive.table_lines(
-                config, chosen, form=TableForm(form), name=tables[0], bare=lambda: warn(given, choice)
+                config, chosen, form=TableForm(form), name=tables[0], bare=lambda: warn(given, filters)
             ):
                 output.print_data(piece.encode(errors="replace"))
         return 0
@@ -68,7 +68,7 @@ def tables_exported(
         given,
         form,
         directory,
-        choice,
+        filters,
         lambda watch, bare, dry: archive.export_tables(
             config,
             directory,

@@ -1,4 +1,4 @@
-"""Which part of the archive: the options of every command that reads a part of it, and the one value that they make."""
+"""Options that restrict an export or search to a part of the archive."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,14 +24,14 @@ _OPTIONS = (
         "accounts",
         multiple=True,
         metavar="NAME",
-        help="Only this account, by its username, one that it bore once, or its id; or highlight:<pk>. May be repeated.",
+        help="Only this account: a present or former username, an id, or highlight:<pk>. May be repeated.",
     ),
     click.option(
         "--highlight",
         "titles",
         multiple=True,
         metavar="GLOB",
-        help="Only highlights of such a title, as in 'BOTW*'; case counts. May be repeated.",
+        help="Only highlights with such a title, as in 'BOTW*'; matching is case-sensitive. May be repeated.",
     ),
     click.option(
         "--type",
@@ -41,24 +41,24 @@ _OPTIONS = (
         help="Only items of this type. May be repeated.",
     ),
     click.option(
-        "--taken-from", type=TimeType(), metavar="WHEN", help="Only items taken at that time or later."
+        "--taken-from", type=TimeType(), metavar="WHEN", help="Only items taken at this time or later."
     ),
     click.option(
-        "--taken-before", type=TimeType(), metavar="WHEN", help="Only items taken before that time."
+        "--taken-before", type=TimeType(), metavar="WHEN", help="Only items taken before this time."
     ),
     click.option(
         "--since",
         "new_since",
         type=TimeType(),
         metavar="WHEN",
-        help="Only what is new in the archive since then: a date, a time (UTC), or so long ago (36h, 7d).",
+        help="Only what was archived since then: a date, a time (UTC), or a duration (36h, 7d).",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class FilterOptions:
-    """What the options say, as they were given: a field for each."""
+    """The values of the options, as they were given."""
 
     accounts: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
@@ -68,61 +68,65 @@ class FilterOptions:
     new_since: datetime | None = None
     gone: bool = True
 
-    def chosen(self) -> Chosen:
-        """The same as the archive understands it. Raises TargetError for an account that is none, UsageError for options
-        that nothing can be of."""
+    def to_chosen(self) -> Chosen:
+        """Return the part of the archive that the options mean.
+
+        Raises TargetError for an invalid account, UsageError for options that nothing can match.
+        """
         from archiver.archive import Chosen
         from archiver.model.archived import MEDIA_TYPES, Selection
 
         if "" in self.titles:
-            raise UsageError("--highlight is empty, and of no title", "as in --highlight 'BOTW*'")
+            raise UsageError("--highlight is empty and matches nothing", "give a title: --highlight 'BOTW*'")
         if self.taken_from and self.taken_before and self.taken_from >= self.taken_before:
             raise UsageError(
-                "--taken-from is not before --taken-before: nothing was taken between them",
-                "give --taken-from the earlier time",
+                "--taken-from is not before --taken-before: nothing can match",
+                "give the earlier time to --taken-from",
             )
-        narrowed = Selection(
+        selection = Selection(
             titles=self.titles,
             taken_from=self.taken_from,
             taken_before=self.taken_before,
             media_types=frozenset(MEDIA_TYPES[word] for word in self.media),
             new_since=self.new_since,
         )
-        return Chosen(load.targets(self.accounts) if self.accounts else (), narrowed, self.gone)
+        return Chosen(load.targets(self.accounts) if self.accounts else (), selection, self.gone)
 
-    def bare(self) -> str:
-        """That no item is selected, and by which options. Not yet safe for a terminal."""
+    def describe_no_match(self) -> str:
+        """Return the message for a part of the archive without items. Not yet safe for a terminal."""
         times = {
             "--taken-from": self.taken_from,
             "--taken-before": self.taken_before,
             "--since": self.new_since,
         }
-        said = [
+        given = [
             *(f"--account {name}" for name in self.accounts),
             *(f"--highlight {shlex.quote(title)}" for title in self.titles),
             *(f"--type {word}" for word in self.media),
             *(f"{option} {at.replace(tzinfo=None).isoformat()}Z" for option, at in times.items() if at),
             *([] if self.gone else ["--no-gone"]),
         ]
-        return f"no item is selected by {' '.join(said)}" if said else "the archive holds no items yet"
+        return f"no item matches {' '.join(given)}" if given else "the archive contains no items yet"
 
 
 def filter_options(command: Callable[..., int]) -> Callable[..., int]:
-    """The options that narrow a command to a part of the archive: it gets them as one ``choice``, with ``gone`` if it takes that."""
+    """Add the options to a command, which gets their values as one argument ``filters``."""
 
     @wraps(command)
-    def narrowed(*args: object, **options: object) -> int:
-        said = {
+    def command_with_filters(*args: object, **options: Any) -> int:
+        values = {
             field.name: options.pop(field.name) for field in fields(FilterOptions) if field.name in options
         }
-        return command(*args, choice=FilterOptions(**said), **options)  # type: ignore[arg-type]
+        return command(*args, filters=FilterOptions(**values), **options)
 
     for option in reversed(_OPTIONS):
-        narrowed = option(narrowed)
-    return narrowed
+        command_with_filters = option(command_with_filters)
+    return command_with_filters
 
 
 gone_option = click.option(
-    "--gone/--no-gone", default=True, help="With or without what Instagram shows no more. [default: gone]"
+    "--gone/--no-gone",
+    default=True,
+    help="With or without what Instagram no longer shows. [default: gone]",
 )
-"""For a command that tells it from what is shown still. Stands above ``filter_options``."""
+"""An option for the decorator above ``filter_options``, whose value becomes ``FilterOptions.gone``."""

@@ -1,4 +1,4 @@
-"""``<archive>/log/archiver.log``: one line an event, with the time in UTC, for whoever asks in the morning what the night did."""
+"""The log ``<archive>/log/archiver.log``: one line for each event of a run, and tracebacks of bugs, in UTC."""
 
 from __future__ import annotations
 
@@ -19,24 +19,23 @@ from archiver.secret import Secret
 from archiver.text_format import format_time, make_safe
 
 LOGGER = logging.getLogger("archiver")
-LOGGER.addHandler(
-    logging.NullHandler()
-)  # else logging writes warnings to stderr where no file could be opened
+LOGGER.addHandler(logging.NullHandler())  # else logging writes warnings to stderr if there is no log file
 
-_LARGEST = 10_000_000  # bytes
-_OLDER = 4
-_QUERY = re.compile(r"(\bhttps?://[^\s?'\"]+)\?[^\s'\"]*")
+_MAX_BYTES = 10_000_000
+_OLD_FILES = 4
+_URL_QUERY = re.compile(r"(\bhttps?://[^\s?'\"]+)\?[^\s'\"]*")
 
 
 def redact(text: str, secret: Secret | None = None) -> str:
-    """``text`` with the queries of its URLs left out, which are signatures, and ``***`` for the key."""
-    return _QUERY.sub(r"\1?…", text if secret is None else secret.redact(text))
+    """Return ``text`` without the key and without the queries of URLs, which contain signatures."""
+    return _URL_QUERY.sub(r"\1?…", text if secret is None else secret.redact(text))
 
 
 class LogFile(RotatingFileHandler):
-    """Appends to ``archiver.log`` in the directory, made 0700 if absent, the file 0600; rotated at 10 MB, four older ones kept.
+    """Appends to ``archiver.log``, which is rotated at 10 MB; four old files are kept.
 
-    ``group_readable`` makes that 0750 and 0640. The umask takes nothing from either: a log that is there keeps its mode. A log that cannot be written never disturbs what is logged.
+    The directory is made with mode 0700 if it is missing, the file with 0600; with ``group_readable`` 0750 and
+    0640, whatever the umask. The modes of an existing log stay. A log that cannot be written is ignored.
     """
 
     def __init__(self, directory: Path, *, group_readable: bool = False) -> None:
@@ -46,8 +45,10 @@ class LogFile(RotatingFileHandler):
         with suppress(FileExistsError):
             directory.mkdir(mode=0o700)
             directory.chmod(0o750 if group_readable else 0o700)
-        super().__init__(directory / "archiver.log", "a", _LARGEST, _OLDER, encoding="utf-8", delay=True)
-        self.setFormatter(_Line())
+        super().__init__(
+            directory / "archiver.log", "a", _MAX_BYTES, _OLD_FILES, encoding="utf-8", delay=True
+        )
+        self.setFormatter(_LineFormatter())
 
     def _open(self) -> TextIOWrapper:
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -56,14 +57,14 @@ class LogFile(RotatingFileHandler):
             os.fchmod(fd, self._mode)
         except FileExistsError:
             fd = os.open(self.baseFilename, flags)
-        return open(fd, "a", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123  # logging closes it
+        return os.fdopen(fd, "a", encoding="utf-8", errors="backslashreplace")
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Nothing: the log is a courtesy, and stderr is not the place for its troubles."""
+        """Do nothing: a log that cannot be written must not write to stderr."""
 
 
 class LogObserver:
-    """An Observer that logs each event; the file is opened at the first, when the archive is known to stand."""
+    """Logs each event of a run. It opens the file at the first one, when the archive is known to exist."""
 
     def __init__(self, root: Path, *, group_readable: bool = False) -> None:
         self._root, self._group_readable = root, group_readable
@@ -71,27 +72,25 @@ class LogObserver:
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
+        """Log an event."""
         if isinstance(event, RunStarted):
             with self._lock:
-                self._open()
+                if self._file is None:
+                    self._file = attach_log(self._root, group_readable=self._group_readable)
         level = logging.WARNING if isinstance(event, FailureRecorded | Pause) else logging.INFO
         LOGGER.log(level, "%s", describe_event(event))
 
-    def _open(self) -> None:
-        if self._file is None:
-            self._file = attach_log(self._root, group_readable=self._group_readable)
-
-    def close(self, last: str = "") -> None:
-        """Log a last line, if there was a first one, and close the file."""
+    def close(self, last_line: str = "") -> None:
+        """Log a last line and close the file, if it was opened."""
         if self._file is not None:
-            if last:
-                LOGGER.info("%s", last)
+            if last_line:
+                LOGGER.info("%s", last_line)
             detach_log(self._file)
             self._file = None
 
 
 def attach_log(root: Path, *, group_readable: bool = False) -> LogFile | None:
-    """Let the logger ``archiver`` write into the archive's log; None where that cannot be."""
+    """Make the logger ``archiver`` write to the archive's log; return None if that is impossible."""
     try:
         file = LogFile(root / "log", group_readable=group_readable)
     except OSError:
@@ -105,15 +104,15 @@ def attach_log(root: Path, *, group_readable: bool = False) -> LogFile | None:
 
 
 def detach_log(file: LogFile) -> None:
-    """Take the file from the logger again."""
+    """Remove the file from the logger, and close it."""
     LOGGER.removeHandler(file)
     file.close()
 
 
 def log_bug(root: Path, error: BaseException, secret: Secret | None = None) -> Path | None:
-    """Write the traceback, without the key, into the log of the archive at ``root``.
+    """Write a traceback, without the key, to the log of the archive at ``root``.
 
-    Returns where it stands, or None if there is no archive or no way.
+    Returns the path of the log; None if there is no archive or its log cannot be written.
     """
     if not (root / "archive.json").is_file():
         return None
@@ -122,12 +121,12 @@ def log_bug(root: Path, error: BaseException, secret: Secret | None = None) -> P
         return None
     for line in redact("".join(traceback.format_exception(error)), secret).splitlines():
         LOGGER.error("%s", line)
-    written = Path(file.baseFilename)
+    path = Path(file.baseFilename)
     detach_log(file)
-    return written if written.is_file() else None
+    return path if path.is_file() else None
 
 
-class _Line(logging.Formatter):
+class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        at = format_time(datetime.fromtimestamp(record.created, UTC))
-        return f"{at} {record.levelname} {make_safe(redact(record.getMessage()))}"
+        time = format_time(datetime.fromtimestamp(record.created, UTC))
+        return f"{time} {record.levelname} {make_safe(redact(record.getMessage()))}"

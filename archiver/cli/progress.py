@@ -1,20 +1,19 @@
-"""Observers of a run for people: a bar on a terminal, plain lines under ``-v``, nothing otherwise."""
+"""Progress on stderr: a bar on a terminal, a line for each event with ``-v``, otherwise only loud notices."""
 
 from __future__ import annotations
 
 import os
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from archiver.cli import output
 from archiver.cli.event_text import describe_event
 from archiver.cli.options import Given, on_terminal
 from archiver.errors import Reason
-from archiver.model.archived import Failure
 from archiver.model.events import (
     AccountDone,
     AccountListed,
@@ -34,17 +33,129 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def make_bar(total: int | None, unit: str) -> tqdm[NoReturn]:
-    """A tqdm bar on stderr that leaves nothing behind: the counts first, since what does not fit a narrow terminal is cut off.
+class BarObserver:
+    """Shows a bar of the accounts done, with counts, and prints notices and failures above it. Thread-safe."""
 
-    No rate and no time left: accounts are too different from each other for either to be true.
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._lock = threading.Lock()
+        self._bar: tqdm[NoReturn] | None = None
+        self._verbose = verbose
+        self._files = self._bytes = self._highlights = self._units = 0
+
+    def __call__(self, event: Event) -> None:
+        """Show an event. A terminal that cannot be written is no reason to stop."""
+        with self._lock, suppress(OSError, ValueError):
+            if isinstance(event, RunStarted):
+                self._bar = _make_bar(event.accounts, " accounts")
+            if self._bar is not None:
+                self._show(event, self._bar)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        with self._lock:
+            _close_bar(self._bar)
+
+    def _show(self, event: Event, bar: tqdm[NoReturn]) -> None:
+        self._count(event)
+        is_listing = isinstance(event, AccountListed) and self._verbose
+        is_message = isinstance(event, Notice | Pause | FailureRecorded) and not _repeats_notice(event)
+        if is_listing or is_message:
+            bar.write(make_safe(describe_event(event)), file=bar.fp)
+        units, files = pluralize(self._units, "unit"), pluralize(self._files, "file")
+        highlights = f"{pluralize(self._highlights, 'highlight')} read"
+        bar.set_postfix_str(f"{units}, {files}, {format_size(self._bytes)}, {highlights}", refresh=False)
+        if isinstance(event, AccountDone):
+            bar.n += 1
+            bar.refresh()
+        else:
+            bar.update(0)  # drawn a few times a second, however many events there are
+
+    def _count(self, event: Event) -> None:
+        match event:
+            case FileStored(size=size):
+                self._files += 1
+                self._bytes += size
+            case HighlightRead():
+                self._highlights += 1
+            case UnitsSpent(units=units):
+                self._units += units
+
+
+class LineObserver:
+    """Prints the line that ``describe`` returns for an event; nothing if that is None. Thread-safe."""
+
+    def __init__(self, describe: Callable[[Event], str | None]) -> None:
+        self._describe = describe
+
+    def __call__(self, event: Event) -> None:
+        """Print the line of an event."""
+        line = self._describe(event)
+        if line is not None:
+            output.print_messages(line)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def make_observer(given: Given) -> BarObserver | LineObserver:
+    """Return the observer that suits the terminal and the options -q and -v."""
+    if given.quiet:
+        return LineObserver(lambda event: None)
+    if on_terminal():
+        return BarObserver(verbose=given.verbose)
+    if given.verbose:
+        return LineObserver(_describe_verbosely)
+    return LineObserver(partial(_describe_loud_notice, command=given.command))
+
+
+@contextmanager
+def show_steps(given: Given, unit: str) -> Iterator[Callable[..., None]]:
+    """Yield a function that shows how much is done, on a terminal and without -q.
+
+    Its arguments are the number done, the total or None, and a text to show beside them.
+    """
+    is_shown = on_terminal() and not given.quiet
+    bar: tqdm[NoReturn] | None = None
+
+    def show(done: int, total: int | None, text: str = "") -> None:
+        nonlocal bar
+        with suppress(OSError, ValueError):
+            if is_shown and bar is None:
+                bar = _make_bar(total, unit)
+            if bar is not None:
+                bar.set_postfix_str(text, refresh=False)
+                bar.update(done - bar.n)
+
+    try:
+        yield show
+    finally:
+        _close_bar(bar)
+
+
+@contextmanager
+def show_blobs(given: Given, check: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how many blobs and bytes ``verify`` has read. It calls ``check`` each time."""
+    with show_steps(given, " blobs") as show:
+
+        def count(checked: int, bytes_read: int) -> None:
+            check()
+            show(checked, None, f"{format_size(bytes_read)} read")
+
+        yield count
+
+
+def _make_bar(total: int | None, unit: str) -> tqdm[NoReturn]:
+    """Return a tqdm bar on stderr that disappears at its end.
+
+    The counts come first, since a narrow terminal cuts off the rest. There is no rate and no time left:
+    accounts differ too much for either to be true.
     """
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # no thread of its own
-    tqdm.set_lock(threading.RLock())  # its own choice reaches for semaphores of the system
-    columns, rows = (80, 24) if _sizeless() else (None, None)
-    of_all = "/{total_fmt}{unit}{postfix} |{bar}|" if total else "{unit}{postfix}"
+    tqdm.set_lock(threading.RLock())  # its default lock needs semaphores of the system
+    columns, rows = (80, 24) if _has_no_size() else (None, None)
+    after_count = "/{total_fmt}{unit}{postfix} |{bar}|" if total else "{unit}{postfix}"
     return tqdm(
         total=total,
         unit=unit,
@@ -52,170 +163,38 @@ def make_bar(total: int | None, unit: str) -> tqdm[NoReturn]:
         dynamic_ncols=columns is None,
         ncols=columns,
         nrows=rows,
-        bar_format="{n_fmt}" + of_all,
+        bar_format="{n_fmt}" + after_count,
     )
 
 
-def _sizeless() -> bool:
-    """Whether the terminal on stderr says that it has no columns, as some do: tqdm would draw nothing."""
+def _close_bar(bar: tqdm[NoReturn] | None) -> None:
+    with suppress(OSError, ValueError):
+        if bar is not None:
+            bar.close()
+
+
+def _has_no_size() -> bool:
+    """Whether the terminal on stderr claims to have no columns, as some do: tqdm would draw nothing."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns == 0
     except (OSError, ValueError, AttributeError):
         return False
 
 
-class BarObserver:
-    """Accounts done of all, with the counts so far; what a person wants to know is written above it. Thread-safe."""
-
-    def __init__(self, *, verbose: bool = False) -> None:
-        self._lock = threading.Lock()
-        self._bar: tqdm[NoReturn] | None = None
-        self._verbose = verbose
-        self._files = self._bytes = self._read = self._units = 0
-
-    def __call__(self, event: Event) -> None:
-        with self._lock, suppress(OSError, ValueError):  # a terminal that is gone is no reason to stop
-            self._show(event)
-
-    def _show(self, event: Event) -> None:
-        if isinstance(event, RunStarted):
-            self._bar = make_bar(event.accounts, " accounts")
-        if self._bar is None:
-            return
-        match event:
-            case FileStored(size=size):
-                self._files += 1
-                self._bytes += size
-            case HighlightRead():
-                self._read += 1
-            case UnitsSpent(units=units):
-                self._units += units
-            case AccountDone():
-                self._bar.n += 1
-            case FailureRecorded(failure) if _is_noted(failure):
-                pass
-            case FailureRecorded() | Notice() | Pause():
-                self._bar.write(make_safe(describe_event(event)), file=self._bar.fp)
-            case AccountListed() if self._verbose:
-                self._bar.write(make_safe(describe_event(event)), file=self._bar.fp)
-        self._bar.set_postfix_str(
-            f"{pluralize(self._units, 'unit')}, {pluralize(self._files, 'file')}, {format_size(self._bytes)}, "
-            f"{pluralize(self._read, 'highlight')} read",
-            refresh=False,
-        )
-        if isinstance(event, AccountDone):
-            self._bar.refresh()
-        else:
-            self._bar.update(0)  # drawn a few times a second, however many events there are
-
-    def close(self) -> None:
-        """Take the bar off the terminal."""
-        with self._lock, suppress(OSError, ValueError):
-            if self._bar is not None:
-                self._bar.close()
+def _describe_verbosely(event: Event) -> str | None:
+    is_hidden = isinstance(event, FileStored | UnitsSpent) or _repeats_notice(event)
+    return None if is_hidden else describe_event(event)
 
 
-def _is_noted(failure: Failure) -> bool:
-    """Whether a Notice says the same: that a target cannot be seen is told once."""
-    return failure.subject is Subject.TARGET and failure.reason in (Reason.GONE, Reason.PRIVATE)
+def _describe_loud_notice(event: Event, command: str) -> str | None:
+    is_loud = isinstance(event, Notice) and event.loud
+    return f"archiver: {command}: {describe_event(event)}" if is_loud else None
 
 
-class LineObserver:
-    """A line for each account, highlight and trouble, under ``-v`` where there is no terminal. Thread-safe."""
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, FileStored | UnitsSpent) or (
-            isinstance(event, FailureRecorded) and _is_noted(event.failure)
-        ):
-            return
-        output.print_messages(describe_event(event))
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
-class NoticeObserver:
-    """Under cron: only news that must be told even where nobody reads along."""
-
-    def __init__(self, command: str) -> None:
-        self._command = command
-
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, Notice) and event.loud:
-            output.print_messages(f"archiver: {self._command}: {event.text}")
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
-class SilentObserver:
-    """Under ``-q``."""
-
-    def __call__(self, event: Event) -> None:
-        return
-
-    def close(self) -> None:
-        """Nothing to do."""
-
-
-def make_observer(given: Given) -> BarObserver | LineObserver | NoticeObserver | SilentObserver:
-    """The observer for whoever reads along."""
-    if given.quiet:
-        return SilentObserver()
-    if on_terminal():
-        return BarObserver(verbose=given.verbose)
-    return LineObserver() if given.verbose else NoticeObserver(given.command)
-
-
-def _take_off(bar: tqdm[NoReturn] | None) -> None:
-    """Take a bar off the terminal, which may be gone."""
-    if bar is not None:
-        with suppress(OSError, ValueError):
-            bar.close()
-
-
-class Counting(AbstractContextManager[Callable[[int, int], None]]):
-    """Blobs and bytes of ``verify`` as they are counted: a bar on a terminal, else nothing."""
-
-    def __init__(self, given: Given, check: Callable[[], None]) -> None:
-        self._bar = make_bar(None, " blobs") if on_terminal() and not given.quiet else None
-        self._check = check
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self._count
-
-    def _count(self, checked: int, bytes_read: int) -> None:
-        self._check()
-        if self._bar is not None:
-            with suppress(OSError, ValueError):
-                self._bar.set_postfix_str(f"{format_size(bytes_read)} read", refresh=False)
-                self._bar.update(checked - self._bar.n)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _take_off(self._bar)
-
-
-class Steps(AbstractContextManager[Callable[[int, int | None], None]]):
-    """What is done of all there is to do, where that is known: a bar on a terminal, else nothing."""
-
-    def __init__(self, given: Given, unit: str) -> None:
-        self._shown = on_terminal() and not given.quiet
-        self._unit = unit
-        self._bar: tqdm[NoReturn] | None = None
-
-    def __enter__(self) -> Callable[[int, int | None], None]:
-        return self._step
-
-    def _step(self, done: int, of: int | None) -> None:
-        with suppress(OSError, ValueError):
-            if self._shown and self._bar is None:
-                self._bar = make_bar(of, self._unit)
-            if self._bar is not None:
-                self._bar.update(done - self._bar.n)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _take_off(self._bar)
+def _repeats_notice(event: Event) -> bool:
+    """Whether a Notice says the same: that a target is private or gone."""
+    return (
+        isinstance(event, FailureRecorded)
+        and event.failure.subject is Subject.TARGET
+        and event.failure.reason in (Reason.GONE, Reason.PRIVATE)
+    )

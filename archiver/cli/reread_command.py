@@ -56,7 +56,7 @@ def command(given: Given, wait: bool) -> int:
     stop = StopFlag()
     with (
         signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN),
-        progress.Steps(given, " answers") as steps,
+        progress.show_steps(given, " answers") as steps,
     ):
         done = archive.reread(config, progress=steps, stop=stop, wait=wait)
     if given.blank is not None:

@@ -72,7 +72,7 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
             head, name, rows = details_json.describe_details(showing)
             output.print_json_list({"exit_code": 0, "outcome": "ok", **head}, name, rows)
         else:
-            for line in details_text.details_lines(showing, output.terminal_width(), all_of_it=given.verbose):
+            for line in details_text.details_lines(showing, output.terminal_width(), show_all=given.verbose):
                 output.print_data(f"{line}\n")
     return 0
 

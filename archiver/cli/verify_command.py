@@ -130,7 +130,7 @@ def command(
     if repair:
         return _repair(given, config, reading, share, _Repair(max_units, wait, accept_loss))
     stop = StopFlag()
-    with signals.stop_on_signal(stop, quiet=given.quiet), progress.Counting(given, stop.check) as count:
+    with signals.stop_on_signal(stop, quiet=given.quiet), progress.show_blobs(given, stop.check) as count:
         checked = archive.verify(config, read_data=reading, progress=count, share=share)
     code = _DAMAGED if checked.damaged else 0
     if given.blank is not None:
@@ -152,7 +152,7 @@ def _repair(given: Given, config: Config, reading: bool, share: float, asked: _R
 
     stop = StopFlag()
     with signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN):
-        with progress.Counting(given, stop.check) as count:
+        with progress.show_blobs(given, stop.check) as count:
             mended = archive.mend(
                 config,
                 read_data=reading,

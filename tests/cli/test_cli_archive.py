@@ -304,6 +304,6 @@ def test_the_log_tells_the_night(kept: CommandLineUser) -> None:
     """archiver.log has the start, the files and the end of the run, and no signature."""
     text = (kept.archive / "log" / "archiver.log").read_text("utf-8")
     assert "INFO run 1 started: backup, 1 account" in text
-    assert "kept the video of item " in text
+    assert "stored the video of item " in text
     assert "INFO run 1 ended: ok; 1 account, 3 of 3 highlights read" in text
     assert "oh=" not in text

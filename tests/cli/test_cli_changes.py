@@ -129,7 +129,7 @@ def test_nothing_is_said_beside_the_data(kept: InProcessUser, args: tuple[str, .
         (("--account", f"highlight:{BOTW}"), "is no account (name one by its username or id)"),
         (("--run", "99"), "there is no run 99 (the last one is 2)"),
         (("--run", str(2**64)), "there is no run"),
-        (("--since", "yesterday"), "Invalid value for '--since': 'yesterday' is not a date such as"),
+        (("--since", "yesterday"), "Invalid value for '--since': invalid time 'yesterday': use 2026-11-01"),
     ],
 )
 def test_what_cannot_be_asked_names_the_next_step(

@@ -87,7 +87,7 @@ def test_a_filter_that_selects_nothing_is_told(person: CommandLineUser, form: st
     words = ["--highlight", "no such*", "--type", "video", "--since", "2026-04-01T12:00"]
     ended = person.run("export", form, "out", *words)
     assert ended.code == 0
-    said = "no item is selected by --highlight 'no such*' --type video --since 2026-04-01T12:00:00Z"
+    said = "no item matches --highlight 'no such*' --type video --since 2026-04-01T12:00:00Z"
     assert ended.err.startswith(f"archiver: export {form}: {said}\n")
     assert ended.err.count("\n") == 2
     assert person.run("-q", "export", form, "out", *words).err == ""
@@ -104,7 +104,7 @@ def test_what_is_gone_is_selected_by_no_export_without_it(
         rows.execute("UPDATE highlight_items SET gone_at = last_seen_at WHERE highlight_pk = '2'")
     ended = person.run("export", "folder", "out", "--account", "natgeo", "--no-gone")
     assert ended.err.startswith(
-        "archiver: export folder: no item is selected by --account natgeo --no-gone\n"
+        "archiver: export folder: no item matches --account natgeo --no-gone\n"
     )
     assert "no item" not in person.run("export", "folder", "out", "--account", "natgeo").err
 
@@ -115,14 +115,14 @@ def test_an_archive_without_items_is_told(tmp_path: Path, sqlite_template: Path,
     harness = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     ended = CommandLineUser(harness.home, None, harness.environ).in_process.run("export", form, "out")
     assert ended.code == 0
-    assert ended.err.startswith(f"archiver: export {form}: the archive holds no items yet\n")
+    assert ended.err.startswith(f"archiver: export {form}: the archive contains no items yet\n")
 
 
 def test_a_table_of_nothing_on_stdout_is_told(person: CommandLineUser) -> None:
     """Beside the table, which has its head alone."""
     ended = person.run("export", "csv", "-", "--table", "items", "--highlight", "nosuch*")
     assert (ended.code, ended.out.count("\n")) == (0, 1)
-    assert ended.err == "archiver: export csv: no item is selected by --highlight 'nosuch*'\n"
+    assert ended.err == "archiver: export csv: no item matches --highlight 'nosuch*'\n"
 
 
 def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
@@ -142,13 +142,13 @@ def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
             "export folder: there is no field {item.__class__} (known are ",
         ),
         *(
-            ([form, ""], f"export {form}: Invalid value for 'DIR': it is empty, and names no ")
+            ([form, ""], f"export {form}: Invalid value for 'DIR': the path is empty")
             for form in FORMS
         ),
         *(
             (
                 [form, "-"],
-                f"export {form}: Invalid value for 'DIR': - is stdout, and this form is many files; ./-",
+                f"export {form}: Invalid value for 'DIR': - means stdout, and this writes many files; use ./-",
             )
             for form in ("folder", "site", "bagit")
         ),
@@ -209,9 +209,9 @@ def test_what_could_not_be_had_is_code_3(person: CommandLineUser, harness: Expor
     [
         (
             ["--taken-from", "2026-02-01", "--taken-before", "2026-01-01"],
-            "give --taken-from the earlier time",
+            "give the earlier time to --taken-from",
         ),
-        (["--taken-from", "2026-01-01", "--taken-before", "2026-01-01"], "nothing was taken between"),
+        (["--taken-from", "2026-01-01", "--taken-before", "2026-01-01"], "nothing can match"),
         (["--highlight", ""], "--highlight is empty"),
     ],
 )

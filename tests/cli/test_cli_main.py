@@ -277,7 +277,7 @@ def test_an_empty_option_names_no_archive(tmp_path: Path) -> None:
     for words in (["--archive", ""], ["--archive="], ["--config", ""]):
         ended = person.run("status", *words)
         assert ended.code == 2
-        assert f"{words[0].rstrip('=')}': it is empty" in ended.err
+        assert f"{words[0].rstrip('=')}': the path is empty" in ended.err
     assert person.run(*("init", "--archive", "", "--config", "c.toml")).code == 2
     assert not (tmp_path / "c.toml").exists()
     unset = CommandLineUser(

@@ -79,7 +79,7 @@ def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: InPr
     assert out.index("item 10") < out.index("@nasa  #wild  at Kamchatka") < out.index("item 11")
     assert f"    video      {path(sqlite_person, '10', Role.VIDEO)}\n" in out
     assert "2026-03-31 23:30 UTC  photo  item 11" in out
-    assert "once       Gift Guide, until 2026-04-01 23:30 UTC" in show(sqlite_person, "highlight:2").out
+    assert "formerly   Gift Guide, until 2026-04-01 23:30 UTC" in show(sqlite_person, "highlight:2").out
 
 
 def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: str | Path) -> None:
@@ -91,8 +91,8 @@ def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: 
     for told in (
         "video, 14.5 s of natgeo\n",
         "Kamchatka, 56 160, 213",
-        "Gifts (highlight 2), place 1",
-        "Whales (highlight 1), place 0",
+        "Gifts (highlight 2), position 1",
+        "Whales (highlight 1), position 0",
         f"{path(person, '10', Role.VIDEO)}  (lost since 2026-04-01 23:30 UTC)\n",
         f"thumbnail: image/jpeg, 720 x 1280, 25 B (25 bytes)\n    sha256 {digest('10', Role.THUMBNAIL)}",
         "run 1, /v1/highlight/by/url: answers/2026/03/1-fetched-",
@@ -222,7 +222,7 @@ def test_a_name_that_several_bore_needs_an_id(sqlite_person: InProcessUser, tmp_
     ended = person.run("show", "shared")
     assert (ended.code, ended.out) == (2, "")
     assert "name one by its id: 5, 6" in ended.err
-    assert "once       shared, 2026-03-31" in show(person, "later6").out
+    assert "formerly   shared, 2026-03-31" in show(person, "later6").out
 
 
 def test_the_next_look_is_that_of_the_plan() -> None:

@@ -48,7 +48,7 @@ def _in_order(steps: dict[str, int]) -> bool:
 
 
 def test_fault_h3_a_file_is_synced_named_and_recorded_before_it_is_told(night: TracedRun) -> None:
-    """Bytes, their sync, the name, its sync, the row, its commit, and only then the word «kept»: for every file of the night."""
+    """Bytes, their sync, the name, its sync, the row, its commit, and only then the word «stored»: for every file of the night."""
     operations = night.course.operations
     for user, highlight, item, role, digest, *_ in night.golden["files"]:
         named = _named(operations, digest)
@@ -64,7 +64,7 @@ def test_fault_h3_a_file_is_synced_named_and_recorded_before_it_is_told(night: T
             "sync of its directory": _synced(operations, named),
             "row": row,
             "commit": _synced(operations, row),
-            "word": _written(operations, _LOG, f"kept the {role} of {kind} {pk},"),
+            "word": _written(operations, _LOG, f"stored the {role} of {kind} {pk},"),
         }
         assert _in_order(steps), (digest, steps)
 

@@ -25,7 +25,7 @@ State = dict[str, Rows]
 """An archive without its ids and times: what each table says, and the blobs that lie in the store."""
 
 _BLOB = re.compile(r"[0-9a-f]{64}")
-_KEPT = re.compile(r"kept the (\w+) of (user|highlight|item) (\d+), ")
+_KEPT = re.compile(r"stored the (\w+) of (user|highlight|item) (\d+), ")
 _ENDED = re.compile(r"run (\d+) ended: ok;")
 _SIGNED = re.compile(rb"[?&]_nc_oh[ct]?=|[?&]oh=[0-9A-Za-z_-]{20}")
 
