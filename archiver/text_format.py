@@ -1,4 +1,4 @@
-"""Values as text: exact for JSON, harmless in a spreadsheet for CSV, harmless on a terminal; sizes and numbers."""
+"""Values as text: for JSON (exact), CSV (harmless in a spreadsheet) and terminals (harmless); sizes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def format_csv_cell(value: object, to_json: Callable[[object], str] = format_jso
 
 
 class CsvLines(list[str]):
-    """A target of ``csv.writer`` that ends lines with LF, for output read by programs. Spreadsheets get CR LF.
+    """A target of ``csv.writer`` that ends lines with LF, for programs. Spreadsheets get CR LF.
 
     The writer itself must write CR LF: only then does every Python version quote a text that contains a lone
     CR. A spreadsheet would take an unquoted one as the end of the row, and the rest as a cell, perhaps a

@@ -1,7 +1,4 @@
-"""What to do next, in lines that work as they are printed.
-
-Commands of this program, the crontab line, and how the key comes into its file.
-"""
+"""Advice that works as it is printed: commands of this program, a crontab line, configuration entries."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ if TYPE_CHECKING:
     from archiver.cli.options import Given
     from archiver.model.target import Target
 
-_SHOWN = 5
+_MAX_ENTRIES = 5
 _COMMAND = re.compile(rf"(?<![\w/])(?<!-m )archiver (?=(?:{'|'.join(COMMANDS)}|--help)\b)([^;:,]*)")
 
 
 def program_path() -> str:
-    """Return the program as a shell finds it from anywhere.
+    """Return this program as a shell can start it from any directory.
 
-    As it was started, else beside this Python, else as a module of it.
+    That is the path it was started by, the ``archiver`` beside this Python, or ``python -m archiver``.
     """
     for path in (Path(sys.argv[0]), Path(sys.executable).with_name("archiver")):
         if path.name == "archiver" and path.is_file() and os.access(path, os.X_OK):
@@ -41,11 +38,9 @@ def program_path() -> str:
 
 
 def program_name() -> str:
-    """Return the program as this person types it: by name where the shell finds that very program, else as
-    ``program_path``."""
-    whole = program_path()
-    found = shutil.which("archiver")
-    return "archiver" if found is not None and quote(Path(found).absolute()) == whole else whole
+    """Return ``archiver`` if the shell finds this very program by that name, else its path."""
+    path, found = program_path(), shutil.which("archiver")
+    return "archiver" if found is not None and quote(Path(found).absolute()) == path else path
 
 
 def quote(text: object) -> str:
@@ -53,30 +48,30 @@ def quote(text: object) -> str:
     word = str(text)
     if word.isprintable():
         return shlex.quote(word)
-    plain = set(range(32, 127)) - set(b"'\\")
-    octal = "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in os.fsencode(word))
+    literal = set(range(32, 127)) - set(b"'\\")
+    octal = "".join(chr(byte) if byte in literal else f"\\{byte:03o}" for byte in os.fsencode(word))
     return f"$'{octal}'"
 
 
 def command_line(words: str, given: Given | None = None) -> str:
-    """Return ``archiver WORDS``, ``words`` quoted already, as it works in the shell of this person.
+    """Return ``archiver WORDS`` as it works in the user's shell; ``words`` are quoted already.
 
-    It gets the --config and --archive that the present command was given, and the program's path where a
-    shell does not find its name. ``given``: the options, where the command that had them has ended.
+    It includes the --config and --archive of the present command, and the program's path if the shell does
+    not find its name. ``given``: the global options, needed once the command itself has ended.
     """
     if given is None:
         context = click.get_current_context(silent=True)
         given = context.obj if context is not None else None
-    options = _options(words, given) if given is not None and "--help" not in words else ()
+    options = _location_options(words, given) if given is not None and "--help" not in words else ()
     return " ".join((program_name(), *options, words))
 
 
 def complete_commands(text: str, given: Given | None = None) -> str:
-    """Return ``text`` with each command of this program in it written as by ``command_line``."""
-    return _COMMAND.sub(lambda found: command_line(found[1], given), text)
+    """Return ``text`` with each command of this program in it replaced by its ``command_line``."""
+    return _COMMAND.sub(lambda match: command_line(match[1], given), text)
 
 
-def _options(words: str, given: Given) -> Iterator[str]:
+def _location_options(words: str, given: Given) -> Iterator[str]:
     config = given.config
     if given.archive is not None and words.split()[0] == "init":
         config = config_for_init(given)
@@ -86,9 +81,9 @@ def _options(words: str, given: Given) -> Iterator[str]:
 
 
 def config_for_init(given: Given) -> Path | None:
-    """Return the configuration that ``init`` must name to make the archive of ``--archive``, or None.
+    """Return the configuration that ``init`` needs to make the archive of ``--archive``; None: the default.
 
-    It is another one where the present one names another archive: ``init`` keeps that as it is, and refuses.
+    If the present configuration names another archive, ``init`` refuses to change it: then it is a new one.
     """
     from archiver.config import locate
 
@@ -102,7 +97,7 @@ def config_for_init(given: Given) -> Path | None:
 
 
 def names_archive(config: Path, directory: Path) -> bool:
-    """Whether the configuration names this archive. False where it cannot be read."""
+    """Whether the configuration names this archive. False if it cannot be read."""
     from archiver.config import load
 
     try:
@@ -112,46 +107,45 @@ def names_archive(config: Path, directory: Path) -> bool:
 
 
 def config_option(path: Path | None, *, named: bool) -> str:
-    """`` --config FILE`` where a person named the file, else nothing."""
+    """Return `` --config FILE`` if the user named the file, else nothing."""
     return f" --config {quote(path)}" if named and path is not None else ""
 
 
 def cron_line(option: str = "") -> str:
-    """Return a crontab line for a run each night. It has no key: others can list processes."""
-    return f"17 3 * * * {program_path()} run{option}".replace(
-        "%", r"\%"
-    )  # cron takes a bare % for a line break
+    """Return a crontab line for a nightly run. It has no key, as other users can list processes."""
+    line = f"17 3 * * * {program_path()} run{option}"
+    return line.replace("%", r"\%")  # cron reads % as a line break
 
 
-def key_file_steps(config: Path, present: Path | None) -> Iterator[str]:
-    """How the key comes into a file that only its owner can read, as far as that is still to do.
+def key_file_steps(config: Path, token_file: Path | None) -> Iterator[str]:
+    """Yield the steps that put the key into a file that only its owner can read, as far as needed.
 
-    ``present``: the ``token_file`` of the configuration, if it has one.
+    ``token_file``: that of the configuration, if it has one.
     """
-    path = present or config.parent / "hikerapi.token"
+    path = token_file or config.parent / "hikerapi.token"
     if not path.exists():
         yield f"(umask 077; cat > {quote(path)})    # paste the key, Enter, Ctrl-D"
-    if present is None:
+    if token_file is None:
         yield f'token_file = "{path.name}"    # in {config}, under [api]'
 
 
 def toml_string(text: str) -> str:
-    """``text`` as a string of TOML."""
+    """Return ``text`` as a TOML string."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", r"\u007f")
 
 
 def nightly_steps(targets: Sequence[Target], directory: Path, config: Path) -> Iterator[str]:
-    """Yield how to keep these targets in this archive every night. ``config``: what ``init`` will write."""
-    yield f"to keep this every night: {program_name()} init --archive {quote(directory)}"
-    yield f"then list in {config}, in place of the account there:"
-    for target in targets[:_SHOWN]:
+    """Yield how to archive these targets every night. ``config`` is the file that ``init`` will write."""
+    yield f"to archive this every night: {program_name()} init --archive {quote(directory)}"
+    yield f"then replace the account in {config} by:"
+    for target in targets[:_MAX_ENTRIES]:
         yield "  [[accounts]]"
-        yield f"  {_entry(target)}"
-    if len(targets) > _SHOWN:
-        yield f"  # and {len(targets) - _SHOWN:,} more"
+        yield f"  {_config_entry(target)}"
+    if len(targets) > _MAX_ENTRIES:
+        yield f"  # and {len(targets) - _MAX_ENTRIES:,} more"
 
 
-def _entry(target: Target) -> str:
+def _config_entry(target: Target) -> str:
     if target.username is not None:
         return f"username = {toml_string(target.username)}"
     if target.user_pk is not None:

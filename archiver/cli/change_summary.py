@@ -95,7 +95,7 @@ class ChangeSummary:
             changes.fields[change.field] = old, change.new
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each account, highlight and item, ordered by account. Not yet safe for a terminal.
+        """Yield a line for each account, highlight and item, by account. Not yet safe for a terminal.
 
         ``natgeo: BOTW 2026: 2 added, 1 removed, renamed from BOTW``
         """
@@ -105,7 +105,7 @@ class ChangeSummary:
                 yield f"{truncate(account.name, _MAX_WIDTH)}: {_prefix(changes)}{text}"
 
     def headline(self) -> str:
-        """Return the numbers: ``2 highlights new, 1 gone, 4 edited; 1 account edited``; '' if nothing changed."""
+        """Return the numbers, as ``2 highlights new, 4 edited; 1 account edited``; '' if nothing changed."""
         counts = Counter(
             (changes.subject, _PRESENCE.get(changes.presence[-1], "edited") if changes.presence else "edited")
             for account in self._accounts.values()
@@ -126,7 +126,7 @@ class RunChanges:
     error: str = ""
 
     def read(self, changes: Iterable[NamedChange]) -> None:
-        """Add all changes. A database that cannot be read is noted, so that the rest of a report is still shown."""
+        """Add all changes. If the database cannot be read, keep the error: a report shows the rest."""
         try:
             for change in changes:
                 self.summary.add(change)

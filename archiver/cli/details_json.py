@@ -1,4 +1,4 @@
-"""An account, highlight or item as ``archiver show --json`` shows it: every field, and the paths of the files."""
+"""An account, highlight or item as ``archiver show --json`` shows it: all fields, and paths of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log ``<archive>/log/archiver.log``: one line for each event of a run, and tracebacks of bugs, in UTC."""
+"""The log ``<archive>/log/archiver.log``: a line for each event of a run, and tracebacks of bugs, in UTC."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def redact(text: str, secret: Secret | None = None) -> str:
 class LogFile(RotatingFileHandler):
     """Appends to ``archiver.log``, which is rotated at 10 MB; four old files are kept.
 
-    The directory is made with mode 0700 if it is missing, the file with 0600; with ``group_readable`` 0750 and
-    0640, whatever the umask. The modes of an existing log stay. A log that cannot be written is ignored.
+    The directory is made with mode 0700 if it is missing, the file with 0600; with ``group_readable`` 0750
+    and 0640, whatever the umask. The modes of an existing log stay. A log that cannot be written is ignored.
     """
 
     def __init__(self, directory: Path, *, group_readable: bool = False) -> None:

@@ -1,12 +1,13 @@
-"""``archiver``: the group of commands, and the only place where an error becomes a message and an exit code."""
+"""The group ``archiver``, and the only place where an error becomes a message and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from pathlib import Path
 
 import click
 
@@ -28,7 +29,8 @@ Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time),
 4 key, 5 units or budget, 6 not found or private, 7 upstream down, 8 storage,
 9 database, 10 no archive, 11 locked, 12 damage, 128+N signal.
 
-Shell completion: eval "$(_ARCHIVER_COMPLETE=bash_source archiver)" in ~/.bashrc (zsh_source, fish_source alike)."""
+Shell completion: eval "$(_ARCHIVER_COMPLETE=bash_source archiver)" in ~/.bashrc
+(zsh_source and fish_source likewise)."""
 
 
 class _Group(LazyGroup):
@@ -39,9 +41,11 @@ class _Group(LazyGroup):
 @everywhere
 @click.pass_context
 def cli(ctx: click.Context) -> int:
-    """Keeps the story highlights of a list of Instagram accounts: every night, durable, queryable, nothing paid for twice.
+    """Archive the story highlights of a list of Instagram accounts: every night, durable, queryable,
+    nothing paid for twice.
 
-    Calls go to the paid HikerAPI; its key is read from HIKERAPI_TOKEN, or from the configured token_file. A quiet night costs one unit per account.
+    Calls go to the paid HikerAPI. Its key is read from HIKERAPI_TOKEN or from the configured token_file.
+    A run costs one unit per account in which nothing changed.
 
     \b
     First steps:
@@ -60,14 +64,14 @@ def cli(ctx: click.Context) -> int:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line (``sys.argv`` without arguments) and return its exit code.
 
-    An end by a signal does not return: the process dies of that signal, as shells expect.
+    If a signal ended the command, it does not return: the process dies of that signal, as shells expect.
     """
     words = list(sys.argv[1:] if args is None else args)
-    _hold_descriptors()
-    _leave_no_core()
-    _survive_any_text()
+    _reserve_standard_descriptors()
+    _disable_core_dumps()
+    _accept_any_text()
     given = Given()
-    code = _code(words, given)
+    code = _run_command(words, given)
     if code > 128:
         from archiver.cli.signals import die
 
@@ -75,132 +79,121 @@ def main(args: Sequence[str] | None = None) -> int:
     return code
 
 
-def _code(words: list[str], given: Given) -> int:
+def _run_command(words: list[str], given: Given) -> int:
+    """Run a command and return its exit code; if it failed, report why."""
     try:
         code = cli.main(words, prog_name="archiver", standalone_mode=False, obj=given)
-    except click.Abort:
+    except click.Abort:  # click's word for KeyboardInterrupt
         from signal import SIGINT
 
-        return _failed(Stopped(SIGINT), given)  # click's word for KeyboardInterrupt
+        return _report_error(Stopped(SIGINT), given)
     except click.ClickException as error:
-        return _refused(error, words, given)
+        return _report_error(_usage_error(error, words, given), given)
     except ArchiverError as error:
-        return _failed(error, given)
-    except Exception as error:  # a bug: nobody raised it on purpose
+        return _report_error(error, given)
+    except Exception as error:  # a bug: the program did not raise it on purpose
         if isinstance(error, FileNotFoundError) and not _has_working_directory():
-            gone = UsageError(
-                "the working directory does not exist any more", "cd to another, or name paths from / on"
-            )
-            return _failed(gone, given)
-        return _bug(error, given)
+            message = "the working directory no longer exists"
+            return _report_error(UsageError(message, "cd to another, or use absolute paths"), given)
+        return _report_bug(error, given)
     return code if isinstance(code, int) else 0
 
 
 def _has_working_directory() -> bool:
-    """Whether a relative path means anything."""
+    """Whether the working directory exists, so that relative paths have a meaning."""
     try:
-        os.getcwd()  # noqa: PTH109  # a Path of it says no more
+        Path.cwd()
     except FileNotFoundError:
         return False
     return True
 
 
-def _refused(error: click.ClickException, words: list[str], given: Given) -> int:
-    """click could not use the arguments: its message, made safe, and ``--json`` kept even if click never came to read it."""
+def _usage_error(error: click.ClickException, words: list[str], given: Given) -> UsageError:
+    """Return click's error as ours. ``--json`` is respected even if click did not get to read it."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx is not None else "archiver"
     if ctx is not None and given.blank is None and "--json" in words:
         given.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
     given.command = path.partition(" ")[2]
     if isinstance(error, click.NoSuchOption) and ctx is not None:
-        error = _with_harmless_suggestions(error, ctx)
-    return _failed(UsageError(error.format_message().rstrip("."), f"see {path} --help"), given)
+        error = _without_harmful_suggestions(error, ctx)
+    return UsageError(error.format_message().rstrip("."), f"see {path} --help")
 
 
-def _with_harmless_suggestions(error: click.NoSuchOption, ctx: click.Context) -> click.NoSuchOption:
+def _without_harmful_suggestions(error: click.NoSuchOption, ctx: click.Context) -> click.NoSuchOption:
     """Return the error without suggestions of options that remove something or spend units."""
     harmful = {name for param in ctx.command.params if isinstance(param, Unsuggested) for name in param.opts}
     near = [name for name in error.possibilities or () if name not in harmful]
     return click.NoSuchOption(error.option_name, error.message, near, ctx)
 
 
-def _failed(error: ArchiverError, given: Given) -> int:
-    code = _exit_code(error)
+def _report_error(error: ArchiverError, given: Given) -> int:
     if given.debug:
-        _traceback(error, given)
-    message, hint = str(error), given.hinted(error.slug, error.hint)
-    _complain(given, message, hint, error.slug)
-    if given.blank is not None:
-        _object(given, code, {"slug": error.slug, "message": message, "hint": hint})
+        _print_traceback(error, given)
+    code = _exit_code(error)
+    _print_error(given, code, error.slug, str(error), given.hinted(error.slug, error.hint))
     return code
 
 
-def _bug(error: Exception, given: Given) -> int:
+def _report_bug(error: Exception, given: Given) -> int:
     from archiver.cli import log_file
 
-    message = log_file.redact(f"{type(error).__name__}: {error}", given.secret)
     if given.debug:
-        _traceback(error, given)
-    hint = "the archive is intact; keep what the same command says with --debug, which shows where it failed"
+        _print_traceback(error, given)
+    hint = "the archive is intact; repeat the command with --debug and keep what it prints"
     if given.loaded is not None:
-        with suppress(Exception):  # a second fault must not hide the first
-            if (written := log_file.log_bug(given.loaded.archive.directory, error, given.secret)) is not None:
-                hint = f"the archive is intact; keep {written}, which shows where it failed"
-    _complain(given, f"a bug: {message}", hint, ArchiverError.slug)
-    if given.blank is not None:
-        _object(given, 1, {"slug": ArchiverError.slug, "message": message, "hint": hint})
-    return 1
+        with suppress(Exception):  # a second error must not hide the first
+            path = log_file.log_bug(given.loaded.archive.directory, error, given.secret)
+            hint = hint if path is None else f"the archive is intact; keep {path}, which has the traceback"
+    message = log_file.redact(f"a bug: {type(error).__name__}: {error}", given.secret)
+    _print_error(given, ArchiverError.exit_code, ArchiverError.slug, message, hint)
+    return ArchiverError.exit_code
 
 
-def _object(given: Given, code: int, error: Mapping[str, str]) -> None:
-    """Print the object of a failure; a stdout that cannot be written changes neither the code nor what was said."""
+def _print_error(given: Given, code: int, slug: str, message: str, hint: str) -> None:
+    """Print an error to stderr and, with ``--json``, as an object to stdout, which may fail silently."""
     from archiver.cli import output
 
-    assert given.blank is not None
-    with suppress(ArchiverError):
-        output.print_json({**given.blank, "exit_code": code, "outcome": outcome(code), "error": dict(error)})
-
-
-def _complain(given: Given, message: str, hint: str, slug: str) -> None:
-    from archiver.cli import output
-
-    what = f"{given.command}: " if given.command else ""
+    command = f"{given.command}: " if given.command else ""
     mark = f" [{slug}]" if given.verbose else ""
-    output.print_messages(f"archiver: {what}{message}{f' ({hint})' if hint else ''}{mark}")
+    output.print_messages(f"archiver: {command}{message}{f' ({hint})' if hint else ''}{mark}")
+    if given.blank is not None:
+        error = {"slug": slug, "message": message, "hint": hint}
+        with suppress(ArchiverError):
+            output.print_json({**given.blank, "exit_code": code, "outcome": outcome(code), "error": error})
 
 
 def _exit_code(error: ArchiverError) -> int:
-    """Attempts that failed outside a run, such as the balance that could not be asked, mean: upstream cannot be used."""
+    """Return the exit code. A failed attempt outside a run, as for the balance, means: upstream is down."""
     return 7 if isinstance(error, CallFailed | AnswerMalformed | DownloadFailed) else error.exit_code
 
 
-def _traceback(error: BaseException, given: Given) -> None:
+def _print_traceback(error: BaseException, given: Given) -> None:
     import traceback
 
     from archiver.cli import log_file, output
 
-    output.print_messages(
-        *log_file.redact("".join(traceback.format_exception(error)), given.secret).splitlines()
-    )
+    text = log_file.redact("".join(traceback.format_exception(error)), given.secret)
+    output.print_messages(*text.splitlines())
 
 
-def _hold_descriptors() -> None:
-    """Where 0, 1 or 2 is closed, nothing of the archive may be opened under that number: words for a person would end up in it."""
+def _reserve_standard_descriptors() -> None:
+    """Open the closed ones among 0, 1 and 2, so that no file of the archive gets messages written into it."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
 
 
-def _leave_no_core() -> None:
-    """A core dump would hold the key. Best effort: a handler that the system pipes cores to decides for itself."""
+def _disable_core_dumps() -> None:
+    """Prevent core dumps, which would contain the key. A handler that cores are piped to may ignore this."""
     import resource
 
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-def _survive_any_text() -> None:
-    """An ASCII-only terminal gets escapes for what it cannot show, and stdin may hold what is no UTF-8: never an exception."""
+def _accept_any_text() -> None:
+    """Escape what stdout and stderr cannot encode, and replace what is not UTF-8 on stdin; never raise."""
     if isinstance(sys.stdin, TextIOWrapper):
         sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     for stream in (sys.stdout, sys.stderr):

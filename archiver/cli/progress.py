@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class BarObserver:
-    """Shows a bar of the accounts done, with counts, and prints notices and failures above it. Thread-safe."""
+    """Shows a bar of accounts, with counts, and prints notices and failures above it. Thread-safe."""
 
     def __init__(self, *, verbose: bool = False) -> None:
         self._lock = threading.Lock()
@@ -134,7 +134,7 @@ def show_steps(given: Given, unit: str) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def show_blobs(given: Given, check: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function that shows how many blobs and bytes ``verify`` has read. It calls ``check`` each time."""
+    """Yield a function that shows how much ``verify`` has read. It calls ``check`` each time."""
     with show_steps(given, " blobs") as show:
 
         def count(checked: int, bytes_read: int) -> None:

@@ -1,4 +1,4 @@
-"""Sends the report of ``archiver run`` and pings a monitor, as configured. Problems with that never fail a run."""
+"""Sends the report of ``archiver run`` and pings a monitor, as configured. It never fails a run."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def deliver_report(config: Config, stop: StopFlag) -> Iterator[Callable[[Summary
 
 
 def must_report(on: ReportWhen, summary: Summary, changes: RunChanges) -> bool:
-    """Whether a run is reported, as ``report.on`` says. With "news": if anything is new, changed or failed."""
+    """Whether ``report.on`` asks for a report. With "news": if anything is new, changed or failed."""
     if summary.exit_code or on == "always":
         return True
     has_news = (
@@ -61,7 +61,7 @@ def _run_notification(summary: Summary, changes: RunChanges) -> Notification:
 
 
 def _error_notification(error: Exception) -> Notification:
-    """Return the notification of a run that an error ended. Of a bug it names only the type: its text is unknown."""
+    """Return the notification of a run that an error ended. Of a bug it names only the type."""
     if isinstance(error, ArchiverError):
         code, slug, message, hint = (
             error.exit_code,

@@ -190,7 +190,7 @@ def json_fields(summary: Summary, changes: RunChanges = _NO_CHANGES) -> dict[str
 
 
 def _listed_failures(summary: Summary) -> Iterator[Failure]:
-    """Yield the failures without a line of their own: neither gaps nor files of hosts that are not allowed."""
+    """Yield the failures without a line of their own: no gaps, and no files of hosts that are not allowed."""
     own_lines = GAPS | {Reason.HOST_NOT_ALLOWED}
     return (failure for failure in summary.failures if failure.reason not in own_lines)
 

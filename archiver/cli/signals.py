@@ -1,4 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP: the first asks for a clean end, the second ends at once; the process then dies by the signal itself."""
+"""SIGINT, SIGTERM and SIGHUP: the first asks for a clean end, a second one ends the process at once.
+
+The process then dies of the signal itself.
+"""
 
 from __future__ import annotations
 
@@ -14,29 +17,30 @@ from archiver.errors import Stopped
 from archiver.runner.workers import StopFlag
 
 SIGINT, SIGPIPE = signal.SIGINT, signal.SIGPIPE
-_ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_TWINS = 0.02
-"""Seconds within which a second signal is the same one: a terminal and a wrapper such as ``uv run`` both deliver it."""
-_NOTICE = b"\narchiver: finishing what is in flight; again to end now\n"
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_SIGNAL = 0.02
+"""Seconds within which a second signal is the same one, sent by a terminal and a wrapper (``uv run``)."""
+_NOTICE = b"\narchiver: finishing what is in progress; send the signal again to end now\n"
 
 
 def die(signum: int) -> NoReturn:
-    """End by the signal itself, so that shells and service managers see how (128 + N in ``$?``)."""
+    """End the process by the signal itself, so that a shell or service manager sees it (``$?``: 128 + N)."""
     signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
     os.kill(os.getpid(), signum)
-    os._exit(128 + signum)  # only if the signal is one whose default is not to end
+    os._exit(128 + signum)  # only if the signal does not end a process by default
 
 
 @contextmanager
 def stop_on_signal(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
-    """While it lasts, the first signal sets the flag with Stopped (and this ``hint``), a second one ends the process at once.
+    """In the block, set the flag to Stopped (with ``hint``) at the first signal, and die of a second one.
 
-    A signal that was ignored when the program began (``nohup``, a shell's background job) stays ignored. For the main thread.
+    A signal that was ignored when the program began (``nohup``, a background job) stays ignored. Must be
+    called in the main thread.
     """
     first_at: float | None = None
 
-    def asked(signum: int, frame: FrameType | None) -> None:
+    def handle(signum: int, frame: FrameType | None) -> None:
         nonlocal first_at
         now = time.monotonic()
         if first_at is None:
@@ -44,31 +48,31 @@ def stop_on_signal(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[N
             stop.stop(Stopped(signum, hint))
             if not quiet:
                 with suppress(OSError):
-                    os.write(2, _NOTICE)  # not sys.stderr: its buffer may be in use at this very moment
-        elif now - first_at > _TWINS:
+                    os.write(2, _NOTICE)  # sys.stderr may be in the middle of a write
+        elif now - first_at > _SAME_SIGNAL:
             die(signum)
 
-    before = {s: signal.getsignal(s) for s in _ASKING}
-    heard = [s for s in _ASKING if before[s] is not signal.SIG_IGN]
-    for s in heard:
-        signal.signal(s, asked)
+    previous = {s: signal.getsignal(s) for s in _STOP_SIGNALS}
+    handled = [s for s in _STOP_SIGNALS if previous[s] is not signal.SIG_IGN]
+    for s in handled:
+        signal.signal(s, handle)
     try:
         yield
     finally:
-        for s in heard:
-            signal.signal(s, before[s])
+        for s in handled:
+            signal.signal(s, previous[s])
 
 
 @contextmanager
 def die_on_interrupt() -> Iterator[None]:
-    """While it lasts SIGINT ends the process at once, for work that leaves nothing behind.
+    """In the block, let SIGINT end the process at once, for work that leaves nothing behind.
 
-    SQLite's progress handler swallows KeyboardInterrupt: the query would seem to have failed by itself.
+    SQLite's progress handler swallows KeyboardInterrupt, so that the query would seem to have failed.
     """
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

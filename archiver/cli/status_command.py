@@ -108,7 +108,7 @@ def lines(status: Status, balance: Balance | None, per_night: int | None = None)
         ("items", f"{s.items:,}"),
         ("files", held + lost),
         ("open failures", f"{s.open_failures:,}{how_to_list}"),
-        *(("not downloaded", _waiting(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
+        *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
         ("units spent", f"{s.units:,}, of them {s.units_this_month:,} this month (UTC)"),
         ("last success", _at(s.last_success_at)),
     ]
@@ -124,8 +124,10 @@ def lines(status: Status, balance: Balance | None, per_night: int | None = None)
         )
 
 
-def _waiting(host: str, files: int) -> str:
-    return f"{pluralize(files, 'file')}: host {make_safe(host)} is not in download.allowed_hosts"
+def _refused_host(host: str, files: int) -> str:
+    from archiver.runner.tally import files_not_downloaded
+
+    return make_safe(files_not_downloaded(host, files))
 
 
 def _row(run: Run) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""What ``verify`` found and mended, for people and as the object of ``--json``."""
+"""The result of ``archiver verify``, as lines for people and as fields of ``--json``."""
 
 from __future__ import annotations
 
@@ -10,42 +10,30 @@ from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
     from archiver.archive import Checked, Mended
-    from archiver.verify.verify_answers import LostAnswer
-    from archiver.verify.verify_blobs import Damage
 
 
 def json_fields(checked: Checked) -> dict[str, object]:
-    """What was found, as ``--json`` shows it."""
+    """Return the result of a check as ``--json`` shows it."""
     blobs, answers = checked.blobs, checked.answers
     return {
         "checked": blobs.checked,
         "bytes_read": blobs.bytes_read,
-        "damaged": _damages(blobs.damaged),
-        "lost": _damages(blobs.lost),
-        "found": list(blobs.found),
+        "damaged": blobs.damaged,
+        "lost": blobs.lost,
+        "found": blobs.found,
         "orphans": blobs.orphans,
-        "foreign": list(blobs.foreign),
+        "foreign": blobs.foreign,
         "answers_checked": answers.checked,
-        "answers_damaged": _answers(answers.damaged),
-        "answers_lost": _answers(answers.lost),
+        "answers_damaged": answers.damaged,
+        "answers_lost": answers.lost,
         "answers_unrecorded": answers.unrecorded,
-        "answers_surplus": [
-            {"segment": s.segment, "offset": s.offset, "length": s.length} for s in answers.surplus
-        ],
-        "answers_foreign": list(answers.foreign),
+        "answers_surplus": answers.surplus,
+        "answers_foreign": answers.foreign,
     }
 
 
-def _damages(damages: tuple[Damage, ...]) -> list[dict[str, object]]:
-    return [{"sha256": d.sha256, "problem": d.problem.value, "owners": list(d.owners)} for d in damages]
-
-
-def _answers(answers: tuple[LostAnswer, ...]) -> list[dict[str, object]]:
-    return [{"id": a.id, "segment": a.segment, "why": a.why} for a in answers]
-
-
 def check_lines(checked: Checked) -> Iterator[str]:
-    """What was found, for people."""
+    """Yield what a check found."""
     blobs, answers = checked.blobs, checked.answers
     read = f", {format_size(blobs.bytes_read)} read" if blobs.bytes_read else ""
     yield f"{pluralize(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
@@ -56,50 +44,49 @@ def check_lines(checked: Checked) -> Iterator[str]:
         yield f"{pluralize(len(answers.lost), 'answer')} recorded as lost"
     if answers.unrecorded:
         reread = advice.command_line("reread")
-        yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} records them again)"
+        yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} adds the rows)"
     if answers.surplus:
-        size = format_size(sum(s.length for s in answers.surplus))
-        yield f"{size} in answers/ not written by archiver"
+        yield f"{_surplus_size(checked)} in answers/ not written by archiver"
     if blobs.found:
-        yield f"{pluralize(len(blobs.found), 'blob')} recorded as lost, and there again with the right bytes (noted by --repair)"
+        number = pluralize(len(blobs.found), "blob")
+        yield f"{number} recorded as lost, but present and correct (--repair records that)"
     if blobs.orphans:
         yield f"{pluralize(blobs.orphans, 'blob')} without a row (harmless)"
-    if blobs.foreign:
-        yield f"{pluralize(len(blobs.foreign), 'name')} in blobs/ that no blob can have: {_some(blobs.foreign)}"
-    if answers.foreign:
-        names = pluralize(len(answers.foreign), "name")
-        yield f"{names} in answers/ that archiver gives to no file: {_some(answers.foreign)}"
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+    for directory, names in (("blobs", blobs.foreign), ("answers", answers.foreign)):
+        if names:
+            listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            number = pluralize(len(names), "entry", "entries")
+            yield f"{number} in {directory}/ not made by archiver, left alone: {listed}"
 
 
 def repair_lines(mended: Mended) -> Iterator[str]:
-    """What was recorded, and what was set aside."""
+    """Yield what a repair recorded as lost and moved to quarantine/."""
     blobs, answers = mended.checked.blobs, mended.checked.answers
     if blobs.damaged:
         yield f"{pluralize(len(blobs.damaged), 'blob')} now recorded as lost"
     if answers.damaged:
-        yield f"{pluralize(len(answers.damaged), 'answer')} now recorded as lost; what came from them stays"
+        number = pluralize(len(answers.damaged), "answer")
+        yield f"{number} now recorded as lost; the rows made from them stay"
     if answers.surplus:
-        size = format_size(sum(s.length for s in answers.surplus))
-        yield f"{size} not written by archiver moved to quarantine/ (only copied where answers follow)"
+        size = _surplus_size(mended.checked)
+        yield f"{size} not written by archiver moved to quarantine/ (copied only, if answers follow it)"
     if mended.quarantined:
         yield f"{pluralize(mended.quarantined, 'damaged blob')} moved to quarantine/"
 
 
 def price_lines(mended: Mended, max_units: int | None) -> Iterator[str]:
-    """What it costs to have the lost again."""
+    """Yield what it costs to fetch again what is lost."""
     if mended.priced:
-        spent = "nothing is spent" if max_units == 0 else "fetching now"
-        pages = pluralize(count_highlights(mended), "highlight")
-        yield (
-            f"to have the lost again: {pages} of {pluralize(len(mended.priced), 'account')}, "
-            f"{pluralize(mended.units, 'unit')}; {spent}"
-        )
+        highlights = pluralize(count_highlights(mended), "highlight")
+        accounts, units = pluralize(len(mended.priced), "account"), pluralize(mended.units, "unit")
+        next_step = "nothing is spent" if max_units == 0 else "fetching now"
+        yield f"to fetch again what is lost: {highlights} of {accounts}, {units}; {next_step}"
 
 
 def count_highlights(mended: Mended) -> int:
-    """How many highlights it would fetch."""
+    """Return how many highlights must be fetched."""
     return sum(len(plan.highlights) for _, plan in mended.priced)
+
+
+def _surplus_size(checked: Checked) -> str:
+    return format_size(sum(surplus.length for surplus in checked.answers.surplus))

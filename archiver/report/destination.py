@@ -54,7 +54,7 @@ class Destination:
         return Destination(url, self.key, may_be_link_local=self._may_be_link_local)
 
     def require_not_link_local(self, address: str) -> None:
-        """Raise NotDelivered if ``address``, the IP address of the host, is link-local and that is not allowed.
+        """Raise NotDelivered if ``address``, the host's IP address, is link-local and that is not allowed.
 
         At a link-local address, clouds serve the credentials of their machines. Whoever can set the URL
         could have them requested.

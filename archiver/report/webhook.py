@@ -1,8 +1,8 @@
 """One POST to an http or https address.
 
-No redirect is followed: the body must not go to a host that nobody configured. Of the answer, only the status
-is read. For https, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` apply,
-as they do for the API. Plain http never goes through a proxy, which could read the body.
+No redirect is followed: the body must not go to a host that nobody configured. Of the answer, only the
+status is read. For https, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``
+apply, as they do for the API. Plain http never goes through a proxy, which could read the body.
 """
 
 from __future__ import annotations

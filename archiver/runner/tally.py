@@ -11,6 +11,7 @@ from enum import StrEnum
 from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 from archiver.model.target import Target
+from archiver.text_format import pluralize
 
 _LISTED_FAILURES = 1_000
 """So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""
@@ -18,7 +19,7 @@ _LISTED_FAILURES = 1_000
 
 def files_not_downloaded(host: str, files: int) -> str:
     """Return the sentence for files whose host is not allowed: how many, which host, which setting."""
-    return f"{files:,} {'file' if files == 1 else 'files'} not downloaded: host {host} is not in download.allowed_hosts"
+    return f"{pluralize(files, 'file')} not downloaded: host {host} is not in download.allowed_hosts"
 
 
 class AccountEnd(StrEnum):

@@ -122,7 +122,7 @@ def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: CommandL
     )
     assert code == 3  # one of the names does not exist
     assert f"archive: {person.home / 'a b'}\n" in text
-    advised = text[text.index("to keep this") :]
+    advised = text[text.index("to archive this") :]
     assert f"init --archive '{person.home / 'a b'}'" in advised
     assert 'username = "natgeo"' in advised
     assert 'user_id = "75885841119"' in advised
@@ -138,14 +138,14 @@ def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person:
     A later backup does not print it, and a backup beside a configuration does not either.
     """
     code, text = on_terminal(person, "backup", "natgeo", "75885841119", "--archive", "a b")
-    command, where, *entries = text[text.index("to keep this") :].splitlines()
+    command, where, *entries = text[text.index("to archive this") :].splitlines()
     assert code == 0
-    assert "to keep this" not in on_terminal(person, "backup", "natgeo", "--archive", "a b")[1]
+    assert "to archive this" not in on_terminal(person, "backup", "natgeo", "--archive", "a b")[1]
     shell = command.partition(": ")[2]
     done = subprocess.run(["sh", "-c", shell], env=person.environ, cwd="/", capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     config = person.home / "config" / "archiver" / "config.toml"
-    assert f"list in {config}, in place of " in where
+    assert f"replace the account in {config} by:" in where
     example, mark, _ = config.read_text().partition("\n[[accounts]]\n")
     example += "\n"
     for written in (example + "\n".join(entries), config.read_text() + "\n".join(entries)):
@@ -154,7 +154,7 @@ def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person:
         found = load(config, {})
         assert [t.username or t.user_pk for t in found.accounts] == ["natgeo", "75885841119"]
         assert found.archive.directory == person.home / "a b"
-    assert "to keep this" not in on_terminal(person, "backup", "natgeo", "--archive", "another")[1]
+    assert "to archive this" not in on_terminal(person, "backup", "natgeo", "--archive", "another")[1]
     assert config.read_text() == written
 
 

@@ -103,9 +103,7 @@ def test_what_is_gone_is_selected_by_no_export_without_it(
         rows.execute("UPDATE highlights SET gone_at = last_seen_at WHERE pk = '1'")
         rows.execute("UPDATE highlight_items SET gone_at = last_seen_at WHERE highlight_pk = '2'")
     ended = person.run("export", "folder", "out", "--account", "natgeo", "--no-gone")
-    assert ended.err.startswith(
-        "archiver: export folder: no item matches --account natgeo --no-gone\n"
-    )
+    assert ended.err.startswith("archiver: export folder: no item matches --account natgeo --no-gone\n")
     assert "no item" not in person.run("export", "folder", "out", "--account", "natgeo").err
 
 
@@ -141,10 +139,7 @@ def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
             ["folder", "out", "--template", "{item.__class__}.{ext}"],
             "export folder: there is no field {item.__class__} (known are ",
         ),
-        *(
-            ([form, ""], f"export {form}: Invalid value for 'DIR': the path is empty")
-            for form in FORMS
-        ),
+        *(([form, ""], f"export {form}: Invalid value for 'DIR': the path is empty") for form in FORMS),
         *(
             (
                 [form, "-"],

@@ -254,7 +254,7 @@ def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> Non
     """An exception that nobody raised on purpose is shown without traceback, without the signature of a URL."""
     given = Given(command="run", blank={"units": 0})
     error = RuntimeError("at https://cdn/x.jpg?oh=SIGNATURE \x1b[2J")
-    assert front._bug(error, given) == 1
+    assert front._report_bug(error, given) == 1
     shown = capsys.readouterr()
     assert "SIGNATURE" not in shown.err + shown.out
     assert "\x1b" not in shown.err + shown.out
@@ -326,5 +326,5 @@ def test_a_relative_path_from_a_directory_that_is_gone_is_refused(
     with chdir(gone):
         gone.rmdir()
         assert front.main(words) == 2
-    said = "the working directory does not exist any more (cd to another, or name paths from / on)\n"
+    said = "the working directory no longer exists (cd to another, or use absolute paths)\n"
     assert capsys.readouterr().err.endswith(said)

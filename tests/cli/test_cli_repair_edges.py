@@ -277,7 +277,7 @@ def test_fault_h41_foreign_files_among_the_answers_are_named(person: CommandLine
     link = f"{month}/{segment.name.replace('fetched', 'trays')}"
     names = ["2025", f"{month}/.DS_Store", link, f"{month}/x.warc.gz", f"{month[:4]}/99x"]
     assert (found.code, sorted(map(str, found.object["answers_foreign"]))) == (0, sorted(names))  # type: ignore[call-overload]
-    line = "5 names in answers/ that archiver gives to no file: 2025, "
+    line = "5 entries in answers/ not made by archiver, left alone: 2025, "
     assert line in person.run("verify", "--read-data").err
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0
     assert (answers / "2025").read_text() == "x"
