@@ -1,4 +1,4 @@
-"""Changes in a person's words."""
+"""Summaries of changes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ def change(
     username: str | None = "natgeo",
     user_pk: str | None = "787132",
 ) -> NamedChange:
-    """One row, of natgeo's highlight BOTW 2026 where nothing else is said."""
+    """Return a change, by default of natgeo's highlight BOTW 2026."""
     shown = title if subject is Subject.HIGHLIGHT else None
     return NamedChange(next(_ids), 1, NOW, subject, pk, field, old, new, user_pk, username, shown)
 
 
-def told(*changes: NamedChange) -> list[str]:
+def summary_lines(*changes: NamedChange) -> list[str]:
     return list(ChangeSummary(changes).lines())
 
 
-def of(subject: Subject, *edits: tuple[str, str | None, str | None]) -> str:
-    """What is told of one thing after these edits, without its name."""
-    (line,) = told(*(change(subject, *edit) for edit in edits))
+def describe(subject: Subject, *edits: tuple[str, str | None, str | None]) -> str:
+    """Return the line about one subject after these edits, without its name."""
+    (line,) = summary_lines(*(change(subject, *edit) for edit in edits))
     return line.removeprefix("natgeo: ").removeprefix("BOTW 2026: ")
 
 
@@ -70,24 +70,24 @@ def of(subject: Subject, *edits: tuple[str, str | None, str | None]) -> str:
 def test_each_edit_has_its_words(
     subject: Subject, edit: tuple[str, str | None, str | None], words: str
 ) -> None:
-    """Everything that ``changes`` records of one thing."""
-    assert of(subject, edit) == words
+    """Every field that ``changes`` records is described."""
+    assert describe(subject, edit) == words
 
 
 def test_a_highlight_is_one_line() -> None:
-    """What came, went and was edited of it stands together, behind whose it is and what it is called now."""
+    """All its changes follow its account and its present title."""
     edits = [
         change(Subject.HIGHLIGHT, "title", "BOTW", "BOTW 2026"),
         change(Subject.HIGHLIGHT, "items", None, "31"),
         change(Subject.HIGHLIGHT, "items", None, "32"),
         change(Subject.HIGHLIGHT, "items", "30", None),
     ]
-    assert told(*edits) == ["natgeo: BOTW 2026: 2 added, 1 removed, renamed from BOTW"]
+    assert summary_lines(*edits) == ["natgeo: BOTW 2026: 2 added, 1 removed, renamed from BOTW"]
 
 
 def test_accounts_by_name_and_each_before_its_highlights() -> None:
-    """The order is a person's, not that of the rows; what has no name goes by its pk."""
-    lines = told(
+    """Lines are sorted by name, not by row; what has no name is sorted by its pk."""
+    lines = summary_lines(
         change(Subject.HIGHLIGHT, "presence", None, "gone", pk="9", title=None, username=None, user_pk="55"),
         change(Subject.ITEM, "code", "a", "b", pk="31"),
         change(Subject.HIGHLIGHT, "presence", None, "appeared", pk="2", title="Zoo"),
@@ -140,13 +140,13 @@ def test_accounts_by_name_and_each_before_its_highlights() -> None:
 def test_several_edits_of_one_thing_are_folded(
     subject: Subject, edits: list[tuple[str, str | None, str | None]], words: str
 ) -> None:
-    """From the first old value to the last new one; what came and went again is told as that."""
-    assert of(subject, *edits) == words
+    """A field goes from its first old value to its last new one; what appeared and disappeared says so."""
+    assert describe(subject, *edits) == words
 
 
-def test_a_headline_counts_things_not_rows() -> None:
-    """Each thing counts once, by how it ended; a kind of which nothing changed is left out."""
-    story = ChangeSummary(
+def test_a_headline_counts_subjects_not_changes() -> None:
+    """Each subject counts once, by its last state; kinds without changes are left out."""
+    summary = ChangeSummary(
         [
             change(Subject.HIGHLIGHT, "presence", None, "appeared", pk="1"),
             change(Subject.HIGHLIGHT, "presence", None, "appeared", pk="2"),
@@ -156,19 +156,19 @@ def test_a_headline_counts_things_not_rows() -> None:
             change(Subject.ITEM, "code", "a", "b", pk="31"),
         ]
     )
-    assert story.headline() == "2 highlights new, 1 gone, 1 edited; 1 item edited"
-    assert story.total == 6
+    assert summary.headline() == "2 highlights new, 1 gone, 1 edited; 1 item edited"
+    assert summary.total == 6
     assert ChangeSummary().headline() == ""
 
 
 def test_a_long_title_is_cut() -> None:
-    """Nobody's title pushes the rest of a line out of sight."""
-    (line,) = told(change(Subject.HIGHLIGHT, "title", "x" * 500, "y" * 500, title="y" * 500))
+    """A long title does not hide the rest of the line."""
+    (line,) = summary_lines(change(Subject.HIGHLIGHT, "title", "x" * 500, "y" * 500, title="y" * 500))
     assert len(line) < 200
     assert line.endswith("…")
 
 
 def test_words_of_a_later_version_are_shown_as_they_are() -> None:
-    """A field or a presence that this version does not know is no bug."""
-    assert of(Subject.HIGHLIGHT, ("presence", None, "archived")) == "archived"
-    assert of(Subject.HIGHLIGHT, ("mood", "1", None)) == "mood: 1 -> nothing"
+    """An unknown field or presence is shown, not an error."""
+    assert describe(Subject.HIGHLIGHT, ("presence", None, "archived")) == "archived"
+    assert describe(Subject.HIGHLIGHT, ("mood", "1", None)) == "mood: 1 -> nothing"

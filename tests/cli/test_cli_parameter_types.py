@@ -1,4 +1,4 @@
-"""Durations and moments as a person types them."""
+"""Durations and times as users type them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOW = datetime(2026, 11, 24, 22, 30, 15, tzinfo=UTC)
     ],
 )
 def test_a_duration_is_a_number_and_a_letter(text: str, meant: timedelta) -> None:
-    """Seconds, minutes, hours, days, weeks; a blank and capitals do no harm."""
+    """The units are seconds, minutes, hours, days and weeks; spaces and capitals are allowed."""
     assert parameter_types.parse_duration(text) == meant
 
 
@@ -40,8 +40,8 @@ def test_a_duration_is_a_number_and_a_letter(text: str, meant: timedelta) -> Non
         ("999999w", datetime.min.replace(tzinfo=UTC)),
     ],
 )
-def test_a_moment_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime) -> None:
-    """A date begins at midnight UTC, a time is UTC unless it says otherwise, and no duration reaches behind the first year."""
+def test_a_time_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime) -> None:
+    """A date means midnight UTC, a time is UTC unless it has an offset, and no duration reaches before year 1."""
     found = parameter_types.parse_time(text, _NOW)
     assert found == meant
     assert found.tzinfo is UTC
@@ -50,14 +50,14 @@ def test_a_moment_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime
 @pytest.mark.parametrize(
     "text", ["", "yesterday", "36 hours", "-3h", "2026-13-01", "0001-01-01T00:00+05:00", "12"]
 )
-def test_what_is_neither_is_refused_with_what_is_expected(text: str) -> None:
-    """The message says what could stand there instead."""
+def test_an_invalid_time_is_refused_with_examples(text: str) -> None:
+    """The message says what to use instead."""
     with pytest.raises(ValueError, match=r"invalid time .*: use 2026-11-01, .*36h or 7d"):
         parameter_types.parse_time(text, _NOW)
 
 
-def test_an_option_takes_a_moment_once() -> None:
-    """A default that is a moment already stays as it is, and what cannot be one is a usage error of the option."""
+def test_an_option_takes_a_time_or_fails_as_usage() -> None:
+    """A default that is a datetime is kept; an invalid text is a usage error of the option."""
     assert parameter_types.TimeType().convert(_NOW, None, None) is _NOW
     with pytest.raises(click.UsageError, match="invalid time"):
         parameter_types.TimeType().convert("soon", None, None)

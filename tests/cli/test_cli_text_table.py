@@ -1,4 +1,4 @@
-"""Rows as aligned text."""
+"""Rows as an aligned table."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _CELLS = (
 )
 
 
-def test_numbers_stand_right_and_text_left() -> None:
-    """A column of numbers, NULL among them, is aligned at its end."""
+def test_numbers_are_aligned_right_and_text_left() -> None:
+    """A column of numbers is aligned right, also if it contains NULL."""
     assert list(text_table.format_table(("name", "n"), [("a", 10), ("b", None), ("wide 🌎", 1)])) == [
         "name      n",
         "-------  --",
@@ -27,16 +27,16 @@ def test_numbers_stand_right_and_text_left() -> None:
 
 
 @given(st.lists(st.tuples(_CELLS, _CELLS), max_size=8))
-def test_every_line_ends_where_the_columns_say(rows: list[tuple[object, object]]) -> None:
-    """With a last column that is full, all lines take the same places, wide and combining characters included."""
+def test_all_lines_have_the_same_width(rows: list[tuple[object, object]]) -> None:
+    """That holds for wide and combining characters too, if the last column is full."""
     closed = [(*row, "|") for row in rows]
-    places = {text_table.text_width(line) for line in text_table.format_table(("one", "two", "3"), closed)}
-    assert len(places) == 1
+    widths = {text_table.text_width(line) for line in text_table.format_table(("one", "two", "3"), closed)}
+    assert len(widths) == 1
 
 
 @given(st.lists(st.tuples(_CELLS, _CELLS), max_size=8), st.integers(20, 60))
-def test_a_terminal_is_not_overrun(rows: list[tuple[object, object]], width: int) -> None:
-    """Cut to a width, no line is wider."""
+def test_no_line_is_wider_than_the_terminal(rows: list[tuple[object, object]], width: int) -> None:
+    """Long cells are cut until every line fits the width."""
     assert all(
         text_table.text_width(line) <= width for line in text_table.format_table(("one", "two"), rows, width)
     )
@@ -44,7 +44,7 @@ def test_a_terminal_is_not_overrun(rows: list[tuple[object, object]], width: int
 
 @given(st.text(max_size=30), st.integers(1, 30))
 def test_cutting_shows_that_it_cut(text: str, width: int) -> None:
-    """What fits is whole; what does not ends in an ellipsis."""
+    """Text that fits is unchanged; text that does not ends in an ellipsis."""
     safe = text_table.format_cell(text)
     short = text_table.truncate(safe, width)
     assert text_table.text_width(short) <= width
@@ -52,7 +52,7 @@ def test_cutting_shows_that_it_cut(text: str, width: int) -> None:
 
 
 def test_short_columns_are_not_cut_for_long_ones() -> None:
-    """The widest column gives way first."""
+    """Only the widest column is reduced."""
     assert text_table.fit_widths([4, 200, 6], 80) == [4, 66, 6]
 
 
@@ -61,6 +61,6 @@ def test_rows_are_lines() -> None:
     assert len(list(text_table.format_table(("a",), [("x\ny",)]))) == 3
 
 
-def test_no_rows_still_have_a_head() -> None:
-    """An empty answer shows its columns."""
+def test_a_table_without_rows_has_a_head() -> None:
+    """An empty result shows its columns."""
     assert list(text_table.format_table(("pk", "title"), [])) == ["pk  title", "--  -----"]
