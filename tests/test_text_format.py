@@ -86,7 +86,7 @@ def test_counts_have_their_plural() -> None:
 
 
 def test_values_of_a_query_in_json() -> None:
-    """Times are written as in the archive, bytes in hexadecimal, other types as text; infinity becomes null."""
+    """Times are written as in the archive, bytes in hexadecimal; infinity becomes null."""
     assert json_value([_TIME, b"\x00\xff", float("inf"), {1: [True]}]) == [
         "2026-01-02T03:04:05.000006Z",
         "00ff",

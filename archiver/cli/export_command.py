@@ -127,7 +127,7 @@ def exported(
     form: str,
     to: Path,
     filters: FilterOptions,
-    work: Callable[[Callable[[Tally], None], Callable[[], None], bool], Tally],
+    work: Callable[[Callable[[ExportStats], None], Callable[[], None], bool], ExportStats],
     *,
     dry_run: bool,
     asks: bool = False,

@@ -1,4 +1,4 @@
-"""What the program tells people to do next is true, and works as it is printed."""
+"""The advice that the program prints is correct and works as printed."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def upstream() -> Iterator[FaultyStandIn]:
 
 @pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
-    """Somebody whose environment leads to the stand-in, and to no archive."""
+    """A user whose environment points to the stand-in and to no archive."""
     return InProcessUser(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
 
 
 def test_init_writes_the_directory_that_it_was_given(person: CommandLineUser) -> None:
-    """--archive becomes an active line with the absolute path: a later run without --archive goes to the archive just made."""
+    """--archive becomes a line with the absolute path, so that later runs need no --archive."""
     done = person.run("init", "--config", "c.toml", "--archive", 'my "own" archive')
     assert done.code == 0, done.err
     directory = person.home / 'my "own" archive'
@@ -60,7 +60,7 @@ def test_init_writes_the_directory_that_it_was_given(person: CommandLineUser) ->
 
 
 def test_init_makes_no_stray_archive(person: CommandLineUser) -> None:
-    """A configuration that is kept and names another archive: refused, both are named, and nothing is made."""
+    """If the configuration names another archive, ``init`` refuses, names both, and makes nothing."""
     assert person.run("init", "--config", "c.toml", "--archive", "first").code == 0
     done = person.run("init", "--config", "c.toml", "--archive", "second")
     assert done.code == 2
@@ -73,7 +73,7 @@ def test_init_makes_no_stray_archive(person: CommandLineUser) -> None:
 
 
 def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: CommandLineUser) -> None:
-    """After a refused directory the next init, with a better one, is not told of a configuration that names the first."""
+    """A second ``init`` with a better directory finds no configuration that names the first."""
     (person.home / "photos").mkdir()
     (person.home / "photos" / "mine.jpg").touch()
     assert person.run("init", "--config", "c.toml", "--archive", "photos").code == 8
@@ -81,7 +81,7 @@ def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: Co
 
 
 def test_init_advises_a_key_file_and_a_crontab_that_work(person: CommandLineUser) -> None:
-    """The lines of init, taken as printed: a key that others cannot read, and a crontab line without a key that runs."""
+    """As printed, they make a key file that others cannot read, and a crontab line without the key."""
     text = person.run("init", "--config", "c.toml", "--archive", "kept").err
     assert "HIKERAPI_TOKEN" not in text
     write = next(line for line in text.splitlines() if "umask" in line).split("2. ")[1].split("    ")[0]
@@ -95,7 +95,7 @@ def test_init_advises_a_key_file_and_a_crontab_that_work(person: CommandLineUser
 
 
 def test_the_program_is_named_as_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its absolute path, not by another archiver of the PATH; cron gets its percent signs escaped."""
+    """It is named by its absolute path, not another one in PATH; cron needs percent signs escaped."""
     for name in ("50% mine", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "archiver").touch(mode=0o755)
@@ -110,12 +110,12 @@ def test_the_program_is_named_as_it_was_started(tmp_path: Path, monkeypatch: pyt
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_any_path_can_stand_in_the_configuration(text: str) -> None:
-    """What is written as TOML is read as the same text."""
+    """A text written as TOML is read back unchanged."""
     assert tomllib.loads(f"x = {advice.toml_string(text)}") == {"x": text}
 
 
 def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: CommandLineUser) -> None:
-    """The archive, the entries of what exists in their documented forms; one missing name is told live and in the summary."""
+    """It names the archive and entries for what exists; a missing name is shown live and in the report."""
     link = "https://www.instagram.com/stories/highlights/18018069326790931/"
     code, text = on_terminal(
         person, "backup", "natgeo", "nobody.xyz", "75885841119", link, "--archive", "a b"
@@ -133,9 +133,9 @@ def test_backup_on_a_terminal_says_where_it_is_and_how_to_go_on(person: CommandL
 
 
 def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person: CommandLineUser) -> None:
-    """Once, after the first backup: its command and entries, as printed, keep the same accounts there.
+    """After the first backup, the printed command and entries archive the same accounts every night.
 
-    A later backup does not print it, and a backup beside a configuration does not either.
+    A later backup does not print them, nor does a backup beside a configuration.
     """
     code, text = on_terminal(person, "backup", "natgeo", "75885841119", "--archive", "a b")
     command, where, *entries = text[text.index("to archive this") :].splitlines()
@@ -159,7 +159,7 @@ def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person:
 
 
 def test_backup_says_what_it_did_where_nobody_reads(person: CommandLineUser) -> None:
-    """Success without a terminal: two lines, none under -q, and no advice."""
+    """Off a terminal, a successful backup prints two lines, none with -q, and no advice."""
     done = person.run("backup", "natgeo", "--archive", "kept")
     told = "1 account, 3 of 3 highlights read, 5 units spent\nnew: 33 items, 49 files, 491.2 kB\n"
     assert (done.code, done.out, done.err) == (0, "", told)
@@ -168,7 +168,7 @@ def test_backup_says_what_it_did_where_nobody_reads(person: CommandLineUser) -> 
 
 
 def test_what_is_missing_is_not_advised() -> None:
-    """A target that failed as such is left out; one of which only a file failed stays."""
+    """A target that failed is left out; one of which only a file failed is not."""
     targets = [parse_target(text) for text in ("natgeo", "nobody.xyz", "787132")]
     failures = (
         Failure(Subject.TARGET, "nobody.xyz", None, Reason.GONE, ""),
@@ -179,8 +179,7 @@ def test_what_is_missing_is_not_advised() -> None:
 
 
 def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> None:
-    """Code 3 and one line that names it and says what to do: on the first night and during its back-off,
-    under -q too."""
+    """One line names it and says what to do, in the first run and during its back-off, with -q too."""
     config = write_config(person.home / "c.toml", ["natgeo", "nobody.xyz"])
     assert person.run("init", "-q", "--config", str(config)).code == 0
     what = "nobody.xyz: gone (no account has this name: correct or remove it)"
@@ -195,7 +194,7 @@ def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> Non
 
 
 def test_a_rejected_key_names_the_file_that_it_came_from(person: CommandLineUser) -> None:
-    """HIKERAPI_TOKEN is not blamed for a key of token_file, neither by a run nor by the balance; it is where it was used."""
+    """A run and the balance name the token_file; HIKERAPI_TOKEN is named if the key came from there."""
     (person.home / "token").write_text("wrong")
     (person.home / "token").chmod(0o600)
     config = write_config(person.home / "c.toml", ["natgeo"])
@@ -214,7 +213,7 @@ def test_a_rejected_key_names_the_file_that_it_came_from(person: CommandLineUser
 
 
 def test_verify_says_where_the_damage_is_and_how_it_heals(person: CommandLineUser) -> None:
-    """The path of the file; with --repair, as advised, the bytes lie in quarantine and the file is held again."""
+    """It names the path; --repair, as advised, moves the bytes to quarantine and fetches the file again."""
     assert person.run("backup", "natgeo", "--archive", "kept").code == 0
     blob = next(p for p in (person.home / "kept" / "blobs").rglob("*") if p.is_file())
     blob.chmod(0o600)
@@ -230,7 +229,7 @@ def test_verify_says_where_the_damage_is_and_how_it_heals(person: CommandLineUse
 
 
 def test_a_budget_names_the_flag_and_the_next_run(person: CommandLineUser) -> None:
-    """Who gave --max-units is not told of a key of the configuration alone, and knows that nothing is lost."""
+    """The message names --max-units, not only the configuration, and says that the next run continues."""
     done = person.run("backup", "natgeo", "--max-units", "2", "--archive", "kept")
     assert done.code == 5
     assert "--max-units or budget.max_units_per_run = 2" in done.err
@@ -239,9 +238,9 @@ def test_a_budget_names_the_flag_and_the_next_run(person: CommandLineUser) -> No
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
-    """Somebody whose configuration names an archive that does not exist, and who has one in ``my kept``.
+    """A user whose configuration names a missing archive, and who has another one in ``my kept``.
 
-    That one lacks a video, for which the CDN had a 404, and the bytes of a cover.
+    That one lacks a video, for which the CDN answered 404, and the bytes of a cover.
     """
     home = tmp_path_factory.mktemp("elsewhere")
     with FaultyStandIn(EditableWorld.seed()) as upstream:
@@ -258,7 +257,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUse
 
 
 def commands_in(text: str) -> list[str]:
-    """Return each command of this program in ``text``, without what a sentence says of it."""
+    """Return each command of this program in ``text``, without the words around it."""
     named = re.findall(r"(?<![\w/])archiver ((?:'[^']*'|\"[^\"]*\"|[^()\n;:'\"]|:(?=\S))+)", text)
     return [re.split(r" (?:lists|shows|finds|records|writes|makes)\b", words)[0].strip() for words in named]
 
@@ -282,7 +281,7 @@ def commands_in(text: str) -> list[str]:
 def test_fault_h44_a_printed_command_is_about_the_same_archive(
     elsewhere: InProcessUser, asked: str, advised: str, brings: str
 ) -> None:
-    """Run as printed, the next step looks at the archive of ``--archive``, not of the configuration."""
+    """As printed, it reads the archive of ``--archive``, not that of the configuration."""
     command, *words = shlex.split(asked)
     done = elsewhere.run(command, "--archive", "my kept", *words)
     printed = advised.format("--archive 'my kept'")
@@ -293,9 +292,9 @@ def test_fault_h44_a_printed_command_is_about_the_same_archive(
 
 
 def test_fault_h44_init_makes_the_archive_that_a_command_missed(person: CommandLineUser) -> None:
-    """Beside a configuration that names another archive, the printed ``init`` names a new one and works.
+    """If the configuration names another archive, the printed ``init`` names a new configuration, and works.
 
-    So is what a refused ``init`` prints. The command that follows then finds the archive.
+    So does what a refused ``init`` prints. The next command then finds the archive.
     """
     config = person.home / "config" / "archiver" / "config.toml"
     config.parent.mkdir(parents=True)
@@ -311,7 +310,7 @@ def test_fault_h44_init_makes_the_archive_that_a_command_missed(person: CommandL
 
 
 def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_path: Path) -> None:
-    """As after ``scripts/demo``, which puts nothing into PATH."""
+    """As after ``scripts/demo``, which adds nothing to PATH."""
     person = CommandLineUser(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "PATH": "/usr/bin:/bin"})
     err = person.run("status", "--archive", "my own").err
     printed = err.partition("make one: ")[2].rstrip(")\n")
@@ -323,7 +322,7 @@ def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_pa
 def test_fault_h44_a_report_names_the_archive_by_its_whole_path(
     person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
-    """A report is read in another directory than the one of the run."""
+    """Its reader may be in another directory than the run was."""
     upstream.faults.add(actions.respond(404), listener="cdn", count=99)
     config = write_config(person.home / "c.toml", ["natgeo"])
     config.write_text('archive.directory = "kept"\n' + config.read_text())
@@ -334,7 +333,7 @@ def test_fault_h44_a_report_names_the_archive_by_its_whole_path(
 
 
 def test_init_asks_for_no_key_that_is_there(person: CommandLineUser) -> None:
-    """Where the configuration has a ``token_file``, only that file is to be written, if it is not there."""
+    """If the configuration has a ``token_file``, the only step is to write that file, if it is missing."""
     config = write_config(person.home / "c.toml", ["natgeo"])
     config.write_text('api.token_file = "my key"\n' + config.read_text())
     first = person.run("init", "--config", "c.toml").err
@@ -348,7 +347,7 @@ def test_init_asks_for_no_key_that_is_there(person: CommandLineUser) -> None:
 
 
 def test_a_path_is_one_word_of_a_shell() -> None:
-    """Whatever is in it; what a terminal would obey, or cannot show, is not in what is printed."""
+    """That holds for any path; nothing printed contains what a terminal obeys or cannot show."""
     for path in (
         b"a b",
         b"it's $HOME",
@@ -365,7 +364,7 @@ def test_a_path_is_one_word_of_a_shell() -> None:
 
 
 def test_no_text_of_the_command_line_names_a_command_without_its_archive() -> None:
-    """Each goes through ``advice.command``; hints of errors do so where they are printed."""
+    """Commands in messages come from ``advice.command_line``; hints are completed when printed."""
     package = Path(advice.__file__).parent
     bare = re.compile(rf"(?<!no )\barchiver (?:{'|'.join(COMMANDS)})\b(?!:)")
     found = [
@@ -378,7 +377,7 @@ def test_no_text_of_the_command_line_names_a_command_without_its_archive() -> No
 
 
 def _texts(tree: ast.AST) -> Iterator[ast.Constant]:
-    """Yield the constants of ``tree`` that are neither docstrings nor in an error."""
+    """Yield the constants of ``tree`` that are neither docstrings nor part of an error."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Constant):
             yield node
@@ -389,7 +388,7 @@ def _texts(tree: ast.AST) -> Iterator[ast.Constant]:
 
 
 def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser) -> None:
-    """The legend stands under the table, and not in a pipe."""
+    """The legend is below the table on a terminal, and missing in a pipe."""
     assert person.run("backup", "natgeo", "--archive", "kept").code == 0
     code, text = on_terminal(person, "plan", "natgeo", "--archive", "kept", stream="stdout")
     assert (code, text.splitlines()[-1]) == (
@@ -400,7 +399,7 @@ def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser) -> None:
 
 
 def test_a_terminal_is_asked_for_targets(person: CommandLineUser) -> None:
-    """``backup -`` typed by a person says what it waits for."""
+    """On a terminal, ``backup -`` says that it waits for targets."""
     ours, theirs = os.openpty()
     process = person.start("backup", "-", "--archive", "kept", stdin=theirs)
     os.close(theirs)

@@ -1,4 +1,4 @@
-"""The front door: help, options on both sides, errors as one line with an exit code."""
+"""The entry point: help, global options around the command, errors as one line with an exit code."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LEAVES += [("export", form) for form in export_command.FORMS]
 
 @pytest.fixture(autouse=True)
 def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
-    """A person without configuration, key or archive."""
+    """A user without configuration, key or archive."""
     person = CommandLineUser(tmp_path)
     for name in ("HIKERAPI_TOKEN", "ARCHIVER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
@@ -46,7 +46,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
 
 
 def test_help_imports_no_command(tmp_path: Path) -> None:
-    """``archiver --help`` loads neither a command nor a library that one needs: it stays as quick as click itself."""
+    """``archiver --help`` imports no command and none of their libraries, so it stays fast."""
     script = f"""
 import sys
 from contextlib import chdir
@@ -69,7 +69,7 @@ finally:
 
 @pytest.mark.parametrize("words", _LEAVES, ids=" ".join)
 def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """--help says what the command does, and where the exit codes are told."""
+    """--help says what the command does, and where the exit codes are listed."""
     assert front.main([*words, "--help"]) == 0
     text = capsys.readouterr().out
     assert len(text.split("Options:")[0].split()) > 15
@@ -78,7 +78,7 @@ def test_every_command_explains_itself(words: tuple[str, ...], capsys: pytest.Ca
 
 
 def test_the_table_of_commands_is_true() -> None:
-    """Every name in the table leads to a command of that name."""
+    """Every name in the table is a command with that name."""
     assert isinstance(front.cli, LazyGroup)
     for name in COMMANDS:
         command = front.cli.get_command(
@@ -90,7 +90,7 @@ def test_the_table_of_commands_is_true() -> None:
 
 @pytest.mark.parametrize("words", [[], ["db"]], ids=["archiver", "db"])
 def test_no_arguments_show_the_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing asked is a usage error; the help goes to stderr, line by line and whole, since stdout is data."""
+    """Without a command, the whole help goes to stderr, since stdout is data, and the code is 2."""
     assert front.main(words) == 2
     shown = capsys.readouterr()
     assert "Commands:" in shown.err.splitlines()
@@ -109,7 +109,7 @@ def test_no_arguments_show_the_help(words: list[str], capsys: pytest.CaptureFixt
     ids=" ".join,
 )
 def test_global_options_stand_on_either_side(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """--archive and -v are taken before the command or after it."""
+    """--archive and -v are accepted before and after the command."""
     assert front.main(args) == 10
     text = capsys.readouterr().err
     assert "elsewhere" in text
@@ -117,7 +117,7 @@ def test_global_options_stand_on_either_side(args: list[str], capsys: pytest.Cap
 
 
 def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str]) -> None:
-    """``archiver: <command>: <why> (<next step>)``, without a slug where -v was not given."""
+    """``archiver: <command>: <message> (<hint>)``, with the slug only if -v is given."""
     assert front.main(["status"]) == 10
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -156,7 +156,7 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
 def test_what_cannot_be_used_is_code_2(
     args: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mistake in the arguments or the configuration is told in one line, and nothing goes to stdout."""
+    """A mistake in the arguments or the configuration is one line, and nothing goes to stdout."""
     assert front.main(args) == 2
     shown = capsys.readouterr()
     assert says in shown.err
@@ -183,7 +183,7 @@ def test_what_cannot_be_used_is_code_2(
 def test_fault_x11_control_characters_of_arguments_are_not_obeyed(
     args: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What click or we echo of the arguments is shown escaped: click's own messages do not (its issue 3832)."""
+    """Arguments are escaped in messages, which click does not do (its issue 3832)."""
     assert front.main(args) == 2
     text = capsys.readouterr().err
     assert text.removesuffix("\n").isprintable()
@@ -194,7 +194,7 @@ def test_fault_x11_control_characters_of_arguments_are_not_obeyed(
 def test_json_is_one_object_on_failure_too(
     command: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever fails, even the reading of the arguments, --json prints exactly one object that names it."""
+    """Whatever fails, even the parsing of arguments, --json prints one object with the error."""
     target = ["natgeo"] if command == "backup" else []
     assert front.main([command, "--json", option, *target]) == 2
     found = json.loads(capsys.readouterr().out)
@@ -203,10 +203,11 @@ def test_json_is_one_object_on_failure_too(
 
 
 def test_a_run_that_never_began_has_all_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    """Who reads the counts finds them, as integers, when there was no key either."""
+    """All counts are integers in its object, too."""
     assert front.main(["backup", "natgeo", "--json"]) == 4
     found = json.loads(capsys.readouterr().out)
-    counts = "units api_calls accounts highlights_listed highlights_fetched items_new files_new bytes_new files_failed"
+    counts = "units api_calls accounts highlights_listed highlights_fetched"
+    counts += " items_new files_new bytes_new files_failed"
     assert all(found[name] == 0 for name in counts.split())
     assert found["failures"] == []
     assert found["error"]["slug"] == "E_KEY"
@@ -215,7 +216,7 @@ def test_a_run_that_never_began_has_all_counts(capsys: pytest.CaptureFixture[str
 def test_an_account_that_is_not_configured_names_near_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A typing mistake is told with what was probably meant."""
+    """The message suggests similar names."""
     (tmp_path / "c.toml").write_text('[[accounts]]\nusername = "natgeo"\n')
     assert front.main(["run", "natgoe", "--config", "c.toml"]) == 2
     assert "natgoe is not in the configuration; did you mean natgeo?" in capsys.readouterr().err
@@ -224,7 +225,7 @@ def test_an_account_that_is_not_configured_names_near_ones(
 def test_doubts_about_the_configuration_are_told_unless_quiet(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A variable that means nothing is noted on stderr; -q leaves the error alone."""
+    """An unknown variable gives a note on stderr; with -q only the error is printed."""
     monkeypatch.setenv("ARCHIVER_SYNC_SWEPE_DAYS", "3")
     front.main(["status"])
     assert (
@@ -236,7 +237,7 @@ def test_doubts_about_the_configuration_are_told_unless_quiet(
 
 
 def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]) -> None:
-    """--debug adds the traceback; the line and the code stay."""
+    """--debug prints the traceback before the same line, with the same code."""
     assert front.main(["status", "--debug"]) == 10
     text = capsys.readouterr().err
     assert text.startswith("Traceback")
@@ -244,14 +245,14 @@ def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_failed_attempt_outside_a_run_means_upstream() -> None:
-    """CallFailed has no code of its own: where it ends a command it is upstream's."""
+    """CallFailed has no code of its own; if it ends a command, the code is 7."""
     assert front._exit_code(CallFailed("no answer", sent=True)) == 7
     assert front._exit_code(KeyMissing("none")) == 4
     assert front._exit_code(Stopped(15)) == 143
 
 
 def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    """An exception that nobody raised on purpose is shown without traceback, without the signature of a URL."""
+    """An unexpected exception is shown without traceback and without the signature of a URL."""
     given = Given(command="run", blank={"units": 0})
     error = RuntimeError("at https://cdn/x.jpg?oh=SIGNATURE \x1b[2J")
     assert front._report_bug(error, given) == 1
@@ -265,14 +266,14 @@ def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_version_names_the_program(capsys: pytest.CaptureFixture[str]) -> None:
-    """--version, before or after a command."""
+    """--version works before and after a command."""
     assert front.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("archiver, version ")
     assert front.main(["run", "--version"]) == 0
 
 
 def test_an_empty_option_names_no_archive(tmp_path: Path) -> None:
-    """An unset variable in a script is not the present directory. An empty variable of the environment counts as none."""
+    """An unset variable in a script is not the current directory; an empty one is as if unset."""
     person = CommandLineUser(tmp_path).in_process
     for words in (["--archive", ""], ["--archive="], ["--config", ""]):
         ended = person.run("status", *words)
@@ -287,7 +288,7 @@ def test_an_empty_option_names_no_archive(tmp_path: Path) -> None:
 
 
 def test_a_command_that_a_hint_names_is_of_the_same_archive(tmp_path: Path) -> None:
-    """It carries the options of the command line that name the archive, quoted for a shell, and no others."""
+    """It has the options that name the archive, quoted for a shell, and no others."""
     person = CommandLineUser(tmp_path).in_process
     (tmp_path / "c.toml").write_text('archive.directory = "my photos"\n')
     (tmp_path / "c.toml").chmod(0o600)
@@ -301,7 +302,7 @@ def test_a_command_that_a_hint_names_is_of_the_same_archive(tmp_path: Path) -> N
 
 
 def test_query_points_from_json_to_its_format(tmp_path: Path) -> None:
-    """Which is what people look for who know the other commands."""
+    """Users of the other commands look for --json first."""
     ended = CommandLineUser(tmp_path).in_process.run("query", "accounts", "--json")
     assert ended.code == 2
     assert "--format json" in ended.err
@@ -320,7 +321,7 @@ def test_query_points_from_json_to_its_format(tmp_path: Path) -> None:
 def test_a_relative_path_from_a_directory_that_is_gone_is_refused(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It leads nowhere: code 2 and one sentence, no bug."""
+    """It is a usage error of one sentence, not a bug."""
     gone = tmp_path / "gone"
     gone.mkdir()
     with chdir(gone):

@@ -1,4 +1,4 @@
-"""What people and the log see of a run."""
+"""What a run shows on the terminal, in its report and in the log."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _Terminal(io.StringIO):
         return super().write(text)
 
 
-def _seen(given: Given, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
+def _shown_text(given: Given, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "stderr", stderr)
     observer = progress.make_observer(given)
     for event in EVENTS:
@@ -62,19 +62,19 @@ def _seen(given: Given, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) ->
     return stderr.getvalue()
 
 
-def test_cron_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a terminal and without -v a run is silent while it lasts."""
-    assert _seen(Given(), io.StringIO(), monkeypatch) == ""
+def test_without_a_terminal_a_run_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a terminal and without -v, no event is shown."""
+    assert _shown_text(Given(), io.StringIO(), monkeypatch) == ""
 
 
-def test_quiet_beats_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quiet_hides_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     """-q on a terminal shows no bar."""
-    assert _seen(Given(quiet=True, verbose=True), _Terminal(), monkeypatch) == ""
+    assert _shown_text(Given(quiet=True, verbose=True), _Terminal(), monkeypatch) == ""
 
 
 def test_verbose_writes_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """-v in a pipe gives one safe line an event, files aside."""
-    text = _seen(Given(verbose=True), io.StringIO(), monkeypatch)
+    """With -v in a pipe each event is one safe line, except files."""
+    text = _shown_text(Given(verbose=True), io.StringIO(), monkeypatch)
     assert len(EVENTS) - 1 == len(text.splitlines())
     assert "natgeo: 3 highlights listed, 1 to read" in text
     assert "12 items read, 2 files to download" in text
@@ -82,9 +82,11 @@ def test_verbose_writes_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch
     assert "\u202e" not in text
 
 
-def test_fault_x11_a_terminal_gets_a_bar_and_what_matters_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Accounts are counted of all, files and bytes beside them; notes and failures stay as lines, made safe."""
-    text = _seen(Given(), _Terminal(), monkeypatch)
+def test_fault_x11_a_terminal_gets_a_bar_with_notices_and_failures_above_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bar counts accounts, units, files and bytes; notices and failures are lines, made safe."""
+    text = _shown_text(Given(), _Terminal(), monkeypatch)
     assert "1/2" in text
     assert "1/2 accounts, 0 units, 1 file, 2.0 kB, 1 highlight read" in text
     assert "it/s" not in text
@@ -95,8 +97,8 @@ def test_fault_x11_a_terminal_gets_a_bar_and_what_matters_above_it(monkeypatch: 
 
 
 @pytest.mark.parametrize("given", [Given(), Given(verbose=True)], ids=["terminal", "lines"])
-def test_a_missing_target_is_told_once_while_it_lasts(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its Notice is shown, the failure that says the same is left to the summary; other failures of targets stay."""
+def test_a_missing_target_is_shown_once_during_the_run(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Notice is shown, not the failure that says the same; other failures of targets are shown."""
     terminal = _Terminal() if not given.verbose else io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
     observer = progress.make_observer(given)
@@ -109,8 +111,8 @@ def test_a_missing_target_is_told_once_while_it_lasts(given: Given, monkeypatch:
     assert "other" in terminal.getvalue()
 
 
-def test_cron_is_told_loud_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loud note is one safe line that names the command; others are for the log, and -q is silent."""
+def test_without_a_terminal_only_loud_notices_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loud notice is one safe line that names the command; -q hides it too."""
     for given, says in (
         (Given(command="run"), "archiver: run: new\\x1b\n"),
         (Given(command="run", quiet=True), ""),
@@ -125,7 +127,7 @@ def test_cron_is_told_loud_news_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An observer whose stderr breaks swallows that."""
+    """The observer ignores a stderr that cannot be written."""
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     bar = progress.make_observer(Given())
@@ -137,11 +139,11 @@ def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.Monke
 
 
 def test_the_log_has_a_line_for_each_event(tmp_path: Path) -> None:
-    """One line an event, with UTC time and level, what a terminal obeys escaped; for nobody else's eyes."""
-    journal = log_file.LogObserver(tmp_path)
+    """Each line has a UTC time and a level and is safe; only the owner can read the file."""
+    observer = log_file.LogObserver(tmp_path)
     for event in EVENTS:
-        journal(event)
-    journal.close("run 7 ended: ok")
+        observer(event)
+    observer.close("run 7 ended: ok")
     path = tmp_path / "log" / "archiver.log"
     lines = path.read_text("utf-8").splitlines()
     assert len(EVENTS) + 1 == len(lines)
@@ -154,14 +156,14 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_no_log_before_the_run_began(tmp_path: Path) -> None:
-    """A run that never began leaves nothing: an unmounted disk must not get a log directory."""
+def test_a_run_that_never_began_makes_no_log(tmp_path: Path) -> None:
+    """A mount point without its disk must not get a log directory."""
     log_file.LogObserver(tmp_path).close("ended")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_fault_l1_signatures_never_reach_the_log(tmp_path: Path) -> None:
-    """The query of a URL is left out of what is logged."""
+    """Queries of URLs are not logged."""
     file = log_file.attach_log(tmp_path)
     assert file is not None
     log_file.LOGGER.warning("refused https://scontent.cdninstagram.com/v/a.jpg?oh=SIGNATURE&oe=1 (403)")
@@ -172,41 +174,39 @@ def test_fault_l1_signatures_never_reach_the_log(tmp_path: Path) -> None:
 
 
 def test_fault_l1_an_http_library_does_not_log_its_urls(tmp_path: Path) -> None:
-    """httpx at INFO would write signed URLs: it is quiet once the log stands."""
+    """httpx would log signed URLs at INFO, so its level is raised when the log is opened."""
     file = log_file.attach_log(tmp_path)
     assert file is not None
     log_file.detach_log(file)
     assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
 
 
-def test_a_log_that_cannot_be_written_is_no_trouble(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """A file where the log's directory belongs: the run goes on, nothing is said of it."""
+def test_a_log_that_cannot_be_written_is_ignored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """If a file is in the place of the log's directory, the run continues without a message."""
     (tmp_path / "log").write_text("")
-    journal = log_file.LogObserver(tmp_path)
+    observer = log_file.LogObserver(tmp_path)
     for event in EVENTS:
-        journal(event)
-    journal.close("ended")
+        observer(event)
+    observer.close("ended")
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("link", ["log", "log/archiver.log"])
 def test_a_link_in_the_place_of_the_log_is_not_followed(tmp_path: Path, link: str) -> None:
-    """Nobody can have the log written over another file, or into another directory."""
+    """A link cannot redirect the log to another file or directory."""
     root, other = tmp_path / "archive", tmp_path / "other"
     (root / link).parent.mkdir(parents=True)
     (root / link).symlink_to(other)
     if link == "log":
         other.mkdir()
-    journal = log_file.LogObserver(root)
-    journal(EVENTS[0])
-    journal.close()
+    observer = log_file.LogObserver(root)
+    observer(EVENTS[0])
+    observer.close()
     assert not other.exists() or list(other.iterdir()) == []
 
 
-def test_a_summary_without_news_says_so() -> None:
-    """Two lines: what was looked at, and that nothing was new."""
+def test_a_report_without_new_items_says_so() -> None:
+    """It has two lines: what was read, and that nothing is new."""
     summary = Summary(1, "run", units=2, accounts=2, highlights_listed=4)
     assert list(run_report.count_lines(summary)) == [
         "2 accounts, 0 of 4 highlights read, 2 units spent",
@@ -215,7 +215,7 @@ def test_a_summary_without_news_says_so() -> None:
 
 
 def test_failures_are_counted_by_reason_then_named() -> None:
-    """A person sees what failed most, and which things."""
+    """The most frequent reason comes first, then each failure."""
     failures = (FAILURE, FAILURE, Failure(Subject.TARGET, "nobody", None, Reason.GONE, ""))
     once = list(run_report.failure_lines(Summary(1, "backup", failures=failures)))
     assert once[0] == "failed: 2 http_status, 1 gone"
@@ -224,21 +224,22 @@ def test_failures_are_counted_by_reason_then_named() -> None:
     assert lines[-1] == "  target nobody: gone"
 
 
-def test_a_thousand_failures_do_not_flood_the_mail() -> None:
-    """Ten lines in all: some are named, the rest counted."""
+def test_a_thousand_failures_take_ten_lines() -> None:
+    """Some are named, the rest are counted."""
     lines = list(run_report.failure_lines(Summary(1, "run", failures=(FAILURE,) * 1000)))
     assert len(lines) == 10
     assert lines[-1] == "  and 992 more: archiver gaps"
 
 
 def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
-    """Counts are integers, failures carry five fields, and error says what stopped it."""
+    """Counts are integers, failures have five fields, and ``error`` says what stopped the run."""
     cause = BudgetReached("a call would pass the budget", "raise it")
     summary = Summary(
         3, "run", 5, "units", failures=(FAILURE,), message=str(cause), hint=cause.hint, slug=cause.slug
     )
     fields = run_report.json_fields(summary)
-    counts = "units api_calls accounts highlights_listed highlights_fetched items_new files_new bytes_new files_failed"
+    counts = "units api_calls accounts highlights_listed highlights_fetched"
+    counts += " items_new files_new bytes_new files_failed"
     assert all(fields[name] == 0 for name in counts.split())
     assert (fields["exit_code"], fields["outcome"], fields["run_id"]) == (5, "units", 3)
     assert [
@@ -255,6 +256,6 @@ def test_the_object_of_a_run_has_the_names_of_the_contract() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
-def test_every_event_has_words(event: Event) -> None:
-    """No event is shown as a repr."""
+def test_every_event_has_a_description(event: Event) -> None:
+    """No event is shown as its repr."""
     assert type(event).__name__ not in event_text.describe_event(event)

@@ -41,7 +41,7 @@ def test_a_duration_is_a_number_and_a_letter(text: str, meant: timedelta) -> Non
     ],
 )
 def test_a_time_is_a_date_a_time_or_a_duration_back(text: str, meant: datetime) -> None:
-    """A date means midnight UTC, a time is UTC unless it has an offset, and no duration reaches before year 1."""
+    """A date means midnight UTC, a time is UTC unless it has an offset; year 1 is the earliest."""
     found = parameter_types.parse_time(text, _NOW)
     assert found == meant
     assert found.tzinfo is UTC

@@ -1,4 +1,4 @@
-"""The program as a process: signals, pipes, terminals, and what is left of it."""
+"""The program as a process: signals, pipes and terminals."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def upstream() -> Iterator[FaultyStandIn]:
 
 @pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
-    """Somebody whose environment leads to the stand-in."""
+    """A user whose environment points to the stand-in."""
     return CommandLineUser(tmp_path, upstream)
 
 
 def _signalled(
     person: CommandLineUser, upstream: FaultyStandIn, signum: int, *args: str, shell: str = 'exec "$@"'
 ) -> CommandResult:
-    """A process that gets the signal while it downloads its fifth file."""
+    """Return a process that gets the signal while it downloads its fifth file."""
     process = person.start(*args, shell=shell)
     upstream.faults.add(None, listener="cdn", nth=5, before=lambda _: process.send_signal(signum))
     out, err = process.communicate(timeout=60)
@@ -40,13 +40,13 @@ def _signalled(
 
 
 def test_fault_h6_nohup_is_respected(person: CommandLineUser, upstream: FaultyStandIn) -> None:
-    """A hang-up that was ignored when the program began does not stop it."""
+    """A SIGHUP that was ignored when the program began does not stop it."""
     ended = _signalled(person, upstream, signal.SIGHUP, "backup", "natgeo", shell='trap "" HUP; exec "$@"')
     assert ended.code == 0
 
 
 def test_a_long_query_dies_of_its_signal(person: CommandLineUser) -> None:
-    """SIGINT ends a query at once, and is not told as a query that failed."""
+    """SIGINT ends a query at once, and is not shown as a failed query."""
     assert person.in_process.run("backup", "salwaaa_ki", "-q").code == 0
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
     process = person.start("query", endless, "--timeout", "30")
@@ -58,7 +58,7 @@ def test_a_long_query_dies_of_its_signal(person: CommandLineUser) -> None:
 
 
 def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: CommandLineUser) -> None:
-    """``archiver query ... | head``: death by SIGPIPE, and not a word on stderr."""
+    """``archiver query ... | head`` dies of SIGPIPE and prints nothing on stderr."""
     assert person.in_process.run("backup", "natgeo", "-q").code == 0
     reading, writing = os.pipe()
     os.close(reading)
@@ -70,7 +70,7 @@ def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: CommandLineUse
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
 def test_rows_come_as_they_are_read(person: CommandLineUser, form: str) -> None:
-    """``archiver query ... --format csv | head`` of what has no end: the first rows at once, then death by SIGPIPE."""
+    """An endless query piped to ``head`` prints its first rows at once, then dies of SIGPIPE."""
     assert person.in_process.run("backup", "natgeo", "-q").code == 0
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
     with person.start("query", endless, "--format", form, "--timeout", "20") as process:
@@ -83,7 +83,7 @@ def test_rows_come_as_they_are_read(person: CommandLineUser, form: str) -> None:
 
 @pytest.mark.parametrize("shell", ['exec "$@" >/dev/full', 'exec "$@" >&-'], ids=["full", "closed"])
 def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: CommandLineUser, shell: str) -> None:
-    """The archive is made all the same; the person is told in one line, and the code is not 0."""
+    """The archive is made anyway; one line says what failed."""
     ended = person.run("backup", "natgeo", "--json", "-q", shell=shell)
     assert ended.code == 8
     assert len(ended.err.splitlines()) == 1
@@ -98,13 +98,13 @@ def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: CommandLineUser,
 
 
 def test_a_stderr_that_takes_nothing_stops_nothing(person: CommandLineUser) -> None:
-    """Talk is a courtesy: the run goes on, and its code is that of the run."""
+    """Messages that cannot be written change neither the run nor its code."""
     assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>/dev/full').code == 0
     assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>&-').code == 0
 
 
 def test_an_ascii_terminal_gets_escapes(person: CommandLineUser) -> None:
-    """Titles with emoji do not break a stdout that can only show ASCII."""
+    """Titles with emoji can be printed to a stdout that only knows ASCII."""
     assert person.in_process.run("backup", "salwaaa_ki", "-q").code == 0
     person.more["PYTHONIOENCODING"] = "ascii"
     asked = "SELECT title FROM highlights"
@@ -113,7 +113,7 @@ def test_an_ascii_terminal_gets_escapes(person: CommandLineUser) -> None:
 
 
 def test_a_terminal_sees_progress_and_a_summary(person: CommandLineUser) -> None:
-    """On a terminal: a bar while it lasts, then what came of it, then how to keep it nightly."""
+    """A terminal gets a bar, then the report, then how to do the same every night."""
     code, text = on_terminal(person, "backup", "natgeo")
     assert code == 0
     assert "1/1 accounts" in text
@@ -122,7 +122,7 @@ def test_a_terminal_sees_progress_and_a_summary(person: CommandLineUser) -> None
 
 
 def test_a_narrow_terminal_shows_the_counts(person: CommandLineUser) -> None:
-    """In 40 columns accounts, units and files are still to be read, and no line is wrapped: what is less is cut off."""
+    """In 40 columns accounts, units and files are readable, and no line wraps."""
     code, text = on_terminal(person, "backup", "natgeo", columns=40)
     assert code == 0
     drawn = [piece for piece in re.split("[\r\n]", text) if re.match("[01]/1 accounts", piece)]
@@ -131,9 +131,9 @@ def test_a_narrow_terminal_shows_the_counts(person: CommandLineUser) -> None:
 
 
 def test_demo_makes_two_nights_and_then_one(person: CommandLineUser) -> None:
-    """The second night costs a unit for each account and downloads nothing; so does another one in a new process.
+    """The second run costs a unit per account and downloads nothing, as does one in a new process.
 
-    A broken configuration and a key of the person's own are not looked at.
+    A broken configuration and the user's own key are ignored.
     """
     config = person.home / "config" / "archiver" / "config.toml"
     config.parent.mkdir(parents=True)
@@ -152,7 +152,7 @@ def test_demo_makes_two_nights_and_then_one(person: CommandLineUser) -> None:
 
 
 def test_demo_refuses_what_is_no_demo(person: CommandLineUser) -> None:
-    """A real archive and a directory with something in it stay as they are."""
+    """A real archive and a directory with other files stay unchanged."""
     assert person.in_process.run("backup", "natgeo", "-q").code == 0
     before = sorted(person.archive.rglob("*"))
     ended = person.in_process.run("demo", "kept")

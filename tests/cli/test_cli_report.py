@@ -1,4 +1,4 @@
-"""The morning report: in ten lines, in ``--json`` whole, sent, and a monitor pinged."""
+"""The report of a run: ten lines, the object of ``--json``, the report that is sent, and the pings."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _news(number: int) -> RunChanges:
 
 @pytest.fixture
 def box() -> Iterator[ReportReceiver]:
-    """Where reports and pings arrive."""
+    """A server that receives reports and pings."""
     with receive_reports() as opened:
         yield opened
 
@@ -57,7 +57,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 
 @pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn, box: ReportReceiver) -> InProcessUser:
-    """Somebody whose nights are reported, with natgeo in the configuration and an empty archive."""
+    """A user with an empty archive, natgeo in the configuration, and a report and a ping URL."""
     somebody = InProcessUser(tmp_path, upstream)
     config = write_config(tmp_path / "config.toml", ["natgeo"])
     somebody.more = {
@@ -73,8 +73,10 @@ def person(tmp_path: Path, upstream: FaultyStandIn, box: ReportReceiver) -> InPr
 HOOK, PING = f"/hook/{TOKEN}", f"/ping/{TOKEN}"
 
 
-def test_fault_l12_a_good_night_is_silent_and_reported(person: InProcessUser, box: ReportReceiver) -> None:
-    """Start before, then the ping and the report; the object that is posted is the one that ``--json`` prints; stderr is empty."""
+def test_fault_l12_a_successful_run_is_silent_and_reported(
+    person: InProcessUser, box: ReportReceiver
+) -> None:
+    """The start is pinged, then the end, with a report; the posted object is that of ``--json``."""
     ended = person.run("run", "--json")
     assert (ended.code, ended.err) == (0, "")
     assert box.targets[0] == f"{PING}/start"
@@ -88,7 +90,7 @@ def test_fault_l12_a_good_night_is_silent_and_reported(person: InProcessUser, bo
 def test_what_changed_is_in_the_report(
     person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
-    """Told in the text, listed in the object, counted."""
+    """Changes are described in the text, and listed and counted in the object."""
     assert person.run("run").code == 0
     box.received.clear()
     upstream.world.retitle(BOTW, "Best")
@@ -106,10 +108,10 @@ def test_what_changed_is_in_the_report(
     assert "changed: 1 highlight edited\n  natgeo: Best: 1 added, renamed from BOTW 2026\n" in text
 
 
-def test_fault_l1_something_failed_is_a_failure(
+def test_fault_l1_exit_code_3_pings_fail(
     person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
-    """Code 3 goes to fail, as it would to cron's mail, with what failed in the text; no key and no signed query is in either."""
+    """The ping contains what failed, as stderr does; neither contains the key or a signed query."""
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     ended = person.run("run")
     assert ended.code == 3
@@ -121,7 +123,7 @@ def test_fault_l1_something_failed_is_a_failure(
 
 
 def test_fault_a5_a_missing_name_fails_the_monitor(person: InProcessUser, box: ReportReceiver) -> None:
-    """Night after night, and while its name costs nothing; the report says what to do."""
+    """It does so in every run, also during the back-off of the name; the report says what to do."""
     write_config(person.home / "config.toml", ["natgeo", "nobody.xyz"])
     for _ in range(4):
         box.received.clear()
@@ -131,11 +133,10 @@ def test_fault_a5_a_missing_name_fails_the_monitor(person: InProcessUser, box: R
         assert json.loads(box.at(HOOK).body)["failures"][0]["subject_pk"] == "nobody.xyz"
 
 
-def test_fault_a44_a_pattern_that_matches_nothing_is_told(
+def test_fault_a44_a_pattern_that_matches_nothing_is_reported(
     person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
-    """In the report, ``--json`` and the log, with code 0 and without a word to cron; on stderr where the run
-    has something to say."""
+    """It is in the report, ``--json`` and the log, with code 0; on stderr only beside another message."""
     config = person.home / "config.toml"
     config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["gift*"]\n')
     note = "natgeo: no highlight matches 'gift*': upper and lower case differ, and there is 'Gift Guide'"
@@ -150,15 +151,15 @@ def test_fault_a44_a_pattern_that_matches_nothing_is_told(
     assert (failed.code, failed.err.splitlines()[1]) == (3, note)
 
 
-def test_a_highlight_target_is_counted_as_one(person: InProcessUser) -> None:
-    """It is no account, and it is one highlight of one."""
+def test_a_highlight_target_counts_as_a_target(person: InProcessUser) -> None:
+    """It is not an account, and it lists one highlight."""
     done = person.run("backup", f"highlight:{BOTW}", "-v")
     assert "1 target, 1 of 1 highlight read, 1 unit spent" in done.err.splitlines()
     assert person.run("backup", f"highlight:{BOTW}", "--json").object["highlights_listed"] == 1
 
 
-def test_a_night_that_cannot_begin_is_reported(person: InProcessUser, box: ReportReceiver) -> None:
-    """No key, a lock that another run holds, an archive that is not mounted: fail, and the object of the failure."""
+def test_a_run_that_cannot_begin_is_reported(person: InProcessUser, box: ReportReceiver) -> None:
+    """Without a key or an archive, or with a locked one: /fail, and the object of the error."""
 
     def failed(outcome: str, code: int) -> None:
         box.received.clear()
@@ -188,7 +189,7 @@ def test_a_night_that_cannot_begin_is_reported(person: InProcessUser, box: Repor
 def test_a_bug_is_reported_by_its_kind(
     person: InProcessUser, box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it says may hold anything, so it is not sent; the code stays 1."""
+    """Its text may contain secrets, so only its type is sent; the code is 1."""
 
     def broken(*args: object, **more: object) -> None:
         raise RuntimeError("sesame")
@@ -202,7 +203,7 @@ def test_a_bug_is_reported_by_its_kind(
 def test_fault_h44_a_sent_report_names_the_archive_by_its_whole_path(
     person: InProcessUser, box: ReportReceiver
 ) -> None:
-    """Of a night that could not begin, too: who reads it is in another directory."""
+    """A reader in another directory can use the path, also if the run could not begin."""
     ended = person.run("run", "--json", "--archive", "gone")
     assert ended.code == 10
     posted = json.loads(box.at(HOOK).body)
@@ -213,7 +214,7 @@ def test_fault_h44_a_sent_report_names_the_archive_by_its_whole_path(
 def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(
     person: InProcessUser, box: ReportReceiver
 ) -> None:
-    """One line each, also under cron and with -q; the code and the object are those of the night."""
+    """Each is one line, also with -q; the code and the object are those of the run."""
     box.answers |= {HOOK: 500, f"{PING}/start": 404, PING: 404}
     ended = person.run("run", "--json", "-q")
     assert (ended.code, ended.object["exit_code"]) == (0, 0)
@@ -223,10 +224,10 @@ def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(
     ]
 
 
-def test_without_the_extra_the_night_goes_on(
+def test_without_apprise_the_run_continues(
     person: InProcessUser, box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said before the night, once, with the command to type."""
+    """One line before the run says so, with the command to install it."""
     monkeypatch.setitem(sys.modules, "apprise", None)
     person.more["ARCHIVER_REPORT_URL"] = f"ntfy://{TOKEN}"
     ended = person.run("run")
@@ -238,18 +239,18 @@ def test_without_the_extra_the_night_goes_on(
 
 
 def test_apprise_gets_the_ten_lines(person: InProcessUser, box: ReportReceiver) -> None:
-    """Title and text, really sent by Apprise."""
+    """Apprise sends the title and the text."""
     person.more["ARCHIVER_REPORT_URL"] = f"json://127.0.0.1:{box.port}/note/{TOKEN}"
     assert person.run("run").code == 0
-    told = json.loads(box.at(f"/note/{TOKEN}").body)
-    assert told["title"] == "archiver run 1: ok"
-    assert told["message"].splitlines()[0].startswith("1 account, 3 of 3 highlights read, ")
+    received = json.loads(box.at(f"/note/{TOKEN}").body)
+    assert received["title"] == "archiver run 1: ok"
+    assert received["message"].splitlines()[0].startswith("1 account, 3 of 3 highlights read, ")
 
 
-def test_a_quiet_night_may_be_left_out(
+def test_a_run_without_news_may_be_left_out(
     person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
-    """With ``report.on = "news"`` a night is reported if something came, changed or failed, and the monitor pinged anyway."""
+    """With ``report.on = "news"`` a run without news is pinged, but not reported."""
     person.more["ARCHIVER_REPORT_ON"] = "news"
     for title, sent in (("BOTW 2026", True), ("BOTW 2026", False), ("Best", True)):  # all is new at first
         box.received.clear()
@@ -272,20 +273,20 @@ def test_a_quiet_night_may_be_left_out(
         ("failure", Summary(7, "run", 3), 0, True),
     ],
 )
-def test_which_nights_are_reported(on: ReportWhen, night: Summary, news: int, reported: bool) -> None:
-    """All, those in which something is new, changed, gone or failed, or those that did not end well."""
+def test_which_runs_are_reported(on: ReportWhen, night: Summary, news: int, reported: bool) -> None:
+    """``report.on`` selects all runs, those with news, or those that failed."""
     assert report_delivery.must_report(on, night, _news(news)) == reported
 
 
 def test_only_run_is_reported(person: InProcessUser, box: ReportReceiver) -> None:
-    """A backup by hand tells nobody: its person reads along. A wrong ACCOUNT neither: the monitor is not about typing."""
+    """``backup`` is not reported, as its user watches it; nor is a mistyped ACCOUNT."""
     assert person.run("backup", "natgeo").code == 0
     assert person.run("run", "natgoe").code == 2
     assert box.received == []
 
 
 def test_fault_h39_a_signal_does_not_wait_for_a_report(person: InProcessUser, box: ReportReceiver) -> None:
-    """The night is over and its report hangs: a signal ends the wait, and the code is the night's."""
+    """If the report hangs after the run, a signal ends the wait; the code is that of the run."""
     box.stalls.add(HOOK)
     process = CommandLineUser(person.home, person.upstream, person.more).start("run")
     assert box.heard.wait(60)
@@ -299,7 +300,7 @@ def test_fault_h39_a_signal_does_not_wait_for_a_report(person: InProcessUser, bo
 @pytest.mark.parametrize("failures", [0, 1, 3, 50])
 @pytest.mark.parametrize("changes", [0, 1, 3, 50])
 def test_never_more_than_ten_lines(failures: int, changes: int) -> None:
-    """However much there is; both kinds are told, and what is left out is counted."""
+    """Changes and failures both get lines, and what is left out is counted."""
     code = 3 if failures else 0
     summary = Summary(7, "run", code, "partial" if code else "ok", failures=(_FAILURE,) * failures)
     lines = run_report.report_lines(summary, _news(changes))
@@ -307,19 +308,19 @@ def test_never_more_than_ten_lines(failures: int, changes: int) -> None:
     assert (f"failed: {failures} expired (recorded, and tried again in later runs)" in lines) == bool(
         failures
     )
-    told = [line for line in lines if line.startswith("  natgeo: ")]
+    changed = [line for line in lines if line.startswith("  natgeo: ")]
     named = [line for line in lines if line.startswith("  video of item 31: ")]
     more = [int(line.split()[1]) for line in lines if line.startswith("  and ")]
-    assert len(told) + len(named) + sum(more) == failures + changes
-    assert bool(told) == bool(changes)
+    assert len(changed) + len(named) + sum(more) == failures + changes
+    assert bool(changed) == bool(changes)
     assert bool(named) == bool(failures)
     if failures == changes == 50:
         assert len(lines) == 10
-        assert f"  and {50 - len(told)} more (archiver changes --run 7)" in lines
+        assert f"  and {50 - len(changed)} more (archiver changes --run 7)" in lines
 
 
-def test_what_changed_may_be_unknown() -> None:
-    """A database that cannot be read after the night is told, and hides nothing else."""
+def test_changes_that_cannot_be_read_are_reported_as_unknown() -> None:
+    """A database that cannot be read after the run hides only the changes."""
 
     def broken() -> Iterator[NamedChange]:
         yield from _news(1).changes
@@ -333,13 +334,13 @@ def test_what_changed_may_be_unknown() -> None:
 
 
 def test_a_run_leaves_one_file_as_its_database(person: InProcessUser) -> None:
-    """What changed is read before the archive is closed: a copy of the file alone, or a read-only disk, has everything."""
+    """Changes are read before the archive is closed, so that the database file alone is complete."""
     assert person.run("run").code == 0
     assert [path.name for path in person.archive.glob("archive.db*")] == ["archive.db"]
 
 
 def test_a_thousand_changes_are_listed_and_all_counted() -> None:
-    """The object stays bounded, as for failures; a run that never began has the same fields."""
+    """The object is bounded, as for failures; that of a run that never began has the same fields."""
     seen = RunChanges()
     seen.read(_news(1_500).changes)
     found = run_report.json_fields(Summary(7, "run"), seen)

@@ -1,4 +1,4 @@
-"""The key and signed URLs: what is said, at the loudest, when things go wrong, and where the key can be seen from outside."""
+"""The key and signed URLs appear in no output and no log, and the key is not visible to other processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 
 @pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
-    """Somebody whose environment, in this process, leads to the stand-in."""
+    """A user whose environment, in this process, points to the stand-in."""
     somebody = CommandLineUser(tmp_path, upstream)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
     for name, value in somebody.environ.items():
@@ -45,7 +45,7 @@ def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPa
 def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
-    """``-v --debug --json`` with failing downloads: nothing on stdout, stderr or in the log, and the CDN is told no key."""
+    """With ``-v --debug --json`` and failing downloads, no output or log has them; the CDN gets no key."""
     upstream.faults.add(actions.respond(500), listener="cdn", count=3)
     upstream.faults.add(actions.respond(404), listener="cdn", role="video")
     assert front.main(["backup", "natgeo", "-v", "--debug", "--json"]) == 3
@@ -61,7 +61,7 @@ def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
 def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
     person: CommandLineUser, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch, capsys: Shown, key: str
 ) -> None:
-    """A stray line break or a typographic dash: code 4 before any call, and no part of it in message, object or traceback."""
+    """A line break or a typographic dash in it gives code 4 before any call; no part of it is printed."""
     monkeypatch.setenv("HIKERAPI_TOKEN", key)
     assert front.main(["backup", "natgeo", "--debug", "--json"]) == 4
     shown = capsys.readouterr()
@@ -73,7 +73,7 @@ def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
 def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
     person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown
 ) -> None:
-    """An exception that nobody foresaw, with key and URL in its text: neither is in the line, the object, the traceback or the log."""
+    """An exception with key and URL in its text leaks neither: not in message, traceback or log."""
     assert front.main(["backup", "natgeo", "-q"]) == 0
     monkeypatch.setenv("HIKERAPI_TOKEN", KEY)
 
@@ -91,7 +91,7 @@ def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
 
 
 def test_fault_l4_the_environment_gives_the_key_up(person: CommandLineUser, capsys: Shown) -> None:
-    """Once the configuration is read, no process that this one might start inherits the key."""
+    """Once the configuration is read, child processes cannot inherit the key."""
     assert os.environ["HIKERAPI_TOKEN"] == KEY
     assert front.main(["plan", "natgeo"]) == 10
     assert "HIKERAPI_TOKEN" not in os.environ
@@ -100,7 +100,7 @@ def test_fault_l4_the_environment_gives_the_key_up(person: CommandLineUser, caps
 def test_fault_l4_nobody_reads_the_key_in_a_list_of_processes(
     person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
-    """While a run is on: the key is in no argument of the process, and there is no child that could have inherited it."""
+    """During a run no argument contains the key, and no child process exists that has it."""
     stall = upstream.faults.add(actions.stall(seconds=60), listener="cdn", count=None)
     process = person.start("backup", "natgeo")
     assert stall.reached.wait(20)
@@ -114,7 +114,7 @@ def test_fault_l4_nobody_reads_the_key_in_a_list_of_processes(
 
 
 def test_fault_l4_no_option_takes_a_key() -> None:
-    """What is typed stands in the shell's history and in every list of processes: a key comes from the environment or a file."""
+    """Options are visible in the shell's history and to other processes, so the key has none."""
     told = [
         option
         for command in _commands(front.cli, click.Context(front.cli))
@@ -140,7 +140,7 @@ def _commands(command: click.Command, ctx: click.Context) -> Iterator[click.Comm
 def test_fault_l6_a_key_never_travels_in_the_clear(
     person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown, url: str
 ) -> None:
-    """http:// to anywhere but this machine, or a URL with a user: code 2, no archive is made, and the URL is not shown."""
+    """http:// to another machine, or a URL with a user, is refused with code 2 and not printed."""
     monkeypatch.setenv("ARCHIVER_API_BASE_URL", url)
     assert front.main(["backup", "natgeo"]) == 2
     told = capsys.readouterr().err
@@ -152,7 +152,7 @@ def test_fault_l6_a_key_never_travels_in_the_clear(
 def test_fault_l6_whoever_else_gets_the_key_is_named(
     person: CommandLineUser, monkeypatch: pytest.MonkeyPatch, capsys: Shown
 ) -> None:
-    """Another host than the vendor's is possible, for a proxy of one's own, and told at every start."""
+    """Another host than the vendor's is allowed, as for a proxy, and every start prints a note."""
     monkeypatch.setenv("ARCHIVER_API_BASE_URL", "https://api.example.com")
     assert front.main(["status"]) == 10
     assert (
@@ -165,7 +165,7 @@ def test_fault_l6_whoever_else_gets_the_key_is_named(
 
 
 def test_fault_l8_no_core_is_dumped(tmp_path: Path) -> None:
-    """A crash writes no core, which would hold the key, whatever was allowed before; what the system allows at most stays as it was."""
+    """A crash writes no core dump, which would contain the key; the hard limit of the system stays."""
     script = """
 import resource
 from archiver.cli.main import main
@@ -189,7 +189,7 @@ print(resource.getrlimit(resource.RLIMIT_CORE) == (0, most))
 def test_fault_l9_nothing_that_is_advised_puts_the_key_into_a_history(
     person: CommandLineUser, capsys: Shown
 ) -> None:
-    """Help, init, demo, a backup on a terminal and the example configuration: no command line in them has a place for the key."""
+    """No printed command line has a place for the key: help, init, demo, backup, example configuration."""
     said = [config.example()]
     for words in (
         *([name, "--help"] for name in COMMANDS),

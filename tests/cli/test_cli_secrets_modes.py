@@ -1,4 +1,4 @@
-"""Who may read what the program makes: every file and directory, whatever the umask."""
+"""The modes of every file and directory that the program makes, whatever the umask."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
 OWNERS = {"lock", "config.toml", "copy.db"}
-"""What an analyst's account has no business with, and a copy of the database, whose place the owner chose: 0600 always."""
+"""Files that have 0600 even with group_readable."""
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 
 @pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPatch) -> CommandLineUser:
-    """Somebody whose environment, in this process, leads to the stand-in, in an empty home."""
+    """A user with an empty home whose environment, in this process, points to the stand-in."""
     home = tmp_path / "home"
     home.mkdir(0o700)
     somebody = CommandLineUser(home, upstream)
@@ -40,14 +40,14 @@ def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def umask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """This process's umask for the time of the test."""
+    """The umask of this process during the test."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
 
 
 def _used(person: CommandLineUser, upstream: FaultyStandIn) -> None:
-    """All that makes files: init, a run, a backup, a query, a verify, a copy of the database."""
+    """Use every command that makes files: init, run, backup, query, verify, db backup."""
     settings = person.home / "config" / "archiver" / "config.toml"
     backup = ["backup", "salwaaa_ki", "-q"]
     for words in (
@@ -64,7 +64,7 @@ def _used(person: CommandLineUser, upstream: FaultyStandIn) -> None:
 
 
 def _wrong(home: Path, *, group_readable: bool) -> list[str]:
-    """Every file and directory below ``home`` whose mode is not the promised one."""
+    """Return every file and directory below ``home`` whose mode is not the promised one."""
     directory, file = (0o750, 0o640) if group_readable else (0o700, 0o600)
     found = []
     for path in sorted(home.rglob("*")):
@@ -93,7 +93,7 @@ def test_fault_l7_everything_made_has_the_promised_mode(
     umask: int,
     group_readable: bool,
 ) -> None:
-    """Files 0600 and directories 0700, with group_readable 0640 and 0750, blobs 0444: an open umask adds nothing, a closed one takes nothing."""
+    """Files have 0600 and directories 0700, with group_readable 0640 and 0750, blobs 0444."""
     monkeypatch.setenv("ARCHIVER_ARCHIVE_GROUP_READABLE", str(group_readable).lower())
     _used(person, upstream)
     kinds = {p.relative_to(person.archive).parts[0] for p in person.archive.rglob("*")}
@@ -103,7 +103,7 @@ def test_fault_l7_everything_made_has_the_promised_mode(
 
 @pytest.mark.parametrize("umask", [0o000], indirect=True, ids=oct)
 def test_fault_l7_a_demo_is_as_private(person: CommandLineUser, umask: int) -> None:
-    """The demo's archive is for its owner alone, too."""
+    """Only the owner can read the archive of the demo."""
     assert front.main(["demo", "shown", "-q"]) == 0
     assert (person.home / "shown" / "archive.db").exists()
     assert _wrong(person.home, group_readable=False) == []

@@ -1,4 +1,4 @@
-"""``archiver show``: what is kept of one account, highlight or item, for people and for programs."""
+"""``archiver show``: the details of an account, highlight or item, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
 
 @pytest.fixture
 def rows(tmp_path: Path, database: str | Path) -> str | Path:
-    """The database of the library, on SQLite or PostgreSQL."""
+    """The database of the sample archive, on SQLite or PostgreSQL."""
     if not isinstance(database, Path):
         return database
     (tmp_path / "kept").mkdir()
@@ -33,7 +33,7 @@ def rows(tmp_path: Path, database: str | Path) -> str | Path:
 
 @pytest.fixture
 def person(tmp_path: Path, rows: str | Path) -> InProcessUser:
-    """Somebody with the library."""
+    """A user with the sample archive."""
     shelve(tmp_path / "kept", rows)
     return InProcessUser(tmp_path, more={"ARCHIVER_ARCHIVE_DATABASE": rows} if isinstance(rows, str) else {})
 
@@ -49,7 +49,7 @@ def path(person: InProcessUser, pk: str, role: Role) -> str:
 
 
 def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: InProcessUser) -> None:
-    """Names, what it holds, its state, its highlights in order with counts, where its avatar is."""
+    """It shows names, contents, state, the highlights in order with counts, and the path of the avatar."""
     out = show(sqlite_person, "@NatGeo").out
     for told in (
         "natgeo, National Geographic\n",
@@ -63,7 +63,7 @@ def test_an_account_is_shown_as_a_person_wants_it(sqlite_person: InProcessUser) 
 
 
 def test_hostile_text_is_text(sqlite_person: InProcessUser) -> None:
-    """As a title and as a name, wherever it stands; JSON has it exactly."""
+    """Titles and names are escaped in text and exact in JSON."""
     for target, times in (("natgeo", 1), ("highlight:3", 2), ("item:30", 2)):
         out = show(sqlite_person, target).out
         assert out.count(make_safe(HOSTILE)) == times
@@ -74,7 +74,7 @@ def test_hostile_text_is_text(sqlite_person: InProcessUser) -> None:
 
 
 def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: InProcessUser) -> None:
-    """In its order, each with its time, type and what it carries; the title that it had before."""
+    """Items are in order, with time, type and contents; a former title is shown."""
     out = show(sqlite_person, "https://www.instagram.com/stories/highlights/1/").out
     assert out.index("item 10") < out.index("@nasa  #wild  at Kamchatka") < out.index("item 11")
     assert f"    video      {path(sqlite_person, '10', Role.VIDEO)}\n" in out
@@ -83,7 +83,7 @@ def test_a_highlight_is_shown_with_its_items_and_their_files(sqlite_person: InPr
 
 
 def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: str | Path) -> None:
-    """Which highlights show it, where it came from, its files with their size, kind and hash, and which of them is lost."""
+    """It shows its highlights, its source, and its files with type, size and hash; a lost one is marked."""
     with Catalog.open(rows, write=True) as catalog:
         catalog.write(record.lost_blobs, [digest("10", Role.VIDEO)], LATER)
     assert "holds      2 items, 3 blobs, 1 lost, 70 B\n" in show(person, "highlight:1").out
@@ -101,7 +101,7 @@ def test_an_item_is_shown_with_all_that_it_carries(person: InProcessUser, rows: 
 
 
 def test_programs_get_every_field(person: InProcessUser) -> None:
-    """One object: of an account with its highlights, of a highlight with its items, of an item with its highlights; exact."""
+    """An account's object lists highlights, a highlight's items, an item's highlights."""
     account = show(person, "natgeo", "--json").object
     assert (account["kind"], account["pk"], account["blobs"], account["bytes"]) == (
         "account",
@@ -131,7 +131,7 @@ def test_programs_get_every_field(person: InProcessUser) -> None:
 
 
 def test_paths_alone_are_for_other_programs(sqlite_person: InProcessUser) -> None:
-    """Each held file once, in the order of the profile; NUL for xargs -0; by role; whatever the directory is called."""
+    """Each present file is printed once, in the order of the profile; with -0 for xargs, filtered by role."""
     listed = show(sqlite_person, "natgeo", "--paths").out.splitlines()
     assert listed == [
         path(sqlite_person, pk, role)
@@ -162,7 +162,7 @@ def test_paths_alone_are_for_other_programs(sqlite_person: InProcessUser) -> Non
     ],
 )
 def test_a_target_is_read_by_what_is_held(sqlite_person: InProcessUser, target: str, kind: str) -> None:
-    """A number is an account's, else a highlight's, else an item's; what nobody is called may be an item's code."""
+    """A number is an account's id, else a highlight's, else an item's; a word may be an item's code."""
     assert show(sqlite_person, target, "--json").object["kind"] == kind
 
 
@@ -184,7 +184,7 @@ def test_a_target_is_read_by_what_is_held(sqlite_person: InProcessUser, target: 
 def test_what_is_not_held_is_told_with_the_next_step(
     sqlite_person: InProcessUser, words: list[str], said: str
 ) -> None:
-    """Code 2, one line."""
+    """The code is 2, and one line says what to do."""
     ended = sqlite_person.run("show", *words)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert said in ended.err
@@ -192,7 +192,7 @@ def test_what_is_not_held_is_told_with_the_next_step(
 
 @pytest.fixture(scope="module")
 def sqlite_person(tmp_path_factory: pytest.TempPathFactory) -> InProcessUser:
-    """Somebody with the library, for tests that leave it alone."""
+    """A user with the sample archive, for tests that do not change it."""
     home = tmp_path_factory.mktemp("library")
     (home / "kept").mkdir()
     Catalog.create(home / "kept" / "archive.db", ARCHIVE_ID, NOW).close()
@@ -201,7 +201,7 @@ def sqlite_person(tmp_path_factory: pytest.TempPathFactory) -> InProcessUser:
 
 
 def test_long_lists_are_cut_for_people(sqlite_person: InProcessUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With how to see the rest."""
+    """The last line says how to see the rest."""
     monkeypatch.setattr(details_text, "_ITEMS_SHOWN", 1)
     monkeypatch.setattr(details_text, "_HIGHLIGHTS_SHOWN", 2)
     for target, left in (("highlight:1", "item 11"), ("natgeo", "onerror")):
@@ -212,7 +212,7 @@ def test_long_lists_are_cut_for_people(sqlite_person: InProcessUser, monkeypatch
 
 
 def test_a_name_that_several_bore_needs_an_id(sqlite_person: InProcessUser, tmp_path: Path) -> None:
-    """As when an account was renamed and another took its name, and left it too."""
+    """That happens when an account was renamed, and another took its name and left it, too."""
     person = InProcessUser(tmp_path)
     copytree(sqlite_person.archive, person.archive)
     with Catalog.open(person.archive / "archive.db", write=True) as catalog:
@@ -226,7 +226,7 @@ def test_a_name_that_several_bore_needs_an_id(sqlite_person: InProcessUser, tmp_
 
 
 def test_the_next_look_is_that_of_the_plan() -> None:
-    """The turn of the sweep, sooner if a failure is due, that of its page alone if that was not found; never without a sweep."""
+    """It is the next sweep, or earlier if a failed file or page is due; never if there is no sweep."""
     facts = TrayFacts(1, 1)
     held = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, completed_at=NOW)
     monthly, never = Policy(sweep_days=30), Policy(sweep_days=0)

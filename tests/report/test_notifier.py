@@ -1,4 +1,4 @@
-"""Reports and pings, sent over real loopback sockets."""
+"""Reports and pings, sent over loopback sockets."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ BAD = Notification("archiver run 8: partial", "failed: 1 expired", b'{"exit_code
 
 @pytest.fixture
 def box() -> Iterator[ReportReceiver]:
-    """Where reports and pings arrive."""
+    """A server that receives reports and pings."""
     with receive_reports() as opened:
         yield opened
 
 
 @pytest.fixture(autouse=True)
-def hidden() -> None:
-    """The token of every address here may stand in nothing that is said or logged."""
+def secret_token() -> None:
+    """Fail every test here whose output or log contains the token."""
     leak_detector.watch_secret(TOKEN)
 
 
-def carrier(report: str | None = None, ping: str | None = None, **more: object) -> Notifier:
-    """Somebody who carries to these URLs."""
+def make_notifier(report: str | None = None, ping: str | None = None, **more: object) -> Notifier:
+    """Return a notifier that sends to these URLs."""
     return Notifier(
         Destination(report, "report.url") if report else None,
         Destination(ping, "report.ping_url") if ping else None,
@@ -48,17 +48,17 @@ def carrier(report: str | None = None, ping: str | None = None, **more: object) 
     )
 
 
-def only(troubles: list[str]) -> str:
-    """The one line of trouble, which names no token."""
-    (line,) = troubles
+def only_line(problems: list[str]) -> str:
+    """Return the only problem, which must not contain the token."""
+    (line,) = problems
     assert TOKEN not in line
     return line
 
 
 def test_a_web_address_gets_the_whole_object(box: ReportReceiver) -> None:
-    """One POST of the JSON as it is, to the path and query that were configured, with the password of the URL."""
+    """The JSON is posted once, to the configured path and query, with the password of the URL."""
     url = box.url.replace("//", f"//me:{TOKEN}@")
-    assert carrier(f"{url}/hook/{TOKEN}?room={TOKEN}").notify_end(GOOD) == []
+    assert make_notifier(f"{url}/hook/{TOKEN}?room={TOKEN}").notify_end(GOOD) == []
     (came,) = box.received
     assert (came.method, came.target) == ("POST", f"/hook/{TOKEN}?room={TOKEN}")
     assert came.headers["content-type"] == "application/json"
@@ -69,11 +69,11 @@ def test_a_web_address_gets_the_whole_object(box: ReportReceiver) -> None:
 @pytest.mark.parametrize(
     ("letter", "target"), [(GOOD, f"/{TOKEN}?rid=1"), (BAD, f"/{TOKEN}/fail?rid=1")], ids=["good", "bad"]
 )
-def test_a_monitor_hears_the_start_and_how_it_ended(
+def test_a_monitor_is_pinged_at_the_start_and_at_the_end(
     box: ReportReceiver, letter: Notification, target: str
 ) -> None:
-    """start, then the address itself or fail, each behind the path; the text comes along with the end."""
-    to = carrier(ping=f"{box.url}/{TOKEN}/?rid=1" if letter is BAD else f"{box.url}/{TOKEN}?rid=1")
+    """First with /start, then with nothing or /fail after the path; the last ping contains the text."""
+    to = make_notifier(ping=f"{box.url}/{TOKEN}/?rid=1" if letter is BAD else f"{box.url}/{TOKEN}?rid=1")
     assert to.notify_start() == []
     assert to.notify_end(letter) == []
     assert box.targets == [f"/{TOKEN}/start?rid=1", target]
@@ -81,120 +81,120 @@ def test_a_monitor_hears_the_start_and_how_it_ended(
     assert box.received[1].body.decode() == f"{letter.title}\n{letter.text}\n"
 
 
-def test_a_night_that_is_not_to_be_reported(box: ReportReceiver) -> None:
-    """The monitor hears of it anyway."""
-    assert carrier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD, send_report=False) == []
+def test_without_a_report_the_monitor_is_pinged_anyway(box: ReportReceiver) -> None:
+    """Leaving out the report does not leave out the ping."""
+    assert make_notifier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD, send_report=False) == []
     assert box.targets == ["/ping"]
 
 
 def test_nothing_configured_sends_nothing() -> None:
-    """No address, no trouble."""
-    assert carrier().notify_start() == carrier().notify_end(GOOD) == []
+    """Without URLs there is nothing to send and no problem."""
+    assert make_notifier().notify_start() == make_notifier().notify_end(GOOD) == []
 
 
 def test_fault_l13_no_redirect_is_followed(box: ReportReceiver) -> None:
-    """The body travels to no host that nobody named, neither by our client nor by Apprise."""
+    """Neither our client nor Apprise sends the body to a host that is not configured."""
     with receive_reports() as elsewhere:
         box.answers["/hook"] = box.answers["/ping"] = box.answers["/note"] = f"{elsewhere.url}/caught"
-        troubles = carrier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD)
-        assert [line.partition(": ")[2] for line in troubles] == [
+        problems = make_notifier(f"{box.url}/hook", f"{box.url}/ping").notify_end(GOOD)
+        assert [line.partition(": ")[2] for line in problems] == [
             "it answered 307, and redirects are not followed (set report.ping_url to the final address)",
             "it answered 307, and redirects are not followed (set report.url to the final address)",
         ]
-        only(carrier(f"json://127.0.0.1:{box.port}/note").notify_end(GOOD))
+        only_line(make_notifier(f"json://127.0.0.1:{box.port}/note").notify_end(GOOD))
         assert len(box.received) == 3
         assert elsewhere.received == []
 
 
-def test_fault_l12_what_does_not_arrive_is_one_line(box: ReportReceiver) -> None:
-    """Scheme and host, why, and the next step; never the path, the query or the password."""
+def test_fault_l12_a_report_that_is_not_delivered_is_one_line(box: ReportReceiver) -> None:
+    """The line has scheme and host, the reason and the next step; never path, query or password."""
     box.answers[f"/{TOKEN}"] = 404
     url = box.url.replace("//", f"//{TOKEN}:{TOKEN}@")
-    line = only(carrier(f"{url}/{TOKEN}").notify_end(GOOD))
+    line = only_line(make_notifier(f"{url}/{TOKEN}").notify_end(GOOD))
     assert line == "the report was not sent to http://127.0.0.1: it answered 404 (check report.url)"
 
 
-def test_fault_h39_nobody_at_the_other_end() -> None:
-    """A port that nobody listens at."""
+def test_fault_h39_a_port_without_a_listener_is_no_connection() -> None:
+    """The line says so, and what to check."""
     with receive_reports() as gone:
         url = f"{gone.url}/{TOKEN}"
-    line = only(carrier(ping=url).notify_start())
+    line = only_line(make_notifier(ping=url).notify_start())
     assert line == (
         "the ping was not sent to http://127.0.0.1: no connection"
         " (check report.ping_url, and that this machine can reach its host)"
     )
 
 
-def test_fault_h39_it_is_bounded_in_time(box: ReportReceiver) -> None:
-    """A peer that never answers costs the time of one, whether one or two are sent, and is told."""
+def test_fault_h39_a_server_that_never_answers_costs_the_time_limit_once(box: ReportReceiver) -> None:
+    """That holds for a report and a ping together; both are reported as problems."""
     box.stalls |= {"/hook", "/ping"}
     begun = time.monotonic()
-    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", seconds=0.5).notify_end(GOOD)
+    problems = make_notifier(f"{box.url}/hook", f"{box.url}/ping", seconds=0.5).notify_end(GOOD)
     assert time.monotonic() - begun < 0.95
-    assert [line.partition(":")[0] for line in troubles] == [
+    assert [line.partition(":")[0] for line in problems] == [
         "the ping was not sent to http",
         "the report was not sent to http",
     ]
 
 
-def test_fault_h39_a_service_that_hangs_is_left_to_itself(
+def test_fault_h39_a_service_that_hangs_is_abandoned(
     box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Apprise may wait longer than we do: the bound holds for it too."""
+    """The time limit holds for Apprise too, which has longer ones."""
     monkeypatch.setattr(apprise_service, "send", lambda to, title, text: box.over.wait(30))
-    line = only(carrier(f"ntfy://{TOKEN}", seconds=0.2).notify_end(GOOD))
+    line = only_line(make_notifier(f"ntfy://{TOKEN}", seconds=0.2).notify_end(GOOD))
     assert (
         line == "the report was not sent to ntfy://…: not done within 0.2 seconds (the next run tries again)"
     )
 
 
 @pytest.mark.parametrize("stalls", [{"/ping/fail"}, {"/ping/fail", "/hook"}], ids=["one", "both"])
-def test_fault_h39_a_signal_does_not_wait_for_it(box: ReportReceiver, stalls: set[str]) -> None:
-    """Once the run is to stop, all that is on its way gets one moment; what arrives within that has arrived."""
+def test_fault_h39_a_signal_ends_the_wait_after_a_moment(box: ReportReceiver, stalls: set[str]) -> None:
+    """After a signal, deliveries have ``GRACE`` seconds left; those that finish in time are no problem."""
     box.stalls |= stalls
     begun = time.monotonic()
-    troubles = carrier(f"{box.url}/hook", f"{box.url}/ping", is_stopped=lambda: True).notify_end(BAD)
+    problems = make_notifier(f"{box.url}/hook", f"{box.url}/ping", is_stopped=lambda: True).notify_end(BAD)
     assert time.monotonic() - begun < 1.9 * notifier.GRACE
-    assert len(troubles) == len(stalls)
-    assert all("http://127.0.0.1: the run was stopped (" in line for line in troubles)
+    assert len(problems) == len(stalls)
+    assert all("http://127.0.0.1: the run was stopped (" in line for line in problems)
     assert box.at("/hook").body == BAD.document
 
 
 def test_apprise_sends_title_and_text(box: ReportReceiver) -> None:
-    """Any other scheme goes through Apprise: really, by its json:// service."""
-    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_start() == []
+    """Other schemes go through Apprise, here its json:// service, and only at the end of a run."""
+    assert make_notifier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_start() == []
     assert box.received == []
-    assert carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD) == []
-    told = json.loads(box.at(f"/{TOKEN}").body)
-    assert (told["title"], told["message"]) == (GOOD.title, GOOD.text)
+    assert make_notifier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD) == []
+    received = json.loads(box.at(f"/{TOKEN}").body)
+    assert (received["title"], received["message"]) == (GOOD.title, GOOD.text)
 
 
-def test_apprise_says_no(box: ReportReceiver) -> None:
-    """What the service refuses is told by its scheme alone: in slack://TOKEN the token stands where a host would."""
+def test_a_service_that_refuses_is_named_by_its_scheme_only(box: ReportReceiver) -> None:
+    """In slack://TOKEN the token is where the host would be."""
     box.answers[f"/{TOKEN}"] = 500
-    line = only(carrier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD))
+    line = only_line(make_notifier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD))
     assert line.startswith(
         "the report was not sent to json://…: the service behind json:// refused it (check "
     )
 
 
-def test_fault_h39_without_the_extra_it_is_said_before_the_night(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not again after it. The night itself goes on."""
+def test_fault_h39_a_missing_apprise_is_reported_before_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The problem is returned at the start with the command to install it, and not again at the end."""
     monkeypatch.setitem(sys.modules, "apprise", None)
-    to = carrier(f"ntfy://{TOKEN}")
+    to = make_notifier(f"ntfy://{TOKEN}")
     install = f"{sys.executable} -m pip install apprise"
     why = f"ntfy://…: ntfy:// needs the package Apprise (install it: {install})"
-    assert only(to.notify_start()) == f"the report cannot be sent to {why}"
+    assert only_line(to.notify_start()) == f"the report cannot be sent to {why}"
     assert to.notify_end(GOOD) == []
 
 
-def test_a_monitor_that_cannot_be_reached_is_told_once() -> None:
-    """At the beginning of the night; at its end only if something else is wrong."""
+def test_a_problem_with_the_monitor_is_returned_once() -> None:
+    """It is returned at the start, and at the end only other problems are."""
     with receive_reports() as gone:
         url = f"{gone.url}/{TOKEN}"
-    to = carrier(f"{url}/hook", f"{url}/ping")
-    assert "the ping was not sent" in only(to.notify_start())
-    assert "the report was not sent" in only(to.notify_end(GOOD))
+    to = make_notifier(f"{url}/hook", f"{url}/ping")
+    assert "the ping was not sent" in only_line(to.notify_start())
+    assert "the report was not sent" in only_line(to.notify_end(GOOD))
 
 
 LINK_LOCAL = """
@@ -216,13 +216,13 @@ threading.Thread(target=server.serve_forever, daemon=True).start()
 for allowed in (False, True):
     for url in ("http://2852039166/report", "json://2852039166/report"):
         to = Destination(url, "report.url", may_be_link_local=allowed)
-        print(allowed, Notifier(to).notify_end(Notification("title", "text", b"{}", is_success=True)), flush=True)
+        problems = Notifier(to).notify_end(Notification("title", "text", b"{}", is_success=True))
+        print(allowed, problems, flush=True)
 """
 
 
 def test_fault_l14_a_name_that_leads_to_a_link_local_address_gets_no_report() -> None:
-    """In a network of its own, where the machine has that address: nothing is asked there unless the
-    configuration allows it."""
+    """In a network namespace with that address, nothing is sent there unless the configuration allows it."""
     network = ["unshare", "-rn", "sh", "-c"]
     ready = 'ip link set lo up && ip addr add 169.254.169.254/32 dev lo && exec "$@"'
     if (
@@ -248,52 +248,54 @@ def test_fault_l14_a_name_that_leads_to_a_link_local_address_gets_no_report() ->
     ],
 )
 def test_fault_l14_apprise_is_given_no_link_local_address_in_brackets_or_in_the_query(url: str) -> None:
-    """Its host in brackets is looked at, and so is the server that a mail is sent to."""
-    assert "a link-local address" in only(carrier(url).notify_end(GOOD))
+    """A host in brackets is checked, and so is the mail server in the query."""
+    assert "a link-local address" in only_line(make_notifier(url).notify_end(GOOD))
 
 
-def test_an_address_that_apprise_does_not_know() -> None:
-    """A misspelt scheme is told before the night."""
-    assert "Apprise cannot use this slakc:// address" in only(carrier(f"slakc://{TOKEN}").notify_start())
+def test_a_scheme_that_apprise_does_not_know_is_reported_before_the_run() -> None:
+    """That finds a misspelt scheme before the run."""
+    assert "Apprise cannot use this slakc:// address" in only_line(
+        make_notifier(f"slakc://{TOKEN}").notify_start()
+    )
 
 
 def test_fault_l12_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that nobody expected is told by its kind: its text may hold anything."""
+    """An unexpected exception is named by its type only, as its text may quote the URL."""
 
     def broken(to: Destination, title: str, text: str) -> None:
         raise RuntimeError(to.reveal_url())
 
     monkeypatch.setattr(apprise_service, "send", broken)
-    assert "an unexpected RuntimeError" in only(carrier(f"ntfy://{TOKEN}").notify_end(GOOD))
+    assert "an unexpected RuntimeError" in only_line(make_notifier(f"ntfy://{TOKEN}").notify_end(GOOD))
 
 
 def test_fault_l13_plain_http_never_goes_through_a_proxy(
     box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would read what is sent."""
+    """The proxy could read the body."""
     with receive_reports() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.url)
-        assert carrier(f"{box.url}/hook").notify_end(GOOD) == []
+        assert make_notifier(f"{box.url}/hook").notify_end(GOOD) == []
     assert box.targets == ["/hook"]
     assert proxy.received == []
 
 
 def test_https_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked for a tunnel, and sees the host alone."""
+    """The proxy gets a CONNECT request, which names only the host."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     with receive_reports() as proxy:
         proxy.answers["hooks.example.com:443"] = 502
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        line = only(carrier(f"https://hooks.example.com/{TOKEN}").notify_end(GOOD))
+        line = only_line(make_notifier(f"https://hooks.example.com/{TOKEN}").notify_end(GOOD))
     assert "https://hooks.example.com: ProxyError" in line
     assert [(each.method, each.target) for each in proxy.received] == [("CONNECT", "hooks.example.com:443")]
     assert TOKEN not in str(proxy.received)
 
 
 def test_fault_l12_an_address_never_prints_itself() -> None:
-    """Scheme and host of a web address, the scheme of all others; it goes into no pickle."""
+    """It prints scheme and host of a web address, only the scheme of others, and cannot be pickled."""
     web = Destination(f"https://me:{TOKEN}@hooks.example.com:8443/{TOKEN}", "report.url")
     assert (str(web), repr(web)) == ("https://hooks.example.com", "Destination(https://hooks.example.com)")
     assert str(Destination(f"slack://{TOKEN}/b/c", "report.url")) == "slack://…"
@@ -301,12 +303,12 @@ def test_fault_l12_an_address_never_prints_itself() -> None:
         pickle.dumps(web)
 
 
-def test_where_no_thread_can_be_started_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that allows no more of them costs the report, never the run."""
+def test_a_thread_that_cannot_be_started_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit on threads costs the report, never the run."""
 
     def refused(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refused)
-    line = only(carrier(ping=f"http://127.0.0.1:9/{TOKEN}").notify_start())
+    line = only_line(make_notifier(ping=f"http://127.0.0.1:9/{TOKEN}").notify_start())
     assert "the ping was not sent to http://127.0.0.1: no thread can be started" in line
