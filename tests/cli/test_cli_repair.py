@@ -1,4 +1,4 @@
-"""``archiver verify --repair``: what is damaged is named, set aside, recorded and had again."""
+"""``archiver verify --repair``: damage is reported, moved, recorded as lost and fetched again."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ from tests.support.standin.world_edits import EditableWorld
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """Somebody who has kept a hundred files of two accounts."""
+    """An archive of a hundred files of two accounts."""
     with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
 def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
-    """The same with a copy of that archive, and upstream as it was."""
+    """A copy of that archive, and the stand-in as it was."""
     with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
 
@@ -60,7 +60,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
 
 
 def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
-    """In an archive of 200 files each damage is named with its kind, code 12; --repair sets it aside and has all again, code 0."""
+    """Of 200 files each damage is reported, code 12; --repair moves it and gets everything again, code 0."""
     with FaultyStandIn(EditableWorld.generated(2, 5, 14)) as upstream:
         person = InProcessUser(tmp_path, upstream)
         assert person.run("backup", *ACCOUNTS, "-q").code == 0
@@ -92,7 +92,7 @@ def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: P
 
 
 def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person: CommandLineUser) -> None:
-    """A blob that lies under another's name, one whose name is in capitals, one that is gone: named, and had again."""
+    """A blob under the name of another, one in capitals, one that is gone: reported, and fetched again."""
     one, two, three, four = files(person)[:4]
     data = one.read_bytes()
     two.chmod(0o600)
@@ -114,7 +114,7 @@ def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person:
 
 
 def test_the_price_is_told_before_it_is_paid(person: CommandLineUser) -> None:
-    """One unit for the account, one for the highlight; the bound is said first, and the ledger never exceeds it."""
+    """One unit for the account, one for the highlight; the bound is shown first and never exceeded."""
     video = rows(person, "select sha256 from files where role = 'video' order by item_pk limit 1")[0][0]
     path_of(person, video).unlink()
     remove_answers(person)
@@ -135,7 +135,7 @@ def test_the_price_is_told_before_it_is_paid(person: CommandLineUser) -> None:
 
 
 def test_a_budget_ends_a_repair_which_goes_on_later(person: CommandLineUser) -> None:
-    """--max-units 1 buys one tray only: code 5; without it the next repair has everything again."""
+    """--max-units 1 pays for one tray only, code 5; the next repair without it gets everything again."""
     for path in files(person)[:20]:
         path.unlink()
     remove_answers(person)
@@ -149,7 +149,7 @@ def test_a_budget_ends_a_repair_which_goes_on_later(person: CommandLineUser) -> 
 
 
 def test_covers_and_avatars_cost_their_tray_alone(person: CommandLineUser) -> None:
-    """What comes with the tray is had again for its one unit; no highlight is fetched."""
+    """Files that come with the tray cost its one unit; no highlight is fetched."""
     files(person, "highlight")[0].unlink()
     mended = person.run("verify", "--repair", "--json")
     run = mended.object["run"]
@@ -159,12 +159,12 @@ def test_covers_and_avatars_cost_their_tray_alone(person: CommandLineUser) -> No
 
 
 class Interrupted(Exception):
-    """The power switch."""
+    """A power failure."""
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 3])
 def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLineUser, steps: int) -> None:
-    """Stopped before or after the loss is committed, or between two moves to quarantine: run again, all is set aside and had again."""
+    """Stopped before or after the loss is committed, or between two moves: the next repair completes it."""
     victims = files(person)[:3]
     for path in victims:
         flip_bit(path)
@@ -192,7 +192,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
 
 
 def test_fault_h33_a_repair_killed_while_it_fetches_converges(person: CommandLineUser) -> None:
-    """SIGKILL while the first file comes again: the losses are recorded, and the next repair has everything."""
+    """SIGKILL while the first file comes again: losses are recorded, and the next repair gets everything."""
     for path in files(person)[:3]:
         flip_bit(path)
     stalled = upstream_of(person).faults.add(actions.stall(10), listener="cdn", count=None)

@@ -1,4 +1,4 @@
-"""Repairs in odd circumstances: they pay for nothing in vain, take no sound blob for a damaged one, and widen nothing."""
+"""Repairs in odd circumstances: no useless payment, no sound blob called damaged."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ LOST = "select count(*) from blobs where lost_at is not null"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """Somebody who has kept a hundred files of two accounts."""
+    """An archive of a hundred files of two accounts."""
     with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
 def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
-    """The same with a copy of that archive, and upstream as it was."""
+    """A copy of that archive, and the stand-in as it was."""
     with archive_damage.copy_of(template, tmp_path) as somebody:
         yield somebody
 
 
 def units_of(person: CommandLineUser, *words: str) -> int:
-    """The units that a repair costs."""
+    """Return the units that a repair costs."""
     upstream_of(person).requests.reset()
     assert person.run("verify", "--repair", "-q", *words).code == 0
     return upstream_of(person).units
 
 
 def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: CommandLineUser) -> None:
-    """It sits in two, and the page of one is not there any more: the repair learns that, and asks the other the next time."""
+    """An item of two highlights, one of them gone: the repair learns that, and asks the other one next."""
     world = upstream_of(person).world
     one, two = (pk for (pk,) in rows(person, "select pk from highlights order by pk limit 2"))
     (item,) = rows(person, f"select item_pk from highlight_items where highlight_pk = '{one}' limit 1")[0]
@@ -71,7 +71,7 @@ def test_an_item_is_had_from_a_highlight_whose_page_is_there(person: CommandLine
 
 
 def test_pictures_that_are_not_wanted_cost_nothing(person: CommandLineUser) -> None:
-    """With covers and avatars off in the configuration, a lost one is recorded, and no tray is paid for."""
+    """With covers and avatars off, a lost one is recorded, and no tray is paid for."""
     files(person, "highlight")[0].unlink()
     person.more |= {"ARCHIVER_DOWNLOAD_COVERS": "false", "ARCHIVER_DOWNLOAD_AVATARS": "false"}
     assert units_of(person) == 0
@@ -80,7 +80,7 @@ def test_pictures_that_are_not_wanted_cost_nothing(person: CommandLineUser) -> N
 
 @pytest.mark.parametrize("then", ["empty", "private", "gone"])
 def test_an_account_that_shows_nothing_is_asked_once(person: CommandLineUser, then: str) -> None:
-    """Its avatar is lost, and it shows nothing any more: that is learnt once, and later repairs cost nothing."""
+    """A lost avatar of an account that shows nothing: that is learnt once, later repairs cost nothing."""
     (user,) = rows(person, "select pk from users order by pk limit 1")[0]
     (sha256,) = rows(person, f"select sha256 from files where user_pk = '{user}'")[0]
     path_of(person, sha256).unlink()
@@ -100,7 +100,7 @@ def test_an_account_that_shows_nothing_is_asked_once(person: CommandLineUser, th
 
 @pytest.mark.parametrize("picture", ["cover", "avatar"])
 def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: CommandLineUser, picture: str) -> None:
-    """The tray shows the highlight without a cover, or its owner without an avatar: noted, and not paid for again."""
+    """A tray without the cover, or without the avatar: recorded, and not paid for again."""
     account = upstream_of(person).world.account(ACCOUNTS[0])
     owner = ("highlight", account.highlights[0].pk) if picture == "cover" else ("user", account.pk)
     (sha256,) = rows(person, f"select sha256 from files where {owner[0]}_pk = '{owner[1]}'")[0]
@@ -115,7 +115,7 @@ def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: CommandLine
 
 
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
-    """An archive of one highlight alone is mended by that highlight: one unit, no other highlight, no cover, no avatar."""
+    """An archive of one highlight is repaired by one unit, without other highlights, cover and avatar."""
     with FaultyStandIn(EditableWorld.generated(1, 3, 4)) as upstream:
         person = InProcessUser(tmp_path, upstream)
         first = next(iter(upstream.world.account("account0000").highlights)).pk
@@ -130,7 +130,7 @@ def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
 
 
 def test_only_the_pictures_that_were_lost_are_had_again(person: CommandLineUser) -> None:
-    """The configuration keeps one title: a repair of one item does not bring the covers of the others."""
+    """With one title configured, a repair of one item does not get the covers of the others."""
     config = person.home / "config.toml"
     config.write_text(f'[[accounts]]\nusername = "{ACCOUNTS[0]}"\nhighlights = ["Highlight 1"]\n')
     config.chmod(0o600)
@@ -145,7 +145,7 @@ def test_only_the_pictures_that_were_lost_are_had_again(person: CommandLineUser)
 
 
 def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: CommandLineUser) -> None:
-    """Not one blob is there: code 8, nothing is recorded, nothing is paid; --accept-loss says that they are truly gone."""
+    """Without any blob it is code 8, without records and payment; --accept-loss says that they are gone."""
     shutil.rmtree(person.archive / "blobs")
     (person.archive / "blobs").mkdir()
     refused = person.run("verify", "--repair")
@@ -160,10 +160,11 @@ def test_fault_h15_a_repair_does_not_take_an_unmounted_disk_for_a_loss(person: C
 
 
 def test_fault_h29_a_lost_directory_of_a_large_archive_is_damage(person: CommandLineUser) -> None:
-    """More blobs than any sample takes lay in ``blobs/00``, and only that is gone: each is named, code 12, and the rest is kept."""
+    """If only ``blobs/00`` is gone, its blobs are reported, code 12, and the rest stays."""
     with archive_damage.writable(person) as lite:
         lite.executemany(
-            "insert into blobs (sha256, size, mime, stored_at) values (?, 9, 'image/jpeg', '2026-01-01T00:00:00.000000Z')",
+            "insert into blobs (sha256, size, mime, stored_at)"
+            " values (?, 9, 'image/jpeg', '2026-01-01T00:00:00.000000Z')",
             [(f"00{n:062x}",) for n in range(150)],
         )
     found = person.run("verify", "--json")
@@ -192,7 +193,7 @@ def fifo(segment: Path) -> None:
 def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
     person: CommandLineUser, put: Callable[[Path], None]
 ) -> None:
-    """A link, a directory or a FIFO: each of its answers is named, code 12, and the blobs are looked at all the same."""
+    """A link, directory or FIFO: each of its answers is reported, code 12, and blobs are checked too."""
     put(next((person.archive / "answers").rglob("*-trays-*")))
     flip_bit(files(person)[0])
     found = person.run("verify", "--read-data", "--json")
@@ -203,7 +204,7 @@ def test_what_is_no_file_in_a_segments_place_is_a_lost_answer(
 
 
 def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: CommandLineUser) -> None:
-    """It comes while the store is read: the losses may be recorded or not, and nothing is priced or paid."""
+    """A stop while the store is read: losses may be recorded or not, nothing is paid."""
     files(person)[0].unlink()
     stop = StopFlag()
 
@@ -220,7 +221,7 @@ def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: CommandLineUser)
 
 
 def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: CommandLineUser) -> None:
-    """With keep_answers = "fetched", a run that ends well takes its trays away, while verify reads beside it: no damage is told."""
+    """With keep_answers = "fetched" a run removes its trays beside verify, and that is not damage."""
     person.more["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
     assert person.run("backup", *ACCOUNTS, "-q").code == 0
     config = load(None, person.environ)
@@ -264,7 +265,7 @@ def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: C
 
 
 def test_fault_h41_foreign_files_among_the_answers_are_named(person: CommandLineUser) -> None:
-    """As those among the blobs: in --json and in a line of its own; no damage, and left alone."""
+    """Foreign names among the answers are in --json and in a line, not as damage, and left alone."""
     answers = person.archive / "answers"
     segment = next(iter(sorted(answers.rglob("*-fetched-*"))))
     month = segment.parent.relative_to(answers).as_posix()

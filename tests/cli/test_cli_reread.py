@@ -1,4 +1,4 @@
-"""``archiver reread``: what people and programs see of it."""
+"""``archiver reread``: its output for people and programs."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from tests.support.command_line import CommandLineUser, on_terminal
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """Somebody who has kept two accounts, ten answers in all."""
+    """An archive of two accounts with ten answers."""
     with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
         yield somebody
 
 
 @pytest.fixture
 def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
-    """The same with a copy of that archive, and no key."""
+    """A copy of that archive, without a key."""
     with archive_damage.copy_of(template, tmp_path) as somebody:
         somebody.more["HIKERAPI_TOKEN"] = ""
         yield somebody
 
 
 def forget(person: CommandLineUser) -> int:
-    """Take away the names, the titles and the rows of all answers; returns the units that the ledger then lacks."""
+    """Remove names, titles and the rows of all answers; return the units that the ledger lacks then."""
     with writable(person) as lite:
         lite.executescript(
             "delete from usernames; update highlights set title = null; delete from answers;"
@@ -40,7 +40,7 @@ def forget(person: CommandLineUser) -> int:
 
 
 def test_it_says_what_came_of_it_to_programs_and_costs_nothing(person: CommandLineUser) -> None:
-    """One object with counts by table, without a key and without a call; the second time there is nothing to add."""
+    """An object with counts by table, without key and calls; the second time there is nothing to add."""
     units = forget(person)
     found = person.run("verify", "--json")
     assert (found.code, found.object["answers_unrecorded"]) == (0, 10)
@@ -103,7 +103,7 @@ def test_somebody_at_a_terminal_is_told_what_was_added(person: CommandLineUser) 
 
 
 def test_it_takes_the_lock(person: CommandLineUser) -> None:
-    """While another run holds the archive it is code 11, and nothing is done."""
+    """While another run holds the lock it is code 11, and nothing is done."""
     with run_lock.hold_run_lock(person.archive / "lock", "run", utcnow()):
         refused = person.run("reread", "--json")
     assert (refused.code, refused.object["outcome"], refused.object["run_id"]) == (11, "locked", None)

@@ -1,4 +1,4 @@
-"""All kept answers read anew: what the database lacks comes back, what it has stays, and nothing is asked."""
+"""Replay of all stored answers: what the database lacks is added, what it has stays, without a call."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 ENTRIES = ("mentions", "links", "hashtags", "locations", "stickers", "reshares", "sponsors")
 VIDEOS = "select pk from items where media_type = 2 and pk not in (select item_pk from mentions)"
 BUT_WHEN_SEEN = {"usernames": SEEN, "items": SEEN | {"answer_id"}, "highlight_items": SEEN}
-"""An item of two highlights names the answer that was recorded first, which may not be the one that came first."""
+"""An item of two highlights names the answer recorded first, which may not have come first."""
 
 
 def two_nights(harness: ArchiveHarness) -> ArchiveHarness:
-    """Keep both accounts, edit one in every way, and keep them again a day later."""
+    """Archive both accounts, edit one in every way, and archive them again a day later."""
     harness.night("natgeo", "salwaaa_ki")
     world = harness.upstream.world
     world.add_item(BOTW, "video")
@@ -54,7 +54,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveHarnes
 
 @pytest.fixture
 def old(template: ArchiveHarness, tmp_path: Path) -> ArchiveHarness:
-    """A copy of it; the world is that of all tests, and to be left as it is."""
+    """A copy of it. Its world is shared by all tests and must not be changed."""
     shutil.copytree(template.root, tmp_path / "archive")
     return ArchiveHarness(tmp_path / "archive", template.upstream, later=template.later)
 
@@ -71,13 +71,13 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, nowhere: str | Path) 
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and the two accounts of the vendor's page."""
+    """An archive that does not exist yet, and two accounts in the stand-in."""
     with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def forget(harness: ArchiveHarness) -> None:
-    """Take away of every table that is filled from answers: rows that nothing refers to, and what columns say."""
+    """Remove rows that nothing refers to, and values, from every table that is filled from answers."""
     execute(
         harness,
         *(f"delete from {table}" for table in (*ENTRIES[1:], "usernames")),
@@ -94,7 +94,7 @@ def forget(harness: ArchiveHarness) -> None:
 
 
 def test_what_was_taken_away_comes_back_and_all_else_stays(either: ArchiveHarness) -> None:
-    """A whole archive stays as it is; one that lost rows and values equals it again but for the files; twice is once; no call."""
+    """A whole archive does not change; one without rows and values is complete again, files aside."""
     harness = either
     whole, values = dump(harness), dump(harness, BUT_WHEN_SEEN)
     first = harness.reread()
@@ -123,7 +123,7 @@ def test_what_was_taken_away_comes_back_and_all_else_stays(either: ArchiveHarnes
 
 
 def test_a_highlight_that_comes_back_is_looked_at_by_the_next_run(old: ArchiveHarness) -> None:
-    """Its row is new: nothing says that it was fetched. The kept page serves, so that this costs no unit but the tray's."""
+    """A lost highlight gets a row that was never fetched; its stored page is used, so only the tray costs."""
     harness = old
     pk = str(harness.one("select pk from highlights where title = 'New'"))
     members = harness.rows("select item_pk from highlight_items where highlight_pk = ? order by position", pk)
@@ -135,7 +135,10 @@ def test_a_highlight_that_comes_back_is_looked_at_by_the_next_run(old: ArchiveHa
     )
     changes = dump(harness)["changes"]
     harness.reread()
-    known = "select title, fetched_at, completed_at, listed_at, cover_held, fetched_media_count from highlights where pk = ?"
+    known = (
+        "select title, fetched_at, completed_at, listed_at, cover_held, fetched_media_count"
+        " from highlights where pk = ?"
+    )
     assert harness.rows(known, pk) == [("New", None, None, None, None, None)]
     assert dump(harness)["changes"] == changes
     assert (
@@ -148,7 +151,7 @@ def test_a_highlight_that_comes_back_is_looked_at_by_the_next_run(old: ArchiveHa
 
 
 def test_the_later_answer_wins_and_a_row_is_as_old_as_its_first_answer(old: ArchiveHarness) -> None:
-    """In the order in which they came, each under its own time, whatever the order of their ids."""
+    """Answers are replayed in the order in which they came, whatever the order of their ids."""
     harness = old
     item, added = (
         str(
@@ -176,7 +179,7 @@ def test_the_later_answer_wins_and_a_row_is_as_old_as_its_first_answer(old: Arch
 
 
 def test_a_row_that_is_younger_than_its_answer_is_dated_back(old: ArchiveHarness) -> None:
-    """``first_seen_at`` takes the earlier time; of names ``last_seen_at`` takes the later; nothing else of those rows moves."""
+    """``first_seen_at`` becomes earlier, ``last_seen_at`` of names later; the rest of a row stays."""
     harness = old
     dated = ("users", "usernames", "highlights", "items", "highlight_items")
     before = dump(harness, dict.fromkeys(dated, SEEN))
@@ -191,7 +194,7 @@ def test_a_row_that_is_younger_than_its_answer_is_dated_back(old: ArchiveHarness
 
 
 def poorer(answer: Answer, asked: Pk | None = None) -> HighlightPage:
-    """What a version reads that knows fewer fields: no names of whom items mention by pk, no hashtags, no kind of media."""
+    """Return what a version with fewer fields reads: no names of mentions by pk, hashtags, media types."""
     page = parse_highlight_page(answer, asked)
     return replace(page, items=tuple(map(_poorer, page.items)))
 
@@ -204,7 +207,7 @@ def _poorer(item: Item) -> Item:
 def test_a_version_that_understands_more_enriches_an_old_archive(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Made by one that knew fewer fields, read anew it is what this version would have made of it, without one call."""
+    """An archive of a version that knew fewer fields becomes what this version would have made of it."""
     with monkeypatch.context() as older:
         older.setattr(wire, "parse_highlight_page", poorer)
         harness.night("natgeo", "salwaaa_ki")
@@ -221,14 +224,15 @@ def test_a_version_that_understands_more_enriches_an_old_archive(
 
 
 def test_an_answer_that_cannot_be_read_is_told_and_left_out(harness: ArchiveHarness) -> None:
-    """Damaged bytes, or a body that is not what was asked for, keep nobody from the other answers; what is lost is not looked at."""
+    """Damaged or wrong answers do not stop the others; lost ones are not read."""
     two_nights(harness)
     harness.upstream.world.add_item(GIFT)
     harness.upstream.faults.add(edit_answer(lambda tree: []), path=PAGE, highlight=GIFT)
     harness.night(NATGEO)
     whole = dump(harness, BUT_WHEN_SEEN)
     spoilt, lost = harness.rows(
-        'select a.id, segment, "offset" from answers a join api_calls c on c.id = api_call_id where subject = ?'
+        'select a.id, segment, "offset" from answers a join api_calls c on c.id = api_call_id'
+        " where subject = ?"
         " or a.id = 1 order by a.id desc limit 2",
         BOTW,
     )
@@ -248,7 +252,7 @@ def test_an_answer_that_cannot_be_read_is_told_and_left_out(harness: ArchiveHarn
 
 
 def test_a_rereading_that_is_stopped_anywhere_is_finished_by_the_next(old: ArchiveHarness) -> None:
-    """Ended by a signal at any step, it leaves the archive sound and nothing in ``tmp/``; the next one makes it whole."""
+    """A signal at any step leaves a sound archive and an empty ``tmp/``; the next replay completes it."""
     harness = old
     values = dump(harness, BUT_WHEN_SEEN)
     forget(harness)

@@ -1,4 +1,4 @@
-"""What each kept answer tells, by its endpoint."""
+"""What each stored answer says, by its endpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def answer(call: Call, tree: object, status: int = 200) -> Answer:
 
 
 def test_no_endpoint_that_costs_units_is_passed_over() -> None:
-    """Whatever the program pays for can be read anew, and an error of any of them tells nothing."""
+    """Every answer that costs units can be replayed; errors say nothing."""
     assert {call.path for call in PAID} == reading._READ.keys()
     error = {"detail": "no", "exc_type": "UserNotFound"}
     assert [reading.told(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
@@ -28,7 +28,7 @@ def test_no_endpoint_that_costs_units_is_passed_over() -> None:
 
 
 def test_a_tray_is_one_whichever_endpoint_it_came_by() -> None:
-    """In one answer, by name, or a page of it."""
+    """A tray may come in one answer, by name, or page by page."""
     page = {"response": {"tray": [HIGHLIGHT]}, "next_page_id": "2"}
     told = [
         reading.told(answer(call, tree))

@@ -1,4 +1,4 @@
-"""Answers that have no row, after an older copy of the database was put back or a kill: recorded again, and nothing is paid for twice."""
+"""Answers without a row, after an older copy was restored or a kill: recorded, and not paid for again."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, and the two accounts of the vendor's page."""
+    """An archive that does not exist yet, and two accounts in the stand-in."""
     with FaultyStandIn() as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
 def set_aside(harness: ArchiveHarness) -> Path:
-    """A copy of the database as it is now, made by the command for it."""
+    """Make a copy of the database with the command for it."""
     to = harness.root.parent / "older.db"
     archive.backup_database(harness.config, to)
     return to
 
 
 def put_back(harness: ArchiveHarness, copy: Path) -> None:
-    """The older copy in the place of the database, as the README says."""
+    """Restore the older copy as the README says."""
     for beside in ("archive.db-wal", "archive.db-shm"):
         (harness.root / beside).unlink(missing_ok=True)
     shutil.copy(copy, harness.root / "archive.db")
@@ -49,7 +49,7 @@ def pages_asked(harness: ArchiveHarness) -> int:
 
 
 def shown(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
-    """What upstream shows: titles and items by highlight."""
+    """Return what the stand-in shows: titles and items by highlight."""
     return {
         h.pk: (h.title, [item.pk for item in h.items])
         for account in harness.upstream.world.accounts
@@ -58,7 +58,7 @@ def shown(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
 
 
 def kept(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
-    """What the archive holds of that, every file of it included; and the watermark of each highlight stands."""
+    """Return what the archive has of that, with every file, and with the watermark of each highlight."""
     assert harness.one("select count(*) from highlights where gone_at is null and completed_at is null") == 0
     lacking = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
     assert harness.one(lacking) == 0
@@ -72,13 +72,13 @@ def kept(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
 
 
 def counting_more(tree: Json) -> None:
-    """A page whose own number is not that of the tray."""
+    """A page whose number differs from that of the tray."""
     assert isinstance(tree, dict)
     tree.update(media_count=98)
 
 
 def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: ArchiveHarness) -> None:
-    """Two nights after the copy, put back, read anew: the next night pays for the trays alone, and archive and ledger are whole."""
+    """After two lost nights a replay makes archive and ledger whole; the next night pays for trays only."""
     harness.upstream.faults.add(edit_answer(counting_more), path=PAGE, count=None)
     units = harness.night("natgeo").units
     copy = set_aside(harness)
@@ -92,7 +92,10 @@ def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: Arch
     world.retitle(GIFT, "Gifts")
     world.remove_highlight(LIMITLESS)
     units += harness.night("natgeo", "salwaaa_ki").units
-    calls = "select path, subject, status, units, substr(finished_at, 1, 10) from api_calls where units > 0 order by 5, 1, 2, run_id"
+    calls = (
+        "select path, subject, status, units, substr(finished_at, 1, 10) from api_calls where units > 0"
+        " order by 5, 1, 2, run_id"
+    )
     paid = harness.rows(calls)
     put_back(harness, copy)
     harness.sleep(hours=1)
@@ -115,7 +118,7 @@ def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: Arch
 
 
 def test_a_night_between_the_copy_and_the_rereading_stays_the_newest(harness: ArchiveHarness) -> None:
-    """Its run has the id of one that the copy does not know. Its page serves, though answers found later have higher ids."""
+    """A run whose id the copy gives again: its page is used, though later answers have higher ids."""
     harness.night("natgeo")
     copy = set_aside(harness)
     world = harness.upstream.world
@@ -139,7 +142,7 @@ def test_a_night_between_the_copy_and_the_rereading_stays_the_newest(harness: Ar
 
 
 def without_numbers(tree: Json) -> None:
-    """A page that tells none of its numbers."""
+    """A page that states none of its numbers."""
     assert isinstance(tree, dict)
     tree.update(latest_reel_media=None, media_count=None)
 
@@ -148,7 +151,7 @@ def without_numbers(tree: Json) -> None:
 def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(
     harness: ArchiveHarness, told: bool
 ) -> None:
-    """Where only what was fetched is kept, a page serves under the numbers that it tells; a stale one, or one that tells none, never."""
+    """Without trays a page counts under its own numbers; never a stale one, or one that states none."""
     harness.environ["ARCHIVER_ARCHIVE_KEEP_ANSWERS"] = "fetched"
     harness.night("natgeo")
     copy = set_aside(harness)
@@ -169,7 +172,7 @@ def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(
 
 
 def test_a_stale_page_serves_nobody(harness: ArchiveHarness) -> None:
-    """Upstream changed again after the days that were lost: that highlight is paid for, the other is not."""
+    """A highlight that changed after the lost days is paid for again, the other one is not."""
     harness.night("natgeo")
     copy = set_aside(harness)
     harness.sleep(days=1)
@@ -189,7 +192,7 @@ def shown_of_natgeo(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]
 
 
 def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(harness: ArchiveHarness) -> None:
-    """Its page serves, and counts from the day on which it came: the next sweep is due when it would have been."""
+    """A page that the sweep paid for is used, and the next sweep is due when it would have been."""
     harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
     harness.night("natgeo")
     copy = set_aside(harness)
@@ -218,7 +221,7 @@ def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(harness: Arc
 
 
 def test_an_answer_whose_row_a_kill_kept_out_is_settled(harness: ArchiveHarness) -> None:
-    """Its call has a row already, not settled: no second one is made, and what it cost is known."""
+    """A call that has a row but was not settled is settled; no second row is made."""
     harness.night("natgeo")
     (call,) = harness.rows("select id, status, units from api_calls where subject = ?", BOTW)
     calls = harness.one("select count(*) from api_calls")
@@ -249,20 +252,26 @@ def either(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
 def test_recording_again_may_be_stopped_anywhere_and_is_done_once(
     either: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer at a time, stopped after each: the calls and answers of each run under one row; settled calls are not made twice."""
+    """Stopped after each answer, it still gives each run one row, and no settled call a second one."""
     harness = either
     harness.night("natgeo")
     harness.sleep(days=1)
     harness.upstream.world.add_item(BOTW)
     harness.night("natgeo")
-    calls = "select path, subject, status, units, started_at < finished_at from api_calls where units > 0 order by 1, 2, id"
-    kept_in = 'select sha256, segment, "offset", length, latest_reel_media, media_count from answers order by segment, "offset"'
+    calls = (
+        "select path, subject, status, units, started_at < finished_at from api_calls where units > 0"
+        " order by 1, 2, id"
+    )
+    kept_in = (
+        'select sha256, segment, "offset", length, latest_reel_media, media_count from answers'
+        ' order by segment, "offset"'
+    )
     whole, answers = harness.rows(calls), harness.rows(kept_in)
     paid_in_2 = "select id from api_calls where run_id = 2"
     execute(
         harness,
         "delete from changes",
-        "delete from answers",  # of the first run the calls are there still: its trays were about to be dropped
+        "delete from answers",  # the calls of the first run stay: its trays were about to be dropped
         f"delete from api_calls where id in ({paid_in_2})",
         "update files set run_id = 1",
         "delete from runs where id = 2",

@@ -1,4 +1,4 @@
-"""``verify`` reads beside whatever writes, and notes what it read where it may."""
+"""``verify`` reads beside a run, and records what it verified if it may write."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def test_a_run_may_begin_while_verify_reads(harness: ArchiveHarness) -> None:
-    """Reading terabytes takes a night: the nightly run meets no lock, and nothing that it keeps meanwhile is called damage."""
+    """Reading terabytes takes a night: the run meets no lock, and its new blobs are not called damage."""
     nights: list[int] = []
 
     def progress(checked: int, _: int) -> None:
@@ -38,7 +38,7 @@ def test_a_run_may_begin_while_verify_reads(harness: ArchiveHarness) -> None:
 
 
 def test_what_was_read_is_noted_unless_a_run_holds_the_lock(harness: ArchiveHarness) -> None:
-    """Beside a holder of the lock verify only reads; without one every blob's ``verified_at`` is set."""
+    """Beside a run verify only reads; without one it sets ``verified_at`` of every blob."""
     blobs = harness.one("select count(*) from blobs")
     with run_lock.hold_run_lock(harness.root / "lock", "run", utcnow()):
         assert archive.verify(harness.config, read_data=True, progress=lambda *_: None).damaged is False
