@@ -1,4 +1,4 @@
-"""What a kept answer tells, by the endpoint that was asked: one line each."""
+"""Parse a stored answer by the endpoint that was asked."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from archiver.hiker import endpoints, wire
 from archiver.model.billing import Answer, Meaning
 from archiver.model.upstream import HighlightPage, Tray, User
 
-Told = Tray | HighlightPage | User
+Content = Tray | HighlightPage | User
 
 PAGE = "/v1/highlight/by/url"
 
-_READ: Mapping[str, Callable[[Answer], Told]] = {
+_READ: Mapping[str, Callable[[Answer], Content]] = {
     endpoints.TRAY: lambda answer: wire.parse_tray(answer, answer.call.subject),
     endpoints.PAGED_TRAY: lambda answer: wire.parse_tray_page(answer, answer.call.subject).tray,
     "/v1/user/highlights/by/username": lambda answer: wire.parse_tray(answer, username=answer.call.subject),
@@ -25,13 +25,13 @@ _READ: Mapping[str, Callable[[Answer], Told]] = {
 _BY_NAME = frozenset({"/v1/user/highlights/by/username", "/v1/user/by/username"})
 
 
-def asked_name(answer: Answer) -> str | None:
-    """Return the username that an account or its tray was asked for by; None if it was asked for otherwise."""
+def asked_username(answer: Answer) -> str | None:
+    """Return the username by which an account or its tray was asked for; None for any other call."""
     return answer.call.subject if answer.call.path in _BY_NAME else None
 
 
-def told(answer: Answer) -> Told | None:
-    """What an answer tells; None if it tells nothing: an error, or an endpoint that this version does not ask.
+def read_content(answer: Answer) -> Content | None:
+    """Return what an answer says; None for an error, and for an endpoint that this version does not ask.
 
     Raises AnswerMalformed if it is not what its endpoint promises.
     """

@@ -1,7 +1,7 @@
-"""Kept answers that no row tells of, found on the disk and recorded again: what was paid for serves, and the ledger is right.
+"""Recording of stored answers that have no row, so that they are not paid for again and the ledger is right.
 
-A database that was restored from an older copy does not know what was paid for since; a kill may have come between an answer and
-its row.
+A database that was restored from an older copy does not know what was paid for since then, and a kill may
+come between an answer and its row.
 """
 
 from __future__ import annotations
@@ -19,39 +19,42 @@ from archiver.hiker import wire
 from archiver.model.billing import Answer, AnswerLocation, Origin, UnrecordedAnswer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts
-from archiver.reread.reading import PAGE, told
+from archiver.reread.reading import PAGE, read_content
 
-_AT_ONCE = 200
+_BATCH = 200
 _UNKNOWN = -1
-"""A number under which a page was not asked for: it differs from whatever a tray says."""
+"""A number that differs from whatever a tray states: no tray led to this page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """How many answers were recorded again, and the units of their calls that the ledger did not know."""
+    """How many answers were recorded, and the units of their calls that the ledger did not know."""
 
     answers: int = 0
     units: int = 0
 
 
 def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> Recovery:
-    """Record every whole answer below ``answers/`` that has no row, run by run in the order in which those began.
+    """Record every whole answer that has no row, run by run in the order in which the runs began.
 
-    Bytes are on the disk already, so rows may come in any number of steps: killed between two of them, the next call goes on.
-    ``check`` is called for each answer that is read, and may raise to stop. Raises StorageError, DatabaseError.
+    The bytes are durable already, so rows may be written in any number of steps: after a kill the next call
+    continues. ``check`` is called for each answer that is read, and may raise to stop. Raises StorageError,
+    DatabaseError.
     """
     answers = units = 0
-    for origin, segments in sorted(_by_run(store).items()):
-        found = _facts_of_trays(store, segments, list(_unrecorded(catalog, store, segments, check)), check)
-        for start in range(0, len(found), _AT_ONCE):
+    for origin, segments in sorted(_segments_by_run(store).items()):
+        unrecorded = list(_unrecorded_answers(catalog, store, segments, check))
+        in_order = sorted(unrecorded, key=lambda answer: (answer.started_at, answer.finished_at))
+        in_order = _with_tray_facts(store, segments, in_order, check)
+        for start in range(0, len(in_order), _BATCH):
             check()
-            batch = found[start : start + _AT_ONCE]
-            some = catalog.write(record.recovered_answers, origin, segments, batch)
-            answers, units = answers + some[0], units + some[1]
+            batch = in_order[start : start + _BATCH]
+            new_answers, new_units = catalog.write(record.recovered_answers, origin, segments, batch)
+            answers, units = answers + new_answers, units + new_units
     return Recovery(answers, units)
 
 
-def _by_run(store: AnswerStore) -> dict[Origin, list[str]]:
+def _segments_by_run(store: AnswerStore) -> dict[Origin, list[str]]:
     runs: dict[Origin, list[str]] = {}
     for segment in store.segments():
         origin = origin_of(segment)
@@ -60,31 +63,32 @@ def _by_run(store: AnswerStore) -> dict[Origin, list[str]]:
     return runs
 
 
-def _unrecorded(
+def _unrecorded_answers(
     catalog: Catalog, store: AnswerStore, segments: Sequence[str], check: Callable[[], None]
 ) -> Iterator[UnrecordedAnswer]:
-    """The answers of a run that have no row; of a page with the numbers that it tells itself."""
+    """Yield the answers of a run that have no row; those that show a highlight with its own numbers."""
     for segment in segments:
         check()
         past = catalog.read(stored_answers.lengths_by_offset, segment)
-        for kept, answer in _readable(store.iterate(segment, past)):
+        for location, answer in _readable_answers(store, segment, past):
             check()
-            verdict = wire.parse_verdict(answer)
             yield UnrecordedAnswer(
-                kept,
+                location,
                 answer.call,
                 answer.status,
-                verdict.units,
+                wire.parse_verdict(answer).units,
                 _own_facts(answer) if answer.call.path == PAGE else TrayFacts(),
                 answer.started_at,
                 answer.finished_at,
             )
 
 
-def _readable(answers: Iterator[tuple[AnswerLocation, Answer]]) -> Iterator[tuple[AnswerLocation, Answer]]:
-    """As far as the segment can be read: one that is lost, or lies on rotten ground, keeps nobody from the others."""
+def _readable_answers(
+    store: AnswerStore, segment: str, past: dict[int, int]
+) -> Iterator[tuple[AnswerLocation, Answer]]:
+    """Yield the answers of a segment as far as it can be read. Damage must not stop the other segments."""
     try:
-        yield from answers
+        yield from store.iterate(segment, past)
     except AnswerMalformed:
         return
     except StorageError as error:
@@ -93,9 +97,13 @@ def _readable(answers: Iterator[tuple[AnswerLocation, Answer]]) -> Iterator[tupl
 
 
 def _own_facts(answer: Answer) -> TrayFacts:
-    """What a page says of its own numbers; where it says nothing it must serve nobody, for a null would differ from nothing."""
+    """Return the numbers that a highlight's own page states.
+
+    What it does not state becomes ``_UNKNOWN``: None would differ from nothing, and the answer would be used
+    as if it were up to date.
+    """
     try:
-        page = told(answer)
+        page = read_content(answer)
     except AnswerMalformed:
         page = None
     facts = page.highlight.facts if isinstance(page, HighlightPage) else TrayFacts()
@@ -103,35 +111,39 @@ def _own_facts(answer: Answer) -> TrayFacts:
     return TrayFacts(_UNKNOWN if latest is None else latest, _UNKNOWN if count is None else count)
 
 
-def _facts_of_trays(
-    store: AnswerStore, segments: Sequence[str], found: Sequence[UnrecordedAnswer], check: Callable[[], None]
+def _with_tray_facts(
+    store: AnswerStore,
+    segments: Sequence[str],
+    answers: list[UnrecordedAnswer],
+    check: Callable[[], None],
 ) -> list[UnrecordedAnswer]:
-    """The answers in the order in which they came, each page with the numbers of the last tray before it that listed it.
+    """Return the answers of a run; a highlight has the numbers of the last tray before it that listed it.
 
-    Only a tray of the same run counts: it is the one that caused the page to be fetched. One of an earlier night is not.
+    Only trays of the same run count, as one of them was the reason to fetch the highlight.
     """
-    in_order = sorted(found, key=lambda answer: (answer.started_at, answer.finished_at))
-    if not any(answer.call.path == PAGE for answer in in_order):
-        return in_order
+    if not any(answer.call.path == PAGE for answer in answers):
+        return answers
     listed: dict[Pk, list[tuple[datetime, TrayFacts]]] = {}
     for segment in filter(holds_trays, segments):
-        for _, answer in _readable(store.iterate(segment)):
+        for _, answer in _readable_answers(store, segment, {}):
             check()
-            for pk, facts in _listed(answer):
+            for pk, facts in _facts_in_tray(answer):
                 listed.setdefault(pk, []).append((answer.finished_at, facts))
-    return [_under(answer, listed.get(answer.call.subject, ())) for answer in in_order]
+    return [_with_last_facts(answer, listed.get(answer.call.subject, ())) for answer in answers]
 
 
-def _listed(answer: Answer) -> Iterator[tuple[Pk, TrayFacts]]:
+def _facts_in_tray(answer: Answer) -> Iterator[tuple[Pk, TrayFacts]]:
     try:
-        tray = told(answer)
+        tray = read_content(answer)
     except AnswerMalformed:
         return
     if isinstance(tray, Tray):
         yield from ((highlight.pk, highlight.facts) for highlight in tray.highlights)
 
 
-def _under(answer: UnrecordedAnswer, listed: Sequence[tuple[datetime, TrayFacts]]) -> UnrecordedAnswer:
+def _with_last_facts(
+    answer: UnrecordedAnswer, listed: Sequence[tuple[datetime, TrayFacts]]
+) -> UnrecordedAnswer:
     before = [at_and_facts for at_and_facts in listed if at_and_facts[0] <= answer.started_at]
     if answer.call.path != PAGE or not before:
         return answer

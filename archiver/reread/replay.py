@@ -1,8 +1,8 @@
-"""All kept answers mapped anew, in the order in which they came and each under its own time, into a catalog of their own."""
+"""Recording of all stored answers into another catalog, in the order in which they came."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -10,17 +10,18 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.model.billing import DatedAnswer
+from archiver.hiker import endpoints
+from archiver.model.billing import Answer, DatedAnswer
 from archiver.model.identity import utcnow
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts, User
-from archiver.reread.reading import Told, asked_name, told
+from archiver.reread.reading import Content, asked_username, read_content
 
-_WAITING = 64
+_MAX_PENDING = 64
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableAnswer:
-    """A kept Answer whose bytes are damaged or gone: the id of its row, its segment (path below ``answers/``), and why."""
+    """A damaged or missing answer: the id of its row, its segment (path below ``answers/``), and why."""
 
     answer_id: int
     segment: str
@@ -29,7 +30,7 @@ class UnreadableAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """How many answers were read, those that could not be, and how many of the read ones are not what their endpoint promises."""
+    """The result. ``unclear``: how many of the answers read are not what their endpoint promises."""
 
     read: int
     unreadable: tuple[UnreadableAnswer, ...]
@@ -39,70 +40,88 @@ class ReplayReport:
 def replay(
     answers: Iterable[DatedAnswer], store: AnswerStore, into: Catalog, progress: Callable[[int], None]
 ) -> ReplayReport:
-    """Record what the answers tell into the catalog ``into``, as runs would have, but for all that absence would be evidence of.
+    """Record answers into the catalog ``into`` as runs would, but take no absence as evidence.
 
-    A tray that was asked for by name and does not state it counts as in a run: only if the look at the account that came
-    after it shows the same account under that name.
-
-    ``progress`` is told how many were looked at, before each, and may raise to stop. Raises StorageError for another reason than a
-    rotten disk, DatabaseError, DiskFull.
+    ``progress`` is called before each answer with the number of those before it, and may raise to stop.
+    Raises StorageError if the disk fails, but not for a damaged part of it; DatabaseError, DiskFull.
     """
-    run_id = into.write(record.start_run, "reread", utcnow())
-    waiting: list[Future[object]] = []
+    replayer = _Replayer(into)
     unreadable: list[UnreadableAnswer] = []
-    unconfirmed: dict[str, tuple[DatedAnswer, Tray]] = {}
-    read = unclear = 0
-    for looked_at, paid in enumerate(answers):
-        progress(looked_at)
+    read = 0
+    for number, dated in enumerate(answers):
+        progress(number)
         try:
-            answer = store.read(paid.location)
+            answer = store.read(dated.location)
         except (AnswerMalformed, StorageError) as error:
             if isinstance(error, StorageError) and not is_rotten(error):
                 raise
-            unreadable.append(UnreadableAnswer(paid.answer_id, paid.location.segment, str(error)))
+            unreadable.append(UnreadableAnswer(dated.answer_id, dated.location.segment, str(error)))
             continue
         read += 1
+        replayer.replay(dated, answer)
+    return ReplayReport(read, tuple(unreadable), replayer.finish())
+
+
+class _Replayer:
+    """Records one answer after another.
+
+    A tray that was asked for by name and does not state the name waits for the look at the account that
+    follows, as in a run: it counts only if that shows the same account under this name.
+    """
+
+    def __init__(self, into: Catalog) -> None:
+        self._into = into
+        self._run_id = into.write(record.start_run, "reread", utcnow())
+        self._pending: list[Future[object]] = []
+        self._unconfirmed: dict[str, tuple[DatedAnswer, Tray]] = {}
+        self._unclear = 0
+
+    def replay(self, dated: DatedAnswer, answer: Answer) -> None:
         try:
-            found = told(answer)
+            content = read_content(answer)
         except AnswerMalformed:
-            unclear += 1
-            continue
-        name = asked_name(answer)
-        if isinstance(found, Tray) and name is not None and _is_nameless(found):
-            unconfirmed[name] = paid, found
-            continue
-        if isinstance(found, User) and name in unconfirmed:
-            listed, tray = unconfirmed.pop(name)
-            if tray.user is None or tray.user.pk != found.pk:
-                unclear += 2
-                continue
-            waiting += _recorded(into, run_id, listed, tray)
-        if found is not None:
-            waiting += _recorded(into, run_id, paid, found)
-        if len(waiting) >= _WAITING:
-            _wait(waiting)
-    _wait(waiting)
-    return ReplayReport(read, tuple(unreadable), unclear + len(unconfirmed))
+            self._unclear += 1
+            return
+        name = asked_username(answer)
+        if isinstance(content, Tray) and name is not None and _is_nameless(content):
+            self._unconfirmed[name] = dated, content
+            return
+        if isinstance(content, User) and name in self._unconfirmed:
+            dated_tray, tray = self._unconfirmed.pop(name)
+            if tray.user is None or tray.user.pk != content.pk:
+                self._unclear += 2
+                return
+            self._record(dated_tray, tray)
+        if content is not None:
+            self._record(dated, content)
 
+    def finish(self) -> int:
+        """Wait until everything is recorded, and return how many answers were unclear."""
+        self._wait()
+        return self._unclear + len(self._unconfirmed)
 
-def _recorded(into: Catalog, run_id: int, paid: DatedAnswer, found: Told) -> Iterable[Future[object]]:
-    now = paid.finished_at
-    match found:
-        case Tray():
-            owner = found.user or next((highlight.user for highlight in found.highlights), None)
-            if owner is not None:  # an empty one tells nothing
-                yield into.submit(record.tray, run_id, owner.pk, found, now)
-        case HighlightPage():
-            yield into.submit(record.page, run_id, paid.answer_id, found, TrayFacts(), now)
-        case User():
-            yield into.submit(record.user, run_id, found, now)
+    def _record(self, dated: DatedAnswer, content: Content) -> None:
+        self._pending += self._submit(dated, content)
+        if len(self._pending) >= _MAX_PENDING:
+            self._wait()
+
+    def _submit(self, dated: DatedAnswer, content: Content) -> Iterator[Future[object]]:
+        submit, run_id, now = self._into.submit, self._run_id, dated.finished_at
+        match content:
+            case Tray():
+                owner = content.user or next((highlight.user for highlight in content.highlights), None)
+                if owner is not None:  # an empty tray does not say whose it is
+                    yield submit(record.tray, run_id, owner.pk, content, now, endpoint=endpoints.TRAY)
+            case HighlightPage():
+                yield submit(record.page, run_id, dated.answer_id, content, TrayFacts(), now)
+            case User():
+                yield submit(record.user, run_id, content, now)
+
+    def _wait(self) -> None:
+        for future in self._pending:
+            future.result()
+        self._pending.clear()
 
 
 def _is_nameless(tray: Tray) -> bool:
     return tray.user is not None and tray.user.username is None
-
-
-def _wait(waiting: list[Future[object]]) -> None:
-    for future in waiting:
-        future.result()
-    waiting.clear()

@@ -1,7 +1,7 @@
-"""All kept answers read again: what a newer version understands, or a damaged or restored database lacks, is added. Costs nothing.
+"""Replay of all stored answers: what a newer version understands, or a restored database lacks, is added.
 
-Answers without a row are recorded again, all are mapped into a catalog of their own beside the archive's, and what that tells and the
-archive does not is added to it.
+It makes no call and costs nothing. Answers without a row are recorded first. Then all answers are recorded
+into a scratch catalog, as runs would record them, and what that has and the archive lacks is merged.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ COMMAND = "reread"
 
 @dataclass(frozen=True, slots=True)
 class RereadReport:
-    """What came of it: answers recorded again, answers read, and by table how many rows were added and filled.
+    """The result. ``learnt``: for each table how many rows were added, and how many were filled.
 
-    ``lost``: how many answers are recorded as lost, and were not looked at.
+    ``lost``: how many answers are recorded as lost, and were not read.
     """
 
     run_id: int
@@ -47,51 +47,42 @@ def reread(
     progress: Callable[[int, int], None],
     clock: Callable[[], datetime],
 ) -> RereadReport:
-    """Map all kept answers anew and add what the catalog lacks: no call, no row of ``changes``, no watermark moved; twice is once.
+    """Replay all stored answers and add what the catalog lacks. A second time adds nothing.
 
-    ``tmp`` is a directory for files that the next run may remove. ``check`` is called at every step and may raise to stop: what is
-    added by then stays, and the next time goes on. ``progress`` is told how many answers were read, and of how many. Raises
-    StorageError, DatabaseError; how the run ended is recorded.
+    No row of ``changes`` is written, and no highlight counts as fetched. ``tmp`` is a directory for files
+    that the next run may remove. ``check`` is called at every step and may raise to stop: what was added by
+    then stays, and the next time continues. ``progress`` gets how many answers were read, and of how many.
+    Raises StorageError, DatabaseError. How the run ended is recorded.
     """
     run_id = catalog.write(record.start_run, COMMAND, clock())
     try:
-        done = _reread(catalog, store, tmp, run_id, check, progress, clock)
+        recovered = recover(catalog, store, check)
+        rows, lost = catalog.read(stored_answers.answer_counts)
+
+        def report_progress(answers: int) -> None:
+            check()
+            progress(answers, rows - lost)
+
+        with _scratch_catalog(catalog, tmp, clock()) as scratch:
+            with closing(catalog.stream(stored_answers.paid_answers)) as answers:
+                replayed = replay(answers, store, scratch, report_progress)
+            report_progress(rows - lost)
+            learnt = merge(scratch, catalog, check)
     except BaseException as error:
         code = error.exit_code if isinstance(error, ArchiverError) else ArchiverError.exit_code
-        with suppress(ArchiverError):  # the first cause is the one to tell
+        with suppress(ArchiverError):  # the first error is the one to raise
             catalog.write(record.finish_run, run_id, clock(), outcome(code), code)
         raise
     catalog.write(record.finish_run, run_id, clock(), outcome(0), 0)
-    return done
-
-
-def _reread(
-    catalog: Catalog,
-    store: AnswerStore,
-    tmp: Path,
-    run_id: int,
-    check: Callable[[], None],
-    progress: Callable[[int, int], None],
-    clock: Callable[[], datetime],
-) -> RereadReport:
-    recovered = recover(catalog, store, check)
-    rows, lost = catalog.read(stored_answers.answer_counts)
-
-    def looked_at(answers: int) -> None:
-        check()
-        progress(answers, rows - lost)
-
-    with _beside(catalog, tmp, clock()) as scratch:
-        with closing(catalog.stream(stored_answers.paid_answers)) as answers:
-            replayed = replay(answers, store, scratch, looked_at)
-        looked_at(rows - lost)
-        learnt = merge(scratch, catalog, check)
     return RereadReport(run_id, recovered, replayed, lost, learnt)
 
 
 @contextmanager
-def _beside(catalog: Catalog, tmp: Path, now: datetime) -> Iterator[Catalog]:
-    """An empty catalog in a file of its own, which is gone afterwards; one that a kill leaves is swept with all else in ``tmp``."""
+def _scratch_catalog(catalog: Catalog, tmp: Path, now: datetime) -> Iterator[Catalog]:
+    """Create an empty catalog in a file of its own, and remove it afterwards.
+
+    After a kill the next run removes it, with everything else in ``tmp``.
+    """
     path = tmp / f"{COMMAND}-{secrets.token_hex(4)}.db"
     try:
         with Catalog.create(path, catalog.archive_id, now) as scratch:

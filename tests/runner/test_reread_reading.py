@@ -23,15 +23,15 @@ def test_no_endpoint_that_costs_units_is_passed_over() -> None:
     """Every answer that costs units can be replayed; errors say nothing."""
     assert {call.path for call in PAID} == reading._READ.keys()
     error = {"detail": "no", "exc_type": "UserNotFound"}
-    assert [reading.told(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
-    assert reading.told(answer(Call("/v9/new", (), "1", 1), [HIGHLIGHT])) is None
+    assert [reading.read_content(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
+    assert reading.read_content(answer(Call("/v9/new", (), "1", 1), [HIGHLIGHT])) is None
 
 
 def test_a_tray_is_one_whichever_endpoint_it_came_by() -> None:
     """A tray may come in one answer, by name, or page by page."""
     page = {"response": {"tray": [HIGHLIGHT]}, "next_page_id": "2"}
     told = [
-        reading.told(answer(call, tree))
+        reading.read_content(answer(call, tree))
         for call, tree in (
             (endpoints.list_highlights("1"), [HIGHLIGHT]),
             (endpoints.list_highlights_by_username("ann"), [HIGHLIGHT]),
