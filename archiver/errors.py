@@ -54,7 +54,7 @@ _OUTCOMES = {
 
 
 def outcome(exit_code: int) -> str:
-    """Return the word for an exit code in ``--json`` and ``runs.outcome``; for a signal (128 + N) «stopped»."""
+    """Return the word for an exit code in ``--json`` and ``runs.outcome``; «stopped» for 128 + N (signal)."""
     return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
 
 

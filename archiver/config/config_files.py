@@ -101,7 +101,7 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Return whether everybody may put another file in its place: its directory is open to all, not sticky."""
+    """Return whether everybody may replace a file: its directory is writable for all, and not sticky."""
     mode = path.parent.stat().st_mode
     return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 

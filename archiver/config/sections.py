@@ -46,9 +46,10 @@ Units = Annotated[int, _whole_number(0, 10**9)]
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSection:
-    """Where the archive is. ``directory`` is absolute once loaded; without ``database`` it holds ``archive.db``.
+    """Where the archive is. ``directory`` is absolute once loaded.
 
-    ``query_database`` is the same database under another role, for the statements of ``archiver query``.
+    Without ``database`` it holds ``archive.db``. ``query_database`` is the same database under another role,
+    for the statements of ``archiver query``.
     ``reserve``: bytes of disk space to leave free.
     """
 
@@ -113,7 +114,7 @@ class BudgetSection:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """Where the report of a run is sent, ``on`` which nights, and the monitor to ping when a run begins and ends.
+    """Where and when (``on``) the report of a run is sent, and the monitor to ping at its start and end.
 
     ``allow_link_local``: whether either may have a link-local address, where clouds serve credentials.
     """

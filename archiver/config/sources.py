@@ -1,4 +1,4 @@
-"""Settings by source: a flag counts before the environment, the environment before the file, the file before the default.
+"""Settings by source. A flag counts before the environment, then come the file and the default.
 
 A message names a setting as its author spelled it. It never quotes the value: that may be a password.
 """
@@ -71,17 +71,17 @@ def read_settings(
 
 
 def section_values(settings: Mapping[str, Setting], section: str) -> dict[str, Any]:
-    """Return the values that were set in a section, by field. Raises ConfigError for one that is not allowed."""
+    """Return the values that were set in a section, by field. Raises ConfigError for a wrong value."""
     prefix = f"{section}."
     chosen = {
         key.removeprefix(prefix): setting for key, setting in settings.items() if key.startswith(prefix)
     }
-    types = get_type_hints(SECTIONS[section], include_extras=True) if chosen else {}  # takes a while
+    types = get_type_hints(SECTIONS[section], include_extras=True) if chosen else {}  # costs a millisecond
     return {field: convert(setting, types[field]) for field, setting in chosen.items()}
 
 
 def convert(setting: Setting, kind: Any) -> Any:
-    """Return the value of a setting as ``kind``, the type of a field. Raises ConfigError if it is not allowed."""
+    """Return the value of a setting as ``kind``, the type of a field. Raises ConfigError if it is wrong."""
     if NoneType in get_args(kind):  # None is the default; nobody can write it
         kind = get_args(kind)[0]
     try:
