@@ -6,12 +6,10 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from typing import TextIO
 
 from archiver.cli import signals
-from archiver.durable import storage_errors
 from archiver.errors import StorageError
 from archiver.text_format import json_value, make_safe
 
@@ -54,6 +52,10 @@ def print_json_list(head: Mapping[str, object], name: str, rows: Iterable[object
 
     Nothing is written before all rows are known, so what they raise leaves stdout empty.
     """
+    import tempfile  # not needed by commands without --json
+
+    from archiver.durable import storage_errors
+
     with (
         storage_errors("the JSON object cannot be buffered in the temporary directory"),
         tempfile.SpooledTemporaryFile(_MAX_IN_MEMORY, "w+", encoding="utf-8", newline="") as spool,

@@ -10,7 +10,7 @@ from archiver.cli import advice, output, run_report
 from archiver.cli.change_summary import RunChanges
 from archiver.config import Config, ReportWhen
 from archiver.errors import ArchiverError, outcome
-from archiver.report.destination import Destination
+from archiver.report.notification_url import NotificationUrl
 from archiver.report.notifier import Notification, Notifier
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
@@ -24,8 +24,8 @@ def deliver_report(config: Config, stop: StopFlag) -> Iterator[Callable[[Summary
     An exception in the block is reported as well, then raised again. What cannot be sent is a line on stderr.
     """
     notifier = Notifier(
-        _destination(config, config.report.url, "report.url"),
-        _destination(config, config.report.ping_url, "report.ping_url"),
+        _notification_url(config, config.report.url, "report.url"),
+        _notification_url(config, config.report.ping_url, "report.ping_url"),
         is_stopped=lambda: stop.cause is not None,
     )
 
@@ -91,10 +91,10 @@ def _error_notification(error: Exception) -> Notification:
     )
 
 
-def _destination(config: Config, url: str | None, key: str) -> Destination | None:
+def _notification_url(config: Config, url: str | None, key: str) -> NotificationUrl | None:
     if url is None:
         return None
-    return Destination(url, key, may_be_link_local=config.report.allow_link_local)
+    return NotificationUrl(url, key, may_be_link_local=config.report.allow_link_local)
 
 
 def _to_json(fields: Mapping[str, object]) -> bytes:

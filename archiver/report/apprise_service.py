@@ -1,4 +1,4 @@
-"""Sends to destinations that are not web addresses (ntfy, mail, Slack, …) by the package Apprise.
+"""Sends to URLs that are not web addresses (ntfy, mail, Slack, …) by the package Apprise.
 
 Apprise uses requests, which reads the proxies of the environment. Here it follows no redirect, stores nothing
 on disk, and its log is silenced, as it contains whole URLs.
@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from archiver.errors import install_command
-from archiver.report.destination import Destination, NotDelivered
+from archiver.report.notification_url import NotDelivered, NotificationUrl
 
 if TYPE_CHECKING:
     from apprise import Apprise
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 _SILENCED_LOGGERS = ("apprise", "requests", "urllib3", "charset_normalizer")
 
 
-def check_destination(to: Destination) -> None:
-    """Raise NotDelivered if Apprise is not installed or cannot use the destination. Send nothing."""
+def check_url(to: NotificationUrl) -> None:
+    """Raise NotDelivered if Apprise is not installed or cannot use the URL. Send nothing."""
     _open_service(to)
 
 
-def send(to: Destination, title: str, text: str) -> None:
+def send(to: NotificationUrl, title: str, text: str) -> None:
     """Send title and text once. Raise NotDelivered if that fails."""
     service = _open_service(to)
     _require_no_link_local_host(to, service)
@@ -38,7 +38,7 @@ def send(to: Destination, title: str, text: str) -> None:
         )
 
 
-def _open_service(to: Destination) -> Apprise:
+def _open_service(to: NotificationUrl) -> Apprise:
     for name in _SILENCED_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     with warnings.catch_warnings():
@@ -50,7 +50,7 @@ def _open_service(to: Destination) -> Apprise:
                 f"{to.scheme}:// needs the package Apprise", f"install it: {install_command('apprise')}"
             ) from None
         service = Apprise(asset=AppriseAsset(async_mode=False, http_redirects=False))
-        is_usable = service.add(to.reveal_url())
+        is_usable = service.add(to.reveal())
     if not is_usable:
         raise NotDelivered(
             f"Apprise cannot use this {to.scheme}:// address",
@@ -59,7 +59,7 @@ def _open_service(to: Destination) -> Apprise:
     return service
 
 
-def _require_no_link_local_host(to: Destination, service: Apprise) -> None:
+def _require_no_link_local_host(to: NotificationUrl, service: Apprise) -> None:
     """Raise NotDelivered if the host of the URL, or the mail server in its query, is link-local.
 
     For most services the host of the URL is a token, which must not be looked up.

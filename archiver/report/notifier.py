@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from archiver.report import apprise_service, webhook
-from archiver.report.destination import Destination, NotDelivered
+from archiver.report.notification_url import NotDelivered, NotificationUrl
 
 SECONDS = 10.0
 """Time limit of a report or ping, from the name look-up to the answer."""
@@ -38,12 +38,12 @@ class _Delivery:
     """One thing to send: what to say if that fails, where it goes, and the function that sends it."""
 
     failure: str
-    to: Destination
+    to: NotificationUrl
     send: Callable[[], None]
 
 
 class Notifier:
-    """Sends to the configured destinations; None for none.
+    """Sends to the configured URLs; None for none.
 
     Methods return what went wrong, one line each, without secrets. A problem that ``notify_start`` returned
     is not returned again by ``notify_end``. ``is_stopped`` says whether a signal asked the run to end: then
@@ -52,8 +52,8 @@ class Notifier:
 
     def __init__(
         self,
-        report: Destination | None = None,
-        ping: Destination | None = None,
+        report: NotificationUrl | None = None,
+        ping: NotificationUrl | None = None,
         *,
         is_stopped: Callable[[], bool] = lambda: False,
         seconds: float = SECONDS,
@@ -67,9 +67,7 @@ class Notifier:
         deliveries = [*self._pings("start", b"")]
         if self._report is not None and not self._report.is_web:
             report = self._report
-            check = _Delivery(
-                "the report cannot be sent", report, lambda: apprise_service.check_destination(report)
-            )
+            check = _Delivery("the report cannot be sent", report, lambda: apprise_service.check_url(report))
             deliveries.append(check)
         return self._deliver(deliveries)
 
@@ -83,7 +81,7 @@ class Notifier:
             deliveries.append(send)
         return self._deliver(deliveries)
 
-    def _send(self, to: Destination, notification: Notification) -> None:
+    def _send(self, to: NotificationUrl, notification: Notification) -> None:
         if to.is_web:
             webhook.post(to, notification.document, "application/json", seconds=self._seconds)
         else:

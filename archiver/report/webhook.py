@@ -1,8 +1,9 @@
 """One POST to an http or https address.
 
 No redirect is followed: the body must not go to a host that nobody configured. Of the answer, only the
-status is read. For https, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``
-apply, as they do for the API. Plain http never goes through a proxy, which could read the body.
+status is read. For https, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and
+``SSL_CERT_DIR`` apply, as they do for the API. Plain http never goes through a proxy, which could read the
+body.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 import httpx
 
 import archiver
-from archiver.report.destination import Destination, NotDelivered
+from archiver.report.notification_url import NotDelivered, NotificationUrl
 
 
-def post(to: Destination, body: bytes, content_type: str, *, seconds: float) -> None:
+def post(to: NotificationUrl, body: bytes, content_type: str, *, seconds: float) -> None:
     """Send the body once; ``seconds`` limits each step. Raise NotDelivered unless the status is a success."""
     for name in ("httpx", "httpcore"):  # at INFO and DEBUG they log whole URLs
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -29,7 +30,7 @@ def post(to: Destination, body: bytes, content_type: str, *, seconds: float) -> 
             httpx.Client(
                 trust_env=use_proxy, follow_redirects=False, timeout=seconds, headers=headers
             ) as client,
-            client.stream("POST", to.reveal_url(), content=body, extensions=extensions) as answer,
+            client.stream("POST", to.reveal(), content=body, extensions=extensions) as answer,
         ):
             status = answer.status_code
     except httpx.TimeoutException:
@@ -51,7 +52,7 @@ def post(to: Destination, body: bytes, content_type: str, *, seconds: float) -> 
         raise NotDelivered(f"it answered {status}", f"check {to.key}")
 
 
-def _refuse_link_local_peer(to: Destination) -> Callable[[str, dict[str, Any]], None]:
+def _refuse_link_local_peer(to: NotificationUrl) -> Callable[[str, dict[str, Any]], None]:
     """Return a trace function for httpcore that closes a connection to a link-local address before use.
 
     It checks the peer of the socket, not the name, as a name server can answer differently the second time.

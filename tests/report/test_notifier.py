@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from archiver.report import apprise_service, notifier
-from archiver.report.destination import Destination
+from archiver.report.notification_url import NotificationUrl
 from archiver.report.notifier import Notification, Notifier
 from tests.support import leak_detector
 from tests.support.report_receiver import ReportReceiver, receive_reports
@@ -42,8 +42,8 @@ def secret_token() -> None:
 def make_notifier(report: str | None = None, ping: str | None = None, **more: object) -> Notifier:
     """Return a notifier that sends to these URLs."""
     return Notifier(
-        Destination(report, "report.url") if report else None,
-        Destination(ping, "report.ping_url") if ping else None,
+        NotificationUrl(report, "report.url") if report else None,
+        NotificationUrl(ping, "report.ping_url") if ping else None,
         **more,  # type: ignore[arg-type]
     )
 
@@ -200,7 +200,7 @@ def test_a_problem_with_the_monitor_is_returned_once() -> None:
 LINK_LOCAL = """
 import sys, threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from archiver.report.destination import Destination
+from archiver.report.notification_url import NotificationUrl
 from archiver.report.notifier import Notification, Notifier
 
 class Handler(BaseHTTPRequestHandler):
@@ -215,7 +215,7 @@ server = HTTPServer(("169.254.169.254", 80), Handler)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 for allowed in (False, True):
     for url in ("http://2852039166/report", "json://2852039166/report"):
-        to = Destination(url, "report.url", may_be_link_local=allowed)
+        to = NotificationUrl(url, "report.url", may_be_link_local=allowed)
         problems = Notifier(to).notify_end(Notification("title", "text", b"{}", is_success=True))
         print(allowed, problems, flush=True)
 """
@@ -262,8 +262,8 @@ def test_a_scheme_that_apprise_does_not_know_is_reported_before_the_run() -> Non
 def test_fault_l12_a_bug_in_what_sends_quotes_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """An unexpected exception is named by its type only, as its text may quote the URL."""
 
-    def broken(to: Destination, title: str, text: str) -> None:
-        raise RuntimeError(to.reveal_url())
+    def broken(to: NotificationUrl, title: str, text: str) -> None:
+        raise RuntimeError(to.reveal())
 
     monkeypatch.setattr(apprise_service, "send", broken)
     assert "an unexpected RuntimeError" in only_line(make_notifier(f"ntfy://{TOKEN}").notify_end(GOOD))
@@ -296,9 +296,12 @@ def test_https_goes_through_the_proxy_of_the_environment(monkeypatch: pytest.Mon
 
 def test_fault_l12_an_address_never_prints_itself() -> None:
     """It prints scheme and host of a web address, only the scheme of others, and cannot be pickled."""
-    web = Destination(f"https://me:{TOKEN}@hooks.example.com:8443/{TOKEN}", "report.url")
-    assert (str(web), repr(web)) == ("https://hooks.example.com", "Destination(https://hooks.example.com)")
-    assert str(Destination(f"slack://{TOKEN}/b/c", "report.url")) == "slack://…"
+    web = NotificationUrl(f"https://me:{TOKEN}@hooks.example.com:8443/{TOKEN}", "report.url")
+    assert (str(web), repr(web)) == (
+        "https://hooks.example.com",
+        "NotificationUrl(https://hooks.example.com)",
+    )
+    assert str(NotificationUrl(f"slack://{TOKEN}/b/c", "report.url")) == "slack://…"
     with pytest.raises(TypeError):
         pickle.dumps(web)
 

@@ -1,4 +1,4 @@
-"""Where a report or a ping goes: a URL of the configuration that never prints its secrets."""
+"""The URL that a report or a ping goes to. It never prints its secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NotDelivered(Exception):
         self.hint = hint
 
 
-class Destination:
+class NotificationUrl:
     """A URL of the configuration that may contain a token or a password. It cannot be pickled.
 
     ``str`` and ``repr`` show the scheme, and the host of a web address. Other schemes show no host:
@@ -42,16 +42,16 @@ class Destination:
         """Whether the scheme is http or https. All others are sent by Apprise."""
         return self.scheme in _WEB
 
-    def reveal_url(self) -> str:
+    def reveal(self) -> str:
         """Return the URL itself, for the code that sends and nothing else."""
         return self._url
 
-    def add_path(self, name: str) -> Destination:
-        """Return this destination with ``/name`` appended to its path; a ping says so what it means."""
+    def add_path(self, name: str) -> NotificationUrl:
+        """Return this URL with ``/name`` appended to its path; a ping says so what it means."""
         parts = urlsplit(self._url)
         path = f"{parts.path.rstrip('/')}/{name}"
         url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
-        return Destination(url, self.key, may_be_link_local=self._may_be_link_local)
+        return NotificationUrl(url, self.key, may_be_link_local=self._may_be_link_local)
 
     def require_not_link_local(self, address: str) -> None:
         """Raise NotDelivered if ``address``, the host's IP address, is link-local and that is not allowed.
@@ -70,7 +70,7 @@ class Destination:
         return f"{self.scheme}://{host or '…'}"
 
     def __repr__(self) -> str:
-        return f"Destination({self})"
+        return f"NotificationUrl({self})"
 
     def __reduce__(self) -> str:
-        raise TypeError("a Destination cannot be pickled")
+        raise TypeError("a NotificationUrl cannot be pickled")
