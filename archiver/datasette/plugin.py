@@ -1,7 +1,7 @@
 """Shows the pictures and videos of an archive in the tables of Datasette 0.65 and 1.0.
 
-Copied out by ``archiver datasette``, it runs without archiver. Its settings are in the metadata, under "plugins",
-"archiver":
+Copied out by ``archiver datasette``, it runs without archiver. Its settings are in the metadata, under
+"plugins", "archiver":
 
 - "blobs": the directory of the blobs,
 - "database": the name of the database,

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from archiver.durable import open_directory
 from archiver.export.file_names import ARCHIVE_MARKER
 from archiver.export.manifest import ManifestRow
-from archiver.export.placement import Destination, Placement
+from archiver.export.placement import NameInDirectory, Placement
 from archiver.model.identity import Digest
 
 MAX_DEPTH = 16
@@ -94,7 +94,7 @@ def stat_entry(name: str | bytes, directory: int) -> os.stat_result | None:
         return None
 
 
-def digest_of(file: Destination) -> Digest | None:
+def digest_of(file: NameInDirectory) -> Digest | None:
     """Return the SHA-256 of a regular file; None for anything else."""
     try:
         fd = os.open(file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=file.directory)
@@ -168,7 +168,7 @@ class ExportScan:
     def digest(self, path: str) -> Digest | None:
         """Return the SHA-256 of the regular file at a path."""
         directory, name = split_path(path)
-        return digest_of(Destination(self.directories.enter(directory, make=False), name))
+        return digest_of(NameInDirectory(self.directories.enter(directory, make=False), name))
 
     def files(self, name: str) -> Iterator[str]:
         """Yield the path of everything below a directory of the export that is not a directory itself."""

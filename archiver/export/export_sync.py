@@ -19,7 +19,7 @@ from archiver.export.manifest import Manifest, ManifestRow
 from archiver.export.path_allocation import PathAllocator
 from archiver.export.placement import (
     DamagedBlob,
-    Destination,
+    NameInDirectory,
     Placement,
     PlacementResult,
     rename_exclusive,
@@ -193,7 +193,7 @@ class ExportSync:
                     current = None  # if this fails, fd may be closed, or that of another directory
                     fd = self._directories.enter(directory)
                     current = directory
-                self._placement.link(digest, Destination(fd, name))
+                self._placement.link(digest, NameInDirectory(fd, name))
             except OSError:
                 failed_ids.add(row.id)
                 continue
@@ -354,7 +354,7 @@ class ExportSync:
         if step.has_content and step.path is not None:
             if step.path != row.path:
                 directory, name = split_path(step.path)
-                rename_exclusive(Destination(self._directories.enter(directory), name), to)
+                rename_exclusive(NameInDirectory(self._directories.enter(directory), name), to)
                 self._directories.remove_empty(directory)
                 self.stats.moved += 1
             return self._placement.set_date(step.entry.digest, row.at_ns, method, to)
@@ -368,7 +368,7 @@ class ExportSync:
             self._directories.remove_empty(split_path(step.path)[0])
         return result
 
-    def _adopt(self, step: SyncStep, to: Destination) -> PlacementResult | None:
+    def _adopt(self, step: SyncStep, to: NameInDirectory) -> PlacementResult | None:
         """Take over a file that is there already if it has the same bytes. Return None if it has others."""
         found = stat_entry(to.name, to.directory)
         if found is None or found.st_size != step.entry.size or digest_of(to) != step.entry.digest:
@@ -376,9 +376,9 @@ class ExportSync:
         is_link = self._placement.blob_of(step.entry.digest, found) is not None
         return PlacementResult("hardlink" if is_link else step.entry.default_method, found.st_mtime_ns)
 
-    def _destination(self, path: str) -> Destination:
+    def _destination(self, path: str) -> NameInDirectory:
         directory, name = split_path(path)
-        return Destination(self._directories.enter(directory), name)
+        return NameInDirectory(self._directories.enter(directory), name)
 
     def _count_file(self, entry: ExportEntry) -> None:
         self.stats.files += 1

@@ -49,7 +49,7 @@ _TAGS = range(0xE0020, 0xE0080)
 _REGION_FLAG = re.compile("\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]{1,8}\U000e007f")
 
 
-def extension(mime: str) -> str:
+def extension_for(mime: str) -> str:
     """Return the file extension for the media type of the bytes, ``bin`` if it is unknown."""
     return _EXTENSIONS.get(mime, "bin")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.export import file_names
@@ -12,7 +12,7 @@ from archiver.export.export_entry import ExportEntry, to_nanoseconds
 from archiver.export.path_template import ACCOUNT_FIELDS, HIGHLIGHT_FIELDS, PathFiller, PathTemplate
 from archiver.model.archived import MEDIA_TYPE_NAMES, KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
 from archiver.model.identity import Digest, Pk
-from archiver.text_format import format_time
+from archiver.text_format import json_value
 
 WalkStep = KeptAccount | KeptHighlight | Placed | PlacedFile
 """What a walk through an archive yields: an account, its highlights, behind each highlight its items."""
@@ -130,7 +130,7 @@ class _FolderWalk:
             self._last_item = pk, self._item_values(pk, file.code, file.position, file.media_type, taken_at)
         values = self._last_item[1]
         values["role"] = file.role
-        path = self._path(self._item, values, file_names.extension(file.mime))
+        path = self._path(self._item, values, file_names.extension_for(file.mime))
         id_ = self._item_id(file.highlight_pk, pk, file.role)
         digest, suffixes = Digest(file.sha256), (pk, file.highlight_pk)
         return ExportEntry(id_, path, digest, file.size, to_nanoseconds(at), suffixes)
@@ -173,7 +173,7 @@ class _FolderWalk:
     def _picture_entry(
         self, id_: str, filler: PathFiller, values: dict[str, str], file: KeptFile, suffixes: tuple[str, ...]
     ) -> ExportEntry:
-        path = self._path(filler, values, file_names.extension(file.blob.mime))
+        path = self._path(filler, values, file_names.extension_for(file.blob.mime))
         at_ns = to_nanoseconds(file.kept_at)
         return ExportEntry(id_, path, file.blob.sha256, file.blob.size, at_ns, suffixes)
 
@@ -196,17 +196,5 @@ def _short_account(account: KeptAccount) -> dict[str, object]:
 
 def _json(value: Mapping[str, object]) -> bytes:
     """Return the text of a sidecar: all that the rows say, times in UTC, keys sorted."""
-    text = json.dumps(_plain(value), ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
+    text = json.dumps(json_value(value), ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
     return f"{text}\n".encode(errors="replace")
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return format_time(value)
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return value

@@ -52,7 +52,7 @@ class DamagedBlob(Exception):
     """A blob is missing, or its bytes do not match its name. The message says which, for people."""
 
 
-class Destination(NamedTuple):
+class NameInDirectory(NamedTuple):
     """A name in an open directory."""
 
     directory: int
@@ -195,7 +195,7 @@ class Placement:
         """Whether blobs are placed as hard links, as the first one showed, and need not be read."""
         return self.knows_method and self._methods[0] is LinkMethod.HARDLINK and not self._verify
 
-    def place(self, entry: ExportEntry, to: Destination, *, over: bool) -> PlacementResult:
+    def place(self, entry: ExportEntry, to: NameInDirectory, *, over: bool) -> PlacementResult:
         """Place the content of an entry; a copy is durable then.
 
         Raises FileExistsError if something has that name, unless ``over``: then it is replaced in one step.
@@ -241,7 +241,7 @@ class Placement:
         digest: Digest,
         blob: os.stat_result,
         entry: ExportEntry,
-        to: Destination,
+        to: NameInDirectory,
         over: bool,
     ) -> PlacementResult:
         if method is LinkMethod.HARDLINK:
@@ -272,7 +272,7 @@ class Placement:
             return None
         return at_ns
 
-    def link(self, digest: Digest, to: Destination, *, over: bool = False) -> None:
+    def link(self, digest: Digest, to: NameInDirectory, *, over: bool = False) -> None:
         """Place a blob as a hard link, without setting its time. Raises OSError."""
         if not over:
             self._blobs.link(digest, to.name, into=to.directory)
@@ -283,7 +283,9 @@ class Placement:
         with suppress(FileNotFoundError):  # rename(2) does nothing if both are names of one file
             os.unlink(draft, dir_fd=self.staging.directory)
 
-    def set_date(self, digest: Digest, at_ns: int | None, method: str, to: Destination) -> PlacementResult:
+    def set_date(
+        self, digest: Digest, at_ns: int | None, method: str, to: NameInDirectory
+    ) -> PlacementResult:
         """Set the time of a file of the export that is in its place, if it has another one."""
         found = os.stat(to.name, dir_fd=to.directory, follow_symlinks=False)
         blob = self.blob_of(digest, found)
@@ -298,7 +300,7 @@ class Placement:
         return blob if is_same else None
 
     def _place_draft(
-        self, draft: str, entry: ExportEntry, to: Destination, method: str, over: bool
+        self, draft: str, entry: ExportEntry, to: NameInDirectory, method: str, over: bool
     ) -> PlacementResult:
         """Place a staged file that can be made again if its name turns out to be in use."""
         try:
@@ -308,13 +310,13 @@ class Placement:
             raise
 
     def place_staged(
-        self, draft: str, at_ns: int | None, to: Destination, method: str, *, over: bool = False
+        self, draft: str, at_ns: int | None, to: NameInDirectory, method: str, *, over: bool = False
     ) -> PlacementResult:
         """Set the time of a staged file, then move it to its place.
 
         An error removes the staged file, but FileExistsError does not: there may be another name for it.
         """
-        staged = Destination(self.staging.directory, os.fsencode(draft))
+        staged = NameInDirectory(self.staging.directory, os.fsencode(draft))
         try:
             found = os.stat(draft, dir_fd=staged.directory, follow_symlinks=False)
             mtime_ns = _set_mtime(staged, found, None if method == LinkMethod.HARDLINK else at_ns)
@@ -330,7 +332,7 @@ class Placement:
         return PlacementResult(method, mtime_ns)
 
 
-def _set_mtime(file: Destination, found: os.stat_result, at_ns: int | None) -> int:
+def _set_mtime(file: NameInDirectory, found: os.stat_result, at_ns: int | None) -> int:
     """Set the modification time if it is another one; return what the file system made of it."""
     if at_ns is None or found.st_mtime_ns == at_ns:
         return found.st_mtime_ns
@@ -338,7 +340,7 @@ def _set_mtime(file: Destination, found: os.stat_result, at_ns: int | None) -> i
     return os.stat(file.name, dir_fd=file.directory, follow_symlinks=False).st_mtime_ns
 
 
-def rename_exclusive(source: Destination, to: Destination) -> None:
+def rename_exclusive(source: NameInDirectory, to: NameInDirectory) -> None:
     """Rename a file, but never over anything: raises FileExistsError.
 
     A file system without hard links leaves a moment between the check and the renaming.

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from archiver import text_format
 from archiver.export.site import page_text
 from archiver.export.site.site_pages import POLICY
 from archiver.model.identity import Role
@@ -252,18 +253,18 @@ def test_the_same_archive_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("made", "expected"),
     [
-        (page_text.moment(NOW), "4 December 2025, 15:00 UTC"),
-        (page_text.iso(NOW), "2025-12-04T15:00:00Z"),
-        (page_text.span(NOW, NOW), "4 December 2025"),
-        (page_text.span(NOW.replace(day=1), NOW), "1 – 4 December 2025"),
-        (page_text.span(NOW.replace(year=2019), NOW), "December 2019 – December 2025"),
-        (page_text.clock(0.2), "0:01"),
-        (page_text.clock(3723), "1:02:03"),
-        (page_text.count(1, "item"), "1 item"),
-        (page_text.count(5000, "item"), "5,000 items"),
-        (page_text.size(999), "999 B"),
-        (page_text.size(1_234_567), "1.2 MB"),
-        (page_text.size(999_999), "1.0 MB"),
+        (page_text.format_moment(NOW), "4 December 2025, 15:00 UTC"),
+        (page_text.format_iso_time(NOW), "2025-12-04T15:00:00Z"),
+        (page_text.format_span(NOW, NOW), "4 December 2025"),
+        (page_text.format_span(NOW.replace(day=1), NOW), "1 – 4 December 2025"),
+        (page_text.format_span(NOW.replace(year=2019), NOW), "December 2019 – December 2025"),
+        (page_text.format_duration(0.2), "0:01"),
+        (page_text.format_duration(3723), "1:02:03"),
+        (text_format.pluralize(1, "item"), "1 item"),
+        (text_format.pluralize(5000, "item"), "5,000 items"),
+        (text_format.format_size(999), "999 B"),
+        (text_format.format_size(1_234_567), "1.2 MB"),
+        (text_format.format_size(999_999), "1.0 MB"),
         (page_text.shorten("  a\n b  "), "a b"),
         (page_text.shorten("abcdef", 4), "abc…"),
         (page_text.shorten("\u202egnp.exe\u2066"), "gnp.exe"),

@@ -11,6 +11,7 @@ from archiver.export.site import page_text
 from archiver.export.site.view_model import DetailList, DownloadLink, ItemDetail, ItemTile, Picture
 from archiver.model.archived import MEDIA_TYPE_NAMES, KeptFile, KeptHighlight, KeptItem, Placed
 from archiver.model.upstream import Location, Sticker
+from archiver.text_format import format_size
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ _VIDEOS = frozenset({"video/mp4", "video/quicktime"})
 def media_path(file: KeptFile) -> str:
     """Return the path of a file in the site: its digest and its type, nothing that a stranger chose."""
     digest = file.blob.sha256
-    return f"media/{digest[:2]}/{digest}.{file_names.extension(file.blob.mime)}"
+    return f"media/{digest[:2]}/{digest}.{file_names.extension_for(file.blob.mime)}"
 
 
 def to_picture(file: KeptFile | None) -> Picture | None:
@@ -56,16 +57,16 @@ def make_tile(placed: Placed, highlight: KeptHighlight, account_name: str) -> It
 
 
 def _type_and_size(file: KeptFile) -> str:
-    extension = file_names.extension(file.blob.mime)
+    extension = file_names.extension_for(file.blob.mime)
     kind = "unknown type" if extension == "bin" else extension.upper()
-    return f"{kind}, {page_text.size(file.blob.size)}"
+    return f"{kind}, {format_size(file.blob.size)}"
 
 
 def _alternative_text(
     kind: str, item: KeptItem, account_name: str, detail_lists: tuple[DetailList, ...]
 ) -> str:
     """Describe a picture by what is known of it: whose it is, from when, and what it carries."""
-    when = f", {page_text.moment(item.taken_at)}" if item.taken_at is not None else ""
+    when = f", {page_text.format_moment(item.taken_at)}" if item.taken_at is not None else ""
     sentences = [f"{kind.capitalize()} by {page_text.shorten(account_name, 40)}{when}."]
     sentences += [
         f"{shown.heading}: {', '.join(page_text.shorten(detail.text, 40) for detail in shown.details[:5])}."

@@ -59,53 +59,38 @@ def shorten(text: str, limit: int = 80) -> str:
     return line if len(line) <= limit and len(text) <= 4 * limit else line[: limit - 1].rstrip() + "…"
 
 
-def day(at: date) -> str:
+def format_day(at: date) -> str:
     """Return ``4 December 2025``, in English and, for a datetime, in UTC."""
     on = at.astimezone(UTC) if isinstance(at, datetime) else at
     return f"{on.day} {_MONTHS[on.month - 1]} {on.year}"
 
 
-def moment(at: datetime) -> str:
+def format_moment(at: datetime) -> str:
     """Return ``4 December 2025, 15:00 UTC``."""
-    return f"{day(at)}, {at.astimezone(UTC):%H:%M} UTC"
+    return f"{format_day(at)}, {at.astimezone(UTC):%H:%M} UTC"
 
 
-def iso(at: datetime) -> str:
+def format_iso_time(at: datetime) -> str:
     """Return a time for ``<time datetime>``, to the second, in UTC."""
     return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def span(first: datetime, last: datetime) -> str:
+def format_span(first: datetime, last: datetime) -> str:
     """Return ``4 December 2025``, ``4 – 6 December 2025`` or ``May 2025 – January 2026``."""
     begin, end = first.astimezone(UTC), last.astimezone(UTC)
     if begin.date() == end.date():
-        return day(end)
+        return format_day(end)
     if (begin.year, begin.month) == (end.year, end.month):
-        return f"{begin.day} – {day(end)}"
+        return f"{begin.day} – {format_day(end)}"
     return " – ".join(f"{_MONTHS[at.month - 1]} {at.year}" for at in (begin, end))
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a duration as players show it: ``0:07``, ``1:02:03``; at least a second."""
     whole = max(1, round(seconds))
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def count(number: int, one: str) -> str:
-    """Return ``1 item`` or ``2,345 items``."""
-    return f"{number:,} {one}{'' if number == 1 else 's'}"
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in decimal units: ``999 B``, ``1.2 MB``."""
-    amount, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB"):
-        if amount < 999.95:
-            break
-        amount, unit = amount / 1000, larger
-    return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
 
 
 def web_address(url: str) -> WebAddress | None:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from archiver.export.site import page_text
 from archiver.export.site.view_model import AccountCard, HighlightCover, ItemTile
 from archiver.model.archived import KeptAccount, KeptHighlight
+from archiver.text_format import pluralize
 
 _HERE = Path(__file__).parent
 _UP = "../../"
@@ -90,13 +91,13 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "account_name": account_name,
-        "clock": page_text.clock,
-        "count": page_text.count,
-        "day": page_text.day,
-        "iso": page_text.iso,
-        "moment": page_text.moment,
+        "clock": page_text.format_duration,
+        "count": pluralize,
+        "day": page_text.format_day,
+        "iso": page_text.format_iso_time,
+        "moment": page_text.format_moment,
         "shorten": lambda text: page_text.shorten(text or ""),
-        "span": page_text.span,
+        "span": page_text.format_span,
     }
     return environment
 
