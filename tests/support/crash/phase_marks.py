@@ -19,7 +19,7 @@ _BEFORE = {
     "last byte": ("archiver.blobs.disk", "DiskWriter.commit"),
     "before rename": ("archiver.blobs.disk", "DiskWriter._put_in_place"),
     "before commit": ("sqlalchemy.engine", "RootTransaction.commit"),
-    "watermark": ("archiver.catalog.record", "files_tried"),
+    "watermark": ("archiver.catalog.record", "completion"),
     "end of run": ("archiver.catalog.record", "finish_run"),
 }
 _AFTER = {
