@@ -129,8 +129,8 @@ def test_a_poorer_answer_fills_gaps_and_replaces_nothing() -> None:
 def test_an_entry_that_was_lost_takes_its_own_place_again() -> None:
     """The others keep theirs; where its place is taken it comes after all."""
     held = [("b", ("y", 2))]
-    assert list(merge_entries(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[1])) == [(0, ("x", 1))]
-    assert list(merge_entries(held, [("a", ("x", 1)), ("b", ("y", 2))], places=[0])) == [(1, ("x", 1))]
+    assert list(merge_entries(held, [("a", ("x", 1)), ("b", ("y", 2))], positions=[1])) == [(0, ("x", 1))]
+    assert list(merge_entries(held, [("a", ("x", 1)), ("b", ("y", 2))], positions=[0])) == [(1, ("x", 1))]
 
 
 def test_what_is_only_to_be_filled_replaces_nothing() -> None:

@@ -1,18 +1,22 @@
-"""Every write. One function is one fact, in the transaction of whoever calls it (the desk), and may be repeated."""
+"""Every write. A function records one fact, in the transaction of its caller (the writer), and may be repeated.
+
+Use it as ``catalog.write(record.page, ...)``.
+"""
 
 from __future__ import annotations
 
-from archiver.catalog.record.answer_records import (
-    drop_trays,
-    found_answers,
-    found_blobs,
-    lost_answers,
-    recovered_answers,
-)
+from archiver.catalog.record.answer_records import drop_trays, found_answers, lost_answers, recovered_answers
 from archiver.catalog.record.failures import failure, resolution
 from archiver.catalog.record.highlight_page import page
 from archiver.catalog.record.runs import balance_after, balance_before, finish_run, start_run
-from archiver.catalog.record.stored_files import FileRecorded, completion, file, lost_blobs, verified_blobs
+from archiver.catalog.record.stored_files import (
+    FileRecorded,
+    completion,
+    file,
+    found_blobs,
+    lost_blobs,
+    verified_blobs,
+)
 from archiver.catalog.record.trays import tray
 from archiver.catalog.record.users import bind_target, user, verdict
 

@@ -1,10 +1,10 @@
-"""What was otherwise before: rows of ``changes``."""
+"""Change history: the rows of ``changes``, and what a new answer changes in a stored row."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ StoredRow = Mapping[Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A field of a subject that a later look showed otherwise; ``field`` may be ``presence_change``, ``items`` or ``item_order`` too."""
+    """A change of one field of a subject. ``field`` may also be ``presence``, ``items`` or ``item_order``."""
 
     subject: Subject
     subject_pk: Pk
@@ -30,28 +30,20 @@ class Change:
 
 
 def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[Change]) -> None:
-    """Add a row for each change."""
-    rows = [
-        {
-            "run_id": run_id,
-            "at": now,
-            "subject": change.subject,
-            "subject_pk": change.subject_pk,
-            "field": change.field,
-            "old": change.old,
-            "new": change.new,
-        }
-        for change in changes
-    ]
+    """Write a row for each change."""
+    rows = [{"run_id": run_id, "at": now, **asdict(change)} for change in changes]
     if rows:
         connection.execute(tables.changes.insert(), rows)
 
 
-def find_new_values(before: StoredRow, said: Mapping[str, object]) -> dict[str, object]:
-    """What ``said`` adds to the row ``before`` or alters in it: None and '' are «not said», and overwrite nothing. Pure."""
+def find_new_values(before: StoredRow, answer: Mapping[str, object]) -> dict[str, object]:
+    """Return the values of an answer that differ from the row ``before``. Pure.
+
+    None and '' mean that the answer does not say: they overwrite nothing.
+    """
     return {
         field: value
-        for field, value in said.items()
+        for field, value in answer.items()
         if value is not None and value != "" and value != before[field]
     }
 
@@ -59,7 +51,7 @@ def find_new_values(before: StoredRow, said: Mapping[str, object]) -> dict[str, 
 def find_edits(
     subject: Subject, pk: Pk, before: StoredRow, after: Mapping[str, object], fields: Iterable[str]
 ) -> list[Change]:
-    """A Change for each of ``fields`` that ``after`` alters. What was not known before is learnt, not changed. Pure."""
+    """Return a Change for each of ``fields`` that ``after`` alters, unless it was unknown before. Pure."""
     return [
         Change(subject, pk, field, value_text(before[field]), value_text(after[field]))
         for field in fields
@@ -68,12 +60,12 @@ def find_edits(
 
 
 def presence_change(subject: Subject, pk: Pk, what: str) -> Change:
-    """``what``: ``appeared``, ``gone`` or ``returned``."""
+    """Return the Change for ``what``: ``appeared``, ``gone`` or ``returned``."""
     return Change(subject, pk, "presence", None, what)
 
 
 def value_text(value: object) -> str | None:
-    """A column's value as the text of ``old`` and ``new``, the same on both databases."""
+    """Return a column's value as the text of ``old`` and ``new``, the same on both databases."""
     if value is None:
         return None
     if isinstance(value, bool):
@@ -82,29 +74,29 @@ def value_text(value: object) -> str | None:
 
 
 def find_moved(before: Sequence[str], after: Sequence[str]) -> frozenset[str]:
-    """The smallest set of names to move so that those common to both lists stand in ``after`` as they did in ``before``.
+    """Return the fewest names that must move to turn the order ``before`` into ``after``. Pure.
 
-    Names that only one list has count for nothing. Each list holds a name at most once.
+    Only names in both lists count. Each list has a name at most once.
     """
     rank = {name: position for position, name in enumerate(before)}
     common = [name for name in after if name in rank]
-    stayed = _longest_rising([rank[name] for name in common])
-    return frozenset(name for position, name in enumerate(common) if position not in stayed)
+    unmoved = _longest_rising([rank[name] for name in common])
+    return frozenset(name for position, name in enumerate(common) if position not in unmoved)
 
 
 def _longest_rising(ranks: Sequence[int]) -> set[int]:
-    """The positions of one longest rising subsequence, by patience sorting."""
-    tops: list[int] = []  # the lowest rank that ends a rising run of each length, and the position it has
-    at: list[int] = []
-    before: list[int] = []
+    """Return the positions of one longest rising subsequence, by patience sorting."""
+    tops: list[int] = []  # the lowest rank that ends a rising sequence of each length, and its position
+    top_positions: list[int] = []
+    previous: list[int] = []
     for position, rank in enumerate(ranks):
         length = bisect_left(tops, rank)
         tops[length : length + 1] = [rank]
-        at[length : length + 1] = [position]
-        before.append(at[length - 1] if length else -1)
-    kept: set[int] = set()
-    position = at[-1] if at else -1
+        top_positions[length : length + 1] = [position]
+        previous.append(top_positions[length - 1] if length else -1)
+    rising: set[int] = set()
+    position = top_positions[-1] if top_positions else -1
     while position >= 0:
-        kept.add(position)
-        position = before[position]
-    return kept
+        rising.add(position)
+        position = previous[position]
+    return rising

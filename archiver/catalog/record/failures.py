@@ -1,4 +1,4 @@
-"""What could not be had: at most one open row for each (subject, subject_pk, role), with the day of its next try."""
+"""What failed: at most one open row for each (subject, subject_pk, role), with the date of its next try."""
 
 from __future__ import annotations
 
@@ -14,49 +14,50 @@ from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 
 _failures = tables.failures
+_RESOLVE = (
+    update(_failures)
+    .where(
+        _failures.c.subject == bindparam("of_subject"),
+        _failures.c.subject_pk == bindparam("of_pk"),
+        _failures.c.resolved_at.is_(None),
+    )
+    .values(resolved_at=bindparam("now"))
+)
+_RESOLVE_ROLE = _RESOLVE.where(_failures.c.role == bindparam("in_role"))
+_RESOLVE_WHOLE = _RESOLVE.where(_failures.c.role.is_(None))
 
 
 def failure(connection: Connection, failure: Failure, now: datetime, *, gap: bool = False) -> int:
-    """Record a failure and return how many times in a row it has failed now.
+    """Record a failure; return how many times in a row it has failed now.
 
-    It is dated for its next try, unless its reason is one that time does not cure, or it is a ``gap`` for another cause.
+    It gets a date for the next try, unless time does not cure its reason or it is a ``gap`` for another cause.
     """
     which = is_open(failure.subject, failure.subject_pk, failure.role)
     before = connection.execute(select(_failures.c.id, _failures.c.attempts).where(*which)).first()
     attempts = 1 if before is None else before.attempts + 1
-    told = {
+    values = {
         "reason": failure.reason,
         "detail": failure.detail,
         "attempts": attempts,
         "last_at": now,
-        "next_try_at": (None if gap or failure.reason in NOT_RETRIED else retry.next_try(attempts, now)),
+        "next_try_at": None if gap or failure.reason in NOT_RETRIED else retry.next_try(attempts, now),
         "host": failure.host,
         "size": failure.size,
     }
     if before is None:
         key = {"subject": failure.subject, "subject_pk": failure.subject_pk, "role": failure.role}
-        connection.execute(_failures.insert().values(**key, **told, first_at=now))
+        connection.execute(_failures.insert().values(**key, **values, first_at=now))
     else:
-        connection.execute(update(_failures).where(_failures.c.id == before.id).values(**told))
+        connection.execute(update(_failures).where(_failures.c.id == before.id).values(**values))
     return attempts
-
-
-_OPEN = (
-    update(_failures)
-    .where(
-        _failures.c.subject == bindparam("kind"),
-        _failures.c.subject_pk == bindparam("about"),
-        _failures.c.resolved_at.is_(None),
-    )
-    .values(resolved_at=bindparam("now"))
-)
-_RESOLVE = _OPEN.where(_failures.c.role == bindparam("as"))
-_RESOLVE_WHOLE = _OPEN.where(_failures.c.role.is_(None))
 
 
 def resolution(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None, now: datetime
 ) -> None:
-    """Record that the thing was had after all; nothing if no failure of it is open."""
-    which, told = (_RESOLVE, {"as": role}) if role is not None else (_RESOLVE_WHOLE, {})
-    connection.execute(which, {"kind": subject, "about": subject_pk, "now": now, **told})
+    """Record that an attempt succeeded: the open failure is resolved, if there is one."""
+    parameters = {"of_subject": subject, "of_pk": subject_pk, "now": now}
+    if role is None:
+        connection.execute(_RESOLVE_WHOLE, parameters)
+    else:
+        connection.execute(_RESOLVE_ROLE, {**parameters, "in_role": role})

@@ -1,4 +1,4 @@
-"""A highlight's own page: the highlight, its items, what they carry, and which of them are gone."""
+"""A highlight's own page: the highlight, its items and their entries, and which items are gone."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from archiver.model.upstream import Highlight, HighlightPage, Item, TrayFacts
 
 _highlights, _items, _members, _files = tables.highlights, tables.items, tables.highlight_items, tables.files
 
-_TOLD = ("title", "is_pinned", "cover_name")
-_ITEM_SAID = ("user_pk", "code", "taken_at", "media_type", "product_type", "video_duration")
-_ITEMS_BEFORE = select(_items).where(_items.c.pk.in_(bindparam("pks", expanding=True)))
-_ALTER_ITEM = (
+_HISTORY_FIELDS = ("title", "is_pinned", "cover_name")
+_ITEM_FIELDS = ("user_pk", "code", "taken_at", "media_type", "product_type", "video_duration")
+_STORED_ITEMS = select(_items).where(_items.c.pk.in_(bindparam("pks", expanding=True)))
+_UPDATE_ITEM = (
     update(_items)
     .where(_items.c.pk == bindparam("key"))
-    .values({name: bindparam(name) for name in _ITEM_SAID})
+    .values({name: bindparam(name) for name in _ITEM_FIELDS})
 )
-_MEMBERS_BEFORE = (
+_STORED_MEMBERS = (
     select(_members.c.item_pk, _members.c.position, _members.c.last_seen_at, _members.c.gone_at)
     .where(_members.c.highlight_pk == bindparam("highlight"))
     .order_by(_members.c.position)
 )
-_ALTER_MEMBER = (
+_UPDATE_MEMBER = (
     update(_members)
     .where(_members.c.highlight_pk == bindparam("highlight"), _members.c.item_pk == bindparam("item"))
     .values(position=bindparam("position"), last_seen_at=bindparam("now"), gone_at=None)
 )
-_OFFERED = select(_files.c.id, _files.c.item_pk, _files.c.role, _files.c.last_seen_at).where(
+_FILES_OF_ITEMS = select(_files.c.id, _files.c.item_pk, _files.c.role, _files.c.last_seen_at).where(
     _files.c.item_pk.in_(bindparam("pks", expanding=True))
 )
-_TOUCH = update(_files).where(_files.c.id == bindparam("file")).values(last_seen_at=bindparam("now"))
+_TOUCH_FILE = update(_files).where(_files.c.id == bindparam("file")).values(last_seen_at=bindparam("now"))
 
 
 def page(
@@ -51,28 +51,29 @@ def page(
     shrunk_to: str | None = None,
     fetched_at: datetime | None = None,
 ) -> int:
-    """Record a page that was fetched under these tray facts; returns how many of its items are new to the archive.
+    """Record a page that was fetched under these facts of the tray; return how many of its items are new.
 
-    ``fetched_at``: when that was, if not just now: the sweep is counted from then, and its items were seen then.
-    ``gone`` are the items whose absence from it is evidence. ``shrunk_to`` is kept as it is given. The highlight is neither complete nor tried,
-    in the same transaction: what the page offers may be missing, and a run that is killed before ``files_tried`` must not hide that.
+    ``fetched_at``: when it was fetched, if that is not ``now``: the sweep counts from then, and its items were
+    seen then. ``gone``: items whose absence from the page is evidence. ``shrunk_to`` is stored as given. The same
+    transaction makes the highlight neither complete nor tried: files that the page offers may be missing, and a
+    run that is killed before ``completion`` must not hide that.
     """
-    highlight = page.highlight
+    highlight, seen_at = page.highlight, fetched_at or now
     users.upsert_user(connection, run_id, highlight.user, now)
-    before, found = _highlight(connection, highlight, facts, now, fetched_at or now, shrunk_to)
-    new, edited = _write_items(connection, page, answer_id, now)
-    found += edited
+    before, found = _write_highlight(connection, highlight, facts, now, seen_at, shrunk_to)
+    new_count, edits = _write_items(connection, page, answer_id, now)
+    found += edits
     fetched_before = before["fetched_at"] if before is not None else None
-    joined = _write_members(connection, highlight.pk, page.items, gone, fetched_at or now, fetched_before)
+    member_changes = _write_members(connection, highlight.pk, page.items, gone, seen_at, fetched_before)
     if fetched_before is not None:
-        found += joined
+        found += member_changes
     item_entries.write(connection, page.items)
     _touch_files(connection, page.items, now)
     changes.write(connection, run_id, now, found)
-    return new
+    return new_count
 
 
-def _highlight(
+def _write_highlight(
     connection: Connection,
     highlight: Highlight,
     facts: TrayFacts,
@@ -80,9 +81,10 @@ def _highlight(
     fetched_at: datetime,
     shrunk_to: str | None,
 ) -> tuple[RowMapping | None, list[Change]]:
-    """Record the highlight itself; returns its row as it was and what changed.
+    """Write the row of the highlight itself; return it as it was before, and what changed.
 
-    Its numbers are the tray's, which decide on fetching; the page's own count something else and fill them only where no tray did.
+    Its numbers are the tray's, which decide whether it is fetched. The page's own numbers count something else,
+    and are stored only if no tray gave any.
     """
     fetched = {
         "last_seen_at": now,
@@ -93,52 +95,55 @@ def _highlight(
         "tried_at": None,
         "shrunk_to": shrunk_to,
     }
-    said: dict[str, object] = {field: getattr(highlight, field) for field in (*_TOLD, "created_at")}
-    own = {
+    answer: dict[str, object] = {
+        field: getattr(highlight, field) for field in (*_HISTORY_FIELDS, "created_at")
+    }
+    own_facts = {
         "latest_reel_media": highlight.facts.latest_reel_media,
         "media_count": highlight.facts.media_count,
     }
     row = connection.execute(select(_highlights).where(_highlights.c.pk == highlight.pk)).mappings().first()
     if row is None:
-        born = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": now}
-        connection.execute(_highlights.insert().values(**born, **said, **own, **fetched))
+        key = {"pk": highlight.pk, "user_pk": highlight.user.pk, "first_seen_at": now}
+        connection.execute(_highlights.insert().values(**key, **answer, **own_facts, **fetched))
         return None, []
-    after = changes.find_new_values(row, {**said, **{name: own[name] for name in own if row[name] is None}})
-    found = changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
+    answer |= {name: value for name, value in own_facts.items() if row[name] is None}
+    values = changes.find_new_values(row, answer)
+    found = changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, values, _HISTORY_FIELDS)
     if row["gone_at"] is not None:
-        after["gone_at"] = None
+        values["gone_at"] = None
         found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
-    connection.execute(update(_highlights).where(_highlights.c.pk == row["pk"]).values(**after, **fetched))
+    connection.execute(update(_highlights).where(_highlights.c.pk == row["pk"]).values(**values, **fetched))
     return row, found
 
 
 def _write_items(
     connection: Connection, page: HighlightPage, answer_id: int | None, now: datetime
 ) -> tuple[int, list[Change]]:
-    """Record the items; returns how many are new, and what changed in the others."""
+    """Write the items; return how many are new, and what changed in the others."""
     if not page.items:
         return 0, []
-    rows = connection.execute(_ITEMS_BEFORE, {"pks": [item.pk for item in page.items]}).mappings()
-    before = {row["pk"]: row for row in rows}
+    rows = connection.execute(_STORED_ITEMS, {"pks": [item.pk for item in page.items]}).mappings()
+    stored = {row["pk"]: row for row in rows}
     new: list[dict[str, object]] = []
     altered: list[dict[str, object]] = []
     found: list[Change] = []
     for item in page.items:
-        said = {field: getattr(item, field) for field in _ITEM_SAID}
-        row = before.get(item.pk)
+        answer = {field: getattr(item, field) for field in _ITEM_FIELDS}
+        row = stored.get(item.pk)
         if row is None:
-            # Whose highlight it is, that one's item it is, where the answer does not say.
+            # An item whose answer names no owner belongs to the owner of the highlight.
             owner = item.user_pk or page.highlight.user.pk
             new.append(
-                {"pk": item.pk, **said, "user_pk": owner, "first_seen_at": now, "answer_id": answer_id}
+                {"pk": item.pk, **answer, "user_pk": owner, "first_seen_at": now, "answer_id": answer_id}
             )
-        elif after := changes.find_new_values(row, said):
-            altered.append({"key": item.pk, **{field: row[field] for field in _ITEM_SAID}, **after})
-            found += changes.find_edits(Subject.ITEM, item.pk, row, after, _ITEM_SAID)
+        elif values := changes.find_new_values(row, answer):
+            altered.append({"key": item.pk, **{field: row[field] for field in _ITEM_FIELDS}, **values})
+            found += changes.find_edits(Subject.ITEM, item.pk, row, values, _ITEM_FIELDS)
     if new:
         connection.execute(_items.insert(), new)
     if altered:
-        connection.execute(_ALTER_ITEM, altered)
+        connection.execute(_UPDATE_ITEM, altered)
     return len(new), found
 
 
@@ -150,69 +155,63 @@ def _write_members(
     now: datetime,
     fetched_before: datetime | None,
 ) -> list[Change]:
-    """Record which items the highlight has and in what order; returns what changed in that.
+    """Write which items the highlight has, and their order; return what changed.
 
-    One that the last page left out without being gone has the place of an older one: it tells nothing of the order.
+    An item that the last page left out without being gone has a position of an older page, which says nothing
+    about the order.
     """
-    rows = connection.execute(_MEMBERS_BEFORE, {"highlight": pk}).mappings()
-    before = {row["item_pk"]: row for row in rows}
-    present = [item_pk for item_pk, row in before.items() if row["gone_at"] is None]
+    rows = connection.execute(_STORED_MEMBERS, {"highlight": pk}).mappings()
+    stored = {row["item_pk"]: row for row in rows}
     order = [item.pk for item in items]
-    places = [{"item": item_pk, "position": position} for position, item_pk in enumerate(order)]
-    known = [{"highlight": pk, "now": now, **place} for place in places if place["item"] in before]
-    new = [
-        {
-            "highlight_pk": pk,
-            "item_pk": place["item"],
-            "position": place["position"],
-            "first_seen_at": now,
-            "last_seen_at": now,
-        }
-        for place in places
-        if place["item"] not in before
-    ]
+    known: list[dict[str, object]] = []
+    new: list[dict[str, object]] = []
+    for position, item_pk in enumerate(order):
+        if item_pk in stored:
+            known.append({"highlight": pk, "item": item_pk, "position": position, "now": now})
+        else:
+            row = {"highlight_pk": pk, "item_pk": item_pk, "position": position}
+            new.append({**row, "first_seen_at": now, "last_seen_at": now})
     if known:
-        connection.execute(_ALTER_MEMBER, known)
+        connection.execute(_UPDATE_MEMBER, known)
     if new:
         connection.execute(_members.insert(), new)
+    present = [item_pk for item_pk, row in stored.items() if row["gone_at"] is None]
     leaving = [item_pk for item_pk in present if item_pk in gone]
     if leaving:
-        left = _members.c.highlight_pk == pk, _members.c.item_pk.in_(leaving)
-        connection.execute(update(_members).where(*left).values(gone_at=now))
-    was = set(present)
-    found = [Change(Subject.HIGHLIGHT, pk, "items", None, item_pk) for item_pk in order if item_pk not in was]
+        is_leaving = _members.c.highlight_pk == pk, _members.c.item_pk.in_(leaving)
+        connection.execute(update(_members).where(*is_leaving).values(gone_at=now))
+    was_present = set(present)
+    found = [
+        Change(Subject.HIGHLIGHT, pk, "items", None, item_pk)
+        for item_pk in order
+        if item_pk not in was_present
+    ]
     found += [Change(Subject.HIGHLIGHT, pk, "items", item_pk, None) for item_pk in leaving]
-    shown_before = [item_pk for item_pk, row in before.items() if row["last_seen_at"] == fetched_before]
-    return found + _order(pk, shown_before, order)
+    last_order = [item_pk for item_pk, row in stored.items() if row["last_seen_at"] == fetched_before]
+    return found + _order_changes(pk, last_order, order)
 
 
-def _order(pk: Pk, before: Sequence[Pk], after: Sequence[Pk]) -> list[Change]:
-    """A Change if the items that both looks show stand in another order."""
+def _order_changes(pk: Pk, before: Sequence[Pk], after: Sequence[Pk]) -> list[Change]:
+    """Return a Change if the items on both pages are in another order."""
     if not find_moved(before, after):
         return []
-    old, new = set(before), set(after)
-    return [
-        Change(
-            Subject.HIGHLIGHT,
-            pk,
-            "item_order",
-            ",".join(item_pk for item_pk in before if item_pk in new),
-            ",".join(item_pk for item_pk in after if item_pk in old),
-        )
-    ]
+    old_pks, new_pks = set(before), set(after)
+    old = ",".join(item_pk for item_pk in before if item_pk in new_pks)
+    new = ",".join(item_pk for item_pk in after if item_pk in old_pks)
+    return [Change(Subject.HIGHLIGHT, pk, "item_order", old, new)]
 
 
 def _touch_files(connection: Connection, items: Sequence[Item], now: datetime) -> None:
-    """Note that upstream still offers the current file of each (item, role) that the page has a link of."""
+    """Note that upstream still offers the current file of each (item, role) for which the page has a link."""
     offered = {(item.pk, link.role.value) for item in items for link in item.links}
     if not offered:
         return
     current: dict[tuple[Pk, str], RowMapping] = {}
-    for row in connection.execute(_OFFERED, {"pks": sorted({pk for pk, _ in offered})}).mappings():
-        owner = row["item_pk"], row["role"]
-        best = current.get(owner)
-        if best is None or (row["last_seen_at"], row["id"]) > (best["last_seen_at"], best["id"]):
-            current[owner] = row
-    touched = [{"file": row["id"], "now": now} for owner, row in current.items() if owner in offered]
+    for row in connection.execute(_FILES_OF_ITEMS, {"pks": sorted({pk for pk, _ in offered})}).mappings():
+        key = row["item_pk"], row["role"]
+        newest = current.get(key)
+        if newest is None or (row["last_seen_at"], row["id"]) > (newest["last_seen_at"], newest["id"]):
+            current[key] = row
+    touched = [{"file": row["id"], "now": now} for key, row in current.items() if key in offered]
     if touched:
-        connection.execute(_TOUCH, touched)
+        connection.execute(_TOUCH_FILE, touched)

@@ -1,4 +1,4 @@
-"""What items carry: mentions, links, hashtags, locations, stickers, reshares, sponsors. One row an entry; none is ever removed."""
+"""The entries of items: mentions, links, hashtags, locations, stickers, reshares, sponsors. None is ever removed."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from archiver.catalog.upsert import insert
 from archiver.model.identity import Pk
 from archiver.model.upstream import Item
 
-Values = tuple[object, ...]
-Entry = Any  # a value of the model or the row that it became: both have the columns as attributes
+EntryValues = tuple[object, ...]
+Entry = Any  # a value of the model, or the row that it became: both have the columns as attributes
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """A table of entries, those of an item, and what tells which entry one is: its ``name``, or failing that its ``byname``."""
+class _EntryKind:
+    """A table of entries, how to get them from an item, and what identifies one: its ``id``, or else its ``name``."""
 
     table: Table
-    of: Callable[[Item], Sequence[Entry]]
-    name: Callable[[Entry], object]
-    byname: Callable[[Entry], object] = lambda entry: None
+    entries: Callable[[Item], Sequence[Entry]]
+    id: Callable[[Entry], object]
+    name: Callable[[Entry], object] = lambda entry: None
 
     def identity(self, entry: Entry) -> object:
-        return self.name(entry) or self.byname(entry)
+        return self.id(entry) or self.name(entry)
 
-    def alike(self, one: Entry, other: Entry) -> bool:
-        """Whether these may be one entry, of which one answer told the name and another only the byname."""
-        halves = not self.name(one) or not self.name(other)
-        return halves and self.byname(one) is not None and self.byname(one) == self.byname(other)
+    def may_be_same(self, one: Entry, other: Entry) -> bool:
+        """Whether two entries may be one, of which one answer has the id and another only the name."""
+        is_id_missing = not self.id(one) or not self.id(other)
+        return is_id_missing and self.name(one) is not None and self.name(one) == self.name(other)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -44,130 +44,138 @@ class _Kind:
 
 
 _KINDS = (
-    _Kind(tables.mentions, lambda item: item.mentions, attrgetter("user_pk"), attrgetter("username")),
-    _Kind(tables.links, lambda item: item.web_links, attrgetter("source", "url")),
-    _Kind(tables.hashtags, lambda item: item.hashtags, attrgetter("name"), attrgetter("hashtag_pk")),
-    _Kind(tables.locations, lambda item: item.locations, attrgetter("location_pk"), attrgetter("name")),
-    _Kind(tables.stickers, lambda item: item.stickers, attrgetter("kind")),
-    _Kind(tables.reshares, lambda item: item.reshares, attrgetter("media_pk"), attrgetter("media_code")),
-    _Kind(tables.sponsors, lambda item: item.sponsors, attrgetter("user_pk"), attrgetter("username")),
+    _EntryKind(tables.mentions, lambda item: item.mentions, attrgetter("user_pk"), attrgetter("username")),
+    _EntryKind(tables.links, lambda item: item.web_links, attrgetter("source", "url")),
+    _EntryKind(tables.hashtags, lambda item: item.hashtags, attrgetter("name"), attrgetter("hashtag_pk")),
+    _EntryKind(tables.locations, lambda item: item.locations, attrgetter("location_pk"), attrgetter("name")),
+    _EntryKind(tables.stickers, lambda item: item.stickers, attrgetter("kind")),
+    _EntryKind(tables.reshares, lambda item: item.reshares, attrgetter("media_pk"), attrgetter("media_code")),
+    _EntryKind(tables.sponsors, lambda item: item.sponsors, attrgetter("user_pk"), attrgetter("username")),
 )
 TABLES = tuple(kind.table.name for kind in _KINDS)
 """All tables of entries."""
 
 
 def write(connection: Connection, items: Sequence[Item]) -> None:
-    """Add what the items carry to what is held of it."""
+    """Add the entries of these items to the stored ones."""
     for kind in _KINDS:
-        carrying = [item for item in items if kind.of(item)]
-        if carrying:
-            _write(connection, kind, carrying)
+        entries = {item.pk: kind.entries(item) for item in items if kind.entries(item)}
+        if entries:
+            _merge(connection, kind, entries)
 
 
 def fill_missing(
     connection: Connection, table: str, entries: Mapping[Pk, Sequence[Entry]]
 ) -> tuple[int, int]:
-    """Add those of these entries of items that are lacking, fill what held ones do not tell, and alter nothing else.
+    """Add missing entries of items and fill empty columns of stored ones; alter nothing else.
 
-    Returns how many were added, and how many filled.
+    Return how many entries were added, and how many filled.
     """
     kind = next(kind for kind in _KINDS if kind.table.name == table)
     return _merge(connection, kind, entries, fill_only=True)
 
 
-def _write(connection: Connection, kind: _Kind, items: Sequence[Item]) -> None:
-    _merge(connection, kind, {item.pk: kind.of(item) for item in items})
+def merge_entries(
+    stored: Sequence[tuple[object, EntryValues]],
+    new: Sequence[tuple[object, EntryValues]],
+    *,
+    positions: Sequence[int] | None = None,
+    fill_only: bool = False,
+) -> Iterator[tuple[int, EntryValues]]:
+    """Yield the rows to write, by position, so that the stored entries include the new ones. Pure.
+
+    Stored entries keep their ``positions`` (from 0 by default). A new one gets the position that it has in the
+    answer if that is free, or follows the last. A stored value is replaced only by an answer with at least as many
+    entries; a shorter answer, or ``fill_only``, only fills what is empty.
+    """
+    may_replace = len(new) >= len(stored) and not fill_only
+    positions = range(len(stored)) if positions is None else positions
+    by_key = {key: (position, old) for position, (key, old) in zip(positions, stored, strict=True)}
+    taken = set(positions)
+    for own_position, (key, values) in enumerate(new):
+        if key not in by_key:
+            position = own_position if own_position not in taken else max(taken) + 1
+            taken.add(position)
+            yield position, values
+            continue
+        position, old = by_key[key]
+        merged = tuple(_merge_value(was, now, may_replace) for was, now in zip(old, values, strict=True))
+        if merged != old:
+            yield position, merged
 
 
 def _merge(
-    connection: Connection, kind: _Kind, entries: Mapping[Pk, Sequence[Entry]], *, fill_only: bool = False
+    connection: Connection,
+    kind: _EntryKind,
+    entries: Mapping[Pk, Sequence[Entry]],
+    *,
+    fill_only: bool = False,
 ) -> tuple[int, int]:
-    """Write what the entries add to what is held; returns how many rows are new, and how many were altered."""
-    held = _held(connection, kind.table, list(entries))
+    """Write what the entries add to the stored ones; return how many rows are new, and how many were altered."""
+    stored = _read_stored(connection, kind.table, list(entries))
     columns = kind.columns
     added = 0
     rows = []
     for item_pk, new in entries.items():
-        old = held[item_pk]
-        places = [entry.position for entry in old]
-        found = merge_entries(_keyed(old, kind), _matched(old, new, kind), places=places, fill_only=fill_only)
-        for position, values in found:
+        old = stored[item_pk]
+        positions = [entry.position for entry in old]
+        merged = merge_entries(
+            _with_keys(old, kind),
+            _with_stored_keys(old, new, kind),
+            positions=positions,
+            fill_only=fill_only,
+        )
+        for position, values in merged:
             rows.append({"item_pk": item_pk, "position": position, **dict(zip(columns, values, strict=True))})
-            added += position not in places
+            added += position not in positions
     if rows:
         upsert = insert(connection, kind.table)
-        told = {column: upsert.excluded[column] for column in columns}
+        values_by_column = {column: upsert.excluded[column] for column in columns}
         connection.execute(
-            upsert.on_conflict_do_update(index_elements=["item_pk", "position"], set_=told), rows
+            upsert.on_conflict_do_update(index_elements=["item_pk", "position"], set_=values_by_column), rows
         )
     return added, len(rows) - added
 
 
-def _held(connection: Connection, table: Table, pks: Sequence[Pk]) -> dict[Pk, list[Row[Any]]]:
-    held: dict[Pk, list[Row[Any]]] = defaultdict(list)
-    wanted = table.c.item_pk.in_(bindparam("pks", expanding=True))
-    query = select(table).where(wanted).order_by(table.c.item_pk, table.c.position)
+def _read_stored(connection: Connection, table: Table, pks: Sequence[Pk]) -> dict[Pk, list[Row[Any]]]:
+    stored: dict[Pk, list[Row[Any]]] = defaultdict(list)
+    of_items = table.c.item_pk.in_(bindparam("pks", expanding=True))
+    query = select(table).where(of_items).order_by(table.c.item_pk, table.c.position)
     for row in connection.execute(query, {"pks": list(pks)}):
-        held[row.item_pk].append(row)
-    return held
+        stored[row.item_pk].append(row)
+    return stored
 
 
-def _keyed(entries: Iterable[Entry], kind: _Kind) -> list[tuple[object, Values]]:
-    """Each entry's values under its identity and how often that came before: an item may carry the same thing twice."""
-    seen: Counter[object] = Counter()
-    keyed: list[tuple[object, Values]] = []
+def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object, EntryValues]]:
+    """Return the values of each entry under a key: its identity and how often that came before, as an item may repeat an entry."""
+    counts: Counter[object] = Counter()
+    keyed: list[tuple[object, EntryValues]] = []
     for entry in entries:
         identity = kind.identity(entry)
-        keyed.append(((identity, seen[identity]), tuple(getattr(entry, column) for column in kind.columns)))
-        seen[identity] += 1
+        keyed.append(((identity, counts[identity]), tuple(getattr(entry, column) for column in kind.columns)))
+        counts[identity] += 1
     return keyed
 
 
-def _matched(held: Sequence[Entry], new: Sequence[Entry], kind: _Kind) -> list[tuple[object, Values]]:
-    """The new entries keyed as the held ones are: one that is held by its byname alone (no pk was told) is that one, not another."""
-    keyed, known = _keyed(new, kind), [key for key, _ in _keyed(held, kind)]
-    told = {key for key, _ in keyed}
-    free = [(key, entry) for key, entry in zip(known, held, strict=True) if key not in told]
-    matched: list[tuple[object, Values]] = []
+def _with_stored_keys(
+    stored: Sequence[Entry], new: Sequence[Entry], kind: _EntryKind
+) -> list[tuple[object, EntryValues]]:
+    """Return the new entries under the keys of the stored ones; an entry stored without its id matches by its name."""
+    keyed, stored_keys = _with_keys(new, kind), [key for key, _ in _with_keys(stored, kind)]
+    new_keys = {key for key, _ in keyed}
+    unmatched = [(key, entry) for key, entry in zip(stored_keys, stored, strict=True) if key not in new_keys]
+    result: list[tuple[object, EntryValues]] = []
     for (key, values), entry in zip(keyed, new, strict=True):
-        same = None if key in known else next((f for f in free if kind.alike(f[1], entry)), None)
-        if same is not None:
-            free.remove(same)
-        matched.append((key if same is None else same[0], values))
-    return matched
+        match = None
+        if key not in stored_keys:
+            match = next((pair for pair in unmatched if kind.may_be_same(pair[1], entry)), None)
+        if match is not None:
+            unmatched.remove(match)
+        result.append((key if match is None else match[0], values))
+    return result
 
 
-def merge_entries(
-    held: Sequence[tuple[object, Values]],
-    new: Sequence[tuple[object, Values]],
-    *,
-    places: Sequence[int] | None = None,
-    fill_only: bool = False,
-) -> Iterator[tuple[int, Values]]:
-    """The rows, by position, to write so that what is held knows what is new too. Pure.
-
-    Held entries keep their ``places`` (from 0 where none are given), unknown ones follow them, or take their own place again if that
-    is empty. A value of an entry that is known is replaced by a newer one only if
-    the new answer is no poorer (has at least as many entries); from a poorer one, or with ``fill_only``, only what was not known is
-    taken.
-    """
-    whole = len(new) >= len(held) and not fill_only
-    places = range(len(held)) if places is None else places
-    known = {key: (place, old) for place, (key, old) in zip(places, held, strict=True)}
-    taken = set(places)
-    for own, (key, values) in enumerate(new):
-        if key not in known:
-            place = own if own not in taken else max(taken) + 1
-            taken.add(place)
-            yield place, values
-            continue
-        place, old = known[key]
-        richer = tuple(_richer(was, now, whole) for was, now in zip(old, values, strict=True))
-        if richer != old:
-            yield place, richer
-
-
-def _richer(was: object, now: object, whole: bool) -> object:
+def _merge_value(was: object, now: object, may_replace: bool) -> object:
     if now is None or now == "":
         return was
-    return now if whole or was is None or was == "" else was
+    return now if may_replace or was is None or was == "" else was

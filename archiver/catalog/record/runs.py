@@ -24,26 +24,26 @@ _END_KILLED = (
 
 
 def start_run(connection: Connection, command: str, now: datetime) -> int:
-    """Record that a run begins, and return its id. Runs that never ended, as one that is killed, get the outcome ``killed``."""
+    """Record that a run begins; return its id. Runs that never ended get the outcome ``killed``."""
     connection.execute(_END_KILLED)
-    begun = _runs.insert().values(command=command, started_at=now, units=0).returning(_runs.c.id)
-    return int(connection.execute(begun).scalar_one())
+    row = _runs.insert().values(command=command, started_at=now, units=0)
+    return int(connection.execute(row.returning(_runs.c.id)).scalar_one())
 
 
 def balance_before(connection: Connection, run_id: int, units: int) -> None:
-    """Record the units that the API said were left before the run paid for anything."""
-    connection.execute(update(_runs).where(_runs.c.id == run_id).values(balance_before=units))
+    """Record the units that the API reports before the run pays for anything."""
+    _update(connection, run_id, balance_before=units)
 
 
 def balance_after(connection: Connection, run_id: int, units: int) -> None:
-    """Record the units that the API said were left when the run had paid for everything."""
-    connection.execute(update(_runs).where(_runs.c.id == run_id).values(balance_after=units))
+    """Record the units that the API reports after the run has paid for everything."""
+    _update(connection, run_id, balance_after=units)
 
 
 def finish_run(connection: Connection, run_id: int, now: datetime, outcome: str, exit_code: int) -> None:
     """Record how the run ended; its units are the sum of its calls."""
-    connection.execute(
-        update(_runs)
-        .where(_runs.c.id == run_id)
-        .values(finished_at=now, outcome=outcome, exit_code=exit_code, units=units_of_calls)
-    )
+    _update(connection, run_id, finished_at=now, outcome=outcome, exit_code=exit_code, units=units_of_calls)
+
+
+def _update(connection: Connection, run_id: int, **values: object) -> None:
+    connection.execute(update(_runs).where(_runs.c.id == run_id).values(values))

@@ -1,4 +1,4 @@
-"""Files and the blobs that they are: kept, verified, lost, complete."""
+"""Files and their blobs: stored, verified, lost and found again; and when a highlight is complete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BindParameter, Connection, bindparam, exists, or_, select, update
+from sqlalchemy import BindParameter, Connection, Update, bindparam, exists, or_, select, update
 from sqlalchemy.sql.functions import coalesce
 
 from archiver.catalog import tables
@@ -19,35 +19,57 @@ from archiver.signed_url import basename
 _blobs, _files, _failures = tables.blobs, tables.files, tables.failures
 _highlights, _members, _users = tables.highlights, tables.highlight_items, tables.users
 
-_OWNER = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
-_WHOSE: BindParameter[str] = bindparam("digest")
-_LOSE = (
+_OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Subject.ITEM: "item_pk"}
+_DIGEST: BindParameter[str] = bindparam("digest")
+_BLOB = _blobs.c.sha256 == _DIGEST
+
+# Statements are built once: building one costs more than running it, and a first night commits files most.
+_INSERT_BLOB = insert_if_new(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
+_INSERT_FILE = insert_if_new(_files, *(column.name for column in _files.c if column.name != "id"))
+_WAS_LOST = select(_blobs.c.lost_at).where(_BLOB)
+_STORE_AGAIN = (
     update(_blobs)
-    .where(_blobs.c.sha256 == _WHOSE, _blobs.c.lost_at.is_(None))
-    .values(lost_at=bindparam("now"))
-)
-_REOPEN = (
-    update(_highlights)
-    .where(
-        _highlights.c.pk.in_(
-            select(_members.c.highlight_pk)
-            .join(_files, _files.c.item_pk == _members.c.item_pk)
-            .where(_files.c.sha256 == _WHOSE)
-        )
+    .where(_BLOB)
+    .values(
+        lost_at=None,
+        width=coalesce(_blobs.c.width, bindparam("new_width")),
+        height=coalesce(_blobs.c.height, bindparam("new_height")),
     )
-    .values(completed_at=None, tried_at=None)
 )
-_FORGET_COVER = (
+_SEE_AGAIN = {
+    subject: update(_files)
+    .where(
+        _files.c[column] == bindparam("owner"),
+        _files.c.role == bindparam("in_role"),
+        _files.c.sha256 == _DIGEST,
+    )
+    .values(last_seen_at=bindparam("now"))
+    for subject, column in _OWNER_COLUMNS.items()
+}
+_VERIFY = update(_blobs).where(_BLOB).values(verified_at=bindparam("now"))
+_FIND = update(_blobs).where(_BLOB).values(lost_at=None)
+_owners = {
+    column: select(_files.c[column]).where(_files.c.sha256 == _DIGEST)
+    for column in ("highlight_pk", "user_pk")
+}
+_showing_highlights = (
+    select(_members.c.highlight_pk)
+    .join(_files, _files.c.item_pk == _members.c.item_pk)
+    .where(_files.c.sha256 == _DIGEST)
+)
+_LOSE: tuple[Update, ...] = (
+    update(_blobs).where(_BLOB, _blobs.c.lost_at.is_(None)).values(lost_at=bindparam("now")),
     update(_highlights)
-    .where(_highlights.c.pk.in_(select(_files.c.highlight_pk).where(_files.c.sha256 == _WHOSE)))
-    .values(cover_held=None)
+    .where(_highlights.c.pk.in_(_showing_highlights))
+    .values(completed_at=None, tried_at=None),
+    update(_highlights).where(_highlights.c.pk.in_(_owners["highlight_pk"])).values(cover_held=None),
+    update(_users).where(_users.c.pk.in_(_owners["user_pk"])).values(avatar_held=None),
 )
-_FORGET_AVATAR = (
-    update(_users)
-    .where(_users.c.pk.in_(select(_files.c.user_pk).where(_files.c.sha256 == _WHOSE)))
-    .values(avatar_held=None)
-)
+
 _elsewhere = _members.alias()
+_is_shown_elsewhere = exists().where(
+    _elsewhere.c.item_pk == _members.c.item_pk, _elsewhere.c.gone_at.is_(None)
+)
 _OPEN_FAILURES = select(_failures.c.id, _failures.c.subject_pk, _failures.c.role).where(
     _failures.c.subject == Subject.ITEM,
     _failures.c.role.is_not(None),
@@ -55,43 +77,16 @@ _OPEN_FAILURES = select(_failures.c.id, _failures.c.subject_pk, _failures.c.role
     _failures.c.subject_pk.in_(
         select(_members.c.item_pk).where(
             _members.c.highlight_pk == bindparam("highlight"),
-            or_(
-                _members.c.gone_at.is_(None),
-                ~exists().where(_elsewhere.c.item_pk == _members.c.item_pk, _elsewhere.c.gone_at.is_(None)),
-            ),
+            or_(_members.c.gone_at.is_(None), ~_is_shown_elsewhere),
         )
     ),
 )
 _RESOLVE = update(_failures).where(_failures.c.id == bindparam("row")).values(resolved_at=bindparam("now"))
-_VERIFY = update(_blobs).where(_blobs.c.sha256 == _WHOSE).values(verified_at=bindparam("now"))
-
-
-# Made once: this is the fact that a first night commits most, and building a statement costs more than running it.
-_NEW_BLOB = insert_if_new(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
-_WAS_LOST = select(_blobs.c.lost_at).where(_blobs.c.sha256 == _WHOSE)
-_FIND_AGAIN = (
-    update(_blobs)
-    .where(_blobs.c.sha256 == _WHOSE)
-    .values(
-        lost_at=None,
-        width=coalesce(_blobs.c.width, bindparam("wide")),
-        height=coalesce(_blobs.c.height, bindparam("high")),
-    )
-)
-_NEW_FILE = insert_if_new(_files, *(c.name for c in _files.c if c.name != "id"))
-_SEE_AGAIN = {
-    subject: update(_files)
-    .where(
-        _files.c[column] == bindparam("owner"), _files.c.role == bindparam("as"), _files.c.sha256 == _WHOSE
-    )
-    .values(last_seen_at=bindparam("now"))
-    for subject, column in _OWNER.items()
-}
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecorded:
-    """Whether the owner did not have these bytes in this role before, and whether nobody had them (or they were lost)."""
+    """``new_file``: the owner did not have these bytes in this role. ``new_blob``: nobody had them, or they were lost."""
 
     new_file: bool
     new_blob: bool
@@ -100,14 +95,15 @@ class FileRecorded:
 def file(
     connection: Connection, run_id: int, file: File, answer_id: int | None, now: datetime
 ) -> FileRecorded:
-    """Record a File whose bytes are durable. An open failure of the same (owner, role) is resolved; a lost blob is found again."""
+    """Record a File whose bytes are durable.
+
+    An open failure of the same (owner, role) is resolved, and a lost blob is not lost any more.
+    """
     new_blob = _write_blob(connection, file.blob, now)
     owner = file.owner
     row = {
-        "user_pk": None,
-        "highlight_pk": None,
-        "item_pk": None,
-        _OWNER[owner.subject]: owner.pk,
+        **dict.fromkeys(_OWNER_COLUMNS.values()),
+        _OWNER_COLUMNS[owner.subject]: owner.pk,
         "role": file.role,
         "sha256": file.blob.sha256,
         "run_id": run_id,
@@ -116,42 +112,13 @@ def file(
         "kept_at": now,
         "last_seen_at": now,
     }
-    new_file = connection.execute(_NEW_FILE(connection.dialect.name), row).first() is not None
+    new_file = connection.execute(_INSERT_FILE(connection.dialect.name), row).first() is not None
     if not new_file:
-        connection.execute(
-            _SEE_AGAIN[owner.subject],
-            {"owner": owner.pk, "as": file.role, "digest": file.blob.sha256, "now": now},
-        )
-    if owner.subject is not Subject.ITEM:
-        _note_held(connection, owner, basename(file.source_url))
+        key = {"owner": owner.pk, "in_role": file.role, "digest": file.blob.sha256}
+        connection.execute(_SEE_AGAIN[owner.subject], {**key, "now": now})
+    _note_picture_name(connection, owner, basename(file.source_url))
     resolution(connection, owner.subject, owner.pk, file.role, now)
     return FileRecorded(new_file, new_blob)
-
-
-def _write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
-    """Whether nobody had these bytes before, or they were lost."""
-    row = {
-        "sha256": blob.sha256,
-        "size": blob.size,
-        "mime": blob.mime,
-        "width": blob.width,
-        "height": blob.height,
-        "stored_at": now,
-    }
-    if connection.execute(_NEW_BLOB(connection.dialect.name), row).first() is not None:
-        return True
-    shape = {"digest": blob.sha256, "wide": blob.width, "high": blob.height}
-    lost = connection.scalar(_WAS_LOST, {"digest": blob.sha256}) is not None
-    connection.execute(_FIND_AGAIN, shape)
-    return lost
-
-
-def _note_held(connection: Connection, owner: Owner, name: str | None) -> None:
-    """Note the name under which the owner's current picture came: the same name need not be downloaded again."""
-    if owner.subject is Subject.USER:
-        connection.execute(update(_users).where(_users.c.pk == owner.pk).values(avatar_held=name))
-    elif owner.subject is Subject.HIGHLIGHT:
-        connection.execute(update(_highlights).where(_highlights.c.pk == owner.pk).values(cover_held=name))
 
 
 def completion(
@@ -162,15 +129,15 @@ def completion(
     *,
     is_whole: bool = True,
 ) -> None:
-    """Record that a page was worked through: what it offers is stored, or is ``missing`` and has an open failure.
+    """Record that every file a page offers was tried: it is stored, or is ``missing`` and has an open failure.
 
-    ``missing`` are items with the role of the file. ``is_whole``: every item of the page could be read. If it was and
-    nothing is missing, the highlight is complete: the watermark. Open failures of files that a whole page does not
-    offer any more are resolved, but not those of an item that left this highlight for another.
+    ``missing`` holds items with the role of the file. ``is_whole``: every item of the page could be read. If so,
+    and nothing is missing, the highlight is complete: this is the watermark. Open failures of files that a whole
+    page does not offer any more are resolved, except those of an item that moved to another highlight.
     """
-    complete = now if is_whole and not missing else None
-    found = update(_highlights).where(_highlights.c.pk == highlight_pk)
-    connection.execute(found.values(tried_at=now, completed_at=complete))
+    completed_at = now if is_whole and not missing else None
+    highlight = update(_highlights).where(_highlights.c.pk == highlight_pk)
+    connection.execute(highlight.values(tried_at=now, completed_at=completed_at))
     if not is_whole:
         return
     rows = connection.execute(_OPEN_FAILURES, {"highlight": highlight_pk})
@@ -180,15 +147,48 @@ def completion(
 
 
 def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
-    """Record that the bytes are not there any more. Highlights that use them are due, pictures no longer held."""
+    """Record that bytes are lost. Highlights that use them are due, and covers and avatars are fetched again."""
     rows = [{"digest": digest, "now": now} for digest in digests]
     if rows:
-        for statement in (_LOSE, _REOPEN, _FORGET_COVER, _FORGET_AVATAR):
+        for statement in _LOSE:
             connection.execute(statement, rows)
 
 
+def found_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
+    """Record that lost bytes are there again: they were read, and match their digests."""
+    rows = [{"digest": digest} for digest in digests]
+    if rows:
+        connection.execute(_FIND, rows)
+
+
 def verified_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
-    """Record that the bytes were read and have their names."""
+    """Record that bytes were read and match their digests."""
     rows = [{"digest": digest, "now": now} for digest in digests]
     if rows:
         connection.execute(_VERIFY, rows)
+
+
+def _write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
+    """Write the row of a blob; return whether it is new or was lost."""
+    row = {
+        "sha256": blob.sha256,
+        "size": blob.size,
+        "mime": blob.mime,
+        "width": blob.width,
+        "height": blob.height,
+        "stored_at": now,
+    }
+    if connection.execute(_INSERT_BLOB(connection.dialect.name), row).first() is not None:
+        return True
+    was_lost = connection.scalar(_WAS_LOST, {"digest": blob.sha256}) is not None
+    size = {"new_width": blob.width, "new_height": blob.height}
+    connection.execute(_STORE_AGAIN, {"digest": blob.sha256, **size})
+    return was_lost
+
+
+def _note_picture_name(connection: Connection, owner: Owner, name: str | None) -> None:
+    """Note the name of an owner's current picture: the same name need not be downloaded again."""
+    if owner.subject is Subject.USER:
+        connection.execute(update(_users).where(_users.c.pk == owner.pk).values(avatar_held=name))
+    elif owner.subject is Subject.HIGHLIGHT:
+        connection.execute(update(_highlights).where(_highlights.c.pk == owner.pk).values(cover_held=name))

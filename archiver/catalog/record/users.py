@@ -1,4 +1,4 @@
-"""Accounts: who they are, what they were called, and why one shows nothing."""
+"""Accounts: their names and facts, and why an account shows nothing."""
 
 from __future__ import annotations
 
@@ -14,78 +14,72 @@ from archiver.errors import Reason
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import User
 
-_users, _names = tables.users, tables.usernames
-_SAID = ("username", "full_name", "is_private", "is_verified", "avatar_name")
-_BEFORE = select(_users).where(_users.c.pk == bindparam("user_pk"))
+_users, _usernames = tables.users, tables.usernames
+_FIELDS = ("username", "full_name", "is_private", "is_verified", "avatar_name")
+_BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 
 def user(connection: Connection, run_id: int, user: User, now: datetime) -> None:
-    """Record what an answer shows of an account, and that it is there. What the answer leaves out stays as it was."""
+    """Record what an answer says about an account, which exists then. What the answer leaves out stays as it was."""
     upsert_user(connection, run_id, user, now)
 
 
 def upsert_user(
-    connection: Connection, run_id: int, user: User, now: datetime, *, shown: bool = True, **also: object
+    connection: Connection, run_id: int, user: User, now: datetime, *, shown: bool = True, **columns: object
 ) -> RowMapping | None:
-    """As ``user``, with more columns in ``also``; returns the row as it was before, None if there was none.
+    """Record an account as ``user`` does, and set more ``columns``. Return its row as it was before; None if it is new.
 
-    ``shown`` is False where nothing of the account itself was seen (an empty tray): then it only gets its row.
+    ``shown``: whether the answer shows the account itself. If not (an empty tray), it only gets its row.
     """
-    before = connection.execute(_BEFORE, {"user_pk": user.pk}).mappings().first()
-    said = {field: getattr(user, field) for field in _SAID}
+    before = connection.execute(_BY_PK, {"user_pk": user.pk}).mappings().first()
+    answer = {field: getattr(user, field) for field in _FIELDS}
     if before is None:
-        connection.execute(
-            _users.insert().values(pk=user.pk, first_seen_at=now, last_seen_at=now, **said, **also)
-        )
+        row = {"pk": user.pk, "first_seen_at": now, "last_seen_at": now, **answer, **columns}
+        connection.execute(_users.insert().values(row))
     else:
-        new = changes.find_new_values(before, said)
-        found = changes.find_edits(Subject.USER, user.pk, before, new, _SAID)
+        values = changes.find_new_values(before, answer)
+        found = changes.find_edits(Subject.USER, user.pk, before, values, _FIELDS)
         if shown:
-            new["last_seen_at"] = now
+            values["last_seen_at"] = now
         if shown and before["gone_at"] is not None:
-            new["gone_at"] = None
+            values["gone_at"] = None
             found.append(changes.presence_change(Subject.USER, user.pk, "returned"))
-        if new or also:
-            connection.execute(update(_users).where(_users.c.pk == user.pk).values(**new, **also))
+        if values or columns:
+            _update(connection, user.pk, **values, **columns)
         changes.write(connection, run_id, now, found)
     if user.username:
-        _called(connection, user.pk, user.username, now)
+        row = {"user_pk": user.pk, "username": user.username, "first_seen_at": now, "last_seen_at": now}
+        upsert = insert(connection, _usernames).values(row)
+        connection.execute(
+            upsert.on_conflict_do_update(index_elements=["user_pk", "username"], set_={"last_seen_at": now})
+        )
     return before
 
 
-def _called(connection: Connection, user_pk: Pk, username: str, now: datetime) -> None:
-    row = insert(connection, _names).values(
-        user_pk=user_pk, username=username, first_seen_at=now, last_seen_at=now
-    )
-    connection.execute(
-        row.on_conflict_do_update(index_elements=["user_pk", "username"], set_={"last_seen_at": now})
-    )
-
-
 def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -> None:
-    """Bind an entry of the configuration to the account that it meant first; a later call changes nothing."""
+    """Bind an entry of the configuration to the account that it first meant; a later call changes nothing."""
     row = insert(connection, tables.targets).values(text=text, user_pk=user_pk, bound_at=now)
     connection.execute(row.on_conflict_do_nothing(index_elements=["text"]))
 
 
 def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:
-    """Record why an account shows nothing (private, gone, empty), and when that is asked again; None: it shows something.
+    """Record why an account shows nothing (private, gone, empty), and when to check again; None: it shows something.
 
-    The same verdict again waits longer (``retry.next_check``). An account never seen before gets its row. One that is private is there,
-    and is said to be private.
+    The same verdict again waits longer (``retry.next_check``). An account never seen before gets its row. A
+    private account exists, and is recorded as private.
     """
-    before = connection.execute(_BEFORE, {"user_pk": user_pk}).mappings().first()
+    before = connection.execute(_BY_PK, {"user_pk": user_pk}).mappings().first()
     if reason is None:
         if before is not None and before["verdict"] is not None:
-            _set(connection, user_pk, verdict=None, verdict_checks=0, verdict_at=None, verdict_due_at=None)
+            _update(connection, user_pk, verdict=None, verdict_checks=0, verdict_at=None, verdict_due_at=None)
         return
-    private = reason is Reason.PRIVATE
-    if before is None or private:
-        told = User(user_pk, is_private=True if private else None)
-        upsert_user(connection, run_id, told, now, shown=private)
-    again = before is not None and before["verdict"] == reason
-    checks = before["verdict_checks"] + 1 if before is not None and again else 1
-    _set(
+    is_private = reason is Reason.PRIVATE
+    if before is None or is_private:
+        shown = User(user_pk, is_private=True if is_private else None)
+        upsert_user(connection, run_id, shown, now, shown=is_private)
+    is_repeated = before is not None and before["verdict"] == reason
+    checks = before["verdict_checks"] + 1 if before is not None and is_repeated else 1
+    _update(
         connection,
         user_pk,
         verdict=reason,
@@ -94,10 +88,11 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
         verdict_due_at=retry.next_check(checks, now),
     )
     if reason is Reason.GONE and (before is None or before["gone_at"] is None):
-        _set(connection, user_pk, gone_at=now)
+        _update(connection, user_pk, gone_at=now)
         if before is not None:
-            changes.write(connection, run_id, now, [changes.presence_change(Subject.USER, user_pk, "gone")])
+            gone = changes.presence_change(Subject.USER, user_pk, "gone")
+            changes.write(connection, run_id, now, [gone])
 
 
-def _set(connection: Connection, user_pk: Pk, **values: object) -> None:
+def _update(connection: Connection, user_pk: Pk, **values: object) -> None:
     connection.execute(update(_users).where(_users.c.pk == user_pk).values(**values))
