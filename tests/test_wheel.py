@@ -56,9 +56,9 @@ def test_the_wheel_is_what_runs(python: Path, tmp_path: Path, sqlite_template: P
     where = run(
         python,
         "-c",
-        "import archiver, archiver.config as c; from archiver.catalog import schema; from archiver.export.site import pages; "
+        "import archiver, archiver.config as c; from archiver.catalog import schema; from archiver.export.site import site_pages as pages; "
         "print(archiver.__file__, schema.migrations(), len(c.example()), sum(map(len, map(pages.asset, pages.ASSETS))))"
-        "; assert 'Story highlights' in pages.index([])",
+        "; assert 'Story highlights' in pages.index_page([])",
     )
     package, migrations, length, assets = where.split()
     assert str(ROOT) not in where
