@@ -1,4 +1,4 @@
-"""What is on the disk of an export: its open directories, and which of its files are where and unchanged.
+"""What is on the disk of an export: its open directories, where its files are, and which are unchanged.
 
 All names are relative to an open directory, and no symbolic link is followed. Names are bytes of UTF-8: what
 the disk gets in every locale. The system would encode a str by the locale, which may lack some of its

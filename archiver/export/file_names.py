@@ -18,7 +18,7 @@ MAX_PATH_LENGTH = 240
 """UTF-16 units of a path below the export. Programs on Windows accept 260 with the drive and directory."""
 
 ARCHIVE_MARKER = "archive.json"
-"""A directory with a file of that name is an archive, where nothing is exported to."""
+"""A directory with a file of that name is an archive: no export writes into it."""
 
 _EXTENSIONS = {
     "image/jpeg": "jpg",

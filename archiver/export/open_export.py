@@ -65,8 +65,9 @@ def open_export(
                 _lock(own, directory)
                 staging = _make_and_open("tmp", own)
                 stack.callback(os.close, staging)
-                for name in os.listdir(staging):  # noqa: PTH208  # a descriptor, not a path
-                    os.unlink(name, dir_fd=staging)
+                with os.scandir(staging) as leftovers:
+                    for leftover in list(leftovers):
+                        os.unlink(leftover.name, dir_fd=staging)
             manifest = _open_manifest(stack, directory / _OWN_DIRECTORY, directory, form, archive)
             placement = Placement(blobs, staging, method, verify=verify)
             sync = ExportSync(ExportScan(OpenDirectories(top), placement), placement, manifest, progress)
