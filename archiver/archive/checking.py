@@ -166,7 +166,7 @@ def _checked(
     )
     answers = verify_answers(
         opened.answers,
-        opened.catalog.stream(losses.answers),
+        opened.catalog.stream(stored_answers.answers),
         read_data=read_data,
         chosen=chosen,
         check=lambda: progress(blobs.checked, blobs.bytes_read),
@@ -192,7 +192,7 @@ def _still(opened: Opened, answers: AnswerReport) -> AnswerReport:
     """Without those whose rows a run beside us has dropped meanwhile, with their file (``keep_answers = "fetched"``)."""
     if not answers.damaged:
         return answers
-    there = opened.catalog.read(losses.standing_answers, [a.id for a in answers.damaged])
+    there = opened.catalog.read(stored_answers.existing_ids, [a.id for a in answers.damaged])
     return replace(answers, damaged=tuple(a for a in answers.damaged if a.id in there))
 
 

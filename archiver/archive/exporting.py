@@ -177,7 +177,7 @@ def _steps(
         return _met(moment.stream(content.walk, selection), gone, bare)
 
     def no_file() -> None:
-        for _ in _met(moment.stream(content.walk, selection, carried=False), gone, bare):
+        for _ in _met(moment.stream(content.walk, selection, with_entries=False), gone, bare):
             pass
 
     return _met(moment.stream(content.walk_files, selection), gone, no_file)

@@ -111,7 +111,7 @@ class Showing:
             if isinstance(self.shown, ShownAccount)
             else Selection(highlight_pks=(self.shown.part.highlight.pk,))
         )
-        for step in self._opened.catalog.stream(content.walk, selection, carried=False):
+        for step in self._opened.catalog.stream(content.walk, selection, with_entries=False):
             if isinstance(step, Placed):
                 yield from step.item.held
             elif isinstance(step, KeptHighlight):
@@ -154,7 +154,7 @@ def _shown(
 
 
 def _item(catalog: Catalog, item: KeptItem) -> ShownItem:
-    found = catalog.stream(content.contents, Selection(item_pks=(item.pk,)), carried=False)
+    found = catalog.stream(content.contents, Selection(item_pks=(item.pk,)), with_entries=False)
     placed = {place.highlight_pk: place for place in found}
     if not placed:  # it has come with one: somebody has deleted rows
         raise NotHeld(

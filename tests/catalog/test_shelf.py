@@ -142,7 +142,7 @@ def test_items_come_once_with_what_they_carry(shelf: Catalog) -> None:
     assert [link.url for link in items["10"].web_links] == ["https://example.com"]
     assert [tag.name for tag in items["10"].hashtags] == ["wild"]
     assert [file.role for file in items["10"].held] == [Role.THUMBNAIL, Role.VIDEO]
-    bare = list(shelf.stream(content.items, EVERYTHING, carried=False))
+    bare = list(shelf.stream(content.items, EVERYTHING, with_entries=False))
     assert [item.mentions for item in bare] == [()] * 4
 
 

@@ -10,7 +10,7 @@ import pytest
 from archiver.answers.answer_store import AnswerStore
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog
-from archiver.catalog.query import holdings, losses
+from archiver.catalog.query import holdings, stored_answers
 from archiver.model.identity import utcnow
 from archiver.verify.repair import repair
 from archiver.verify.verify_answers import verify_answers
@@ -181,7 +181,7 @@ def test_fault_h33_a_repair_interrupted_at_any_step_converges(person: CommandLin
     ):
         blobs = verify_blobs(store, catalog.stream(holdings.blobs), read_data=True)
         kept = AnswerStore(person.archive / "answers")
-        answers = verify_answers(kept, catalog.stream(losses.answers), read_data=True)
+        answers = verify_answers(kept, catalog.stream(stored_answers.answers), read_data=True)
         with pytest.raises(Interrupted):
             repair(catalog, store, kept, blobs, answers, utcnow(), check)
     assert person.run("verify", "--read-data", "--repair", "-q").code == 0

@@ -1,4 +1,4 @@
-"""What was otherwise before: the rows of ``changes``, with the names that they go by now."""
+"""Change history: the rows of ``changes``, with current usernames and titles; and former names."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from archiver.model.identity import Pk, Subject
 _changes, _users = tables.changes, tables.users
 _highlights, _members = tables.highlights, tables.highlight_items
 
-_AT_ONCE = 1000
+_BATCH = 1000
 _PKS: BindParameter[Any] = bindparam("pks", expanding=True)
 _TITLES = select(_highlights.c.pk, _highlights.c.user_pk, _highlights.c.title).where(
     _highlights.c.pk.in_(_PKS)
 )
-# Whose highlight has it, that one's item it is: the item itself may name a stranger. It has come with a highlight, always.
-_KEEPERS = (
+# An item belongs to the account whose highlight shows it; the item itself may name somebody else.
+_ITEM_ACCOUNTS = (
     select(_members.c.item_pk, func.min(_highlights.c.user_pk).label("user_pk"))
     .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
     .where(_members.c.item_pk.in_(_PKS))
@@ -38,36 +38,38 @@ def changes(
     run_id: int | None = None,
     user_pks: Collection[Pk] = (),
 ) -> Iterator[NamedChange]:
-    """Every change in the order in which it was seen: since a moment, of one run, of these accounts; streamed, so ask by
-    ``Catalog.stream``."""
-    question = select(_changes).order_by(_changes.c.id)
+    """Yield every change in the order in which it was seen: since a time, of one run, of these accounts.
+
+    Streamed: read it with ``Catalog.stream``.
+    """
+    query = select(_changes).order_by(_changes.c.id)
     if since is not None:
-        # Ids ascend with time, clocks that went wrong aside: from the first one on, instead of all that there are.
+        # Ids ascend with time, unless a clock was wrong. So rows before the first id need not be read.
         first = select(func.min(_changes.c.id)).where(_changes.c.at >= since).scalar_subquery()
-        question = question.where(_changes.c.id >= first, _changes.c.at >= since)
+        query = query.where(_changes.c.id >= first, _changes.c.at >= since)
     if run_id is not None:
-        question = question.where(_changes.c.run_id == run_id)
+        query = query.where(_changes.c.run_id == run_id)
     if user_pks:
-        own = _of(list(user_pks))
-        question = question.join(own, own.c.id == _changes.c.id)
-    for rows in connection.execution_options(yield_per=_AT_ONCE).execute(question).partitions():
+        own = _change_ids(list(user_pks))
+        query = query.join(own, own.c.id == _changes.c.id)
+    for rows in connection.execution_options(yield_per=_BATCH).execute(query).partitions():
         yield from _named(connection, rows)
 
 
 def last_run(connection: Connection) -> int | None:
-    """The id of the latest run. Runs are numbered from 1, and none is ever dropped."""
+    """Return the id of the latest run. Runs are numbered from 1, and none is ever deleted."""
     found: int | None = connection.scalar(select(func.max(tables.runs.c.id)))
     return found
 
 
 def usernames(connection: Connection) -> Iterator[str]:
-    """What the stored accounts are called now; streamed, so ask by ``Catalog.stream``."""
-    yield from connection.execution_options(yield_per=_AT_ONCE).scalars(_USERNAMES)
+    """Yield the current usernames of the stored accounts. Streamed: read it with ``Catalog.stream``."""
+    yield from connection.execution_options(yield_per=_BATCH).scalars(_USERNAMES)
 
 
 def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ...]]:
-    """What highlights of the account were called before, the latest first, each title once; only those that have borne another."""
-    question = (
+    """Return the former titles of each renamed highlight of an account, the latest first, each once."""
+    query = (
         select(_changes.c.subject_pk, _changes.c.old, _highlights.c.title)
         .join(_highlights, _highlights.c.pk == _changes.c.subject_pk)
         .where(_changes.c.subject == Subject.HIGHLIGHT, _changes.c.field == "title")
@@ -75,14 +77,14 @@ def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ..
         .order_by(_changes.c.id.desc())
     )
     found: dict[Pk, dict[str, None]] = {}
-    for pk, old, present in connection.execute(question):
+    for pk, old, present in connection.execute(query):
         if old != present:
             found.setdefault(pk, {})[old] = None
     return {pk: tuple(titles) for pk, titles in found.items()}
 
 
-def _of(user_pks: list[Pk]) -> Any:
-    """The ids of what changed in these accounts, each kind by its own index: together they would be a scan."""
+def _change_ids(user_pks: list[Pk]) -> Any:
+    """The ids of the changes in these accounts, each kind of subject by its own index: together they would be a scan."""
     own = select(_changes.c.id).where(_changes.c.subject == Subject.USER, _changes.c.subject_pk.in_(user_pks))
     of_highlights = select(_highlights.c.pk).where(_highlights.c.user_pk.in_(user_pks))
     of_items = (
@@ -90,26 +92,32 @@ def _of(user_pks: list[Pk]) -> Any:
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         .where(_highlights.c.user_pk.in_(user_pks))
     )
-    return union(own, _changed(Subject.HIGHLIGHT, of_highlights), _changed(Subject.ITEM, of_items)).subquery()
+    return union(
+        own, _change_ids_of(Subject.HIGHLIGHT, of_highlights), _change_ids_of(Subject.ITEM, of_items)
+    ).subquery()
 
 
-def _changed(subject: Subject, pks: Select[Any]) -> Select[Any]:
+def _change_ids_of(subject: Subject, pks: Select[Any]) -> Select[Any]:
     return select(_changes.c.id).where(_changes.c.subject == subject, _changes.c.subject_pk.in_(pks))
 
 
 def _named(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[NamedChange]:
-    """The rows with their names. Looked up for a thousand at once: joined, a database may sort and join them all before it
-    yields the first one."""
-    of = {subject: sorted({row.subject_pk for row in rows if row.subject == subject}) for subject in Subject}
-    shown = {row.pk: row for row in connection.execute(_TITLES, {"pks": of[Subject.HIGHLIGHT]})}
-    keepers = {row.item_pk: row.user_pk for row in connection.execute(_KEEPERS, {"pks": of[Subject.ITEM]})}
-    users = {*of[Subject.USER], *keepers.values(), *(row.user_pk for row in shown.values())}
+    """Yield the rows with names, which are looked up for a thousand rows at a time.
+
+    With a join, a database may sort and join all rows before it yields the first one.
+    """
+    pks = {subject: sorted({row.subject_pk for row in rows if row.subject == subject}) for subject in Subject}
+    highlights = {row.pk: row for row in connection.execute(_TITLES, {"pks": pks[Subject.HIGHLIGHT]})}
+    item_accounts = {
+        row.item_pk: row.user_pk for row in connection.execute(_ITEM_ACCOUNTS, {"pks": pks[Subject.ITEM]})
+    }
+    users = {*pks[Subject.USER], *item_accounts.values(), *(row.user_pk for row in highlights.values())}
     names = {row.pk: row.username for row in connection.execute(_NAMES, {"pks": sorted(users)})}
     for row in rows:
         subject, title = Subject(row.subject), None
-        owner = row.subject_pk if subject is Subject.USER else keepers.get(row.subject_pk)
-        if subject is Subject.HIGHLIGHT and row.subject_pk in shown:
-            owner, title = shown[row.subject_pk].user_pk, shown[row.subject_pk].title
+        owner = row.subject_pk if subject is Subject.USER else item_accounts.get(row.subject_pk)
+        if subject is Subject.HIGHLIGHT and row.subject_pk in highlights:
+            owner, title = highlights[row.subject_pk].user_pk, highlights[row.subject_pk].title
         yield NamedChange(
             row.id,
             row.run_id,

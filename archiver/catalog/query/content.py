@@ -1,6 +1,6 @@
-"""The archive as a reader walks through it: each account, then its highlights, each followed by its items in order.
+"""The content of the archive: accounts, their highlights, the items of these in order, and their files.
 
-Whose item it is follows from the highlight that shows it: the item itself may name a stranger.
+An item belongs to the account whose highlight shows it; the item itself may name somebody else.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IN_ORDER = (
     _highlights.c.position,
     _highlights.c.pk,
 )
-_OF_FILE = (
+_PLACED_FILE = (
     *(_members.c.highlight_pk, _members.c.position, _members.c.gone_at),
     *(_items.c.pk, _items.c.code, _items.c.media_type),
     *(func.coalesce(_items.c.taken_at, _files.c.kept_at), _items.c.taken_at.is_not(None)),
@@ -60,20 +60,23 @@ _PLACE = (
 
 
 def walk(
-    connection: Connection, selection: Selection, *, carried: bool = True
+    connection: Connection, selection: Selection, *, with_entries: bool = True
 ) -> Iterator[KeptAccount | KeptHighlight | Placed]:
-    """Each account (by pk), after it its highlights (shown ones first, as in the tray), after each its items in order.
+    """Yield each account (by pk), its highlights after it (shown ones first, as in the tray), their items after each.
 
-    What is narrowed to nothing is left out: a highlight without any selected item, an account without any selected highlight. Streamed,
-    all of one moment: ask by ``Catalog.stream``. Without ``carried`` the items come without mentions, links and the like.
+    A highlight without any selected item is left out, and so is an account without any selected highlight. All is
+    from one point in time. Streamed: read it with ``Catalog.stream``. Without ``with_entries`` items come without
+    mentions, links and the like.
     """
-    return _walk(connection, selection, lambda within: contents(connection, within, carried=carried))
+    return _walk(
+        connection, selection, lambda within: contents(connection, within, with_entries=with_entries)
+    )
 
 
 def walk_files(
     connection: Connection, selection: Selection
 ) -> Iterator[KeptAccount | KeptHighlight | PlacedFile]:
-    """As ``walk``, but after each highlight the files that its items hold: item by item in order, the picture before the video."""
+    """Walk as ``walk`` does, but yield files in place of items: item by item in order, picture before video."""
     return _walk(connection, selection, lambda within: _placed_files(connection, within))
 
 
@@ -94,14 +97,14 @@ def _walk(
 
 
 def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccount]:
-    """The accounts by ascending pk; streamed. Of the selection only accounts and highlights by pk count."""
-    question = select(_users).order_by(_users.c.pk)
+    """Yield the accounts by ascending pk. Streamed. Of the selection, only the pks of accounts and highlights count."""
+    query = select(_users).order_by(_users.c.pk)
     if selection.user_pks:
-        question = question.where(_users.c.pk.in_(selection.user_pks))
+        query = query.where(_users.c.pk.in_(selection.user_pks))
     if selection.highlight_pks:
         named = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(selection.highlight_pks))
-        question = question.where(_users.c.pk.in_(named))
-    for rows in partitions(connection, question):
+        query = query.where(_users.c.pk.in_(named))
+    for rows in _partitions(connection, query):
         pks = [row.pk for row in rows]
         avatars, names = files_of(connection, Subject.USER, pks), _names(connection, pks)
         for row in rows:
@@ -120,14 +123,17 @@ def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccou
 
 
 def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHighlight]:
-    """The highlights, account by account, shown ones first, as in the tray; streamed. Of the selection accounts and highlights count."""
-    question = select(_highlights).order_by(*_IN_ORDER)
+    """Yield the highlights, account by account, shown ones first, as in the tray. Streamed.
+
+    Of the selection, accounts and highlights count.
+    """
+    query = select(_highlights).order_by(*_IN_ORDER)
     if selection.user_pks:
-        question = question.where(_highlights.c.user_pk.in_(selection.user_pks))
+        query = query.where(_highlights.c.user_pk.in_(selection.user_pks))
     if selection.highlight_pks:
-        question = question.where(_highlights.c.pk.in_(selection.highlight_pks))
-    for rows in partitions(connection, question):
-        wanted = [row for row in rows if titled(row.title, selection.titles)]
+        query = query.where(_highlights.c.pk.in_(selection.highlight_pks))
+    for rows in _partitions(connection, query):
+        wanted = [row for row in rows if _has_title(row.title, selection.titles)]
         covers = files_of(connection, Subject.HIGHLIGHT, [row.pk for row in wanted])
         for row in wanted:
             yield KeptHighlight(
@@ -147,69 +153,69 @@ def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHig
             )
 
 
-def contents(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[Placed]:
-    """The items in their places, highlight by highlight in the order of ``highlights``; streamed."""
-    question = (
+def contents(connection: Connection, selection: Selection, *, with_entries: bool = True) -> Iterator[Placed]:
+    """Yield the items in their places, highlight by highlight in the order of ``highlights``. Streamed."""
+    query = (
         select(_items, *_PLACE)
         .join(_members, _members.c.item_pk == _items.c.pk)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(*shown_by(selection), *narrowed(selection))
+        .where(*_highlight_conditions(selection), *_item_conditions(selection))
         .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk)
     )
-    for everything in partitions(connection, question):
-        rows = [row for row in everything if titled(row.title, selection.titles)]
-        for row, item in zip(rows, _kept_items(connection, rows, carried), strict=True):
+    for everything in _partitions(connection, query):
+        rows = [row for row in everything if _has_title(row.title, selection.titles)]
+        for row, item in zip(rows, _kept_items(connection, rows, with_entries), strict=True):
             yield Placed(row.highlight_pk, row.position, item, row.placed_at, row.last_seen_at, row.gone_at)
 
 
 def _placed_files(connection: Connection, selection: Selection) -> Iterator[PlacedFile]:
-    """What the items hold, in the order of ``contents``: of each the newest picture and the newest video whose bytes are not lost; streamed.
+    """Yield the files of the items, in the order of ``contents``: the newest of each role that is not lost. Streamed.
 
     Highlights are selected by pk alone.
     """
-    question = (
-        select(*_OF_FILE)
+    query = (
+        select(*_PLACED_FILE)
         .join(_items, _items.c.pk == _members.c.item_pk)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
         .join(_files, _files.c.item_pk == _items.c.pk)
         .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
-        .where(_blobs.c.lost_at.is_(None), *shown_by(selection), *narrowed(selection))
+        .where(_blobs.c.lost_at.is_(None), *_highlight_conditions(selection), *_item_conditions(selection))
         .order_by(*_IN_ORDER, _members.c.position, _members.c.item_pk, _files.c.role)
         .order_by(_files.c.last_seen_at.desc(), _files.c.id.desc())
     )
     place: tuple[Pk, Pk] | None = None
     role = ""
-    for rows in partitions(connection, question):
+    for rows in _partitions(connection, query):
         for file in map(PlacedFile._make, rows):
             if (file.highlight_pk, file.item_pk) != place or file.role != role:
                 place, role = (file.highlight_pk, file.item_pk), file.role
                 yield file
 
 
-def items(connection: Connection, selection: Selection, *, carried: bool = True) -> Iterator[KeptItem]:
-    """Each item once, by ascending pk; streamed."""
-    question = select(_items).where(*narrowed(selection)).order_by(_items.c.pk)
+def items(connection: Connection, selection: Selection, *, with_entries: bool = True) -> Iterator[KeptItem]:
+    """Yield each item once, by ascending pk. Streamed."""
+    query = select(_items).where(*_item_conditions(selection)).order_by(_items.c.pk)
     if selection.user_pks or selection.highlight_pks:
         shown = select(_members.c.item_pk).join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        shown = shown.where(*shown_by(selection))
-        question = question.where(_items.c.pk.in_(shown))
-    for rows in partitions(connection, question):
+        shown = shown.where(*_highlight_conditions(selection))
+        query = query.where(_items.c.pk.in_(shown))
+    for rows in _partitions(connection, query):
         if selection.titles:
             titled = _shown_under(connection, [row.pk for row in rows], selection)
             rows = [row for row in rows if row.pk in titled]
-        yield from _kept_items(connection, rows, carried)
+        yield from _kept_items(connection, rows, with_entries)
 
 
 def _of_account(
     connection: Connection, user_pk: Pk, selection: Selection, inside: Callable[[Selection], Iterator[P]]
 ) -> Iterator[tuple[KeptHighlight, list[P]]]:
-    """The highlights of an account that are selected, each with what is ``inside``; both questions bring them in one order."""
+    """Yield the selected highlights of an account, each with what ``inside`` yields of it; both are in the same order."""
     own = Selection((user_pk,), selection.highlight_pks, selection.titles)
     shown = list(highlights(connection, own))
     within = replace(selection, user_pks=(user_pk,), highlight_pks=_only(shown, selection))
     if selection.narrows_items and shown:
-        inhabited = _inhabited(connection, within)
-        shown = [highlight for highlight in shown if highlight.pk in inhabited]
+        with_items = _with_items(connection, within)
+        shown = [highlight for highlight in shown if highlight.pk in with_items]
     groups = groupby(inside(within) if shown else (), key=lambda found: found.highlight_pk)
     pk, group = next(groups, (None, None))
     for highlight in shown:
@@ -220,16 +226,16 @@ def _of_account(
         yield highlight, found
 
 
-def _inhabited(connection: Connection, selection: Selection) -> set[Pk]:
-    """The highlights in which a selected item is or was."""
-    question = (
+def _with_items(connection: Connection, selection: Selection) -> set[Pk]:
+    """Return the highlights that show or showed a selected item."""
+    query = (
         select(_members.c.highlight_pk)
         .distinct()
         .join(_items, _items.c.pk == _members.c.item_pk)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(*shown_by(selection), *narrowed(selection))
+        .where(*_highlight_conditions(selection), *_item_conditions(selection))
     )
-    return set(connection.scalars(question))
+    return set(connection.scalars(query))
 
 
 def _only(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...]:
@@ -237,32 +243,32 @@ def _only(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...
 
 
 def _shown_under(connection: Connection, item_pks: Sequence[Pk], selection: Selection) -> set[Pk]:
-    """Those of the items that a selected highlight of a selected title shows or showed."""
-    question = (
+    """Return which of these items a selected highlight with a selected title shows or showed."""
+    query = (
         select(_members.c.item_pk, _highlights.c.title)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
-        .where(_members.c.item_pk.in_(bindparam("pks", expanding=True)), *shown_by(selection))
+        .where(_members.c.item_pk.in_(bindparam("pks", expanding=True)), *_highlight_conditions(selection))
     )
-    rows = connection.execute(question, {"pks": list(item_pks)})
-    return {row.item_pk for row in rows if titled(row.title, selection.titles)}
+    rows = connection.execute(query, {"pks": list(item_pks)})
+    return {row.item_pk for row in rows if _has_title(row.title, selection.titles)}
 
 
 def _names(connection: Connection, pks: Sequence[Pk]) -> dict[Pk, list[str]]:
-    question = (
+    query = (
         select(_usernames.c.user_pk, _usernames.c.username)
         .where(_usernames.c.user_pk.in_(bindparam("pks", expanding=True)))
         .order_by(_usernames.c.last_seen_at.desc(), _usernames.c.first_seen_at.desc())
     )
     names: dict[Pk, list[str]] = defaultdict(list)
-    for row in connection.execute(question, {"pks": list(pks)}):
+    for row in connection.execute(query, {"pks": list(pks)}):
         names[row.user_pk].append(row.username)
     return names
 
 
-def _kept_items(connection: Connection, rows: Sequence[Row[Any]], carried: bool) -> Iterator[KeptItem]:
+def _kept_items(connection: Connection, rows: Sequence[Row[Any]], with_entries: bool) -> Iterator[KeptItem]:
     pks = list(dict.fromkeys(row.pk for row in rows))
     held = files_of(connection, Subject.ITEM, pks)
-    entries = entries_of(connection, pks) if carried else {}
+    entries = entries_of(connection, pks) if with_entries else {}
     for row in rows:
         yield KeptItem(
             row.pk,
@@ -279,8 +285,8 @@ def _kept_items(connection: Connection, rows: Sequence[Row[Any]], carried: bool)
         )
 
 
-class Carried(TypedDict, total=False):
-    """Those fields of a KeptItem of which it may have several."""
+class ItemEntries(TypedDict, total=False):
+    """The entries of a KeptItem, by field."""
 
     mentions: tuple[Mention, ...]
     web_links: tuple[WebLink, ...]
@@ -302,22 +308,22 @@ _KINDS: tuple[tuple[str, Table, type[Any]], ...] = (
 )
 
 
-def entries_of(connection: Connection, item_pks: Sequence[Pk]) -> dict[Pk, Carried]:
-    """What these items carry, in the order of the answers; nothing for an item that carries nothing."""
+def entries_of(connection: Connection, item_pks: Sequence[Pk]) -> dict[Pk, ItemEntries]:
+    """Return the entries of these items, in the order of the answers; items without entries are left out."""
     found: dict[Pk, dict[str, Any]] = defaultdict(dict)
     for name, table, kind in _KINDS:
         columns = [table.c[column.name] for column in fields(kind)]
-        question = (
+        query = (
             select(table.c.item_pk, *columns)
             .where(table.c.item_pk.in_(bindparam("pks", expanding=True)))
             .order_by(table.c.item_pk, table.c.position)
         )
-        for item_pk, *values in connection.execute(question, {"pks": list(item_pks)}):
+        for item_pk, *values in connection.execute(query, {"pks": list(item_pks)}):
             found[item_pk][name] = (*found[item_pk].get(name, ()), kind(*values))
-    return cast("dict[Pk, Carried]", found)
+    return cast("dict[Pk, ItemEntries]", found)
 
 
-_AT_ONCE = 1000
+_BATCH = 1000
 _OWNERS = {
     Subject.USER: _files.c.user_pk,
     Subject.HIGHLIGHT: _files.c.highlight_pk,
@@ -329,36 +335,36 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
     *(_files.c.source_url, _files.c.kept_at, _files.c.last_seen_at, _blobs.c.lost_at),
     *(_files.c.run_id, _files.c.answer_id),
 )
-"""In the order in which ``_kept_file`` takes them apart: a row's names cost more than all else, a million times."""
+"""In the order in which ``_kept_file`` unpacks them: access by name costs more than all else, a million times."""
 _ROLES = {role.value: role for role in Role}
 
 
 def files(connection: Connection) -> Iterator[KeptFile]:
-    """Every file that is or was anybody's, in the order in which they were kept; streamed."""
-    question = select(*_COLUMNS).join(_blobs, _blobs.c.sha256 == _files.c.sha256).order_by(_files.c.id)
-    for rows in partitions(connection, question):
+    """Yield every file that belongs or belonged to anything, in the order in which they were stored. Streamed."""
+    query = select(*_COLUMNS).join(_blobs, _blobs.c.sha256 == _files.c.sha256).order_by(_files.c.id)
+    for rows in _partitions(connection, query):
         yield from map(_kept_file, rows)
 
 
 def files_of(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> dict[Pk, tuple[KeptFile, ...]]:
-    """The files of these owners of one kind, newest first, () for those that have none."""
+    """Return the files of these owners, newest first; () for an owner without files."""
     owner = _OWNERS[subject]
-    question = (
+    query = (
         select(*_COLUMNS)
         .join(_blobs, _blobs.c.sha256 == _files.c.sha256)
         .where(owner.in_(bindparam("pks", expanding=True)))
         .order_by(owner, _files.c.last_seen_at.desc(), _files.c.id.desc())
     )
     found: dict[Pk, tuple[KeptFile, ...]] = dict.fromkeys(pks, ())
-    rows = map(_kept_file, connection.execute(question, {"pks": list(pks)}))
+    rows = map(_kept_file, connection.execute(query, {"pks": list(pks)}))
     for pk, group in groupby(rows, key=lambda file: file.owner.pk):
         found[pk] = tuple(group)
     return found
 
 
-def partitions(connection: Connection, question: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
-    """The rows of a question a thousand at a time, none read before it is wanted; its cursor is closed with the iterator."""
-    with connection.execution_options(yield_per=_AT_ONCE).execute(question) as rows:
+def _partitions(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+    """Yield the rows of a query a thousand at a time, read as needed. The cursor is closed with the iterator."""
+    with connection.execution_options(yield_per=_BATCH).execute(query) as rows:
         yield from rows.partitions()
 
 
@@ -374,24 +380,24 @@ def _kept_file(row: Sequence[Any]) -> KeptFile:
     return KeptFile(owner, _ROLES[role], blob, url, kept, seen, lost, run, answer)
 
 
-_late = tables.files.alias("late")
+_new_file = tables.files.alias("new_file")
 
 
-def titled(title: str | None, globs: Sequence[str]) -> bool:
-    """Whether the title is one of those: globs, which no database knows alike."""
+def _has_title(title: str | None, globs: Sequence[str]) -> bool:
+    """Whether a title matches one of the globs, or there are none. The databases do not agree on globs."""
     return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
 
 
-def shown_by(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """What the highlight must be that shows an item; of a question that joins both."""
+def _highlight_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    """Conditions on the highlight that shows an item, for a query that joins both."""
     if selection.user_pks:
         yield _highlights.c.user_pk.in_(selection.user_pks)
     if selection.highlight_pks:
         yield _highlights.c.pk.in_(selection.highlight_pks)
 
 
-def narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """What the item itself must be."""
+def _item_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
+    """Conditions on the item itself."""
     if selection.item_pks:
         yield _items.c.pk.in_(selection.item_pks)
     if selection.taken_from is not None:
@@ -401,5 +407,5 @@ def narrowed(selection: Selection) -> Iterator[ColumnElement[bool]]:
     if selection.media_types:
         yield _items.c.media_type.in_(sorted(selection.media_types))
     if selection.new_since is not None:
-        late = _late.c.item_pk == _items.c.pk, _late.c.kept_at >= selection.new_since
-        yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*late))
+        is_new_file = _new_file.c.item_pk == _items.c.pk, _new_file.c.kept_at >= selection.new_since
+        yield or_(_items.c.first_seen_at >= selection.new_since, exists().where(*is_new_file))

@@ -1,4 +1,4 @@
-"""What was paid, summed up from the ledger. The look at the balance is free, and no call that counts."""
+"""What API calls cost, summed up from the ledger. The check of the balance is free and does not count as a call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from archiver.model.billing import Cost, CostsBy, RunCost
 FREE_PATH = "/sys/balance"
 
 _calls, _runs, _users, _highlights = tables.api_calls, tables.runs, tables.users, tables.highlights
-_NAMED = _calls.c.path.like("%/by/username")
+_IS_BY_NAME = _calls.c.path.like("%/by/username")
 _UNKNOWN = and_(_calls.c.status.is_(None), _calls.c.units > 0)
 _SUMS = (
     cast(func.coalesce(func.sum(_calls.c.units), 0), BigInteger).label("units"),
@@ -33,11 +33,14 @@ _SUMS = (
     func.count(case((_UNKNOWN, 1))).label("unknown_calls"),
     cast(func.coalesce(func.sum(case((_UNKNOWN, _calls.c.units))), 0), BigInteger).label("unknown_units"),
 )
-_NAMES = ("units", "calls", "unknown_calls", "unknown_units")
+_SUM_NAMES = ("units", "calls", "unknown_calls", "unknown_units")
 
 
 def costs(connection: Connection, by: CostsBy, since: datetime | None = None) -> tuple[Cost, ...]:
-    """What was paid since then, in the order of days and runs, or the dearest first. What nothing was paid for is not in it."""
+    """Return the costs since then: by day or run in order, by account or endpoint the highest first.
+
+    What cost nothing is left out.
+    """
     if by is CostsBy.ACCOUNT:
         return tuple(_cost(row) for row in connection.execute(_by_account(since)))
     key = {
@@ -51,24 +54,24 @@ def costs(connection: Connection, by: CostsBy, since: datetime | None = None) ->
 
 
 def run_costs(connection: Connection, since: datetime | None = None) -> tuple[RunCost, ...]:
-    """Every run since then that paid or asked for the balance, in their order, whole: with all its calls."""
+    """Return every run since then that paid or checked the balance, in order, with the units of all its calls."""
     spent = (
         select(func.coalesce(func.sum(_calls.c.units), 0))
         .where(_calls.c.run_id == _runs.c.id)
         .scalar_subquery()
     )
     paid = or_(_runs.c.balance_before.is_not(None), spent > 0)
-    found = select(_runs, spent.label("paid")).where(paid).order_by(_runs.c.id)
+    query = select(_runs, spent.label("paid")).where(paid).order_by(_runs.c.id)
     if since is not None:
-        found = found.where(_runs.c.started_at >= since)
+        query = query.where(_runs.c.started_at >= since)
     return tuple(
         RunCost(row.id, row.command, row.started_at, int(row.paid), row.balance_before, row.balance_after)
-        for row in connection.execute(found)
+        for row in connection.execute(query)
     )
 
 
 def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, int], ...]:
-    """When each ``run`` since then that came to an end began, and its units."""
+    """Return when each ``run`` since then began that has ended, and its units."""
     ended = _runs.c.command == "run", _runs.c.finished_at.is_not(None), _runs.c.started_at >= since
     rows = connection.execute(
         select(_runs.c.started_at, _runs.c.units).where(*ended).order_by(_runs.c.started_at)
@@ -77,15 +80,15 @@ def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, i
 
 
 def _by_account(since: datetime | None) -> Select[Any]:
-    """Each subject is summed up first, then led to its account: a highlight to its owner, a name to who bears it or bore it last."""
+    """Sum up each subject first, then find its account: the owner of a highlight, the last account with a name."""
     subjects = (
-        _since(select(_calls.c.subject, _NAMED.label("named"), *_SUMS), since)
-        .group_by(_calls.c.subject, _NAMED)
+        _since(select(_calls.c.subject, _IS_BY_NAME.label("is_by_name"), *_SUMS), since)
+        .group_by(_calls.c.subject, _IS_BY_NAME)
         .subquery()
     )
     targets, names = tables.targets, tables.usernames
     bound = select(targets.c.user_pk).where(targets.c.text == subjects.c.subject).scalar_subquery()
-    bearer = (
+    last_with_name = (
         select(names.c.user_pk)
         .where(names.c.username == subjects.c.subject)
         .order_by(names.c.last_seen_at.desc(), names.c.user_pk)
@@ -94,10 +97,12 @@ def _by_account(since: datetime | None) -> Select[Any]:
     )
     owner = select(_highlights.c.user_pk).where(_highlights.c.pk == subjects.c.subject).scalar_subquery()
     itself = select(_users.c.pk).where(_users.c.pk == subjects.c.subject).scalar_subquery()
-    account = case((subjects.c.named, func.coalesce(bound, bearer)), else_=func.coalesce(itself, owner))
-    led = select(account.label("user_pk"), *(subjects.c[name] for name in _NAMES)).subquery()
-    sums = [cast(func.sum(led.c[name]), BigInteger).label(name) for name in _NAMES]
-    summed = select(led.c.user_pk, *sums).group_by(led.c.user_pk).subquery()
+    account = case(
+        (subjects.c.is_by_name, func.coalesce(bound, last_with_name)), else_=func.coalesce(itself, owner)
+    )
+    by_subject = select(account.label("user_pk"), *(subjects.c[name] for name in _SUM_NAMES)).subquery()
+    sums = [cast(func.sum(by_subject.c[name]), BigInteger).label(name) for name in _SUM_NAMES]
+    summed = select(by_subject.c.user_pk, *sums).group_by(by_subject.c.user_pk).subquery()
     key = func.coalesce(_users.c.username, summed.c.user_pk)
     return (
         select(key.label("key"), summed)
@@ -112,7 +117,7 @@ def _since(calls: Select[Any], since: datetime | None) -> Select[Any]:
 
 
 def _day(connection: Connection) -> ColumnElement[Any]:
-    """The UTC day of a call as ``YYYY-MM-DD``."""
+    """The UTC day of a call, as ``YYYY-MM-DD``."""
     if connection.dialect.name == "postgresql":
         return func.to_char(func.timezone("UTC", _calls.c.started_at), "YYYY-MM-DD")
     return func.substr(_calls.c.started_at, 1, 10)
@@ -120,5 +125,5 @@ def _day(connection: Connection) -> ColumnElement[Any]:
 
 def _cost(row: Row[Any]) -> Cost:
     key = None if row.key is None else str(row.key)
-    units, calls, unknown_calls, unknown_units = (int(row._mapping[name]) for name in _NAMES)
+    units, calls, unknown_calls, unknown_units = (int(row._mapping[name]) for name in _SUM_NAMES)
     return Cost(key, units, calls, unknown_calls, unknown_units, row._mapping.get("user_pk"))

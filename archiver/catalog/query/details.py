@@ -1,4 +1,4 @@
-"""What one account, highlight or item is told with beside itself: how much it holds, its names, where it came from."""
+"""Details of one account, highlight or item: how much it has, its names, and which answers it came from."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _files, _blobs, _changes = tables.files, tables.blobs, tables.changes
 _answers, _calls = tables.answers, tables.api_calls
 
 _GONE = func.coalesce(_members.c.gone_at, _highlights.c.gone_at)
-_RENAMED = ("username", "full_name", "title")
+_NAME_FIELDS = ("username", "full_name", "title")
 
 
 def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
-    """How much each highlight of an account holds; nothing for one that holds nothing. A cover counts as its highlight's."""
+    """Return how much each highlight of an account has, covers included; empty highlights are left out."""
     of_items = (
         select(_members.c.highlight_pk, func.count(), func.count(_GONE))
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
@@ -29,11 +29,11 @@ def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
         .group_by(_members.c.highlight_pk)
     )
     items = {pk: (count, gone) for pk, count, gone in connection.execute(of_items)}
-    owned = _owned(user_pk)
+    highlight_blobs = _blobs_of_highlights(user_pk)
     of_blobs = (
-        select(owned.c.highlight_pk, *_SUMS)
-        .join(_blobs, _blobs.c.sha256 == owned.c.sha256)
-        .group_by(owned.c.highlight_pk)
+        select(highlight_blobs.c.highlight_pk, *_SUMS)
+        .join(_blobs, _blobs.c.sha256 == highlight_blobs.c.sha256)
+        .group_by(highlight_blobs.c.highlight_pk)
     )
     blobs = {pk: tuple(map(int, sums)) for pk, *sums in connection.execute(of_blobs)}
     return {
@@ -43,7 +43,10 @@ def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
 
 
 def extent(connection: Connection, user_pk: Pk) -> ContentSize:
-    """How much an account holds; what several of its highlights show counts once, and is gone when none of them shows it any more."""
+    """Return how much an account has.
+
+    An item in several of its highlights counts once, and is gone when none of them shows it any more.
+    """
     shown = (
         select((func.count() == func.count(_GONE)).label("gone"))
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
@@ -53,36 +56,38 @@ def extent(connection: Connection, user_pk: Pk) -> ContentSize:
     )
     rows = connection.execute(select(shown.c.gone, func.count()).group_by(shown.c.gone))
     counts = {bool(gone): count for gone, count in rows}
-    owned = _owned(user_pk)
-    own = union(select(_files.c.sha256).where(_files.c.user_pk == user_pk), select(owned.c.sha256)).subquery()
+    highlight_blobs = _blobs_of_highlights(user_pk)
+    own = union(
+        select(_files.c.sha256).where(_files.c.user_pk == user_pk), select(highlight_blobs.c.sha256)
+    ).subquery()
     sums = connection.execute(select(*_SUMS).join_from(_blobs, own, _blobs.c.sha256 == own.c.sha256)).one()
     return ContentSize(sum(counts.values()), counts.get(True, 0), *map(int, sums))
 
 
 def names(connection: Connection, user_pk: Pk) -> tuple[DatedUsername, ...]:
-    """The usernames of an account, the latest first."""
-    borne = tables.usernames
-    question = (
-        select(borne.c.username, borne.c.first_seen_at, borne.c.last_seen_at)
-        .where(borne.c.user_pk == user_pk)
-        .order_by(borne.c.last_seen_at.desc(), borne.c.first_seen_at.desc())
+    """Return the usernames of an account, the latest first."""
+    usernames = tables.usernames
+    query = (
+        select(usernames.c.username, usernames.c.first_seen_at, usernames.c.last_seen_at)
+        .where(usernames.c.user_pk == user_pk)
+        .order_by(usernames.c.last_seen_at.desc(), usernames.c.first_seen_at.desc())
     )
-    return tuple(DatedUsername(*row) for row in connection.execute(question))
+    return tuple(DatedUsername(*row) for row in connection.execute(query))
 
 
 def renamings(connection: Connection, subject: Subject, pk: Pk) -> tuple[NameChange, ...]:
-    """What a thing was called before, the latest first."""
-    question = (
+    """Return the changes of a subject's names, the latest first."""
+    query = (
         select(_changes.c.at, _changes.c.field, _changes.c.old, _changes.c.new)
-        .where(_changes.c.subject == subject, _changes.c.subject_pk == pk, _changes.c.field.in_(_RENAMED))
+        .where(_changes.c.subject == subject, _changes.c.subject_pk == pk, _changes.c.field.in_(_NAME_FIELDS))
         .order_by(_changes.c.id.desc())
     )
-    return tuple(NameChange(*row) for row in connection.execute(question))
+    return tuple(NameChange(*row) for row in connection.execute(query))
 
 
 def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int, Provenance]:
-    """Where these answers are kept; nothing for one that is not kept any more (``keep_answers = "fetched"``)."""
-    question = (
+    """Return where these answers are stored, without those that were dropped (``keep_answers = "fetched"``)."""
+    query = (
         select(_answers, _calls.c.run_id, _calls.c.path)
         .join(_calls, _calls.c.id == _answers.c.api_call_id)
         .where(_answers.c.id.in_(bindparam("ids", expanding=True)))
@@ -95,16 +100,16 @@ def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int,
             AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256)),
             row.lost_at is not None,
         )
-        for row in connection.execute(question, {"ids": list(answer_ids)})
+        for row in connection.execute(query, {"ids": list(answer_ids)})
     }
 
 
 def pks_by_code(connection: Connection, code: str) -> tuple[Pk, ...]:
-    """The items that have this code: one, unless upstream contradicts itself."""
+    """Return the items that have this code: one, unless upstream contradicts itself."""
     return tuple(connection.scalars(select(_items.c.pk).where(_items.c.code == code).order_by(_items.c.pk)))
 
 
-def _owned(user_pk: Pk) -> Subquery:
+def _blobs_of_highlights(user_pk: Pk) -> Subquery:
     """Each highlight of an account with each of its blobs, once."""
     own = _highlights.c.user_pk == user_pk
     covers = (
@@ -121,8 +126,8 @@ def _owned(user_pk: Pk) -> Subquery:
     return union(covers, of_items).subquery()
 
 
-def _held(value: Any) -> Any:
+def _sum_unless_lost(value: Any) -> Any:
     return func.coalesce(func.sum(value).filter(_blobs.c.lost_at.is_(None)), 0)
 
 
-_SUMS = (_held(1), _held(_blobs.c.size), func.count(_blobs.c.lost_at))
+_SUMS = (_sum_unless_lost(1), _sum_unless_lost(_blobs.c.size), func.count(_blobs.c.lost_at))

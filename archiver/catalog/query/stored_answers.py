@@ -1,51 +1,73 @@
-"""Kept answers in the order in which they were paid for."""
+"""The stored answers: where they are, which are lost, and when they came."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, Row, bindparam, exists, func, select
 
 from archiver.catalog import tables
+from archiver.model.archived import StoredAnswer
 from archiver.model.billing import AnswerLocation, DatedAnswer
 from archiver.model.identity import Digest
 
 _calls, _answers = tables.api_calls, tables.answers
 
-_AT_ONCE = 1000
-_IN_ORDER = (
+_BATCH = 1000
+_ALL = select(_answers).order_by(_answers.c.segment, _answers.c.offset)
+_BY_TIME = (
     select(_answers, _calls.c.finished_at)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_answers.c.lost_at.is_(None))
     .order_by(_calls.c.finished_at, _answers.c.id)
 )
+_EXISTING = select(_answers.c.id).where(_answers.c.id.in_(bindparam("ids", expanding=True)))
+
+
+def answers(connection: Connection) -> Iterator[StoredAnswer]:
+    """Yield every stored answer, segment by segment. Streamed: read it with ``Catalog.stream``."""
+    for row in connection.execution_options(yield_per=_BATCH).execute(_ALL):
+        yield StoredAnswer(row.id, _location(row), row.lost_at is not None)
 
 
 def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
-    """Every kept answer that is not recorded as lost, in the order in which they came; streamed, so ask by ``Catalog.stream``.
+    """Yield every stored answer that is not lost, in the order in which they came. Streamed.
 
-    By time, not by id: one that was recorded later than it came (see ``record.recovered``) stands where it belongs.
+    The order is by time, not by id: an answer may be recorded later than it came (``record.recovered_answers``).
     """
-    with connection.execution_options(yield_per=_AT_ONCE).execute(_IN_ORDER) as rows:
+    with connection.execution_options(yield_per=_BATCH).execute(_BY_TIME) as rows:
         for row in rows:
-            kept = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
-            yield DatedAnswer(row.id, kept, row.finished_at)
+            yield DatedAnswer(row.id, _location(row), row.finished_at)
+
+
+def existing_ids(connection: Connection, ids: Collection[int]) -> frozenset[int]:
+    """Return which of these answers still have a row: a run may drop trays (``keep_answers = "fetched"``)."""
+    existing: set[int] = set()
+    all_ids = list(ids)
+    for start in range(0, len(all_ids), _BATCH):
+        existing.update(connection.scalars(_EXISTING, {"ids": all_ids[start : start + _BATCH]}))
+    return frozenset(existing)
 
 
 def answer_counts(connection: Connection) -> tuple[int, int]:
-    """How many kept answers have a row, and how many of those are recorded as lost."""
+    """Return how many stored answers have a row, and how many of those are lost."""
     row = connection.execute(select(func.count(), func.count(_answers.c.lost_at)).select_from(_answers)).one()
     return int(row[0]), int(row[1])
 
 
 def has_segment(connection: Connection, segment: str) -> bool:
-    """Whether a row names this segment."""
+    """Return whether a row names this segment."""
     return bool(connection.scalar(select(exists().where(_answers.c.segment == segment))))
 
 
 def lengths_by_offset(connection: Connection, segment: str) -> dict[int, int]:
-    """The answers of a segment that have a row: their lengths by their offsets."""
+    """Return the length of each answer of a segment that has a row, by its offset."""
     rows = connection.execute(
         select(_answers.c.offset, _answers.c.length).where(_answers.c.segment == segment)
     )
     return {row.offset: row.length for row in rows}
+
+
+def _location(row: Row[Any]) -> AnswerLocation:
+    return AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))

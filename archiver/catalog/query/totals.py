@@ -1,4 +1,4 @@
-"""The archive in numbers, and whether its database is sound."""
+"""The archive in numbers, hosts that are refused, and whether the database is damaged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _months = tables.monthly_totals
 _LAST_RUNS = 5
 _COMPLETE = ("run", "backup", "demo")
 _UNITS = func.coalesce(func.sum(_calls.c.units), 0)
-# The units of a run that has ended are those of its calls, summed up already.
+# A run that has ended has the sum of its calls already.
 _ENDED = select(func.coalesce(func.sum(_runs.c.units), 0)).where(_runs.c.outcome.is_not(None))
 _OPEN = select(_UNITS).where(_calls.c.run_id.in_(select(_runs.c.id).where(_runs.c.outcome.is_(None))))
 _members, _highlights = tables.highlight_items, tables.highlights
@@ -42,7 +42,10 @@ _COUNTED = select(
 
 
 def status(connection: Connection, now: datetime | None = None) -> Status:
-    """Everything counted, most of it by the database as it was written. ``now`` decides which month of UTC this is. A success is a ``run``, ``backup`` or ``demo`` that ended with code 0."""
+    """Return the numbers of the archive; triggers of the database have counted most of them already.
+
+    ``now`` decides which month (of UTC) this is. A success is a ``run``, ``backup`` or ``demo`` with exit code 0.
+    """
     month = (now or utcnow()).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     items, files, blobs, size = connection.execute(_COUNTED).one()
     lost = select(func.count()).select_from(_blobs).where(_blobs.c.lost_at.is_not(None))
@@ -69,15 +72,15 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
 
 
 def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tuple[str, int], ...]:
-    """Return the hosts whose files of these roles were refused and are still offered, with how many, most first."""
+    """Return the hosts whose files of these roles were refused and are still offered, with their numbers, highest first."""
     rows = connection.execute(_REFUSED_HOSTS.where(_failures.c.role.in_(list(roles))))
     return tuple((row.host, row.files) for row in rows if row.host is not None)
 
 
 def damage(connection: Connection) -> tuple[str, ...]:
-    """What SQLite finds wrong with its own file, () if nothing: pages that cannot be, rows that refer to nothing.
+    """Return what SQLite finds wrong with its file, () if nothing: damaged pages, and rows that refer to nothing.
 
-    PostgreSQL looks after its files itself (data checksums): () always.
+    () for PostgreSQL, which checks its files itself (data checksums).
     """
     if connection.dialect.name != "sqlite":
         return ()
