@@ -1,10 +1,11 @@
 """The rows of an archive, in one database: SQLite or PostgreSQL. Values of the model go in and come out.
 
 ``Catalog`` opens the database. ``catalog.write(record.page, ...)`` and ``catalog.write(ledger.reserve, ...)``
-write facts; ``catalog.read(content.accounts, ...)`` reads. ``schema`` creates, checks and upgrades a database.
+write facts; ``catalog.read(content.accounts, ...)`` reads. ``schema`` creates, checks and upgrades a
+database.
 
-``ledger``, ``merge`` and ``record`` are imported only by code that writes: building their statements takes a tenth
-of the start of a command that reads.
+``ledger``, ``merge`` and ``record`` are imported only by code that writes: building their statements takes a
+tenth of the start of a command that reads.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The user's own SQL: certainly read-only, and limited in rows and in time.
 
 On both databases the connection itself cannot write, and the statement is checked as well. SQLite asks an
-authorizer about every step of a statement. PostgreSQL gets a single statement (the extended protocol takes only
-one) that begins with a word of a query: COPY is allowed in its read-only transactions, and can start programs.
-Functions for superusers (``lo_export`` writes a file on the server) are for the server to forbid: an archive
-belongs to an ordinary role.
+authorizer about every step of a statement. PostgreSQL gets a single statement (the extended protocol takes
+only one) that begins with a word of a query: COPY is allowed in its read-only transactions, and can start
+programs. Functions for superusers (``lo_export`` writes a file on the server) are for the server to forbid:
+an archive belongs to an ordinary role.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ _RawRows = Generator[tuple[object, ...], None, None]
 """The names of the columns, then the rows."""
 _STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a millisecond
 _READER_PAUSE = 0.1
-"""Seconds between two rows. A longer wait is a person reading in a pager, and does not count as time of the query.
-A shorter one does: it is the work of writing rows, and an endless query would take many times its limit."""
+"""Seconds between two rows. A longer wait is a person reading in a pager, and does not count as time of the
+query. A shorter one does: it is the work of writing rows, and an endless query would take many times its
+limit."""
 _MAX_VALUE_BYTES = 64 << 20
 _MAX_ROWS_BYTES = 1 << 30
 _MAX_HEAP_BYTES = 1 << 30
-"""What SQLite may take for sorting and the like. It holds for the whole process: a PRAGMA can only lower it."""
+"""What SQLite may take for sorting and the like, in the whole process: a PRAGMA can only lower it."""
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _ALLOWED_PRAGMAS = {
     *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
@@ -56,8 +57,9 @@ _ERRORS_OF_QUERY = {
 _PG_LIMIT_EXCEEDED = "54"
 """An OperationalError of psycopg, but of the query: too many columns, too deep, too long a text."""
 _PG_MAX_TIMEOUT_MS = 2**31 - 1  # 24 days
-# Blanks, comments and parentheses before the first word, as PostgreSQL reads them (a carriage return ends a line, too).
-# Its comments may nest. We do not follow that: a nested comment is not taken for one, so the query is refused.
+# Blanks, comments and parentheses before the first word, as PostgreSQL reads them (a carriage return ends a
+# line, too). Its comments may nest. We do not follow that: a nested comment is not taken for one, so the
+# query is refused.
 _BEFORE_WORD = re.compile(r"\A(?:[ \t\n\r\f\v(]+|--[^\n\r]*|/\*(?:(?!/\*).)*?\*/)*", re.DOTALL)
 _WORD = re.compile(r"[a-z]+\b", re.IGNORECASE)
 _UNKNOWN_NAME = re.compile(
@@ -80,9 +82,9 @@ def run_query(
     """Return the first ``rows`` rows of a query. ``parameters`` are bound to each ``:name``.
 
     Raises QueryRefused if the query would write, is not understood, takes longer than ``seconds`` or too much
-    memory, lacks a parameter, has no use for one, or has a value that the database cannot take; DatabaseError if
-    the database itself fails. Without ``own_process`` SQLite's memory is not limited: the limit would hold for
-    everything that the process ever does with SQLite.
+    memory, lacks a parameter, has no use for one, or has a value that the database cannot take; DatabaseError
+    if the database itself fails. Without ``own_process`` SQLite's memory is not limited: the limit would hold
+    for everything that the process ever does with SQLite.
     """
     with stream_query(
         database, sql, seconds=seconds, parameters=parameters, own_process=own_process
@@ -102,8 +104,8 @@ def stream_query(
 ) -> Iterator[RowStream]:
     """Open the rows of a query as a stream; the connection is open until the ``with`` block ends.
 
-    Raises what ``run_query`` raises, also after some rows. ``seconds``: ``math.inf`` for no limit. SQLite does not
-    count the time in which a reader pauses; PostgreSQL does.
+    Raises what ``run_query`` raises, also after some rows. ``seconds``: ``math.inf`` for no limit. SQLite
+    does not count the time in which a reader pauses; PostgreSQL does.
     """
     parameters = parameters or {}
     if not seconds > 0:
@@ -283,7 +285,8 @@ def _describe_columns(connection: psycopg.Connection[tuple[object, ...]], sql: s
     """Return the column names of a query that returned no rows, which a stream does not tell."""
     from psycopg import generators
 
-    # Not ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and those may never return there.
+    # Not ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and those may never
+    # return there.
     server, order = connection.pgconn, parameter_names(sql, postgresql=True)
     server.send_prepare(b"", replace_parameters(sql, lambda name: f"${order.index(name) + 1}").encode())
     connection.wait(generators.execute(server))

@@ -28,7 +28,10 @@ T = TypeVar("T")
 
 
 class Catalog:
-    """An open database, made by ``create`` or ``open``. Every method may be called from any thread. A context manager."""
+    """An open database, made by ``create`` or ``open``. Every method may be called from any thread.
+
+    A context manager.
+    """
 
     def __init__(self, database: Database, *, write: bool, lock: WriterLock | None = None) -> None:
         """``database`` must be known to be at ``schema.head()``. A writer to PostgreSQL holds ``lock``."""
@@ -37,7 +40,8 @@ class Catalog:
         self._writer: Writer | None = None
         with ExitStack() as opened:
             engine = opened.enter_context(_disposing(engines.create_writer(database))) if write else None
-            # Readers close before the writer: the last connection moves the WAL into the file, if it may write.
+            # Readers close before the writer: the last connection moves the WAL into the file, if it may
+            # write.
             self._reader = opened.enter_context(_disposing(engines.create_reader(database)))
             if engine is not None:
                 opened.callback(_checkpoint, engine, str(database))
@@ -54,7 +58,8 @@ class Catalog:
     ) -> Catalog:
         """Create a new database, whole or not at all, and open it for writing.
 
-        Raises DatabaseError if the file exists, DatabaseForeign if a PostgreSQL database has tables, ArchiveLocked.
+        Raises DatabaseError if the file exists, DatabaseForeign if a PostgreSQL database has tables,
+        ArchiveLocked.
         """
         place = engines.locate(database)
         with ExitStack() as locked:
@@ -66,8 +71,9 @@ class Catalog:
     def open(cls, database: str | Path, *, write: bool) -> Catalog:
         """Open an existing database. A writer upgrades an older one first; a reader never writes.
 
-        On SQLite the caller must hold the lock of the archive to open it for writing. Raises SchemaOld (a reader),
-        SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has the PostgreSQL database.
+        On SQLite the caller must hold the lock of the archive to open it for writing. Raises SchemaOld (a
+        reader), SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has the
+        PostgreSQL database.
         """
         place = engines.locate(database)
         if not write:
@@ -100,7 +106,10 @@ class Catalog:
         return catalog
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Let the writer call ``fact(connection, ...)``; return its value once it is durable. See ``Writer.write``."""
+        """Let the writer call ``fact(connection, ...)``; return its value once it is durable.
+
+        See ``Writer.write``.
+        """
         return self.submit(fact, *args, **kwargs).result()
 
     def submit(
@@ -129,13 +138,16 @@ class Catalog:
     def stream(
         self, query: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Generator[T, None, None]:
-        """Yield what ``query(connection, ...)`` yields, all from one point in time. Close it if it is not read to its end."""
+        """Yield what ``query(connection, ...)`` yields, all from one point in time.
+
+        Close it if it is not read to its end.
+        """
         with self.snapshot() as snapshot:
             yield from snapshot.stream(query, *args, **kwargs)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """Open a read snapshot: several queries that see the same point in time, on a connection of their own."""
+        """Open a read snapshot, on a connection of its own: all its queries see the same point in time."""
         with ExitStack() as opened:
             with map_errors(str(self._database)):  # not the body of the caller's with statement
                 connection = opened.enter_context(self._reader.connect())
@@ -151,7 +163,10 @@ class Catalog:
         parameters: Mapping[str, Value] | None = None,
         own_process: bool = True,
     ) -> Rows:
-        """Return at most ``rows`` rows of a user's own query, within ``seconds``; see ``adhoc_query``. Raises QueryRefused."""
+        """Return at most ``rows`` rows of a user's own query, within ``seconds``; see ``adhoc_query``.
+
+        Raises QueryRefused.
+        """
         from archiver.catalog import adhoc_query  # slow to import, and few commands need it
 
         return adhoc_query.run_query(
@@ -161,7 +176,10 @@ class Catalog:
     def stream_query(
         self, sql: str, *, seconds: float, parameters: Mapping[str, Value] | None = None
     ) -> AbstractContextManager[RowStream]:
-        """Open the rows of a user's own query as a stream; see ``adhoc_query``. Raises QueryRefused, also after some rows."""
+        """Open the rows of a user's own query as a stream; see ``adhoc_query``.
+
+        Raises QueryRefused, also after some rows.
+        """
         from archiver.catalog import adhoc_query
 
         return adhoc_query.stream_query(self._database, sql, seconds=seconds, parameters=parameters)
@@ -169,8 +187,8 @@ class Catalog:
     def backup(self, to: Path) -> None:
         """Copy the database into the new file ``to``, all from one point in time, also during a run.
 
-        Raises UsageError if the file exists or the database is PostgreSQL, which has its own program for that;
-        DatabaseError, also if the database is damaged; DiskFull.
+        Raises UsageError if the file exists or the database is PostgreSQL, which has its own program for
+        that; DatabaseError, also if the database is damaged; DiskFull.
         """
         if self._database.path is None:
             raise UsageError("a PostgreSQL database is backed up by its own program", "pg_dump")

@@ -21,7 +21,7 @@ def time_text(time: datetime) -> str:
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """Takes an aware datetime, returns one in UTC: TEXT on SQLite (see ``time_text``), timestamptz on PostgreSQL."""
+    """An aware datetime, read in UTC: TEXT on SQLite (see ``time_text``), timestamptz on PostgreSQL."""
 
     impl = Text
     cache_ok = True
@@ -37,7 +37,7 @@ class UtcTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if dialect.name == "postgresql" else text
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
-        """Return one function for each value: ``process_result_value`` would be two calls, a million times."""
+        """Return one function for each value, as ``process_result_value`` would be two calls a value."""
         return _parse_timestamp if dialect.name == "postgresql" else _parse_text
 
 

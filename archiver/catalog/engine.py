@@ -2,8 +2,8 @@
 
 SQLite: WAL with ``synchronous = FULL`` (with NORMAL, power loss takes acknowledged rows), foreign keys on, a
 hostile file is not trusted. The driver's own transactions are off and we send BEGIN: only then is DDL
-transactional, and BEGIN IMMEDIATE lets a writer wait for its turn instead of failing halfway. Readers open the
-file read-only.
+transactional, and BEGIN IMMEDIATE lets a writer wait for its turn instead of failing halfway. Readers open
+the file read-only.
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ class Database:
 
 
 def locate(database: str | Path) -> Database:
-    """Return the Database of a path, or of the URL of a PostgreSQL database. Raises ConfigError for any other URL."""
+    """Return the Database of a path, or of the URL of a PostgreSQL database.
+
+    Raises ConfigError for any other URL.
+    """
     text = str(database)
     if isinstance(database, Path) or "://" not in text:
         return Database(path=Path(database).absolute())
@@ -81,7 +84,10 @@ def locate(database: str | Path) -> Database:
 
 
 def create_writer(database: Database, *, foreign_keys: bool = True) -> Engine:
-    """Create an engine with one connection that may write. A SQLite file must exist; ``create_file`` makes one."""
+    """Create an engine with one connection that may write.
+
+    A SQLite file must exist; ``create_file`` makes one.
+    """
     if database.url is not None:
         return _create_postgresql(database.url, _PG_OPTIONS, pool_size=1, max_overflow=0)
     engine = _create_sqlite(lambda: _open_for_writing(database), pool_size=1, max_overflow=0)
@@ -104,10 +110,10 @@ def create_reader(database: Database) -> Engine:
 def open_for_reading(database: Database) -> sqlite3.Connection:
     """Open a bare read-only connection to a SQLite file, with our settings. Raises sqlite3.Error.
 
-    SQLite cannot open a WAL database if the index of the WAL is missing and cannot be created. On a disk that is
-    mounted read-only nobody can write, so the file alone (``immutable``) is the database. In a directory that
-    only this user cannot write to, it is the last resort: if a run begins while such a connection is open, what
-    it reads may mix two points in time.
+    SQLite cannot open a WAL database if the index of the WAL is missing and cannot be created. On a disk that
+    is mounted read-only nobody can write, so the file alone (``immutable``) is the database. In a directory
+    that only this user cannot write to, it is the last resort: if a run begins while such a connection is
+    open, what it reads may mix two points in time.
     """
     path = database.path
     assert path is not None
@@ -126,7 +132,8 @@ def open_for_reading(database: Database) -> sqlite3.Connection:
 def create_file(path: Path, *, group_readable: bool = False) -> None:
     """Create an empty database file that only its owner may read, and with ``group_readable`` its group.
 
-    The umask does not matter, and SQLite gives the files beside it the same mode. Raises OSError, FileExistsError.
+    The umask does not matter, and SQLite gives the files beside it the same mode. Raises OSError,
+    FileExistsError.
     """
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:

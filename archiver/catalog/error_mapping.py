@@ -1,6 +1,7 @@
 """Map errors of SQLAlchemy, of the two drivers and of the operating system to ArchiverError.
 
-Messages never show a statement or a parameter: those hold what strangers wrote, and a URL may hold a password.
+Messages never show a statement or a parameter: those hold what strangers wrote, and a URL may hold a
+password.
 """
 
 from __future__ import annotations

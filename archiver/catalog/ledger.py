@@ -45,9 +45,9 @@ def reserve(
 ) -> int:
     """Reserve the nominal units of a call about to be made; return the id of its row.
 
-    One statement checks the limits and writes the row. ``kept_back``: units that this run has promised to other
-    calls. Days and months are those of UTC. Raises BudgetReached, which names the limit, if the call would exceed
-    one.
+    One statement checks the limits and writes the row. ``kept_back``: units that this run has promised to
+    other calls. Days and months are those of UTC. Raises BudgetReached, which names the limit, if the call
+    would exceed one.
     """
     bounds = _bounds(limits)
     if bounds and connection.dialect.name == "postgresql":
@@ -70,9 +70,9 @@ def settle(
     kept: AnswerLocation | None = None,
     facts: TrayFacts | None = None,
 ) -> int | None:
-    """Record how a call ended: its HTTP status (None: no answer) and its price. Return the id of a stored answer.
+    """Record how a call ended: its HTTP status (None: no answer) and its price.
 
-    ``facts`` are the tray's facts when the call was made.
+    Return the id of a stored answer. ``facts`` are the tray's facts when the call was made.
     """
     connection.execute(
         update(_calls).where(_calls.c.id == api_call_id).values(status=status, units=units, finished_at=now)
@@ -102,7 +102,10 @@ def units_left(connection: Connection, run_id: int, now: datetime, limits: Limit
 
 
 def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: Limits) -> BudgetLeft | None:
-    """Return the limit that leaves the fewest units; None without any. ``run_id``: 0 for a run yet to begin."""
+    """Return the limit that leaves the fewest units; None without any.
+
+    ``run_id``: 0 for a run yet to begin.
+    """
     periods = _periods(run_id, now)
     rooms = [
         BudgetLeft(name, bound, max(0, bound - int(connection.scalar(_UNITS[name], periods) or 0)))
@@ -118,7 +121,7 @@ def units_spent(connection: Connection, run_id: int) -> int:
 
 @cache
 def _reserve_within(limits: tuple[str, ...]) -> Insert:
-    """Return the statement that reserves under these limits: one, so that no other reserve comes between check and row."""
+    """Return the one statement that reserves: no other reserve comes between its check and its row."""
     price = bindparam("units", type_=_calls.c.units.type)
     is_within: list[ColumnElement[bool]] = [
         _UNITS[name].scalar_subquery() + price <= bindparam(name, type_=_calls.c.units.type)

@@ -1,8 +1,8 @@
-"""Merge the rows of one catalog into another: rows are added and empty columns filled, but nothing is altered.
+"""Merge the rows of one catalog into another: add rows and fill empty columns, but alter nothing.
 
-A rereading of all stored answers ends with this. Columns that a run decides by (when a thing was listed, fetched
-or completed, whether it is gone, which picture of it is stored) are not taken over: they stay as they are, and
-are empty in a new row.
+A rereading of all stored answers ends with this. Columns that a run decides by (when a thing was listed,
+fetched or completed, whether it is gone, which picture of it is stored) are not taken over: they stay as they
+are, and are empty in a new row.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SAME_LOOK = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class _MergeRule:
-    """A table with its key, the columns that are filled if they are empty, and those that only a new row gets."""
+    """A table, its key, the columns that are filled if empty, and those that only a new row gets."""
 
     table: Table
     key: tuple[str, ...]
@@ -79,8 +79,8 @@ TABLES = (*_BY_TABLE, *item_entries.TABLES)
 def merge(source: Catalog, into: Catalog, check: Callable[[], None]) -> dict[str, tuple[int, int]]:
     """Merge the rows of ``source``, a batch at a time. Return how many rows were added and filled, by table.
 
-    ``check`` is called before each batch and may raise to stop; the next merge continues. Raises DatabaseError,
-    DiskFull.
+    ``check`` is called before each batch and may raise to stop; the next merge continues. Raises
+    DatabaseError, DiskFull.
     """
     counts: dict[str, tuple[int, int]] = {}
     for table in TABLES:

@@ -1,8 +1,8 @@
 """The schema: check whether a database is ours and current, create one, upgrade an older one.
 
-Nothing is written to a database before it is known to be ours and not newer than the program. Only the revisions
-in ``migrations/`` create tables; each upgrade is one transaction. alembic is imported only to upgrade: it takes a
-third of a second.
+Nothing is written to a database before it is known to be ours and not newer than the program. Only the
+revisions in ``migrations/`` create tables; each upgrade is one transaction. alembic is imported only to
+upgrade: it takes a third of a second.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ _STATUS = (
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """What one of our databases says about itself at any revision. ``used``: a run has been recorded in it."""
+    """What one of our databases says about itself at any revision.
+
+    ``used``: a run has been recorded in it.
+    """
 
     revision: str
     archive_id: str
@@ -53,7 +56,7 @@ def migrations() -> Path:
 
 
 def revisions() -> tuple[str, ...]:
-    """Return all revisions that this version knows, oldest first: the numbers at the start of their file names."""
+    """Return all revisions that this version knows, oldest first: the numbers in their file names."""
     names = (path.name for path in (migrations() / "versions").glob("[0-9]*_*.py"))
     return tuple(sorted(name.partition("_")[0] for name in names))
 
@@ -66,7 +69,8 @@ def head() -> str:
 def read_status(database: Database) -> SchemaStatus:
     """Return which archive the database belongs to, and its revision. Writes nothing.
 
-    Raises DatabaseForeign if it is not one of ours, DatabaseError if it is missing, empty, damaged or out of reach.
+    Raises DatabaseForeign if it is not one of ours, DatabaseError if it is missing, empty, damaged or out of
+    reach.
     """
     with map_errors(str(database)):
         row = _postgresql_row(database) if database.path is None else _sqlite_row(database, database.path)
@@ -95,8 +99,8 @@ def upgrade(database: Database) -> Path | None:
     """Upgrade an older database to ``head`` in one transaction.
 
     Return the copy of a SQLite file that was made before; None if there was none. Raises the errors of
-    ``read_status``, SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull; the database is
-    unchanged then.
+    ``read_status``, SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull; the database
+    is unchanged then.
     """
     revision = read_revision(database)
     if revision != head():

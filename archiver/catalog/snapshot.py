@@ -20,10 +20,16 @@ _NO_IDLE_LIMIT = "SET LOCAL idle_in_transaction_session_timeout = 0"
 
 
 class Snapshot:
-    """Made by ``Catalog.snapshot``. The point in time is that of the first query. Only one thread may use it."""
+    """Made by ``Catalog.snapshot``. The point in time is that of the first query.
+
+    Only one thread may use it.
+    """
 
     def __init__(self, connection: Connection, database: str, streams: ExitStack) -> None:
-        """``connection`` belongs to the caller and has no transaction yet. ``streams`` closes what is still streamed."""
+        """``connection`` belongs to the caller and has no transaction yet.
+
+        ``streams`` closes what is still streamed.
+        """
         self._connection, self._database, self._streams = connection, database, streams
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(_REPEATABLE_READ)
@@ -37,7 +43,10 @@ class Snapshot:
     def stream(
         self, query: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Generator[T, None, None]:
-        """Yield what ``query(connection, ...)`` yields; other queries may run before it ends. Raises DatabaseError."""
+        """Yield what ``query(connection, ...)`` yields; other queries may run before it ends.
+
+        Raises DatabaseError.
+        """
 
         def rows() -> Generator[T, None, None]:
             with map_errors(self._database):

@@ -19,9 +19,10 @@ PART_SUFFIX = ".part"
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a database into a new file, also while it is written to. The name appears once the copy is checked and durable.
+    """Copy a database into a new file, also while it is written to.
 
-    Raises sqlite3.Error about the source, StorageError about the target, DatabaseError if the database is damaged.
+    The name appears once the copy is checked and durable. Raises sqlite3.Error about the source, StorageError
+    about the target, DatabaseError if the database is damaged.
     """
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     failure = f"the copy {target} cannot be written"
@@ -52,8 +53,8 @@ def copy_sqlite(source: Path, target: Path) -> None:
 def check_after_crash(path: Path) -> None:
     """Read all of a SQLite file that was not closed properly, before anything writes to it.
 
-    SQLite replays any WAL that has the right name, even one that another program or a hasty restore put there.
-    Raises DatabaseError, sqlite3.Error.
+    SQLite replays any WAL that has the right name, even one that another program or a hasty restore put
+    there. Raises DatabaseError, sqlite3.Error.
     """
     wal = path.with_name(path.name + "-wal")
     if wal.exists() and wal.stat().st_size:

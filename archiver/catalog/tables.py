@@ -43,7 +43,8 @@ def _partial_index(
 ) -> Index:
     """Return an index of the rows that meet ``where``.
 
-    ``migrations/env.py`` tells alembic: to name both dialects here would import them, a tenth of the time of a start.
+    ``migrations/env.py`` tells alembic: to name both dialects here would import them, a tenth of the time of
+    a start.
     """
     return Index(name, *columns, unique=unique, info={"where": where})
 

@@ -1,6 +1,7 @@
 """INSERT ... ON CONFLICT, which SQLite and PostgreSQL share and SQLAlchemy has once for each of them.
 
-A dialect is imported when it is first used: PostgreSQL's takes a tenth of the start of a command that only reads.
+A dialect is imported when it is first used: PostgreSQL's takes a tenth of the start of a command that only
+reads.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """The one writer: a thread with one connection. Facts queue up for it, and each waits for its own commit.
 
 A fact is a function that writes rows through the connection it is given. Facts that wait at the same time are
-committed together: one sync of the disk serves them all. If one of them raises, all are rolled back and repeated,
-each under a savepoint, so that only that one fails. A commit that raises may still have been stored (a disk can
-store the bytes and then report an error). So every fact must be repeatable, and its caller gets the error: it
-never learns that a fact was not stored. ``Writer``'s ``finish`` writes what follows from the facts, last in the
-same transaction.
+committed together: one sync of the disk serves them all. If one of them raises, all are rolled back and
+repeated, each under a savepoint, so that only that one fails. A commit that raises may still have been stored
+(a disk can store the bytes and then report an error). So every fact must be repeatable, and its caller gets
+the error: it never learns that a fact was not stored. ``Writer``'s ``finish`` writes what follows from the
+facts, last in the same transaction.
 
-If the connection to PostgreSQL is lost, the facts are repeated over a new one, unless the server says that their
-COMMIT succeeded and only the confirmation was lost: a reserved call or a failed attempt must not count twice.
+If the connection to PostgreSQL is lost, the facts are repeated over a new one, unless the server says that
+their COMMIT succeeded and only the confirmation was lost: a reserved call or a failed attempt must not count
+twice.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Writer:
     ) -> None:
         """``database`` is its name in errors, without secrets. ``lock`` is that of a PostgreSQL database.
 
-        ``finish`` is called before each commit, after all facts of the transaction; if it raises, none is stored.
+        ``finish`` is called before each commit, after all facts of the transaction; if it raises, none is
+        stored.
         """
         self._engine = engine
         self._database = database
@@ -68,7 +70,10 @@ class Writer:
     def submit(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """Queue a fact as ``write`` does, without waiting. The writer is held up by callbacks of the Future."""
+        """Queue a fact as ``write`` does, without waiting.
+
+        The writer is held up by callbacks of the Future.
+        """
         pending = _PendingFact(lambda connection: fact(connection, *args, **kwargs))
         with self._closing:
             if self._closed:
@@ -91,7 +96,7 @@ class Writer:
             self._commit(batch)
 
     def _next_batch(self) -> tuple[list[_PendingFact], bool]:
-        """Return the facts that wait now, at least one unless the writer is closed, and whether more may come."""
+        """Return the facts that wait now (at least one, unless it is closed), and whether it is open."""
         batch: list[_PendingFact] = []
         try:
             while len(batch) < _MAX_BATCH:
@@ -115,7 +120,10 @@ class Writer:
                 pending.end(self._database)
 
     def _commit_together(self, batch: list[_PendingFact]) -> bool:
-        """Commit all facts, which nearly always works. Return False if none is stored: one raised, or the connection was lost."""
+        """Commit all facts, which nearly always works.
+
+        Return False if none is stored: one raised, or the connection was lost.
+        """
         with self._engine.connect() as connection:
             transaction, txid = connection.begin(), None
             try:
@@ -132,7 +140,10 @@ class Writer:
             return self._try_commit(connection, transaction, txid)
 
     def _commit_separately(self, batch: list[_PendingFact]) -> None:
-        """Commit all facts that do not raise. Needs two more statements for each, so it is only the second attempt."""
+        """Commit all facts that do not raise.
+
+        Needs two more statements for each, so it is only the second attempt.
+        """
         with self._engine.connect() as connection:
             transaction = connection.begin()
             txid = self._enter(connection)
@@ -146,11 +157,16 @@ class Writer:
         return self._lock.enter(connection) if self._lock is not None else None
 
     def _try_commit(self, connection: Connection, transaction: RootTransaction, txid: int | None) -> bool:
-        """Commit. Return False if the connection was lost and the server says that nothing is stored; raise other errors."""
+        """Commit.
+
+        Return False if the connection was lost and the server says that nothing is stored; raise other
+        errors.
+        """
         try:
             transaction.commit()
         except BaseException as error:
-            # It may be stored or still be open, and SQLAlchemy does not roll back: the next batch needs a new connection.
+            # It may be stored or still be open, and SQLAlchemy does not roll back: the next batch needs a new
+            # connection.
             connection.invalidate()
             if self._lock is None or txid is None or not is_connection_lost(error):
                 raise

@@ -1,12 +1,14 @@
 """The lock of the one writer to a PostgreSQL database: an advisory lock, held by a connection of its own.
 
-The server releases it when that connection ends, even if either side dies. There is one lock for each schema of a
-database, as a schema holds at most one archive. SQLite needs none: the lock file of the archive is beside it.
+The server releases it when that connection ends, even if either side dies. There is one lock for each schema
+of a database, as a schema holds at most one archive. SQLite needs none: the lock file of the archive is
+beside it.
 
-A writer that has lost the lock must not commit beside its successor. So each of its transactions takes a second
-lock, the gate, shared, and then checks that the first one is still held; a new writer takes the gate exclusively,
-which waits until no transaction is open. While the lock is held, nobody else has written and the server has not
-been restarted. That is why it can say for certain how a transaction ended whose connection was lost.
+A writer that has lost the lock must not commit beside its successor. So each of its transactions takes a
+second lock, the gate, shared, and then checks that the first one is still held; a new writer takes the gate
+exclusively, which waits until no transaction is open. While the lock is held, nobody else has written and the
+server has not been restarted. That is why it can say for certain how a transaction ended whose connection was
+lost.
 """
 
 from __future__ import annotations
@@ -40,7 +42,10 @@ class WriterLock:
     """The lock of a writer, held from its creation until ``release``, unless its connection is lost."""
 
     def __init__(self, database: Database) -> None:
-        """Take the lock. Raises ArchiveLocked if another writer holds it, DatabaseError if the server is out of reach."""
+        """Take the lock.
+
+        Raises ArchiveLocked if another writer holds it, DatabaseError if the server is out of reach.
+        """
         assert database.url is not None
         self._database = database
         with map_errors(str(database)):
@@ -68,9 +73,9 @@ class WriterLock:
         raise ArchiveLocked(f"another run writes to the database {database}", "wait for it to end")
 
     def enter(self, connection: Connection) -> int:
-        """Begin a writer's transaction and return its id on the server. Raises DatabaseError if the lock is lost.
+        """Begin a writer's transaction and return its id on the server.
 
-        Nobody else becomes the writer before that transaction ends.
+        Raises DatabaseError if the lock is lost. Nobody else becomes the writer before that transaction ends.
         """
         txid = int(connection.execute(_PASS_GATE).one()[0])
         self._scalar(_PING)

@@ -1,1 +1,4 @@
-"""Every read: rows in, values of the model out. Each function takes a connection first, for ``Catalog.read``."""
+"""Every read: rows in, values of the model out.
+
+Each function takes a connection first, for ``Catalog.read``.
+"""

@@ -84,7 +84,7 @@ def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ..
 
 
 def _change_ids(user_pks: list[Pk]) -> Any:
-    """The ids of the changes in these accounts, each kind of subject by its own index: together they would be a scan."""
+    """The ids of the changes in these accounts: a select for each subject, as only those use the index."""
     own = select(_changes.c.id).where(_changes.c.subject == Subject.USER, _changes.c.subject_pk.in_(user_pks))
     of_highlights = select(_highlights.c.pk).where(_highlights.c.user_pk.in_(user_pks))
     of_items = (

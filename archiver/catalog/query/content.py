@@ -62,11 +62,11 @@ _PLACE = (
 def walk(
     connection: Connection, selection: Selection, *, with_entries: bool = True
 ) -> Iterator[KeptAccount | KeptHighlight | Placed]:
-    """Yield each account (by pk), its highlights after it (shown ones first, as in the tray), their items after each.
+    """Yield each account by pk, then its highlights (shown ones first, as in the tray), each with its items.
 
-    A highlight without any selected item is left out, and so is an account without any selected highlight. All is
-    from one point in time. Streamed: read it with ``Catalog.stream``. Without ``with_entries`` items come without
-    mentions, links and the like.
+    A highlight without any selected item is left out, and so is an account without any selected highlight.
+    All is from one point in time. Streamed: read it with ``Catalog.stream``. Without ``with_entries`` items
+    come without mentions, links and the like.
     """
     return _walk(
         connection, selection, lambda within: contents(connection, within, with_entries=with_entries)
@@ -76,7 +76,7 @@ def walk(
 def walk_files(
     connection: Connection, selection: Selection
 ) -> Iterator[KeptAccount | KeptHighlight | PlacedFile]:
-    """Walk as ``walk`` does, but yield files in place of items: item by item in order, picture before video."""
+    """Walk as ``walk`` does, but yield files instead of items: in their order, picture before video."""
     return _walk(connection, selection, lambda within: _placed_files(connection, within))
 
 
@@ -97,7 +97,10 @@ def _walk(
 
 
 def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccount]:
-    """Yield the accounts by ascending pk. Streamed. Of the selection, only the pks of accounts and highlights count."""
+    """Yield the accounts by ascending pk. Streamed.
+
+    Of the selection, only the pks of accounts and highlights count.
+    """
     query = select(_users).order_by(_users.c.pk)
     if selection.user_pks:
         query = query.where(_users.c.pk.in_(selection.user_pks))
@@ -169,9 +172,9 @@ def contents(connection: Connection, selection: Selection, *, with_entries: bool
 
 
 def _placed_files(connection: Connection, selection: Selection) -> Iterator[PlacedFile]:
-    """Yield the files of the items, in the order of ``contents``: the newest of each role that is not lost. Streamed.
+    """Yield the files of the items, in the order of ``contents``: the newest of each role that is not lost.
 
-    Highlights are selected by pk alone.
+    Streamed. Highlights are selected by pk alone.
     """
     query = (
         select(*_PLACED_FILE)
@@ -209,7 +212,10 @@ def items(connection: Connection, selection: Selection, *, with_entries: bool = 
 def _of_account(
     connection: Connection, user_pk: Pk, selection: Selection, inside: Callable[[Selection], Iterator[P]]
 ) -> Iterator[tuple[KeptHighlight, list[P]]]:
-    """Yield the selected highlights of an account, each with what ``inside`` yields of it; both are in the same order."""
+    """Yield the selected highlights of an account, each with what ``inside`` yields of it.
+
+    Both are in the same order.
+    """
     own = Selection((user_pk,), selection.highlight_pks, selection.titles)
     shown = list(highlights(connection, own))
     within = replace(selection, user_pks=(user_pk,), highlight_pks=_only(shown, selection))
@@ -335,12 +341,16 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
     *(_files.c.source_url, _files.c.kept_at, _files.c.last_seen_at, _blobs.c.lost_at),
     *(_files.c.run_id, _files.c.answer_id),
 )
-"""In the order in which ``_kept_file`` unpacks them: access by name costs more than all else, a million times."""
+"""In the order in which ``_kept_file`` unpacks them: access by name costs more than all else, a million
+times."""
 _ROLES = {role.value: role for role in Role}
 
 
 def files(connection: Connection) -> Iterator[KeptFile]:
-    """Yield every file that belongs or belonged to anything, in the order in which they were stored. Streamed."""
+    """Yield every file that belongs or belonged to anything, in the order in which they were stored.
+
+    Streamed.
+    """
     query = select(*_COLUMNS).join(_blobs, _blobs.c.sha256 == _files.c.sha256).order_by(_files.c.id)
     for rows in _partitions(connection, query):
         yield from map(_kept_file, rows)
@@ -363,7 +373,10 @@ def files_of(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> dic
 
 
 def _partitions(connection: Connection, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
-    """Yield the rows of a query a thousand at a time, read as needed. The cursor is closed with the iterator."""
+    """Yield the rows of a query a thousand at a time, read as needed.
+
+    The cursor is closed with the iterator.
+    """
     with connection.execution_options(yield_per=_BATCH).execute(query) as rows:
         yield from rows.partitions()
 

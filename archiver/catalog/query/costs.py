@@ -1,4 +1,7 @@
-"""What API calls cost, summed up from the ledger. The check of the balance is free and does not count as a call."""
+"""What API calls cost, summed up from the ledger.
+
+The check of the balance is free and does not count as a call.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def costs(connection: Connection, by: CostsBy, since: datetime | None = None) ->
 
 
 def run_costs(connection: Connection, since: datetime | None = None) -> tuple[RunCost, ...]:
-    """Return every run since then that paid or checked the balance, in order, with the units of all its calls."""
+    """Return every run since then that paid or checked the balance, with the units of all its calls."""
     spent = (
         select(func.coalesce(func.sum(_calls.c.units), 0))
         .where(_calls.c.run_id == _runs.c.id)
@@ -80,7 +83,7 @@ def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, i
 
 
 def _by_account(since: datetime | None) -> Select[Any]:
-    """Sum up each subject first, then find its account: the owner of a highlight, the last account with a name."""
+    """Sum up each subject, then find its account: the owner of a highlight, the last one with a name."""
     subjects = (
         _since(select(_calls.c.subject, _IS_BY_NAME.label("is_by_name"), *_SUMS), since)
         .group_by(_calls.c.subject, _IS_BY_NAME)

@@ -86,7 +86,7 @@ def renamings(connection: Connection, subject: Subject, pk: Pk) -> tuple[NameCha
 
 
 def provenance(connection: Connection, answer_ids: Collection[int]) -> dict[int, Provenance]:
-    """Return where these answers are stored, without those that were dropped (``keep_answers = "fetched"``)."""
+    """Return where these answers are stored, except those dropped (``keep_answers = "fetched"``)."""
     query = (
         select(_answers, _calls.c.run_id, _calls.c.path)
         .join(_calls, _calls.c.id == _answers.c.api_call_id)

@@ -18,7 +18,10 @@ _BATCH = 1000
 
 @dataclass(slots=True)
 class ArchivePart:
-    """The accounts, highlights and items whose rows are dumped. Dumping files adds the digests of their blobs."""
+    """The accounts, highlights and items whose rows are dumped.
+
+    Dumping files adds the digests of their blobs.
+    """
 
     user_pks: set[Pk] = field(default_factory=set)
     highlight_pks: set[Pk] = field(default_factory=set)

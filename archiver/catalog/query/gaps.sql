@@ -8,7 +8,7 @@ failing AS (
     SELECT m.highlight_pk FROM failures f JOIN highlight_items m ON m.item_pk = f.subject_pk
     WHERE f.subject = 'item' AND f.resolved_at IS NULL AND m.gone_at IS NULL
 ),
--- The last failure of each file of an item that was resolved: by a download, or since it was not offered any more.
+-- The last resolved failure of each file of an item: it was downloaded, or not offered any more.
 last_resolved AS (
     SELECT subject_pk AS item_pk, role, max(id) AS failure_id FROM failures
     WHERE subject = 'item' AND role IS NOT NULL AND resolved_at IS NOT NULL
@@ -36,8 +36,8 @@ gap AS (
     WHERE u.verdict IN ('private', 'gone')
 
     UNION ALL -- Items without a file that all of their kind have, and without an open failure that says why.
-    -- Each file that a page offers is stored or has an open failure once the page was worked through. So here the
-    -- offer ended while it failed, or never came; or no page of the item was worked through ('not_yet').
+    -- Once a page was worked through, each file it offers is stored or has an open failure. So here the offer
+    -- ended while it failed, or never came; or no page of the item was worked through ('not_yet').
     SELECT
         CASE WHEN NOT EXISTS (
             SELECT 1 FROM highlight_items m JOIN highlights h ON h.pk = m.highlight_pk
@@ -56,7 +56,8 @@ gap AS (
 
     UNION ALL -- highlights that were not fetched, or not completed, though nothing failed
     SELECT
-        'not_yet', 'highlight', h.pk, NULL, NULL, NULL, h.first_seen_at, h.fetched_at, NULL, NULL, h.media_count
+        'not_yet', 'highlight', h.pk, NULL, NULL, NULL, h.first_seen_at, h.fetched_at, NULL,
+        NULL, h.media_count
     FROM highlights h
     JOIN users u ON u.pk = h.user_pk
     WHERE h.gone_at IS NULL AND h.completed_at IS NULL AND coalesce(u.verdict, '') NOT IN ('private', 'gone')
@@ -64,12 +65,15 @@ gap AS (
 
     UNION ALL -- highlights with fewer items than the tray counted when they were fetched
     SELECT
-        'fewer_than_counted', 'highlight', h.pk, NULL, NULL, NULL, NULL, h.fetched_at, NULL, h.present, h.counted
+        'fewer_than_counted', 'highlight', h.pk, NULL, NULL, NULL, NULL, h.fetched_at, NULL,
+        h.present, h.counted
     FROM (
         SELECT
             pk, fetched_at, coalesce(fetched_media_count, media_count) AS counted,
-            (SELECT count(*) FROM highlight_items m WHERE m.highlight_pk = highlights.pk AND m.gone_at IS NULL)
-            AS present
+            (
+                SELECT count(*) FROM highlight_items m
+                WHERE m.highlight_pk = highlights.pk AND m.gone_at IS NULL
+            ) AS present
         FROM highlights
         WHERE gone_at IS NULL AND fetched_at IS NOT NULL
     ) h
@@ -81,7 +85,9 @@ gap AS (
     FROM (
         SELECT
             CASE
-                WHEN f.item_pk IS NOT NULL THEN 'item' WHEN f.highlight_pk IS NOT NULL THEN 'highlight' ELSE 'user'
+                WHEN f.item_pk IS NOT NULL THEN 'item'
+                WHEN f.highlight_pk IS NOT NULL THEN 'highlight'
+                ELSE 'user'
             END AS subject,
             coalesce(f.item_pk, f.highlight_pk, f.user_pk) AS subject_pk, f.role, b.lost_at
         FROM blobs b
@@ -131,8 +137,8 @@ named_gap AS (
     WHERE NOT (g.subject = 'item' AND g.reason = 'not_yet') OR h.pk IN (SELECT highlight_pk FROM failing)
 )
 SELECT
-    reason, subject, subject_pk, role, user_pk, username, highlight_pk, title, code, coalesce(detail, '') AS detail,
-    attempts, first_at, last_at, next_try_at, gone, present, counted
+    reason, subject, subject_pk, role, user_pk, username, highlight_pk, title, code,
+    coalesce(detail, '') AS detail, attempts, first_at, last_at, next_try_at, gone, present, counted
 FROM named_gap
 ORDER BY
     coalesce(username, user_pk, highlight_pk), coalesce(user_pk, ''), coalesce(tray_position, -1),

@@ -69,7 +69,8 @@ def _is_hopeless(failure: Exists) -> Exists:
 
 _PAGE_FAILED = _has_open_failure(Subject.HIGHLIGHT, _highlights.c.pk, None)
 _FILE_FAILED = _has_open_failure(Subject.ITEM, _files.c.item_pk, _files.c.role)
-# One highlight for each lost file, so that an item in several is paid for once: one whose page did not fail sorts first.
+# One highlight for each lost file, so that an item in several is paid for once: one whose page did not fail
+# sorts first.
 _CHOICE = func.min(case((_PAGE_FAILED, literal("1")), else_=literal("0")) + _highlights.c.pk)
 _HIGHLIGHTS_OF_ITEMS = (
     select(_CHOICE.label("choice"))
@@ -115,7 +116,7 @@ def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool
     offered any more or is refused by our own rules, or if its page, or the file, was not found and is not due
     again. ``covers`` and ``avatars``: whether those are wanted.
     """
-    times = {"now": now, "furthest": now + retry.FURTHEST}
+    times = {"now": now, "furthest": now + retry.LONGEST_BACKOFF}
     item_highlights = {row.choice[1:] for row in connection.execute(_HIGHLIGHTS_OF_ITEMS, times)}
     cover_highlights = set(connection.scalars(_COVERS, times)) if covers else set()
     avatar_accounts = set(connection.scalars(_AVATARS, times)) if avatars else set()

@@ -34,7 +34,8 @@ def answers(connection: Connection) -> Iterator[StoredAnswer]:
 def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
     """Yield every stored answer that is not lost, in the order in which they came. Streamed.
 
-    The order is by time, not by id: an answer may be recorded later than it came (``record.recovered_answers``).
+    The order is by time, not by id: an answer may be recorded later than it came
+    (``record.recovered_answers``).
     """
     with connection.execution_options(yield_per=_BATCH).execute(_BY_TIME) as rows:
         for row in rows:

@@ -44,7 +44,8 @@ _COUNTED = select(
 def status(connection: Connection, now: datetime | None = None) -> Status:
     """Return the numbers of the archive; triggers of the database have counted most of them already.
 
-    ``now`` decides which month (of UTC) this is. A success is a ``run``, ``backup`` or ``demo`` with exit code 0.
+    ``now`` decides which month (of UTC) this is. A success is a ``run``, ``backup`` or ``demo`` with exit
+    code 0.
     """
     month = (now or utcnow()).astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     items, files, blobs, size = connection.execute(_COUNTED).one()
@@ -72,13 +73,13 @@ def status(connection: Connection, now: datetime | None = None) -> Status:
 
 
 def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tuple[str, int], ...]:
-    """Return the hosts whose files of these roles were refused and are still offered, with their numbers, highest first."""
+    """Return the hosts of refused files of these roles that are still offered, with counts, highest first."""
     rows = connection.execute(_REFUSED_HOSTS.where(_failures.c.role.in_(list(roles))))
     return tuple((row.host, row.files) for row in rows if row.host is not None)
 
 
 def damage(connection: Connection) -> tuple[str, ...]:
-    """Return what SQLite finds wrong with its file, () if nothing: damaged pages, and rows that refer to nothing.
+    """Return what SQLite finds wrong with its file: damaged pages, and rows that refer to nothing.
 
     () for PostgreSQL, which checks its files itself (data checksums).
     """

@@ -1,6 +1,7 @@
-"""Every write. A function records one fact, in the transaction of its caller (the writer), and may be repeated.
+"""Every write.
 
-Use it as ``catalog.write(record.page, ...)``.
+A function records one fact, in the transaction of its caller (the writer), and may be repeated. Use it as
+``catalog.write(record.page, ...)``.
 """
 
 from __future__ import annotations

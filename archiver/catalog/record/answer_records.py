@@ -43,7 +43,10 @@ def found_answers(connection: Connection, ids: Iterable[int]) -> None:
 
 
 def drop_trays(connection: Connection, segment: str) -> None:
-    """Delete the answers of a segment that is about to be removed. What came from them stays, without its ``answer_id``."""
+    """Delete the answers of a segment that is about to be removed.
+
+    What came from them stays, without its ``answer_id``.
+    """
     dropped = select(_answers.c.id).where(_answers.c.segment == segment)
     for table in (tables.files, tables.items):
         connection.execute(update(table).where(table.c.answer_id.in_(dropped)).values(answer_id=None))
@@ -55,11 +58,11 @@ def recovered_answers(
 ) -> tuple[int, int]:
     """Record answers of one run that are on the disk and have no row, with calls that have none either.
 
-    A restored database does not know them, and a kill may have come between file and row. ``answers`` are in the
-    order in which they came; ``segments`` are all that hold answers of that run. Answers that have a row by now
-    stay as they are. The run is the one of other answers in those segments, or the one of the same id if it
-    started at that time (a restored database gives the id to another run), or else a new row. Return how many
-    answers were recorded, and the units of the calls that had no row.
+    A restored database does not know them, and a kill may have come between file and row. ``answers`` are in
+    the order in which they came; ``segments`` are all that hold answers of that run. Answers that have a row
+    by now stay as they are. The run is the one of other answers in those segments, or the one of the same id
+    if it started at that time (a restored database gives the id to another run), or else a new row. Return
+    how many answers were recorded, and the units of the calls that had no row.
     """
     locations = {(answer.location.segment, answer.location.offset) for answer in answers}
     query = select(_answers.c.segment, _answers.c.offset).where(
@@ -108,7 +111,7 @@ def _create_run(connection: Connection, origin: Origin) -> int:
 
 
 def _find_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) -> int | None:
-    """Return the row of the answered call: reserved before it was sent, and not settled before the answer came."""
+    """Return the row of the answered call: reserved before it was sent, settled after the answer came."""
     call = answer.call
     rows = connection.execute(
         select(_calls.c.id, _calls.c.finished_at)

@@ -30,7 +30,8 @@ _RESOLVE_WHOLE = _RESOLVE.where(_failures.c.role.is_(None))
 def failure(connection: Connection, failure: Failure, now: datetime, *, gap: bool = False) -> int:
     """Record a failure; return how many times in a row it has failed now.
 
-    It gets a date for the next try, unless time does not cure its reason or it is a ``gap`` for another cause.
+    It gets a date for the next try, unless time does not cure its reason or it is a ``gap`` for another
+    cause.
     """
     which = is_open(failure.subject, failure.subject_pk, failure.role)
     before = connection.execute(select(_failures.c.id, _failures.c.attempts).where(*which)).first()

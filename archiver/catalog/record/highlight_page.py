@@ -53,10 +53,10 @@ def page(
 ) -> int:
     """Record a page that was fetched under these facts of the tray; return how many of its items are new.
 
-    ``fetched_at``: when it was fetched, if that is not ``now``: the sweep counts from then, and its items were
-    seen then. ``gone``: items whose absence from the page is evidence. ``shrunk_to`` is stored as given. The same
-    transaction makes the highlight neither complete nor tried: files that the page offers may be missing, and a
-    run that is killed before ``completion`` must not hide that.
+    ``fetched_at``: when it was fetched, if that is not ``now``: the sweep counts from then, and its items
+    were seen then. ``gone``: items whose absence from the page is evidence. ``shrunk_to`` is stored as given.
+    The same transaction makes the highlight neither complete nor tried: files that the page offers may be
+    missing, and a run that is killed before ``completion`` must not hide that.
     """
     highlight, seen_at = page.highlight, fetched_at or now
     users.upsert_user(connection, run_id, highlight.user, now)
@@ -83,8 +83,8 @@ def _write_highlight(
 ) -> tuple[RowMapping | None, list[Change]]:
     """Write the row of the highlight itself; return it as it was before, and what changed.
 
-    Its numbers are the tray's, which decide whether it is fetched. The page's own numbers count something else,
-    and are stored only if no tray gave any.
+    Its numbers are the tray's, which decide whether it is fetched. The page's own numbers count something
+    else, and are stored only if no tray gave any.
     """
     fetched = {
         "last_seen_at": now,

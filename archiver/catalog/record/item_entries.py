@@ -1,4 +1,7 @@
-"""The entries of items: mentions, links, hashtags, locations, stickers, reshares, sponsors. None is ever removed."""
+"""The entries of items: mentions, links, hashtags, locations, stickers, reshares, sponsors.
+
+None is ever removed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ Entry = Any  # a value of the model, or the row that it became: both have the co
 
 @dataclass(frozen=True, slots=True)
 class _EntryKind:
-    """A table of entries, how to get them from an item, and what identifies one: its ``id``, or else its ``name``."""
+    """A table of entries, how to get them from an item, and what identifies one: ``id``, or else ``name``."""
 
     table: Table
     entries: Callable[[Item], Sequence[Entry]]
@@ -84,9 +87,9 @@ def merge_entries(
 ) -> Iterator[tuple[int, EntryValues]]:
     """Yield the rows to write, by position, so that the stored entries include the new ones. Pure.
 
-    Stored entries keep their ``positions`` (from 0 by default). A new one gets the position that it has in the
-    answer if that is free, or follows the last. A stored value is replaced only by an answer with at least as many
-    entries; a shorter answer, or ``fill_only``, only fills what is empty.
+    Stored entries keep their ``positions`` (from 0 by default). A new one gets the position that it has in
+    the answer if that is free, or follows the last. A stored value is replaced only by an answer with at
+    least as many entries; a shorter answer, or ``fill_only``, only fills what is empty.
     """
     may_replace = len(new) >= len(stored) and not fill_only
     positions = range(len(stored)) if positions is None else positions
@@ -111,7 +114,10 @@ def _merge(
     *,
     fill_only: bool = False,
 ) -> tuple[int, int]:
-    """Write what the entries add to the stored ones; return how many rows are new, and how many were altered."""
+    """Write what the entries add to the stored ones.
+
+    Return how many rows are new, and how many were altered.
+    """
     stored = _read_stored(connection, kind.table, list(entries))
     columns = kind.columns
     added = 0
@@ -147,7 +153,7 @@ def _read_stored(connection: Connection, table: Table, pks: Sequence[Pk]) -> dic
 
 
 def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object, EntryValues]]:
-    """Return the values of each entry under a key: its identity and how often that came before, as an item may repeat an entry."""
+    """Return the values of each entry under a key: its identity, and how often that came before."""
     counts: Counter[object] = Counter()
     keyed: list[tuple[object, EntryValues]] = []
     for entry in entries:
@@ -160,7 +166,10 @@ def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object,
 def _with_stored_keys(
     stored: Sequence[Entry], new: Sequence[Entry], kind: _EntryKind
 ) -> list[tuple[object, EntryValues]]:
-    """Return the new entries under the keys of the stored ones; an entry stored without its id matches by its name."""
+    """Return the new entries under the keys of the stored ones.
+
+    An entry stored without its id matches by its name.
+    """
     keyed, stored_keys = _with_keys(new, kind), [key for key, _ in _with_keys(stored, kind)]
     new_keys = {key for key, _ in keyed}
     unmatched = [(key, entry) for key, entry in zip(stored_keys, stored, strict=True) if key not in new_keys]

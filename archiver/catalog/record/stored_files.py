@@ -86,7 +86,10 @@ _RESOLVE = update(_failures).where(_failures.c.id == bindparam("row")).values(re
 
 @dataclass(frozen=True, slots=True)
 class FileRecorded:
-    """``new_file``: the owner did not have these bytes in this role. ``new_blob``: nobody had them, or they were lost."""
+    """``new_file``: the owner did not have these bytes in this role.
+
+    ``new_blob``: nobody had them, or they were lost.
+    """
 
     new_file: bool
     new_blob: bool
@@ -129,11 +132,12 @@ def completion(
     *,
     is_whole: bool = True,
 ) -> None:
-    """Record that every file a page offers was tried: it is stored, or is ``missing`` and has an open failure.
+    """Record that every file of a page was tried: it is stored, or is ``missing`` and has an open failure.
 
-    ``missing`` holds items with the role of the file. ``is_whole``: every item of the page could be read. If so,
-    and nothing is missing, the highlight is complete: this is the watermark. Open failures of files that a whole
-    page does not offer any more are resolved, except those of an item that moved to another highlight.
+    ``missing`` holds items with the role of the file. ``is_whole``: every item of the page could be read. If
+    so, and nothing is missing, the highlight is complete: this is the watermark. Open failures of files that
+    a whole page does not offer any more are resolved, except those of an item that moved to another
+    highlight.
     """
     completed_at = now if is_whole and not missing else None
     highlight = update(_highlights).where(_highlights.c.pk == highlight_pk)
@@ -147,7 +151,10 @@ def completion(
 
 
 def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
-    """Record that bytes are lost. Highlights that use them are due, and covers and avatars are fetched again."""
+    """Record that bytes are lost.
+
+    Highlights that use them are due, and covers and avatars are fetched again.
+    """
     rows = [{"digest": digest, "now": now} for digest in digests]
     if rows:
         for statement in _LOSE:

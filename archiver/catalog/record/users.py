@@ -20,16 +20,20 @@ _BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 
 def user(connection: Connection, run_id: int, user: User, now: datetime) -> None:
-    """Record what an answer says about an account, which exists then. What the answer leaves out stays as it was."""
+    """Record what an answer says about an account, which exists then.
+
+    What the answer leaves out stays as it was.
+    """
     upsert_user(connection, run_id, user, now)
 
 
 def upsert_user(
     connection: Connection, run_id: int, user: User, now: datetime, *, shown: bool = True, **columns: object
 ) -> RowMapping | None:
-    """Record an account as ``user`` does, and set more ``columns``. Return its row as it was before; None if it is new.
+    """Record an account as ``user`` does, and set more ``columns``.
 
-    ``shown``: whether the answer shows the account itself. If not (an empty tray), it only gets its row.
+    Return its row as it was before; None if it is new. ``shown``: whether the answer shows the account
+    itself. If not (an empty tray), it only gets its row.
     """
     before = connection.execute(_BY_PK, {"user_pk": user.pk}).mappings().first()
     answer = {field: getattr(user, field) for field in _FIELDS}
@@ -63,10 +67,10 @@ def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -
 
 
 def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:
-    """Record why an account shows nothing (private, gone, empty), and when to check again; None: it shows something.
+    """Record why an account shows nothing (private, gone, empty), and when to check again.
 
-    The same verdict again waits longer (``retry.next_check``). An account never seen before gets its row. A
-    private account exists, and is recorded as private.
+    None: it shows something. The same verdict again waits longer (``retry.next_check``). An account never
+    seen before gets its row. A private account exists, and is recorded as private.
     """
     before = connection.execute(_BY_PK, {"user_pk": user_pk}).mappings().first()
     if reason is None:

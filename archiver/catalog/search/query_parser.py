@@ -57,7 +57,10 @@ class SearchQuery:
 
     @classmethod
     def parse(cls, text: str) -> SearchQuery:
-        """Parse what a person typed. Raises UsageError if no word is left to search for, or there are too many."""
+        """Parse what a person typed.
+
+        Raises UsageError if no word is left to search for, or there are too many.
+        """
         if len(text) > _MAX_LENGTH:
             raise _too_long(f"{_MAX_LENGTH:,} characters")
         all_of: dict[Phrase, None] = {}
@@ -80,7 +83,7 @@ class SearchQuery:
         return cls(tuple(all_of), tuple(none_of))
 
     def match_field(self, field: str, filters: Sequence[Sequence[str]]) -> MatchExpressions:
-        """Match documents that have all phrases in this field, and not all of them in a better field of an item."""
+        """Match documents that have all phrases in this field, and not all in a better field of an item."""
         better = FIELDS[1 : FIELDS.index(field)] if field != FIELDS[0] else ()
         return self._match([field], better, filters)
 
@@ -118,7 +121,7 @@ def _expression(
     not_: str,
     render: Callable[[Phrase, Sequence[str]], str],
 ) -> str:
-    """Return the expression: ``fields`` have all phrases, no field of ``not_in`` has them all, one word of each filter occurs."""
+    """Return: ``fields`` have all phrases, no field of ``not_in`` has all, a word of each filter occurs."""
 
     def all_phrases(fields: Sequence[str]) -> str:
         return f"({and_.join(render(phrase, fields) for phrase in query.all_of)})"

@@ -1,4 +1,4 @@
-"""What a search finds: documents from the index of either database, best first, with the names people need."""
+"""What a search finds: documents from the index of either database, best first, with their names."""
 
 from __future__ import annotations
 
@@ -114,10 +114,10 @@ def hits(
 ) -> Iterator[Hit]:
     """Yield what matches the query, at most ``limit``, within these accounts, highlights and kinds.
 
-    ``since``: made since then, or first seen, if the time it was made is unknown. Matches of names come first,
-    then of hashtags and places, of mentions, of links, and of several of these together; the newest first within
-    each. With a limit, only the 1,000 last recorded matches of each group are sorted like this. Streamed: read
-    it with ``Catalog.stream``.
+    ``since``: made since then, or first seen, if the time it was made is unknown. Matches of names come
+    first, then of hashtags and places, of mentions, of links, and of several of these together; the newest
+    first within each. With a limit, only the 1,000 last recorded matches of each group are sorted like this.
+    Streamed: read it with ``Catalog.stream``.
     """
     if highlight_pks and not user_pks:  # the index knows accounts, which leaves fewer documents to look at
         owners = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(highlight_pks)).distinct()
@@ -131,7 +131,10 @@ def hits(
 
 
 def count_stale(connection: Connection) -> int:
-    """Return how many documents another program has made stale. They are found again after our next transaction."""
+    """Return how many documents another program has made stale.
+
+    They are found again after our next transaction.
+    """
     return connection.scalar(select(func.count()).where(_documents.c.at.is_(None))) or 0
 
 

@@ -1,4 +1,4 @@
-"""The rows of ``search_documents``: the words of accounts, highlights and items, derived from their rows alone.
+"""The rows of ``search_documents``: the words of accounts, highlights and items, derived from their rows.
 
 Triggers of the database empty a document as soon as a row that it is derived from changes, whichever program
 changes it. ``update_documents`` writes the words again, in the same transaction for our own changes: a search
@@ -144,7 +144,10 @@ def owner_filter(user_pk: Pk) -> str:
 
 
 def update_documents(connection: Connection) -> None:
-    """Write the words of every stale document, in the connection's transaction; delete those without words."""
+    """Write the words of every stale document, in the connection's transaction.
+
+    Delete those without words.
+    """
     while stale := connection.execute(_STALE).all():
         _update_batch(connection, stale)
 
@@ -173,7 +176,10 @@ def _update_batch(connection: Connection, stale: Sequence[Row[Any]]) -> None:
 
 
 def _write_all(connection: Connection, documents: Sequence[Mapping[str, object]]) -> bool:
-    """Write these documents, or none and return False if the database refuses one. Other errors are raised."""
+    """Write these documents, or none and return False if the database refuses one.
+
+    Other errors are raised.
+    """
     savepoint = connection.begin_nested()
     try:
         connection.execute(_UPDATE, documents)

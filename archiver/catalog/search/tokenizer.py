@@ -21,7 +21,8 @@ TEXT_SEPARATOR = "|"
 """Separates two texts of one field, so that no phrase is found across them. No word contains it."""
 
 _MAX_WORD_LENGTH = 64
-"""Characters: at most 256 bytes (PostgreSQL takes 2,046). A longer word is cut into several that follow each other."""
+"""Characters: at most 256 bytes (PostgreSQL takes 2,046). A longer word is cut into several that follow each
+other."""
 _MAX_FIELD_WORDS, _MAX_FIELD_BYTES = 4_000, 200_000
 """PostgreSQL's tsvector counts positions up to 16,383 and takes one megabyte; a document has four fields."""
 
@@ -33,7 +34,8 @@ _BASE_LETTERS = str.maketrans(
     "ıøłđħŧ" + "ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ",  # Unicode does not decompose these
     "ioldht" + "abcdefghijklmnopqrstuvwyz",
 )
-# Latin to Arabic, where people often type letters without their marks. In other scripts marks tell words apart.
+# Latin to Arabic, where people often type letters without their marks. In other scripts marks tell words
+# apart.
 _ACCENTED = (
     (0x0000, 0x06FF),
     (0x1C80, 0x1C8F),
@@ -88,8 +90,8 @@ def tokenize(text: str) -> list[str]:
 def phrase_words(text: str, *, whole: bool = False) -> tuple[tuple[str, ...], bool]:
     """Return the words to search for, and whether the last one may be the beginning of a longer word.
 
-    () if ``text`` has no words. ``whole``: the last word must end there, too; scripts without spaces do not show
-    where a word ends.
+    () if ``text`` has no words. ``whole``: the last word must end there, too; scripts without spaces do not
+    show where a word ends.
     """
     segments = list(_segments(text))
     if not segments:
@@ -102,7 +104,7 @@ def phrase_words(text: str, *, whole: bool = False) -> tuple[tuple[str, ...], bo
 
 
 def join_texts(texts: Iterable[str]) -> str:
-    """Return the words of several texts as one field of a document, separated by blanks and ``TEXT_SEPARATOR``.
+    """Return the words of several texts as one field, separated by blanks and ``TEXT_SEPARATOR``.
 
     A text that occurs twice counts once. Words beyond the limits of a field are left out.
     """
@@ -123,7 +125,7 @@ def join_texts(texts: Iterable[str]) -> str:
 
 
 def address_text(url: str) -> str:
-    """Return the part of a web address that is searched: host and path, behind Instagram's redirector if it is one."""
+    """Return the searched part of a web address: host and path, behind Instagram's redirector."""
     for _ in range(2):
         try:
             parts = urlsplit(url if "://" in url else f"//{url}")
@@ -157,7 +159,10 @@ def _segments(text: str) -> Iterator[tuple[_CharKind, list[str]]]:
 
 
 def _split_scripts(segment: str) -> Iterator[str]:
-    """Cut a segment where another script begins. Only what precedes a letter decides, so a prefix is cut as the whole is."""
+    """Cut a segment where another script begins.
+
+    Only what precedes a letter decides, so a prefix is cut as the whole is.
+    """
     start, current = 0, ""
     for at, c in enumerate(segment):
         script = _script(c)
@@ -210,7 +215,10 @@ def _char_kind(c: str) -> _CharKind:
 
 @lru_cache(maxsize=8192)
 def _script(c: str) -> str:
-    """Return the first word of a character's name; ``_SHARED`` for digits and modifier letters, "" for what joins any letter."""
+    """Return the first word of a character's name.
+
+    ``_SHARED`` for digits and modifier letters, "" for what joins any letter.
+    """
     if unicodedata.category(c) in ("Nd", "Lm") and _is_within(ord(c), _ACCENTED):
         return _SHARED
     first = unicodedata.name(c, "unnamed").partition(" ")[0]
