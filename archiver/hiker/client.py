@@ -25,16 +25,10 @@ import archiver
 from archiver.addresses import is_loopback
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
-from archiver.hiker.attempt import (
-    Attempt,
-    CertificateRefused,
-    DeadlinePassed,
-    ExchangeBroken,
-    Interrupted,
-    begin_attempt,
-)
+from archiver.hiker.attempt import Attempt, DeadlinePassed, Interrupted, begin_attempt
 from archiver.hiker.deadline_transport import DeadlineTransport
 from archiver.hiker.response_body import ACCEPTED_CODING, BodyUnusable, LargeBodySlot, read_body
+from archiver.http.sockets import CertificateRefused, HttpFailure
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.secret import Secret
@@ -110,7 +104,7 @@ class HikerClient:
         with begin_attempt(self._timeout, is_stopped) as attempt, self.large_body_slot() as own_slot:
             try:
                 return self._exchange(call, started_at, attempt, slot or own_slot)
-            except (ExchangeBroken, BodyUnusable) as error:
+            except (HttpFailure, BodyUnusable) as error:
                 failure = self._failure(call, error, attempt)
         # Raised outside of the handler, to have no context: the frames of that error hold the request and its
         # key.

@@ -1,6 +1,7 @@
 """Every call that the program makes, with its price in units. Pure.
 
-Sources: HIKERAPI.md, "The endpoints" and "Billing and limits". ``/v1/highlight/by/id`` is deprecated and has no constructor here.
+Sources: HIKERAPI.md, "The endpoints" and "Billing and limits". ``/v1/highlight/by/id`` is deprecated and has
+no constructor here.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ def balance() -> Call:
 def settled_units(call: Call, status: int, hiker_info: str | None = None) -> int:
     """What an answered call cost: 200, 400, 403 and 404 are charged, everything else is free.
 
-    ``hiker_info`` is the answer's ``x-hiker-info`` header: its number is the price of a charged answer. It is nominal and comes
-    with a 5xx too, so that it never makes a free answer cost anything; where it says nothing readable the tariff stands.
+    ``hiker_info`` is the answer's ``x-hiker-info`` header: its number is the price of a charged answer. It is
+    nominal and comes with a 5xx too, so that it never makes a free answer cost anything; where it says
+    nothing readable the tariff stands.
     """
     if status not in _CHARGED:
         return 0

@@ -6,6 +6,7 @@ to the connection. TLS requests and verifies the name, not the address.
 
 from __future__ import annotations
 
+import math
 import socket
 import ssl
 import threading
@@ -15,13 +16,16 @@ import httpx
 
 from archiver.addresses import is_loopback, is_public
 from archiver.errors import DownloadFailed, Reason
+from archiver.http import sockets
+from archiver.http.sockets import CertificateRefused, HttpFailure, TimeLimit, start_tls
 from archiver.media.egress import CheckedUrl
+from archiver.media.speed_limits import Patience
 
 NameResolver = Callable[[str, int], Sequence[str]]
 """(host, port) → addresses in the order in which they are tried. Raises OSError."""
 
-Connector = Callable[[str, int, float], socket.socket]
-"""(address, port, seconds) → a connected TCP socket. Raises OSError."""
+Connector = Callable[[str, int, float, TimeLimit], socket.socket]
+"""(address, port, seconds, limit) → a connected TCP socket. Raises OSError."""
 
 _MAX_ADDRESSES = 4  # that are tried for one name: a CDN has one or two of each family
 
@@ -32,9 +36,11 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-def connect(address: str, port: int, seconds: float) -> socket.socket:
+def connect(address: str, port: int, seconds: float, limit: TimeLimit) -> socket.socket:
     """Return a TCP connection to an IP address. Raises OSError."""
-    return socket.create_connection((address, port), seconds)
+    found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    family, _, _, _, target = found[0]
+    return sockets.connect(family, target, seconds, limit)
 
 
 class Dialer:
@@ -59,25 +65,19 @@ class Dialer:
         self._connector = connector
 
     def dial(self, url: CheckedUrl, tick: Callable[[], None] = lambda: None) -> socket.socket:
-        """Return a connected socket. ``tick`` is called before each address and may raise anything.
+        """Return a connected socket. ``tick`` is called about twice a second and may raise anything.
 
         Raises DownloadFailed (NETWORK), which is not retryable if an address or the certificate is refused.
         """
         raw = self._connect(url, self._checked_addresses(url), tick)
+        if url.scheme == "http":
+            return raw
         try:
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if url.scheme == "http":
-                return raw
-            raw.settimeout(self._timeout)
-            return self._tls_context().wrap_socket(raw, server_hostname=url.host)
-        except ssl.SSLCertVerificationError as exc:
-            raw.close()
-            raise _unreachable(
-                url, f"its certificate is refused ({exc.verify_message})", retryable=False
-            ) from exc
-        except OSError as exc:
-            raw.close()
-            raise _unreachable(url, "no TLS connection") from exc
+            return start_tls(raw, self._tls_context(), url.host, Patience(self._timeout, tick))
+        except CertificateRefused as error:
+            raise _unreachable(url, f"its certificate is refused ({error})", retryable=False) from error
+        except HttpFailure as error:
+            raise _unreachable(url, "no TLS connection") from error
 
     def _checked_addresses(self, url: CheckedUrl) -> Sequence[str]:
         try:
@@ -93,10 +93,11 @@ class Dialer:
 
     def _connect(self, url: CheckedUrl, addresses: Sequence[str], tick: Callable[[], None]) -> socket.socket:
         error: OSError | None = None
+        limit = Patience(math.inf, tick)  # the connector has its own limit, for each address
         for address in addresses[:_MAX_ADDRESSES]:
             tick()
             try:
-                return self._connector(address, url.port, self._timeout)
+                return self._connector(address, url.port, self._timeout, limit)
             except OSError as exc:
                 error = exc
         raise _unreachable(url, "no connection") from error

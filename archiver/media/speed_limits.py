@@ -6,11 +6,41 @@ All times are monotonic seconds.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 from archiver.errors import DownloadFailed, Reason
+from archiver.http.sockets import HttpFailure
+
+SLICE = 0.5
+"""Seconds that an operation blocks before ``tick`` is called, which may stop it."""
 
 Clock = Callable[[], float]
+
+
+class Stalled(HttpFailure):
+    """A part of an answer did not come in time."""
+
+
+class Patience:
+    """A TimeLimit: ``seconds`` for each part of an answer. ``tick``, called twice a second, may raise."""
+
+    def __init__(self, seconds: float, tick: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._tick = tick
+        self.begin_part()
+
+    def begin_part(self) -> None:
+        """Start the time for the next part."""
+        self._deadline = time.monotonic() + self._seconds
+
+    def next_timeout(self) -> float:
+        """Return the seconds that the next operation may block. Raises Stalled, or what ``tick`` raises."""
+        self._tick()
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise Stalled("nothing came for too long")
+        return min(SLICE, left)
 
 
 class TokenBucket:

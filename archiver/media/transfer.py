@@ -13,11 +13,12 @@ import httpx
 
 from archiver import retry
 from archiver.errors import DownloadFailed, Reason
+from archiver.http.sockets import HttpFailure, ProtocolViolated
 from archiver.media.checked_writer import CheckedWriter, DownloadedFile
 from archiver.media.checksum import parse_checksums
 from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import CheckedUrl, Egress
-from archiver.media.speed_limits import HostPauses, SpeedWatchdog, TokenBucket
+from archiver.media.speed_limits import HostPauses, SpeedWatchdog, Stalled, TokenBucket
 from archiver.model.upstream import Link
 
 MAX_PAUSE = 60.0
@@ -265,12 +266,12 @@ def total_if_continued(resume: ResumePoint, headers: Mapping[str, str]) -> int |
 
 @contextmanager
 def _as_download_failed(*, broken: Reason, stalled: Reason) -> Iterator[None]:
-    """Map httpx's errors. ``broken``: the answer ended early or violates HTTP; ``stalled``: nothing came."""
+    """Map errors of both transports. ``broken``: the answer is not whole; ``stalled``: nothing came."""
     try:
         yield
-    except httpx.TimeoutException as exc:
+    except (Stalled, httpx.TimeoutException) as exc:
         raise DownloadFailed(stalled, "nothing came for too long", retryable=True) from exc
-    except httpx.RemoteProtocolError as exc:
+    except (ProtocolViolated, httpx.RemoteProtocolError) as exc:
         raise DownloadFailed(broken, "the answer ended early, or violates HTTP", retryable=True) from exc
-    except httpx.TransportError as exc:
+    except (HttpFailure, httpx.TransportError) as exc:
         raise DownloadFailed(Reason.NETWORK, "the connection broke", retryable=True) from exc

@@ -5,9 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -15,22 +13,9 @@ from archiver.errors import CallFailed
 from archiver.hiker import response_body
 from archiver.hiker.attempt import GRACE
 from tests.support.api_client import CALL, KEY, answers_once, client, everything
-from tests.support.scripted_server import Connection, scripted_server
+from tests.support.scripted_server import Connection, black_hole, scripted_server
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n"
-
-
-@contextmanager
-def black_hole() -> Iterator[int]:
-    """A port on which connections are neither accepted nor refused: its queue is full."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        time.sleep(0.01)  # the kernel completes the first of them
-        yield listener.getsockname()[1]
 
 
 def stopped_call(url: str) -> tuple[CallFailed, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -13,6 +14,7 @@ from archiver.media.dialer import Dialer
 from archiver.media.egress import Egress
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, ok, picture, scripted_cdn, status
+from tests.support.scripted_server import Connection, black_hole, scripted_server
 from tests.support.tls_server import Connections, Names
 
 CDN = Egress(("*.cdninstagram.com", "*.fbcdn.net"))
@@ -123,6 +125,37 @@ def test_a_name_with_many_dead_addresses_is_left_soon() -> None:
     with pytest.raises(Stopped):
         Dialer(timeout=1, resolver=Names(a=[dead]), connector=connections).dial(place, tick)
     assert len(connections.asked) == 5
+
+
+def says_nothing(connection: Connection) -> None:
+    """Accept, and wait for the end of the test."""
+    connection.over.wait(25)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_stop_ends_a_connection_that_does_not_come_about(scheme: str) -> None:
+    """A host that neither accepts nor refuses, or accepts and never speaks TLS: a stop does not wait for it."""
+
+    def tick() -> None:
+        if time.monotonic() > began + 0.1:
+            raise Stopped(15)
+
+    with black_hole() as silent, scripted_server(says_nothing) as server:
+        port = silent if scheme == "http" else server.port
+        url = Egress(("127.0.0.1",)).check(f"{scheme}://127.0.0.1:{port}/x")
+        began = time.monotonic()
+        with pytest.raises(Stopped):
+            Dialer(timeout=20).dial(url, tick)
+        assert time.monotonic() - began < 2
+
+
+def test_a_tls_handshake_that_does_not_end_is_left_after_the_timeout() -> None:
+    """It is the network's fault, and worth another try."""
+    with scripted_server(says_nothing) as server:
+        url = Egress(("127.0.0.1",)).check(f"https://127.0.0.1:{server.port}/x")
+        with pytest.raises(DownloadFailed) as caught:
+            Dialer(timeout=0.1).dial(url)
+    assert (caught.value.reason, caught.value.retryable) == (Reason.NETWORK, True)
 
 
 def test_a_name_that_cannot_be_resolved_is_tried_again() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from archiver.errors import DownloadFailed, Reason, Stopped, StorageError
-from archiver.media import direct_transport
+from archiver.media import direct_transport, speed_limits
 from archiver.media.downloader import Downloader
 from archiver.media.speed_limits import SpeedWatchdog, TokenBucket
 from tests.support.media_samples import jpeg
@@ -57,7 +57,7 @@ def test_fault_c11_silence_is_not_waited_out(
     reply: Reply, reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that stops in its head or in its body, or comes to no end of it, is left after ``timeout``, and tried again."""
-    monkeypatch.setattr(direct_transport, "SLICE", 0.1)
+    monkeypatch.setattr(speed_limits, "SLICE", 0.1)
     began = time.monotonic()
     with scripted_cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:

@@ -69,7 +69,7 @@ def short_waits(patience: float = 5.0) -> Iterator[None]:
     hastily = partial(Downloader, timeout=patience, speed_window=patience, dialer=dialer)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)
-        patch.setattr("archiver.media.direct_transport.SLICE", 0.2)
+        patch.setattr("archiver.media.speed_limits.SLICE", 0.2)
         patch.setattr("archiver.archive.nights.Downloader", hastily)
         yield
 

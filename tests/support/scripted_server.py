@@ -6,8 +6,9 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 
 class Connection:
@@ -118,3 +119,16 @@ def scripted_server(*acts: Act, context: ssl.SSLContext | None = None) -> Iterat
     finally:
         server.end()
         accepting.join(5)
+
+
+@contextmanager
+def black_hole() -> Iterator[int]:
+    """A port on which connections are neither accepted nor refused: its queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        time.sleep(0.01)  # the kernel completes the first of them
+        yield listener.getsockname()[1]

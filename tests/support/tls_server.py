@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.http.sockets import TimeLimit
 from archiver.media.dialer import Dialer
 from tests.support.scripted_cdn import head
 
@@ -26,7 +27,7 @@ class Connections:
         self.asked: list[tuple[str, int]] = []
         self._port = port
 
-    def __call__(self, address: str, port: int, seconds: float) -> socket.socket:
+    def __call__(self, address: str, port: int, seconds: float, _limit: TimeLimit) -> socket.socket:
         self.asked.append((address, port))
         if not self._port:
             raise ConnectionRefusedError

@@ -6,8 +6,8 @@ HIKERAPI.md.
 
 - Required are a pk, and the owner of a highlight if the call does not name it. An entry without them is
   rejected; the other entries are kept.
-- Everything else is optional: a value that is null, absent or of a wrong type or range (a negative count, a date
-  in the year 60000) is None.
+- Everything else is optional: a value that is null, absent or of a wrong type or range (a negative count, a
+  date in the year 60000) is None.
 - An entry of a side list (mention, link, hashtag, sticker …) with no usable value is left out. The stored
   answer still has it.
 """
