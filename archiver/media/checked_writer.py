@@ -99,16 +99,16 @@ class CheckedWriter:
     def finish(self) -> DownloadedFile:
         """Return the file once its body has ended. Raises DownloadFailed if it must not be kept."""
         if self.total is not None and self.size != self.total:
-            raise DownloadFailed(Reason.TRUNCATED, f"{self.size} bytes came of {self.total}", retryable=True)
+            raise DownloadFailed(
+                Reason.TRUNCATED, f"{self.size} bytes came, but {self.total} were stated", retryable=True
+            )
         if self._parser is None:
             self._accept(self._head)  # may raise a better reason
         if self._parser is None or self.size < MIN_FILE_SIZE:
             raise DownloadFailed(Reason.NOT_MEDIA, f"{self.size} bytes are neither a picture nor a video")
         is_confirmed = self._checksum.verdict()
         if is_confirmed is False:
-            raise DownloadFailed(
-                Reason.DIGEST, "the bytes do not match the checksum sent along", retryable=True
-            )
+            raise DownloadFailed(Reason.DIGEST, "the bytes do not match the stated checksum", retryable=True)
         completeness = self._parser.completeness()
         is_open = completeness is Completeness.OPEN and self.total is None
         if not is_confirmed and (completeness is Completeness.CUT or is_open):

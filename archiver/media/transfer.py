@@ -123,7 +123,9 @@ class Transfer:
         left = self._context.pauses.seconds_left(host)
         if left > MAX_PAUSE:
             raise DownloadFailed(
-                Reason.HTTP_STATUS, f"{host} asked for no requests for {left:.0f} s more", retry_after=left
+                Reason.HTTP_STATUS,
+                f"{host} asked for a pause, which lasts {left:.0f} s more",
+                retry_after=left,
             )
         self.pause(left)
 
