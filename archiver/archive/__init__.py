@@ -154,11 +154,11 @@ def balance(config: Config) -> Balance:
     """Units left at the API, by a free call. Raises KeyMissing, KeyRejected, or what keeps the API from answering."""
     from archiver.archive.nights import require_key
     from archiver.hiker.client import HikerClient
-    from archiver.runner import price
+    from archiver.runner.metered_api import fetch_balance
 
     client = HikerClient(require_key(config), base_url=config.api.base_url, timeout=config.api.timeout)
     try:
-        return price.balance(client)
+        return fetch_balance(client)
     finally:
         client.close()
 

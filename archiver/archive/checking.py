@@ -14,10 +14,9 @@ from archiver.errors import ArchiveLocked, DatabaseError, StorageError
 from archiver.model.archived import Loss
 from archiver.model.identity import Digest, utcnow
 from archiver.model.target import Target
-from archiver.runner import price
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RepairScope, RunOptions
-from archiver.runner.price import AccountPlan
+from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.workers import StopFlag
 from archiver.verify.repair import repair as mend_store
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
@@ -133,7 +132,7 @@ def _targets(losses: Iterable[Loss]) -> Iterator[Target]:
 
 
 def _plan(config: Config, opened: Opened, target: Target, sought: RepairScope) -> AccountPlan:
-    return price.forecast(
+    return forecast(
         opened.catalog,
         AnswerCache(opened.catalog, opened.answers, utcnow),
         target,

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from archiver.archive import named, rows
 from archiver.archive.opening import reading
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state
 from archiver.catalog.query import gaps as gap_query
+from archiver.catalog.query.account_state import account_state, open_failure, progress, resolve
 from archiver.config import Config
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Pk, Subject
 from archiver.model.target import Target
-from archiver.runner import plan
+from archiver.runner.due import is_title_wanted
 
 _NEVER = "no run has come to it"
 
@@ -56,7 +56,7 @@ def _asked(catalog: Catalog, accounts: Sequence[Target]) -> _Asked:
     for account in accounts:
         known = named.pks(catalog, account)
         name = account.username or account.user_pk or account.text
-        if not known and catalog.read(account_state.open_failure, Subject.TARGET, name, None) is None:
+        if not known and catalog.read(open_failure, Subject.TARGET, name, None) is None:
             raise named.unknown(catalog, account)
         pks.update(known)
         names.add(name)
@@ -67,29 +67,26 @@ def _globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[str, .
     """The title patterns that the configuration has for an account; accounts of which everything is wanted are not in it."""
     found: dict[Pk, tuple[str, ...]] = {}
     for entry in entries:
-        pk = entry.user_pk
-        if entry.highlights and pk is None and entry.username is not None:
-            pk = catalog.read(account_state.bound, entry.username) or catalog.read(
-                account_state.user_pk_by_name, entry.username
-            )
-        if entry.highlights and pk is not None:
+        pk = catalog.read(resolve, entry, from_config=True) if entry.highlights else None
+        if pk is not None:
             found[pk] = found.get(pk, ()) + entry.highlights
     return found
 
 
 def _never_reached(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]:
     """Entries of the configuration that no run has come to: after a limit, a signal or a kill, or since they are new."""
-    known = catalog.read(account_state.progress)
+    known = catalog.read(progress)
     for entry in entries:
         name = entry.username or entry.user_pk
         if name is None:
             continue
-        pk = entry.user_pk or known.bound.get(name) or known.named.get(name)
-        account = (
-            catalog.read(account_state.user, pk) if pk is not None and pk not in known.listed_at else None
-        )
-        told = account is not None and account.verdict is not None  # private or gone: a gap of its own
-        failed = catalog.read(account_state.open_failure, Subject.TARGET, name, None) is not None
+        pk = known.pk_of(entry, from_config=True)
+        is_listed = pk in known.listed_at
+        state = catalog.read(account_state, entry, pk) if pk is not None and not is_listed else None
+        told = (
+            state is not None and state.is_archived and state.verdict is not None
+        )  # private or gone: a gap of its own
+        failed = catalog.read(open_failure, Subject.TARGET, name, None) is not None
         if pk not in known.listed_at and not told and not failed:
             yield Gap(
                 GapReason.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER
@@ -99,4 +96,4 @@ def _never_reached(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]
 def _wanted(gap: Gap, globs: Mapping[Pk, tuple[str, ...]]) -> bool:
     if gap.reason is not GapReason.NOT_YET or gap.subject is not Subject.HIGHLIGHT or gap.user_pk is None:
         return True
-    return plan.matches(gap.title, globs.get(gap.user_pk, ()))
+    return is_title_wanted(gap.title, globs.get(gap.user_pk, ()))

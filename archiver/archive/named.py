@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from contextlib import closing
 
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, change_history, content, details
+from archiver.catalog.query import content, details
+from archiver.catalog.query.account_state import archived_pks, similar_usernames
 from archiver.errors import NotHeld, UsageError
 from archiver.model.archived import KeptAccount, KeptHighlight, KeptItem, Selection
 from archiver.model.identity import Pk
@@ -24,12 +24,7 @@ def pks(catalog: Catalog, account: Target) -> Sequence[Pk]:
     """
     if account.user_pk is None and account.username is None:
         raise UsageError(f"{account.text} is no account", "name one by its username or id")
-    if account.user_pk is not None and catalog.read(account_state.user, account.user_pk) is not None:
-        return (account.user_pk,)
-    if account.username is None:
-        return ()
-    present = catalog.read(account_state.user_pk_by_name, account.username)
-    return (present,) if present is not None else catalog.read(account_state.once_called, account.username)
+    return catalog.read(archived_pks, account)
 
 
 def required(catalog: Catalog, accounts: Sequence[Target]) -> Sequence[Pk]:
@@ -45,7 +40,7 @@ def required(catalog: Catalog, accounts: Sequence[Target]) -> Sequence[Pk]:
 
 def unknown(catalog: Catalog, account: Target) -> NotHeld:
     """That the archive holds no such account, naming near ones."""
-    near = difflib.get_close_matches(account.username or "", catalog.stream(change_history.usernames), n=2)
+    near = catalog.read(similar_usernames, account.username or "")
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     return NotHeld(
         f"the archive holds no account {account.text}{meant}",

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 
-from archiver.archive import named
 from archiver.archive.opening import create, download_rules, reading, require_blobs, writing
 from archiver.blobs import marker
 from archiver.blobs.disk import free_bytes
 from archiver.catalog import Catalog, ledger
-from archiver.catalog.query import account_state, change_history
+from archiver.catalog.query import change_history
+from archiver.catalog.query.account_state import archived_pks, resolve
 from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
@@ -23,10 +23,9 @@ from archiver.model.billing import BudgetLeft, Limits
 from archiver.model.events import Observer
 from archiver.model.identity import Pk, utcnow
 from archiver.model.target import Target
-from archiver.runner import price
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.context import RunLimits, RunOptions
-from archiver.runner.price import AccountPlan
+from archiver.runner.forecast import AccountPlan, forecast
 from archiver.runner.run import Resources
 from archiver.runner.run import run as run_night
 from archiver.runner.tally import Summary
@@ -112,7 +111,7 @@ def plan(
         kept = AnswerCache(opened.catalog, opened.answers, clock, sweep_days=manner.sweep_days)
         first: dict[Pk, AccountPlan] = {}
         for target in targets:
-            found = price.forecast(
+            found = forecast(
                 opened.catalog,
                 kept,
                 target,
@@ -149,17 +148,9 @@ def configured(config: Config, asked: Target) -> Target | None:
         return None
     with reading(config) as opened:
         catalog = opened.catalog
-        meant = named.pks(catalog, asked)
-        found = [entry for entry in config.accounts if _pk(catalog, entry) in meant]
+        meant = catalog.read(archived_pks, asked)
+        found = [e for e in config.accounts if catalog.read(resolve, e, from_config=True) in meant]
     return found[0] if len(found) == 1 else None
-
-
-def _pk(catalog: Catalog, entry: Target) -> Pk | None:
-    if entry.user_pk is not None or entry.username is None:
-        return entry.user_pk
-    return catalog.read(account_state.bound, entry.username) or catalog.read(
-        account_state.user_pk_by_name, entry.username
-    )
 
 
 def require_key(config: Config) -> Secret:

@@ -11,14 +11,13 @@ from pathlib import Path
 from archiver.archive import named
 from archiver.archive.opening import Opened, download_rules, reading
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, content, details
+from archiver.catalog.query import content, details
+from archiver.catalog.query.account_state import AccountState, HighlightState, account_state, highlight_state
 from archiver.config import Config
 from archiver.errors import NotHeld
 from archiver.model.archived import (
     ContentSize,
     DatedUsername,
-    HeldHighlight,
-    HeldUser,
     KeptAccount,
     KeptFile,
     KeptHighlight,
@@ -30,7 +29,8 @@ from archiver.model.archived import (
 )
 from archiver.model.identity import Pk, Subject, utcnow
 from archiver.model.target import ItemTarget, Target
-from archiver.runner import plan
+from archiver.runner.context import RunOptions
+from archiver.runner.due import next_fetch_at, why_fetch
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class ShownAccount:
     """An account; ``held`` tells its standing, ``parts`` are its highlights: shown ones first, as on the profile."""
 
     account: KeptAccount
-    held: HeldUser
+    held: AccountState
     names: tuple[DatedUsername, ...]
     renamings: tuple[NameChange, ...]
     extent: ContentSize
@@ -134,17 +134,16 @@ def _shown(
     if isinstance(kept, KeptItem):
         return _item(catalog, kept)
     if isinstance(kept, KeptAccount):
-        held = catalog.read(account_state.user, kept.pk)
-        assert held is not None
+        held = catalog.read(account_state, Target(kept.pk, user_pk=kept.pk))
         return ShownAccount(
             kept,
             held,
             catalog.read(details.names, kept.pk),
             catalog.read(details.renamings, Subject.USER, kept.pk),
             catalog.read(details.extent, kept.pk),
-            _parts(catalog, kept.pk, config),
+            _parts(catalog, held, config),
         )
-    one = catalog.read(account_state.highlight, kept.pk)
+    one = catalog.read(highlight_state, kept.pk)
     assert one is not None
     return ShownHighlight(
         _account(catalog, kept.user_pk),
@@ -172,32 +171,20 @@ def _account(catalog: Catalog, pk: Pk) -> KeptAccount:
     return named.account(catalog, Target(pk, user_pk=pk))
 
 
-def _parts(catalog: Catalog, user_pk: Pk, config: Config) -> tuple[Part, ...]:
+def _parts(catalog: Catalog, state: AccountState, config: Config) -> tuple[Part, ...]:
+    user_pk = state.pk or ""
     extents = catalog.read(details.extents, user_pk)
     highlights = list(catalog.stream(content.highlights, Selection(user_pks=(user_pk,))))
-    held = {one.pk: one for one in catalog.read(account_state.held, user_pk)}
+    held = {one.pk: one for one in state.highlights}
     return tuple(_part(one, extents, held[one.pk], config) for one in highlights if one.pk in held)
 
 
 def _part(
-    highlight: KeptHighlight, extents: Mapping[Pk, ContentSize], held: HeldHighlight, config: Config
+    highlight: KeptHighlight, extents: Mapping[Pk, ContentSize], held: HighlightState, config: Config
 ) -> Part:
     extent, now = extents.get(highlight.pk, ContentSize()), utcnow()
-    policy = plan.Policy(sweep_days=config.sync.sweep_days, rules=download_rules(config))
+    options = RunOptions(sweep_days=config.sync.sweep_days, rules=download_rules(config))
     shown = held.gone_at is None
-    due = shown and plan.why(held.facts, held, policy, now, held.pk) is not None
-    due_at = next_look(held, policy) if shown and not due else None
+    due = shown and why_fetch(held, options, now) is not None
+    due_at = next_fetch_at(held, options) if shown and not due else None
     return Part(highlight, extent, len(held.failures), due, due_at)
-
-
-def next_look(held: HeldHighlight, policy: plan.Policy) -> datetime | None:
-    """Return when a highlight that is shown, and not due yet, is fetched again if its tray tells nothing new.
-
-    None: never, or not before a setting is changed. Pure.
-    """
-    waiting = held.failures if held.completed_at is None else ()
-    times = [held.page_try_at, *(failure.next_try_at for failure in waiting)]
-    is_swept = policy.sweep_days > 0 and held.page_try_at is None and not plan.waits_for_host(held, policy)
-    if is_swept and held.fetched_at is not None:
-        times.append(plan.sweep_at(held.pk, held.fetched_at, policy.sweep_days))
-    return min((at for at in times if at is not None), default=None)

@@ -14,7 +14,7 @@ from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.model.billing import BudgetLeft
-    from archiver.runner.price import AccountPlan
+    from archiver.runner.forecast import AccountPlan
     from archiver.runner.tally import Summary
 
 _PERIODS = {"per_run": "", "per_day": " today (UTC)", "per_month": " this month (UTC)"}

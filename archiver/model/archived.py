@@ -11,7 +11,7 @@ from typing import NamedTuple
 from archiver.errors import Reason
 from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest, Pk, Role, Subject
-from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, TrayFacts, WebLink
+from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,73 +54,6 @@ class Failure:
     detail: str
     host: str | None = None
     size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HeldUser:
-    """A stored account. ``verdict`` is why its tray shows nothing (private, gone, empty), asked again at ``verdict_due_at``.
-
-    ``tray_length`` entries came with the last tray; ``tray_endpoint`` is the path by which it is listed, and ``paged_at`` when its
-    paged tray was asked for last, ``pages_failed_at`` since when that brings nothing though it is billed. ``shrunk_to`` is the fingerprint of a tray that lost more than half and
-    waits for a second run that says the same. ``avatar_name`` is the basename of the avatar that is held.
-    """
-
-    pk: Pk
-    username: str | None
-    is_private: bool | None = None
-    first_seen_at: datetime | None = None
-    listed_at: datetime | None = None
-    tray_length: int | None = None
-    tray_endpoint: str | None = None
-    paged_at: datetime | None = None
-    pages_failed_at: datetime | None = None
-    gone_at: datetime | None = None
-    verdict: Reason | None = None
-    verdict_at: datetime | None = None
-    verdict_due_at: datetime | None = None
-    shrunk_to: str | None = None
-    avatar_name: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HeldFailure:
-    """An open failure of a highlight's page (``role`` None) or of a file of its items, and what decides when it is due."""
-
-    role: Role | None
-    reason: Reason
-    next_try_at: datetime | None = None
-    host: str | None = None
-    size: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HeldHighlight:
-    """A stored highlight as the plan sees it. ``facts`` are the tray's now, ``fetched_facts`` those at its last fetch; ``listed_at``
-    is the time of the last tray that listed it.
-
-    ``completed_at``: nothing that its last page offers is missing. ``tried_at``: that page was worked through, so that
-    what is missing has a failure. ``cover_name`` is the basename of the cover that is held (None if its bytes are lost).
-    """
-
-    pk: Pk
-    title: str | None
-    facts: TrayFacts
-    fetched_facts: TrayFacts
-    created_at: datetime | None = None
-    listed_at: datetime | None = None
-    fetched_at: datetime | None = None
-    completed_at: datetime | None = None
-    tried_at: datetime | None = None
-    gone_at: datetime | None = None
-    failures: tuple[HeldFailure, ...] = ()
-    shrunk_to: str | None = None
-    cover_name: str | None = None
-
-    @property
-    def page_try_at(self) -> datetime | None:
-        """When its page, which was not found (404), is asked for again; None: it was not missing."""
-        found = (f.next_try_at for f in self.failures if f.role is None and f.reason is Reason.NOT_FOUND)
-        return next(found, None)
 
 
 @dataclass(frozen=True, slots=True)

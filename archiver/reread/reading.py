@@ -1,4 +1,4 @@
-"""Parse a stored answer by the endpoint that was asked."""
+"""Read a stored answer by the endpoint that was asked."""
 
 from __future__ import annotations
 
@@ -10,24 +10,19 @@ from archiver.model.upstream import HighlightPage, Tray, User
 
 Content = Tray | HighlightPage | User
 
-PAGE = "/v1/highlight/by/url"
-
-_READ: Mapping[str, Callable[[Answer], Content]] = {
+_READERS: Mapping[str, Callable[[Answer], Content]] = {
     endpoints.TRAY: lambda answer: wire.parse_tray(answer, answer.call.subject),
     endpoints.PAGED_TRAY: lambda answer: wire.parse_tray_page(answer, answer.call.subject).tray,
-    "/v1/user/highlights/by/username": lambda answer: wire.parse_tray(answer, username=answer.call.subject),
-    PAGE: lambda answer: wire.parse_highlight_page(answer, answer.call.subject),
-    "/v1/user/by/id": lambda answer: wire.parse_user(answer, answer.call.subject),
-    "/v1/user/by/username": lambda answer: wire.parse_user(answer, username=answer.call.subject),
+    endpoints.TRAY_BY_NAME: lambda answer: wire.parse_tray(answer, username=answer.call.subject),
+    endpoints.HIGHLIGHT: lambda answer: wire.parse_highlight_page(answer, answer.call.subject),
+    endpoints.USER: lambda answer: wire.parse_user(answer, answer.call.subject),
+    endpoints.USER_BY_NAME: lambda answer: wire.parse_user(answer, username=answer.call.subject),
 }
-
-
-_BY_NAME = frozenset({"/v1/user/highlights/by/username", "/v1/user/by/username"})
 
 
 def asked_username(answer: Answer) -> str | None:
     """Return the username by which an account or its tray was asked for; None for any other call."""
-    return answer.call.subject if answer.call.path in _BY_NAME else None
+    return answer.call.subject if answer.call.path in endpoints.BY_NAME else None
 
 
 def read_content(answer: Answer) -> Content | None:
@@ -35,7 +30,7 @@ def read_content(answer: Answer) -> Content | None:
 
     Raises AnswerMalformed if it is not what its endpoint promises.
     """
-    read = _READ.get(answer.call.path)
+    read = _READERS.get(answer.call.path)
     if read is None or wire.parse_verdict(answer).meaning is not Meaning.OK:
         return None
     return read(answer)

@@ -15,11 +15,11 @@ from archiver.catalog import Catalog, record
 from archiver.catalog.query import stored_answers
 from archiver.durable import is_rotten
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.hiker import wire
+from archiver.hiker import endpoints, wire
 from archiver.model.billing import Answer, AnswerLocation, Origin, UnrecordedAnswer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts
-from archiver.reread.reading import PAGE, read_content
+from archiver.reread.reading import read_content
 
 _BATCH = 200
 _UNKNOWN = -1
@@ -77,7 +77,7 @@ def _unrecorded_answers(
                 answer.call,
                 answer.status,
                 wire.parse_verdict(answer).units,
-                _own_facts(answer) if answer.call.path == PAGE else TrayFacts(),
+                _own_facts(answer) if answer.call.path == endpoints.HIGHLIGHT else TrayFacts(),
                 answer.started_at,
                 answer.finished_at,
             )
@@ -121,7 +121,7 @@ def _with_tray_facts(
 
     Only trays of the same run count, as one of them was the reason to fetch the highlight.
     """
-    if not any(answer.call.path == PAGE for answer in answers):
+    if not any(answer.call.path == endpoints.HIGHLIGHT for answer in answers):
         return answers
     listed: dict[Pk, list[tuple[datetime, TrayFacts]]] = {}
     for segment in filter(holds_trays, segments):
@@ -145,6 +145,6 @@ def _with_last_facts(
     answer: UnrecordedAnswer, listed: Sequence[tuple[datetime, TrayFacts]]
 ) -> UnrecordedAnswer:
     before = [at_and_facts for at_and_facts in listed if at_and_facts[0] <= answer.started_at]
-    if answer.call.path != PAGE or not before:
+    if answer.call.path != endpoints.HIGHLIGHT or not before:
         return answer
     return replace(answer, facts=max(before, key=lambda at_and_facts: at_and_facts[0])[1])

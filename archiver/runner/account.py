@@ -1,426 +1,437 @@
-"""One target from resolve to its last file: tray → rows → plan → jobs, covers and avatar."""
+"""One visit to a target: decide, perform, and again, until there is nothing left to do now.
+
+``AccountSync`` takes the steps in a run. ``forecast.Forecast`` takes the same steps for ``archiver plan``,
+without any call.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import account_state, holdings
+from archiver.catalog.query.account_state import account_state, longest_tray
+from archiver.catalog.query.holdings import digests_of_account, digests_of_highlight
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
-from archiver.model.archived import Failure, HeldUser
+from archiver.hiker import endpoints
 from archiver.model.billing import Meaning
 from archiver.model.events import AccountDone, AccountListed, Notice
-from archiver.model.identity import Digest, Pk, Role, Subject
+from archiver.model.identity import Digest, Pk
 from archiver.model.target import Target
-from archiver.model.upstream import Tray, TrayFacts, User
-from archiver.runner import plan
+from archiver.runner.absence import Doubt, Listing, doubt_about, highlights_gone, missing_in_one_answer
+from archiver.runner.account_report import AccountReporter
 from archiver.runner.answer_cache import AnswerCache
 from archiver.runner.budget import Promise, Turn
 from archiver.runner.context import RunContext, RunOptions
+from archiver.runner.decide import (
+    FetchHighlights,
+    ListTray,
+    LookAtAccount,
+    Step,
+    StepWhy,
+    Visit,
+    Wait,
+    decide,
+    incomplete_jobs,
+    is_hidden,
+    is_short,
+    jobs_due,
+)
 from archiver.runner.downloads import Claims, Download, FailedDownload, FileDownloader
-from archiver.runner.highlight import HighlightSync, describe_rejected
+from archiver.runner.highlight import HighlightSync
 from archiver.runner.metered_api import MeteredApi
-from archiver.runner.pictures import not_offered, wanted
-from archiver.runner.plan import Job, Why
-from archiver.runner.standing import Account, Standing
-from archiver.runner.tally import AccountEnd, files_not_downloaded
-from archiver.runner.trays import Listing, Trays
+from archiver.runner.pictures import pictures_not_offered, pictures_to_download
+from archiver.runner.tally import AccountEnd
+
+
+def take_steps(
+    visit: Visit,
+    perform: Callable[[Step, Visit], Visit],
+    options: RunOptions,
+    units_left: Callable[[Visit], int | None],
+    clock: Callable[[], datetime],
+) -> tuple[Visit, Wait]:
+    """Perform what ``decide`` says until it says to wait; return the visit as it is then, and the wait."""
+    while not isinstance(step := decide(visit, options, units_left(visit), clock()), Wait):
+        visit = perform(step, visit)
+    return visit, step
+
+
+def begin_visit(catalog: Catalog, target: Target, options: RunOptions) -> Visit:
+    """Read what is stored of a target, and begin a visit with it."""
+    state = catalog.read(
+        account_state, target, from_config=options.from_config, paged_tray=endpoints.PAGED_TRAY
+    )
+    return Visit(before=state, state=state)
+
+
+def read_visit(visit: Visit, catalog: Catalog) -> Visit:
+    """Read again what is stored of the target of a visit."""
+    state = catalog.read(account_state, visit.state.target, visit.state.pk, paged_tray=endpoints.PAGED_TRAY)
+    return replace(visit, state=state, free_pks=frozenset())
+
+
+def find_answers(visit: Visit, answers: AnswerCache, options: RunOptions, now: datetime) -> Visit:
+    """Look up which of the highlights that may be fetched now a stored answer serves."""
+    jobs = incomplete_jobs if is_hidden(visit, options, now) else jobs_due
+    return replace(visit, free_pks=answers.find_usable(jobs(visit, options, now)))
+
+
+@dataclass(slots=True)
+class AccountRegister:
+    """What the visits of one run share: which accounts were visited, and the longest tray in one answer."""
+
+    longest_tray: int
+    _visited: dict[Pk, Target] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def read(cls, catalog: Catalog) -> AccountRegister:
+        """Return the register of a run that begins."""
+        return cls(catalog.read(longest_tray))
+
+    def register(self, pk: Pk, target: Target) -> Target:
+        """Return the target under which an account is visited in this run: the first that named it."""
+        with self._lock:
+            return self._visited.setdefault(pk, target)
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """What is left to do for an account. ``tray`` is None where its jobs follow from what is stored;
-    ``promised``: what the Budget keeps back for them, by highlight; ``end``: how the account ends then."""
+class RunServices:
+    """What a run works with, the same for all its visits."""
 
-    target: Target
-    pk: Pk
-    tray: Tray | None
-    jobs: tuple[Job, ...]
-    promised: Mapping[Pk, Promise]
-    end: AccountEnd = AccountEnd.WELL
+    context: RunContext
+    options: RunOptions
+    catalog: Catalog
+    store: BlobStore
+    api: MeteredApi
+    answers: AnswerCache
+    highlights: HighlightSync
+    downloads: FileDownloader
+    jobs: ThreadPoolExecutor
+    register: AccountRegister
 
 
 class AccountSync:
-    """Keeps one target at a time; many threads may."""
+    """The visit of one target in a run. A call goes reserve → send → keep → settle, then it is recorded."""
 
-    def __init__(
-        self,
-        paid: MeteredApi,
-        highlights: HighlightSync,
-        files: FileDownloader,
-        catalog: Catalog,
-        store: BlobStore,
-        kept: AnswerCache,
-        *,
-        jobs: ThreadPoolExecutor,
-        options: RunOptions,
-        context: RunContext,
-    ) -> None:
-        self._paid = paid
-        self._highlights = highlights
-        self._files = files
-        self._catalog = catalog
-        self._store = store
-        self._kept = kept
-        self._standing = Standing(
-            paid, catalog, context=context, insist=options.ignore_backoff, lists=options.list_only
-        )
-        self._trays = Trays(paid, catalog, context=context, sweep_days=options.sweep_days, full=options.full)
-        self._jobs = jobs
-        self._options = options
-        self._context = context
-        self._lock = threading.Lock()
-        self._taken: dict[Pk, Target] = {}
+    def __init__(self, services: RunServices, target: Target, turn: Turn) -> None:
+        """``turn``: the right to begin a target while few units are left.
 
-    def keep(self, target: Target, turn: Turn) -> None:
-        """Do everything for one target. Its failures are recorded; raises only what stops the run. ``turn`` is ended once its jobs are
-        promised their units."""
+        It ends once the highlights that are to be fetched have their units.
+        """
+        self._services = services
+        self._context = services.context
+        self._options = services.options
+        self._catalog = services.catalog
+        self._api = services.api
+        self._target = target
+        self._turn = turn
+        self._report = AccountReporter(services.context, services.options, services.catalog, target)
+        self._claims = Claims()
+        self._pictures: list[Download] = []
+        self._picture_downloads: list[Future[FailedDownload | None]] = []
+        self._meanings: list[Meaning] = []
+        self._is_duplicate = False
+        self._end: AccountEnd | None = None
+        self._closing_error: ArchiverError | None = None
+
+    def sync(self) -> None:
+        """Do all that is due for the target. Its failures are recorded; raises only what stops the run."""
         try:
-            end = (
-                self._account(target, turn) if target.highlight_pk is None else self._highlight(target, turn)
-            )
+            end = self._visit()
         except (CallFailed, AnswerMalformed) as error:
             reason = Reason.UPSTREAM if isinstance(error, CallFailed) else Reason.MALFORMED
-            self._failed(target, reason, str(error), trouble=True)
+            self._report.fail_target(reason, str(error), trouble=True)
             end = AccountEnd.FAILED
         except ArchiverError as error:
-            if error is not self._paid.closed:
+            if error is not self._api.closing_error:
                 raise
-            return  # nothing more is paid for tonight: this target waits for the next run
-        self._context.tally.ended(end)
-        self._context.observe(AccountDone(target.text))
+            return  # nothing more is paid for in this run: the target waits for the next one
+        self._context.tally.count_end(end)
+        self._context.observe(AccountDone(self._target.text))
 
-    def _highlight(self, target: Target, turn: Turn) -> AccountEnd:
-        """A highlight target is one job without a tray."""
-        pk = target.highlight_pk
-        assert pk is not None
-        held = self._catalog.read(account_state.highlight, pk)
-        if self._standing.waits(Subject.HIGHLIGHT, pk):
-            return AccountEnd.HIDDEN if held is not None else self._unresolved(target, asked=False)
-        if self._options.list_only:
-            return AccountEnd.WELL
-        self._note_lost(f"highlight {pk}", self._catalog.read(holdings.digests_of_highlight, pk))
-        job = Job(pk, held.title if held else None, held.facts if held else TrayFacts(), Why.ASKED)
-        promise = self._promised((job,)).get(pk)
-        turn.end()
-        self._context.tally.add(highlights_listed=1)
-        meaning = self._highlights.keep(job, Claims(pk), promise)
-        self._report_hosts(target, self._catalog.read(account_state.files_of_hosts, highlight_pk=pk))
-        if meaning is Meaning.NOT_FOUND:
-            return AccountEnd.ABSENT if held is not None else self._unresolved(target, asked=True)
-        return AccountEnd.WELL if meaning is Meaning.OK else AccountEnd.FAILED
+    def perform(self, step: Step, visit: Visit) -> Visit:
+        """Take a step and return what is known after it."""
+        match step:
+            case LookAtAccount():
+                return self._look(step, visit)
+            case ListTray():
+                return self._list(step, visit)
+            case FetchHighlights():
+                return self._fetch(step, visit)
 
-    def _account(self, target: Target, turn: Turn) -> AccountEnd:
-        account = self._standing.resolve(target, bound=self._options.from_config)
-        found = self._begun(account)
-        turn.end()
-        return found if isinstance(found, AccountEnd) else self._finish(found)
-
-    def _begun(self, account: Account) -> _Begun | AccountEnd:
-        """Look at an account, record its tray, and promise its jobs their units."""
-        if account.pk is None or account.held is None:
-            return self._first_contact(account)
-        if self._kept_as_another(account.target, account.pk):
-            return AccountEnd.WELL
-        verdict = self._standing.stands(account)
-        if verdict is not None:
-            return self._unseen(account, verdict)
-        stored = self._from_stored(account)
-        return stored if stored is not None else self._listed(account, self._trays.by_pk(account))
-
-    def _from_stored(self, account: Account) -> _Begun | None:
-        """The jobs that an earlier run left, without a new tray, where the units that are left would not pay for both: a limit that is
-        lower than the price of one account makes progress all the same.
-        """
-        left, held = self._paid.budget.left(), account.held
-        if not left or held is None or self._options.list_only or left > self._paid.price_of_tray(held.pk):
-            return None
-        jobs = self._plan(account.target, held.pk, None)
-        if not jobs:
-            return None
-        self._context.tally.add(highlights_listed=len(jobs))
-        return _Begun(account.target, held.pk, None, jobs, self._promised(jobs))
-
-    def _kept_as_another(self, target: Target, pk: Pk) -> bool:
-        """Whether this account is kept already tonight under another target (its name and its id, say): it is not paid for twice."""
-        with self._lock:
-            first = self._taken.setdefault(pk, target)
-        if first is target:
-            return False
-        other = target.highlights != first.highlights
-        what = f", with the highlights that {first.text} asks for" if other else ""
-        self._context.observe(
-            Notice(f"{target.text} is the same account as {first.text}: kept once{what}", loud=other)
+    def _visit(self) -> AccountEnd:
+        visit, last = take_steps(
+            self._begin(), self.perform, self._options, self._units_left, self._context.clock
         )
+        self._turn.end()
+        self._finish(visit, last)
+        if self._closing_error is not None:
+            raise self._closing_error
+        return self._end or self._end_of(visit, last)
+
+    def _end_of(self, visit: Visit, last: Wait) -> AccountEnd:
+        """Return how a target ended that is a highlight, or of which no answer said that it shows nothing."""
+        is_highlight, is_archived = self._target.highlight_pk is not None, visit.before.is_archived
+        if last.why is StepWhy.HIDDEN:
+            if not is_archived and (is_highlight or visit.before.verdict is Reason.GONE):
+                return self._report.fail_unresolved(was_asked=False)
+            return AccountEnd.HIDDEN
+        if not is_highlight or not self._meanings or self._meanings == [Meaning.OK]:
+            return AccountEnd.WELL
+        if self._meanings == [Meaning.NOT_FOUND]:
+            return AccountEnd.ABSENT if is_archived else self._report.fail_unresolved(was_asked=True)
+        return AccountEnd.FAILED
+
+    def _begin(self) -> Visit:
+        """Read the target, unless another one has named its account before."""
+        visit = begin_visit(self._catalog, self._target, self._options)
+        state = visit.state
+        if state.pk is not None and self._is_registered(state.pk):
+            return replace(visit, is_done=True)
+        if self._turn.is_tight and is_short(self._api.budget.units_left(), state, self._options):
+            # What the last tray left may be fetched without a new one: lost files belong to it.
+            self._record_lost(f"account {state.pk}", self._catalog.read(digests_of_account, state.pk or ""))
+            visit = read_visit(visit, self._catalog)
+        return self._with_answers(visit)
+
+    def _units_left(self, visit: Visit) -> int | None:
+        """Return the units that are left while they choose between steps: until the tray is listed."""
+        return None if visit.is_listed or visit.is_done else self._api.budget.units_left()
+
+    def _is_registered(self, pk: Pk) -> bool:
+        """Return whether another target of this run (a name and an id, say) has named this account before."""
+        first = self._services.register.register(pk, self._target)
+        if first is self._target:
+            return False
+        self._report.report_duplicate(first)
+        self._is_duplicate, self._end = True, AccountEnd.WELL
         return True
 
-    def _first_contact(self, account: Account) -> _Begun | AccountEnd:
-        """Look at a name or an id that was never resolved: nothing of its account is stored.
+    # --- looking and listing
 
-        Where it failed before, the account itself is asked for first, which costs no more, and tells a
-        private account from one that does not exist.
-        """
-        target, failed = account.target, self._standing.failed_before(account)
-        if account.pk is not None and self._kept_as_another(target, account.pk):
-            return AccountEnd.WELL
-        if self._standing.waits(Subject.TARGET, target.key):
-            return self._unresolved(target, asked=False) if failed is Reason.GONE else AccountEnd.HIDDEN
-        if account.pk is not None and failed not in (Reason.GONE, Reason.PRIVATE):
-            return self._listed(account, self._trays.by_pk(account))
-        name = target.username
-        if account.pk is None and name is not None and not failed and not self._paid.lacks_room_for(name):
-            return self._listed(account, self._trays.by_name(name))
-        seen = self._standing.look(account)
-        if seen.verdict is not None:
-            if seen.user is not None:
-                self._standing.record(seen.user.pk, seen.verdict)
-            return self._unseen(account, seen.verdict)
-        assert seen.user is not None
-        account.pk = seen.user.pk
-        return self._listed(account, self._trays.by_pk(account))
+    def _look(self, step: LookAtAccount, visit: Visit) -> Visit:
+        """Ask for the account itself, and record the verdict and the tray that waited for it."""
+        state, listing, doubt = visit.state, visit.listing, visit.doubt
+        owner = listing.tray.user if listing is not None else None
+        expected_pk = owner.pk if owner is not None and doubt is Doubt.NAMELESS else state.pk
+        verdict, user = self._api.look(step.call, expected_pk, self._target.username)
+        if user is not None:
+            self._catalog.write(record.user, self._context.run_id, user, self._context.clock())
+        if verdict is None and doubt is Doubt.NOT_FOUND:
+            raise _hidden_tray()
+        is_empty = doubt is Doubt.EMPTY or (doubt is None and state.verdict is Reason.EMPTY)
+        if verdict is None and is_empty:
+            verdict = Reason.EMPTY
+        pk = state.pk
+        if pk is None and owner is not None and doubt is not Doubt.NAMELESS:
+            pk = owner.pk
+        if pk is None and user is not None:
+            pk = user.pk
+        visit = replace(visit, state=replace(state, pk=pk), has_looked=True, doubt=None)
+        is_seen = user is not None and verdict is not None
+        is_there = listing is not None and verdict is not Reason.GONE  # an id that does not exist gets no row
+        if pk is not None and (visit.before.is_archived or is_seen or is_there):
+            self._record_verdict(pk, verdict)
+        if verdict in (Reason.PRIVATE, Reason.GONE) or (verdict is Reason.EMPTY and listing is None):
+            return self._end_hidden(visit, verdict)
+        if listing is not None:
+            return self._record_tray(visit, listing)
+        return read_visit(visit, self._catalog) if visit.before.is_archived else visit
 
-    def _listed(self, account: Account, listing: Listing | Reason) -> _Begun | AccountEnd:
-        if isinstance(listing, Reason):
-            hidden = self._standing.behind(account, listing)
-            if account.held is not None:
-                self._standing.record(account.held.pk, hidden)
-            return self._unseen(account, hidden)
-        tray = listing.tray
-        pk, verdict = self._standing.of_tray(account, tray, cut=listing.cut)
-        if verdict in (Reason.PRIVATE, Reason.GONE):
-            return self._unseen(account, verdict)
+    def _list(self, step: ListTray, visit: Visit) -> Visit:
+        """List the tray and record it, unless a look must confirm it first."""
+        state = visit.state
+        if step.why in (StepWhy.PAGES_FAILED, StepWhy.PAGES_TOO_DEAR):
+            text = f"{self._target.text}: the paged tray cannot be had; the first page serves"
+            self._context.observe(Notice(text))
+        if step.is_paged:
+            assert state.pk is not None
+            pages, is_billed = self._api.list_pages(step.call, state.pk)
+            if pages is None:
+                return replace(visit, pages_failed=True, are_pages_paid=is_billed)
+            listing = Listing(pages, is_whole=True, are_pages_paid=True)
+        else:
+            tray = self._api.list_tray(step.call, state.pk, self._target.username)
+            if isinstance(tray, Reason):
+                return self._end_unlisted(visit, tray)
+            listing = Listing(tray, is_cut=state.needs_pages, are_pages_paid=visit.are_pages_paid)
+        doubt = doubt_about(listing, visit.before, state.pk)
+        if doubt is not None and not visit.has_looked:
+            return replace(visit, listing=listing, doubt=doubt)
+        owner = listing.tray.user
+        pk = state.pk or (owner.pk if owner is not None else None)
         assert pk is not None
-        if self._kept_as_another(account.target, pk):
-            return AccountEnd.WELL
-        self._record(account, pk, listing)
-        jobs = self._plan(account.target, pk, tray)
-        name = tray.user.username if tray.user is not None else None
-        self._context.tally.add(highlights_listed=tray.length)
-        self._context.observe(AccountListed(pk, name, tray.length, len(jobs)))
-        if self._options.list_only:
-            return AccountEnd.WELL
-        return _Begun(account.target, pk, tray, jobs, self._promised(jobs))
+        if doubt is Doubt.EMPTY:
+            self._record_verdict(pk, Reason.EMPTY)
+        elif listing.tray.length > 0:
+            self._record_verdict(pk, None)
+        return self._record_tray(replace(visit, state=replace(state, pk=pk)), listing)
 
-    def _unseen(self, account: Account, verdict: Reason) -> _Begun | AccountEnd:
-        """End the visit to an account that shows nothing: private, gone or empty. That is a fact, reported
-        when it is news, or when a person asked for it now; but a target that does not exist and never did is
-        a failure."""
-        target, held = account.target, account.held
-        if held is None and verdict is Reason.GONE:
-            return self._unresolved(target, asked=True)
-        before = held.verdict if held is not None else self._standing.failed_before(account)
-        news = verdict is not Reason.EMPTY and (before is not verdict or self._options.ignore_backoff)
-        what = f"the account is {verdict.value}"
-        if held is None and verdict is not Reason.EMPTY:
-            self._failed(target, verdict, what, trouble=False, silent=not news)
-        if news:
-            self._context.observe(Notice(f"{target.text}: {what}", loud=True))
-        end = AccountEnd.ABSENT if news else AccountEnd.HIDDEN
-        end = AccountEnd.WELL if verdict is Reason.EMPTY else end
-        if held is None or self._options.list_only or self._options.repair is not None:
-            return end
-        return _Begun(target, held.pk, None, self._free_jobs(target, held.pk), {}, end)
+    def _end_unlisted(self, visit: Visit, verdict: Reason) -> Visit:
+        """End the visit of an account whose tray is not shown, unless a look must confirm that first.
 
-    def _free_jobs(self, target: Target, pk: Pk) -> tuple[Job, ...]:
-        """Return the highlights of an account that shows nothing now whose missing files a stored answer still offers.
-
-        Its links are valid whatever the account shows, and what a setting refused may be allowed now.
+        What a private account's tray answers is not documented: one that is not found need not be gone.
         """
-        held = {h.pk: h for h in self._catalog.read(account_state.held, pk) if h.gone_at is None}
-        policy = replace(plan.Policy.of(self._options, target), sweep_days=0)
-        due = plan.make(held.values(), held, policy, self._context.clock())
-        return tuple(
-            replace(job, units=0) for job in due if job.reason is Why.INCOMPLETE and self._kept.page(job)
+        if verdict is Reason.GONE and visit.has_looked:
+            raise _hidden_tray()
+        if verdict is Reason.GONE and visit.before.is_archived:
+            return replace(visit, doubt=Doubt.NOT_FOUND)
+        if visit.before.is_archived and visit.state.pk is not None:
+            self._record_verdict(visit.state.pk, verdict)
+        return self._end_hidden(visit, verdict)
+
+    def _end_hidden(self, visit: Visit, verdict: Reason) -> Visit:
+        """End the visit of an account that shows nothing, but for files that stored answers still offer."""
+        self._end = self._report.report_hidden(verdict, visit.before)
+        visit = replace(visit, verdict=verdict, listing=None)
+        if not visit.before.is_archived:
+            return visit
+        visit = read_visit(visit, self._catalog)
+        return find_answers(visit, self._services.answers, self._options, self._context.clock())
+
+    def _record_verdict(self, pk: Pk, verdict: Reason | None) -> None:
+        self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())
+
+    def _record_tray(self, visit: Visit, listing: Listing) -> Visit:
+        """Record the tray, and which stored files have disappeared. Both change what is due: read again."""
+        pk, before = visit.state.pk, visit.before
+        assert pk is not None
+        if self._is_registered(pk):
+            return replace(visit, is_done=True)
+        # A first tray may be that of an account which is stored under another name.
+        stored = visit.state if before.is_archived else read_visit(visit, self._catalog).state
+        register, tray = self._services.register, listing.tray
+        gone, shrunk_to = highlights_gone(listing, stored, before.shrunk_to, register.longest_tray)
+        if not listing.is_whole:
+            register.longest_tray = max(register.longest_tray, tray.length)
+        unseen = missing_in_one_answer(listing, visit.state)
+        self._catalog.write(
+            record.tray,
+            self._context.run_id,
+            pk,
+            tray,
+            self._context.clock(),
+            gone=gone,
+            shrunk_to=shrunk_to,
+            endpoint=endpoints.PAGED_TRAY if unseen or before.needs_pages else endpoints.TRAY,
+            is_whole=listing.is_whole,
+            are_pages_paid=listing.are_pages_paid,
+            unseen=unseen,
         )
+        self._report.report_tray(pk, tray, before)
+        self._record_lost(f"account {pk}", self._catalog.read(digests_of_account, pk))
+        visit = read_visit(replace(visit, listing=listing, doubt=None, is_listed=True), self._catalog)
+        visit = self._with_answers(visit)
+        self._report_listed(visit, listing)
+        if not self._options.list_only:
+            self._start_pictures(visit, listing)
+        return visit
 
-    def _unresolved(self, target: Target, *, asked: bool) -> AccountEnd:
-        """Report a target that does not exist and never did, whether it was ``asked`` for now or waits for
-        its next try: every run says so until somebody corrects it."""
-        failure = _no_such(target)
-        self._context.observe(Notice(f"{target.text}: {failure.detail}"))
-        if asked and failure.subject is Subject.HIGHLIGHT:
-            return AccountEnd.UNRESOLVED  # recorded and reported with what the API says
-        if asked:
-            self._catalog.write(record.failure, failure, self._context.clock())
-        self._context.report_failure(failure, trouble=False)
-        return AccountEnd.UNRESOLVED
+    def _report_listed(self, visit: Visit, listing: Listing) -> None:
+        tray = listing.tray
+        self._report.report_unmatched_globs(visit.state, tray)
+        self._context.tally.add(highlights_listed=tray.length)
+        jobs = jobs_due(visit, self._options, self._context.clock())
+        name = tray.user.username if tray.user is not None else None
+        self._context.observe(AccountListed(visit.state.pk or "", name, tray.length, len(jobs)))
 
-    def _record(self, account: Account, pk: Pk, listing: Listing) -> None:
-        self._trays.record(account, pk, listing)
+    def _with_answers(self, visit: Visit) -> Visit:
+        """Look up the stored answers where they count: under a limit, and for files of a hidden account."""
         now = self._context.clock()
-        self._catalog.write(record.resolution, Subject.TARGET, account.target.key, None, now)
-        name = account.target.username
-        if name is not None:
-            if self._options.from_config:
-                self._catalog.write(record.bind_target, name, pk, now)
-            self._note_name(name, pk, account.held, listing.tray.user)
-        self._note_left_out(pk, listing.tray)
+        is_needed = self._api.budget.is_limited and not self._options.list_only
+        if is_needed or is_hidden(visit, self._options, now):
+            return find_answers(visit, self._services.answers, self._options, now)
+        return visit
 
-    def _note_name(self, name: str, pk: Pk, held: HeldUser | None, user: User | None) -> None:
-        """Tell when a name and an account have parted: a rename, or, once, a freed name that somebody else took."""
-        stored = held.username if held is not None else None
-        called = (user.username if user is not None else None) or stored or name
-        if called != name:
-            self._context.observe(Notice(f"{name} is now called {called}"))
-            return
-        before = [other for other in self._catalog.read(account_state.once_called, name) if other != pk]
-        if before and (self._options.ignore_backoff or stored != name):
-            self._context.observe(
-                Notice(f"{name} is now account {pk}; account {before[-1]} had that name before", loud=True)
-            )
-
-    def _note_left_out(self, pk: Pk, tray: Tray) -> None:
-        """Record what a tray lists and no row tells: in one failure of the account what cannot be read, each
-        night; else in one gap, reported once, what nothing fetches."""
-        before = self._catalog.read(account_state.open_failure, Subject.USER, pk, None)
-        now = self._context.clock()
-        if tray.rejected:
-            failure = Failure(
-                Subject.USER, pk, None, Reason.MALFORMED, describe_rejected(tray.rejected, "entry")
-            )
-            self._catalog.write(record.failure, failure, now)
-            self._context.report_failure(failure, trouble=True)
-        elif tray.unsupported:
-            failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, _not_fetched(tray.unsupported))
-            self._catalog.write(record.failure, failure, now)
-            if before is None or before.detail != failure.detail:
-                self._context.report_failure(failure, trouble=False)
-        elif before is not None:
-            self._catalog.write(record.resolution, Subject.USER, pk, None, now)
-
-    def _plan(self, target: Target, pk: Pk, tray: Tray | None) -> tuple[Job, ...]:
-        """The jobs of an account: by its tray, else by what its last one left."""
-        self._note_lost(f"account {pk}", self._catalog.read(holdings.held_digests, pk))
-        held = {h.pk: h for h in self._catalog.read(account_state.held, pk)}
-        policy, now = plan.Policy.of(self._options, target), self._context.clock()
-        if tray is None:
-            account = self._catalog.read(account_state.user, pk)
-            return plan.make(plan.last_listed(account, held.values()), held, policy, now)
-        titles = [held[h.pk].title if h.pk in held else h.title for h in tray.highlights]
-        for glob, near in plan.unmatched(target.highlights, titles).items():
-            case = f": upper and lower case differ, and there is '{near}'" if near is not None else ""
-            self._context.note(f"{target.text}: no highlight matches '{glob}'{case}")
-        return plan.make(tray.highlights, held, policy, now)
-
-    def _promised(self, jobs: Sequence[Job]) -> Mapping[Pk, Promise]:
-        """Keep units back for the jobs that are to be paid for, as far as they go: those beyond find the limit reached."""
-        budget = self._paid.budget
-        if not budget.limited:
-            return {}
-        return budget.promise([job.pk for job in jobs if self._kept.page(job) is None])
-
-    def _finish(self, begun: _Begun) -> AccountEnd:
-        claims = Claims(begun.pk)
-        pictures: list[Future[FailedDownload | None]] = []
-        offered: list[Download] = []
-        if begun.tray is not None:
-            offered = wanted(self._catalog, self._options, begun.target, begun.pk, begun.tray)
-            pictures = self._files.begin(offered, claims)
-            for gap in not_offered(self._catalog, self._options.repair, begun.pk, begun.tray):
-                self._catalog.write(record.failure, gap, self._context.clock(), gap=True)
-                self._context.report_failure(gap, trouble=False)
-        jobs = [
-            self._jobs.submit(self._highlights.keep, job, claims, begun.promised.get(job.pk))
-            for job in begun.jobs
-        ]
-        closed: ArchiverError | None = None
-        try:
-            self._end(jobs)
-        except ArchiverError as error:
-            if error is not self._paid.closed:
-                raise
-            closed = (
-                error  # nothing more is paid for, but downloads are free: what they missed is recorded first
-            )
-        for picture in pictures:
-            if (missed := picture.result()) is not None:
-                self._files.record_missed(missed, claims)
-        stored: Sequence[tuple[str | None, Failure]]
-        stored = self._catalog.read(account_state.files_of_hosts, user_pk=begun.pk)
-        if begun.tray is not None and self._options.repair is None:
-            stored = self._drop_unoffered(stored, offered)
-        self._report_hosts(begun.target, stored)
-        if closed is not None:
-            raise closed
-        return begun.end
-
-    def _drop_unoffered(
-        self, stored: Iterable[tuple[str | None, Failure]], offered: Iterable[Download]
-    ) -> list[tuple[str | None, Failure]]:
-        """Resolve refused covers and avatars that the tray does not offer any more, or offers as they are stored."""
-        wanted = {(w.owner.subject, w.owner.pk, w.link.role) for w in offered}
-        left = []
-        for title, failure in stored:
-            what = (failure.subject, failure.subject_pk, failure.role)
-            if failure.subject is Subject.ITEM or what in wanted:
-                left.append((title, failure))
-            else:
-                self._catalog.write(record.resolution, *what, self._context.clock())
-        return left
-
-    def _report_hosts(self, target: Target, stored: Iterable[tuple[str | None, Failure]]) -> None:
-        """Count the files that wait for ``download.allowed_hosts``, whichever run was refused them.
-
-        ``stored``: ``query.files_of_hosts``, each with the title of its highlight.
-        """
-        rules = self._options.rules
-        not_kept = {Role.COVER: not self._options.covers, Role.AVATAR: not self._options.avatars}
-        waiting = {
-            (failure.subject, failure.subject_pk, failure.role): failure
-            for title, failure in stored
-            if (failure.role is Role.AVATAR or plan.matches(title, target.highlights))
-            and not not_kept.get(failure.role or Role.VIDEO, False)
-            and (rules is None or not rules.allow(failure.host, None))
-        }
-        self._context.tally.refused(tuple(waiting.values()))
-        for host, files in Counter(failure.host for failure in waiting.values()).items():
-            self._context.observe(Notice(f"{target.text}: {files_not_downloaded(host or '', files)}"))
-
-    def _end(self, begun: Collection[Future[Meaning]]) -> None:
-        """Wait for all jobs of an account. Where several raise, what ends the run is heard before what merely ends the paying."""
-        wait(begun, return_when=FIRST_EXCEPTION)
-        for future in begun:
-            future.cancel()
-        wait(begun)
-        raised = [e for f in begun if not f.cancelled() and (e := f.exception()) is not None]
-        if raised:
-            raise next((e for e in raised if e is not self._paid.closed), raised[0])
-
-    def _note_lost(self, whose: str, held: Collection[Digest]) -> None:
-        """Bytes that vanished from the store are noted as lost: their highlights are incomplete, and fetched again."""
-        lost = [digest for digest in held if not self._store.has(digest)]
+    def _record_lost(self, whose: str, digests: Collection[Digest]) -> None:
+        """Record bytes that vanished from the store: their highlights are incomplete, and fetched again."""
+        lost = tuple(digest for digest in digests if not self._services.store.has(digest))
         if lost:
-            self._context.observe(
-                Notice(f"{len(lost)} files of {whose} are gone from the store: fetching them again")
+            text = f"{len(lost)} files of {whose} are gone from the store: fetching them again"
+            self._context.observe(Notice(text))
+            self._catalog.write(record.lost_blobs, lost, self._context.clock())
+
+    # --- fetching
+
+    def _start_pictures(self, visit: Visit, listing: Listing) -> None:
+        """Begin to download the covers and the avatar that the tray offers and the archive lacks."""
+        self._pictures = pictures_to_download(visit.state, listing.tray, self._options)
+        self._picture_downloads = self._services.downloads.start(self._pictures, self._claims)
+        for gap in pictures_not_offered(visit.state, listing.tray, self._options.repair):
+            self._catalog.write(record.failure, gap, self._context.clock(), gap=True)
+            self._context.report_failure(gap, trouble=False)
+
+    def _fetch(self, step: FetchHighlights, visit: Visit) -> Visit:
+        """Promise the highlights their units, let the next target begin, and fetch them."""
+        highlight_pk, budget = self._target.highlight_pk, self._api.budget
+        if highlight_pk is not None:
+            self._record_lost(
+                f"highlight {highlight_pk}", self._catalog.read(digests_of_highlight, highlight_pk)
             )
-            self._catalog.write(record.lost_blobs, tuple(lost), self._context.clock())
+        if highlight_pk is not None or step.why is StepWhy.FEW_UNITS:
+            self._context.tally.add(highlights_listed=len(step.jobs))
+        promises: Mapping[Pk, Promise] = {}
+        if budget.is_limited and step.may_pay:
+            promises = budget.promise([job.pk for job in step.jobs if job.units])
+        self._turn.end()
+        account = visit.state.pk or highlight_pk or ""
+        futures = [
+            self._services.jobs.submit(
+                self._services.highlights.sync,
+                job,
+                self._claims,
+                account=account,
+                promise=promises.get(job.pk),
+                may_pay=step.may_pay,
+            )
+            for job in step.jobs
+        ]
+        try:
+            self._meanings = self._wait_for(futures)
+        except ArchiverError as error:
+            if error is not self._api.closing_error:
+                raise
+            self._closing_error = error  # raised once the files that were missed are recorded
+        return replace(visit, is_done=True)
 
-    def _failed(
-        self, target: Target, reason: Reason, detail: str, *, trouble: bool, silent: bool = False
-    ) -> None:
-        failure = Failure(Subject.TARGET, target.key, None, reason, detail)
-        self._catalog.write(record.failure, failure, self._context.clock())
-        if not silent:
-            self._context.report_failure(failure, trouble=trouble)
+    def _wait_for(self, futures: Sequence[Future[Meaning]]) -> list[Meaning]:
+        """Wait for all highlights of the target.
+
+        If several raise, what stops the run comes before what only ends the paid calls.
+        """
+        wait(futures, return_when=FIRST_EXCEPTION)
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        raised = [e for f in futures if not f.cancelled() and (e := f.exception()) is not None]
+        if raised:
+            raise next((e for e in raised if e is not self._api.closing_error), raised[0])
+        return [future.result() for future in futures]
+
+    def _finish(self, visit: Visit, last: Wait) -> None:
+        """Record the pictures that could not be downloaded, and report what waits for a setting."""
+        for download in self._picture_downloads:
+            if (failed := download.result()) is not None:
+                self._services.downloads.record_failed(failed, self._claims)
+        if self._target.highlight_pk is not None:
+            if self._meanings:
+                self._report.report_refused_files(highlight_pk=self._target.highlight_pk)
+            return
+        is_left_alone = last.why is StepWhy.HIDDEN and (
+            not visit.before.is_archived or self._options.repair is not None
+        )
+        if not (self._options.list_only or self._is_duplicate or is_left_alone):
+            is_replaced = visit.listing is not None and self._options.repair is None
+            self._report.report_refused_files(
+                user_pk=visit.state.pk, offered=self._pictures if is_replaced else None
+            )
 
 
-def _no_such(target: Target) -> Failure:
-    """The failure of a target that does not exist."""
-    if target.highlight_pk is not None:
-        what = "no such highlight: correct or remove it"
-        return Failure(Subject.HIGHLIGHT, target.highlight_pk, None, Reason.NOT_FOUND, what)
-    kind = "name" if target.username is not None else "id"
-    what = f"no account has this {kind}: correct or remove it"
-    return Failure(Subject.TARGET, target.key, None, Reason.GONE, what)
-
-
-def _not_fetched(ids: Sequence[str]) -> str:
-    if len(ids) == 1:
-        return f"the tray lists {ids[0]}, which holds products, not stories: it is not archived"
-    shown = ", ".join(ids[:3]) + ("…" if len(ids) > 3 else "")
-    return f"the tray lists {len(ids):,} highlights of products, not stories, which are not archived: {shown}"
+def _hidden_tray() -> CallFailed:
+    return CallFailed("its tray is not found, and the account is there and public", sent=True)

@@ -1,22 +1,24 @@
-"""Pages that are paid for already: whether one serves again, so that a killed run does not pay twice."""
+"""Stored answers that serve a highlight again, so that a killed run does not pay twice."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, holdings
+from archiver.catalog.query.account_state import highlight_state
+from archiver.catalog.query.holdings import paid_highlight, stored_roles
 from archiver.errors import AnswerMalformed, StorageError
-from archiver.hiker import wire
+from archiver.hiker import endpoints, wire
 from archiver.model.archived import Owner
-from archiver.model.identity import Subject
+from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, User
+from archiver.runner.decide import Job
 from archiver.runner.downloads import Download
-from archiver.runner.plan import Job, Why, is_swept
+from archiver.runner.due import Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
 _JUST_NOW = timedelta(hours=1)
@@ -24,20 +26,21 @@ _JUST_NOW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class PageAnswer:
-    """A highlight's page with the answer that gave it.
+    """A highlight's page, with the answer that it was read from.
 
-    ``paid`` is False where a kept answer served, which came at ``came_at``; ``news`` is False where its rows stand already.
+    ``is_paid`` is False if a stored answer served, which came at ``answered_at``; ``is_news`` is False if its
+    rows are recorded already.
     """
 
     page: HighlightPage
     answer_id: int | None
-    paid: bool = True
-    came_at: datetime | None = None
-    news: bool = True
+    is_paid: bool = True
+    answered_at: datetime | None = None
+    is_news: bool = True
 
 
 class AnswerCache:
-    """Looks for kept answers; reads only."""
+    """Finds stored answers; reads only."""
 
     def __init__(
         self, catalog: Catalog, answers: AnswerStore, clock: Callable[[], datetime], *, sweep_days: int = 0
@@ -48,56 +51,68 @@ class AnswerCache:
         self._sweep_days = sweep_days
         self._reading = threading.Lock()  # one answer at a time in memory
 
-    def page(self, job: Job) -> PageAnswer | None:
-        """The kept page that makes this Job free: asked for under the same tray facts, its missing links still live. Else None.
+    def find_usable(self, jobs: Iterable[Job]) -> frozenset[Pk]:
+        """Return the highlights of these jobs that a stored answer serves."""
+        return frozenset(job.pk for job in jobs if self.find(job) is not None)
 
-        A sweep or a second look is served only by one whose rows never came to be: a killed run, or one that a restored database does not know, paid for it.
-        None serves past the next turn of the sweep: it could not show what that is to find.
+    def find(self, job: Job) -> PageAnswer | None:
+        """Return the stored page that serves a job: fetched under the same tray facts, its links still valid.
+
+        A sweep, or the second fetch after a loss, is served only by a page that has no rows yet: one that a
+        killed run paid for, or that a restored database does not know. None serves past the next turn of the
+        sweep, as it could not show what the sweep is to find.
         """
         if job.reason is Why.FULL:
             return None
-        known = self._catalog.read(holdings.paid_highlight, job.pk)
+        known = self._catalog.read(paid_highlight, job.pk, endpoints.HIGHLIGHT)
         if known is None or known.facts.differs(job.facts):
             return None
         if job.reason not in (Why.ASKED, Why.LOST) and self._is_swept_since(job, known.finished_at):
             return None
         if job.reason is Why.ASKED and known.finished_at + _JUST_NOW < self._clock():
             return None  # no tray tells whether it changed: only what a killed run has just paid for serves
-        held = self._catalog.read(account_state.highlight, job.pk)
-        if job.reason is Why.ASKED and held is not None and held.completed_at is not None:
+        stored = self._catalog.read(highlight_state, job.pk)
+        if job.reason is Why.ASKED and stored is not None and stored.completed_at is not None:
             return None
-        recorded = held is not None and held.fetched_at is not None and held.fetched_at >= known.finished_at
-        if job.reason in (Why.SHRUNK, Why.SWEEP) and recorded:
+        is_recorded = (
+            stored is not None and stored.fetched_at is not None and stored.fetched_at >= known.finished_at
+        )
+        if job.reason in (Why.SHRUNK, Why.SWEEP) and is_recorded:
             return None
         try:
             with self._reading:
                 read = wire.parse_highlight_page(self._answers.read(known.location), job.pk)
         except (AnswerMalformed, StorageError):
             return None  # what cannot be read again is fetched again
-        if held is not None and held.listed_at is not None and held.listed_at > known.finished_at:
-            read = _of_its_items(read)
-        news = not recorded or bool(read.rejected)
-        page = PageAnswer(read, known.answer_id, paid=False, came_at=known.finished_at, news=news)
+        if stored is not None and stored.listed_at is not None and stored.listed_at > known.finished_at:
+            read = _without_tray_facts(read)
+        is_news = not is_recorded or bool(read.rejected)
+        page = PageAnswer(
+            read, known.answer_id, is_paid=False, answered_at=known.finished_at, is_news=is_news
+        )
         now = self._clock() + _MARGIN
-        links = (wanted.link for wanted in self.missing(page))
+        links = (download.link for download in self.missing_downloads(page))
         return page if all(link.expires_at is None or link.expires_at > now for link in links) else None
 
-    def _is_swept_since(self, job: Job, came_at: datetime) -> bool:
-        return self._sweep_days > 0 and is_swept(job.pk, came_at, self._sweep_days, self._clock())
+    def _is_swept_since(self, job: Job, answered_at: datetime) -> bool:
+        return self._sweep_days > 0 and is_swept(job.pk, answered_at, self._sweep_days, self._clock())
 
-    def missing(self, page: PageAnswer) -> list[Download]:
-        """What the page offers and the archive does not hold."""
-        held = self._catalog.read(holdings.held_items, tuple(item.pk for item in page.page.items))
+    def missing_downloads(self, page: PageAnswer) -> list[Download]:
+        """Return the files that a page offers and the archive lacks."""
+        stored = self._catalog.read(stored_roles, tuple(item.pk for item in page.page.items))
         return [
             Download(Owner(Subject.ITEM, item.pk), link, page.answer_id)
             for item in page.page.items
             for link in item.links
-            if (item.pk, link.role) not in held
+            if (item.pk, link.role) not in stored
         ]
 
 
-def _of_its_items(page: HighlightPage) -> HighlightPage:
-    """The page without what a tray has told since: an older title, pin, cover or name would overwrite a newer one."""
+def _without_tray_facts(page: HighlightPage) -> HighlightPage:
+    """Return the page without what a tray has stated since then.
+
+    An older title or cover would replace a newer one.
+    """
     shown = page.highlight
     known = replace(shown, user=User(shown.user.pk), title=None, is_pinned=None, cover=None, cover_name=None)
     return replace(page, highlight=known)

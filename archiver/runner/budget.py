@@ -1,8 +1,9 @@
-"""The Budget of a run: what of its limits is promised to jobs that are planned and not paid for yet.
+"""The budget of a run: limits, promises to what is begun, and how long the units last.
 
-The ledger checks the sums of what is spent; the promises see to it that what is begun is finished before more is begun. All of an
-account's jobs are promised before the next account is listed: a run that ends at its limit then leaves one account unfinished, not many,
-and no unit is spent on a tray whose highlights nobody could pay for.
+The ledger checks the sums of what is spent. The promises make sure that what is begun is finished before more
+is begun: all highlights of an account have their units before the next account is listed. So a run that ends
+at its limit leaves one account unfinished, not many, and no unit is spent on a tray whose highlights cannot
+be paid for.
 """
 
 from __future__ import annotations
@@ -20,26 +21,30 @@ from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 
 _ROOM = 1_000
-"""Units beyond which accounts need not take turns: four at a time, with more highlights than any account has, cost less."""
+"""Beyond this many units accounts need not take turns: the four that are visited at a time cost less."""
 
 
 class Turn:
-    """An account's right to be looked at while few units are left, until ``end``: its jobs are promised then. Again is nothing."""
+    """The right to begin a target, while few units are left (``is_tight``).
+
+    It ends once the jobs of the target have their units.
+    """
 
     def __init__(self, lock: threading.Lock | None) -> None:
         self._lock = lock
+        self.is_tight = lock is not None
 
     def end(self) -> None:
-        """Let the next account begin."""
+        """Let the next target begin. A second call does nothing."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
 
 class Promise:
-    """The unit that a Budget keeps back for one job, until it is spent or the job ends.
+    """The unit that a budget keeps back for one job, until it is spent or the job ends.
 
-    Only the Budget that made it changes it. An attempt takes ``units`` out; one that turns out to be free
+    Only the budget that made it changes it. An attempt takes ``units`` out; one that turns out to be free
     puts them back.
     """
 
@@ -48,7 +53,7 @@ class Promise:
 
 
 class Budget:
-    """Reserves units and keeps promises; many threads may. Without a limit it only reserves."""
+    """Reserves units and keeps promises; used by many threads. Without a limit it only reserves."""
 
     def __init__(self, catalog: Catalog, run_id: int, limits: Limits, clock: Callable[[], datetime]) -> None:
         self._catalog = catalog
@@ -58,53 +63,58 @@ class Budget:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._promised = 0
-        self.limited = limits != Limits()
+        self.is_limited = limits != Limits()
 
-    def left(self) -> int | None:
-        """The units that are neither spent nor promised; None without a limit."""
+    def units_left(self) -> int | None:
+        """Return the units that are neither spent nor promised; None without a limit."""
         with self._lock:
-            return self._left()
+            return self._count_units_left()
 
     def turn(self) -> Turn:
-        """Wait for the account before to have its jobs promised, unless there is room for all. Whoever gets a turn must end it."""
-        left = self.left()
+        """Wait until the target before has its units, unless there are enough for all.
+
+        The caller must end the turn.
+        """
+        left = self.units_left()
         if left is None or left > _ROOM:
             return Turn(None)
         self._turn.acquire()
         return Turn(self._turn)
 
     def promise(self, jobs: Sequence[Pk]) -> dict[Pk, Promise]:
-        """Keep one unit back for each of these jobs, in this order, as far as the units go; ``release`` ends
-        a promise.
+        """Keep one unit back for each of these jobs, in this order, as far as the units go.
 
-        For a run with a limit.
+        Only for a run with a limit. ``release`` ends a promise.
         """
         with self._lock:
-            promises = {pk: Promise(1) for pk, _ in zip(jobs, range(self._left() or 0), strict=False)}
+            promises = {
+                pk: Promise(1) for pk, _ in zip(jobs, range(self._count_units_left() or 0), strict=False)
+            }
             self._promised += len(promises)
             return promises
 
     def release(self, promise: Promise | None) -> None:
-        """End a promise: what is left of it is free for others. Again is nothing."""
+        """End a promise: what is left of it is free for others. A second call does nothing."""
         if promise is not None:
             with self._lock:
                 self._set(promise, 0)
 
     def renew(self, promise: Promise) -> None:
-        """Keep a unit back again for a job whose attempt was billed and brought no answer, if one is left."""
+        """Keep a unit back again for a job whose attempt was billed without an answer, if one is left."""
         with self._lock:
-            if not promise.units and self._left():
+            if not promise.units and self._count_units_left():
                 self._set(promise, 1)
 
     def reserve(self, call: Call, promise: Promise | None = None) -> int:
-        """Reserve a call in the ledger, out of its promise if it has one; returns the id of its row, which
-        ``settle`` needs.
+        """Reserve a call in the ledger and return the id of its row, for ``settle``.
+
+        The units come out of the promise of the call, if it has one.
 
         Raises BudgetReached if the call would pass a limit, or take what others were promised.
         """
-        if not self.limited or not call.units:  # a limit forbids nothing that is free
+        if not self.is_limited or not call.units:  # a limit forbids nothing that is free
             return self._catalog.write(ledger.reserve, self._run_id, call, self._clock(), Limits())
-        with self._lock:  # no promise is made between the look at them and the row
+        with self._lock:  # no promise is made between this check and the row
             own = min(call.units, promise.units) if promise is not None else 0
             reserved = self._catalog.write(
                 ledger.reserve, self._run_id, call, self._clock(), self._limits, self._promised - own
@@ -123,10 +133,10 @@ class Budget:
         *,
         promise: Promise | None = None,
     ) -> int | None:
-        """Note in the ledger what a reserved call cost; returns the id of its answer, if one is kept.
+        """Record in the ledger what a reserved call cost; return the id of its answer, if one is stored.
 
-        An attempt that turned out to be free gives its unit back to the promise it came from, in the same
-        step: between two attempts of one job no other call can take it.
+        An attempt that turned out to be free gives its unit back to its promise in the same step: no other
+        call can take it between two attempts of one job.
         """
         if promise is None:
             return self._catalog.write(ledger.settle, call_id, status, units, self._clock(), kept, facts)
@@ -140,8 +150,8 @@ class Budget:
         self._promised += units - promise.units
         promise.units = units
 
-    def _left(self) -> int | None:
-        if not self.limited:
+    def _count_units_left(self) -> int | None:
+        if not self.is_limited:
             return None
         left = self._catalog.read(ledger.units_left, self._run_id, self._clock(), self._limits)
         return None if left is None else max(0, left - self._promised)
@@ -151,10 +161,10 @@ RECENT = timedelta(days=30)
 
 
 def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int | None:
-    """The recent rate: the median of what was spent on each UTC day of the last 30 on which a run began, rounded up.
+    """Return the median of the units spent on each UTC day, of the last 30, on which a run began, rounded up.
 
-    ``runs``: when each began, and its units. None where there was none: then nobody knows. A first night, which is dear, or one with
-    ``--full`` moves a median little.
+    ``runs``: when each began, and its units. None if there was none. A first night, which costs much, or one
+    with ``--full`` hardly moves a median.
     """
     days: Counter[date] = Counter()
     for started_at, units in runs:
@@ -164,5 +174,5 @@ def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int 
 
 
 def nights_left(units: int, per_night: int | None) -> int | None:
-    """How many whole nights so many units last at that rate; None where there is no rate, or nothing is spent."""
+    """Return for how many whole nights these units last; None if there is no rate, or nothing is spent."""
     return max(0, units) // per_night if per_night else None

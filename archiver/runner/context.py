@@ -20,8 +20,11 @@ if TYPE_CHECKING:  # a command that only reads does not load what downloads
 
 @dataclass(frozen=True, slots=True)
 class RepairScope:
-    """All that a repair tries to get again: pks of highlights to fetch, of highlights whose covers are lost,
-    and of accounts whose avatars are lost."""
+    """All that a repair tries to get again.
+
+    ``highlights`` are fetched; ``covers`` are highlights whose covers are lost, ``avatars`` accounts whose
+    avatars are.
+    """
 
     highlights: frozenset[Pk]
     covers: frozenset[Pk]
@@ -34,10 +37,10 @@ class RunOptions:
 
     ``sweep_days``: the period of the sweep, 0 for none. ``from_config``: targets are entries of the
     configuration. ``ignore_backoff``: a person named the accounts now, so that private, gone and unresolved
-    ones are asked at once. ``covers``, ``avatars``: whether these are downloaded. ``repair``: fetch only this,
-    whatever else is due. ``list_only``: list trays, fetch nothing. ``privacy_check``: let the API check each
-    account, which costs a unit for each tray. ``rules``: which downloads the settings allow; None: files that
-    they refused are not due before the sweep.
+    ones are asked at once. ``covers``, ``avatars``: whether these are downloaded. ``repair``: fetch only
+    this, whatever else is due. ``list_only``: list trays, fetch nothing. ``privacy_check``: let the API check
+    each account, which costs a unit for each tray. ``rules``: which downloads the settings allow; None: files
+    that they refused are not due before the sweep.
     """
 
     sweep_days: int = 30
@@ -54,8 +57,11 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunLimits:
-    """How fast and how far a run may go: calls per second (None: what the API account allows), download
-    threads, and the units that may be spent."""
+    """How fast and how far a run may go.
+
+    ``calls_per_second``: None for what the API account allows. ``downloads``: threads. ``units``: what may be
+    spent.
+    """
 
     calls_per_second: float | None = None
     downloads: int = 8
@@ -79,5 +85,5 @@ class RunContext:
 
     def report_failure(self, failure: Failure, *, trouble: bool) -> None:
         """Count and report a failure whose row is committed. ``trouble``: the run has not fully succeeded."""
-        self.tally.failed(failure, trouble=trouble)
+        self.tally.count_failure(failure, trouble=trouble)
         self.observe(FailureRecorded(failure))

@@ -1,4 +1,4 @@
-"""From Link to committed row: download → accept → durable Blob → row → event. Each (owner, role) in flight is claimed once."""
+"""Downloads of files, from a link to a committed row: download → durable blob → row → event."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from archiver.runner.context import RunContext
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A File that is offered and not held. ``answer_id`` is the answer that offers it."""
+    """A file that is offered and not stored. ``answer_id`` is the answer that offers it."""
 
     owner: Owner
     link: Link
@@ -32,55 +32,60 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class FailedDownload:
-    """A File that could not be had, and why. Not recorded yet: its link may be renewed first."""
+    """A file that could not be downloaded, and why. Not recorded yet: its link may be renewed first."""
 
-    wanted: Download
+    download: Download
     error: DownloadFailed
 
     @property
     def failure(self) -> Failure:
-        """What is recorded of it."""
-        owner, error = self.wanted.owner, self.error
-        role = self.wanted.link.role
+        """Return what is recorded of it."""
+        owner, error = self.download.owner, self.error
+        role = self.download.link.role
         return Failure(owner.subject, owner.pk, role, error.reason, str(error), error.host, error.size)
 
 
 class Claims:
-    """What is in flight or done for one account: an item in two of its highlights is downloaded once, and fails once.
+    """The downloads of one account, under way or done: an item in two highlights is downloaded once.
 
-    One account's worth, so that memory does not grow with the number of accounts; an item belongs to one account.
+    They are of one account, so that memory does not grow with the number of accounts; an item belongs to one.
     """
 
-    def __init__(self, account: str) -> None:
-        """``account``: its pk, or what else stands for it where it is not known."""
-        self.account = account
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._futures: dict[tuple[Owner, Role], Future[FailedDownload | None]] = {}
-        self._told: set[tuple[Owner, Role]] = set()
+        self._reported: set[tuple[Owner, Role]] = set()
 
     def claim(
-        self, wanted: Download, submit: Callable[[], Future[FailedDownload | None]], *, anew: bool
+        self,
+        download: Download,
+        submit: Callable[[], Future[FailedDownload | None]],
+        *,
+        is_renewed: bool,
     ) -> Future[FailedDownload | None]:
-        """The future of this (owner, role): the one under way or done, or a new one. ``anew``: one that failed is tried again."""
-        key = (wanted.owner, wanted.link.role)
+        """Return the future of this (owner, role): the one under way or done, or a new one.
+
+        ``is_renewed``: the link is new, so that a download that failed is tried again.
+        """
+        key = (download.owner, download.link.role)
         with self._lock:
             future = self._futures.get(key)
-            if future is None or (anew and _failed(future)):
+            if future is None or (is_renewed and _has_failed(future)):
                 future = self._futures[key] = submit()
             return future
 
-    def tell(self, missed: FailedDownload) -> bool:
-        """Whether this is the first time that this file is told as missed, and no renewed link has brought it since."""
-        key = (missed.wanted.owner, missed.wanted.link.role)
+    def must_report(self, failed: FailedDownload) -> bool:
+        """Return whether a failure was not reported before, and no renewed link has succeeded since."""
+        key = (failed.download.owner, failed.download.link.role)
         with self._lock:
             future = self._futures.get(key)
-            first = key not in self._told and (future is None or not future.done() or _failed(future))
-            self._told.add(key)
+            first = key not in self._reported and (future is None or not future.done() or _has_failed(future))
+            self._reported.add(key)
             return first
 
 
 class FileDownloader:
-    """Downloads on its own bounded threads, which the paid workers never use."""
+    """Downloads files on its own bounded threads, which the workers that make calls never use."""
 
     def __init__(
         self,
@@ -92,80 +97,85 @@ class FileDownloader:
         may_write: Callable[[], None],
         threads: int,
     ) -> None:
-        """``may_write`` is called before each download and raises what forbids it (a disk below its reserve)."""
+        """``may_write`` is called before each download; it raises if the disk is below its reserve."""
         self._downloader = downloader
         self._store = store
         self._catalog = catalog
         self._context = context
         self._may_write = may_write
-        self._begun: set[Future[FailedDownload | None]] = set()
+        self._running: set[Future[FailedDownload | None]] = set()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="cdn")
 
     def close(self) -> None:
-        """End the threads; what is queued and not begun is dropped, what is begun is told of before this returns."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        wait(tuple(self._begun))
+        """End the threads.
 
-    def begin(
-        self, wanted: Iterable[Download], claims: Claims, *, anew: bool = False
-    ) -> list[Future[FailedDownload | None]]:
-        """Queue files, soonest expiry first; one that was claimed before is not fetched twice."""
-        return [claims.claim(w, partial(self._submit, w), anew=anew) for w in sorted(wanted, key=_urgency)]
-
-    def keep(self, wanted: Iterable[Download], claims: Claims, *, anew: bool = False) -> list[FailedDownload]:
-        """Download all and return those that could not be had. ``anew``: the links are renewed. Raises what stops the run."""
-        missed = [future.result() for future in self.begin(wanted, claims, anew=anew)]
-        return [m for m in missed if m is not None]
-
-    def record_missed(self, missed: FailedDownload, claims: Claims) -> None:
-        """Commit the failure with its back-off, and count and tell it; once, however many highlights share the item.
-
-        One whose host is not allowed is counted when the account ends (``Accounts._report_hosts``), with those that
-        earlier runs recorded.
+        What is queued is dropped; what has begun is finished and reported before this returns.
         """
-        if not claims.tell(missed):
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        wait(tuple(self._running))
+
+    def start(
+        self, downloads: Iterable[Download], claims: Claims, *, is_renewed: bool = False
+    ) -> list[Future[FailedDownload | None]]:
+        """Queue files, soonest expiry first; one that was claimed before is not downloaded twice."""
+        return [
+            claims.claim(download, partial(self._submit, download), is_renewed=is_renewed)
+            for download in sorted(downloads, key=_urgency)
+        ]
+
+    def download_all(
+        self, downloads: Iterable[Download], claims: Claims, *, is_renewed: bool = False
+    ) -> list[FailedDownload]:
+        """Download all files and return those that failed. Raises what stops the run."""
+        results = [future.result() for future in self.start(downloads, claims, is_renewed=is_renewed)]
+        return [failed for failed in results if failed is not None]
+
+    def record_failed(self, failed: FailedDownload, claims: Claims) -> None:
+        """Record a failed download with its back-off, and report it; once, however many highlights share it.
+
+        One whose host is not allowed is reported when the visit ends, with those that earlier runs recorded.
+        """
+        if not claims.must_report(failed):
             return
-        failure = missed.failure
+        failure = failed.failure
         self._catalog.write(record.failure, failure, self._context.clock())
         if failure.reason is not Reason.HOST_NOT_ALLOWED:
             self._context.report_failure(failure, trouble=failure.reason not in GAPS)
 
-    def _submit(self, wanted: Download) -> Future[FailedDownload | None]:
+    def _submit(self, download: Download) -> Future[FailedDownload | None]:
         future: Future[FailedDownload | None] = Future()
-        self._pool.submit(self._keep_one, wanted, future)
+        self._pool.submit(self._download, download, future)
         return future
 
-    def _keep_one(self, wanted: Download, future: Future[FailedDownload | None]) -> None:
-        """Download one file and make it durable; its row is queued, and the future ends when that is committed.
+    def _download(self, download: Download, future: Future[FailedDownload | None]) -> None:
+        """Download one file, make it durable and queue its row; the future ends when that is committed.
 
         This thread does not wait for the commit: it has the next file to fetch.
         """
-        self._begun.add(future)
-        future.add_done_callback(self._begun.discard)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
         try:
             self._context.stop.check()
             self._may_write()
             with self._store.writer() as writer:
                 received = self._downloader.download(
-                    wanted.link, writer, check=self._context.stop.check, wait=self._context.stop.wait
+                    download.link, writer, check=self._context.stop.check, wait=self._context.stop.wait
                 )
                 digest, size = writer.commit()
             blob = Blob(digest, size, received.mime, received.width, received.height)
-            file = File(wanted.owner, wanted.link.role, blob, signed_url.without_query(wanted.link.url))
+            file = File(download.owner, download.link.role, blob, signed_url.without_query(download.link.url))
             row = self._catalog.submit(
-                record.file, self._context.run_id, file, wanted.answer_id, self._context.clock()
+                record.file, self._context.run_id, file, download.answer_id, self._context.clock()
             )
         except DownloadFailed as error:
-            future.set_result(FailedDownload(wanted, error))
+            future.set_result(FailedDownload(download, error))
         except BaseException as error:
             self._fail(future, error)
         else:
-            row.add_done_callback(lambda done: self._committed(file, done, future))
+            row.add_done_callback(lambda done: self._finish(file, done, future))
 
-    def _committed(
-        self, file: File, row: Future[FileRecorded], future: Future[FailedDownload | None]
-    ) -> None:
-        """The row is durable, or failed: only now is the file told of."""
+    def _finish(self, file: File, row: Future[FileRecorded], future: Future[FailedDownload | None]) -> None:
+        """Report the file, now that its row is durable or has failed."""
         try:
             recorded = row.result()
             size = file.blob.size
@@ -177,17 +187,17 @@ class FileDownloader:
             future.set_result(None)
 
     def _fail(self, future: Future[FailedDownload | None], error: BaseException) -> None:
-        """End the run at once: whoever waits may be waiting for a file before this one."""
+        """End the run at once: a thread that waits may be waiting for a file before this one."""
         self._context.stop.fail(error)
         future.set_exception(error)
 
 
-def _urgency(wanted: Download) -> tuple[bool, float]:
-    expires = wanted.link.expires_at
+def _urgency(download: Download) -> tuple[bool, float]:
+    expires = download.link.expires_at
     return (expires is None, expires.timestamp() if expires is not None else 0.0)
 
 
-def _failed(future: Future[FailedDownload | None]) -> bool:
+def _has_failed(future: Future[FailedDownload | None]) -> bool:
     return future.done() and (
         future.cancelled() or future.exception() is not None or future.result() is not None
     )

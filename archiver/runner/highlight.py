@@ -1,116 +1,126 @@
-"""One Job: its page from a kept answer or a paid one → rows → files → the watermark."""
+"""One highlight of a run: its page from a stored answer or a call → rows → files → the watermark."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from archiver.catalog import Catalog, record
-from archiver.catalog.query import account_state, holdings
+from archiver.catalog.query.account_state import highlight_state
+from archiver.catalog.query.holdings import members
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker.wire import ENTRIES_MAX
 from archiver.model.archived import Failure
 from archiver.model.billing import Meaning
 from archiver.model.events import HighlightRead, Notice
 from archiver.model.identity import Pk, Subject
-from archiver.model.upstream import HighlightPage, Item, RejectedEntry
-from archiver.runner import plan
+from archiver.model.upstream import HighlightPage, Item
+from archiver.runner.absence import believed_gone
+from archiver.runner.account_report import describe_rejected
 from archiver.runner.answer_cache import AnswerCache, PageAnswer
 from archiver.runner.budget import Promise
 from archiver.runner.context import RunContext
+from archiver.runner.decide import Job
 from archiver.runner.downloads import Claims, FailedDownload, FileDownloader
 from archiver.runner.metered_api import MeteredApi, Reply
-from archiver.runner.plan import Job
 
 
 class HighlightSync:
-    """Keeps one highlight at a time; many threads may."""
+    """Fetches highlights and downloads their files; used by many threads."""
 
     def __init__(
         self,
-        paid: MeteredApi,
-        files: FileDownloader,
+        api: MeteredApi,
+        downloads: FileDownloader,
         catalog: Catalog,
-        kept: AnswerCache,
+        answers: AnswerCache,
         *,
         context: RunContext,
     ) -> None:
-        self._paid = paid
-        self._files = files
+        self._api = api
+        self._downloads = downloads
         self._catalog = catalog
-        self._kept = kept
+        self._answers = answers
         self._context = context
 
-    def keep(self, job: Job, claims: Claims, promise: Promise | None = None) -> Meaning:
-        """Do one Job to its end. Returns how its page was answered; all that went wrong is recorded.
+    def sync(
+        self,
+        job: Job,
+        claims: Claims,
+        *,
+        account: str,
+        promise: Promise | None = None,
+        may_pay: bool = True,
+    ) -> Meaning:
+        """Fetch a highlight and all its files. Return how its page was answered; failures are recorded.
 
-        A job of 0 units is served by a stored answer or not at all.
-
-        ``promise`` is the Budget's to this job, and ends once its page is here or cannot be had. Raises what
-        stops the run, or all paid calls of it.
+        ``account``: as in ``MeteredApi.fetch_highlight``. ``promise``: what the budget keeps back for this
+        job; it ends once the page is here or cannot be had. ``may_pay``: if False, a stored answer serves or
+        nothing does. Raises what stops the run, or all paid calls.
         """
         try:
             found: PageAnswer | Meaning = (
-                self._kept.page(job)
-                or (Meaning.TRANSIENT if not job.units else None)  # its links have expired just now
-                or self._fetched(job, claims, promise)
+                self._answers.find(job)
+                or (Meaning.TRANSIENT if not may_pay else None)  # its links have expired just now
+                or self._fetch(job, account, promise)
             )
         finally:
-            self._paid.budget.release(promise)
+            self._api.budget.release(promise)
         if isinstance(found, Meaning):
             return found
-        self._context.tally.add(highlights_fetched=found.paid)
-        held = self._catalog.read(account_state.highlight, job.pk)
-        doubted = held.shrunk_to if held is not None else None
-        if found.news:
-            self._record(found, job, doubted)
-        missing = self._kept.missing(found)
+        self._context.tally.add(highlights_fetched=found.is_paid)
+        stored = self._catalog.read(highlight_state, job.pk)
+        shrunk_to = stored.shrunk_to if stored is not None else None
+        if found.is_news:
+            self._record(found, job, shrunk_to)
+        missing = self._answers.missing_downloads(found)
         self._context.observe(
             HighlightRead(
                 job.pk,
                 found.page.highlight.title or job.title,
                 len(found.page.items),
                 len(missing),
-                found.paid,
+                found.is_paid,
             )
         )
-        missed = self._files.keep(missing, claims)
-        missed, found = self._renewed(job, found, missed, claims, doubted)
-        for miss in missed:
-            self._files.record_missed(miss, claims)
+        failed = self._downloads.download_all(missing, claims)
+        if may_pay:
+            failed, found = self._renew(job, found, failed, claims, account=account, shrunk_to=shrunk_to)
+        for one in failed:
+            self._downloads.record_failed(one, claims)
         # Last, the watermark: what the page offers is stored, or its failure is.
-        lacking = {(m.wanted.owner.pk, m.wanted.link.role) for m in missed}
+        lacking = {(one.download.owner.pk, one.download.link.role) for one in failed}
         is_whole = not found.page.rejected
         self._catalog.write(record.completion, job.pk, lacking, self._context.clock(), is_whole=is_whole)
         return Meaning.OK
 
     # --- the page
 
-    def _fetched(self, job: Job, claims: Claims, promise: Promise | None = None) -> PageAnswer | Meaning:
+    def _fetch(self, job: Job, account: str, promise: Promise | None = None) -> PageAnswer | Meaning:
         try:
-            reply = self._paid.fetch_highlight(job.pk, job.facts, account=claims.account, promise=promise)
+            reply = self._api.fetch_highlight(job.pk, job.facts, account=account, promise=promise)
         except CallFailed as error:
-            self._failed(job.pk, Reason.UPSTREAM, str(error), trouble=True)
+            self._record_failure(job.pk, Reason.UPSTREAM, str(error), trouble=True)
             return Meaning.TRANSIENT
         return self._read(job.pk, reply)
 
     def _read(self, pk: Pk, reply: Reply[HighlightPage]) -> PageAnswer | Meaning:
         meaning = reply.verdict.meaning
         if meaning is Meaning.NOT_FOUND:
-            # Listed and missing from its own page is a fact of Instagram's (HIKERAPI.md): recorded and passed over.
-            self._failed(pk, Reason.NOT_FOUND, reply.verdict.detail, trouble=False)
+            # Instagram lists some highlights whose page does not exist (HIKERAPI.md): a fact, not trouble.
+            self._record_failure(pk, Reason.NOT_FOUND, reply.verdict.detail, trouble=False)
             return meaning
         if meaning is not Meaning.OK:
-            self._failed(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, trouble=True)
+            self._record_failure(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, trouble=True)
             return meaning
         try:
-            return PageAnswer(reply.content(), reply.answer_id, paid=True)
+            return PageAnswer(reply.content(), reply.answer_id, is_paid=True)
         except AnswerMalformed as error:
-            self._failed(pk, Reason.MALFORMED, str(error), trouble=True)
+            self._record_failure(pk, Reason.MALFORMED, str(error), trouble=True)
             return Meaning.MALFORMED
 
-    def _record(self, found: PageAnswer, job: Job, doubted: str | None) -> None:
+    def _record(self, found: PageAnswer, job: Job, shrunk_before: str | None) -> None:
         page, now = found.page, self._context.clock()
-        gone, shrunk_to = self._absent(page, doubted)
+        gone, shrunk_to = self._items_gone(page, shrunk_before)
         new = self._catalog.write(
             record.page,
             self._context.run_id,
@@ -120,18 +130,19 @@ class HighlightSync:
             now,
             gone=gone,
             shrunk_to=shrunk_to,
-            fetched_at=found.came_at,
+            fetched_at=found.answered_at,
         )
         self._context.tally.add(items_new=new)
         self._note_cut(page.items)
         if page.rejected:
-            self._failed(job.pk, Reason.MALFORMED, describe_rejected(page.rejected, "item"), trouble=True)
+            self._record_failure(
+                job.pk, Reason.MALFORMED, describe_rejected(page.rejected, "item"), trouble=True
+            )
         else:
             self._catalog.write(record.resolution, Subject.HIGHLIGHT, job.pk, None, now)
 
     def _note_cut(self, items: Sequence[Item]) -> None:
-        """Record the items of which not everything has rows: reported once, and no reason to fetch them
-        again."""
+        """Record the items that rows hold only in part: reported once, and not a reason to fetch again."""
         for item in items:
             if not item.cut:
                 continue
@@ -141,62 +152,67 @@ class HighlightSync:
             if self._catalog.write(record.failure, failure, self._context.clock()) == 1:
                 self._context.report_failure(failure, trouble=False)
 
-    def _absent(self, page: HighlightPage, doubted: str | None) -> tuple[tuple[Pk, ...], str | None]:
-        """Items absent from a page are gone only if at least ``media_count`` came.
+    def _items_gone(
+        self, page: HighlightPage, shrunk_before: str | None
+    ) -> tuple[tuple[Pk, ...], str | None]:
+        """Return the items that are gone, and the fingerprint of a loss to remember.
 
-        ``doubted`` is the loss that an earlier run saw and did not believe; a page that is no evidence ends the doubt, which would
-        be paid for each night.
+        Items absent from a page are gone only if at least ``media_count`` came. ``shrunk_before``: the loss
+        that an earlier run saw and did not believe. A page that is not evidence ends that doubt, which would
+        else be paid for each night.
         """
         count = page.highlight.facts.media_count
         if count is None or page.length < count or page.rejected:
             return (), None
-        present = self._catalog.read(holdings.members, page.highlight.pk)
-        return plan.believed_gone(present, [item.pk for item in page.items], doubted)
+        present = self._catalog.read(members, page.highlight.pk)
+        return believed_gone(present, [item.pk for item in page.items], shrunk_before)
 
     # --- the files
 
-    def _renewed(
-        self, job: Job, found: PageAnswer, missed: list[FailedDownload], claims: Claims, doubted: str | None
+    def _renew(
+        self,
+        job: Job,
+        found: PageAnswer,
+        failed: list[FailedDownload],
+        claims: Claims,
+        *,
+        account: str,
+        shrunk_to: str | None,
     ) -> tuple[list[FailedDownload], PageAnswer]:
-        """Links past their time are renewed once, by one paid call for all of them, and tried again.
+        """Renew expired links, once, by one call for all of them, and download again.
 
-        Returns what is missing then, and the page that counts from then on: all that the fresh one offers is wanted, not only what
-        had expired, and what it offers no longer is not missing any more. It is no second look: that is another run's.
+        Return what failed then, and the page that counts from then on: all that the new one offers is wanted,
+        not only what had expired, and what it does not offer is not missing any more. It does not confirm a
+        loss of items: that takes another run.
         """
-        expired = [m for m in missed if m.error.reason is Reason.EXPIRED]
-        if not expired or not job.units:
-            return missed, found
-        self._context.observe(
-            Notice(f"{len(expired)} links of highlight {job.pk} have expired: renewing them")
-        )
+        expired = [one for one in failed if one.error.reason is Reason.EXPIRED]
+        if not expired:
+            return failed, found
+        text = f"{len(expired)} links of highlight {job.pk} have expired: renewing them"
+        self._context.observe(Notice(text))
         try:
-            fresh = self._fetched(job, claims)
+            renewed = self._fetch(job, account)
         except ArchiverError as error:
-            if error is not self._paid.closed:
+            if error is not self._api.closing_error:
                 raise
-            return missed, found  # nothing more is paid for tonight: recorded as expired, the next run renews
-        if isinstance(fresh, Meaning):
-            return missed, found
-        self._record(fresh, job, doubted)
-        failed = {
-            (m.wanted.owner, m.wanted.link.role): m for m in missed if m.error.reason is not Reason.EXPIRED
+            return (
+                failed,
+                found,
+            )  # nothing more is paid for now: recorded as expired, the next run renews them
+        if isinstance(renewed, Meaning):
+            return failed, found
+        self._record(renewed, job, shrunk_to)
+        others = {
+            (one.download.owner, one.download.link.role): one
+            for one in failed
+            if one.error.reason is not Reason.EXPIRED
         }
-        offered = self._kept.missing(fresh)
-        again = [w for w in offered if (w.owner, w.link.role) not in failed]
-        still = [failed[key] for w in offered if (key := (w.owner, w.link.role)) in failed]
-        return still + self._files.keep(again, claims, anew=True), fresh
+        offered = self._answers.missing_downloads(renewed)
+        again = [d for d in offered if (d.owner, d.link.role) not in others]
+        still = [others[key] for d in offered if (key := (d.owner, d.link.role)) in others]
+        return still + self._downloads.download_all(again, claims, is_renewed=True), renewed
 
-    def _failed(self, pk: Pk, reason: Reason, detail: str, *, trouble: bool) -> None:
+    def _record_failure(self, pk: Pk, reason: Reason, detail: str, *, trouble: bool) -> None:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
         self._catalog.write(record.failure, failure, self._context.clock())
         self._context.report_failure(failure, trouble=trouble)
-
-
-def describe_rejected(rejected: Sequence[RejectedEntry], noun: str) -> str:
-    """Return one line about all elements of an answer, at least one, that could not be read. ``noun``: one of
-    them."""
-    number, first = sum(one.count for one in rejected), rejected[0]
-    why = f"{first.pk}: {first.detail}" if first.pk else first.detail
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    found = f"{number:,} {noun if number == 1 else plural} cannot be read"
-    return f"{found}: {why}" if len(rejected) == 1 else f"{found}; the first: {why}"

@@ -1,6 +1,7 @@
-"""Every unit is spent here: reserve → send → keep → settle, one ledger row an attempt; what was not billed is tried again.
+"""The API as a run uses it: every unit is spent here, through the ledger.
 
-``list_*`` and ``fetch_*`` are the only functions of the program that cost units.
+A call goes reserve → send → keep → settle, with one row in the ledger for each attempt; what was not billed
+is tried again. ``look``, ``list_*`` and ``fetch_*`` are the only functions of the program that cost units.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from archiver.errors import (
     CallFailed,
     KeyRejected,
     OutOfUnits,
+    Reason,
     UpstreamDown,
 )
 from archiver.hiker import endpoints, wire
@@ -31,7 +33,7 @@ from archiver.hiker.response_body import LargeBodySlot
 from archiver.model.billing import Answer, Call, Limits, Meaning, Verdict
 from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
-from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, TrayPage, User
+from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, User
 from archiver.runner.budget import Budget, Promise
 from archiver.runner.context import RunContext
 from archiver.runner.workers import StopFlag
@@ -39,6 +41,7 @@ from archiver.runner.workers import StopFlag
 _TRIES = 3
 _PATIENT_TRIES = 6
 _FAILED_IN_A_ROW = 5
+_PAGES_MAX = 100  # a paged tray that is longer never ends: an account has some hundred highlights at most
 _REFUSED_IN_A_ROW = 3
 
 
@@ -47,28 +50,53 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[T]):
-    """A stored and settled Answer, read: its bytes are let go, since many at once would fill the memory.
+    """What was read from a stored and settled answer.
 
-    ``answer_id`` is None where nothing was stored (an answer that was not billed). ``found`` is what an
-    answer that is OK says, or why it cannot be read; None for any other.
+    The bytes are dropped, since many at once would fill the memory.
+
+    ``answer_id`` is None if nothing was stored (an answer that was not billed). ``parsed`` is what an answer
+    that is OK says, or why it cannot be read; None for any other.
     """
 
     status: int
     verdict: Verdict
     answer_id: int | None
-    found: T | AnswerMalformed | None
+    parsed: T | AnswerMalformed | None
 
     def content(self) -> T:
-        """What the answer says. Raises AnswerMalformed if it is not what its endpoint promises."""
-        if self.found is None:
+        """Return what the answer says. Raises AnswerMalformed if it is not what its endpoint promises."""
+        if self.parsed is None:
             raise AnswerMalformed(self.verdict.detail or self.verdict.meaning.value)
-        if isinstance(self.found, AnswerMalformed):
-            raise self.found
-        return self.found
+        if isinstance(self.parsed, AnswerMalformed):
+            raise self.parsed
+        return self.parsed
+
+
+def verdict_of(reply: Reply[T]) -> Reason | None:
+    """Return what a reply about an account says of it: private, gone, or None if it is shown.
+
+    Raises AnswerMalformed for an answer that cannot be read, CallFailed for an error of the API itself.
+    """
+    meaning = reply.verdict.meaning
+    if meaning is Meaning.PRIVATE:
+        return Reason.PRIVATE
+    if meaning is Meaning.NOT_FOUND:
+        return Reason.GONE
+    detail = reply.verdict.detail or f"the API answers {meaning.value}"
+    if meaning is Meaning.MALFORMED:
+        raise AnswerMalformed(detail)
+    if meaning is not Meaning.OK:
+        raise CallFailed(detail, sent=True, permanent=True, status=reply.status)
+    return None
 
 
 class MeteredApi:
-    """The API as a run uses it: through the ledger, kept before parsed, at the pace that the account allows."""
+    """The API of a run, at the allowed rate.
+
+    Each call is in the ledger, and each answer is stored before it is parsed.
+
+    Methods that make a call raise CallFailed if no answer came, or the error that ended all paid calls.
+    """
 
     def __init__(
         self,
@@ -78,49 +106,50 @@ class MeteredApi:
         *,
         context: RunContext,
         limits: Limits,
-        privacy_check: bool,
     ) -> None:
         self._client = client
         self._catalog = catalog
         self._answers = answers
         self._context = context
-        self._privacy_check = privacy_check
         self.budget = Budget(catalog, context.run_id, limits, context.clock)
-        self._gate = RateLimiter(1.0, context.stop)
-        self._closed: ArchiverError | None = None
+        self._rate = RateLimiter(1.0, context.stop)
+        self._closing_error: ArchiverError | None = None
         self._health = _Health()
         self._reading = threading.Lock()
 
     @property
-    def closed(self) -> ArchiverError | None:
-        """Why nothing more is paid for in this run, or None while the API may be asked."""
-        return self._closed
+    def closing_error(self) -> ArchiverError | None:
+        """Return the error that ended all paid calls of this run; None while calls may be made."""
+        return self._closing_error
 
-    def open_gate(self, per_second: float | None) -> int | None:
-        """Set the pace: so many calls a second, or as many as ``/sys/balance`` (free) states, or one.
+    def set_rate(self, per_second: float | None) -> int | None:
+        """Set the rate to ``per_second``; if None to what the API states (a free call), else to 1.
 
-        Returns the units left before anything is paid, None where the API does not say.
+        Returns the units left before anything is paid; None if the API does not say.
         """
         if per_second is not None:
-            self._gate = RateLimiter(per_second, self._context.stop)
-            return self.units_left()
-        balance = self.balance()
+            self._rate = RateLimiter(per_second, self._context.stop)
+            return self.ask_units_left()
+        balance = self.ask_balance()
         per_second = float(balance.rate) if balance is not None and balance.rate else 1.0
-        self._gate = RateLimiter(per_second, self._context.stop)
+        self._rate = RateLimiter(per_second, self._context.stop)
         return balance.units if balance is not None else None
 
-    def units_left(self) -> int | None:
-        """The units left, by one free attempt that no limit forbids; None where the API does not say so at once. Ends no run."""
-        if isinstance(self._closed, KeyRejected | UpstreamDown) or self._gate.paused:
+    def ask_units_left(self) -> int | None:
+        """Return the units left, by one free attempt; None if that fails. Never ends a run."""
+        if isinstance(self._closing_error, KeyRejected | UpstreamDown) or self._rate.is_paused:
             return None
         try:
-            self._gate.enter()  # where the run was stopped this raises
+            self._rate.wait_turn()  # raises if the run was stopped
             return self._send(endpoints.balance(), wire.parse_balance).content().units
         except ArchiverError:
             return None
 
-    def balance(self) -> Balance | None:
-        """Units left and calls a second, by a free call; None where the API does not say. Raises KeyRejected."""
+    def ask_balance(self) -> Balance | None:
+        """Return units left and calls per second, by a free call; None if the API does not say.
+
+        Raises KeyRejected, OutOfUnits.
+        """
         try:
             return self._pay(endpoints.balance(), wire.parse_balance).content()
         except (KeyRejected, OutOfUnits):
@@ -129,59 +158,70 @@ class MeteredApi:
             self._context.stop.check()
             return None
 
-    def list_highlights(self, user_pk: Pk) -> Reply[Tray]:
-        """The tray of a user, by pk. Raises CallFailed if no answer came, or why nothing more is paid for."""
-        call = endpoints.list_highlights(user_pk, privacy_check=self._privacy_check)
-        return self._pay(call, lambda answer: wire.parse_tray(answer, user_pk), tray=True)
+    def look(self, call: Call, pk: Pk | None, username: str | None) -> tuple[Reason | None, User | None]:
+        """Ask for an account: return private or gone (None: public), and the account if it was shown.
 
-    def list_highlights_by_username(self, username: str) -> Reply[Tray]:
-        """The tray of a user whose pk is not known."""
-        call = endpoints.list_highlights_by_username(username, privacy_check=self._privacy_check)
-        return self._pay(call, lambda answer: wire.parse_tray(answer, username=username), tray=True)
+        ``pk``, ``username``: what it must have, if known. Raises AnswerMalformed for another account, and as
+        ``verdict_of``.
+        """
+        expected_name = username if call.path == endpoints.USER_BY_NAME else None
+        reply = self._pay(call, lambda answer: wire.parse_user(answer, pk, username=expected_name))
+        verdict = verdict_of(reply)
+        if verdict is not None:
+            return verdict, None
+        user = reply.content()
+        return (Reason.PRIVATE if user.is_private else None), user
 
-    def list_highlights_page(self, user_pk: Pk, page_id: str | None) -> Reply[TrayPage]:
-        """One page of the paged tray of a user, the first where ``page_id`` is None."""
-        call = endpoints.list_highlights_page(user_pk, page_id, privacy_check=self._privacy_check)
-        return self._pay(call, lambda answer: wire.parse_tray_page(answer, user_pk), tray=True)
+    def list_tray(self, call: Call, pk: Pk | None, username: str | None) -> Tray | Reason:
+        """List a tray in one answer: return it, or why it is not shown.
+
+        Raises AnswerMalformed if it is not the tray of that pk or username, and as ``verdict_of``.
+        """
+        if pk is not None:
+            reply = self._pay(call, lambda answer: wire.parse_tray(answer, pk), tray=True)
+        else:
+            reply = self._pay(call, lambda answer: wire.parse_tray(answer, username=username), tray=True)
+        return verdict_of(reply) or reply.content()
+
+    def list_pages(self, first_page: Call, pk: Pk) -> tuple[Tray | None, bool]:
+        """List a tray page by page: return it if its last page was read, and whether anything was billed."""
+        pages: list[Tray] = []
+        call, asked, is_billed = first_page, {first_page}, False
+        try:
+            while len(pages) < _PAGES_MAX:
+                reply = self._pay(call, lambda answer: wire.parse_tray_page(answer, pk), tray=True)
+                is_billed = is_billed or reply.verdict.units > 0
+                if reply.verdict.meaning is not Meaning.OK:
+                    return None, is_billed
+                page = reply.content()
+                pages.append(page.tray)
+                if page.next_page_id is None:
+                    return wire.join_pages(pages), True
+                call = endpoints.next_page(first_page, page.next_page_id)
+                if call in asked:
+                    return None, True
+                asked.add(call)
+        except AnswerMalformed:
+            return None, True
+        except CallFailed as error:
+            return None, is_billed or error.sent
+        return None, True
 
     def fetch_highlight(
         self, pk: Pk, facts: TrayFacts, *, account: str, promise: Promise | None = None
     ) -> Reply[HighlightPage]:
-        """One highlight with its items, of this ``account`` (its pk, or the highlight's where that is not known).
+        """Fetch one highlight with its items, of this ``account`` (its pk, or the highlight's if not known).
 
-        ``facts`` are the tray's, kept with the answer so that a killed run need not pay again. With a
-        ``promise`` the Budget keeps its unit back, so that it is paid for even after a limit was reached.
+        ``facts`` are the tray's, stored with the answer so that a killed run need not pay again. With a
+        ``promise`` the budget keeps its unit back, so that it is paid for even after a limit was reached.
         """
-        call = endpoints.fetch_highlight(pk)
         return self._pay(
-            call,
+            endpoints.fetch_highlight(pk),
             lambda answer: wire.parse_highlight_page(answer, pk),
             facts=facts,
             account=account,
             promise=promise,
         )
-
-    def fetch_user(self, user_pk: Pk) -> Reply[User]:
-        """One account, by pk: what tells private, gone and empty apart."""
-        return self._pay(endpoints.fetch_user(user_pk), lambda answer: wire.parse_user(answer, user_pk))
-
-    def fetch_user_by_username(self, username: str, pk: Pk | None = None) -> Reply[User]:
-        """One account by its name. ``pk``: the one that it must have, where something else told it."""
-        call = endpoints.fetch_user_by_username(username)
-        return self._pay(call, lambda answer: wire.parse_user(answer, pk, username=username))
-
-    def price_of_tray(self, user_pk: Pk) -> int:
-        """The units of one look at the tray of a known account."""
-        return endpoints.list_highlights(user_pk, privacy_check=self._privacy_check).units
-
-    def lacks_room_for(self, username: str) -> bool:
-        """Whether a first look by name takes all that is left, or more, while a look at the account, which costs less, does not.
-
-        An empty tray must be looked behind, and a limit would keep that off in every run.
-        """
-        left = self.budget.left()
-        price = endpoints.list_highlights_by_username(username, privacy_check=self._privacy_check).units
-        return left is not None and endpoints.fetch_user_by_username(username).units <= left <= price
 
     def _pay(
         self,
@@ -205,21 +245,21 @@ class MeteredApi:
                 lost += error.sent
                 # A call that may have reached the API may have been billed: it is asked once more, not twice.
                 if error.permanent or tries >= _TRIES or lost > 1:
-                    self._note(call, account, Meaning.TRANSIENT)
+                    self._watch(call, account, Meaning.TRANSIENT)
                     raise
                 self._context.stop.wait(retry.backoff(tries, random.random))
                 continue
             wait = self._wait_for(reply, tries)
             if wait is None:
-                self._note(call, account, reply.verdict.meaning)
+                self._watch(call, account, reply.verdict.meaning)
                 if reply.verdict.meaning is Meaning.RETIRED:
-                    # Not a fact about what was asked for: taken for one, every highlight would seem to be gone.
-                    told = f"the API has retired {call.path}; a newer archiver may know its successor"
-                    raise CallFailed(told, sent=True, permanent=True, status=reply.status)
+                    # Not a fact about the subject, or every highlight would seem to be gone.
+                    detail = f"the API has retired {call.path}; a newer archiver may know its successor"
+                    raise CallFailed(detail, sent=True, permanent=True, status=reply.status)
                 return reply
             self._context.observe(Pause(wait, reply.verdict.detail))
             if reply.verdict.meaning is Meaning.RATE_LIMITED:
-                self._gate.pause(wait)
+                self._rate.pause(wait)
             else:
                 self._context.stop.wait(wait)
 
@@ -232,11 +272,16 @@ class MeteredApi:
         facts: TrayFacts | None,
         promise: Promise | None,
     ) -> Reply[T]:
-        """One attempt, one ledger row, settled whatever comes back. Raises CallFailed if nothing does."""
+        """Make one attempt, with one row in the ledger that is settled in any case.
+
+        Raises CallFailed if no answer came.
+        """
         promised = promise is not None and promise.units > 0
-        if self._closed is not None and not (promised and isinstance(self._closed, BudgetReached)):
-            raise self._closed
-        self._gate.enter()
+        if self._closing_error is not None and not (
+            promised and isinstance(self._closing_error, BudgetReached)
+        ):
+            raise self._closing_error
+        self._rate.wait_turn()
         try:
             return self._send(call, read, tray=tray, facts=facts, promise=promise)
         except BudgetReached as error:
@@ -258,7 +303,7 @@ class MeteredApi:
 
     def _answer(self, call: Call, call_id: int, slot: LargeBodySlot, promise: Promise | None) -> Answer:
         try:
-            return self._client.send(call, is_stopped=self._stopped, slot=slot)
+            return self._client.send(call, is_stopped=self._is_stopped, slot=slot)
         except CallFailed as error:
             units = (
                 endpoints.lost_units(call, sent=error.sent)
@@ -266,10 +311,10 @@ class MeteredApi:
                 else endpoints.settled_units(call, error.status)
             )
             self.budget.settle(call_id, error.status, units, promise=promise)
-            self._settled(call, units)
+            self._count(call, units)
             raise
 
-    def _stopped(self) -> bool:
+    def _is_stopped(self) -> bool:
         return self._context.stop.cause is not None
 
     def _keep(
@@ -287,30 +332,30 @@ class MeteredApi:
         with self._reading:
             verdict = wire.parse_verdict(answer)
         answer_id = self.budget.settle(call_id, answer.status, verdict.units, kept, facts, promise=promise)
-        self._settled(answer.call, verdict.units)
-        found = self._found(answer, read) if verdict.meaning is Meaning.OK else None
-        return Reply(answer.status, verdict, answer_id, found)
+        self._count(answer.call, verdict.units)
+        parsed = self._read(answer, read) if verdict.meaning is Meaning.OK else None
+        return Reply(answer.status, verdict, answer_id, parsed)
 
-    def _found(self, answer: Answer, read: Callable[[Answer], T]) -> T | AnswerMalformed:
-        """What an answer says, read while no other thread reads one: what JSON takes in memory is taken
-        once."""
+    def _read(self, answer: Answer, read: Callable[[Answer], T]) -> T | AnswerMalformed:
+        """Read an answer while no other thread reads one, so that only one parsed JSON is in memory."""
         with self._reading:
             try:
                 return read(answer)
             except AnswerMalformed as error:
-                return AnswerMalformed(str(error))  # a new one: that one's frames hold the answer
+                return AnswerMalformed(str(error))  # a new one: the frames of the first hold the answer
 
-    def _note(self, call: Call, account: str | None, meaning: Meaning) -> None:
-        # A free call says nothing about accounts, nor does the paged tray where it fails: the other one, asked for next, does.
+    def _watch(self, call: Call, account: str | None, meaning: Meaning) -> None:
+        # A free call says nothing about accounts. Neither does a paged tray that fails: the tray in one
+        # answer, which is listed next, does.
         if call.units and (call.path != endpoints.PAGED_TRAY or meaning is Meaning.OK):
-            self._health.note(account or call.subject, meaning, self._close)
+            self._health.watch(account or call.subject, meaning, self._close)
 
-    def _settled(self, call: Call, units: int) -> None:
+    def _count(self, call: Call, units: int) -> None:
         self._context.tally.add(units=units, api_calls=call.units > 0)
         self._context.observe(UnitsSpent(units))
 
     def _wait_for(self, reply: Reply[T], tries: int) -> float | None:
-        """Seconds until the next attempt, or None: this reply is final."""
+        """Return the seconds until the next attempt; None: this reply is final."""
         meaning, asked = reply.verdict.meaning, reply.verdict.retry_after
         if meaning is Meaning.OUT_OF_UNITS:
             raise self._close(OutOfUnits("the API account has no units left", "top it up, then run again"))
@@ -331,13 +376,13 @@ class MeteredApi:
         return None
 
     def _close(self, cause: ArchiverError) -> ArchiverError:
-        if self._closed is None:
-            self._closed = cause
-        return self._closed
+        if self._closing_error is None:
+            self._closing_error = cause
+        return self._closing_error
 
 
 class _Health:
-    """Notices when asking on is useless: so many different accounts in a row failed, or were refused, with no success between."""
+    """Ends all paid calls when several accounts in a row failed, or the first ones were refused."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -345,7 +390,7 @@ class _Health:
         self._refused: set[str] = set()
         self._succeeded = False
 
-    def note(self, subject: str, meaning: Meaning, close: Callable[[ArchiverError], object]) -> None:
+    def watch(self, subject: str, meaning: Meaning, close: Callable[[ArchiverError], object]) -> None:
         with self._lock:
             if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED, Meaning.REDIRECTED, Meaning.RETIRED):
                 self._failed.add(subject)
@@ -371,8 +416,23 @@ class _Health:
             )
 
 
+def fetch_balance(client: HikerClient) -> Balance:
+    """Return the units left at the API, by one free call outside of any run.
+
+    Raises KeyRejected, UpstreamDown if the API answers with an error, CallFailed if it does not answer,
+    AnswerMalformed.
+    """
+    answer = client.send(endpoints.balance())
+    verdict = wire.parse_verdict(answer)
+    if verdict.meaning is Meaning.KEY_REJECTED:
+        raise KeyRejected(f"the API rejected the key: {verdict.detail}", "check HIKERAPI_TOKEN")
+    if verdict.meaning is not Meaning.OK:
+        raise UpstreamDown(f"the API does not tell its balance: {verdict.detail or verdict.meaning.value}")
+    return wire.parse_balance(answer)
+
+
 class RateLimiter:
-    """Lets ``per_second`` calls through, evenly spaced. Time is monotonic, so a clock that jumps changes nothing."""
+    """Spaces calls evenly, ``per_second`` of them, by monotonic time: a clock that jumps changes nothing."""
 
     def __init__(
         self, per_second: float, stop: StopFlag, monotonic: Callable[[], float] = time.monotonic
@@ -384,12 +444,12 @@ class RateLimiter:
         self._next = self._closed_until = monotonic()
 
     @property
-    def paused(self) -> bool:
-        """Whether a pause that was asked for is not over yet."""
+    def is_paused(self) -> bool:
+        """Return whether a pause is not over yet."""
         with self._lock:
             return self._monotonic() < self._closed_until
 
-    def enter(self) -> None:
+    def wait_turn(self) -> None:
         """Wait for this caller's turn. Raises the cause of the stop flag if the run ends meanwhile."""
         while True:
             with self._lock:
@@ -398,43 +458,48 @@ class RateLimiter:
             while (left := turn - self._monotonic()) > 0:
                 self._stop.wait(left)
             if turn >= self._closed_until:
-                break  # else a pause has begun meanwhile: another turn, so that not all who waited go through at its end together
+                break  # else a pause has begun: take another turn, so that not all go at its end
         self._stop.check()
 
     def pause(self, seconds: float) -> None:
-        """Let nobody through for so many seconds, also who has drawn a turn before."""
+        """Make no call for some seconds, not even those that have their turn already."""
         with self._lock:
             self._closed_until = max(self._closed_until, self._monotonic() + seconds)
             self._next = max(self._next, self._closed_until)
 
 
 class BalanceCheck:
-    """Asks before the first paid call and after the last one, both free, and records both. What is not told is null."""
+    """The balance of the API before the first paid call and after the last one, against the ledger.
 
-    def __init__(self, paid: MeteredApi, catalog: Catalog, run_id: int) -> None:
-        self._paid = paid
+    Both calls are free, and both answers are recorded; one that did not come is null.
+    """
+
+    def __init__(self, api: MeteredApi, catalog: Catalog, run_id: int) -> None:
+        self._api = api
         self._catalog = catalog
         self._run_id = run_id
         self._before: int | None = None
         self._fall: int | None = None
 
     def begin(self, per_second: float | None) -> None:
-        """Open the gate at this pace, and note what is left. Raises as ``MeteredApi.balance``, where the pace must be asked for."""
-        self._before = self._paid.open_gate(per_second)
+        """Set the rate of calls and record the units left. Raises as ``MeteredApi.ask_balance``."""
+        self._before = self._api.set_rate(per_second)
         if self._before is not None:
             self._catalog.write(record.balance_before, self._run_id, self._before)
 
     def end(self, api_calls: int) -> None:
-        """Note what is left, where so many calls were paid for. It never fails a run."""
+        """Record the units left, if any of ``api_calls`` were paid for. Never fails a run."""
         if not api_calls or self._before is None:
             return
-        after = self._paid.units_left()
+        after = self._api.ask_units_left()
         if after is None:
             return
         self._fall = self._before - after
-        with suppress(ArchiverError):  # a database that is gone is told by whoever records the end of the run
+        with suppress(
+            ArchiverError
+        ):  # a database that is gone is reported when the end of the run is recorded
             self._catalog.write(record.balance_after, self._run_id, after)
 
     def mismatch(self, units: int) -> int | None:
-        """How many units more than these the balance fell by, negative for fewer; None where that is not known."""
+        """Return how many units more than these the balance fell by (negative: fewer); None if not known."""
         return None if self._fall is None else self._fall - units

@@ -1,4 +1,7 @@
-"""One writer per archive: a kernel lock on ``<archive>/lock``, freed by the kernel however its holder ends."""
+"""The lock of an archive: one writer at a time, by a kernel lock on ``<archive>/lock``.
+
+The kernel frees it however its holder ends.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from pathlib import Path
 from archiver.durable import storage_error
 from archiver.errors import ArchiveLocked, StorageError
 
-_LOOK_AGAIN = 0.5
+_RETRY_SECONDS = 0.5
 
 
 @contextmanager
@@ -24,27 +27,28 @@ def hold_run_lock(
 ) -> Iterator[None]:
     """Hold the lock at ``path``, with the holder's pid, host and command written into it for others to read.
 
-    ``wait``: called with seconds between two tries until the lock is free (it may raise to give up); without it the lock is tried once.
-    Raises ArchiveLocked, naming the holder, or StorageError where no lock can be had at all.
+    ``wait`` is called with seconds between two tries until the lock is free (it may raise to give up);
+    without it the lock is tried once. Raises ArchiveLocked, naming the holder, or StorageError if locks do
+    not work.
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise storage_error(error, f"the lock file {path} cannot be opened") from error
     try:
-        while not _taken(fd, path):
+        while not _try_lock(fd, path):
             if wait is None:
                 raise ArchiveLocked(
                     f"another run holds this archive: {_holder(fd)}", "wait for it to end, or give --wait"
                 )
-            wait(_LOOK_AGAIN)
+            wait(_RETRY_SECONDS)
         note = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "command": command,
             "since": now.isoformat(),
         }
-        with suppress(OSError):  # a full disk must not keep the lock from being held: the note is a courtesy
+        with suppress(OSError):  # a full disk must not prevent the lock: the note is a courtesy
             os.ftruncate(fd, 0)
             os.pwrite(fd, json.dumps(note).encode(), 0)
         yield
@@ -54,7 +58,7 @@ def hold_run_lock(
         os.close(fd)
 
 
-def _taken(fd: int, path: Path) -> bool:
+def _try_lock(fd: int, path: Path) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run has done so far, counted by many threads; and its Summary."""
+"""What a run has done so far, counted by many threads; and its summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from archiver.model.target import Target
 from archiver.text_format import pluralize
 
 _LISTED_FAILURES = 1_000
-"""So many failures are listed in a summary; the rest are counted, and stand in the table: memory stays bounded."""
+"""How many failures a summary lists, so that memory stays bounded. All are counted, and are in the table."""
 
 
 def files_not_downloaded(host: str, files: int) -> str:
@@ -23,23 +23,26 @@ def files_not_downloaded(host: str, files: int) -> str:
 
 
 class AccountEnd(StrEnum):
-    """How a target ended tonight."""
+    """How a target ended in this run."""
 
-    WELL = "well"  # listed, or known and rightly left alone
+    WELL = "well"  # listed, or known and not due
     HIDDEN = "hidden"  # private or gone, as was reported before
-    ABSENT = "absent"  # found tonight to be private or gone
+    ABSENT = "absent"  # found in this run to be private or gone
     UNRESOLVED = "unresolved"  # does not exist and never did: a name or an id that somebody must correct
-    FAILED = "failed"  # could not be asked
+    FAILED = "failed"  # no usable answer came
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The result of a run. ``accounts`` of its ``targets`` were kept to their end; ``highlight_targets`` of
-    these are highlights, which count as listed too. ``bytes_new`` are bytes of blobs that were not held
-    before; ``balance_mismatch`` is how many units more than ``units`` the API's own balance fell by (None:
-    not known); ``hosts_not_allowed``: hosts that are not in ``download.allowed_hosts``, each with how many
-    files wait for it, most first; ``notes`` are facts that are no failures and that somebody should know;
-    ``message``, ``hint`` and ``slug`` are those of the error that stopped it, or ''."""
+    """The result of a run.
+
+    ``accounts`` of its ``targets`` were visited to the end; ``highlight_targets`` of these are highlights,
+    which count as listed too. ``bytes_new`` are bytes of blobs that were not stored before.
+    ``balance_mismatch``: how many units more than ``units`` the balance of the API fell by (None: not known).
+    ``hosts_not_allowed``: hosts that are not in ``download.allowed_hosts``, each with the number of files
+    that wait for it, most first. ``notes`` are facts that are not failures. ``message``, ``hint`` and
+    ``slug`` are those of the error that stopped the run, or ''.
+    """
 
     run_id: int
     command: str
@@ -66,7 +69,7 @@ class Summary:
 
 
 class Tally:
-    """Counts, thread-safe."""
+    """The counts of a run; thread-safe."""
 
     def __init__(self, run_id: int, command: str, targets: Sequence[Target]) -> None:
         self._lock = threading.Lock()
@@ -104,8 +107,8 @@ class Tally:
                 bytes_new=s.bytes_new + bytes_new,
             )
 
-    def failed(self, failure: Failure, *, trouble: bool) -> None:
-        """Note a failure; ``trouble`` says whether it makes the night a partial one (a fact such as «private» does not)."""
+    def count_failure(self, failure: Failure, *, trouble: bool) -> None:
+        """Count a failure. ``trouble``: the run has not fully succeeded; "private" is a fact, not trouble."""
         with self._lock:
             if len(self._failures) < _LISTED_FAILURES:
                 self._failures.append(failure)
@@ -113,8 +116,8 @@ class Tally:
                 self._summary = replace(self._summary, files_failed=self._summary.files_failed + 1)
             self._troubles += trouble
 
-    def refused(self, failures: Sequence[Failure]) -> None:
-        """Note files whose host is not allowed, each once: failures of every run, for as long as it is not."""
+    def count_refused(self, failures: Sequence[Failure]) -> None:
+        """Count files whose host is not allowed, each once: they are failures of every run until it is."""
         with self._lock:
             failures = [f for f in failures if (f.subject, f.subject_pk, f.role) not in self._refused]
             self._refused.update((f.subject, f.subject_pk, f.role) for f in failures)
@@ -124,25 +127,27 @@ class Tally:
             self._troubles += len(failures)
 
     def note(self, text: str) -> None:
-        """Note a fact that is no failure and that somebody should know."""
+        """Add a fact that is not a failure to the summary."""
         with self._lock:
             if len(self._notes) < _LISTED_FAILURES:
                 self._notes.append(text)
 
-    def ended(self, end: AccountEnd) -> None:
-        """Note how one target ended."""
+    def count_end(self, end: AccountEnd) -> None:
+        """Count how one target ended."""
         with self._lock:
             self._ends[end] += 1
             self._summary = replace(self._summary, accounts=self._summary.accounts + 1)
 
-    def nothing_failed(self) -> bool:
-        """Whether everything that exists could be had; a target that does not exist is no failure of this
-        kind."""
+    def has_succeeded(self) -> bool:
+        """Return whether everything that exists could be archived.
+
+        A target that does not exist is not a failure here.
+        """
         with self._lock:
             return not (self._ends[AccountEnd.FAILED] or self._troubles)
 
     def summary(self) -> tuple[Summary, int]:
-        """The counts so far, with the exit code that they alone amount to (7, 3, 6 or 0)."""
+        """Return the counts so far, and the exit code that follows from them alone (7, 3, 6 or 0)."""
         with self._lock:
             hosts = tuple(self._hosts.most_common())
             summary = replace(

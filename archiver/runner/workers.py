@@ -1,4 +1,4 @@
-"""Bounded threads and the stop flag. Knows no word of the domain."""
+"""Bounded threads and the stop flag; nothing here is about archives."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from archiver.errors import ArchiverError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_GLANCE = 0.2
-"""Seconds between two looks of the main thread, in which Python runs pending signal handlers."""
+_CHECK_SECONDS = 0.2
+"""Seconds between two checks of the main thread; Python runs pending signal handlers there."""
 
 
 class StopFlag:
-    """Set once, with the error that says why; seen by every worker at its next check."""
+    """Set once, with the error that says why; every worker sees it at its next check."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -28,22 +28,25 @@ class StopFlag:
 
     @property
     def bug(self) -> BaseException | None:
-        """The exception that nobody expected, if it was one that ended the work."""
+        """Return the unexpected exception that ended the work, if it was one."""
         return self._bug
 
     @property
     def cause(self) -> ArchiverError | None:
-        """Why the work stops, or None while it does not."""
+        """Return why the work stops; None while it goes on."""
         return self._cause
 
     def stop(self, cause: ArchiverError) -> None:
-        """Ask every worker to end; the first cause stands. Safe in a signal handler: it takes no lock that a worker may hold."""
+        """Ask every worker to end; the first cause counts.
+
+        Safe in a signal handler: it takes no lock that a worker may hold.
+        """
         if self._cause is None:
             self._cause = cause
         self._event.set()
 
     def fail(self, error: BaseException) -> None:
-        """As ``stop``, by whatever was raised; what is no ArchiverError is a bug."""
+        """Stop by an exception; one that is not an ArchiverError is a bug."""
         if isinstance(error, ArchiverError):
             self.stop(error)
         else:
@@ -51,8 +54,8 @@ class StopFlag:
             self.stop(ArchiverError(f"a bug: {error!r}"))
 
     @contextmanager
-    def ending(self) -> Iterator[None]:
-        """What is raised in the block ends the work of every worker at once, and is raised on."""
+    def stop_on_error(self) -> Iterator[None]:
+        """Stop every worker at once by whatever is raised in the block, which is raised further."""
         try:
             yield
         except BaseException as error:
@@ -72,9 +75,9 @@ class StopFlag:
 
 
 class Pool(ThreadPoolExecutor):
-    """Bounded threads. A job that raises ends the work of all, at once and not only when somebody asks for its result.
+    """Bounded threads. A job that raises ends the work of all at once, not only when its result is asked for.
 
-    ``harmless`` says of an error that it concerns nobody else.
+    ``harmless`` tells whether an error concerns this job alone.
     """
 
     def __init__(
@@ -85,7 +88,7 @@ class Pool(ThreadPoolExecutor):
         self._harmless = harmless
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As its base does."""
+        """Run a job, as the base class does."""
 
         def job() -> T:
             try:
@@ -99,10 +102,11 @@ class Pool(ThreadPoolExecutor):
 
 
 def for_each(things: Iterable[T], work: Callable[[T], None], *, threads: int, stop: StopFlag) -> None:
-    """Call ``work`` with every thing, on so many threads, each taking the next thing when it is free.
+    """Call ``work`` with every thing, on a number of threads, each taking the next thing when it is free.
 
-    Returns when all are done or, once ``stop`` is set, when those begun have ended; things are taken one by one, so memory does
-    not grow with their number. An exception of ``work``, or of the iterator, ends the taking and is raised here; the first one wins.
+    Returns when all are done or, once ``stop`` is set, when those begun have ended. Things are taken one by
+    one, so memory does not grow with their number. The first exception of ``work``, or of the iterator, ends
+    the taking and is raised here.
     """
     feed = iter(things)
     lock = threading.Lock()
@@ -125,6 +129,6 @@ def for_each(things: Iterable[T], work: Callable[[T], None], *, threads: int, st
         member.start()
     for member in crew:
         while member.is_alive():
-            member.join(_GLANCE)
+            member.join(_CHECK_SECONDS)
     if raised:
         raise raised[0]

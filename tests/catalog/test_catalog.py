@@ -17,10 +17,11 @@ import pytest
 from sqlalchemy import Connection, text
 
 from archiver.catalog import Catalog, engine, record
-from archiver.catalog.query import account_state, totals
+from archiver.catalog.query import totals
 from archiver.errors import ArchiveLocked, ConfigError, DatabaseError
 from tests.support.catalog_samples import LATER, NATGEO, rows, tray
 from tests.support.databases import NOW
+from tests.support.states import stored_account
 
 
 def test_times_come_back_as_they_went_in_utc(catalog: Catalog, run_id: int) -> None:
@@ -28,8 +29,7 @@ def test_times_come_back_as_they_went_in_utc(catalog: Catalog, run_id: int) -> N
     moment = datetime(2026, 1, 2, 3, 4, 5, 678_901, timezone(timedelta(hours=5, minutes=30)))
     catalog.write(record.user, run_id, NATGEO, moment)
     catalog.write(record.tray, run_id, NATGEO.pk, tray(), moment)
-    held = catalog.read(account_state.user, NATGEO.pk)
-    assert held is not None
+    held = stored_account(catalog, NATGEO.pk)
     assert held.listed_at == moment
     assert held.listed_at is not None
     assert held.listed_at.tzinfo is UTC
@@ -49,7 +49,7 @@ def test_a_naive_time_is_refused(catalog: Catalog, run_id: int) -> None:
     """Nobody could say when that was: a bug of the caller's, not a fault of the database."""
     with pytest.raises(ValueError, match="time zone"):
         catalog.write(record.user, run_id, NATGEO, datetime(2026, 1, 2))  # noqa: DTZ001
-    assert catalog.read(account_state.user, NATGEO.pk) is None
+    assert rows(catalog, "SELECT pk FROM users") == []
 
 
 def test_a_reader_sees_what_is_committed_and_writes_nothing(catalog: Catalog, database: str | Path) -> None:
@@ -72,7 +72,7 @@ def test_reads_of_many_threads_go_on_at_once(catalog: Catalog, run_id: int) -> N
 
     def read() -> None:
         together.wait()
-        found.extend(len(catalog.read(account_state.held, NATGEO.pk)) for _ in range(20))
+        found.extend(len(stored_account(catalog, NATGEO.pk).highlights) for _ in range(20))
 
     threads = [threading.Thread(target=read) for _ in range(12)]
     for thread in threads:

@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from archiver import retry
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, holdings, totals
+from archiver.catalog.query.account_state import FailureState, HighlightState
 from archiver.errors import DatabaseError, Reason
-from archiver.model.archived import Blob, Failure, HeldFailure, HeldHighlight, StoredBlob
+from archiver.model.archived import Blob, Failure, StoredBlob
 from archiver.model.identity import Role, Subject
 from tests.support.catalog_samples import (
     FACTS,
@@ -27,6 +28,7 @@ from tests.support.catalog_samples import (
     video,
 )
 from tests.support.databases import NOW
+from tests.support.states import stored_account
 
 
 @pytest.fixture
@@ -37,8 +39,8 @@ def fetched(catalog: Catalog, run_id: int) -> int:
     return run_id
 
 
-def _highlight(catalog: Catalog) -> HeldHighlight:
-    held = catalog.read(account_state.highlight, "1")
+def _highlight(catalog: Catalog) -> HighlightState:
+    held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     return held
 
@@ -47,7 +49,7 @@ def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
     """With all that is known of it; it counts as new once."""
     recorded = catalog.write(record.file, fetched, file_of("10"), 7, NOW)
     assert (recorded.new_file, recorded.new_blob) == (True, True)
-    assert catalog.read(holdings.held_items, ["10", "11"]) == {("10", Role.VIDEO)}
+    assert catalog.read(holdings.stored_roles, ["10", "11"]) == {("10", Role.VIDEO)}
     shown = "SELECT item_pk, highlight_pk, user_pk, role, sha256, run_id, answer_id, source_url FROM files"
     row = (
         "10",
@@ -82,7 +84,7 @@ def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     assert (second.new_file, second.new_blob) == (True, False)
     catalog.write(record.file, fetched, file_of("10", content="other"), 7, LATER)
     assert rows(catalog, "SELECT count(*) FROM files") == [(3,)]
-    assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {digest("same"), digest("other")}
+    assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {digest("same"), digest("other")}
 
 
 def test_a_shape_that_was_not_known_is_learnt(catalog: Catalog, fetched: int) -> None:
@@ -112,12 +114,12 @@ def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: 
     catalog.write(record.completion, "1", (), NOW)
     assert _highlight(catalog).completed_at == NOW
     catalog.write(record.lost_blobs, [file_of("10").blob.sha256], LATER)
-    assert catalog.read(holdings.held_items, ["10"]) == frozenset()
-    assert catalog.read(holdings.held_digests, NATGEO.pk) == ()
+    assert catalog.read(holdings.stored_roles, ["10"]) == frozenset()
+    assert catalog.read(holdings.digests_of_account, NATGEO.pk) == ()
     assert _highlight(catalog).completed_at is None
     again = catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
     assert (again.new_file, again.new_blob) == (False, True)
-    assert catalog.read(holdings.held_items, ["10"]) == {("10", Role.VIDEO)}
+    assert catalog.read(holdings.stored_roles, ["10"]) == {("10", Role.VIDEO)}
 
 
 def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
@@ -138,8 +140,7 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
     """Cover and avatar: the name the tray tells is not the one held until its bytes are, nor after they are lost."""
 
     def names() -> tuple[str | None, str | None]:
-        account = catalog.read(account_state.user, NATGEO.pk)
-        assert account is not None
+        account = stored_account(catalog, NATGEO.pk)
         return _highlight(catalog).cover_name, account.avatar_name
 
     assert names() == (None, None)
@@ -147,7 +148,10 @@ def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: in
     for file in (cover, avatar):
         catalog.write(record.file, fetched, file, None, NOW)
     assert names() == ("1.jpg", "natgeo.jpg")
-    assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {cover.blob.sha256, avatar.blob.sha256}
+    assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {
+        cover.blob.sha256,
+        avatar.blob.sha256,
+    }
     catalog.write(record.lost_blobs, [cover.blob.sha256, avatar.blob.sha256], LATER)
     assert names() == (None, None)
 
@@ -166,7 +170,7 @@ def test_blobs_come_sorted_with_their_owners(catalog: Catalog, fetched: int) -> 
 def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> None:
     """Another account's are not among them."""
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
-    assert catalog.read(holdings.held_digests, "2") == ()
+    assert catalog.read(holdings.digests_of_account, "2") == ()
 
 
 def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, fetched: int) -> None:
@@ -178,8 +182,8 @@ def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, f
     catalog.write(record.page, fetched, 8, page("2", "21"), FACTS, LATER, gone=("20",))
     second = {file_of("20").blob.sha256, file_of("21").blob.sha256, cover.blob.sha256}
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second
-    assert set(catalog.read(holdings.held_digests, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
-    assert catalog.read(holdings.held_digests, "2") == ()
+    assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {*second, file_of("10").blob.sha256}
+    assert catalog.read(holdings.digests_of_account, "2") == ()
     catalog.write(record.lost_blobs, [cover.blob.sha256], LATEST)
     assert set(catalog.read(holdings.digests_of_highlight, "2")) == second - {cover.blob.sha256}
 
@@ -242,18 +246,18 @@ def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None
     catalog.write(record.failure, _failure(Reason.TOO_LARGE), NOW)
     catalog.write(record.failure, _failure(pk="1", role=Role.COVER), NOW)
     catalog.write(record.failure, _failure(pk="99"), NOW)
-    too_large = HeldFailure(Role.VIDEO, Reason.TOO_LARGE)
+    too_large = FailureState(Role.VIDEO, Reason.TOO_LARGE)
     assert _highlight(catalog).failures == (too_large,)
     catalog.write(record.failure, _failure(pk="11"), LATEST)
     catalog.write(record.failure, _failure(Reason.NOT_FOUND, pk="1", role=None), LATER)
     held = _highlight(catalog)
-    of_file = HeldFailure(Role.VIDEO, Reason.NETWORK, LATEST)
-    of_page = HeldFailure(None, Reason.NOT_FOUND, LATER)
-    assert (set(held.failures), held.page_try_at) == ({too_large, of_file, of_page}, LATER)
-    assert catalog.read(account_state.held, NATGEO.pk) == (held,)
+    of_file = FailureState(Role.VIDEO, Reason.NETWORK, LATEST)
+    of_page = FailureState(None, Reason.NOT_FOUND, LATER)
+    assert (set(held.failures), held.page_retry_at) == ({too_large, of_file, of_page}, LATER)
+    assert stored_account(catalog, NATGEO.pk).highlights == (held,)
     catalog.write(record.resolution, Subject.HIGHLIGHT, "1", None, LATEST)
     held = _highlight(catalog)
-    assert (set(held.failures), held.page_try_at) == ({too_large, of_file}, None)
+    assert (set(held.failures), held.page_retry_at) == ({too_large, of_file}, None)
 
 
 def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -> None:
@@ -262,15 +266,15 @@ def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -
     catalog.write(record.failure, host, NOW)
     catalog.write(record.failure, replace(_failure(Reason.TOO_LARGE, pk="11"), size=900), NOW)
     assert set(_highlight(catalog).failures) == {
-        HeldFailure(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="cdn.example"),
-        HeldFailure(Role.VIDEO, Reason.TOO_LARGE, size=900),
+        FailureState(Role.VIDEO, Reason.HOST_NOT_ALLOWED, host="cdn.example"),
+        FailureState(Role.VIDEO, Reason.TOO_LARGE, size=900),
     }
-    assert catalog.read(account_state.files_of_hosts, user_pk=NATGEO.pk) == (
+    assert catalog.read(account_state.files_refused_for_host, user_pk=NATGEO.pk) == (
         (_highlight(catalog).title, host),
     )
     assert catalog.read(totals.refused_hosts, list(Role)) == (("cdn.example", 1),)
     catalog.write(record.failure, _failure(), NOW)
-    assert HeldFailure(Role.VIDEO, Reason.NETWORK, retry.next_try(2, NOW)) in _highlight(catalog).failures
+    assert FailureState(Role.VIDEO, Reason.NETWORK, retry.next_try(2, NOW)) in _highlight(catalog).failures
     assert catalog.read(totals.refused_hosts, list(Role)) == ()
 
 
@@ -281,7 +285,10 @@ def test_a_page_that_could_not_be_read_may_be_fetched_when_it_changes(
     """It counts as a failure that is due again, and does not hold the highlight back: only a page that is not there does."""
     catalog.write(record.failure, _failure(reason, pk="1", role=None), NOW)
     held = _highlight(catalog)
-    assert (held.failures, held.page_try_at) == ((HeldFailure(None, reason, retry.next_try(1, NOW)),), None)
+    assert (held.failures, held.page_retry_at) == (
+        (FailureState(None, reason, retry.next_try(1, NOW)),),
+        None,
+    )
 
 
 def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: int) -> None:

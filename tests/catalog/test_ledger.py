@@ -136,7 +136,7 @@ def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int
         ledger.reserve, run_id, call(subject="18", path="/v1/user/highlights"), NOW, Limits()
     )
     catalog.write(ledger.settle, listed, 200, 1, LATER, stored_answer("tray"))
-    paid = catalog.read(holdings.paid_highlight, "18")
+    paid = catalog.read(holdings.paid_highlight, "18", "/v1/highlight/by/url")
     assert paid is not None
     assert (paid.answer_id, paid.location, paid.facts, paid.finished_at) == (
         answer_id,
@@ -144,7 +144,7 @@ def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int
         FACTS,
         LATER,
     )
-    assert catalog.read(holdings.paid_highlight, "19") is None
+    assert catalog.read(holdings.paid_highlight, "19", "/v1/highlight/by/url") is None
 
 
 def test_settling_again_changes_nothing(catalog: Catalog, run_id: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state, holdings
 from archiver.model.identity import Role
+from archiver.model.target import Target
 from archiver.model.upstream import Hashtag, Item, TrayFacts, User
 from tests.support.catalog_samples import (
     FACTS,
@@ -42,7 +43,7 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
     new = catalog.write(record.page, run_id, 7, page("1", "11", "10"), TrayFacts(5, None), LATER)
     assert new == 2
     assert catalog.read(holdings.members, "1") == ("11", "10")
-    held = catalog.read(account_state.highlight, "1")
+    held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     assert (held.fetched_at, held.fetched_facts, held.completed_at) == (LATER, TrayFacts(5, None), None)
     assert held.facts == FACTS
@@ -56,16 +57,16 @@ def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
 def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None:
     """Account and highlight come with the page, numbers too, since no tray gave any."""
     catalog.write(record.page, run_id, None, page("1", "10"), TrayFacts(), NOW)
-    held = catalog.read(account_state.highlight, "1")
+    held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     assert (held.title, held.facts, held.fetched_facts) == ("Gift Guide", FACTS, TrayFacts())
-    assert catalog.read(account_state.user_pk_by_name, "natgeo") == NATGEO.pk
+    assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=False) == NATGEO.pk
 
 
 def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetched: int) -> None:
     """Else every night would find that they differ."""
     catalog.write(record.page, fetched, 8, page("1", "10", facts=TrayFacts(1, 98)), FACTS, LATER)
-    held = catalog.read(account_state.highlight, "1")
+    held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     assert held.facts == FACTS
 
@@ -131,7 +132,7 @@ def test_a_page_edits_its_highlight(catalog: Catalog, fetched: int) -> None:
     """A title that the page shows otherwise is the owner's edit, and a highlight thought gone is back."""
     catalog.write(record.tray, fetched, NATGEO.pk, tray(), LATER, gone=("1",))
     catalog.write(record.page, fetched, 8, page("1", "10", title="BOTW"), FACTS, LATEST, shrunk_to="print")
-    held = catalog.read(account_state.highlight, "1")
+    held = catalog.read(account_state.highlight_state, "1")
     assert held is not None
     assert (held.title, held.gone_at, held.shrunk_to) == ("BOTW", None, "print")
     assert change_rows(catalog)[1:] == [
@@ -201,7 +202,7 @@ def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int) -> 
     assert catalog.write(record.page, run_id, 7, page("1", *many), FACTS, NOW) == 3000
     assert catalog.write(record.page, run_id, 8, page("1", *many), FACTS, LATER) == 0
     assert len(catalog.read(holdings.members, "1")) == 3000
-    assert catalog.read(holdings.held_items, [item.pk for item in many]) == frozenset()
+    assert catalog.read(holdings.stored_roles, [item.pk for item in many]) == frozenset()
     assert Role.VIDEO in {link.role for link in many[0].links}
 
 

@@ -21,6 +21,7 @@ from tests.support.catalog_samples import (
     tray,
 )
 from tests.support.databases import NOW
+from tests.support.states import stored_account
 
 
 @pytest.fixture
@@ -31,17 +32,16 @@ def listed(catalog: Catalog, run_id: int) -> int:
 
 
 def _pks(catalog: Catalog) -> list[str]:
-    return [held.pk for held in catalog.read(account_state.held, NATGEO.pk)]
+    return [held.pk for held in stored_account(catalog, NATGEO.pk).highlights]
 
 
 def test_the_first_tray_is_no_change(catalog: Catalog, listed: int) -> None:
     """Its account and all of its highlights are stored, in its order."""
-    held = catalog.read(account_state.held, NATGEO.pk)
+    held = stored_account(catalog, NATGEO.pk).highlights
     assert [(h.pk, h.title, h.facts, h.fetched_facts) for h in held] == [
         (pk, "Gift Guide", FACTS, TrayFacts()) for pk in ("1", "2", "3")
     ]
-    account = catalog.read(account_state.user, NATGEO.pk)
-    assert account is not None
+    account = stored_account(catalog, NATGEO.pk)
     assert (account.username, account.listed_at, account.tray_length) == ("natgeo", NOW, 3)
     assert change_rows(catalog) == []
 
@@ -112,14 +112,14 @@ def test_new_numbers_are_facts_and_no_changes(catalog: Catalog, listed: int) -> 
     catalog.write(
         record.tray, listed, NATGEO.pk, tray("1", highlight("2", facts=TrayFacts(9, 3)), "3"), LATER
     )
-    assert catalog.read(account_state.held, NATGEO.pk)[1].facts == TrayFacts(9, 3)
+    assert stored_account(catalog, NATGEO.pk).highlights[1].facts == TrayFacts(9, 3)
     assert change_rows(catalog) == []
 
 
 def test_absence_alone_is_no_evidence(catalog: Catalog, listed: int) -> None:
     """A tray may be cut: what it lacks stays as it was unless the caller says it is gone."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("1"), LATER)
-    assert [held.gone_at for held in catalog.read(account_state.held, NATGEO.pk)] == [None] * 3
+    assert [held.gone_at for held in stored_account(catalog, NATGEO.pk).highlights] == [None] * 3
     assert change_rows(catalog) == []
 
 
@@ -127,25 +127,23 @@ def test_what_is_gone_is_dated_once_and_may_return(catalog: Catalog, listed: int
     """One row when it goes and one when it is back."""
     for time in (LATER, LATEST):
         catalog.write(record.tray, listed, NATGEO.pk, tray("1", "3"), time, gone=("2",))
-    gone = {held.pk: held.gone_at for held in catalog.read(account_state.held, NATGEO.pk)}
+    gone = {held.pk: held.gone_at for held in stored_account(catalog, NATGEO.pk).highlights}
     assert gone == {"1": None, "2": LATER, "3": None}
     catalog.write(record.tray, listed, NATGEO.pk, tray("1", "2", "3"), LATEST)
     assert change_rows(catalog) == [
         ("highlight", "2", "presence", None, "gone"),
         ("highlight", "2", "presence", None, "returned"),
     ]
-    assert catalog.read(account_state.held, NATGEO.pk)[1].gone_at is None
+    assert stored_account(catalog, NATGEO.pk).highlights[1].gone_at is None
 
 
 def test_a_shrunken_tray_waits_for_a_second_one(catalog: Catalog, listed: int) -> None:
     """Its fingerprint is kept until a tray comes without one."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("1"), LATER, shrunk_to="print")
-    held = catalog.read(account_state.user, NATGEO.pk)
-    assert held is not None
+    held = stored_account(catalog, NATGEO.pk)
     assert (held.shrunk_to, held.tray_length) == ("print", 1)
     catalog.write(record.tray, listed, NATGEO.pk, tray("1", "2", "3"), LATEST)
-    held = catalog.read(account_state.user, NATGEO.pk)
-    assert held is not None
+    held = stored_account(catalog, NATGEO.pk)
     assert held.shrunk_to is None
 
 
@@ -153,7 +151,7 @@ def test_the_longest_v1_tray_of_any_account_is_known(catalog: Catalog, listed: i
     """Unreadable entries count, a v2 tray does not, and a later shorter one does not lower it."""
     assert catalog.read(account_state.longest_tray) == 3
     long = Tray(User("2", "other"), (), (RejectedEntry("7", "?"),) * 5)
-    catalog.write(record.tray, listed, "2", long, NOW, came_by="/v2/user/highlights")
+    catalog.write(record.tray, listed, "2", long, NOW, is_whole=True)
     assert catalog.read(account_state.longest_tray) == 3
     catalog.write(record.tray, listed, "2", long, NOW)
     catalog.write(record.tray, listed, "2", tray(user=None), LATER)
@@ -178,7 +176,7 @@ def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, list
     other = User("2", "other")
     catalog.write(record.tray, listed, other.pk, tray("9", user=other), NOW)
     catalog.write(record.tray, listed, other.pk, tray("3", "9", user=other), LATER)
-    assert [held.pk for held in catalog.read(account_state.held, other.pk)] == ["3", "9"]
+    assert [held.pk for held in stored_account(catalog, other.pk).highlights] == ["3", "9"]
     assert _pks(catalog) == ["1", "2"]
     assert change_rows(catalog) == [("highlight", "3", "user_pk", NATGEO.pk, "2")]
 
@@ -186,7 +184,7 @@ def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, list
 def test_a_pk_that_is_listed_twice_counts_once(catalog: Catalog, run_id: int) -> None:
     """The first entry of a pk wins."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1", highlight("1", "again"), "2"), NOW)
-    assert [(h.pk, h.title) for h in catalog.read(account_state.held, NATGEO.pk)] == [
+    assert [(h.pk, h.title) for h in stored_account(catalog, NATGEO.pk).highlights] == [
         ("1", "Gift Guide"),
         ("2", "Gift Guide"),
     ]

@@ -11,9 +11,11 @@ from archiver import retry
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import account_state
 from archiver.errors import Reason
+from archiver.model.target import Target
 from archiver.model.upstream import User
 from tests.support.catalog_samples import LATER, LATEST, NATGEO, change_rows, rows, tray
 from tests.support.databases import NOW
+from tests.support.states import stored_account
 
 
 def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int) -> None:
@@ -40,8 +42,7 @@ def test_what_was_not_known_is_learnt_and_not_changed(catalog: Catalog, run_id: 
     """A richer answer fills in what a poorer one left out."""
     catalog.write(record.user, run_id, User(NATGEO.pk), NOW)
     catalog.write(record.user, run_id, NATGEO, LATER)
-    held = catalog.read(account_state.user, NATGEO.pk)
-    assert held is not None
+    held = stored_account(catalog, NATGEO.pk)
     assert (held.username, held.is_private) == ("natgeo", False)
     assert change_rows(catalog) == []
 
@@ -77,23 +78,23 @@ def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
     ]
     ((same,),) = rows(catalog, "SELECT count(*) FROM usernames WHERE first_seen_at = last_seen_at")
     assert same == 1
-    assert catalog.read(account_state.user_pk_by_name, "natgeo") is None
-    assert catalog.read(account_state.user_pk_by_name, "ReNamed") == NATGEO.pk
+    assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=False) is None
+    assert catalog.read(account_state.resolve, Target("", username="ReNamed"), from_config=False) == NATGEO.pk
 
 
 def test_a_freed_name_leads_to_whoever_was_seen_with_it_last(catalog: Catalog, run_id: int) -> None:
     """Two stored accounts may claim one name, until the first is seen again under its new one."""
     catalog.write(record.user, run_id, NATGEO, NOW)
     catalog.write(record.user, run_id, User("2", "natgeo"), LATER)
-    assert catalog.read(account_state.user_pk_by_name, "natgeo") == "2"
+    assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=False) == "2"
 
 
 def test_an_entry_stays_bound_to_the_account_that_it_meant_first(catalog: Catalog) -> None:
     """Whoever takes the name later."""
-    assert catalog.read(account_state.bound, "natgeo") is None
+    assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=True) is None
     catalog.write(record.bind_target, "natgeo", NATGEO.pk, NOW)
     catalog.write(record.bind_target, "natgeo", "2", LATER)
-    assert catalog.read(account_state.bound, "natgeo") == NATGEO.pk
+    assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=True) == NATGEO.pk
 
 
 def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> None:
@@ -103,8 +104,7 @@ def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> N
     def due(reason: Reason | None, days: int) -> timedelta | None:
         now = NOW + timedelta(days=days)
         catalog.write(record.verdict, run_id, NATGEO.pk, reason, now)
-        held = catalog.read(account_state.user, NATGEO.pk)
-        assert held is not None
+        held = stored_account(catalog, NATGEO.pk)
         assert held.verdict == reason
         return held.verdict_due_at - now if held.verdict_due_at is not None else None
 
@@ -120,14 +120,12 @@ def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -
     catalog.write(record.user, run_id, NATGEO, NOW)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATER)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, LATEST)
-    held = catalog.read(account_state.user, NATGEO.pk)
-    assert held is not None
+    held = stored_account(catalog, NATGEO.pk)
     assert held.gone_at == LATER
     catalog.write(record.tray, run_id, NATGEO.pk, tray(user=None), LATEST)  # an empty tray shows nobody
     assert [row[2:] for row in change_rows(catalog)] == [("presence", None, "gone")]
     catalog.write(record.user, run_id, NATGEO, LATEST)
-    held = catalog.read(account_state.user, NATGEO.pk)
-    assert held is not None
+    held = stored_account(catalog, NATGEO.pk)
     assert held.gone_at is None
     assert [row[2:] for row in change_rows(catalog)] == [
         ("presence", None, "gone"),
@@ -141,8 +139,7 @@ def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: C
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, NOW)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATER)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATEST)
-    held = catalog.read(account_state.user, NATGEO.pk)
-    assert held is not None
+    held = stored_account(catalog, NATGEO.pk)
     assert (held.is_private, held.gone_at) == (True, None)
     catalog.write(record.user, run_id, NATGEO, LATEST)
     assert [row[2:] for row in change_rows(catalog)] == [
@@ -156,8 +153,7 @@ def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: C
 def test_a_verdict_on_a_stranger_is_kept(catalog: Catalog, run_id: int) -> None:
     """An account that was private at its first look gets its row, so that it is not asked for every night."""
     catalog.write(record.verdict, run_id, "5", Reason.GONE, NOW)
-    held = catalog.read(account_state.user, "5")
-    assert held is not None
+    held = stored_account(catalog, "5")
     assert (held.verdict, held.gone_at) == (Reason.GONE, NOW)
     catalog.write(record.verdict, run_id, "6", Reason.PRIVATE, NOW)
     assert rows(catalog, "SELECT pk, is_private FROM users WHERE is_private IS NOT NULL") == [("6", True)]

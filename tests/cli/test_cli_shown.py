@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 from shutil import copytree
 
 import pytest
 
-from archiver.archive.showing import next_look
 from archiver.catalog import Catalog, record
 from archiver.cli import details_text
-from archiver.errors import Reason
-from archiver.model.archived import HeldFailure, HeldHighlight
 from archiver.model.identity import Role
-from archiver.model.upstream import Tray, TrayFacts, User
-from archiver.runner.plan import Policy, sweep_at
+from archiver.model.upstream import Tray, User
 from archiver.text_format import make_safe
 from tests.support.command_line import CommandResult, InProcessUser
 from tests.support.databases import ARCHIVE_ID, NOW
@@ -223,16 +218,3 @@ def test_a_name_that_several_bore_needs_an_id(sqlite_person: InProcessUser, tmp_
     assert (ended.code, ended.out) == (2, "")
     assert "name one by its id: 5, 6" in ended.err
     assert "formerly   shared, 2026-03-31" in show(person, "later6").out
-
-
-def test_the_next_look_is_that_of_the_plan() -> None:
-    """It is the next sweep, or earlier if a failed file or page is due; never if there is no sweep."""
-    facts = TrayFacts(1, 1)
-    held = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, completed_at=NOW)
-    monthly, never = Policy(sweep_days=30), Policy(sweep_days=0)
-    assert next_look(held, monthly) == sweep_at("1", NOW, 30)
-    assert next_look(held, never) is None
-    soon = NOW + timedelta(minutes=1)
-    failed = HeldFailure(Role.VIDEO, Reason.NETWORK, soon)
-    lacking = HeldHighlight("1", "t", facts, facts, fetched_at=NOW, failures=(failed,))
-    assert next_look(lacking, monthly) == soon

@@ -55,9 +55,9 @@ def test_fault_a8_who_has_drawn_his_turn_waits_too() -> None:
     """A worker that waits for its turn when the pause begins goes through when that is over, not when its turn comes."""
     stop = Interval()
     gate = RateLimiter(1.0, stop, lambda: stop.now)
-    gate.enter()
+    gate.wait_turn()
     stop.gate = gate
-    gate.enter()
+    gate.wait_turn()
     assert stop.now == 100.0 + 1 + 5
-    gate.enter()
+    gate.wait_turn()
     assert stop.now == 100.0 + 1 + 5 + 1

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from archiver import archive
+from archiver.model.events import HighlightRead
+from archiver.model.target import Target, parse_target
+from archiver.runner.context import RepairScope, RunOptions
+from archiver.runner.forecast import AccountPlan
+from archiver.runner.workers import StopFlag
 from tests.support.api_faults import PAGE, account_pk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
@@ -19,7 +28,9 @@ TRAY = "/v1/user/highlights"
 
 
 class Still(ArchiveHarness):
-    """An archive whose clock stands but for what a test adds: no sweep comes due between a plan and the run after it."""
+    """An archive whose clock stands but for what a test adds: no sweep comes due between a plan and the run
+    after it.
+    """
 
     @property
     def now(self) -> datetime:
@@ -35,7 +46,9 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def exactly(harness: ArchiveHarness, names: list[str]) -> tuple[int, int]:
-    """The price that a plan made now tells, and what a run costs right after it: no sweep may come due in between. Nothing is a guess."""
+    """The price that a plan made now tells, and what a run costs right after it: no sweep may come due in
+    between. Nothing is a guess.
+    """
     since = harness.now
     listed = harness.night(*names, lists=True)
     assert listed.exit_code in (0, 6), listed
@@ -84,7 +97,9 @@ def any_of(world: EditableWorld, account: str, dice: random.Random) -> str:
 def test_the_next_run_costs_what_a_plan_with_the_trays_said(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Round after round of edits of every kind, with sweeps and paged trays: to the unit. ``--whole``: 50 accounts of 20 highlights."""
+    """Round after round of edits of every kind, with sweeps and paged trays: to the unit. ``--whole``: 50
+    accounts of 20 highlights.
+    """
     accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (5, 4, 5)
     dice = random.Random(f"exact {accounts}")
     world = EditableWorld.generated(accounts, highlights, 1)
@@ -104,6 +119,103 @@ def test_the_next_run_costs_what_a_plan_with_the_trays_said(
             harness.sleep(days=1)
     assert [told for told, _ in prices] == [paid for _, paid in prices]
     assert len({paid for _, paid in prices}) > 1, "nothing was edited"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_a_plan_calls_exact_is_what_a_run_does(
+    tmp_path: Path, request: pytest.FixtureRequest, seed: int
+) -> None:
+    """Whatever the state of the target and the options are: the same units, calls and stored answers."""
+    dice = random.Random(f"same decision {seed}")
+    world = EditableWorld.generated(4, 4, 1)
+    world.v1_page, world.v2_page = 3, 2
+    accounts = [account_pk(n) for n in range(4)]
+    alone = f"highlight:{world.accounts[0].highlights[0].pk}"
+    targets = [*accounts, "account0001", "account0002", "nobody.here", "4", alone]
+    seen: set[tuple[bool, bool]] = set()
+    with FaultyStandIn(world, balance=10**9) as upstream:
+        harness = Still(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": "4"})
+        harness.night(*accounts[:2])
+        for number in range(200 if request.config.getoption("--whole") else 40):
+            account = dice.choice(accounts)
+            text = dice.choice([account, account, account, dice.choice(targets)])
+            dice.choice(EDITS)(world, account, dice)
+            harness.sleep(days=dice.choice((0, 0, 1, 4, 40)))
+            with missing_files(upstream, account if dice.random() < 0.4 else None):
+                plan, done = planned_and_done(harness, text, options(world, account, dice), dice)
+            if plan.exact:
+                planned = Done(
+                    plan.units,
+                    sorted(job.pk for job in plan.highlights if job.units),
+                    sorted(job.pk for job in plan.highlights if not job.units),
+                )
+                assert planned == done, (number, text, plan)
+            seen.add((plan.exact, bool(plan.highlights)))
+    assert seen == {(True, True), (True, False), (False, True), (False, False)}
+
+
+class Done(NamedTuple):
+    """What a run paid for and read: units, highlights fetched by a call, and those that an answer served."""
+
+    units: int
+    fetched: list[str]
+    served: list[str]
+
+
+def planned_and_done(
+    harness: ArchiveHarness, text: str, asked: RunOptions, dice: random.Random
+) -> tuple[AccountPlan, Done]:
+    """Return the plan of a target, often after its tray was listed, and what the run after it did."""
+    target, since = parse_target(text), None
+    if dice.random() < 0.7:
+        since = harness.now
+        run_with(harness, target, replace(asked, list_only=True, full=False, repair=None))
+    (plan,) = archive.plan(harness.config, [target], manner=asked, since=since, clock=lambda: harness.now)
+    harness.sleep(milliseconds=1)
+    limit = plan.units + 1 if plan.exact and dice.random() < 0.3 else None
+    units = run_with(harness, target, asked, limit)
+    last_run = "run_id = (select max(id) from runs)"
+    rows = harness.rows(f"select subject from api_calls where path = ? and {last_run}", PAGE)
+    served = [event.pk for event in harness.events if isinstance(event, HighlightRead) and not event.paid]
+    return plan, Done(units, sorted(str(pk) for (pk,) in rows), sorted(served))
+
+
+def run_with(harness: ArchiveHarness, target: Target, asked: RunOptions, max_units: int | None = None) -> int:
+    """Run over one target and return the units."""
+    harness.events.clear()
+    return archive.run(
+        harness.config,
+        [target],
+        command="run",
+        manner=asked,
+        observe=harness.events.append,
+        stop=StopFlag(),
+        max_units=max_units,
+        clock=lambda: harness.now,
+    ).units
+
+
+def options(world: EditableWorld, account: str, dice: random.Random) -> RunOptions:
+    """Return options of a run: often the usual ones, else full, insisting, listing only, or a repair."""
+    lost = frozenset({any_of(world, account, dice), any_of(world, account, dice)})
+    special = [
+        {"full": True},
+        {"ignore_backoff": True, "from_config": False},
+        {"list_only": True},
+        {"repair": RepairScope(lost, frozenset(), frozenset())},
+    ]
+    return RunOptions(**(dice.choice(special) if dice.random() < 0.4 else {}))  # type: ignore[arg-type]
+
+
+@contextmanager
+def missing_files(upstream: FaultyStandIn, account: str | None) -> Iterator[None]:
+    """Let the CDN have no file of an account meanwhile."""
+    if account is None:
+        yield
+        return
+    fault = upstream.faults.add(actions.respond(404), listener="cdn", user=account, count=None)
+    yield
+    upstream.faults.remove(fault)
 
 
 def test_a_plan_with_the_trays_is_a_run_of_its_own(harness: ArchiveHarness) -> None:
@@ -140,7 +252,9 @@ def test_an_id_that_nobody_has_is_priced_as_it_will_be_asked_for(harness: Archiv
 
 
 def test_a_name_whose_look_up_failed_is_no_exact_plan(harness: ArchiveHarness) -> None:
-    """That nobody could be asked is no answer: the next run finds the account, and pays for its tray and highlights too."""
+    """That nobody could be asked is no answer: the next run finds the account, and pays for its tray and
+    highlights too.
+    """
     harness.upstream.faults.add(
         actions.respond(500, headers={"retry-after": "0"}), path=f"{TRAY}/by/username", count=3
     )
@@ -170,7 +284,9 @@ def test_what_could_not_be_asked_is_no_exact_plan(harness: ArchiveHarness) -> No
 
 
 def test_a_highlight_that_the_last_tray_did_not_list_is_no_job(harness: ArchiveHarness) -> None:
-    """One that waits for a second look before it counts as gone is not paid for in between, and so not planned either."""
+    """One that waits for a second look before it counts as gone is not paid for in between, and so not
+    planned either.
+    """
     harness.night(account_pk(0))
     world = harness.upstream.world
     _, *others = [h.pk for h in world.accounts[0].highlights]
@@ -190,7 +306,9 @@ def test_a_highlight_that_the_last_tray_did_not_list_is_no_job(harness: ArchiveH
 
 
 def test_an_empty_account_s_tray_is_asked_for_by_a_plan(harness: ArchiveHarness) -> None:
-    """On a night when its verdict is due a run looks at the account instead; a plan with the trays wants the tray, and then knows."""
+    """On a night when its verdict is due a run looks at the account instead; a plan with the trays wants the
+    tray, and then knows.
+    """
     for highlight in harness.upstream.world.accounts[0].highlights:
         harness.upstream.world.remove_highlight(highlight.pk)
     for days in (0, 1, 40):  # its tray with a look behind it, a look, its tray: next comes a look

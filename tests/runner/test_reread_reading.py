@@ -21,7 +21,7 @@ def answer(call: Call, tree: object, status: int = 200) -> Answer:
 
 def test_no_endpoint_that_costs_units_is_passed_over() -> None:
     """Every answer that costs units can be replayed; errors say nothing."""
-    assert {call.path for call in PAID} == reading._READ.keys()
+    assert {call.path for call in PAID} == reading._READERS.keys()
     error = {"detail": "no", "exc_type": "UserNotFound"}
     assert [reading.read_content(answer(call, error, 404)) for call in PAID] == [None] * len(PAID)
     assert reading.read_content(answer(Call("/v9/new", (), "1", 1), [HIGHLIGHT])) is None

@@ -85,11 +85,11 @@ def test_the_gate_spaces_calls_and_pauses_all() -> None:
     gate = RateLimiter(200.0, StopFlag())
     began = time.monotonic()
     for _ in range(10):
-        gate.enter()
+        gate.wait_turn()
     assert time.monotonic() - began >= 0.045
     gate.pause(0.1)
     began = time.monotonic()
-    gate.enter()
+    gate.wait_turn()
     assert time.monotonic() - began >= 0.09
 
 

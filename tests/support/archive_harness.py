@@ -17,7 +17,7 @@ from archiver.model.identity import utcnow
 from archiver.model.target import Target, parse_target
 from archiver.reread.reread import RereadReport
 from archiver.runner.context import RunOptions
-from archiver.runner.price import AccountPlan
+from archiver.runner.forecast import AccountPlan
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
 from tests.support import leak_detector

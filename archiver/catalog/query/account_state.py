@@ -1,10 +1,11 @@
-"""What is known of accounts, their highlights, and what could not be had of them."""
+"""What is stored of one account, as far as it decides what a visit does next; which account a name means."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import (
@@ -22,49 +23,118 @@ from sqlalchemy import (
 
 from archiver.catalog import tables
 from archiver.errors import Reason
-from archiver.model.archived import Failure, HeldFailure, HeldHighlight, HeldUser
+from archiver.model.archived import Failure
 from archiver.model.identity import Pk, Role, Subject
+from archiver.model.target import Target
 from archiver.model.upstream import TrayFacts
 
-_users, _highlights = tables.users, tables.highlights
-_members, _failures = tables.highlight_items, tables.failures
 
-_USER = select(_users).where(_users.c.pk == bindparam("pk"))
-_BOUND = select(tables.targets.c.user_pk).where(tables.targets.c.text == bindparam("entry"))
-_BY_NAME = (
-    select(_users.c.pk)
-    .where(func.lower(_users.c.username) == bindparam("name"))
-    .order_by(_users.c.last_seen_at.desc())  # two may claim a name that was freed: the one seen last has it
-    .limit(1)
-)
-_OF_USER = _highlights.c.user_pk == bindparam("pk")
-_ONE = _highlights.c.pk == bindparam("pk")
-_OF_A_HOST = (
-    _failures.c.reason == Reason.HOST_NOT_ALLOWED,
-    _failures.c.role.is_not(None),
-    _failures.c.resolved_at.is_(None),
-)
-_ITEMS_OF_HOSTS = (
-    select(_highlights.c.title, _failures)
-    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-    .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-    .where(_failures.c.subject == Subject.ITEM, *_OF_A_HOST)
-    .where(_members.c.gone_at.is_(None), _highlights.c.gone_at.is_(None))
-)
-_COVERS_OF_HOSTS = (
-    select(_highlights.c.title, _failures)
-    .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
-    .where(_failures.c.subject == Subject.HIGHLIGHT, *_OF_A_HOST)
-    .where(_highlights.c.gone_at.is_(None))
-)
-_AVATAR_OF_HOST = select(null().label("title"), _failures).where(
-    _failures.c.subject == Subject.USER, *_OF_A_HOST
-)
+@dataclass(frozen=True, slots=True)
+class FailureState:
+    """An open failure of a highlight's page (``role`` None) or of a file of its items.
+
+    ``host`` and ``size`` are those of a file that the settings refused.
+    """
+
+    role: Role | None
+    reason: Reason
+    next_try_at: datetime | None = None
+    host: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HighlightState:
+    """A stored highlight.
+
+    ``facts`` are the tray's numbers now, ``fetched_facts`` those at the last fetch. ``listed_at``: when a
+    tray listed it last. ``completed_at``: nothing that its last page offered is missing. ``tried_at``: that
+    page was worked through, so that each missing file has a failure. ``shrunk_to``: as in ``AccountState``.
+    ``cover_name``: the file name of the stored cover, None if its bytes are lost.
+    """
+
+    pk: Pk
+    title: str | None
+    facts: TrayFacts
+    fetched_facts: TrayFacts
+    created_at: datetime | None = None
+    listed_at: datetime | None = None
+    fetched_at: datetime | None = None
+    completed_at: datetime | None = None
+    tried_at: datetime | None = None
+    gone_at: datetime | None = None
+    failures: tuple[FailureState, ...] = ()
+    shrunk_to: str | None = None
+    cover_name: str | None = None
+
+    @property
+    def page_retry_at(self) -> datetime | None:
+        """Return when its page, which was not found, is asked for again; None if it was not missing."""
+        missing = (f.next_try_at for f in self.failures if f.role is None and f.reason is Reason.NOT_FOUND)
+        return next(missing, None)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountState:
+    """What is stored of the account, or of the single highlight, that a target names.
+
+    ``pk`` is None for a name that never resolved, and for a highlight. ``first_seen_at`` is None for an
+    account that was never seen. ``verdict`` is why the account shows nothing (private, gone or empty), or why
+    the target did not resolve. ``has_failed``: the target was asked for and did not resolve, with or without
+    a verdict. ``shrunk_to`` identifies a loss of more than half, which is believed once it is seen again.
+    ``needs_pages``: the tray in one answer is known to lack highlights. ``paged_at``: when all its pages were
+    paid for last, ``pages_failed_at``: since when these are billed and cannot be read; ``pages_units``: what
+    all pages cost the last time. ``highlights``: all that were ever seen, in the order of their trays.
+    """
+
+    target: Target
+    pk: Pk | None = None
+    username: str | None = None
+    is_private: bool | None = None
+    first_seen_at: datetime | None = None
+    gone_at: datetime | None = None
+    listed_at: datetime | None = None
+    tray_length: int | None = None
+    shrunk_to: str | None = None
+    needs_pages: bool = False
+    paged_at: datetime | None = None
+    pages_failed_at: datetime | None = None
+    pages_units: int = 0
+    avatar_name: str | None = None
+    has_failed: bool = False
+    verdict: Reason | None = None
+    verdict_at: datetime | None = None
+    verdict_due_at: datetime | None = None
+    highlights: tuple[HighlightState, ...] = ()
+
+    @property
+    def is_archived(self) -> bool:
+        """Return whether anything of the account, or of the highlight, is stored."""
+        return self.first_seen_at is not None or (self.pk is None and bool(self.highlights))
+
+    @property
+    def is_listed_since_look(self) -> bool:
+        """Return whether its tray was listed after the look at the account that gave the verdict."""
+        return self.verdict_at is None or self.listed_at is None or self.listed_at > self.verdict_at
+
+    @property
+    def on_tray(self) -> tuple[HighlightState, ...]:
+        """Return the highlights that the last tray listed; of an account never listed all that are there."""
+        return tuple(
+            h for h in self.highlights if h.gone_at is None and self.listed_at in (None, h.listed_at)
+        )
+
+    def highlight(self, pk: Pk) -> HighlightState | None:
+        """Return a stored highlight of this account."""
+        return next((highlight for highlight in self.highlights if highlight.pk == pk), None)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFailure:
-    """The open failure of a thing: how many times in a row, and when it is due again (None: a gap, at the sweep)."""
+    """A failure that is not resolved.
+
+    ``attempts``: how many times in a row. ``next_try_at``: None for a gap, which waits for the sweep.
+    """
 
     reason: Reason
     detail: str
@@ -74,73 +144,297 @@ class OpenFailure:
     next_try_at: datetime | None
 
 
-def user(connection: Connection, pk: Pk) -> HeldUser | None:
-    """The stored account of that pk."""
-    row = connection.execute(_USER, {"pk": pk}).mappings().first()
-    if row is None:
-        return None
-    return HeldUser(
-        pk=pk,
-        username=row["username"],
-        is_private=row["is_private"],
-        first_seen_at=row["first_seen_at"],
-        listed_at=row["listed_at"],
-        tray_length=row["tray_length"],
-        tray_endpoint=row["tray_endpoint"],
-        paged_at=row["paged_at"],
-        pages_failed_at=row["pages_failed_at"],
-        gone_at=row["gone_at"],
-        verdict=Reason(row["verdict"]) if row["verdict"] is not None else None,
-        verdict_at=row["verdict_at"],
-        verdict_due_at=row["verdict_due_at"],
-        shrunk_to=row["shrunk_to"],
-        avatar_name=row["avatar_held"],
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far every stored account has come.
+
+    ``bound``: entries of the configuration; ``current``: usernames in lower case; each with its pk.
+    ``listed_at``: the last tray of each account that was ever listed. ``unfinished``: accounts with a
+    highlight that may have something left to fetch.
+    """
+
+    bound: dict[str, Pk]
+    current: dict[str, Pk]
+    listed_at: dict[Pk, datetime]
+    unfinished: frozenset[Pk]
+
+    def pk_of(self, target: Target, *, from_config: bool) -> Pk | None:
+        """Return the account that a target names, as ``resolve`` does."""
+        return _pk_of(target, self.bound.get if from_config else None, self.current.get)
+
+
+_UNRESOLVED = (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND)
+"""Answers about a target that are verdicts; an error of the API is not one, and makes nothing wait."""
+
+_targets, _users, _names = tables.targets, tables.users, tables.usernames
+_highlights, _members, _failures = tables.highlights, tables.highlight_items, tables.failures
+_calls = tables.api_calls
+
+# --- which account
+
+_BOUND = select(_targets.c.user_pk).where(_targets.c.text == bindparam("entry"))
+_BY_NAME = (
+    select(_users.c.pk)
+    .where(func.lower(_users.c.username) == bindparam("name"))
+    .order_by(_users.c.last_seen_at.desc())  # two may claim a name that was freed: the one seen last has it
+    .limit(1)
+)
+_FORMER = (
+    select(_names.c.user_pk)
+    .where(func.lower(_names.c.username) == bindparam("name"))
+    .order_by(_names.c.first_seen_at)
+)
+_ENTRIES = select(_targets.c.text, _targets.c.user_pk)
+_CURRENT_NAMES = (
+    select(func.lower(_users.c.username).label("name"), _users.c.pk)
+    .where(_users.c.username.is_not(None))
+    .order_by(_users.c.last_seen_at)  # as in _BY_NAME: of two that claim a name, the one seen last has it
+)
+
+
+def resolve(connection: Connection, target: Target, *, from_config: bool) -> Pk | None:
+    """Return the pk of the account that a target names; None if nothing stored tells.
+
+    An entry of the configuration (``from_config``) stays bound to the account that it first meant. Any other
+    name means the account that bears it now, whatever its case; of two that claim it, the one seen last.
+    """
+    return _pk_of(
+        target,
+        (lambda name: connection.scalar(_BOUND, {"entry": name})) if from_config else None,
+        lambda name: connection.scalar(_BY_NAME, {"name": name.lower()}),
     )
 
 
-def bound(connection: Connection, text: str) -> Pk | None:
-    """The account that an entry of the configuration is bound to."""
-    return connection.scalar(_BOUND, {"entry": text})
+def archived_pks(connection: Connection, target: Target) -> tuple[Pk, ...]:
+    """Return the stored accounts that a person means.
+
+    They are the one of that pk or current name, else all that bore the name before, the earliest first. None
+    for a highlight.
+    """
+    pk = resolve(connection, target, from_config=False)
+    if pk is not None and connection.execute(_USER, {"pk": pk, "path": ""}).first() is not None:
+        return (pk,)
+    return former_pks(connection, target.username) if target.username is not None else ()
 
 
-def user_pk_by_name(connection: Connection, username: str) -> Pk | None:
-    """The stored account whose *current* name that is, in any case; a name it had before does not count."""
-    return connection.scalar(_BY_NAME, {"name": username.lower()})
+def former_pks(connection: Connection, username: str) -> tuple[Pk, ...]:
+    """Return the stored accounts that bore this name at any time, in any case, the earliest first."""
+    return tuple(connection.scalars(_FORMER, {"name": username.lower()}))
 
 
-def once_called(connection: Connection, username: str) -> tuple[Pk, ...]:
-    """The stored accounts that bore this name at any time, in any case."""
-    names = tables.usernames
-    bearers = select(names.c.user_pk).where(func.lower(names.c.username) == username.lower())
-    return tuple(connection.scalars(bearers.order_by(names.c.first_seen_at)))
+def similar_usernames(connection: Connection, username: str) -> list[str]:
+    """Return the stored usernames, at most two, that a person may have meant."""
+    names = connection.scalars(select(_users.c.username).where(_users.c.username.is_not(None)))
+    return get_close_matches(username, names, n=2)
 
 
-def held(connection: Connection, user_pk: Pk) -> tuple[HeldHighlight, ...]:
-    """All highlights ever seen of an account, gone ones too, in the order of their trays."""
-    query = select(_highlights).where(_OF_USER).order_by(_highlights.c.position, _highlights.c.pk)
-    return _with_failures(connection, query, _FAILED_OF_USER, user_pk)
+def _pk_of(
+    target: Target,
+    bound: Callable[[str], Pk | None] | None,
+    current: Callable[[str], Pk | None],
+) -> Pk | None:
+    """Apply the one rule that resolves a target, over what looks up entries and current names."""
+    if target.user_pk is not None or target.username is None:
+        return target.user_pk
+    return (bound(target.username) if bound is not None else None) or current(target.username)
 
 
-def highlight(connection: Connection, pk: Pk) -> HeldHighlight | None:
-    """The stored highlight of that pk."""
-    found = _with_failures(connection, select(_highlights).where(_ONE), _FAILED_OF_ONE, pk)
-    return found[0] if found else None
+# --- its state
+
+_LAST_PAGED_RUN = select(func.max(_calls.c.run_id)).where(
+    _calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("path"), _calls.c.units > 0
+)
+_PAGES_UNITS = select(func.coalesce(func.sum(_calls.c.units), 0)).where(
+    _calls.c.subject == bindparam("pk"),
+    _calls.c.path == bindparam("path"),
+    _calls.c.run_id == _LAST_PAGED_RUN.scalar_subquery(),
+)
+_USER = select(_users, _PAGES_UNITS.scalar_subquery().label("pages_units")).where(
+    _users.c.pk == bindparam("pk")
+)
+_OF_USER = _highlights.c.user_pk == bindparam("pk")
+_ONE = _highlights.c.pk == bindparam("pk")
+_ALL_OF_USER = select(_highlights).where(_OF_USER).order_by(_highlights.c.position, _highlights.c.pk)
+_SINGLE = select(_highlights).where(_ONE)
 
 
-def files_of_hosts(
+def _open_failures(which: ColumnElement[bool]) -> Select[Any]:
+    """Select the open failures of highlights' pages and of their items' files.
+
+    A cover's is not among them: it waits for the next tray, and is no reason to fetch a highlight.
+    """
+    is_unresolved = _failures.c.resolved_at.is_(None)
+    facts = [_failures.c[name] for name in ("role", "reason", "next_try_at", "host", "size")]
+    of_page = (
+        select(_highlights.c.pk, *facts)
+        .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
+        .where(which, is_unresolved, _failures.c.subject == Subject.HIGHLIGHT, _failures.c.role.is_(None))
+    )
+    of_files = (
+        select(_highlights.c.pk, *facts)
+        .join(_members, _members.c.highlight_pk == _highlights.c.pk)
+        .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
+        .where(which, is_unresolved, _failures.c.subject == Subject.ITEM, _failures.c.role.is_not(None))
+        .where(_members.c.gone_at.is_(None))
+    )
+    return select(union_all(of_page, of_files).subquery())
+
+
+_FAILURES_OF_USER, _FAILURES_OF_ONE = _open_failures(_OF_USER), _open_failures(_ONE)
+
+
+def account_state(
+    connection: Connection,
+    target: Target,
+    pk: Pk | None = None,
+    *,
+    from_config: bool = False,
+    paged_tray: str = "",
+) -> AccountState:
+    """Read what is stored of a target, in at most five statements.
+
+    ``pk`` is given once a visit knows it: a first tray need not tell the name that would lead to it again.
+    ``from_config``: as in ``resolve``. ``paged_tray`` is the path of the paged tray; only the package of the
+    API knows paths.
+    """
+    if target.highlight_pk is not None:
+        return _state_of_highlight(connection, target, target.highlight_pk)
+    pk = pk or resolve(connection, target, from_config=from_config)
+    user = connection.execute(_USER, {"pk": pk, "path": paged_tray}).mappings().first() if pk else None
+    if pk is None or user is None:
+        failure = open_failure(connection, Subject.TARGET, target.key, None)
+        return _unresolved_state(target, pk, failure, ())
+    return AccountState(
+        target,
+        pk,
+        username=user["username"],
+        is_private=user["is_private"],
+        first_seen_at=user["first_seen_at"],
+        gone_at=user["gone_at"],
+        listed_at=user["listed_at"],
+        tray_length=user["tray_length"],
+        shrunk_to=user["shrunk_to"],
+        needs_pages=user["tray_endpoint"] == paged_tray,
+        paged_at=user["paged_at"],
+        pages_failed_at=user["pages_failed_at"],
+        pages_units=int(user["pages_units"]),
+        avatar_name=user["avatar_held"],
+        verdict=Reason(user["verdict"]) if user["verdict"] is not None else None,
+        verdict_at=user["verdict_at"],
+        verdict_due_at=user["verdict_due_at"],
+        highlights=_highlight_states(connection, _ALL_OF_USER, _FAILURES_OF_USER, pk),
+    )
+
+
+def highlight_state(connection: Connection, pk: Pk) -> HighlightState | None:
+    """Read what is stored of one highlight."""
+    return next(iter(_highlight_states(connection, _SINGLE, _FAILURES_OF_ONE, pk)), None)
+
+
+def _state_of_highlight(connection: Connection, target: Target, pk: Pk) -> AccountState:
+    highlights = _highlight_states(connection, _SINGLE, _FAILURES_OF_ONE, pk)
+    failure = open_failure(connection, Subject.HIGHLIGHT, pk, None)
+    return _unresolved_state(target, None, failure, highlights)
+
+
+def _unresolved_state(
+    target: Target, pk: Pk | None, failure: OpenFailure | None, highlights: tuple[HighlightState, ...]
+) -> AccountState:
+    if failure is None or failure.reason not in _UNRESOLVED:
+        return AccountState(target, pk, has_failed=failure is not None, highlights=highlights)
+    return AccountState(
+        target,
+        pk,
+        has_failed=True,
+        verdict=failure.reason,
+        verdict_at=failure.last_at,
+        verdict_due_at=failure.next_try_at,
+        highlights=highlights,
+    )
+
+
+def _highlight_states(
+    connection: Connection, highlights: Select[Any], failures: Select[Any], pk: Pk
+) -> tuple[HighlightState, ...]:
+    rows = connection.execute(highlights, {"pk": pk}).mappings().all()
+    if not rows:
+        return ()
+    by_highlight: dict[Pk, list[RowMapping]] = {}
+    for row in connection.execute(failures, {"pk": pk}).mappings():
+        by_highlight.setdefault(row["pk"], []).append(row)
+    return tuple(_highlight_state(row, by_highlight.get(row["pk"], ())) for row in rows)
+
+
+def _highlight_state(row: RowMapping, failures: Iterable[RowMapping]) -> HighlightState:
+    return HighlightState(
+        pk=row["pk"],
+        title=row["title"],
+        facts=TrayFacts(row["latest_reel_media"], row["media_count"]),
+        fetched_facts=TrayFacts(row["fetched_latest_reel_media"], row["fetched_media_count"]),
+        created_at=row["created_at"],
+        listed_at=row["listed_at"],
+        fetched_at=row["fetched_at"],
+        completed_at=row["completed_at"],
+        tried_at=row["tried_at"],
+        gone_at=row["gone_at"],
+        failures=tuple(
+            FailureState(
+                role=Role(failure["role"]) if failure["role"] is not None else None,
+                reason=Reason(failure["reason"]),
+                next_try_at=failure["next_try_at"],
+                host=failure["host"],
+                size=failure["size"],
+            )
+            for failure in failures
+        ),
+        shrunk_to=row["shrunk_to"],
+        cover_name=row["cover_held"],
+    )
+
+
+# --- what is open
+
+_REFUSED_FOR_HOST = (
+    _failures.c.reason == Reason.HOST_NOT_ALLOWED,
+    _failures.c.role.is_not(None),
+    _failures.c.resolved_at.is_(None),
+)
+_REFUSED_ITEMS = (
+    select(_highlights.c.title, _failures)
+    .join(_members, _members.c.highlight_pk == _highlights.c.pk)
+    .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
+    .where(_failures.c.subject == Subject.ITEM, *_REFUSED_FOR_HOST)
+    .where(_members.c.gone_at.is_(None), _highlights.c.gone_at.is_(None))
+)
+_REFUSED_COVERS = (
+    select(_highlights.c.title, _failures)
+    .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
+    .where(_failures.c.subject == Subject.HIGHLIGHT, *_REFUSED_FOR_HOST)
+    .where(_highlights.c.gone_at.is_(None))
+)
+_REFUSED_AVATAR = select(null().label("title"), _failures).where(
+    _failures.c.subject == Subject.USER, *_REFUSED_FOR_HOST
+)
+_REFUSED_OF_USER = [
+    query.order_by(_failures.c.id)
+    for query in (
+        _REFUSED_ITEMS.where(_OF_USER),
+        _REFUSED_COVERS.where(_OF_USER),
+        _REFUSED_AVATAR.where(_failures.c.subject_pk == bindparam("pk")),
+    )
+]
+_REFUSED_OF_ONE = [_REFUSED_ITEMS.where(_ONE).order_by(_failures.c.id)]
+
+
+def files_refused_for_host(
     connection: Connection, *, user_pk: Pk | None = None, highlight_pk: Pk | None = None
 ) -> tuple[tuple[str | None, Failure], ...]:
-    """Return the files of an account, or the item files of a highlight, that were refused because of their host.
+    """Return the files of an account, or of a highlight's items, that were refused because of their host.
 
-    Each comes with the title of a highlight that shows it (an avatar without one); one that several show comes once
-    for each.
+    Each comes with the title of a highlight that shows it (an avatar without one); one that several show
+    comes once for each.
     """
-    if user_pk is None:
-        queries = [_ITEMS_OF_HOSTS.where(_highlights.c.pk == highlight_pk)]
-    else:
-        own = _highlights.c.user_pk == user_pk
-        avatar = _AVATAR_OF_HOST.where(_failures.c.subject_pk == user_pk)
-        queries = [_ITEMS_OF_HOSTS.where(own), _COVERS_OF_HOSTS.where(own), avatar]
+    queries = _REFUSED_OF_ONE if user_pk is None else _REFUSED_OF_USER
     return tuple(
         (
             row.title,
@@ -149,19 +443,14 @@ def files_of_hosts(
             ),
         )
         for query in queries
-        for row in connection.execute(query.order_by(_failures.c.id))
+        for row in connection.execute(query, {"pk": highlight_pk if user_pk is None else user_pk})
     )
-
-
-def longest_tray(connection: Connection) -> int:
-    """The length of the longest v1 tray ever seen of any account: one that is shorter was not cut at its first page."""
-    return connection.scalar(select(func.max(_users.c.tray_longest))) or 0
 
 
 def open_failure(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None
 ) -> OpenFailure | None:
-    """The failure of a thing that is not resolved."""
+    """Return the failure of a thing that is not resolved."""
     query = select(_failures).where(*is_open(subject, subject_pk, role))
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -176,69 +465,8 @@ def open_failure(
     )
 
 
-def _failed(which: Any) -> Select[Any]:
-    """The open failures of a highlight's page and of its items' files; not of its cover, which waits for the next tray."""
-    is_open = _failures.c.resolved_at.is_(None)
-    facts = [_failures.c[name] for name in ("role", "reason", "next_try_at", "host", "size")]
-    of_page = (
-        select(_highlights.c.pk, *facts)
-        .join(_failures, _failures.c.subject_pk == _highlights.c.pk)
-        .where(which, is_open, _failures.c.subject == Subject.HIGHLIGHT, _failures.c.role.is_(None))
-    )
-    of_files = (
-        select(_highlights.c.pk, *facts)
-        .join(_members, _members.c.highlight_pk == _highlights.c.pk)
-        .join(_failures, _failures.c.subject_pk == _members.c.item_pk)
-        .where(which, is_open, _failures.c.subject == Subject.ITEM, _failures.c.role.is_not(None))
-        .where(_members.c.gone_at.is_(None))
-    )
-    return select(union_all(of_page, of_files).subquery())
-
-
-_FAILED_OF_USER, _FAILED_OF_ONE = _failed(_OF_USER), _failed(_ONE)
-
-
-def _with_failures(
-    connection: Connection, highlights: Select[Any], failures: Select[Any], pk: Pk
-) -> tuple[HeldHighlight, ...]:
-    rows = connection.execute(highlights, {"pk": pk}).mappings().all()
-    if not rows:
-        return ()
-    failed: dict[Pk, list[RowMapping]] = {}
-    for row in connection.execute(failures, {"pk": pk}).mappings():
-        failed.setdefault(row["pk"], []).append(row)
-    return tuple(_highlight(row, failed.get(row["pk"], ())) for row in rows)
-
-
-def _highlight(row: RowMapping, failed: Iterable[RowMapping]) -> HeldHighlight:
-    return HeldHighlight(
-        pk=row["pk"],
-        title=row["title"],
-        facts=TrayFacts(row["latest_reel_media"], row["media_count"]),
-        fetched_facts=TrayFacts(row["fetched_latest_reel_media"], row["fetched_media_count"]),
-        created_at=row["created_at"],
-        listed_at=row["listed_at"],
-        fetched_at=row["fetched_at"],
-        completed_at=row["completed_at"],
-        tried_at=row["tried_at"],
-        gone_at=row["gone_at"],
-        failures=tuple(
-            HeldFailure(
-                role=Role(failure["role"]) if failure["role"] is not None else None,
-                reason=Reason(failure["reason"]),
-                next_try_at=failure["next_try_at"],
-                host=failure["host"],
-                size=failure["size"],
-            )
-            for failure in failed
-        ),
-        shrunk_to=row["shrunk_to"],
-        cover_name=row["cover_held"],
-    )
-
-
 def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[ColumnElement[bool], ...]:
-    """The conditions on the one open row of a thing."""
+    """Return the conditions on the one open failure of a thing."""
     return (
         _failures.c.subject == subject,
         _failures.c.subject_pk == subject_pk,
@@ -247,17 +475,10 @@ def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[Colum
     )
 
 
-_calls = tables.api_calls
+# --- all accounts
 
 _LISTED = select(_users.c.pk, _users.c.listed_at).where(_users.c.listed_at.is_not(None))
-_NAMED = (
-    select(func.lower(_users.c.username), _users.c.pk)
-    .where(_users.c.username.is_not(None))
-    .order_by(
-        _users.c.last_seen_at
-    )  # as in user_pk_by_name: of two that claim a name, the one seen last has it
-)
-_LACKING = (
+_UNFINISHED = (
     select(_highlights.c.user_pk)
     .where(
         _highlights.c.gone_at.is_(None),
@@ -271,39 +492,19 @@ _LACKING = (
 )
 
 
-_LAST_PAGED = select(func.max(_calls.c.run_id)).where(
-    _calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("endpoint"), _calls.c.units > 0
-)
-_PAGED = select(func.coalesce(func.sum(_calls.c.units), 0)).where(
-    _calls.c.subject == bindparam("pk"),
-    _calls.c.path == bindparam("endpoint"),
-    _calls.c.run_id == _LAST_PAGED.scalar_subquery(),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """``bound``: entries of the configuration, ``named``: current names in lower case, each with its pk. ``listed_at``: the last tray of
-    each account that was ever listed. ``lacking``: accounts with a highlight that may have something to be had."""
-
-    bound: dict[str, Pk]
-    named: dict[str, Pk]
-    listed_at: dict[Pk, datetime]
-    lacking: frozenset[Pk]
-
-
 def progress(connection: Connection) -> Progress:
-    """How far every stored account has come."""
-    targets = tables.targets
-    entries = connection.execute(select(targets.c.text, targets.c.user_pk))
+    """Read how far every stored account has come."""
     return Progress(
-        bound={text: pk for text, pk in entries},  # noqa: C416  # rows are no pairs to mypy
-        named={name: pk for name, pk in connection.execute(_NAMED)},  # noqa: C416
+        bound={row.text: row.user_pk for row in connection.execute(_ENTRIES)},
+        current={row.name: row.pk for row in connection.execute(_CURRENT_NAMES)},
         listed_at={pk: at for pk, at in connection.execute(_LISTED) if at is not None},
-        lacking=frozenset(connection.scalars(_LACKING)),
+        unfinished=frozenset(connection.scalars(_UNFINISHED)),
     )
 
 
-def units_of_pages(connection: Connection, user_pk: Pk, path: str) -> int:
-    """The units of all pages when the tray of an account was last asked for page by page, by the calls of this path; 0 if it never was."""
-    return int(connection.scalar(_PAGED, {"pk": user_pk, "endpoint": path}) or 0)
+def longest_tray(connection: Connection) -> int:
+    """Return the length of the longest tray in one answer that any account ever had.
+
+    One that is shorter was not cut at its first page.
+    """
+    return connection.scalar(select(func.max(_users.c.tray_longest))) or 0

@@ -1,4 +1,4 @@
-"""What is held of items: their files, the blobs those are, and the answers that were paid for them."""
+"""What is stored of items: their files, the blobs of these, and the answers that were paid for."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from archiver.model.archived import StoredBlob
 from archiver.model.billing import AnswerLocation, StoredPage
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import TrayFacts
-
-PAID_PATH = "/v1/highlight/by/url"
 
 _blobs, _files = tables.blobs, tables.files
 _highlights, _members = tables.highlights, tables.highlight_items
@@ -33,7 +31,7 @@ _MEMBERS = (
 
 
 def _digests(*of: Select[Any]) -> Select[Any]:
-    """Each blob once that one of the selects names, but for the lost."""
+    """Select each blob that one of the selects names, once, without the lost ones."""
     found = union_all(*of).subquery()
     return select(found.c.sha256).where(found.c.sha256.not_in(_LOST)).distinct()
 
@@ -56,7 +54,7 @@ _DIGESTS_OF_HIGHLIGHT = _digests(
 _PAID = (
     select(_answers, _calls.c.finished_at)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
-    .where(_calls.c.subject == bindparam("pk"), _calls.c.path == PAID_PATH, _calls.c.status == 200)
+    .where(_calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("path"), _calls.c.status == 200)
     .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # one that was found again has a late id
     .limit(1)
 )
@@ -67,8 +65,8 @@ _ALL_BLOBS = (
 )
 
 
-def held_items(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tuple[Pk, Role]]:
-    """Which (item, role) of these items are held, with bytes that are not known to be lost."""
+def stored_roles(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tuple[Pk, Role]]:
+    """Return which (item, role) of these items are stored, with bytes that are not known to be lost."""
     found: set[tuple[Pk, Role]] = set()
     for start in range(0, len(item_pks), _AT_ONCE):
         rows = connection.execute(_ROLES_OF_ITEMS, {"pks": list(item_pks[start : start + _AT_ONCE])})
@@ -76,24 +74,27 @@ def held_items(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tupl
     return frozenset(found)
 
 
-def held_digests(connection: Connection, user_pk: Pk) -> tuple[Digest, ...]:
-    """All blobs of an account (avatar, covers, items of its highlights) that are not known to be lost, each once."""
+def digests_of_account(connection: Connection, user_pk: Pk) -> tuple[Digest, ...]:
+    """Return all blobs of an account (avatar, covers, items of its highlights) not known to be lost."""
     return tuple(map(Digest, connection.scalars(_DIGESTS_OF_USER, {"pk": user_pk})))
 
 
 def digests_of_highlight(connection: Connection, highlight_pk: Pk) -> tuple[Digest, ...]:
-    """All blobs of a highlight (covers, items that are or were in it) that are not known to be lost, each once."""
+    """Return all blobs of a highlight (covers, items that are or were in it) not known to be lost."""
     return tuple(map(Digest, connection.scalars(_DIGESTS_OF_HIGHLIGHT, {"pk": highlight_pk})))
 
 
 def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:
-    """The items that are in a highlight now, in its order."""
+    """Return the items that are in a highlight now, in its order."""
     return tuple(connection.scalars(_MEMBERS, {"pk": highlight_pk}))
 
 
-def paid_highlight(connection: Connection, highlight_pk: Pk) -> StoredPage | None:
-    """The last good answer about a highlight that is kept, with the tray facts under which it was asked for."""
-    row = connection.execute(_PAID, {"pk": highlight_pk}).first()
+def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> StoredPage | None:
+    """Return the last good stored answer about a highlight, with the tray facts under which it was asked for.
+
+    ``path`` is that of the call; only the package of the API knows paths.
+    """
+    row = connection.execute(_PAID, {"pk": highlight_pk, "path": path}).first()
     if row is None:
         return None
     kept = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
@@ -101,7 +102,7 @@ def paid_highlight(connection: Connection, highlight_pk: Pk) -> StoredPage | Non
 
 
 def blobs(connection: Connection) -> Iterator[StoredBlob]:
-    """Every blob with those who own it, in ascending order of ``sha256``; streamed, so ask by ``Catalog.stream``."""
+    """Yield every blob with its owners, in ascending order of ``sha256``; for ``Catalog.stream``."""
     with connection.execution_options(yield_per=_AT_ONCE).execute(_ALL_BLOBS) as rows:
         for sha256, group in groupby(rows, key=lambda row: str(row.sha256)):
             of_blob = list(group)

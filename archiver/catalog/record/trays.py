@@ -13,14 +13,11 @@ from archiver.catalog.record.changes import Change, StoredRow, find_moved
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, Tray, User
 
-V1 = "/v1/user/highlights"
-"""The endpoint whose trays are cut at a first page of unknown size."""
-
 _highlights = tables.highlights
-_TOLD = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of these is a change of its own
-_SAID = (*_TOLD, "position", "created_at", "latest_reel_media", "media_count")
+_REPORTED = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of these is a change of its own
+_FIELDS = (*_REPORTED, "position", "created_at", "latest_reel_media", "media_count")
 _BEFORE = select(_highlights).where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
-_SEEN = (
+_LIST_AGAIN = (
     update(_highlights)
     .where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
     .values(last_seen_at=bindparam("now"), listed_at=bindparam("now"))
@@ -28,7 +25,7 @@ _SEEN = (
 _ALTER = (
     update(_highlights)
     .where(_highlights.c.pk == bindparam("key"))
-    .values({field: bindparam(field) for field in (*_SAID, "gone_at")})
+    .values({field: bindparam(field) for field in (*_FIELDS, "gone_at")})
 )
 _PRESENT = (
     select(_highlights.c.pk)
@@ -46,32 +43,37 @@ def tray(
     *,
     gone: tuple[Pk, ...] = (),
     shrunk_to: str | None = None,
-    came_by: str = V1,
-    endpoint: str = V1,
-    paged: bool = False,
+    endpoint: str | None = None,
+    is_whole: bool = False,
+    are_pages_paid: bool = False,
     unseen: Collection[Pk] = (),
 ) -> None:
-    """Record a tray. ``gone`` are the pks whose absence from it is evidence; others that it lacks stay as they were.
+    """Record a tray.
 
-    ``shrunk_to`` is kept as it is given: the fingerprint of a shrunken tray that waits for a second one. ``came_by`` is the path
-    that was asked (only v1 trays count for ``tray_longest``), ``endpoint`` the one by which the account is listed from now on;
-    ``paged`` notes that its paged tray was asked for, and paid: in vain where the tray came by v1. ``unseen`` are highlights that were there before and that no tray
-    could show: they did not appear now. A highlight that was another account's until now becomes this one's.
+    ``gone`` are the pks whose absence from it is evidence; others that it lacks stay as they were.
+    ``shrunk_to`` is stored as it is given: the fingerprint of a shrunken tray that waits for a second one.
+    ``endpoint`` is the path by which the account is listed from now on (None: as before). ``is_whole``: the
+    tray was read page by page to its end; only one in a single answer counts for ``tray_longest``.
+    ``are_pages_paid``: its pages were paid for, and could not be read if this tray is not whole. ``unseen``
+    are highlights that were there before and that no tray could show: they did not appear now. A highlight
+    that was another account's until now becomes this one's.
     """
     listed: dict[Pk, Highlight] = {}
     for highlight in tray.highlights:
         listed.setdefault(highlight.pk, highlight)
-    also: dict[str, object] = {"tray_endpoint": endpoint, "shrunk_to": shrunk_to}
-    if paged:
-        also |= {"paged_at": now, "pages_failed_at": now if came_by == V1 else None}
-    listed_before = _owner(connection, run_id, user_pk, tray, now, came_by, also)
+    also: dict[str, object] = {"shrunk_to": shrunk_to}
+    if endpoint is not None:
+        also["tray_endpoint"] = endpoint
+    if are_pages_paid:
+        also |= {"paged_at": now, "pages_failed_at": None if is_whole else now}
+    listed_before = _owner(connection, run_id, user_pk, tray, now, is_whole, also)
     rows = connection.execute(_BEFORE, {"pks": list(listed)}).mappings() if listed else ()
     before = {row["pk"]: row for row in rows}
     found: list[Change] = []
     altered: list[dict[str, object]] = []
     new: list[dict[str, object]] = []
     for position, highlight in enumerate(listed.values()):
-        row, said = before.get(highlight.pk), _said(user_pk, highlight, position)
+        row, said = before.get(highlight.pk), _values(user_pk, highlight, position)
         if row is None:
             new.append({"pk": highlight.pk, **said})
             if listed_before is not None and highlight.pk not in unseen:
@@ -82,8 +84,8 @@ def tray(
             after["gone_at"] = None
             found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
         if after:
-            altered.append(_whole(row, after))
-        found += changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, after, _TOLD)
+            altered.append(_all_fields(row, after))
+        found += changes.find_edits(Subject.HIGHLIGHT, highlight.pk, row, after, _REPORTED)
     own = {pk: row for pk, row in before.items() if row["user_pk"] == user_pk}
     found += _moves(own, list(listed), listed_before)
     _store(connection, new, altered, list(before), now)
@@ -107,7 +109,7 @@ def _owner(
     user_pk: Pk,
     tray: Tray,
     now: datetime,
-    came_by: str,
+    is_whole: bool,
     also: Mapping[str, object],
 ) -> datetime | None:
     """Record the tray's owner; returns when a tray of theirs was seen last, None for the first."""
@@ -122,14 +124,14 @@ def _owner(
         **also,
     )
     longest = before["tray_longest"] if before is not None else None
-    if came_by.startswith("/v1/") and (longest is None or longest < tray.length):
+    if not is_whole and (longest is None or longest < tray.length):
         connection.execute(
             update(tables.users).where(tables.users.c.pk == user_pk).values(tray_longest=tray.length)
         )
     return before["listed_at"] if before is not None else None
 
 
-def _said(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, object]:
+def _values(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, object]:
     return {
         "user_pk": user_pk,  # whoever lists it has it
         "title": highlight.title,
@@ -142,13 +144,13 @@ def _said(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, object]
     }
 
 
-def _whole(row: StoredRow, after: Mapping[str, object]) -> dict[str, object]:
-    kept = {field: row[field] for field in (*_SAID, "gone_at")}
+def _all_fields(row: StoredRow, after: Mapping[str, object]) -> dict[str, object]:
+    kept = {field: row[field] for field in (*_FIELDS, "gone_at")}
     return {"key": row["pk"], **kept, **after}
 
 
 def _moves(before: Mapping[Pk, StoredRow], listed: list[Pk], listed_before: datetime | None) -> list[Change]:
-    """Changes of ``position``: only of highlights that stand elsewhere among those that both this look and the last one show."""
+    """Return the changes of ``position``, of highlights that both this tray and the last one list."""
     last = [row for row in before.values() if listed_before is not None and row["listed_at"] == listed_before]
     order = [row["pk"] for row in sorted(last, key=lambda row: int(row["position"]))]
     elsewhere = find_moved(order, listed)
@@ -169,7 +171,7 @@ def _store(
     if altered:
         connection.execute(_ALTER, altered)
     if held:
-        connection.execute(_SEEN, {"pks": held, "now": now})
+        connection.execute(_LIST_AGAIN, {"pks": held, "now": now})
     if new:
         seen = {"first_seen_at": now, "last_seen_at": now, "listed_at": now}
         connection.execute(_highlights.insert(), [{**row, **seen} for row in new])

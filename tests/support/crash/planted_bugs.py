@@ -71,7 +71,7 @@ def _row_before_rename() -> None:
         tell(files, file, row, future)
 
     put = _replace(disk.DiskWriter, "_put_in_place", later)
-    tell = _replace(FileDownloader, "_committed", committed)
+    tell = _replace(FileDownloader, "_finish", committed)
 
 
 def _synchronous_normal() -> None:
@@ -87,7 +87,7 @@ def _watermark_before_files() -> None:
         kept._catalog.write(record.completion, page.page.highlight.pk, (), kept._clock())
         return missing(kept, page)
 
-    missing = _replace(AnswerCache, "missing", completed)
+    missing = _replace(AnswerCache, "missing_downloads", completed)
 
 
 def _answer_not_synced() -> None:

@@ -1,0 +1,103 @@
+"""What an empty, a short or an incomplete list is evidence of. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from archiver.catalog.query.account_state import AccountState
+from archiver.errors import Reason
+from archiver.model.identity import Pk
+from archiver.model.upstream import Highlight, Tray
+
+
+class Doubt(StrEnum):
+    """Why a tray is not recorded before a look at the account."""
+
+    NOT_FOUND = "tray_not_found"  # a private account may answer this too
+    EMPTY = "tray_empty"
+    HALVED = "tray_halved"
+    NAMELESS = "tray_nameless"  # asked for by name, and it does not state that name
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A tray as an account was listed by it.
+
+    ``is_whole``: read page by page to its end. ``is_cut``: in one answer, which is known to lack highlights
+    of this account. ``are_pages_paid``: its pages were paid for, whether or not they could be read.
+    """
+
+    tray: Tray
+    is_whole: bool = False
+    is_cut: bool = False
+    are_pages_paid: bool = False
+
+
+def doubt_about(listing: Listing, before: AccountState, pk: Pk | None) -> Doubt | None:
+    """Return why a tray must be confirmed by a look at the account; None: it can be recorded as it is.
+
+    A private account may show an empty or a short tray. ``before``: what was stored before this visit;
+    ``pk``: that of the account, if it is known without this tray.
+    """
+    tray = listing.tray
+    if tray.length == 0:
+        return None if before.is_archived and before.verdict is Reason.EMPTY else Doubt.EMPTY
+    if pk is None:
+        return Doubt.NAMELESS if tray.user is not None and tray.user.username is None else None
+    is_halved = tray.length * 2 < (before.tray_length or 0)
+    return Doubt.HALVED if is_halved and not listing.is_cut and before.shrunk_to is None else None
+
+
+def highlights_gone(
+    listing: Listing, state: AccountState, shrunk_to: str | None, longest_tray: int
+) -> tuple[tuple[Pk, ...], str | None]:
+    """Return which highlights are gone now that this tray came, and the fingerprint to remember.
+
+    A tray in one answer is cut at a first page of unknown size. One that is shorter than the longest such
+    tray of any account was not cut there. ``shrunk_to``: the fingerprint that an earlier run remembered.
+    """
+    tray = listing.tray
+    is_evidence = listing.is_whole or (tray.length < longest_tray and not listing.is_cut)
+    if not is_evidence or tray.rejected:
+        return (), None
+    present = [highlight.pk for highlight in state.highlights if highlight.gone_at is None]
+    return believed_gone(present, [highlight.pk for highlight in tray.highlights], shrunk_to)
+
+
+def believed_gone(
+    present: Collection[Pk], listed: Collection[Pk], shrunk_to: str | None
+) -> tuple[tuple[Pk, ...], str | None]:
+    """Return which of ``present`` are gone, and the fingerprint of a loss to remember.
+
+    ``listed`` is what a complete list shows.
+
+    A loss of everything, or of more than half, is believed only when a second run sees the same: the first
+    one returns a fingerprint of the loss and nothing gone.
+    """
+    absent = tuple(sorted(set(present) - set(listed)))
+    if not absent:
+        return (), None
+    if len(absent) * 2 > len(present):
+        fingerprint = hashlib.sha256(",".join(absent).encode()).hexdigest()
+        if fingerprint != shrunk_to:
+            return (), fingerprint
+    return absent, None
+
+
+def missing_in_one_answer(listing: Listing, state: AccountState) -> frozenset[Pk]:
+    """Return the highlights of a whole tray that the last one in one answer failed to show."""
+    if not listing.is_whole or state.needs_pages or state.listed_at is None:
+        return frozenset()
+    return frozenset(h.pk for h in listing.tray.highlights if _was_not_shown(h, state))
+
+
+def _was_not_shown(highlight: Highlight, state: AccountState) -> bool:
+    """Return whether a highlight was there when the last tray came, and that tray did not list it."""
+    assert state.listed_at is not None
+    stored = state.highlight(highlight.pk)
+    if stored is not None and stored.listed_at is not None:
+        return stored.gone_at is None and stored.listed_at != state.listed_at
+    return highlight.created_at is not None and highlight.created_at <= state.listed_at

@@ -1,0 +1,218 @@
+"""What the visit of one target records and reports beside its rows: failures, notices, files that wait."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from archiver.catalog import Catalog, record
+from archiver.catalog.query.account_state import (
+    AccountState,
+    files_refused_for_host,
+    former_pks,
+    open_failure,
+)
+from archiver.errors import Reason
+from archiver.model.archived import Failure
+from archiver.model.events import Notice
+from archiver.model.identity import Pk, Role, Subject
+from archiver.model.target import Target
+from archiver.model.upstream import RejectedEntry, Tray, User
+from archiver.runner.context import RunContext, RunOptions
+from archiver.runner.downloads import Download
+from archiver.runner.due import is_title_wanted, unmatched_globs
+from archiver.runner.tally import AccountEnd, files_not_downloaded
+
+_RefusedFile = tuple[str | None, Failure]
+"""The title of a highlight that shows the file, and the failure."""
+
+
+class AccountReporter:
+    """Records and reports for one target of a run."""
+
+    def __init__(self, context: RunContext, options: RunOptions, catalog: Catalog, target: Target) -> None:
+        self._context = context
+        self._options = options
+        self._catalog = catalog
+        self._target = target
+
+    def report_duplicate(self, first: Target) -> None:
+        """Report that another target of this run names the same account."""
+        is_other = self._target.highlights != first.highlights
+        what = f", with the highlights that {first.text} asks for" if is_other else ""
+        text = f"{self._target.text} is the same account as {first.text}: kept once{what}"
+        self._context.observe(Notice(text, loud=is_other))
+
+    def report_hidden(self, verdict: Reason, before: AccountState) -> AccountEnd:
+        """Report an account that shows nothing, and return how the target ends.
+
+        That is a fact, and news once, or whenever a person named the account now. A target that does not
+        exist and never did is a failure.
+        """
+        if verdict is Reason.GONE and not before.is_archived:
+            return self.fail_unresolved(was_asked=True)
+        what = f"the account is {verdict.value}"
+        is_news = verdict is not Reason.EMPTY and (
+            before.verdict is not verdict or self._options.ignore_backoff
+        )
+        if verdict is not Reason.EMPTY and not before.is_archived:
+            self.fail_target(verdict, what, trouble=False, is_silent=not is_news)
+        if is_news:
+            self._context.observe(Notice(f"{self._target.text}: {what}", loud=True))
+        if verdict is Reason.EMPTY:
+            return AccountEnd.WELL
+        return AccountEnd.ABSENT if is_news else AccountEnd.HIDDEN
+
+    def fail_unresolved(self, *, was_asked: bool) -> AccountEnd:
+        """Report a target that does not exist and never did: every run says so until somebody corrects it.
+
+        ``was_asked``: it was asked for now, so that the failure is recorded; else it waits for its next try.
+        """
+        failure = _unresolved_failure(self._target)
+        self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
+        if was_asked and failure.subject is Subject.HIGHLIGHT:
+            return AccountEnd.UNRESOLVED  # recorded and reported with what the API says
+        if was_asked:
+            self._catalog.write(record.failure, failure, self._context.clock())
+        self._context.report_failure(failure, trouble=False)
+        return AccountEnd.UNRESOLVED
+
+    def fail_target(self, reason: Reason, detail: str, *, trouble: bool, is_silent: bool = False) -> None:
+        """Record a failure of the target, and report it unless ``is_silent``."""
+        failure = Failure(Subject.TARGET, self._target.key, None, reason, detail)
+        self._catalog.write(record.failure, failure, self._context.clock())
+        if not is_silent:
+            self._context.report_failure(failure, trouble=trouble)
+
+    def report_tray(self, pk: Pk, tray: Tray, before: AccountState) -> None:
+        """Record that the target was resolved; report new names, and what the tray lists without a row."""
+        now = self._context.clock()
+        self._catalog.write(record.resolution, Subject.TARGET, self._target.key, None, now)
+        name = self._target.username
+        if name is not None:
+            if self._options.from_config:
+                self._catalog.write(record.bind_target, name, pk, now)
+            self._report_name(name, pk, before, tray.user)
+        self._report_left_out(pk, tray)
+
+    def report_unmatched_globs(self, state: AccountState, tray: Tray) -> None:
+        """Report the title patterns of the target that match no highlight of the tray."""
+        stored = {highlight.pk: highlight.title for highlight in state.highlights}
+        titles = [stored.get(highlight.pk, highlight.title) for highlight in tray.highlights]
+        for glob, near in unmatched_globs(self._target.highlights, titles).items():
+            case = f": upper and lower case differ, and there is '{near}'" if near is not None else ""
+            self._context.note(f"{self._target.text}: no highlight matches '{glob}'{case}")
+
+    def report_refused_files(
+        self,
+        *,
+        user_pk: Pk | None = None,
+        highlight_pk: Pk | None = None,
+        offered: Sequence[Download] | None = None,
+    ) -> None:
+        """Count the files that wait for ``download.allowed_hosts``, whichever run was refused them.
+
+        ``offered``: the covers and avatars that the tray offers and the archive lacks; others do not wait any
+        more. None if no tray tells.
+        """
+        stored: Iterable[_RefusedFile]
+        stored = self._catalog.read(files_refused_for_host, user_pk=user_pk, highlight_pk=highlight_pk)
+        if offered is not None:
+            stored = self._drop_unoffered(stored, offered)
+        waiting = {
+            (failure.subject, failure.subject_pk, failure.role): failure
+            for title, failure in stored
+            if self._is_wanted(title, failure)
+        }
+        self._context.tally.count_refused(tuple(waiting.values()))
+        for host, files in Counter(failure.host for failure in waiting.values()).items():
+            self._context.observe(Notice(f"{self._target.text}: {files_not_downloaded(host or '', files)}"))
+
+    def _is_wanted(self, title: str | None, failure: Failure) -> bool:
+        """Return whether a refused file is one that the options ask for, and is still refused."""
+        options = self._options
+        if (failure.role is Role.COVER and not options.covers) or (
+            failure.role is Role.AVATAR and not options.avatars
+        ):
+            return False
+        if failure.role is not Role.AVATAR and not is_title_wanted(title, self._target.highlights):
+            return False
+        return options.rules is None or not options.rules.allow(failure.host, None)
+
+    def _drop_unoffered(
+        self, stored: Iterable[_RefusedFile], offered: Iterable[Download]
+    ) -> list[_RefusedFile]:
+        """Resolve refused covers and avatars that the tray does not offer any more, or offers as stored."""
+        wanted = {(download.owner.subject, download.owner.pk, download.link.role) for download in offered}
+        left = []
+        for title, failure in stored:
+            what = (failure.subject, failure.subject_pk, failure.role)
+            if failure.subject is Subject.ITEM or what in wanted:
+                left.append((title, failure))
+            else:
+                self._catalog.write(record.resolution, *what, self._context.clock())
+        return left
+
+    def _report_name(self, name: str, pk: Pk, before: AccountState, user: User | None) -> None:
+        """Report a rename or, once, that somebody else took a freed name."""
+        called = (user.username if user is not None else None) or before.username or name
+        if called != name:
+            self._context.observe(Notice(f"{name} is now called {called}"))
+            return
+        others = [other for other in self._catalog.read(former_pks, name) if other != pk]
+        if others and (self._options.ignore_backoff or before.username != name):
+            text = f"{name} is now account {pk}; account {others[-1]} had that name before"
+            self._context.observe(Notice(text, loud=True))
+
+    def _report_left_out(self, pk: Pk, tray: Tray) -> None:
+        """Record what a tray lists and no row holds.
+
+        What cannot be read is one failure of the account, in each run. What nothing fetches is one gap,
+        reported once.
+        """
+        before = self._catalog.read(open_failure, Subject.USER, pk, None)
+        now = self._context.clock()
+        if tray.rejected:
+            detail = describe_rejected(tray.rejected, "entry")
+            failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, detail)
+            self._catalog.write(record.failure, failure, now)
+            self._context.report_failure(failure, trouble=True)
+        elif tray.unsupported:
+            detail = _describe_unsupported(tray.unsupported)
+            failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, detail)
+            self._catalog.write(record.failure, failure, now)
+            if before is None or before.detail != failure.detail:
+                self._context.report_failure(failure, trouble=False)
+        elif before is not None:
+            self._catalog.write(record.resolution, Subject.USER, pk, None, now)
+
+
+def describe_rejected(rejected: Sequence[RejectedEntry], noun: str) -> str:
+    """Return one line about all elements of an answer, at least one, that could not be read.
+
+    ``noun``: what one of them is called.
+    """
+    number, first = sum(one.count for one in rejected), rejected[0]
+    why = f"{first.pk}: {first.detail}" if first.pk else first.detail
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    count = f"{number:,} {noun if number == 1 else plural} cannot be read"
+    return f"{count}: {why}" if len(rejected) == 1 else f"{count}; the first: {why}"
+
+
+def _unresolved_failure(target: Target) -> Failure:
+    """Return the failure of a target that does not exist."""
+    if target.highlight_pk is not None:
+        what = "no such highlight: correct or remove it"
+        return Failure(Subject.HIGHLIGHT, target.highlight_pk, None, Reason.NOT_FOUND, what)
+    kind = "name" if target.username is not None else "id"
+    what = f"no account has this {kind}: correct or remove it"
+    return Failure(Subject.TARGET, target.key, None, Reason.GONE, what)
+
+
+def _describe_unsupported(ids: Sequence[str]) -> str:
+    if len(ids) == 1:
+        return f"the tray lists {ids[0]}, which holds products, not stories: it is not archived"
+    listed = ", ".join(ids[:3]) + ("…" if len(ids) > 3 else "")
+    return (
+        f"the tray lists {len(ids):,} highlights of products, not stories, which are not archived: {listed}"
+    )

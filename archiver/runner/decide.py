@@ -1,0 +1,334 @@
+"""The next step of a visit to an account, with its price and the reason.
+
+Pure: no clock, no database, no network. ``archiver run`` and ``archiver plan`` both follow these decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from archiver import retry
+from archiver.catalog.query.account_state import AccountState, HighlightState
+from archiver.errors import Reason
+from archiver.hiker import endpoints
+from archiver.model.billing import Call
+from archiver.model.identity import Pk
+from archiver.model.upstream import TrayFacts
+from archiver.runner.absence import Doubt, Listing
+from archiver.runner.context import RunOptions
+from archiver.runner.due import Why, is_swept, is_title_wanted, why_fetch
+
+_PAGES_RETRY_DAYS = 30  # while the sweep is off, for accounts that need their pages
+
+
+class StepWhy(StrEnum):
+    """Why a step is taken, beside the ``Doubt`` that a look clears up."""
+
+    NEW_ACCOUNT = "new_account"  # its tray was never listed
+    ROUTINE = "routine"  # only the tray tells what is new
+    PAGES_FULL = "pages_full"  # --full
+    PAGES_NEEDED = "pages_needed"  # the tray in one answer is known to lack highlights
+    PAGES_SWEPT = "pages_swept"  # the turn of this account to be listed page by page
+    PAGES_FAILED = "pages_failed"  # the pages could not be read: the tray in one answer serves
+    PAGES_TOO_DEAR = "pages_too_dear"  # the pages would cost all units that are left
+    VERDICT_DUE = "verdict_due"  # private, gone or empty, and time to ask again
+    FAILED_BEFORE = "failed_before"  # the target did not resolve the last time
+    FEW_UNITS = "few_units"  # what is left does not pay for the usual way
+    DUE = "due"  # highlights are due, each for its own reason
+    FREE = "free"  # files of a hidden account that a stored answer still offers
+    HIDDEN = "hidden"  # private, gone or empty, or a target that does not exist
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """A target while it is visited: what is stored, and what this visit has learned so far.
+
+    Progress is kept in flags, not derived from stored times: if the clock is set back during a visit, a step
+    derived from times would be paid for again and again.
+
+    ``before``: what was stored when the visit began; ``state``: what is stored now. ``free_pks``: highlights
+    that a stored answer serves without a call, as far as that was looked up. ``listing``: the tray that came,
+    ``doubt``: why it is not recorded yet. ``verdict`` ends the visit. ``are_pages_paid``: of
+    ``pages_failed``.
+    """
+
+    before: AccountState
+    state: AccountState
+    free_pks: frozenset[Pk] = frozenset()
+    listing: Listing | None = None
+    doubt: Doubt | None = None
+    verdict: Reason | None = None
+    has_looked: bool = False
+    pages_failed: bool = False
+    are_pages_paid: bool = False
+    is_listed: bool = False
+    is_done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One highlight to fetch.
+
+    ``facts`` are the tray's numbers, stored with the answer; ``units`` is 0 if a stored answer serves.
+    """
+
+    pk: Pk
+    title: str | None
+    facts: TrayFacts
+    reason: Why
+    units: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtAccount:
+    """Ask for the account itself, which tells public, private and gone apart."""
+
+    call: Call
+    why: StepWhy | Doubt
+
+    @property
+    def units(self) -> int:
+        """Return the price of this step."""
+        return self.call.units
+
+
+@dataclass(frozen=True, slots=True)
+class ListTray:
+    """List the highlights of an account. If paged, ``call`` is the first page and ``units`` what all cost."""
+
+    call: Call
+    units: int
+    why: StepWhy
+    is_paged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchHighlights:
+    """Fetch these highlights, all of an account at once. ``may_pay``: calls may be made for them."""
+
+    jobs: tuple[Job, ...]
+    why: StepWhy
+    may_pay: bool = True
+
+    @property
+    def units(self) -> int:
+        """Return the price of this step."""
+        return sum(job.units for job in self.jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Leave the target alone until a date (UTC); None: until the next run."""
+
+    until: datetime | None
+    why: StepWhy
+    units: int = 0
+
+
+Step = LookAtAccount | ListTray | FetchHighlights
+
+
+def decide(visit: Visit, options: RunOptions, units_left: int | None, now: datetime) -> Step | Wait:
+    """Return what to do next for a target.
+
+    ``units_left`` are neither spent nor promised to other accounts; None: no limit. They choose between steps
+    but never cut one short: a call beyond the limit is refused by the ledger.
+    """
+    state = visit.state
+    if is_hidden(visit, options, now):
+        jobs = () if visit.is_done else jobs_while_hidden(visit, options, now)
+        if jobs:
+            return FetchHighlights(jobs, StepWhy.FREE, may_pay=False)
+        return Wait(state.verdict_due_at, StepWhy.HIDDEN)
+    if visit.is_done or (options.list_only and (visit.is_listed or state.target.highlight_pk is not None)):
+        return Wait(None, StepWhy.DONE)
+    if visit.doubt is not None:
+        return _look(state, visit.doubt)
+    if visit.is_listed or state.target.highlight_pk is not None:
+        jobs = jobs_due(visit, options, now)
+        return FetchHighlights(jobs, StepWhy.DUE) if jobs else Wait(None, StepWhy.DONE)
+    if not state.is_archived:
+        return _resolve(visit, options, units_left)
+    if _is_look_due(visit, options, now):
+        return _look(state, StepWhy.VERDICT_DUE)
+    return _fetch_or_list(visit, options, units_left, now)
+
+
+def is_hidden(visit: Visit, options: RunOptions, now: datetime) -> bool:
+    """Return whether the target shows nothing: this visit has learned so, or it is known and not due yet."""
+    if visit.verdict is not None:
+        return True
+    has_asked = visit.has_looked or visit.is_listed or visit.doubt is not None
+    if has_asked or options.ignore_backoff or visit.state.verdict in (None, Reason.EMPTY):
+        return False
+    return not _is_verdict_due(visit.state, now)
+
+
+def jobs_due(visit: Visit, options: RunOptions, now: datetime) -> tuple[Job, ...]:
+    """Return the highlights to fetch, among those that the target wants, in the order of the tray.
+
+    The tray is that of this visit, else the last one.
+    """
+    state = visit.state
+    if state.target.highlight_pk is not None:
+        stored = state.highlight(state.target.highlight_pk)
+        title, facts = (stored.title, stored.facts) if stored is not None else (None, TrayFacts())
+        return (_job(state.target.highlight_pk, title, facts, Why.ASKED, visit),)
+    return tuple(
+        _job(highlight.pk, highlight.title, highlight.facts, why, visit)
+        for highlight in _on_tray(visit)
+        if is_title_wanted(highlight.title, state.target.highlights)
+        and (why := why_fetch(highlight, options, now)) is not None
+    )
+
+
+def jobs_while_hidden(visit: Visit, options: RunOptions, now: datetime) -> tuple[Job, ...]:
+    """Return the highlights of a hidden account whose missing files a stored answer still offers.
+
+    Its links are valid whatever the account shows, and what a setting refused may be allowed now.
+    """
+    found = incomplete_jobs(visit, options, now)
+    return tuple(job for job in found if not job.units)
+
+
+def incomplete_jobs(visit: Visit, options: RunOptions, now: datetime) -> tuple[Job, ...]:
+    """Return the highlights of a hidden account that lack files, those that no stored answer serves too."""
+    if (
+        options.list_only
+        or options.repair is not None
+        or not visit.before.is_archived
+        or visit.before.pk is None
+    ):
+        return ()
+    target, unswept = visit.state.target, replace(options, sweep_days=0)
+    return tuple(
+        _job(highlight.pk, highlight.title, highlight.facts, Why.INCOMPLETE, visit)
+        for highlight in visit.state.highlights
+        if highlight.gone_at is None
+        and is_title_wanted(highlight.title, target.highlights)
+        and why_fetch(highlight, unswept, now) is Why.INCOMPLETE
+    )
+
+
+def _on_tray(visit: Visit) -> Iterable[HighlightState]:
+    """Return the stored highlights that the tray lists, each with the numbers that the tray states now."""
+    if visit.listing is None:
+        return visit.state.on_tray
+    stored = {highlight.pk: highlight for highlight in visit.state.highlights}
+    entries = {
+        entry.pk: entry for entry in reversed(visit.listing.tray.highlights)
+    }  # of two, the first counts
+    listed = [entry for entry in visit.listing.tray.highlights if entries[entry.pk] is entry]
+    return [
+        highlight if highlight.facts == entry.facts else replace(highlight, facts=entry.facts)
+        for entry in listed
+        if (highlight := stored.get(entry.pk)) is not None
+    ]
+
+
+def _job(pk: Pk, title: str | None, facts: TrayFacts, why: Why, visit: Visit) -> Job:
+    units = 0 if pk in visit.free_pks else endpoints.fetch_highlight(pk).units
+    return Job(pk, title, facts, why, units)
+
+
+def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookAtAccount | ListTray:
+    """Return the step that finds an account of which nothing is stored.
+
+    If the target did not resolve before, the account itself is asked for first: that costs no more, and tells
+    a private account from one that does not exist.
+    """
+    state = visit.state
+    if state.pk is not None:
+        if not visit.has_looked and state.verdict in (Reason.GONE, Reason.PRIVATE):
+            return _look(state, StepWhy.FAILED_BEFORE)
+        call = endpoints.list_highlights(state.pk, privacy_check=options.privacy_check)
+        return ListTray(call, call.units, StepWhy.NEW_ACCOUNT)
+    if state.has_failed:
+        return _look(state, StepWhy.FAILED_BEFORE)
+    name = state.target.username or ""
+    call = endpoints.list_highlights_by_username(name, privacy_check=options.privacy_check)
+    look = _look(state, StepWhy.FEW_UNITS)
+    # An empty tray must be confirmed by a look, and with so few units left no run would get to that.
+    if units_left is not None and look.units <= units_left <= call.units:
+        return look
+    return ListTray(call, call.units, StepWhy.NEW_ACCOUNT)
+
+
+def _is_look_due(visit: Visit, options: RunOptions, now: datetime) -> bool:
+    """Return whether the account itself is asked for, not its tray.
+
+    A private or gone account costs nothing until its verdict is due, then one look. An empty one is listed
+    every night, as a highlight may appear any day. When its verdict is due, a look replaces the tray, unless
+    the tray had no turn since the last look, or has to confirm a loss.
+    """
+    state = visit.state
+    if visit.has_looked or state.verdict is None:
+        return False
+    if state.verdict is not Reason.EMPTY:
+        return True  # as it is not hidden, it is due
+    must_list = options.ignore_backoff or options.list_only or state.shrunk_to is not None
+    return not must_list and state.is_listed_since_look and _is_verdict_due(state, now)
+
+
+def _is_verdict_due(state: AccountState, now: datetime) -> bool:
+    return state.verdict_due_at is None or retry.is_due(state.verdict_due_at, now)
+
+
+def _fetch_or_list(
+    visit: Visit, options: RunOptions, units_left: int | None, now: datetime
+) -> FetchHighlights | ListTray:
+    """Return the listing of the tray; if units are short, the fetch of what the last one left.
+
+    A limit that is lower than the price of one account makes progress all the same.
+    """
+    state = visit.state
+    assert state.pk is not None
+    call = endpoints.list_highlights(state.pk, privacy_check=options.privacy_check)
+    if is_short(units_left, state, options) and state.listed_at is not None and not options.list_only:
+        jobs = jobs_due(visit, options, now)
+        if jobs:
+            return FetchHighlights(jobs, StepWhy.FEW_UNITS)
+    if visit.pages_failed:
+        return ListTray(call, call.units, StepWhy.PAGES_FAILED)
+    why = _why_paged(state, options, now)
+    if why is None:
+        is_new = state.listed_at is None
+        return ListTray(call, call.units, StepWhy.NEW_ACCOUNT if is_new else StepWhy.ROUTINE)
+    # A limit lower than the price of all pages would else be spent on the first of them, run after run.
+    if units_left is not None and units_left <= state.pages_units:
+        return ListTray(call, call.units, StepWhy.PAGES_TOO_DEAR)
+    page = endpoints.list_highlights_page(state.pk, privacy_check=options.privacy_check)
+    return ListTray(page, max(page.units, state.pages_units), why, is_paged=True)
+
+
+def is_short(units_left: int | None, state: AccountState, options: RunOptions) -> bool:
+    """Return whether the units that are left do not pay for more than the tray of a stored account."""
+    if state.pk is None or not units_left:
+        return False
+    return units_left <= endpoints.list_highlights(state.pk, privacy_check=options.privacy_check).units
+
+
+def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepWhy | None:
+    """Return why the tray is listed page by page; None: in one answer, as it always is the first time.
+
+    Pages that were paid for and could not be read wait for the next turn of the sweep.
+    """
+    if state.pk is None or state.listed_at is None:
+        return None
+    if options.full:
+        return StepWhy.PAGES_FULL
+    if state.needs_pages and state.pages_failed_at is None:
+        return StepWhy.PAGES_NEEDED
+    last = state.paged_at or state.first_seen_at or state.listed_at
+    days = options.sweep_days or (_PAGES_RETRY_DAYS if state.needs_pages else 0)
+    return StepWhy.PAGES_SWEPT if is_swept(state.pk, last, days, now) else None
+
+
+def _look(state: AccountState, why: StepWhy | Doubt) -> LookAtAccount:
+    if state.pk is not None:
+        return LookAtAccount(endpoints.fetch_user(state.pk), why)
+    return LookAtAccount(endpoints.fetch_user_by_username(state.target.username or ""), why)

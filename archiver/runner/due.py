@@ -1,0 +1,144 @@
+"""When a highlight is due to be fetched, and why. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from archiver import retry
+from archiver.catalog.query.account_state import FailureState, HighlightState
+from archiver.errors import NOT_RETRIED, Reason
+from archiver.model.identity import Pk
+from archiver.runner.context import RunOptions
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCK_TOLERANCE = timedelta(days=1)
+
+
+class Why(StrEnum):
+    """Why a highlight is fetched (public: ``plan --json`` shows these values)."""
+
+    NEW = "new"  # never fetched
+    CHANGED = "changed"  # the tray's numbers are not those of the last fetch
+    INCOMPLETE = "incomplete"  # something that was offered is missing
+    SHRUNK = "shrunk"  # the last fetch lost more than half of the items: a second one decides
+    SWEEP = "sweep"  # the periodic re-fetch of what looks unchanged
+    FULL = "full"  # --full
+    ASKED = "asked"  # the highlight itself is a target
+    LOST = "lost"  # stored bytes were lost, and a repair fetches them again
+
+
+def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> Why | None:
+    """Return why a stored highlight is to be fetched now; None if it is not.
+
+    The back-off of a page that was not found also holds when the tray's numbers change, as the page would
+    else cost a unit every night. The back-off of a file never hides a change.
+    """
+    if options.full:
+        return Why.FULL
+    page_waits = highlight.page_retry_at is not None and not retry.is_due(highlight.page_retry_at, now)
+    if options.repair is not None:
+        return Why.LOST if highlight.pk in options.repair.highlights and not page_waits else None
+    if page_waits:
+        return None
+    if highlight.fetched_at is None:
+        return Why.NEW if _is_missing_due(highlight, options, now) else None
+    if highlight.facts.differs(highlight.fetched_facts):
+        return Why.CHANGED
+    if highlight.shrunk_to is not None:
+        return Why.SHRUNK
+    if highlight.completed_at is None and _is_missing_due(highlight, options, now):
+        return Why.INCOMPLETE
+    if _waits_for_host(highlight, options):
+        return None
+    return Why.SWEEP if is_swept(highlight.pk, highlight.fetched_at, options.sweep_days, now) else None
+
+
+def next_fetch_at(highlight: HighlightState, options: RunOptions) -> datetime | None:
+    """Return when a highlight that is on the tray and not due yet is fetched again if it does not change.
+
+    None: never, or not before a setting is changed.
+    """
+    failures = highlight.failures if highlight.completed_at is None else ()
+    dates = [highlight.page_retry_at, *(failure.next_try_at for failure in failures)]
+    is_sweep_next = highlight.page_retry_at is None and not _waits_for_host(highlight, options)
+    if options.sweep_days > 0 and is_sweep_next and highlight.fetched_at is not None:
+        dates.append(sweep_at(highlight.pk, highlight.fetched_at, options.sweep_days))
+    return min((date for date in dates if date is not None), default=None)
+
+
+def is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
+    """Return whether a turn of the sweep has come since ``last``.
+
+    A date that lies ahead was set by a wrong clock, and counts as past.
+
+    ``sweep_days`` 0 turns the sweep off.
+    """
+    return sweep_days > 0 and (last > now + _CLOCK_TOLERANCE or now >= sweep_at(pk, last, sweep_days))
+
+
+def sweep_at(pk: Pk, last: datetime, sweep_days: int) -> datetime:
+    """Return the first turn of the sweep after ``last``, at most ``sweep_days`` later.
+
+    Turns are ``sweep_days`` apart, at a phase drawn from the pk: what one night fetched is swept in many.
+    """
+    phase = int.from_bytes(hashlib.sha256(pk.encode()).digest()[:6], "big") / 2**48
+    days = (last - _EPOCH) / timedelta(days=1)
+    turn = math.floor(days / sweep_days - phase) + 1
+    return _EPOCH + timedelta(days=(turn + phase) * sweep_days)
+
+
+def is_title_wanted(title: str | None, globs: tuple[str, ...]) -> bool:
+    """Return whether a title matches one of the globs (case counts), or there are none."""
+    return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
+
+
+def unmatched_globs(globs: tuple[str, ...], titles: Iterable[str | None]) -> dict[str, str | None]:
+    """Return the globs that match none of the titles.
+
+    Each comes with a title that it would match if case did not count, else None.
+    """
+    known = [title or "" for title in titles]
+    unmatched = [glob for glob in globs if known and not any(is_title_wanted(t, (glob,)) for t in known)]
+    return {
+        glob: next((title for title in known if fnmatchcase(title.casefold(), glob.casefold())), None)
+        for glob in unmatched
+    }
+
+
+def _is_missing_due(highlight: HighlightState, options: RunOptions, now: datetime) -> bool:
+    """Return whether something that a highlight lacks is due.
+
+    If its last page was not worked through (a kill, lost bytes), nothing says yet what is missing: it is due,
+    unless the page itself failed and waits. Otherwise each missing file is due by its own failure.
+    """
+    has_page_failed = any(failure.role is None for failure in highlight.failures)
+    if not highlight.failures or (highlight.tried_at is None and not has_page_failed):
+        return True
+    return any(_is_failure_due(failure, options, now) for failure in highlight.failures)
+
+
+def _is_failure_due(failure: FailureState, options: RunOptions, now: datetime) -> bool:
+    """Return whether the date of a failure has come, or whether the settings allow now what they refused."""
+    if failure.reason in NOT_RETRIED:
+        return _is_allowed(failure, options)
+    return failure.next_try_at is not None and retry.is_due(failure.next_try_at, now)
+
+
+def _waits_for_host(highlight: HighlightState, options: RunOptions) -> bool:
+    """Return whether files of a highlight wait until their host is allowed.
+
+    Until then no unit is spent on it, unless it changes.
+    """
+    return any(
+        failure.reason is Reason.HOST_NOT_ALLOWED and not _is_allowed(failure, options)
+        for failure in highlight.failures
+    )
+
+
+def _is_allowed(failure: FailureState, options: RunOptions) -> bool:
+    return options.rules is not None and options.rules.allow(failure.host, failure.size)
