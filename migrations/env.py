@@ -1,4 +1,4 @@
-"""How alembic reaches the database: by the connection that ``archiver.catalog.schema`` hands over, in its transaction.
+"""Run alembic over the connection that ``archiver.catalog.schema`` passes, in its transaction.
 
 Developers: ``alembic -x database=FILE_OR_URL revision --autogenerate --rev-id 0002 -m "what changes"``.
 """

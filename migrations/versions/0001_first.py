@@ -1,6 +1,6 @@
 """The first schema.
 
-A revision stands for itself: it never imports the tables of today, and once released it is never edited.
+A revision is self-contained: it never imports the current tables, and its statements never change once released.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def _create_items() -> None:
 
 
 def _entries(name: str, *columns: Column[Any]) -> None:
-    """A table of what an item carries, one row an entry."""
+    """Create a table of entries of items: one row for each entry."""
     op.create_table(
         name,
         Column("item_pk", PK, ForeignKey("items.pk", name=f"fk_{name}_item_pk"), nullable=False),

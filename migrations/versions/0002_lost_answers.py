@@ -1,4 +1,4 @@
-"""Kept answers that were found to be unreadable: ``answers.lost_at``."""
+"""Stored answers that turned out to be unreadable: ``answers.lost_at``."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What is searched: ``search_documents``, an index of each database's own kind over it, and triggers that keep both in step.
 
-A document is stale (``at`` is null, and it has no words) from the moment at which a row that it is made of changes; the program writes
-its words before it commits. After this revision all are stale, and are written in the transaction of the upgrade. A later revision that
-makes one of these tables anew (batch mode, on SQLite) has to make its triggers again.
+A document is stale (``at`` is null, and it has no words) once a row that it is derived from changes; the program
+writes its words before it commits. After this revision all documents are stale; the upgrade writes them in its
+transaction. A later revision that rebuilds one of these tables (batch mode on SQLite) must create its triggers again.
 """
 
 from __future__ import annotations

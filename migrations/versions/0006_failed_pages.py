@@ -1,4 +1,7 @@
-"""Since when an account's pages are paid for in vain: ``users.pages_failed_at``. Until its next turn it is listed by a tray that is cut."""
+"""``users.pages_failed_at``: since when an account's paged tray is paid for and fails.
+
+Until the next attempt the account is listed by the tray that is cut.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Words are of one script, and small capitals are letters: documents whose words may be others now are stale.
 
-They are written anew in the transaction of the upgrade. Words of ASCII alone are what they were.
+The upgrade writes them again in its transaction. Words of ASCII alone have not changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An index of items by their code, by which ``archiver show`` and ``Archive.item`` look for one: a million rows were read for one."""
+"""An index of items by their code, for ``archiver show`` and ``Archive.item``: they read a million rows for one."""
 
 from __future__ import annotations
 
