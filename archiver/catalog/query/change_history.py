@@ -53,7 +53,7 @@ def changes(
         own = _change_ids(list(user_pks))
         query = query.join(own, own.c.id == _changes.c.id)
     for rows in connection.execution_options(yield_per=_BATCH).execute(query).partitions():
-        yield from _named(connection, rows)
+        yield from _with_names(connection, rows)
 
 
 def last_run(connection: Connection) -> int | None:
@@ -101,7 +101,7 @@ def _change_ids_of(subject: Subject, pks: Select[Any]) -> Select[Any]:
     return select(_changes.c.id).where(_changes.c.subject == subject, _changes.c.subject_pk.in_(pks))
 
 
-def _named(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[NamedChange]:
+def _with_names(connection: Connection, rows: Sequence[Row[Any]]) -> Iterator[NamedChange]:
     """Yield the rows with names, which are looked up for a thousand rows at a time.
 
     With a join, a database may sort and join all rows before it yields the first one.
