@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     world = World.seed()
     if asked.accounts is not None:
         sizes = {"thumbnail_size": asked.thumbnail_size, "video_size": asked.video_size}
-        world = World.generated(asked.accounts, asked.highlights, asked.items, **sizes)
+        world = World.generate(asked.accounts, asked.highlights, asked.items, **sizes)
     settings = StandInSettings(
         rate=asked.rate, latency=asked.latency, pace=Pace(asked.cdn_delay, asked.cdn_rate)
     )

@@ -100,7 +100,7 @@ def _poor_owner(pk: str) -> Object:
     }
 
 
-def _cropped(highlight: SandboxHighlight, urls: Urls) -> Object | None:
+def _cover_image(highlight: SandboxHighlight, urls: Urls) -> Object | None:
     url = urls(highlight.cover, "cover", user=highlight.user_pk, highlight=highlight.pk)
     return None if url is None else {"height": 150, "scans_profile": "", "url": url, "width": 150}
 
@@ -110,7 +110,7 @@ def _tray_cover(highlight: SandboxHighlight, urls: Urls) -> Object:
         "crop_rect": None,
         "media_id": None,
         "upload_id": None,
-        "cropped_image_version": _cropped(highlight, urls),
+        "cropped_image_version": _cover_image(highlight, urls),
         "full_image_version": None,
     }
 
@@ -152,7 +152,7 @@ def page(account: SandboxAccount, highlight: SandboxHighlight, urls: Urls) -> Ob
 def _page_cover(highlight: SandboxHighlight, urls: Urls) -> Object:
     cover = highlight.cover_media_pk
     return {
-        "cropped_image_version": _cropped(highlight, urls),
+        "cropped_image_version": _cover_image(highlight, urls),
         "crop_rect": list(highlight.crop_rect) if highlight.crop_rect else None,
         "media_id": f"{cover}_{highlight.user_pk}" if cover else None,
         "full_image_version": None,

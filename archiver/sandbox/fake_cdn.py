@@ -45,9 +45,9 @@ class Signer:
         self._answers = itertools.count()
         self._random = random.Random()  # noqa: S311  # decoration: only oh guards anything
 
-    def answer(self) -> Answer:
+    def answer(self) -> SignedAnswer:
         """Return what signs one API answer: the next answer gets other hosts, ``oh`` and ``_nc_*``."""
-        return Answer(self, next(self._answers))
+        return SignedAnswer(self, next(self._answers))
 
     def url(self, media: SandboxFile, expires: int, *, answer: int, gid: str, cache_key: str | None) -> str:
         """Return a URL of the file that is valid until ``expires`` (Unix seconds)."""
@@ -83,7 +83,7 @@ class Signer:
         return "00_Af" + base64.urlsafe_b64encode(digest[:30]).decode()
 
 
-class Answer:
+class SignedAnswer:
     """Signs all URLs of one API answer."""
 
     __slots__ = ("_gid", "_number", "_signer")
@@ -186,13 +186,13 @@ class FakeCdn:
         if not self._settings.ranges:
             return HttpReply(200, body, headers)
         headers["accept-ranges"] = "bytes"
-        return _ranged(request.headers, body, headers)
+        return _apply_range(request.headers, body, headers)
 
 
-def _ranged(asked: Mapping[str, str], body: bytes, headers: dict[str, str]) -> HttpReply:
+def _apply_range(asked: Mapping[str, str], body: bytes, headers: dict[str, str]) -> HttpReply:
     """Return the whole body, or the part that ``Range`` and ``If-Range`` ask for (RFC 9110, 13.1.5, 14.2)."""
     found = _RANGE.fullmatch(asked.get("range", ""))
-    if found is None or found.groups() == ("", "") or not _unchanged(asked.get("if-range"), headers):
+    if found is None or found.groups() == ("", "") or not _is_unchanged(asked.get("if-range"), headers):
         return HttpReply(200, body, headers)
     first, last = found.groups()
     start = int(first) if first else max(0, len(body) - int(last))
@@ -203,7 +203,7 @@ def _ranged(asked: Mapping[str, str], body: bytes, headers: dict[str, str]) -> H
     return HttpReply(206, body[start : end + 1], {**headers, "content-range": part})
 
 
-def _unchanged(condition: str | None, headers: Mapping[str, str]) -> bool:
+def _is_unchanged(condition: str | None, headers: Mapping[str, str]) -> bool:
     if condition is None:
         return True
     if condition.startswith(('"', "W/")):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from archiver.sandbox import item_factory
-from archiver.sandbox.world_objects import Deferred, SandboxAccount, SandboxHighlight, SandboxItem
+from archiver.sandbox.world_objects import LazyList, SandboxAccount, SandboxHighlight, SandboxItem
 
 Size = int | tuple[int, int] | None
 
@@ -18,7 +18,7 @@ _PER_ACCOUNT = 10_000
 _START = 1_735_689_600  # 2025-01-01
 
 
-def _chosen(size: Size, key: str) -> int | None:
+def _choose_size(size: Size, key: str) -> int | None:
     if not isinstance(size, tuple):
         return size
     least, most = size
@@ -53,7 +53,7 @@ class GeneratedWorld:
                 f"account{number:04}",
                 f"Account {number}",
                 item_factory.avatar(pk),
-                highlights=Deferred(partial(self._tray, number), self.highlights),
+                highlights=LazyList(partial(self._tray, number), self.highlights),
             )
 
     def owner_of(self, highlight_pk: str) -> str | None:
@@ -75,7 +75,7 @@ class GeneratedWorld:
                 created,
                 self._taken_at(place, self.items - 1) if self.items else None,
                 item_factory.cover(pk),
-                Deferred(partial(self._items, account, place), self.items),
+                LazyList(partial(self._items, account, place), self.items),
             )
 
     def _taken_at(self, place: int, item: int) -> int:
@@ -91,6 +91,6 @@ class GeneratedWorld:
                 taken_at,
                 "video" if number % 2 else "photo",
                 number,
-                thumbnail_size=_chosen(self.thumbnail_size, f"t{pk}"),
-                video_size=_chosen(self.video_size, f"v{pk}"),
+                thumbnail_size=_choose_size(self.thumbnail_size, f"t{pk}"),
+                video_size=_choose_size(self.video_size, f"v{pk}"),
             )

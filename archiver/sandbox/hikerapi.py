@@ -74,27 +74,27 @@ class ApiEndpoint:
     forceable: bool = False
 
 
-def _malformed(name: str, message: str, kind: str) -> ApiRefusal:
+def _malformed_parameter(name: str, message: str, kind: str) -> ApiRefusal:
     return ApiRefusal(422, {"detail": [{"loc": ["query", name], "msg": message, "type": kind}]})
 
 
-def _required(params: Params, name: str) -> str:
+def _require(params: Params, name: str) -> str:
     if name not in params:
-        raise _malformed(name, "field required", "value_error.missing")
+        raise _malformed_parameter(name, "field required", "value_error.missing")
     return params[name]
 
 
 def _pk(params: Params, name: str) -> str:
-    value = _required(params, name)
+    value = _require(params, name)
     if not (value.isascii() and value.isdigit()):
-        raise _malformed(name, "value is not a valid integer", "type_error.integer")
+        raise _malformed_parameter(name, "value is not a valid integer", "type_error.integer")
     return value
 
 
 def _force(params: Params) -> bool:
     value = params.get("force", "off")
     if value.lower() not in _ON | _OFF:
-        raise _malformed("force", "value could not be parsed to a boolean", "type_error.bool")
+        raise _malformed_parameter("force", "value could not be parsed to a boolean", "type_error.bool")
     return value.lower() in _ON
 
 
@@ -114,7 +114,7 @@ def _offset(params: Params) -> int:
             return int(offset)
     except (binascii.Error, ValueError):
         pass  # refused below, like any other text that is not a page id
-    raise _malformed("page_id", "value is not a valid page id", "value_error")
+    raise _malformed_parameter("page_id", "value is not a valid page id", "value_error")
 
 
 def _page_id(offset: int) -> str:
@@ -125,7 +125,7 @@ def _read_account(params: Params, *, pk: str = "") -> ApiParameters:
     """Read whom a call is about: by the parameter ``pk``, or by username if that is empty."""
     if pk:
         return ApiParameters(pk=_pk(params, pk))
-    return ApiParameters(username=_required(params, "username"))
+    return ApiParameters(username=_require(params, "username"))
 
 
 def _read_tray(params: Params, *, pk: str = "") -> ApiParameters:
@@ -184,7 +184,7 @@ def _private() -> ApiRefusal:
 def _visible(world: World, account: SandboxAccount, asked: ApiParameters) -> list[SandboxHighlight]:
     """Return the highlights on an account's tray; none if a private account answers with an empty tray."""
     if not account.is_private:
-        return account.shown()
+        return account.tray_highlights()
     if not asked.force or world.private_with_force == "403":
         raise _private()
     if world.private_with_force == "404":
@@ -244,12 +244,12 @@ def _shared_reel(_world: World, _asked: ApiParameters, _urls: Urls) -> Json:
     raise ApiRefusal(404, {"detail": "Media not found", "exc_type": "MediaNotFound"})  # no world has reels
 
 
-def _retired(_world: World, _asked: ApiParameters, _urls: Urls) -> Json:
+def _refuse_retired(_world: World, _asked: ApiParameters, _urls: Urls) -> Json:
     raise ApiRefusal(410, {"detail": "This endpoint is deprecated", "exc_type": "EndpointDeprecated"})
 
 
 def _read_share_url(params: Params) -> ApiParameters:
-    return _read_highlight(_code_pk(_share_code(_required(params, "url"))))
+    return _read_highlight(_code_pk(_share_code(_require(params, "url"))))
 
 
 def _read_anything(_params: Params) -> ApiParameters:
@@ -268,18 +268,18 @@ ENDPOINTS = {
     "/v2/user/by/id": ApiEndpoint(1, _BY_ID, _raw_profile),
     "/v2/user/by/username": ApiEndpoint(1, _read_account, _raw_profile),
     "/v1/highlight/by/url": ApiEndpoint(
-        1, lambda params: _read_highlight(_url_pk(_required(params, "url"))), _highlight
+        1, lambda params: _read_highlight(_url_pk(_require(params, "url"))), _highlight
     ),
-    "/v1/highlight/by/id": ApiEndpoint(1, _read_anything, _retired),
+    "/v1/highlight/by/id": ApiEndpoint(1, _read_anything, _refuse_retired),
     "/v2/highlight/by/id": ApiEndpoint(
         1, lambda params: ApiParameters(highlight=_pk(params, "id")), _raw_highlight
     ),
     "/v1/share/by/code": ApiEndpoint(
-        1, lambda params: _read_highlight(_code_pk(_required(params, "code"))), _share
+        1, lambda params: _read_highlight(_code_pk(_require(params, "code"))), _share
     ),
     "/v1/share/by/url": ApiEndpoint(1, _read_share_url, _share),
     "/v1/share/reel/by/url": ApiEndpoint(
-        1, lambda params: ApiParameters(highlight=_required(params, "url")), _shared_reel
+        1, lambda params: ApiParameters(highlight=_require(params, "url")), _shared_reel
     ),
 }
 

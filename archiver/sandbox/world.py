@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Literal, Self
 
 from archiver.sandbox import generated_world, vendor_examples
-from archiver.sandbox.world_objects import Deferred, SandboxAccount, SandboxHighlight
+from archiver.sandbox.world_objects import LazyList, SandboxAccount, SandboxHighlight
 
 PrivateWithForce = Literal["empty", "403", "404"]
 
@@ -46,7 +46,7 @@ class World:
         return cls(vendor_examples.accounts())
 
     @classmethod
-    def generated(
+    def generate(
         cls,
         accounts: int = 10,
         highlights: int = 5,
@@ -70,7 +70,7 @@ class World:
                 raise ValueError(f"an account with pk {account.pk} exists")
             self._claim(account.username, account.pk)
             self._accounts[account.pk] = account
-            if not isinstance(account.highlights, Deferred):
+            if not isinstance(account.highlights, LazyList):
                 self._highlights.update((h.pk, h) for h in account.highlights)
         return account
 

@@ -15,7 +15,7 @@ Role = Literal["thumbnail", "video", "cover", "avatar"]
 T = TypeVar("T")
 
 
-class Deferred(MutableSequence[T]):
+class LazyList(MutableSequence[T]):
     """A list whose elements are made when first needed, so that a world of a million items costs little.
 
     ``length``: the number of elements that ``make`` will return. ``len`` makes nothing.
@@ -28,7 +28,7 @@ class Deferred(MutableSequence[T]):
         self._length = length
         self._list: list[T] | None = None
 
-    def _made(self) -> list[T]:
+    def _elements(self) -> list[T]:
         if self._list is None:
             self._list = list(self._make())
         return self._list
@@ -38,26 +38,26 @@ class Deferred(MutableSequence[T]):
     @overload
     def __getitem__(self, index: slice) -> MutableSequence[T]: ...
     def __getitem__(self, index: int | slice) -> T | MutableSequence[T]:
-        return self._made()[index]
+        return self._elements()[index]
 
     @overload
     def __setitem__(self, index: int, value: T) -> None: ...
     @overload
     def __setitem__(self, index: slice, value: Iterable[T]) -> None: ...
     def __setitem__(self, index: int | slice, value: T | Iterable[T]) -> None:
-        self._made()[index] = value  # type: ignore[assignment,index]  # the overloads above pair them
+        self._elements()[index] = value  # type: ignore[assignment,index]  # the overloads above pair them
 
     def __delitem__(self, index: int | slice) -> None:
-        del self._made()[index]
+        del self._elements()[index]
 
     def __len__(self) -> int:
         return self._length if self._list is None else len(self._list)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._made())
+        return iter(self._elements())
 
     def insert(self, index: int, value: T) -> None:
-        self._made().insert(index, value)
+        self._elements().insert(index, value)
 
 
 @dataclass(slots=True, eq=False)
@@ -147,6 +147,6 @@ class SandboxAccount:
     biography: str = ""
     highlights: MutableSequence[SandboxHighlight] = field(default_factory=list)
 
-    def shown(self) -> list[SandboxHighlight]:
+    def tray_highlights(self) -> list[SandboxHighlight]:
         """Return the highlights on its tray, in order."""
         return [h for h in self.highlights if not h.removed]

@@ -20,7 +20,7 @@ HIGHLIGHTS = [str(17_800_000_000_000_000 + number) for number in (0, 1, 10_000, 
 @pytest.fixture
 def upstream() -> Iterator[FaultyStandIn]:
     """Two accounts with two highlights of four items each, every other one a video."""
-    with FaultyStandIn(EditableWorld.generated(2, 2, 4), balance=1_000) as standin:
+    with FaultyStandIn(EditableWorld.generate(2, 2, 4), balance=1_000) as standin:
         yield standin
 
 
@@ -98,7 +98,7 @@ def test_gaps_tells_what_is_lacking_account_by_account(
 
 def test_gaps_shows_a_screenful_and_all_with_v(person: InProcessUser, upstream: FaultyStandIn) -> None:
     """More than twenty of one account: the rest is counted, and named with -v."""
-    upstream.world = EditableWorld.generated(1, 6, 10)
+    upstream.world = EditableWorld.generate(1, 6, 10)
     upstream.faults.add(actions.respond(404, b""), listener="cdn", role="video", count=None)
     person.run("run", "-q", "account0000")
     lines = person.run("gaps", "account0000").out.splitlines()

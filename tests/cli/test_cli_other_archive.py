@@ -22,7 +22,7 @@ WAITING = "waiting.one"
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[FaultyStandIn]:
     """One account with one highlight."""
-    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as running:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as running:
         yield running
 
 

@@ -61,7 +61,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
 
 def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
     """Of 200 files each damage is reported, code 12; --repair moves it and gets everything again, code 0."""
-    with FaultyStandIn(EditableWorld.generated(2, 5, 14)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(2, 5, 14)) as upstream:
         person = InProcessUser(tmp_path, upstream)
         assert person.run("backup", *ACCOUNTS, "-q").code == 0
         assert rows(person, "select count(*) >= 200 from files") == [(1,)]

@@ -116,7 +116,7 @@ def test_a_picture_that_is_offered_no_more_is_asked_for_once(person: CommandLine
 
 def test_a_repair_keeps_no_more_than_was_kept(tmp_path: Path) -> None:
     """An archive of one highlight is repaired by one unit, without other highlights, cover and avatar."""
-    with FaultyStandIn(EditableWorld.generated(1, 3, 4)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 3, 4)) as upstream:
         person = InProcessUser(tmp_path, upstream)
         first = next(iter(upstream.world.account("account0000").highlights)).pk
         assert person.run("backup", f"highlight:{first}", "-q").code == 0

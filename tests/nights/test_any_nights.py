@@ -40,7 +40,7 @@ def test_any_nights_and_then_a_clean_one(whole: bool) -> None:
 
 def _live(drawn: list[PlannedNight], private_with_force: PrivateWithForce, pages: tuple[int, int]) -> None:
     with early_end.no_backoff(), tempfile.TemporaryDirectory() as place:
-        world = EditableWorld.generated(ACCOUNTS, HIGHLIGHTS, ITEMS)
+        world = EditableWorld.generate(ACCOUNTS, HIGHLIGHTS, ITEMS)
         world.private_with_force = private_with_force
         world.v1_page, world.v2_page = pages
         with FaultyStandIn(world) as upstream:

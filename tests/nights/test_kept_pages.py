@@ -25,7 +25,7 @@ CHANGES = "select subject, subject_pk, field, old, new from changes"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and an account with one highlight."""
-    with FaultyStandIn(EditableWorld.generated(1, 1, 3)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 3)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

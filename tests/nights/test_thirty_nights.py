@@ -37,7 +37,7 @@ def month(harness: ArchiveHarness, seed: int, *, sweep_days: int, a_night: int) 
 
 def test_a_month_of_edits(tmp_path: Path) -> None:
     """A few a night, each kind at least once, in a small world."""
-    with FaultyStandIn(EditableWorld.generated(3, 5, 4)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(3, 5, 4)) as upstream:
         month(ArchiveHarness(tmp_path / "archive", upstream), 1, sweep_days=5, a_night=5)
 
 
@@ -45,7 +45,7 @@ def test_a_month_of_edits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, seed: int) -> None:
     """Every kind that finds room, every night."""
-    with FaultyStandIn(EditableWorld.generated(20, 8, 5)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(20, 8, 5)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         month(harness, seed, sweep_days=(5, 7, 10)[seed % 3], a_night=len(KINDS))
 
@@ -53,5 +53,5 @@ def test_a_month_of_edits_of_every_kind_each_night(tmp_path: Path, seed: int) ->
 @pytest.mark.whole
 def test_a_month_of_edits_on_postgresql(tmp_path: Path, postgres: PostgresServer) -> None:
     """The same history, in the same words."""
-    with FaultyStandIn(EditableWorld.generated(3, 5, 4)) as upstream, postgres.database() as url:
+    with FaultyStandIn(EditableWorld.generate(3, 5, 4)) as upstream, postgres.database() as url:
         month(ArchiveHarness(tmp_path / "archive", upstream, url), 2, sweep_days=5, a_night=5)

@@ -21,7 +21,7 @@ GONE_HIGHLIGHTS = "select count(*) from highlights where gone_at is not null"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and an account with four highlights of two items each."""
-    with FaultyStandIn(EditableWorld.generated(1, 4, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 4, 2)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -89,7 +89,7 @@ class Night:
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     """One night over an account for each kind of broken tray, one with a wrong page, and one that is well."""
-    with FaultyStandIn(EditableWorld.generated(GOOD + 1, 2, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(GOOD + 1, 2, 1)) as upstream:
         for kind, number in NUMBERS.items():
             upstream.faults.add(TRAYS[kind], **tray(number), count=None)
         upstream.faults.add(edit_answer(another_highlight), **page(WRONG_PAGE), count=None)

@@ -16,7 +16,7 @@ from tests.support.standin.world_edits import EditableWorld
 
 def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> None:
     """The third call hears 429 and a second to wait: only what was under way still arrives within it, and the night ends well."""
-    with FaultyStandIn(EditableWorld.generated(30, 1, 0)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(30, 1, 0)) as upstream:
         upstream.settings.latency = 0.02
         asked: list[float] = []
         upstream.faults.add(

@@ -129,7 +129,7 @@ class Night:
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
     """One night over an account for each kind of page, with one highlight of a photo and a video."""
-    with FaultyStandIn(EditableWorld.generated(ENDLESS + 1, 1, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(ENDLESS + 1, 1, 2)) as upstream:
         for kind, number in NUMBERS.items():
             upstream.faults.add(edit_answer(as_page(PAGES[kind])), **page(number), count=None)
         upstream.faults.add(edit_answer(out_of_range), **tray(NUMBERS["numbers"]), count=None)

@@ -36,7 +36,7 @@ RETIRED: Json = {"detail": "This endpoint is deprecated", "exc_type": "EndpointD
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and fifty accounts with two highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generated(50, 2, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(50, 2, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -23,7 +23,7 @@ ONE = account_pk(0)
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and fifty accounts with a highlight of one item each."""
-    with FaultyStandIn(EditableWorld.generated(50, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(50, 1, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

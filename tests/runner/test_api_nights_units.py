@@ -27,7 +27,7 @@ UNCOVERED = "select count(*) from items i where not exists (select 1 from files 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with four highlights of two items each."""
-    with FaultyStandIn(EditableWorld.generated(3, 4, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(3, 4, 2)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

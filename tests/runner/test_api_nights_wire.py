@@ -21,7 +21,7 @@ ONE, TWO = account_pk(0), account_pk(1)
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and six accounts with a highlight of one item each."""
-    with FaultyStandIn(EditableWorld.generated(6, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(6, 1, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -23,7 +23,7 @@ NOTED = "select balance_before, balance_after from runs order by id"
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and two accounts with four highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generated(2, 4, 1), balance=1_000) as upstream:
+    with FaultyStandIn(EditableWorld.generate(2, 4, 1), balance=1_000) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -35,7 +35,7 @@ def an_archive(root: Path, world: EditableWorld, limit: int) -> ArchiveHarness:
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArchiveHarness]:
     """Such an archive, of so many accounts with so many highlights of so many items; ``param`` is these and the limit."""
     accounts, highlights, items, limit = request.param
-    made = an_archive(tmp_path / "archive", EditableWorld.generated(accounts, highlights, items), limit)
+    made = an_archive(tmp_path / "archive", EditableWorld.generate(accounts, highlights, items), limit)
     yield made
     made.upstream.close()
 

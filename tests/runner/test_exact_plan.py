@@ -41,7 +41,7 @@ class Still(ArchiveHarness):
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with four highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generated(3, 4, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(3, 4, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -102,7 +102,7 @@ def test_the_next_run_costs_what_a_plan_with_the_trays_said(
     """
     accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (5, 4, 5)
     dice = random.Random(f"exact {accounts}")
-    world = EditableWorld.generated(accounts, highlights, 1)
+    world = EditableWorld.generate(accounts, highlights, 1)
     world.v1_page = world.v2_page = highlights
     names = [account_pk(n) for n in range(accounts)]
     with FaultyStandIn(world, balance=10**9) as upstream:

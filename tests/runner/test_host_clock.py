@@ -21,7 +21,7 @@ UNHELD = "select count(*) from items i where not exists (select 1 from files f w
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account with two highlights. Upstream's clock is right, whatever that of the archive says."""
-    with FaultyStandIn(EditableWorld.generated(1, 2, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 2, 2)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         upstream.settings.clock = lambda: utcnow().timestamp()
         yield harness

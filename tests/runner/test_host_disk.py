@@ -23,7 +23,7 @@ UNHELD = "select count(*) from items i where not exists (select 1 from files f w
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveHarness]:
     """An archive of one account with one highlight, carried from test to test: each must leave it whole."""
-    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path_factory.mktemp("disk") / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         yield harness

@@ -32,7 +32,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommand
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account."""
-    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         yield harness

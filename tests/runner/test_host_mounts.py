@@ -52,7 +52,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         pytest.skip("this system does not let a test mount a disk of its own")
     place = tmp_path_factory.mktemp("disk")
     with FaultyStandIn(
-        EditableWorld.generated(1, 2, 10, thumbnail_size=200_000, video_size=200_000)
+        EditableWorld.generate(1, 2, 10, thumbnail_size=200_000, video_size=200_000)
     ) as upstream:
         harness = ArchiveHarness(place / "archive", upstream)
         surroundings = environ(harness) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}

@@ -28,7 +28,7 @@ ACCOUNTS = ("account0000", "account0001")
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and two accounts."""
-    with FaultyStandIn(EditableWorld.generated(2, 2, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(2, 2, 2)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -121,7 +121,7 @@ def test_fault_h13_a_limit_on_the_size_of_files_stops_the_run_and_harms_nothing(
     harness: ArchiveHarness,
 ) -> None:
     """A video above the limit of this process (EFBIG): code 8 and the reason; without the limit the next run keeps it."""
-    harness.upstream.world = EditableWorld.generated(1, 1, 2, video_size=3_000_000)
+    harness.upstream.world = EditableWorld.generate(1, 1, 2, video_size=3_000_000)
     harness.night()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))

@@ -35,7 +35,7 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommand
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """No archive yet, and two accounts of which some files stall for ever."""
-    with FaultyStandIn(EditableWorld.generated(2, 2, 3)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(2, 2, 3)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -37,7 +37,7 @@ def place() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def standing(place: Path) -> Iterator[ArchiveHarness]:
     """An archive of one account, carried from test to test: each sets right what it broke."""
-    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(place / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         yield harness
@@ -173,7 +173,7 @@ def test_fault_h19_an_archive_that_somebody_else_makes_meanwhile_is_used(
 def test_fault_h17_blobs_and_database_may_lie_on_different_disks(place: Path, postgres_archive: str) -> None:
     """Rows in PostgreSQL, bytes here: bytes that were not made durable have no row there. Without the disk (H15) nothing is begun."""
     empty_database(postgres_archive)
-    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(place / "half", upstream, postgres_archive)
         assert harness.night(ACCOUNT).exit_code == 0
         upstream.world.add_item(next(iter(upstream.world.account(ACCOUNT).highlights)).pk)

@@ -23,7 +23,7 @@ ACCOUNT = "account0000"
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ArchiveHarness]:
     """An archive of one account, which the environment names."""
-    with FaultyStandIn(EditableWorld.generated(1, 1, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 2)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(ACCOUNT).exit_code == 0
         for name, value in environ(harness, ACCOUNT).items():

@@ -66,7 +66,7 @@ def test_fault_a38_large_answers_at_once_take_the_memory_of_one(
     """Answers of 15 MB from all highlights at once: each fails alone, the run ends by itself, under 250
     MiB."""
     body = shape(15_000_000)
-    with FaultyStandIn(EditableWorld.generated(accounts, highlights, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(accounts, highlights, 1)) as upstream:
         coding = {"content-encoding": "gzip"} if shape is zipped else {}
         large = actions.respond(200, body, {"content-type": "application/json", **coding})
         upstream.faults.add(large, path="/v1/highlight/by/url", count=None)
@@ -101,7 +101,7 @@ def test_fault_a38_a_page_of_2000_items_is_read(tmp_path: Path) -> None:
         one = {**first, "thumbnail_url": None, "video_url": None, "accessibility_caption": caption}
         items += [{**one, "pk": str(number)} for number in range(1, 2_000)]
 
-    with FaultyStandIn(EditableWorld.generated(1, 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         upstream.faults.add(edit_answer(grown), **page(0))
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         assert harness.night(account_pk(0)).exit_code == 0

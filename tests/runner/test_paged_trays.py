@@ -23,7 +23,7 @@ SWEEP = 3
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An account with sweeps and three highlights, of which the tray in one answer shows two, and a page of the other two as well."""
-    with FaultyStandIn(EditableWorld.generated(1, 3, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 3, 1)) as upstream:
         upstream.world.v1_page = upstream.world.v2_page = 2
         yield ArchiveHarness(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": str(SWEEP)})
 
@@ -171,7 +171,7 @@ def test_until_their_next_turn_failed_pages_make_nobody_gone(harness: ArchiveHar
 def test_pages_that_are_refused_say_nothing_of_the_key(tmp_path: Path) -> None:
     """Where a plan does not include the paged tray, and every account has its turn: the other tray serves, and the run is a good one."""
     names = [account_pk(n) for n in range(5)]
-    with FaultyStandIn(EditableWorld.generated(len(names), 1, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(len(names), 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         harness.night(*names)
         upstream.faults.add(actions.respond(403, {"detail": "not in your plan"}), path=V2, count=None)

@@ -53,7 +53,7 @@ def shown(harness: ArchiveHarness) -> dict[str, tuple[str, list[str]]]:
     return {
         h.pk: (h.title, [item.pk for item in h.items])
         for account in harness.upstream.world.accounts
-        for h in account.shown()
+        for h in account.tray_highlights()
     }
 
 

@@ -27,7 +27,7 @@ PRIVATE: Json = {"detail": "This account is private", "exc_type": "PrivateAccoun
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and three accounts with two highlights of one item each."""
-    with FaultyStandIn(EditableWorld.generated(3, 2, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(3, 2, 1)) as upstream:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -194,7 +194,7 @@ def test_the_v1_tray_is_cut_at_its_amount(upstream: FaultyStandIn) -> None:
 
 def test_the_v1_tray_is_cut_at_its_first_page() -> None:
     """The v1 tray shows ``v1_page`` entries without a word of the rest; the v2 tray has them all."""
-    with FaultyStandIn(EditableWorld.generated(1, 5, 1)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(1, 5, 1)) as upstream:
         upstream.world.v1_page = 3
         pk = "70000000000"
         whole = ask(upstream, "/v2/user/highlights", user_id=pk).json["response"]["tray"]

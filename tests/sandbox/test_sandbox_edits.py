@@ -204,8 +204,8 @@ def test_edits_of_what_is_not_there(upstream: FaultyStandIn) -> None:
 
 def test_generated_worlds_are_lazy_and_the_same() -> None:
     """A huge world costs nothing before it is asked; the same arguments give the same answers, for any highlight first."""
-    world = EditableWorld.generated(1000, 20, 10, thumbnail_size=(80_000, 300_000))
-    with FaultyStandIn(world) as one, FaultyStandIn(EditableWorld.generated(1000, 20, 10)) as two:
+    world = EditableWorld.generate(1000, 20, 10, thumbnail_size=(80_000, 300_000))
+    with FaultyStandIn(world) as one, FaultyStandIn(EditableWorld.generate(1000, 20, 10)) as two:
         pk = world.accounts[999].highlights[19].pk
         assert page(one, pk)["media_ids"] == page(two, pk)["media_ids"]
         assert pks(tray(one, "70000000999")) == pks(tray(two, "70000000999"))
@@ -216,7 +216,7 @@ def test_generated_worlds_are_lazy_and_the_same() -> None:
 
 def test_generated_pks_are_unique() -> None:
     """No two items or highlights of a generated world share a pk, and a stranger's pk finds nothing."""
-    world = EditableWorld.generated(20, 10, 10)
+    world = EditableWorld.generate(20, 10, 10)
     highlights = [h for a in world.accounts for h in a.highlights]
     assert len({h.pk for h in highlights}) == 200
     assert len({i.pk for h in highlights for i in h.items}) == 2000
@@ -227,7 +227,7 @@ def test_generated_pks_are_unique() -> None:
 
 def test_generated_worlds_can_be_edited() -> None:
     """Edits of a generated world hold, though it is made as it is asked."""
-    with FaultyStandIn(EditableWorld.generated(2, 3, 2)) as upstream:
+    with FaultyStandIn(EditableWorld.generate(2, 3, 2)) as upstream:
         made = upstream.world.add_highlight("account0001", "New", items=1)
         listed = pks(tray(upstream, "70000000001"))
         assert (len(listed), listed[0]) == (4, made.pk)

@@ -64,7 +64,7 @@ def test_what_is_not_http_ends_the_connection() -> None:
 
 def test_many_at_once_are_billed_exactly() -> None:
     """Concurrent calls lose no unit and no line of the log."""
-    with FaultyStandIn(EditableWorld.generated(8, 3, 2), balance=1000) as upstream:
+    with FaultyStandIn(EditableWorld.generate(8, 3, 2), balance=1000) as upstream:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda n: tray(upstream, str(70_000_000_000 + n % 8)), range(200)))
         assert (upstream.units, upstream.balance, len(upstream.requests)) == (200, 800, 200)

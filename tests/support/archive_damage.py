@@ -19,7 +19,7 @@ ACCOUNTS = ("account0000", "account0001")
 
 
 def world() -> EditableWorld:
-    return EditableWorld.generated(2, 4, 6)
+    return EditableWorld.generate(2, 4, 6)
 
 
 @contextmanager

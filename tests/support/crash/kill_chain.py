@@ -147,7 +147,7 @@ class KillChain:
         files = []
         for account in self._upstream.standin.world.accounts:
             files.append((account.pk, "avatar", account.avatar))
-            for highlight in account.shown():
+            for highlight in account.tray_highlights():
                 files.append((highlight.pk, "cover", highlight.cover))
                 for item in highlight.items:
                     files += [(item.pk, "thumbnail", item.thumbnail), (item.pk, "video", item.video)]

@@ -46,7 +46,7 @@ class Workload:
     @contextmanager
     def of(cls, *, accounts: int, highlights: int, items: int, varied: bool = True) -> Iterator[Workload]:
         """Serve such a world; the same numbers always make the same one. The last item of each second highlight stands in the first too."""
-        world = EditableWorld.generated(accounts, highlights, items)
+        world = EditableWorld.generate(accounts, highlights, items)
         for account in world.accounts:
             first, *others = account.highlights
             for second in others[:1]:

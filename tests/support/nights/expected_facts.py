@@ -52,7 +52,7 @@ def expected_facts(accounts: Iterable[SandboxAccount]) -> Facts:
 
 
 def _shown(account: SandboxAccount) -> Facts:
-    tray = account.shown()
+    tray = account.tray_highlights()
     facts: Facts = {
         ("user", account.pk, "username"): account.username,
         ("user", account.pk, "full_name"): account.full_name,
@@ -162,9 +162,9 @@ def _files(
 def _offered(account: SandboxAccount) -> Iterator[tuple[str, Role, SandboxFile]]:
     if account.deleted or account.is_private:
         return
-    if account.avatar and account.shown():  # an empty tray shows no owner
+    if account.avatar and account.tray_highlights():  # an empty tray shows no owner
         yield account.pk, "avatar", account.avatar
-    for highlight in account.shown():
+    for highlight in account.tray_highlights():
         if highlight.cover:
             yield highlight.pk, "cover", highlight.cover
         if not highlight.page_lost:

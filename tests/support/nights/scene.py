@@ -39,7 +39,7 @@ class Scene:
     @property
     def tray(self) -> list[str]:
         """The pks that the account lists, in its order."""
-        return [highlight.pk for highlight in self.owner.shown()]
+        return [highlight.pk for highlight in self.owner.tray_highlights()]
 
     @property
     def items(self) -> list[str]:

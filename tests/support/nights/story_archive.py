@@ -17,7 +17,7 @@ _STAGE = 1
 
 def world(stories: Sequence[Story]) -> EditableWorld:
     """An account for each story; only the highlight that it is about has more than one item, which would cost time."""
-    made = EditableWorld.generated(len(stories), HIGHLIGHTS, ITEMS)
+    made = EditableWorld.generate(len(stories), HIGHLIGHTS, ITEMS)
     for account in made.accounts:
         for highlight in account.highlights:
             if highlight is not account.highlights[_STAGE]:

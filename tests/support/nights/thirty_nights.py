@@ -140,12 +140,12 @@ class ThirtyNights:
 
     def _sweeps(self) -> float:
         """A night's share; what an account that cannot be seen owes is looked at when it is back."""
-        listed = sum(len(self.world.account(pk).shown()) for pk in self.accounts)
+        listed = sum(len(self.world.account(pk).tray_highlights()) for pk in self.accounts)
         return listed / self.sweep_days
 
     def _tray(self, pk: str) -> list[str]:
         account = self.world.account(pk)
-        return [] if account.deleted or account.is_private else [h.pk for h in account.shown()]
+        return [] if account.deleted or account.is_private else [h.pk for h in account.tray_highlights()]
 
     def _go_on(self) -> None:
         for story in list(self.under):
