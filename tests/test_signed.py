@@ -103,7 +103,9 @@ def test_what_may_stand_in_a_row(url: str, shown: str) -> None:
     ],
 )
 def test_what_may_stand_in_a_message(url: str, shown: str) -> None:
-    """Host and name alone, and nothing in the name that could forge a line or steer a terminal (L1, X11, X12)."""
+    """Host and name alone, and nothing in the name that could forge a line or steer a terminal (L1, X11,
+    X12).
+    """
     assert signed_url.redact(url) == shown
 
 

@@ -1,4 +1,6 @@
-"""What a stranger can rely on in the tree: every name occurs once, is a verb or a noun, and no line is too long."""
+"""What a stranger can rely on in the tree: every name occurs once, is a verb or a noun, and no line is too
+long.
+"""
 
 from __future__ import annotations
 
@@ -61,8 +63,8 @@ def text_files() -> Iterator[Path]:
 def long_lines(path: Path) -> Iterator[str]:
     """Yield each line of a file that is too long and can be broken.
 
-    A row of a table, a line with a URL, and a line that is one word cannot. Pages that a script writes are exempt:
-    the script's own lines are not.
+    A row of a table, a line with a URL, and a line that is one word cannot. Pages that a script writes are
+    exempt: the script's own lines are not.
     """
     text = path.read_text("utf-8") if path.is_file() else ""
     if re.search(r"[Mm]ade by `scripts/", text):
@@ -78,7 +80,9 @@ LATER = pytest.mark.xfail(strict=True, reason="other parts of the tree are being
 
 @LATER
 def test_no_file_name_occurs_twice() -> None:
-    """A file is found by its name alone; every package has an ``__init__``, and two may be run (``__main__``)."""
+    """A file is found by its name alone; every package has an ``__init__``, and two may be run
+    (``__main__``).
+    """
     names = Counter(path.name for path in modules())
     twice = sorted(name for name, count in names.items() if count > 1 and not name.startswith("__"))
     assert twice == []

@@ -48,7 +48,10 @@ _WRITES_POSTGRESQL = [
     "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
     "DO $$ BEGIN DELETE FROM runs; END $$",
     "SELECT set_config('transaction_read_only', 'off', true), 1 / 0 FROM runs",
-    "WITH off AS (SELECT set_config('transaction_read_only', 'off', true)), gone AS (DELETE FROM runs RETURNING id) SELECT * FROM gone, off",
+    (
+        "WITH off AS (SELECT set_config('transaction_read_only', 'off', true)), gone "
+        "AS (DELETE FROM runs RETURNING id) SELECT * FROM gone, off"
+    ),
     "/* SELECT */ DELETE FROM runs",
     "-- SELECT\nDELETE FROM runs",
     "CALL x()",
@@ -101,7 +104,9 @@ def test_a_query_is_answered(catalog: Catalog, sql: str, expected: tuple[object,
 )
 @pytest.mark.parametrize("copy", ["COPY (SELECT 1) TO '{}'", "COPY (SELECT 1) TO PROGRAM 'cat > {}'"])
 def test_no_file_is_written_on_the_server(postgres_archive: str, copy: str, dress: str) -> None:
-    """COPY is no writing of rows, so that a read-only transaction would let it write files and start programs."""
+    """COPY is no writing of rows, so that a read-only transaction would let it write files and start
+    programs.
+    """
     evil = Path(tempfile.gettempdir(), f"evil-{uuid.uuid4()}")
     with Catalog.open(postgres_archive, write=False) as catalog, pytest.raises(QueryRefused):
         catalog.run_query(dress.format(copy.format(evil)), rows=1, seconds=10)
@@ -119,13 +124,18 @@ def test_postgresql_is_asked_in_its_own_dialect(postgres_archive: str) -> None:
             "TABLE archive",
         ):
             assert len(catalog.run_query(sql, rows=1, seconds=10).rows) == 1
-        values = "SELECT 1.5::numeric, 2::numeric, DATE '2026-01-02', '{\"a\": 1}'::jsonb, ARRAY[1], true, INTERVAL '1 h'"
+        values = (
+            "SELECT 1.5::numeric, 2::numeric, DATE '2026-01-02', '{\"a\": 1}'::jsonb, "
+            "ARRAY[1], true, INTERVAL '1 h'"
+        )
         found = catalog.run_query(values, rows=1, seconds=10)
         assert found.rows == ((1.5, 2, "2026-01-02", {"a": 1}, [1], True, "1:00:00"),)
 
 
 def test_a_query_without_rows_ends_over_tcp_too(postgres_archive: str) -> None:
-    """Its columns are asked for once more: over a network socket libpq's own way of waiting for that never ends."""
+    """Its columns are asked for once more: over a network socket libpq's own way of waiting for that never
+    ends.
+    """
     with ConnectionProxy(postgres_archive) as cable, Catalog.open(cable.url, write=False) as catalog:
         found = catalog.run_query("SELECT 1 AS one WHERE false", rows=5, seconds=5)
     assert (found.columns, found.rows) == (("one",), ())
@@ -212,7 +222,9 @@ def test_a_parameter_takes_the_type_of_what_it_is_compared_with(catalog: Catalog
 
 
 def test_a_pk_is_a_text(catalog: Catalog, database: str | Path) -> None:
-    """As docs/schema.md lists: compared with a number SQLite finds what comes later as text, PostgreSQL nothing; the cast serves both."""
+    """As docs/schema.md lists: compared with a number SQLite finds what comes later as text, PostgreSQL
+    nothing; the cast serves both.
+    """
     run_id = catalog.write(record.start_run, "run", NOW)
     for pk in ("787132", "10", "6"):
         catalog.write(record.user, run_id, User(pk, f"user{pk}"), NOW)
@@ -243,7 +255,9 @@ def test_a_parameter_too_few_or_too_many_is_told(
 
 
 def test_operators_of_postgresql_are_no_parameters(postgres_archive: str) -> None:
-    """Casts, JSON, slices, dollar quotes, E'' texts and comments that nest, beside a parameter and without one."""
+    """Casts, JSON, slices, dollar quotes, E'' texts and comments that nest, beside a parameter and without
+    one.
+    """
     sql = (
         "SELECT '{\"a\": 1}'::jsonb ? 'a', ('{\"a\": {\"b\": 2}}'::jsonb #>> '{a,b}')::int % 2,"
         " (ARRAY[1,2,3])[1:2], $$:no$$, $q$ ':no $q$, E'\\':no', 1 /* /* :no */ :no */"

@@ -30,7 +30,9 @@ from tests.support.catalog_samples import rows
     ],
 )
 def test_what_sqlite_refuses_is_the_querys_fault(sqlite_template: Path, sql: str, code: int) -> None:
-    """Whichever way it says so, before the first row or at it: usage, code 2, not a database that cannot be used."""
+    """Whichever way it says so, before the first row or at it: usage, code 2, not a database that cannot be
+    used.
+    """
     with Catalog.open(sqlite_template, write=False) as catalog, pytest.raises(QueryRefused) as raised:
         catalog.run_query(sql, rows=10, seconds=10, parameters={"ten": "ten"} if ":ten" in sql else {})
     assert isinstance(raised.value.__cause__, sqlite3.Error)
@@ -68,7 +70,8 @@ def raising(postgres_archive: str) -> Iterator[str]:
     """A PostgreSQL archive with a function of somebody's own, ``scold()``, that raises."""
     with psycopg.connect(postgres_archive.replace("+psycopg", "", 1), autocommit=True) as connection:
         connection.execute(
-            "CREATE OR REPLACE FUNCTION scold() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'shame on you'; END $$"
+            "CREATE OR REPLACE FUNCTION scold() RETURNS int LANGUAGE plpgsql AS $$ BEGIN "
+            "RAISE 'shame on you'; END $$"
         )
         yield postgres_archive
         connection.execute("DROP FUNCTION scold()")

@@ -36,7 +36,9 @@ def test_times_come_back_as_they_went_in_utc(catalog: Catalog, run_id: int) -> N
 
 
 def test_times_are_text_of_one_form_on_sqlite(catalog: Catalog, run_id: int, database: str | Path) -> None:
-    """Text whose order is the order in time, with microseconds even where they are none; timestamptz on PostgreSQL."""
+    """Text whose order is the order in time, with microseconds even where they are none; timestamptz on
+    PostgreSQL.
+    """
     catalog.write(record.user, run_id, NATGEO, datetime(2026, 1, 2, tzinfo=UTC))
     ((value,),) = rows(catalog, "SELECT first_seen_at FROM users")
     if isinstance(database, Path):
@@ -99,7 +101,9 @@ def test_nothing_but_the_file_is_left_after_closing(tmp_path: Path, sqlite_templ
 def test_a_read_only_disk_is_read_without_files_beside_the_database(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
-    """The file alone only where no WAL is there and none can be made; beside a run an analyst reads what the run commits."""
+    """The file alone only where no WAL is there and none can be made; beside a run an analyst reads what the
+    run commits.
+    """
     with TemporaryDirectory() as name:  # not in tmp_path: another user cannot enter that
         path = Path(shutil.copy(sqlite_template, name))
         path.chmod(0o644)
@@ -260,7 +264,9 @@ def test_other_databases_are_refused(url: str) -> None:
 
 
 def test_a_stream_may_take_its_time(catalog: Catalog) -> None:
-    """Minutes may pass between two rows that a verify reads: the server does not end the connection for idling."""
+    """Minutes may pass between two rows that a verify reads: the server does not end the connection for
+    idling.
+    """
 
     def idle(connection: Connection) -> Iterator[str]:
         if connection.dialect.name == "postgresql":

@@ -1,4 +1,6 @@
-"""The ledger summed up: by day, account, endpoint and run, on both databases alike; and each run beside the API's balance."""
+"""The ledger summed up: by day, account, endpoint and run, on both databases alike; and each run beside the
+API's balance.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ def test_since_a_moment(catalog: Catalog, run_id: int) -> None:
 
 
 def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> None:
-    """A user by its pk, a highlight by its owner, a name by who bears it; what belongs to nobody known is a row of its own."""
+    """A user by its pk, a highlight by its owner, a name by who bears it; what belongs to nobody known is a
+    row of its own.
+    """
     catalog.write(record.tray, run_id, NATGEO.pk, tray("18", "19"), NOW)
     paid(catalog, run_id, NATGEO.pk, TRAY)
     paid(catalog, run_id, "natgeo", NAMED, 2)
@@ -119,7 +123,9 @@ def test_what_nobody_knows_the_answer_of_is_counted_and_told(catalog: Catalog, r
 
 
 def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> None:
-    """Fall and mismatch where both were told, nothing where one is missing; a run that asked nobody is not in it."""
+    """Fall and mismatch where both were told, nothing where one is missing; a run that asked nobody is not in
+    it.
+    """
     catalog.write(record.balance_before, run_id, 100)
     catalog.write(record.balance_after, run_id, 93)
     paid(catalog, run_id, "18", units=5)
@@ -136,7 +142,9 @@ def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> Non
 
 
 def test_the_spending_of_ended_runs(catalog: Catalog, run_id: int) -> None:
-    """``run`` alone, and only what came to its end: a killed one, a backup and one before that moment are not in it."""
+    """``run`` alone, and only what came to its end: a killed one, a backup and one before that moment are not
+    in it.
+    """
     paid(catalog, run_id, "18", units=5)
     catalog.write(record.finish_run, run_id, NOW, "ok", 0)
     for command, at in (("backup", NOW), ("run", NOW - timedelta(days=1))):

@@ -1,4 +1,6 @@
-"""A connection to PostgreSQL that is lost: every fact is stored once, and nobody writes beside a new holder of the lock."""
+"""A connection to PostgreSQL that is lost: every fact is stored once, and nobody writes beside a new holder
+of the lock.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def _at_commit(nth: int, cut: CutAt) -> Callable[[str, bytes], CutAt | None]:
 
 @pytest.mark.parametrize("cut", CutAt)
 def test_fault_h35_a_commit_that_is_cut_off_is_made_once(cable: ConnectionProxy, cut: CutAt) -> None:
-    """Whether it reached the server or not: a failed attempt counts once, a call stands in the ledger once, under the id that was told."""
+    """Whether it reached the server or not: a failed attempt counts once, a call stands in the ledger once,
+    under the id that was told.
+    """
     with Catalog.open(cable.url, write=True) as catalog:
         run_id = catalog.write(record.start_run, "run", NOW)
         cable.judge = _at_commit(1, cut)
@@ -64,7 +68,9 @@ def test_fault_h35_a_second_cut_is_an_error(cable: ConnectionProxy) -> None:
 
 
 def test_fault_h35_what_the_server_still_holds_open_is_ended(cable: ConnectionProxy) -> None:
-    """The network is gone and the server does not know: its half transaction does not keep the rows locked for the second try."""
+    """The network is gone and the server does not know: its half transaction does not keep the rows locked
+    for the second try.
+    """
     tries: list[int] = []
 
     def fact(connection: Connection) -> int:
@@ -104,7 +110,9 @@ def test_fault_h35_nothing_is_written_once_the_lock_is_lost(postgres_archive: st
 
 
 def test_fault_h35_a_successor_waits_for_a_commit_that_is_under_way(postgres_archive: str) -> None:
-    """The lock is lost after a transaction saw that it was held: nobody else becomes the writer before that one has ended."""
+    """The lock is lost after a transaction saw that it was held: nobody else becomes the writer before that
+    one has ended.
+    """
     empty_database(postgres_archive)
     inside, go_on = threading.Event(), threading.Event()
 

@@ -1,4 +1,5 @@
-"""The one writer: order, commits shared by facts that wait together, and failures that stay with their fact."""
+"""The one writer: order, commits shared by facts that wait together, and failures that stay with their fact.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +104,9 @@ def _finish(connection: Connection) -> None:
 
 
 def test_what_follows_from_facts_is_committed_with_them(database: str | Path) -> None:
-    """Once a transaction, after all of its facts, also after one that failed alone; where nothing follows nobody's fact is stored."""
+    """Once a transaction, after all of its facts, also after one that failed alone; where nothing follows
+    nobody's fact is stored.
+    """
     writer = engine.create_writer(engine.locate(database))
 
     def fail(connection: Connection) -> None:
@@ -142,7 +145,9 @@ def test_a_commit_that_fails_fails_all_its_callers(desk: Writer) -> None:
 
 
 def test_nobody_is_told_of_success_if_the_transaction_is_lost(tmp_path: Path, sqlite_template: Path) -> None:
-    """SQLite itself may roll back everything (a full disk, an I/O error): then what stands beside the culprit fails too."""
+    """SQLite itself may roll back everything (a full disk, an I/O error): then what stands beside the culprit
+    fails too.
+    """
 
     def lose(connection: Connection) -> None:
         connection.exec_driver_sql("ROLLBACK")  # what SQLite does then
@@ -159,7 +164,9 @@ def test_nobody_is_told_of_success_if_the_transaction_is_lost(tmp_path: Path, sq
 
 
 def test_a_full_disk_is_told_as_one(tmp_path: Path, sqlite_template: Path) -> None:
-    """SQLite's SQLITE_FULL, which ends the whole transaction, reaches the caller as DiskFull; the desk goes on when there is room."""
+    """SQLite's SQLITE_FULL, which ends the whole transaction, reaches the caller as DiskFull; the desk goes
+    on when there is room.
+    """
     path = tmp_path / "archive.db"
     path.write_bytes(sqlite_template.read_bytes())
 

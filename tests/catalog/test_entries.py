@@ -83,7 +83,9 @@ def test_an_item_may_carry_the_same_thing_twice(catalog: Catalog, run_id: int) -
 
 
 def test_who_was_known_by_name_alone_is_the_one_whose_pk_is_told(catalog: Catalog, run_id: int) -> None:
-    """One entry that learns its pk, not a second one beside it; another pk under the same name is another entry."""
+    """One entry that learns its pk, not a second one beside it; another pk under the same name is another
+    entry.
+    """
     named, told, other = Mention("a"), Mention("a", "1"), Mention("a", "2")
     for mentions in ((named,), (told,), (other,), (named, told)):
         catalog.write(record.page, run_id, 7, page("1", video("10", mentions=mentions)), FACTS, NOW)

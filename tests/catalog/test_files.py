@@ -137,7 +137,9 @@ def test_other_highlights_stay_complete(catalog: Catalog, fetched: int) -> None:
 
 
 def test_the_picture_that_is_held_goes_by_its_name(catalog: Catalog, fetched: int) -> None:
-    """Cover and avatar: the name the tray tells is not the one held until its bytes are, nor after they are lost."""
+    """Cover and avatar: the name the tray tells is not the one held until its bytes are, nor after they are
+    lost.
+    """
 
     def names() -> tuple[str | None, str | None]:
         account = stored_account(catalog, NATGEO.pk)
@@ -174,7 +176,9 @@ def test_the_blobs_of_an_account_are_its_own(catalog: Catalog, fetched: int) -> 
 
 
 def test_the_blobs_of_an_account_are_those_of_its_highlights(catalog: Catalog, fetched: int) -> None:
-    """An item that names another account is its highlight's all the same; one of a highlight also counts when it is gone."""
+    """An item that names another account is its highlight's all the same; one of a highlight also counts when
+    it is gone.
+    """
     catalog.write(record.page, fetched, 7, page("2", video("20", user_pk="2"), "21"), FACTS, NOW)
     cover = file_of("2", Role.COVER, "cover")
     for file in (file_of("20"), file_of("21"), file_of("10"), cover):
@@ -223,7 +227,8 @@ def test_the_database_holds_one_open_row_for_a_thing(catalog: Catalog) -> None:
     def add(connection: Connection, role: str) -> None:
         connection.exec_driver_sql(
             "INSERT INTO failures (subject, subject_pk, role, reason, detail, attempts, first_at, last_at)"
-            f" VALUES ('item', '10', {role}, 'gone', '', 1, '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z')"
+            f" VALUES ('item', '10', {role}, 'gone', '', 1, '2026-01-01T00:00:00.000000Z', "
+            f"'2026-01-01T00:00:00.000000Z')"
         )
 
     for role in ("NULL", "'video'"):
@@ -242,7 +247,9 @@ def test_a_file_that_comes_after_all_resolves_its_failure(catalog: Catalog, fetc
 
 
 def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None:
-    """The failures of its page and of its items' files, with what decides when they are due; covers and others' are not."""
+    """The failures of its page and of its items' files, with what decides when they are due; covers and
+    others' are not.
+    """
     catalog.write(record.failure, _failure(Reason.TOO_LARGE), NOW)
     catalog.write(record.failure, _failure(pk="1", role=Role.COVER), NOW)
     catalog.write(record.failure, _failure(pk="99"), NOW)
@@ -261,7 +268,9 @@ def test_a_highlight_knows_what_holds_it(catalog: Catalog, fetched: int) -> None
 
 
 def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -> None:
-    """A host or a length stays with the failure, has no next try, and goes when the file fails for another reason."""
+    """A host or a length stays with the failure, has no next try, and goes when the file fails for another
+    reason.
+    """
     host = replace(_failure(Reason.HOST_NOT_ALLOWED), host="cdn.example")
     catalog.write(record.failure, host, NOW)
     catalog.write(record.failure, replace(_failure(Reason.TOO_LARGE, pk="11"), size=900), NOW)
@@ -282,7 +291,9 @@ def test_a_refused_file_keeps_what_was_refused(catalog: Catalog, fetched: int) -
 def test_a_page_that_could_not_be_read_may_be_fetched_when_it_changes(
     catalog: Catalog, fetched: int, reason: Reason
 ) -> None:
-    """It counts as a failure that is due again, and does not hold the highlight back: only a page that is not there does."""
+    """It counts as a failure that is due again, and does not hold the highlight back: only a page that is not
+    there does.
+    """
     catalog.write(record.failure, _failure(reason, pk="1", role=None), NOW)
     held = _highlight(catalog)
     assert (held.failures, held.page_retry_at) == (
@@ -292,7 +303,9 @@ def test_a_page_that_could_not_be_read_may_be_fetched_when_it_changes(
 
 
 def test_what_is_not_offered_any_more_is_not_missing(catalog: Catalog, fetched: int) -> None:
-    """A page that was worked through leaves the failures of what it offers open, and those of other highlights."""
+    """A page that was worked through leaves the failures of what it offers open, and those of other
+    highlights.
+    """
     catalog.write(record.page, fetched, 7, page("2", "20", "12"), FACTS, NOW)
     catalog.write(record.page, fetched, 7, page("1", "10", "11", "12", "13"), FACTS, NOW)
     for pk in ("10", "12", "13", "20", "1"):
@@ -312,7 +325,9 @@ def test_an_item_that_is_gone_holds_its_highlight_no_longer(catalog: Catalog, fe
 
 
 def test_the_status_counts_everything(catalog: Catalog, fetched: int) -> None:
-    """Accounts, highlights, items, files, blobs, lost ones, failures; the last good run; only bytes that are there."""
+    """Accounts, highlights, items, files, blobs, lost ones, failures; the last good run; only bytes that are
+    there.
+    """
     for content in ("a", "b"):
         catalog.write(record.file, fetched, file_of("10", content=content), 7, NOW)
     catalog.write(record.lost_blobs, [digest("b")], NOW)

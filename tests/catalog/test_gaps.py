@@ -1,4 +1,6 @@
-"""What the archive knows that it lacks: each kind alone, each thing with its account, and nothing where all is held."""
+"""What the archive knows that it lacks: each kind alone, each thing with its account, and nothing where all
+is held.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def kept(
     done: bool = True,
     roles: tuple[Role, ...] = BOTH,
 ) -> None:
-    """A highlight of natgeo that was listed and fetched, whose items have files in these roles; ``done``: to the end."""
+    """A highlight of natgeo that was listed and fetched, whose items have files in these roles; ``done``: to
+    the end.
+    """
     facts = TrayFacts(FACTS.latest_reel_media, len(items))
     catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight(pk, facts=facts)), NOW)
     shown = page(pk, *items, facts=facts)
@@ -111,7 +115,9 @@ def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Cata
 
 
 def test_a_highlight_is_not_yet_had(catalog: Catalog, run_id: int) -> None:
-    """Listed and never fetched, or fetched and cut short without a failure: told as a whole, once, its items not one by one."""
+    """Listed and never fetched, or fetched and cut short without a failure: told as a whole, once, its items
+    not one by one.
+    """
     catalog.write(record.tray, run_id, NATGEO.pk, tray("17"), NOW)
     kept(catalog, run_id, "18", "1", "2", done=False, roles=())
     assert short(catalog) == [("not_yet", "17", None), ("not_yet", "18", None)]
@@ -240,7 +246,9 @@ def test_what_was_had_after_all_is_no_gap(catalog: Catalog, run_id: int) -> None
 
 
 def test_gaps_come_account_by_account_in_the_order_of_what_is_shown(catalog: Catalog, run_id: int) -> None:
-    """By name, then by the tray's order, then by the highlight's; so that nobody must hold them all to group them."""
+    """By name, then by the tray's order, then by the highlight's; so that nobody must hold them all to group
+    them.
+    """
     other = User("9", "aaa")
     catalog.write(record.tray, run_id, other.pk, tray(user=other), NOW)
     listed = tray(highlight("30"), highlight("20"), highlight("10"))

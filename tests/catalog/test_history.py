@@ -39,7 +39,9 @@ def _short(change: NamedChange) -> tuple[object, ...]:
 
 
 def test_every_change_has_the_names_of_today(catalog: Catalog, edited: tuple[int, int]) -> None:
-    """In the order of ids: the account's present name, the highlight's present title; an item is its highlight's owner's."""
+    """In the order of ids: the account's present name, the highlight's present title; an item is its
+    highlight's owner's.
+    """
     found = list(catalog.stream(change_history.changes))
     assert [_short(change) for change in found] == [
         ("natgeo", "BOTW 2026", "highlight", "title", "Gift Guide", "BOTW"),
@@ -82,7 +84,8 @@ def test_a_clock_that_went_back_hides_nothing_and_shows_nothing_else(catalog: Ca
 
 
 def test_an_item_of_a_stranger_is_its_highlights_owners(catalog: Catalog, run_id: int) -> None:
-    """An item that names another account, such as a reshare, is told of the account whose highlight shows it."""
+    """An item that names another account, such as a reshare, is told of the account whose highlight shows it.
+    """
     catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999")), FACTS, NOW)
     catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999", code="x")), FACTS, LATER)
     (change,) = catalog.stream(change_history.changes, user_pks=[NATGEO.pk])
@@ -106,7 +109,9 @@ def test_the_last_run_and_the_names_of_accounts(catalog: Catalog, edited: tuple[
 
 
 def test_former_titles_come_latest_first_and_once(catalog: Catalog, edited: tuple[int, int]) -> None:
-    """Of the account's own highlights, while the archive is walked through too; a title that it bears again is none."""
+    """Of the account's own highlights, while the archive is walked through too; a title that it bears again
+    is none.
+    """
     found = [
         catalog.read(change_history.former_titles, account.pk)
         for account in catalog.stream(content.accounts, EVERYTHING)

@@ -41,7 +41,9 @@ def test_a_reserve_counts_at_once_and_a_settle_corrects_it(catalog: Catalog, run
 
 @pytest.mark.parametrize("limit", ["per_run", "per_day", "per_month"])
 def test_a_limit_may_be_reached_and_not_passed(catalog: Catalog, run_id: int, limit: str) -> None:
-    """The error names the limit of the configuration, what is spent and what the call costs; no row is written."""
+    """The error names the limit of the configuration, what is spent and what the call costs; no row is
+    written.
+    """
     limits = Limits(**{limit: 5})
     catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
     with pytest.raises(BudgetReached, match=rf"max_units_{limit} = 5: 3 are spent.* costs 3"):
@@ -125,7 +127,9 @@ def test_eight_connections_never_pass_a_limit(catalog: Catalog, run_id: int, dat
 
 
 def test_an_answer_is_found_again_by_its_highlight(catalog: Catalog, run_id: int) -> None:
-    """The last good answer about a highlight, with the tray facts it was asked under; a bad one does not hide it."""
+    """The last good answer about a highlight, with the tray facts it was asked under; a bad one does not hide
+    it.
+    """
     older = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())
     catalog.write(ledger.settle, older, 200, 1, NOW, stored_answer("older"), FACTS)
     good = catalog.write(ledger.reserve, run_id, call(subject="18"), NOW, Limits())

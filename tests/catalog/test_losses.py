@@ -18,7 +18,9 @@ from tests.support.databases import NOW
 
 @pytest.fixture
 def kept(catalog: Catalog, run_id: int) -> int:
-    """A highlight 1 with its cover and the items 10 and 11, all held under bytes of these names; the run that did."""
+    """A highlight 1 with its cover and the items 10 and 11, all held under bytes of these names; the run that
+    did.
+    """
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
     catalog.write(record.page, run_id, 7, page("1", "10", "11"), FACTS, NOW)
     for name, role in (("10", Role.VIDEO), ("11", Role.VIDEO), ("1", Role.COVER), (NATGEO.pk, Role.AVATAR)):
@@ -59,8 +61,9 @@ def test_what_is_whole_is_not_sought(catalog: Catalog, kept: int) -> None:
 def test_what_was_not_there_waits_for_its_day(
     catalog: Catalog, kept: int, lost: str, subject: Subject, pk: str, role: Role | None
 ) -> None:
-    """A page or file that answered 404 again and again is sought on the day when it is due, as by any night; so is one whose day
-    lies further off than any back-off, which a clock that was wrong has set."""
+    """A page or file that answered 404 again and again is sought on the day when it is due, as by any night;
+    so is one whose day lies further off than any back-off, which a clock that was wrong has set.
+    """
     _lose(catalog, lost)
     _not_found(catalog, subject, pk, role, times=2)
     assert _losses(catalog) != ()
@@ -83,7 +86,9 @@ def test_what_could_not_be_reached_is_sought_again(catalog: Catalog, kept: int) 
 def test_a_picture_that_was_replaced_is_shown_no_more(
     catalog: Catalog, kept: int, pk: str, role: Role
 ) -> None:
-    """The one that came after it is held, so the tray cannot bring it back; the newer one lost is sought, though the older is held."""
+    """The one that came after it is held, so the tray cannot bring it back; the newer one lost is sought,
+    though the older is held.
+    """
     catalog.write(record.file, kept, file_of(pk, role, "newer"), 8, LATER)
     _lose(catalog, pk)
     assert _losses(catalog) == ()

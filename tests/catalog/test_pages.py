@@ -38,7 +38,9 @@ def fetched(catalog: Catalog, run_id: int) -> int:
 
 
 def test_the_first_page_is_no_change(catalog: Catalog, run_id: int) -> None:
-    """Its items are stored in order; the highlight knows when and under which facts it was fetched, and is not complete by that."""
+    """Its items are stored in order; the highlight knows when and under which facts it was fetched, and is
+    not complete by that.
+    """
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1"), NOW)
     new = catalog.write(record.page, run_id, 7, page("1", "11", "10"), TrayFacts(5, None), LATER)
     assert new == 2

@@ -1,4 +1,6 @@
-"""Where a parameter stands in SQL is where the database looks for a value: the scanner against hand-made cases and both databases."""
+"""Where a parameter stands in SQL is where the database looks for a value: the scanner against hand-made
+cases and both databases.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +125,9 @@ def _sql(pieces: list[tuple[str, object]], between: list[str]) -> str:
 def test_sqlite_looks_for_the_parameters_that_are_found(
     pieces: list[tuple[str, object]], between: list[str]
 ) -> None:
-    """Whatever stands around them: asked itself which names it wants a value for, and what it reads instead of one."""
+    """Whatever stands around them: asked itself which names it wants a value for, and what it reads instead
+    of one.
+    """
     sql, asked = _sql(pieces, between), _Asked()
     with closing(sqlite3.connect(":memory:")) as connection:
         assert connection.execute(sql, asked).fetchone() == tuple(worth for _, worth in pieces)

@@ -1,4 +1,5 @@
-"""Views, totals and named queries: on both databases the same rows, and the rows that a person would count."""
+"""Views, totals and named queries: on both databases the same rows, and the rows that a person would count.
+"""
 
 from __future__ import annotations
 
@@ -155,7 +156,9 @@ def _counted(catalog: Catalog, month: str) -> None:
 
 
 def test_the_totals_are_what_a_count_brings(catalog: Catalog, database: str | Path) -> None:
-    """Though items are in two highlights, a highlight went to another account, bytes were lost and found, and rows deleted by hand."""
+    """Though items are in two highlights, a highlight went to another account, bytes were lost and found, and
+    rows deleted by hand.
+    """
     month = "substr({}, 1, 7)" if isinstance(database, Path) else "to_char({}, 'YYYY-MM')"
     record_three_nights(catalog)
     _counted(catalog, month)
@@ -183,7 +186,9 @@ def test_another_search_path_writes_too(postgres_archive: str) -> None:
 
 
 def test_the_current_file_is_the_one_that_was_offered_last(lived_in: tuple[Catalog, Catalog]) -> None:
-    """Though it was kept before another; of two at the same moment the later one; of bytes that are lost none."""
+    """Though it was kept before another; of two at the same moment the later one; of bytes that are lost
+    none.
+    """
     for catalog in lived_in:
         of_11 = "SELECT role, sha256 FROM current_files WHERE item_pk = '11' ORDER BY role"
         newest = [("thumbnail", digest("11 thumbnail")), ("video", digest("11 video"))]

@@ -23,7 +23,9 @@ def found(offset: int, subject: str = "1", segment: str = FETCHED, after: int = 
 
 
 def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, run_id: int) -> None:
-    """With the sum of its units and the end of its last call; the same answers again, some at a time, make nothing more."""
+    """With the sum of its units and the end of its last call; the same answers again, some at a time, make
+    nothing more.
+    """
     origin, answers = Origin(BEGAN, 7), [found(0), found(300, "2", after=9)]
     assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers[:1]) == (1, 1)
     assert catalog.write(record.recovered_answers, origin, [TRAYS, FETCHED], answers) == (1, 1)
@@ -37,13 +39,18 @@ def test_a_run_that_nobody_knows_gets_a_row_of_its_own_once(catalog: Catalog, ru
     assert catalog.read(stored_answers.lengths_by_offset, FETCHED) == {0: 100, 300: 100}
     ended = rows(
         catalog,
-        "SELECT count(*) FROM runs JOIN api_calls c ON c.run_id = runs.id AND runs.finished_at = c.finished_at",
+        (
+            "SELECT count(*) FROM runs JOIN api_calls c ON c.run_id = runs.id AND "
+            "runs.finished_at = c.finished_at"
+        ),
     )
     assert ended == [(1,)]
 
 
 def test_the_run_of_that_id_counts_only_if_it_began_then(catalog: Catalog, run_id: int) -> None:
-    """A restored database gives ids anew: the run of the name is the one that began in its second, or a moment before."""
+    """A restored database gives ids anew: the run of the name is the one that began in its second, or a
+    moment before.
+    """
     segments = [f"2026/03/{run_id}-fetched-{n}.warc.gz" for n in range(3)]
     late = timedelta(days=1)
     for segment, began in zip(segments, (BEGAN, BEGAN + timedelta(seconds=2), BEGAN + late), strict=True):
@@ -54,7 +61,9 @@ def test_the_run_of_that_id_counts_only_if_it_began_then(catalog: Catalog, run_i
 
 
 def test_a_call_that_has_its_row_is_that_call(catalog: Catalog, run_id: int) -> None:
-    """Reserved and never settled, or settled with an answer that was dropped; another attempt at the same thing is another call."""
+    """Reserved and never settled, or settled with an answer that was dropped; another attempt at the same
+    thing is another call.
+    """
     calls = [
         catalog.write(ledger.reserve, run_id, call(), NOW + timedelta(seconds=s), Limits())
         for s in (0, 10, 20)

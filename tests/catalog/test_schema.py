@@ -59,7 +59,8 @@ def test_pks_sort_byte_by_byte_on_postgresql(postgres: PostgresServer, postgres_
     pks = {f"{column.table.name}.{column.name}" for column in everything if column.name.endswith("pk")}
     with postgres.database(postgres_template) as url, Catalog.open(url, write=False) as catalog:
         found = catalog.run_query(
-            "SELECT attrelid::regclass || '.' || attname FROM pg_attribute JOIN pg_collation c ON c.oid = attcollation"
+            "SELECT attrelid::regclass || '.' || attname FROM pg_attribute JOIN "
+            "pg_collation c ON c.oid = attcollation"
             " WHERE collname = 'C' AND attname LIKE '%pk'",
             rows=500,
             seconds=5,
@@ -88,7 +89,9 @@ def test_a_creation_that_was_killed_is_made_anew(tmp_path: Path) -> None:
 def test_only_the_owner_reads_the_file_whatever_the_umask(
     tmp_path: Path, group: bool, mode: int, umask: int
 ) -> None:
-    """The file and what SQLite puts beside it get their mode from us; the group reads only if it was asked for."""
+    """The file and what SQLite puts beside it get their mode from us; the group reads only if it was asked
+    for.
+    """
     before = os.umask(umask)
     try:
         with Catalog.create(tmp_path / "archive.db", ARCHIVE_ID, NOW, group_readable=group):
@@ -185,7 +188,9 @@ def _execute(url: str, statement: str) -> None:
 
 @pytest.fixture
 def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The program of tomorrow: its migrations have one revision more, which adds a table and ends with ``# then``."""
+    """The program of tomorrow: its migrations have one revision more, which adds a table and ends with ``#
+    then``.
+    """
     revision = make_newer_migrations(tmp_path / "migrations")
     monkeypatch.setattr(schema, "migrations", lambda: tmp_path / "migrations")
     return revision
@@ -219,7 +224,9 @@ def test_a_writer_upgrades_an_older_database(own_database: str | Path, next_vers
 def test_a_migration_that_fails_half_way_leaves_nothing(
     own_database: str | Path, next_version: Path, fault: str
 ) -> None:
-    """All of a migration is one transaction: the database is what it was, and works with the version that made it."""
+    """All of a migration is one transaction: the database is what it was, and works with the version that
+    made it.
+    """
     next_version.write_text(next_version.read_text().replace("# then", fault))
     with pytest.raises((RuntimeError, DatabaseError)):
         Catalog.open(own_database, write=True)
@@ -260,7 +267,9 @@ def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_versi
 def test_an_upgrade_reads_from_older_failures_what_was_refused(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Host and length come out of the detail; what lacks files is complete no longer, and is due by the failures alone."""
+    """Host and length come out of the detail; what lacks files is complete no longer, and is due by the
+    failures alone.
+    """
     make_older_archive("0009", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
     seen = f"'{at}', '{at}'"
@@ -280,7 +289,8 @@ def test_an_upgrade_reads_from_older_failures_what_was_refused(
         ),
         *(f"insert into items (pk, user_pk, first_seen_at) values ('{pk}', '1', '{at}')" for pk in reasons),
         *(
-            "insert into highlight_items (highlight_pk, item_pk, position, first_seen_at, last_seen_at, gone_at)"
+            "insert into highlight_items (highlight_pk, item_pk, position, first_seen_at, "
+            "last_seen_at, gone_at)"
             f" values ('2{pk}', '{pk}', 0, {seen}, {repr(at) if pk == '15' else 'NULL'})"
             for pk in reasons
         ),

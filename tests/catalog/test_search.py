@@ -1,4 +1,6 @@
-"""What is searched is what the rows say, whoever wrote them, and what is found is that, alike on both databases."""
+"""What is searched is what the rows say, whoever wrote them, and what is found is that, alike on both
+databases.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,9 @@ def _wrong(database: str | Path, catalog: Catalog) -> list[str]:
 
 
 def test_documents_are_what_the_rows_say(told: Catalog, database: str | Path) -> None:
-    """After nights with new, renamed and enriched things: those that have words have a document, and each is right."""
+    """After nights with new, renamed and enriched things: those that have words have a document, and each is
+    right.
+    """
     assert _wrong(database, told) == []
     assert len(search_reference.expected_texts(_ask(told))) == 9
 
@@ -138,7 +142,9 @@ _FOREIGN = (
 def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
     told: Catalog, database: str | Path
 ) -> None:
-    """The database itself notices the change of another program; until our next commit the thing is not found at all."""
+    """The database itself notices the change of another program; until our next commit the thing is not found
+    at all.
+    """
     writer = engine.create_writer(engine.locate(database))
     for statement in _FOREIGN:
         before = len(_ask(told)(_FILLED))
@@ -156,7 +162,9 @@ def test_whoever_changes_a_row_nothing_old_is_found_and_the_next_write_knows_it(
 
 
 def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str | Path) -> None:
-    """PostgreSQL: whoever changes a row of a document that is stale already holds up the one who writes its words, and is seen."""
+    """PostgreSQL: whoever changes a row of a document that is stale already holds up the one who writes its
+    words, and is seen.
+    """
     if isinstance(database, Path):
         pytest.skip("one writer at a time on SQLite")
     execute_directly(database, "update mentions set full_name = 'x' where item_pk = '12'")
@@ -164,7 +172,10 @@ def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str 
     with writer.connect() as other:
         other.execute(text("update mentions set username = 'late' where item_pk = '12'"))
         ours = told.submit(record.start_run, "run", NOW)
-        waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        waits = (
+            "select count(*) from pg_stat_activity where datname = current_database() and "
+            "wait_event_type = 'Lock'"
+        )
         until = time.monotonic() + 5
         while _ask(told)(waits)[0][0] == 0 and not ours.done() and time.monotonic() < until:
             time.sleep(0.01)
@@ -177,7 +188,9 @@ def test_two_writers_at_once_leave_no_words_behind(told: Catalog, database: str 
 
 
 def test_postgresql_gets_the_words_as_they_are(postgres_archive: str) -> None:
-    """Each at its place with the weight of its field, a place between texts and between fields; nothing in one is syntax."""
+    """Each at its place with the weight of its field, a place between texts and between fields; nothing in
+    one is syntax.
+    """
     sql = "select search_words('a | b', '🦋', 'x''\\y', 'b https', '@1')::text"
     with Catalog.open(postgres_archive, write=False) as catalog:
         assert rows(catalog, sql) == [(r"'@1' 'a':1A 'b':3A,9 'https':10 'x''\\y':7C '🦋':5B",)]
@@ -308,7 +321,9 @@ def test_a_hit_tells_what_it_is_and_what_matched(told: Catalog) -> None:
 
 
 def test_fault_x9_words_that_look_like_syntax_are_searched_as_words(catalog: Catalog, run_id: int) -> None:
-    """Of SQL, of FTS5, of a tsquery: stored in a title and typed as a search, they find that title and break nothing."""
+    """Of SQL, of FTS5, of a tsquery: stored in a title and typed as a search, they find that title and break
+    nothing.
+    """
     hostile = [
         "'); DROP TABLE users--",
         "x' OR '1'='1",
@@ -325,7 +340,9 @@ def test_fault_x9_words_that_look_like_syntax_are_searched_as_words(catalog: Cat
 
 
 def test_as_many_words_may_be_sought_as_a_title_has(catalog: Catalog, run_id: int) -> None:
-    """A pasted title of two hundred words finds itself, also in quotes, and neither database finds that too much."""
+    """A pasted title of two hundred words finds itself, also in quotes, and neither database finds that too
+    much.
+    """
     title = " ".join(f"w{n}" for n in range(200))
     catalog.write(record.tray, run_id, NATGEO.pk, tray(highlight("1", title)), NOW)
     for typed in (title, f'"{title}"', f"{title} -{' -'.join(f'x{n}' for n in range(50))}"):
@@ -342,7 +359,10 @@ def test_what_is_too_long_for_an_index_is_searched_by_its_beginning(catalog: Cat
 def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) -> None:
     """The one document is left out, its rows and all other documents are there."""
     refusal = (
-        "CREATE TRIGGER refuse BEFORE UPDATE ON search_documents WHEN new.names LIKE '%refused%' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        (
+            "CREATE TRIGGER refuse BEFORE UPDATE ON search_documents WHEN new.names LIKE "
+            "'%refused%' BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
         if isinstance(own_database, Path)
         else "ALTER TABLE search_documents ADD CHECK (names NOT LIKE '%refused%')"
     )
@@ -363,7 +383,9 @@ def test_words_that_a_database_refuses_cost_no_fact(own_database: str | Path) ->
 def test_a_word_that_is_too_long_for_an_index_costs_no_fact(
     catalog: Catalog, run_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Were there one in spite of all bounds, PostgreSQL would not take it: that thing alone is not found by it."""
+    """Were there one in spite of all bounds, PostgreSQL would not take it: that thing alone is not found by
+    it.
+    """
     monkeypatch.setattr(tokenizer, "_MAX_WORD_LENGTH", 4_000)
     shown = tray(highlight("1", "taken"), highlight("2", "a" * 3_000), highlight("3", "taken too"))
     catalog.write(record.tray, run_id, NATGEO.pk, shown, NOW)
@@ -372,7 +394,9 @@ def test_a_word_that_is_too_long_for_an_index_costs_no_fact(
 
 
 def test_a_database_that_is_short_of_something_costs_no_words(own_database: str | Path) -> None:
-    """Where it would take them another time (a deadlock, no memory, told to stop) the fact fails with them, and is made again."""
+    """Where it would take them another time (a deadlock, no memory, told to stop) the fact fails with them,
+    and is made again.
+    """
     if isinstance(own_database, Path):
         pytest.skip("no trigger of SQLite's can tell so")
     short = (
@@ -399,10 +423,22 @@ def test_an_upgrade_writes_the_documents_of_what_is_there(
     at = "2026-03-31T23:30:00.250000Z"
     execute_directly(
         nowhere,
-        f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, verdict_checks) values ('1', 'natgeo', '', '{at}', '{at}', 0)",
-        f"insert into users (pk, first_seen_at, last_seen_at, verdict_checks) values ('2', '{at}', '{at}', 0)",
-        f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) values ('1', '1', '北京旅行', '{at}', '{at}')",
-        f"insert into items (pk, user_pk, media_type, first_seen_at) values ('1', '1', 1, '{at}'), ('2', '1', 1, '{at}')",
+        (
+            f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, "
+            f"verdict_checks) values ('1', 'natgeo', '', '{at}', '{at}', 0)"
+        ),
+        (
+            f"insert into users (pk, first_seen_at, last_seen_at, verdict_checks) values "
+            f"('2', '{at}', '{at}', 0)"
+        ),
+        (
+            f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) "
+            f"values ('1', '1', '北京旅行', '{at}', '{at}')"
+        ),
+        (
+            f"insert into items (pk, user_pk, media_type, first_seen_at) values ('1', '1', "
+            f"1, '{at}'), ('2', '1', 1, '{at}')"
+        ),
         "insert into mentions (item_pk, position, username) values ('1', 0, 'nasa')",
     )
     Catalog.upgrade(nowhere)
@@ -415,18 +451,35 @@ def test_an_upgrade_writes_the_documents_of_what_is_there(
 def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
     nowhere: str | Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Words that were of several scripts are found by each of them; those of ASCII alone are left as they are."""
+    """Words that were of several scripts are found by each of them; those of ASCII alone are left as they
+    are.
+    """
     make_older_archive("0007", nowhere, tmp_path / "older", monkeypatch)
     at = "2026-03-31T23:30:00.250000Z"
     execute_directly(
         nowhere,
-        f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, verdict_checks) values ('1', 'salwa', '𓆩سلوى 𓆪', '{at}', '{at}', 0)",
-        f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) values ('1', '1', 'ascii', '{at}', '{at}')",
+        (
+            f"insert into users (pk, username, full_name, first_seen_at, last_seen_at, "
+            f"verdict_checks) values ('1', 'salwa', '𓆩سلوى 𓆪', '{at}', '{at}', 0)"
+        ),
+        (
+            f"insert into highlights (pk, user_pk, title, first_seen_at, last_seen_at) "
+            f"values ('1', '1', 'ascii', '{at}', '{at}')"
+        ),
         f"insert into items (pk, user_pk, first_seen_at) values ('1', '1', '{at}')",
         "insert into mentions (item_pk, position, username, full_name) values ('1', 0, 'nina', '𒀭Нина')",
-        f"update search_documents set at = '{at}', names = 'salwa | 𓆩سلوى 𓆪', filters = '=account @1' where subject = 'user'",
-        f"update search_documents set at = '{at}', names = 'as it was', filters = '=highlight @1' where subject = 'highlight'",
-        f"update search_documents set at = '{at}', mentions = 'nina | 𒀭нина', filters = '=item @1' where subject = 'item'",
+        (
+            f"update search_documents set at = '{at}', names = 'salwa | 𓆩سلوى 𓆪', filters = "
+            f"'=account @1' where subject = 'user'"
+        ),
+        (
+            f"update search_documents set at = '{at}', names = 'as it was', filters = "
+            f"'=highlight @1' where subject = 'highlight'"
+        ),
+        (
+            f"update search_documents set at = '{at}', mentions = 'nina | 𒀭нина', filters = "
+            f"'=item @1' where subject = 'item'"
+        ),
     )
     Catalog.upgrade(nowhere)
     with Catalog.open(nowhere, write=False) as catalog:
@@ -438,7 +491,9 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
 
 
 def test_decorated_names_are_found_by_the_words_in_them(catalog: Catalog, run_id: int) -> None:
-    """Names, titles and tags, whatever letters and signs are their ornaments; by all of it that somebody copies, too."""
+    """Names, titles and tags, whatever letters and signs are their ornaments; by all of it that somebody
+    copies, too.
+    """
     names = {
         "11": ("𓆩سلوى 𓆪", "سلوى"),
         "12": ("ᡣ𐭩Salwa𖦹", "salwa"),

@@ -82,7 +82,9 @@ def test_a_walk_goes_as_a_reader_would(shelf: Catalog) -> None:
 def test_what_is_narrowed_to_nothing_is_left_out(
     shelf: Catalog, selection: Selection, expected: list[str]
 ) -> None:
-    """Highlights without any selected item, accounts without any selected highlight; a file kept late makes its item new."""
+    """Highlights without any selected item, accounts without any selected highlight; a file kept late makes
+    its item new.
+    """
     assert _walked(shelf, selection) == (["account 787132", *expected] if expected else [])
 
 
@@ -101,7 +103,9 @@ def test_what_is_narrowed_to_nothing_is_left_out(
 def test_a_walk_through_files_meets_what_a_walk_meets(
     shelf: Catalog, run_id: int, selection: Selection
 ) -> None:
-    """The same accounts and highlights, and the same files of the same places: newest ones, not lost, dated by the item or else when kept."""
+    """The same accounts and highlights, and the same files of the same places: newest ones, not lost, dated
+    by the item or else when kept.
+    """
     shelf.write(record.file, run_id, file_of("11", Role.VIDEO, "newer"), 1, LATER + _DAY)
     shelf.write(record.file, run_id, file_of("20", Role.VIDEO, "lost"), 1, LATER)
     shelf.write(record.lost_blobs, [file_of("20", Role.VIDEO, "lost").blob.sha256], LATER)

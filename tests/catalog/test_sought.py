@@ -47,7 +47,8 @@ def _whole(*words: str) -> Phrase:
     ],
 )
 def test_a_text_is_understood(text: str, all_of: list[Phrase], none_of: list[Phrase]) -> None:
-    """All words by their beginnings, quoted ones as they stand, those behind a minus not; an address as one."""
+    """All words by their beginnings, quoted ones as they stand, those behind a minus not; an address as one.
+    """
     assert SearchQuery.parse(text) == SearchQuery(tuple(all_of), tuple(none_of))
 
 
@@ -73,7 +74,8 @@ def fts5() -> Iterator[sqlite3.Connection]:
     """An index as the archive has one."""
     with closing(sqlite3.connect(":memory:")) as lite:
         lite.execute(
-            f"create virtual table t using fts5({', '.join(FIELDS)}, filters, tokenize = \"ascii tokenchars '|@='\")"
+            f"create virtual table t using fts5({', '.join(FIELDS)}, filters, tokenize = "
+            f"\"ascii tokenchars '|@='\")"
         )
         yield lite
 

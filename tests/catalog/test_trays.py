@@ -48,7 +48,10 @@ def test_the_first_tray_is_no_change(catalog: Catalog, listed: int) -> None:
 
 def test_a_tray_that_says_the_same_changes_nothing(catalog: Catalog, listed: int) -> None:
     """Only the times at which things were seen move on."""
-    shown = "SELECT pk, title, position, media_count, is_pinned, cover_name, first_seen_at FROM highlights ORDER BY pk"
+    shown = (
+        "SELECT pk, title, position, media_count, is_pinned, cover_name, first_seen_at "
+        "FROM highlights ORDER BY pk"
+    )
     before = rows(catalog, shown)
     catalog.write(record.tray, listed, NATGEO.pk, tray("1", "2", "3"), LATER)
     assert rows(catalog, shown) == before
@@ -172,7 +175,9 @@ def test_a_highlight_known_before_the_first_tray_does_not_appear(catalog: Catalo
 
 
 def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, listed: int) -> None:
-    """Stored under another account before, it is this one's from then on, and its place among the other's is no place here."""
+    """Stored under another account before, it is this one's from then on, and its place among the other's is
+    no place here.
+    """
     other = User("2", "other")
     catalog.write(record.tray, listed, other.pk, tray("9", user=other), NOW)
     catalog.write(record.tray, listed, other.pk, tray("3", "9", user=other), LATER)

@@ -1,4 +1,6 @@
-"""An upgrade that is killed at any system call which changes a file: the old schema or the new one, and never anything between."""
+"""An upgrade that is killed at any system call which changes a file: the old schema or the new one, and never
+anything between.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def archive(tmp_path: Path) -> Path:
 
 
 def _upgrades(archive: Path, migrations: Path, work: Path) -> dict[str, int]:
-    """Kill upgrades in ``work``; returns for each system call the number at which one was not killed any more."""
+    """Kill upgrades in ``work``; returns for each system call the number at which one was not killed any
+    more.
+    """
     assert shutil.which("strace"), "strace is needed: scripts/setup names the package"
     work.mkdir()
     calls = upgrade_killer.BOUNDS
@@ -65,7 +69,9 @@ def _revision(database: Path) -> str:
 def test_fault_h27_a_migration_killed_at_any_step_leaves_the_old_schema_or_the_new_one(
     tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every state is sound and whole; a copy that bears the name of one is whole and old; the next upgrade ends it and sweeps up."""
+    """Every state is sound and whole; a copy that bears the name of one is whole and old; the next upgrade
+    ends it and sweeps up.
+    """
     before, work, migrations = schema.head(), tmp_path / "work", tmp_path / "migrations"
     make_newer_migrations(migrations)
     last = _upgrades(archive, migrations, work)

@@ -68,7 +68,9 @@ def test_a_later_look_that_differs_is_a_change(
 
 
 def test_a_name_is_a_dated_fact(catalog: Catalog, run_id: int) -> None:
-    """All names of an account stay, each with the time it was seen; only the current one leads to it, in any case."""
+    """All names of an account stay, each with the time it was seen; only the current one leads to it, in any
+    case.
+    """
     catalog.write(record.user, run_id, NATGEO, NOW)
     catalog.write(record.user, run_id, replace(NATGEO, username="renamed"), LATER)
     catalog.write(record.user, run_id, replace(NATGEO, username="renamed"), LATEST)
@@ -134,7 +136,9 @@ def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -
 
 
 def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: Catalog, run_id: int) -> None:
-    """As one change, however often that is confirmed; one that was gone has returned, and being public again is a change too."""
+    """As one change, however often that is confirmed; one that was gone has returned, and being public again
+    is a change too.
+    """
     catalog.write(record.user, run_id, NATGEO, NOW)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.GONE, NOW)
     catalog.write(record.verdict, run_id, NATGEO.pk, Reason.PRIVATE, LATER)

@@ -1,4 +1,6 @@
-"""Text → words: any script, emoji, addresses; whatever the text is, the words are fit for both databases and found again."""
+"""Text → words: any script, emoji, addresses; whatever the text is, the words are fit for both databases and
+found again.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def test_a_text_is_cut_into_words(text: str, expected: str) -> None:
     ],
 )
 def test_of_an_address_host_and_path_are_kept(url: str, expected: str) -> None:
-    """Of one that goes by way of Instagram those of the one it goes to; keys of shops and counters are no words."""
+    """Of one that goes by way of Instagram those of the one it goes to; keys of shops and counters are no
+    words.
+    """
     assert tokenizer.tokenize(tokenizer.address_text(url)) == expected.split()
 
 
@@ -77,7 +81,9 @@ def test_of_an_address_host_and_path_are_kept(url: str, expected: str) -> None:
 @example("0\u200b\u094d")
 @example("\U0001f3f4" + "\U000e0061" * 700 + "\U000e007f")
 def test_words_are_fit_for_both_indexes(text: str) -> None:
-    """None has a character that ends, quotes or divides one, or that only looks like another; none is too long. Folding is once."""
+    """None has a character that ends, quotes or divides one, or that only looks like another; none is too
+    long. Folding is once.
+    """
     for word in tokenizer.tokenize(text):
         assert 0 < len(word) <= 64
         assert not set(word) & set(" |@='\"\\\0*(){}:&!<>")
@@ -122,7 +128,9 @@ _ORNAMENTS = st.text(
 @example("سلوى", "𓆩", "𓆪", 2)
 @example("2pac", "୨୧", "୨୧", 1)
 def test_a_decorated_word_is_found_by_itself(word: str, before: str, after: str, length: int) -> None:
-    """Whatever letters of other scripts and signs stand around it without a blank: whole, and by its beginning."""
+    """Whatever letters of other scripts and signs stand around it without a blank: whole, and by its
+    beginning.
+    """
     for decorated in (before + word + after, word + after, before + word):
         text = tokenizer.tokenize(decorated)
         assert Phrase(*tokenizer.phrase_words(word, whole=True)).is_in(text)
@@ -162,7 +170,9 @@ def test_a_long_word_is_found_whole_and_not_by_another_that_begins_alike() -> No
 
 
 def test_a_field_is_bounded_and_says_nothing_twice() -> None:
-    """So that a hostile title fits into an index: thousands of words, not millions; texts that are alike count once."""
+    """So that a hostile title fits into an index: thousands of words, not millions; texts that are alike
+    count once.
+    """
     assert tokenizer.join_texts(["Nat Geo", "nat geo", "", "x"]) == "nat geo | x"
     assert len(tokenizer.join_texts(f"b{n}" for n in range(5_000)).split()) <= 4_000
     assert len(tokenizer.join_texts(f"{'z' * 60}{n} " * 20 for n in range(300)).encode()) <= 200_000

@@ -42,7 +42,10 @@ def _enter(person: CommandLineUser, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def call(person: CommandLineUser, *args: str) -> int:
-    """``archiver ARGS`` in this process. The key is set anew each time: the program takes it out of its environment."""
+    """``archiver ARGS`` in this process.
+
+    The key is set anew each time: the program takes it out of its environment.
+    """
     os.environ["HIKERAPI_TOKEN"] = person.environ.get("HIKERAPI_TOKEN", "")
     return front.main(args)
 
@@ -131,7 +134,9 @@ def test_init_never_overwrites(person: CommandLineUser, capsys: Shown) -> None:
 def test_plan_costs_nothing_and_foretells_the_night(
     kept: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
-    """Before any night a name costs its tray; with a known archive the next night's units are what the run then spends."""
+    """Before any night a name costs its tray; with a known archive the next night's units are what the run
+    then spends.
+    """
     assert call(kept, "plan", "natgeo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["accounts"] == [
@@ -217,7 +222,9 @@ def test_verify_finds_what_is_lost(kept: CommandLineUser, capsys: Shown) -> None
 
 
 def test_the_database_can_be_copied(kept: CommandLineUser, capsys: Shown) -> None:
-    """db backup writes a database that says the same, and prints where; db current and upgrade agree that all is new."""
+    """db backup writes a database that says the same, and prints where; db current and upgrade agree that all
+    is new.
+    """
     assert call(kept, "db", "backup", "-o", "copy.db") == 0
     assert capsys.readouterr().out == "copy.db\n"
     assert (kept.home / "copy.db").stat().st_size > 0

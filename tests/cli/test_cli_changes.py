@@ -33,7 +33,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
 
 
 def test_a_person_reads_what_happened(kept: InProcessUser) -> None:
-    """Day by day, a line for each account and highlight, on stdout, safe for a terminal; nothing of the archive is touched."""
+    """Day by day, a line for each account and highlight, on stdout, safe for a terminal; nothing of the
+    archive is touched.
+    """
     before = _kept_files(kept)
     ended = kept.run("changes")
     title = "Best\\x1b[31m"

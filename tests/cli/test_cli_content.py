@@ -1,4 +1,6 @@
-"""One night over a world built to harm whoever archives it: what stands on disk, on the terminal, in the log and in rows then."""
+"""One night over a world built to harm whoever archives it: what stands on disk, on the terminal, in the log
+and in rows then.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ LOGGED = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z (INFO|WARNING) \S")
 
 @dataclass(frozen=True, slots=True)
 class Morning:
-    """After the night: whose archive it is, the code, what the terminal got, and what a query then shows on it."""
+    """After the night: whose archive it is, the code, what the terminal got, and what a query then shows on
+    it.
+    """
 
     person: CommandLineUser
     code: int
@@ -56,7 +60,9 @@ class Morning:
 
 @pytest.fixture(scope="module")
 def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Morning]:
-    """One ``backup -v`` on a terminal, where a highlight fails with a text as hostile as the titles; then a query."""
+    """One ``backup -v`` on a terminal, where a highlight fails with a text as hostile as the titles; then a
+    query.
+    """
     home = tmp_path_factory.mktemp("around") / "home"
     home.mkdir()
     with FaultyStandIn(hostile_world()) as upstream:
@@ -71,7 +77,9 @@ def morning(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Morning]:
 
 
 def test_fault_x1_no_name_on_disk_comes_from_upstream(morning: Morning) -> None:
-    """Titles, usernames and URLs full of ``..`` and ``/``: files are named by hash, run and date, and nothing stands beside the archive."""
+    """Titles, usernames and URLs full of ``..`` and ``/``: files are named by hash, run and date, and nothing
+    stands beside the archive.
+    """
     assert morning.code == 3
     assert [name for name in morning.files if not OURS.fullmatch(name)] == []
     assert [p.name for p in morning.person.home.iterdir()] == ["kept"]
@@ -96,14 +104,18 @@ def test_fault_x14_the_extension_of_a_url_is_never_used(morning: Morning) -> Non
 
 
 def test_fault_x4_marks_of_direction_are_stored_and_not_obeyed(morning: Morning) -> None:
-    """An override, isolates and a zero-width space are in the row as they came; a terminal sees them as escapes."""
+    """An override, isolates and a zero-width space are in the row as they came; a terminal sees them as
+    escapes.
+    """
     assert "\u202egnp.exe\u2066\u200b\u2069" in morning.column("SELECT title FROM highlights")
     assert r"\u202egnp.exe\u2066\u200b\u2069" in morning.table
     assert not set("\u202e\u2066\u200b\u2069") & set(morning.table + morning.terminal)
 
 
 def test_fault_x5_a_long_title_is_stored_and_cut_where_it_is_shown(morning: Morning) -> None:
-    """10 kB of joined emoji are in the row whole, 100 kB up to 64 kB and never half a character; no line overruns the terminal."""
+    """10 kB of joined emoji are in the row whole, 100 kB up to 64 kB and never half a character; no line
+    overruns the terminal.
+    """
     stored = morning.column("SELECT title FROM highlights")
     assert LONG in stored
     longest = max(stored, key=len)
@@ -114,7 +126,9 @@ def test_fault_x5_a_long_title_is_stored_and_cut_where_it_is_shown(morning: Morn
 
 
 def test_fault_x11_a_terminal_obeys_nothing_that_came_from_upstream(morning: Morning) -> None:
-    """Titles, names and the API's error text with ESC, OSC, C1, CR and BS: what reaches the terminal is the bar's own CR and line ends."""
+    """Titles, names and the API's error text with ESC, OSC, C1, CR and BS: what reaches the terminal is the
+    bar's own CR and line ends.
+    """
     assert set(TITLES) <= set(morning.column("SELECT title FROM highlights"))
     for text in (morning.terminal, morning.table):
         assert not [c for c in text if unicodedata.category(c) == "Cc" and c not in "\r\n"]
@@ -125,7 +139,9 @@ def test_fault_x11_a_terminal_obeys_nothing_that_came_from_upstream(morning: Mor
 
 
 def test_fault_x12_no_title_forges_a_line(morning: Morning) -> None:
-    """A username, a title and an error text with a whole line of log in them: each event stays one line, in the log and above the bar."""
+    """A username, a title and an error text with a whole line of log in them: each event stays one line, in
+    the log and above the bar.
+    """
     lines = morning.log.splitlines()
     assert len(lines) == morning.log.count("\n")
     assert [line for line in lines if not LOGGED.match(line)] == []
@@ -136,7 +152,9 @@ def test_fault_x12_no_title_forges_a_line(morning: Morning) -> None:
 
 
 def test_fault_x15_a_title_is_no_template(morning: Morning) -> None:
-    """Braces, percent signs, dollar signs and backticks of a title are told as they are: nothing is filled in, nothing run."""
+    """Braces, percent signs, dollar signs and backticks of a title are told as they are: nothing is filled
+    in, nothing run.
+    """
     title = "{0.__class__.__init__.__globals__} %s%n ${HOME} $(id) `id`"
     assert title in morning.log
     assert title in morning.table

@@ -48,7 +48,9 @@ def person(tmp_path: Path, upstream: FaultyStandIn, monkeypatch: pytest.MonkeyPa
 
 
 def test_fault_x10_csv_holds_no_formula_and_json_is_exact(person: CommandLineUser, capsys: Shown) -> None:
-    """Titles that begin with ``=`` or hide one behind a CR: a cell each, with an apostrophe in CSV; in JSON as they came."""
+    """Titles that begin with ``=`` or hide one behind a CR: a cell each, with an apostrophe in CSV; in JSON
+    as they came.
+    """
     assert front.main(["backup", NATGEO, "-q"]) == 0
     asked = "SELECT title FROM highlights"
     assert front.main(["query", asked, "--format", "csv"]) == 0
@@ -87,7 +89,9 @@ def test_fault_x10_values_in_json_are_exact(person: CommandLineUser, capsys: Sho
 
 @given(st.lists(st.tuples(TRICKS, TRICKS), max_size=4))
 def test_fault_x10_every_text_is_one_cell(rows: list[tuple[str, str]]) -> None:
-    """Whatever stands in them, as many rows and cells come out as went in, none a formula, and each text is whole behind its apostrophe."""
+    """Whatever stands in them, as many rows and cells come out as went in, none a formula, and each text is
+    whole behind its apostrophe.
+    """
     text = "".join(query_command.written(Rows(("a", "b"), tuple(rows), False), "csv"))
     _, *read = csv.reader(io.StringIO(text, newline=""))
     assert len(read) == len(rows)
@@ -96,7 +100,9 @@ def test_fault_x10_every_text_is_one_cell(rows: list[tuple[str, str]]) -> None:
 
 
 def test_fault_x10_a_lone_cr_stays_inside_its_quotes() -> None:
-    """A spreadsheet takes a bare CR for the end of a row, and what follows for a formula: the field is quoted on every Python."""
+    """A spreadsheet takes a bare CR for the end of a row, and what follows for a formula: the field is quoted
+    on every Python.
+    """
     text = "".join(query_command.written(Rows(("a",), (("innocent\r=1+1",),), False), "csv"))
     assert text == 'a\n"innocent\r=1+1"\n'
 
@@ -113,7 +119,9 @@ def test_fault_x11_column_names_are_made_safe_on_a_terminal(monkeypatch: pytest.
 def test_fault_x13_what_names_nobody_is_refused_before_any_call(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
-    """An option's name, a path, a link with a user, full-width letters, a lone @, 1 MB: code 2, one line, no call, no archive."""
+    """An option's name, a path, a link with a user, full-width letters, a lone @, 1 MB: code 2, one line, no
+    call, no archive.
+    """
     for text in (
         "--help",
         "../x",
@@ -141,7 +149,9 @@ def test_fault_x13_what_names_nobody_is_refused_before_any_call(
 def test_fault_x17_a_hostile_configuration_is_code_2(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
-    """YAML that would run a command, a megabyte too much, a device in its place: one line, nothing run, nothing asked."""
+    """YAML that would run a command, a megabyte too much, a device in its place: one line, nothing run,
+    nothing asked.
+    """
     (person.home / "yaml.toml").write_text("!!python/object/apply:os.system ['touch owned']\n")
     (person.home / "large.toml").write_text("# " + "x" * 1_000_000)
     (person.home / "zero.toml").symlink_to("/dev/zero")

@@ -28,7 +28,9 @@ STARTING = {
 
 
 def dangers(source: str) -> Iterator[str]:
-    """Every place where a text could become code, a process, an object, or a template with reach into objects."""
+    """Every place where a text could become code, a process, an object, or a template with reach into
+    objects.
+    """
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in RUNNING:
@@ -60,7 +62,9 @@ PAGES = "export/site/site_pages.py"
 
 
 def test_fault_x15_no_text_from_outside_becomes_code_or_a_template() -> None:
-    """No eval, no shell, no process, no object loader and no format of a text that is not written in the source."""
+    """No eval, no shell, no process, no object loader and no format of a text that is not written in the
+    source.
+    """
     sources = sorted(ROOT.rglob("*.py"))
     assert len(sources) > 100
     found = {str(p.relative_to(ROOT)): told for p in sources if (told := list(dangers(p.read_text("utf-8"))))}

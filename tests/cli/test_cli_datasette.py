@@ -1,4 +1,6 @@
-"""``archiver datasette``, in Datasette itself; and that the database opens there and in sqlite-utils as it is."""
+"""``archiver datasette``, in Datasette itself; and that the database opens there and in sqlite-utils as it
+is.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ ABSENT = digest("3", Role.COVER)
 
 @pytest.fixture(scope="module")
 def person(tmp_path_factory: pytest.TempPathFactory) -> InProcessUser:
-    """Somebody with the library, in which one blob claims to be HTML, one is lost, one is a link and one is not there."""
+    """Somebody with the library, in which one blob claims to be HTML, one is lost, one is a link and one is
+    not there.
+    """
     person = InProcessUser(tmp_path_factory.mktemp("home"))
     person.archive.mkdir()
     database = person.archive / "archive.db"
@@ -77,7 +81,10 @@ def get(person: InProcessUser, path: str, headers: Mapping[str, str] | None = No
 
 
 def test_the_printed_command_serves_the_archive(person: InProcessUser, started: list[str]) -> None:
-    """On this machine alone; the tables, and the questions that are ready to be asked. As a script it hands its arguments on."""
+    """On this machine alone; the tables, and the questions that are ready to be asked.
+
+    As a script it hands its arguments on.
+    """
     from datasette.cli import cli
 
     assert started[:2] == ["--host", "127.0.0.1"]
@@ -146,7 +153,9 @@ def test_strangers_are_refused(person: InProcessUser) -> None:
 
 
 def test_every_table_is_described(person: InProcessUser) -> None:
-    """In the words of docs/schema.md: each but one that has its columns told, and the columns that the page has in tables."""
+    """In the words of docs/schema.md: each but one that has its columns told, and the columns that the page
+    has in tables.
+    """
     (tables,) = [t["tables"] for t in person.run("datasette", "-").object["databases"].values()]  # type: ignore[attr-defined]
     assert {name for name in catalog_tables.tables if not tables.get(name, {}).get("description")} <= {
         "highlights"
@@ -178,7 +187,9 @@ def test_named_queries_are_asked_by_name(tmp_path: Path) -> None:
 
 
 def test_files_of_others_stay(tmp_path: Path, person: InProcessUser) -> None:
-    """A file that says something else is refused before anything is written; the same again is nothing, --force writes over it."""
+    """A file that says something else is refused before anything is written; the same again is nothing,
+    --force writes over it.
+    """
     place = tmp_path / "web"
     place.mkdir()
     (place / "metadata.json").write_text("mine")
@@ -225,7 +236,9 @@ def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: In
 def test_a_pipe_in_the_place_of_a_file_is_no_wait(
     tmp_path: Path, person: InProcessUser, words: tuple[str, ...]
 ) -> None:
-    """Nor is one that bears the name of a draft, nor a link written through: code 8 for what would be replaced, the rest is made anew."""
+    """Nor is one that bears the name of a draft, nor a link written through: code 8 for what would be
+    replaced, the rest is made anew.
+    """
     place = tmp_path / "web"
     place.mkdir()
     os.mkfifo(place / "metadata.json")

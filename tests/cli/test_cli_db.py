@@ -1,4 +1,6 @@
-"""What a person sees of a database that is older, newer, somebody else's or damaged, and never of its password."""
+"""What a person sees of a database that is older, newer, somebody else's or damaged, and never of its
+password.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,10 @@ def person(
 
 
 def call(person: CommandLineUser, *args: str) -> int:
-    """``archiver ARGS`` in this process. The key is set anew each time: the program takes it out of its environment."""
+    """``archiver ARGS`` in this process.
+
+    The key is set anew each time: the program takes it out of its environment.
+    """
     os.environ["HIKERAPI_TOKEN"] = person.environ["HIKERAPI_TOKEN"]
     return front.main(args)
 
@@ -102,7 +107,9 @@ def _spoilt(path: Path) -> None:
 
 
 def _prints(directory: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file of the database, its bytes and when it was last written; not the index and the empty WAL that any reader makes."""
+    """Every file of the database, its bytes and when it was last written; not the index and the empty WAL
+    that any reader makes.
+    """
     files = [p for p in directory.glob("archive.db*") if not p.name.endswith(("-shm", "-wal")) or _filled(p)]
     return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
@@ -142,7 +149,9 @@ def _is_refused(person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown,
 def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, what: str
 ) -> None:
-    """Every command says so, code 9; no byte and no time of any file of it changes, none is made anew, and nothing is paid for."""
+    """Every command says so, code 9; no byte and no time of any file of it changes, none is made anew, and
+    nothing is paid for.
+    """
     damage, told = _DAMAGED[what]
     damage(person.archive / "archive.db")
     _is_refused(person, upstream, capsys, told)
@@ -197,7 +206,9 @@ def test_fault_h32_a_pipe_in_place_of_the_database_is_not_waited_for(
 def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touched(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, what: str
 ) -> None:
-    """A schema of tomorrow, a revision nobody knows, the file of another program: code 9, the reason, and not a byte is written."""
+    """A schema of tomorrow, a revision nobody knows, the file of another program: code 9, the reason, and not
+    a byte is written.
+    """
     change, told = _NOT_OURS[what]
     change(person.archive / "archive.db")
     _is_refused(person, upstream, capsys, told)
@@ -206,7 +217,9 @@ def test_fault_h26_a_database_that_is_newer_or_not_ours_is_refused_and_not_touch
 def test_fault_h23_garbage_in_the_middle_is_told_where_it_is_met(
     person: CommandLineUser, capsys: Shown
 ) -> None:
-    """``verify`` and ``db backup`` read everything and find it; a run ends with code 9 when it comes to it, and leaves it as it is."""
+    """``verify`` and ``db backup`` read everything and find it; a run ends with code 9 when it comes to it,
+    and leaves it as it is.
+    """
     database = person.archive / "archive.db"
     _spoilt(database)
     before = _prints(person.archive)
@@ -269,7 +282,9 @@ def _closed_port() -> int:
 def test_fault_l11_the_password_of_the_database_is_in_no_error(
     person: CommandLineUser, capsys: Shown, monkeypatch: pytest.MonkeyPatch, url: str, code: int
 ) -> None:
-    """A server that is not there and a URL that is none are told without it, by every command, also with --debug and in --help."""
+    """A server that is not there and a URL that is none are told without it, by every command, also with
+    --debug and in --help.
+    """
     monkeypatch.setenv("ARCHIVER_ARCHIVE_DATABASE", url.format(port=_closed_port()))
     for args in (*ALL, ["backup", "natgeo", "--json", "--debug"], ["db", "upgrade", "-v", "--debug"]):
         assert call(person, *args) == code, args
@@ -284,7 +299,9 @@ def test_fault_l11_the_password_of_the_database_is_in_no_error(
 def test_fault_l11_the_password_of_the_database_is_in_no_file(
     person: CommandLineUser, postgres_archive: str, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A whole night with such a URL, at every verbosity: neither its words nor any file of the archive, nor the database, has it."""
+    """A whole night with such a URL, at every verbosity: neither its words nor any file of the archive, nor
+    the database, has it.
+    """
     empty_database(postgres_archive)
     url = make_url(postgres_archive).set(password=PASSWORD).render_as_string(hide_password=False)
     monkeypatch.setenv("ARCHIVER_ARCHIVE_DATABASE", url)

@@ -1,4 +1,6 @@
-"""A disk that refuses SQLite, by the system calls of the real command: nothing half-written, and the next run goes on."""
+"""A disk that refuses SQLite, by the system calls of the real command: nothing half-written, and the next run
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
 
 
 def _refused(person: CommandLineUser, call: str, error: str) -> CommandResult:
-    """``backup natgeo`` while the kernel answers ``error`` to these calls; ``call`` is ``NAME:when=N`` of strace."""
+    """``backup natgeo`` while the kernel answers ``error`` to these calls; ``call`` is ``NAME:when=N`` of
+    strace.
+    """
     assert shutil.which("strace"), "strace is needed: scripts/setup names the package"
     name, _, when = call.partition(":")
     inject = f"-e trace={name} -e inject={name}:error={error}:{when}"
@@ -82,7 +86,8 @@ def _goes_on(person: CommandLineUser, upstream: FaultyStandIn) -> None:
 def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(
     person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
-    """For the index of the WAL, or for its pages in mid-run: code 8; what was committed stands, what was not is rolled back.
+    """For the index of the WAL, or for its pages in mid-run: code 8; what was committed stands, what was not
+    is rolled back.
 
     The files of a commit that failed stay as blobs without a row, and equal bytes adopt them.
     """
@@ -97,7 +102,9 @@ def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(
 def test_fault_h11_a_disk_error_in_a_commit_leaves_rows_with_their_bytes(
     person: CommandLineUser, upstream: FaultyStandIn
 ) -> None:
-    """Code 9, in the first commit or a later one; whether its rows are stored or not, the next run comes to the same archive."""
+    """Code 9, in the first commit or a later one; whether its rows are stored or not, the next run comes to
+    the same archive.
+    """
     for when in (3, 12):
         ended = _refused(person, f"fdatasync:when={when}", "EIO")
         assert (ended.code, ended.object["outcome"], _slug(ended)) == (9, "database", "E_DATABASE")

@@ -83,7 +83,9 @@ def test_every_filter_narrows_an_export(person: CommandLineUser, harness: Export
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_filter_that_selects_nothing_is_told(person: CommandLineUser, form: str) -> None:
-    """By its name, on stderr, where nobody reads along too; code 0, since a night may bring nothing new, and ``empty`` for programs."""
+    """By its name, on stderr, where nobody reads along too; code 0, since a night may bring nothing new, and
+    ``empty`` for programs.
+    """
     words = ["--highlight", "no such*", "--type", "video", "--since", "2026-04-01T12:00"]
     ended = person.run("export", form, "out", *words)
     assert ended.code == 0
@@ -98,7 +100,9 @@ def test_a_filter_that_selects_nothing_is_told(person: CommandLineUser, form: st
 def test_what_is_gone_is_selected_by_no_export_without_it(
     person: CommandLineUser, harness: ExportHarness
 ) -> None:
-    """Nor is an item in a highlight that is gone; an account that has only its avatar left is told as one without items."""
+    """Nor is an item in a highlight that is gone; an account that has only its avatar left is told as one
+    without items.
+    """
     with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
         rows.execute("UPDATE highlights SET gone_at = last_seen_at WHERE pk = '1'")
         rows.execute("UPDATE highlight_items SET gone_at = last_seen_at WHERE highlight_pk = '2'")
@@ -143,7 +147,10 @@ def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
         *(
             (
                 [form, "-"],
-                f"export {form}: Invalid value for 'DIR': - means stdout, and this writes many files; use ./-",
+                (
+                    f"export {form}: Invalid value for 'DIR': - means stdout, and this writes many "
+                    f"files; use ./-"
+                ),
             )
             for form in ("folder", "site", "bagit")
         ),
@@ -166,7 +173,10 @@ def test_what_cannot_be_used_is_code_2(person: CommandLineUser, words: list[str]
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_export_in_another_is_refused(person: CommandLineUser, harness: ExportHarness, form: str) -> None:
-    """In a directory of its files, or a new one below; the other stays as it was. Beside it there may be one."""
+    """In a directory of its files, or a new one below; the other stays as it was.
+
+    Beside it there may be one.
+    """
     assert person.run("export", "folder", "out").code == 0
     before = tree(harness.home)
     for place in ("out/natgeo", "out/new/export", "out/.archiver-export/tmp"):

@@ -55,7 +55,9 @@ def withheld(upstream: FaultyStandIn, highlight: str, nth: int) -> str:
 def test_gaps_tells_what_is_lacking_account_by_account(
     person: InProcessUser, upstream: FaultyStandIn
 ) -> None:
-    """A video that is not offered and one that the CDN does not have: counted, then named with tries and next try; 0 units, no call."""
+    """A video that is not offered and one that the CDN does not have: counted, then named with tries and next
+    try; 0 units, no call.
+    """
     never = withheld(upstream, HIGHLIGHTS[0], 0)
     upstream.faults.add(
         actions.respond(404, b""), listener="cdn", role="video", user="70000000001", count=None
@@ -180,7 +182,9 @@ def test_costs_names_the_accounts(person: InProcessUser) -> None:
 
 
 def test_a_mismatch_is_told_where_somebody_looks(person: InProcessUser, upstream: FaultyStandIn) -> None:
-    """Another program took three units meanwhile: in the run's object and words, and a line of costs; the code stays 0."""
+    """Another program took three units meanwhile: in the run's object and words, and a line of costs; the
+    code stays 0.
+    """
 
     def take(_: object) -> None:
         upstream.balance -= 3
@@ -188,7 +192,10 @@ def test_a_mismatch_is_told_where_somebody_looks(person: InProcessUser, upstream
     upstream.faults.add(path="/v1/user/highlights", before=take)
     ended = person.run("run", "--json", "-v")
     assert (ended.code, ended.object["balance_mismatch"]) == (0, 3)
-    words = "the balance at the API fell by 11, 3 more than counted here (another program with the same key, or a top-up?)"
+    words = (
+        "the balance at the API fell by 11, 3 more than counted here (another program "
+        "with the same key, or a top-up?)"
+    )
     assert words in ended.err
     told = person.run("costs")
     assert told.out.splitlines()[-1].endswith(words)

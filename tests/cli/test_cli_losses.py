@@ -41,10 +41,15 @@ def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUse
 def test_what_is_shown_no_more_stays_recorded_and_is_not_paid_for_again(
     person: CommandLineUser, how: str
 ) -> None:
-    """Its owner removed the item, or no link is offered for it: the loss is in --json and its rows stay; verify is code 0, a second repair costs nothing."""
+    """Its owner removed the item, or no link is offered for it: the loss is in --json and its rows stay;
+    verify is code 0, a second repair costs nothing.
+    """
     sha256, item, highlight = rows(
         person,
-        "select sha256, f.item_pk, m.highlight_pk from files f join highlight_items m on m.item_pk = f.item_pk where role = 'video' limit 1",
+        (
+            "select sha256, f.item_pk, m.highlight_pk from files f join highlight_items m "
+            "on m.item_pk = f.item_pk where role = 'video' limit 1"
+        ),
     )[0]
     path_of(person, sha256).unlink()
     remove_answers(person)
@@ -67,7 +72,8 @@ def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: Co
     """Other bytes for the same item: the old row stays, lost; the new one is held."""
     sha256, item, highlight, role = rows(
         person,
-        "select sha256, f.item_pk, m.highlight_pk, role from files f join highlight_items m on m.item_pk = f.item_pk"
+        "select sha256, f.item_pk, m.highlight_pk, role from files f join "
+        "highlight_items m on m.item_pk = f.item_pk"
         " where role = 'video' limit 1",
     )[0]
     upstream_of(person).world.change_bytes(highlight, item, "video")
@@ -85,7 +91,8 @@ def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: Co
 
 
 def test_a_kept_answer_that_cannot_be_read_is_damage_once(person: CommandLineUser) -> None:
-    """A cut segment gives code 12; --repair records it, and then it is a loss; put back, it is found again."""
+    """A cut segment gives code 12; --repair records it, and then it is a loss; put back, it is found again.
+    """
     segment = next((person.archive / "answers").rglob("*-trays-*"))
     before = segment.read_bytes()
     segment.write_bytes(before[: len(before) // 2])
@@ -105,7 +112,9 @@ def test_a_kept_answer_that_cannot_be_read_is_damage_once(person: CommandLineUse
 
 
 def test_a_restored_blob_is_noted_as_found(person: CommandLineUser) -> None:
-    """Somebody copies the bytes back from elsewhere: verify tells it, --repair clears the loss and pays nothing."""
+    """Somebody copies the bytes back from elsewhere: verify tells it, --repair clears the loss and pays
+    nothing.
+    """
     path = files(person)[0]
     data = path.read_bytes()
     path.unlink()
@@ -118,7 +127,9 @@ def test_a_restored_blob_is_noted_as_found(person: CommandLineUser) -> None:
 
 
 def test_without_a_key_the_disk_is_mended_all_the_same(person: CommandLineUser) -> None:
-    """The loss is recorded and set aside; then the missing key is told, code 4, with what was found in the object."""
+    """The loss is recorded and set aside; then the missing key is told, code 4, with what was found in the
+    object.
+    """
     flip_bit(files(person)[0])
     person.more["HIKERAPI_TOKEN"] = ""
     ended = person.run("verify", "--read-data", "--repair", "--json")

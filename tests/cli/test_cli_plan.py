@@ -24,7 +24,9 @@ def upstream() -> Iterator[FaultyStandIn]:
 
 @pytest.fixture
 def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
-    """Somebody with both accounts in the configuration, and an archive from a first night, after which BOTW got an item."""
+    """Somebody with both accounts in the configuration, and an archive from a first night, after which BOTW
+    got an item.
+    """
     somebody = InProcessUser(tmp_path, upstream)
     config = write_config(tmp_path / "c.toml", ["natgeo", "salwaaa_ki"])
     somebody.more = {"ARCHIVER_CONFIG": str(config)}
@@ -62,7 +64,9 @@ def test_a_plan_with_the_trays_is_paid_for_and_kept_to(
 
 
 def test_an_exact_plan_has_no_plus(person: CommandLineUser) -> None:
-    """Without --list the price is a least one, with it no more; nothing else is on stdout, and nothing on stderr."""
+    """Without --list the price is a least one, with it no more; nothing else is on stdout, and nothing on
+    stderr.
+    """
     guessed = person.run("plan")
     assert [line.split()[1] for line in guessed.out.splitlines()[2:4]] == ["1+", "1+"]
     exact = person.run("plan", "--list")
@@ -91,7 +95,9 @@ def test_what_belongs_to_the_list_is_refused_without_it(
 def test_a_plan_says_why_nothing_is_listed(
     person: CommandLineUser, upstream: FaultyStandIn, tmp_path: Path
 ) -> None:
-    """An account that was never listed is not taken for one without news, and one that waits leads to its gap."""
+    """An account that was never listed is not taken for one without news, and one that waits leads to its
+    gap.
+    """
     config = write_config(tmp_path / "d.toml", ["natgeo", "salwaaa_ki", "nasa"])
     person.more = {"ARCHIVER_CONFIG": str(config)}
     upstream.world.set_private("salwaaa_ki")

@@ -54,7 +54,9 @@ def test_a_named_query_is_run_and_listed(home: Path, capsys: Shown) -> None:
 
 
 def test_what_is_no_query_hinders_none(home: Path, capsys: Shown) -> None:
-    """A pipe and a directory are no queries; a name is in lower case, whatever its file's; one that cannot be read tells why."""
+    """A pipe and a directory are no queries; a name is in lower case, whatever its file's; one that cannot be
+    read tells why.
+    """
     own = home / "queries"
     os.mkfifo(own / "pipe.sql")
     (own / "folder.sql").mkdir()
@@ -72,7 +74,10 @@ def test_what_is_no_query_hinders_none(home: Path, capsys: Shown) -> None:
 
 
 def test_a_file_whose_name_is_none_is_told(home: Path, capsys: Shown) -> None:
-    """With the list, on stderr: nobody finds out otherwise why his query is not known. Hidden files are an editor's."""
+    """With the list, on stderr: nobody finds out otherwise why his query is not known.
+
+    Hidden files are an editor's.
+    """
     own = home / "queries"
     for name in ("my query.sql", "größte\x1b.sql", ".#mine.sql", "notes.txt"):
         (own / name).write_text("-- Odd\nSELECT 1\n")
@@ -95,7 +100,9 @@ def test_a_file_whose_name_is_none_is_told(home: Path, capsys: Shown) -> None:
 def test_own_queries_are_known_without_a_configuration(
     home: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All is as if an empty one stood where it is looked for; a folder that cannot be read hinders none, and is told with the list."""
+    """All is as if an empty one stood where it is looked for; a folder that cannot be read hinders none, and
+    is told with the list.
+    """
     monkeypatch.delenv("ARCHIVER_CONFIG")
     monkeypatch.setenv("ARCHIVER_ARCHIVE", str(home / "archive"))
     monkeypatch.setenv("HOME", str(home))
@@ -173,7 +180,9 @@ def test_a_query_has_a_limit_in_time_that_can_be_lifted(home: Path, capsys: Show
 
 
 def test_a_username_may_be_written_as_elsewhere(home: Path, capsys: Shown) -> None:
-    """With ``@`` and in any case; where nothing is found and nobody is or was called so, that is told, with near names."""
+    """With ``@`` and in any case; where nothing is found and nobody is or was called so, that is told, with
+    near names.
+    """
     with Catalog.open(home / "archive" / "archive.db", write=True) as catalog:
         catalog.write(record.user, catalog.write(record.start_run, "run", NOW), User("1", "natgeo"), NOW)
     (home / "queries" / "who.sql").write_text("-- Who\nSELECT pk FROM users WHERE username = :username\n")
@@ -219,7 +228,8 @@ def reader(postgres_archive: str) -> Iterator[str]:
         connection.execute(sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}").format(named))
         connection.execute(
             "CREATE OR REPLACE FUNCTION sly() RETURNS int LANGUAGE plpgsql AS"
-            " $$ BEGIN PERFORM set_config('transaction_read_only', 'off', true); DELETE FROM runs; RETURN 1; END $$"
+            " $$ BEGIN PERFORM set_config('transaction_read_only', 'off', true); DELETE "
+            "FROM runs; RETURN 1; END $$"
         )
         yield (
             make_url(postgres_archive)

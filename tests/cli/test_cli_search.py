@@ -21,7 +21,9 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
-    """Somebody who kept both accounts, and again when one had another name and a highlight another title, or none."""
+    """Somebody who kept both accounts, and again when one had another name and a highlight another title, or
+    none.
+    """
     with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as upstream:
         person = InProcessUser(tmp_path_factory.mktemp("search"), upstream)
         assert person.run("backup", NATGEO, SALWA, "-q").code == 0
@@ -64,7 +66,9 @@ def test_items_are_told_with_their_highlight(kept: InProcessUser) -> None:
 
 
 def test_an_account_among_the_words_is_told_as_where_to_search(kept: InProcessUser) -> None:
-    """An item has not the name of whose it is: the command that searches within the account stands below, and finds it."""
+    """An item has not the name of whose it is: the command that searches within the account stands below, and
+    finds it.
+    """
     assert kept.run("search", "yosemite").out
     ended = kept.run("search", "@NatGeo", "yosemite")
     hint = "archiver search --account NatGeo yosemite"
@@ -92,7 +96,9 @@ def test_json_is_one_object_and_exact(kept: InProcessUser) -> None:
 
 
 def test_the_limit_is_told_where_there_is_more(kept: InProcessUser, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All where nobody reads along, twenty on a terminal, as many as asked for; nothing is said where that was all."""
+    """All where nobody reads along, twenty on a terminal, as many as asked for; nothing is said where that
+    was all.
+    """
     everything = kept.run("search", "natgeo")
     count = everything.out.count("archiver show")
     assert count > 1
@@ -137,7 +143,9 @@ def test_nothing_found_is_said_and_no_error(kept: InProcessUser) -> None:
 
 
 def test_a_link_or_an_id_points_to_show(kept: InProcessUser) -> None:
-    """What names something that is kept, and is no words: by which command it is shown; nothing of what is not kept, or with -q."""
+    """What names something that is kept, and is no words: by which command it is shown; nothing of what is
+    not kept, or with -q.
+    """
     for text in (
         "https://www.instagram.com/natgeo/",
         "787132",

@@ -14,7 +14,9 @@ from tests.support.standin.world_edits import EditableWorld
 
 @pytest.fixture
 def person(tmp_path: Path) -> Iterator[CommandLineUser]:
-    """Somebody with three accounts of two highlights in the configuration, whose first run may spend five units: four, and one more."""
+    """Somebody with three accounts of two highlights in the configuration, whose first run may spend five
+    units: four, and one more.
+    """
     with FaultyStandIn(EditableWorld.generate(3, 2, 1), key="canary-0123456789abcdef") as upstream:
         somebody = InProcessUser(tmp_path, upstream)
         config = write_config(tmp_path / "c.toml", ["account0000", "account0001", "account0002"])

@@ -1,4 +1,6 @@
-"""H3: the order of calls by which a power loss loses nothing, read from a recorded night: a broken link is named before any disk is lost."""
+"""H3: the order of calls by which a power loss loses nothing, read from a recorded night: a broken link is
+named before any disk is lost.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def _in_order(steps: dict[str, int]) -> bool:
 
 
 def test_fault_h3_a_file_is_synced_named_and_recorded_before_it_is_told(night: TracedRun) -> None:
-    """Bytes, their sync, the name, its sync, the row, its commit, and only then the word «stored»: for every file of the night."""
+    """Bytes, their sync, the name, its sync, the row, its commit, and only then the word «stored»: for every
+    file of the night.
+    """
     operations = night.course.operations
     for user, highlight, item, role, digest, *_ in night.golden["files"]:
         named = _named(operations, digest)
@@ -70,7 +74,9 @@ def test_fault_h3_a_file_is_synced_named_and_recorded_before_it_is_told(night: T
 
 
 def test_fault_h3_a_paid_answer_is_on_the_disk_before_anything_is_made_of_it(night: TracedRun) -> None:
-    """Each segment: name and bytes are synced before the row that names it, and with it all that was read from the answer."""
+    """Each segment: name and bytes are synced before the row that names it, and with it all that was read
+    from the answer.
+    """
     operations = night.course.operations
     segments = [o for o in operations if isinstance(o, Entry) and o.path.endswith(".warc.gz")]
     assert len(segments) == 2

@@ -1,4 +1,6 @@
-"""The checks of the crash tests, proved: an archive that is whole passes, and each kind of damage is named by its invariant."""
+"""The checks of the crash tests, proved: an archive that is whole passes, and each kind of damage is named by
+its invariant.
+"""
 
 from __future__ import annotations
 

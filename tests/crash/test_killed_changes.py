@@ -1,4 +1,6 @@
-"""H1, where a highlight that was complete has changed: killed between its page and its new file, it counts as complete no longer."""
+"""H1, where a highlight that was complete has changed: killed between its page and its new file, it counts as
+complete no longer.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from tests.support.standin import actions
 
 
 def test_fault_h1_a_new_item_whose_file_a_kill_prevented_is_had_by_the_next_run(tmp_path: Path) -> None:
-    """The page of the second night is recorded, its new picture is not there yet: the third night downloads it, for the tray's unit."""
+    """The page of the second night is recorded, its new picture is not there yet: the third night downloads
+    it, for the tray's unit.
+    """
     with Workload.small() as upstream, RunKiller(tmp_path / "home") as ground:
         root = ground.home / "archive"
         environ, standin = upstream.environ(root), upstream.standin

@@ -1,4 +1,6 @@
-"""H1, where an archive is only being made: whatever a kill leaves of it, the next run finishes it and is not turned away."""
+"""H1, where an archive is only being made: whatever a kill leaves of it, the next run finishes it and is not
+turned away.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""H33: an export that is killed, at a marked or any moment, and made again is one that was never killed: paths, bytes, dates, its own list."""
+"""H33: an export that is killed, at a marked or any moment, and made again is one that was never killed:
+paths, bytes, dates, its own list.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ class Scene:
     def export(
         self, archive: Path, form: str, to: Path, way: str, kill: Kill | None = None, usual: float = 0.0
     ) -> float:
-        """An export, which the kill ends; how long it took. Raises AssertionError for one that ended otherwise than it should."""
+        """An export, which the kill ends; how long it took.
+
+        Raises AssertionError for one that ended otherwise than it should.
+        """
         words = ["export", form, str(to), "--link", way, "--prune", *_FORMS[form]]
         environ = {**_ENVIRON, "ARCHIVER_ARCHIVE": str(archive)}
         outcome = self.ground.run(environ, words, kill=kill, usual=usual)
@@ -74,7 +79,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> It
 
 
 def _state(out: Path) -> dict[str, object]:
-    """All that is there: names, bytes, modes and dates, and the export's own list. Tag files of a bag say the time of day."""
+    """All that is there: names, bytes, modes and dates, and the export's own list.
+
+    Tag files of a bag say the time of day.
+    """
     found: dict[str, object] = {}
     for path in sorted(out.rglob("*")):
         name = str(path.relative_to(out))
@@ -84,7 +92,10 @@ def _state(out: Path) -> dict[str, object]:
         dated = path.is_file() and path.parent != out
         found[name] = (path.is_dir() or path.read_bytes(), stands.st_mode, dated and stands.st_mtime_ns)
     with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows:
-        list_ = "SELECT id, path, wished, sha256, size, at_ns, how, before, old, mtime_ns IS NULL FROM files ORDER BY id"
+        list_ = (
+            "SELECT id, path, wished, sha256, size, at_ns, how, before, old, mtime_ns IS "
+            "NULL FROM files ORDER BY id"
+        )
         found["list"] = rows.execute(list_).fetchall()
     return found
 
@@ -98,7 +109,9 @@ def test_fault_h33_a_killed_export_made_again_is_one_never_killed(
     sample_seed: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """A first export and an update, killed up to three times each by SIGKILL; a bag that is not whole is never a valid one."""
+    """A first export and an update, killed up to three times each by SIGKILL; a bag that is not whole is
+    never a valid one.
+    """
     seed = f"{sample_seed} {form}"
     chance = random.Random(seed)
     golden, usual = {}, 0.0

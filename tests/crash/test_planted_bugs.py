@@ -1,4 +1,6 @@
-"""The crash tests' own test: bugs planted into the program, each of which the replay of power losses must catch."""
+"""The crash tests' own test: bugs planted into the program, each of which the replay of power losses must
+catch.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +77,9 @@ def test_a_planted_bug_is_caught(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """A program with this bug breaks the invariant that it is known to break, on a disk that a power loss may leave."""
+    """A program with this bug breaks the invariant that it is known to break, on a disk that a power loss may
+    leave.
+    """
     home = tmp_path / "home"
     if bug in _AT_FIRST:
         home.mkdir()

@@ -35,7 +35,9 @@ def chosen(night: TracedRun, crash_all: bool, sample_seed: str) -> Iterator[Disk
 
 
 def test_all_that_a_night_did_is_known_to_the_replay(night: TracedRun) -> None:
-    """With nothing lost, the replay of the calls makes the very files that the night has left: no call went unseen."""
+    """With nothing lost, the replay of the calls makes the very files that the night has left: no call went
+    unseen.
+    """
     replayed = Replay(night.course).disk(len(night.course.operations), "all")
     there = dict(list_files(night.home))
     assert {path: data for path, data in there.items() if data is not None} == replayed.files
@@ -50,7 +52,9 @@ def test_fault_h3_after_a_power_loss_all_that_was_told_and_paid_for_is_there(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Whatever of the unsynced is lost: rows have their bytes, blobs their digests, told files their rows, paid calls their ledger."""
+    """Whatever of the unsynced is lost: rows have their bytes, blobs their digests, told files their rows,
+    paid calls their ledger.
+    """
     inspector = Inspector(night.course, ARCHIVE, tmp_path, night.upstream.standin.key, night.prices)
     found: list[str] = []
     looked_at = 0
@@ -71,7 +75,9 @@ def test_fault_h3_after_a_power_loss_the_next_run_makes_the_whole_archive(
     tmp_path: Path,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """A run that goes on from such a disk ends with 0, downloads what has no row and nothing else, and leaves what an undisturbed one does."""
+    """A run that goes on from such a disk ends with 0, downloads what has no row and nothing else, and leaves
+    what an undisturbed one does.
+    """
     found: list[str] = []
     every = list(chosen)
     chance, third = random.Random(sample_seed), len(every) // 3
@@ -90,7 +96,9 @@ def test_fault_h3_after_a_power_loss_the_next_run_makes_the_whole_archive(
 def test_fault_h37_a_crash_before_the_watermark_costs_no_page_and_no_file_again(
     night: TracedRun, tmp_path: Path
 ) -> None:
-    """All files are there, the highlight is not marked yet: the next run marks it, from the kept answer, and downloads nothing."""
+    """All files are there, the highlight is not marked yet: the next run marks it, from the kept answer, and
+    downloads nothing.
+    """
     disk = _before_watermark(night, tmp_path)
     home = tmp_path / "home"
     home.mkdir()

@@ -1,4 +1,6 @@
-"""H1: kill -9 at random instants, kill upon kill, for as long as one likes: nothing is lost, and a rerun converges."""
+"""H1: kill -9 at random instants, kill upon kill, for as long as one likes: nothing is lost, and a rerun
+converges.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,16 @@ def test_fault_h1_a_kill_at_any_instant_loses_nothing_and_a_rerun_converges(
     sample_seed: str,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """After each kill the invariants I1 to I9 hold, and a run that is let finish leaves the archive of an undisturbed one (I10)."""
+    """After each kill the invariants I1 to I9 hold, and a run that is let finish leaves the archive of an
+    undisturbed one (I10).
+    """
     rounds = request.config.getoption("--crash-rounds", 18)
     score = play(tmp_path / "home", f"{sample_seed}.{series}", -(-rounds // _SERIES))
     record_property(
         "crash", [score.rounds, score.kills, score.archives, score.seconds, len(score.violations)]
     )
-    again = f"pytest {Path(__file__).name} -k 'converges and {series}' --crash-rounds {rounds} --crash-seed {sample_seed}"
+    again = (
+        f"pytest {Path(__file__).name} -k 'converges and {series}' --crash-rounds "
+        f"{rounds} --crash-seed {sample_seed}"
+    )
     assert not score.violations, "\n\n".join([*score.violations, f"to see it again: {again}"])

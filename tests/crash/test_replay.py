@@ -1,4 +1,6 @@
-"""The replay itself: what is durable when, on disks made from operations by hand, and calls that it must not pass over."""
+"""The replay itself: what is durable when, on disks made from operations by hand, and calls that it must not
+pass over.
+"""
 
 from __future__ import annotations
 
@@ -71,6 +73,8 @@ _BASE, _FILE = f"3<{hexadecimal('/base')}>", f"4<{hexadecimal('/base/a')}>"
     ],
 )
 def test_a_call_that_the_replay_does_not_know_is_refused(name: str, arguments: str) -> None:
-    """A link, a shared mapping, a copy inside the kernel, a path beside an unknown directory: nothing is silently left out."""
+    """A link, a shared mapping, a copy inside the kernel, a path beside an unknown directory: nothing is
+    silently left out.
+    """
     with pytest.raises(UnknownCall):
         follow([Call(1, name, arguments, 0, False, 0)], Path("/base"))

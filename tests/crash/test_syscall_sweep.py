@@ -1,4 +1,7 @@
-"""H2: a fault at each file-changing system call. Everyday a few of them, others each day; all with ``--crash-all``."""
+"""H2: a fault at each file-changing system call.
+
+Everyday a few of them, others each day; all with ``--crash-all``.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,9 @@ def visit(
 
 
 def everywhere(sweep: FaultSweep, fault: str) -> Visited:
-    """The n-th call of each name for every n, until a run ends well that has made no more of them; with and without an archive."""
+    """The n-th call of each name for every n, until a run ends well that has made no more of them; with and
+    without an archive.
+    """
     for made in (True, False):
         for name, last in reached(sweep, fault, made).items():
             for when in count(1):
@@ -78,29 +83,40 @@ def sampled(sweep: FaultSweep, fault: str, size: int, seed: str) -> Visited:
 
 
 def reached(sweep: FaultSweep, fault: str, made: bool) -> dict[str, int]:
-    """Per name, how many calls a thread makes. A kill before a file is made is one after the call before: not among them."""
+    """Per name, how many calls a thread makes.
+
+    A kill before a file is made is one after the call before: not among them.
+    """
     calls = {name: n for name, n in sweep.calls(made=made).items() if name in _NAMES}
     del calls["openat"]
     return calls if fault == KILL else calls | {"openat": _OPENINGS}
 
 
 def test_fault_h2_a_kill_before_any_system_call_loses_nothing(visit: Visit) -> None:
-    """kill -9 before the n-th call of each name: what was told is there, and the next run makes the whole archive, nothing twice."""
+    """kill -9 before the n-th call of each name: what was told is there, and the next run makes the whole
+    archive, nothing twice.
+    """
     assert visit(KILL, 2) == []
 
 
 def test_fault_h2_a_disk_full_from_any_call_on_ends_the_run_by_itself(visit: Visit) -> None:
-    """ENOSPC from the n-th call of each name on: code 8 or 9, nothing half-written, and the next run makes the whole archive."""
+    """ENOSPC from the n-th call of each name on: code 8 or 9, nothing half-written, and the next run makes
+    the whole archive.
+    """
     assert visit(FULL, 1) == []
 
 
 def test_fault_h2_an_io_error_at_any_call_ends_the_run_by_itself(visit: Visit) -> None:
-    """EIO at the n-th call of each name: code 8 or 9, nothing half-written, and the next run makes the whole archive."""
+    """EIO at the n-th call of each name: code 8 or 9, nothing half-written, and the next run makes the whole
+    archive.
+    """
     assert visit(BROKEN, 1) == []
 
 
 def test_fault_h2_a_new_database_whose_pages_the_disk_refuses_is_not_put_in_place(sweep: FaultSweep) -> None:
-    """EIO at the first page that goes from the WAL of the new database into its file: code 9, and the next run makes it again."""
+    """EIO at the first page that goes from the WAL of the new database into its file: code 9, and the next
+    run makes it again.
+    """
     paths = [o.path for o in sweep.night.course.operations if isinstance(o, Write)]
     logged = next(at for at, path in enumerate(paths) if path.endswith("archive.db.new-wal"))
     page = next(at for at, path in enumerate(paths) if at > logged and path.endswith("archive.db.new"))

@@ -118,7 +118,9 @@ def test_a_rerun_updates_and_a_quiet_one_writes_nothing(harness: ExportHarness) 
 
 
 def test_a_stranger_in_the_payload_is_told(harness: ExportHarness) -> None:
-    """A bag with it would not be valid: it is not sealed until the file is moved away, which is left to its owner."""
+    """A bag with it would not be valid: it is not sealed until the file is moved away, which is left to its
+    owner.
+    """
     _export(harness)
     stranger = harness.out / "data" / "media" / "notes.txt"
     stranger.write_text("mine")
@@ -141,7 +143,9 @@ def test_damaged_bytes_do_not_go_into_a_bag(harness: ExportHarness) -> None:
 
 
 def test_a_rerun_keeps_the_fields_of_the_first(harness: ExportHarness) -> None:
-    """Until they are given again, whatever case their label has, or ended by an empty one; what the program writes itself is there once."""
+    """Until they are given again, whatever case their label has, or ended by an empty one; what the program
+    writes itself is there once.
+    """
     _export(harness, info={"Source-Organization": "City Archive: 2", "Contact-Name": "Zoë"})
     harness.keep("1", Role.COVER, b"another", LATER)
     _export(harness)
@@ -196,7 +200,9 @@ def test_a_bag_is_of_one_moment(harness: ExportHarness) -> None:
 
 
 def test_a_label_may_have_several_values(harness: ExportHarness) -> None:
-    """As BagIt allows: all stay, in their order, over a rerun too; values given anew take the place of all of them."""
+    """As BagIt allows: all stay, in their order, over a rerun too; values given anew take the place of all of
+    them.
+    """
 
     def own() -> list[str]:
         lines = tree(harness.out)["bag-info.txt"].decode().splitlines()

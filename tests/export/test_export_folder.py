@@ -1,4 +1,6 @@
-"""The tree for people: what stands where, and what a rerun makes of renames, foreign files and other selections."""
+"""The tree for people: what stands where, and what a rerun makes of renames, foreign files and other
+selections.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
 
 
 def test_items_stand_under_names_for_people(tmp_path: Path, database: str | Path) -> None:
-    """On both databases: each item in each highlight that shows it, both files of a video, covers and avatars; nothing else."""
+    """On both databases: each item in each highlight that shows it, both files of a video, covers and
+    avatars; nothing else.
+    """
     harness = ExportHarness.make(tmp_path, database)
     harness.fill()
     tally = harness.export()
@@ -58,7 +62,9 @@ def test_items_stand_under_names_for_people(tmp_path: Path, database: str | Path
 
 
 def test_a_rename_moves_files_and_leaves_no_second_copy(harness: ExportHarness) -> None:
-    """An account and a highlight with new names: the same files under new ones, empty directories gone, a stranger's file where it was."""
+    """An account and a highlight with new names: the same files under new ones, empty directories gone, a
+    stranger's file where it was.
+    """
     harness.export(way=LinkMethod.COPY)
     inodes = {path.stat().st_ino for path in harness.out.rglob("*.*") if path.is_file()}
     (harness.out / _TRAVEL / "mine.txt").write_text("mine")
@@ -98,7 +104,9 @@ def test_files_change_places(harness: ExportHarness) -> None:
 
 
 def test_fault_x6_twins_get_a_mark(harness: ExportHarness) -> None:
-    """Titles that differ in case or composition share a directory, and items of one name are told apart by their pk, the same each time."""
+    """Titles that differ in case or composition share a directory, and items of one name are told apart by
+    their pk, the same each time.
+    """
     harness.show({"1": "Cafe\u0301", "2": "CAFÉ"}, {})
     template = "{title}/{date}.{ext}"
     harness.export(template)
@@ -195,7 +203,9 @@ def test_a_new_cover_replaces_the_old_one(harness: ExportHarness) -> None:
 
 
 def test_what_is_not_selected_stays_unless_it_is_pruned(harness: ExportHarness) -> None:
-    """Filters narrow what an export brings, not what an earlier one brought; --prune removes that, and directories that are empty then."""
+    """Filters narrow what an export brings, not what an earlier one brought; --prune removes that, and
+    directories that are empty then.
+    """
     harness.export()
     narrowed = Selection(titles=("Travel*",), media_types=frozenset({2}))
     tally = harness.export(narrowed=narrowed)
@@ -221,7 +231,9 @@ def test_an_archive_in_the_export_is_never_entered(harness: ExportHarness) -> No
 
 
 def test_no_name_makes_a_directory_an_archive(harness: ExportHarness) -> None:
-    """The sidecar of a highlight with the title «Archive» would be called as the marker, and no export would enter there again."""
+    """The sidecar of a highlight with the title «Archive» would be called as the marker, and no export would
+    enter there again.
+    """
     harness.show({"1": "archive", "2": "Archive"}, {"1": ("10",), "2": ("11",)}, LATER)
     first = harness.export("{username}/{title}.{ext}", sidecars=True)
     assert not [path for path in tree(harness.out) if path.lower().endswith("/archive.json")]
@@ -257,7 +269,9 @@ def test_a_template_without_highlights_has_each_item_once(harness: ExportHarness
 
 
 def test_sidecars_tell_what_the_rows_tell(harness: ExportHarness) -> None:
-    """One beside each item, highlight and account; rewritten when a row changes, and only then; no address has a query."""
+    """One beside each item, highlight and account; rewritten when a row changes, and only then; no address
+    has a query.
+    """
     harness.export(sidecars=True)
     there = tree(harness.out)
     assert [name for name in there if name.endswith(".json")] == [
@@ -328,7 +342,9 @@ def test_a_damaged_blob_is_told_and_the_rest_exported(harness: ExportHarness) ->
 
 
 def test_an_archive_or_another_export_is_refused(harness: ExportHarness) -> None:
-    """Inside an archive, where another archive was exported, where a file stands; and nothing is written there."""
+    """Inside an archive, where another archive was exported, where a file stands; and nothing is written
+    there.
+    """
     for inside in (harness.root, harness.root / "blobs" / "export"):
         with pytest.raises(UsageError, match="belongs to the archive"):
             harness.export(to=inside)

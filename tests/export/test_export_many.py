@@ -36,7 +36,9 @@ def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
 def both(
     harness: ExportHarness, before: Callable[[Path], None], template: str = DEFAULT_TEMPLATE
 ) -> tuple[ExportStats, ExportStats]:
-    """The export by links and by copies into directories that ``before`` has seen: the same names, bytes and list, but for how and when."""
+    """The export by links and by copies into directories that ``before`` has seen: the same names, bytes and
+    list, but for how and when.
+    """
     told, found = [], []
     for way in (LinkMethod.COPY, LinkMethod.HARDLINK):  # in this order: a link dates the blob
         out = harness.home / way
@@ -46,7 +48,8 @@ def both(
         assert not list((out / ".archiver-export" / "tmp").iterdir())
         with closing(sqlite3.connect(out / ".archiver-export" / "files.db")) as rows:
             listed = rows.execute(
-                "SELECT id, path, key, wished, sha256, size, at_ns, mtime_ns, before, old FROM files ORDER BY id"
+                "SELECT id, path, key, wished, sha256, size, at_ns, mtime_ns, before, old FROM "
+                "files ORDER BY id"
             ).fetchall()
         dates = {path: (out / path).lstat().st_mtime_ns for _, path, *_ in listed if (out / path).exists()}
         found.append((tree(out), listed, dates))
@@ -81,7 +84,9 @@ def test_links_that_want_one_name_get_marks(harness: ExportHarness) -> None:
 
 
 def test_links_leave_foreign_files_alone(harness: ExportHarness) -> None:
-    """Where a link belongs stands somebody's file, or a file that has these very bytes; where its directory belongs, another one."""
+    """Where a link belongs stands somebody's file, or a file that has these very bytes; where its directory
+    belongs, another one.
+    """
     harness.export(to=harness.home / "model", way=LinkMethod.COPY)
     names = sorted(name for name in tree(harness.home / "model") if name.startswith("natgeo"))
 
@@ -97,8 +102,9 @@ def test_links_leave_foreign_files_alone(harness: ExportHarness) -> None:
 
 @pytest.mark.parametrize("template", [DEFAULT_TEMPLATE, "{username}/{date}.{ext}"])
 def test_a_blob_that_is_not_whole_is_told_amid_links(harness: ExportHarness, template: str) -> None:
-    """One is missing, one too short; the others stand, and none has a name that another was to have, which would hang on where an export was
-    cut short."""
+    """One is missing, one too short; the others stand, and none has a name that another was to have, which
+    would hang on where an export was cut short.
+    """
     with closing(sqlite3.connect(harness.root / "archive.db")) as rows:
         digests = [Digest(sha256) for (sha256,) in rows.execute("SELECT sha256 FROM files ORDER BY id")]
     harness.blob(digests[5]).unlink()
@@ -123,7 +129,9 @@ def test_an_export_goes_on_by_links_where_it_was_cut_short(harness: ExportHarnes
 
 
 def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(harness: ExportHarness) -> None:
-    """It was killed when files stood beside a link, a pipe and a directory that have their names, and its list did not say so yet."""
+    """It was killed when files stood beside a link, a pipe and a directory that have their names, and its
+    list did not say so yet.
+    """
     harness.export(to=harness.home / "model", way=LinkMethod.COPY)
     wished = sorted(name for name in tree(harness.home / "model") if name.startswith("natgeo"))[:3]
     places = [harness.out / name for name in wished]
@@ -147,7 +155,9 @@ def test_an_export_that_was_cut_short_beside_foreign_things_leaves_them(harness:
 def test_links_go_where_they_belong_though_many_directories_were_opened_in_vain(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
-    """Between two highlights of one title are others whose directories, far down, somebody's file has the place of."""
+    """Between two highlights of one title are others whose directories, far down, somebody's file has the
+    place of.
+    """
     harness = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
     titles = ["Gift", "a", "b", "c", "d", "e", "Gift"]
     inside = {str(n): tuple(video(f"{n}{m}", media_type=1) for m in range(6)) for n in range(len(titles))}

@@ -1,4 +1,5 @@
-"""Names and paths that come of hostile texts: every system can have them, and none leads out of the export."""
+"""Names and paths that come of hostile texts: every system can have them, and none leads out of the export.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,9 @@ def _assert_fits_everywhere(name: str) -> None:
 @example(dict.fromkeys(FIELDS, "👩‍👩‍👧‍👦" * 60))
 @example(dict.fromkeys(FIELDS, ""))
 def test_fault_x1_no_text_leads_out_of_the_export(values: dict[str, str]) -> None:
-    """Whatever the fields say, each name fits every system, the path is relative and as deep as its template, and the extension stays."""
+    """Whatever the fields say, each name fits every system, the path is relative and as deep as its template,
+    and the extension stays.
+    """
     told = values | {"ext": "jpg", "highlight_pk": "17983616051768088", "code": values["code"][:40]}
     path = PathFiller(
         parse_template("{username}/{title}/{title} ({highlight_pk})/{code}{full_name}.{ext}")
@@ -131,7 +134,9 @@ def test_fault_x5_a_name_is_cut_between_two_characters_of_a_reader(letters: list
 
 @pytest.mark.parametrize("text", ["{code.__class__}", "{title!r}", "{0}", "{}", "{title:>9}", "{password}"])
 def test_fault_x15_a_template_knows_fields_by_name_only(text: str) -> None:
-    """No attributes, no indexes, no formats, and that is said: an unknown field is a usage error that names the known ones."""
+    """No attributes, no indexes, no formats, and that is said: an unknown field is a usage error that names
+    the known ones.
+    """
     with pytest.raises(UsageError) as caught:
         parse_template(f"{text}/{{code}}.{{ext}}")
     assert "highlight_pk" in caught.value.hint
@@ -176,12 +181,17 @@ def test_a_template_that_makes_no_path_is_refused(text: str) -> None:
         "{title} {taken_at} {code} {item_pk}.{ext}",
         "{username} {title} {full_name} {code}.{ext}",
         "{username}/{position} {type} {role} {full_name}.{ext}",
-        "{username} {user_pk} {full_name} {title} {highlight_pk} {taken_at} {position} {code} {item_pk} {type} {role}.{ext}",
+        (
+            "{username} {user_pk} {full_name} {title} {highlight_pk} {taken_at} {position} "
+            "{code} {item_pk} {type} {role}.{ext}"
+        ),
     ],
 )
 @pytest.mark.parametrize("text_of_others", ["x" * 400, "🦋" * 400, "e\u0301" * 400, "..", ""])
 def test_fields_that_give_way_take_no_room_from_the_others(text: str, text_of_others: str) -> None:
-    """However long what others wrote is, the name is short enough, and ids, dates and words of ours stand in it whole."""
+    """However long what others wrote is, the name is short enough, and ids, dates and words of ours stand in
+    it whole.
+    """
     ours = {
         **{field: str(n) * 40 for n, field in enumerate(("user_pk", "highlight_pk", "item_pk"), start=1)},
         "taken_at": "2026-11-01 10-11-12",

@@ -59,7 +59,9 @@ def test_every_table_is_exported() -> None:
 
 
 def test_jsonl_is_exact(harness: ExportHarness) -> None:
-    """An object a row, by key; times as text, pks as text, null as null; a rerun of the same rows writes nothing."""
+    """An object a row, by key; times as text, pks as text, null as null; a rerun of the same rows writes
+    nothing.
+    """
     _export(harness, TableForm.JSONL)
     files = tree(harness.out)
     assert set(files) == {f"{name}.jsonl" for name in dump.TABLES}
@@ -74,7 +76,9 @@ def test_jsonl_is_exact(harness: ExportHarness) -> None:
 
 
 def test_tables_are_of_one_moment(harness: ExportHarness) -> None:
-    """A run that goes on meanwhile is in none of them, or in all: no table tells of an item that another does not have."""
+    """A run that goes on meanwhile is in none of them, or in all: no table tells of an item that another does
+    not have.
+    """
     came = False
 
     def progress(done: ExportStats) -> None:
@@ -103,7 +107,9 @@ def test_fault_x10_csv_holds_no_formula(lite: ExportHarness) -> None:
 
 
 def test_a_narrowed_export_has_the_rows_that_belong_to_it(harness: ExportHarness) -> None:
-    """Those of the highlights and items selected, their files and blobs; no table that is of the archive as a whole."""
+    """Those of the highlights and items selected, their files and blobs; no table that is of the archive as a
+    whole.
+    """
     _export(harness, TableForm.JSONL, chosen=Chosen(narrowed=Selection(titles=("Travel*",))))
     rows = {
         name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
@@ -120,7 +126,9 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(harness: ExportHarness
 
 @pytest.mark.parametrize("form", TableForm)
 def test_tables_of_another_export_do_not_stay_beside(lite: ExportHarness, form: TableForm) -> None:
-    """A narrower rerun, or one of fewer tables, leaves what it brings and nothing older; a file of somebody else's, or that they changed, stays."""
+    """A narrower rerun, or one of fewer tables, leaves what it brings and nothing older; a file of somebody
+    else's, or that they changed, stays.
+    """
     _export(lite, form)
     (lite.out / "notes.txt").write_text("mine")
     (lite.out / f"archive.{form}").write_text("changed")

@@ -1,4 +1,6 @@
-"""How a blob becomes a file: by a clone, a hard link or a copy, and what happens where the file system has no such thing."""
+"""How a blob becomes a file: by a clone, a hard link or a copy, and what happens where the file system has no
+such thing.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_another_disk_gets_copies(harness: ExportHarness, elsewhere: Path) -> No
 
 
 def test_a_blob_that_can_have_no_more_names_is_copied(harness: ExportHarness, whole: bool) -> None:
-    """EMLINK, on ext4 after 65,000: auto copies that one blob, a link that was asked for is told to be none here."""
+    """EMLINK, on ext4 after 65,000: auto copies that one blob, a link that was asked for is told to be none
+    here.
+    """
     most = os.pathconf(harness.root, "PC_LINK_MAX")
     if not whole or most > 70_000:
         pytest.skip("it takes a second, and a file system that has such a limit: --whole")
@@ -73,7 +77,9 @@ def test_a_blob_that_can_have_no_more_names_is_copied(harness: ExportHarness, wh
 
 
 def test_a_file_system_without_clones_gets_links(tmp_path: Path, sqlite_template: Path) -> None:
-    """EOPNOTSUPP of FICLONE on a disk in memory: auto links, a clone that was asked for is told to be none here."""
+    """EOPNOTSUPP of FICLONE on a disk in memory: auto links, a clone that was asked for is told to be none
+    here.
+    """
     if not _MEMORY.is_dir():
         pytest.skip("there is no disk in memory")
     with TemporaryDirectory(dir=_MEMORY, prefix="archiver-test-") as made:
@@ -108,7 +114,9 @@ def test_a_file_system_with_clones_gets_clones(sqlite_template: Path, tmp_path: 
 
 
 def test_a_full_disk_leaves_what_a_rerun_completes(harness: ExportHarness, tmp_path: Path) -> None:
-    """A disk of 256 kB: code 8, nothing half-written under a name; with the room that was missing the same command does the rest."""
+    """A disk of 256 kB: code 8, nothing half-written under a name; with the room that was missing the same
+    command does the rest.
+    """
     small = tmp_path / "small"
     small.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(small)]

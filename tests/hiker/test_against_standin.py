@@ -62,7 +62,9 @@ def test_fault_b5_every_call_costs_what_the_tariff_says(
 def test_the_pages_of_a_tray_are_the_tray(
     upstream: FaultyStandIn, hiker: HikerClient, prefixed: bool
 ) -> None:
-    """Read to the last page and joined, they say of every highlight, and of its owner, what the tray in one answer says."""
+    """Read to the last page and joined, they say of every highlight, and of its owner, what the tray in one
+    answer says.
+    """
     upstream.world.v2_page, upstream.world.v2_prefixed = 2, prefixed
     pages: list[Tray] = []
     page_id: str | None = None

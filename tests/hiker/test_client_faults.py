@@ -58,7 +58,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
 
 
 def test_fault_a32_a_write_to_a_closed_connection_sent_nothing(opened: list[socket.socket]) -> None:
-    """A keep-alive connection that breaks under the very write of the request: the API cannot have seen it (A32)."""
+    """A keep-alive connection that breaks under the very write of the request: the API cannot have seen it
+    (A32).
+    """
 
     def act(connection: Connection) -> None:
         connection.request()
@@ -167,13 +169,17 @@ def _counts_as_sent(act: Act) -> None:
     "act", [_reads_and_resets, _resets_in_headers, _resets_in_body, _ends_too_early, hangs_up]
 )
 def test_fault_a32_a_call_that_breaks_after_its_request_counts_as_sent(act: Act) -> None:
-    """However an exchange breaks once the request is out, the call may have been billed, and the key is not shown."""
+    """However an exchange breaks once the request is out, the call may have been billed, and the key is not
+    shown.
+    """
     _counts_as_sent(act)
 
 
 @pytest.mark.parametrize("act", [_huge_header, _two_lengths, _no_http, _quotes_the_key])
 def test_fault_a35_what_is_no_http_counts_as_sent(act: Act) -> None:
-    """A head of 200 kB, two lengths and another protocol are a broken exchange like any other; no text shows the key."""
+    """A head of 200 kB, two lengths and another protocol are a broken exchange like any other; no text shows
+    the key.
+    """
     _counts_as_sent(act)
 
 
@@ -185,7 +191,9 @@ def _is_billed_and_final(act: Act) -> None:
 
 @pytest.mark.parametrize("act", [_unasked_coding, _half_gzip, _damaged_gzip])
 def test_fault_a17_an_answered_call_whose_body_cannot_be_used_is_billed_and_final(act: Act) -> None:
-    """Status 200 with a body that nobody can read: it is settled as 200, and asking again would be paying again."""
+    """Status 200 with a body that nobody can read: it is settled as 200, and asking again would be paying
+    again.
+    """
     _is_billed_and_final(act)
 
 
@@ -199,7 +207,9 @@ def test_fault_a18_an_endless_body_is_billed_and_final() -> None:
 )
 @pytest.mark.parametrize("drips", [False, True])
 def test_fault_a33_the_deadline_is_for_the_whole_call(begin: bytes, drips: bool) -> None:
-    """A peer that stalls, or sends a byte now and then for ever, is left at the deadline in every phase (A33)."""
+    """A peer that stalls, or sends a byte now and then for ever, is left at the deadline in every phase
+    (A33).
+    """
 
     def act(connection: Connection) -> None:
         connection.request()

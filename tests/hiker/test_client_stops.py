@@ -1,4 +1,6 @@
-"""Waits that must end: a call under way when the run is stopped ends soon, and a black hole does not use up all of its time."""
+"""Waits that must end: a call under way when the run is stopped ends soon, and a black hole does not use up
+all of its time.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def stopped_call(url: str) -> tuple[CallFailed, float]:
 @pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\n", HEAD + b"["])
 @pytest.mark.parametrize("drips", [False, True])
 def test_fault_h4_a_stop_ends_the_wait_for_an_answer(begin: bytes, drips: bool) -> None:
-    """In head and body, in silence and in a drip: about half a second after the stop; it was sent, so it may be billed."""
+    """In head and body, in silence and in a drip: about half a second after the stop; it was sent, so it may
+    be billed.
+    """
 
     def act(connection: Connection) -> None:
         connection.request()

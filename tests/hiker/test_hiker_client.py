@@ -1,4 +1,6 @@
-"""HikerClient: what it asks, what it hands back, what it refuses to be made with, and where the key never shows."""
+"""HikerClient: what it asks, what it hands back, what it refuses to be made with, and where the key never
+shows.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_request_carries_key_agent_and_the_encoded_url() -> None:
-    """One GET with the key in its header only, our own User-Agent, and the highlight's URL as an encoded parameter."""
+    """One GET with the key in its header only, our own User-Agent, and the highlight's URL as an encoded
+    parameter.
+    """
     with respx.mock(using="api") as api, client() as hiker:
         route = api.get(f"{API}/v1/highlight/by/url").respond(200, content=b"{}")
         answer = hiker.send(CALL)
@@ -119,7 +123,9 @@ def test_fault_a31_a_name_without_address_sent_nothing(monkeypatch: pytest.Monke
 
 
 def test_fault_l2_a_failure_is_chained_to_nothing_that_holds_the_key() -> None:
-    """Neither cause nor context: foreign exceptions lead to frames whose locals show the request's headers (L2)."""
+    """Neither cause nor context: foreign exceptions lead to frames whose locals show the request's headers
+    (L2).
+    """
     error = failed_call(hangs_up)
     assert error.__cause__ is None
     assert error.__context__ is None

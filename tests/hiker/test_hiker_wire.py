@@ -95,7 +95,9 @@ def test_the_example_page() -> None:
 
 
 def test_everything_attached_to_an_item() -> None:
-    """Mentions, links, link stickers, hashtags, locations, stickers, polls, reshares and sponsors become values."""
+    """Mentions, links, link stickers, hashtags, locations, stickers, polls, reshares and sponsors become
+    values.
+    """
     found = one_item(
         mentions=[
             {"user": {"pk": 5, "username": "bob", "full_name": "Bob"}, "x": 0.5, "y": 1, "rotation": 0.0}
@@ -198,7 +200,9 @@ def test_a_poorer_user_says_less_instead_of_something_else() -> None:
 
 
 def test_an_entry_without_owner_belongs_to_whom_was_asked_for() -> None:
-    """Without a user of its own an entry is the asked user's; where nobody was asked for it is rejected, and only it."""
+    """Without a user of its own an entry is the asked user's; where nobody was asked for it is rejected, and
+    only it.
+    """
     raw = [highlight(pk="3", user=None)]
     assert wire.parse_tray(answer(raw, call=LIST), "7").highlights[0].user == User("7")
     assert wire.parse_tray(answer(raw, call=LIST), "7").user is None
@@ -223,7 +227,9 @@ def test_a_page_of_another_highlight_is_malformed() -> None:
 
 
 def test_what_is_asked_for_by_name_is_of_that_name() -> None:
-    """A tray that states no name is left to a look at the account; one that states no owner is no tray of anybody."""
+    """A tray that states no name is left to a look at the account; one that states no owner is no tray of
+    anybody.
+    """
     raw = {"pk": "3", "user": {"pk": "7", "username": "Ann"}}
     assert wire.parse_tray(answer([raw], call=BY_NAME), username="ann").length == 1
     nameless = wire.parse_tray(answer([{"pk": "3", "user": {"pk": "7"}}], call=BY_NAME), username="ann")
@@ -259,8 +265,8 @@ def test_user_and_balance() -> None:
 
 
 def test_the_shapes_are_complete_when_they_are_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing about a shape is worked out at its first use: two threads that did so at once would end the process (msgspec 0.22,
-    a null pointer). Seen by taking away what it is worked out from.
+    """Nothing about a shape is worked out at its first use: two threads that did so at once would end the
+    process (msgspec 0.22, a null pointer). Seen by taking away what it is worked out from.
     """
     found = importlib.util.find_spec("archiver.hiker.wire.shapes")
     assert found is not None

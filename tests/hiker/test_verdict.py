@@ -123,7 +123,9 @@ def test_no_highlights_are_no_error_where_those_of_a_user_were_asked_for() -> No
 
 
 def test_a_page_is_known_by_its_content_type_too() -> None:
-    """A challenge whose text does not begin with a tag is no answer of the API; JSON under a wrong type is one."""
+    """A challenge whose text does not begin with a tag is no answer of the API; JSON under a wrong type is
+    one.
+    """
     assert wire.parse_verdict(answer(b"Attention!", content_type="text/html")).meaning is Meaning.BLOCKED
     assert wire.parse_verdict(answer([], content_type="text/html")).meaning is Meaning.OK
 
@@ -149,7 +151,9 @@ def test_the_answer_states_its_own_price() -> None:
     ],
 )
 def test_how_long_to_wait_is_read_from_the_answer(value: str, seconds: float | None) -> None:
-    """Retry-After in seconds or as a date counted from the answer's own time; nonsense is nothing (A8 to A10)."""
+    """Retry-After in seconds or as a date counted from the answer's own time; nonsense is nothing (A8 to
+    A10).
+    """
     assert wire.parse_verdict(answer(b"", 429, retry_after=value)).retry_after == seconds
 
 

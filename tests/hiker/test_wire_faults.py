@@ -1,4 +1,6 @@
-"""Answers that are wrong in part or in whole: one bad thing costs only itself, and nothing raises but AnswerMalformed."""
+"""Answers that are wrong in part or in whole: one bad thing costs only itself, and nothing raises but
+AnswerMalformed.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_fault_a26_the_first_of_equal_pks_wins() -> None:
 
 @pytest.mark.parametrize("following", [["x"], {"a": 1}, 1.5, True, "x" * 5000])
 def test_a_next_page_that_cannot_be_asked_for_is_no_last_page(following: object) -> None:
-    """Taken for the end it would hide the rest, whose absence would be evidence; null, nothing and '' are the end."""
+    """Taken for the end it would hide the rest, whose absence would be evidence; null, nothing and '' are the
+    end.
+    """
     body = {"response": {"tray": [highlight()]}, "next_page_id": following}
     with pytest.raises(AnswerMalformed, match="next page"):
         wire.parse_tray_page(answer(body, call=LIST), "1")
@@ -125,7 +129,9 @@ def test_fault_a23_a_page_without_a_list_of_items_is_malformed(items: object) ->
     ],
 )
 def test_fault_a27_times_that_are_none(stated: object, read: datetime | None) -> None:
-    """ISO 8601 with Z, offset or neither, and Unix seconds; whatever is out of range or no time is None (A27)."""
+    """ISO 8601 with Z, offset or neither, and Unix seconds; whatever is out of range or no time is None
+    (A27).
+    """
     assert page(item(taken_at=stated)).items[0].taken_at == read
     assert page(created_at=stated).highlight.created_at == read
 
@@ -141,7 +147,9 @@ def test_fault_a27_numbers_out_of_range_are_none() -> None:
 
 
 def test_strings_are_clean_and_bounded() -> None:
-    """NUL goes, lone surrogates and broken UTF-8 become U+FFFD, a title ends after 64 kB between two characters (X2, X3, X5)."""
+    """NUL goes, lone surrogates and broken UTF-8 become U+FFFD, a title ends after 64 kB between two
+    characters (X2, X3, X5).
+    """
     assert page(title="a\x00b").highlight.title == "ab"
     assert page(title="a\ud83db").highlight.title == "a\ufffdb"
     assert page(title="\udfff").highlight.title == "\ufffd"

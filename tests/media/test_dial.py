@@ -171,7 +171,9 @@ def test_a_name_that_cannot_be_resolved_is_tried_again() -> None:
 
 
 def test_behind_a_proxy_names_are_still_vetted_and_the_proxy_resolves() -> None:
-    """The proxy is asked to connect to the name; a name that is not allowed never reaches it; loopback goes past it."""
+    """The proxy is asked to connect to the name; a name that is not allowed never reaches it; loopback goes
+    past it.
+    """
     body = jpeg(500)
     refusals = [status("502 Bad Gateway")] * 3
     with scripted_cdn(*refusals) as proxy, scripted_cdn(ok(body)) as local:

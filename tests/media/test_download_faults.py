@@ -1,4 +1,6 @@
-"""What a CDN can do wrong with one answer: each fault ends in whole bytes or in the right reason, never in a wrong file."""
+"""What a CDN can do wrong with one answer: each fault ends in whole bytes or in the right reason, never in a
+wrong file.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +130,9 @@ def test_fault_c13_a_content_coding_is_refused(body: bytes) -> None:
     ],
 )
 def test_fault_c14_what_is_no_media_never_reaches_the_sink(body: bytes) -> None:
-    """The first bytes outweigh the header: HTML, text, SVG and programs are refused, not retried, not written."""
+    """The first bytes outweigh the header: HTML, text, SVG and programs are refused, not retried, not
+    written.
+    """
     sink = MemoryWriter()
     with scripted_cdn(ok(body, content_type="image/jpeg")) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
@@ -160,7 +164,9 @@ def test_fault_c22_too_large_by_its_own_word_is_refused_before_its_body() -> Non
 
 
 def test_fault_c22_an_endless_body_is_cut_at_the_cap() -> None:
-    """Without a length, or in chunks, the cap holds in mid-stream: no gap of the owner's choice, for nobody knows the file's size."""
+    """Without a length, or in chunks, the cap holds in mid-stream: no gap of the owner's choice, for nobody
+    knows the file's size.
+    """
     endless = Reply((head() + BODY[:-2], b"x" * 65536), endless=True)
     piece = b"10000\r\n" + b"y" * 65536 + b"\r\n"
     in_chunks = Reply(

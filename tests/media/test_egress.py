@@ -114,7 +114,9 @@ def test_fault_c20_a_listed_loopback_host_may_be_asked_in_clear_on_any_port(host
 
 
 def test_fault_c20_no_pattern_but_its_own_name_opens_a_loopback_host() -> None:
-    """A pattern that would match 127.0.0.1 by its labels does not open it; other loopback addresses stay closed."""
+    """A pattern that would match 127.0.0.1 by its labels does not open it; other loopback addresses stay
+    closed.
+    """
     with pytest.raises(DownloadFailed):
         Egress(("*.0.0.1",)).check("http://127.0.0.1/x")
     with pytest.raises(DownloadFailed):

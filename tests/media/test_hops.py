@@ -1,4 +1,6 @@
-"""Every hop of a redirect is a new question: is the name allowed, are all its addresses public, does TLS prove the name?"""
+"""Every hop of a redirect is a new question: is the name allowed, are all its addresses public, does TLS
+prove the name?
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def refused(server: TlsServer, names: Names, *also: str) -> DownloadFailed:
 
 
 def test_fault_c21_every_hop_goes_to_its_vetted_address_under_its_own_name(authority: Authority) -> None:
-    """Two hosts, three requests: each connection is made to the address that was vetted, and TLS asks for the host's name."""
+    """Two hosts, three requests: each connection is made to the address that was vetted, and TLS asks for the
+    host's name.
+    """
     answers = {"a_x": moved("https://b.fbcdn.net/y.jpg"), "b_y": moved("z.jpg"), "b_z": FILE}
     sink, names = MemoryWriter(), Names(a=[[A]], b=[[B]])
     with serving(authority, **answers) as server:
@@ -61,7 +65,9 @@ def test_fault_c21_every_hop_goes_to_its_vetted_address_under_its_own_name(autho
 def test_fault_c17_a_hop_to_a_name_that_means_an_inner_address_is_not_connected_to(
     authority: Authority, address: str
 ) -> None:
-    """The next host is allowed, one of its addresses is public, another is not: nothing is connected to after the first hop."""
+    """The next host is allowed, one of its addresses is public, another is not: nothing is connected to after
+    the first hop.
+    """
     with serving(authority, a_x=moved("https://b.fbcdn.net/y.jpg")) as server:
         failed = refused(server, Names(a=[[A]], b=[[B, address]]))
         assert server.connections.asked == [(A, 443)]

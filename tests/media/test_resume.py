@@ -1,4 +1,7 @@
-"""Files that break off: continued on proof of the same bytes, else begun again. No splice of different ones."""
+"""Files that break off: continued on proof of the same bytes, else begun again.
+
+No splice of different ones.
+"""
 
 from __future__ import annotations
 

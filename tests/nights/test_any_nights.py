@@ -1,5 +1,6 @@
-"""Whatever owners do, however upstream fails and wherever runs end: once all is well again, the archive is the world and its history, and
-nothing that was ever held is lost."""
+"""Whatever owners do, however upstream fails and wherever runs end: once all is well again, the archive is
+the world and its history, and nothing that was ever held is lost.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +90,9 @@ def _remembered(harness: ArchiveHarness, before: ArchiveState | None) -> Archive
 
 
 def _falsely_complete(harness: ArchiveHarness, began: object) -> Iterator[str]:
-    """Files that are offered and not held, of highlights that were looked at since then and are said to be complete."""
+    """Files that are offered and not held, of highlights that were looked at since then and are said to be
+    complete.
+    """
     held = {(pk, role) for pk, role in harness.rows("select item_pk, role from files")}
     for pk, fetched in harness.rows("select pk, fetched_at from highlights where completed_at is not null"):
         if str(plain(fetched)) < str(began):
@@ -99,8 +102,10 @@ def _falsely_complete(harness: ArchiveHarness, began: object) -> Iterator[str]:
 
 
 def _waits(harness: ArchiveHarness) -> bool:
-    """Whether one more night must follow: something is believed only the second time (I15), a look took the place of an empty account's
-    tray, or an account was listed for the first time, which is never page by page."""
+    """Whether one more night must follow: something is believed only the second time (I15), a look took the
+    place of an empty account's tray, or an account was listed for the first time, which is never page by
+    page.
+    """
     return bool(
         harness.one(
             "select (select count(*) from users where shrunk_to is not null or verdict = 'empty'"

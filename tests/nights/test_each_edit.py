@@ -1,5 +1,6 @@
-"""Each kind of edit alone on its account: the rows of ``changes`` are exactly those that it must leave, each on its night, the catalog
-says what upstream shows, and the units are a night's and the edit's."""
+"""Each kind of edit alone on its account: the rows of ``changes`` are exactly those that it must leave, each
+on its night, the catalog says what upstream shows, and the units are a night's and the edit's.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def name(story: Story) -> str:
 
 
 def test_each_edit_is_its_changes_and_costs_its_price(live: Lived) -> None:
-    """An account for each kind: its rows and no others, a unit a night, and what the story says that it costs more.
+    """An account for each kind: its rows and no others, a unit a night, and what the story says that it costs
+    more.
 
     What is searched is what the rows say in the end.
     """
@@ -70,7 +72,9 @@ def test_an_edit_that_moves_no_number_is_found_by_the_sweep(live: Lived) -> None
 
 @pytest.mark.parametrize("answer", ["403", "404"])
 def test_a_private_account_is_told_whatever_its_tray_answers(live: Lived, answer: PrivateWithForce) -> None:
-    """With ``force``, where nobody knows what a private account answers: private, never gone, and back; gone is still gone."""
+    """With ``force``, where nobody knows what a private account answers: private, never gone, and back; gone
+    is still gone.
+    """
     lived = live((private_and_back, edited_while_private, deleted_and_back), private_with_force=answer)
     assert lived.outcome() == {}
     assert all(spent == own for spent, own in lived.units().values())

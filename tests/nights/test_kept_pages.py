@@ -65,7 +65,9 @@ def dies_with_its_page() -> Callable[[Event], None]:
 
 
 def test_a_page_that_a_killed_run_paid_for_takes_nothing_back(harness: ArchiveHarness) -> None:
-    """It is kept and not recorded when the run dies; the next night is spared its unit, and has the title of its own tray."""
+    """It is kept and not recorded when the run dies; the next night is spared its unit, and has the title of
+    its own tray.
+    """
     assert early_end.run(harness, [ACCOUNT], dies_with_its_page()) is None
     assert harness.one("select count(*) from items") == 0
     expected = edit(harness)
@@ -87,7 +89,9 @@ def test_a_page_that_is_read_again_for_its_failures_takes_nothing_back(harness: 
 
 
 def test_a_page_that_a_killed_run_paid_for_does_not_serve_past_the_sweep(harness: ArchiveHarness) -> None:
-    """It lacks nothing that is held, and what was swapped since would not be found: it is fetched on the night of its sweep."""
+    """It lacks nothing that is held, and what was swapped since would not be found: it is fetched on the
+    night of its sweep.
+    """
     harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
     world = harness.upstream.world
     harness.night(ACCOUNT)

@@ -1,4 +1,6 @@
-"""What compares archives with worlds, and nights with each other, sees what is wrong: each fault planted, each one named."""
+"""What compares archives with worlds, and nights with each other, sees what is wrong: each fault planted,
+each one named.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Two:
     first: ArchiveState
 
     def told(self) -> tuple[bool, bool, bool]:
-        """Whether the catalog differs from the world, whether something was lost, whether something is not explained."""
+        """Whether the catalog differs from the world, whether something was lost, whether something is not
+        explained.
+        """
         now = ArchiveState.of(self.harness)
         wrong = differences(self.harness, PKS), self.first.lost(now), self.first.unexplained(now)
         return bool(wrong[0]), bool(wrong[1]), bool(wrong[2])
@@ -42,7 +46,9 @@ class Two:
 
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
-    """The two accounts of the vendor's page; one highlight is gone and back, and there was an edit of each field before the last night."""
+    """The two accounts of the vendor's page; one highlight is gone and back, and there was an edit of each
+    field before the last night.
+    """
     with FaultyStandIn(EditableWorld.seed()) as upstream:
         harness, world = ArchiveHarness(tmp_path_factory.mktemp("two") / "archive", upstream), upstream.world
         world.remove_highlight(LIMITLESS)
@@ -72,14 +78,17 @@ NOT_TRUE, LOST, UNTOLD = (True, False, False), (False, True, False), (False, Fal
     ("tampering", "expected"),
     [
         ("delete from changes where field = 'title'", UNTOLD),
-        ("delete from changes where new = 'returned' and id = (select max(id) from changes where new = 'returned')", UNTOLD),
+        (("delete from changes where new = 'returned' and id = (select max(id) from "
+"changes where new = 'returned')"), UNTOLD),
         ("delete from changes where field = 'items' and old is not null", UNTOLD),
         ("delete from changes where field = 'item_order'", UNTOLD),
         ("delete from changes where field = 'position'", UNTOLD),
         ("update changes set old = '7' where field = 'position'", UNTOLD),
         ("update changes set new = 'x' where field = 'cover_name'", UNTOLD),
-        (f"insert into changes (run_id, at, subject, subject_pk, field, new) values (1, '', 'highlight', '{GIFT}', 'items', '1')", UNTOLD),
-        (f"insert into changes (run_id, at, subject, subject_pk, field, new) values (1, '', 'highlight', '{GIFT}', 'presence', 'appeared')", UNTOLD),
+        ((f"insert into changes (run_id, at, subject, subject_pk, field, new) values (1, "
+f"'', 'highlight', '{GIFT}', 'items', '1')"), UNTOLD),
+        ((f"insert into changes (run_id, at, subject, subject_pk, field, new) values (1, "
+f"'', 'highlight', '{GIFT}', 'presence', 'appeared')"), UNTOLD),
         ("delete from changes where id = (select min(id) from changes)", (False, True, True)),
         (f"update highlights set title = 'x' where pk = '{GIFT}'", (True, False, True)),
         (f"update highlights set gone_at = listed_at where pk = '{LIMITLESS}'", (True, False, True)),
@@ -97,7 +106,9 @@ NOT_TRUE, LOST, UNTOLD = (True, False, False), (False, True, False), (False, Fal
     ],
 )  # fmt: skip
 def test_rows_that_are_wrong_are_seen(lived: Two, tampering: str, expected: tuple[bool, bool, bool]) -> None:
-    """Against the world, against what was held before, or against the history: wherever it shows, and nowhere else."""
+    """Against the world, against what was held before, or against the history: wherever it shows, and nowhere
+    else.
+    """
     database = lived.harness.root / "archive.db"
     before = database.read_bytes()
     with closing(sqlite3.connect(database)) as lite, lite:
@@ -121,7 +132,9 @@ def test_bytes_that_are_wrong_are_seen(lived: Two) -> None:
 
 
 def test_stories_notice_changes_that_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of four kinds of row is dropped: the four stories that expect one say so, and the fifth has nothing to say."""
+    """Each of four kinds of row is dropped: the four stories that expect one say so, and the fifth has
+    nothing to say.
+    """
     write: Callable[..., None] = changes.write
 
     def forgets(connection: Connection, run_id: int, now: datetime, found: Iterable[Change]) -> None:

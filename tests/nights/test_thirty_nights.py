@@ -1,5 +1,6 @@
-"""Thirty nights with edits of every kind: in the end the catalog is the world upstream, ``changes`` the list of edits, and the units are the
-least that could tell it."""
+"""Thirty nights with edits of every kind: in the end the catalog is the world upstream, ``changes`` the list
+of edits, and the units are the least that could tell it.
+"""
 
 from __future__ import annotations
 

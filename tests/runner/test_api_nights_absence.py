@@ -1,4 +1,6 @@
-"""What is missing from an answer: believed only where the answer is known to be whole, and never against what is held."""
+"""What is missing from an answer: believed only where the answer is known to be whole, and never against what
+is held.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_fault_a26_a_page_that_repeats_an_item_is_no_short_page(harness: Archive
 
 @pytest.mark.parametrize("left", [0, 1])
 def test_fault_a29_a_shrunken_tray_is_believed_the_second_time(harness: ArchiveHarness, left: int) -> None:
-    """Three or all four highlights vanish at once: code 0 and none is gone that night; what is held stays also when they are."""
+    """Three or all four highlights vanish at once: code 0 and none is gone that night; what is held stays
+    also when they are.
+    """
     harness.night(ONE)
     files = harness.one("select count(*) from files")
     for place in range(left, 4):
@@ -95,7 +99,9 @@ def test_fault_a29_a_tray_that_shrank_for_one_night_leaves_no_trace(harness: Arc
 def test_fault_a5_a_tray_that_is_not_found_says_nothing_of_an_account_that_is_there(
     harness: ArchiveHarness,
 ) -> None:
-    """404 in place of a tray, and the account itself is public: code 7, and it is neither gone nor emptied; the next night goes on."""
+    """404 in place of a tray, and the account itself is public: code 7, and it is neither gone nor emptied;
+    the next night goes on.
+    """
     harness.night(ONE)
     harness.upstream.faults.add(answer_error(404, {"detail": "no", "exc_type": "UserNotFound"}), path=TRAY)
     summary = harness.night(ONE)
@@ -106,8 +112,9 @@ def test_fault_a5_a_tray_that_is_not_found_says_nothing_of_an_account_that_is_th
 
 
 def test_a_renewed_page_is_no_second_look(harness: ArchiveHarness) -> None:
-    """A page lost most of its items and its links are past their time: the renewal says the same in the same run, and nothing is gone
-    until the next night says so."""
+    """A page lost most of its items and its links are past their time: the renewal says the same in the same
+    run, and nothing is gone until the next night says so.
+    """
     harness.night(ONE)
     world, settings = harness.upstream.world, harness.upstream.settings
     held = [item.pk for item in world.highlight(HIGHLIGHT).items]
@@ -128,7 +135,9 @@ def test_a_renewed_page_is_no_second_look(harness: ArchiveHarness) -> None:
 
 
 def test_a_page_that_is_no_evidence_ends_the_doubt(harness: ArchiveHarness) -> None:
-    """Most items are gone, and the second look counts more than it shows: it is not asked for again, and the first loss is forgotten."""
+    """Most items are gone, and the second look counts more than it shows: it is not asked for again, and the
+    first loss is forgotten.
+    """
     harness.night(ONE)
     world = harness.upstream.world
     first = [world.remove_item(HIGHLIGHT, item.pk) for item in list(world.highlight(HIGHLIGHT).items)]
@@ -141,7 +150,9 @@ def test_a_page_that_is_no_evidence_ends_the_doubt(harness: ArchiveHarness) -> N
 
 
 def test_fault_a15_an_error_object_takes_nothing_away_from_an_account(harness: ArchiveHarness) -> None:
-    """``state: false`` with 200 in place of a tray: code 7, and the account keeps its highlights, its standing and its history."""
+    """``state: false`` with 200 in place of a tray: code 7, and the account keeps its highlights, its
+    standing and its history.
+    """
     harness.night(ONE)
     harness.upstream.faults.add(answer_error(200, {"state": False}), path=TRAY)
     assert harness.night(ONE).exit_code == 7

@@ -1,4 +1,6 @@
-"""One night among broken answers: each harms only its own account, is paid for once, and is told with its first words."""
+"""One night among broken answers: each harms only its own account, is paid for once, and is told with its
+first words.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,9 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
 
 
 def test_fault_a17_a_broken_answer_harms_nobody_else(night: Night) -> None:
-    """Among all of them the account that is well is whole, the code is 3, and no unit is spent that upstream did not bill."""
+    """Among all of them the account that is well is whole, the code is 3, and no unit is spent that upstream
+    did not bill.
+    """
     assert night.summary.exit_code == 3
     assert night.summary.units == night.harness.upstream.units
     done = "select count(*) from highlights where completed_at is not null and user_pk = ?"
@@ -108,7 +112,9 @@ def test_fault_a17_a_broken_answer_harms_nobody_else(night: Night) -> None:
 
 @pytest.mark.parametrize("kind", ERROR_OBJECTS)
 def test_fault_a15_an_error_object_with_200_is_no_empty_tray(night: Night, kind: str) -> None:
-    """The account has failed with what the API said; it is not empty, not gone and not private; asked once, since it was billed."""
+    """The account has failed with what the API said; it is not empty, not gone and not private; asked once,
+    since it was billed.
+    """
     assert night.failed_alone(kind).startswith("200: ")
     looked = [
         a for a in night.harness.upstream.requests.api_calls() if a.subject.user == account_pk(NUMBERS[kind])
@@ -136,7 +142,9 @@ def test_fault_a17_a_broken_body_is_paid_for_once_and_told(night: Night, kind: s
 
 @pytest.mark.parametrize("kind", ["50 MB", "bomb", "endless"])
 def test_fault_a18_a_body_is_read_up_to_16_mib(night: Night, kind: str) -> None:
-    """A huge body, one that inflates to 100 MB and one that never ends are given up at the limit; that account alone fails."""
+    """A huge body, one that inflates to 100 MB and one that never ends are given up at the limit; that
+    account alone fails.
+    """
     assert "larger than 16777216 bytes" in night.failed_alone(kind)
 
 

@@ -15,7 +15,9 @@ from tests.support.standin.world_edits import EditableWorld
 
 
 def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> None:
-    """The third call hears 429 and a second to wait: only what was under way still arrives within it, and the night ends well."""
+    """The third call hears 429 and a second to wait: only what was under way still arrives within it, and the
+    night ends well.
+    """
     with FaultyStandIn(EditableWorld.generate(30, 1, 0)) as upstream:
         upstream.settings.latency = 0.02
         asked: list[float] = []
@@ -52,7 +54,9 @@ class Interval(StopFlag):
 
 
 def test_fault_a8_who_has_drawn_his_turn_waits_too() -> None:
-    """A worker that waits for its turn when the pause begins goes through when that is over, not when its turn comes."""
+    """A worker that waits for its turn when the pause begins goes through when that is over, not when its
+    turn comes.
+    """
     stop = Interval()
     gate = RateLimiter(1.0, stop, lambda: stop.now)
     gate.wait_turn()

@@ -1,4 +1,6 @@
-"""One night among pages that are wrong in one thing: the rest of each page is kept, and nothing wrong becomes a row."""
+"""One night among pages that are wrong in one thing: the rest of each page is kept, and nothing wrong becomes
+a row.
+"""
 
 from __future__ import annotations
 
@@ -156,7 +158,9 @@ def test_fault_a21_a_pk_beyond_64_bits_keeps_its_digits(night: Night) -> None:
 
 
 def test_fault_a22_a_pk_that_came_as_a_float_is_refused(night: Night) -> None:
-    """It has lost its last digits: no row stands under a made-up pk, the failure says so, and the other item is held."""
+    """It has lost its last digits: no row stands under a made-up pk, the failure says so, and the other item
+    is held.
+    """
     assert len(night.items("float pk")) == 1
     assert night.harness.one("select count(*) from items where pk like '%e%' or pk like '31000%'") == 0
     assert night.failures("float pk") == [("malformed", "1 item cannot be read: it has no pk of digits")]
@@ -198,7 +202,10 @@ def test_fault_a25_a_new_kind_of_item_is_kept_with_what_is_known_of_it(night: Ni
         (8, "hologram")
     ]
     ((segment, offset, length),) = night.harness.rows(
-        "select a.segment, a.offset, a.length from items i join answers a on a.id = i.answer_id where i.pk = ?",
+        (
+            "select a.segment, a.offset, a.length from items i join answers a on a.id = "
+            "i.answer_id where i.pk = ?"
+        ),
         pk,
     )
     kept = (night.harness.root / "answers" / str(segment)).read_bytes()[int(str(offset)) :][
@@ -224,7 +231,8 @@ def test_fault_a26_a_highlight_that_is_listed_twice_is_one_row_and_one_unit(nigh
 
 
 def test_fault_a27_a_number_out_of_range_is_null(night: Night) -> None:
-    """A negative count, a date in the year 318857, a video that lasts for ever: the rows stand without them."""
+    """A negative count, a date in the year 318857, a video that lasts for ever: the rows stand without them.
+    """
     facts = "select created_at, media_count, latest_reel_media from highlights where pk = ?"
     assert night.harness.rows(facts, night.pk("numbers")) == [(None, None, None)]
     assert night.is_whole("numbers")

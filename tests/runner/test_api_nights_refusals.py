@@ -51,7 +51,9 @@ def everybody(count: int = 50) -> list[str]:
 
 
 def test_fault_a1_a_rejected_key_stops_the_run_before_anything_is_billed(harness: ArchiveHarness) -> None:
-    """Code 4, told as the key's fault, one call for each worker at most, none again, and the key stands in no file."""
+    """Code 4, told as the key's fault, one call for each worker at most, none again, and the key stands in no
+    file.
+    """
     harness.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"
     summary = harness.night(*everybody())
     assert (summary.exit_code, summary.outcome, summary.units) == (4, "key", 0)
@@ -65,7 +67,9 @@ def test_fault_a1_a_rejected_key_stops_the_run_before_anything_is_billed(harness
 
 
 def test_fault_a1_a_key_that_is_rejected_in_mid_run_stops_it(harness: ArchiveHarness) -> None:
-    """401 after the trays: code 4, no page is billed, and the next night with a good key asks for nothing that it has."""
+    """401 after the trays: code 4, no page is billed, and the next night with a good key asks for nothing
+    that it has.
+    """
     harness.upstream.faults.add(
         answer_error(401, {"state": False, "error": "Unauthorized request: x"}), path=PAGE, count=None
     )
@@ -77,7 +81,9 @@ def test_fault_a1_a_key_that_is_rejected_in_mid_run_stops_it(harness: ArchiveHar
 
 
 def test_fault_a3_one_account_that_is_refused_fails_alone(harness: ArchiveHarness) -> None:
-    """403 without a known reason: asked once, recorded with what the API said, and the other account is whole; code 3."""
+    """403 without a known reason: asked once, recorded with what the API said, and the other account is
+    whole; code 3.
+    """
     harness.upstream.faults.add(answer_error(403, REFUSED), **tray(0), count=None)
     summary = harness.night(ONE, TWO)
     assert summary.exit_code == 3
@@ -90,7 +96,9 @@ def test_fault_a3_one_account_that_is_refused_fails_alone(harness: ArchiveHarnes
 
 
 def test_fault_a4_a_refused_key_costs_a_few_calls_however_long_the_list(harness: ArchiveHarness) -> None:
-    """Every account answers 403 without a reason: the run stops with code 4, although the free balance call succeeded."""
+    """Every account answers 403 without a reason: the run stops with code 4, although the free balance call
+    succeeded.
+    """
     harness.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = ""
     harness.upstream.settings.rate = 1000
     harness.upstream.faults.add(answer_error(403, REFUSED), path="/v1/user/", count=None)
@@ -112,7 +120,9 @@ def test_fault_a4_private_accounts_are_no_sign_of_a_refused_key(harness: Archive
 
 
 def test_fault_a4_after_one_success_refusals_are_the_accounts_own(harness: ArchiveHarness) -> None:
-    """The key has served once tonight: five refused accounts are five failures, and the last account is kept; code 3."""
+    """The key has served once tonight: five refused accounts are five failures, and the last account is kept;
+    code 3.
+    """
     served = threading.Event()
     harness.upstream.faults.add(
         path=PAGE, before=lambda _: served.set()
@@ -129,7 +139,9 @@ def test_fault_a4_after_one_success_refusals_are_the_accounts_own(harness: Archi
 
 
 def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(harness: ArchiveHarness) -> None:
-    """410 without the name of an endpoint means what 404 means: recorded, code 0, and not asked for the next nights for ever."""
+    """410 without the name of an endpoint means what 404 means: recorded, code 0, and not asked for the next
+    nights for ever.
+    """
     harness.upstream.faults.add(answer_error(410, {"detail": "Gone"}), **page(0), count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.highlights_fetched) == (0, 1)
@@ -139,7 +151,9 @@ def test_fault_a6_a_highlight_without_a_page_is_recorded_and_passed_over(harness
 
 
 def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(harness: ArchiveHarness) -> None:
-    """410 with ``EndpointDeprecated`` is no fact about a highlight: code 3 that says so, and nothing is taken for gone."""
+    """410 with ``EndpointDeprecated`` is no fact about a highlight: code 3 that says so, and nothing is taken
+    for gone.
+    """
     harness.upstream.faults.add(answer_error(410, RETIRED), path=PAGE, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (3, 1)
@@ -159,7 +173,9 @@ def test_fault_a6_a_retired_endpoint_is_no_highlight_that_is_gone(harness: Archi
 def test_fault_a7_a_request_that_is_called_wrong_is_not_repeated(
     harness: ArchiveHarness, status: int, body: Json, units: int
 ) -> None:
-    """One attempt; what the API says of it is kept short and without control characters; the other account is whole, code 3."""
+    """One attempt; what the API says of it is kept short and without control characters; the other account is
+    whole, code 3.
+    """
     harness.upstream.faults.add(answer_error(status, body), **tray(0), count=None)
     summary = harness.night(ONE, TWO)
     assert summary.exit_code == 3
@@ -172,7 +188,9 @@ def test_fault_a7_a_request_that_is_called_wrong_is_not_repeated(
 
 
 def test_fault_a34_a_redirect_is_never_followed(harness: ArchiveHarness) -> None:
-    """Code 7 that says why; the host that it names sees no connection, let alone the key; one call each, 0 units."""
+    """Code 7 that says why; the host that it names sees no connection, let alone the key; one call each, 0
+    units.
+    """
     statuses = [301, 302, 307, 308]
     with FaultyStandIn() as other:
         for number, status in enumerate(statuses):
@@ -197,7 +215,9 @@ def test_fault_a34_nor_to_itself_nor_to_nowhere(harness: ArchiveHarness) -> None
 
 @pytest.mark.parametrize("kind", ["key", "refused", "outage"])
 def test_fault_b4_ten_thousand_accounts_cost_no_more_than_a_few(harness: ArchiveHarness, kind: str) -> None:
-    """A bad key, a refusing plan or an outage under a list of 10,000: the calls stop after as many as for ten accounts."""
+    """A bad key, a refusing plan or an outage under a list of 10,000: the calls stop after as many as for ten
+    accounts.
+    """
     if kind == "key":
         harness.upstream.key = "another-key-that-is-not-ours"
         harness.environ["HIKERAPI_TOKEN"] = "wrong-key-canary"

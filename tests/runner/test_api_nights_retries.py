@@ -1,4 +1,6 @@
-"""Nights with an API that is busy, broken or silent: what is tried again, how often, after how long, and what it costs."""
+"""Nights with an API that is busy, broken or silent: what is tried again, how often, after how long, and what
+it costs.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def test_fault_a10_a_wait_beyond_five_minutes_ends_the_run(
 
 
 def test_fault_a11_429_for_ever_ends_the_run(harness: ArchiveHarness) -> None:
-    """Six tries, each a row of the ledger with 0 units, then code 7; the other accounts of the list are not asked for."""
+    """Six tries, each a row of the ledger with 0 units, then code 7; the other accounts of the list are not
+    asked for.
+    """
     harness.upstream.faults.add(answer_error(429, {}), path=TRAY, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.outcome, summary.units) == (7, "upstream", 0)
@@ -114,7 +118,9 @@ def test_fault_a12_a_server_that_asks_for_a_day_is_left_to_the_next_run(
 
 
 def test_fault_a13_an_outage_opens_the_circuit(harness: ArchiveHarness) -> None:
-    """Five accounts in a row fail after three tries each: code 7, nothing spent, and the other 45 are left alone."""
+    """Five accounts in a row fail after three tries each: code 7, nothing spent, and the other 45 are left
+    alone.
+    """
     harness.upstream.faults.add(answer_error(500, BROKEN), listener="api", count=None)
     summary = harness.night(*everybody())
     assert (summary.exit_code, summary.units) == (7, 0)
@@ -171,7 +177,9 @@ def test_fault_a14_no_free_accounts_with_200_is_billed_and_left_alone(harness: A
 
 @pytest.mark.parametrize("status", [200, 403, 521])
 def test_fault_a16_a_page_of_cloudflare_is_no_answer_of_the_api(harness: ArchiveHarness, status: int) -> None:
-    """Code 7, told as a page; tried again only where that costs nothing, and no account is refused, private or gone by it."""
+    """Code 7, told as a page; tried again only where that costs nothing, and no account is refused, private
+    or gone by it.
+    """
     harness.upstream.faults.add(actions.html(status), path=TRAY, count=None)
     summary = harness.night(ONE)
     assert summary.exit_code == 7

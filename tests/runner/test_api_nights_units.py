@@ -21,7 +21,10 @@ from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
 
 ONE = account_pk(0)
-UNCOVERED = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk and f.role = 'thumbnail')"
+UNCOVERED = (
+    "select count(*) from items i where not exists (select 1 from files f where "
+    "f.item_pk = i.pk and f.role = 'thumbnail')"
+)
 
 
 @pytest.fixture
@@ -41,7 +44,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 def test_fault_a2_out_of_units_stops_asking_and_keeps_what_was_paid_for(
     harness: ArchiveHarness, status: Literal[402, 200]
 ) -> None:
-    """The tray and two pages are paid for: code 5, every file of these two is kept, and the next night pays for the other two alone."""
+    """The tray and two pages are paid for: code 5, every file of these two is kept, and the next night pays
+    for the other two alone.
+    """
     harness.upstream.settings.funds_status = status
     harness.upstream.settings.pace = Pace(first_byte_delay=0.05)  # the 402 comes while files are under way
     harness.upstream.balance = 3
@@ -86,7 +91,9 @@ def test_fault_b1_an_answer_that_never_comes_counts_as_billed(
 
 
 def test_fault_b1_a_list_call_is_sent_twice_at_most(harness: ArchiveHarness, waits: Waits) -> None:
-    """Every answer is lost after it was billed: two attempts, two units in the ledger as upstream, and code 7."""
+    """Every answer is lost after it was billed: two attempts, two units in the ledger as upstream, and code
+    7.
+    """
     harness.upstream.faults.add(actions.lose(), path=TRAY, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units) == (7, 2)
@@ -108,7 +115,9 @@ def test_fault_b3_a_budget_ends_the_run_before_it_is_passed(harness: ArchiveHarn
 
 @pytest.mark.parametrize("limit", ["DAY", "MONTH"])
 def test_fault_b3_days_and_months_have_budgets_too(harness: ArchiveHarness, limit: str) -> None:
-    """What earlier runs of the same day or month spent counts; when it is over the account is asked for again."""
+    """What earlier runs of the same day or month spent counts; when it is over the account is asked for
+    again.
+    """
     while harness.now.day != 10:
         harness.sleep(days=1)
     harness.environ[f"ARCHIVER_BUDGET_MAX_UNITS_PER_{limit}"] = "5"
@@ -123,7 +132,9 @@ def test_fault_b3_days_and_months_have_budgets_too(harness: ArchiveHarness, limi
 
 @pytest.mark.parametrize("check", ["false", "true"])
 def test_fault_b5_the_ledger_agrees_with_the_balance(harness: ArchiveHarness, check: str) -> None:
-    """With and without privacy checks, by name and by id: what the rows sum up to is what is gone from the balance."""
+    """With and without privacy checks, by name and by id: what the rows sum up to is what is gone from the
+    balance.
+    """
     harness.environ["ARCHIVER_API_PRIVACY_CHECK"] = check
     before = harness.upstream.balance
     summary = harness.night("account0000", account_pk(1), "nobody.here")
@@ -134,7 +145,9 @@ def test_fault_b5_the_ledger_agrees_with_the_balance(harness: ArchiveHarness, ch
 
 
 def test_fault_b5_the_answer_s_own_price_is_what_counts(harness: ArchiveHarness) -> None:
-    """A call that turns dearer says so in ``x-hiker-info``: the ledger has that number, not the one of our list."""
+    """A call that turns dearer says so in ``x-hiker-info``: the ledger has that number, not the one of our
+    list.
+    """
     harness.upstream.faults.add(actions.headers({"x-hiker-info": '{"reqs": 3}'}), path=TRAY)
     harness.night(ONE)
     assert attempts(harness, ONE) == [(200, 3)]
@@ -144,7 +157,9 @@ def test_fault_b5_the_answer_s_own_price_is_what_counts(harness: ArchiveHarness)
 
 
 def test_fault_b2_a_call_that_a_kill_cut_off_is_unknown_and_counted(harness: ArchiveHarness) -> None:
-    """Killed between the row and the answer: the next run finds the call without a status, at its price, and the budget counts it."""
+    """Killed between the row and the answer: the next run finds the call without a status, at its price, and
+    the budget counts it.
+    """
     fault = harness.upstream.faults.add(actions.stall(None), path=TRAY)
     with command(harness, "backup", ONE) as process:
         assert fault.reached.wait(20)
@@ -161,7 +176,8 @@ def test_fault_b2_a_call_that_a_kill_cut_off_is_unknown_and_counted(harness: Arc
 
 
 def test_fault_h4_a_signal_ends_an_api_call_that_never_answers(harness: ArchiveHarness) -> None:
-    """SIGTERM while two trays hang, one at its second try: the run ends within two seconds instead of ``api.timeout``.
+    """SIGTERM while two trays hang, one at its second try: the run ends within two seconds instead of
+    ``api.timeout``.
 
     Every call counts as billed, and none is told as a failure of its account.
     """

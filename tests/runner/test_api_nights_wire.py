@@ -1,4 +1,6 @@
-"""Nights on which the API's connections fail: what is tried again, what counts as billed, and how the night ends."""
+"""Nights on which the API's connections fail: what is tried again, what counts as billed, and how the night
+ends.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_fault_a31_a_name_that_does_not_resolve_is_code_7(harness: ArchiveHarnes
 
 
 def test_fault_a32_a_broken_exchange_is_asked_for_once_more_and_counts(harness: ArchiveHarness) -> None:
-    """The night ends well; since the request was out it counts as billed, and never as less than upstream took."""
+    """The night ends well; since the request was out it counts as billed, and never as less than upstream
+    took.
+    """
     breaks: list[tuple[Action, int]] = [
         (actions.reset(), 0),
         (actions.reset(after=20), 1),
@@ -73,7 +77,9 @@ def test_fault_a32_a_broken_exchange_is_asked_for_once_more_and_counts(harness: 
 
 
 def test_fault_a32_a_connection_that_was_closed_while_idle_costs_nothing(harness: ArchiveHarness) -> None:
-    """The API closes its connection after every answer without a word: each call is made on a new one, none twice."""
+    """The API closes its connection after every answer without a word: each call is made on a new one, none
+    twice.
+    """
     harness.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = "20"  # the end is there before the next call
     harness.upstream.faults.add(actions.close_after(), listener="api", count=None)
     summary = harness.night(ONE, TWO)
@@ -86,7 +92,9 @@ def test_fault_a32_a_connection_that_was_closed_while_idle_costs_nothing(harness
 
 
 def test_fault_a33_an_answer_that_drips_is_left_at_the_deadline(harness: ArchiveHarness) -> None:
-    """A head and a body that come a byte at a time: each call ends after ``api.timeout``, is asked for once more, and the night ends well."""
+    """A head and a body that come a byte at a time: each call ends after ``api.timeout``, is asked for once
+    more, and the night ends well.
+    """
     harness.environ["ARCHIVER_API_TIMEOUT"] = "1"
     harness.upstream.faults.add(actions.slow_head(), **tray(0))
     harness.upstream.faults.add(actions.drip(), **tray(1))
@@ -96,7 +104,9 @@ def test_fault_a33_an_answer_that_drips_is_left_at_the_deadline(harness: Archive
 
 
 def test_fault_a35_what_is_no_http_passes_like_a_broken_connection(harness: ArchiveHarness) -> None:
-    """A header of 200 kB, two lengths, another protocol: asked for once more, counted as billed, and the night ends well."""
+    """A header of 200 kB, two lengths, another protocol: asked for once more, counted as billed, and the
+    night ends well.
+    """
     nonsense = [
         actions.headers({"x-big": "a" * 200_000}),
         actions.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 7\r\n\r\n[]"),
@@ -112,7 +122,9 @@ def test_fault_a35_what_is_no_http_passes_like_a_broken_connection(harness: Arch
 def test_fault_a36_a_proxy_of_the_environment_never_sees_a_loopback_api(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name a proxy: neither the key nor any download goes there in the clear."""
+    """HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name a proxy: neither the key nor any download goes there in the
+    clear.
+    """
     with FaultyStandIn() as proxy:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.base_url)
@@ -126,7 +138,9 @@ def test_fault_a36_a_proxy_of_the_environment_never_sees_a_loopback_api(
 def test_fault_a36_an_unusable_proxy_is_told_without_its_password(
     harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A refused tunnel for an https API: code 7, 0 units, and the proxy's password stands in no file of the archive."""
+    """A refused tunnel for an https API: code 7, 0 units, and the proxy's password stands in no file of the
+    archive.
+    """
     with FaultyStandIn() as proxy:
         address = proxy.base_url.removeprefix("http://")
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter2hunter2@{address}")

@@ -1,4 +1,6 @@
-"""The API's own balance around a run: asked for nothing, recorded, held against the ledger; it never changes how the run ends."""
+"""The API's own balance around a run: asked for nothing, recorded, held against the ledger; it never changes
+how the run ends.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 def test_the_balance_is_asked_before_the_first_paid_call_and_after_the_last(
     harness: ArchiveHarness, rate: str
 ) -> None:
-    """With the pace configured or asked for: two free rows around the paid ones, both numbers kept, and they agree."""
+    """With the pace configured or asked for: two free rows around the paid ones, both numbers kept, and they
+    agree.
+    """
     harness.environ["ARCHIVER_API_REQUESTS_PER_SECOND"] = rate
     summary = harness.night(ONE)
     assert (summary.units, summary.api_calls, summary.balance_mismatch) == (5, 5, 0)
@@ -98,7 +102,9 @@ def test_a_run_without_units_asks_all_the_same(harness: ArchiveHarness) -> None:
 def test_a_balance_that_is_not_told_is_null_after_one_attempt(
     harness: ArchiveHarness, fault: Action, nth: int
 ) -> None:
-    """Whatever it answers instead, once or always: one attempt, no wait, no failure, and the archive is whole."""
+    """Whatever it answers instead, once or always: one attempt, no wait, no failure, and the archive is
+    whole.
+    """
     harness.upstream.faults.add(fault, path="/sys/balance", nth=nth, count=None)
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.units, summary.balance_mismatch) == (0, 5, None)

@@ -1,4 +1,6 @@
-"""Nights with a limit: never more than it is spent, what is begun is finished first, and no highlight is paid for twice."""
+"""Nights with a limit: never more than it is spent, what is begun is finished first, and no highlight is paid
+for twice.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def an_archive(root: Path, world: EditableWorld, limit: int) -> ArchiveHarness:
 
 @pytest.fixture
 def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """Such an archive, of so many accounts with so many highlights of so many items; ``param`` is these and the limit."""
+    """Such an archive, of so many accounts with so many highlights of so many items; ``param`` is these and
+    the limit.
+    """
     accounts, highlights, items, limit = request.param
     made = an_archive(tmp_path / "archive", EditableWorld.generate(accounts, highlights, items), limit)
     yield made
@@ -41,7 +45,10 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArchiveH
 
 
 def to_the_end(harness: ArchiveHarness, names: list[str], most: int) -> list[Summary]:
-    """Runs until one ends well; each but the last ends at its limit, and none spends more. At most so many."""
+    """Runs until one ends well; each but the last ends at its limit, and none spends more.
+
+    At most so many.
+    """
     limit = int(harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
     paid: Counter[str] = Counter()
     runs: list[Summary] = []
@@ -58,7 +65,10 @@ def to_the_end(harness: ArchiveHarness, names: list[str], most: int) -> list[Sum
 
 @pytest.mark.parametrize("harness", [(10, 18, 0, 37)], indirect=True)
 def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(harness: ArchiveHarness) -> None:
-    """Ten accounts of 18 highlights each, by name: 10 x 2 + 180 units. Every run but the last spends what it may, but for one."""
+    """Ten accounts of 18 highlights each, by name: 10 x 2 + 180 units.
+
+    Every run but the last spends what it may, but for one.
+    """
     runs = to_the_end(harness, [f"account{n:04}" for n in range(10)], most=6)
     assert all(run.units >= 36 for run in runs[:-1])
     assert harness.one("select count(*) from highlights") == 180
@@ -66,7 +76,9 @@ def test_work_worth_200_units_is_done_by_the_sixth_run_of_37(harness: ArchiveHar
 
 @pytest.mark.parametrize("harness", [(1, 5, 1, 1), (2, 3, 1, 2), (2, 9, 1, 3)], indirect=True)
 def test_a_limit_below_the_price_of_one_account_makes_progress(harness: ArchiveHarness) -> None:
-    """Even one unit a run: the look at the account, its tray, then a highlight a night, without a new tray for each."""
+    """Even one unit a run: the look at the account, its tray, then a highlight a night, without a new tray
+    for each.
+    """
     accounts = int(str(len(harness.upstream.world.accounts)))
     highlights = len(harness.upstream.world.accounts[0].highlights)
     limit = int(harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"])
@@ -77,7 +89,9 @@ def test_a_limit_below_the_price_of_one_account_makes_progress(harness: ArchiveH
 
 @pytest.mark.parametrize("harness", [(4, 6, 0, 9)], indirect=True)
 def test_the_order_is_never_listed_then_unfinished_then_longest_ago(harness: ArchiveHarness) -> None:
-    """Each run begins with the account that nobody has looked at yet; those cut short come next, then the one listed longest ago."""
+    """Each run begins with the account that nobody has looked at yet; those cut short come next, then the one
+    listed longest ago.
+    """
     names = [account_pk(n) for n in range(4)]
     listed = []
     for _ in range(4):
@@ -85,7 +99,8 @@ def test_the_order_is_never_listed_then_unfinished_then_longest_ago(harness: Arc
         harness.night(*names)
         calls = harness.upstream.requests.api_calls(TRAY)
         listed.append([names.index(asked.subject.user) for asked in calls])
-    # Seven units an account: one is finished and the next cut short, twice; then what was cut short, in the same order; then all.
+    # Seven units an account: one is finished and the next cut short, twice; then what was cut short, in the
+    # same order; then all.
     assert listed == [[0, 1], [2, 3], [1, 3], [3, 0, 2, 1]]
 
 
@@ -119,7 +134,9 @@ def test_a_limit_that_is_not_reached_changes_nothing(harness: ArchiveHarness) ->
 
 @pytest.mark.parametrize("harness", [(1, 4, 1, 3)], indirect=True)
 def test_a_killed_run_s_answers_serve_within_the_limit(harness: ArchiveHarness) -> None:
-    """Pages that are kept and whose rows a kill prevented cost nothing of the limit: it is spent on the others."""
+    """Pages that are kept and whose rows a kill prevented cost nothing of the limit: it is spent on the
+    others.
+    """
     harness.night(account_pk(0))
     (kept,) = harness.rows("select subject from api_calls where path = ? limit 1", PAGE)
     with closing(sqlite3.connect(harness.root / "archive.db")) as rows, rows:
@@ -134,7 +151,9 @@ def test_a_killed_run_s_answers_serve_within_the_limit(harness: ArchiveHarness) 
 
 @pytest.mark.parametrize("harness", [(2, 5, 1, 2)], indirect=True)
 def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHarness) -> None:
-    """Three pages, which two units never pay for: they are spent in vain once for each account, and then the first page serves."""
+    """Three pages, which two units never pay for: they are spent in vain once for each account, and then the
+    first page serves.
+    """
     harness.upstream.world.v1_page = harness.upstream.world.v2_page = 2
     harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "3"
     harness.later = (
@@ -156,7 +175,9 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHar
 
 @pytest.mark.parametrize("harness", [(2, 1, 1, 2)], indirect=True)
 def test_an_empty_account_does_not_hold_up_the_others(harness: ArchiveHarness) -> None:
-    """Its first look by name takes both units, and a third is needed to know that it is truly empty: the account is asked for first."""
+    """Its first look by name takes both units, and a third is needed to know that it is truly empty: the
+    account is asked for first.
+    """
     (highlight,) = harness.upstream.world.accounts[0].highlights
     harness.upstream.world.remove_highlight(highlight.pk)
     for _ in range(5):

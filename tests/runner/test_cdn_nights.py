@@ -1,4 +1,6 @@
-"""What the CDN did wrong all night, file by file: each is a failure with its reason, and its neighbours are kept."""
+"""What the CDN did wrong all night, file by file: each is a failure with its reason, and its neighbours are
+kept.
+"""
 
 from __future__ import annotations
 
@@ -189,7 +191,9 @@ def test_fault_c10_chunks_without_the_last_one_are_never_kept(served: CdnAccount
 
 
 def test_fault_c11_a_cdn_that_stalls_or_drips_is_left(tmp_path: Path) -> None:
-    """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the run does not hang."""
+    """Silence before the answer or in the body, a body or a head that comes byte by byte: failures, and the
+    run does not hang.
+    """
     with FaultyStandIn() as upstream, short_waits(0.5):
         served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in SLOW.items():
@@ -227,13 +231,17 @@ def test_fault_c16_only_what_was_offered_is_kept(served: CdnAccount) -> None:
 
 
 def test_fault_c17_no_redirect_leads_inward(served: CdnAccount, inside: Inside) -> None:
-    """To loopback, private, link-local and translated addresses, however written: not followed, and nobody came there."""
+    """To loopback, private, link-local and translated addresses, however written: not followed, and nobody
+    came there.
+    """
     assert ended(served, *INWARD) == {("redirect", 1)}
     assert inside.visitors == 0
 
 
 def test_fault_c17_no_redirect_leads_to_a_cdn_name_that_means_an_inner_address(served: CdnAccount) -> None:
-    """The name is allowed; one of its addresses is not, which the failure says: it was no mere lack of a connection."""
+    """The name is allowed; one of its addresses is not, which the failure says: it was no mere lack of a
+    connection.
+    """
     assert ended(served, "to a name that means 10.0.0.1", "to a name that means the metadata") == {
         ("network", 1)
     }
@@ -261,7 +269,9 @@ def test_fault_c20_no_redirect_leads_to_a_look_alike(served: CdnAccount) -> None
 
 
 def test_fault_c22_a_body_without_end_is_cut_at_the_cap_and_leaves_nothing(served: CdnAccount) -> None:
-    """Without a length it is a failure; by its own word over ``max_file_size`` it is a gap, whose body is not read."""
+    """Without a length it is a failure; by its own word over ``max_file_size`` it is a gap, whose body is not
+    read.
+    """
     assert ended(served, "endless", "video endless") == {("endless", 1)}
     assert ended(served, "endless by its word") == {("too_large", 1)}
     due = "select count(*) from failures where reason = 'too_large' and next_try_at is not null"

@@ -76,7 +76,9 @@ def test_fault_c1_a_link_that_the_cdn_calls_expired_is_renewed_and_brings_the_fi
 
 
 def test_fault_c1_without_units_an_expired_link_waits_for_the_next_run(served: CdnAccount) -> None:
-    """The budget is spent: code 5, a failure, and no call beyond it; the next run renews the link and keeps the file."""
+    """The budget is spent: code 5, a failure, and no call beyond it; the next run renews the link and keeps
+    the file.
+    """
     served.upstream.faults.add(EXPIRED, listener="cdn", item=items(served)[0].pk)
     served.harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "3"
     assert served.night() == 5
@@ -87,7 +89,9 @@ def test_fault_c1_without_units_an_expired_link_waits_for_the_next_run(served: C
 
 
 def test_fault_c5_a_cdn_that_asks_for_hours_is_left_alone_until_the_next_run(served: CdnAccount) -> None:
-    """One request hears it, no other file asks; every file is a failure, the API is asked as ever, and the next night makes it good."""
+    """One request hears it, no other file asks; every file is a failure, the API is asked as ever, and the
+    next night makes it good.
+    """
     served.harness.environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = "1"
     served.upstream.faults.add(actions.respond(503, b"", {"retry-after": "7200"}), listener="cdn")
     assert served.night() == 3
@@ -104,7 +108,9 @@ def test_fault_c5_a_cdn_that_asks_for_hours_is_left_alone_until_the_next_run(ser
 def test_fault_c20_a_link_that_leads_astray_is_not_asked(
     served: CdnAccount, links: tuple[str, ...], reason: str, code: int
 ) -> None:
-    """An unsafe link is a gap, one to a host that is not listed a failure of every run; the rest is stored, the query is not."""
+    """An unsafe link is a gap, one to a host that is not listed a failure of every run; the rest is stored,
+    the query is not.
+    """
     more = {served.item(url).pk: url for url in links}
     served.upstream.faults.add(offering(more), path="/v1/highlight/by/url", count=None)
     assert [served.night(), served.night()] == [code, code]
@@ -115,7 +121,10 @@ def test_fault_c20_a_link_that_leads_astray_is_not_asked(
 
 
 def test_fault_c30_a_link_that_would_break_the_request_is_refused_before_it(served: CdnAccount) -> None:
-    """Line breaks, a space, ESC, a backslash, 9,000 characters: a gap, code 0. One of 64 kB counts as not offered."""
+    """Line breaks, a space, ESC, a backslash, 9,000 characters: a gap, code 0.
+
+    One of 64 kB counts as not offered.
+    """
     more = {served.item(url).pk: url for url in (*BREAKING, ENDLESS)}
     served.upstream.faults.add(offering(more), path="/v1/highlight/by/url", count=None)
     assert served.night() == 0
@@ -127,7 +136,9 @@ def test_fault_c30_a_link_that_would_break_the_request_is_refused_before_it(serv
 
 
 def test_fault_c26_other_bytes_for_a_held_file_are_a_new_file_beside_the_old(served: CdnAccount) -> None:
-    """Its blob is lost and upstream has re-encoded it since: both are Files, and only the lost bytes are gone."""
+    """Its blob is lost and upstream has re-encoded it since: both are Files, and only the lost bytes are
+    gone.
+    """
     served.item("picture")
     served.night()
     (old,) = served.harness.rows("select sha256 from files where item_pk = ?", served.item("picture").pk)
@@ -143,7 +154,9 @@ def test_fault_c26_other_bytes_for_a_held_file_are_a_new_file_beside_the_old(ser
 
 
 def test_fault_c26_a_held_file_is_never_asked_for_again(served: CdnAccount) -> None:
-    """Upstream serves other bytes under the old name: with ``--full`` the page is paid for, and the file stays what it is."""
+    """Upstream serves other bytes under the old name: with ``--full`` the page is paid for, and the file
+    stays what it is.
+    """
     served.item("picture")
     served.night()
     before = served.blobs()
@@ -173,7 +186,9 @@ def test_fault_c27_two_workers_with_the_same_bytes_make_one_blob(served: CdnAcco
 
 
 def test_fault_c28_no_header_names_a_file(served: CdnAccount) -> None:
-    """``Content-Disposition`` climbs out and ``Content-Type`` has 9,000 bytes: the blobs are where they belong, and nothing else is anywhere."""
+    """``Content-Disposition`` climbs out and ``Content-Type`` has 9,000 bytes: the blobs are where they
+    belong, and nothing else is anywhere.
+    """
     climbing = {"content-disposition": 'attachment; filename="../../../x.jpg"', "content-type": "x/" * 4500}
     served.upstream.faults.add(actions.headers(climbing), listener="cdn", count=None)
     assert served.night() == 0
@@ -204,7 +219,9 @@ def test_fault_c29_a_cookie_is_neither_kept_nor_sent(served: CdnAccount) -> None
 def test_fault_x16_an_image_bomb_is_kept_as_the_bytes_it_is(
     tmp_path: Path, nowhere: str | Path, side: int, told: tuple[int | None, int | None]
 ) -> None:
-    """Its header states up to 4,294,967,295 pixels a side: nothing is unpacked, and what no picture has is not recorded."""
+    """Its header states up to 4,294,967,295 pixels a side: nothing is unpacked, and what no picture has is
+    not recorded.
+    """
     with FaultyStandIn() as upstream, short_waits():
         served = CdnAccount(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
         bomb = png(side)

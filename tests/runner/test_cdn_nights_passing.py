@@ -1,4 +1,6 @@
-"""What the CDN did wrong once, or a few times, file by file: the same night ends well, and every file is the right one."""
+"""What the CDN did wrong once, or a few times, file by file: the same night ends well, and every file is the
+right one.
+"""
 
 from __future__ import annotations
 
@@ -150,5 +152,7 @@ def test_fault_c24_200_to_a_range_begins_again(served: CdnAccount) -> None:
     ("name", "asked"), [("other etag", REST), ("weak etag", None), ("no etag", None)], ids=lambda v: str(v)
 )
 def test_fault_c25_two_versions_are_never_spliced(served: CdnAccount, name: str, asked: str | None) -> None:
-    """The file changed after its first half: what is kept is the new one whole; without a strong ETag no rest is asked for."""
+    """The file changed after its first half: what is kept is the new one whole; without a strong ETag no rest
+    is asked for.
+    """
     assert ranges(served, name) == [None, asked]

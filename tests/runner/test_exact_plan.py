@@ -97,8 +97,9 @@ def any_of(world: EditableWorld, account: str, dice: random.Random) -> str:
 def test_the_next_run_costs_what_a_plan_with_the_trays_said(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Round after round of edits of every kind, with sweeps and paged trays: to the unit. ``--whole``: 50
-    accounts of 20 highlights.
+    """Round after round of edits of every kind, with sweeps and paged trays: to the unit.
+
+    ``--whole``: 50 accounts of 20 highlights.
     """
     accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (5, 4, 5)
     dice = random.Random(f"exact {accounts}")

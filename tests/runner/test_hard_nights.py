@@ -40,7 +40,9 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harness: ArchiveHarness) -> None:
-    """An item that appears between the first page and its renewal has its files, or the highlight is not complete."""
+    """An item that appears between the first page and its renewal has its files, or the highlight is not
+    complete.
+    """
     harness.upstream.settings.video_life = harness.upstream.settings.image_life = -5
 
     def meanwhile(_: object) -> None:
@@ -65,7 +67,9 @@ def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(harness:
 
 
 def test_fault_a22_an_unreadable_item_holds_back_nothing_else(harness: ArchiveHarness) -> None:
-    """A new item a night arrives beside one that cannot be read: each is held the night that it came, and the nights end with 3."""
+    """A new item a night arrives beside one that cannot be read: each is held the night that it came, and the
+    nights end with 3.
+    """
     world = harness.upstream.world
     harness.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
     harness.night("natgeo")
@@ -123,7 +127,9 @@ def test_fault_h38_a_disk_below_its_reserve_stops_the_run_before_anything_is_pai
 
 
 def test_a_highlight_that_changed_hands_is_followed(harness: ArchiveHarness) -> None:
-    """A stored highlight appears in another account's tray: no bug, it has a new owner and a change that says so."""
+    """A stored highlight appears in another account's tray: no bug, it has a new owner and a change that says
+    so.
+    """
     harness.night("natgeo", "salwaaa_ki")
     world = harness.upstream.world
     moved = next(h for h in world.account("natgeo").highlights if h.pk == BOTW)

@@ -20,7 +20,10 @@ UNHELD = "select count(*) from items i where not exists (select 1 from files f w
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An archive of one account with two highlights. Upstream's clock is right, whatever that of the archive says."""
+    """An archive of one account with two highlights.
+
+    Upstream's clock is right, whatever that of the archive says.
+    """
     with FaultyStandIn(EditableWorld.generate(1, 2, 2)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)
         upstream.settings.clock = lambda: utcnow().timestamp()
@@ -28,7 +31,9 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def test_fault_h18_a_clock_that_is_behind_changes_nothing(harness: ArchiveHarness) -> None:
-    """A year behind from the first night on: all is kept, quiet nights cost a unit, and so they do when it is right again."""
+    """A year behind from the first night on: all is kept, quiet nights cost a unit, and so they do when it is
+    right again.
+    """
     harness.later = -timedelta(days=365)
     assert (harness.night(ACCOUNT).exit_code, harness.one(UNHELD)) == (0, 0)
     for later in (harness.later + timedelta(days=1), timedelta()):
@@ -41,7 +46,9 @@ def test_fault_h18_a_clock_that_is_behind_changes_nothing(harness: ArchiveHarnes
 
 
 def test_fault_h18_a_clock_that_is_ahead_refreshes_no_link_without_end(harness: ArchiveHarness) -> None:
-    """A year ahead every link seems expired: each page is renewed once a night, under the usual back-off; nothing false is kept."""
+    """A year ahead every link seems expired: each page is renewed once a night, under the usual back-off;
+    nothing false is kept.
+    """
     harness.later = timedelta(days=365)
     units = []
     for _ in range(6):
@@ -71,7 +78,9 @@ def test_fault_h18_what_failed_under_a_clock_ahead_is_had_once_it_is_right(harne
 def test_fault_h18_a_clock_that_jumps_in_mid_run_ends_no_wait_and_loses_nothing(
     harness: ArchiveHarness, days: int
 ) -> None:
-    """Waits and deadlines are monotonic: the run goes on; what a jump ahead makes look expired is kept the next night."""
+    """Waits and deadlines are monotonic: the run goes on; what a jump ahead makes look expired is kept the
+    next night.
+    """
 
     def jump(_: object) -> None:
         harness.later = timedelta(days=days)

@@ -42,7 +42,9 @@ def _highlight(harness: ArchiveHarness) -> str:
 
 
 def refused_nights(harness: ArchiveHarness, disk: FailingDisk, kind: str, number: int) -> Iterator[int]:
-    """Nights, each with a new item to keep, on which the first, second, ... call of a kind fails; until none is met any more."""
+    """Nights, each with a new item to keep, on which the first, second, ... call of a kind fails; until none
+    is met any more.
+    """
     for nth in range(1, 40):
         harness.upstream.world.add_item(_highlight(harness))
         disk.refuse(kind, nth, number)
@@ -63,7 +65,9 @@ def refused_nights(harness: ArchiveHarness, disk: FailingDisk, kind: str, number
 def test_fault_h7_no_space_at_any_call_stops_the_run_with_nothing_half_written(
     harness: ArchiveHarness, disk: FailingDisk, kind: str
 ) -> None:
-    """Whichever call the full disk refuses: code 8, no row without its bytes, tmp/ empty; with space again all is kept."""
+    """Whichever call the full disk refuses: code 8, no row without its bytes, tmp/ empty; with space again
+    all is kept.
+    """
     for _ in refused_nights(harness, disk, kind, errno.ENOSPC):
         pass
     assert harness.one(UNHELD) == 0
@@ -73,7 +77,9 @@ def test_fault_h7_no_space_at_any_call_stops_the_run_with_nothing_half_written(
 def test_fault_h7_what_a_full_disk_kept_out_is_had_the_next_night(
     harness: ArchiveHarness, disk: FailingDisk
 ) -> None:
-    """Nothing more changes upstream: the next run keeps the file all the same, from the answer that was paid for."""
+    """Nothing more changes upstream: the next run keeps the file all the same, from the answer that was paid
+    for.
+    """
     harness.upstream.world.add_item(_highlight(harness))
     disk.refuse("replace", 1, errno.ENOSPC)
     assert run(harness, ACCOUNT)[0] == 8
@@ -82,7 +88,9 @@ def test_fault_h7_what_a_full_disk_kept_out_is_had_the_next_night(
 
 
 def test_fault_h7_no_space_for_a_directory_stops_the_run(harness: ArchiveHarness, disk: FailingDisk) -> None:
-    """The month of the kept answers cannot be made: code 8 before anything is paid, and the message says where."""
+    """The month of the kept answers cannot be made: code 8 before anything is paid, and the message says
+    where.
+    """
     shutil.rmtree(harness.root / "answers")
     for nth in (2, 3, 4):  # the first is for tmp/
         disk.refuse("mkdir", nth, errno.ENOSPC)
@@ -96,7 +104,9 @@ def test_fault_h7_no_space_for_a_directory_stops_the_run(harness: ArchiveHarness
 def test_fault_h9_an_error_of_the_disk_gives_the_file_up(
     harness: ArchiveHarness, disk: FailingDisk, kind: str
 ) -> None:
-    """EIO on write or fsync: code 8, the file is thrown away, and no fsync is ever tried again on it: it might lie."""
+    """EIO on write or fsync: code 8, the file is thrown away, and no fsync is ever tried again on it: it
+    might lie.
+    """
     for _ in refused_nights(harness, disk, kind, errno.EIO):
         pass
     assert disk.again == []

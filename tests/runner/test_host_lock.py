@@ -1,4 +1,6 @@
-"""One writer per archive: real processes that begin together, a holder that is killed, and somebody who waits."""
+"""One writer per archive: real processes that begin together, a holder that is killed, and somebody who
+waits.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def change(harness: ArchiveHarness) -> Fault:
 def test_fault_h19_of_two_runs_started_together_exactly_one_works(
     harness: ArchiveHarness, commands: ForkedCommands
 ) -> None:
-    """Each time one ends at once with 11 and has asked nothing, the other keeps all; the units are those of one run."""
+    """Each time one ends at once with 11 and has asked nothing, the other keeps all; the units are those of
+    one run.
+    """
     surroundings = environ(harness, ACCOUNT)
     for _ in range(DOUBLE_STARTS):
         fault = change(harness)
@@ -94,7 +98,10 @@ def test_fault_h19_of_two_first_backups_exactly_one_works(
 def test_fault_h19_a_second_run_names_the_holder_or_waits_for_it(
     harness: ArchiveHarness, commands: ForkedCommands
 ) -> None:
-    """Without ``--wait``: code 11 and the holder's pid. With it: nothing is asked until the first has ended, then a quiet night."""
+    """Without ``--wait``: code 11 and the holder's pid.
+
+    With it: nothing is asked until the first has ended, then a quiet night.
+    """
     fault, first = held_in_mid_run(harness, commands)
     refused = commands.run(environ(harness, ACCOUNT), "run")
     assert (refused.code, f"run, pid {first} on " in refused.err, "--wait" in refused.err) == (11, True, True)
@@ -108,7 +115,9 @@ def test_fault_h19_a_second_run_names_the_holder_or_waits_for_it(
 def test_fault_h20_a_killed_holder_leaves_the_lock_free(
     harness: ArchiveHarness, commands: ForkedCommands
 ) -> None:
-    """kill -9 in mid-run: the next run begins at once, says that the other was killed, and needs no hand at the lock."""
+    """kill -9 in mid-run: the next run begins at once, says that the other was killed, and needs no hand at
+    the lock.
+    """
     fault, first = held_in_mid_run(harness, commands)
     os.kill(first, signal.SIGKILL)
     assert commands.end(first).code == -signal.SIGKILL

@@ -1,4 +1,6 @@
-"""A disk of our own, small, mounted where the archive is: what the real kernel says when it is full, read-only, or not one disk."""
+"""A disk of our own, small, mounted where the archive is: what the real kernel says when it is full,
+read-only, or not one disk.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ UNSHARED = ["unshare", "--user", "--map-root-user", "--mount"]
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[int, list[str]]]]:
-    """Four nights of one archive on such a disk: code, and what lay in tmp/ after it. The last two have nothing to keep."""
+    """Four nights of one archive on such a disk: code, and what lay in tmp/ after it.
+
+    The last two have nothing to keep.
+    """
     if shutil.which("unshare") is None or subprocess.run([*UNSHARED, "true"], capture_output=True).returncode:
         pytest.skip("this system does not let a test mount a disk of its own")
     place = tmp_path_factory.mktemp("disk")

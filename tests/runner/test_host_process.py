@@ -1,4 +1,6 @@
-"""The process itself: the bare environment of cron, limits that it meets in mid-run, and bugs in any of its threads."""
+"""The process itself: the bare environment of cron, limits that it meets in mid-run, and bugs in any of its
+threads.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def as_cron(harness: ArchiveHarness, *words: str) -> tuple[int, str, str]:
-    """``archiver WORDS`` with what cron gives: no HOME, no terminal, LANG=C, in /; and an ASCII-only stdout on top."""
+    """``archiver WORDS`` with what cron gives: no HOME, no terminal, LANG=C, in /; and an ASCII-only stdout
+    on top.
+    """
     bare = environ(harness, "salwaaa_ki") | {"LANG": "C", "PYTHONIOENCODING": "ascii"}
     del bare["HOME"]
     bare["PYTHONPATH"] = str(Path(archiver.__file__).parent.parent)
@@ -47,7 +51,9 @@ def as_cron(harness: ArchiveHarness, *words: str) -> tuple[int, str, str]:
 
 
 def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(harness: ArchiveHarness) -> None:
-    """No progress bar, not a word where all went well; titles with emoji come out escaped on a stdout that is ASCII only."""
+    """No progress bar, not a word where all went well; titles with emoji come out escaped on a stdout that is
+    ASCII only.
+    """
     harness.upstream.world = EditableWorld.seed()
     assert harness.night("salwaaa_ki").exit_code == 0
     assert as_cron(harness, "run") == (0, "", "")
@@ -67,7 +73,9 @@ def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(har
 def test_fault_h36_a_bug_in_any_thread_ends_the_run_as_a_bug(
     harness: ArchiveHarness, broken: str, accounts: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each call but the first raises what nobody expects: the run is recorded as ended by a bug, and nothing that it began goes on."""
+    """Each call but the first raises what nobody expects: the run is recorded as ended by a bug, and nothing
+    that it began goes on.
+    """
     harness.night()
     harness.upstream.faults.add(
         actions.stall(100), listener="cdn", nth=3, count=None
@@ -120,7 +128,9 @@ def test_fault_h36_a_bug_is_told_once_and_is_code_1(
 def test_fault_h13_a_limit_on_the_size_of_files_stops_the_run_and_harms_nothing(
     harness: ArchiveHarness,
 ) -> None:
-    """A video above the limit of this process (EFBIG): code 8 and the reason; without the limit the next run keeps it."""
+    """A video above the limit of this process (EFBIG): code 8 and the reason; without the limit the next run
+    keeps it.
+    """
     harness.upstream.world = EditableWorld.generate(1, 1, 2, video_size=3_000_000)
     harness.night()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,6 @@
-"""Signals: the first ends the run cleanly and is told, the second ends it now; what was kept stands, and the next run goes on."""
+"""Signals: the first ends the run cleanly and is told, the second ends it now; what was kept stands, and the
+next run goes on.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ from tests.support.standin.world_edits import EditableWorld
 
 ACCOUNTS = ("account0000", "account0001")
 HIGHLIGHTS = 4
-PAID = "select count(*) from answers a join api_calls c on c.id = a.api_call_id where path = '/v1/highlight/by/url'"
+PAID = (
+    "select count(*) from answers a join api_calls c on c.id = a.api_call_id where "
+    "path = '/v1/highlight/by/url'"
+)
 AGAIN = "again to end now"
 
 
@@ -67,7 +72,9 @@ def assert_clean(harness: ArchiveHarness, ended: ProcessResult, signum: int) -> 
 
 
 def assert_goes_on(harness: ArchiveHarness) -> None:
-    """The next run keeps what was missing, pays again for no highlight whose answer is kept, and leaves nothing over."""
+    """The next run keeps what was missing, pays again for no highlight whose answer is kept, and leaves
+    nothing over.
+    """
     harness.upstream.faults.clear()
     paid = harness.one(PAID)
     assert isinstance(paid, int)
@@ -80,7 +87,9 @@ def assert_goes_on(harness: ArchiveHarness) -> None:
 def test_fault_h4_a_request_to_end_finishes_cleanly_and_soon(
     harness: ArchiveHarness, commands: ForkedCommands
 ) -> None:
-    """SIGTERM while files stall: within 10 s a summary, a finished run, a true death by the signal; and the next run goes on."""
+    """SIGTERM while files stall: within 10 s a summary, a finished run, a true death by the signal; and the
+    next run goes on.
+    """
     pid = begun(harness, commands)
     began = time.monotonic()
     os.kill(pid, signal.SIGTERM)
@@ -103,7 +112,9 @@ def test_fault_h6_a_hang_up_is_a_request_to_end(harness: ArchiveHarness, command
 
 
 def test_fault_h5_three_at_once_are_one(harness: ArchiveHarness, commands: ForkedCommands) -> None:
-    """A terminal and two wrappers pass on the same Ctrl-C within milliseconds: that is the first, and the end is clean."""
+    """A terminal and two wrappers pass on the same Ctrl-C within milliseconds: that is the first, and the end
+    is clean.
+    """
     pid = begun(harness, commands)
     for _ in range(3):
         os.kill(pid, signal.SIGINT)
@@ -112,7 +123,8 @@ def test_fault_h5_three_at_once_are_one(harness: ArchiveHarness, commands: Forke
 
 
 def test_fault_h5_the_second_ends_it_now(harness: ArchiveHarness, commands: ForkedCommands) -> None:
-    """While the end waits for a database that somebody holds, a second Ctrl-C does not: death by SIGINT, no word on stdout.
+    """While the end waits for a database that somebody holds, a second Ctrl-C does not: death by SIGINT, no
+    word on stdout.
 
     The run has no end in the ledger; the next one notes it as killed, sweeps tmp/ and goes on.
     """

@@ -71,7 +71,9 @@ def assert_recovers(harness: ArchiveHarness) -> None:
 def test_fault_h14_what_this_user_cannot_write_is_found_before_anything_is_paid(
     harness: ArchiveHarness, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A directory or file that another user made: code 8 (9 where SQLite says so), no call; and then all goes on."""
+    """A directory or file that another user made: code 8 (9 where SQLite says so), no call; and then all goes
+    on.
+    """
     monkeypatch.setenv("XDG_CONFIG_HOME", str(harness.root.parent))
     for path in (harness.root, *harness.root.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
@@ -126,7 +128,9 @@ def test_fault_h15_an_unmounted_disk_is_no_archive(harness: ArchiveHarness) -> N
 def test_fault_h15_missing_blobs_stop_the_run_instead_of_fetching_all_again(
     harness: ArchiveHarness, left: str
 ) -> None:
-    """``blobs`` is a disk of its own and not mounted, or was left out of a copy: code 8, 0 units, and where to look."""
+    """``blobs`` is a disk of its own and not mounted, or was left out of a copy: code 8, 0 units, and where
+    to look.
+    """
     blobs = harness.root / "blobs"
     aside = shutil.move(blobs, harness.root.with_name("aside"))
     if left != "nothing":
@@ -156,7 +160,9 @@ def test_fault_h15_a_database_of_another_archive_is_refused(harness: ArchiveHarn
 def test_fault_h19_an_archive_that_somebody_else_makes_meanwhile_is_used(
     place: Path, standing: ArchiveHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another ``backup`` makes the archive between our look and our lock: nothing is made twice, and it is no error."""
+    """Another ``backup`` makes the archive between our look and our lock: nothing is made twice, and it is no
+    error.
+    """
     late = ArchiveHarness(place / "late", standing.upstream)
     real = open_root
 
@@ -171,7 +177,10 @@ def test_fault_h19_an_archive_that_somebody_else_makes_meanwhile_is_used(
 
 
 def test_fault_h17_blobs_and_database_may_lie_on_different_disks(place: Path, postgres_archive: str) -> None:
-    """Rows in PostgreSQL, bytes here: bytes that were not made durable have no row there. Without the disk (H15) nothing is begun."""
+    """Rows in PostgreSQL, bytes here: bytes that were not made durable have no row there.
+
+    Without the disk (H15) nothing is begun.
+    """
     empty_database(postgres_archive)
     with FaultyStandIn(EditableWorld.generate(1, 1, 1)) as upstream:
         harness = ArchiveHarness(place / "half", upstream, postgres_archive)
@@ -196,7 +205,10 @@ def test_fault_h17_blobs_and_database_may_lie_on_different_disks(place: Path, po
 
 
 def test_fault_h38_a_disk_below_its_reserve_is_left_alone(harness: ArchiveHarness) -> None:
-    """Less is free than ``archive.reserve``: code 8, 0 units. The free space is read anew before every file."""
+    """Less is free than ``archive.reserve``: code 8, 0 units.
+
+    The free space is read anew before every file.
+    """
     harness.environ["ARCHIVER_ARCHIVE_RESERVE"] = str(free_bytes(harness.root) * 2)
     assert_refused(harness, code=8, says="less than the reserve")
     harness.environ.clear()
@@ -204,7 +216,9 @@ def test_fault_h38_a_disk_below_its_reserve_is_left_alone(harness: ArchiveHarnes
 
 
 def test_fault_h12_too_few_descriptors_are_told_before_anything_is_paid(harness: ArchiveHarness) -> None:
-    """A limit below what the downloads need would look like a network that fails: code 8 instead, with the way out."""
+    """A limit below what the downloads need would look like a network that fails: code 8 instead, with the
+    way out.
+    """
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
     harness.environ["ARCHIVER_DOWNLOAD_CONCURRENCY"] = "64"
     resource.setrlimit(resource.RLIMIT_NOFILE, (200, allowed[1]))
@@ -217,7 +231,9 @@ def test_fault_h12_too_few_descriptors_are_told_before_anything_is_paid(harness:
 
 
 def test_fault_h31_links_planted_in_the_archive_lead_nowhere(harness: ArchiveHarness, place: Path) -> None:
-    """A link in place of the lock, the marker or a directory: code 8, no call, and what it points to is untouched."""
+    """A link in place of the lock, the marker or a directory: code 8, no call, and what it points to is
+    untouched.
+    """
     aside = place / "precious"
     for name in ("lock", "archive.json", "tmp", "blobs", "blobs/7f", "answers"):
         spot = harness.root / name

@@ -1,4 +1,6 @@
-"""What else may lie in an archive: leftovers, files of others, planted links, pipes; none is followed, waited for, or thrown away."""
+"""What else may lie in an archive: leftovers, files of others, planted links, pipes; none is followed, waited
+for, or thrown away.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Archive
 
 
 def verified(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], int, list[str]]:
-    """What ``archiver verify --read-data`` finds: problems by blob, the number of orphans, and strangers. Code 12 if damaged, else 0."""
+    """What ``archiver verify --read-data`` finds: problems by blob, the number of orphans, and strangers.
+
+    Code 12 if damaged, else 0.
+    """
     capsys.readouterr()
     code = main(["verify", "--read-data", "--json"])
     told = json.loads(capsys.readouterr().out)
@@ -44,7 +49,9 @@ def verified(capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, str], int, l
 def test_fault_h30_leftovers_are_swept_orphans_adopted_and_strangers_left_alone(
     harness: ArchiveHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Half-written files go when a run begins; a blob without a row and files of others stay, are told, and are no damage."""
+    """Half-written files go when a run begins; a blob without a row and files of others stay, are told, and
+    are no damage.
+    """
     strangers = {".DS_Store": b"theirs", "7f/notes.txt": b"theirs", "zz/inside": b"theirs"}
     for name, data in strangers.items():
         (harness.root / "blobs" / name).parent.mkdir(exist_ok=True)
@@ -69,7 +76,9 @@ def test_fault_h30_leftovers_are_swept_orphans_adopted_and_strangers_left_alone(
 def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
     harness: ArchiveHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A link to another file: ``verify`` says 12 and does not read it, a run fetches the blob again, the file keeps its bytes."""
+    """A link to another file: ``verify`` says 12 and does not read it, a run fetches the blob again, the file
+    keeps its bytes.
+    """
     target = tmp_path / "precious"
     target.write_bytes(b"theirs")
     place = blob_paths(harness)[0]
@@ -86,7 +95,9 @@ def test_fault_h31_a_link_in_place_of_a_blob_is_damage_and_is_healed(
 def test_fault_h31_a_link_in_place_of_a_directory_of_blobs_is_damage(
     harness: ArchiveHarness, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of the 256 directories leads elsewhere: ``verify`` says 12 for each of its blobs, and reads none of them there."""
+    """One of the 256 directories leads elsewhere: ``verify`` says 12 for each of its blobs, and reads none of
+    them there.
+    """
     place = blob_paths(harness)[0].parent
     names = [path.name for path in place.iterdir()]
     elsewhere = place.rename(tmp_path / "elsewhere")
@@ -98,7 +109,9 @@ def test_fault_h31_a_link_in_place_of_a_directory_of_blobs_is_damage(
 def test_fault_h32_a_pipe_in_place_of_a_blob_is_not_waited_for(
     harness: ArchiveHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A FIFO is damage, told at once; a run fetches the blob again, and a hard link with the right bytes is as good as any file."""
+    """A FIFO is damage, told at once; a run fetches the blob again, and a hard link with the right bytes is
+    as good as any file.
+    """
     pipe, linked, *_ = blob_paths(harness)
     pipe.unlink()
     os.mkfifo(pipe)

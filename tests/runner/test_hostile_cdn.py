@@ -1,4 +1,6 @@
-"""A hostile night, the night after it, and a quiet one: nothing good is lost, nothing bad is kept, nothing is fetched twice."""
+"""A hostile night, the night after it, and a quiet one: nothing good is lost, nothing bad is kept, nothing is
+fetched twice.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ HOSTILE: dict[str, Action] = {
 
 
 def test_a_run_survives_a_hostile_cdn_and_the_next_one_completes_it(tmp_path: Path) -> None:
-    """Code 3 with a failure for each bad file and every good one kept; then code 0 for just what was missing; then nothing."""
+    """Code 3 with a failure for each bad file and every good one kept; then code 0 for just what was missing;
+    then nothing.
+    """
     with FaultyStandIn() as upstream:
         served = CdnAccount(tmp_path / "archive", upstream)
         for name, action in HOSTILE.items():

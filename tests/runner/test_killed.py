@@ -42,7 +42,9 @@ def start(harness: ArchiveHarness) -> subprocess.Popen[bytes]:
 
 
 def test_a_killed_run_does_not_pay_twice(harness: ArchiveHarness) -> None:
-    """Killed while every video stalls: the next run reads all highlights from kept answers, for the tray's unit alone."""
+    """Killed while every video stalls: the next run reads all highlights from kept answers, for the tray's
+    unit alone.
+    """
     fault = harness.upstream.faults.add(actions.stall(100), listener="cdn", role="video", count=None)
     with start(harness) as process:
         assert fault.reached.wait(20)
@@ -59,7 +61,9 @@ def test_a_killed_run_does_not_pay_twice(harness: ArchiveHarness) -> None:
 
 
 def test_a_torn_last_answer_is_passed_over(harness: ArchiveHarness) -> None:
-    """The kept answers' file ends in the middle of a record: what it held is asked for again, and the archive is whole."""
+    """The kept answers' file ends in the middle of a record: what it held is asked for again, and the archive
+    is whole.
+    """
     harness.night("natgeo")
     segment = next((harness.root / "answers").rglob("*-fetched-*"))
     segment.write_bytes(segment.read_bytes()[:-200])

@@ -24,7 +24,9 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 
 
 def test_every_highlight_is_looked_at_again_within_the_sweep(harness: ArchiveHarness) -> None:
-    """A swap that moves none of the tray's numbers is found within ``sweep_days``, at one unit for each highlight in all."""
+    """A swap that moves none of the tray's numbers is found within ``sweep_days``, at one unit for each
+    highlight in all.
+    """
     harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "5"
     harness.night("natgeo")
     world = harness.upstream.world
@@ -42,7 +44,9 @@ def test_every_highlight_is_looked_at_again_within_the_sweep(harness: ArchiveHar
 
 
 def test_a_private_account_is_asked_again_after_one_three_and_seven_days(harness: ArchiveHarness) -> None:
-    """One unit on each of those nights and none between; when it is public again it is kept on, with a change to show."""
+    """One unit on each of those nights and none between; when it is public again it is kept on, with a change
+    to show.
+    """
     harness.night("natgeo")
     harness.upstream.world.set_private("natgeo")
     units = []
@@ -60,8 +64,9 @@ def test_a_private_account_is_asked_again_after_one_three_and_seven_days(harness
 
 
 def test_fault_a5_a_gone_account_is_marked_and_returns(harness: ArchiveHarness) -> None:
-    """404 by id, and once more when it is looked behind: ``gone_at``, one change; nothing that is held is touched; its return is a
-    change too."""
+    """404 by id, and once more when it is looked behind: ``gone_at``, one change; nothing that is held is
+    touched; its return is a change too.
+    """
     harness.night("natgeo")
     harness.upstream.world.delete_account("natgeo")
     assert harness.night("natgeo").units == 2
@@ -77,7 +82,9 @@ def test_fault_a5_a_gone_account_is_marked_and_returns(harness: ArchiveHarness) 
 
 
 def test_the_back_off_of_a_lost_file_ends(harness: ArchiveHarness) -> None:
-    """On its due night the links of the kept answer are past their time: one unit renews them, and the file is kept."""
+    """On its due night the links of the kept answer are past their time: one unit renews them, and the file
+    is kept.
+    """
     item = harness.upstream.world.highlight(GIFT).items[2]
     fault = harness.upstream.faults.add(actions.respond(404), listener="cdn", item=item.pk, count=None)
     harness.night("natgeo")
@@ -90,8 +97,10 @@ def test_the_back_off_of_a_lost_file_ends(harness: ArchiveHarness) -> None:
 
 
 def test_fault_a29_an_emptied_tray_is_believed_the_second_time(harness: ArchiveHarness) -> None:
-    """All highlights vanish at once: the first night says nothing, the second marks them gone, and nothing held is lost; what comes back
-    is seen at the latest on the second night, since a look that is due takes the tray's place."""
+    """All highlights vanish at once: the first night says nothing, the second marks them gone, and nothing
+    held is lost; what comes back is seen at the latest on the second night, since a look that is due takes
+    the tray's place.
+    """
     harness.night("natgeo", "salwaaa_ki")
     for pk in (GIFT, BOTW, LIMITLESS):
         harness.upstream.world.remove_highlight(pk)
@@ -110,7 +119,9 @@ def test_fault_a29_an_emptied_tray_is_believed_the_second_time(harness: ArchiveH
 
 
 def test_an_emptied_account_that_turns_private_is_noticed(harness: ArchiveHarness) -> None:
-    """Its tray is as empty as before: the look that is due after 1, 3, 7 days tells, however often it was listed between."""
+    """Its tray is as empty as before: the look that is due after 1, 3, 7 days tells, however often it was
+    listed between.
+    """
     harness.night("natgeo")
     for pk in (GIFT, BOTW, LIMITLESS):
         harness.upstream.world.remove_highlight(pk)
@@ -127,7 +138,9 @@ def test_an_emptied_account_that_turns_private_is_noticed(harness: ArchiveHarnes
 
 
 def test_an_emptied_account_is_listed_however_seldom_the_runs_are(harness: ArchiveHarness) -> None:
-    """A look is due at each monthly run, and does not take the place of the tray twice running: what came back is seen."""
+    """A look is due at each monthly run, and does not take the place of the tray twice running: what came
+    back is seen.
+    """
     harness.night("natgeo")
     for pk in (GIFT, BOTW, LIMITLESS):
         harness.upstream.world.remove_highlight(pk)
@@ -150,7 +163,9 @@ def test_one_highlight_of_three_may_go_in_one_night(harness: ArchiveHarness) -> 
 
 
 def test_a_name_that_somebody_else_took(harness: ArchiveHarness) -> None:
-    """The entry of the configuration stays with its account; ``backup NAME`` looks the name up and finds the other one."""
+    """The entry of the configuration stays with its account; ``backup NAME`` looks the name up and finds the
+    other one.
+    """
     harness.night("natgeo")
     harness.upstream.world.rename("natgeo", "natgeo2")
     other = harness.upstream.world.take_username("natgeo")
@@ -163,7 +178,9 @@ def test_a_name_that_somebody_else_took(harness: ArchiveHarness) -> None:
 
 
 def test_a_renamed_account_that_shows_nothing_is_not_taken_for_the_other(harness: ArchiveHarness) -> None:
-    """An empty tray names nobody: the name that the account bore last counts, though another account bears the old one."""
+    """An empty tray names nobody: the name that the account bore last counts, though another account bears
+    the old one.
+    """
     harness.night("natgeo")
     harness.upstream.world.rename("natgeo", "natgeo2")
     harness.upstream.world.take_username("natgeo")
@@ -180,7 +197,9 @@ def test_a_renamed_account_that_shows_nothing_is_not_taken_for_the_other(harness
 
 
 def test_a_name_that_was_taken_is_told_once(harness: ArchiveHarness) -> None:
-    """Whoever names in the configuration what somebody bore before hears of it on the first night, and is not mailed every night."""
+    """Whoever names in the configuration what somebody bore before hears of it on the first night, and is not
+    mailed every night.
+    """
     harness.night("787132")
     harness.upstream.world.rename("natgeo", "natgeo2")
     harness.upstream.world.take_username("natgeo")
@@ -192,7 +211,9 @@ def test_a_name_that_was_taken_is_told_once(harness: ArchiveHarness) -> None:
 
 
 def test_an_account_listed_by_name_and_by_id_is_paid_for_once(harness: ArchiveHarness) -> None:
-    """The second target is told to be the same account; each highlight is read once, and a quiet night costs one unit."""
+    """The second target is told to be the same account; each highlight is read once, and a quiet night costs
+    one unit.
+    """
     first = harness.night("natgeo", "787132", "https://www.instagram.com/natgeo/")
     assert (first.exit_code, first.highlights_fetched) == (0, 3)
     assert harness.night("natgeo", "787132").units == 1

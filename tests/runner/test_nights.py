@@ -28,7 +28,9 @@ def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
 
 
 def test_the_first_night_keeps_both_accounts_whole(harness: ArchiveHarness) -> None:
-    """Every offered file is a blob under its hash with a row, and the units are those of the tariff: 2 + 3 and 2 + 1."""
+    """Every offered file is a blob under its hash with a row, and the units are those of the tariff: 2 + 3
+    and 2 + 1.
+    """
     summary = harness.night(*BOTH)
     assert (summary.exit_code, summary.units, summary.outcome) == (0, 8, "ok")
     assert (summary.accounts, summary.highlights_listed, summary.highlights_fetched) == (2, 4, 4)
@@ -79,7 +81,8 @@ def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(harne
     pk = shared[0][0]
     assert len(harness.upstream.requests.cdn_requests(item=str(pk), role="thumbnail")) == 1
     twins = harness.rows(
-        "select sha256 from files where item_pk is not null group by sha256 having count(distinct item_pk) > 1"
+        "select sha256 from files where item_pk is not null group by sha256 having "
+        "count(distinct item_pk) > 1"
     )
     assert len(twins) >= 1
     assert harness.one("select username from users where pk = ?", NATGEO) == "natgeo"
@@ -119,7 +122,8 @@ def test_fault_a6_a_listed_highlight_that_answers_404_is_recorded_and_passed_ove
 
 
 def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> None:
-    """The configuration still says the old name: one call by id, none by username, and the rename is history."""
+    """The configuration still says the old name: one call by id, none by username, and the rename is history.
+    """
     harness.night("natgeo")
     harness.upstream.world.rename("natgeo", "natgeo_official")
     summary = harness.night("natgeo")
@@ -131,7 +135,9 @@ def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> Non
 
 
 def test_fault_h29_a_vanished_blob_is_fetched_again(harness: ArchiveHarness) -> None:
-    """The night after a file vanished from the store it is there again, from the kept answer while its links live."""
+    """The night after a file vanished from the store it is there again, from the kept answer while its links
+    live.
+    """
     harness.night("natgeo")
     sha256 = str(harness.one("select sha256 from files where item_pk is not null and role = 'video' limit 1"))
     path = harness.root / "blobs" / sha256[:2] / sha256
@@ -143,7 +149,9 @@ def test_fault_h29_a_vanished_blob_is_fetched_again(harness: ArchiveHarness) -> 
 
 
 def test_fault_x1_hostile_titles_are_stored_and_never_a_path(harness: ArchiveHarness) -> None:
-    """Path tricks, NUL, a lone surrogate, a right-to-left override and 10 kB of emoji leave no trace outside the database."""
+    """Path tricks, NUL, a lone surrogate, a right-to-left override and 10 kB of emoji leave no trace outside
+    the database.
+    """
     titles = ["../../x", "a\x00b", "cut \ud83d", "\u202egnp.exe", "🦋" * 2500]
     made = [harness.upstream.world.add_highlight("salwaaa_ki", title, 1) for title in titles]
     summary = harness.night("salwaaa_ki")
@@ -188,7 +196,9 @@ def test_private_and_gone_accounts_cost_a_unit_a_night_at_most(harness: ArchiveH
 
 
 def test_an_account_without_highlights_costs_a_unit_a_night(harness: ArchiveHarness) -> None:
-    """It is listed, for a highlight may come any day; the first look costs one more, to tell empty from private."""
+    """It is listed, for a highlight may come any day; the first look costs one more, to tell empty from
+    private.
+    """
     for highlight in (GIFT, BOTW, LIMITLESS):
         harness.upstream.world.remove_highlight(highlight)
     assert [harness.night("natgeo").units for _ in range(3)] == [3, 1, 1]

@@ -22,7 +22,9 @@ SWEEP = 3
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
-    """An account with sweeps and three highlights, of which the tray in one answer shows two, and a page of the other two as well."""
+    """An account with sweeps and three highlights, of which the tray in one answer shows two, and a page of
+    the other two as well.
+    """
     with FaultyStandIn(EditableWorld.generate(1, 3, 1)) as upstream:
         upstream.world.v1_page = upstream.world.v2_page = 2
         yield ArchiveHarness(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": str(SWEEP)})
@@ -39,7 +41,9 @@ def nights(harness: ArchiveHarness, count: int) -> list[int]:
 
 
 def test_what_the_first_page_hides_is_found_within_a_sweep(harness: ArchiveHarness) -> None:
-    """All pages are read on the account's turn; from then on it is listed so, and nothing is said to have appeared."""
+    """All pages are read on the account's turn; from then on it is listed so, and nothing is said to have
+    appeared.
+    """
     harness.night(ACCOUNT)
     assert harness.one("select count(*) from highlights") == 2
     pages = nights(harness, SWEEP + 2)
@@ -65,7 +69,9 @@ def test_an_account_whose_tray_is_whole_pays_no_more_for_its_turn(harness: Archi
 
 
 def test_absence_from_all_pages_is_evidence(harness: ArchiveHarness) -> None:
-    """A highlight beyond the first page that goes is gone the same night, whatever the longest first page was."""
+    """A highlight beyond the first page that goes is gone the same night, whatever the longest first page
+    was.
+    """
     harness.night(ACCOUNT)
     nights(harness, SWEEP)
     harness.upstream.world.remove_highlight(LAST)
@@ -86,7 +92,10 @@ def test_absence_from_all_pages_is_evidence(harness: ArchiveHarness) -> None:
 def test_where_the_pages_fail_the_first_page_serves(
     harness: ArchiveHarness, fault: actions.Action, tried_again: bool
 ) -> None:
-    """The night is a good one and nobody is gone for it. What cost nothing is tried the next night, what was billed on its next turn."""
+    """The night is a good one and nobody is gone for it.
+
+    What cost nothing is tried the next night, what was billed on its next turn.
+    """
     harness.night(ACCOUNT)
     harness.upstream.faults.add(fault, path=V2, count=None)
     asked = [pages > 0 for pages in nights(harness, 2 * SWEEP)]
@@ -111,8 +120,9 @@ def test_pages_without_an_end_are_left(harness: ArchiveHarness) -> None:
 
 
 def test_one_night_without_pages_changes_nothing(harness: ArchiveHarness) -> None:
-    """An account that is listed page by page gets its first page on a night on which those fail: a third of what it has, which is no
-    reason to look at the account, and no highlight is missed or back."""
+    """An account that is listed page by page gets its first page on a night on which those fail: a third of
+    what it has, which is no reason to look at the account, and no highlight is missed or back.
+    """
     for title in ("one", "two", "three"):
         harness.upstream.world.add_highlight(ACCOUNT, title, 1)
     harness.night(ACCOUNT)
@@ -133,7 +143,9 @@ def test_one_night_without_pages_changes_nothing(harness: ArchiveHarness) -> Non
 def test_a_first_page_that_is_known_to_lack_something_is_no_evidence(
     harness: ArchiveHarness, fault: actions.Action
 ) -> None:
-    """Also where it is shorter than the longest that was ever seen, as a first page of another size is: nobody is gone for it."""
+    """Also where it is shorter than the longest that was ever seen, as a first page of another size is:
+    nobody is gone for it.
+    """
     for title in ("one", "two"):
         harness.upstream.world.add_highlight(ACCOUNT, title, 1)
     harness.upstream.world.v1_page = 4
@@ -146,8 +158,9 @@ def test_a_first_page_that_is_known_to_lack_something_is_no_evidence(
 
 
 def test_until_their_next_turn_failed_pages_make_nobody_gone(harness: ArchiveHarness) -> None:
-    """Pages that were paid for in vain are not asked again before their turn; the first pages until then are known to be cut, whatever
-    their size is, and the account stays with its pages."""
+    """Pages that were paid for in vain are not asked again before their turn; the first pages until then are
+    known to be cut, whatever their size is, and the account stays with its pages.
+    """
     for title in ("one", "two"):
         harness.upstream.world.add_highlight(ACCOUNT, title, 1)
     harness.upstream.world.v1_page = 4
@@ -169,7 +182,9 @@ def test_until_their_next_turn_failed_pages_make_nobody_gone(harness: ArchiveHar
 
 
 def test_pages_that_are_refused_say_nothing_of_the_key(tmp_path: Path) -> None:
-    """Where a plan does not include the paged tray, and every account has its turn: the other tray serves, and the run is a good one."""
+    """Where a plan does not include the paged tray, and every account has its turn: the other tray serves,
+    and the run is a good one.
+    """
     names = [account_pk(n) for n in range(5)]
     with FaultyStandIn(EditableWorld.generate(len(names), 1, 1)) as upstream:
         harness = ArchiveHarness(tmp_path / "archive", upstream)

@@ -1,4 +1,6 @@
-"""Files that our own settings refuse: reported while they are refused, and fetched once the settings allow them."""
+"""Files that our own settings refuse: reported while they are refused, and fetched once the settings allow
+them.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def files(harness: ArchiveHarness) -> int:
 
 
 def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: ArchiveHarness) -> None:
-    """Ten nights with a wrong ``allowed_hosts``: each ends with 3 and counts every file, and costs what a quiet night costs."""
+    """Ten nights with a wrong ``allowed_hosts``: each ends with 3 and counts every file, and costs what a
+    quiet night costs.
+    """
     either.environ[HOSTS] = WRONG
     number = offered(either)
     for night in range(10):
@@ -88,7 +92,9 @@ def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: ArchiveHar
 
 
 def test_fault_c31_the_first_night_with_the_right_hosts_fetches_all_of_it(either: ArchiveHarness) -> None:
-    """While the links of the kept answers are valid no highlight is paid for again; once they have expired each costs one unit."""
+    """While the links of the kept answers are valid no highlight is paid for again; once they have expired
+    each costs one unit.
+    """
     either.environ[HOSTS] = WRONG
     either.night(ACCOUNT)
     del either.environ[HOSTS]
@@ -125,7 +131,9 @@ def test_fault_c31_no_sweep_is_paid_for_while_a_host_is_refused(harness: Archive
 
 
 def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(harness: ArchiveHarness) -> None:
-    """One file behind a host that is not allowed: the others are stored, a file that fails otherwise has its own back-off."""
+    """One file behind a host that is not allowed: the others are stored, a file that fails otherwise has its
+    own back-off.
+    """
     first, second = highlights(harness)
     elsewhere = {item.pk: f"https://cdn.example/{item.pk}.jpg" for item in first.items[:1]}
     harness.upstream.faults.add(offering(elsewhere), path="/v1/highlight/by/url", count=None)
@@ -145,7 +153,9 @@ def test_fault_c31_files_of_other_hosts_go_on_beside_the_refused_ones(harness: A
 
 
 def test_fault_c31_status_show_and_gaps_tell_what_is_not_downloaded(either: ArchiveHarness) -> None:
-    """The status names host and number and knows no success; every refused file is a gap; once allowed nothing is left of it."""
+    """The status names host and number and knows no success; every refused file is a gap; once allowed
+    nothing is left of it.
+    """
     either.environ[HOSTS] = WRONG
     either.night(ACCOUNT)
     status = archive.status(either.config)
@@ -192,7 +202,9 @@ def test_fault_c31_a_highlight_that_is_a_target_itself_reports_its_host(harness:
 
 
 def test_fault_c32_a_file_over_the_limit_is_due_once_the_limit_allows_it(harness: ArchiveHarness) -> None:
-    """The gap keeps the stated length, ends no night, and shows no highlight as complete; a raised limit fetches it for 0 units."""
+    """The gap keeps the stated length, ends no night, and shows no highlight as complete; a raised limit
+    fetches it for 0 units.
+    """
     harness.environ[SIZE] = "1 kB"
     summary = harness.night(ACCOUNT)
     assert (summary.exit_code, summary.files_failed) == (0, 0)
@@ -239,7 +251,9 @@ def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(harness: 
 def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_stored_answers(
     harness: ArchiveHarness, hide: str
 ) -> None:
-    """Each run ends with 3 while the host is refused; then all item files come from the stored answers, for 0 units."""
+    """Each run ends with 3 while the host is refused; then all item files come from the stored answers, for 0
+    units.
+    """
     harness.environ[HOSTS] = WRONG
     number = offered(harness)
     harness.night(ACCOUNT)
@@ -258,7 +272,9 @@ def test_fault_c31_an_account_that_is_hidden_since_is_reported_and_served_from_s
 
 
 def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(harness: ArchiveHarness) -> None:
-    """The unit that is left goes to the new item, not to the tray: what was refused before is reported all the same."""
+    """The unit that is left goes to the new item, not to the tray: what was refused before is reported all
+    the same.
+    """
     harness.environ[HOSTS] = WRONG
     number = offered(harness)
     harness.night(ACCOUNT)
@@ -272,7 +288,9 @@ def test_fault_c31_covers_count_where_no_unit_is_left_for_the_tray(harness: Arch
 
 
 def test_fault_c31_covers_count_on_a_night_that_ends_at_its_budget(harness: ArchiveHarness) -> None:
-    """Covers and the avatar are refused while the limit ends the paying: recorded and named that very night, and never ok after."""
+    """Covers and the avatar are refused while the limit ends the paying: recorded and named that very night,
+    and never ok after.
+    """
     harness.environ |= {HOSTS: WRONG, "ARCHIVER_BUDGET_MAX_UNITS_PER_RUN": "3"}
     first = harness.night(ACCOUNT)
     pictures = "select count(*) from failures where role in ('cover', 'avatar') and resolved_at is null"

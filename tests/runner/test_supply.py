@@ -49,7 +49,9 @@ def test_the_rate_is_the_median_day_of_the_last_thirty(
     [(100, 48, 2), (95, 48, 1), (0, 48, 0), (-5, 48, 0), (100, 0, None), (100, None, None)],
 )
 def test_nights_are_whole_ones(units: int, rate: int | None, left: int | None) -> None:
-    """A balance that is spent lasts none; where a night costs nothing, or nobody knows what, there is no number."""
+    """A balance that is spent lasts none; where a night costs nothing, or nobody knows what, there is no
+    number.
+    """
     assert nights_left(units, rate) == left
 
 
@@ -57,7 +59,9 @@ def test_nights_are_whole_ones(units: int, rate: int | None, left: int | None) -
 def test_the_rate_lies_between_the_days_and_the_nights_can_be_paid(
     runs: list[tuple[datetime, int]], units: int
 ) -> None:
-    """Whatever was run: between the cheapest and the dearest day, whatever order the runs come in; so many nights, and not one more."""
+    """Whatever was run: between the cheapest and the dearest day, whatever order the runs come in; so many
+    nights, and not one more.
+    """
     rate = units_per_night(runs, NOON)
     recent: dict[object, int] = {}
     for at, spent in runs:

@@ -165,7 +165,9 @@ def test_fault_a42_so_is_a_first_look_by_name(harness: ArchiveHarness) -> None:
 def test_fault_a43_a_tray_that_is_not_found_after_the_account_was_seen_is_an_error(
     harness: ArchiveHarness,
 ) -> None:
-    """The name failed once; now the look shows a public account and its list is not found: no "no such account"."""
+    """The name failed once; now the look shows a public account and its list is not found: no "no such
+    account".
+    """
     harness.upstream.faults.add(answer_error(404, NOBODY), path=BY_NAME)
     assert harness.night(NAME, account_pk(1)).exit_code == 3
     harness.upstream.faults.add(answer_error(404, NOBODY), path=TRAY, user=ONE, count=None)

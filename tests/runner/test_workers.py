@@ -105,7 +105,9 @@ with run_lock.hold_run_lock(Path(sys.argv[1]), "run", utcnow()):
 
 
 def test_fault_h20_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
-    """A second process is refused with the holder's pid and since when; killed without warning, the holder leaves the lock free."""
+    """A second process is refused with the holder's pid and since when; killed without warning, the holder
+    leaves the lock free.
+    """
     path = tmp_path / "lock"
     with subprocess.Popen([sys.executable, "-c", HOLDER, path], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None

@@ -1,4 +1,6 @@
-"""The answers of the seed world are those of the vendor's documentation, and every answer signs its URLs anew."""
+"""The answers of the seed world are those of the vendor's documentation, and every answer signs its URLs
+anew.
+"""
 
 from __future__ import annotations
 
@@ -51,13 +53,17 @@ def test_the_tray_by_id_is_the_documented_one(upstream: FaultyStandIn) -> None:
 
 
 def test_the_tray_by_name_is_the_documented_one(upstream: FaultyStandIn) -> None:
-    """Every field of ``/v1/user/highlights/by/username`` but the URLs is the vendor's; names are found in any case."""
+    """Every field of ``/v1/user/highlights/by/username`` but the URLs is the vendor's; names are found in any
+    case.
+    """
     answer = ask(upstream, "/v1/user/highlights/by/username", username="NatGeo").json
     assert without_urls(answer) == without_urls(example("user_highlights_by_username"))
 
 
 def test_the_page_is_the_documented_one(upstream: FaultyStandIn) -> None:
-    """Every field of ``/v1/highlight/by/url`` but the URLs is the vendor's: ids beyond 2**53 as numbers, 98 counted, 3 shown."""
+    """Every field of ``/v1/highlight/by/url`` but the URLs is the vendor's: ids beyond 2**53 as numbers, 98
+    counted, 3 shown.
+    """
     answer = page(upstream, ME)
     assert without_urls(answer) == without_urls(example("highlight_by_url"))
     assert min(answer["media_ids"]) > 2**53

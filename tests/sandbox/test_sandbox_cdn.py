@@ -31,7 +31,9 @@ def files(shown: Any) -> list[str]:
 
 
 def test_every_offered_file_is_served(upstream: FaultyStandIn) -> None:
-    """All files of a page, its cover and its owner's avatar are there, as what they are whatever they are called."""
+    """All files of a page, its cover and its owner's avatar are there, as what they are whatever they are
+    called.
+    """
     shown = page(upstream, BOOKS)
     cover, avatar = shown["cover_media"]["cropped_image_version"]["url"], shown["user"]["profile_pic_url"]
     magic = {"image/jpeg": b"\xff\xd8\xff", "image/webp": b"RIFF", "video/mp4": b"\x00\x00\x00 ftyp"}
@@ -47,7 +49,9 @@ def test_every_offered_file_is_served(upstream: FaultyStandIn) -> None:
 
 
 def test_bytes_are_unique_and_stay(upstream: FaultyStandIn) -> None:
-    """Each file has bytes of its own, the same in every answer; two items of one highlight are twins on purpose."""
+    """Each file has bytes of its own, the same in every answer; two items of one highlight are twins on
+    purpose.
+    """
     one, two = (
         [hashlib.sha256(get(u).body).digest() for u in files(page(upstream, LIMITLESS))] for _ in range(2)
     )
@@ -61,7 +65,9 @@ def clock(now: float) -> Callable[[], float]:
 
 
 def test_urls_die_at_their_expiry(upstream: FaultyStandIn) -> None:
-    """``oe`` is the expiry in hexadecimal: pictures live five days, videos two, and then get 403 in plain text."""
+    """``oe`` is the expiry in hexadecimal: pictures live five days, videos two, and then get 403 in plain
+    text.
+    """
     now = 1_770_000_000.0
     upstream.settings.clock = clock(now)
     shown = next(i for i in page(upstream)["items"] if i["video_url"])
@@ -138,7 +144,9 @@ def test_ranges_can_be_turned_off(upstream: FaultyStandIn) -> None:
 
 
 def test_if_range(upstream: FaultyStandIn) -> None:
-    """``If-Range`` gets the part while the strong ETag or the date still holds, else everything; a weak ETag never does."""
+    """``If-Range`` gets the part while the strong ETag or the date still holds, else everything; a weak ETag
+    never does.
+    """
     url = video(upstream)
     whole = get(url)
 

@@ -203,7 +203,9 @@ def test_edits_of_what_is_not_there(upstream: FaultyStandIn) -> None:
 
 
 def test_generated_worlds_are_lazy_and_the_same() -> None:
-    """A huge world costs nothing before it is asked; the same arguments give the same answers, for any highlight first."""
+    """A huge world costs nothing before it is asked; the same arguments give the same answers, for any
+    highlight first.
+    """
     world = EditableWorld.generate(1000, 20, 10, thumbnail_size=(80_000, 300_000))
     with FaultyStandIn(world) as one, FaultyStandIn(EditableWorld.generate(1000, 20, 10)) as two:
         pk = world.accounts[999].highlights[19].pk

@@ -52,7 +52,9 @@ def length(head: bytes) -> int:
 
 
 def test_another_answer(upstream: FaultyStandIn) -> None:
-    """``respond`` sends any status, body and headers; JSON for what is not text or bytes; only once unless told otherwise."""
+    """``respond`` sends any status, body and headers; JSON for what is not text or bytes; only once unless
+    told otherwise.
+    """
     upstream.faults.add(
         actions.respond(503, {"exc_type": "InternalError"}, {"retry-after": "nan"}), listener="api"
     )

@@ -69,7 +69,9 @@ def test_remove_and_clear(upstream: FaultyStandIn) -> None:
 
 
 def test_the_hook_runs_before_the_answer(upstream: FaultyStandIn) -> None:
-    """``before`` sees the request before anything is billed, and without an action the answer is the true one."""
+    """``before`` sees the request before anything is billed, and without an action the answer is the true
+    one.
+    """
     seen: list[tuple[HttpRequest, int]] = []
     upstream.faults.add(
         before=lambda request: seen.append((request, upstream.balance)), path="/v1/user/highlights"

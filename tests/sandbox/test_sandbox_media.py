@@ -19,7 +19,9 @@ LEAST = 40_000  # above the smallest size of every file
 
 
 def jpeg_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a JPEG whose segments follow each other without a gap up to its scan, and which ends with EOI."""
+    """Width and height of a JPEG whose segments follow each other without a gap up to its scan, and which
+    ends with EOI.
+    """
     assert data[:2] == b"\xff\xd8"
     assert data[-2:] == b"\xff\xd9"
     at, size = 2, (0, 0)
@@ -75,7 +77,9 @@ def test_jpegs_are_valid_at_any_size(base: str, mark: str, size: int) -> None:
 @settings(deadline=None)
 @given(extra=st.integers(0, 12), segments=st.integers(0, 3))
 def test_jpegs_are_valid_around_a_full_segment(extra: int, segments: int) -> None:
-    """A rest too small for a segment of its own is never left over: sizes around whole numbers of segments come out exactly."""
+    """A rest too small for a segment of its own is never left over: sizes around whole numbers of segments
+    come out exactly.
+    """
     least = len(media_files.body(SandboxFile("/x.jpg", media_files.COVER, "1")))
     size = max(least, least + segments * 65_537 + extra - 6)
     data = media_files.body(SandboxFile("/x.jpg", media_files.COVER, "1", size))

@@ -22,7 +22,8 @@ from tests.support.standin_requests import NATGEO, SALWAAA, ask, connect, get, p
 
 
 def test_the_log_is_whole() -> None:
-    """Each request is logged once, with path, parameters, headers, status, units, subject and a time in UTC."""
+    """Each request is logged once, with path, parameters, headers, status, units, subject and a time in UTC.
+    """
     with FaultyStandIn() as upstream:
         tray(upstream)
         ask(upstream, "/v1/user/by/username", username="salwaaa_ki")
@@ -83,7 +84,9 @@ def test_key_balance_and_world_can_be_changed() -> None:
 
 
 def test_closing_frees_the_port_and_the_threads() -> None:
-    """After ``close`` nothing listens and no thread of it runs; the port can be had again; closing twice is harmless."""
+    """After ``close`` nothing listens and no thread of it runs; the port can be had again; closing twice is
+    harmless.
+    """
     before = set(threading.enumerate())  # another stand-in may serve other tests of this process
     upstream = FaultyStandIn().start()
     connection = http.client.HTTPConnection(urlsplit(upstream.base_url).netloc, timeout=5)
@@ -120,7 +123,9 @@ def test_the_control_endpoint() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_on_its_own(number: signal.Signals) -> None:
-    """``python -m archiver.sandbox`` prints how to reach it, serves the asked world, and ends on a signal with its counts."""
+    """``python -m archiver.sandbox`` prints how to reach it, serves the asked world, and ends on a signal
+    with its counts.
+    """
     command = [
         sys.executable,
         "-m",
@@ -166,9 +171,12 @@ def test_its_help_tells_what_holds_unless_one_says_otherwise() -> None:
 
 
 def test_it_is_an_independent_witness() -> None:
-    """The stand-in imports nothing else of the program and nothing outside the standard library; the program does not import it."""
+    """The stand-in imports nothing else of the program and nothing outside the standard library; the program
+    does not import it.
+    """
     script = (
-        "import sys; import archiver; assert 'archiver.sandbox' not in sys.modules; import archiver.sandbox.__main__;"
+        "import sys; import archiver; assert 'archiver.sandbox' not in sys.modules; "
+        "import archiver.sandbox.__main__;"
         "print([m for m in sys.modules if m.startswith('archiver.') and not m.startswith('archiver.sandbox')"
         " or m.partition('.')[0] in ('httpx', 'click', 'sqlalchemy', 'msgspec')])"
     )

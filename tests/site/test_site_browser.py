@@ -86,8 +86,9 @@ def addresses(visit: Visit, selector: str) -> list[str]:
 
 
 def test_every_highlight_opens_and_keys_move_through_its_items(browser: Browser, demo: Path) -> None:
-    """From the first page on: each item comes to be seen in its turn, Home and End lead to both ends, which hold; Escape goes back to
-    where it was, and the reader stands there."""
+    """From the first page on: each item comes to be seen in its turn, Home and End lead to both ends, which
+    hold; Escape goes back to where it was, and the reader stands there.
+    """
     seen = 0
     with open_site(browser, demo) as visit:
         visit.goto(demo / "index.html")
@@ -142,7 +143,9 @@ def test_a_video_plays_and_the_space_bar_stops_it(browser: Browser, demo: Path) 
 
 
 def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) -> None:
-    """The focus stays in the viewer whatever is tabbed, a link to an item opens it, nothing moves by itself where that is not wanted."""
+    """The focus stays in the viewer whatever is tabbed, a link to an item opens it, nothing moves by itself
+    where that is not wanted.
+    """
     with open_site(browser, demo, reduced_motion="reduce", color_scheme="dark") as visit:
         visit.goto(next(demo.glob("accounts/natgeo-*/index.html")))
         link = str(visit.page.get_attribute(".details a[href*='#i']", "href"))
@@ -155,7 +158,8 @@ def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) 
             names.add(
                 visit.page.evaluate(
                     "() => { const a = document.activeElement;"
-                    " return a === document.body || a.closest('dialog') ? a.ariaLabel || a.localName : 'lost'; }"
+                    " return a === document.body || a.closest('dialog') ? a.ariaLabel || "
+                    "a.localName : 'lost'; }"
                 )
             )
         assert {"Close", "Previous", "Next"} <= names
@@ -166,8 +170,9 @@ def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) 
 
 
 def test_keys_move_in_a_viewer_that_a_link_opened(browser: Browser, demo: Path) -> None:
-    """From outside, from another page of the site, and from within the page: nobody has to tab or click first. Browsers end a journey
-    to a fragment by taking the focus away, after the page's script has run."""
+    """From outside, from another page of the site, and from within the page: nobody has to tab or click
+    first. Browsers end a journey to a fragment by taking the focus away, after the page's script has run.
+    """
     pages = demo.glob("accounts/natgeo-*/[0-9]*.html")
     page = max(pages, key=lambda one: one.read_text().count('class="item'))
     with open_site(browser, demo) as visit:
@@ -260,7 +265,9 @@ def test_fault_h47_back_closes_the_viewer(browser: Browser, demo: Path, place: s
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["light", "dark"]) -> None:
-    """axe-core, all its rules: contrast, names, roles, landmarks, order of headings; on every kind of page, and in the viewer."""
+    """axe-core, all its rules: contrast, names, roles, landmarks, order of headings; on every kind of page,
+    and in the viewer.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
     found = {}
@@ -301,8 +308,9 @@ def test_fingers_swipe(browser: Browser, demo: Path) -> None:
 
 
 def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(browser: Browser, tmp_path: Path) -> None:
-    """FormerTitles and names stand there as they were written, no dialog opens, nothing of theirs is loaded, and the one link that may be
-    followed tells its host."""
+    """FormerTitles and names stand there as they were written, no dialog opens, nothing of theirs is loaded,
+    and the one link that may be followed tells its host.
+    """
     site = hostile(tmp_path)
     titles = []
     with open_site(browser, site) as visit:

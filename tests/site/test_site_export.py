@@ -109,7 +109,9 @@ def test_a_file_of_somebody_else_stays_and_is_told(keeper: InProcessUser, tmp_pa
 
 
 def test_an_edit_moves_and_rewrites_pages(tmp_path: Path) -> None:
-    """A renamed account has its pages under its new name alone; they tell its old name, the old title, and what is gone, or not that."""
+    """A renamed account has its pages under its new name alone; they tell its old name, the old title, and
+    what is gone, or not that.
+    """
     world = EditableWorld.seed()
     gifts, books, limitless = (highlight.pk for highlight in world.account(NATGEO).highlights)
     with FaultyStandIn(world) as upstream:

@@ -71,7 +71,9 @@ _PLAIN = shape(write_site(*highlight_saying("x", "ftp://x")))
 @example("".join(HOSTILE))
 @given(st.text(max_size=60))
 def test_fault_x7_no_text_makes_an_element_or_an_attribute(text: str) -> None:
-    """Whatever an account says, the pages have the elements and attributes that they have if it says «x», and are valid HTML."""
+    """Whatever an account says, the pages have the elements and attributes that they have if it says «x», and
+    are valid HTML.
+    """
     assert shape(write_site(*highlight_saying("x" + text, "javascript:" + text))) == _PLAIN
 
 
@@ -146,7 +148,9 @@ def test_a_link_is_a_valid_url(url: str, href: str) -> None:
 
 
 def test_fault_x7_a_page_loads_nothing_but_the_files_of_the_site() -> None:
-    """Each page has the policy, no script or style of its own, and every address leads to a file that was written."""
+    """Each page has the policy, no script or style of its own, and every address leads to a file that was
+    written.
+    """
     site = write_site(*highlight_saying("natgeo", "https://example.com/"), photo("102", highlight_pk="11"))
     assert "unsafe" not in POLICY
     for path, page in site.pages.items():
@@ -166,7 +170,9 @@ def test_fault_x7_a_page_loads_nothing_but_the_files_of_the_site() -> None:
 
 
 def test_ids_and_headings_lead_through_a_page() -> None:
-    """No id twice, each label there, one first heading, no level left out, a text for each picture that tells something."""
+    """No id twice, each label there, one first heading, no level left out, a text for each picture that tells
+    something.
+    """
     for page in write_site(*highlight_saying("natgeo", "https://example.com/")).pages.values():
         found = elements(page)
         ids = Counter(e.get("id") for e in found if "id" in e.attrib)
@@ -199,13 +205,17 @@ def test_fault_x8_what_no_browser_shows_as_a_picture_is_a_download(mime: str) ->
 
 
 def test_fault_x8_a_file_is_called_what_its_bytes_are() -> None:
-    """By the type found in its first bytes, whatever else it may be at once: the address had another name for it."""
+    """By the type found in its first bytes, whatever else it may be at once: the address had another name for
+    it.
+    """
     site = write_site(account(), highlight(), photo())
     assert [path[-4:] for path in site.media] == [".jpg"]
 
 
 def test_what_is_gone_and_what_is_lacking_is_told() -> None:
-    """Of an account, a highlight, an item; of a file that is not held, and of a video of which only the poster is."""
+    """Of an account, a highlight, an item; of a file that is not held, and of a video of which only the
+    poster is.
+    """
     picture = file_of("101", Role.THUMBNAIL, "image/jpeg")
     site = write_site(
         account(gone_at=NOW),

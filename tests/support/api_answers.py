@@ -15,7 +15,10 @@ LIST = endpoints.list_highlights("787132")
 
 
 def answer(body: object, status: int = 200, call: Call = FETCH, **headers: str) -> Answer:
-    """An Answer with this body: bytes as they are, anything else as JSON. Header names write ``_`` for ``-``."""
+    """An Answer with this body: bytes as they are, anything else as JSON.
+
+    Header names write ``_`` for ``-``.
+    """
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
     return Answer(call, "https://api.hikerapi.com" + call.path, status, named, raw, NOON, NOON)

@@ -20,7 +20,9 @@ from tests.support.scripted_server import Act, Connection, scripted_server
 
 
 class ApiMocker(AbstractRequestMocker):
-    """Lets respx answer in place of the client's own transport, which is none of httpx's: ``respx.mock(using="api")``."""
+    """Lets respx answer in place of the client's own transport, which is none of httpx's:
+    ``respx.mock(using="api")``.
+    """
 
     name = "api"
     targets: ClassVar[list[str]] = ["archiver.hiker.deadline_transport.DeadlineTransport"]

@@ -1,4 +1,6 @@
-"""What the nights with a faulty API share: waits that take no time, and answers that are true but for one thing."""
+"""What the nights with a faulty API share: waits that take no time, and answers that are true but for one
+thing.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def highlight_pk(number: int, place: int = 0) -> str:
 
 
 def edit_answer(change: Callable[[Json], Json | bytes | None]) -> Action:
-    """The true answer, billed and all, after ``change``: in place, or to what it returns (bytes are sent as they are)."""
+    """The true answer, billed and all, after ``change``: in place, or to what it returns (bytes are sent as
+    they are).
+    """
 
     def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()

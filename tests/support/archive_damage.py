@@ -59,7 +59,10 @@ def path_of(person: CommandLineUser, sha256: str) -> Path:
 
 def files(person: CommandLineUser, subject: str = "item") -> list[Path]:
     """Blobs of items (or of highlights, users), each in one file only, in the order of their names."""
-    alone = f"select sha256 from files where {subject}_pk is not null group by sha256 having count(*) = 1 order by 1"
+    alone = (
+        f"select sha256 from files where {subject}_pk is not null group by sha256 "
+        f"having count(*) = 1 order by 1"
+    )
     return [path_of(person, sha256) for (sha256,) in rows(person, alone)]
 
 
@@ -101,7 +104,9 @@ def ids(ended: CommandResult, field: str) -> list[int]:
 
 
 def is_whole(person: CommandLineUser) -> bool:
-    """Every blob that a row names, and that is not lost, has its bytes; looked at by other means than the program's."""
+    """Every blob that a row names, and that is not lost, has its bytes; looked at by other means than the
+    program's.
+    """
     held = rows(person, "select sha256 from blobs where lost_at is null")
     return all(hashlib.sha256(path_of(person, d).read_bytes()).hexdigest() == d for (d,) in held)
 

@@ -81,7 +81,10 @@ class ArchiveHarness:
         full: bool = False,
         lists: bool = False,
     ) -> Summary:
-        """One run over these targets; the log of the upstream shows this night only. ``lists``: it only asks for the trays."""
+        """One run over these targets; the log of the upstream shows this night only.
+
+        ``lists``: it only asks for the trays.
+        """
         self._watched()  # again: an archive may outlive the test that it was made in
         self.upstream.requests.reset()
         self.events.clear()

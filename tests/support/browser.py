@@ -54,7 +54,9 @@ _SHOWN = """async () => {
 
 @dataclass(slots=True)
 class Visit:
-    """Somebody's look at pages: ``asked`` are the addresses that were loaded, ``complaints`` what the console, dialogs and the policy said."""
+    """Somebody's look at pages: ``asked`` are the addresses that were loaded, ``complaints`` what the
+    console, dialogs and the policy said.
+    """
 
     page: Page
     asked: list[str] = field(default_factory=list)
@@ -80,7 +82,9 @@ class Visit:
         self.page.goto(path.as_uri() + fragment)
 
     def shown(self) -> dict[str, Any]:
-        """What the viewer shows: ``open``, ``medium``, ``position``, ``focus``, ``hash``. Waits until the medium can be seen."""
+        """What the viewer shows: ``open``, ``medium``, ``position``, ``focus``, ``hash``. Waits until the
+        medium can be seen.
+        """
         found = self.page.evaluate(_SHOWN)
         assert isinstance(found, dict)
         return found
@@ -89,7 +93,8 @@ class Visit:
         """Wait until the page is loaded and painted: nothing of its opening is still to come."""
         self.page.wait_for_load_state("load")
         self.page.evaluate(
-            "() => new Promise((on) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(on, 50))))"
+            "() => new Promise((on) => requestAnimationFrame(() => "
+            "requestAnimationFrame(() => setTimeout(on, 50))))"
         )
 
     def press(self, key: str) -> dict[str, Any]:

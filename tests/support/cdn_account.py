@@ -61,9 +61,12 @@ def offering(urls: Mapping[str, str]) -> Action:
 
 @contextmanager
 def short_waits(patience: float = 5.0) -> Iterator[None]:
-    """Downloads wait so many seconds for a silent or slow server, and try again at once. Two names of the CDN mean this network.
+    """Downloads wait so many seconds for a silent or slow server, and try again at once.
 
-    A test that counts requests must not be hasty: on a busy machine a server of this process is silent for a second.
+    Two names of the CDN mean this network.
+
+    A test that counts requests must not be hasty: on a busy machine a server of this process is silent for a
+    second.
     """
     dialer = Dialer(timeout=5, resolver=lambda host, port: _INWARD.get(host) or resolve(host, port))
     hastily = partial(Downloader, timeout=patience, speed_window=patience, dialer=dialer)
@@ -75,7 +78,9 @@ def short_waits(patience: float = 5.0) -> Iterator[None]:
 
 
 class CdnAccount:
-    """An archive with one account, and its items by the name of what their files meet; a video's name begins with "video"."""
+    """An archive with one account, and its items by the name of what their files meet; a video's name begins
+    with "video".
+    """
 
     def __init__(self, root: Path, upstream: FaultyStandIn, database: str | None = None) -> None:
         self.harness = ArchiveHarness(root, upstream, database)
@@ -92,7 +97,9 @@ class CdnAccount:
         upstream.world.add_highlight(ACCOUNT, "Well", items=4)
 
     def item(self, name: str) -> SandboxItem:
-        """The item of that name, made at its first mention; every eight share a highlight with four items that nothing befalls."""
+        """The item of that name, made at its first mention; every eight share a highlight with four items
+        that nothing befalls.
+        """
         if name not in self.items:
             if len(self.items) % _PER_HIGHLIGHT == 0:
                 self.highlights.append(self.upstream.world.add_highlight(ACCOUNT, name, items=4).pk)
@@ -104,7 +111,9 @@ class CdnAccount:
         return self.items[name]
 
     def meets(self, name: str, *each: Action | None, count: int | None = 1) -> None:
-        """The file of that name meets these actions, one after another, ``count`` times each (None: the first for ever)."""
+        """The file of that name meets these actions, one after another, ``count`` times each (None: the first
+        for ever).
+        """
         for action in each:
             self.upstream.faults.add(
                 action, listener="cdn", item=self.owner(name)[0], role=role(name), count=count
@@ -167,7 +176,9 @@ class CdnAccount:
         return str(found[0][0]) if found else None
 
     def held(self, name: str) -> list[bytes]:
-        """The bytes of every File of that name: read from the store, and equal to the name that they stand under."""
+        """The bytes of every File of that name: read from the store, and equal to the name that they stand
+        under.
+        """
         found = self.harness.rows(
             "select sha256 from files where item_pk = ? and role = ?", *self.owner(name)
         )

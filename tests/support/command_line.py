@@ -1,4 +1,6 @@
-"""The real command line against a stand-in for upstream: as a process, or in this one where many calls must be quick."""
+"""The real command line against a stand-in for upstream: as a process, or in this one where many calls must
+be quick.
+"""
 
 from __future__ import annotations
 
@@ -125,7 +127,9 @@ class CommandLineUser:
 
 
 class InProcessUser(CommandLineUser):
-    """A person whose commands run in this process: a tenth of the time that a process of its own takes to begin."""
+    """A person whose commands run in this process: a tenth of the time that a process of its own takes to
+    begin.
+    """
 
     def run(self, *args: str, shell: str = "", stdin: str | None = None) -> CommandResult:
         """``archiver ARGS`` to its end, with this person's environment and nothing else."""
@@ -156,7 +160,9 @@ class _Stream(io.TextIOWrapper):
 def on_terminal(
     person: CommandLineUser, *args: str, stream: str = "stderr", columns: int = 120
 ) -> tuple[int, str]:
-    """``archiver ARGS`` with one stream on a terminal, the other going nowhere: its code, and what the terminal got."""
+    """``archiver ARGS`` with one stream on a terminal, the other going nowhere: its code, and what the
+    terminal got.
+    """
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     commands = shared_commands()

@@ -14,7 +14,9 @@ from archiver.errors import ConfigError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, so that no configuration of the person who tests counts; the current directory is another one."""
+    """A home of its own, so that no configuration of the person who tests counts; the current directory is
+    another one.
+    """
     home, cwd = tmp_path / "home", tmp_path / "cwd"
     home.mkdir()
     cwd.mkdir()

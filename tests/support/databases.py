@@ -1,5 +1,6 @@
-"""Databases to test against: PostgreSQL's, one for each test, and the way to it; the schema of today, quickly, and that of tomorrow;
-what every new archive of a test holds."""
+"""Databases to test against: PostgreSQL's, one for each test, and the way to it; the schema of today,
+quickly, and that of tomorrow; what every new archive of a test holds.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +66,9 @@ def execute_directly(database: str | Path, *statements: str) -> None:
 
 
 def make_newer_migrations(folder: Path) -> Path:
-    """Make ``folder`` the migrations of the program of tomorrow: one revision more, which ends with ``# then``. Returns its file."""
+    """Make ``folder`` the migrations of the program of tomorrow: one revision more, which ends with ``#
+    then``. Returns its file.
+    """
     shutil.copytree(schema.migrations(), folder)
     revision = folder / "versions" / "9999_tomorrow.py"
     revision.write_text(_TOMORROW.format(schema.head()))
@@ -73,9 +76,11 @@ def make_newer_migrations(folder: Path) -> Path:
 
 
 class MigrationCache:
-    """In the place of the function ``migrate``: alembic works out the statements for an empty database once, the next ones are told the same.
+    """In the place of the function ``migrate``: alembic works out the statements for an empty database once,
+    the next ones are told the same.
 
-    Working them out is half of a night in a new archive. Any other database, or the schema of tomorrow, gets ``migrate`` itself.
+    Working them out is half of a night in a new archive. Any other database, or the schema of tomorrow, gets
+    ``migrate`` itself.
     """
 
     def __init__(self, migrate: Callable[[Connection], None]) -> None:
@@ -109,7 +114,8 @@ class MigrationCache:
 
 
 class StatementCache(dict[Any, Any]):
-    """The SQL that SQLAlchemy has made of statements, for all engines of a kind: each engine would make it anew.
+    """The SQL that SQLAlchemy has made of statements, for all engines of a kind: each engine would make it
+    anew.
 
     A test has its own archive and so its own engines: this is a quarter of the time of a night.
     """
@@ -188,7 +194,9 @@ def _end_other_connections(connection: psycopg.Connection) -> None:
 
 
 def empty_database(url: str) -> None:
-    """Make an archive that was used before as good as new: no rows but that of ``archive``, ids from 1, nobody connected."""
+    """Make an archive that was used before as good as new: no rows but that of ``archive``, ids from 1,
+    nobody connected.
+    """
     with psycopg.connect(_plain(url)) as connection:
         _end_other_connections(connection)
         names = [name for name in metadata.tables if name != "archive"]
@@ -197,7 +205,8 @@ def empty_database(url: str) -> None:
             [names],
         )
         truncated = {name for (name,) in large}
-        # No trigger and no foreign key, as TRUNCATE has it, which takes ten times as long where there are few rows.
+        # No trigger and no foreign key, as TRUNCATE has it, which takes ten times as long where there are few
+        # rows.
         connection.execute("SET session_replication_role = replica")
         emptied = [
             sql.SQL("TRUNCATE {} CASCADE" if name in truncated else "DELETE FROM {}").format(
@@ -210,7 +219,9 @@ def empty_database(url: str) -> None:
 
 
 def end_connections(url: str, name: str) -> int:
-    """Let the server end the connections to this database whose ``application_name`` is ``name``; how many there were."""
+    """Let the server end the connections to this database whose ``application_name`` is ``name``; how many
+    there were.
+    """
     with psycopg.connect(_plain(url)) as connection:
         ended = connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
@@ -233,7 +244,9 @@ class ConnectionProxy:
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._plugs: list[_Plug] = []
         self.judge: Callable[[str, bytes], CutAt | None] = lambda name, said: None
-        """Asked with each piece that a client says, and its ``application_name``: whether the cable breaks there."""
+        """Asked with each piece that a client says, and its ``application_name``: whether the cable breaks
+        there.
+        """
 
     @property
     def url(self) -> str:
@@ -278,7 +291,9 @@ class ConnectionProxy:
 
 
 class CutAt(Enum):
-    """Where a cable breaks: before what the client says has reached the server, or after the server has done it."""
+    """Where a cable breaks: before what the client says has reached the server, or after the server has done
+    it.
+    """
 
     BEFORE = auto()
     AFTER = auto()

@@ -104,7 +104,9 @@ class ExportHarness:
         return digest
 
     def fill(self) -> None:
-        """Two highlights: a photo and a video in the first, the video in the second too; covers and an avatar."""
+        """Two highlights: a photo and a video in the first, the video in the second too; covers and an
+        avatar.
+        """
         photo = video("10", media_type=1, code="Cphoto")
         self.show({"1": "Gift: Guide", "2": "Travel 🦋"}, {"1": (photo, video("11")), "2": (video("11"),)})
         self.keep("10", Role.THUMBNAIL, b"photo")

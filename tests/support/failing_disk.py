@@ -1,4 +1,6 @@
-"""A disk that refuses: the n-th call of a kind, on a file of the archive, fails with an errno; all else is the real disk."""
+"""A disk that refuses: the n-th call of a kind, on a file of the archive, fails with an errno; all else is
+the real disk.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ KINDS = ("open", "write", "fsync", "fsync_dir", "mkdir", "replace")
 
 @dataclass
 class FailingDisk:
-    """Refuses what goes below ``root`` by descriptor. ``refuse`` arms it; ``refused`` then names the path, or stays None.
+    """Refuses what goes below ``root`` by descriptor.
+
+    ``refuse`` arms it; ``refused`` then names the path, or stays None.
 
     Only calls of the program's own are met; SQLite goes to the disk by itself.
     """

@@ -1,4 +1,6 @@
-"""What the tests of a host's faults share: the environment of a process, how a night ended, and what must hold after any of them."""
+"""What the tests of a host's faults share: the environment of a process, how a night ended, and what must
+hold after any of them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ NOBODY = 65534
 
 
 def environ(harness: ArchiveHarness, *accounts: str) -> dict[str, str]:
-    """The whole environment of a process that works in this archive: nothing of whoever runs the tests but the way to Python."""
+    """The whole environment of a process that works in this archive: nothing of whoever runs the tests but
+    the way to Python.
+    """
     config = harness.root.parent / "config.toml"
     config.write_text("".join(f'[[accounts]]\nusername = "{account}"\n' for account in accounts))
     return {
@@ -36,7 +40,10 @@ def environ(harness: ArchiveHarness, *accounts: str) -> dict[str, str]:
 
 
 def run(harness: ArchiveHarness, *targets: str) -> tuple[int, str]:
-    """One night as ``archiver run`` makes it: the code it would end with, and why. It never makes an archive."""
+    """One night as ``archiver run`` makes it: the code it would end with, and why.
+
+    It never makes an archive.
+    """
     harness.upstream.requests.reset()
     try:
         summary = archive.run(

@@ -7,7 +7,9 @@ from tests.support.standin.world_edits import EditableWorld
 NATGEO = "787132"
 
 ESCAPES = "\x1b[2J\x1b]52;c;ZXZpbA==\x07\x1b]8;;http://evil.example/\x07\x9b31m\r\b"
-"""Clears the screen, writes the clipboard, makes a link, sets a colour by C1, and goes back over what was written."""
+"""Clears the screen, writes the clipboard, makes a link, sets a colour by C1, and goes back over what was
+written.
+"""
 
 FORGED = "quiet\n2026-01-01T00:00:00.000000Z INFO run 9 ended: ok\nAND MORE"
 
@@ -55,7 +57,9 @@ FILE_NAMES = (
 
 
 def hostile_world() -> EditableWorld:
-    """natgeo under a hostile name, with a highlight of one item for each of TITLES and one whose title has 100 kB; files under FILE_NAMES."""
+    """natgeo under a hostile name, with a highlight of one item for each of TITLES and one whose title has
+    100 kB; files under FILE_NAMES.
+    """
     world = EditableWorld.seed()
     account = world.account(NATGEO)
     account.full_name = f"National {ESCAPES}\n{FORGED}"

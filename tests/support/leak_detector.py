@@ -1,7 +1,8 @@
 """What must never escape: the API key anywhere at all, and a signed query anywhere but in the kept answers.
 
-Whoever makes an archive says so by ``watch_archive``, whoever hears a process by ``note_output``; the fixture ``nothing_escapes`` of conftest.py looks at both
-after every test. The stand-in's keys and signatures are long and random, so that finding one is no accident.
+Whoever makes an archive says so by ``watch_archive``, whoever hears a process by ``note_output``; the fixture
+``nothing_escapes`` of conftest.py looks at both after every test. The stand-in's keys and signatures are long
+and random, so that finding one is no accident.
 """
 
 from __future__ import annotations
@@ -29,12 +30,18 @@ _LONG_ENOUGH = 12
 """A shorter key, such as «wrong», is also a word."""
 
 _LARGEST_BLOB = 300_000
-_TABLES = "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind = 'r' AND nspname = 'public'"
+_TABLES = (
+    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE relkind = 'r' AND nspname = 'public'"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedArchive:
-    """An archive, or a person's home with archives in it. ``key``: what it is used with, asked for when it is looked at."""
+    """An archive, or a person's home with archives in it.
+
+    ``key``: what it is used with, asked for when it is looked at.
+    """
 
     root: Path
     key: Callable[[], str]
@@ -68,7 +75,9 @@ def note_output(*texts: str) -> None:
 
 
 def watch_secret(secret: str) -> None:
-    """Let this stand in nothing that is heard, and in no file of what is watched, when this test ends: a token of a report's address."""
+    """Let this stand in nothing that is heard, and in no file of what is watched, when this test ends: a
+    token of a report's address.
+    """
     _hidden.add(secret)
 
 
@@ -128,7 +137,9 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _contents(path: Path) -> Iterator[tuple[str, bytes, bool]]:
-    """What a file holds, and whether a signature in it is one too many: kept answers hold them, and pictures hold any bytes."""
+    """What a file holds, and whether a signature in it is one too many: kept answers hold them, and pictures
+    hold any bytes.
+    """
     content = b"" if path.stat().st_size > _LARGEST_BLOB and _is_blob(path) else path.read_bytes()
     yield str(path), content, not (_is_blob(path) or path.name.endswith(".warc.gz"))
     if path.name.endswith(".warc.gz"):
@@ -153,7 +164,9 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _rows(url: str) -> bytes:
-    """Every row of every table of a PostgreSQL database, as text; nothing of one that the test itself has put out of reach."""
+    """Every row of every table of a PostgreSQL database, as text; nothing of one that the test itself has put
+    out of reach.
+    """
     try:
         with psycopg.connect(url.replace("+psycopg", ""), connect_timeout=5) as connection:
             tables = [str(name) for (name,) in connection.execute(_TABLES)]

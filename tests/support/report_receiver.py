@@ -1,4 +1,6 @@
-"""A receiver of reports and pings on a real loopback socket, which notes what came and answers what a test wants."""
+"""A receiver of reports and pings on a real loopback socket, which notes what came and answers what a test
+wants.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ class Received:
 
 @dataclass(slots=True)
 class ReportReceiver:
-    """``answers``: a status for each target, or where it begins with http, a redirect (307) to there; 200 for all others.
+    """``answers``: a status for each target, or where it begins with http, a redirect (307) to there; 200 for
+    all others.
 
     ``stalls``: targets that are never answered; ``heard`` is set when one of them is asked.
     """

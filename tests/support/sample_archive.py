@@ -1,6 +1,8 @@
-"""An archive to read in: natgeo, three highlights, their files on the disk and the answers that they came with.
+"""An archive to read in: natgeo, three highlights, their files on the disk and the answers that they came
+with.
 
-Highlight 1 shows items 10 and 11, highlight 2 shows 20 and 10; highlight 3, which nobody shows any more, is titled to harm readers.
+Highlight 1 shows items 10 and 11, highlight 2 shows 20 and 10; highlight 3, which nobody shows any more, is
+titled to harm readers.
 """
 
 from __future__ import annotations

@@ -59,7 +59,10 @@ def status(line: str, body: bytes = b"", /, **headers: str | int) -> Reply:
 
 
 class ScriptedCdn:
-    """``requests``: the heads as they came. ``connections``: how many were accepted. Each request takes the next reply."""
+    """``requests``: the heads as they came.
+
+    ``connections``: how many were accepted. Each request takes the next reply.
+    """
 
     def __init__(self, replies: Sequence[Reply]) -> None:
         self.requests: list[str] = []

@@ -1,4 +1,6 @@
-"""What is searched and found, worked out from the rows by plain means: what the index of either database must agree with."""
+"""What is searched and found, worked out from the rows by plain means: what the index of either database must
+agree with.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ _FILTERS = {
     "item": "select pk, '=item' from items union select pk, '=photo' from items where media_type = 1"
     " union select pk, '=video' from items where media_type = 2"
     " union select item_pk, '@' || user_pk from highlight_items join highlights on pk = highlight_pk"
-    " union select pk, '@' || user_pk from items where not exists (select 1 from highlight_items where item_pk = pk)",
+    " union select pk, '@' || user_pk from items where not exists (select 1 from "
+    "highlight_items where item_pk = pk)",
 }
 
 
@@ -93,7 +96,9 @@ def differences(ask: Ask) -> list[str]:
 
 
 def expected_hits(ask: Ask, all_of: Iterable[str], none_of: Iterable[str] = ()) -> set[Key]:
-    """The things in whose texts all of these beginnings of words stand, one after the other within a text, and none of those."""
+    """The things in whose texts all of these beginnings of words stand, one after the other within a text,
+    and none of those.
+    """
 
     def stands(sought: str, fields: Texts) -> bool:
         return any(f" {sought}" in f" {text} " for said in fields.values() for text in said)

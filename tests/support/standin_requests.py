@@ -1,4 +1,6 @@
-"""Asks the stand-in over plain sockets: neither the program's clients nor their libraries stand between a test and the wire."""
+"""Asks the stand-in over plain sockets: neither the program's clients nor their libraries stand between a
+test and the wire.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def page(upstream: FaultyStandIn, pk: str = GIFTS) -> Any:
 
 
 def send_raw(upstream: FaultyStandIn, url: str, patience: float = 5) -> tuple[bytes, str]:
-    """All that comes over the wire, and how it ended: ``end``, ``reset``, ``endless`` or, for so many seconds, ``silence``."""
+    """All that comes over the wire, and how it ended: ``end``, ``reset``, ``endless`` or, for so many
+    seconds, ``silence``.
+    """
     parts = urlsplit(url)
     host, port = parts.netloc.split(":")
     request = f"GET {parts.path}?{parts.query} HTTP/1.1\r\nhost: {parts.netloc}\r\nuser-agent: test\r\n"

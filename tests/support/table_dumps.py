@@ -16,13 +16,17 @@ from tests.support.archive_harness import ArchiveHarness
 Table = list[tuple[object, ...]]
 
 SEEN = frozenset({"first_seen_at", "last_seen_at"})
-"""Of a row that is written again these are the times of its answers, some milliseconds before those of its first writing."""
+"""Of a row that is written again these are the times of its answers, some milliseconds before those of its
+first writing.
+"""
 
 
 def dump(harness: ArchiveHarness, without: Mapping[str, frozenset[str]] | None = None) -> dict[str, Table]:
-    """All rows of all tables but ``runs`` and the totals, which follow the rows, without some columns of some tables.
+    """All rows of all tables but ``runs`` and the totals, which follow the rows, without some columns of some
+    tables.
 
-    Documents that are searched have other numbers once they were made anew; without times of others they have none of their own either.
+    Documents that are searched have other numbers once they were made anew; without times of others they have
+    none of their own either.
     """
     left_out = {"search_documents": frozenset({"id", "at"} if without else {"id"}), **(without or {})}
     return {

@@ -1,4 +1,6 @@
-"""A small archive that has been lived in: two accounts over three nights, with something of everything that the views tell."""
+"""A small archive that has been lived in: two accounts over three nights, with something of everything that
+the views tell.
+"""
 
 from __future__ import annotations
 

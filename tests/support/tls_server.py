@@ -1,4 +1,6 @@
-"""Hosts of a CDN behind TLS: real sockets and certificates on this machine, where the dialer believes it is elsewhere."""
+"""Hosts of a CDN behind TLS: real sockets and certificates on this machine, where the dialer believes it is
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ A, B = "157.240.27.63", "2a03:2880:f2ff:c3:face:b00c:0:43fe"
 
 
 class Connections:
-    """A connector that records where it is sent and goes to ``port`` of this machine instead; 0: nobody listens."""
+    """A connector that records where it is sent and goes to ``port`` of this machine instead; 0: nobody
+    listens.
+    """
 
     def __init__(self, port: int = 0) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -35,7 +39,9 @@ class Connections:
 
 
 class Names:
-    """A name server: for each host, known by its first label, one answer after another, and then the last one for ever."""
+    """A name server: for each host, known by its first label, one answer after another, and then the last one
+    for ever.
+    """
 
     def __init__(self, **answers: Sequence[Sequence[str]]) -> None:
         self.asked: list[str] = []
@@ -81,7 +87,8 @@ class Authority:
 
 
 class TlsServer:
-    """Serves ``answers``, raw HTTP by host and path, to any number of connections; an answer that says so ends its connection.
+    """Serves ``answers``, raw HTTP by host and path, to any number of connections; an answer that says so
+    ends its connection.
 
     ``names``: the server names asked for by TLS. ``requests``: the heads as they came.
     """

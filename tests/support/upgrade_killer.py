@@ -1,10 +1,12 @@
-"""A program to be run under strace: ``archiver db upgrade`` again and again, each killed at another system call that changes a file.
+"""A program to be run under strace: ``archiver db upgrade`` again and again, each killed at another system
+call that changes a file.
 
-strace kills each process at its ``BOUNDS[name]``-th call of a name. So each child makes that many calls less k in vain, and dies at the
-k-th call of the upgrade. What it leaves stays for the test to look at: ``<work>/<call>-<k>/``.
+strace kills each process at its ``BOUNDS[name]``-th call of a name. So each child makes that many calls less
+k in vain, and dies at the k-th call of the upgrade. What it leaves stays for the test to look at:
+``<work>/<call>-<k>/``.
 
-Arguments: the archive, the folder of migrations, where to work. One line a call: its name, and the number of the first of it that was
-too many.
+Arguments: the archive, the folder of migrations, where to work. One line a call: its name, and the number of
+the first of it that was too many.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What must hold in an archive at any instant, checked by other means than the program's own: sqlite3, hashlib and the file system.
+"""What must hold in an archive at any instant, checked by other means than the program's own: sqlite3,
+hashlib and the file system.
 
 The database is looked at as a copy, so that the checks leave a hot write-ahead log as the kill left it.
 """
@@ -31,13 +32,20 @@ _SIGNED = re.compile(rb"[?&]_nc_oh[ct]?=|[?&]oh=[0-9A-Za-z_-]{20}")
 
 _ENTRIES = ("mentions", "links", "hashtags", "locations", "stickers", "reshares", "sponsors")
 _STATE = {
-    "users": "select pk, username, full_name, is_private, gone_at is null, tray_length, avatar_name, avatar_held from users",
+    "users": (
+        "select pk, username, full_name, is_private, gone_at is null, tray_length, "
+        "avatar_name, avatar_held from users"
+    ),
     "usernames": "select user_pk, username from usernames",
-    "highlights": "select pk, user_pk, title, position, created_at, latest_reel_media, media_count, is_pinned, cover_name, cover_held,"
+    "highlights": "select pk, user_pk, title, position, created_at, latest_reel_media, "
+    "media_count, is_pinned, cover_name, cover_held,"
     " fetched_latest_reel_media, fetched_media_count, completed_at is null, gone_at is null from highlights",
     "items": "select pk, user_pk, code, taken_at, media_type, product_type, video_duration from items",
     "highlight_items": "select highlight_pk, item_pk, position, gone_at is null from highlight_items",
-    "files": "select user_pk, highlight_pk, item_pk, role, sha256, substr(source_url, 9 + instr(substr(source_url, 9), '/')) from files",
+    "files": (
+        "select user_pk, highlight_pk, item_pk, role, sha256, substr(source_url, 9 + "
+        "instr(substr(source_url, 9), '/')) from files"
+    ),
     "blobs": "select sha256, size, mime, width, height, lost_at is null from blobs",
     "open failures": "select subject, subject_pk, role, reason from failures where resolved_at is null",
     **{name: f"select * from {name}" for name in _ENTRIES},
@@ -91,11 +99,12 @@ def violations(
     ended: bool = False,
     modes: bool = True,
 ) -> list[str]:
-    """What does not hold in the archive at ``root``, each entry beginning with the invariant; empty if all does.
+    """What does not hold in the archive at ``root``, each entry beginning with the invariant; empty if all
+    does.
 
-    ``told``: lines that the program wrote into its log. ``bill``: what upstream says that it charged. ``secret``: the API key.
-    ``ended``: a run has ended well since the last kill, so nothing may be left of it. ``modes``: those of the files
-    are the program's own.
+    ``told``: lines that the program wrote into its log. ``bill``: what upstream says that it charged.
+    ``secret``: the API key. ``ended``: a run has ended well since the last kill, so nothing may be left of
+    it. ``modes``: those of the files are the program's own.
     """
     if not root.exists():
         return ["I4: what was told has no archive"] if told else []
@@ -146,7 +155,9 @@ def reported_stored(root: Path) -> list[str]:
 
 @contextmanager
 def database(root: Path) -> Iterator[Callable[[str], Rows] | None]:
-    """Ask a copy of the archive's database as SQLite recovers it; None while there is none, or none with tables yet."""
+    """Ask a copy of the archive's database as SQLite recovers it; None while there is none, or none with
+    tables yet.
+    """
     if not (root / "archive.db").exists():
         yield None
         return
@@ -183,7 +194,8 @@ def _blobs(root: Path) -> Iterator[str]:
 
 def _files(root: Path, rows: Callable[[str], Rows]) -> Iterator[str]:
     kept = rows(
-        "select distinct b.sha256, b.size from files f left join blobs b on b.sha256 = f.sha256 where b.lost_at is null"
+        "select distinct b.sha256, b.size from files f left join blobs b on b.sha256 = "
+        "f.sha256 where b.lost_at is null"
     )
     for sha256, size in kept:
         path = root / "blobs" / str(sha256)[:2] / str(sha256)
@@ -288,7 +300,8 @@ def _answers(root: Path, rows: Callable[[str], Rows]) -> Iterator[str]:
 def _ledger(rows: Callable[[str], Rows], bill: Bill) -> Iterator[str]:
     settled, pending, calls = rows(
         "select coalesce(sum(units) filter (where finished_at is not null), 0),"
-        " coalesce(sum(units) filter (where finished_at is null), 0), count(*) filter (where finished_at is null) from api_calls"
+        " coalesce(sum(units) filter (where finished_at is null), 0), count(*) filter "
+        "(where finished_at is null) from api_calls"
     )[0]
     spent = int(str(settled)) + int(str(pending))
     if spent < bill.units:

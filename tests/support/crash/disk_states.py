@@ -1,8 +1,9 @@
 """The disks that a power loss may leave, made from what a run asked of the file system.
 
-At each moment of a run, what was synced is there, and of the rest nothing, everything, or a random half, writes torn at the edges of
-sectors. This is less than file systems promise: a synced file may lack its name, a name its bytes, and names in different
-directories appear in any order. Not modelled: bytes in disorder inside a synced file, and a disk that does not keep what it confirmed.
+At each moment of a run, what was synced is there, and of the rest nothing, everything, or a random half,
+writes torn at the edges of sectors. This is less than file systems promise: a synced file may lack its name,
+a name its bytes, and names in different directories appear in any order. Not modelled: bytes in disorder
+inside a synced file, and a disk that does not keep what it confirmed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ _SECTOR = 512
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """What lies below the traced directory after the power went before operation ``moment``; ``kept``: of what was not synced."""
+    """What lies below the traced directory after the power went before operation ``moment``; ``kept``: of
+    what was not synced.
+    """
 
     moment: int
     kept: str
@@ -140,7 +143,10 @@ def _tree(
 
 @dataclass(slots=True)
 class Inspector:
-    """Checks disks one after the other in one place, writing only what differs. Directories without a file are left out."""
+    """Checks disks one after the other in one place, writing only what differs.
+
+    Directories without a file are left out.
+    """
 
     course: Operations
     archive: str

@@ -1,7 +1,8 @@
 """What a program did to files and directories, as operations on inodes, from the calls that it made.
 
-Operations stand in the order in which the kernel ended them; of two that overlapped, either order is a true one. A call that changes
-files in a way that is not known here raises UnknownCall: a replay that leaves something out would prove nothing.
+Operations stand in the order in which the kernel ended them; of two that overlapped, either order is a true
+one. A call that changes files in a way that is not known here raises UnknownCall: a replay that leaves
+something out would prove nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ _PLACE = re.compile(rf"(?:(?:AT_FDCWD|\d+)<((?:\\x[0-9a-f]{{2}})*)>, )?{_STRING.
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name in a directory begins to mean ``inode``, or nothing (None). ``was``: where a rename took it from."""
+    """A name in a directory begins to mean ``inode``, or nothing (None).
+
+    ``was``: where a rename took it from.
+    """
 
     directory: int
     name: str
@@ -88,7 +92,10 @@ class UnknownCall(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """All operations below one directory, whose inode is 0. The first ``start`` of them are what stood there before, durable."""
+    """All operations below one directory, whose inode is 0.
+
+    The first ``start`` of them are what stood there before, durable.
+    """
 
     operations: Sequence[Operation]
     start: int
@@ -101,7 +108,10 @@ def list_files(base: Path) -> list[tuple[str, bytes | None]]:
 
 
 def follow(calls: Iterable[Call], base: Path, before: Iterable[tuple[str, bytes | None]] = ()) -> Operations:
-    """The operations of these calls below ``base``, where ``before`` stood (see ``list_files``). Raises UnknownCall."""
+    """The operations of these calls below ``base``, where ``before`` stood (see ``list_files``).
+
+    Raises UnknownCall.
+    """
     reader = _Reader(base)
     reader.stand(before)
     start = len(reader.operations)
@@ -163,7 +173,9 @@ class _Reader:
         self._ended += 1
 
     def _refuse(self, name: str, arguments: str) -> None:
-        """Private mappings and those of the index of a write-ahead log, which nobody relies on after a crash, are let pass."""
+        """Private mappings and those of the index of a write-ahead log, which nobody relies on after a crash,
+        are let pass.
+        """
         paths = [self._below(_plain(fd[2])) for fd in _FD.finditer(arguments)]
         paths += [self._path(arguments[place.start() :]) for place in _PLACE.finditer(arguments)]
         about = [path for path in paths if path is not None and not path.endswith("-shm")]

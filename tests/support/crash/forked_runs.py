@@ -1,7 +1,9 @@
-"""The real program as processes that can be killed: forked from one that has imported it already, or executed from nothing.
+"""The real program as processes that can be killed: forked from one that has imported it already, or executed
+from nothing.
 
-A start of Python with all imports takes six times as long as a quiet run. So one process, the fork server, imports the program once and
-forks a child for each run; the child gets a session and an environment of its own and goes through ``main`` like any other.
+A start of Python with all imports takes six times as long as a quiet run. So one process, the fork server,
+imports the program once and forks a child for each run; the child gets a session and an environment of its
+own and goes through ``main`` like any other.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ _EXECUTED = (
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A run to begin: ``copies`` processes at once, each from nothing if ``executed``; what they say goes to the file ``said``."""
+    """A run to begin: ``copies`` processes at once, each from nothing if ``executed``; what they say goes to
+    the file ``said``.
+    """
 
     words: Sequence[str]
     environ: Mapping[str, str]
@@ -58,7 +62,10 @@ class ForkedRuns:
         self._to.write(json.dumps(asdict(order)).encode() + b"\n")
 
     def hear(self, within: float) -> tuple[int, str] | None:
-        """The next thing that a process passed: its pid and the phase, or «ended CODE». None if nothing comes in so many seconds."""
+        """The next thing that a process passed: its pid and the phase, or «ended CODE».
+
+        None if nothing comes in so many seconds.
+        """
         end = time.monotonic() + within
         while b"\n" not in self._heard:
             ready, _, _ = select.select([self._from], [], [], max(0.0, end - time.monotonic()))
@@ -93,7 +100,8 @@ def exit_code_of(what: str) -> int | None:
 def _serve() -> None:
     from alembic import command  # noqa: F401  # what makes an archive
 
-    # With all that a run imports, once for all children: parts that come when they are asked for are asked for here.
+    # With all that a run imports, once for all children: parts that come when they are asked for are asked
+    # for here.
     from archiver import archive
     from archiver.blobs import blob_links, disk  # noqa: F401
     from archiver.catalog.query import account_state, content, gaps  # noqa: F401
@@ -102,7 +110,8 @@ def _serve() -> None:
     for name in archive.__all__:
         getattr(archive, name)
 
-    gc.freeze()  # a child that looks for garbage in what it has inherited copies all of it: twice the time of a quiet run
+    # A child that looks for garbage in what it has inherited copies all of it: twice the time of a quiet run.
+    gc.freeze()
 
     channel = os.dup(1)
     with open(os.dup(0), "rb") as orders:  # noqa: PTH123  # not sys.stdin, which is to be new to each child

@@ -1,4 +1,6 @@
-"""One archive from kill to kill, what must hold of it after each, and what must come of it when a last run is let finish."""
+"""One archive from kill to kill, what must hold of it after each, and what must come of it when a last run is
+let finish.
+"""
 
 from __future__ import annotations
 

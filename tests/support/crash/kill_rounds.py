@@ -1,6 +1,8 @@
-"""Rounds of archiving that end by a kill at a random instant, on archives that earlier kills have left, each followed by the checks.
+"""Rounds of archiving that end by a kill at a random instant, on archives that earlier kills have left, each
+followed by the checks.
 
-Everything random is drawn from a seed and the round's number: the same seed plays the same rounds again, but for the instant itself.
+Everything random is drawn from a seed and the round's number: the same seed plays the same rounds again, but
+for the instant itself.
 """
 
 from __future__ import annotations
@@ -21,7 +23,10 @@ _ENOUGH = 3  # violations after which a series ends
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What is done in one round. ``fresh``: on a new archive, else on what the last kill has left, after this ``edit`` upstream."""
+    """What is done in one round.
+
+    ``fresh``: on a new archive, else on what the last kill has left, after this ``edit`` upstream.
+    """
 
     number: int
     fresh: bool
@@ -37,7 +42,9 @@ class Round:
 
 
 def draw(seed: str, number: int) -> Round:
-    """The round of this number: 70 % carry an archive over, half are killed at a phase, a fifth gets SIGTERM first. Pure."""
+    """The round of this number: 70 % carry an archive over, half are killed at a phase, a fifth gets SIGTERM
+    first. Pure.
+    """
     dice = random.Random(f"{seed} {number}")
     fresh = number == 1 or dice.random() < 0.3
     edit = dice.choice(("", "", "item", "highlight", "title"))
@@ -64,7 +71,9 @@ class Score:
 
 
 def play(home: Path, seed: str, rounds: int) -> Score:
-    """Play so many rounds in the directory ``home``, which keeps the archives of which something does not hold."""
+    """Play so many rounds in the directory ``home``, which keeps the archives of which something does not
+    hold.
+    """
     score, begun, usual = Score(seed), time.monotonic(), UsualRun()
     with RunKiller(home) as ground:
         while score.rounds < rounds and len(score.violations) < _ENOUGH:

@@ -1,4 +1,7 @@
-"""Where a run is: the child tells each phase that it passes on a pipe, so that it can be killed just there. The program knows nothing of it."""
+"""Where a run is: the child tells each phase that it passes on a pipe, so that it can be killed just there.
+
+The program knows nothing of it.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ BEGUN = "begun"
 
 
 def plant(channel: int) -> None:
-    """Write «pid phase» into the descriptor at every phase of this process from now on, the first being ``BEGUN``."""
+    """Write «pid phase» into the descriptor at every phase of this process from now on, the first being
+    ``BEGUN``.
+    """
 
     def tell(name: str) -> None:
         os.write(channel, f"{os.getpid()} {name}\n".encode())

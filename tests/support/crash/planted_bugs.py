@@ -1,6 +1,8 @@
-"""Bugs that the crash tests must catch, planted into the program in a child process: ``planted.plant(NAME)`` before ``main()``.
+"""Bugs that the crash tests must catch, planted into the program in a child process: ``planted.plant(NAME)``
+before ``main()``.
 
-Each replaces attributes of the program's modules. If one is not there any more, planting fails, and its point has to be found anew.
+Each replaces attributes of the program's modules. If one is not there any more, planting fails, and its point
+has to be found anew.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ T = TypeVar("T")
 
 
 def plant(name: str) -> None:
-    """Plant this bug. Raises KeyError for an unknown one, AttributeError or AssertionError where the program has changed."""
+    """Plant this bug.
+
+    Raises KeyError for an unknown one, AttributeError or AssertionError where the program has changed.
+    """
     BUGS[name]()
 
 

@@ -1,4 +1,6 @@
-"""Where runs are begun and killed: a home with room for archives, and the kill at the moment that a round asks for."""
+"""Where runs are begun and killed: a home with room for archives, and the kill at the moment that a round
+asks for.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ class RunKiller:
     ) -> Outcome:
         """Run the program to its end, or to the kill; ``usual`` is the time that it would take, in seconds.
 
-        ``writers``: so many at once. ``executed``: Python starts from nothing. Raises TimeoutError for a run that hangs.
+        ``writers``: so many at once. ``executed``: Python starts from nothing. Raises TimeoutError for a run
+        that hangs.
         """
         if self._forked_runs is None:
             self._forked_runs = self._closing.enter_context(ForkedRuns(environ))
@@ -132,7 +135,10 @@ class _Course:
         self._until("", 1)
 
     def _until(self, phase: str, often: int) -> None:
-        """Until the phase was passed so often, by all processes together, or all have ended. Raises TimeoutError for a run that hangs."""
+        """Until the phase was passed so often, by all processes together, or all have ended.
+
+        Raises TimeoutError for a run that hangs.
+        """
         while len(self.codes) < self._copies and self._passed.get(phase, 0) < often:
             heard = self._forked_runs.hear(_PATIENCE)
             if heard is None:

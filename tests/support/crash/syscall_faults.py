@@ -1,4 +1,6 @@
-"""One run after another, each met by a fault at its n-th call of one name; the checks, and the run that goes on where it left off."""
+"""One run after another, each met by a fault at its n-th call of one name; the checks, and the run that goes
+on where it left off.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ _REMOVES = ("unlink", "unlinkat")
 
 @dataclass(frozen=True, slots=True)
 class FaultPoint:
-    """Where a fault comes: at the n-th call of this name on a thread. ``made``: the run finds an empty archive, else it makes one first."""
+    """Where a fault comes: at the n-th call of this name on a thread.
+
+    ``made``: the run finds an empty archive, else it makes one first.
+    """
 
     fault: str
     call: str
@@ -38,7 +43,8 @@ class FaultPoint:
     def injected(self) -> str:
         """As strace takes it: a disk that is full stays so, all else comes once.
 
-        A full disk at ``write`` comes once too, for strace would refuse those to stdout and even to /dev/null.
+        A full disk at ``write`` comes once too, for strace would refuse those to stdout and even to
+        /dev/null.
         """
         stays = self.fault == FULL and self.call != "write"
         return f"{self.fault}:when={self.when}{'+' if stays else ''}"
@@ -72,7 +78,9 @@ class FaultSweep:
         return home
 
     def meet(self, point: FaultPoint) -> tuple[int, list[str]]:
-        """Run into this fault and go on from there: the exit code of the first run, and whatever does not hold."""
+        """Run into this fault and go on from there: the exit code of the first run, and whatever does not
+        hold.
+        """
         home = self._home(point.made)
         root = home / ARCHIVE
         asked = self.night.upstream.standin.requests
@@ -87,7 +95,9 @@ class FaultSweep:
         return code, [f"{entry}  ({point}: code {code})" for entry in found]
 
     def _end(self, point: FaultPoint, code: int, stderr: str) -> Iterator[str]:
-        """A kill ends it; from an error it ends by itself, well only if nothing that counts has failed, and clears away."""
+        """A kill ends it; from an error it ends by itself, well only if nothing that counts has failed, and
+        clears away.
+        """
         root = self.place / "home" / ARCHIVE
         if point.fault == KILL:
             if code not in (0, -signal.SIGKILL):

@@ -1,8 +1,9 @@
 """The calls that a program makes to the kernel: a command under strace, and strace's log read call by call.
 
-strace counts ``when`` for each call name and each thread by itself. A kill at the n-th ``fsync`` therefore comes on the thread that first
-gets so far; what the others would have done between their own calls is left to powerloss.py, whose disks with everything kept are
-those of a kill at every call of every thread. An injected error comes on each thread that gets so far.
+strace counts ``when`` for each call name and each thread by itself. A kill at the n-th ``fsync`` therefore
+comes on the thread that first gets so far; what the others would have done between their own calls is left to
+powerloss.py, whose disks with everything kept are those of a kill at every call of every thread. An injected
+error comes on each thread that gets so far.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ _UNFINISHED = "<unfinished ...>"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call that has ended. ``began``: how many calls had ended when it began. ``refused``: the kernel did not grant it."""
+    """A call that has ended.
+
+    ``began``: how many calls had ended when it began. ``refused``: the kernel did not grant it.
+    """
 
     thread: int
     name: str
@@ -41,9 +45,11 @@ def recording(log: Path, names: Sequence[str]) -> list[str]:
 
 
 def injecting(call: str, fault: str, about: Sequence[Path] = ()) -> list[str]:
-    """The words before a command in which a fault (``signal=SIGKILL:when=3``, ``error=EIO:when=2+``) meets a call.
+    """The words before a command in which a fault (``signal=SIGKILL:when=3``, ``error=EIO:when=2+``) meets a
+    call.
 
-    ``when`` counts each thread's calls by themselves; with ``about``, only those that name one of these paths or hold it open.
+    ``when`` counts each thread's calls by themselves; with ``about``, only those that name one of these paths
+    or hold it open.
     """
     words = [*_STRACE, *([] if "signal" in fault else [_QUICK])]
     words += [word for path in about for word in ("-P", str(path))]
@@ -51,7 +57,9 @@ def injecting(call: str, fault: str, about: Sequence[Path] = ()) -> list[str]:
 
 
 def calls(log: Path) -> Iterator[Call]:
-    """The calls in ``log`` in the order in which they ended; one that the end of the program cut off is left out."""
+    """The calls in ``log`` in the order in which they ended; one that the end of the program cut off is left
+    out.
+    """
     begun: dict[int, tuple[str, int]] = {}
     ended = 0
     with log.open(newline="\n") as lines:

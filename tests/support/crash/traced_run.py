@@ -1,4 +1,6 @@
-"""A run of the real program under strace, read as operations; and a run that goes on where a crash has left off."""
+"""A run of the real program under strace, read as operations; and a run that goes on where a crash has left
+off.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ _PATIENCE = 60.0  # seconds after which a run hangs
 
 @dataclass(frozen=True, slots=True)
 class TracedRun:
-    """A run to its good end, and what it did below its home. ``golden``: the state that it left. ``prices``: units by path of the API.
+    """A run to its good end, and what it did below its home.
+
+    ``golden``: the state that it left. ``prices``: units by path of the API.
 
     ``calls``: per name, how many a thread made at most.
     """
@@ -72,7 +76,10 @@ def record(upstream: Workload, home: Path, *, planted: str | None = None) -> Tra
 def command(
     upstream: Workload, home: Path, *, planted: str | None = None, prefix: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """The real program as a process, to its end. Raises subprocess.TimeoutExpired for one that hangs, once it is killed."""
+    """The real program as a process, to its end.
+
+    Raises subprocess.TimeoutExpired for one that hangs, once it is killed.
+    """
     with subprocess.Popen(
         upstream.command(planted=planted, prefix=prefix),
         env=upstream.environ(home / ARCHIVE) | {"PYTHONDONTWRITEBYTECODE": "1"},
@@ -111,7 +118,10 @@ def run_again(upstream: Workload, home: Path) -> Summary:
 
 
 def converge(upstream: Workload, home: Path, golden: State, units: int) -> Iterator[str]:
-    """What a run after a crash does not make good, or does twice. ``units``: what upstream has billed before."""
+    """What a run after a crash does not make good, or does twice.
+
+    ``units``: what upstream has billed before.
+    """
     root = home / ARCHIVE
     held = len(state(root)["files"]) if (root / "archive.json").exists() else 0
     try:

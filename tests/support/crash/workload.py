@@ -1,4 +1,6 @@
-"""The workload of the crash tests: a small upstream, and the real program as a process that archives it, by environment alone."""
+"""The workload of the crash tests: a small upstream, and the real program as a process that archives it, by
+environment alone.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,19 @@ class Workload:
     @classmethod
     @contextmanager
     def small(cls) -> Iterator[Workload]:
-        """One account with one highlight of 3 items, none of them slow or large: for what visits every system call."""
+        """One account with one highlight of 3 items, none of them slow or large: for what visits every system
+        call.
+        """
         with cls.of(accounts=1, highlights=1, items=3, varied=False) as upstream:
             yield upstream
 
     @classmethod
     @contextmanager
     def of(cls, *, accounts: int, highlights: int, items: int, varied: bool = True) -> Iterator[Workload]:
-        """Serve such a world; the same numbers always make the same one. The last item of each second highlight stands in the first too."""
+        """Serve such a world; the same numbers always make the same one.
+
+        The last item of each second highlight stands in the first too.
+        """
         world = EditableWorld.generate(accounts, highlights, items)
         for account in world.accounts:
             first, *others = account.highlights
@@ -78,7 +85,9 @@ class Workload:
         return ["backup", "--json", *self.names]
 
     def command(self, *, planted: str | None = None, prefix: Sequence[str] = ()) -> list[str]:
-        """``archiver backup`` of every account. ``planted``: the bug that the child plants into itself first; ``prefix`` runs the rest.
+        """``archiver backup`` of every account.
+
+        ``planted``: the bug that the child plants into itself first; ``prefix`` runs the rest.
 
         What it reports as kept stands in ``log/archiver.log``; ``--json`` gives a summary on stdout.
         """

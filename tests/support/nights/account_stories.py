@@ -72,7 +72,9 @@ def verified(scene: Scene) -> Iterator[int]:
 
 
 def private_and_back(scene: Scene) -> Iterator[int]:
-    """Looked at on the first night and a day later, then after three days, of which two cost nothing; what it shows stays."""
+    """Looked at on the first night and a day later, then after three days, of which two cost nothing; what it
+    shows stays.
+    """
     scene.world.set_private(scene.account)
     scene.of_user("is_private", "false", "true")
     if scene.world.private_with_force != "403":
@@ -93,7 +95,9 @@ def private_and_back_on_one_day(scene: Scene) -> Iterator[int]:
 
 
 def edited_while_private(scene: Scene) -> Iterator[int]:
-    """What can be seen of a private account is a change when it is asked again; the rest is when it is public."""
+    """What can be seen of a private account is a change when it is asked again; the rest is when it is
+    public.
+    """
     scene.world.set_private(scene.account)
     scene.of_user("is_private", "false", "true")
     scene.units += scene.world.private_with_force != "403"

@@ -1,4 +1,6 @@
-"""What an archive held at one moment, and whether a later one lost any of it or changed otherwise than its history says."""
+"""What an archive held at one moment, and whether a later one lost any of it or changed otherwise than its
+history says.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ _TOLD = {
 
 @dataclass(frozen=True)
 class ArchiveState:
-    """The rows of an archive. ``members``: by highlight, its items in order with the last page that showed them and when they went."""
+    """The rows of an archive.
+
+    ``members``: by highlight, its items in order with the last page that showed them and when they went.
+    """
 
     users: Records
     highlights: Records
@@ -36,7 +41,8 @@ class ArchiveState:
         """The archive as it is now."""
         members: dict[str, list[tuple[str, object, object]]] = {}
         for highlight, item, seen, gone in harness.rows(
-            "select highlight_pk, item_pk, last_seen_at, gone_at from highlight_items order by highlight_pk, position"
+            "select highlight_pk, item_pk, last_seen_at, gone_at from highlight_items "
+            "order by highlight_pk, position"
         ):
             members.setdefault(str(highlight), []).append((str(item), seen, gone))
         return cls(
@@ -68,7 +74,9 @@ class ArchiveState:
         return gone
 
     def unexplained(self, later: ArchiveState) -> list[str]:
-        """What differs in ``later`` and its new rows of ``changes`` do not say, or what they say and does not differ."""
+        """What differs in ``later`` and its new rows of ``changes`` do not say, or what they say and does not
+        differ.
+        """
         said = Counter(
             (str(s), str(pk), str(f), _words(old), _words(new))
             for _, s, pk, f, old, new in later.changes[len(self.changes) :]
@@ -114,7 +122,9 @@ def _presence(one: ArchiveState, two: ArchiveState) -> Iterator[Row]:
 
 
 def _appeared(one: ArchiveState, two: ArchiveState, told: set[str]) -> list[str]:
-    """A new highlight has appeared, unless its account was listed for the first time, or it is as old as what a cut tray may have hidden."""
+    """A new highlight has appeared, unless its account was listed for the first time, or it is as old as what
+    a cut tray may have hidden.
+    """
     new = {pk: row for pk, row in two.highlights.items() if pk not in one.highlights}
     wrong = [f"{pk} appeared, and was there before" for pk in told - set(new)]
     for pk, row in new.items():

@@ -1,4 +1,6 @@
-"""What the catalog must say of a world, derived from the world alone, and what it says: both as facts by name, to be compared."""
+"""What the catalog must say of a world, derived from the world alone, and what it says: both as facts by
+name, to be compared.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,17 @@ Facts = dict[Fact, object]
 
 
 def differences(harness: ArchiveHarness, names: Iterable[str]) -> list[str]:
-    """How the archive differs from the world upstream as far as the accounts of these names or pks go; empty where it does not."""
+    """How the archive differs from the world upstream as far as the accounts of these names or pks go; empty
+    where it does not.
+    """
     return [line for lines in differences_of_each(harness, names).values() for line in lines]
 
 
 def differences_of_each(harness: ArchiveHarness, names: Iterable[str]) -> dict[str, list[str]]:
     """As ``differences``, by account.
 
-    An account that cannot be seen is only known to be private or gone; what it showed before is no matter of this moment.
+    An account that cannot be seen is only known to be private or gone; what it showed before is no matter of
+    this moment.
     """
     said, held = stored_facts(harness), _held(harness)
     found: dict[str, list[str]] = {}
@@ -103,7 +108,8 @@ def stored_facts(harness: ArchiveHarness) -> Facts:
         said |= {"avatar_name": avatar, "gone": gone is not None, "tray": trays.get(str(pk), ())}
         facts.update({("user", str(pk), field): value for field, value in said.items()})
     for row in harness.rows(
-        "select pk, title, created_at, latest_reel_media, media_count, is_pinned, cover_name, completed_at from highlights"
+        "select pk, title, created_at, latest_reel_media, media_count, is_pinned, "
+        "cover_name, completed_at from highlights"
     ):
         facts.update(_told(row))
     for pk, *fields in harness.rows(
@@ -115,7 +121,8 @@ def stored_facts(harness: ArchiveHarness) -> Facts:
         facts.update({("item", pk, table): rows for pk, rows in of_items.items()})
     members: dict[str, list[tuple[object, str]]] = {}
     for pk, position, item in harness.rows(
-        "select highlight_pk, position, item_pk from highlight_items where gone_at is null order by highlight_pk, position"
+        "select highlight_pk, position, item_pk from highlight_items where gone_at is "
+        "null order by highlight_pk, position"
     ):
         members.setdefault(str(pk), []).append((position, str(item)))
     facts.update({("highlight", pk, "items"): tuple(shown) for pk, shown in members.items()})

@@ -83,8 +83,9 @@ def most_of_them_hidden_for_a_night(scene: Scene) -> Iterator[int]:
 
 
 def all_of_them_removed(scene: Scene) -> Iterator[int]:
-    """The account is empty: a look, then a unit a night; what comes back is seen at the latest on the second night, for a look that is
-    due takes the tray's place."""
+    """The account is empty: a look, then a unit a night; what comes back is seen at the latest on the second
+    night, for a look that is due takes the tray's place.
+    """
     removed = scene.tray
     for pk in removed:
         scene.world.remove_highlight(pk)

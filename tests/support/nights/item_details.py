@@ -1,4 +1,6 @@
-"""What items carry (mentions, links, hashtags ...): the rows that the world's JSON amounts to, and the rows that there are."""
+"""What items carry (mentions, links, hashtags ...): the rows that the world's JSON amounts to, and the rows
+that there are.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ _COLUMNS = {
 
 
 def expected_rows(item: SandboxItem) -> dict[str, Rows]:
-    """By table, the rows of an item without their positions, sorted: what is learnt later stands behind what was known."""
+    """By table, the rows of an item without their positions, sorted: what is learnt later stands behind what
+    was known.
+    """
     stickers, polls = _objects(item.stickers), _objects(item.polls or ())
     stories = [cast(Mapping[str, Json], s["story_link"]) for s in stickers if s.get("story_link")]
     rows: dict[str, Rows] = {

@@ -1,4 +1,7 @@
-"""What owners do to the items of a highlight. The SWEPT ones move no number of the tray: only the sweep finds them."""
+"""What owners do to the items of a highlight.
+
+The SWEPT ones move no number of the tray: only the sweep finds them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What Hypothesis draws: edits of the world, faults of the API and the CDN, and ways in which a run ends early."""
+"""What Hypothesis draws: edits of the world, faults of the API and the CDN, and ways in which a run ends
+early.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One story of what an owner does: where it happens, the rows of ``changes`` that must come of it, and what those cost to learn."""
+"""One story of what an owner does: where it happens, the rows of ``changes`` that must come of it, and what
+those cost to learn.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,11 @@ Row = tuple[str, str, str, str | None, str | None]
 
 @dataclass
 class Scene:
-    """An account and one of its highlights; ``number`` makes names that nobody has. ``sweep_days``: how long what moves no number of a tray
-    may stay unseen. ``clock``: the time upstream, Unix seconds. ``units``: what the story costs beside a unit a night and the sweep."""
+    """An account and one of its highlights; ``number`` makes names that nobody has.
+
+    ``sweep_days``: how long what moves no number of a tray may stay unseen. ``clock``: the time upstream,
+    Unix seconds. ``units``: what the story costs beside a unit a night and the sweep.
+    """
 
     world: EditableWorld
     account: str
@@ -69,7 +74,9 @@ class Scene:
 
     @contextmanager
     def fetched(self, *pks: str) -> Iterator[None]:
-        """What happens in the block costs a unit for each of these highlights whose numbers in the tray it moves."""
+        """What happens in the block costs a unit for each of these highlights whose numbers in the tray it
+        moves.
+        """
         before = [self._numbers(pk) for pk in pks]
         yield
         self.units += sum(self._numbers(pk) != was for pk, was in zip(pks, before, strict=True))
@@ -80,4 +87,6 @@ class Scene:
 
 
 Story = Callable[[Scene], Iterator[int]]
-"""Does something, and yields how many nights are to pass before it goes on; after the last of them all is seen."""
+"""Does something, and yields how many nights are to pass before it goes on; after the last of them all is
+seen.
+"""

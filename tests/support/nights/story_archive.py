@@ -1,4 +1,6 @@
-"""Many accounts with a story each, kept in one archive: what comes of one story is told from what comes of the others by the account."""
+"""Many accounts with a story each, kept in one archive: what comes of one story is told from what comes of
+the others by the account.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _STAGE = 1
 
 
 def world(stories: Sequence[Story]) -> EditableWorld:
-    """An account for each story; only the highlight that it is about has more than one item, which would cost time."""
+    """An account for each story; only the highlight that it is about has more than one item, which would cost
+    time.
+    """
     made = EditableWorld.generate(len(stories), HIGHLIGHTS, ITEMS)
     for account in made.accounts:
         for highlight in account.highlights:
@@ -27,7 +31,10 @@ def world(stories: Sequence[Story]) -> EditableWorld:
 
 @dataclass
 class StoryProgress:
-    """A story under way: until it goes on it waits so many ``nights``. ``wrong``: what came of it otherwise than it must."""
+    """A story under way: until it goes on it waits so many ``nights``.
+
+    ``wrong``: what came of it otherwise than it must.
+    """
 
     story: Story
     scene: Scene
@@ -63,7 +70,8 @@ class StoryArchive:
             self.told.append(StoryProgress(story, scene, account.username, story(scene)))
 
     def nights(self) -> None:
-        """The first night, and as many more as the stories last; each is looked at after each of its steps."""
+        """The first night, and as many more as the stories last; each is looked at after each of its steps.
+        """
         self._night()
         self._since = self.harness.one("select max(id) from api_calls")
         self._look([told.target for told in self.told])
@@ -78,13 +86,16 @@ class StoryArchive:
                 told.wrong += _compared(told.scene.rows, rows.get(told.scene.account, Counter()))
 
     def outcome(self) -> dict[str, list[str]]:
-        """By story, what is wrong: changes that lack or are too many after some step, the catalog in the end."""
+        """By story, what is wrong: changes that lack or are too many after some step, the catalog in the end.
+        """
         # By pk: a stranger may have the name that a story began with.
         self._look([told.scene.account for told in self.told])
         return {told.name: told.wrong for told in self.told if told.wrong}
 
     def units(self) -> dict[str, tuple[int, int]]:
-        """By story, what its account cost after the first night: beside a unit a night, and how much of that is its own by its own count."""
+        """By story, what its account cost after the first night: beside a unit a night, and how much of that
+        is its own by its own count.
+        """
         spent: Counter[str] = Counter()
         whose = self._owners()
         for subject, units in self.harness.rows(
@@ -115,7 +126,8 @@ class StoryArchive:
     def _owners(self) -> dict[str, str]:
         """By the pk of a user, a highlight or an item, whose it is."""
         rows = self.harness.rows(
-            "select pk, pk from users union select pk, user_pk from highlights union select pk, user_pk from items"
+            "select pk, pk from users union select pk, user_pk from highlights union "
+            "select pk, user_pk from items"
         )
         return {str(pk): str(owner) for pk, owner in rows}
 

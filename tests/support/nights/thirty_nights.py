@@ -1,4 +1,6 @@
-"""Thirty nights in one archive, with stories of every kind that run beside each other and never into each other."""
+"""Thirty nights in one archive, with stories of every kind that run beside each other and never into each
+other.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ KINDS: tuple[Story, ...] = (
 
 @dataclass
 class RunningStory:
-    """A story under way, and what it keeps others from. Its first ``due`` rows must be in ``changes`` by now."""
+    """A story under way, and what it keeps others from.
+
+    Its first ``due`` rows must be in ``changes`` by now.
+    """
 
     kind: Story
     scene: Scene
@@ -91,7 +96,9 @@ class ThirtyNights:
         return self.harness.upstream.world
 
     def nights(self) -> Iterator[str]:
-        """Each night, with what is wrong after it: changes that nobody made, or that should be told by now and are not."""
+        """Each night, with what is wrong after it: changes that nobody made, or that should be told by now
+        and are not.
+        """
         # By name, for a unit more, and every page once.
         self.least += sum(1 + len(self._tray(pk)) for pk in self.accounts) - self._sweeps()
         yield from self._night()
@@ -106,8 +113,10 @@ class ThirtyNights:
         return Counter(row for scene in self._scenes() for row in scene.rows)
 
     def price(self) -> float:
-        """The theoretical least: a unit an account and night, a look at each highlight once within the sweep's days, one at each that
-        is new or whose numbers moved, and the looks that tell private, gone, emptied and halved apart."""
+        """The theoretical least: a unit an account and night, a look at each highlight once within the
+        sweep's days, one at each that is new or whose numbers moved, and the looks that tell private, gone,
+        emptied and halved apart.
+        """
         return self.least + sum(scene.units for scene in self._scenes())
 
     def _scenes(self) -> list[Scene]:

@@ -1,7 +1,8 @@
 """What can go wrong with an answer: each function returns an action for ``Faults.add``.
 
-Those that let the true answer through in part have it worked out and billed first, as upstream would: ``truncated``, ``stall``,
-``reset(after=n)``, ``lose`` and the like. ``hang_up``, ``raw`` and ``reset()`` answer before anything was done and cost nothing.
+Those that let the true answer through in part have it worked out and billed first, as upstream would:
+``truncated``, ``stall``, ``reset(after=n)``, ``lose`` and the like. ``hang_up``, ``raw`` and ``reset()``
+answer before anything was done and cost nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from tests.support.standin.faulty_standin import FaultyExchange
 
 Action = Callable[[FaultyExchange], None]
 
-HTML = b"<!DOCTYPE html>\n<html><head><title>Just a moment...</title></head><body>Checking your browser</body></html>\n"
+HTML = (
+    b"<!DOCTYPE html>\n<html><head><title>Just a "
+    b"moment...</title></head><body>Checking your browser</body></html>\n"
+)
 ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00" + bytes(400)
 
 
@@ -33,7 +37,10 @@ def respond(
     *,
     billed: bool = True,
 ) -> Action:
-    """Another answer. What is not bytes or text is sent as JSON. Billed as upstream bills this status, or not at all."""
+    """Another answer.
+
+    What is not bytes or text is sent as JSON. Billed as upstream bills this status, or not at all.
+    """
     if isinstance(body, bytes):
         content, kind = body, "application/octet-stream"
     elif isinstance(body, str):
@@ -131,7 +138,8 @@ def unsized(after: int | None = None) -> Action:
 
 
 def stall(after: int | None = 0, seconds: float | None = None) -> Action:
-    """Silence after so many bytes of the body (None: before the head), until ``Fault.release``, the peer's end or so many seconds.
+    """Silence after so many bytes of the body (None: before the head), until ``Fault.release``, the peer's
+    end or so many seconds.
 
     Then the rest comes. With None the call is carried out and billed before the silence.
     """
@@ -163,7 +171,9 @@ def drip(count: int = 1, interval: float = 0.05) -> Action:
 
 
 def endless(length: int | None = None) -> Action:
-    """The body comes over and over until the peer has enough; ``length`` states a length, but keeps no promise."""
+    """The body comes over and over until the peer has enough; ``length`` states a length, but keeps no
+    promise.
+    """
 
     def act(exchange: FaultyExchange) -> None:
         headers = {"connection": "close"} if length is None else {"content-length": str(length)}
@@ -176,7 +186,9 @@ def endless(length: int | None = None) -> Action:
 
 
 def gzipped(keep: int | None = None, *, expands_to: int | None = None) -> Action:
-    """The body under ``content-encoding: gzip``: cut after ``keep`` bytes with a length that fits the cut, or a bomb of zeros."""
+    """The body under ``content-encoding: gzip``: cut after ``keep`` bytes with a length that fits the cut, or
+    a bomb of zeros.
+    """
 
     def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
@@ -192,7 +204,9 @@ def _bomb(size: int) -> bytes:
 
 
 def other_bytes(body: bytes, content_type: str | None = None) -> Action:
-    """Other bytes under the true headers: ``HTML`` called image/jpeg, ``jpeg()`` for a video, ``ELF``, a few bytes or none."""
+    """Other bytes under the true headers: ``HTML`` called image/jpeg, ``jpeg()`` for a video, ``ELF``, a few
+    bytes or none.
+    """
 
     def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()
@@ -203,7 +217,8 @@ def other_bytes(body: bytes, content_type: str | None = None) -> Action:
 
 
 def headers(changed: Mapping[str, str]) -> Action:
-    """The true answer with some headers added or changed: a cookie, a lying ``content-digest``, a weak ETag."""
+    """The true answer with some headers added or changed: a cookie, a lying ``content-digest``, a weak ETag.
+    """
 
     def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()

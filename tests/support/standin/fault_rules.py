@@ -18,7 +18,11 @@ Hook = Callable[[HttpRequest], None]
 
 @dataclass(slots=True, eq=False)
 class Fault:
-    """One fault. ``seen`` counts the requests that match, ``acted`` those it was applied to. ``reached`` is set when it first acts."""
+    """One fault.
+
+    ``seen`` counts the requests that match, ``acted`` those it was applied to. ``reached`` is set when it
+    first acts.
+    """
 
     action: Action | None
     listener: str | None = None
@@ -52,7 +56,10 @@ class Fault:
 
 
 class Faults:
-    """The faults in force. A request meets the first that matches and is not used up, in the order in which they were added."""
+    """The faults in force.
+
+    A request meets the first that matches and is not used up, in the order in which they were added.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -74,9 +81,9 @@ class Faults:
     ) -> Fault:
         """Adds a fault for the ``nth`` matching request and those after it, ``count`` in all (None: always).
 
-        ``listener``: "api" or "cdn". ``path``: a part of the path. ``user``, ``highlight``, ``item``: pks; ``role``: of a file. At the CDN a
-        request belongs to the item, highlight and user in whose answer its URL stood last. ``before`` runs before the answer is worked out;
-        alone it leaves the answer as it is.
+        ``listener``: "api" or "cdn". ``path``: a part of the path. ``user``, ``highlight``, ``item``: pks;
+        ``role``: of a file. At the CDN a request belongs to the item, highlight and user in whose answer its
+        URL stood last. ``before`` runs before the answer is worked out; alone it leaves the answer as it is.
         """
         fault = Fault(action, listener, path, user, highlight, item, role, nth, count, before)
         with self._lock:

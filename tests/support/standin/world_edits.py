@@ -1,6 +1,9 @@
-"""What owners do between two nights, one method each. Accounts are named by pk or username, highlights and items by pk.
+"""What owners do between two nights, one method each.
 
-Every method takes effect in the next answer, is atomic, and raises ``LookupError`` for what is not in the world.
+Accounts are named by pk or username, highlights and items by pk.
+
+Every method takes effect in the next answer, is atomic, and raises ``LookupError`` for what is not in the
+world.
 """
 
 from __future__ import annotations
@@ -42,7 +45,10 @@ class EditableWorld(World):
             return self.highlight(highlight).items[self._place(highlight, item)]
 
     def rename(self, account: str, username: str) -> None:
-        """Another username; the old one is free from now on. Raises ``ValueError`` if somebody holds the new one."""
+        """Another username; the old one is free from now on.
+
+        Raises ``ValueError`` if somebody holds the new one.
+        """
         with self.lock:
             found = self.account(account)
             self._claim(username, found.pk)
@@ -51,7 +57,10 @@ class EditableWorld(World):
             found.username = username
 
     def take_username(self, username: str, by: str | None = None) -> SandboxAccount:
-        """Somebody takes a free username: the account ``by``, or a new one without highlights. Raises ``ValueError`` if it is not free."""
+        """Somebody takes a free username: the account ``by``, or a new one without highlights.
+
+        Raises ``ValueError`` if it is not free.
+        """
         with self.lock:
             if by is not None:
                 self.rename(by, username)
@@ -157,7 +166,9 @@ class EditableWorld(World):
     def add_item(
         self, highlight: str, kind: item_factory.Kind = "photo", *, taken_at: int | None = None
     ) -> SandboxItem:
-        """A new item at the end. ``latest_reel_media`` moves if it is the newest: an old ``taken_at`` leaves it where it is.
+        """A new item at the end.
+
+        ``latest_reel_media`` moves if it is the newest: an old ``taken_at`` leaves it where it is.
 
         Without ``taken_at`` it is taken an hour after the newest.
         """
@@ -207,7 +218,10 @@ class EditableWorld(World):
                 one.thumbnail = None
 
     def change_bytes(self, highlight: str, item: str, role: Role) -> None:
-        """The CDN serves other bytes for this file, under the same name, at once. Raises ``LookupError`` if it is not offered."""
+        """The CDN serves other bytes for this file, under the same name, at once.
+
+        Raises ``LookupError`` if it is not offered.
+        """
         with self.lock:
             media = self.item(highlight, item).file(role)
             if media is None:
