@@ -55,7 +55,8 @@ def test_bad_key_in_the_log(tmp_path): written(tmp_path / "log" / "archiver.log"
 def test_bad_key_in_a_kept_answer(tmp_path):
     written(tmp_path / "answers" / "1.warc.gz", gzip.compress(b"one") + gzip.compress(KEY.encode()))
 def test_bad_key_in_a_torn_kept_answer(tmp_path):
-    written(tmp_path / "answers" / "1.warc.gz", gzip.compress(KEY.encode()) + gzip.compress(b"one")[:9] + b"torn")
+    whole, torn = gzip.compress(KEY.encode()), gzip.compress(b"one")[:9]
+    written(tmp_path / "answers" / "1.warc.gz", whole + torn + b"torn")
 def test_bad_key_in_a_blob(tmp_path): written(tmp_path / "blobs" / "ab" / "abcd", KEY.encode())
 def test_bad_signature_on_stdout(): print(SIGNED)
 def test_bad_signature_percent_encoded(): print("oh%3D00_Afabcdef")
@@ -129,7 +130,8 @@ def test_fault_l3_a_postgresql_database_is_looked_through(
 
 _ROW = re.compile(r"\b[ABCHLX]\d{1,2}\b")
 _KEY = re.compile(
-    r"""(?:x-access-key|HIKERAPI_TOKEN|access_key|api_key|token)["']?\]?\s*[:=,]\s*["']?(?P<key>[A-Za-z0-9_-]{24,})""",
+    r"""(?:x-access-key|HIKERAPI_TOKEN|access_key|api_key|token)["']?\]?\s*[:=,]\s*"""
+    r"""["']?(?P<key>[A-Za-z0-9_-]{24,})""",
     re.IGNORECASE,
 )
 _NAMED = re.compile(r"canary|standin|upstream|[A-Za-z_.]+$")

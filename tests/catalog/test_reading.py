@@ -1,5 +1,4 @@
-"""Views, totals and named queries: on both databases the same rows, and the rows that a person would count.
-"""
+"""Views, totals and named queries: on both databases the same rows, and the rows that a person would count."""
 
 from __future__ import annotations
 
@@ -148,7 +147,8 @@ def _counted(catalog: Catalog, month: str) -> None:
     months = "SELECT month, items, files, blobs, bytes FROM monthly_totals ORDER BY month"
     counted = f"""
         SELECT month, sum(items), sum(files), sum(blobs), sum(bytes) FROM (
-          SELECT {month.format("first_seen_at")} AS month, 1 AS items, 0 AS files, 0 AS blobs, 0 AS bytes FROM items
+          SELECT {month.format("first_seen_at")} AS month, 1 AS items, 0 AS files, 0 AS blobs, 0 AS bytes
+          FROM items
           UNION ALL SELECT {month.format("kept_at")}, 0, 1, 0, 0 FROM files
           UNION ALL SELECT {month.format("stored_at")}, 0, 0, 1, size FROM blobs WHERE lost_at IS NULL
         ) AS came GROUP BY month ORDER BY month"""
@@ -212,8 +212,10 @@ INSERT INTO users (pk, first_seen_at, last_seen_at) VALUES ('7', '{_NIGHT}', '{_
 INSERT INTO highlights (pk, user_pk, first_seen_at, last_seen_at) VALUES ('1', '7', '{_NIGHT}', '{_NIGHT}');
 INSERT INTO highlights (pk, user_pk, first_seen_at, last_seen_at) VALUES ('2', '7', '{_NIGHT}', '{_NIGHT}');
 INSERT INTO items (pk, user_pk, first_seen_at) VALUES ('11', '7', '{_NIGHT}');
-INSERT INTO highlight_items (highlight_pk, item_pk, position, first_seen_at, last_seen_at) VALUES ('1', '11', 0, '{_NIGHT}', '{_NIGHT}');
-INSERT INTO highlight_items (highlight_pk, item_pk, position, first_seen_at, last_seen_at) VALUES ('2', '11', 0, '{_NIGHT}', '{_NIGHT}');
+INSERT INTO highlight_items (highlight_pk, item_pk, position, first_seen_at, last_seen_at)
+VALUES ('1', '11', 0, '{_NIGHT}', '{_NIGHT}');
+INSERT INTO highlight_items (highlight_pk, item_pk, position, first_seen_at, last_seen_at)
+VALUES ('2', '11', 0, '{_NIGHT}', '{_NIGHT}');
 INSERT INTO blobs (sha256, size, mime, stored_at) VALUES ('ab', 1000, 'video/mp4', '{_NEXT}');
 INSERT INTO files (id, item_pk, role, sha256, run_id, source_url, kept_at, last_seen_at)
   VALUES (1, '11', 'video', 'ab', 1, 'https\\://a', '{_NEXT}', '{_NEXT}');

@@ -300,8 +300,8 @@ def test_a_hit_tells_what_it_is_and_what_matched(told: Catalog) -> None:
     """With the names of today; what something was called once is found, and told as that."""
     (account,) = _hits(told, "geographic")
     assert account == Hit(
-        Subject.USER, "787132", Kind.ACCOUNT, NOW, Dated.FIRST_SEEN, "787132", "natgeo2", None, None, None, False,
-        (Said(Field.FORMER_FULL_NAME, "National Geographic"),),
+        Subject.USER, "787132", Kind.ACCOUNT, NOW, Dated.FIRST_SEEN, "787132", "natgeo2", None, None, None,
+        False, (Said(Field.FORMER_FULL_NAME, "National Geographic"),),
     )  # fmt: skip
     (titled,) = _hits(told, "gift guide", user_pks=[NATGEO.pk], kinds=[Kind.HIGHLIGHT])
     assert titled.matched == (Said(Field.FORMER_TITLE, "Gift Guide 🎁"),)

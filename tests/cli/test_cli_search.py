@@ -88,11 +88,22 @@ def test_json_is_one_object_and_exact(kept: InProcessUser) -> None:
     """All that was found, with the texts as they are."""
     found = kept.run("search", "best", "--json").object
     assert (found["exit_code"], found["outcome"]) == (0, "ok")
-    assert found["hits"] == [{
-        "subject": "highlight", "subject_pk": BOTW, "kind": "highlight", "at": "2025-10-21T13:07:47.000000Z", "dated": "created_at",
-        "user_pk": "787132", "username": "natgeo", "highlight_pk": BOTW, "title": "Best\x1b[31m 北京旅行\n🦋", "code": None,
-        "gone": False, "matched": [{"field": "title", "text": "Best\x1b[31m 北京旅行\n🦋"}],
-    }]  # fmt: skip
+    assert found["hits"] == [
+        {
+            "subject": "highlight",
+            "subject_pk": BOTW,
+            "kind": "highlight",
+            "at": "2025-10-21T13:07:47.000000Z",
+            "dated": "created_at",
+            "user_pk": "787132",
+            "username": "natgeo",
+            "highlight_pk": BOTW,
+            "title": "Best\x1b[31m 北京旅行\n🦋",
+            "code": None,
+            "gone": False,
+            "matched": [{"field": "title", "text": "Best\x1b[31m 北京旅行\n🦋"}],
+        }
+    ]
 
 
 def test_the_limit_is_told_where_there_is_more(kept: InProcessUser, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,17 +90,38 @@ _DAMAGE: dict[str, tuple[str, Callable[[Path, str], None]]] = {
         sql("insert into usernames values ('1', 'nobody', '', '')"),
     ),
     "a blob is cut": ("I2: the ", cut),
-    "a blob has a name of its own": ("I2: blobs/ holds", lambda root, _: Path(shutil.copy(blob(root), blob(root).with_name("x"))).chmod(0o444)),
+    "a blob has a name of its own": (
+        "I2: blobs/ holds",
+        lambda root, _: Path(shutil.copy(blob(root), blob(root).with_name("x"))).chmod(0o444),
+    ),
     "a row was told and is not there": ("I4: told", sql("delete from files where role = 'video'")),
     "the end of a run was told": ("I4: told", sql("update runs set outcome = 'killed'")),
-    "complete without a file": ("I5: a highlight is marked as complete without the video", sql("delete from files where role = 'video'")),
-    "fetched without an item": ("I5: a highlight is marked as fetched", sql("delete from highlight_items where position = 0")),
-    "complete and not fetched": ("I5: a highlight is marked as complete, but", sql("update highlights set fetched_at = null")),
+    "complete without a file": (
+        "I5: a highlight is marked as complete without the video",
+        sql("delete from files where role = 'video'"),
+    ),
+    "fetched without an item": (
+        "I5: a highlight is marked as fetched",
+        sql("delete from highlight_items where position = 0"),
+    ),
+    "complete and not fetched": (
+        "I5: a highlight is marked as complete, but",
+        sql("update highlights set fetched_at = null"),
+    ),
     "a cover that is not held": ("I5: a cover", sql("update highlights set cover_held = 'another.jpg'")),
     "an avatar that is not held": ("I5: an avatar", sql("update users set avatar_held = 'another.jpg'")),
-    "less in the ledger than billed": ("I7: upstream billed", sql("update api_calls set units = units - 1 where id = 1")),
-    "more settled than billed": ("I7: 4 units are settled", sql("update api_calls set units = units + 1 where id = 1")),
-    "calls left open by nobody": ("I7: 4 calls of 0 killed runs", sql("update api_calls set finished_at = null")),
+    "less in the ledger than billed": (
+        "I7: upstream billed",
+        sql("update api_calls set units = units - 1 where id = 1"),
+    ),
+    "more settled than billed": (
+        "I7: 4 units are settled",
+        sql("update api_calls set units = units + 1 where id = 1"),
+    ),
+    "calls left open by nobody": (
+        "I7: 4 calls of 0 killed runs",
+        sql("update api_calls set finished_at = null"),
+    ),
     "paid for twice": (
         "I7: highlight 17800000000000000 was paid for 2 times",
         sql(
@@ -110,14 +131,23 @@ _DAMAGE: dict[str, tuple[str, Callable[[Path, str], None]]] = {
     ),
     "an answer is torn": ("I7: the answer", torn),
     "the key is in a file": ("I8: the key", leak),
-    "a signed query is in a row": ("I8: a signed query", sql("update files set source_url = source_url || '?_nc_ohc=0123456789abcdef'")),
-    "a file that others may read": ("I9: archive.db has mode 644", lambda root, _: (root / "archive.db").chmod(0o644)),
+    "a signed query is in a row": (
+        "I8: a signed query",
+        sql("update files set source_url = source_url || '?_nc_ohc=0123456789abcdef'"),
+    ),
+    "a file that others may read": (
+        "I9: archive.db has mode 644",
+        lambda root, _: (root / "archive.db").chmod(0o644),
+    ),
     "a link": ("I9: tmp/link is a link", lambda root, _: (root / "tmp" / "link").symlink_to("/")),
-    "a temporary file is left": ("I11: tmp/ holds left", lambda root, _: (root / "tmp" / "left").touch(0o600)),
+    "a temporary file is left": (
+        "I11: tmp/ holds left",
+        lambda root, _: (root / "tmp" / "left").touch(0o600),
+    ),
     "a run without an end": ("I11: run 1", sql("update runs set outcome = null")),
     "another archive's marker": ("I13: the marker", sql("update archive set id = 'another'")),
     "no database": ("I13: the marker", lambda root, _: (root / "archive.db").unlink()),
-}  # fmt: skip
+}
 
 
 def test_an_archive_that_nobody_disturbed_passes(whole: Whole, copy: Path) -> None:

@@ -57,14 +57,17 @@ _UNBORNE = {
         select h.pk, i.pk, r.role from highlights h
         join highlight_items m on m.highlight_pk = h.pk and m.gone_at is null
         join items i on i.pk = m.item_pk
-        join (select 'thumbnail' as role, 0 as least union all select 'video', 2) r on coalesce(i.media_type, 0) >= r.least
+        join (select 'thumbnail' as role, 0 as least union all select 'video', 2)
+        r on coalesce(i.media_type, 0) >= r.least
         where h.completed_at is not null
         and not exists (select 1 from files f where f.item_pk = i.pk and f.role = r.role)
-        and not exists (select 1 from failures x where x.subject = 'item' and x.subject_pk = i.pk and x.role = r.role)""",
+        and not exists (
+            select 1 from failures x where x.subject = 'item' and x.subject_pk = i.pk and x.role = r.role)""",
     "a highlight is marked as fetched with {1} items and holds {2}: {0}": """
         select h.pk, h.fetched_media_count, count(m.item_pk) as held from highlights h
         left join highlight_items m on m.highlight_pk = h.pk and m.gone_at is null
-        where h.fetched_at is not null group by h.pk, h.fetched_media_count having held < h.fetched_media_count""",
+        where h.fetched_at is not null group by h.pk, h.fetched_media_count
+        having held < h.fetched_media_count""",
     "a highlight is marked as complete, but not as fetched: {0}": """
         select pk from highlights where completed_at is not null and fetched_at is null""",
     "a cover is marked as held and no file is: {0}, {1}": """
