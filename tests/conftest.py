@@ -319,7 +319,9 @@ def strace() -> None:
 
 @pytest.fixture(scope="session")
 def night(strace: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TracedRun]:
-    """The first night of an archive, of one account with one highlight: it makes the archive and keeps all."""
+    """The first night of an archive, of one account with one highlight: it makes the archive and keeps
+    all.
+    """
     # Imported here: most tests need neither these nor the clients of the network.
     from tests.support.crash import traced_run
     from tests.support.crash.workload import Workload

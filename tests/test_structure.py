@@ -44,7 +44,9 @@ def definitions(path: Path) -> Iterator[ast.FunctionDef | ast.ClassDef]:
 
 
 def is_participle(name: str) -> bool:
-    """Whether a name is nothing but a participle: ``told``, ``_kept``, ``Refused``, but not ``failed_calls``."""
+    """Whether a name is nothing but a participle: ``told``, ``_kept``, ``Refused``, but not
+    ``failed_calls``.
+    """
     word = name.strip("_").lower()
     if "_" in word or _VERBS_AND_NOUNS.fullmatch(word) or re.search(r"[a-z][A-Z]", name.strip("_")):
         return False
@@ -63,8 +65,8 @@ def text_files() -> Iterator[Path]:
 def long_lines(path: Path) -> Iterator[str]:
     """Yield each line of a file that is too long and can be broken.
 
-    A row of a table, a line with a URL, a line of one word, and what ``noqa`` or ``type: ignore`` adds cannot.
-    Pages that a script writes are exempt.
+    A row of a table, a line with a URL, a line of one word, and what ``noqa`` or ``type: ignore`` adds
+    cannot. Pages that a script writes are exempt.
     """
     text = path.read_text("utf-8")
     if re.search(r"[Mm]ade by `scripts/", text):

@@ -18,17 +18,26 @@ from tests.support.sample_archive import shelve
 ROOT = Path(__file__).parent.parent
 
 
+_BUILD = """
+import os, sys
+from hatchling.build import build_wheel
+os.chdir(sys.argv[1])
+build_wheel(sys.argv[2])
+"""
+
+
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of a new environment with the wheel in it; what it depends on is lent by this one."""
     place = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", place, ROOT)
+    run(sys.executable, "-c", _BUILD, ROOT, place)
     venv.create(place / "venv", with_pip=False)
     python = place / "venv" / "bin" / "python"
     (wheel,) = place.glob("highlight_archiver-*.whl")
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "-q", wheel)
     own = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip())
-    # A path of another site is only added, its .pth files are not read: this checkout's editable install stays out.
+    # A path of another site is only added, its .pth files are not read: this checkout's editable install
+    # stays out.
     (own / "lent.pth").write_text(sysconfig.get_path("purelib"))
     return python
 
@@ -49,15 +58,18 @@ sys.exit(doctest.testfile(sys.argv[2], module_relative=False).failed)
 
 
 def test_the_wheel_is_what_runs(python: Path, tmp_path: Path, sqlite_template: Path) -> None:
-    """Package, migrations, example configuration and the pages of a site come from the wheel, not from this checkout, and archive the demo.
+    """Package, migrations, example configuration and the pages of a site come from the wheel, not from this
+    checkout, and archive the demo.
 
     One test: a wheel for each of two workers takes as long as all else here.
     """
     where = run(
         python,
         "-c",
-        "import archiver, archiver.config as c; from archiver.catalog import schema; from archiver.export.site import site_pages as pages; "
-        "print(archiver.__file__, schema.migrations(), len(c.example()), sum(map(len, map(pages.asset, pages.ASSETS))))"
+        "import archiver, archiver.config as c; from archiver.catalog import schema; "
+        "from archiver.export.site import site_pages as pages; "
+        "print(archiver.__file__, schema.migrations(), len(c.example()), sum(map(len, "
+        "map(pages.asset, pages.ASSETS))))"
         "; assert 'Story highlights' in pages.index_page([])",
     )
     package, migrations, length, assets = where.split()
@@ -87,7 +99,9 @@ def _archives_both_accounts(python: Path, tmp_path: Path) -> None:
 
 
 def _reads_as_documented(python: Path, tmp_path: Path, sqlite_template: Path) -> None:
-    """The examples of docs/python.md, and the words for Datasette, which are those of a page that the wheel brings along."""
+    """The examples of docs/python.md, and the words for Datasette, which are those of a page that the wheel
+    brings along.
+    """
     archive = tmp_path / "archive"
     archive.mkdir()
     shelve(archive, Path(shutil.copy(sqlite_template, archive / "archive.db")))

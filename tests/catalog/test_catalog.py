@@ -152,7 +152,9 @@ def _as_a_stranger(path: Path) -> str:
 def test_a_reader_who_can_write_the_directory_sees_what_a_later_run_commits(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
-    """Where the directory can be written the reader takes part in the locking, whatever is beside the file."""
+    """Where the directory can be written the reader takes part in the locking, whatever is beside the
+    file.
+    """
     path = Path(shutil.copy(sqlite_template, tmp_path / "archive.db"))
     with (
         closing(engine.open_for_reading(engine.locate(path))) as reader,

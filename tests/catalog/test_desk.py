@@ -1,4 +1,6 @@
-"""The one writer: order, commits shared by facts that wait together, and failures that stay with their fact."""
+"""The one writer: order, commits shared by facts that wait together, and failures that stay with their
+fact.
+"""
 
 from __future__ import annotations
 

@@ -106,7 +106,9 @@ def test_what_was_never_offered(catalog: Catalog, run_id: int, role: Role) -> No
 
 
 def test_what_failed_until_it_was_offered_no_more_keeps_its_reason(catalog: Catalog, run_id: int) -> None:
-    """The failure is resolved, the file never came: the reason stays the last one, and no next try is told."""
+    """The failure is resolved, the file never came: the reason stays the last one, and no next try is
+    told.
+    """
     kept(catalog, run_id, "18", "1", done=False, roles=(Role.THUMBNAIL,))
     failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.FORBIDDEN)
     catalog.write(record.completion, "18", (), LATER)

@@ -84,7 +84,9 @@ def test_a_clock_that_went_back_hides_nothing_and_shows_nothing_else(catalog: Ca
 
 
 def test_an_item_of_a_stranger_is_its_highlights_owners(catalog: Catalog, run_id: int) -> None:
-    """An item that names another account, such as a reshare, is told of the account whose highlight shows it."""
+    """An item that names another account, such as a reshare, is told of the account whose highlight shows
+    it.
+    """
     catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999")), FACTS, NOW)
     catalog.write(record.page, run_id, None, page("1", video("11", user_pk="999", code="x")), FACTS, LATER)
     (change,) = catalog.stream(change_history.changes, user_pks=[NATGEO.pk])

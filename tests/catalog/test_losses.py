@@ -98,7 +98,9 @@ def test_a_picture_that_was_replaced_is_shown_no_more(
 
 
 def test_a_picture_of_many_accounts_is_sought_once(catalog: Catalog, kept: int) -> None:
-    """What stands for no picture at all is the avatar of many: one tray brings it back; one that can be seen."""
+    """What stands for no picture at all is the avatar of many: one tray brings it back; one that can be
+    seen.
+    """
     for pk in ("5", "6", "7"):
         catalog.write(record.tray, kept, pk, tray(user=User(pk, f"user{pk}")), NOW)
         catalog.write(record.file, kept, file_of(pk, Role.AVATAR, "nobody"), 7, NOW)

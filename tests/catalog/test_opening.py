@@ -79,7 +79,9 @@ def test_a_creation_that_was_killed_before_its_marker_is_finished(root: Path, ro
 
 
 def test_an_archive_that_lost_its_marker_is_not_made_anew(root: Path, rows_at: str | Path) -> None:
-    """Where runs were made the marker has to be restored: a new one could bind the rows to the wrong files."""
+    """Where runs were made the marker has to be restored: a new one could bind the rows to the wrong
+    files.
+    """
     where = _place(root, rows_at)
     _killed_before_the_marker(where, rows_at)
     _begin_a_run(rows_at)
@@ -138,7 +140,9 @@ def test_an_upgrade_names_both_revisions(root: Path, rows_at: str | Path) -> Non
 
 
 def test_an_upgrade_on_postgresql_holds_the_writers_lock(postgres_archive: str) -> None:
-    """A run on another machine holds the database: the upgrade is refused, and possible once that has ended."""
+    """A run on another machine holds the database: the upgrade is refused, and possible once that has
+    ended.
+    """
     lock = WriterLock(locate(postgres_archive))
     with pytest.raises(ArchiveLocked):
         Catalog.upgrade(postgres_archive)

@@ -1,4 +1,6 @@
-"""Views, totals and named queries: on both databases the same rows, and the rows that a person would count."""
+"""Views, totals and named queries: on both databases the same rows, and the rows that a person would
+count.
+"""
 
 from __future__ import annotations
 

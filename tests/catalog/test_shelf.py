@@ -126,7 +126,9 @@ def test_an_account_without_highlights_is_met(shelf: Catalog, run_id: int) -> No
 
 
 def test_files_stand_newest_first_and_lost_ones_are_passed_over(shelf: Catalog) -> None:
-    """An avatar that was replaced stays, behind; where the newest one is lost, it is the one that is shown."""
+    """An avatar that was replaced stays, behind; where the newest one is lost, it is the one that is
+    shown.
+    """
     (account,) = shelf.stream(content.accounts, EVERYTHING)
     assert [file.blob.sha256 for file in account.avatars] == [
         file_of("787132", Role.AVATAR, face).blob.sha256 for face in ("new face", "old face")

@@ -47,7 +47,9 @@ def _whole(*words: str) -> Phrase:
     ],
 )
 def test_a_text_is_understood(text: str, all_of: list[Phrase], none_of: list[Phrase]) -> None:
-    """All words by their beginnings, quoted ones as they stand, those behind a minus not; an address as one."""
+    """All words by their beginnings, quoted ones as they stand, those behind a minus not; an address as
+    one.
+    """
     assert SearchQuery.parse(text) == SearchQuery(tuple(all_of), tuple(none_of))
 
 

@@ -63,7 +63,9 @@ def kept(person: CommandLineUser, capsys: Shown) -> CommandLineUser:
 def test_backup_needs_no_configuration(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
-    """One account into an absent directory: code 0, an object with true counts, and what the stand-in billed."""
+    """One account into an absent directory: code 0, an object with true counts, and what the stand-in
+    billed.
+    """
     assert call(person, "backup", "natgeo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["outcome"], found["accounts"], found["highlights_fetched"], found["failures"]) == (
@@ -237,7 +239,9 @@ def test_the_database_can_be_copied(kept: CommandLineUser, capsys: Shown) -> Non
 def test_what_failed_is_told_without_a_terminal(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown
 ) -> None:
-    """Cron's mail: one line for what it means, what was done all the same, then the failures by name; code 3."""
+    """Cron's mail: one line for what it means, what was done all the same, then the failures by name; code
+    3.
+    """
     upstream.faults.add(actions.respond(404), listener="cdn", role="video", count=1)
     assert call(person, "backup", "natgeo") == 3
     lines = capsys.readouterr().err.splitlines()

@@ -87,7 +87,9 @@ def test_fault_x1_no_name_on_disk_comes_from_upstream(morning: Morning) -> None:
 
 
 def test_fault_x6_the_archive_can_be_copied_to_any_disk(morning: Morning) -> None:
-    """No name that Windows keeps for itself or cannot write, no two that differ in case or composition alone."""
+    """No name that Windows keeps for itself or cannot write, no two that differ in case or composition
+    alone.
+    """
     names = morning.files
     assert not [n for n in names if PureWindowsPath(n).is_reserved() or re.search(r"[:*?\"<>|\\]|[. ]$", n)]
     assert len({unicodedata.normalize("NFC", n).casefold() for n in names}) == len(names)

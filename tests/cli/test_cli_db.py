@@ -163,7 +163,9 @@ def test_fault_h23_a_damaged_database_is_refused_and_not_touched(
 def test_fault_h31_a_link_in_place_of_the_database_is_refused(
     person: CommandLineUser, upstream: FaultyStandIn, capsys: Shown, name: str
 ) -> None:
-    """In place of the database or of a file beside it: code 9, and neither the link nor its target changes."""
+    """In place of the database or of a file beside it: code 9, and neither the link nor its target
+    changes.
+    """
     spot, elsewhere = person.archive / name, person.home / "elsewhere"
     if spot.exists():
         spot.rename(elsewhere)
@@ -237,7 +239,9 @@ def test_fault_h23_garbage_in_the_middle_is_told_where_it_is_met(
 def test_fault_h25_an_older_database_is_copied_and_brought_up_to_date(
     person: CommandLineUser, capsys: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Readers refuse it and name the command; that copies the file first, and a run does the same by itself."""
+    """Readers refuse it and name the command; that copies the file first, and a run does the same by
+    itself.
+    """
     old, migrations = schema.head(), person.home / "migrations"
     again = shutil.copy(person.archive / "archive.db", person.home / "again.db")
     make_newer_migrations(migrations)

@@ -91,7 +91,9 @@ def test_a_return_that_was_encoded_anew_is_a_new_file_beside_the_lost(person: Co
 
 
 def test_a_kept_answer_that_cannot_be_read_is_damage_once(person: CommandLineUser) -> None:
-    """A cut segment gives code 12; --repair records it, and then it is a loss; put back, it is found again."""
+    """A cut segment gives code 12; --repair records it, and then it is a loss; put back, it is found
+    again.
+    """
     segment = next((person.archive / "answers").rglob("*-trays-*"))
     before = segment.read_bytes()
     segment.write_bytes(before[: len(before) // 2])

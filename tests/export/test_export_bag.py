@@ -84,7 +84,9 @@ def test_a_bag_is_valid_to_the_program_that_others_use(harness: ExportHarness) -
 
 
 def test_an_interrupted_bag_is_none_and_a_rerun_completes_it(harness: ExportHarness) -> None:
-    """Stopped anywhere on the way, and in an update too: not valid, then equal to one that was never stopped."""
+    """Stopped anywhere on the way, and in an update too: not valid, then equal to one that was never
+    stopped.
+    """
     whole = harness.home / "whole"
     for stops_at in (1, 5, 12, 20):
         with pytest.raises(Stopped):

@@ -222,7 +222,9 @@ def test_what_is_not_selected_stays_unless_it_is_pruned(harness: ExportHarness) 
 
 
 def test_an_archive_in_the_export_is_never_entered(harness: ExportHarness) -> None:
-    """An archive that has the name of an account: what belongs there is told, and nothing is written into it."""
+    """An archive that has the name of an account: what belongs there is told, and nothing is written into
+    it.
+    """
     (harness.out / "natgeo").mkdir(parents=True)
     (harness.out / "natgeo" / "archive.json").touch()
     tally = harness.export()
@@ -318,7 +320,9 @@ def test_a_link_is_the_blob_and_a_copy_is_not(harness: ExportHarness) -> None:
 
 
 def test_a_damaged_blob_is_told_and_the_rest_exported(harness: ExportHarness) -> None:
-    """Missing or too short, and where its bytes are read, of other bytes too; what stood there before stays."""
+    """Missing or too short, and where its bytes are read, of other bytes too; what stood there before
+    stays.
+    """
     missing, short, rotten = (
         harness.keep("10", Role.THUMBNAIL, b"photo"),
         harness.keep("11", Role.THUMBNAIL, b"poster"),

@@ -1,4 +1,6 @@
-"""Names and paths that come of hostile texts: every system can have them, and none leads out of the export."""
+"""Names and paths that come of hostile texts: every system can have them, and none leads out of the
+export.
+"""
 
 from __future__ import annotations
 

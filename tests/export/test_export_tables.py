@@ -96,7 +96,9 @@ def test_tables_are_of_one_moment(harness: ExportHarness) -> None:
 
 
 def test_fault_x10_csv_holds_no_formula(lite: ExportHarness) -> None:
-    """RFC 4180 with CR LF; a text that a spreadsheet would run begins with an apostrophe, and stays one cell."""
+    """RFC 4180 with CR LF; a text that a spreadsheet would run begins with an apostrophe, and stays one
+    cell.
+    """
     _export(lite, TableForm.CSV, "highlights")
     text = tree(lite.out)["highlights.csv"].decode()
     rows = list(csv.DictReader(io.StringIO(text, newline="")))

@@ -45,7 +45,9 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_another_disk_gets_copies(harness: ExportHarness, elsewhere: Path) -> None:
-    """EXDEV: auto copies, a link that was asked for is told to be none here, and nothing half-made is left."""
+    """EXDEV: auto copies, a link that was asked for is told to be none here, and nothing half-made is
+    left.
+    """
     assert harness.export(to=elsewhere / "out").methods["copy"] == 7
     assert len(tree(elsewhere / "out")) == 7
     with pytest.raises(StorageError, match="no hardlink can be made") as caught:

@@ -162,7 +162,9 @@ def test_fault_l1_no_log_record_holds_the_key_or_a_url(caplog: pytest.LogCapture
     ],
 )
 def test_fault_l6_a_base_url_that_could_leak_is_refused(base_url: str) -> None:
-    """Plain http to a host that is not loopback, and all that is no bare https origin, is a ConfigError (L6)."""
+    """Plain http to a host that is not loopback, and all that is no bare https origin, is a ConfigError
+    (L6).
+    """
     with pytest.raises(ConfigError, match=r"api\.base_url"), client(base_url):
         pass
 

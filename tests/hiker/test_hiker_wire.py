@@ -164,7 +164,9 @@ def test_links_carry_their_expiry() -> None:
 
 
 def test_cover_and_avatar_prefer_the_larger_picture() -> None:
-    """The full cover over the cropped one, the HD avatar over the small one; the name is the path's basename."""
+    """The full cover over the cropped one, the HD avatar over the small one; the name is the path's
+    basename.
+    """
     raw = highlight(
         user={
             "pk": "1",

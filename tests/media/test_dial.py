@@ -82,7 +82,9 @@ def fetch(dialer: Dialer, url: str = "https://a.fbcdn.net/x?oh=SIGNED") -> Downl
 
 @pytest.mark.parametrize("address", [a for a in _PRIVATE if a != "nonsense"])
 def test_fault_c17_a_name_that_means_a_private_address_is_not_connected_to(address: str) -> None:
-    """One address that is not public among those of a name keeps us from all of them, before any connection."""
+    """One address that is not public among those of a name keeps us from all of them, before any
+    connection.
+    """
     connections = Connections()
     failed = fetch(Dialer(timeout=1, resolver=Names(a=[["157.240.27.63", address]]), connector=connections))
     assert (failed.reason, failed.retryable) == (Reason.NETWORK, False)

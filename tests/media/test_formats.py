@@ -97,7 +97,9 @@ def test_a_box_that_reaches_to_the_end_leaves_the_end_open() -> None:
 
 
 def test_fault_x16_an_index_of_hostile_size_is_not_held() -> None:
-    """However large a moov box claims to be, and whatever it claims to contain, its bytes are not collected."""
+    """However large a moov box claims to be, and whatever it claims to contain, its bytes are not
+    collected.
+    """
     size = 8 << 20
     parser, chunk = StreamParser(MP4), bytes(64 * 1024)
     parser.feed(box(b"ftyp", b"isom", bytes(4)))

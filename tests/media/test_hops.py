@@ -81,7 +81,9 @@ def test_fault_c17_a_hop_to_a_name_that_means_an_inner_address_is_not_connected_
     ids=["next hop", "next attempt"],
 )
 def test_fault_c21_a_name_is_vetted_anew_for_every_connection(authority: Authority, answer: bytes) -> None:
-    """The name server says a public address first and a private one then: the second connection is not made."""
+    """The name server says a public address first and a private one then: the second connection is not
+    made.
+    """
     names = Names(a=[[A], ["10.0.0.1"]])
     with serving(authority, a_x=answer, a_y=FILE) as server:
         assert "its name means 10.0.0.1" in str(refused(server, names))

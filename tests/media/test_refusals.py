@@ -68,7 +68,9 @@ def test_fault_c5_a_passing_refusal_is_retried(line: str) -> None:
     "line", ["400 Bad", "401 No", "451 Legal", "206 Partial Content", "300 Choice", "304 Same", "204 None"]
 )
 def test_other_statuses_bring_no_file(line: str) -> None:
-    """A status that is neither success nor passing is refused; a part that nobody asked for is never a file."""
+    """A status that is neither success nor passing is refused; a part that nobody asked for is never a
+    file.
+    """
     repeated = line.startswith("206")
     replies = [Reply((head(line) + b"",), AfterReply.CLOSE)] * (3 if repeated else 1)
     assert failure(*replies, requests=len(replies)).reason is Reason.HTTP_STATUS

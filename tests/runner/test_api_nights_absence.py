@@ -34,7 +34,9 @@ def without_the_first(tree: Json) -> None:
 
 
 def test_fault_a28_an_item_that_a_short_page_leaves_out_is_not_gone(harness: ArchiveHarness) -> None:
-    """``media_count`` says two and one comes: complete, code 0, and the other item is neither gone nor lost."""
+    """``media_count`` says two and one comes: complete, code 0, and the other item is neither gone nor
+    lost.
+    """
     harness.night(ONE)
     fault = harness.upstream.faults.add(edit_answer(without_the_first), **page(0), count=None)
     summary = harness.night(ONE, full=True)

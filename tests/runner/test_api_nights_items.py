@@ -231,7 +231,9 @@ def test_fault_a26_a_highlight_that_is_listed_twice_is_one_row_and_one_unit(nigh
 
 
 def test_fault_a27_a_number_out_of_range_is_null(night: Night) -> None:
-    """A negative count, a date in the year 318857, a video that lasts for ever: the rows stand without them."""
+    """A negative count, a date in the year 318857, a video that lasts for ever: the rows stand without
+    them.
+    """
     facts = "select created_at, media_count, latest_reel_media from highlights where pk = ?"
     assert night.harness.rows(facts, night.pk("numbers")) == [(None, None, None)]
     assert night.is_whole("numbers")

@@ -205,7 +205,9 @@ def test_fault_a34_a_redirect_is_never_followed(harness: ArchiveHarness) -> None
 
 
 def test_fault_a34_nor_to_itself_nor_to_nowhere(harness: ArchiveHarness) -> None:
-    """A redirect to the same path, to another scheme or without a ``Location`` is the end of that call, too."""
+    """A redirect to the same path, to another scheme or without a ``Location`` is the end of that call,
+    too.
+    """
     places = ["/v1/user/highlights", "https://127.0.0.1:1/", "", None]
     for number, place in enumerate(places):
         harness.upstream.faults.add(actions.redirect(place), **tray(number), count=None)

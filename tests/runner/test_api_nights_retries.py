@@ -128,7 +128,9 @@ def test_fault_a13_an_outage_opens_the_circuit(harness: ArchiveHarness) -> None:
 
 
 def test_fault_a13_an_outage_in_mid_run_keeps_what_came_before(harness: ArchiveHarness) -> None:
-    """Three accounts are kept, then everything fails: code 7 says why, and the rest waits for the next run."""
+    """Three accounts are kept, then everything fails: code 7 says why, and the rest waits for the next
+    run.
+    """
     harness.upstream.faults.add(answer_error(500, BROKEN), path=TRAY, nth=4, count=None)
     summary = harness.night(*everybody(20))
     assert (summary.exit_code, summary.units) == (7, 3 * 2)
@@ -140,7 +142,9 @@ def test_fault_a13_an_outage_in_mid_run_keeps_what_came_before(harness: ArchiveH
 
 
 def test_fault_a13_failures_between_successes_do_not_open_it(harness: ArchiveHarness) -> None:
-    """Every third account fails for good, more than five of them: the others are all kept, and the code is 3."""
+    """Every third account fails for good, more than five of them: the others are all kept, and the code is
+    3.
+    """
     failing = range(0, 20, 3)
     for number in failing:
         harness.upstream.faults.add(answer_error(500, BROKEN), **tray(number), count=None)
@@ -159,7 +163,9 @@ def test_fault_a13_failures_between_successes_do_not_open_it(harness: ArchiveHar
 def test_fault_a14_errors_as_they_were_seen_are_tried_again(
     harness: ArchiveHarness, status: int, body: bytes
 ) -> None:
-    """The status decides where the body is broken JSON, and «no free accounts» passes: the next try serves."""
+    """The status decides where the body is broken JSON, and «no free accounts» passes: the next try
+    serves.
+    """
     answer = actions.respond(status, body, {"content-type": "application/json"})
     harness.upstream.faults.add(answer, path=TRAY)
     assert harness.night(ONE).exit_code == 0
@@ -192,7 +198,9 @@ def test_fault_a16_a_page_of_cloudflare_is_no_answer_of_the_api(harness: Archive
 
 
 def test_fault_a16_a_challenge_for_everybody_is_no_refused_key(harness: ArchiveHarness) -> None:
-    """Cloudflare answers every account 403 with a page: code 7 after five of them, not a matter of the key."""
+    """Cloudflare answers every account 403 with a page: code 7 after five of them, not a matter of the
+    key.
+    """
     harness.upstream.faults.add(actions.html(403), path=TRAY, count=None)
     summary = harness.night(*everybody())
     assert summary.exit_code == 7

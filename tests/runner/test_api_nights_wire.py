@@ -34,7 +34,9 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
 
 
 def test_fault_a31_an_api_that_nobody_reaches_is_code_7_and_costs_nothing(harness: ArchiveHarness) -> None:
-    """A refused connection: three attempts, each a row of 0 units; nothing was sent, and the reason is told."""
+    """A refused connection: three attempts, each a row of 0 units; nothing was sent, and the reason is
+    told.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         harness.environ["ARCHIVER_API_BASE_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
     summary = harness.night(ONE)

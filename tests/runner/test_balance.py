@@ -49,7 +49,9 @@ def test_the_balance_is_asked_before_the_first_paid_call_and_after_the_last(
 def test_what_others_take_or_add_meanwhile_is_told_and_fails_nothing(
     harness: ArchiveHarness, taken: int
 ) -> None:
-    """Another program with the same key, or a top-up: the mismatch is in the Summary, and the run ended well."""
+    """Another program with the same key, or a top-up: the mismatch is in the Summary, and the run ended
+    well.
+    """
 
     def spend(_: object) -> None:
         harness.upstream.balance -= taken

@@ -225,7 +225,9 @@ def test_fault_c15_next_to_nothing_is_no_file(served: CdnAccount) -> None:
 
 
 def test_fault_c16_only_what_was_offered_is_kept(served: CdnAccount) -> None:
-    """A picture for a video, a video for a picture; SVG, a program and a script under the name of a picture."""
+    """A picture for a video, a video for a picture; SVG, a program and a script under the name of a
+    picture.
+    """
     assert ended(served, "video is a picture", "a video") == {("wrong_kind", 1)}
     assert ended(served, "svg", "elf", "script") == {("not_media", 1)}
 

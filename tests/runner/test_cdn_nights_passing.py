@@ -128,7 +128,9 @@ def test_fault_c10_chunks_that_broke_off_are_completed(served: CdnAccount) -> No
 
 @pytest.mark.parametrize("name", ["reset at 0", "video reset in the middle", "reset at the last byte"])
 def test_fault_c12_a_reset_costs_a_try_and_no_byte(served: CdnAccount, name: str) -> None:
-    """At the first, a middle and the last byte: the bytes are right in the end, and there is one row of them."""
+    """At the first, a middle and the last byte: the bytes are right in the end, and there is one row of
+    them.
+    """
     assert len(ranges(served, name)) == 2 + (name == "video reset in the middle")
 
 

@@ -122,7 +122,9 @@ def test_fault_a6_a_listed_highlight_that_answers_404_is_recorded_and_passed_ove
 
 
 def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> None:
-    """The configuration still says the old name: one call by id, none by username, and the rename is history."""
+    """The configuration still says the old name: one call by id, none by username, and the rename is
+    history.
+    """
     harness.night("natgeo")
     harness.upstream.world.rename("natgeo", "natgeo_official")
     summary = harness.night("natgeo")

@@ -130,7 +130,9 @@ def test_profiles(upstream: FaultyStandIn) -> None:
 
 @pytest.mark.parametrize("prefixed", [True, False])
 def test_the_v2_tray_pages_to_the_end(upstream: FaultyStandIn, prefixed: bool) -> None:
-    """The v2 tray shows raw entries page by page; the last page names no next one; ``pk`` reads either way."""
+    """The v2 tray shows raw entries page by page; the last page names no next one; ``pk`` reads either
+    way.
+    """
     upstream.world.v2_page, upstream.world.v2_prefixed = 2, prefixed
     first = ask(upstream, "/v2/user/highlights", user_id=NATGEO).json
     second = ask(upstream, "/v2/user/highlights", user_id=NATGEO, page_id=first["next_page_id"]).json

@@ -97,7 +97,9 @@ def test_redirects(upstream: FaultyStandIn, video: str, location: str | None) ->
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 abc\r\n\r\n", b"\x00\x01garbage", b""])
 def test_raw_bytes(upstream: FaultyStandIn, data: bytes) -> None:
-    """``raw`` sends just these bytes and ends; nothing is billed, and the log says that there was no answer."""
+    """``raw`` sends just these bytes and ends; nothing is billed, and the log says that there was no
+    answer.
+    """
     upstream.faults.add(actions.raw(data))
     assert send_raw(upstream, balance_url(upstream)) == (data, "end")
     assert [a.status for a in upstream.requests] == [0]

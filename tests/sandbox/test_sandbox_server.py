@@ -22,7 +22,9 @@ from tests.support.standin_requests import NATGEO, SALWAAA, ask, connect, get, p
 
 
 def test_the_log_is_whole() -> None:
-    """Each request is logged once, with path, parameters, headers, status, units, subject and a time in UTC."""
+    """Each request is logged once, with path, parameters, headers, status, units, subject and a time in
+    UTC.
+    """
     with FaultyStandIn() as upstream:
         tray(upstream)
         ask(upstream, "/v1/user/by/username", username="salwaaa_ki")

@@ -1,4 +1,6 @@
-"""A server of a few lines: one act per accepted connection, written by the test, on a real loopback socket."""
+"""A server of a few lines: one act per accepted connection, written by the test, on a real loopback
+socket.
+"""
 
 from __future__ import annotations
 

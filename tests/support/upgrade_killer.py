@@ -43,7 +43,9 @@ def _upgraded(there: Path) -> int:
 
 
 def _killed(there: Path, name: str, k: int) -> bool:
-    """Upgrade the archive in ``there`` in a child; whether it was killed at its ``k``-th call, or ended well."""
+    """Upgrade the archive in ``there`` in a child; whether it was killed at its ``k``-th call, or ended
+    well.
+    """
     child = os.fork()
     if child == 0:
         for _ in range(BOUNDS[name] - k):

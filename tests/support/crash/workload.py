@@ -64,7 +64,9 @@ class Workload:
             yield cls(standin, tuple(account.username for account in world.accounts))
 
     def environ(self, root: Path) -> dict[str, str]:
-        """The whole environment of the program that keeps its archive at ``root``, whose parent is its home."""
+        """The whole environment of the program that keeps its archive at ``root``, whose parent is its
+        home.
+        """
         inherited = {n: os.environ[n] for n in ("PATH", "COVERAGE_PROCESS_START") if n in os.environ}
         return inherited | {
             "PYTHONPATH": str(ROOT),

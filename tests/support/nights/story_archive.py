@@ -70,7 +70,9 @@ class StoryArchive:
             self.told.append(StoryProgress(story, scene, account.username, story(scene)))
 
     def nights(self) -> None:
-        """The first night, and as many more as the stories last; each is looked at after each of its steps."""
+        """The first night, and as many more as the stories last; each is looked at after each of its
+        steps.
+        """
         self._night()
         self._since = self.harness.one("select max(id) from api_calls")
         self._look([told.target for told in self.told])
@@ -85,7 +87,9 @@ class StoryArchive:
                 told.wrong += _compared(told.scene.rows, rows.get(told.scene.account, Counter()))
 
     def outcome(self) -> dict[str, list[str]]:
-        """By story, what is wrong: changes that lack or are too many after some step, the catalog in the end."""
+        """By story, what is wrong: changes that lack or are too many after some step, the catalog in the
+        end.
+        """
         # By pk: a stranger may have the name that a story began with.
         self._look([told.scene.account for told in self.told])
         return {told.name: told.wrong for told in self.told if told.wrong}

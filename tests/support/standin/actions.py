@@ -217,7 +217,9 @@ def other_bytes(body: bytes, content_type: str | None = None) -> Action:
 
 
 def headers(changed: Mapping[str, str]) -> Action:
-    """The true answer with some headers added or changed: a cookie, a lying ``content-digest``, a weak ETag."""
+    """The true answer with some headers added or changed: a cookie, a lying ``content-digest``, a weak
+    ETag.
+    """
 
     def act(exchange: FaultyExchange) -> None:
         true = exchange.reply()

@@ -130,7 +130,9 @@ def paid_calls(log: RequestLog) -> list[LoggedRequest]:
 
 
 def requests_with(log: RequestLog, text: str) -> list[LoggedRequest]:
-    """Return the CDN requests in whose path, query or headers the text appears: none, if it is the API key."""
+    """Return the CDN requests in whose path, query or headers the text appears: none, if it is the API
+    key.
+    """
     return [
         request
         for request in log.cdn_requests()
