@@ -136,7 +136,9 @@ def says_nothing(connection: Connection) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_stop_ends_a_connection_that_does_not_come_about(scheme: str) -> None:
-    """A host that neither accepts nor refuses, or accepts and never speaks TLS: a stop does not wait for it."""
+    """A host that neither accepts nor refuses, or accepts and never speaks TLS: a stop does not wait for
+    it.
+    """
 
     def tick() -> None:
         if time.monotonic() > began + 0.1:

@@ -32,7 +32,9 @@ HALF = LENGTH // 2
 
 
 def test_fault_c11_a_drip_is_cut_off() -> None:
-    """A byte now and then keeps no socket timeout busy; the minimum speed ends it, and the next attempt serves."""
+    """A byte now and then keeps no socket timeout busy; the minimum speed ends it, and the next attempt
+    serves.
+    """
     drip = Reply((head(content_length=LENGTH) + BODY[:100], *[b"x"] * 500), AfterReply.HOLD, gap=0.02)
     sink, began = MemoryWriter(), time.monotonic()
     with scripted_cdn(drip, ok(BODY)) as server, downloader(speed_window=0.3) as cdn_downloader:
@@ -56,7 +58,9 @@ def test_fault_c11_a_drip_is_cut_off() -> None:
 def test_fault_c11_silence_is_not_waited_out(
     reply: Reply, reason: Reason, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that stops in its head or in its body, or comes to no end of it, is left after ``timeout``, and tried again."""
+    """A server that stops in its head or in its body, or comes to no end of it, is left after ``timeout``,
+    and tried again.
+    """
     monkeypatch.setattr(speed_limits, "SLICE", 0.1)
     began = time.monotonic()
     with scripted_cdn(reply, reply, reply) as server, downloader(timeout=0.1) as cdn_downloader:

@@ -128,7 +128,7 @@ def test_what_a_plan_calls_exact_is_what_a_run_does(
 ) -> None:
     """Whatever the state of the target and the options are: the same units, calls and stored answers."""
     dice = random.Random(f"same decision {seed}")
-    world = EditableWorld.generated(4, 4, 1)
+    world = EditableWorld.generate(4, 4, 1)
     world.v1_page, world.v2_page = 3, 2
     accounts = [account_pk(n) for n in range(4)]
     alone = f"highlight:{world.accounts[0].highlights[0].pk}"

@@ -1,4 +1,4 @@
-"""Answers to keep, and a disk that refuses, for the tests of kept answers."""
+"""Sample API answers, and a limit on the size of files, for the tests of stored answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answer(body: bytes, subject: str = "1") -> Answer:
 
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
-    """No file may grow beyond ``size`` bytes, for the block."""
+    """Let no file grow beyond ``size`` bytes inside the block."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -1,4 +1,4 @@
-"""Answers for the tests of ``wire``, made from text, bytes or JSON trees."""
+"""Answers for the tests of the API parser, made from text, bytes or JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ LIST = endpoints.list_highlights("787132")
 
 
 def answer(body: object, status: int = 200, call: Call = FETCH, **headers: str) -> Answer:
-    """An Answer with this body: bytes as they are, anything else as JSON.
+    """Return an Answer with this body: bytes unchanged, anything else as JSON.
+
+    In header names ``_`` means ``-``.
 
     Header names write ``_`` for ``-``.
     """
@@ -25,15 +27,15 @@ def answer(body: object, status: int = 200, call: Call = FETCH, **headers: str) 
 
 
 def example(name: str) -> bytes:
-    """One of the vendor's example answers."""
+    """Return one of the vendor's example answers."""
     return (Path(__file__).parent / "recorded_answers" / f"{name}.json").read_bytes()
 
 
 def highlight(**fields: object) -> dict[str, object]:
-    """A small highlight of user 1 as the API writes it, with these fields on top."""
+    """Return a small highlight of user 1 as the API writes it, with these fields changed."""
     return {"pk": "17", "user": {"pk": "1", "username": "ann"}, "title": "T", "items": [], **fields}
 
 
 def item(**fields: object) -> dict[str, object]:
-    """A small item of user 1, with these fields on top."""
+    """Return a small item of user 1, with these fields changed."""
     return {"pk": "99", "id": "99_1", "code": "AbC", "user": {"pk": "1"}, **fields}

@@ -1,4 +1,4 @@
-"""How the tests make a call, and everything that a tool could print of its failure."""
+"""API clients for tests, servers that answer or hang up, and all text that could leak from a failed call."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ def client(base_url: str = API, timeout: float = 5.0) -> Iterator[HikerClient]:
 
 
 def answers_once(connection: Connection) -> None:
-    """Answer one request with an empty object, and leave."""
+    """Answer one request with an empty object, and close."""
     connection.request()
     connection.answer(b"{}")
 
 
 def hangs_up(connection: Connection) -> None:
-    """Read one request and leave without a word."""
+    """Read one request and close without an answer."""
     connection.request()
 
 
 def failed_call(*acts: Act, timeout: float = 5.0) -> CallFailed:
-    """How one call fails against a server that does this."""
+    """Return how one call fails if the server does this."""
     with (
         scripted_server(*acts) as server,
         client(server.url, timeout) as hiker,
@@ -80,7 +80,7 @@ def failed_call(*acts: Act, timeout: float = 5.0) -> CallFailed:
 
 
 def everything(error: BaseException) -> str:
-    """All that a tool could print of an exception: with locals, and with everything it is chained to."""
+    """Return all that a tool could print of an exception: with local variables, causes and contexts."""
     told = traceback.TracebackException.from_exception(error, capture_locals=True)
     chained = [repr(e) for e in (error.__cause__, error.__context__) if e is not None]
     return "".join([*told.format(), repr(error), *map(str, error.args), *chained])

@@ -1,6 +1,4 @@
-"""What the nights with a faulty API share: waits that take no time, and answers that are true but for one
-thing.
-"""
+"""What tests of a faulty API share: waits that take no time, and true answers with one change."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ BROKEN: Json = {"detail": "x", "exc_type": "InternalError"}
 
 
 class ApiPlace(TypedDict):
-    """The keywords of ``faults.add`` for one account or one highlight of a generated world."""
+    """Keywords of ``faults.add`` that select one account or highlight of a generated world."""
 
     path: str
     user: str | None
@@ -37,12 +35,12 @@ class ApiPlace(TypedDict):
 
 
 def tray(number: int) -> ApiPlace:
-    """The tray of the n-th generated account."""
+    """Select the tray of the n-th generated account."""
     return {"path": TRAY, "user": str(FIRST_ACCOUNT + number), "highlight": None}
 
 
 def page(number: int, place: int = 0) -> ApiPlace:
-    """The page of a highlight of the n-th generated account."""
+    """Select the page of a highlight of the n-th generated account."""
     return {"path": PAGE, "user": None, "highlight": highlight_pk(number, place)}
 
 
@@ -55,8 +53,8 @@ def highlight_pk(number: int, place: int = 0) -> str:
 
 
 def edit_answer(change: Callable[[Json], Json | bytes | None]) -> Action:
-    """The true answer, billed and all, after ``change``: in place, or to what it returns (bytes are sent as
-    they are).
+    """Return an action: the true answer, billed, after ``change`` in place or to what it returns (bytes are
+    sent as they are).
     """
 
     def act(exchange: FaultyExchange) -> None:
@@ -74,17 +72,17 @@ def edit_answer(change: Callable[[Json], Json | bytes | None]) -> Action:
 
 
 def answer_error(status: int, body: Json, **headers: str) -> Action:
-    """An error of the API as JSON; header names write ``_`` for ``-``."""
+    """Return an action: an error of the API as JSON. In header names ``_`` means ``-``."""
     return actions.respond(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 def attempts(harness: ArchiveHarness, subject: str) -> list[tuple[object, ...]]:
-    """The ledger of one subject: (status, units) of each attempt, in order."""
+    """Return the ledger of one subject: (status, units) of each attempt, in order."""
     return harness.rows("select status, units from api_calls where subject = ? order by id", subject)
 
 
 class Waits:
-    """Waits that take no time but move the clock: how long each was is remembered."""
+    """Waits that take no time but advance the clock, and remember how long each was."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -102,7 +100,7 @@ class Waits:
 
 
 def skip_waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """Make every wait of the nights of this test take no time."""
+    """Make every wait of a run take no time in this test."""
     waits = Waits()
 
     class Hasty(StopFlag):

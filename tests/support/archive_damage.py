@@ -1,4 +1,4 @@
-"""An archive of two accounts to be damaged: what lies in it, ways to harm it, and what is left of it."""
+"""An archive of two accounts for tests of damage: what it holds, ways to damage it, and what is left."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def world() -> EditableWorld:
 
 @contextmanager
 def make_archive(home: Path) -> Iterator[CommandLineUser]:
-    """Somebody who has kept two accounts of four highlights with six items each, a hundred files."""
+    """Yield a user with an archive of two accounts of four highlights with six items each: a hundred
+    files.
+    """
     with FaultyStandIn(world()) as upstream:
         somebody = InProcessUser(home, upstream)
         assert somebody.run("backup", *ACCOUNTS, "-q").code == 0
@@ -33,7 +35,7 @@ def make_archive(home: Path) -> Iterator[CommandLineUser]:
 
 @contextmanager
 def copy_of(template: CommandLineUser, home: Path) -> Iterator[CommandLineUser]:
-    """The same with a copy of that archive, and upstream as it was."""
+    """Yield a user with a copy of that archive, whose upstream is unchanged."""
     upstream = upstream_of(template)
     upstream.world = world()
     upstream.requests.reset()
@@ -58,7 +60,7 @@ def path_of(person: CommandLineUser, sha256: str) -> Path:
 
 
 def files(person: CommandLineUser, subject: str = "item") -> list[Path]:
-    """Blobs of items (or of highlights, users), each in one file only, in the order of their names."""
+    """Return the blobs of items (or highlights, users) that belong to one file only, ordered by name."""
     alone = (
         f"select sha256 from files where {subject}_pk is not null group by sha256 "
         f"having count(*) = 1 order by 1"
@@ -104,9 +106,7 @@ def ids(ended: CommandResult, field: str) -> list[int]:
 
 
 def is_whole(person: CommandLineUser) -> bool:
-    """Every blob that a row names, and that is not lost, has its bytes; looked at by other means than the
-    program's.
-    """
+    """Whether every blob that a row names and that is not lost has its bytes. Does not use the program."""
     held = rows(person, "select sha256 from blobs where lost_at is null")
     return all(hashlib.sha256(path_of(person, d).read_bytes()).hexdigest() == d for (d,) in held)
 
@@ -116,13 +116,13 @@ def rows_size(person: CommandLineUser, path: Path) -> int:
 
 
 def remove_answers(person: CommandLineUser) -> None:
-    """Take away all answers about highlights: nothing that was paid for serves again."""
+    """Remove all answers about highlights, so that nothing already paid for is used again."""
     for segment in (person.archive / "answers").rglob("*-fetched-*"):
         segment.unlink()
 
 
 @contextmanager
 def writable(person: CommandLineUser) -> Iterator[sqlite3.Connection]:
-    """The database, to be changed as another run would; committed at the end."""
+    """Yield the database, open for changes as by another run. They are committed at the end."""
     with closing(sqlite3.connect(person.archive / "archive.db")) as lite, lite:
         yield lite

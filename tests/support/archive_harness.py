@@ -26,7 +26,7 @@ from tests.support.standin.faulty_standin import FaultyStandIn
 
 @dataclass
 class ArchiveHarness:
-    """An archive and its upstream; ``events`` are those of the last night."""
+    """An archive and its upstream. ``events`` are those of the last run."""
 
     root: Path
     upstream: FaultyStandIn
@@ -46,21 +46,21 @@ class ArchiveHarness:
 
     @property
     def now(self) -> datetime:
-        """The time in this archive and upstream: the real one, ``later`` by what a test adds."""
+        """The time of the archive and of upstream: the real time plus ``later``."""
         return utcnow() + self.later
 
     def sleep(self, **how_long: float) -> None:
-        """Let days or hours pass, here and upstream."""
+        """Advance the clock of the archive and of upstream."""
         self.later += timedelta(**how_long)
 
     @property
     def config(self) -> Config:
-        """The configuration, by environment alone."""
+        """The configuration, from the environment alone."""
         return load(None, self.variables)
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment that a process needs to be a run of this archive."""
+        """The environment of a process that runs on this archive."""
         return {
             "HIKERAPI_TOKEN": self.upstream.key,
             "ARCHIVER_ARCHIVE": str(self.root),
@@ -101,7 +101,7 @@ class ArchiveHarness:
         )
 
     def plan(self, *targets: str, since: datetime | None = None) -> list[AccountPlan]:
-        """What the next run would do and cost; ``since``: the start of the night that listed."""
+        """Return what the next run would do and cost. ``since``: the start of the run that listed."""
         parsed = [parse_target(text) for text in targets]
         return list(
             archive.plan(self.config, parsed, manner=RunOptions(), since=since, clock=lambda: self.now)
@@ -116,7 +116,7 @@ class ArchiveHarness:
         )
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        """What the catalog says, read by other means than the program's; ``?`` stands for a value."""
+        """Return the rows of a query, read without the program; ``?`` stands for a value."""
         if self.database is not None:
             with psycopg.connect(self.database.replace("+psycopg", "")) as connection:
                 return connection.execute(query.replace("?", "%s").encode(), values).fetchall()
@@ -124,5 +124,5 @@ class ArchiveHarness:
             return lite.execute(query, values).fetchall()
 
     def one(self, sql: str, *values: object) -> object:
-        """The single value of a query."""
+        """Return the single value of a query."""
         return self.rows(sql, *values)[0][0]

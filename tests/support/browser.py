@@ -1,4 +1,4 @@
-"""A real browser that looks at pages from the disk, and remembers all that they ask for and complain of."""
+"""A real browser that opens pages from the disk and records what they load and report."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Visit:
         dialog.dismiss()
 
     def goto(self, path: Path, fragment: str = "") -> None:
-        """A page of the disk."""
+        """Open a page of the disk."""
         self.page.goto(path.as_uri() + fragment)
 
     def shown(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Visit:
         return found
 
     def settle(self) -> None:
-        """Wait until the page is loaded and painted: nothing of its opening is still to come."""
+        """Wait until the page is loaded and painted."""
         self.page.wait_for_load_state("load")
         self.page.evaluate(
             "() => new Promise((on) => requestAnimationFrame(() => "
@@ -109,7 +109,7 @@ class Visit:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium. On a Linux without one a test fails; elsewhere it is skipped, with its reason."""
+    """Yield Debian's Chromium. On Linux a test fails without it; elsewhere it is skipped with a reason."""
     if not CHROMIUM.exists():
         told = f"{CHROMIUM} is not there: install chromium, or name it in ARCHIVER_TEST_CHROMIUM"
         if sys.platform != "linux":
@@ -125,7 +125,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def serve_site(site: Path) -> Iterator[str]:
-    """The site on a web server of this machine: its address, without a slash at the end."""
+    """Serve the site on this machine, and yield its address without a slash at the end."""
     handler = partial(_Silent, directory=str(site))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -135,7 +135,7 @@ def serve_site(site: Path) -> Iterator[str]:
 
 class _Silent(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager

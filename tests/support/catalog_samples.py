@@ -1,4 +1,4 @@
-"""Values for tests of the catalog, small and telling, and the rows that came of them."""
+"""Small values for tests of the catalog, and queries of the rows that they become."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACTS = TrayFacts(1_766_242_839, 2)
 
 
 def highlight(pk: str, title: str | None = "Gift Guide", **more: object) -> Highlight:
-    """A highlight of natgeo."""
+    """Return a highlight of natgeo."""
     told: dict[str, object] = {
         "created_at": NOW,
         "facts": FACTS,
@@ -31,12 +31,12 @@ def highlight(pk: str, title: str | None = "Gift Guide", **more: object) -> High
 
 
 def tray(*highlights: Highlight | str, user: User | None = NATGEO) -> Tray:
-    """A tray with these highlights, or with plain ones of these pks."""
+    """Return a tray with these highlights, or with plain ones that have these pks."""
     return Tray(user, tuple(highlight(h) if isinstance(h, str) else h for h in highlights))
 
 
 def video(pk: str, **more: object) -> Item:
-    """A video item of natgeo, with both of its links."""
+    """Return a video item of natgeo, with both of its links."""
     links = tuple(
         Link(role, f"https://scontent.cdninstagram.com/{pk}.{role}") for role in (Role.THUMBNAIL, Role.VIDEO)
     )
@@ -51,7 +51,7 @@ def video(pk: str, **more: object) -> Item:
 
 
 def page(pk: str, *items: Item | str, **more: object) -> HighlightPage:
-    """The page of a highlight with these items, or with plain ones of these pks."""
+    """Return the page of a highlight with these items, or with plain ones that have these pks."""
     return HighlightPage(highlight(pk, **more), tuple(video(i) if isinstance(i, str) else i for i in items))  # type: ignore[arg-type]
 
 
@@ -60,7 +60,7 @@ def digest(text: str) -> Digest:
 
 
 def file_of(pk: str, role: Role = Role.VIDEO, content: str = "", name: str = "a.mp4") -> File:
-    """A File of an item (or of a highlight, a user: by its role), whose bytes are ``content``."""
+    """Return a File of an item (or of a highlight or user, by its role) whose bytes are ``content``."""
     subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
     blob = Blob(digest(content or f"{pk} {role}"), 1000, "video/mp4", 720, 1280)
     return File(Owner(subject, pk), role, blob, f"https://scontent.cdninstagram.com/v/{name}")
@@ -75,10 +75,10 @@ def stored_answer(text: str = "answer", segment: str = "2026/03/1-a.warc.gz") ->
 
 
 def rows(catalog: Catalog, sql: str) -> list[tuple[object, ...]]:
-    """What a query of a user's would show."""
+    """Return the rows of a query as ``archiver query`` would."""
     return list(catalog.run_query(sql, rows=1000, seconds=10).rows)
 
 
 def change_rows(catalog: Catalog) -> list[tuple[object, ...]]:
-    """All changes in order: (subject, subject_pk, field, old, new)."""
+    """Return all changes in order: (subject, subject_pk, field, old, new)."""
     return rows(catalog, "SELECT subject, subject_pk, field, old, new FROM changes ORDER BY id")

@@ -1,4 +1,4 @@
-"""One account whose files a CDN serves badly, each in its own way, between files that it serves well."""
+"""One account some of whose files the CDN serves with faults."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def redirect_to_itself(exchange: FaultyExchange) -> None:
 
 
 def offering(urls: Mapping[str, str]) -> Action:
-    """The true page, but the pictures of some items are elsewhere."""
+    """Return an action: the true page, with other URLs for the pictures of some items."""
 
     def act(exchange: FaultyExchange) -> None:
         page = json.loads(exchange.reply().body)
@@ -120,17 +120,17 @@ class CdnAccount:
             )
 
     def body(self, name: str) -> bytes:
-        """What the file of that name truly is, as of now."""
+        """Return the bytes that the file of that name has now."""
         file = self.item(name).file(role(name))
         assert file is not None
         return media_files.body(file)
 
     def owner(self, name: str) -> Owned:
-        """Whose file it is, and in which role."""
+        """Return whose file it is, and its role."""
         return self.item(name).pk, role(name)
 
     def offered(self) -> set[Owned]:
-        """Every file that the account offers."""
+        """Return every file that the account offers."""
         account = self.upstream.world.account(ACCOUNT)
         items = [item for highlight in account.highlights for item in highlight.items]
         return {
@@ -141,32 +141,32 @@ class CdnAccount:
         }
 
     def kept(self) -> set[Owned]:
-        """Every file that has a row."""
+        """Return every file that has a row."""
         found = self.harness.rows("select coalesce(item_pk, highlight_pk, user_pk), role from files")
         assert len(found) == len(set(found))
         return {(str(pk), str(role)) for pk, role in found}
 
     def failures(self) -> set[Owned]:
-        """Every file that has an open failure."""
+        """Return every file that has an open failure."""
         found = self.harness.rows("select subject_pk, role from failures where resolved_at is null")
         assert len(found) == len(set(found))
         return {(str(pk), str(role)) for pk, role in found}
 
     def blobs(self) -> set[str]:
-        """The blobs that the catalog names."""
+        """Return the blobs that the catalog names."""
         return {str(sha256) for (sha256,) in self.harness.rows("select sha256 from files")}
 
     def night(self) -> int:
-        """One run over the account; returns its exit code."""
+        """Run once over the account, and return the exit code."""
         return self.harness.night(ACCOUNT).exit_code
 
     def asked(self, name: str) -> list[LoggedRequest]:
-        """What the CDN was asked for this file in the last night."""
+        """Return the requests to the CDN for this file in the last run."""
         item, asked_as = self.owner(name)
         return self.upstream.requests.cdn_requests(item=item, role=asked_as)
 
     def failed(self, name: str) -> str | None:
-        """The reason of the file's open failure, or None."""
+        """Return the reason of the file's open failure, or None."""
         found = self.harness.rows(
             "select reason from failures where subject = 'item' and subject_pk = ? and role = ?"
             " and resolved_at is null",
@@ -186,19 +186,21 @@ class CdnAccount:
 
 
 def role(name: str) -> Role:
-    """In which role the file of that name is offered."""
+    """Return the role of the file of that name."""
     return "video" if name.startswith("video") else "thumbnail"
 
 
 def blob(root: Path, sha256: str) -> bytes:
-    """The bytes under a blob name, which are those that it names."""
+    """Return the bytes of a blob, after a check that they have its name."""
     data = (root / "blobs" / sha256[:2] / sha256).read_bytes()
     assert hashlib.sha256(data).hexdigest() == sha256
     return data
 
 
 def check_store(root: Path) -> set[str]:
-    """The names of all blobs, each of them true; nothing else lies in the store, and nothing in ``tmp``."""
+    """Return the names of all blobs, after a check that each is correct and that nothing else is in the store
+    or ``tmp``.
+    """
     files = [path for path in (root / "blobs").rglob("*") if not path.is_dir()]
     for path in files:
         assert path.parent.name == path.name[:2]

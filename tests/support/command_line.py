@@ -1,5 +1,5 @@
-"""The real command line against a stand-in for upstream: as a process, or in this one where many calls must
-be quick.
+"""The command line against a stand-in for upstream: in a process of its own, or in this one where many calls
+must be fast.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class CommandResult:
 
 @dataclass(slots=True)
 class CommandLineUser:
-    """Somebody with a home of their own under ``home``, and upstream in their environment if there is one."""
+    """A user with a home directory ``home``, whose environment points to ``upstream`` if there is one."""
 
     home: Path
     upstream: FaultyStandIn | None = None
@@ -58,12 +58,12 @@ class CommandLineUser:
 
     @property
     def archive(self) -> Path:
-        """Where their archive is, by ARCHIVER_ARCHIVE."""
+        """Where the archive is, by ARCHIVER_ARCHIVE."""
         return self.home / "kept"
 
     @property
     def environ(self) -> dict[str, str]:
-        """Their whole environment: nothing of whoever runs the tests comes through but the way to Python."""
+        """The whole environment. Of the environment of the tests only the path to Python is inherited."""
         inherited = {
             name: os.environ[name]
             for name in ("PATH", "PYTHONPATH", "COVERAGE_PROCESS_START")
@@ -82,7 +82,7 @@ class CommandLineUser:
 
     @property
     def in_process(self) -> InProcessUser:
-        """The same person, for what need not be a process."""
+        """The same user, for commands that need no process of their own."""
         return InProcessUser(self.home, self.upstream, self.more)
 
     def start(
@@ -127,9 +127,7 @@ class CommandLineUser:
 
 
 class InProcessUser(CommandLineUser):
-    """A person whose commands run in this process: a tenth of the time that a process of its own takes to
-    begin.
-    """
+    """A user whose commands run in this process, in a tenth of the time of a process of its own."""
 
     def run(self, *args: str, shell: str = "", stdin: str | None = None) -> CommandResult:
         """``archiver ARGS`` to its end, with this person's environment and nothing else."""
@@ -160,8 +158,8 @@ class _Stream(io.TextIOWrapper):
 def on_terminal(
     person: CommandLineUser, *args: str, stream: str = "stderr", columns: int = 120
 ) -> tuple[int, str]:
-    """``archiver ARGS`` with one stream on a terminal, the other going nowhere: its code, and what the
-    terminal got.
+    """Run ``archiver ARGS`` with one stream on a terminal, and return its code and what the terminal
+    shows.
     """
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
@@ -185,7 +183,7 @@ def _read(terminal: int) -> bytes:
 
 
 def upstream_environ(upstream: FaultyStandIn | None) -> dict[str, str]:
-    """The environment that leads the program to a stand-in."""
+    """Return the environment that points the program to a stand-in."""
     if upstream is None:
         return {}
     return {
@@ -197,12 +195,12 @@ def upstream_environ(upstream: FaultyStandIn | None) -> dict[str, str]:
 
 
 def write_config(path: Path, accounts: Sequence[str]) -> Path:
-    """A configuration with these accounts, 0600."""
+    """Write a configuration with these accounts, mode 0600."""
     path.write_text("".join(f'[[accounts]]\ntarget = "{account}"\n' for account in accounts))
     path.chmod(0o600)
     return path
 
 
 def files_of(root: Path) -> dict[str, int]:
-    """Every regular file below ``root`` with its size."""
+    """Return every regular file below ``root`` with its size."""
     return {str(p.relative_to(root)): p.stat().st_size for p in sorted(root.rglob("*")) if p.is_file()}

@@ -1,4 +1,4 @@
-"""A home of its own for each test, a place for its configuration, and loading it."""
+"""A home directory for each test, a place for its configuration, and functions that load it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from archiver.errors import ConfigError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of its own, so that no configuration of the person who tests counts; the current directory is
-    another one.
-    """
+    """A home directory and a current directory for each test, without a configuration."""
     home, cwd = tmp_path / "home", tmp_path / "cwd"
     home.mkdir()
     cwd.mkdir()
@@ -28,12 +26,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where a configuration is written."""
+    """Where a configuration is to be written."""
     return tmp_path / "etc" / "config.toml"
 
 
 def write_config_file(file: Path, text: str | bytes, mode: int = 0o600) -> Path:
-    """The file with this content."""
+    """Write this content to the file."""
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     file.chmod(mode)
@@ -41,19 +39,19 @@ def write_config_file(file: Path, text: str | bytes, mode: int = 0o600) -> Path:
 
 
 def load(file: Path, text: str | bytes, environ: Mapping[str, str] | None = None, **flags: object) -> Config:
-    """The Config of a file with this content."""
+    """Return the Config of a file with this content."""
     overrides = {name.replace("__", "."): value for name, value in flags.items()}
     return config.load(write_config_file(file, text), dict(environ or {}), overrides)
 
 
 def value_of(found: Config, key: str) -> object:
-    """The value of ``section.key``."""
+    """Return the value of ``section.key``."""
     section, _, name = key.partition(".")
     return getattr(getattr(found, section), name)
 
 
 def load_refused(file: Path, text: str | bytes, environ: Mapping[str, str] | None = None) -> str:
-    """The message with which a configuration is refused."""
+    """Return the message with which this configuration is refused."""
     with pytest.raises(ConfigError) as caught:
         load(file, text, environ)
     return str(caught.value)

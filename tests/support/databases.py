@@ -1,5 +1,5 @@
-"""Databases to test against: PostgreSQL's, one for each test, and the way to it; the schema of today,
-quickly, and that of tomorrow; what every new archive of a test holds.
+"""Databases of tests: a PostgreSQL server, archives with older and newer schemas, and connections that are
+cut.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def make_older_archive(
 
 
 def execute_directly(database: str | Path, *statements: str) -> None:
-    """Write to a database without the program's own writer."""
+    """Execute statements without the program's writer."""
     writer = engine.create_writer(engine.locate(database))
     with writer.begin() as connection:
         for statement in statements:
@@ -66,9 +66,7 @@ def execute_directly(database: str | Path, *statements: str) -> None:
 
 
 def make_newer_migrations(folder: Path) -> Path:
-    """Make ``folder`` the migrations of the program of tomorrow: one revision more, which ends with ``#
-    then``. Returns its file.
-    """
+    """Make ``folder`` the migrations of a newer program, with one more revision, and return its file."""
     shutil.copytree(schema.migrations(), folder)
     revision = folder / "versions" / "9999_tomorrow.py"
     revision.write_text(_TOMORROW.format(schema.head()))
@@ -121,7 +119,7 @@ class StatementCache(dict[Any, Any]):
     """
 
     def engine(self, *arguments: Any, **options: Any) -> Engine:
-        """In the place of ``create_engine``."""
+        """Stand in for ``create_engine``."""
         return create_engine(*arguments, execution_options={"compiled_cache": self}, **options)
 
     def get(self, key: Any, default: Any = None) -> Any:
@@ -138,7 +136,7 @@ class StatementCache(dict[Any, Any]):
 
 
 class PostgresServer:
-    """A server to test against. ``admin_url`` names a database from which others may be created."""
+    """A PostgreSQL server for tests. ``admin_url`` names a database from which others may be created."""
 
     def __init__(self, admin_url: str) -> None:
         self._admin_url = admin_url
@@ -219,9 +217,7 @@ def empty_database(url: str) -> None:
 
 
 def end_connections(url: str, name: str) -> int:
-    """Let the server end the connections to this database whose ``application_name`` is ``name``; how many
-    there were.
-    """
+    """End the connections to this database with this ``application_name``, and return how many there were."""
     with psycopg.connect(_plain(url)) as connection:
         ended = connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
@@ -236,7 +232,10 @@ def _plain(url: str) -> str:
 
 
 class ConnectionProxy:
-    """A loopback port that leads to a PostgreSQL server, and that a test cuts. A context manager."""
+    """A loopback port that leads to a PostgreSQL server, until a test cuts the connection.
+
+    A context manager.
+    """
 
     def __init__(self, url: str) -> None:
         self._server = make_url(url)
@@ -250,7 +249,7 @@ class ConnectionProxy:
 
     @property
     def url(self) -> str:
-        """The same database by way of this cable."""
+        """The same database by way through this proxy."""
         port = self._listener.getsockname()[1]
         url = self._server.set(host="127.0.0.1", port=port).difference_update_query(["host", "port"])
         return url.render_as_string(hide_password=False)
@@ -291,16 +290,14 @@ class ConnectionProxy:
 
 
 class CutAt(Enum):
-    """Where a cable breaks: before what the client says has reached the server, or after the server has done
-    it.
-    """
+    """When to cut: before what the client sends reaches the server, or after the server has done it."""
 
     BEFORE = auto()
     AFTER = auto()
 
 
 class _Plug:
-    """One connection through a cable."""
+    """One connection through a proxy."""
 
     def __init__(
         self, client: socket.socket, server: socket.socket, judge: Callable[[str, bytes], CutAt | None]

@@ -1,4 +1,4 @@
-"""Means by which the tests of the disk store make a real disk refuse."""
+"""Ways to make a real disk refuse writes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def mode(path: Path) -> int:
 
 @contextmanager
 def limit(kind: int, value: int) -> Iterator[None]:
-    """A resource limit of this process, for the block."""
+    """Set a resource limit of this process inside the block."""
     before = resource.getrlimit(kind)
     resource.setrlimit(kind, (value, before[1]))
     try:
@@ -45,7 +45,7 @@ def limit(kind: int, value: int) -> Iterator[None]:
 
 @contextmanager
 def another_user() -> Iterator[None]:
-    """Somebody who is not root, for the block."""
+    """Become a user without privileges inside the block."""
     if os.geteuid() != 0:
         yield
         return
@@ -57,7 +57,7 @@ def another_user() -> Iterator[None]:
 
 
 def can_unshare() -> bool:
-    """Whether this system lets us mount a small disk of our own."""
+    """Whether this system lets us mount a small disk."""
     if shutil.which("unshare") is None:
         return False
     probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs none /mnt"]

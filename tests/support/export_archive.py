@@ -37,7 +37,7 @@ class ExportHarness:
 
     @classmethod
     def make(cls, home: Path, database: str | Path) -> ExportHarness:
-        """Around an empty database."""
+        """Make the archive with an empty database."""
         harness = cls(home, database if isinstance(database, str) else None)
         DiskStore.create(harness.root).close()
         if isinstance(database, Path):
@@ -83,7 +83,7 @@ class ExportHarness:
                 rows.write(record.page, self.run_id, 1, page(pk, *inside, title=titles[pk]), FACTS, when)
 
     def rename(self, username: str, when: datetime) -> None:
-        """The account has another name."""
+        """Give the account another name."""
         with self.catalog() as rows:
             rows.write(
                 record.tray, self.run_id, NATGEO.pk, tray(user=replace(NATGEO, username=username)), when
@@ -130,7 +130,7 @@ class ExportHarness:
         way: LinkMethod = LinkMethod.AUTO,
         prune: bool = False,
     ) -> ExportStats:
-        """The folder form."""
+        """Export to a folder."""
         return archive.export_folder(
             self.config,
             to or self.out,
@@ -144,7 +144,7 @@ class ExportHarness:
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Every file below, without the export's own."""
+    """Return the content of every file below, without the export's own."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))
@@ -153,7 +153,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 
 def directories(root: Path) -> set[str]:
-    """Every directory below, without the export's own."""
+    """Return every directory below, without the export's own."""
     return {
         str(path.relative_to(root))
         for path in root.rglob("*")

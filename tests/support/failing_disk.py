@@ -1,6 +1,4 @@
-"""A disk that refuses: the n-th call of a kind, on a file of the archive, fails with an errno; all else is
-the real disk.
-"""
+"""A disk whose n-th call of a kind fails with an errno."""
 
 from __future__ import annotations
 
@@ -38,7 +36,7 @@ class FailingDisk:
     _unsynced: set[int] = field(default_factory=set)
 
     def refuse(self, kind: str, nth: int, errno: int) -> None:
-        """Let the ``nth`` call of this kind from now on fail, once."""
+        """Let the ``nth`` call of this kind fail, once."""
         self._kind, self._left, self._errno = kind, nth, errno
         self.refused = None
         self.replaced.clear()
@@ -53,7 +51,7 @@ class FailingDisk:
             raise OSError(self._errno, os.strerror(self._errno))
 
     def plant(self, patch: pytest.MonkeyPatch) -> None:
-        """Stand between the program and ``os``, as long as the patch lasts."""
+        """Intercept calls of ``os`` while the patch lasts."""
         real_open, real_write, real_fsync = os.open, os.write, os.fsync
         real_mkdir, real_replace, real_close = os.mkdir, os.replace, os.close
 

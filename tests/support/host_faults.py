@@ -1,6 +1,4 @@
-"""What the tests of a host's faults share: the environment of a process, how a night ended, and what must
-hold after any of them.
-"""
+"""What tests of a host's faults share: a process's environment, one run, and what must be true after it."""
 
 from __future__ import annotations
 

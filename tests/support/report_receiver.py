@@ -1,5 +1,6 @@
-"""A receiver of reports and pings on a real loopback socket, which notes what came and answers what a test
-wants.
+"""A receiver of reports and pings on a real loopback socket.
+
+It records requests and answers as a test wants.
 """
 
 from __future__ import annotations
@@ -44,18 +45,18 @@ class ReportReceiver:
 
     @property
     def targets(self) -> list[str]:
-        """What was asked for, in order."""
+        """The paths that were requested, in order."""
         return [each.target for each in self.received]
 
     def at(self, target: str) -> Received:
-        """The one request for that target."""
+        """Return the one request for that target."""
         (found,) = [each for each in self.received if each.target == target]
         return found
 
 
 @contextmanager
 def receive_reports() -> Iterator[ReportReceiver]:
-    """A receiver that is open inside the block."""
+    """Yield a receiver that listens inside the block."""
     box = ReportReceiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,7 +81,7 @@ def receive_reports() -> Iterator[ReportReceiver]:
         do_POST = do_CONNECT = _take  # noqa: N815  # the names that http.server looks for
 
         def log_message(self, *args: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True

@@ -1,4 +1,4 @@
-"""A CDN that fails as it is told: real loopback sockets, one scripted reply per request."""
+"""A CDN that fails as it is told: real loopback sockets, one scripted reply for each request."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ class Reply:
 
 
 def head(line: str = "200 OK", /, **headers: str | int) -> bytes:
-    """The head of an answer; underscores in names are hyphens."""
+    """Return the head of an answer; underscores in names are hyphens."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return f"HTTP/1.1 {line}\r\n{lines}\r\n".encode("latin-1")
 
 
 def ok(body: bytes, then: AfterReply = AfterReply.KEEP, /, **headers: str | int) -> Reply:
-    """200 with its length."""
+    """Return a 200 with its length."""
     return Reply((head("200 OK", content_length=len(body), **headers) + body,), then)
 
 
 def status(line: str, body: bytes = b"", /, **headers: str | int) -> Reply:
-    """Any status with its length."""
+    """Return any status with its length."""
     return Reply((head(line, content_length=len(body), **headers) + body,))
 
 
@@ -79,7 +79,7 @@ class ScriptedCdn:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def header(self, request: int, name: str) -> str | None:
-        """A header of a request by its number, or None."""
+        """Return a header of a request by its number, or None."""
         for line in self.requests[request].split("\r\n")[1:]:
             key, _, value = line.partition(": ")
             if key.lower() == name:
@@ -146,7 +146,7 @@ class ScriptedCdn:
 
 @contextmanager
 def scripted_cdn(*replies: Reply) -> Iterator[ScriptedCdn]:
-    """A running Cdn."""
+    """Yield a running ScriptedCdn."""
     server = ScriptedCdn(replies)
     try:
         yield server
@@ -177,7 +177,7 @@ class MemoryWriter:
 
 
 class Waits:
-    """Instead of sleeping: the seconds that were asked for."""
+    """Records the seconds that were to be slept."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -199,7 +199,7 @@ def downloader(
     concurrency: int = 8,
     dialer: Dialer | None = None,
 ) -> Downloader:
-    """A Downloader for a Cdn of this module."""
+    """Yield a Downloader for a ScriptedCdn."""
     return Downloader(
         allowed_hosts=allowed_hosts,
         max_file_size=max_file_size,
@@ -216,14 +216,14 @@ def downloader(
 
 
 def picture(url: str) -> Link:
-    """A thumbnail's Link without an expiry."""
+    """Return a thumbnail's Link without an expiry."""
     return Link(Role.THUMBNAIL, url)
 
 
 def failure(
     *replies: Reply, role: Role = Role.THUMBNAIL, requests: int = 1, max_file_size: int = 10_000_000
 ) -> DownloadFailed:
-    """The failure that these replies lead to, after so many requests."""
+    """Return the failure that these replies lead to, after this many requests."""
     with scripted_cdn(*replies) as server, downloader(max_file_size=max_file_size) as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
             cdn_downloader.download(Link(role, server.url()), MemoryWriter(), wait=Waits())

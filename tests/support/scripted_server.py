@@ -1,6 +1,4 @@
-"""A server of a few lines: one act per accepted connection, written by the test, on a real loopback
-socket.
-"""
+"""A small server on a real loopback socket. The test writes one act for each accepted connection."""
 
 from __future__ import annotations
 
@@ -22,7 +20,7 @@ class Connection:
         """Set when the test is over: an act that stalls waits for it."""
 
     def request(self) -> bytes:
-        """Everything up to the empty line; b'' if the peer left."""
+        """Read up to the empty line; b'' if the peer closed."""
         got = b""
         while not got.endswith(b"\r\n\r\n"):
             more = self.sock.recv(1)
@@ -32,12 +30,12 @@ class Connection:
         return got
 
     def answer(self, body: bytes, *headers: str, status: str = "200 OK") -> None:
-        """A whole answer with its length."""
+        """Send a whole answer with its length."""
         lines = "".join(f"{h}\r\n" for h in headers)
         self.sock.sendall(f"HTTP/1.1 {status}\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body)
 
     def drip(self, data: bytes) -> None:
-        """``data`` over and over, a byte each 20 ms, until the test is over or the peer is gone."""
+        """Send ``data`` over and over, a byte each 20 ms, until the test ends or the peer closes."""
         while not self.over.is_set():
             for byte in data:
                 self.sock.send(bytes([byte]))
@@ -111,7 +109,7 @@ class _Noting(Connection):
 
 @contextmanager
 def scripted_server(*acts: Act, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
-    """A server on a free loopback port: the n-th connection gets the n-th act, later ones the last."""
+    """Yield a server on a free port. The n-th connection gets the n-th act, later ones the last."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = ScriptedServer(listener, acts, context)
     accepting = threading.Thread(target=server.accept)

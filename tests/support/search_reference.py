@@ -1,6 +1,4 @@
-"""What is searched and found, worked out from the rows by plain means: what the index of either database must
-agree with.
-"""
+"""A second implementation of search, from the rows and without an index, to compare both databases with."""
 
 from __future__ import annotations
 
@@ -53,7 +51,7 @@ _FILTERS = {
 
 
 def expected_texts(ask: Ask) -> dict[Key, Texts]:
-    """What can be searched for, by thing."""
+    """Return the texts that can be searched for, by subject."""
     expected_hits: dict[Key, Texts] = defaultdict(lambda: {name: set() for name in FIELDS})
     for subject, parts in _SAID.items():
         for field, question in parts:
@@ -68,7 +66,7 @@ def expected_texts(ask: Ask) -> dict[Key, Texts]:
 
 
 def differences(ask: Ask) -> list[str]:
-    """Where the documents are not what the rows say; empty where they are."""
+    """Return the differences between the documents and the rows."""
     at = {(subject, str(pk)): time for subject, question in _AT.items() for pk, time in ask(question)}
     filters: dict[Key, set[str]] = defaultdict(set)
     for subject, question in _FILTERS.items():
@@ -96,8 +94,8 @@ def differences(ask: Ask) -> list[str]:
 
 
 def expected_hits(ask: Ask, all_of: Iterable[str], none_of: Iterable[str] = ()) -> set[Key]:
-    """The things in whose texts all of these beginnings of words stand, one after the other within a text,
-    and none of those.
+    """Return the subjects with texts that contain all of ``all_of`` as consecutive beginnings of words, and
+    none of ``none_of``.
     """
 
     def stands(sought: str, fields: Texts) -> bool:
@@ -111,5 +109,5 @@ def expected_hits(ask: Ask, all_of: Iterable[str], none_of: Iterable[str] = ()) 
 
 
 def to_words(text: object) -> str:
-    """A text as its words, divided by blanks."""
+    """Return a text as its words, separated by blanks."""
     return " ".join(tokenizer.tokenize(str(text))) if text is not None else ""

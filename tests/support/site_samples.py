@@ -1,4 +1,4 @@
-"""Small archives as a walk tells them, and a site in memory."""
+"""Small archives as an export reads them, and a site in memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def place_item(
     gone_at: datetime | None = None,
     **more: object,
 ) -> Placed:
-    """An item in its place; a photo, unless it is told otherwise."""
+    """Return an item in its place; a photo by default."""
     told: dict[str, object] = {"code": "C", "taken_at": NOW + timedelta(seconds=int(pk)), "media_type": 1}
     told |= {"product_type": None, "video_duration": None, "first_seen_at": NOW, "files": files, **more}
     return Placed(highlight_pk, 0, KeptItem(pk, "1", **told), NOW, NOW, gone_at)  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def photo(pk: Pk = "100", **more: object) -> Placed:
 
 
 def highlight_saying(text: str, url: str) -> Iterator[Step]:
-    """An account that says ``text`` wherever one may say something, and links to ``url``."""
+    """Yield an account that has ``text`` wherever text is possible, and links to ``url``."""
     yield account(text, usernames=(text, text + "2"))
     yield highlight(title=text)
     yield photo(
@@ -81,7 +81,7 @@ class WrittenSite:
         return {path: content.decode() for path, content in self.files.items() if path.endswith(".html")}
 
     def page(self, name: str) -> str:
-        """A page below ``accounts/``, of which there is only one account."""
+        """Return a page below ``accounts/``, which has only one account."""
         (page,) = (
             page for path, page in self.pages.items() if "/" in path and path.endswith(f"/{name}.html")
         )
@@ -89,7 +89,7 @@ class WrittenSite:
 
 
 def write_site(*steps: Step, titles: FormerTitles = lambda pk: {}, gone: bool = True) -> WrittenSite:
-    """The site of these steps; each file comes once, by an id of its own."""
+    """Return the site of these steps."""
     made = WrittenSite()
     ids = set()
     for file in site_entries(steps, titles, gone=gone):

@@ -1,6 +1,4 @@
-"""Asks the stand-in over plain sockets: neither the program's clients nor their libraries stand between a
-test and the wire.
-"""
+"""Requests to the stand-in over plain sockets, without the program's clients and their libraries."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ class HttpAnswer:
 
 
 def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET") -> HttpAnswer:
-    """One request on a connection of its own."""
+    """Send one request on a new connection."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=5)
     try:
@@ -48,18 +46,18 @@ def get(url: str, headers: Mapping[str, str] | None = None, method: str = "GET")
 def ask(
     upstream: FaultyStandIn, path: str, headers: Mapping[str, str] | None = None, /, **params: str
 ) -> HttpAnswer:
-    """A call to the API with key and agent, unless ``headers`` says otherwise."""
+    """Call the API with key and user agent, unless ``headers`` differs."""
     default = {"x-access-key": upstream.key, "user-agent": "test"}
     return get(f"{upstream.base_url}{path}?{urlencode(params)}", default if headers is None else headers)
 
 
 def tray(upstream: FaultyStandIn, pk: str = NATGEO) -> Any:
-    """The v1 tray of an account."""
+    """Return the v1 tray of an account."""
     return ask(upstream, "/v1/user/highlights", user_id=pk, force="on").json
 
 
 def page(upstream: FaultyStandIn, pk: str = GIFTS) -> Any:
-    """A highlight's page."""
+    """Return a highlight's page."""
     url = f"https://www.instagram.com/stories/highlights/{pk}/"
     return ask(upstream, "/v1/highlight/by/url", url=url).json
 
@@ -88,6 +86,6 @@ def send_raw(upstream: FaultyStandIn, url: str, patience: float = 5) -> tuple[by
 
 
 def connect(address: str) -> socket.socket:
-    """A bare connection to a listener's ``host:port``."""
+    """Connect to a listener's ``host:port``."""
     host, _, port = address.partition(":")
     return socket.create_connection((host, int(port)), timeout=5)

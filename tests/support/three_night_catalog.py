@@ -1,6 +1,4 @@
-"""A small archive that has been lived in: two accounts over three nights, with something of everything that
-the views tell.
-"""
+"""A small archive after three runs over two accounts, with something of everything that the views show."""
 
 from __future__ import annotations
 
@@ -43,7 +41,7 @@ _FAIR = "https://WWW.Example.org:443/旅行?x=1"
 
 
 def record_three_nights(catalog: Catalog) -> None:
-    """Fill the new archive."""
+    """Fill a new archive."""
     run = catalog.write(record.start_run, "run", NOW)
     _pay(catalog, run, NATGEO.pk, "/v1/user/highlights")
     _pay(catalog, run, "1", "/v1/highlight/by/url")

@@ -1,6 +1,4 @@
-"""Hosts of a CDN behind TLS: real sockets and certificates on this machine, where the dialer believes it is
-elsewhere.
-"""
+"""Hosts of a CDN with TLS, on this machine, for a dialer that believes they are elsewhere."""
 
 from __future__ import annotations
 
@@ -143,5 +141,5 @@ class TlsServer:
 
 
 def moved(location: str, **more: str) -> bytes:
-    """A redirect without a body."""
+    """Return a redirect without a body."""
     return head("302 Found", location=location, content_length=0, **more)

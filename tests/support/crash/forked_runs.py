@@ -41,7 +41,10 @@ class Order:
 
 
 class ForkedRuns:
-    """Begins runs, and hears of what they pass (see ``marks``) and how they end. One order at a time."""
+    """Begins runs, and hears of what they pass (see ``phase_marks``) and how they end.
+
+    One order at a time.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         """``environ`` needs PYTHONPATH only: each run has its own."""
@@ -80,7 +83,7 @@ class ForkedRuns:
         return int(pid), what
 
     def close(self) -> None:
-        """End it; nothing that it began is running any more."""
+        """End it; nothing that it started is running any more."""
         self._process.communicate()
 
     def __enter__(self) -> Self:
@@ -93,7 +96,7 @@ class ForkedRuns:
 
 
 def exit_code_of(what: str) -> int | None:
-    """The exit code, negative for a signal, if that is what was heard."""
+    """Return the exit code, negative for a signal, if the message is one."""
     return int(what.removeprefix(_ENDED)) if what.startswith(_ENDED) else None
 
 
