@@ -81,7 +81,6 @@ def long_lines(path: Path) -> Iterator[str]:
 LATER = pytest.mark.xfail(strict=True, reason="other parts of the tree are being renamed at this time")
 
 
-@LATER
 def test_no_file_name_occurs_twice() -> None:
     """A file is found by its name alone; every package has an ``__init__``, and two may be run
     (``__main__``).
