@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Make docs/faults.md: each row of the fault matrix (docs/faults.toml), its promise, and the tests that show it.
+"""Write docs/faults.md: the rows of docs/faults.toml, each with its promise and the tests that show it.
 
-The tests of row A15 are those called ``test_fault_a15_...``. ``--check`` writes nothing and fails if the page is not what it would be,
-if a test names no row, or if a row of severity 1 or 2 has neither a test nor a reason.
+    scripts/faults.py [--check]
+
+The tests of row A15 are those called ``test_fault_a15_...``. ``--check`` writes nothing. It fails if the page is
+out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a test nor a
+reason.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +28,12 @@ SECTIONS = {
     "L": "Secrets",
     "B": "Spending",
 }
-TEST = re.compile(r"test_fault_([a-z]\d+)_")
+TEST_NAME = re.compile(r"test_fault_([a-z]\d+)_")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A fault, what the program promises then, and why it has no test if it has none."""
+    """A fault and what the program promises then. ``reason``: why it has no test."""
 
     id: str
     severity: int
@@ -39,86 +42,102 @@ class Row:
     reason: str = ""
 
 
-def rows() -> list[Row]:
-    """The matrix, in its order."""
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A test function, and the file that contains it, relative to the root of the project."""
+
+    name: str
+    file: str
+
+
+def read_rows() -> list[Row]:
+    """Return the rows of the fault matrix, in their order."""
     with (ROOT / "docs" / "faults.toml").open("rb") as file:
         return [Row(**row) for row in tomllib.load(file)["fault"]]
 
 
-def tests() -> Iterator[tuple[str, str, str]]:
-    """Each test of a fault: the row, its file, its name."""
+def find_tests() -> Mapping[str, Sequence[Test]]:
+    """Return the tests of each row, by its id. A test that is expected to fail shows nothing and is left out."""
+    tests: dict[str, list[Test]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and (found := TEST.match(node.name)) and not _fails(node):
-                yield found[1].upper(), path.relative_to(ROOT).as_posix(), node.name
+        for function in _functions(path):
+            if (name := TEST_NAME.match(function.name)) and not _is_expected_to_fail(function):
+                test = Test(function.name, path.relative_to(ROOT).as_posix())
+                tests.setdefault(name[1].upper(), []).append(test)
+    return tests
 
 
-def _fails(test: ast.FunctionDef) -> bool:
-    """Whether it is known to fail: then it shows nothing."""
+def _functions(path: Path) -> Iterator[ast.FunctionDef]:
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+
+
+def _is_expected_to_fail(test: ast.FunctionDef) -> bool:
     return any("xfail" in ast.unparse(decorator) for decorator in test.decorator_list)
 
 
-def page(matrix: list[Row], shown: dict[str, list[tuple[str, str]]]) -> str:
-    """The page as Markdown."""
-    worst = [row for row in matrix if row.severity == 1]
+def format_page(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]]) -> str:
+    """Return the page as Markdown."""
+    grave = [row for row in rows if row.severity == 1]
+    tested, tested_grave = (sum(row.id in tests for row in some) for some in (rows, grave))
+    with_reason = sum(row.id not in tests and bool(row.reason) for row in grave)
     lines = [
         "# The fault matrix",
         "",
-        "What can go wrong, what the program promises then, and the tests that show it. Severity 1: loss, corruption, leak, code",
-        "execution, runaway cost. 2: wrong or missing records, or a hang. 3: a poor message, or waste. Made by `scripts/faults.py`",
-        "from `docs/faults.toml` and the names of the tests; a test holds it against both.",
+        "What can go wrong, what the program promises then, and the tests that show it. A code is the exit code of",
+        "the command. `scripts/faults.py` makes this page from `docs/faults.toml` and the names of the tests; a",
+        "test checks that it is up to date.",
         "",
-        f"{len(matrix)} rows, {sum(row.id in shown for row in matrix)} with tests ({sum(map(len, shown.values()))} tests). "
-        f"Severity 1: {len(worst)} rows, {sum(row.id in shown for row in worst)} with tests, "
-        f"{sum(row.id not in shown and bool(row.reason) for row in worst)} with a reason instead.",
+        "| Severity | Meaning |",
+        "|---|---|",
+        "| 1 | loss, corruption, leak, code execution, runaway cost |",
+        "| 2 | wrong or missing records, or a hang |",
+        "| 3 | a poor message, or waste |",
+        "",
+        f"{len(rows)} rows, {tested} with tests ({sum(map(len, tests.values()))} tests).",
+        f"Severity 1: {len(grave)} rows, {tested_grave} with tests, {with_reason} with a reason instead.",
         "",
     ]
     for letter, title in SECTIONS.items():
-        lines += [
-            f"## {title}",
-            "",
-            "| Row | Severity | Fault | Promise | Shown by |",
-            "|---|---|---|---|---|",
-        ]
-        for row in matrix:
-            if row.id[0] == letter:
-                lines.append(_line(row, shown.get(row.id, [])))
+        lines += [f"## {title}", "", "| Row | Severity | Fault | Promise | Shown by |", "|---|---|---|---|---|"]
+        lines += [_table_line(row, tests.get(row.id, ())) for row in rows if row.id[0] == letter]
         lines.append("")
     return "\n".join(lines)
 
 
-def _line(row: Row, tests: list[tuple[str, str]]) -> str:
-    links = [f"[`{name.removeprefix('test_fault_')}`](../{path})" for path, name in tests]
+def _table_line(row: Row, tests: Sequence[Test]) -> str:
+    evidence = [f"[`{test.name.removeprefix('test_fault_')}`](../{test.file})" for test in tests]
     if row.reason:
-        links.append(f"*{_cell(row.reason)}*")
-    return f"| {row.id} | {row.severity} | {_cell(row.fault)} | {_cell(row.promise)} | {'<br>'.join(links) or '-'} |"
+        evidence.append(f"*{_cell(row.reason)}*")
+    shown_by = "<br>".join(evidence) or "-"
+    return f"| {row.id} | {row.severity} | {_cell(row.fault)} | {_cell(row.promise)} | {shown_by} |"
 
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
+def find_problems(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]], page: str) -> Iterator[str]:
+    """Yield a message for each thing that is wrong with the matrix, the names of the tests, or the page."""
+    for unknown in sorted(tests.keys() - {row.id for row in rows}):
+        yield f"a test names row {unknown}, which docs/faults.toml does not have"
+    for row in rows:
+        if row.severity < 3 and row.id not in tests and not row.reason:
+            yield f"row {row.id} (severity {row.severity}) has neither a test nor a reason"
+    if not PAGE.exists() or PAGE.read_text() != page:
+        yield "docs/faults.md is out of date: run python scripts/faults.py"
+
+
 def main() -> int:
-    """Write or check the page. Returns the exit code."""
-    matrix = rows()
-    shown: dict[str, list[tuple[str, str]]] = {}
-    for row, path, name in tests():
-        shown.setdefault(row, []).append((path, name))
-    made = page(matrix, shown)
+    """Write or check the page, and return the exit code."""
+    rows, tests = read_rows(), find_tests()
+    page = format_page(rows, tests)
     if "--check" not in sys.argv[1:]:
-        PAGE.write_text(made)
+        PAGE.write_text(page)
         return 0
-    wrong = [f"a test of {row}, which is no row" for row in shown.keys() - {row.id for row in matrix}]
-    wrong += [
-        f"{row.id} (severity {row.severity}) has neither a test nor a reason"
-        for row in matrix
-        if row.severity < 3 and row.id not in shown and not row.reason
-    ]
-    if not PAGE.exists() or PAGE.read_text() != made:
-        wrong.append("docs/faults.md is not what scripts/faults.py makes: run it")
-    for line in wrong:
-        print(line, file=sys.stderr)
-    return int(bool(wrong))
+    problems = list(find_problems(rows, tests, page))
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return int(bool(problems))
 
 
 if __name__ == "__main__":
