@@ -3,9 +3,9 @@
 
     scripts/faults.py [--check]
 
-The tests of row A15 are those called ``test_fault_a15_...``. ``--check`` writes nothing. It fails if the page is
-out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a test nor a
-reason.
+The tests of row A15 are those called ``test_fault_a15_...``. ``--check`` writes nothing. It fails if the page
+is out of date, if a test names a row that does not exist, or if a row of severity 1 or 2 has neither a test
+nor a reason.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def read_rows() -> list[Row]:
 
 
 def find_tests() -> Mapping[str, Sequence[Test]]:
-    """Return the tests of each row, by its id. A test that is expected to fail shows nothing and is left out."""
+    """Return the tests of each row, by its id, without those that are expected to fail: they show nothing."""
     tests: dict[str, list[Test]] = {}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         for function in _functions(path):
@@ -83,9 +83,9 @@ def format_page(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]]) -> str
     lines = [
         "# The fault matrix",
         "",
-        "What can go wrong, what the program promises then, and the tests that show it. A code is the exit code of",
-        "the command. `scripts/faults.py` makes this page from `docs/faults.toml` and the names of the tests; a",
-        "test checks that it is up to date.",
+        "What can go wrong, what the program promises then, and the tests that show it. A code is the exit",
+        "code of the command. `scripts/faults.py` makes this page from `docs/faults.toml` and the names of",
+        "the tests; a test checks that it is up to date.",
         "",
         "| Severity | Meaning |",
         "|---|---|",
@@ -98,7 +98,8 @@ def format_page(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]]) -> str
         "",
     ]
     for letter, title in SECTIONS.items():
-        lines += [f"## {title}", "", "| Row | Severity | Fault | Promise | Shown by |", "|---|---|---|---|---|"]
+        lines += [f"## {title}", ""]
+        lines += ["| Row | Severity | Fault | Promise | Shown by |", "|---|---|---|---|---|"]
         lines += [_table_line(row, tests.get(row.id, ())) for row in rows if row.id[0] == letter]
         lines.append("")
     return "\n".join(lines)

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Pictures of a site as people see it: two invented accounts, whose photos a browser draws, exported and looked at in it.
+"""Take screenshots of a site, as it looks in a browser. Some of them are in docs/site/.
 
     scripts/screenshots.py WORK TO [NAME...]
 
-makes the archive and the site below WORK (kept there for the next time), and in TO all pictures, or those of these names; docs/site/
-has some of them. Needs the packages of the extra ``test``, Chromium at /usr/bin/chromium, and fonts (Debian: fonts-noto-core,
-fonts-noto-color-emoji).
+The archive of three invented accounts and its site are made in WORK, and used again the next time. The
+screenshots are written to TO: all of them, or those with the given names.
+
+Requirements: the packages of the extra ``test``, Chromium at /usr/bin/chromium, and fonts (Debian:
+fonts-noto-core, fonts-noto-color-emoji).
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ MUSEUM = User("5550010", "lanternbay", "Lantern Bay Maritime Museum", False, Tru
 WALKER = User("5550020", "ove_on_foot", "Ove on foot", False, False)
 CHOIR = User("5550030", "harbour.choir", "The Harbour Choir", False, False)
 
-# Title, palette (sky above, sky below, sun, hills), how many items.
+# Title, colours (upper sky, lower sky, sun, hills), number of items.
 HIGHLIGHTS = (
     ("First light", ("#27476e", "#f4b183", "#fff2d0", "#3a3550"), 17),
     ("The lighthouse", ("#7fb2d6", "#e8f1f2", "#fffbe8", "#35626b"), 9),
@@ -61,17 +63,20 @@ HIGHLIGHTS = (
     ("Summer fair ☀️", ("#4aa3d0", "#fbe7a1", "#fff7c2", "#3f7d4e"), 11),
     ("Storm Ingrid", ("#3d454c", "#9aa5a8", "#e4e8e6", "#23292d"), 5),
 )
-GONE = 8  # the place of the highlight that is shown no more
+GONE = 8  # the position of the highlight that its owner has removed
 
 
-def scene(draw: random.Random, colours: tuple[str, str, str, str], width: int, height: int) -> str:
-    """A landscape of hills behind hills, as SVG."""
-    above, below, sun, hills = colours
+def draw_scene(draw: random.Random, colours: tuple[str, str, str, str], width: int, height: int) -> str:
+    """Return a landscape with rows of hills, as SVG."""
+    upper, lower, sun, hills = colours
     x, y = draw.uniform(0.2, 0.8) * width, draw.uniform(0.22, 0.5) * height
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
-        f'<defs><linearGradient id="s" x2="0" y2="1"><stop stop-color="{above}"/><stop offset=".75" stop-color="{below}"/></linearGradient>',
-        f'<radialGradient id="g"><stop stop-color="{sun}"/><stop offset="1" stop-color="{sun}" stop-opacity="0"/></radialGradient></defs>',
+        '<svg xmlns="http://www.w3.org/2000/svg"',
+        f' viewBox="0 0 {width} {height}" width="{width}" height="{height}">',
+        f'<defs><linearGradient id="s" x2="0" y2="1"><stop stop-color="{upper}"/>',
+        f'<stop offset=".75" stop-color="{lower}"/></linearGradient>',
+        f'<radialGradient id="g"><stop stop-color="{sun}"/>',
+        f'<stop offset="1" stop-color="{sun}" stop-opacity="0"/></radialGradient></defs>',
         f'<rect width="{width}" height="{height}" fill="url(#s)"/>',
         f'<circle cx="{x}" cy="{y}" r="{0.42 * width}" fill="url(#g)" opacity=".55"/>',
         f'<circle cx="{x}" cy="{y}" r="{draw.uniform(0.05, 0.1) * width}" fill="{sun}"/>',
@@ -79,18 +84,17 @@ def scene(draw: random.Random, colours: tuple[str, str, str, str], width: int, h
     for layer in range(5):
         waves = [(draw.uniform(0.5, 4.5) * (k + 1), draw.uniform(0, 7), 0.035 / (k + 1)) for k in range(4)]
         base = 0.52 + 0.11 * layer
-        line = " ".join(
-            f"{x / 60 * width:.0f},{height * (base + sum(a * math.sin(f * x / 60 + p) for f, p, a in waves)):.0f}"
-            for x in range(61)
-        )
+        heights = (base + sum(a * math.sin(f * x / 60 + p) for f, p, a in waves) for x in range(61))
+        line = " ".join(f"{x / 60 * width:.0f},{height * level:.0f}" for x, level in enumerate(heights))
         parts.append(
-            f'<polygon points="0,{height} {line} {width},{height}" fill="{hills}" opacity="{0.3 + 0.17 * layer:.2f}"/>'
+            f'<polygon points="0,{height} {line} {width},{height}" fill="{hills}"'
+            f' opacity="{0.3 + 0.17 * layer:.2f}"/>'
         )
     return "".join((*parts, "</svg>"))
 
 
-def drawn(browser: Browser, svg: str, width: int, height: int) -> bytes:
-    """The picture as JPEG."""
+def render_jpeg(browser: Browser, svg: str, width: int, height: int) -> bytes:
+    """Return an SVG picture as JPEG, rendered by the browser."""
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_content(f"<style>body{{margin:0}}svg{{display:block}}</style>{svg}")
     picture = page.screenshot(type="jpeg", quality=82)
@@ -98,8 +102,8 @@ def drawn(browser: Browser, svg: str, width: int, height: int) -> bytes:
     return picture
 
 
-def item(draw: random.Random, pk: str, at: datetime, place: int) -> Item:
-    """A story item with some of what an item may carry."""
+def make_item(draw: random.Random, pk: str, at: datetime, place: int) -> Item:
+    """Return a story item. ``place`` decides which mentions, links and other entries it has."""
     more: dict[str, object] = {}
     if place % 3 == 0:
         more["mentions"] = (
@@ -114,111 +118,119 @@ def item(draw: random.Random, pk: str, at: datetime, place: int) -> Item:
     if place % 5 == 0:
         more["hashtags"] = (Hashtag("lanternbay"), Hashtag("slowsea"))
     if place % 7 == 1:
-        poll = '{"question":"Sail or steam?","options":[{"text":"Sail ⛵","count":812},{"text":"Steam 🚢","count":431}]}'
+        options = '[{"text":"Sail ⛵","count":812},{"text":"Steam 🚢","count":431}]'
+        poll = f'{{"question":"Sail or steam?","options":{options}}}'
         more["stickers"] = (Sticker("poll", poll),)
-    video = place % 4 == 1
-    duration = draw.uniform(6, 58) if video else None
-    return Item(pk, MUSEUM.pk, f"D{pk}", at, 2 if video else 1, None, duration, **more)  # type: ignore[arg-type]
+    is_video = place % 4 == 1
+    duration = draw.uniform(6, 58) if is_video else None
+    return Item(pk, MUSEUM.pk, f"D{pk}", at, 2 if is_video else 1, None, duration, **more)  # type: ignore[arg-type]
 
 
-class Shelf:
-    """The archive that is being filled."""
+class ArchiveFiller:
+    """Fills an archive with accounts, highlights, items and their files."""
 
     def __init__(self, catalog: Catalog, store: DiskStore, browser: Browser) -> None:
         self.catalog, self.store, self.browser = catalog, store, browser
         self.run = catalog.write(record.start_run, "run", NOW)
 
-    def keep(self, subject: Subject, pk: str, role: Role, content: bytes, size: tuple[int, int]) -> None:
-        """A file, in the store and in the rows."""
+    def add_file(self, subject: Subject, pk: str, role: Role, content: bytes, size: tuple[int, int]) -> None:
+        """Store a file and record its rows."""
         with self.store.writer() as writer:
             writer.write(content)
             digest, length = writer.commit()
-        found = detect_format(content[:64])
-        assert found is not None
-        blob = Blob(digest, length, found.mime, *size)
+        media = detect_format(content[:64])
+        assert media is not None
+        blob = Blob(digest, length, media.mime, *size)
         file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/drawn")
         self.catalog.write(record.file, self.run, file, None, NOW)
 
-    def picture(
+    def add_picture(
         self, subject: Subject, pk: str, role: Role, colours: tuple[str, str, str, str], size: tuple[int, int]
     ) -> None:
-        """A picture that is drawn."""
-        svg = scene(random.Random(f"{role} {pk}"), colours, *size)  # drawing
-        self.keep(subject, pk, role, drawn(self.browser, svg, *size), size)
+        """Draw a picture and add it as a file."""
+        svg = draw_scene(random.Random(f"{role} {pk}"), colours, *size)
+        self.add_file(subject, pk, role, render_jpeg(self.browser, svg, *size), size)
 
-    def account(self, user: User, places: range) -> None:
-        """An account with those of HIGHLIGHTS."""
-        told = [
+    def add_account(self, user: User, places: range) -> None:
+        """Add an account with the HIGHLIGHTS at these places."""
+        highlights = [
             Highlight(f"{user.pk}{n}", user, HIGHLIGHTS[n][0], NOW - timedelta(days=24 + 30 * n))
             for n in places
         ]
-        self.catalog.write(record.tray, self.run, user.pk, Tray(user, tuple(told)), NOW)
-        self.picture(Subject.USER, user.pk, Role.AVATAR, HIGHLIGHTS[places.start][1], (320, 320))
-        for highlight, place in zip(told, places, strict=True):
-            self.highlight(highlight, place)
+        self.catalog.write(record.tray, self.run, user.pk, Tray(user, tuple(highlights)), NOW)
+        self.add_picture(Subject.USER, user.pk, Role.AVATAR, HIGHLIGHTS[places.start][1], (320, 320))
+        for highlight, place in zip(highlights, places, strict=True):
+            self.add_highlight(highlight, place)
 
-    def highlight(self, highlight: Highlight, place: int) -> None:
-        """A highlight with its items and their files."""
+    def add_highlight(self, highlight: Highlight, place: int) -> None:
+        """Add a highlight with its cover, its items and their files."""
         _, colours, count = HIGHLIGHTS[place]
-        draw = random.Random(highlight.pk)  # drawing
+        draw = random.Random(highlight.pk)
         items = [
-            item(draw, f"{highlight.pk}{n:03}", NOW - timedelta(days=20 + 30 * place, minutes=-47 * n), n)
+            make_item(
+                draw, f"{highlight.pk}{n:03}", NOW - timedelta(days=20 + 30 * place, minutes=-47 * n), n
+            )
             for n in range(count)
         ]
         facts = TrayFacts(None, count)
         self.catalog.write(record.page, self.run, None, HighlightPage(highlight, tuple(items)), facts, NOW)
-        self.picture(Subject.HIGHLIGHT, highlight.pk, Role.COVER, colours, (320, 320))
-        for one in items:
-            light = draw.choice((colours, colours, HIGHLIGHTS[draw.randrange(len(HIGHLIGHTS))][1]))
-            self.picture(Subject.ITEM, one.pk, Role.THUMBNAIL, light, SIZE)
-            if one.media_type == 2:
-                clip = SandboxFile("/v/x.mp4", media_files.VIDEOS[1], one.pk)
-                self.keep(Subject.ITEM, one.pk, Role.VIDEO, media_files.body(clip), (144, 256))
+        self.add_picture(Subject.HIGHLIGHT, highlight.pk, Role.COVER, colours, (320, 320))
+        for item in items:
+            item_colours = draw.choice((colours, colours, HIGHLIGHTS[draw.randrange(len(HIGHLIGHTS))][1]))
+            self.add_picture(Subject.ITEM, item.pk, Role.THUMBNAIL, item_colours, SIZE)
+            if item.media_type == 2:
+                clip = SandboxFile("/v/x.mp4", media_files.VIDEOS[1], item.pk)
+                self.add_file(Subject.ITEM, item.pk, Role.VIDEO, media_files.body(clip), (144, 256))
 
 
 def fill(config: Config, browser: Browser) -> None:
-    """Make the archive."""
+    """Create and fill the archive. One highlight disappears on the second night."""
     root = config.archive.directory
     archive.create(config)
     with Catalog.open(root / "archive.db", write=True) as catalog, DiskStore(root) as store:
         store.prepare()
-        shelf = Shelf(catalog, store, browser)
-        shelf.account(MUSEUM, range(len(HIGHLIGHTS)))
-        shelf.account(WALKER, range(2, 5))
-        shelf.account(CHOIR, range(7, 9))
-        after = NOW + timedelta(days=1)
+        filler = ArchiveFiller(catalog, store, browser)
+        filler.add_account(MUSEUM, range(len(HIGHLIGHTS)))
+        filler.add_account(WALKER, range(2, 5))
+        filler.add_account(CHOIR, range(7, 9))
+        next_night = NOW + timedelta(days=1)
         gone = f"{MUSEUM.pk}{GONE}"
         left = tuple(
             Highlight(f"{MUSEUM.pk}{n}", MUSEUM, HIGHLIGHTS[n][0])
             for n in range(len(HIGHLIGHTS))
             if n != GONE
         )
-        catalog.write(record.tray, shelf.run, MUSEUM.pk, Tray(MUSEUM, left), after, gone=(gone,))
-        catalog.write(record.finish_run, shelf.run, after, "ok", 0)
+        catalog.write(record.tray, filler.run, MUSEUM.pk, Tray(MUSEUM, left), next_night, gone=(gone,))
+        catalog.write(record.finish_run, filler.run, next_night, "ok", 0)
 
 
-def looks() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
-    """Name of the picture, page, what kind of device, the item to open."""
+def views() -> Iterator[tuple[str, str, dict[str, object], str | None]]:
+    """Yield name, page, options of the browser page, and the item to open for each screenshot."""
     desk: dict[str, object] = {"viewport": {"width": 1280, "height": 800}}
     phone: dict[str, object] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 1.5}
     account = f"accounts/lanternbay-{MUSEUM.pk}/"
     first = f"{account}{MUSEUM.pk}0.html"
     for scheme in ("light", "dark"):
         yield f"index-{scheme}", "index.html", desk | {"color_scheme": scheme}, None
-        for device, kind in (("desktop", desk), ("phone", phone)):
-            yield f"account-{device}-{scheme}", f"{account}index.html", kind | {"color_scheme": scheme}, None
-            yield f"highlight-{device}-{scheme}", first, kind | {"color_scheme": scheme}, None
-            yield f"viewer-{device}-{scheme}", first, kind | {"color_scheme": scheme}, f"i{MUSEUM.pk}0000"
+        for device, options in (("desktop", desk), ("phone", phone)):
+            yield (
+                f"account-{device}-{scheme}",
+                f"{account}index.html",
+                options | {"color_scheme": scheme},
+                None,
+            )
+            yield f"highlight-{device}-{scheme}", first, options | {"color_scheme": scheme}, None
+            yield f"viewer-{device}-{scheme}", first, options | {"color_scheme": scheme}, f"i{MUSEUM.pk}0000"
 
 
-def shoot(browser: Browser, site: Path, to: Path, names: Sequence[str]) -> None:
-    """Take every picture, or those of these names."""
+def take_screenshots(browser: Browser, site: Path, to: Path, names: Sequence[str]) -> None:
+    """Write the screenshots with these names to ``to``, or all of them if there are no names."""
     to.mkdir(parents=True, exist_ok=True)
-    for name, path, device, opened in looks():
+    for name, path, options, item_id in views():
         if names and name not in names:
             continue
-        page = browser.new_page(**device)  # type: ignore[arg-type]  # options, as playwright's own devices are
-        page.goto(f"{site.as_uri()}/{path}" + (f"#{opened}" if opened else ""))
+        page = browser.new_page(**options)  # type: ignore[arg-type]
+        page.goto(f"{site.as_uri()}/{path}" + (f"#{item_id}" if item_id else ""))
         page.wait_for_function("[...document.images].every((i) => i.complete || i.loading === 'lazy')")
         page.wait_for_timeout(300)
         page.screenshot(path=to / f"{name}.jpg", type="jpeg", quality=80)
@@ -226,17 +238,19 @@ def shoot(browser: Browser, site: Path, to: Path, names: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """The archive if there is none yet, the site, the pictures."""
-    at, to = Path(sys.argv[1]), Path(sys.argv[2])
-    at.mkdir(parents=True, exist_ok=True)
-    at.joinpath("config.toml").touch(mode=0o600)
-    config = load(at / "config.toml", {}, {"archive.directory": str(at / "archive"), "archive.reserve": 0})
+    """Make the archive unless it exists, export the site, and take the screenshots."""
+    work, to = Path(sys.argv[1]), Path(sys.argv[2])
+    work.mkdir(parents=True, exist_ok=True)
+    work.joinpath("config.toml").touch(mode=0o600)
+    config = load(
+        work / "config.toml", {}, {"archive.directory": str(work / "archive"), "archive.reserve": 0}
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", chromium_sandbox=False)
-        if not (at / "archive" / "archive.json").exists():
+        if not (work / "archive" / "archive.json").exists():
             fill(config, browser)
-        archive.export_site(config, at / "site", archive.Chosen(), progress=lambda done: None)
-        shoot(browser, at / "site", to, sys.argv[3:])
+        archive.export_site(config, work / "site", archive.Chosen(), progress=lambda done: None)
+        take_screenshots(browser, work / "site", to, sys.argv[3:])
         browser.close()
 
 
