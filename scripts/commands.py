@@ -20,8 +20,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "commands.md"
 WIDTH = 100
 HEAD = """# Commands
 
-The help of every command, as `archiver COMMAND -h` prints it. `scripts/commands.py` makes this page: change
-the help in `archiver/cli/`, not here.
+The help of every command, as `archiver COMMAND -h` prints it. This page is made by `scripts/commands.py`:
+change the help in `archiver/cli/`, not here.
 """
 
 
