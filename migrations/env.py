@@ -1,6 +1,8 @@
-"""Run alembic over the connection that ``archiver.catalog.schema`` passes, in its transaction.
+"""Run the migrations on the connection that ``archiver.catalog.schema`` passes, in its transaction.
 
-Developers: ``alembic -x database=FILE_OR_URL revision --autogenerate --rev-id 0002 -m "what changes"``.
+To write a new migration::
+
+    alembic -x database=FILE_OR_URL revision --autogenerate --rev-id NNNN -m "what changes"
 """
 
 from __future__ import annotations

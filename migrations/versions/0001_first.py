@@ -1,6 +1,7 @@
 """The first schema.
 
-A revision is self-contained: it never imports the current tables, and its statements never change once released.
+A revision is self-contained. It never imports the current tables. Its statements never change once it is
+released.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def _create_items() -> None:
 
 
 def _entries(name: str, *columns: Column[Any]) -> None:
-    """Create a table of entries of items: one row for each entry."""
+    """Create a table for one kind of entry of an item, such as mentions: one row per entry."""
     op.create_table(
         name,
         Column("item_pk", PK, ForeignKey("items.pk", name=f"fk_{name}_item_pk"), nullable=False),

@@ -1,4 +1,4 @@
-"""Stored answers that turned out to be unreadable: ``answers.lost_at``."""
+"""Record when a stored answer was found to be unreadable: ``answers.lost_at``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""When an account's tray was asked for page by page: ``users.paged_at``; what the API said of the units left, before and after a run."""
+"""Record paged trays and the balance of units.
+
+``users.paged_at``: when the tray of the account was last listed page by page. ``runs.balance_before`` and
+``runs.balance_after``: the units that were left according to the API, before and after the run.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""For reading: views that answer the usual questions without a join, totals that triggers keep, ``links.domain``.
+"""Add what reading needs: views for the usual questions, totals that triggers maintain, ``links.domain``.
 
-The totals are tables since counting takes too long: of a million items the accounts with their bytes took 6 s on SQLite, a status
-0.7 s. Each is what a count of the rows would bring, also after somebody deleted some by hand. A later revision that makes
-one of these tables anew (batch mode, on SQLite) has to drop the views before, and to make them and the triggers again.
+The totals are tables because counting takes too long: with a million items on SQLite, listing the accounts
+with their bytes took 6 s, and ``status`` 0.7 s. Each total equals a count of the rows, even after rows were
+deleted by hand.
+
+A later revision that recreates one of these tables (batch mode, on SQLite) must drop the views first, and
+create the views and triggers again afterwards.
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ def _fill_domains() -> None:
         " ORDER BY item_pk, position LIMIT 5000"
     )
     last = {"item": "", "place": -1}
-    while rows := connection.execute(some, last).all():  # all at once are a gigabyte of a million
+    while rows := connection.execute(some, last).all():  # in batches: a million rows take a gigabyte
         known = [
             {"item": row.item_pk, "place": row.position, "host": host}
             for row in rows
@@ -79,7 +82,7 @@ def _totals(name: str, key: str, *numbers: str) -> None:
 
 
 def _spelt(statement: str, dialect: str) -> str:
-    """``month(x)``, in UTC, and the type ``moment`` as the database says it."""
+    """Replace ``month(x)`` (in UTC) and the type ``moment`` by the SQL of the database."""
     statement = statement.replace("AS moment)", "AS timestamptz)" if dialect == "postgresql" else "AS text)")
     before, *calls = statement.split("month(")
     spelt = "to_char({} AT TIME ZONE 'UTC', 'YYYY-MM')" if dialect == "postgresql" else "substr({}, 1, 7)"
@@ -94,7 +97,7 @@ def _trigger(name: str, event: str, condition: str, statements: list[str], diale
     if dialect != "postgresql":
         op.execute(f"CREATE TRIGGER {name} AFTER {event} FOR EACH ROW {when} BEGIN {body} END")
         return
-    # The path is kept: pg_restore and other programs write with one of their own.
+    # The search_path is fixed here, because pg_restore and other programs set their own.
     op.execute(
         f"CREATE FUNCTION totals_{name}() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT"
         f" AS $$ BEGIN {body} RETURN NULL; END $$"
@@ -102,8 +105,9 @@ def _trigger(name: str, event: str, condition: str, statements: list[str], diale
     op.execute(f"CREATE TRIGGER {name} AFTER {event} FOR EACH ROW {when} EXECUTE PROCEDURE totals_{name}()")
 
 
-# An item counts once for an account, whichever of its highlights show it: in the one with the smallest pk. CROSS JOIN means no more
-# than JOIN on PostgreSQL; SQLite then begins with the item's own rows, and not with all highlights of the account.
+# An item counts once for an account, even if several of its highlights contain it: in the one with the
+# smallest pk. On PostgreSQL, CROSS JOIN has the same effect as JOIN here. It makes SQLite start with the rows
+# of the item instead of all highlights of the account.
 FIRST_OF_ACCOUNT = """NOT EXISTS (
     SELECT 1 FROM highlight_items o CROSS JOIN highlights oh
     WHERE o.item_pk = m.item_pk AND o.highlight_pk < m.highlight_pk AND oh.pk = o.highlight_pk AND oh.user_pk = h.user_pk
@@ -120,7 +124,8 @@ OF_ITEM = "a.user_pk, a.username, a.highlight_pk, a.title, a.taken_at, a.url AS 
 FILE = f"f.id AS file_id, f.role, f.sha256, {PATH} AS path, b.mime, b.size, b.width, b.height, f.kept_at"
 MOVED = "(n.last_seen_at > f.last_seen_at OR (n.last_seen_at = f.last_seen_at AND n.id > f.id))"
 
-# The branches of a UNION ALL have nulls of the type that the others have: SQLite looks into it for a WHERE only then.
+# In a UNION ALL, nulls are cast to the type of the column in the other branches. Otherwise SQLite does not
+# apply a WHERE inside the branches.
 VIEWS = (
     (
         "current_files",

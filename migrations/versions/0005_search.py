@@ -1,8 +1,10 @@
-"""What is searched: ``search_documents``, an index of each database's own kind over it, and triggers that keep both in step.
+"""Add search: the table ``search_documents``, its full-text index, and triggers that update both.
 
-A document is stale (``at`` is null, and it has no words) once a row that it is derived from changes; the program
-writes its words before it commits. After this revision all documents are stale; the upgrade writes them in its
-transaction. A later revision that rebuilds one of these tables (batch mode on SQLite) must create its triggers again.
+A document becomes stale (``at`` is null, and it has no words) as soon as a row changes from which it is made.
+The program writes the words again before it commits. After this revision all documents are stale; they are
+written in the transaction of the upgrade.
+
+A later revision that recreates one of these tables (batch mode, on SQLite) must create its triggers again.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ TIME = sa.Text().with_variant(sa.TIMESTAMP(timezone=True), "postgresql")
 
 WORDS = ("names", "tags", "mentions", "links", "filters")
 
-# Table, the columns of whose new values documents are made, the subject and the column of its pk; and whether a document is made where
-# there is none: rows of the last two have no words of their own, only how others are found.
+# For each table: the columns from which documents are made, the subject of the document (None: as the row
+# says), the column with its pk, and whether a document is created if there is none. The rows of the last two
+# tables have no words of their own; they only affect how the documents of others are found.
 SOURCES: tuple[tuple[str, tuple[str, ...], str | None, str, bool], ...] = (
     ("users", ("pk", "username", "full_name", "first_seen_at"), "user", "pk", True),
     ("usernames", ("user_pk", "username"), "user", "user_pk", True),
@@ -40,8 +43,8 @@ SOURCES: tuple[tuple[str, tuple[str, ...], str | None, str, bool], ...] = (
 )
 RENAMED = Template("$row.field IN ('title', 'full_name') AND $row.subject IN ('highlight', 'user')")
 
-# On PostgreSQL the row of one that is stale already is locked all the same, with or without a condition: whoever writes its words sees
-# this change, or comes after it.
+# On PostgreSQL this also locks the row of a document that is already stale, whether the condition holds or
+# not. Therefore whoever writes the words of the document either sees this change or runs after it.
 MADE = Template("""
     INSERT INTO search_documents (subject, subject_pk) VALUES ($subject, $pk) ON CONFLICT (subject, subject_pk)
     DO UPDATE SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL
@@ -53,7 +56,7 @@ ITEMS_OF_HIGHLIGHT = """
     UPDATE search_documents SET at = NULL, names = NULL, tags = NULL, mentions = NULL, links = NULL, filters = NULL
     WHERE subject = 'item' AND subject_pk IN (SELECT item_pk FROM highlight_items WHERE highlight_pk = new.pk);"""
 
-# In the order in which they were shown: that of the rowids, by which FTS5 finds the newest of many fast.
+# Inserted from the oldest to the newest: FTS5 finds the newest of many hits fast by the order of the rowids.
 DOCUMENTS = (
     "INSERT INTO search_documents (subject, subject_pk) SELECT 'user', pk FROM users ORDER BY first_seen_at, pk",
     "INSERT INTO search_documents (subject, subject_pk) SELECT 'highlight', pk FROM highlights"
@@ -64,7 +67,7 @@ DOCUMENTS = (
     " OR EXISTS (SELECT 1 FROM links WHERE item_pk = pk) ORDER BY coalesce(taken_at, first_seen_at), pk",
 )
 
-# content= is spelt as Datasette and sqlite-utils look for it.
+# content= is spelled the way Datasette and sqlite-utils expect it.
 FTS5 = """
 CREATE VIRTUAL TABLE search_index USING fts5 (
     names, tags, mentions, links, filters,
@@ -91,8 +94,9 @@ END""",
 )
 LITE_TRIGGER = Template("CREATE TRIGGER search_${event}_$table AFTER $when BEGIN$does\nEND")
 
-# The words as they are, each at its place: no parser of the server's cuts, folds or drops them. The texts of a field, and fields, are
-# a place apart, so that no phrase goes across. What is filtered by needs no place.
+# Words are indexed unchanged, each with its position; no parser of the server splits, folds or drops them.
+# Between two texts of a field, and between fields, one position is left free, so that no phrase matches
+# across them. The words of filters need no position.
 VECTOR = r"""
 CREATE FUNCTION search_words(names text, tags text, mentions text, links text, filters text) RETURNS tsvector
 LANGUAGE sql IMMUTABLE AS $$
@@ -180,7 +184,7 @@ def _of_postgresql() -> Iterator[str]:
 
 
 def _marks(subject: str | None, pk: str, made: bool) -> dict[str, str]:
-    """The statement that marks the document of a row as stale, for the row as it is and as it was."""
+    """Return the SQL that marks the document of a row as stale, for the new and for the old row."""
     statement = MADE if made else STALE
     return {
         row: statement.substitute(subject=f"'{subject}'" if subject else f"{row}.subject", pk=f"{row}.{pk}")
@@ -189,7 +193,7 @@ def _marks(subject: str | None, pk: str, made: bool) -> dict[str, str]:
 
 
 def _events(table: str, columns: tuple[str, ...], differs: str) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """For each kind of change of a row: its name, when a trigger fires, and which rows it looks at."""
+    """Yield each kind of change: its name, when the trigger fires, and which rows it uses (new, old)."""
     new, old = (RENAMED.substitute(row=row) if table == "changes" else "" for row in ("new", "old"))
     either = f"({new} OR {old}) AND " if new else ""
     altered = " OR ".join(f"old.{column} {differs} new.{column}" for column in columns)
@@ -200,5 +204,8 @@ def _events(table: str, columns: tuple[str, ...], differs: str) -> Iterator[tupl
 
 
 def _moved(differs: str) -> str:
-    """An item is found by the accounts of its highlights."""
+    """Return when the trigger fires that marks the items of a highlight as stale if its account changes.
+
+    Items are found by the accounts of their highlights.
+    """
     return f"UPDATE OF user_pk ON highlights FOR EACH ROW WHEN (old.user_pk {differs} new.user_pk)"

@@ -1,6 +1,6 @@
-"""``users.pages_failed_at``: since when an account's paged tray is paid for and fails.
+"""Record since when paying for the pages of an account's tray has failed: ``users.pages_failed_at``.
 
-Until the next attempt the account is listed by the tray that is cut.
+Until the pages are due again, the account is listed with a single call, although that tray is cut off.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Words are of one script, and small capitals are letters: documents whose words may be others now are stale.
+"""Mark documents as stale if their words may have changed.
 
-The upgrade writes them again in its transaction. Words of ASCII alone have not changed.
+A word now has one script, and small capitals are letters. Stale documents are written again in the
+transaction of the upgrade. Words that are pure ASCII have not changed.
 """
 
 from __future__ import annotations

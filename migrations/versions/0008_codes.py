@@ -1,4 +1,7 @@
-"""An index of items by their code, for ``archiver show`` and ``Archive.item``: they read a million rows for one."""
+"""Add an index of items by their code.
+
+``archiver show`` and ``Archive.item`` look for items by code; without the index they read all rows for one.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""Files that a setting refused: ``failures.host`` and ``failures.size`` say what was refused, so that a changed setting is noticed.
+"""Record which host or size a setting refused, so that a changed setting is noticed.
 
-``highlights.tried_at`` says that a page was worked through, whatever is missing; ``completed_at`` that nothing is missing. Until now
-``completed_at`` was also set where our own rules had refused a file, and a host that was not allowed counted as the link's fault.
+``failures.host`` and ``failures.size`` contain what was refused. ``highlights.tried_at`` means that all files
+of the page were tried, even if some are missing; ``completed_at`` means that none is missing. Before this
+revision ``completed_at`` was also set if our own rules had refused a file, and a host that was not allowed
+was recorded as a bad link.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ INCOMPLETE = f"UPDATE highlights SET completed_at = NULL WHERE completed_at IS N
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an IP address: a link to one is unsafe, whatever the settings list."""
+    """Return whether a host is an IP address: a link to one is unsafe, whatever the settings allow."""
     try:
         ip_address(host)
     except ValueError:
