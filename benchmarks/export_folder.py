@@ -1,10 +1,12 @@
-"""The folder export of many small files against ``cp -al`` of the same blobs, and of the tree itself, in one run, on one disk.
+"""Compare ``export folder`` of many small files with ``cp -al``, on the same disk.
 
     python benchmarks/export_folder.py [--files 200000] [--in DIRECTORY] [--profile]
 
-Makes an archive of generated rows and real files (half photos, half videos with a poster), then measures each from the start of the process
-to its end, three times, and prints the best. All give every blob another name; the export also reads the rows, makes up the
-names, dates the files and keeps account of them.
+Makes an archive of generated rows and real files; half of the items are photos, half are videos with a
+thumbnail. Then it runs the export, the export again with nothing new, ``cp -al`` of the blobs, and ``cp -al``
+of the exported tree: three times each, as whole processes. The best times are printed. All of them make a
+hard link for every blob; the export also reads the rows, chooses the names, dates the files and lists them in
+its manifest.
 """
 
 from __future__ import annotations
@@ -25,84 +27,86 @@ from archiver.config import load
 
 _PER_HIGHLIGHT = 20
 _PER_ACCOUNT = 20  # highlights
-_SIZE = 40  # bytes of a file
+_SIZE = 40  # bytes per file
 _NOW = datetime(2026, 3, 31, tzinfo=UTC)
 
 
 def main() -> None:
-    """Print a line for each, and the ratio."""
+    """Print a line for each export and each copy, and the ratios of their times."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--files", type=int, default=200_000)
     parser.add_argument("--in", dest="where", type=Path, help="a directory on the disk to measure")
-    parser.add_argument(
-        "--profile", action="store_true", help="show where the export spends its time instead"
-    )
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.where) as folder:
+    parser.add_argument("--profile", action="store_true", help="only show where the export spends its time")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.where) as folder:
         home = Path(folder)
-        files = generate(home / "archive", asked.files)
-        if asked.profile:
-            run(*export(home, "profiled", "-m", "cProfile", "-s", "tottime"), shows=True)
+        files = generate(home / "archive", options.files)
+        if options.profile:
+            measure(*export_command(home, "profiled", "-m", "cProfile", "-s", "tottime"), show_output=True)
             return
-        copies, exports, again, trees = [], [], [], []
+        copies, exports, repeats, trees = [], [], [], []
         for turn in range(3):
             tree = str(home / f"tree {turn}")
-            copies.append(run("cp", "-al", str(home / "archive" / "blobs"), str(home / f"blobs {turn}")))
-            exports.append(run(*export(home, tree)))
-            again.append(run(*export(home, tree)))
-            trees.append(run("cp", "-al", tree, str(home / f"copy {turn}")))
-        exported = tell(f"export folder of {files:,} files", exports, files)
-        tell("the same once more, nothing new", again, files)
+            copies.append(measure("cp", "-al", str(home / "archive" / "blobs"), str(home / f"blobs {turn}")))
+            exports.append(measure(*export_command(home, tree)))
+            repeats.append(measure(*export_command(home, tree)))
+            trees.append(measure("cp", "-al", tree, str(home / f"copy {turn}")))
+        exported = print_best(f"export folder of {files:,} files", exports, files)
+        print_best("the same export again, nothing new", repeats, files)
         for what, times in (("of the same blobs", copies), ("of the tree", trees)):
-            copied = tell(f"cp -al {what}", times, files)
-            print(f"speed of the export : that of cp -al {what} = {copied / exported:.2f}")
+            copied = print_best(f"cp -al {what}", times, files)
+            print(f"speed of the export : speed of cp -al {what} = {copied / exported:.2f}")
 
 
-def tell(what: str, times: list[float], files: int) -> float:
-    """Print the best of these times, in seconds, and return it."""
+def print_best(what: str, times: list[float], files: int) -> float:
+    """Print the best of these times in seconds, and the time per file. Return the best time."""
     best = min(times)
     print(f"{what}: {best:.2f} s, {best / files * 1e6:.1f} µs a file")
     return best
 
 
-def export(home: Path, to: str, *how: str) -> list[str]:
-    """The command line of an export."""
-    program = [*how, str(Path(archive.__file__).parents[1] / "__main__.py")] if how else ["-m", "archiver"]
+def export_command(home: Path, to: str, *python_options: str) -> list[str]:
+    """Return the command line of an export, run by Python with these options."""
+    program = (
+        [*python_options, str(Path(archive.__file__).parents[1] / "__main__.py")]
+        if python_options
+        else ["-m", "archiver"]
+    )
     return [
         sys.executable, *program, "-v", "--archive", str(home / "archive"),
         "export", "folder", str(home / to), "--link", "hardlink",
     ]  # fmt: skip
 
 
-def run(*command: str, shows: bool = False) -> float:
-    """Run it to its end; the seconds that it took."""
+def measure(*command: str, show_output: bool = False) -> float:
+    """Run a command to its end, and return the seconds that it took."""
     started = time.perf_counter()
     subprocess.run(
         command,
         check=True,
-        stdout=None if shows else subprocess.DEVNULL,
-        stderr=None if shows else subprocess.DEVNULL,
+        stdout=None if show_output else subprocess.DEVNULL,
+        stderr=None if show_output else subprocess.DEVNULL,
     )
     return time.perf_counter() - started
 
 
 def generate(root: Path, files: int) -> int:
-    """An archive with about so many files; returns how many."""
+    """Make an archive with this number of files, and return the number."""
     archive.create(load(None, {"ARCHIVER_ARCHIVE": str(root)}))
     with closing(sqlite3.connect(root / "archive.db")) as rows, rows:
         rows.execute(
-            "INSERT INTO runs (id, command, started_at, units) VALUES (1, 'run', ?, 0)", [moment(_NOW)]
+            "INSERT INTO runs (id, command, started_at, units) VALUES (1, 'run', ?, 0)", [format_time(_NOW)]
         )
-        digests = [write(root, number) for number in range(files)]
+        digests = [write_blob(root, number) for number in range(files)]
         for start in range(0, files, _PER_ACCOUNT * _PER_HIGHLIGHT * 3 // 2):
-            account(rows, digests[start : start + _PER_ACCOUNT * _PER_HIGHLIGHT * 3 // 2], start)
+            add_account(rows, digests[start : start + _PER_ACCOUNT * _PER_HIGHLIGHT * 3 // 2], start)
     return files
 
 
-def write(root: Path, number: int) -> str:
-    """A blob of some bytes."""
+def write_blob(root: Path, number: int) -> str:
+    """Write a small blob, and return its digest."""
     text = f"{number:0{_SIZE}}".encode()
     digest = hashlib.sha256(text).hexdigest()
     path = root / "blobs" / digest[:2] / digest
@@ -111,16 +115,16 @@ def write(root: Path, number: int) -> str:
     return digest
 
 
-def account(rows: sqlite3.Connection, digests: list[str], number: int) -> None:
-    """An account whose items have these files."""
-    pk, now = str(1000 + number), moment(_NOW)
+def add_account(rows: sqlite3.Connection, digests: list[str], number: int) -> None:
+    """Add an account whose items have these files."""
+    pk, now = str(1000 + number), format_time(_NOW)
     seen = {"first_seen_at": now, "last_seen_at": now}
-    insert(rows, "users", pk=pk, username=f"account{number}", **seen)
+    insert_row(rows, "users", pk=pk, username=f"account{number}", **seen)
     left = iter(digests)
     for placed, digest in enumerate(left):
         item, highlight = f"{pk}{placed:06}", f"{pk}{placed // _PER_HIGHLIGHT:03}"
         if placed % _PER_HIGHLIGHT == 0:
-            insert(
+            insert_row(
                 rows,
                 "highlights",
                 pk=highlight,
@@ -129,9 +133,9 @@ def account(rows: sqlite3.Connection, digests: list[str], number: int) -> None:
                 position=placed,
                 **seen,
             )
-        taken = moment(_NOW - timedelta(minutes=placed))
+        taken = format_time(_NOW - timedelta(minutes=placed))
         is_video = placed % 2 == 1
-        insert(
+        insert_row(
             rows,
             "items",
             pk=item,
@@ -141,7 +145,7 @@ def account(rows: sqlite3.Connection, digests: list[str], number: int) -> None:
             media_type=1 + is_video,
             first_seen_at=now,
         )
-        insert(
+        insert_row(
             rows,
             "highlight_items",
             highlight_pk=highlight,
@@ -149,28 +153,28 @@ def account(rows: sqlite3.Connection, digests: list[str], number: int) -> None:
             position=placed % _PER_HIGHLIGHT,
             **seen,
         )
-        file(rows, item, "thumbnail", digest, "image/jpeg")
+        add_file(rows, item, "thumbnail", digest, "image/jpeg")
         if is_video and (video := next(left, None)) is not None:
-            file(rows, item, "video", video, "video/mp4")
+            add_file(rows, item, "video", video, "video/mp4")
 
 
-def file(rows: sqlite3.Connection, item: str, role: str, digest: str, mime: str) -> None:
-    """A file of an item."""
-    insert(rows, "blobs", sha256=digest, size=_SIZE, mime=mime, stored_at=moment(_NOW))
-    insert(
+def add_file(rows: sqlite3.Connection, item: str, role: str, digest: str, mime: str) -> None:
+    """Add a file of an item, and its blob."""
+    insert_row(rows, "blobs", sha256=digest, size=_SIZE, mime=mime, stored_at=format_time(_NOW))
+    insert_row(
         rows, "files", item_pk=item, role=role, sha256=digest, run_id=1, source_url="https://example.com/a",
-        kept_at=moment(_NOW), last_seen_at=moment(_NOW),
+        kept_at=format_time(_NOW), last_seen_at=format_time(_NOW),
     )  # fmt: skip
 
 
-def insert(rows: sqlite3.Connection, table: str, **values: object) -> None:
-    """One row."""
+def insert_row(rows: sqlite3.Connection, table: str, **values: object) -> None:
+    """Insert a row."""
     marks = ", ".join("?" * len(values))
     rows.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({marks})", list(values.values()))
 
 
-def moment(at: datetime) -> str:
-    """As SQLite has it."""
+def format_time(at: datetime) -> str:
+    """Return a time in UTC in the form in which it is stored in SQLite."""
     return at.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 

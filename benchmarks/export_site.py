@@ -1,10 +1,13 @@
-"""How long the pages of 5,000 items take to be made, and a browser to open them: as 50 highlights of 100 items, and as one of 5,000.
+"""Measure how long it takes to make the site of an account, and to open its pages in a browser.
 
     python benchmarks/export_site.py [--items 5000]
 
-Generated rows over a few pictures; Chromium at /usr/bin/chromium, once as it is and once with its processor slowed to a quarter. Times are
-medians of three, in milliseconds since the navigation began: first paint, the page parsed, the page loaded with what is seen of it; then the
-viewer: opened, and sent to the last item.
+The items are in 50 highlights of 100 items, then in one highlight of 5,000. Their rows are generated, and
+share a few pictures. The browser is Chromium at /usr/bin/chromium, at full speed and with its processor
+slowed down to a quarter.
+
+The times are medians of three, in milliseconds. Counted from the start of the navigation: first paint, page
+parsed, page and visible pictures loaded. Then for the viewer: opening it, going to the last item.
 """
 
 from __future__ import annotations
@@ -47,18 +50,18 @@ OPENED = """async () => {
 }"""
 
 
-def shelf(highlights: int, items: int) -> Iterator[KeptAccount | KeptHighlight | Placed]:
-    """An account of that size, as a walk tells it."""
+def account_content(highlights: int, items: int) -> Iterator[KeptAccount | KeptHighlight | Placed]:
+    """Yield an account of this size, in the order in which an archive is read."""
     yield KeptAccount("1", "big", "Big", False, False, START, START)
     for place in range(highlights):
         pk = str(100 + place)
         yield KeptHighlight(pk, "1", f"Highlight {place}", place, START, False, items, START, START)
         for number in range(items):
-            yield Placed(pk, number, item(place * items + number), START, START)
+            yield Placed(pk, number, make_item(place * items + number), START, START)
 
 
-def item(number: int) -> KeptItem:
-    """A photo with a mention and a link."""
+def make_item(number: int) -> KeptItem:
+    """Return a photo with a mention and a link."""
     pk = str(1_000_000 + number)
     blob = Blob(Digest(hashlib.sha256(pk.encode()).hexdigest()), 7000, "image/jpeg", 180, 320)
     file = KeptFile(Owner(Subject.ITEM, pk), Role.THUMBNAIL, blob, "", START, START)
@@ -78,14 +81,14 @@ def item(number: int) -> KeptItem:
     )
 
 
-def make(root: Path, highlights: int, items: int) -> tuple[float, int]:
-    """Write the site; returns the seconds that its pages took, and their bytes."""
+def build_site(root: Path, highlights: int, items: int) -> tuple[float, int]:
+    """Write the site. Return the CPU seconds that making its pages took, and their size in bytes."""
     pictures = [root / name for name in PHOTOS]
     for picture in pictures:
         picture.write_bytes(base(picture.name))
-    began = time.process_time()
-    files = list(site_builder.site_entries(shelf(highlights, items), lambda pk: {}))
-    took, size = time.process_time() - began, 0
+    started = time.process_time()
+    files = list(site_builder.site_entries(account_content(highlights, items), lambda pk: {}))
+    seconds, size = time.process_time() - started, 0
     for number, file in enumerate(files):
         path = root.joinpath(*file.path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,15 +97,15 @@ def make(root: Path, highlights: int, items: int) -> tuple[float, int]:
             size += file.size
         else:
             os.link(pictures[number % len(pictures)], path)
-    return took, size
+    return seconds, size
 
 
-def look(browser: Browser, page: Path, slowed: int) -> list[int]:
-    """The five times for a page."""
+def measure_page(browser: Browser, page: Path, slowdown: int) -> list[int]:
+    """Return the five times of a page, in milliseconds."""
     runs = []
     for _ in range(3):
-        tab = browser.new_page(viewport={"width": 390, "height": 844} if slowed > 1 else None)
-        tab.context.new_cdp_session(tab).send("Emulation.setCPUThrottlingRate", {"rate": slowed})
+        tab = browser.new_page(viewport={"width": 390, "height": 844} if slowdown > 1 else None)
+        tab.context.new_cdp_session(tab).send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
         tab.goto(page.as_uri())
         runs.append([*tab.evaluate(LOADED), *tab.evaluate(OPENED)])
         tab.close()
@@ -110,7 +113,7 @@ def look(browser: Browser, page: Path, slowed: int) -> list[int]:
 
 
 def main() -> None:
-    """Measure both shapes."""
+    """Measure many small highlights, then one large highlight."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -121,14 +124,15 @@ def main() -> None:
         print(f"Chromium {browser.version}, {os.cpu_count()} cores")
         for highlights in (items // 100, 1):
             with tempfile.TemporaryDirectory() as place:
-                took, size = make(Path(place), highlights, items // highlights)
-                print(
-                    f"{highlights} x {items // highlights} items: pages in {took:.2f} s, {size / 1e6:.1f} MB"
-                )
-                for slowed in (1, 4):
+                per_highlight = items // highlights
+                seconds, size = build_site(Path(place), highlights, per_highlight)
+                print(f"{highlights} x {per_highlight} items: pages in {seconds:.2f} s, {size / 1e6:.1f} MB")
+                for slowdown in (1, 4):
                     for name in ("index", "100"):
-                        times = look(browser, next(Path(place).glob(f"accounts/*/{name}.html")), slowed)
-                        print(f"  1/{slowed} speed, {name}.html: paint, parsed, loaded, opened, end {times}")
+                        page = next(Path(place).glob(f"accounts/*/{name}.html"))
+                        times = measure_page(browser, page, slowdown)
+                        steps = "paint, parsed, loaded, opened, end"
+                        print(f"  1/{slowdown} speed, {name}.html: {steps} {times}")
         browser.close()
 
 

@@ -1,8 +1,9 @@
-"""A first night against curl: wall time of ``archiver run`` on a new archive over that of ``curl --parallel`` for the same files, in one run.
+"""Compare the first night of an archive with ``curl --parallel`` for the same files, by wall time.
 
     python benchmarks/first_night.py [--files 1000] [--rounds 3] [--slow]
 
-Ours also lists, hashes, syncs and records. ``--slow`` gives the CDN 40 ms to the first byte and 25 MB/s per connection.
+``archiver run`` also lists, hashes, syncs and records. With ``--slow`` the CDN takes 40 ms to the first byte
+and sends 25 MB/s per connection.
 """
 
 from __future__ import annotations
@@ -32,39 +33,40 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--video-size", default="2000000-5000000", help="bytes; the default is that of real story videos"
+        "--video-size",
+        default="2000000-5000000",
+        help="in bytes; the default is the size of real story videos",
     )
-    parser.add_argument("--slow", action="store_true", help="a CDN as far away as a real one")
-    asked = parser.parse_args()
-    items = (
-        asked.files // HIGHLIGHTS * 2 // 3
-    )  # every other item is a video, which has a poster: 3 files for 2 items
+    parser.add_argument("--slow", action="store_true", help="as slow as a real CDN")
+    args = parser.parse_args()
+    # Every other item is a video with a thumbnail: two items have three files.
+    items = args.files // HIGHLIGHTS * 2 // 3
     options = ["--accounts", "1", "--highlights", str(HIGHLIGHTS), "--items", str(items)]
-    options += ["--thumbnail-size", "80000-300000", "--video-size", asked.video_size]
-    if asked.slow:
+    options += ["--thumbnail-size", "80000-300000", "--video-size", args.video_size]
+    if args.slow:
         options += ["--cdn-delay", "0.04", "--cdn-rate", "25e6"]
     ratios = []
     with upstream(*options) as world:
-        urls = offered(world)
-        for _ in range(asked.rounds):
-            theirs, size = curl(urls)
-            ours, files = backup(world)
-            ratios.append(ours / theirs)
+        urls = list_urls(world)
+        for _ in range(args.rounds):
+            curl_time, size = measure_curl(urls)
+            archiver_time, files = measure_archiver(world)
+            ratios.append(archiver_time / curl_time)
             print(
-                f"{len(urls)} URLs, {size / 1e6:.0f} MB: curl {theirs:.2f} s; archiver {ours:.2f} s ({files} files); "
-                f"ratio {ours / theirs:.2f}",
+                f"{len(urls)} URLs, {size / 1e6:.0f} MB: curl {curl_time:.2f} s; "
+                f"archiver {archiver_time:.2f} s ({files} files); ratio {archiver_time / curl_time:.2f}",
                 flush=True,
             )
     print(f"median ratio archiver : curl = {statistics.median(ratios):.2f}")
 
 
-def offered(world: Upstream) -> list[str]:
-    """Every URL of the one account that a first night downloads."""
-    tray = ask(world, "/v1/user/highlights/by/username", username="account0000", force="on")
+def list_urls(world: Upstream) -> list[str]:
+    """Return all URLs of the account that a first night downloads."""
+    tray = get_json(world, "/v1/user/highlights/by/username", username="account0000", force="on")
     urls = [h["cover_media"]["cropped_image_version"]["url"] for h in tray]
     urls.append(tray[0]["user"]["profile_pic_url"])
     for highlight in tray:
-        page = ask(
+        page = get_json(
             world,
             "/v1/highlight/by/url",
             url=f"https://www.instagram.com/stories/highlights/{highlight['pk']}/",
@@ -74,20 +76,20 @@ def offered(world: Upstream) -> list[str]:
     return urls
 
 
-def ask(world: Upstream, path: str, **params: str):  # type: ignore[no-untyped-def]
-    """One answer of the API, as JSON."""
+def get_json(world: Upstream, path: str, **params: str):  # type: ignore[no-untyped-def]
+    """Call the API and return its answer as parsed JSON."""
     url = f"{world.environ['ARCHIVER_API_BASE_URL']}{path}?{urllib.parse.urlencode(params)}"
     headers = {"x-access-key": world.environ["HIKERAPI_TOKEN"], "user-agent": "benchmark"}
     with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
         return json.load(answer)
 
 
-def curl(urls: list[str]) -> tuple[float, int]:
-    """Seconds and bytes of curl fetching the URLs to disk."""
+def measure_curl(urls: list[str]) -> tuple[float, int]:
+    """Return the seconds that curl takes to download the URLs to disk, and their size in bytes."""
     folder = Path(tempfile.mkdtemp())
     config = folder / "urls"
     config.write_text("".join(f'url = "{url}"\noutput = "{folder}/{n}"\n' for n, url in enumerate(urls)))
-    began = time.monotonic()
+    started = time.monotonic()
     subprocess.run(
         [
             "curl",
@@ -101,14 +103,14 @@ def curl(urls: list[str]) -> tuple[float, int]:
         ],
         check=True,
     )
-    wall = time.monotonic() - began
+    wall = time.monotonic() - started
     size = sum(p.stat().st_size for p in folder.iterdir() if p != config)
     shutil.rmtree(folder)
     return wall, size
 
 
-def backup(world: Upstream) -> tuple[float, int]:
-    """Seconds of a first night into a new archive, and the files that it kept."""
+def measure_archiver(world: Upstream) -> tuple[float, int]:
+    """Return the seconds of a first night in a new archive, and the number of files that it stored."""
     folder = Path(tempfile.mkdtemp())
     environ = world.environ | {
         "ARCHIVER_ARCHIVE": str(folder / "archive"),

@@ -1,8 +1,10 @@
-"""An archive of a million items, of generated rows and without media, to measure what reads it.
+"""Make an archive with a million items, to measure how long reading takes.
+
+The rows are generated, without media.
 
     python benchmarks/million.py DIRECTORY [--items 1000000] [--accounts 1000] [--seed 1]
 
-The same seed makes the same rows. The account natgeo is the largest: about one item in eighty is its own.
+The same seed makes the same rows. The largest account is natgeo: it owns about one item in eighty.
 """
 
 from __future__ import annotations
@@ -18,21 +20,22 @@ from pathlib import Path
 from random import Random
 
 import generated
-from generated import LAST, NIGHTS, OPENED, moment
+from generated import LAST, NIGHTS, OPENED, format_time
 
 from archiver import archive
 from archiver.catalog import Catalog
 from archiver.config import load
 
-_AT_ONCE = 50_000
-_PER_HIGHLIGHT = 20  # items, about
-_FIRST = datetime(2016, 12, 1, tzinfo=UTC)  # when highlights came to be
+_BATCH = 50_000  # rows
+_PER_HIGHLIGHT = 20  # items on average
+_FIRST = datetime(2016, 12, 1, tzinfo=UTC)  # when Instagram introduced highlights
 _FIRST_TABLES = ("users", "highlights", "items", "highlight_items", "blobs")
+_CDN = "https://scontent.cdninstagram.com/v/t51.2885-15"
 _TRAY, _PAGE = "/v1/user/highlights", "/v1/highlight/by/url"
 
 
 class Rows:
-    """Rows on their way into the tables: some thousand of a kind at once, all in one transaction."""
+    """Inserts rows in batches of one table, all in one transaction. ``counts``: rows per table."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -40,16 +43,16 @@ class Rows:
         self.counts: dict[str, int] = {}
 
     def add(self, table: str, **values: object) -> None:
-        """One row. Rows of a table name the same columns, always."""
-        waiting = self._waiting.setdefault(f"INSERT INTO {table} ({', '.join(map(_quoted, values))})", [])
+        """Add a row. All rows of a table must have the same columns."""
+        waiting = self._waiting.setdefault(f"INSERT INTO {table} ({', '.join(map(_quote, values))})", [])
         waiting.append(tuple(values.values()))
         self.counts[table] = self.counts.get(table, 0) + 1
-        if len(waiting) >= _AT_ONCE:
+        if len(waiting) >= _BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits: things before what refers to them, as triggers count what is there."""
-        for statement in sorted(self._waiting, key=_place):
+        """Insert the waiting rows, first those that others refer to: triggers count the rows that exist."""
+        for statement in sorted(self._waiting, key=_insert_order):
             rows = self._waiting[statement]
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
@@ -57,25 +60,25 @@ class Rows:
                 rows.clear()
 
 
-def _place(statement: str) -> int:
+def _insert_order(statement: str) -> int:
     table = statement.split()[2]
     return _FIRST_TABLES.index(table) if table in _FIRST_TABLES else len(_FIRST_TABLES)
 
 
-def _quoted(column: str) -> str:
+def _quote(column: str) -> str:
     return f'"{column}"'
 
 
 class World:
-    """The accounts and what they showed, night after night, drawn from a seed."""
+    """The accounts, and what they showed in each night, generated from a seed."""
 
     def __init__(self, rows: Rows, items: int, accounts: int, seed: int) -> None:
         self._rows, self._draw = rows, Random(seed)
         self._items, self._accounts = items, accounts
-        self._hosts = generated.domains(self._draw)
-        self._nights = [moment(OPENED + timedelta(days=night)) for night in range(NIGHTS)]
+        self._hosts = generated.draw_domains(self._draw)
+        self._nights = [format_time(OPENED + timedelta(days=night)) for night in range(NIGHTS)]
         self._last = self._nights[-1]
-        # Both are numbered as time passes, so they are written when all are known.
+        # Both are numbered by time, so they are written when all of them are known.
         self._calls: list[tuple[int, str, str]] = []
         self._changes: list[tuple[int, str, str, str, str | None, str | None]] = []
         self._number = 0
@@ -83,30 +86,30 @@ class World:
         self._digests: list[str] = []
 
     def draw(self) -> None:
-        """All rows."""
-        self._names = [generated.username(self._draw, number) for number in range(self._accounts)]
+        """Generate all rows."""
+        self._names = [generated.draw_username(self._draw, number) for number in range(self._accounts)]
         weights = [1 / (rank + 20) for rank in range(self._accounts)]
         for number, weight in enumerate(weights):
-            self._account(number, max(1, round(self._items * weight / sum(weights))))
-        self._runs()
-        self._failures()
+            self._add_account(number, max(1, round(self._items * weight / sum(weights))))
+        self._add_runs()
+        self._add_failures()
         self._rows.flush()
 
-    def _runs(self) -> None:
+    def _add_runs(self) -> None:
         units = Counter(night for night, _, _ in self._calls)
-        for night, begun in enumerate(self._nights):
+        for night, started in enumerate(self._nights):
             self._rows.add(
                 "runs",
                 id=night + 1,
                 command="run",
-                started_at=begun,
-                finished_at=begun[:14] + "41" + begun[16:],
+                started_at=started,
+                finished_at=started[:14] + "41" + started[16:],
                 outcome="partial" if night % 30 == 17 else "ok",
                 exit_code=3 if night % 30 == 17 else 0,
                 units=units[night],
             )
         for number, (night, path, subject) in enumerate(sorted(self._calls), 1):
-            self._paid(number, night, path, subject)
+            self._add_call(number, night, path, subject)
         for night, subject, pk, field, old, new in sorted(self._changes, key=lambda change: change[0]):
             self._rows.add(
                 "changes",
@@ -119,7 +122,7 @@ class World:
                 new=new,
             )
 
-    def _account(self, number: int, items: int) -> None:
+    def _add_account(self, number: int, items: int) -> None:
         draw, rows = self._draw, self._rows
         pk = str(787132 + number * 91_337)
         joined = 0 if number < self._accounts * 0.9 else draw.randrange(NIGHTS // 2)
@@ -128,7 +131,7 @@ class World:
             "users",
             pk=pk,
             username=self._names[number],
-            full_name="National Geographic" if number == 0 else generated.full_name(draw),
+            full_name="National Geographic" if number == 0 else generated.draw_full_name(draw),
             is_private=gone,
             is_verified=number % 4 == 0,
             first_seen_at=first,
@@ -152,16 +155,16 @@ class World:
                 "usernames", user_pk=pk, username=old, first_seen_at=first, last_seen_at=self._nights[renamed]
             )
             self._changes.append((renamed, "user", pk, "username", old, self._names[number]))
-        self._file("user_pk", pk, "avatar", joined)
+        self._add_file("user_pk", pk, "avatar", joined)
         for night in range(joined, NIGHTS):
             self._calls.append((night, _TRAY, pk))
         position, before = 0, list[tuple[str, datetime]]()
         while items > 0:
             size = min(items, max(1, int(draw.expovariate(1 / _PER_HIGHLIGHT)) + 1))
-            self._highlight(pk, position, size, joined, before)
+            self._add_highlight(pk, position, size, joined, before)
             items, position = items - size, position + 1
 
-    def _highlight(
+    def _add_highlight(
         self, user_pk: str, position: int, size: int, joined: int, before: list[tuple[str, datetime]]
     ) -> None:
         draw, rows = self._draw, self._rows
@@ -170,17 +173,17 @@ class World:
         created = _FIRST + (LAST - _FIRST) * draw.random() ** 0.7
         span = timedelta(days=draw.expovariate(1 / 60))
         times = sorted(created + min(span, LAST - created) * draw.random() for _ in range(size))
-        first = generated.night_of(created, joined)
+        first = generated.first_night(created, joined)
         gone = first < NIGHTS - 1 and draw.random() < 0.03
         gone_at = self._nights[draw.randrange(first + 1, NIGHTS)] if gone else None
-        shown = generated.title(draw)
+        shown = generated.draw_title(draw)
         rows.add(
             "highlights",
             pk=pk,
             user_pk=user_pk,
             title=shown,
             position=position,
-            created_at=moment(created),
+            created_at=format_time(created),
             latest_reel_media=int(times[-1].timestamp()),
             media_count=size,
             is_pinned=position < 1,
@@ -193,19 +196,19 @@ class World:
             gone_at=gone_at,
         )
         self._calls.append((first, _PAGE, pk))
-        self._file("highlight_pk", pk, "cover", first)
+        self._add_file("highlight_pk", pk, "cover", first)
         if draw.random() < 0.1:
-            when, old = draw.randrange(first, NIGHTS), generated.title(draw)
+            when, old = draw.randrange(first, NIGHTS), generated.draw_title(draw)
             self._changes.append((when, "highlight", pk, "title", old, shown))
         if first > joined:
             self._changes.append((first, "highlight", pk, "presence", None, "appeared"))
         if gone_at is not None:
             self._changes.append((self._nights.index(gone_at), "highlight", pk, "presence", None, "gone"))
-        own = [(self._item(user_pk, time, joined, first), time) for time in times]
-        members = own + draw.sample(before, min(len(before), max(1, size // 15)))  # an item may be in several
+        own = [(self._add_item(user_pk, time, joined, first), time) for time in times]
+        members = own + draw.sample(before, min(len(before), max(1, size // 15)))  # an item can be in several
         before[:] = (before + own)[-40:]
         for place, (member, taken) in enumerate(sorted(members, key=lambda one: one[1])):
-            seen = max(first, generated.night_of(taken, joined))
+            seen = max(first, generated.first_night(taken, joined))
             left = draw.random() < 0.01
             rows.add(
                 "highlight_items",
@@ -221,11 +224,11 @@ class World:
             if left:
                 self._changes.append((NIGHTS - 1, "highlight", pk, "items", member, None))
 
-    def _item(self, user_pk: str, taken: datetime, joined: int, shown: int) -> str:
+    def _add_item(self, user_pk: str, taken: datetime, joined: int, shown: int) -> str:
         draw = self._draw
         self._number += 1
         pk = f"3{self._number * 1_299_709:018}"
-        night = max(shown, generated.night_of(taken, joined))
+        night = max(shown, generated.first_night(taken, joined))
         video = draw.random() < 0.4
         stranger = draw.random() < 0.005
         self._rows.add(
@@ -233,21 +236,21 @@ class World:
             pk=pk,
             user_pk=f"9{user_pk}" if stranger else user_pk,
             code=f"C{self._number:010x}",
-            taken_at=moment(taken),
+            taken_at=format_time(taken),
             media_type=2 if video else 1,
             product_type="story",
             video_duration=round(draw.uniform(2, 60), 3) if video else None,
             first_seen_at=self._nights[night],
         )
-        self._file("item_pk", pk, "thumbnail", night)
+        self._add_file("item_pk", pk, "thumbnail", night)
         if video:
-            self._file("item_pk", pk, "video", night)
+            self._add_file("item_pk", pk, "video", night)
         if draw.random() < 0.01:
-            self._file("item_pk", pk, "thumbnail", night, again=True)
-        self._carried(pk)
+            self._add_file("item_pk", pk, "thumbnail", night, again=True)
+        self._add_entries(pk)
         return pk
 
-    def _carried(self, item: str) -> None:
+    def _add_entries(self, item: str) -> None:
         draw, rows = self._draw, self._rows
         if draw.random() < 0.2:
             for place in range(draw.choice((1, 1, 1, 2, 3))):
@@ -258,26 +261,26 @@ class World:
                     item_pk=item,
                     position=place,
                     user_pk=str(787132 + mentioned * 91_337),
-                    username=self._names[mentioned] if known else generated.username(draw, mentioned),
-                    full_name=generated.full_name(draw),
+                    username=self._names[mentioned] if known else generated.draw_username(draw, mentioned),
+                    full_name=generated.draw_full_name(draw),
                     x=round(draw.random(), 4),
                     y=round(draw.random(), 4),
                 )
         if draw.random() < 0.1:
-            rows.add("hashtags", item_pk=item, position=0, hashtag_pk=None, name=generated.tag(draw))
+            rows.add("hashtags", item_pk=item, position=0, hashtag_pk=None, name=generated.draw_tag(draw))
         if draw.random() < 0.1:
-            url = generated.address(draw, self._hosts)
+            url = generated.draw_url(draw, self._hosts)
             rows.add(
                 "links",
                 item_pk=item,
                 position=0,
                 url=url,
-                title=generated.title(draw),
+                title=generated.draw_title(draw),
                 source="sticker",
                 domain=url.split("/")[2],
             )
         if draw.random() < 0.05:
-            place_pk, name, lat, lng = generated.place(draw)
+            place_pk, name, lat, lng = generated.draw_place(draw)
             rows.add("locations", item_pk=item, position=0, location_pk=place_pk, name=name, lat=lat, lng=lng)
         if draw.random() < 0.1:
             kind = draw.choice(("story_polls", "story_questions", "story_quizs", "story_sliders"))
@@ -297,14 +300,14 @@ class World:
                 "sponsors",
                 item_pk=item,
                 position=0,
-                username=generated.username(draw, draw.randrange(1, 200)),
+                username=generated.draw_username(draw, draw.randrange(1, 200)),
             )
 
-    def _file(self, owner: str, pk: str, role: str, night: int, *, again: bool = False) -> None:
+    def _add_file(self, owner: str, pk: str, role: str, night: int, *, again: bool = False) -> None:
         draw, when = self._draw, self._nights[night]
         video = role == "video"
         if self._digests and draw.random() < 0.01:
-            digest = draw.choice(self._digests)  # the same bytes as another one's
+            digest = draw.choice(self._digests)  # the same bytes as another file
         else:
             digest = hashlib.sha256(f"{pk} {role} {again}".encode()).hexdigest()
             lost = draw.random() < 0.0002
@@ -327,12 +330,12 @@ class World:
             role=role,
             sha256=digest,
             run_id=night + 1,
-            source_url=f"https://scontent.cdninstagram.com/v/t51.2885-15/{pk[-9:]}_{digest[:19]}_n.{'mp4' if video else 'jpg'}",
+            source_url=f"{_CDN}/{pk[-9:]}_{digest[:19]}_n.{'mp4' if video else 'jpg'}",
             kept_at=when,
             last_seen_at=when if again else self._last,
         )
 
-    def _paid(self, number: int, night: int, path: str, subject: str) -> None:
+    def _add_call(self, number: int, night: int, path: str, subject: str) -> None:
         when = self._nights[night]
         self._rows.add(
             "api_calls",
@@ -355,7 +358,7 @@ class World:
             length=8000,
         )
 
-    def _failures(self) -> None:
+    def _add_failures(self) -> None:
         for number in range(max(10, self._items // 500)):
             night, is_open = self._draw.randrange(NIGHTS), number % 8 == 0
             self._rows.add(
@@ -374,7 +377,7 @@ class World:
 
 
 def make(directory: Path, items: int, accounts: int = 1000, seed: int = 1) -> dict[str, int]:
-    """Make an archive at ``directory``, where none is; returns how many rows each table got."""
+    """Make an archive in ``directory``, which must not have one, and return the number of rows per table."""
     archive.create(load(None, {}, {"archive.directory": str(directory)}))
     with closing(sqlite3.connect(directory / "archive.db", isolation_level=None)) as connection:
         for setting in ("synchronous = OFF", "cache_size = -1000000", "temp_store = MEMORY"):
@@ -385,13 +388,13 @@ def make(directory: Path, items: int, accounts: int = 1000, seed: int = 1) -> di
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with Catalog.open(directory / "archive.db", write=True) as catalog:
-        # Any transaction of the program's own writes the words that are searched.
+        # Any transaction of the program writes the words of stale search documents.
         catalog.write(lambda connection: None)
     return rows.counts
 
 
 def main() -> None:
-    """Make one and print what it holds."""
+    """Make the archive, and print its number of rows and its size."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -399,12 +402,12 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--accounts", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    begun = time.monotonic()
-    counts = make(asked.directory, asked.items, asked.accounts, asked.seed)
-    size = (asked.directory / "archive.db").stat().st_size
+    options = parser.parse_args()
+    started = time.monotonic()
+    counts = make(options.directory, options.items, options.accounts, options.seed)
+    size = (options.directory / "archive.db").stat().st_size
     print(", ".join(f"{count:,} {table}" for table, count in counts.items()))
-    print(f"{size / 2**20:,.0f} MiB in {time.monotonic() - begun:.0f} s")
+    print(f"{size / 2**20:,.0f} MiB in {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The stand-in in a process of its own, and the real command run against it and measured from outside."""
+"""Start the stand-in as a process, run the installed command against it, and measure that process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """A running stand-in: the environment that a program needs to reach it."""
+    """A running stand-in. ``environ``: the variables that the program needs to reach it."""
 
     environ: dict[str, str]
 
     def counts(self, *, reset: bool = False) -> dict[str, Any]:
-        """What was asked since the last reset."""
+        """Return how many requests were made since the last reset."""
         base = self.environ["ARCHIVER_API_BASE_URL"]
         with urllib.request.urlopen(f"{base}/_standin/counts", timeout=60) as answer:
             counts: dict[str, Any] = json.load(answer)
@@ -36,8 +36,8 @@ class Upstream:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One command: its result object, seconds of wall and CPU time, and peak memory in MiB."""
+class Measurement:
+    """A finished command: its JSON result, wall and CPU time in seconds, peak memory in MiB."""
 
     summary: dict[str, Any]
     wall: float
@@ -47,7 +47,7 @@ class Measured:
 
 @contextmanager
 def upstream(*options: str) -> Iterator[Upstream]:
-    """Start ``python -m archiver.sandbox`` with these options, end it afterwards."""
+    """Start ``python -m archiver.sandbox`` with these options, and stop it at the end of the block."""
     command = [sys.executable, "-m", "archiver.sandbox", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -57,36 +57,41 @@ def upstream(*options: str) -> Iterator[Upstream]:
             yield Upstream(environ)
         finally:
             server.send_signal(signal.SIGTERM)
-            server.stdout.read()  # its last line, which nobody needs
+            server.stdout.read()  # its last line is not needed, but it must be able to write it
 
 
 def init(environ: dict[str, str], *, cwd: Path) -> None:
-    """Make the archive that the environment names."""
+    """Make the archive that the environment names, with ``archiver init``."""
     program = Path(sys.executable).with_name("archiver")
-    subprocess.run([program, "init"], cwd=cwd, env=_clean() | environ, check=True, capture_output=True)
+    subprocess.run([program, "init"], cwd=cwd, env=_own_environ() | environ, check=True, capture_output=True)
 
 
-def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measured:
-    """Run the installed command with ``--json`` and measure the whole process."""
+def archiver(environ: dict[str, str], *arguments: str, cwd: Path) -> Measurement:
+    """Run the installed command with ``--json`` and measure the whole process.
+
+    Exit codes 0 and 3 are accepted.
+    """
     program = Path(sys.executable).with_name("archiver")
-    before = time.monotonic()
+    started = time.monotonic()
     process = subprocess.Popen(
-        [program, *arguments, "--json"], cwd=cwd, env=_clean() | environ, stdout=subprocess.PIPE
+        [program, *arguments, "--json"], cwd=cwd, env=_own_environ() | environ, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     out = process.stdout.read()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - before
+    wall = time.monotonic() - started
     if process.returncode not in (0, 3):
         raise SystemExit(f"archiver {arguments[0]} ended with {process.returncode}: {out.decode()}")
-    return Measured(json.loads(out), wall, usage.ru_utime + usage.ru_stime, _mebibytes(usage))
+    return Measurement(json.loads(out), wall, usage.ru_utime + usage.ru_stime, _peak_memory(usage))
 
 
-def _clean() -> dict[str, str]:
+def _own_environ() -> dict[str, str]:
+    """Return the environment of this process without the variables of archiver."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("ARCHIVER_", "HIKERAPI_"))}
 
 
-def _mebibytes(usage: resource.struct_rusage) -> float:
+def _peak_memory(usage: resource.struct_rusage) -> float:
+    """Return the peak memory in MiB."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return usage.ru_maxrss * unit / 2**20
