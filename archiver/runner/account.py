@@ -194,7 +194,8 @@ class AccountSync:
         state = visit.state
         if state.pk is not None and self._is_registered(state.pk):
             return replace(visit, is_done=True)
-        if self._turn.is_tight and is_short(self._api.budget.units_left(), state, self._options):
+        is_tight = self._turn.is_tight and not is_hidden(visit, self._options, self._context.clock())
+        if is_tight and is_short(self._api.budget.units_left(), state, self._options):
             # What the last tray left may be fetched without a new one: lost files belong to it.
             self._record_lost(f"account {state.pk}", self._catalog.read(digests_of_account, state.pk or ""))
             visit = read_visit(visit, self._catalog)
