@@ -1,6 +1,6 @@
-"""archiver: keeps the story highlights of a list of Instagram accounts, every night, durable and queryable.
+"""Archives the story highlights of a list of Instagram accounts, every night.
 
-``open_archive`` reads an archive from Python: docs/python.md.
+``open_archive`` opens an archive from Python: docs/python.md.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from archiver import errors
-    from archiver.archive.iterating import Reading
-    from archiver.archive.reader import Archive, open_archive
+    from archiver.archive.archive import Archive, open_archive
+    from archiver.archive.iterator import Reading
     from archiver.model.archived import (
         Blob,
         KeptAccount,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from archiver.model.identity import Role, Subject
     from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
     from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
+    from archiver.runner.context import RunOptions
 
     __version__: str
 
@@ -47,6 +48,7 @@ __all__ = [
     "Reshare",
     "Role",
     "Rows",
+    "RunOptions",
     "Said",
     "Sponsor",
     "Sticker",
@@ -57,38 +59,32 @@ __all__ = [
     "open_archive",
 ]
 
-_HOMES = (
-    "archiver.archive.reader",
-    "archiver.archive.iterating",
-    "archiver.model.archived",
-    "archiver.model.search_hits",
-    "archiver.model.identity",
-    "archiver.model.upstream",
+_MODULES = (
+    "archive.archive",
+    "archive.iterator",
+    "model.archived",
+    "model.search_hits",
+    "model.identity",
+    "model.upstream",
+    "runner.context",
 )
+"""Where the names of ``__all__`` are defined."""
 
 
-if not TYPE_CHECKING:  # a type checker must know what is not there
+if not TYPE_CHECKING:  # a type checker must see which names do not exist
 
     def __getattr__(name: str) -> object:
-        """What stands in ``__all__``, imported when it is asked for: the command line asks for nothing, and starts the sooner."""
+        """Import a name of ``__all__`` at its first use: ``archiver --help`` uses none."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        from importlib import (  # the latter is a third of the time of ``archiver --help``
-            import_module,
-            metadata,
-        )
+        from importlib import import_module, metadata  # together a third of the time of ``archiver --help``
 
         if name == "__version__":
-            version = globals()[name] = metadata.version(
-                "highlight-archiver"
-            )  # it reads the whole description
-            return version
+            return metadata.version("highlight-archiver")
         if name == "errors":
             return import_module("archiver.errors")
-        for home in map(import_module, _HOMES):
-            if hasattr(home, name):
-                return getattr(home, name)
-        raise AssertionError(name)
+        modules = (import_module(f"archiver.{module}") for module in _MODULES)
+        return next(getattr(module, name) for module in modules if hasattr(module, name))
 
 
 def __dir__() -> list[str]:

@@ -6,18 +6,18 @@ import atexit
 import gc
 import sys
 
-from archiver.cli import main as front
+from archiver.cli.main import main as run_command_line
 
 
 def main() -> int:
-    """The command line, in a process that is its own; see ``cli.main``.
+    """Run the command line in a process of its own; see ``cli.main``.
 
-    What a short process makes are modules above all, and they stay: to look for garbage among them, and once more at
-    the end, is a fourth of its time.
+    A short process makes mostly modules, and these stay: collecting garbage among them, and again at the end,
+    would take a fourth of its time.
     """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)
-    return front.main()
+    return run_command_line()
 
 
 if __name__ == "__main__":

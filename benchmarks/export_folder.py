@@ -22,7 +22,8 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from archiver import archive
+import archiver
+from archiver.archive.creation import create_archive
 from archiver.config import load
 
 _PER_HIGHLIGHT = 20
@@ -67,13 +68,9 @@ def print_best(what: str, times: list[float], files: int) -> float:
     return best
 
 
-def export_command(home: Path, to: str, *python_options: str) -> list[str]:
-    """Return the command line of an export, run by Python with these options."""
-    program = (
-        [*python_options, str(Path(archive.__file__).parents[1] / "__main__.py")]
-        if python_options
-        else ["-m", "archiver"]
-    )
+def export(home: Path, to: str, *how: str) -> list[str]:
+    """The command line of an export."""
+    program = [*how, str(Path(archiver.__file__).with_name("__main__.py"))] if how else ["-m", "archiver"]
     return [
         sys.executable, *program, "-v", "--archive", str(home / "archive"),
         "export", "folder", str(home / to), "--link", "hardlink",
@@ -93,8 +90,8 @@ def measure(*command: str, show_output: bool = False) -> float:
 
 
 def generate(root: Path, files: int) -> int:
-    """Make an archive with this number of files, and return the number."""
-    archive.create(load(None, {"ARCHIVER_ARCHIVE": str(root)}))
+    """An archive with about so many files; returns how many."""
+    create_archive(load(None, {"ARCHIVER_ARCHIVE": str(root)}))
     with closing(sqlite3.connect(root / "archive.db")) as rows, rows:
         rows.execute(
             "INSERT INTO runs (id, command, started_at, units) VALUES (1, 'run', ?, 0)", [format_time(_NOW)]

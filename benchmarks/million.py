@@ -22,7 +22,7 @@ from random import Random
 import generated
 from generated import LAST, NIGHTS, OPENED, format_time
 
-from archiver import archive
+from archiver.archive.creation import create_archive
 from archiver.catalog import Catalog
 from archiver.config import load
 
@@ -377,8 +377,8 @@ class World:
 
 
 def make(directory: Path, items: int, accounts: int = 1000, seed: int = 1) -> dict[str, int]:
-    """Make an archive in ``directory``, which must not have one, and return the number of rows per table."""
-    archive.create(load(None, {}, {"archive.directory": str(directory)}))
+    """Make an archive at ``directory``, where none is; returns how many rows each table got."""
+    create_archive(load(None, {}, {"archive.directory": str(directory)}))
     with closing(sqlite3.connect(directory / "archive.db", isolation_level=None)) as connection:
         for setting in ("synchronous = OFF", "cache_size = -1000000", "temp_store = MEMORY"):
             connection.execute(f"PRAGMA {setting}")

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-from archiver import archive
+from archiver.archive.archive import Archive
+from archiver.archive.creation import create_archive
 from archiver.blobs.disk import DiskStore
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
@@ -186,7 +187,7 @@ class ArchiveFiller:
 def fill(config: Config, browser: Browser) -> None:
     """Create and fill the archive. One highlight disappears on the second night."""
     root = config.archive.directory
-    archive.create(config)
+    create_archive(config)
     with Catalog.open(root / "archive.db", write=True) as catalog, DiskStore(root) as store:
         store.prepare()
         filler = ArchiveFiller(catalog, store, browser)
@@ -249,8 +250,9 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", chromium_sandbox=False)
         if not (work / "archive" / "archive.json").exists():
             fill(config, browser)
-        archive.export_site(config, work / "site", archive.Chosen(), progress=lambda done: None)
-        take_screenshots(browser, work / "site", to, sys.argv[3:])
+        with Archive(config) as archive:
+            archive.export_site(at / "site")
+        shoot(browser, at / "site", to, sys.argv[3:])
         browser.close()
 
 

@@ -96,7 +96,7 @@ def test_what_is_not_held_is_told(archive: Archive) -> None:
             ask("999")
     with pytest.raises(errors.UsageError, match="time zone"):
         archive.items(taken_from=datetime(2026, 1, 1))  # noqa: DTZ001
-    with pytest.raises(errors.UsageError, match="no highlight"):
+    with pytest.raises(errors.UsageError, match="not a highlight"):
         archive.highlight("natgeo")
     with pytest.raises(TypeError):
         archive.items(user="natgeo")  # type: ignore[call-arg]
@@ -160,53 +160,56 @@ def test_what_is_said_is_found_by_words(archive: Archive) -> None:
 
 _LATE = datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14)))
 _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
-    "a media type in words": (lambda a: a.items(media_types="video"), r"1 \(photo\) and 2 \(video\)"),  # type: ignore[arg-type]
-    "a media type that is none": (lambda a: a.walk(media_types={3}), r"3 is no media type, those are 1"),
-    "a media type as a truth": (lambda a: a.items(media_types=True), "True is no media type"),
-    "an account by number": (lambda a: a.items(accounts=787132), "is no username, id, link or KeptAccount"),  # type: ignore[arg-type]
+    "a media type in words": (lambda a: a.items(media_types="video"), r"1 \(photo\) or 2 \(video\)"),  # type: ignore[arg-type]
+    "a media type that is none": (lambda a: a.walk(media_types={3}), r"3 is not a media type: use 1"),
+    "a media type as a truth": (lambda a: a.items(media_types=True), "True is not a media type"),
+    "an account by number": (
+        lambda a: a.items(accounts=787132),  # type: ignore[arg-type]
+        "is not a username, id, link or KeptAccount",
+    ),
     "a highlight as an account": (
         lambda a: a.highlights(accounts=list(a.highlights())),  # type: ignore[arg-type]
-        "is no username, id, link or KeptAccount",
+        "is not a username, id, link or KeptAccount",
     ),
-    "an account in bytes": (lambda a: a.contents(accounts=b"natgeo"), "b'natgeo' is no username"),  # type: ignore[arg-type]
-    "highlights by number": (lambda a: a.items(highlights=[1]), "is no pk, link or KeptHighlight"),  # type: ignore[list-item]
-    "a title that is none": (lambda a: a.highlights(titles=[3]), "3 is no glob"),  # type: ignore[list-item]
-    "a time as text": (lambda a: a.items(taken_from="2026-11-01"), "'2026-11-01' is no datetime"),  # type: ignore[arg-type]
-    "a day": (lambda a: a.items(taken_before=date(2026, 11, 1)), "is no datetime"),  # type: ignore[arg-type]
-    "a naive time": (lambda a: a.items(new_since=datetime(2026, 11, 1)), "new_since says no time zone"),  # noqa: DTZ001
-    "a time before all": (lambda a: a.items(taken_from=_LATE), "is no time that UTC has"),
-    "places of a pk": (lambda a: a.places("10"), "'10' is no KeptItem"),  # type: ignore[arg-type]
-    "an account by its number": (lambda a: a.account(787132), "787132 is no username, id or link"),  # type: ignore[arg-type]
+    "an account in bytes": (lambda a: a.contents(accounts=b"natgeo"), "b'natgeo' is not a username"),  # type: ignore[arg-type]
+    "highlights by number": (lambda a: a.items(highlights=[1]), "is not a pk, link or KeptHighlight"),  # type: ignore[list-item]
+    "a title that is none": (lambda a: a.highlights(titles=[3]), "3 is not a glob"),  # type: ignore[list-item]
+    "a time as text": (lambda a: a.items(taken_from="2026-11-01"), "'2026-11-01' is not a datetime"),  # type: ignore[arg-type]
+    "a day": (lambda a: a.items(taken_before=date(2026, 11, 1)), "is not a datetime"),  # type: ignore[arg-type]
+    "a naive time": (lambda a: a.items(new_since=datetime(2026, 11, 1)), "new_since has no time zone"),  # noqa: DTZ001
+    "a time before all": (lambda a: a.items(taken_from=_LATE), "is out of range in UTC"),
+    "places of a pk": (lambda a: a.places("10"), "'10' is not a KeptItem"),  # type: ignore[arg-type]
+    "an account by its number": (lambda a: a.account(787132), "787132 is not a username, id or link"),  # type: ignore[arg-type]
     "an empty name": (lambda a: a.account(""), "names no target"),
-    "a highlight by its number": (lambda a: a.highlight(1), "1 is no pk or link"),  # type: ignore[arg-type]
-    "an item by its number": (lambda a: a.item(10), "10 is no pk or code"),  # type: ignore[arg-type]
-    "the path of a pk": (lambda a: a.path("10"), "is no KeptFile"),  # type: ignore[arg-type]
-    "the bytes of an item": (lambda a: a.open(a.item("10")), "is no KeptFile"),  # type: ignore[arg-type]
-    "SQL in bytes": (lambda a: a.query(b"SELECT 1"), "is no statement"),  # type: ignore[arg-type]
-    "parameters in their order": (lambda a: a.query("SELECT :a", ["1"]), "no mapping of names"),  # type: ignore[arg-type]
+    "a highlight by its number": (lambda a: a.highlight(1), "1 is not a pk or link"),  # type: ignore[arg-type]
+    "an item by its number": (lambda a: a.item(10), "10 is not a pk or code"),  # type: ignore[arg-type]
+    "the path of a pk": (lambda a: a.path("10"), "is not a KeptFile"),  # type: ignore[arg-type]
+    "the bytes of an item": (lambda a: a.open(a.item("10")), "is not a KeptFile"),  # type: ignore[arg-type]
+    "SQL in bytes": (lambda a: a.query(b"SELECT 1"), "is not a statement"),  # type: ignore[arg-type]
+    "parameters in their order": (lambda a: a.query("SELECT :a", ["1"]), "not a mapping of names"),  # type: ignore[arg-type]
     "a parameter of time": (
         lambda a: a.query("SELECT :a", {"a": NOW}),  # type: ignore[dict-item]
-        r"a is datetime\.datetime.* no text, no number and not None",
+        r"a is datetime\.datetime.*: use a text, a number or None",
     ),
     "a parameter that is no number": (lambda a: a.query("SELECT :a", {"a": float("nan")}), "a is nan"),
     "half a character": (lambda a: a.query("SELECT :a", {"a": "\ud800"}), "cannot be answered"),
     "SQL with half a character": (lambda a: a.query("SELECT '\ud800'"), "cannot be answered"),
-    "rows below none": (lambda a: a.query("SELECT 1", limit=-1), "limit: -1 is no whole number from 0"),
-    "no time": (lambda a: a.query("SELECT 1", seconds=0), "0 is no number above 0"),
+    "rows below none": (lambda a: a.query("SELECT 1", limit=-1), "limit: -1 is not a whole number from 0"),
+    "no time": (lambda a: a.query("SELECT 1", seconds=0), "0 is not a number above 0"),
     "a time that is no number": (
         lambda a: a.query("SELECT 1", seconds=float("nan")),
-        "nan is no number above 0",
+        "nan is not a number above 0",
     ),
-    "a time in words": (lambda a: a.query("SELECT 1", seconds="60"), "'60' is no number"),  # type: ignore[arg-type]
+    "a time in words": (lambda a: a.query("SELECT 1", seconds="60"), "'60' is not a number"),  # type: ignore[arg-type]
     "a search for nothing": (lambda a: a.search(""), "no word, number or emoji"),
-    "a search for a number": (lambda a: a.search(5), "5 is no text to search for"),  # type: ignore[arg-type]
+    "a search for a number": (lambda a: a.search(5), "5 is not a text to search for"),  # type: ignore[arg-type]
     "a kind that is none": (
         lambda a: a.search("a", kinds="photos"),
         "account, highlight, item, photo, video",
     ),
-    "kinds by number": (lambda a: a.search("a", kinds={1}), "1 is no kind"),  # type: ignore[arg-type]
-    "a search since no time": (lambda a: a.search("a", since="7d"), "since: '7d' is no datetime"),  # type: ignore[arg-type]
-    "hits below none": (lambda a: a.search("a", limit=-1), "-1 is no whole number"),
+    "kinds by number": (lambda a: a.search("a", kinds={1}), "kinds: 1 is invalid"),  # type: ignore[arg-type]
+    "a search since no time": (lambda a: a.search("a", since="7d"), "since: '7d' is not a datetime"),  # type: ignore[arg-type]
+    "hits below none": (lambda a: a.search("a", limit=-1), "-1 is not a whole number"),
 }
 
 
@@ -262,7 +265,7 @@ def test_an_iterator_left_half_way_holds_nothing_up(shelved: tuple[Path, str | P
         assert next(items).pk == "10"
         with Catalog.open(database, write=True) as catalog:
             catalog.write(record.start_run, "run", LATER)
-        reader = archive._opened.catalog._reader
+        reader = archive._open().catalog._reader
         assert reader.pool.checkedout() == 1  # type: ignore[attr-defined]
         del items
         gc.collect()

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.sample_archive import shelve
+from archiver.sandbox.standin import StandIn
+from tests.support.sample_archive import make_nightly, shelve
 
 ROOT = Path(__file__).parent.parent
 
@@ -105,7 +106,9 @@ def _reads_as_documented(python: Path, tmp_path: Path, sqlite_template: Path) ->
     archive = tmp_path / "archive"
     archive.mkdir()
     shelve(archive, Path(shutil.copy(sqlite_template, archive / "archive.db")))
-    run(python, "-c", _EXAMPLES, tmp_path, ROOT / "docs" / "python.md")
+    with StandIn() as upstream:
+        make_nightly(tmp_path, upstream)
+        run(python, "-c", _EXAMPLES, tmp_path, ROOT / "docs" / "python.md")
     run(python.with_name("archiver"), "datasette", tmp_path / "web", "--archive", archive)
     told = json.loads((tmp_path / "web" / "metadata.json").read_text())
     assert told["databases"]["archive"]["tables"]["users"]["columns"]["pk"] == "the identity of the account"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, night, output, run_report
+from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output, on_terminal
 
@@ -20,19 +20,22 @@ if TYPE_CHECKING:
 
 @click.command("backup", epilog=EPILOG)
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option("--full", cls=Unsuggested, is_flag=True, help="Pay for every highlight again, changed or not.")
+@click.option(
+    "--full", cls=Unsuggested, is_flag=True, help="Fetch and pay for every highlight again, changed or not."
+)
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
+@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_output(run_report.EMPTY_FIELDS)
 @everywhere
 @click.pass_obj
 def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int | None, wait: bool) -> int:
-    """Keep accounts or highlights now, once. Needs no configuration, only HIKERAPI_TOKEN and a place.
+    """Archive accounts or highlights now, once. It needs HIKERAPI_TOKEN, but no configuration.
 
-    A TARGET is a username, @username, numeric user id, profile or highlight link, highlight:<pk> or /s/ share link; "-" reads a
-    list from stdin, one a line. The archive is made where the directory is absent or empty.
+    A TARGET is a username, @username, numeric user id, profile or highlight link, highlight:<pk> or /s/ share
+    link; "-" reads a list from stdin, one a line. The archive is made if the directory is missing or empty.
 
-    Costs 1 or 2 units for an account and 1 for each highlight that is new or changed; pictures and videos are free.
+    It costs 1 or 2 units for an account and 1 for each highlight that is new or changed; pictures and videos
+    are free.
 
     \b
     Examples:
@@ -45,30 +48,32 @@ def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int |
 
     asked = load.targets(targets)
     config = load.config(given)
-    manner = RunOptions(full=full, from_config=False, ignore_backoff=True)
     seen = RunChanges()
-    summary = night.keep(
-        given,
-        config,
-        asked,
-        command="backup",
-        manner=manner,
-        max_units=max_units,
-        wait=wait,
-        create_missing=True,
-        news=seen,
-    )
+    with load.open_archive(given) as archive:
+        summary = run_session.make_run(
+            given,
+            archive,
+            asked,
+            command="backup",
+            options=RunOptions(full=full, from_config=False, ignore_backoff=True),
+            max_units=max_units,
+            wait=wait,
+            create_missing=True,
+            news=seen,
+        )
     code = run_report.print_report(given, summary, seen, is_product=True)
     if given.talkative:
         output.print_messages(f"archive: {config.archive.directory}")
     path, _ = locate(given.config, os.environ)
     first = summary.run_id == 1 and code in (0, 3) and not path.exists()
     if first and on_terminal() and not given.quiet and given.blank is None:
-        output.print_messages(*advice.nightly_steps(found(asked, summary), config.archive.directory, path))
+        output.print_messages(
+            *advice.nightly_steps(existing_targets(asked, summary), config.archive.directory, path)
+        )
     return code
 
 
-def found(targets: Sequence[Target], summary: Summary) -> list[Target]:
-    """The targets that exist: a misspelled one is not to be asked for every night."""
+def existing_targets(targets: Sequence[Target], summary: Summary) -> list[Target]:
+    """Return the targets that exist: a misspelled one should not go into a configuration."""
     absent = {failure.subject_pk for failure in summary.failures if failure.subject == "target"}
     return [t for t in targets if absent.isdisjoint({t.username, t.user_pk, t.highlight_pk, t.text})]

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import load, output, run_report, signals, text_table
+from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.parameter_types import TimeType
+from archiver.cli.run_report import describe_mismatch
 from archiver.model.billing import CostsBy
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
-    from archiver.archive import Bill
+    from archiver.archive.reports import CostReport
     from archiver.model.billing import Cost, RunCost
 
 _SHOWN = 20
-"""Runs whose balance fell by another number named one by one: the latest; all are in ``--json``."""
+"""How many runs that differ from the balance are listed: the latest; ``--json`` has all."""
 _NOTHING: dict[str, object] = {
     "by": None,
     "since": None,
@@ -39,48 +40,47 @@ _FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "pat
     type=click.Choice([by.value for by in CostsBy]),
     default=CostsBy.DAY.value,
     show_default=True,
-    help="What the units are summed up by; days are those of UTC.",
+    help="Sum up by this; days are in UTC.",
 )
 @click.option(
     "--since",
     type=TimeType(),
     metavar="WHEN",
-    help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or so long ago (36h, 7d). [default: all]",
+    help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or for the last 36h, 7d. [default: all]",
 )
 @json_output(_NOTHING)
 @everywhere
 @click.pass_obj
 def command(given: Given, by: str, since: datetime | None) -> int:
-    """What was paid, by the ledger, which has a row for each attempt at the API. Reads only, beside a run too; costs nothing.
+    """Sum up what was paid. The ledger has a row for each call of the API. Reads only, also during a run;
+    costs nothing.
 
-    A call whose answer nobody knows, as when the run was killed, counts at its price, and is told as unknown. Runs whose units differ
-    from what the API's own balance fell by meanwhile are named below: that need not be an error, since other programs may use the
-    same key, and an account may be topped up. Free looks at the balance count as no calls.
+    A call whose answer is unknown, because the run was killed, counts at its price and is listed as unknown.
+    Runs whose units differ from what the API's own balance fell by are listed below the table: that need not
+    be an error, since other programs may use the same key, and the balance may be topped up. Free calls for
+    the balance are not counted.
 
     \b
     Examples:
       archiver costs --since 30d
       archiver costs --by account --json
     """
-    from archiver import archive
-
-    config = load.config(given)
-    with signals.die_on_interrupt():
-        bill = archive.costs(config, CostsBy(by), since)
+    with load.open_archive(given) as archive, signals.die_on_interrupt():
+        report = archive.costs(by, since=since)
     if given.blank is not None:
-        output.print_json({"exit_code": 0, "outcome": "ok", **fields_of(bill)})
+        output.print_json({"exit_code": 0, "outcome": "ok", **json_view(report)})
     else:
-        output.print_data("".join(f"{line}\n" for line in lines(bill, output.terminal_width())))
+        output.print_data("".join(f"{line}\n" for line in cost_lines(report, output.terminal_width())))
     return 0
 
 
-def fields_of(bill: Bill) -> dict[str, object]:
-    """The sums as ``--json`` shows them."""
+def json_view(report: CostReport) -> dict[str, object]:
+    """Return the sums as ``--json`` prints them."""
     return {
-        "by": bill.by.value,
-        "since": bill.since,
-        **_sums(bill.total),
-        "costs": [{**_key(bill.by, cost), **_sums(cost)} for cost in bill.rows],
+        "by": report.by.value,
+        "since": report.since,
+        **_sums(report.total),
+        "costs": [{**_key(report.by, cost), **_sums(cost)} for cost in report.rows],
         "runs": [
             {
                 "run_id": run.run_id,
@@ -90,28 +90,29 @@ def fields_of(bill: Bill) -> dict[str, object]:
                 "fall": run.fall,
                 "mismatch": run.mismatch,
             }
-            for run in bill.runs
+            for run in report.runs
         ],
     }
 
 
-def lines(bill: Bill, width: int | None = None) -> Iterator[str]:
-    """A row for each day, account, endpoint or run, one for all, and the runs to which the balance says otherwise."""
-    runs = {str(run.run_id): run for run in bill.runs}
-    rows = [(_name(bill.by, cost, runs), cost.units, cost.calls, _unknown(cost)) for cost in bill.rows]
-    rows.append((f"all {len(bill.rows):,}", bill.total.units, bill.total.calls, _unknown(bill.total)))
+def cost_lines(report: CostReport, width: int | None = None) -> Iterator[str]:
+    """Yield a row for each key, a total, and the runs that differ from the balance."""
+    runs = {str(run.run_id): run for run in report.runs}
+    rows = [(_name(report.by, cost, runs), cost.units, cost.calls, _unknown(cost)) for cost in report.rows]
+    rows.append(("total", report.total.units, report.total.calls, _unknown(report.total)))
     columns = (
-        f"{bill.by.value} (UTC)" if bill.by is CostsBy.DAY else bill.by.value,
+        f"{report.by.value} (UTC)" if report.by is CostsBy.DAY else report.by.value,
         "units",
         "calls",
         "unknown",
     )
     yield from text_table.format_table(columns, rows, width)
-    if bill.total.unknown_calls:
-        yield "unknown: counted, though nobody knows the answer (a run that was killed, a connection that broke)"
-    apart = [run for run in bill.runs if run.mismatch]
+    if report.total.unknown_calls:
+        yield "unknown: counted, but without an answer (a run that was killed, a connection that broke)"
+    apart = [run for run in report.runs if run.mismatch]
     for run in apart[-_SHOWN:]:
-        yield f"run {run.run_id}, {run.started_at.astimezone(UTC):%Y-%m-%d}: {run_report.describe_mismatch(run.units, run.mismatch or 0)}"
+        day = f"{run.started_at.astimezone(UTC):%Y-%m-%d}"
+        yield f"run {run.run_id}, {day}: {describe_mismatch(run.units, run.mismatch or 0)}"
     if len(apart) > _SHOWN:
         yield f"and {len(apart) - _SHOWN:,} earlier runs (--json shows all)"
 
@@ -119,7 +120,7 @@ def lines(bill: Bill, width: int | None = None) -> Iterator[str]:
 def _name(by: CostsBy, cost: Cost, runs: dict[str, RunCost]) -> str:
     if by is CostsBy.RUN and (run := runs.get(cost.key or "")) is not None:
         return f"{run.run_id} {run.command} {run.started_at.astimezone(UTC):%Y-%m-%d %H:%M}"
-    return cost.key if cost.key is not None else "(no account known)"
+    return cost.key if cost.key is not None else "(unknown account)"
 
 
 def _unknown(cost: Cost) -> str:

@@ -26,16 +26,18 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
     "--force",
     cls=Unsuggested,
     is_flag=True,
-    help="Write over files of other content that stand there.",
+    help="Overwrite existing files with other content.",
 )
 @everywhere
 @click.pass_obj
 def command(given: Given, directory: Path, force: bool) -> int:
-    """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR. Reads only, costs nothing.
+    """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR.
+    The archive is only read; costs nothing.
 
-    The metadata has what tables and columns mean, how they are sorted, and questions to ask; the plug-in shows pictures and videos in
-    the tables, and answers only to names of this machine. What is printed is the command that starts it: a script for sh, which hands
-    its arguments on. "-" for DIR prints the metadata alone. The archive is not touched; Datasette (0.65) comes by: pipx install datasette.
+    The metadata describes tables and columns, sets their order, and has example queries. The plug-in shows
+    pictures and videos in the tables, and answers only requests for names of this machine. The command that
+    starts Datasette is printed: a script for sh, which passes its arguments on. "-" for DIR prints only the
+    metadata. To install Datasette (0.65): pipx install datasette.
 
     \b
     Examples:
@@ -43,35 +45,33 @@ def command(given: Given, directory: Path, force: bool) -> int:
       sh -c "$(archiver datasette ~/archive-web)"      write it, and start Datasette
       archiver datasette ~/archive-web > start && sh start -p 8002
     """
-    from archiver import archive
     from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
 
-    config = load.config(given)
-    database = archive.sqlite_file(config)
-    root = config.archive.directory
-    told = output.format_json(build_metadata(database.stem, root / "blobs"), indent=2) + "\n"
+    with load.open_archive(given) as archive:
+        database, root = archive.sqlite_file(), archive.root
+    description = output.format_json(build_metadata(database.stem, root / "blobs"), indent=2) + "\n"
     if str(directory) == "-":
-        output.print_data(told)
+        output.print_data(description)
         return 0
-    files = {directory / _METADATA: told, directory / "plugins" / PLUGIN_NAME: plugin_source()}
+    files = {directory / _METADATA: description, directory / "plugins" / PLUGIN_NAME: plugin_source()}
     _write(files, force=force)
     output.print_data(f'{shlex.join(_start(directory.absolute(), database))} "$@"\n')
     return 0
 
 
 def _start(directory: Path, database: Path) -> list[str]:
-    """The command that serves the archive on this machine."""
+    """Return the command that serves the archive on this machine."""
     settings = [word for name, value in _SETTINGS.items() for word in ("--setting", name, str(value))]
     plugins = directory / "plugins"
     shown = ["--metadata", str(directory / _METADATA), "--plugins-dir", str(plugins)]
-    # On a disk that is mounted read-only nobody writes, and SQLite cannot make the index of a WAL.
-    frozen = ["--immutable"] if os.statvfs(database).f_flag & os.ST_RDONLY else []
-    return ["datasette", "serve", "--host", "127.0.0.1", *shown, *settings, *frozen, str(database)]
+    # On a read-only disk SQLite cannot make the index of a WAL, and nothing writes.
+    immutable = ["--immutable"] if os.statvfs(database).f_flag & os.ST_RDONLY else []
+    return ["datasette", "serve", "--host", "127.0.0.1", *shown, *settings, *immutable, str(database)]
 
 
 def _write(files: dict[Path, str], *, force: bool) -> None:
-    """Write each file, whole or not at all. Raises UsageError, with nothing written, where one stands that says something else, and for
-    a place in an archive or export; StorageError."""
+    """Write each file, whole or not at all. Raises UsageError, with nothing written, if one exists with other
+    content, and for a place in an archive or export; StorageError."""
     from archiver.export.open_export import refuse_archives, refuse_exports
 
     for path, text in files.items():
@@ -81,13 +81,14 @@ def _write(files: dict[Path, str], *, force: bool) -> None:
             differs = _differs(path, text.encode())
         if differs and not force:
             raise UsageError(
-                f"there is a file already: {path}", "name another directory, or write over it with --force"
+                f"{path} exists already, with other content",
+                "name another directory, or overwrite it with --force",
             )
     for path, text in files.items():
         with storage_errors(f"{path} cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.part")
-            draft.unlink(missing_ok=True)  # of one that was killed; a link or a pipe would be written into
+            draft.unlink(missing_ok=True)  # from a killed process; a link or a pipe would be written into
             try:
                 with draft.open("x", encoding="utf-8") as file:
                     file.write(text)
@@ -97,7 +98,7 @@ def _write(files: dict[Path, str], *, force: bool) -> None:
 
 
 def _differs(path: Path, content: bytes) -> bool:
-    """Whether something else stands there. Raises OSError for what is no file: reading from a pipe would wait for whoever writes to it."""
+    """Return whether the content differs. Raises OSError if it is not a file: a pipe would block."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

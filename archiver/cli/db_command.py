@@ -18,31 +18,29 @@ from archiver.text_format import make_safe
 @everywhere
 @click.pass_context
 def command(ctx: click.Context) -> int:
-    """The archive's database: bring its schema up to date, say its revision, copy it. Costs nothing."""
+    """Upgrade the database of the archive, print its revision, or copy it. Costs nothing."""
     if ctx.invoked_subcommand is None:
         output.print_help(ctx.get_help())
         return UsageError.exit_code
     return 0
 
 
-@command.command(
-    "upgrade", short_help="Bring the schema to the one that this version works with.", epilog=EPILOG
-)
+@command.command("upgrade", short_help="Upgrade the schema to that of this version.", epilog=EPILOG)
 @everywhere
 @click.pass_obj
 def upgrade(given: Given) -> int:
-    """Bring the schema to the one that this version works with; an SQLite file is copied first. Takes the lock.
+    """Upgrade the schema to that of this version; an SQLite file is copied first. Takes the lock.
 
-    Other commands refuse an older schema and name this command; a newer one is never touched (code 9).
+    Other commands refuse an older schema and name this command; a newer one is never changed (exit code 9).
     """
-    from archiver import archive
+    from archiver.archive.database import upgrade_schema
 
-    before, after = archive.upgrade(load.config(given))
+    before, after = upgrade_schema(load.config(given))
     if not given.quiet:
         output.print_messages(
-            f"the schema is at {after} already"
+            f"the schema is already at revision {after}"
             if before == after
-            else f"the schema went from {before} to {after}"
+            else f"the schema was upgraded from revision {before} to {after}"
         )
     return 0
 
@@ -52,11 +50,11 @@ def upgrade(given: Given) -> int:
 @click.pass_obj
 def current(given: Given) -> int:
     """Print the schema's revision, and what to do if this version needs another."""
-    from archiver import archive
+    from archiver.archive.database import read_revisions
 
-    found, needed = archive.revision(load.config(given))
-    output.print_data(f"{found}\n")
-    if found != needed and not given.quiet:
+    present, needed = read_revisions(load.config(given))
+    output.print_data(f"{present}\n")
+    if present != needed and not given.quiet:
         upgrade_it = advice.command_line("db upgrade")
         output.print_messages(
             f"archiver: db current: this version works with revision {needed} ({upgrade_it})"
@@ -64,25 +62,26 @@ def current(given: Given) -> int:
     return 0
 
 
-@command.command("backup", short_help="Copy the SQLite database, also while a run is on.", epilog=EPILOG)
+@command.command("backup", short_help="Copy the SQLite database, also during a run.", epilog=EPILOG)
 @click.option(
     "-o",
     "--output",
     "file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where to; must not exist.",
+    help="The copy; must not exist.",
 )
 @everywhere
 @click.pass_obj
 def backup(given: Given, file: Path | None) -> int:
-    """Copy the SQLite database, consistent also while a run is on, and print where it is. For PostgreSQL use pg_dump.
+    """Copy the SQLite database, consistently also during a run, and print where it is. For PostgreSQL use
+    pg_dump.
 
-    Without -o it goes to archive-<time>.db in the current directory. Pictures and videos are plain files: copy blobs/ as it is.
+    Without -o the copy is archive-<time>.db in the current directory. Pictures and videos are plain files:
+    copy blobs/ as it is.
     """
-    from archiver import archive
-
     to = file if file is not None else Path(f"archive-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
-    archive.backup_database(load.config(given), to.absolute())
+    with load.open_archive(given) as archive:
+        archive.backup_database(to.absolute())
     output.print_data(f"{make_safe(str(to))}\n")
     return 0

@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownItem
+from archiver.archive.archive import Archive
+from archiver.archive.subject_details import (
+    AccountDetails,
+    Details,
+    HighlightDetails,
+    HighlightSummary,
+    ItemDetails,
+)
 from archiver.model.archived import (
     ContentSize,
     KeptAccount,
@@ -20,60 +27,69 @@ from archiver.model.archived import (
 Fields = dict[str, object]
 
 
-def describe_details(showing: Showing) -> tuple[Fields, str, Iterator[Fields]]:
-    """Return the fields of what is shown, the name of its one long list, and the entries of that list."""
-    shown = showing.shown
-    if isinstance(shown, ShownAccount):
-        return _account(showing, shown), "highlights", (_part(showing, part) for part in shown.parts)
-    if isinstance(shown, ShownHighlight):
-        items = (_placed_item(showing, placed) for placed in showing.contents())
-        return _highlight(showing, shown), "items", items
-    return _item(showing, shown), "highlights", (_place(shown.account, *place) for place in shown.places)
+def describe_details(archive: Archive, details: Details) -> tuple[Fields, str, Iterator[Fields]]:
+    """Return the fields of what is details, the name of its one long list, and the entries of that list."""
+    if isinstance(details, AccountDetails):
+        return (
+            _account(archive, details),
+            "highlights",
+            (_summary(archive, summary) for summary in details.highlights),
+        )
+    if isinstance(details, HighlightDetails):
+        items = (
+            _placed_item(archive, placed) for placed in archive.contents(highlights=details.summary.highlight)
+        )
+        return _highlight(archive, details), "items", items
+    return (
+        _item(archive, details),
+        "highlights",
+        (_place(details.account, *place) for place in details.places),
+    )
 
 
-def _account(showing: Showing, shown: ShownAccount) -> Fields:
+def _account(archive: Archive, details: AccountDetails) -> Fields:
     return {
         "kind": "account",
-        **_fields(shown.account, without=("usernames", "avatars")),
-        "listed_at": shown.held.listed_at,
-        "verdict": shown.held.verdict,
-        "verdict_at": shown.held.verdict_at,
-        "verdict_due_at": shown.held.verdict_due_at,
-        **_content_size(shown.extent),
-        "usernames": shown.names,
-        "renamings": shown.renamings,
-        "avatars": _files(showing, shown.account.avatars),
+        **_fields(details.account, without=("usernames", "avatars")),
+        "listed_at": details.state.listed_at,
+        "verdict": details.state.verdict,
+        "verdict_at": details.state.verdict_at,
+        "verdict_due_at": details.state.verdict_due_at,
+        **_content_size(details.extent),
+        "usernames": details.names,
+        "renamings": details.name_changes,
+        "avatars": _files(archive, details.account.avatars),
     }
 
 
-def _highlight(showing: Showing, shown: ShownHighlight) -> Fields:
+def _highlight(archive: Archive, details: HighlightDetails) -> Fields:
     return {
         "kind": "highlight",
-        "account": _account_names(shown.account),
-        **_part(showing, shown.part),
-        "renamings": shown.renamings,
+        "account": _account_names(details.account),
+        **_summary(archive, details.summary),
+        "renamings": details.name_changes,
     }
 
 
-def _item(showing: Showing, shown: ShownItem) -> Fields:
-    files = _files(showing, shown.item.files)
+def _item(archive: Archive, details: ItemDetails) -> Fields:
+    files = _files(archive, details.item.files)
     return {
         "kind": "item",
-        "account": _account_names(shown.account),
-        **_item_fields(showing, shown.item),
-        "answer": _answer(shown.answers, shown.item.answer_id),
-        "files": [{**file, "answer": _answer(shown.answers, file["answer_id"])} for file in files],
+        "account": _account_names(details.account),
+        **_item_fields(archive, details.item),
+        "answer": _answer(details.answers, details.item.answer_id),
+        "files": [{**file, "answer": _answer(details.answers, file["answer_id"])} for file in files],
     }
 
 
-def _part(showing: Showing, part: Part) -> Fields:
+def _summary(archive: Archive, summary: HighlightSummary) -> Fields:
     return {
-        **_fields(part.highlight, without=("covers",)),
-        **_content_size(part.extent),
-        "open_failures": part.open_failures,
-        "due": part.due,
-        "due_at": part.due_at,
-        "covers": _files(showing, part.highlight.covers),
+        **_fields(summary.highlight, without=("covers",)),
+        **_content_size(summary.extent),
+        "open_failures": summary.open_failures,
+        "due": summary.due,
+        "due_at": summary.due_at,
+        "covers": _files(archive, summary.highlight.covers),
     }
 
 
@@ -87,13 +103,13 @@ def _content_size(size: ContentSize) -> Fields:
     }
 
 
-def _placed_item(showing: Showing, placed: Placed) -> Fields:
+def _placed_item(archive: Archive, placed: Placed) -> Fields:
     place = _fields(placed, without=("item", "highlight_pk", "first_seen_at"))
-    return {**place, "placed_at": placed.first_seen_at, **_item_fields(showing, placed.item)}
+    return {**place, "placed_at": placed.first_seen_at, **_item_fields(archive, placed.item)}
 
 
-def _item_fields(showing: Showing, item: KeptItem) -> Fields:
-    return {**_fields(item, without=("files",)), "files": _files(showing, item.files)}
+def _item_fields(archive: Archive, item: KeptItem) -> Fields:
+    return {**_fields(item, without=("files",)), "files": _files(archive, item.files)}
 
 
 def _place(account: KeptAccount, highlight: KeptHighlight, placed: Placed) -> Fields:
@@ -109,11 +125,11 @@ def _account_names(account: KeptAccount) -> Fields:
     return {"pk": account.pk, "username": account.username, "full_name": account.full_name}
 
 
-def _files(showing: Showing, files: Iterable[KeptFile]) -> list[Fields]:
+def _files(archive: Archive, files: Iterable[KeptFile]) -> list[Fields]:
     return [
         {
             "role": file.role,
-            "path": str(showing.path(file)),
+            "path": str(archive.path(file)),
             **_fields(file.blob),
             **_fields(file, without=("owner", "role", "blob")),
         }

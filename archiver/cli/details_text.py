@@ -6,7 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
 
-from archiver.archive import Part, Showing, ShownAccount, ShownHighlight, ShownItem
+from archiver.archive.archive import Archive
+from archiver.archive.subject_details import (
+    AccountDetails,
+    Details,
+    HighlightDetails,
+    HighlightSummary,
+    ItemDetails,
+)
 from archiver.cli import advice, text_table
 from archiver.errors import Reason
 from archiver.model.archived import (
@@ -27,23 +34,24 @@ _COLUMNS = ("", "highlight", "items", "bytes", "state", "next look", "pk")
 Row = tuple[str, str]
 
 
-def details_lines(showing: Showing, width: int | None, *, show_all: bool) -> Iterator[str]:
+def details_lines(archive: Archive, details: Details, width: int | None, *, show_all: bool) -> Iterator[str]:
     """Yield the details. ``width``: columns of the terminal, to which tables, but no paths, are cut."""
-    shown = showing.shown
-    if isinstance(shown, ShownAccount):
-        yield from _account_lines(showing, shown, width, show_all)
-    elif isinstance(shown, ShownHighlight):
-        yield from _highlight_lines(showing, shown, show_all)
+    if isinstance(details, AccountDetails):
+        yield from _account_lines(archive, details, width, show_all)
+    elif isinstance(details, HighlightDetails):
+        yield from _highlight_lines(archive, details, show_all)
     else:
-        yield from _item_lines(showing, shown)
+        yield from _item_lines(archive, details)
 
 
-def _account_lines(showing: Showing, shown: ShownAccount, width: int | None, show_all: bool) -> Iterator[str]:
-    account = shown.account
+def _account_lines(
+    archive: Archive, details: AccountDetails, width: int | None, show_all: bool
+) -> Iterator[str]:
+    account = details.account
     yield make_safe(_join(_account_name(account), account.full_name))
-    gone = sum(part.highlight.gone_at is not None for part in shown.parts)
-    highlights = pluralize(len(shown.parts), "highlight") + (f" ({gone:,} gone)" if gone else "")
-    former = [name for name in shown.names if name.username != account.username]
+    gone = sum(summary.highlight.gone_at is not None for summary in details.highlights)
+    highlights = pluralize(len(details.highlights), "highlight") + (f" ({gone:,} gone)" if gone else "")
+    former = [name for name in details.names if name.username != account.username]
     yield from _aligned_lines(
         ("id", account.pk),
         *_optional("page", account.username and f"https://www.instagram.com/{account.username}/"),
@@ -51,42 +59,42 @@ def _account_lines(showing: Showing, shown: ShownAccount, width: int | None, sho
             ("formerly", f"{name.username}, {_span(name.first_seen_at, name.last_seen_at)}")
             for name in former
         ),
-        *_former_values(shown.renamings, "full_name"),
+        *_former_values(details.name_changes, "full_name"),
         ("verified", _yes_no(account.is_verified)),
-        ("state", _account_state(shown)),
-        ("holds", f"{highlights}, {_content_size(shown.extent)}"),
-        ("complete", _completeness(shown)),
+        ("state", _account_state(details)),
+        ("holds", f"{highlights}, {_content_size(details.extent)}"),
+        ("complete", _completeness(details)),
         ("seen", _span(account.first_seen_at, account.last_seen_at)),
-        ("listed", _format_time(shown.held.listed_at)),
-        *_optional("avatar", _path(showing, account.avatar)),
+        ("listed", _format_time(details.state.listed_at)),
+        *_optional("avatar", _path(archive, account.avatar)),
     )
-    if shown.parts:
+    if details.highlights:
         yield ""
-        parts = shown.parts if show_all else shown.parts[:_HIGHLIGHTS_SHOWN]
-        yield from text_table.format_table(_COLUMNS, [_part_row(part) for part in parts], width)
-        yield from _more_lines(len(shown.parts) - len(parts))
+        listed = details.highlights if show_all else details.highlights[:_HIGHLIGHTS_SHOWN]
+        yield from text_table.format_table(_COLUMNS, [_summary_row(summary) for summary in listed], width)
+        yield from _more_lines(len(details.highlights) - len(listed))
 
 
-def _part_row(part: Part) -> tuple[object, ...]:
-    highlight, size = part.highlight, part.extent
+def _summary_row(summary: HighlightSummary) -> tuple[object, ...]:
+    highlight, size = summary.highlight, summary.extent
     title = highlight.title or "(no title)"
-    state, next_look = _highlight_state(part), _next_look(part)
+    state, next_look = _highlight_state(summary), _next_look(summary)
     return highlight.position, title, size.items, format_size(size.bytes), state, next_look, highlight.pk
 
 
-def _highlight_lines(showing: Showing, shown: ShownHighlight, show_all: bool) -> Iterator[str]:
-    part, highlight = shown.part, shown.part.highlight
+def _highlight_lines(archive: Archive, details: HighlightDetails, show_all: bool) -> Iterator[str]:
+    summary, highlight = details.summary, details.summary.highlight
     pinned = ", pinned" if highlight.is_pinned else ""
     yield make_safe(highlight.title or "(no title)")
     yield from _aligned_lines(
         ("highlight", highlight.pk),
-        ("account", f"{_account_name(shown.account)} ({shown.account.pk})"),
+        ("account", f"{_account_name(details.account)} ({details.account.pk})"),
         ("page", f"https://www.instagram.com/stories/highlights/{highlight.pk}/"),
-        *_former_values(shown.renamings, "title"),
+        *_former_values(details.name_changes, "title"),
         ("position", "unknown" if highlight.position is None else f"{highlight.position}{pinned}"),
-        ("state", _highlight_state(part)),
-        ("next look", _next_look(part)),
-        ("holds", _content_size(part.extent)),
+        ("state", _highlight_state(summary)),
+        ("next look", _next_look(summary)),
+        ("holds", _content_size(summary.extent)),
         (
             "stated",
             "unknown" if highlight.media_count is None else f"{highlight.media_count:,} items by Instagram",
@@ -94,16 +102,16 @@ def _highlight_lines(showing: Showing, shown: ShownHighlight, show_all: bool) ->
         ("created", _format_time(highlight.created_at)),
         ("seen", _span(highlight.first_seen_at, highlight.last_seen_at)),
         ("fetched", _format_time(highlight.fetched_at)),
-        *_optional("cover", _path(showing, highlight.cover)),
+        *_optional("cover", _path(archive, highlight.cover)),
     )
-    contents = showing.contents()
+    contents = archive.contents(highlights=details.summary.highlight)
     for placed in contents if show_all else islice(contents, _ITEMS_SHOWN):
         yield ""
-        yield from _placed_item_lines(showing, placed)
-    yield from _more_lines(0 if show_all else part.extent.items - _ITEMS_SHOWN)
+        yield from _placed_item_lines(archive, placed)
+    yield from _more_lines(0 if show_all else summary.extent.items - _ITEMS_SHOWN)
 
 
-def _placed_item_lines(showing: Showing, placed: Placed) -> Iterator[str]:
+def _placed_item_lines(archive: Archive, placed: Placed) -> Iterator[str]:
     item = placed.item
     gone = f", not shown since {_format_time(placed.gone_at)}" if placed.gone_at is not None else ""
     head = f"{placed.position}  {_format_time(item.taken_at)}  {_item_kind(item)}"
@@ -112,13 +120,13 @@ def _placed_item_lines(showing: Showing, placed: Placed) -> Iterator[str]:
     if contents:
         yield f"    {make_safe(contents)}"
     for file in item.files:
-        yield f"    {file.role.value:<9}  {make_safe(str(showing.path(file)))}{_lost_since(file)}"
+        yield f"    {file.role.value:<9}  {make_safe(str(archive.path(file)))}{_lost_since(file)}"
 
 
-def _item_lines(showing: Showing, shown: ShownItem) -> Iterator[str]:
-    item = shown.item
-    yield make_safe(f"{_item_kind(item)} of {_account_name(shown.account)}")
-    is_other_owner = item.user_pk != shown.account.pk
+def _item_lines(archive: Archive, details: ItemDetails) -> Iterator[str]:
+    item = details.item
+    yield make_safe(f"{_item_kind(item)} of {_account_name(details.account)}")
+    is_other_owner = item.user_pk != details.account.pk
     yield from _aligned_lines(
         ("item", item.pk),
         *_optional("code", item.code),
@@ -126,11 +134,11 @@ def _item_lines(showing: Showing, shown: ShownItem) -> Iterator[str]:
         ("taken", _format_time(item.taken_at)),
         ("product", item.product_type or "unknown"),
         ("first seen", _format_time(item.first_seen_at)),
-        ("source", _answer_text(shown.answers, item.answer_id)),
+        ("source", _answer_text(details.answers, item.answer_id)),
         *_content_rows(item),
     )
     yield "\nshown in"
-    for highlight, placed in shown.places:
+    for highlight, placed in details.places:
         until = f", not since {_format_time(placed.gone_at)}" if placed.gone_at is not None else ""
         title = highlight.title or "(no title)"
         span = _span(placed.first_seen_at, placed.last_seen_at)
@@ -140,13 +148,13 @@ def _item_lines(showing: Showing, shown: ShownItem) -> Iterator[str]:
         blob = file.blob
         pixels = f", {blob.width} x {blob.height}" if blob.width and blob.height else ""
         last_seen = _format_time(file.last_seen_at)
-        yield f"  {make_safe(str(showing.path(file)))}{_lost_since(file)}"
+        yield f"  {make_safe(str(archive.path(file)))}{_lost_since(file)}"
         for line in (
             f"{file.role.value}: {blob.mime}{pixels}, {format_size(blob.size)} ({blob.size:,} bytes)",
             f"sha256 {blob.sha256}",
             f"stored {_format_time(file.kept_at)} by run {file.run_id}, offered until {last_seen}",
             f"from {file.source_url}",
-            f"source: {_answer_text(shown.answers, file.answer_id)}",
+            f"source: {_answer_text(details.answers, file.answer_id)}",
         ):
             yield f"    {make_safe(line)}"
 
@@ -196,8 +204,8 @@ def _optional(name: str, value: str | None) -> Iterator[Row]:
         yield name, value
 
 
-def _path(showing: Showing, file: KeptFile | None) -> str | None:
-    return None if file is None else str(showing.path(file))
+def _path(archive: Archive, file: KeptFile | None) -> str | None:
+    return None if file is None else str(archive.path(file))
 
 
 def _join(*parts: str | None) -> str:
@@ -220,34 +228,34 @@ def _former_values(changes: Iterable[NameChange], field: str) -> Iterator[Row]:
             yield "formerly", f"{change.old or 'nothing'}, until {_format_time(change.at)}"
 
 
-def _account_state(shown: ShownAccount) -> str:
-    held = shown.held
-    if held.verdict in (Reason.PRIVATE, Reason.GONE):
-        due_at = held.verdict_due_at
+def _account_state(details: AccountDetails) -> str:
+    state = details.state
+    if state.verdict in (Reason.PRIVATE, Reason.GONE):
+        due_at = state.verdict_due_at
         next_check = f", next check {_format_time(due_at)}" if due_at is not None else ""
-        return f"{held.verdict.value}, checked {_format_time(held.verdict_at)}{next_check}"
-    if shown.account.gone_at is not None:
-        return f"gone since {_format_time(shown.account.gone_at)}"
-    if held.verdict is Reason.EMPTY:
+        return f"{state.verdict.value}, checked {_format_time(state.verdict_at)}{next_check}"
+    if details.account.gone_at is not None:
+        return f"gone since {_format_time(details.account.gone_at)}"
+    if state.verdict is Reason.EMPTY:
         return "public, shows no highlights"
-    if shown.account.is_private:
+    if details.account.is_private:
         return "private"
-    return "public" if held.listed_at is not None else "never listed"
+    return "public" if state.listed_at is not None else "never listed"
 
 
-def _completeness(shown: ShownAccount) -> str:
-    present = [part for part in shown.parts if part.highlight.gone_at is None]
-    complete = sum(part.highlight.completed_at is not None for part in present)
-    if complete == len(present) and not shown.extent.lost:
+def _completeness(details: AccountDetails) -> str:
+    present = [summary for summary in details.highlights if summary.highlight.gone_at is None]
+    complete = sum(summary.highlight.completed_at is not None for summary in present)
+    if complete == len(present) and not details.extent.lost:
         return "everything that is offered" if present else "nothing is offered"
-    gaps = advice.command_line(f"gaps {advice.quote(shown.account.username or shown.account.pk)}")
+    gaps = advice.command_line(f"gaps {advice.quote(details.account.username or details.account.pk)}")
     return f"{complete:,} of {len(present):,} highlights ({gaps})"
 
 
-def _highlight_state(part: Part) -> str:
-    highlight = part.highlight
-    failures = f", {pluralize(part.open_failures, 'failure')}" if part.open_failures else ""
-    lost = f", {part.extent.lost:,} lost" if part.extent.lost else ""
+def _highlight_state(summary: HighlightSummary) -> str:
+    highlight = summary.highlight
+    failures = f", {pluralize(summary.open_failures, 'failure')}" if summary.open_failures else ""
+    lost = f", {summary.extent.lost:,} lost" if summary.extent.lost else ""
     if highlight.gone_at is not None:
         return f"gone since {highlight.gone_at:%Y-%m-%d}{lost}"
     if highlight.fetched_at is None:
@@ -255,10 +263,12 @@ def _highlight_state(part: Part) -> str:
     return f"{'complete' if highlight.completed_at is not None else 'incomplete'}{failures}{lost}"
 
 
-def _next_look(part: Part) -> str:
-    if part.due_at is not None:
-        return f"{part.due_at:%Y-%m-%d}"
-    return "next run" if part.due else "never" if part.highlight.gone_at is not None else "when it changes"
+def _next_look(summary: HighlightSummary) -> str:
+    if summary.due_at is not None:
+        return f"{summary.due_at:%Y-%m-%d}"
+    return (
+        "next run" if summary.due else "never" if summary.highlight.gone_at is not None else "when it changes"
+    )
 
 
 def _content_size(size: ContentSize) -> str:

@@ -2,54 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 
 import click
 
 from archiver.cli import load
-from archiver.cli.export_command import NOTHING, directory, dry_running, exported, linking, pruning
-from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.export_command import ExportRequest, media_options, print_export
+from archiver.cli.options import EPILOG, Given
 from archiver.errors import UsageError
 
 
 @click.command("bagit", epilog=EPILOG)
-@directory
 @click.option(
     "--info",
     "fields",
     multiple=True,
     metavar="LABEL=VALUE",
-    help="A field of your own for bag-info.txt, as in 'Source-Organization=City Archive'. A rerun keeps it; LABEL= ends it. May be repeated, with the same label too.",
+    help="Your own field for bag-info.txt, as in 'Source-Organization=City Archive'. Later exports keep it;"
+    " LABEL= removes it. May be repeated, also with the same label.",
 )
-@gone_option
-@linking
-@pruning
-@dry_running
-@filter_options
-@json_output(NOTHING)
-@everywhere
-@click.pass_obj
-def command(
-    given: Given,
-    directory: Path,
-    fields: tuple[str, ...],
-    way: str,
-    prune: bool,
-    yes: bool,
-    dry_run: bool,
-    filters: FilterOptions,
-) -> int:
-    """A BagIt 1.0 bag (RFC 8493) in DIR, with SHA-256 manifests: what libraries and archives take over. Reads only, beside a run too;
-    costs nothing.
+@media_options
+def command(given: Given, fields: tuple[str, ...], request: ExportRequest) -> int:
+    """Export a BagIt 1.0 bag (RFC 8493) with SHA-256 manifests into DIR, as libraries and archives accept it.
+    Reads only, also during a run; costs nothing.
 
-    data/media holds every picture and video by pks, each with a JSON file that tells what is known of it; data/tables the tables as
-    JSON lines. The API's own answers stay in the archive, since they hold signed links. Every file is read and compared with its SHA-256
-    before it goes in.
+    data/media has every picture and video, named by pks, each with a JSON file that describes it; data/tables
+    has the tables as JSON lines. The API's own answers stay in the archive, since they contain signed links.
+    Every file is read and compared with its SHA-256 before it is added.
 
-    A hard link is the archive's own file: --link copy for a bag that is given away.
+    A hard link is the archive's own file: use --link copy for a bag that you give away.
 
-    A rerun completes an interrupted bag and updates a whole one. bagit.txt comes last and goes first: what is not whole is no bag.
+    Running it again completes an interrupted bag and updates a complete one. bagit.txt is written last and
+    removed first: an incomplete bag never looks like a bag.
 
     \b
     Examples:
@@ -57,33 +41,19 @@ def command(
       archiver export bagit ./bag --account natgeo --link copy
       bagit.py --validate ./bag
     """
-    from archiver import archive
-    from archiver.export.export_entry import LinkMethod
+    with load.open_archive(given) as archive:
+        export = partial(
+            archive.export_bagit, request.directory, info=parse_fields(fields), **request.media_options()
+        )
+        return print_export(given, "bagit", request, export)
 
-    info = []
-    for field in fields:
-        label, equals, value = field.partition("=")
+
+def parse_fields(texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return ``LABEL=VALUE`` texts as pairs. Raises UsageError."""
+    pairs = []
+    for text in texts:
+        label, equals, value = text.partition("=")
         if not equals:
-            raise UsageError(f"--info {field!r} is not LABEL=VALUE", "see archiver export bagit --help")
-        info.append((label.strip(), value.strip()))
-    config = load.config(given)
-    chosen = filters.to_chosen()
-    return exported(
-        given,
-        "bagit",
-        directory,
-        filters,
-        lambda watch, bare, dry: archive.export_bag(
-            config,
-            directory,
-            chosen,
-            info=info,
-            way=LinkMethod(way),
-            prune=prune,
-            dry_run=dry,
-            progress=watch,
-            bare=bare,
-        ),
-        dry_run=dry_run,
-        asks=prune and not yes,
-    )
+            raise UsageError(f"invalid --info {text!r}: use LABEL=VALUE", "see archiver export bagit --help")
+        pairs.append((label.strip(), value.strip()))
+    return pairs

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 from archiver.cli import advice, output, progress, signals
+from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, on_terminal
+from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output, on_terminal
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.errors import UsageError, outcome
 from archiver.runner.workers import StopFlag
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
-    from archiver.cli.filter_options import FilterOptions
     from archiver.export.export_entry import ExportStats
 
-C = TypeVar("C", bound=Callable[..., object] | click.Command)
-
 FORMS: Mapping[str, str] = {
-    "folder": "A tree of pictures and videos under names for people.",
+    "folder": "Pictures and videos in folders, under readable names.",
     "jsonl": "Every table as JSON, one object a line.",
     "csv": "Every table for a spreadsheet.",
     "site": "Web pages that need no server, with a viewer.",
-    "bagit": "A BagIt bag with SHA-256 manifests, for a library or archive.",
+    "bagit": "A BagIt bag with SHA-256 manifests, for libraries and archives.",
 }
 
-_AGAIN = "the same command goes on where it stopped"
+_AGAIN = "the same command continues where it stopped"
 
 NOTHING: Mapping[str, object] = {
     "form": None,
@@ -53,7 +53,7 @@ NOTHING: Mapping[str, object] = {
     "empty": False,
     "dry_run": False,
 }
-"""The object of ``--json`` where nothing was done."""
+"""The object of ``--json`` if nothing was done."""
 
 
 class _Group(LazyGroup):
@@ -65,11 +65,11 @@ class _Group(LazyGroup):
 @everywhere
 @click.pass_context
 def command(ctx: click.Context) -> int:
-    """Hand the archive on in forms that need no archiver. Reads only, beside a run too; costs nothing.
+    """Export the archive in forms that need no archiver. Reads only, also during a run; costs nothing.
 
-    A rerun brings the export up to date: it moves what has another name now, adds what is new, and touches no
-    file of yours. Killed or out of space, the same command goes on. --dry-run says what would be done. Each
-    form has options of its own; all can be narrowed to a part of the archive.
+    Running it again updates the export: it moves files whose names changed, adds what is new, and never
+    changes your own files. If it was killed or ran out of space, the same command continues. --dry-run prints
+    what would be done. Each form has its own options; all can be narrowed to a part of the archive.
 
     \b
     Examples:
@@ -82,71 +82,106 @@ def command(ctx: click.Context) -> int:
     return 0
 
 
-def directory(command: C) -> C:
-    """The argument DIR, for forms of many files."""
-    return click.argument("directory", metavar="DIR", type=OutputDirectoryType())(command)
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What the options shared by the forms say."""
+
+    directory: Path
+    filters: FilterOptions
+    dry_run: bool
+    link: str = "auto"
+    prune: bool = False
+    yes: bool = False
+
+    def media_options(self) -> dict[str, Any]:
+        """Return the keywords for a form with pictures and videos. Raises UsageError, TargetError."""
+        own = {"gone": self.filters.gone, "link": self.link, "prune": self.prune}
+        return {**self.filters.narrowing(), **own}
 
 
-def linking(command: C) -> C:
-    """``--link``, for forms that hand blobs on."""
-    return click.option(
-        "--link",
-        "way",
-        type=click.Choice(["auto", "reflink", "hardlink", "copy"]),
-        default="auto",
-        show_default=True,
-        help="How files come there: as a clone, as a second name of the archive's own file, as a copy; auto takes the first that can be.",
-    )(command)
+_DIRECTORY = click.argument("directory", metavar="DIR", type=OutputDirectoryType())
+_LINK = click.option(
+    "--link",
+    type=click.Choice(["auto", "reflink", "hardlink", "copy"]),
+    default="auto",
+    show_default=True,
+    help="Place files as clones, as hard links to the archive's own files, or as copies;"
+    " auto uses the first that works.",
+)
+_PRUNE = click.option(
+    "--prune",
+    cls=Unsuggested,
+    is_flag=True,
+    help="Remove files of earlier exports that this one does not select: with filters, all the rest."
+    " On a terminal it asks first. Without it such files stay.",
+)
+_YES = click.option("--yes", cls=Unsuggested, is_flag=True, help="With --prune: do not ask.")
+_DRY_RUN = click.option(
+    "-n", "--dry-run", is_flag=True, help="Make and remove nothing; print what would be done."
+)
+_MEDIA_OPTIONS = (_DIRECTORY, gone_option, _LINK, _PRUNE, _YES, _DRY_RUN)
 
 
-def pruning(command: C) -> C:
-    """``--prune`` and ``--yes``."""
-    prune = click.option(
-        "--prune",
-        cls=Unsuggested,
-        is_flag=True,
-        help="Remove what earlier exports put there and this one does not select: with filters, all the"
-        " rest. On a terminal it asks first. Without it such files stay.",
+def media_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a form with pictures and videos. The command gets them as one ``request``."""
+    return request_options(command, _MEDIA_OPTIONS)
+
+
+def table_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options of a form of tables. The command gets ``tables``, and all others as one ``request``."""
+    directory = click.argument("directory", metavar="DIR", type=OutputDirectoryType(allows_stdout=True))
+    table = click.option(
+        "--table",
+        "tables",
+        multiple=True,
+        metavar="NAME",
+        help="Only this table; may be repeated. [default: all]",
     )
-    yes = click.option("--yes", cls=Unsuggested, is_flag=True, help="With --prune: do not ask.")
-    return prune(yes(command))
+    return request_options(command, (directory, table, _DRY_RUN))
 
 
-def dry_running(command: C) -> C:
-    """``--dry-run``."""
-    return click.option(
-        "-n",
-        "--dry-run",
-        is_flag=True,
-        help="Make and remove nothing; say what would be done.",
-    )(command)
+def request_options(
+    command: Callable[..., int], options: Sequence[Callable[[Callable[..., int]], Callable[..., int]]]
+) -> Callable[..., int]:
+    """Add these options, the filters, ``--json`` and the global options."""
+
+    @wraps(command)
+    def with_request(given: Given, /, **values: Any) -> int:
+        shared = {
+            field.name: values.pop(field.name) for field in fields(ExportRequest) if field.name in values
+        }
+        return command(given, request=ExportRequest(**shared), **values)
+
+    decorated = filter_options(json_output(NOTHING)(everywhere(click.pass_obj(with_request))))
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
 
 
-def exported(
-    given: Given,
-    form: str,
-    to: Path,
-    filters: FilterOptions,
-    work: Callable[[Callable[[ExportStats], None], Callable[[], None], bool], ExportStats],
-    *,
-    dry_run: bool,
-    asks: bool = False,
-) -> int:
-    """Do the work with a bar and an ear for signals, then tell what came of it.
+class ExportWork(Protocol):
+    """An export that only lacks these arguments."""
 
-    ``work`` gets what it calls with what was done so far, what it calls where the filters selects no item, and
-    whether it is to be a dry run. An end before the last file is told with that, too. ``asks``: on a
-    terminal, ask before files are removed. Raises UsageError if the answer is no.
+    def __call__(
+        self, *, dry_run: bool, progress: Callable[[ExportStats], None], on_empty: Callable[[], None]
+    ) -> ExportStats: ...
+
+
+def print_export(given: Given, form: str, request: ExportRequest, export: ExportWork) -> int:
+    """Make an export with a progress bar, stopped by signals, and print what was done. Return the exit code.
+
+    What was done is printed also if it ends early. On a terminal it asks before files are removed. Raises
+    UsageError if the answer is no, and as ``export``.
     """
-    empty = False
+    is_empty = False
+    to, dry_run = request.directory, request.dry_run
     if given.blank is not None:
         given.blank = {**given.blank, "form": form, "directory": str(to), "dry_run": dry_run}
 
-    def bare() -> None:
-        nonlocal empty
-        empty = True
+    def on_empty() -> None:
+        nonlocal is_empty
+        is_empty = True
 
-    def done(*, dry: bool) -> ExportStats:
+    def run(*, dry_run: bool) -> ExportStats:
         so_far: ExportStats | None = None
         stop = StopFlag()
         with (
@@ -154,92 +189,93 @@ def exported(
             progress.show_steps(given, " files") as step,
         ):
 
-            def watch(tally: ExportStats) -> None:
+            def watch(stats: ExportStats) -> None:
                 nonlocal so_far
-                so_far = tally
+                so_far = stats
                 stop.check()
-                step(tally.files, None)
+                step(stats.files, None)
 
             try:
-                return work(watch, bare, dry)
+                return export(dry_run=dry_run, progress=watch, on_empty=on_empty)
             finally:
-                if given.blank is not None and so_far is not None and dry is dry_run:
-                    given.blank = {**given.blank, **_fields(form, to, so_far)}
+                if given.blank is not None and so_far is not None and dry_run is request.dry_run:
+                    given.blank = {**given.blank, **_json_view(form, to, so_far)}
 
-    if asks and not dry_run and on_terminal() and sys.stdin is not None and sys.stdin.isatty():
-        _confirm(to, done(dry=True).removed)
-    tally = done(dry=dry_run)
-    code = 3 if tally.failed and not dry_run else 0
+    can_ask = on_terminal() and sys.stdin is not None and sys.stdin.isatty()
+    if request.prune and not request.yes and not dry_run and can_ask:
+        _confirm(to, run(dry_run=True).removed)
+    stats = run(dry_run=dry_run)
+    code = 3 if stats.failed and not dry_run else 0
     if given.blank is not None:
-        fields = {**_fields(form, to, tally), "empty": empty, "dry_run": dry_run}
-        output.print_json({"exit_code": code, "outcome": outcome(code), **fields})
-    if empty:
-        warn(given, filters)
+        view = {**_json_view(form, to, stats), "empty": is_empty, "dry_run": dry_run}
+        output.print_json({"exit_code": code, "outcome": outcome(code), **view})
+    if is_empty:
+        print_empty(given, request.filters)
     if not given.quiet:
-        for failure in tally.failures[:20]:
+        for failure in stats.failures[:20]:
             output.print_messages(
                 f"archiver: {given.command}: {failure.path}: {advice.complete_commands(failure.why)}"
             )
-        if tally.failed > 20:
-            output.print_messages(f"archiver: {given.command}: and {tally.failed - 20:,} more")
+        if stats.failed > 20:
+            output.print_messages(f"archiver: {given.command}: and {stats.failed - 20:,} more")
     if code or given.wants_summary:
-        output.print_messages(_line(to, tally, dry_run=dry_run))
+        output.print_messages(_summary_line(to, stats, dry_run=dry_run))
     return code
 
 
 def _confirm(to: Path, removed: int) -> None:
-    """Ask whether so many files are to go, if any. Raises UsageError if not."""
+    """Ask whether to remove these files, if there are any. Raises UsageError if the answer is no."""
     if not removed:
         return
     output.print_messages(f"--prune will remove {pluralize(removed, 'file')} of earlier exports from {to}")
-    if not click.confirm("Go on?", err=True):
+    if not click.confirm("Continue?", err=True):
         raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
-def warn(given: Given, filters: FilterOptions) -> None:
-    """Say that the filters selects no item, which may be a filter that was mistyped; not under ``-q``."""
+def print_empty(given: Given, filters: FilterOptions) -> None:
+    """Print that the filters selects no item: a filter may be mistyped. Not under ``-q``."""
     if not given.quiet:
         output.print_messages(f"archiver: {given.command}: {filters.describe_no_match()}")
 
 
-def _fields(form: str, to: Path, tally: ExportStats) -> dict[str, object]:
+def _json_view(form: str, to: Path, stats: ExportStats) -> dict[str, object]:
     return {
         "form": form,
         "directory": str(to),
-        "files": tally.files,
-        "new": tally.new,
-        "replaced": tally.replaced,
-        "moved": tally.moved,
-        "removed": tally.removed,
-        "others": tally.others,
-        "avoided": tally.avoided,
-        "failed": tally.failed,
-        "bytes": tally.bytes,
-        "reflinked": tally.methods["reflink"],
-        "hardlinked": tally.methods["hardlink"],
-        "copied": tally.methods["copy"],
-        "written": tally.methods["written"],
+        "files": stats.files,
+        "new": stats.new,
+        "replaced": stats.replaced,
+        "moved": stats.moved,
+        "removed": stats.removed,
+        "others": stats.others,
+        "avoided": stats.avoided,
+        "failed": stats.failed,
+        "bytes": stats.bytes,
+        "reflinked": stats.methods["reflink"],
+        "hardlinked": stats.methods["hardlink"],
+        "copied": stats.methods["copy"],
+        "written": stats.methods["written"],
         "troubles": [
-            {"path": failure.path, "why": advice.complete_commands(failure.why)} for failure in tally.failures
+            {"path": failure.path, "why": advice.complete_commands(failure.why)} for failure in stats.failures
         ],
     }
 
 
-def _line(to: Path, tally: ExportStats, *, dry_run: bool) -> str:
-    """``1,204 files in highlights: 12 new (12 linked, 4.2 MB), 3 moved``; of a dry run what would be."""
+def _summary_line(to: Path, stats: ExportStats, *, dry_run: bool) -> str:
+    """Return a line such as ``1,204 files in highlights: 12 new (12 linked, 4.2 MB), 3 moved``."""
     ways = {"reflink": "cloned", "hardlink": "linked", "copy": "copied", "written": "written"}
-    how = ", ".join(f"{count:,} {ways[way]}" for way, count in tally.methods.items() if count)
+    how = ", ".join(f"{count:,} {ways[way]}" for way, count in stats.methods.items() if count)
     parts = []
-    if tally.new or tally.replaced:
-        replaced = f", {tally.replaced:,} replaced" if tally.replaced else ""
-        parts.append(f"{tally.new:,} new{replaced} ({how}, {format_size(tally.bytes)})")
-    told = (
-        (tally.moved, "moved"),
-        (tally.removed, "removed"),
-        (tally.avoided, "beside files that are not ours"),
-        (tally.others, "of earlier exports not selected, and kept"),
-        (tally.failed, "failed"),
+    if stats.new or stats.replaced:
+        replaced = f", {stats.replaced:,} replaced" if stats.replaced else ""
+        parts.append(f"{stats.new:,} new{replaced} ({how}, {format_size(stats.bytes)})")
+    counts = (
+        (stats.moved, "moved"),
+        (stats.removed, "removed"),
+        (stats.avoided, "renamed, as other files have their names"),
+        (stats.others, "of earlier exports kept, not selected now"),
+        (stats.failed, "failed"),
     )
-    parts += [f"{count:,} {what}" for count, what in told if count]
-    found = f"{pluralize(tally.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
-    return f"dry run, nothing was changed; there would be {found}" if dry_run else found
+    parts += [f"{count:,} {what}" for count, what in counts if count]
+    line = f"{pluralize(stats.files, 'file')} in {to}: {', '.join(parts) or 'nothing new'}"
+    return f"dry run, nothing was changed; there would be {line}" if dry_run else line

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from archiver.cli.export_tables import options, tables_exported
-from archiver.cli.filter_options import FilterOptions
+from archiver.cli.export_command import ExportRequest, table_options
+from archiver.cli.export_tables import export_tables
 from archiver.cli.options import EPILOG, Given
 
 
 @click.command("csv", epilog=EPILOG)
-@options
-def command(
-    given: Given, directory: Path, tables: tuple[str, ...], filters: FilterOptions, dry_run: bool
-) -> int:
-    """Every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, beside a run too; costs nothing.
+@table_options
+def command(given: Given, tables: tuple[str, ...], request: ExportRequest) -> int:
+    """Export every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, also
+    during a run; costs nothing.
 
-    A text that a spreadsheet would run as a formula gets a leading apostrophe. A cell cannot tell a null from an empty text; for
-    programs, export jsonl is exact. Tell the spreadsheet that pks are text: it would round them.
+    A text that a spreadsheet would run as a formula gets a leading apostrophe. In a cell, null and an empty
+    text look the same; for programs, export jsonl is exact. Import pks as text: a spreadsheet would round
+    them.
 
-    With a filter only rows of the accounts, highlights and items that it selects are written, and only tables that have such rows: not runs,
-    api_calls, answers, targets and archive. With - for DIR one table goes to stdout.
+    With a filter it has only rows of the selected accounts, highlights and items, and only the tables that
+    have such rows: not runs, api_calls, answers, targets and archive. With - for DIR one table goes to
+    stdout.
 
-    A rerun replaces all the tables that an earlier one brought, and removes those that this one does not bring; no file of yours is touched.
+    Running it again replaces all tables of an earlier export, and removes those that are not exported now;
+    your own files are never changed.
 
     \b
     Examples:
@@ -32,4 +32,4 @@ def command(
       archiver export csv ./new --since 7d
       archiver export csv - --table highlights > highlights.csv
     """
-    return tables_exported(given, "csv", directory, tables, filters, dry_run=dry_run)
+    return export_tables(given, "csv", tables, request)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from archiver.cli.export_tables import options, tables_exported
-from archiver.cli.filter_options import FilterOptions
+from archiver.cli.export_command import ExportRequest, table_options
+from archiver.cli.export_tables import export_tables
 from archiver.cli.options import EPILOG, Given
 
 
 @click.command("jsonl", epilog=EPILOG)
-@options
-def command(
-    given: Given, directory: Path, tables: tuple[str, ...], filters: FilterOptions, dry_run: bool
-) -> int:
-    """Every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, beside a run too; costs nothing.
+@table_options
+def command(given: Given, tables: tuple[str, ...], request: ExportRequest) -> int:
+    """Export every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, also during
+    a run; costs nothing.
 
-    Exact: pks are text, times are text (UTC), numbers are whole, null is null. What the tables and columns mean stands in docs/schema.md.
+    The export is exact: pks are texts, times are texts (UTC), numbers are whole, null is null. docs/schema.md
+    describes the tables and columns.
 
-    With a filter only rows of the accounts, highlights and items that it selects are written, and only tables that have such rows: not runs,
-    api_calls, answers, targets and archive. With - for DIR one table goes to stdout.
+    With a filter it has only rows of the selected accounts, highlights and items, and only the tables that
+    have such rows: not runs, api_calls, answers, targets and archive. With - for DIR one table goes to
+    stdout.
 
-    A rerun replaces all the tables that an earlier one brought, and removes those that this one does not bring; no file of yours is touched.
+    Running it again replaces all tables of an earlier export, and removes those that are not exported now;
+    your own files are never changed.
 
     \b
     Examples:
@@ -31,4 +31,4 @@ def command(
       archiver export jsonl ./natgeo --account natgeo
       archiver export jsonl - --table mentions | jq -r .username | sort | uniq -c
     """
-    return tables_exported(given, "jsonl", directory, tables, filters, dry_run=dry_run)
+    return export_tables(given, "jsonl", tables, request)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import click
 
@@ -16,7 +16,8 @@ from archiver.cli.parameter_types import TimeType
 from archiver.errors import UsageError
 
 if TYPE_CHECKING:
-    from archiver.archive import Chosen
+    from archiver.archive.selection import Narrowing
+    from archiver.model.target import Target
 
 _OPTIONS = (
     click.option(
@@ -68,13 +69,12 @@ class FilterOptions:
     new_since: datetime | None = None
     gone: bool = True
 
-    def to_chosen(self) -> Chosen:
-        """Return the part of the archive that the options mean.
+    def narrowing(self) -> Narrowing:
+        """Return the options as keywords of ``Archive``.
 
         Raises TargetError for an invalid account, UsageError for options that nothing can match.
         """
-        from archiver.archive import Chosen
-        from archiver.model.archived import MEDIA_TYPES, Selection
+        from archiver.model.archived import MEDIA_TYPES
 
         if "" in self.titles:
             raise UsageError("--highlight is empty and matches nothing", "give a title: --highlight 'BOTW*'")
@@ -83,14 +83,14 @@ class FilterOptions:
                 "--taken-from is not before --taken-before: nothing can match",
                 "give the earlier time to --taken-from",
             )
-        selection = Selection(
-            titles=self.titles,
-            taken_from=self.taken_from,
-            taken_before=self.taken_before,
-            media_types=frozenset(MEDIA_TYPES[word] for word in self.media),
-            new_since=self.new_since,
-        )
-        return Chosen(load.targets(self.accounts) if self.accounts else (), selection, self.gone)
+        return {
+            **split_targets(self.accounts),
+            "titles": self.titles or None,
+            "taken_from": self.taken_from,
+            "taken_before": self.taken_before,
+            "media_types": [MEDIA_TYPES[word] for word in self.media] or None,
+            "new_since": self.new_since,
+        }
 
     def describe_no_match(self) -> str:
         """Return the message for a part of the archive without items. Not yet safe for a terminal."""
@@ -107,6 +107,23 @@ class FilterOptions:
             *([] if self.gone else ["--no-gone"]),
         ]
         return f"no item matches {' '.join(given)}" if given else "the archive contains no items yet"
+
+
+class AccountKeywords(TypedDict):
+    """The keywords of ``Archive`` for what ``--account`` names."""
+
+    accounts: list[Target] | None
+    highlights: list[Target] | None
+
+
+def split_targets(texts: Sequence[str]) -> AccountKeywords:
+    """Return the accounts and the highlights that are named. Raises TargetError, UsageError if both are."""
+    targets = load.targets(texts) if texts else ()
+    accounts = [target for target in targets if target.highlight_pk is None]
+    highlights = [target for target in targets if target.highlight_pk is not None]
+    if accounts and highlights:
+        raise UsageError("accounts and single highlights cannot be combined", "use one command for each")
+    return {"accounts": accounts or None, "highlights": highlights or None}
 
 
 def filter_options(command: Callable[..., int]) -> Callable[..., int]:

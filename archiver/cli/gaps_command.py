@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from archiver.model.identity import Pk
 
 _SHOWN = 20
-"""Gaps of one account named one by one without ``-v``: a screenful."""
+"""How many gaps of one account are listed without ``-v``: a screenful."""
 _COLUMNS = ("reason", "of", "highlight", "tries", "next try", "detail")
 _NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 
@@ -33,19 +33,19 @@ _NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 @everywhere
 @click.pass_obj
 def command(given: Given, accounts: tuple[str, ...]) -> int:
-    """What the archive knows that it lacks, and why. Reads only, beside a run too; costs nothing.
+    """List what the archive lacks, and why. Reads only, also during a run; costs nothing.
 
-    For each account, or for these (by username, one that it bore once, or id): how many of each reason, then at most 20 of them, with
-    -v all. Code 0 however many there are: a gap is a fact.
+    For each account, or for those named (by username, a former one, or id): how many gaps there are for each
+    reason, then the first 20; with -v all. The exit code is 0 however many there are: a gap is not an error.
 
     \b
     A reason is that of a failure (expired, not_found, network, too_large ...:
     see docs/schema.md), or
-      private, gone        the account; nobody has the name
-      never_offered        the item is shown, and no link to its picture or video
-      fewer_than_counted   a page brought fewer items than the highlight counts
-      not_yet              no run has come to it: a budget, a signal or a kill
-      lost                 the bytes were held, and are not there any more
+      private, gone        the account is private, gone, or nobody has the name
+      never_offered        the item is shown without a link to its picture or video
+      fewer_than_counted   a page had fewer items than the highlight counts
+      not_yet              no run has reached it: a budget, a signal or a kill
+      lost                 the bytes were stored, and are missing now
 
     \b
     Examples:
@@ -53,67 +53,59 @@ def command(given: Given, accounts: tuple[str, ...]) -> int:
       archiver gaps natgeo -v
       archiver gaps --json | jq '.gaps[] | select(.reason == "expired")'
     """
-    from archiver import archive
-
-    config = load.config(given)
-    asked = load.targets(accounts) if accounts else ()
-    with signals.die_on_interrupt():
-        found = archive.gaps(config, asked)
+    asked = load.targets(accounts) if accounts else None
+    with load.open_archive(given) as archive, signals.die_on_interrupt():
+        gaps = archive.gaps(asked)
         if given.blank is not None:
-            output.print_json_list({"exit_code": 0, "outcome": "ok"}, "gaps", map(fields_of, found))
-        elif not _told(found, all_of_them=given.verbose) and not given.quiet:
-            output.print_messages("no gaps: what was offered is held")
+            output.print_json_list({"exit_code": 0, "outcome": "ok"}, "gaps", gaps)
+        elif not _print_gaps(gaps, limit=None if given.verbose else _SHOWN) and not given.quiet:
+            output.print_messages("no gaps: everything that was offered is archived")
     return 0
 
 
-def fields_of(gap: Gap) -> dict[str, object]:
-    """One gap as ``--json`` shows it."""
-    return {f.name: getattr(gap, f.name) for f in fields(gap)}
-
-
-def _told(gaps: Iterable[Gap], *, all_of_them: bool) -> bool:
-    """Write the gaps for people, account by account; returns whether there were any."""
+def _print_gaps(gaps: Iterable[Gap], *, limit: int | None) -> bool:
+    """Print the gaps for people, account by account. Return whether there were any."""
     now, width = datetime.now(UTC), output.terminal_width()
-    any_account = False
-    for whose, of_account in groupby(gaps, key=_whose):
-        one = Account(whose[0])
-        for gap in of_account:
-            one.add(gap, keep=all_of_them or len(one.shown) < _SHOWN)
-        blank = "\n" if any_account else ""
-        output.print_data(blank + "".join(f"{line}\n" for line in one.lines(now, width)))
-        any_account = True
-    return any_account
+    has_gaps = False
+    for (name, _), group in groupby(gaps, key=_account_of):
+        account = AccountGaps(name)
+        for gap in group:
+            account.add(gap, is_listed=limit is None or len(account.listed) < limit)
+        blank = "\n" if has_gaps else ""
+        output.print_data(blank + "".join(f"{line}\n" for line in account.lines(now, width)))
+        has_gaps = True
+    return has_gaps
 
 
 @dataclass(slots=True)
-class Account:
-    """The gaps of one account as people read them: all counted, some of them shown."""
+class AccountGaps:
+    """The gaps of one account as people read them: all are counted, some of them listed."""
 
     name: str
     counts: Counter[str] = field(default_factory=Counter)
-    shown: list[Gap] = field(default_factory=list)
+    listed: list[Gap] = field(default_factory=list)
 
-    def add(self, gap: Gap, *, keep: bool) -> None:
-        """Count a gap, and show it if it is to be kept."""
+    def add(self, gap: Gap, *, is_listed: bool) -> None:
+        """Count a gap, and list it or not."""
         self.counts[gap.reason.value] += 1
-        if keep:
-            self.shown.append(gap)
+        if is_listed:
+            self.listed.append(gap)
 
     def lines(self, now: datetime, width: int | None = None) -> Iterator[str]:
-        """How many of each reason, then those that are shown, each line safe."""
+        """Yield how many there are for each reason, then those that are listed; each line is safe."""
         total = self.counts.total()
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.counts.most_common())
         yield f"{make_safe(self.name)}: {pluralize(total, 'gap')}: {reasons}"
-        rows = [_row(gap, now) for gap in self.shown]
+        rows = [_row(gap, now) for gap in self.listed]
         yield from (
             f"  {line}"
             for line in text_table.format_table(_COLUMNS, rows, width - 2 if width is not None else None)
         )
-        if total > len(self.shown):
-            yield f"  and {total - len(self.shown):,} more (-v shows all)"
+        if total > len(self.listed):
+            yield f"  and {total - len(self.listed):,} more (-v shows all)"
 
 
-def _whose(gap: Gap) -> tuple[str, Pk | None]:
+def _account_of(gap: Gap) -> tuple[str, Pk | None]:
     return gap.username or gap.user_pk or f"{gap.subject.value} {gap.subject_pk}", gap.user_pk
 
 
@@ -133,9 +125,9 @@ def _of(gap: Gap) -> str:
 
 
 def next_try(gap: Gap, now: datetime) -> str:
-    """When it is tried again, in a word or as a day and time in UTC. Pure."""
+    """Return when it is tried again, in words or as a day and time in UTC. Pure."""
     if gap.gone:
-        return "never: shown no more"
+        return "never: no longer shown"
     if gap.reason is Reason.HOST_NOT_ALLOWED:
         return "when its host is allowed"
     if gap.reason is Reason.TOO_LARGE:

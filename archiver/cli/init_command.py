@@ -19,17 +19,17 @@ from archiver.errors import ArchiverError, StorageError, UsageError
 def command(given: Given) -> int:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 
-    The configuration goes to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your config directory, readable
-    by you alone, and names the directory of --archive if that is given. One that is there stays as it is, and so does an
-    archive: run it as often as you like. Only its marker archive.json, if that was lost, is written again. An
-    --archive that such a configuration does not name is refused.
+    The configuration is written to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your
+    config directory, readable only by you, and names the directory of --archive if that is given. An existing
+    configuration or archive stays as it is; only a missing marker archive.json is written again. An --archive
+    that an existing configuration does not name is refused.
 
     \b
     Examples:
       archiver init
       archiver init --config ~/natgeo.toml --archive /mnt/disk/natgeo
     """
-    from archiver import archive
+    from archiver.archive.creation import create_archive, restore_marker
     from archiver.config import locate
 
     path, named = locate(given.config, os.environ)
@@ -39,8 +39,8 @@ def command(given: Given) -> int:
         if not written and directory is not None:
             require_named(path, directory)
         config = load.config(given)
-        restored = archive.restore_marker(config)
-        made = not restored and archive.create(config)
+        is_restored = restore_marker(config)
+        is_made = not is_restored and create_archive(config)
     except ArchiverError:
         if written:
             path.unlink(missing_ok=True)  # the next init would keep it, and the useless directory with it
@@ -48,10 +48,11 @@ def command(given: Given) -> int:
     if not given.quiet:
         output.print_messages(
             f"{'wrote' if written else 'left as it is:'} {path}",
-            f"{'made the empty archive' if made else 'left as it is: the archive'} {config.archive.directory}",
+            ("made the empty archive" if is_made else "left as it is: the archive")
+            + f" {config.archive.directory}",
             *(
-                ["its marker archive.json was missing, and is written again from archive.db"]
-                if restored
+                ["its marker archive.json was missing; it was written again from archive.db"]
+                if is_restored
                 else []
             ),
             *next_steps(path, config.api.token_file, named=named),
@@ -60,19 +61,19 @@ def command(given: Given) -> int:
 
 
 def require_named(path: Path, directory: Path) -> None:
-    """Raises UsageError if the configuration at ``path`` names another archive: nightly runs would not go where init was told."""
+    """Raise UsageError if the configuration at ``path`` names another archive than ``--archive``."""
     from archiver.config import load as read
 
     named = read(path, {}).archive.directory
     if named.resolve() != directory.resolve():
         raise UsageError(
-            f"{path} is kept as it is, and it names the archive {named}, not {directory}",
+            f"{path} exists, and names the archive {named}, not {directory}",
             f"change directory there, or write another configuration: {advice.command_line('init')}",
         )
 
 
 def configuration(directory: Path | None) -> str:
-    """The example configuration, naming ``directory`` if there is one. Raises UsageError for a path that no TOML can hold."""
+    """Return the example configuration with this directory. Raises UsageError if it is not UTF-8."""
     from archiver.config import example
 
     if directory is None:
@@ -80,14 +81,14 @@ def configuration(directory: Path | None) -> str:
     try:
         str(directory).encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"{directory} is not UTF-8 and cannot stand in a configuration") from error
+        raise UsageError(f"{directory} is not UTF-8, and a configuration cannot contain it") from error
     before, mark, after = example().partition('# directory = "archive"\n')
     assert mark, "the example configuration shows the directory"
     return f"{before}directory = {advice.toml_string(str(directory))}\n{after}"
 
 
 def write_configuration(path: Path, directory: Path | None) -> bool:
-    """Write the example configuration to ``path``, 0600; False if something is there already. Raises StorageError, UsageError."""
+    """Write the example configuration with mode 0600. Return False if it exists. Raises StorageError."""
     text = configuration(directory)
     try:
         _make_private(path.parent)
@@ -106,7 +107,7 @@ def write_configuration(path: Path, directory: Path | None) -> bool:
 
 
 def _make_private(directory: Path) -> None:
-    """Make the directory and what is missing above it, all 0700: ``mkdir(parents=True)`` gives those above whatever the umask says."""
+    """Make the directory and its parents, all 0700: ``mkdir(parents=True)`` obeys the umask for parents."""
     for missing in reversed([p for p in (directory, *directory.parents) if not p.exists()]):
         missing.mkdir(mode=0o700, exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""A group that imports a command's module only when that command is used: ``archiver --help`` imports none."""
+"""A click group that imports a command's module when that command is used (click's LazyGroup pattern)."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ from archiver.cli.options import Given
 
 
 class Group(click.Group):
-    """A group that notes which of its commands was given, for messages, and names near ones for a word that
-    is none."""
+    """A group that records which command was given, for messages, and suggests similar names."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that ``args`` begins with. Raises click's UsageError, naming near ones, if there is
-        none."""
+        """Return the command that ``args`` begins with. Raises click's UsageError, naming similar ones."""
         known = self.list_commands(ctx)
         if args and args[0] not in known and not args[0].startswith("-"):
             import difflib
 
-            near = difflib.get_close_matches(args[0], known, n=2)
-            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            similar = difflib.get_close_matches(args[0], known, n=2)
+            meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
         path = ctx.command_path.partition(" ")[2]
         ctx.ensure_object(Given).command = f"{path} {args[0]}".strip()
@@ -32,17 +30,21 @@ class Group(click.Group):
 
 
 class LazyGroup(Group):
-    """``table``: command name → its one-line help. The command is ``command`` in the module whose name has that of the command between the two of ``place``."""
+    """A group of commands that are not imported yet.
+
+    ``table``: the name of each command and its one-line help. ``place``: what comes before and after that
+    name in the name of its module, which has it as ``command``.
+    """
 
     table: Mapping[str, str]
     place = ("archiver.cli.", "_command")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names in the order of the table."""
+        """Return the names in the order of the table."""
         return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now; None if the table has none."""
+        """Import and return the command of that name; None if the table has none."""
         if cmd_name not in self.table:
             return None
         command = importlib.import_module(cmd_name.join(self.place)).command
@@ -50,6 +52,6 @@ class LazyGroup(Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table, as click would write it."""
+        """Write the table as click would."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self.table.items()))

@@ -1,4 +1,4 @@
-"""The global options → the one Config of this command; texts → Targets."""
+"""What a command needs first: its Config and its archive from the global options, and targets from texts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from archiver.cli import output
 from archiver.cli.options import Given
@@ -13,9 +14,12 @@ from archiver.config import Config, default_path, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
 from archiver.model.target import Target, parse_target, read_targets
 
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
+
 
 def config(given: Given) -> Config:
-    """Read the configuration once, tell what is doubtful in it, and note it for whoever has to report a bug."""
+    """Read the configuration, print its warnings, and store it in ``given``."""
     directory = str(given.archive) if given.archive is not None else None
     exported = os.environ.get("HIKERAPI_TOKEN", "").strip()
     given.loaded = loaded = load(given.config, os.environ, {"archive.directory": directory})
@@ -25,8 +29,18 @@ def config(given: Given) -> Config:
     return loaded
 
 
+def open_archive(given: Given) -> Archive:
+    """Return the archive of this command. It is opened when something is read."""
+    from archiver.archive.archive import Archive
+
+    return Archive(given.loaded if given.loaded is not None else config(given))
+
+
 def targets(words: Sequence[str]) -> tuple[Target, ...]:
-    """The targets that the words name, each once; ``-`` stands for a list on stdin. Raises TargetError, UsageError if there is none."""
+    """Return the targets that the words name, each once; ``-`` reads a list from stdin.
+
+    Raises TargetError, UsageError if there is none.
+    """
     first: dict[tuple[str | None, ...], Target] = {}
     for text in _texts(words):
         target = parse_target(text)
@@ -37,15 +51,16 @@ def targets(words: Sequence[str]) -> tuple[Target, ...]:
 
 
 def entries(loaded: Config, words: Sequence[str]) -> tuple[Target, ...]:
-    """The entries of the configuration, or those that the words name by username, id or link, each once.
+    """Return the entries of the configuration, or those that the words name by username, id or link, each
+    once.
 
-    Raises UsageError for a word that names none, with near ones, and where there are no entries at all.
+    Raises UsageError for a word that names none, with similar ones, and if there are no entries at all.
     """
     if not loaded.accounts:
         if loaded.path is None:
             raise UsageError(
                 f"there is no configuration at {default_path()}",
-                "archiver init writes one; --config names another",
+                "archiver init writes one; --config uses another",
             )
         raise UsageError("no accounts are configured", f"add [[accounts]] to {loaded.path}")
     if not words:
@@ -54,15 +69,15 @@ def entries(loaded: Config, words: Sequence[str]) -> tuple[Target, ...]:
 
 
 def entry(loaded: Config, asked: Target) -> Target | None:
-    """Return the entry of the configuration that means the same, by its spelling or by what the archive knows
-    of the account."""
-    from archiver import archive
+    """Return the entry of the configuration that means the same, by spelling or by the archive."""
+    from archiver.archive.archive import Archive
 
     for known in loaded.accounts:
         if _same(known, asked):
             return known
     try:
-        return archive.configured(loaded, asked) if loaded.accounts else None
+        with Archive(loaded) as archive:
+            return archive.configured_entry(asked)
     except (NoArchive, SchemaOld):  # a run brings an older archive up to date
         return None
 
@@ -73,9 +88,9 @@ def _entry(loaded: Config, word: str) -> Target:
     if found is not None:
         return found
     names = [known.username or known.text for known in loaded.accounts]
-    near = difflib.get_close_matches(asked.username or asked.text, names, n=2)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise UsageError(f"{word} is not in the configuration{meant}", f"archiver backup {word} keeps it once")
+    similar = difflib.get_close_matches(asked.username or asked.text, names, n=2)
+    meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
+    raise UsageError(f"{word} is not in the configuration{meant}", f"archiver backup {word} archives it once")
 
 
 def _same(entry: Target, asked: Target) -> bool:
@@ -97,7 +112,7 @@ def _texts(words: Iterable[str]) -> Iterator[str]:
 
 
 def stdin() -> Iterator[str]:
-    """The lines of stdin. Raises UsageError if there is none."""
+    """Yield the lines of stdin. Raises UsageError if there is none."""
     if sys.stdin is None:
         raise UsageError("there is no standard input to read from")
     yield from sys.stdin

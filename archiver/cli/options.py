@@ -1,4 +1,4 @@
-"""What every command takes: the global options, before the command or after it, and ``--json``."""
+"""The options of every command: the global options, before or after the command, and ``--json``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
     from archiver.secret import Secret
 
 EPILOG = "Exit codes: see archiver --help."
-"""Stands under the help of every command."""
+"""The end of the help of every command."""
 
 C = TypeVar("C", bound=Callable[..., object] | click.Command)
 
 
 @dataclass(slots=True)
 class Given:
-    """The global options as given so far. ``blank`` is what ``--json`` shows where nothing was done; None without ``--json``."""
+    """The global options as given so far.
+
+    ``blank``: what ``--json`` prints if nothing was done; None without ``--json``. ``loaded``: the
+    configuration, once it is read.
+    """
 
     config: Path | None = None
     archive: Path | None = None
@@ -36,26 +40,28 @@ class Given:
     blank: Mapping[str, object] | None = None
     loaded: Config | None = field(default=None, repr=False)
     key_file: Path | None = None
-    """The file that the key came from; None where it came from the environment, or is not known."""
+    """The file that the key came from; None if it came from the environment, or is unknown."""
 
     @property
     def talkative(self) -> bool:
-        """Whether somebody reads along: a terminal on stderr, or ``-v``; never under ``-q``."""
+        """Return whether a person reads along: a terminal on stderr, or ``-v``; never with ``-q``."""
         return not self.quiet and (self.verbose or on_terminal())
 
     @property
     def wants_summary(self) -> bool:
-        """Whether a command whose product is its answer says in a line or two what it did: off a terminal
-        too, unless ``-q``; under ``--json`` the object says it, and the lines are for who reads along."""
+        """Return whether a command whose product is its answer prints a line or two about what it did.
+
+        It does so off a terminal too, unless ``-q`` is given; with ``--json`` only if a person reads along.
+        """
         return self.talkative or (not self.quiet and self.blank is None)
 
     @property
     def secret(self) -> Secret | None:
-        """The key, once the configuration is read, if there is one."""
+        """Return the API key, if the configuration is read and has one."""
         return self.loaded.token if self.loaded is not None else None
 
     def hinted(self, slug: str, hint: str) -> str:
-        """Return the hint of an error: its commands work as printed, a rejected key is named by its file."""
+        """Return the hint of an error. Its commands work as printed; a rejected key is named by its file."""
         from archiver.cli import advice
 
         hint = advice.complete_commands(hint, self)
@@ -65,30 +71,29 @@ class Given:
 
 
 def on_terminal() -> bool:
-    """Whether stderr is a terminal."""
+    """Return whether stderr is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
 
 class JsonOption(click.Option):
-    """``--json``, which knows the command's empty answer, so that a failure of any kind still yields one object."""
+    """``--json``. It knows the command's empty answer, so that every failure still prints one object."""
 
     blank: Mapping[str, object]
 
 
 class Unsuggested(click.Option):
-    """An option that removes, overwrites, gives something up or spends units: never suggested for a mistyped
-    one."""
+    """An option that removes, overwrites or spends something: never suggested for a mistyped option."""
 
 
 def everywhere(command: C) -> C:
-    """The global options, on the group and on every command alike."""
+    """Add the global options, to the group and to every command."""
     for option in reversed(_GLOBAL):
         command = option(command)
     return command
 
 
 def json_output(nothing: Mapping[str, object]) -> Callable[[C], C]:
-    """``--json`` for a command whose object, where nothing was done, has these fields beside ``exit_code`` and ``outcome``."""
+    """Add ``--json``. ``nothing``: its fields, besides exit_code and outcome, if nothing was done."""
 
     class Known(JsonOption):
         blank = nothing
@@ -122,9 +127,9 @@ def _version(ctx: click.Context) -> str:
 
 
 def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None = None) -> Callable[[C], C]:
-    """A flag that is noted in Given, or that ``shows`` a text and ends the program, in place of click's own.
+    """Return a flag that is stored in ``Given``, or that prints what ``shows`` returns and exits.
 
-    click's own would meet a stdout that cannot be written with a bare OSError.
+    It replaces click's own flags, which raise a bare OSError if stdout cannot be written.
     """
 
     def show_and_exit(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -146,7 +151,7 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
         expose_value=False,
         callback=_keep,
         metavar="FILE",
-        help="Configuration file; else ARCHIVER_CONFIG, else archiver/config.toml in your config directory.",
+        help="Configuration. Default: ARCHIVER_CONFIG, or archiver/config.toml in your config directory.",
     ),
     click.option(
         "--archive",
@@ -155,11 +160,11 @@ _GLOBAL: tuple[Callable[[C], C], ...] = (
         expose_value=False,
         callback=_keep,
         metavar="DIR",
-        help="The archive's directory, whatever the configuration says; its database is its own.",
+        help="The directory of the archive, instead of the configured one; it has its own database.",
     ),
-    _flag("-v", "--verbose", says="Say more, and name the kind of an error (E_...)."),
-    _flag("-q", "--quiet", says="Say nothing but errors."),
-    _flag("--debug", says="Show the traceback of an error."),
-    _flag("--version", says="Show the version and exit.", shows=_version),
-    _flag("-h", "--help", says="Show this message and exit.", shows=click.Context.get_help),
+    _flag("-v", "--verbose", says="Print more, and the kind of an error (E_...)."),
+    _flag("-q", "--quiet", says="Print only errors."),
+    _flag("--debug", says="Print the traceback of an error."),
+    _flag("--version", says="Print the version and exit.", shows=_version),
+    _flag("-h", "--help", says="Print this help and exit.", shows=click.Context.get_help),
 )

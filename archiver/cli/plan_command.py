@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, night, output, run_report, text_table
+from archiver.cli import advice, load, output, run_report, run_session, text_table
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 from archiver.text_format import pluralize
 
@@ -23,34 +23,37 @@ _NONE = "none for now"
 
 @click.command("plan", epilog=EPILOG)
 @click.argument("targets", nargs=-1, metavar="[TARGET...]")
-@click.option("--full", is_flag=True, help="As if every highlight were paid for again.")
+@click.option("--full", is_flag=True, help="Plan to fetch every highlight again.")
 @click.option(
     "--list",
     "lists",
     cls=Unsuggested,
     is_flag=True,
-    help="Pay for the trays now; the plan is then exact.",
+    help="List the trays now, which costs units; the plan is then exact.",
 )
 @click.option(
     "--max-units", type=click.IntRange(min=0), metavar="N", help="With --list: spend no more than N units."
 )
-@click.option("--wait", is_flag=True, help="With --list: wait for another run to end, instead of code 11.")
+@click.option(
+    "--wait", is_flag=True, help="With --list: wait for another run to end, instead of exit code 11."
+)
 @json_output({"run_id": None, "spent": 0, "units": 0, "budget": None, "accounts": [], "failures": []})
 @everywhere
 @click.pass_obj
 def command(
     given: Given, targets: tuple[str, ...], full: bool, lists: bool, max_units: int | None, wait: bool
 ) -> int:
-    """What the next run would do and cost, from what is held. Costs nothing, asks nobody, needs no key.
+    """Show what the next run would do and cost, from what is archived. Costs nothing, makes no call, needs no
+    key.
 
-    Without a TARGET the accounts of the configuration. TARGETs that are all among them are priced as for a
-    run, others as for a backup. A "+" behind the units says "at least": only the tray, the account's list of
-    highlights, tells whether more is new or changed, and to ask for it costs units, which are counted here.
-    Where a budget leaves the run no units, a line says so.
+    Without a TARGET it plans the accounts of the configuration. TARGETs that are all configured are priced as
+    for a run, others as for a backup. A "+" after the units means "at least": only the tray, the account's
+    list of highlights, tells whether more is new or changed, and listing it costs units, which are counted
+    here. If a budget leaves the run no units, a line says so.
 
-    --list asks for the trays: 1 unit an account, as in a run, recorded like one and under its lock. What it sees is history in the
-    archive, nothing is downloaded, and the next run costs what the plan then says, as long as nothing changes upstream; its own look
-    at the trays is counted in.
+    --list lists the trays now: 1 unit an account, recorded as a run and under its lock. Nothing is
+    downloaded, and the changes it sees are recorded. The next run then costs what the plan says, including
+    its own look at the trays, as long as nothing changes on Instagram.
 
     \b
     Examples:
@@ -58,7 +61,6 @@ def command(
       archiver plan natgeo --json
       archiver plan --list --max-units 200
     """
-    from archiver import archive
     from archiver.model.identity import utcnow
     from archiver.runner.context import RunOptions
 
@@ -69,56 +71,54 @@ def command(
     configured = [load.entry(config, target) for target in asked]
     if None not in configured:
         asked = tuple(dict.fromkeys(entry for entry in configured if entry is not None))
-    manner = RunOptions(full=full, from_config=None not in configured, ignore_backoff=None in configured)
+    options = RunOptions(full=full, from_config=None not in configured, ignore_backoff=None in configured)
     since, summary = None, None
-    if lists:
-        since = utcnow()
-        summary = night.keep(
-            given,
-            config,
-            asked,
-            command="plan",
-            manner=replace(manner, list_only=True),
-            max_units=max_units,
-            wait=wait,
-        )
-    plans = list(archive.plan(config, asked, manner=manner, since=since))
-    room = archive.room(config)
+    with load.open_archive(given) as archive:
+        if lists:
+            since = utcnow()
+            summary = run_session.make_run(
+                given,
+                archive,
+                asked,
+                command="plan",
+                options=replace(options, list_only=True),
+                max_units=max_units,
+                wait=wait,
+            )
+        plans = archive.plan(asked, options=options, since=since)
+        left = archive.budget_left()
     if given.blank is not None:
-        output.print_json(document(plans, summary, room))
+        output.print_json(json_view(plans, summary, left))
     else:
-        output.print_lines(lines(plans))
+        output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
         if output.terminal_width() is not None and not all(plan.exact for plan in plans):
             output.print_data("+: at least; only the tray, which costs units, tells more\n")
-        if (limit := limit_reached(plans, room)) is not None and not given.quiet:
+        if (limit := describe_limit(plans, left)) is not None and not given.quiet:
             output.print_messages(f"archiver: plan: {limit}")
-    return told(given, summary) if summary is not None else 0
-
-
-def told(given: Given, summary: Summary) -> int:
-    """Tell what the look at the trays came to, and return its exit code."""
+    if summary is None:
+        return 0
     if given.blank is None:
         run_report.print_report(given, summary)
     return summary.exit_code
 
 
-def limit_reached(plans: list[AccountPlan], room: BudgetLeft | None) -> str | None:
-    """Say where the budget ends the run, if it does not leave the units that the plan comes to."""
-    if room is None:
+def describe_limit(plans: list[AccountPlan], budget: BudgetLeft | None) -> str | None:
+    """Return which limit of the budget ends the run, if the plan costs more than it leaves."""
+    if budget is None:
         return None
-    left = pluralize(room.left, "unit") if room.left else "no units"
-    limit = f"budget.max_units_{room.limit} = {room.units:,} leaves {left}{_PERIODS[room.limit]}"
+    left = pluralize(budget.left, "unit") if budget.left else "no units"
+    limit = f"budget.max_units_{budget.limit} = {budget.units:,} leaves {left}{_PERIODS[budget.limit]}"
     if any(plan.refused_by for plan in plans):
         return f"{limit}: the next run makes no paid call"
-    if sum(plan.units for plan in plans) > room.left:
+    if sum(plan.units for plan in plans) > budget.left:
         return f"{limit}: the next run stops there, with code 5"
     return None
 
 
-def document(
-    plans: list[AccountPlan], summary: Summary | None, room: BudgetLeft | None = None
+def json_view(
+    plans: list[AccountPlan], summary: Summary | None, budget: BudgetLeft | None = None
 ) -> dict[str, object]:
-    """The object of ``--json``: the plan, and what was spent to make it exact."""
+    """Return the object of ``--json``: the plan, and what was spent to make it exact."""
     made = run_report.json_fields(summary) if summary is not None else {}
     return {
         "exit_code": 0,
@@ -133,22 +133,22 @@ def document(
         "spent": summary.units if summary is not None else 0,
         "units": sum(plan.units for plan in plans),
         "budget": None
-        if room is None
+        if budget is None
         else {
-            "limit": f"max_units_{room.limit}",
-            "units": room.units,
-            "left": room.left,
-            "message": limit_reached(plans, room),
+            "limit": f"max_units_{budget.limit}",
+            "units": budget.units,
+            "left": budget.left,
+            "message": describe_limit(plans, budget),
         },
-        "accounts": [fields_of(plan) for plan in plans],
+        "accounts": [_account_view(plan) for plan in plans],
     }
 
 
-def lines(plans: list[AccountPlan]) -> list[str]:
-    """A row for each account and one for all."""
+def plan_lines(plans: list[AccountPlan]) -> list[str]:
+    """Return a row for each account, and a total."""
     rows = [(p.username or p.target, _price(p.units, p.exact), _reasons(p)) for p in plans]
     total = _price(sum(p.units for p in plans), all(p.exact for p in plans))
-    rows.append((f"all {len(plans):,}", total, ""))
+    rows.append(("total", total, ""))
     found = list(
         text_table.format_table(("account", "units", "highlights to read"), rows, output.terminal_width())
     )
@@ -157,8 +157,8 @@ def lines(plans: list[AccountPlan]) -> list[str]:
     return found
 
 
-def fields_of(plan: AccountPlan) -> dict[str, object]:
-    """One account as ``--json`` shows it."""
+def _account_view(plan: AccountPlan) -> dict[str, object]:
+    """Return one account as ``--json`` prints it."""
     return {
         "target": plan.target,
         "user_pk": plan.user_pk,
@@ -178,12 +178,12 @@ def _price(units: int, exact: bool) -> str:
 
 
 def _reasons(plan: AccountPlan) -> str:
-    """What is to be read and why; without that what a person would take for no news."""
+    """Return how many highlights are fetched for which reasons, or why none is."""
     if plan.refused_by:
         return f"none: budget.{plan.refused_by} is reached"
     if not plan.highlights and not plan.units:
         return _NONE
     if not plan.highlights and not plan.listed:
-        return "not known: never listed"
+        return "unknown: never listed"
     counts = Counter(job.reason.value for job in plan.highlights)
     return ", ".join(f"{number:,} {reason}" for reason, number in counts.items())

@@ -1,4 +1,4 @@
-"""``archiver query``: SQL, or a query by name, and what it brings in one of four forms."""
+"""``archiver query``: SQL, or a query by name; rows in one of four formats."""
 
 from __future__ import annotations
 
@@ -9,29 +9,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, Given, everywhere
 from archiver.cli.parameter_types import parse_time
-from archiver.config import Config, default_path
-from archiver.errors import TargetError, UsageError
+from archiver.config import default_path
+from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.archived import NO_LIMIT, Rows, RowStream, Value
-from archiver.model.target import parse_target
+from archiver.model.target import Target, parse_target
 from archiver.queries import named_queries
 from archiver.text_format import CsvLines, format_csv_cell, make_safe
+
+if TYPE_CHECKING:
+    from archiver.archive.archive import Archive
 
 _TABLE_ROWS = 1_000
 _LARGEST = 1_000_000
 _STREAMED = ("csv", "ndjson")
 _PIECE = 65_536
 _LATE = 0.5
-"""Seconds that a row may wait for others to be written with it."""
+"""Seconds that a row may wait to be written together with others."""
 
 
 def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Other commands have it, so people try it: rows are many objects, in a format that has to be named."""
+    """Refuse ``--json``, which other commands have: rows are many objects, in a format to be chosen."""
     if value:
         raise click.UsageError("there is no --json here: --format json prints the rows", ctx)
 
@@ -47,7 +51,7 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     type=click.Choice(["table", "json", "csv", "ndjson"]),
     default="table",
     show_default=True,
-    help="How rows are written.",
+    help="The format of the rows.",
 )
 @click.option(
     "--limit",
@@ -61,7 +65,7 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     default=60.0,
     show_default=True,
     metavar="SECONDS",
-    help="Give up after so long, 0 for no limit.",
+    help="Stop after this time, 0 for no limit.",
 )
 @click.option(
     "-p",
@@ -69,7 +73,7 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     "pairs",
     multiple=True,
     metavar="NAME=VALUE",
-    help="The value of :NAME in the SQL, a text; NAME:=VALUE is a number. May be given again.",
+    help="The value of :NAME in the SQL, a text; NAME:=VALUE is a number. May be repeated.",
 )
 @click.option("--list", "listed", is_flag=True, help="List the named queries and their parameters.")
 @click.option("--json", is_flag=True, hidden=True, expose_value=False, callback=_no_json)
@@ -85,33 +89,36 @@ def command(
     pairs: tuple[str, ...],
     listed: bool,
 ) -> int:
-    """Ask the archive with SQL, or by the name of a query. Reads only, beside a run too; costs nothing.
+    """Query the archive with SQL, or with a named query. Reads only, also during a run; costs nothing.
 
-    SQL is the statement, a name of --list, @FILE or "-" for stdin. docs/schema.md tells the tables and the views that need no join:
-    accounts, account_highlights, account_items, highlight_contents, item_mentions, item_links and more. Your own named queries are the
-    files queries/NAME.sql beside the configuration, or where that would be. Values are bound, never put into the SQL: as texts, or as
-    numbers with :=, since SQLite takes no text for equal to a number that was counted. :since of a named query may be a date, a time
-    (UTC) or so long ago (7d), :username as @natgeo, in any case. A pk is a text: pk = '787132', and CAST(pk AS numeric) > 5 where a number is meant.
+    SQL is the statement, a name of --list, @FILE, or "-" for stdin. docs/schema.md describes the tables, and
+    views that need no join: accounts, account_highlights, account_items, highlight_contents, item_mentions,
+    item_links and more. Your own named queries are the files queries/NAME.sql beside the configuration.
+    Values are bound, never put into the SQL: as texts, or as numbers with :=, since in SQLite a text never
+    equals a computed number. :since of a named query may be a date, a time (UTC) or 7d for the last 7 days,
+    :username may be @natgeo, in any case. A pk is a text: pk = '787132', or CAST(pk AS numeric) > 5 to
+    compare numbers.
 
-    csv and ndjson are written as rows are read, table and json when all are known. --timeout ends a query
-    that would never end; a whole table may need --timeout 0. Time that a pager keeps it waiting does not
-    count (on PostgreSQL it does). In csv a text that a spreadsheet would run as a formula gets a leading
+    csv and ndjson are written as rows are read, table and json when all are known. --timeout stops a query
+    that would never end; a whole table may need --timeout 0. Time spent waiting for a pager does not count
+    (on PostgreSQL it does). In csv a text that a spreadsheet would run as a formula gets a leading
     apostrophe; json and ndjson are exact.
 
     \b
     Examples:
       archiver query mentions-of -p username=natgeo
-      archiver query "SELECT title, items FROM account_highlights WHERE username = :who AND items > :n" -p who=natgeo -p n:=20
+      archiver query "SELECT title FROM account_highlights WHERE items > :n" -p n:=20
       archiver query new-items -p since=7d
       archiver query @report.sql --format csv > report.csv
       archiver query "SELECT * FROM changes" --format ndjson | jq .field
     """
-    from archiver import archive
+    from archiver.archive import database
+    from archiver.archive.archive import Archive
 
     config = load.config(given)
     own = (config.path or default_path()).parent / "queries"
     if listed:
-        _list(own, form, postgresql=archive.on_postgresql(config))
+        _list(own, form, postgresql=database.locate_database(config).url is not None)
         if not given.quiet:
             output.print_messages(*(f"archiver: note: {why}" for why in named_queries.describe_ignored(own)))
         return 0
@@ -121,38 +128,47 @@ def command(
     values = parameters(pairs)
     by_name = file is None and sql is not None and named_queries.is_name(sql)
     if by_name and isinstance(since := values.get("since"), str):
-        values["since"] = since_of(since)
+        values["since"] = read_since(since)
     if by_name and isinstance(name := values.get("username"), str):
-        values["username"] = username_of(name)
-    with signals.die_on_interrupt():
-        any_row, truncated = _answer(
-            config, statement, values, form, min(limit or NO_LIMIT, NO_LIMIT), timeout or math.inf
-        )
+        values["username"] = read_username(name)
+    limit_rows = min(limit or NO_LIMIT, NO_LIMIT)
+    with (
+        Archive(config, database=database.find_query_database(config)) as archive,
+        signals.die_on_interrupt(),
+    ):
+        has_rows, truncated = _print_rows(archive, statement, values, form, limit_rows, timeout or math.inf)
         name = values.get("username")
-        if by_name and isinstance(name, str) and not any_row and not given.quiet:
-            why = archive.nobody(config, name)
-            output.print_messages(*([f"archiver: query: {why}"] if why else []))
+        if by_name and isinstance(name, str) and not has_rows and not given.quiet:
+            _explain_missing(archive, name)
     if truncated and not given.quiet:
         output.print_messages(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
     return 0
 
 
-def _answer(
-    config: Config, statement: str, values: dict[str, Value], form: str, most: int, seconds: float
+def _print_rows(
+    archive: Archive, statement: str, values: dict[str, Value], form: str, most: int, seconds: float
 ) -> tuple[bool, bool]:
-    """Write what the query brings, at most so many rows: whether there was any, and whether there are more."""
-    from archiver import archive
-
+    """Print at most ``most`` rows of a query. Return whether there were any, and whether there are more."""
     if form not in _STREAMED:
-        rows = archive.ask(config, statement, values, limit=most, seconds=seconds)
-        for text in written(rows, form):
+        rows = archive.query(statement, values, limit=most, seconds=seconds, own_process=True)
+        for text in format_rows(rows, form):
             output.print_data(text)
         return bool(rows.rows), rows.truncated
-    with archive.asking(config, statement, values, seconds=seconds) as found:
+    with archive.stream_query(statement, values, seconds=seconds) as found:
         first = list(islice(found.rows, 1))
-        for text in written(RowStream(found.columns, islice(chain(first, found.rows), most)), form):
+        for text in format_rows(RowStream(found.columns, islice(chain(first, found.rows), most)), form):
             output.print_data(text)
         return bool(first), next(found.rows, None) is not None
+
+
+def _explain_missing(archive: Archive, username: str) -> None:
+    """Say that no account is or was called so, if that is why a query found nothing."""
+    try:
+        archive.account(Target(username or "''", username=username))
+    except NotHeld as error:
+        output.print_messages(f"archiver: query: {error}")
+    except UsageError:  # several accounts bore the name
+        return
 
 
 def _list(own: Path, form: str, *, postgresql: bool) -> None:
@@ -160,19 +176,20 @@ def _list(own: Path, form: str, *, postgresql: bool) -> None:
         (query.name, " ".join(query.parameters(postgresql=postgresql)), query.about)
         for query in named_queries.all_queries(own).values()
     )
-    for text in written(Rows(("name", "parameters", "answers"), lines, truncated=False), form):
+    for text in format_rows(Rows(("name", "parameters", "answers"), lines, truncated=False), form):
         output.print_data(text)
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, Value]:
-    """``NAME=VALUE`` texts and ``NAME:=VALUE`` numbers by name. Raises UsageError for another form, and for a name that comes twice."""
+    """Return ``NAME=VALUE`` texts and ``NAME:=VALUE`` numbers by name. Raises UsageError for anything else,
+    and for a repeated name."""
     values: dict[str, Value] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         is_number = name.endswith(":")
         name = name.removeprefix(":").removesuffix(":")
         if not equals or not name.isidentifier():
-            raise UsageError(f"{pair!r} is no parameter", "write -p NAME=VALUE")
+            raise UsageError(f"invalid parameter {pair!r}", "use -p NAME=VALUE")
         if name in values:
             raise UsageError(f"the parameter {name} is given twice")
         values[name] = _number(name, value) if is_number else value
@@ -189,21 +206,21 @@ def _number(name: str, text: str) -> int | float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise UsageError(f"the parameter {name} is no number", f"-p {name}=VALUE is a text")
+        raise UsageError(f"the parameter {name} is not a number", f"-p {name}=VALUE is a text")
     return number
 
 
-def since_of(text: str) -> str:
-    """A moment as both databases take it for one. Raises UsageError."""
+def read_since(text: str) -> str:
+    """Return a time as both databases compare it. Raises UsageError."""
     try:
         at = parse_time(text, datetime.now(UTC))
     except ValueError as error:
-        raise UsageError(f"the parameter since is no time: {error}") from error
+        raise UsageError(f"the parameter since is not a time: {error}") from error
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
 
 
-def username_of(text: str) -> str:
-    """A username as the archive holds it: without its ``@``, in lower case. What is none stays as it is."""
+def read_username(text: str) -> str:
+    """Return a username as it is stored: without ``@``, in lower case. Anything else stays as it is."""
     try:
         return parse_target(text).username or text
     except TargetError:
@@ -211,9 +228,9 @@ def username_of(text: str) -> str:
 
 
 def read_statement(sql: str | None, file: Path | None, own: Path | None = None) -> str:
-    """The SQL from the argument or of the query that it names, from ``@FILE`` or ``--file``, or from stdin for ``-``.
+    """Return the SQL of the argument, or of the query that it names, of ``@FILE`` or ``--file``, or of stdin.
 
-    ``own`` is the folder of the user's named queries. Raises UsageError, if the SQL is empty too.
+    ``own`` is the folder of the user's named queries. Raises UsageError, also if the SQL is empty.
     """
     if file is None and sql is not None and named_queries.is_name(sql):
         return named_queries.find_query(sql, own).sql
@@ -242,8 +259,8 @@ def _statement(sql: str | None, file: Path | None) -> str:
         raise UsageError(f"the SQL file {path} cannot be read: {why}") from error
 
 
-def written(rows: Rows | RowStream, form: str) -> Iterator[str]:
-    """The rows in one of the four forms, in pieces that end with a line: csv and ndjson as the rows come."""
+def format_rows(rows: Rows | RowStream, form: str) -> Iterator[str]:
+    """Yield the rows in one of the four formats, in pieces of whole lines; csv and ndjson as read."""
     if form == "csv":
         yield from _pieces(_csv(rows))
     elif form == "ndjson":
@@ -260,7 +277,7 @@ def written(rows: Rows | RowStream, form: str) -> Iterator[str]:
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
-    """The lines in pieces that are neither small nor large, unless the lines come slowly."""
+    """Yield the lines in pieces that are neither small nor large, unless the lines come slowly."""
     held: list[str] = []
     size, since = 0, time.monotonic()
     for line in lines:
@@ -279,7 +296,7 @@ def _objects(rows: Rows | RowStream) -> Iterator[str]:
 
 
 def distinct(columns: tuple[str, ...]) -> list[str]:
-    """Column names as keys of an object: a name that comes twice is numbered, so that no value is lost."""
+    """Return column names as keys of an object: a repeated name is numbered, so that no value is lost."""
     names: list[str] = []
     for column in columns:
         name, number = column, 2

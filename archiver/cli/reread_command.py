@@ -9,13 +9,13 @@ import click
 
 from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.run_session import RESUME
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.reread.reread import RereadReport
 
-_AGAIN = "run it again: it goes on where it stopped"
 _NOTHING: dict[str, object] = {
     "run_id": None,
     "answers_read": 0,
@@ -30,43 +30,42 @@ _NOTHING: dict[str, object] = {
 
 
 @click.command("reread", epilog=EPILOG)
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
+@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_output(_NOTHING)
 @everywhere
 @click.pass_obj
 def command(given: Given, wait: bool) -> int:
-    """Read all kept answers anew, and add what the database lacks of them: 0 units, no call.
+    """Read all stored answers again, and add what the database lacks. Makes no call, costs nothing.
 
-    Use it after an upgrade, since a newer version may understand more of an old answer, and after an older copy of the database was
-    put back: answers of the days between lie on disk and are recorded again, with their units, so that the next run does not pay
-    for them twice.
+    Use it after an upgrade, since a newer version may understand more of an old answer, and after you
+    restored an older copy of the database: later answers are still on disk, and are recorded again, with
+    their units, so that the next run does not pay for them twice.
 
-    Rows that are missing are added under the time of their answer, columns that say nothing are filled; nothing else is altered,
-    no change is noted, and no highlight counts as fetched. Twice is the same as once. Answers that cannot be read are told and left
-    out (archiver verify looks into them). It takes the lock.
+    Missing rows are added with the time of their answer, and empty columns are filled. Nothing else changes:
+    no change is recorded, and no highlight counts as fetched. Running it twice does no more than running it
+    once. Answers that cannot be read are listed and left out (archiver verify checks them). It takes the
+    lock.
 
     \b
     Examples:
       archiver reread
       archiver reread --json
     """
-    from archiver import archive
-
-    config = load.config(given)
     stop = StopFlag()
     with (
-        signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN),
+        load.open_archive(given) as archive,
+        signals.stop_on_signal(stop, quiet=given.quiet, hint=RESUME),
         progress.show_steps(given, " answers") as steps,
     ):
-        done = archive.reread(config, progress=steps, stop=stop, wait=wait)
+        done = archive.reread(progress=steps, stop=stop, wait=wait)
     if given.blank is not None:
-        output.print_json({"exit_code": 0, "outcome": "ok", **_fields_of(done)})
+        output.print_json({"exit_code": 0, "outcome": "ok", **_json_view(done)})
     if given.wants_summary or (done.replayed.unreadable and not given.quiet):
-        output.print_messages(*_told(done))
+        output.print_messages(*_report_lines(done))
     return 0
 
 
-def _fields_of(done: RereadReport) -> dict[str, object]:
+def _json_view(done: RereadReport) -> dict[str, object]:
     return {
         "run_id": done.run_id,
         "answers_read": done.replayed.read,
@@ -82,12 +81,13 @@ def _fields_of(done: RereadReport) -> dict[str, object]:
     }
 
 
-def _told(done: RereadReport) -> Iterator[str]:
+def _report_lines(done: RereadReport) -> Iterator[str]:
     learns = any(map(any, done.learnt.values()))
     yield f"{pluralize(done.replayed.read, 'answer')} read{'' if learns else ', nothing to add'}"
     if done.recovered.answers:
         again = pluralize(done.recovered.answers, "answer")
-        yield f"{again} without a row recorded again, with {pluralize(done.recovered.units, 'unit')} that the ledger did not know"
+        units = pluralize(done.recovered.units, "unit")
+        yield f"{again} without a row recorded again, with {units} missing in the ledger"
     if done.replayed.unreadable:
         first = done.replayed.unreadable[0]
         verify = advice.command_line("verify --read-data")

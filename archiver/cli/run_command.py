@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import click
 
-from archiver.cli import load, night, run_report, signals
+from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
 
 
 @click.command("run", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
-@click.option("--full", cls=Unsuggested, is_flag=True, help="Pay for every highlight again, changed or not.")
+@click.option(
+    "--full", cls=Unsuggested, is_flag=True, help="Fetch and pay for every highlight again, changed or not."
+)
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
-@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of code 11.")
+@click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
 @json_output(run_report.EMPTY_FIELDS)
 @everywhere
 @click.pass_obj
 def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool) -> int:
-    """Keep every account of the configuration, or these of them, by username or id. What cron calls each night.
+    """Archive every account of the configuration, or those named (by username or id). Run it each night from
+    cron.
 
-    Costs 1 unit for an account where nothing changed, and 1 more for each highlight that is new, changed, incomplete or due for
-    its sweep. Without a terminal it is silent unless something failed. It never makes an archive: an unmounted disk must not
-    look like a new one (code 10).
+    It costs 1 unit for each account, and 1 more for each highlight that is new, changed, incomplete or due
+    for its sweep: the periodic check of unchanged highlights. Without a terminal it prints nothing unless
+    something failed. It never makes an archive, since an unmounted disk must not look like a new archive
+    (exit code 10).
 
-    It ends with a report of at most ten lines: what is new, changed, gone, failed, and what it cost. [report] in the configuration
-    has it sent, and a monitor pinged.
+    It ends with a report of at most ten lines: what is new, changed, gone or failed, and what it cost. The
+    section [report] of the configuration sends the report, and pings a monitor.
 
     \b
     Examples:
@@ -39,20 +43,21 @@ def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int 
 
     config = load.config(given)
     targets = load.entries(config, accounts)
-    # Who reads the report of a night is in another directory.
+    # The report is read elsewhere: its commands must not depend on the working directory.
     given.config = given.config.absolute() if given.config is not None else None
     given.archive = given.archive.absolute() if given.archive is not None else None
     stop, seen = StopFlag(), RunChanges()
     with (
-        signals.stop_on_signal(stop, quiet=given.quiet, hint=night.RESUME),
+        load.open_archive(given) as archive,
+        signals.stop_on_signal(stop, quiet=given.quiet, hint=run_session.RESUME),
         report_delivery.deliver_report(config, stop) as send,
     ):
-        summary = night.keep(
+        summary = run_session.make_run(
             given,
-            config,
+            archive,
             targets,
             command="run",
-            manner=RunOptions(full=full),
+            options=RunOptions(full=full),
             max_units=max_units,
             wait=wait,
             news=seen,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, signals, text_table
+from archiver.cli.filter_options import split_targets
 from archiver.cli.options import EPILOG, Given, everywhere, json_output
 from archiver.cli.parameter_types import TimeType
+from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.archived import NO_LIMIT
 from archiver.model.search_hits import Dated, Field, Kind
+from archiver.model.target import parse_target
 from archiver.text_format import make_safe, pluralize
 
 if TYPE_CHECKING:
-    from archiver.config import Config
+    from archiver.archive.archive import Archive
     from archiver.model.search_hits import Hit
 
 _ON_A_TERMINAL = 20
 _SHOWN = 4
-"""Texts of one hit that are shown: an item may mention dozens who are called alike."""
+"""How many texts of one hit are shown: an item may mention dozens of similar names."""
 _SIGN = {
     Field.HASHTAG: "#",
     Field.MENTION: "@",
@@ -48,11 +51,11 @@ class _Words(click.Command):
         except click.NoSuchOption as error:
             if error.option_name.startswith("--"):
                 raise
-            why = f"no such option: {error.option_name}; a word that must not be there stands behind all options and --"
+            why = f"no such option: {error.option_name}; put words to exclude behind all options and --"
             raise click.UsageError(f"{why}: {self._corrected(ctx, words)}", ctx) from None
 
     def _corrected(self, ctx: click.Context, words: list[str]) -> str:
-        """Return the command with the words that must not be there behind all options and ``--``."""
+        """Return the command with the words to exclude behind all options and ``--``."""
         options = {name for param in self.params for name in param.opts}
         unwanted = [word for word in words if re.match("-[^-]", word) and word not in options]
         rest = [word for word in words if word not in unwanted]
@@ -70,20 +73,21 @@ class _Words(click.Command):
     "accounts",
     multiple=True,
     metavar="NAME",
-    help="Only of this account, by its username, one that it bore once, or its id; or highlight:<pk>. May be repeated.",
+    help="Only this account, by its username, a former one, or its id; or highlight:<pk>. May be repeated.",
 )
 @click.option(
     "--type",
     "kinds",
     multiple=True,
     type=click.Choice([kind.value for kind in Kind]),
-    help="Only things of this kind; photos and videos are items. May be repeated.",
+    help="Only this kind; photos and videos are items. May be repeated.",
 )
 @click.option(
     "--since",
     type=TimeType(),
     metavar="WHEN",
-    help="Made since a date (2026-11-01), a time (2026-11-01T03:17, UTC), or so long ago (36h, 7d); first seen, where nobody knows when it was made.",
+    help="Made since a date (2026-11-01), a time (2026-11-01T03:17, UTC), or in the last 36h, 7d; first seen,"
+    " if it is unknown when it was made.",
 )
 @click.option(
     "--limit",
@@ -102,17 +106,19 @@ def command(
     since: datetime | None,
     limit: int | None,
 ) -> int:
-    """Find accounts, highlights and items by words. Reads only, beside a run too; costs nothing.
+    """Find accounts, highlights and items by words. Reads only, also during a run; costs nothing.
 
-    Searched are usernames, names and titles, those of earlier times too, and what items carry: hashtags, places, mentions and sponsors by
-    username and name, links by address and title. All words must be there, each by its beginning: nat finds natgeo. Accents and case do
-    not matter, any script and emoji do. "in quotes" stands so, word for word; what a - stands before must not be there.
+    It searches usernames, names and titles, former ones too, and what items contain: hashtags, places,
+    mentions and sponsors by username and name, links by address and title. All words must match, each by its
+    beginning: nat finds natgeo. Case and accents do not matter; any script and emoji can be searched. Put a
+    phrase in quotes, and a - before a word that must not match.
 
-    First what is called so itself, then items by hashtags and places, by mentions, by links; the newest first within each. With a limit,
-    of thousands that are found alike the last 1,000 recorded are put in that order. The date is when it was taken or created, else first seen.
+    Matches by their own name come first, then items by hashtags and places, by mentions, by links; the newest
+    first within each. With a limit, only the last 1,000 recorded of thousands of equal matches are ordered
+    so. The date is when it was taken or created, else first seen.
 
-    --json: "hits" have it as "at", and in "dated" which of these it is; "stale" counts things that another program has changed: they are
-    found again after the next run.
+    With --json, "dated" says which of these dates "at" is, and "stale" counts things that another program has
+    changed: they can be found after the next run.
 
     \b
     Examples:
@@ -122,52 +128,45 @@ def command(
       archiver search natgeo.com/shop --json | jq -r .hits[].subject_pk
       archiver search -- shop -sale
     """
-    from archiver import archive
-
-    config = load.config(given)
-    asked = load.targets(accounts) if accounts else ()
     if limit is None and given.blank is None and output.terminal_width() is not None:
         limit = _ON_A_TERMINAL
     limit = min(limit, NO_LIMIT) if limit is not None else None
-    with signals.die_on_interrupt():
-        found = archive.search(
-            config,
+    within = split_targets(accounts)
+    with load.open_archive(given) as archive, signals.die_on_interrupt():
+        hits = archive.search(
             " ".join(text),
-            accounts=asked,
-            kinds=tuple(map(Kind, kinds)),
+            **within,
+            kinds=kinds or None,
             since=since,
             limit=limit + 1 if limit else None,
         )
-        changed = archive.stale(config) if given.blank is not None or not given.quiet else 0
+        changed = archive.count_unsearchable() if given.blank is not None or not given.quiet else 0
         if given.blank is not None:
             head = {"exit_code": 0, "outcome": "ok", "stale": changed}
-            output.print_json_list(head, "hits", map(fields_of, _first(found, limit, given)))
-        elif not _told(_first(found, limit, given)) and not given.quiet:
-            output.print_messages(
-                "nothing found", *_pointer(config, text), *([] if accounts else _within(config, text))
-            )
+            output.print_json_list(head, "hits", _first_hits(hits, limit, given))
+        elif not _print_hits(_first_hits(hits, limit, given)) and not given.quiet:
+            narrower = () if accounts else _suggest_account(archive, text)
+            output.print_messages("nothing found", *_suggest_show(archive, text), *narrower)
         if changed and not given.quiet:
+            things = pluralize(changed, "thing")
             output.print_messages(
-                f"archiver: search: {pluralize(changed, 'thing')} changed by another program can be found after the next run"
+                f"archiver: search: {things} changed by another program can be found after the next run"
             )
     return 0
 
 
-def _pointer(config: Config, text: tuple[str, ...]) -> Iterator[str]:
-    """What to type instead where the text is no words, but a link or an id."""
-    from archiver import archive
+def _suggest_show(archive: Archive, text: tuple[str, ...]) -> Iterator[str]:
+    """Yield what to type instead if the text is the link, id or code of something archived."""
+    words = " ".join(text)
+    with suppress(UsageError):
+        archive.show(words)
+        yield f"archiver: search: this is archived: {advice.command_line(f'show {advice.quote(words)}')}"
 
-    if archive.is_pointer(config, " ".join(text)):
-        show_it = advice.command_line(f"show {advice.quote(' '.join(text))}")
-        yield f"archiver: search: that names something that is kept: {show_it}"
 
-
-def _within(config: Config, text: tuple[str, ...]) -> Iterator[str]:
-    """What to type instead where one of the words is an account's name: an item is not found by whose it is."""
-    from archiver import archive
-
+def _suggest_account(archive: Archive, text: tuple[str, ...]) -> Iterator[str]:
+    """Yield what to type instead if one of the words is an account's name, which does not find its items."""
     words = " ".join(text).split()
-    if not len(words) > 1 or (at := archive.account_among(config, words)) is None:
+    if len(words) < 2 or (at := _find_username(archive, words)) is None:
         return
     name, others = words[at].removeprefix("@"), [*words[:at], *words[at + 1 :]]
     if all(word.startswith("-") for word in others):
@@ -177,13 +176,21 @@ def _within(config: Config, text: tuple[str, ...]) -> Iterator[str]:
     yield f"archiver: search: within that account: {within}"
 
 
-def fields_of(hit: Hit) -> dict[str, object]:
-    """One hit as ``--json`` shows it."""
-    matched = [{"field": said.field.value, "text": said.text} for said in hit.matched]
-    return {f.name: getattr(hit, f.name) for f in fields(hit)} | {"matched": matched}
+def _find_username(archive: Archive, words: Sequence[str]) -> int | None:
+    """Return which of the words is the username of an archived account, with or without ``@``."""
+    for at, word in enumerate(words):
+        try:
+            if parse_target(word).username == word.removeprefix("@").lower():
+                archive.account(word)
+                return at
+        except (NotHeld, TargetError):
+            continue
+        except UsageError:  # several accounts bore the name
+            return at
+    return None
 
 
-def lines(hit: Hit, width: int | None, command: str) -> Iterator[str]:
+def hit_lines(hit: Hit, width: int | None, command: str) -> Iterator[str]:
     """Yield a hit for people, each line safe: what it is, and the texts that matched, cut to ``width``.
 
     Last comes the ``command`` that shows it, which is never cut.
@@ -205,18 +212,19 @@ def _target(hit: Hit) -> str:
     return f"highlight:{hit.subject_pk}" if hit.kind is Kind.HIGHLIGHT else f"item:{hit.subject_pk}"
 
 
-def _first(hits: Iterator[Hit], limit: int | None, given: Given) -> Iterator[Hit]:
-    """The hits up to the limit; says so if there are more."""
+def _first_hits(hits: Iterator[Hit], limit: int | None, given: Given) -> Iterator[Hit]:
+    """Yield the hits up to the limit, and print a message if there are more."""
     yield from islice(hits, limit or None)
     if limit and next(hits, None) is not None and not given.quiet:
         output.print_messages(f"archiver: search: only the first {limit:,} are shown (--limit 0 for all)")
 
 
-def _told(hits: Iterator[Hit]) -> bool:
+def _print_hits(hits: Iterator[Hit]) -> bool:
+    """Print the hits for people. Return whether there were any."""
     width, command, any_hit = output.terminal_width(), advice.command_line("show"), False
     for hit in hits:
         blank = "\n" if any_hit else ""
-        output.print_data(blank + "".join(f"{line}\n" for line in lines(hit, width, command)))
+        output.print_data(blank + "".join(f"{line}\n" for line in hit_lines(hit, width, command)))
         any_hit = True
     return any_hit
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ from archiver.errors import UsageError
 from archiver.text_format import make_safe
 
 if TYPE_CHECKING:
-    from archiver.archive import Showing
+    from archiver.archive.archive import Archive
+    from archiver.model.archived import KeptFile
 
 _AT_ONCE = 500
 _ROLES = ("thumbnail", "video", "cover", "avatar")
@@ -36,13 +37,16 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
 @everywhere
 @click.pass_obj
 def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str, ...]) -> int:
-    """One account, highlight or item as it is kept, with the paths of its files. Reads only, beside a run too; costs nothing.
+    """Show one account, highlight or item, with the paths of its files. Reads only, also during a run; costs
+    nothing.
 
-    TARGET is an account (username, one that it bore once, id, profile link), a highlight (highlight:<pk>, link, share link) or an item
-    (item:<pk>, its code, a /p/, /reel/ or story link). A bare number is an account's id, else a highlight's pk, else an item's.
+    TARGET is an account (username, a former one, id, profile link), a highlight (highlight:<pk>, link, share
+    link) or an item (item:<pk>, its code, a /p/, /reel/ or story link). A bare number is an account's id,
+    else a highlight's pk, else an item's.
 
-    Long lists are cut: -v shows all. --json has every field, of an account without the items of its highlights. --paths has what is
-    held and current: the avatar, each highlight's cover, then its items' files in their order; each file once.
+    Long lists are cut: -v shows all. --json has every field; of an account, without the items of its
+    highlights. --paths has the current files: the avatar, each highlight's cover, then the files of its items
+    in their order; each file once.
 
     \b
     Examples:
@@ -51,37 +55,41 @@ def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str
       archiver show natgeo -0 --role video | xargs -0 mpv
       archiver show natgeo --json | jq -r '.highlights[] | select(.completed_at == null) | .title'
     """
-    from archiver import archive
     from archiver.cli import details_json, details_text
     from archiver.model.target import parse_target_or_item
 
     if (paths or null) and given.blank is not None:
         option = "-0" if null else "--paths"
         raise UsageError(
-            f"--json and {option} cannot be asked for together",
-            f"without {option} it is the object, without --json the paths",
+            f"--json and {option} exclude each other",
+            f"leave out {option} for the object, or --json for the paths",
         )
     if roles and not (paths or null):
-        raise UsageError("--role is for --paths", "see archiver show --help")
-    config, wanted = load.config(given), parse_target_or_item(target)
-    with signals.die_on_interrupt(), archive.shown(config, wanted) as showing:
+        raise UsageError("--role goes with --paths", "see archiver show --help")
+    subject = parse_target_or_item(target)
+    with load.open_archive(given) as archive, signals.die_on_interrupt():
         if paths or null:
-            for piece in _paths(showing, roles, b"\0" if null else b"\n"):
+            for piece in _paths(archive, archive.current_files(subject), roles, b"\0" if null else b"\n"):
                 output.print_data(piece)
         elif given.blank is not None:
-            head, name, rows = details_json.describe_details(showing)
+            head, name, rows = details_json.describe_details(archive, archive.show(subject))
             output.print_json_list({"exit_code": 0, "outcome": "ok", **head}, name, rows)
         else:
-            for line in details_text.details_lines(showing, output.terminal_width(), show_all=given.verbose):
+            details = archive.show(subject)
+            for line in details_text.details_lines(
+                archive, details, output.terminal_width(), show_all=given.verbose
+            ):
                 output.print_data(f"{line}\n")
     return 0
 
 
-def _paths(showing: Showing, roles: tuple[str, ...], end: bytes) -> Iterator[bytes | str]:
-    """The paths, some at a time: exact, but safe for a terminal."""
+def _paths(
+    archive: Archive, files: Iterable[KeptFile], roles: tuple[str, ...], end: bytes
+) -> Iterator[bytes | str]:
+    """Yield the paths, many at once: exact, but safe on a terminal."""
     on_terminal = output.terminal_width() is not None
-    files = (file for file in showing.files() if not roles or file.role in roles)
-    while some := [showing.path(file) for file in islice(files, _AT_ONCE)]:
+    files = (file for file in files if not roles or file.role in roles)
+    while some := [archive.path(file) for file in islice(files, _AT_ONCE)]:
         if on_terminal and end == b"\n":
             yield "".join(f"{make_safe(str(path))}\n" for path in some)
         else:

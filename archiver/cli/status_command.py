@@ -37,67 +37,66 @@ _MOST_HOSTS = 3
 @everywhere
 @click.pass_obj
 def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
-    """The archive in numbers: what it holds, its last runs, what is lacking, what was spent. Costs nothing.
+    """Show the archive in numbers: what it holds, its last runs, what is missing, what was spent. Costs
+    nothing.
 
-    --balance tells too how many nights the units last at the recent rate: the median of what the nights (archiver run) of a UTC day
-    cost together, over the days of the last 30 that had one, rounded up.
+    With --balance also how many nights the units last at the recent rate: what the runs of one UTC day cost
+    together, the median over those of the last 30 days that had a run, rounded up.
 
     \b
     Examples:
       archiver status --balance
       archiver status --max-age 36h -q || echo "the nightly archive is late"
     """
-    from archiver import archive
-
-    config = load.config(given)
-    found = archive.status(config)
-    late = max_age is not None and is_late(found.last_success_at, max_age, datetime.now(UTC))
+    balance = per_night = failure = None
+    with load.open_archive(given) as archive:
+        status = archive.status()
+        if ask_balance:
+            per_night = archive.units_per_night()
+            try:
+                balance = archive.balance()
+            except ArchiverError as error:
+                failure = error  # raised after the local numbers are printed
+    late = max_age is not None and is_late(status.last_success_at, max_age, datetime.now(UTC))
     code = _TOO_OLD if late else 0
-    balance = per_night = failed = None
-    if ask_balance:
-        per_night = archive.units_per_night(config)
-        try:
-            balance = archive.balance(config)
-        except ArchiverError as error:
-            failed = error  # raised when all that is known here has been shown
-    if given.blank is not None and failed is not None:
-        given.blank = {**fields_of(found), "balance": None}
+    if given.blank is not None and failure is not None:
+        given.blank = {**json_view(status), "balance": None}
     elif given.blank is not None:
         output.print_json(
             {
                 "exit_code": code,
                 "outcome": "partial" if late else "ok",
-                **fields_of(found),
-                "balance": _left(balance, per_night),
+                **json_view(status),
+                "balance": _balance_view(balance, per_night),
             }
         )
     elif not (given.quiet and max_age is not None):
-        output.print_lines(lines(found, balance, per_night))
+        output.print_data("".join(f"{line}\n" for line in status_lines(status, balance, per_night)))
     if late:
-        last = _at(found.last_success_at)
+        last = _time(status.last_success_at)
         output.print_messages(
             f"archiver: status: the last successful run is too old: {last} (see {advice.command_line('gaps')})"
         )
-    if failed is not None:
-        raise failed
+    if failure is not None:
+        raise failure
     return code
 
 
 def is_late(last_success_at: datetime | None, max_age: timedelta, now: datetime) -> bool:
-    """Whether the last successful run is older than ``max_age``, or there was none. Pure."""
+    """Return whether the last successful run is older than ``max_age``, or there was none. Pure."""
     return last_success_at is None or now - last_success_at > max_age
 
 
-def fields_of(status: Status) -> dict[str, object]:
-    """The numbers as ``--json`` shows them."""
+def json_view(status: Status) -> dict[str, object]:
+    """Return the numbers as ``--json`` prints them."""
     numbers = {f.name: getattr(status, f.name) for f in fields(status)}
     numbers["hosts_not_allowed"] = [{"host": host, "files": n} for host, n in status.hosts_not_allowed]
     numbers["last_runs"] = [{f.name: getattr(run, f.name) for f in fields(run)} for run in status.last_runs]
     return numbers
 
 
-def lines(status: Status, balance: Balance | None, per_night: int | None = None) -> Iterator[str]:
-    """The numbers for people, then the last runs."""
+def status_lines(status: Status, balance: Balance | None, per_night: int | None = None) -> Iterator[str]:
+    """Yield the numbers for people, then the last runs."""
     s = status
     held = f"{s.files:,} in {pluralize(s.blobs, 'blob')}, {format_size(s.bytes)}"
     lost = f", {s.lost:,} lost" if s.lost else ""
@@ -110,12 +109,12 @@ def lines(status: Status, balance: Balance | None, per_night: int | None = None)
         ("open failures", f"{s.open_failures:,}{how_to_list}"),
         *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
         ("units spent", f"{s.units:,}, of them {s.units_this_month:,} this month (UTC)"),
-        ("last success", _at(s.last_success_at)),
+        ("last success", _time(s.last_success_at)),
     ]
     if balance is not None:
         rate = f", {balance.rate} calls a second" if balance.rate is not None else ""
         rows.append(("units left", f"{balance.units:,}{rate}"))
-        rows.append(("these last", _lasting(balance.units, per_night)))
+        rows.append(("enough for", _how_long(balance.units, per_night)))
     yield from (f"{name:<14} {value}" for name, value in rows)
     if s.last_runs:
         yield ""
@@ -135,11 +134,11 @@ def _row(run: Run) -> tuple[object, ...]:
     return run.id, run.command, f"{run.started_at:%Y-%m-%d %H:%M}", outcome, run.exit_code, run.units
 
 
-def _at(moment: datetime | None) -> str:
+def _time(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment is not None else "never"
 
 
-def _left(balance: Balance | None, per_night: int | None) -> dict[str, object] | None:
+def _balance_view(balance: Balance | None, per_night: int | None) -> dict[str, object] | None:
     if balance is None:
         return None
     from archiver.runner import budget
@@ -152,12 +151,12 @@ def _left(balance: Balance | None, per_night: int | None) -> dict[str, object] |
     }
 
 
-def _lasting(units: int, per_night: int | None) -> str:
+def _how_long(units: int, per_night: int | None) -> str:
     if per_night is None:
-        return "nobody knows: no archiver run in the last 30 days"
+        return "unknown: no archiver run in the last 30 days"
     from archiver.runner import budget
 
     nights = budget.nights_left(units, per_night)
     if nights is None:
-        return "for ever: a night costs nothing"
+        return "any number of nights: a night costs nothing"
     return f"about {pluralize(nights, 'night')} at {pluralize(per_night, 'unit')} a night"

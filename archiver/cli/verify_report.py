@@ -9,12 +9,12 @@ from archiver.cli import advice
 from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
-    from archiver.archive import Checked, Mended
+    from archiver.archive.verification import RepairReport, Verification
 
 
-def json_fields(checked: Checked) -> dict[str, object]:
+def json_fields(found: Verification) -> dict[str, object]:
     """Return the result of a check as ``--json`` shows it."""
-    blobs, answers = checked.blobs, checked.answers
+    blobs, answers = found.blobs, found.answers
     return {
         "checked": blobs.checked,
         "bytes_read": blobs.bytes_read,
@@ -32,9 +32,9 @@ def json_fields(checked: Checked) -> dict[str, object]:
     }
 
 
-def check_lines(checked: Checked) -> Iterator[str]:
+def check_lines(found: Verification) -> Iterator[str]:
     """Yield what a check found."""
-    blobs, answers = checked.blobs, checked.answers
+    blobs, answers = found.blobs, found.answers
     read = f", {format_size(blobs.bytes_read)} read" if blobs.bytes_read else ""
     yield f"{pluralize(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
     yield f"{pluralize(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
@@ -46,7 +46,7 @@ def check_lines(checked: Checked) -> Iterator[str]:
         reread = advice.command_line("reread")
         yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} adds the rows)"
     if answers.surplus:
-        yield f"{_surplus_size(checked)} in answers/ not written by archiver"
+        yield f"{_surplus_size(found)} in answers/ not written by archiver"
     if blobs.found:
         number = pluralize(len(blobs.found), "blob")
         yield f"{number} recorded as lost, but present and correct (--repair records that)"
@@ -59,34 +59,34 @@ def check_lines(checked: Checked) -> Iterator[str]:
             yield f"{number} in {directory}/ not made by archiver, left alone: {listed}"
 
 
-def repair_lines(mended: Mended) -> Iterator[str]:
+def repair_lines(report: RepairReport) -> Iterator[str]:
     """Yield what a repair recorded as lost and moved to quarantine/."""
-    blobs, answers = mended.checked.blobs, mended.checked.answers
+    blobs, answers = report.verification.blobs, report.verification.answers
     if blobs.damaged:
         yield f"{pluralize(len(blobs.damaged), 'blob')} now recorded as lost"
     if answers.damaged:
         number = pluralize(len(answers.damaged), "answer")
         yield f"{number} now recorded as lost; the rows made from them stay"
     if answers.surplus:
-        size = _surplus_size(mended.checked)
+        size = _surplus_size(report.verification)
         yield f"{size} not written by archiver moved to quarantine/ (copied only, if answers follow it)"
-    if mended.quarantined:
-        yield f"{pluralize(mended.quarantined, 'damaged blob')} moved to quarantine/"
+    if report.quarantined:
+        yield f"{pluralize(report.quarantined, 'damaged blob')} moved to quarantine/"
 
 
-def price_lines(mended: Mended, max_units: int | None) -> Iterator[str]:
+def price_lines(report: RepairReport, max_units: int | None) -> Iterator[str]:
     """Yield what it costs to fetch again what is lost."""
-    if mended.priced:
-        highlights = pluralize(count_highlights(mended), "highlight")
-        accounts, units = pluralize(len(mended.priced), "account"), pluralize(mended.units, "unit")
+    if report.plans:
+        highlights = pluralize(count_highlights(report), "highlight")
+        accounts, units = pluralize(len(report.plans), "account"), pluralize(report.units, "unit")
         next_step = "nothing is spent" if max_units == 0 else "fetching now"
         yield f"to fetch again what is lost: {highlights} of {accounts}, {units}; {next_step}"
 
 
-def count_highlights(mended: Mended) -> int:
+def count_highlights(report: RepairReport) -> int:
     """Return how many highlights must be fetched."""
-    return sum(len(plan.highlights) for _, plan in mended.priced)
+    return sum(len(plan.highlights) for _, plan in report.plans)
 
 
-def _surplus_size(checked: Checked) -> str:
-    return format_size(sum(surplus.length for surplus in checked.answers.surplus))
+def _surplus_size(found: Verification) -> str:
+    return format_size(sum(surplus.length for surplus in found.answers.surplus))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from archiver import config
-from archiver.archive import opening
+from archiver.archive import creation, database, session
 from archiver.blobs import marker
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
@@ -36,7 +36,7 @@ def _begin_a_run(database: str | Path) -> None:
 
 def _killed_before_the_marker(where: Config, database: str | Path) -> str:
     """Make the archive, take its marker away, and return its id."""
-    assert opening.create(where)
+    assert creation.create_archive(where)
     made = schema.read_status(locate(database)).archive_id
     (where.archive.directory / "archive.json").unlink()
     return made
@@ -72,9 +72,9 @@ def test_a_creation_that_was_killed_before_its_marker_is_finished(root: Path, ro
     """The database that it left becomes the archive's, under the id that it has."""
     where = _place(root, rows_at)
     left = _killed_before_the_marker(where, rows_at)
-    assert opening.create(where)
+    assert creation.create_archive(where)
     assert marker.read(root).id == left
-    with opening.reading(where) as opened:
+    with session.open_for_reading(where) as opened:
         assert opened.catalog.read(totals.status).accounts == 0
 
 
@@ -86,7 +86,7 @@ def test_an_archive_that_lost_its_marker_is_not_made_anew(root: Path, rows_at: s
     _killed_before_the_marker(where, rows_at)
     _begin_a_run(rows_at)
     with pytest.raises(StorageError, match=r"archive\.json is missing") as raised:
-        opening.create(where)
+        creation.create_archive(where)
     assert "restore archive.json" in raised.value.hint
     assert not (root / "archive.json").exists()
 
@@ -97,7 +97,7 @@ def test_somebody_elses_database_is_not_adopted(root: Path, own_database: str | 
     with Catalog.open(own_database, write=True) as catalog:
         catalog.write(lambda connection: connection.exec_driver_sql("DELETE FROM archive"))
     with pytest.raises(DatabaseForeign):
-        opening.create(where)
+        creation.create_archive(where)
 
 
 @pytest.fixture
@@ -110,12 +110,12 @@ def foreign(root: Path, own_database: str | Path) -> tuple[Config, str | Path]:
 
 
 def _write_nothing(where: Config) -> None:
-    with opening.writing(where, "run", StopFlag(), False):
+    with session.open_for_writing(where, "run", StopFlag(), wait=False):
         pass
 
 
 def _upgrade(where: Config) -> None:
-    opening.upgrade(where)
+    database.upgrade_schema(where)
 
 
 @pytest.mark.parametrize("how", [_write_nothing, _upgrade])
@@ -135,8 +135,8 @@ def test_an_older_database_of_another_archive_is_not_upgraded(
 def test_an_upgrade_names_both_revisions(root: Path, rows_at: str | Path) -> None:
     """And is none where the database stands at this version's already."""
     where = _place(root, rows_at)
-    opening.create(where)
-    assert opening.upgrade(where) == (schema.head(), schema.head())
+    creation.create_archive(where)
+    assert database.upgrade_schema(where) == (schema.head(), schema.head())
 
 
 def test_an_upgrade_on_postgresql_holds_the_writers_lock(postgres_archive: str) -> None:

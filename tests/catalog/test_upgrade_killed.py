@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.archive import opening
+from archiver.archive.creation import create_archive
 from archiver.catalog import Catalog, record, schema
 from archiver.config import load
 from tests.support import ROOT, upgrade_killer
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux
 def archive(tmp_path: Path) -> Path:
     """An archive with an account: what of it an upgrade looks at."""
     root = tmp_path / "archive"
-    opening.create(load(None, {"ARCHIVER_ARCHIVE": str(root)}, {}))
+    create_archive(load(None, {"ARCHIVER_ARCHIVE": str(root)}, {}))
     with Catalog.open(root / "archive.db", write=True) as catalog:
         run_id = catalog.write(record.start_run, "run", NOW)
         catalog.write(record.tray, run_id, NATGEO.pk, tray("1", "2"), NOW)

@@ -175,7 +175,7 @@ def test_what_is_missing_is_not_advised() -> None:
         Failure(Subject.ITEM, "787132", Role.VIDEO, Reason.NETWORK, ""),
     )
     summary = Summary(1, "backup", failures=failures)
-    assert backup_command.found(targets, summary) == [targets[0], targets[2]]
+    assert backup_command.existing_targets(targets, summary) == [targets[0], targets[2]]
 
 
 def test_fault_a5_cron_is_told_of_a_missing_name(person: CommandLineUser) -> None:

@@ -128,7 +128,7 @@ def test_nothing_is_said_beside_the_data(kept: InProcessUser, args: tuple[str, .
     [
         (("--account", "natgoe"), "no account natgoe; did you mean natgeo? (archiver query"),
         (("--account", "1234"), "no account 1234 (archiver query"),
-        (("--account", f"highlight:{BOTW}"), "is no account (name one by its username or id)"),
+        (("--account", f"highlight:{BOTW}"), "is not an account (name one by its username or id)"),
         (("--run", "99"), "there is no run 99 (the last one is 2)"),
         (("--run", str(2**64)), "there is no run"),
         (("--since", "yesterday"), "Invalid value for '--since': invalid time 'yesterday': use 2026-11-01"),

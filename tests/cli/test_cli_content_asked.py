@@ -92,7 +92,7 @@ def test_fault_x10_every_text_is_one_cell(rows: list[tuple[str, str]]) -> None:
     """Whatever stands in them, as many rows and cells come out as went in, none a formula, and each text is
     whole behind its apostrophe.
     """
-    text = "".join(query_command.written(Rows(("a", "b"), tuple(rows), False), "csv"))
+    text = "".join(query_command.format_rows(Rows(("a", "b"), tuple(rows), False), "csv"))
     _, *read = csv.reader(io.StringIO(text, newline=""))
     assert len(read) == len(rows)
     for cells, texts in zip(read, rows, strict=True):
@@ -103,7 +103,7 @@ def test_fault_x10_a_lone_cr_stays_inside_its_quotes() -> None:
     """A spreadsheet takes a bare CR for the end of a row, and what follows for a formula: the field is quoted
     on every Python.
     """
-    text = "".join(query_command.written(Rows(("a",), (("innocent\r=1+1",),), False), "csv"))
+    text = "".join(query_command.format_rows(Rows(("a",), (("innocent\r=1+1",),), False), "csv"))
     assert text == 'a\n"innocent\r=1+1"\n'
 
 
@@ -112,7 +112,7 @@ def test_fault_x11_column_names_are_made_safe_on_a_terminal(monkeypatch: pytest.
     monkeypatch.setattr("archiver.cli.output.terminal_width", lambda: 80)
     rows = Rows(("\x1b[2J",), (("\x9b31m",),), False)
     for form in ("csv", "table", "json", "ndjson"):
-        text = "".join(query_command.written(rows, form))
+        text = "".join(query_command.format_rows(rows, form))
         assert not {"\x1b", "\x9b"} & set(text)
 
 

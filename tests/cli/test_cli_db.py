@@ -254,7 +254,7 @@ def test_fault_h25_an_older_database_is_copied_and_brought_up_to_date(
     assert call(person, "db", "current") == 0
     assert capsys.readouterr().out == f"{old}\n"
     for args, told in (
-        (["db", "upgrade"], f"the schema went from {old} to 9999"),
+        (["db", "upgrade"], f"the schema was upgraded from revision {old} to 9999"),
         (["backup", "natgeo", "-q"], ""),
     ):
         assert call(person, *args) == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.archive import opening
+from archiver.archive.creation import create_archive
 from archiver.config import load
 from tests.support.command_line import CommandLineUser, CommandResult
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -36,7 +36,7 @@ def upstream() -> Iterator[FaultyStandIn]:
 def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """Somebody with an empty archive."""
     somebody = CommandLineUser(tmp_path, upstream)
-    opening.create(load(None, somebody.environ, {}))
+    create_archive(load(None, somebody.environ, {}))
     return somebody
 
 

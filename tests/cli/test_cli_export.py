@@ -54,7 +54,7 @@ def test_an_export_tells_what_it_did(person: CommandLineUser, harness: ExportHar
 def test_the_help_warns_of_hard_links(person: CommandLineUser, form: str) -> None:
     """Who changes one changes the archive."""
     told = " ".join(person.run("export", form, "--help").out.split())
-    assert "who changes it in place changes the archive. --link copy avoids that." in told
+    assert "changing it changes the archive. --link copy avoids that." in told
 
 
 def test_a_bar_counts_files_on_a_terminal(harness: ExportHarness) -> None:
@@ -156,8 +156,8 @@ def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
         ),
         (["folder"], "export folder: Missing argument 'DIR'"),
         (["flder", "out"], "export: there is no command 'flder'; did you mean folder?"),
-        (["csv", "out", "--table", "itms"], "export csv: there is no table itms (known are users, "),
-        (["bagit", "out", "--info", "alone"], "export bagit: --info 'alone' is not LABEL=VALUE"),
+        (["csv", "out", "--table", "itms"], "export csv: there is no table itms (the tables are users, "),
+        (["bagit", "out", "--info", "alone"], "export bagit: invalid --info 'alone': use LABEL=VALUE"),
         (["folder", "archive/export"], "export folder: archive/export belongs to the archive at "),
         (["folder", "."], "export folder: . contains the archive, at "),
     ],
@@ -309,7 +309,7 @@ def test_fault_h46_prune_asks_on_a_terminal(person: CommandLineUser, harness: Ex
     assert person.run("export", "folder", "out").code == 0
     before = tree(harness.out)
     code, seen = prune(harness, "n\n")
-    assert "--prune will remove 2 files of earlier exports from out\nGo on? [y/N]: " in seen
+    assert "--prune will remove 2 files of earlier exports from out\nContinue? [y/N]: " in seen
     assert (code, tree(harness.out)) == (2, before)
     assert "nothing was exported, and nothing removed (without --prune those files stay)" in seen
     code, seen = prune(harness, "y\n")
@@ -318,7 +318,7 @@ def test_fault_h46_prune_asks_on_a_terminal(person: CommandLineUser, harness: Ex
     assert len(tree(harness.out)) == 5
     assert person.run("export", "folder", "out").code == 0
     code, seen = prune(harness, "", "--yes")
-    assert (code, "Go on?" in seen, len(tree(harness.out))) == (0, False, 5)
+    assert (code, "Continue?" in seen, len(tree(harness.out))) == (0, False, 5)
 
 
 def test_fault_h46_prune_says_how_many_files_it_removed(

@@ -113,7 +113,7 @@ def test_gaps_of_an_archive_that_lacks_nothing(person: InProcessUser) -> None:
     """A word on stderr, an empty list; and a name nobody has is told by that name."""
     assert person.run("run", "-q").code == 0
     none = person.run("gaps")
-    assert (none.code, none.out, none.err) == (0, "", "no gaps: what was offered is held\n")
+    assert (none.code, none.out, none.err) == (0, "", "no gaps: everything that was offered is archived\n")
     assert person.run("gaps", "--json").object == {"exit_code": 0, "outcome": "ok", "gaps": []}
     assert person.run("backup", "nobody.here", "-q").code == 6
     assert person.run("gaps", "nobody.here").out.startswith("nobody.here: 1 gap: 1 gone\n")
@@ -213,10 +213,10 @@ def test_status_says_how_many_nights_the_units_last(person: InProcessUser, upstr
         "units_per_night": None,
         "nights": None,
     }
-    assert "nobody knows: no archiver run in the last 30 days" in person.run("status", "--balance").out
+    assert "unknown: no archiver run in the last 30 days" in person.run("status", "--balance").out
     assert person.run("run", "-q").code == 0
     upstream.requests.reset()
     balance = person.run("status", "--balance", "--json").object["balance"]
     assert balance == {"units": 992, "rate": 15, "units_per_night": 8, "nights": 124}
-    assert "these last     about 124 nights at 8 units a night" in person.run("status", "--balance").out
+    assert "enough for     about 124 nights at 8 units a night" in person.run("status", "--balance").out
     assert (upstream.units, paid_calls(upstream.requests)) == (0, [])

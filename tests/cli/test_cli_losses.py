@@ -172,7 +172,7 @@ def test_a_repair_says_what_it_did(person: CommandLineUser) -> None:
     flip_bit(files(person)[0])
     ended = person.run("verify", "--read-data", "--repair")
     assert "1 blob now recorded as lost\n1 damaged blob moved to quarantine/\n" in ended.err
-    assert ended.err.endswith("1 of 1 lost blob back, 1 unit spent\n")
+    assert ended.err.endswith("1 of 1 lost blob recovered, 1 unit spent\n")
     files(person)[0].unlink()
     ended = person.run("verify", "--repair", "--max-units", "0")
-    assert "0 of 1 lost blob back, 0 units spent\n1 still lost: recorded" in ended.err
+    assert "0 of 1 lost blob recovered, 0 units spent\n1 still lost: see lost_at" in ended.err

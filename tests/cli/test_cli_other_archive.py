@@ -61,7 +61,9 @@ def test_fault_h40_gaps_of_another_archive_name_nobody_of_the_configuration(pers
     assert person.run("backup", ACCOUNT, "--archive", str(other)).code == 0
     assert gaps(person) == [WAITING]
     assert gaps(person, "--archive", str(other)) == []
-    assert person.run("gaps", "--archive", "other").err == "no gaps: what was offered is held\n"
+    assert (
+        person.run("gaps", "--archive", "other").err == "no gaps: everything that was offered is archived\n"
+    )
     person.more["ARCHIVER_ARCHIVE"] = str(other)
     assert gaps(person) == []
     person.more["ARCHIVER_ARCHIVE"] = ""
@@ -117,7 +119,7 @@ def test_an_archive_whose_database_is_not_known_is_told(
         for command in (("status",), ("gaps",), ("backup", ACCOUNT)):
             ended = person.run(*command, "--archive", "other")
             assert (ended.code, ended.err.count("\n")) == (8, 1), ended.err
-            assert "is not known" in ended.err
+            assert "is unknown" in ended.err
             assert "--config FILE" in ended.err
 
 
@@ -165,7 +167,7 @@ def test_a_lost_marker_is_written_again(person: InProcessUser) -> None:
     assert (refused.code, (mine / "archive.json").exists(), (mine / "blobs").exists()) == (8, False, False)
     assert "is in use" in refused.err
     (person.home / "unmounted").rename(mine / "blobs")
-    assert "is written again from archive.db" in person.run("init").err
+    assert "it was written again from archive.db" in person.run("init").err
     assert (mine / "archive.json").read_bytes() == marker
     assert person.run("verify", "--read-data").code == 0
 

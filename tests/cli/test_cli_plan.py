@@ -106,7 +106,7 @@ def test_a_plan_says_why_nothing_is_listed(
     assert lines[2:5] == [
         "natgeo      1+",
         "salwaaa_ki  0      none for now",
-        "nasa        2+     not known: never listed",
+        "nasa        2+     unknown: never listed",
     ]
     assert lines[-1] == "none for now: see archiver gaps"
     accounts = person.run("plan", "--json").object["accounts"]
@@ -140,7 +140,7 @@ def test_a_plan_knows_that_the_budget_is_used_up(
     assert done.out.splitlines()[2:] == [
         f"natgeo      0      none: budget.max_units_per_{period.lower()} is reached",
         f"salwaaa_ki  0      none: budget.max_units_per_{period.lower()} is reached",
-        "all 2       0",
+        "total       0",
     ]
     found = person.run("plan", "--json").object
     assert (found["exit_code"], found["units"]) == (0, 0)
@@ -157,7 +157,7 @@ def test_a_plan_knows_where_the_budget_ends_the_run(person: CommandLineUser) -> 
     """One unit is left for two trays: the plan is what it is, and says that the run will stop."""
     person.more["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "9"
     done = person.run("plan")
-    assert done.out.splitlines()[-1].split() == ["all", "2", "2+"]
+    assert done.out.splitlines()[-1].split() == ["total", "2+"]
     assert done.err == (
         "archiver: plan: budget.max_units_per_day = 9 leaves 1 unit today (UTC): the next run stops there,"
         " with code 5\n"

@@ -156,7 +156,7 @@ def test_demo_refuses_what_is_no_demo(person: CommandLineUser) -> None:
     assert person.in_process.run("backup", "natgeo", "-q").code == 0
     before = sorted(person.archive.rglob("*"))
     ended = person.in_process.run("demo", "kept")
-    assert (ended.code, "is no demo" in ended.err) == (2, True)
+    assert (ended.code, "is not a demo" in ended.err) == (2, True)
     assert sorted(person.archive.rglob("*")) == before
     (person.home / "photos").mkdir()
     (person.home / "photos" / "mine.jpg").touch()

@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from archiver import archive
+from archiver.archive.archive import Archive
+from archiver.archive.database import find_query_database
 from archiver.blobs import marker
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
@@ -21,6 +22,7 @@ from archiver.cli import query_command
 from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
+from archiver.model.archived import Rows
 from archiver.model.upstream import User
 from tests.support.databases import ARCHIVE_ID, NOW, empty_database
 
@@ -127,7 +129,7 @@ def test_own_queries_are_known_without_a_configuration(
         (["query", "mentions"], "there is no query named mentions; did you mean mentions-of"),
         (["query", "../mine"], "cannot be answered"),
         (["query", "mine"], "no value for :n (give it: -p n=VALUE)"),
-        (["query", "mine", "-p", "n"], "'n' is no parameter (write -p NAME=VALUE)"),
+        (["query", "mine", "-p", "n"], "invalid parameter 'n' (use -p NAME=VALUE)"),
         (["query", "mine", "-p", "n=1", "-p", "n=2"], "the parameter n is given twice"),
         (["query", "mine", "-p", "n=1", "-p", "m=2"], "no parameter :m; it has :n"),
         (["query", "mentions-of", "-p", "user=natgeo"], "no parameter :user; it has :username"),
@@ -160,7 +162,7 @@ def test_a_number_is_compared_as_one(home: Path, capsys: Shown) -> None:
         )
         assert capsys.readouterr().out == f"one\n{rows}"
     assert main(["query", "SELECT :n AS n", "-p", "n:=nan"]) == 2
-    assert "the parameter n is no number" in capsys.readouterr().err
+    assert "the parameter n is not a number" in capsys.readouterr().err
 
 
 def test_as_many_rows_as_anybody_asks_for(home: Path, capsys: Shown) -> None:
@@ -192,9 +194,9 @@ def test_a_username_may_be_written_as_elsewhere(home: Path, capsys: Shown) -> No
     for form in ("csv", "table"):
         assert main(["query", "who", "-p", "username=@natgo", "--format", form]) == 0
         said = capsys.readouterr().err
-        assert said == "archiver: query: the archive holds no account natgo; did you mean natgeo?\n"
+        assert said == "archiver: query: the archive has no account natgo; did you mean natgeo?\n"
     assert main(["query", "mentions-of", "-p", "username="]) == 0
-    assert "holds no account ''" in capsys.readouterr().err
+    assert "has no account ''" in capsys.readouterr().err
     for words in (["-p", "username=natgeo"], ["-p", "username=nobody", "-q"]):
         assert main(["query", "mentions-of", *words]) == 0
         assert capsys.readouterr().err == ""
@@ -202,10 +204,10 @@ def test_a_username_may_be_written_as_elsewhere(home: Path, capsys: Shown) -> No
 
 def test_since_is_a_time_as_everywhere(home: Path, capsys: Shown) -> None:
     """A date, or so long ago; what is none would be a text that comes after all times, or before."""
-    assert query_command.since_of("2026-03-01") == "2026-03-01T00:00:00.000000Z"
+    assert query_command.read_since("2026-03-01") == "2026-03-01T00:00:00.000000Z"
     assert main(["query", "new-items", "-p", "since=7d", "-q"]) == 0
     assert main(["query", "new-items", "-p", "since=yesterday"]) == 2
-    assert "the parameter since is no time" in capsys.readouterr().err
+    assert "the parameter since is not a time" in capsys.readouterr().err
 
 
 def test_sql_of_one_word_is_no_name() -> None:
@@ -247,6 +249,11 @@ def _config(root: Path, *databases: str) -> Config:
     return load(None, {}, {"archive.directory": str(root), **dict(zip(keys, databases, strict=True))})
 
 
+def _ask(config: Config, sql: str) -> Rows:
+    with Archive(config, database=find_query_database(config)) as archive:
+        return archive.query(sql, limit=1, seconds=5, own_process=True)
+
+
 def test_a_query_is_asked_as_the_role_that_may_only_read(
     tmp_path: Path, postgres_archive: str, reader: str
 ) -> None:
@@ -254,9 +261,7 @@ def test_a_query_is_asked_as_the_role_that_may_only_read(
     with Catalog.open(postgres_archive, write=True) as catalog:
         catalog.write(record.start_run, "run", NOW)
     config = _config(tmp_path, postgres_archive, reader)
-    who = archive.ask(
-        config, "SELECT current_user, (SELECT count(*) FROM accounts)", limit=1, seconds=5
-    ).rows[0]
+    who = _ask(config, "SELECT current_user, (SELECT count(*) FROM accounts)").rows[0]
     assert who == (make_url(reader).username, 0)
     for statement in (
         "SELECT sly()",
@@ -267,7 +272,7 @@ def test_a_query_is_asked_as_the_role_that_may_only_read(
         "SELECT setval('runs_id_seq', 7)",
     ):
         with pytest.raises(QueryRefused):
-            archive.ask(config, statement, limit=1, seconds=5)
+            _ask(config, statement)
     with psycopg.connect(reader.replace("+psycopg", "", 1)) as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             connection.execute("SELECT sly()")
@@ -282,4 +287,4 @@ def test_the_role_must_lead_to_the_same_archive(tmp_path: Path, postgres_archive
     (tmp_path / "archive.json").unlink()
     marker.write(tmp_path, Marker("another"))
     with pytest.raises(MarkerMismatch):
-        archive.ask(config, "SELECT 1", limit=1, seconds=5)
+        _ask(config, "SELECT 1")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.archive import Archive
 from archiver.config import load
 from archiver.errors import Stopped
 from archiver.runner.workers import StopFlag
@@ -212,9 +212,8 @@ def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: CommandLineUser)
         if checked == 3:
             stop.stop(Stopped(15))
 
-    config = load(None, person.environ)
-    with pytest.raises(Stopped):
-        archive.mend(config, read_data=False, progress=progress, stop=stop)
+    with Archive(load(None, person.environ)) as archive, pytest.raises(Stopped):
+        archive.repair(progress=progress, stop=stop)
     assert upstream_of(person).units == 0
     assert person.run("verify", "--repair", "-q").code == 0
     assert rows(person, LOST) == [(0,)]
@@ -236,8 +235,8 @@ def test_trays_that_a_run_drops_meanwhile_are_no_damage(person: CommandLineUser)
                 lite.execute("delete from answers where segment like '%-trays-%'")
             trays.unlink()
 
-    checked = archive.verify(config, read_data=False, progress=progress)
-    assert not checked.damaged
+    with Archive(config) as archive:
+        assert not archive.verify(progress=progress).is_damaged
 
 
 def test_fault_h41_foreign_bytes_in_a_segment_are_damage_and_are_moved(person: CommandLineUser) -> None:

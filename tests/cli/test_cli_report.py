@@ -194,7 +194,7 @@ def test_a_bug_is_reported_by_its_kind(
     def broken(*args: object, **more: object) -> None:
         raise RuntimeError("sesame")
 
-    monkeypatch.setattr("archiver.cli.night.keep", broken)
+    monkeypatch.setattr("archiver.cli.run_session.make_run", broken)
     assert person.run("run").code == 1
     assert b"a bug: RuntimeError" in box.at(f"{PING}/fail").body
     assert b"sesame" not in box.at(HOOK).body

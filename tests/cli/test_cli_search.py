@@ -195,13 +195,13 @@ def test_it_can_be_asked_of_one_highlight(kept: InProcessUser) -> None:
         (["--", "-gift"], "(add one that must be found, as in: archiver search -- shop -sale)"),
         (
             ["natgeo", "-gift"],
-            "no such option: -g; a word that must not be there stands behind all options and --: "
+            "no such option: -g; put words to exclude behind all options and --: "
             "archiver search natgeo -- -gift",
         ),
         (["natgeo", "-qé'"], """: archiver search natgeo -- '-qé'"'"''"""),
         (["natgeo", "--acount", "x"], "'--account'"),
-        (["gift", "--account", "highlight:1"], "the archive holds no highlight 1"),
-        (["gift", "--account", NATGEO, "--account", f"highlight:{GIFT}"], "ask twice"),
+        (["gift", "--account", "highlight:1"], "the archive has no highlight 1"),
+        (["gift", "--account", NATGEO, "--account", f"highlight:{GIFT}"], "use one command for each"),
         (["x" * 20_000], "too much"),
         (["gift", "--account", "natgoe"], "did you mean natgeo?"),
         (["gift", "--type", "story"], "story"),

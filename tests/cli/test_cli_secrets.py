@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 import pytest
 
-from archiver import archive, config
+from archiver import config
+from archiver.archive.archive import Archive
 from archiver.cli import main as front
 from archiver.cli.commands import COMMANDS
 from tests.support.command_line import CommandLineUser, on_terminal
@@ -77,10 +78,10 @@ def test_fault_l2_a_bug_that_quotes_the_request_does_not_show_the_key(
     assert front.main(["backup", "natgeo", "-q"]) == 0
     monkeypatch.setenv("HIKERAPI_TOKEN", KEY)
 
-    def fail(_: config.Config) -> None:
+    def fail(_: Archive) -> None:
         raise RuntimeError(f"illegal header b'{KEY}' for https://cdn.example/a.jpg?oh=00_Afsignature&oe=1")
 
-    monkeypatch.setattr(archive, "status", fail)
+    monkeypatch.setattr(Archive, "status", fail)
     assert front.main(["status", "--debug", "--json"]) == 1
     shown = capsys.readouterr()
     log = (person.archive / "log" / "archiver.log").read_text("utf-8")

@@ -171,9 +171,9 @@ def test_a_target_is_read_by_what_is_held(sqlite_person: InProcessUser, target: 
         (["a b"], "item:<pk>"),
         (["a b"], "archiver search finds by words"),
         (["Presents"], "archiver search finds by words"),
-        (["natgeo", "--role", "video"], "--role is for --paths"),
-        (["natgeo", "-0", "--json"], "without -0 it is the object"),
-        (["natgeo", "--paths", "--json"], "without --paths it is the object"),
+        (["natgeo", "--role", "video"], "--role goes with --paths"),
+        (["natgeo", "-0", "--json"], "leave out -0 for the object"),
+        (["natgeo", "--paths", "--json"], "leave out --paths for the object"),
     ],
 )
 def test_what_is_not_held_is_told_with_the_next_step(
@@ -216,5 +216,5 @@ def test_a_name_that_several_bore_needs_an_id(sqlite_person: InProcessUser, tmp_
                 catalog.write(record.tray, 1, pk, Tray(User(pk, name), ()), when)
     ended = person.run("show", "shared")
     assert (ended.code, ended.out) == (2, "")
-    assert "name one by its id: 5, 6" in ended.err
+    assert "use an id: 5, 6" in ended.err
     assert "formerly   shared, 2026-03-31" in show(person, "later6").out

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.creation import create_archive
 from archiver.config import load
 from tests.support.crash.consistency_checks import violations
 
@@ -28,7 +28,7 @@ def test_fault_h1_a_creation_that_was_killed_is_finished_by_the_next(left: str, 
     root = tmp_path / "archive"
     root.mkdir(0o700)
     (root / left).write_bytes(b"half")
-    assert archive.create(load(None, {"ARCHIVER_ARCHIVE": str(root)}))
+    assert create_archive(load(None, {"ARCHIVER_ARCHIVE": str(root)}))
     assert not (root / left).exists()
     assert violations(root) == []
-    assert not archive.create(load(None, {"ARCHIVER_ARCHIVE": str(root)}))
+    assert not create_archive(load(None, {"ARCHIVER_ARCHIVE": str(root)}))

@@ -18,9 +18,7 @@ from archiver.errors import ArchiveLocked, StorageError, UsageError
 from archiver.export import open_export
 from archiver.export.export_entry import LinkMethod
 from archiver.export.manifest import Manifest
-from archiver.model.archived import Selection
 from archiver.model.identity import Role
-from archiver.model.target import Target
 from tests.support.catalog_samples import LATER, NATGEO, tray, video
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness, directories, tree
@@ -176,7 +174,7 @@ def test_a_file_that_somebody_changed_is_theirs(harness: ExportHarness) -> None:
     assert (tally.new, tally.avoided) == (1, 1)
     assert changed.read_text() == "painted over"
     assert tree(harness.out)[f"{_GUIDE}/{_AT} Cphoto [10].jpg"] == b"photo"
-    harness.export(way=LinkMethod.COPY, narrowed=Selection(titles=("Travel*",)), prune=True)
+    harness.export(way=LinkMethod.COPY, titles="Travel*", prune=True)
     assert tree(harness.out)[f"{_GUIDE}/{_AT} Cphoto.jpg"] == b"painted over"
 
 
@@ -207,11 +205,10 @@ def test_what_is_not_selected_stays_unless_it_is_pruned(harness: ExportHarness) 
     directories that are empty then.
     """
     harness.export()
-    narrowed = Selection(titles=("Travel*",), media_types=frozenset({2}))
-    tally = harness.export(narrowed=narrowed)
+    tally = harness.export(titles="Travel*", media_types=2)
     assert (tally.files, tally.others, tally.removed) == (3, 4, 0)
     assert tree(harness.out) == _WHOLE
-    tally = harness.export(narrowed=narrowed, prune=True)
+    tally = harness.export(titles="Travel*", media_types=2, prune=True)
     assert (tally.files, tally.others, tally.removed) == (3, 0, 4)
     assert tree(harness.out).keys() == {
         "natgeo/avatar.jpg",
@@ -245,9 +242,9 @@ def test_no_name_makes_a_directory_an_archive(harness: ExportHarness) -> None:
 
 def test_an_account_is_chosen_by_its_name(harness: ExportHarness) -> None:
     """One that is not stored is a usage error."""
-    assert harness.export(accounts=(Target("natgeo", username="natgeo"),)).files == 7
+    assert harness.export(accounts="natgeo").files == 7
     with pytest.raises(UsageError):
-        harness.export(accounts=(Target("nobody", username="nobody"),))
+        harness.export(accounts="nobody")
 
 
 def test_what_is_gone_upstream_is_exported_unless_it_is_left_out(harness: ExportHarness) -> None:
@@ -328,7 +325,7 @@ def test_a_damaged_blob_is_told_and_the_rest_exported(harness: ExportHarness) ->
         harness.keep("11", Role.THUMBNAIL, b"poster"),
         harness.keep("11", Role.VIDEO, b"video"),
     )
-    harness.export(way=LinkMethod.COPY, narrowed=Selection(titles=("Gift*",)))
+    harness.export(way=LinkMethod.COPY, titles="Gift*")
     harness.blob(missing).unlink()
     for digest, content in ((short, b""), (rotten, b"VIDEO")):
         harness.blob(digest).chmod(0o644)

@@ -7,18 +7,17 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Unpack
 
 import pytest
 
-from archiver import archive
-from archiver.archive import Chosen
+from archiver.archive.archive import Archive
+from archiver.archive.selection import Narrowing
 from archiver.catalog.query import dump
 from archiver.catalog.tables import metadata
 from archiver.errors import UsageError
 from archiver.export.export_entry import ExportStats
 from archiver.export.table_files import TableForm, table_text
-from archiver.model.archived import Selection
-from archiver.model.target import Target
 from tests.support.catalog_samples import LATER, NATGEO, video
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness, tree
@@ -46,11 +45,10 @@ def _filled(home: Path, database: str | Path) -> ExportHarness:
 
 
 def _export(
-    harness: ExportHarness, form: TableForm, *names: str, chosen: Chosen | None = None
+    harness: ExportHarness, form: TableForm, *names: str, **narrowing: Unpack[Narrowing]
 ) -> ExportStats:
-    return archive.export_tables(
-        harness.config, harness.out, chosen or Chosen(), form=form, names=names, progress=lambda done: None
-    )
+    with Archive(harness.config) as archive:
+        return archive.export_tables(harness.out, form=form, tables=names, **narrowing)
 
 
 def test_every_table_is_exported() -> None:
@@ -87,7 +85,8 @@ def test_tables_are_of_one_moment(harness: ExportHarness) -> None:
             came = True
             harness.show({"3": "New"}, {"3": (video("12"),)}, LATER)
 
-    archive.export_tables(harness.config, harness.out, Chosen(), form=TableForm.JSONL, progress=progress)
+    with Archive(harness.config) as archive:
+        archive.export_tables(harness.out, progress=progress)
     assert came
     files = tree(harness.out)
     for table, key in (("highlights", "pk"), ("items", "pk"), ("highlight_items", "item_pk")):
@@ -112,7 +111,7 @@ def test_a_narrowed_export_has_the_rows_that_belong_to_it(harness: ExportHarness
     """Those of the highlights and items selected, their files and blobs; no table that is of the archive as a
     whole.
     """
-    _export(harness, TableForm.JSONL, chosen=Chosen(narrowed=Selection(titles=("Travel*",))))
+    _export(harness, TableForm.JSONL, titles="Travel*")
     rows = {
         name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
         for name, text in tree(harness.out).items()
@@ -135,7 +134,7 @@ def test_tables_of_another_export_do_not_stay_beside(lite: ExportHarness, form: 
     (lite.out / "notes.txt").write_text("mine")
     (lite.out / f"archive.{form}").write_text("changed")
     theirs = {"notes.txt", f"archive.{form}"}
-    narrowed = _export(lite, form, chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
+    narrowed = _export(lite, form, accounts=NATGEO.pk)
     assert set(tree(lite.out)) == {f"{name}.{form}" for name in dump.PART_TABLES} | theirs
     assert (narrowed.removed, narrowed.others) == (4, 0)
     _export(lite, form, "users")
@@ -147,15 +146,16 @@ def test_tables_of_another_export_do_not_stay_beside(lite: ExportHarness, form: 
 def test_a_table_of_the_whole_cannot_be_narrowed(lite: ExportHarness) -> None:
     """A usage error, before anything is written."""
     with pytest.raises(UsageError, match="runs"):
-        _export(lite, TableForm.CSV, "runs", chosen=Chosen((Target("x", user_pk=NATGEO.pk),)))
+        _export(lite, TableForm.CSV, "runs", accounts=NATGEO.pk)
     assert not lite.out.exists()
 
 
 def test_one_table_as_text_is_the_same(lite: ExportHarness) -> None:
     """What goes to stdout, also where blobs are narrowed by files."""
-    for chosen, count in ((Chosen(), 5), (Chosen(narrowed=Selection(titles=("Travel*",))), 3)):
-        _export(lite, TableForm.CSV, "blobs", chosen=chosen)
-        text = "".join(archive.table_lines(lite.config, chosen, form=TableForm.CSV, name="blobs"))
+    for titles, count in ((None, 5), ("Travel*", 3)):
+        _export(lite, TableForm.CSV, "blobs", titles=titles)
+        with Archive(lite.config) as archive:
+            text = "".join(archive.table_lines("blobs", form="csv", titles=titles))
         assert text.encode() == tree(lite.out)["blobs.csv"]
         assert text.count("\r\n") == count + 1
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.archive import Archive
 from archiver.catalog import engine
 from archiver.errors import DatabaseError
+from archiver.verify.verify_blobs import VerifyReport
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -86,9 +87,12 @@ def test_a_backup_beside_a_run_is_whole_and_of_one_moment(harness: ArchiveHarnes
     run does not notice.
     """
     copy = tmp_path / "copy.db"
-    harness.upstream.faults.add(
-        None, listener="cdn", nth=20, before=lambda _: archive.backup_database(harness.config, copy)
-    )
+
+    def back_up(_: object) -> None:
+        with Archive(harness.config) as archive:
+            archive.backup_database(copy)
+
+    harness.upstream.faults.add(None, listener="cdn", nth=20, before=back_up)
     before = harness.one(HELD)
     assert harness.night("natgeo").exit_code == 0
     with closing(sqlite3.connect(copy)) as reader:
@@ -114,6 +118,11 @@ def _cut_short(harness: ArchiveHarness, to: Path, account: str = "natgeo") -> Ar
     return ArchiveHarness(to, harness.upstream)
 
 
+def _verified_blobs(harness: ArchiveHarness) -> VerifyReport:
+    with Archive(harness.config) as archive:
+        return archive.verify(read_data=True).blobs
+
+
 def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(
     harness: ArchiveHarness, tmp_path: Path
 ) -> None:
@@ -123,11 +132,11 @@ def test_fault_h24_a_wal_that_was_deleted_takes_rows_and_no_bytes(
     left = _cut_short(harness, tmp_path / "left")
     (left.root / "archive.db-wal").unlink()
     (left.root / "archive.db-shm").unlink(missing_ok=True)
-    blobs = archive.verify(left.config, read_data=True, progress=lambda *_: None).blobs
+    blobs = _verified_blobs(left)
     assert (blobs.damaged, blobs.orphans > 20) == ((), True)
     assert left.night("natgeo", "salwaaa_ki").exit_code == 0
     assert left.rows(HELD) == harness.rows(HELD)
-    blobs = archive.verify(left.config, read_data=True, progress=lambda *_: None).blobs
+    blobs = _verified_blobs(left)
     assert (blobs.damaged, blobs.orphans) == ((), 0)
 
 

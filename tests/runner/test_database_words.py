@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.archive import Archive
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin.faulty_standin import FaultyStandIn
 
@@ -73,9 +73,8 @@ def test_fault_x9_words_that_look_like_sql_are_words(harness: ArchiveHarness) ->
     assert harness.one(TITLE, BOTW) == DROP
     assert harness.one(TITLE, GIFT) == "100%_"
     assert harness.one(TITLE, LIMITLESS) == ":name ? %(name)s $1 \\"
-    found = archive.ask(
-        harness.config, "SELECT pk FROM highlights WHERE title LIKE '100!%!_' ESCAPE '!'", limit=9, seconds=5
-    )
+    with Archive(harness.config) as archive:
+        found = archive.query("SELECT pk FROM highlights WHERE title LIKE '100!%!_' ESCAPE '!'")
     assert found.rows == ((GIFT,),)
     harness.upstream.world.retitle(BOTW, DROP + DROP)
     assert harness.night("natgeo").exit_code == 0

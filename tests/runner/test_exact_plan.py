@@ -12,12 +12,11 @@ from typing import NamedTuple
 
 import pytest
 
-from archiver import archive
+from archiver.archive.archive import Archive
 from archiver.model.events import HighlightRead
 from archiver.model.target import Target, parse_target
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.forecast import AccountPlan
-from archiver.runner.workers import StopFlag
 from tests.support.api_faults import PAGE, account_pk
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
@@ -171,7 +170,8 @@ def planned_and_done(
     if dice.random() < 0.7:
         since = harness.now
         run_with(harness, target, replace(asked, list_only=True, full=False, repair=None))
-    (plan,) = archive.plan(harness.config, [target], manner=asked, since=since, clock=lambda: harness.now)
+    with Archive(harness.config) as archive:
+        (plan,) = archive.plan([target], options=asked, since=since, clock=lambda: harness.now)
     harness.sleep(milliseconds=1)
     limit = plan.units + 1 if plan.exact and dice.random() < 0.3 else None
     units = run_with(harness, target, asked, limit)
@@ -184,16 +184,14 @@ def planned_and_done(
 def run_with(harness: ArchiveHarness, target: Target, asked: RunOptions, max_units: int | None = None) -> int:
     """Run over one target and return the units."""
     harness.events.clear()
-    return archive.run(
-        harness.config,
-        [target],
-        command="run",
-        manner=asked,
-        observe=harness.events.append,
-        stop=StopFlag(),
-        max_units=max_units,
-        clock=lambda: harness.now,
-    ).units
+    with Archive(harness.config) as archive:
+        return archive.run(
+            [target],
+            options=asked,
+            max_units=max_units,
+            observe=harness.events.append,
+            clock=lambda: harness.now,
+        ).units
 
 
 def options(world: EditableWorld, account: str, dice: random.Random) -> RunOptions:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.creation import create_archive
 from archiver.errors import DiskFull, Reason
 from archiver.model.target import parse_target
 from tests.support.archive_harness import ArchiveHarness
@@ -120,7 +120,7 @@ def test_fault_h38_a_disk_below_its_reserve_stops_the_run_before_anything_is_pai
     with pytest.raises(DiskFull):
         harness.night("natgeo")
     assert not harness.root.exists()
-    archive.create(harness.config)
+    create_archive(harness.config)
     summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (8, 0)
     assert harness.upstream.units == 0
@@ -188,7 +188,7 @@ def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(harness: ArchiveHar
     assert (summary.exit_code, failure.reason) == (0, Reason.TOO_MANY)
     assert failure.detail == "10,000 of 10,005 mentions have rows; the stored answer holds all of them"
     assert harness.one("select completed_at from highlights where pk = ?", GIFT) is not None
-    (gap,) = archive.gaps(harness.config)
+    (gap,) = harness.gaps()
     assert (gap.reason, gap.username, gap.highlight_pk) == (Reason.TOO_MANY, "natgeo", GIFT)
     summary = harness.night("natgeo")
     assert (summary.units, summary.failures) == (1, ())
@@ -214,8 +214,8 @@ def test_fault_a39_a_highlight_of_products_is_a_gap(harness: ArchiveHarness) -> 
     harness.upstream.world.remove_highlight(GIFT)
     summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units, summary.failures) == (0, 1, ())
-    (gap,) = archive.gaps(harness.config)
+    (gap,) = harness.gaps()
     assert (gap.reason, gap.username) == (Reason.UNSUPPORTED, "natgeo")
     harness.upstream.faults.remove(fault)
     assert harness.night("natgeo").exit_code == 0
-    assert list(archive.gaps(harness.config)) == []
+    assert list(harness.gaps()) == []

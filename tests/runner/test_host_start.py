@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.creation import create_archive
 from archiver.blobs.disk import free_bytes
 from archiver.cli.main import main
 from archiver.durable import open_root
@@ -147,7 +147,7 @@ def test_fault_h15_missing_blobs_stop_the_run_instead_of_fetching_all_again(
 def test_fault_h15_a_database_of_another_archive_is_refused(harness: ArchiveHarness, place: Path) -> None:
     """The marker names another archive than the database: code 8, neither is touched."""
     other = ArchiveHarness(place / "other", harness.upstream)
-    archive.create(other.config)
+    create_archive(other.config)
     own = (harness.root / "archive.json").read_bytes()
     shutil.copy(other.root / "archive.json", harness.root / "archive.json")
     before = (harness.root / "archive.db").read_bytes()
@@ -168,11 +168,11 @@ def test_fault_h19_an_archive_that_somebody_else_makes_meanwhile_is_used(
 
     def overtaken(path: Path, mode: int | None = None) -> int:
         monkeypatch.undo()
-        assert archive.create(late.config)
+        assert create_archive(late.config)
         return real(path, mode)
 
-    monkeypatch.setattr("archiver.archive.opening.open_root", overtaken)
-    assert not archive.create(late.config)
+    monkeypatch.setattr("archiver.archive.creation.open_root", overtaken)
+    assert not create_archive(late.config)
     assert run(late, ACCOUNT)[0] == 0
 
 
@@ -254,7 +254,7 @@ def test_fault_h38_a_disk_that_fills_in_mid_run_stops_it_at_the_reserve(
     free = free_bytes
 
     def filled(_: object) -> None:
-        monkeypatch.setattr("archiver.archive.nights.free_bytes", lambda path: free(path) % 1000)
+        monkeypatch.setattr("archiver.archive.nightly_run.free_bytes", lambda path: free(path) % 1000)
 
     harness.upstream.faults.add(path="/v1/highlight/by/url", before=filled)
     code, why = run(harness, ACCOUNT)

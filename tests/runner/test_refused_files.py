@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
-from archiver.archive import ShownAccount
+from archiver.archive.archive import Archive
+from archiver.archive.subject_details import AccountDetails
 from archiver.cli import run_report
 from archiver.model.archived import GapReason
 from archiver.model.identity import Subject
@@ -158,20 +158,20 @@ def test_fault_c31_status_show_and_gaps_tell_what_is_not_downloaded(either: Arch
     """
     either.environ[HOSTS] = WRONG
     either.night(ACCOUNT)
-    status = archive.status(either.config)
+    status = either.status()
     assert status.hosts_not_allowed == (("127.0.0.1", offered(either)),)
     assert status.last_success_at is None
-    reasons = {gap.reason.value for gap in archive.gaps(either.config)}
+    reasons = {gap.reason.value for gap in either.gaps()}
     assert reasons == {"host_not_allowed"}
-    with archive.shown(either.config, parse_target(ACCOUNT)) as showing:
-        shown = showing.shown
-        assert isinstance(shown, ShownAccount)
-        assert {part.highlight.completed_at for part in shown.parts} == {None}
-        assert not any(part.due for part in shown.parts)
+    with Archive(either.config) as archive:
+        details = archive.show(ACCOUNT)
+        assert isinstance(details, AccountDetails)
+        assert {summary.highlight.completed_at for summary in details.highlights} == {None}
+        assert not any(summary.due for summary in details.highlights)
     del either.environ[HOSTS]
-    assert archive.status(either.config).hosts_not_allowed == ()
+    assert either.status().hosts_not_allowed == ()
     either.night(ACCOUNT)
-    assert list(archive.gaps(either.config)) == []
+    assert list(either.gaps()) == []
 
 
 def test_fault_c31_titles_that_are_not_wanted_do_not_fail_a_night(harness: ArchiveHarness) -> None:
@@ -182,7 +182,7 @@ def test_fault_c31_titles_that_are_not_wanted_do_not_fail_a_night(harness: Archi
     one = parse_target(ACCOUNT, highlights=("First",))
     none = parse_target(ACCOUNT, highlights=("nothing is called so",))
     assert harness.night(one).files_failed == files_of(highlights(harness)[0].items)
-    assert archive.status(harness.config).hosts_not_allowed == (
+    assert harness.status().hosts_not_allowed == (
         ("127.0.0.1", sum(files_of(highlight.items) for highlight in highlights(harness))),
     )
     assert harness.night(none).exit_code == 0
@@ -242,7 +242,7 @@ def test_a_refused_file_that_is_not_offered_any_more_is_not_waited_for(harness: 
         harness.night(ACCOUNT).files_failed for _ in range(2)
     ]  # a loss of more than half is believed the second time
     assert counts[-1] == left
-    gaps = [gap for gap in archive.gaps(harness.config) if gap.subject is Subject.ITEM and not gap.gone]
+    gaps = [gap for gap in harness.gaps() if gap.subject is Subject.ITEM and not gap.gone]
     assert len(gaps) == left
     assert GapReason.NOT_YET not in {gap.reason for gap in gaps}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.archive import Archive
 from archiver.errors import Stopped
 from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, edit_answer
@@ -33,7 +33,8 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
 def set_aside(harness: ArchiveHarness) -> Path:
     """Make a copy of the database with the command for it."""
     to = harness.root.parent / "older.db"
-    archive.backup_database(harness.config, to)
+    with Archive(harness.config) as archive:
+        archive.backup_database(to)
     return to
 
 

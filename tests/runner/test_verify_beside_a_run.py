@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver import archive
+from archiver.archive.archive import Archive
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from tests.support.archive_harness import ArchiveHarness
@@ -33,7 +33,8 @@ def test_a_run_may_begin_while_verify_reads(harness: ArchiveHarness) -> None:
         if checked == 1 and not nights:
             nights.append(harness.night("natgeo").exit_code)
 
-    report = archive.verify(harness.config, read_data=True, progress=progress)
+    with Archive(harness.config) as archive:
+        report = archive.verify(read_data=True, progress=progress)
     assert (nights, report.blobs.damaged) == ([0], ())
 
 
@@ -41,7 +42,9 @@ def test_what_was_read_is_noted_unless_a_run_holds_the_lock(harness: ArchiveHarn
     """Beside a run verify only reads; without one it sets ``verified_at`` of every blob."""
     blobs = harness.one("select count(*) from blobs")
     with run_lock.hold_run_lock(harness.root / "lock", "run", utcnow()):
-        assert archive.verify(harness.config, read_data=True, progress=lambda *_: None).damaged is False
+        with Archive(harness.config) as archive:
+            assert archive.verify(read_data=True).is_damaged is False
         assert harness.one(UNREAD) == blobs
-    archive.verify(harness.config, read_data=True, progress=lambda *_: None)
+    with Archive(harness.config) as archive:
+        archive.verify(read_data=True)
     assert harness.one(UNREAD) == 0

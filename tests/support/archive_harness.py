@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psycopg
 
-from archiver import archive
+from archiver.archive.archive import Archive
+from archiver.archive.creation import create_for_run
 from archiver.config import Config, load
+from archiver.model.archived import Gap, Status
 from archiver.model.events import Event
 from archiver.model.identity import utcnow
 from archiver.model.target import Target, parse_target
@@ -89,31 +91,37 @@ class ArchiveHarness:
         self.upstream.requests.reset()
         self.events.clear()
         parsed = [parse_target(t) if isinstance(t, str) else t for t in targets]
-        return archive.run(
-            self.config,
-            parsed,
-            command="plan" if lists else "run",
-            manner=RunOptions(from_config=bound, ignore_backoff=insist, full=full, list_only=lists),
-            observe=self.events.append,
-            stop=StopFlag(),
-            create_missing=True,
-            clock=lambda: self.now,
-        )
+        create_for_run(self.config)
+        with Archive(self.config) as archive:
+            return archive.run(
+                parsed,
+                options=RunOptions(from_config=bound, ignore_backoff=insist, full=full, list_only=lists),
+                command="plan" if lists else "run",
+                observe=self.events.append,
+                clock=lambda: self.now,
+            )
 
     def plan(self, *targets: str, since: datetime | None = None) -> list[AccountPlan]:
         """Return what the next run would do and cost. ``since``: the start of the run that listed."""
-        parsed = [parse_target(text) for text in targets]
-        return list(
-            archive.plan(self.config, parsed, manner=RunOptions(), since=since, clock=lambda: self.now)
-        )
+        with Archive(self.config) as archive:
+            return archive.plan(targets, options=RunOptions(), since=since, clock=lambda: self.now)
+
+    def gaps(self) -> list[Gap]:
+        """What the archive knows that it lacks."""
+        with Archive(self.config) as archive:
+            return list(archive.gaps())
+
+    def status(self) -> Status:
+        """The archive in numbers."""
+        with Archive(self.config) as archive:
+            return archive.status()
 
     def reread(self, stop: StopFlag | None = None) -> RereadReport:
         """All kept answers mapped anew; the log of the upstream shows what that asked, which is nothing."""
         self._watched()
         self.upstream.requests.reset()
-        return archive.reread(
-            self.config, progress=lambda *_: None, stop=stop or StopFlag(), clock=lambda: self.now
-        )
+        with Archive(self.config) as archive:
+            return archive.reread(stop=stop, clock=lambda: self.now)
 
     def rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
         """Return the rows of a query, read without the program; ``?`` stands for a value."""

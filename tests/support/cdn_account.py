@@ -73,7 +73,7 @@ def short_waits(patience: float = 5.0) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("archiver.retry.backoff", lambda attempt, random, base=1.0: 0.0)
         patch.setattr("archiver.media.speed_limits.SLICE", 0.2)
-        patch.setattr("archiver.archive.nights.Downloader", hastily)
+        patch.setattr("archiver.archive.nightly_run.Downloader", hastily)
         yield
 
 

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Unpack
 
-from archiver import archive
-from archiver.archive import Chosen
+from archiver.archive.archive import Archive
+from archiver.archive.selection import Narrowing
 from archiver.blobs import marker
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, record
 from archiver.config import Config, load
 from archiver.export.export_entry import ExportStats, LinkMethod
-from archiver.export.path_template import DEFAULT_TEMPLATE, parse_template
-from archiver.model.archived import EVERYTHING, Blob, File, Owner, Selection
+from archiver.export.path_template import DEFAULT_TEMPLATE
+from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Role, Subject
-from archiver.model.target import Target
 from archiver.model.upstream import Item
 from tests.support.catalog_samples import FACTS, NATGEO, highlight, page, tray, video
 from tests.support.databases import ARCHIVE_ID, NOW
@@ -123,24 +123,23 @@ class ExportHarness:
         template: str = DEFAULT_TEMPLATE,
         *,
         to: Path | None = None,
-        narrowed: Selection = EVERYTHING,
-        accounts: tuple[Target, ...] = (),
         gone: bool = True,
         sidecars: bool = False,
         way: LinkMethod = LinkMethod.AUTO,
         prune: bool = False,
+        **narrowing: Unpack[Narrowing],
     ) -> ExportStats:
         """Export to a folder."""
-        return archive.export_folder(
-            self.config,
-            to or self.out,
-            Chosen(accounts, narrowed, gone),
-            template=parse_template(template),
-            sidecars=sidecars,
-            way=way,
-            prune=prune,
-            progress=lambda done: None,
-        )
+        with Archive(self.config) as archive:
+            return archive.export_folder(
+                to or self.out,
+                template=template,
+                sidecars=sidecars,
+                gone=gone,
+                link=way,
+                prune=prune,
+                **narrowing,
+            )
 
 
 def tree(root: Path) -> dict[str, bytes]:

@@ -144,8 +144,8 @@ def _serve() -> None:
     from alembic import command  # noqa: F401  # what makes an archive
 
     # With all that commands import: parts that are imported when first used are imported here, once.
-    from archiver import archive, blobs  # noqa: F401
-    from archiver.cli import backup_command, night, run_command, verify_command  # noqa: F401
+    from archiver.archive import creation, exports, nightly_run, verification  # noqa: F401
+    from archiver.cli import backup_command, run_command, verify_command  # noqa: F401
 
     gc.freeze()  # a child that looks for garbage in what it has inherited copies all of it
 

@@ -8,11 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from archiver import archive
+from archiver.archive.archive import Archive
 from archiver.errors import ArchiverError
-from archiver.model.target import parse_target
 from archiver.runner.context import RunOptions
-from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 
 NOBODY = 65534
@@ -44,15 +42,10 @@ def run(harness: ArchiveHarness, *targets: str) -> tuple[int, str]:
     """
     harness.upstream.requests.reset()
     try:
-        summary = archive.run(
-            harness.config,
-            [parse_target(target) for target in targets],
-            command="run",
-            manner=RunOptions(),
-            observe=harness.events.append,
-            stop=StopFlag(),
-            clock=lambda: harness.now,
-        )
+        with Archive(harness.config) as archive:
+            summary = archive.run(
+                targets, options=RunOptions(), observe=harness.events.append, clock=lambda: harness.now
+            )
     except ArchiverError as error:
         return error.exit_code, f"{error} ({error.hint})"
     return summary.exit_code, f"{summary.message} ({summary.hint})"

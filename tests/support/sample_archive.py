@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from archiver.answers.answer_store import AnswerStore
+from archiver.archive.creation import create_archive
 from archiver.blobs import marker
 from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, ledger, record
+from archiver.config import load
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.billing import Answer, Call, Limits
 from archiver.model.identity import Digest, Role, Subject
@@ -33,7 +35,31 @@ from archiver.model.upstream import (
     User,
     WebLink,
 )
+from archiver.sandbox.standin import StandIn
 from tests.support.databases import ARCHIVE_ID, NOW
+
+NIGHTLY_CONFIG = """
+[archive]
+reserve = 0
+[api]
+base_url = "{base_url}"
+token_file = "hikerapi.token"
+[download]
+allowed_hosts = ["127.0.0.1"]
+[[accounts]]
+username = "natgeo"
+"""
+
+
+def make_nightly(home: Path, upstream: StandIn) -> None:
+    """Make the empty archive ``nightly`` in ``home``, and its configuration ``nightly.toml`` for a stand-in."""
+    config, token = home / "nightly.toml", home / "hikerapi.token"
+    config.write_text(NIGHTLY_CONFIG.format(base_url=upstream.base_url))
+    token.write_text(upstream.key)
+    for file in (config, token):
+        file.chmod(0o600)
+    create_archive(load(config, {}, {"archive.directory": str(home / "nightly")}))
+
 
 HOSTILE = "\x1b[2J<img src=x onerror=alert(1)>\n\u202e=1+1"
 LATER = NOW + timedelta(days=1)

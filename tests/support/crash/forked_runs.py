@@ -103,15 +103,11 @@ def exit_code_of(what: str) -> int | None:
 def _serve() -> None:
     from alembic import command  # noqa: F401  # what makes an archive
 
-    # With all that a run imports, once for all children: parts that come when they are asked for are asked
-    # for here.
-    from archiver import archive
+    # With all that a run imports, once for all children.
+    from archiver.archive import creation, exports, nightly_run, verification  # noqa: F401
     from archiver.blobs import blob_links, disk  # noqa: F401
     from archiver.catalog.query import account_state, content, gaps  # noqa: F401
-    from archiver.cli import backup_command, main, night, verify_command  # noqa: F401
-
-    for name in archive.__all__:
-        getattr(archive, name)
+    from archiver.cli import backup_command, main, verify_command  # noqa: F401
 
     # A child that looks for garbage in what it has inherited copies all of it: twice the time of a quiet run.
     gc.freeze()

@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BEFORE = {
-    "store made": ("archiver.archive.opening", "_new_catalog"),
+    "store made": ("archiver.archive.creation", "_open_new_catalog"),
     "before the marker": ("archiver.blobs.marker", "write"),
     "before a call": ("archiver.hiker.client", "HikerClient.send"),
     "before an answer": ("archiver.answers.answer_writer", "AnswerWriter.keep"),
@@ -26,7 +26,7 @@ _BEFORE = {
     "end of run": ("archiver.catalog.record", "finish_run"),
 }
 _AFTER = {
-    "schema made": ("archiver.archive.opening", "_new_catalog"),
+    "schema made": ("archiver.archive.creation", "_open_new_catalog"),
     "marker written": ("archiver.blobs.marker", "write"),
     "swept": ("archiver.blobs.disk", "_remove_unfinished"),
     "answer kept": ("archiver.answers.answer_writer", "AnswerWriter.keep"),

@@ -12,13 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from archiver import archive
+from archiver.archive.archive import Archive
+from archiver.archive.creation import create_archive, create_for_run
 from archiver.config import Config, load
 from archiver.errors import ArchiverError
-from archiver.model.target import parse_target
-from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
-from archiver.runner.workers import StopFlag
 from tests.support.crash import file_operations, syscall_trace
 from tests.support.crash.consistency_checks import (
     Bill,
@@ -100,21 +98,16 @@ def command(
 def make_archive(upstream: Workload, home: Path) -> None:
     """An empty archive in ``home``."""
     home.mkdir()
-    archive.create(_config(upstream, home))
+    create_archive(_config(upstream, home))
 
 
 def run_again(upstream: Workload, home: Path) -> Summary:
     """A run in this process over the same accounts; the log of the upstream shows this run only."""
     upstream.standin.requests.reset()
-    return archive.run(
-        _config(upstream, home),
-        [parse_target(name) for name in upstream.names],
-        command="backup",
-        manner=RunOptions(from_config=False, ignore_backoff=True),
-        observe=lambda event: None,
-        stop=StopFlag(),
-        create_missing=True,
-    )
+    config = _config(upstream, home)
+    create_for_run(config)
+    with Archive(config) as archive:
+        return archive.run(upstream.names)
 
 
 def converge(upstream: Workload, home: Path, golden: State, units: int) -> Iterator[str]:

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from archiver import archive
+from archiver.archive.archive import Archive
+from archiver.archive.creation import create_for_run
 from archiver.model.events import Event
-from archiver.model.target import parse_target
 from archiver.runner.context import RunOptions
 from archiver.runner.tally import Summary
 from archiver.runner.workers import StopFlag
@@ -30,17 +30,16 @@ def run(
 ) -> Summary | None:
     """Keep these targets; None where the observer's Bug ended the run."""
     try:
-        return archive.run(
-            harness.config,
-            [parse_target(target) for target in targets],
-            command="run",
-            manner=RunOptions(),
-            observe=observe,
-            stop=stop or StopFlag(),
-            max_units=max_units,
-            create_missing=True,
-            clock=lambda: harness.now,
-        )
+        create_for_run(harness.config)
+        with Archive(harness.config) as archive:
+            return archive.run(
+                targets,
+                options=RunOptions(),
+                max_units=max_units,
+                observe=observe,
+                stop=stop,
+                clock=lambda: harness.now,
+            )
     except Bug:
         return None
 

@@ -1,4 +1,4 @@
-"""What is read, value by value, and ended by whoever reads or by the end of the archive."""
+"""An iterator over an archive, ended by its reader or by the end of the archive."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ T = TypeVar("T")
 
 
 class Reading(Generic[T]):
-    """An iterator over what is read. ``close``, or the end of a ``with`` block, ends it before its last value."""
+    """An iterator over values of an archive. ``close``, or the end of a ``with`` block, ends it early."""
 
     def __init__(self, values: Generator[T, None, None]) -> None:
         self._values = values
-        self._cut = False
+        self._is_cut = False
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> T:
-        if self._cut:
+        if self._is_cut:
             raise ValueError("the archive is closed")
         return next(self._values)
 
     def close(self) -> None:
-        """Read no further, and give the connection back."""
+        """Stop reading and return the connection."""
         self._values.close()
 
     def cut(self) -> None:
-        """As the archive ends: whoever asks for more is told."""
-        self._cut = True
-        with suppress(
-            ValueError
-        ):  # another thread is within it just now: it gives the connection back when nobody refers to it
+        """End it because the archive is closed: the next value raises ValueError."""
+        self._is_cut = True
+        # ValueError: another thread is reading. The connection is returned once nothing refers to it.
+        with suppress(ValueError):
             self._values.close()
 
     def __enter__(self) -> Self:

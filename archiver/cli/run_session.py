@@ -1,4 +1,4 @@
-"""One run under somebody's eyes: signals, progress and log around ``archive.run``."""
+"""A run as commands make it: signals, progress and log around ``Archive.run``."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from archiver.model.events import Event
 from archiver.runner.workers import StopFlag
 
 if TYPE_CHECKING:
-    from archiver.config import Config
+    from archiver.archive.archive import Archive
     from archiver.model.target import Target
     from archiver.runner.context import RunOptions
     from archiver.runner.tally import Summary
 
-RESUME = "run it again: it goes on where it stopped"
+RESUME = "run it again: it continues where it stopped"
 
 
-def keep(
+def make_run(
     given: Given,
-    config: Config,
+    archive: Archive,
     targets: Sequence[Target],
     *,
     command: str,
-    manner: RunOptions,
+    options: RunOptions,
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
     news: RunChanges | None = None,
     stop: StopFlag | None = None,
 ) -> Summary:
-    """Keep the targets, watched and logged. Raises as ``archive.run``. ``news`` takes what the run saw changed. ``stop``: that of a
-    caller who watches the signals already.
-    """
-    from archiver import archive
+    """Make a run over the targets, with progress and log. Raises as ``Archive.run``.
 
-    watches = stop is None
+    ``create_missing``: make the archive if it is not there. ``news`` takes the changes that the run saw.
+    ``stop``: the flag of a caller that handles signals already.
+    """
+    config = given.loaded
+    assert config is not None
+    handles_signals = stop is None
     stop = stop or StopFlag()
     seen = progress.make_observer(given)
     journal = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
@@ -50,21 +52,22 @@ def keep(
         journal(event)
         seen(event)
 
-    last = "the run ended by an error"
-    with signals.stop_on_signal(stop, quiet=given.quiet, hint=RESUME) if watches else nullcontext():
+    last = "the run ended with an error"
+    with signals.stop_on_signal(stop, quiet=given.quiet, hint=RESUME) if handles_signals else nullcontext():
         try:
+            if create_missing:
+                from archiver.archive.creation import create_for_run
+
+                create_for_run(config)
             summary = archive.run(
-                config,
                 targets,
-                command=command,
-                manner=manner,
-                observe=observe,
-                stop=stop,
-                accounts=len(targets),
+                options=options,
                 max_units=max_units,
                 wait=wait,
-                create_missing=create_missing,
-                hear=None if news is None else news.read,
+                command=command,
+                observe=observe,
+                stop=stop,
+                on_changes=None if news is None else news.read,
             )
             last = (
                 f"run {summary.run_id} ended: {summary.outcome}; {'; '.join(run_report.count_lines(summary))}"

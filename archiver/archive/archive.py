@@ -1,0 +1,647 @@
+"""The archive as the command line and Python programs use it. Names in docs/python.md are public and stay."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar, Unpack
+from weakref import WeakSet
+
+from archiver.archive import arguments, reports, selection
+from archiver.archive.database import locate_database
+from archiver.archive.iterator import Reading
+from archiver.archive.reports import CostReport
+from archiver.archive.selection import AccountName, HighlightName, Narrowing, SubjectName
+from archiver.archive.session import Session, open_for_reading, open_for_writing
+from archiver.catalog import Catalog, SearchQuery
+from archiver.catalog.query import account_state, change_history, content
+from archiver.config import ArchiveSection, Config, load
+from archiver.errors import UsageError
+from archiver.model.archived import (
+    NO_LIMIT,
+    Gap,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    NamedChange,
+    Placed,
+    Rows,
+    RowStream,
+    Selection,
+    Status,
+    Value,
+)
+from archiver.model.billing import BudgetLeft, CostsBy
+from archiver.model.identity import utcnow
+from archiver.model.search_hits import Hit, Kind
+from archiver.model.target import ItemTarget, Target, parse_target_or_item
+from archiver.secret import Secret
+
+if TYPE_CHECKING:
+    from archiver.archive.exports import MediaOptions, TableOptions
+    from archiver.archive.subject_details import Details
+    from archiver.archive.verification import RepairReport, Verification
+    from archiver.export.export_entry import ExportStats
+    from archiver.export.table_files import TableForm
+    from archiver.model.events import Event
+    from archiver.model.upstream import Balance
+    from archiver.reread.reread import RereadReport
+    from archiver.runner.context import RunOptions
+    from archiver.runner.forecast import AccountPlan
+    from archiver.runner.tally import Summary
+    from archiver.runner.workers import StopFlag
+
+T = TypeVar("T")
+
+Accounts = AccountName | Iterable[AccountName]
+Targets = AccountName | HighlightName | Iterable[AccountName | HighlightName]
+Progress = Callable[[int, int], None]
+
+
+def open_archive(
+    path: str | os.PathLike[str],
+    *,
+    database: str | os.PathLike[str] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    key: str | None = None,
+) -> Archive:
+    """Open the archive in the directory ``path`` for reading, also during a run. Reading never writes.
+
+    ``database``: the file or PostgreSQL URL of its rows, if it is not ``<path>/archive.db``. ``config``: the
+    TOML file with the settings of a run (without it the defaults); ``key``: the API key, if that file names
+    no ``token_file``. No variable of the environment counts. Raises UsageError, ConfigError, NoArchive,
+    MarkerMismatch if the database belongs to another archive, SchemaOld or SchemaNew if another version made
+    it, DatabaseError, StorageError.
+    """
+    root = arguments.require_directory(path)
+    place = str(arguments.require_path("database", database)) if database is not None else None
+    if config is None:
+        settings = Config(archive=ArchiveSection(directory=root), accounts_archive=root)
+    else:
+        settings = load(arguments.require_path("config", config), {}, {"archive.directory": str(root)})
+    if place is not None:
+        place = str(database) if isinstance(database, str) else place
+        section = replace(settings.archive, database=place, query_database=None)
+        settings = replace(settings, archive=section, database_archive=root)
+    if key is not None:
+        settings = replace(settings, token=Secret(arguments.require_text("key", key, "text")))
+    with ExitStack() as stack:
+        archive = stack.enter_context(Archive(settings))
+        archive._open()
+        stack.pop_all()
+        return archive
+
+
+class Archive:
+    """An archive, opened for reading at the first method that reads. A context manager, or ended by
+    ``close``.
+
+    ``run``, ``repair`` and ``reread`` hold the archive's lock while they write. Any thread may call any
+    method; an iterator belongs to one thread at a time. An iterator shows the archive as of its first value.
+    It holds a connection until it ends, is closed, or is no longer referred to; ``close`` ends those that are
+    left. After that every method, and every iterator, raises ValueError, as a closed file does. A wrong
+    argument raises when the method is called, not when the first value is read.
+    """
+
+    def __init__(self, config: Config, *, database: str | Path | None = None) -> None:
+        """Take the archive that a configuration names. ``database``: its rows, read under another role."""
+        self._config = config
+        self._database = database
+        self._stack = ExitStack()
+        self._opened: Session | None = None
+        self._readings: WeakSet[Reading[Any]] = WeakSet()
+        self._is_closed = False
+
+    # --- what the archive is
+
+    @property
+    def root(self) -> Path:
+        """Return the directory of the archive, absolute."""
+        return self._config.archive.directory
+
+    @property
+    def id(self) -> str:
+        """Return the archive's own id, the same in its marker and its database, and in every copy."""
+        return self._catalog.archive_id
+
+    # --- contents
+
+    def accounts(self) -> Reading[KeptAccount]:
+        """Return every account, by ascending pk."""
+        return self._read(self._catalog.stream(content.accounts, Selection()))
+
+    def highlights(
+        self, *, accounts: Accounts | None = None, titles: str | Iterable[str] | None = None
+    ) -> Reading[KeptHighlight]:
+        """Return the highlights, account by account: shown ones in profile order, then gone ones."""
+        selected = self._select(accounts=accounts, titles=titles)
+        return self._read(self._catalog.stream(content.highlights, selected))
+
+    def items(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptItem]:
+        """Return each item once, by ascending pk, whichever highlights show it."""
+        return self._read(self._catalog.stream(content.items, self._select(**narrowing)))
+
+    def contents(self, **narrowing: Unpack[Narrowing]) -> Reading[Placed]:
+        """Return the items in their places, highlight by highlight as in ``highlights``, the oldest first."""
+        return self._read(self._catalog.stream(content.contents, self._select(**narrowing)))
+
+    def places(self, item: KeptItem) -> tuple[Placed, ...]:
+        """Return where one item is or was shown: its place in each of its highlights."""
+        pk = arguments.require_instance("item", item, KeptItem).pk
+        return tuple(self._catalog.stream(content.contents, Selection(item_pks=(pk,))))
+
+    def walk(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptAccount | KeptHighlight | Placed]:
+        """Return each account, after it its highlights, after each of these its items in their places.
+
+        Highlights without any selected item, and accounts without any selected highlight, are left out.
+        """
+        return self._read(self._catalog.stream(content.walk, self._select(**narrowing)))
+
+    def account(self, name: AccountName) -> KeptAccount:
+        """Return the account of that username (or a former one), id or profile link.
+
+        Raises NotHeld, naming similar accounts, and UsageError if several bore the name.
+        """
+        return selection.find_account(self._catalog, selection.read_account(name))
+
+    def highlight(self, pk: str) -> KeptHighlight:
+        """Return the highlight of that pk, ``highlight:<pk>`` or link. Raises NotHeld."""
+        return selection.find_highlight(self._catalog, selection.read_highlight_pk(pk))
+
+    def item(self, name: str) -> KeptItem:
+        """Return the item of that pk or code. Raises NotHeld."""
+        name = arguments.require_text("item", name, "pk or code")
+        target = parse_target_or_item(name if name.startswith("item:") else f"item:{name}")
+        assert isinstance(target, ItemTarget)
+        return selection.find_item(self._catalog, target)
+
+    def show(self, subject: SubjectName) -> Details:
+        """Return an account, highlight or item with all that ``archiver show`` tells about it.
+
+        A number is an account's id, else a highlight's pk, else an item's; a name that no account bears may
+        be an item's code. Raises NotHeld, and UsageError if several accounts bore the name.
+        """
+        from archiver.archive.subject_details import read_details
+
+        return read_details(self._open(), selection.read_subject(subject))
+
+    # --- files
+
+    def files(self) -> Reading[KeptFile]:
+        """Return every file, replaced ones too, in the order in which they were stored."""
+        return self._read(self._catalog.stream(content.files))
+
+    def current_files(self, subject: SubjectName) -> Reading[KeptFile]:
+        """Return the newest stored file of each role of an account, highlight or item, the same bytes once.
+
+        Of an account the avatar, then each highlight's cover, followed by the files of its items. Raises
+        NotHeld.
+        """
+        from archiver.archive.subject_details import read_current_files
+
+        found = selection.find_subject(self._catalog, selection.read_subject(subject))
+        return self._read(read_current_files(self._catalog, found))
+
+    def path(self, file: KeptFile) -> Path:
+        """Return the absolute path of a file. It exists unless ``file.lost_at`` is set; never change it."""
+        return self._open().store.path(arguments.require_instance("file", file, KeptFile).blob.sha256)
+
+    def open(self, file: KeptFile) -> BinaryIO:
+        """Open a file for reading; the caller closes it. Raises StorageError if its bytes are missing."""
+        return self._open().store.open(arguments.require_instance("file", file, KeptFile).blob.sha256)
+
+    # --- search and SQL
+
+    def search(
+        self,
+        text: str,
+        *,
+        accounts: Accounts | None = None,
+        highlights: HighlightName | Iterable[HighlightName] | None = None,
+        kinds: Kind | str | Iterable[Kind | str] | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Reading[Hit]:
+        """Return the accounts, highlights and items that have all words of ``text``, best first.
+
+        ``kinds``: one of ``Kind``, or several. ``since``: made since then, or first seen if it is unknown
+        when it was made. An empty list selects nothing. Raises UsageError, also for a text without a word.
+        """
+        from archiver.catalog.search import results
+
+        query = SearchQuery.parse(arguments.require_text("text", text, "text to search for"))
+        of_kinds = arguments.read_several(kinds, lambda one: arguments.require_choice("kinds", one, Kind))
+        made_since, most = arguments.read_time("since", since), arguments.read_count("limit", limit)
+        selected = self._select(accounts=accounts, highlights=highlights)
+        hits = self._catalog.stream(
+            results.hits,
+            query,
+            user_pks=selected.user_pks,
+            highlight_pks=selected.highlight_pks,
+            kinds=of_kinds or (),
+            since=made_since,
+            limit=0 if of_kinds == () else most,
+        )
+        return self._read(hits)
+
+    def count_unsearchable(self) -> int:
+        """Return how many things another program has changed: the next run makes them searchable again."""
+        from archiver.catalog.search import results
+
+        return self._catalog.read(results.count_stale)
+
+    def query(
+        self,
+        sql: str,
+        parameters: Mapping[str, Value] | None = None,
+        *,
+        limit: int | None = None,
+        seconds: float = 60.0,
+        own_process: bool = False,
+    ) -> Rows:
+        """Return the rows of one read-only SQL statement: at most ``limit``, within so many seconds.
+
+        ``parameters`` are bound where the statement says ``:name``. ``own_process``: nothing else in this
+        process uses SQLite, so that its memory may be limited for good. Raises QueryRefused, UsageError.
+        """
+        most = arguments.read_count("limit", limit)
+        return self._catalog.run_query(
+            arguments.require_text("sql", sql, "statement"),
+            rows=NO_LIMIT if most is None else most,
+            seconds=arguments.require_seconds("seconds", seconds),
+            parameters=arguments.read_parameters(parameters),
+            own_process=own_process,
+        )
+
+    def stream_query(
+        self, sql: str, parameters: Mapping[str, Value] | None = None, *, seconds: float = 60.0
+    ) -> AbstractContextManager[RowStream]:
+        """Return a context with all rows of a statement as they are read, in a process of its own.
+
+        Raises QueryRefused, also after some rows.
+        """
+        return self._catalog.stream_query(sql, seconds=seconds, parameters=parameters)
+
+    # --- reports
+
+    def status(self) -> Status:
+        """Return the archive in numbers."""
+        return reports.read_status(self._open())
+
+    def changes(
+        self, accounts: Accounts | None = None, *, since: datetime | None = None, run_id: int | None = None
+    ) -> Reading[NamedChange]:
+        """Return what owners edited, added and removed, in the order in which it was seen.
+
+        ``since`` a time, of one run, or of these accounts. Raises NotHeld, and UsageError if there was no
+        such run.
+        """
+        after = arguments.read_time("since", since)
+        targets = selection.read_accounts(accounts)
+        if run_id is not None:
+            reports.require_run(self._catalog, run_id)
+        pks = selection.NO_PKS if targets == () else selection.require_pks(self._catalog, targets or ())
+        return self._read(
+            self._catalog.stream(change_history.changes, since=after, run_id=run_id, user_pks=pks)
+        )
+
+    def gaps(self, accounts: Accounts | None = None) -> Reading[Gap]:
+        """Return what the archive knows it lacks, account after account: of these accounts, or of all.
+
+        An entry of the configuration that no run has reached is a gap. Raises NotHeld.
+        """
+        return self._read(reports.read_gaps(self._open(), selection.read_accounts(accounts)))
+
+    def costs(self, by: CostsBy | str = CostsBy.DAY, *, since: datetime | None = None) -> CostReport:
+        """Return what was paid since then, or ever, by day (UTC), account, endpoint or run."""
+        chosen = arguments.require_choice("by", by, CostsBy)
+        return reports.read_costs(self._open(), chosen, arguments.read_time("since", since))
+
+    def units_per_night(self) -> int | None:
+        """Return the median price of a night lately; None if there was no run in the last 30 days."""
+        return reports.read_units_per_night(self._open())
+
+    def budget_left(self, *, clock: Callable[[], datetime] = utcnow) -> BudgetLeft | None:
+        """Return what the tightest limit of the budget leaves for a run now; None without limits."""
+        from archiver.archive.nightly_run import read_budget_left
+
+        return read_budget_left(self._open(), clock)
+
+    def balance(self) -> Balance:
+        """Return the units left at the API, by a free call.
+
+        Raises KeyMissing, KeyRejected, UpstreamDown, CallFailed.
+        """
+        from archiver.archive.nightly_run import fetch_balance
+
+        return fetch_balance(self._config)
+
+    # --- runs
+
+    def plan(
+        self,
+        targets: Targets | None = None,
+        *,
+        options: RunOptions | None = None,
+        since: datetime | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> list[AccountPlan]:
+        """Return what the next run would do for each target, and what that costs. Makes no call.
+
+        ``targets`` and ``options`` as in ``run``. ``since``: the start of a run that only listed trays
+        (``RunOptions.list_only``); what it saw is exact. Raises UsageError, TargetError.
+        """
+        from archiver.archive.nightly_run import plan_targets
+
+        found, chosen = self._run_targets(targets, options)
+        after = arguments.read_time("since", since)
+        return list(plan_targets(self._open(), found, options=chosen, since=after, clock=clock))
+
+    def run(
+        self,
+        targets: Targets | None = None,
+        *,
+        options: RunOptions | None = None,
+        max_units: int | None = None,
+        wait: bool = False,
+        command: str | None = None,
+        observe: Callable[[Event], None] = lambda event: None,
+        stop: StopFlag | None = None,
+        on_changes: Callable[[Iterator[NamedChange]], None] | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> Summary:
+        """Archive the accounts of the configuration, or these accounts and highlights; it costs units.
+
+        Without ``options`` targets that are named are asked for at once, as ``archiver backup`` does.
+        ``max_units`` lowers the budget of this run. ``wait``: wait for another run to end. ``command`` is the
+        name under which the run is recorded. ``observe`` gets each event, ``on_changes`` what owners changed,
+        while the archive is still open; it must not raise. ``stop`` ends the run early. ``clock``: the time,
+        aware and in UTC.
+
+        Errors of single accounts are in the summary. Raises what keeps a run from starting: KeyMissing,
+        NoArchive, ArchiveLocked, UsageError, StorageError, DatabaseError.
+        """
+        from archiver.archive.nightly_run import run_targets
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        found, chosen = self._run_targets(targets, options)
+        return run_targets(
+            self._config,
+            found,
+            command=command or ("run" if chosen.from_config else "backup"),
+            options=chosen,
+            max_units=arguments.read_count("max_units", max_units),
+            wait=wait,
+            observe=observe,
+            stop=stop or NewStopFlag(),
+            on_changes=on_changes,
+            clock=clock,
+        )
+
+    def configured_entry(self, target: Target) -> Target | None:
+        """Return the entry of the configuration that means the same account, by what the archive knows.
+
+        An account may be named by its id or by any name that it has or had. None if no entry does, or
+        several.
+        """
+        if target.highlight_pk is not None or not self._config.accounts:
+            return None
+        read = self._catalog.read
+        pks = read(account_state.archived_pks, target)
+        entries = [
+            e for e in self._config.accounts if read(account_state.resolve, e, from_config=True) in pks
+        ]
+        return entries[0] if len(entries) == 1 else None
+
+    def reread(
+        self,
+        *,
+        wait: bool = False,
+        progress: Progress = lambda done, total: None,
+        stop: StopFlag | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> RereadReport:
+        """Read all stored answers again, and add what the rows lack. Makes no call.
+
+        ``progress`` gets how many answers were read, and of how many. Raises Stopped, ArchiveLocked,
+        StorageError, DatabaseError.
+        """
+        from archiver.reread.reread import COMMAND, reread
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        self._require_open()
+        stop = stop or NewStopFlag()
+        with open_for_writing(self._config, COMMAND, stop, wait=wait) as session:
+            return reread(
+                session.catalog,
+                session.answers,
+                session.root / "tmp",
+                check=stop.check,
+                progress=progress,
+                clock=clock,
+            )
+
+    # --- verification
+
+    def verify(
+        self,
+        *,
+        read_data: bool = False,
+        share: float = 1.0,
+        progress: Progress = lambda checked, bytes_read: None,
+    ) -> Verification:
+        """Compare blobs and stored answers with the rows. Changes no file, and may run beside a run.
+
+        ``read_data``: read every byte and compare its SHA-256, or of this ``share`` (0 to 1), another one
+        each day. When a blob was verified is recorded if no run holds the lock and the archive is writable.
+        ``progress`` gets how many blobs were checked, and how many bytes read; it may raise to stop. Raises
+        DatabaseError if the database itself is damaged, StorageError if not one blob is there.
+        """
+        from archiver.archive.verification import verify_archive
+
+        part = arguments.require_share("share", share)
+        return verify_archive(self._open(), read_data=read_data, share=part, progress=progress)
+
+    def repair(
+        self,
+        *,
+        read_data: bool = False,
+        share: float = 1.0,
+        accept_loss: bool = False,
+        wait: bool = False,
+        progress: Progress = lambda checked, bytes_read: None,
+        stop: StopFlag | None = None,
+    ) -> RepairReport:
+        """Verify under the lock, record what is lost, and move damaged bytes to ``quarantine/``. Costs
+        nothing.
+
+        The report prices what may be fetched again: ``run(report.targets, options=report.run_options)`` does.
+        ``accept_loss``: go on if not one blob is there. Raises as ``verify``, and ArchiveLocked.
+        """
+        from archiver.archive.verification import repair_archive
+        from archiver.runner.workers import StopFlag as NewStopFlag
+
+        self._require_open()
+        return repair_archive(
+            self._config,
+            read_data=read_data,
+            share=arguments.require_share("share", share),
+            accept_loss=accept_loss,
+            wait=wait,
+            progress=progress,
+            stop=stop or NewStopFlag(),
+        )
+
+    # --- exports
+
+    def export_folder(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        template: str | None = None,
+        sidecars: bool = False,
+        **options: Unpack[MediaOptions],
+    ) -> ExportStats:
+        """Export pictures and videos under readable names into ``directory``; a later export updates it.
+
+        ``template``: where each goes, as of ``archiver export folder``. ``sidecars``: write what is known of
+        each item beside it, as JSON. Raises UsageError, NotHeld, ArchiveLocked, StorageError, DiskFull.
+        """
+        from archiver.archive.exports import Export
+        from archiver.export.path_template import DEFAULT_TEMPLATE
+
+        export = Export(self._open(), arguments.require_path("directory", directory), **options)
+        return export.folder(template=DEFAULT_TEMPLATE if template is None else template, sidecars=sidecars)
+
+    def export_site(self, directory: str | os.PathLike[str], **options: Unpack[MediaOptions]) -> ExportStats:
+        """Export web pages that need no server. Raises as ``export_folder``."""
+        from archiver.archive.exports import Export
+
+        return Export(self._open(), arguments.require_path("directory", directory), **options).site()
+
+    def export_bagit(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        info: Sequence[tuple[str, str]] = (),
+        **options: Unpack[MediaOptions],
+    ) -> ExportStats:
+        """Export a BagIt bag of media, sidecars and tables. ``info``: fields of ``bag-info.txt``."""
+        from archiver.archive.exports import Export
+
+        return Export(self._open(), arguments.require_path("directory", directory), **options).bag(info=info)
+
+    def export_tables(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        form: TableForm | str = "jsonl",
+        tables: Sequence[str] = (),
+        **options: Unpack[TableOptions],
+    ) -> ExportStats:
+        """Export tables, a file each, as ``jsonl`` or ``csv``: these, or all.
+
+        If it is narrowed, only those tables whose rows can belong to a part. Raises as ``export_folder``.
+        """
+        from archiver.archive.exports import Export
+        from archiver.export.table_files import TableForm
+
+        chosen = arguments.require_choice("form", form, TableForm)
+        export = Export(self._open(), arguments.require_path("directory", directory), **options)
+        return export.tables(chosen, tables)
+
+    def table_lines(
+        self, table: str, *, form: TableForm | str = "jsonl", **options: Unpack[TableOptions]
+    ) -> Iterator[str]:
+        """Return one table as text, in pieces. Raises UsageError, NotHeld."""
+        from archiver.archive.exports import Export
+        from archiver.export.table_files import TableForm
+
+        chosen = arguments.require_choice("form", form, TableForm)
+        return Export(self._open(), self.root, **options).table_lines(chosen, table)
+
+    # --- the database
+
+    def sqlite_file(self) -> Path:
+        """Return the SQLite file, for programs that read SQLite. Raises UsageError if it is in PostgreSQL."""
+        path = locate_database(self._config).path
+        if path is None:
+            raise UsageError(
+                "the archive is in PostgreSQL", "Datasette reads only SQLite: use psql or archiver query"
+            )
+        self._open()
+        return path
+
+    def backup_database(self, to: str | os.PathLike[str]) -> None:
+        """Write a consistent copy of the SQLite database, also during a run.
+
+        Raises UsageError for PostgreSQL, and if the file exists; DatabaseError, DiskFull.
+        """
+        self._catalog.backup(arguments.require_path("to", to))
+
+    # --- its end
+
+    def close(self) -> None:
+        """End every iterator and close the archive. Closing it again does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for reading in list(self._readings):
+            reading.cut()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<archiver.Archive at {str(self.root)!r}{' (closed)' if self._is_closed else ''}>"
+
+    def _open(self) -> Session:
+        """Return the open parts of the archive. Raises as ``open_archive``."""
+        self._require_open()
+        if self._opened is None:
+            self._opened = self._stack.enter_context(open_for_reading(self._config, self._database))
+        return self._opened
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._open().catalog
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise ValueError("the archive is closed")
+
+    def _read(self, values: Generator[T, None, None]) -> Reading[T]:
+        reading = Reading(values)
+        self._readings.add(reading)
+        return reading
+
+    def _select(self, **narrowing: Unpack[Narrowing]) -> Selection:
+        return selection.read_selection(self._catalog, **narrowing)
+
+    def _run_targets(
+        self, targets: Targets | None, options: RunOptions | None
+    ) -> tuple[Sequence[Target], RunOptions]:
+        """Return what a run is for: the entries of the configuration, or targets that a person names now."""
+        from archiver.runner.context import RunOptions as NewRunOptions
+
+        self._require_open()
+        if targets is not None:
+            found = selection.read_targets(targets)
+            return found, options or NewRunOptions(from_config=False, ignore_backoff=True)
+        if not self._config.accounts:
+            raise UsageError(
+                "no accounts are configured", "name targets, or open the archive with its configuration"
+            )
+        return self._config.accounts, options or NewRunOptions()

@@ -1,0 +1,143 @@
+"""Making an archive, or its missing marker."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+
+from archiver.archive.database import find_database, locate_database
+from archiver.blobs import marker
+from archiver.blobs.disk import DiskStore
+from archiver.blobs.marker import Marker
+from archiver.catalog import Catalog, schema
+from archiver.config import Config
+from archiver.durable import open_root, storage_errors
+from archiver.errors import DatabaseForeign, StorageError
+from archiver.model.identity import utcnow
+from archiver.runner import run_lock
+
+_OWN_NAMES = frozenset(
+    {
+        "archive.db",
+        "archive.db.new",
+        ".archive.json.part",
+        "blobs",
+        "tmp",
+        "lock",
+        "log",
+        "answers",
+        "quarantine",
+    }
+)
+"""What an interrupted creation may have left: without the marker it is completed, not refused."""
+_OWN_PREFIXES = ("archive.db-", "archive.db.new-")
+"""What SQLite puts beside a database."""
+
+
+def create_archive(config: Config, *, demo: bool = False) -> bool:
+    """Make the empty archive that the configuration names. Return False if there is one already.
+
+    Raises StorageError if the directory holds something else; DatabaseError, ArchiveLocked, DiskFull. The
+    marker is written last: without it there is no archive.
+    """
+    root = config.archive.directory
+    if _is_archive(config):
+        return False
+    _unfinished_database(config)  # a database that cannot be used is refused before anything is made
+    group_readable = config.archive.group_readable
+    with storage_errors(f"{root} cannot be made"):
+        os.close(open_root(root, 0o750 if group_readable else 0o700))
+    with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
+        if (root / "archive.json").exists():
+            return False  # another process has just made it
+        DiskStore.create(root, group_readable=group_readable).close()
+        with _open_new_catalog(config) as catalog:
+            marker.write(root, Marker(catalog.archive_id, demo=demo), group_readable=group_readable)
+    return True
+
+
+def create_for_run(config: Config) -> bool:
+    """Make the archive for its first run if it is not there. Return whether it was made.
+
+    Raises KeyMissing and DiskFull before anything is made, then as ``create_archive``.
+    """
+    from archiver.archive.nightly_run import check_reserve, require_key
+
+    require_key(config)
+    if not marker.exists(config.archive.directory):
+        check_reserve(config)
+    return create_archive(config)
+
+
+def restore_marker(config: Config) -> bool:
+    """Write the marker of an archive again if nothing else is missing. Return whether it was written.
+
+    The archive must have rows in its own ``archive.db``, and blobs: such a directory is not an empty mount
+    point, and its rows are its own. Raises ArchiveLocked, StorageError, DatabaseError.
+    """
+    root = config.archive.directory
+    if marker.exists(root) or not marker.has_blobs(root) or not os.path.lexists(root / "archive.db"):
+        return False
+    if find_database(config) != root / "archive.db":
+        return False
+    with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
+        found = schema.read_status(locate_database(config))
+        if found.used and not marker.exists(root):
+            marker.write(root, Marker(found.archive_id), group_readable=config.archive.group_readable)
+        return found.used
+
+
+def _is_archive(config: Config) -> bool:
+    """Return whether the directory is an archive. Raises StorageError if it holds something else."""
+    root = config.archive.directory
+    with storage_errors(f"{root} cannot be looked at"), suppress(FileNotFoundError):
+        if root.exists() and not root.is_dir():
+            raise StorageError(f"{root} is a file, not a directory", "name another place")
+        if (root / "archive.json").exists():
+            return True
+        others = sorted(
+            path.name
+            for path in root.iterdir()
+            if path.name not in _OWN_NAMES and not path.name.startswith(_OWN_PREFIXES)
+        )
+        if others:
+            raise StorageError(
+                f"{root} is not empty: it holds {others[0]!r}",
+                "name an empty directory, or one that does not exist",
+            )
+    return False
+
+
+def _open_new_catalog(config: Config) -> Catalog:
+    """Open a new database, or the one that a creation left which ended before its marker was written."""
+    database = find_database(config)
+    if _unfinished_database(config) is None:
+        group_readable = config.archive.group_readable
+        return Catalog.create(database, uuid.uuid4().hex, utcnow(), group_readable=group_readable)
+    return Catalog.open(database, write=True)
+
+
+def _unfinished_database(config: Config) -> schema.SchemaStatus | None:
+    """Return what an interrupted creation left at the place of the new database; None if nothing is there.
+
+    Raises StorageError if runs were made in it: then it belongs to an archive that has lost its marker.
+    DatabaseForeign if it holds something else.
+    """
+    place, root = locate_database(config), config.archive.directory
+    if place.path is not None and not os.path.lexists(place.path):
+        return None
+    try:
+        status = schema.read_status(place)
+    except DatabaseForeign:
+        if place.path is not None:
+            raise
+        schema.require_empty(place)
+        return None
+    if status.used:
+        raise StorageError(
+            f"the database {place} is in use, by the archive {status.archive_id}; "
+            f"its marker archive.json is missing in {root}",
+            "restore archive.json from a copy, or name another directory and another database",
+        )
+    return status

@@ -1,0 +1,99 @@
+"""The database of an archive: where it is, and its schema."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from archiver.blobs import marker
+from archiver.catalog import Catalog, Database, locate, schema
+from archiver.config import Config
+from archiver.errors import DatabaseForeign, MarkerMismatch, NoArchive, StorageError
+from archiver.model.identity import utcnow
+from archiver.runner import run_lock
+
+
+def is_archive_of(config: Config, home: Path | None) -> bool:
+    """Return whether the archive of this command is the one in ``home`` (see ``Config.accounts_archive``).
+
+    The spelling of the path does not matter, and a copy is the same archive: its marker has the same id.
+    """
+    root = config.archive.directory
+    if home is None or os.path.realpath(root) == os.path.realpath(home):
+        return True
+    with suppress(NoArchive, StorageError):
+        return marker.read(root).id == marker.read(home).id
+    return False
+
+
+def find_database(config: Config) -> str | Path:
+    """Return the path or URL of the database: the configured one, or ``archive.db`` of an archive that the
+    configuration is not for.
+
+    Raises MarkerMismatch for an archive without ``archive.db`` to which the configured database does not
+    belong.
+    """
+    configured, root = config.archive.database, config.archive.directory
+    own = root / "archive.db"
+    if configured is None:
+        return own
+    if config.database_archive is None and os.path.lexists(own) and marker.exists(root):
+        # Nothing says which archive the configured one is for. If both are this one's, it was moved there.
+        own_id = marker.read(root).id
+        if _belongs_to(own, own_id) and not _belongs_to(configured, own_id):
+            return own
+    if is_archive_of(config, config.database_archive):
+        return configured
+    if os.path.lexists(own) or not marker.exists(root):
+        return own
+    if schema.read_status(locate(configured)).archive_id != marker.read(root).id:  # it may have been moved
+        raise MarkerMismatch(
+            f"the database of the archive {root} is unknown: it has no archive.db, "
+            "and the configured database belongs to another archive",
+            "name the configuration of that archive: --config FILE",
+        )
+    return configured
+
+
+def locate_database(config: Config) -> Database:
+    """Return where the database is. Raises as ``find_database``."""
+    return locate(find_database(config))
+
+
+def find_query_database(config: Config) -> str | Path:
+    """Return the database for a person's own SQL: under the role of ``archive.query_database`` if it is set.
+
+    Raises as ``find_database``.
+    """
+    database = find_database(config)
+    if config.archive.query_database and database == config.archive.database:
+        return config.archive.query_database
+    return database
+
+
+def read_revisions(config: Config) -> tuple[str, str]:
+    """Return the revision of the database's schema, and the one that this version needs."""
+    marker.read(config.archive.directory)
+    return schema.read_revision(locate_database(config)), schema.head()
+
+
+def upgrade_schema(config: Config) -> tuple[str, str]:
+    """Bring the schema up to date; an SQLite file is copied first. Return the revisions before and after.
+
+    Raises MarkerMismatch, with nothing written, if the database belongs to another archive; ArchiveLocked,
+    SchemaNew, DatabaseError.
+    """
+    root = config.archive.directory
+    found = marker.read(root)
+    with run_lock.hold_run_lock(root / "lock", "db upgrade", utcnow()):
+        found.require(schema.read_status(locate_database(config)).archive_id, root)
+        return Catalog.upgrade(find_database(config))
+
+
+def _belongs_to(database: str | Path, archive_id: str) -> bool:
+    """Return whether a database holds the rows of this archive. Raises DatabaseError."""
+    try:
+        return schema.read_status(locate(database)).archive_id == archive_id
+    except DatabaseForeign:
+        return False

@@ -1,0 +1,267 @@
+"""Exports of an archive into other directories. It is only read, and may be written meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import metadata
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar, Unpack
+
+from archiver.archive import arguments
+from archiver.archive.selection import Narrowing, read_selection
+from archiver.archive.session import Session, require_blobs
+from archiver.blobs.blob_links import BlobLinks
+from archiver.catalog import Snapshot
+from archiver.catalog.query import change_history, content, dump, totals
+from archiver.errors import UsageError
+from archiver.export import bagit, folder_layout
+from archiver.export.export_entry import ExportEntry, ExportStats, LinkMethod, to_nanoseconds
+from archiver.export.export_sync import ExportSync
+from archiver.export.folder_layout import FolderLayout
+from archiver.export.open_export import open_export
+from archiver.export.path_template import parse_template
+from archiver.export.table_files import TableForm, table_text
+from archiver.model.archived import EVERYTHING, KeptAccount, KeptHighlight, Placed, PlacedFile
+from archiver.model.identity import utcnow
+
+S = TypeVar("S", KeptAccount | KeptHighlight | Placed, KeptAccount | KeptHighlight | PlacedFile)
+T = TypeVar("T")
+
+
+class TableOptions(Narrowing, total=False):
+    """What every export takes, besides the keywords of ``Narrowing``.
+
+    ``dry_run``: make and remove nothing, and return what would be done. ``progress`` gets the counts so far
+    after each file, and may raise to stop. ``on_empty`` is called if no item is selected.
+    """
+
+    dry_run: bool
+    progress: Callable[[ExportStats], None]
+    on_empty: Callable[[], None]
+
+
+class MediaOptions(TableOptions, total=False):
+    """What every export with pictures and videos takes.
+
+    ``gone``: include what Instagram no longer shows (the default). ``link``: how files are placed (``auto``,
+    ``reflink``, ``hardlink``, ``copy``). ``prune``: remove files of earlier exports that are not selected
+    now.
+    """
+
+    gone: bool
+    link: LinkMethod | str
+    prune: bool
+
+
+class Export:
+    """One export: what it selects, where to, and how."""
+
+    def __init__(
+        self,
+        session: Session,
+        directory: Path,
+        *,
+        gone: bool = True,
+        link: LinkMethod | str = LinkMethod.AUTO,
+        prune: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[ExportStats], None] = lambda stats: None,
+        on_empty: Callable[[], None] = lambda: None,
+        **narrowing: Unpack[Narrowing],
+    ) -> None:
+        """Take the options of ``MediaOptions``. Raises UsageError, NotHeld."""
+        self._session = session
+        self._directory = directory
+        self._has_gone = gone
+        self._link = arguments.require_choice("link", link, LinkMethod)
+        self._prune = prune
+        self._dry_run = dry_run
+        self._progress = progress
+        self._on_empty = on_empty
+        self._selection = read_selection(session.catalog, **narrowing)
+
+    def folder(self, *, template: str, sidecars: bool) -> ExportStats:
+        """Export pictures and videos under readable names; see ``Archive.export_folder``."""
+        layout = FolderLayout(parse_template(template), sidecars, self._has_gone)
+        with self._media() as (moment, blobs):
+            steps = self._walk(moment) if sidecars else self._walk_files(moment)
+            files = self._require_some(folder_layout.folder_entries(steps, layout))
+            with self._tree("folder", blobs) as tree:
+                for entry in files:
+                    tree.put(entry)
+                return tree.finish(prune=self._prune)
+
+    def site(self) -> ExportStats:
+        """Export web pages; see ``Archive.export_site``."""
+        from archiver.export.site import site_builder  # with Jinja2, which takes time to load
+
+        with self._media() as (moment, blobs):
+            steps = self._require_some(self._walk(moment))
+            with self._tree("site", blobs) as tree:
+                for entry in site_builder.site_entries(
+                    steps, lambda pk: moment.read(change_history.former_titles, pk), gone=self._has_gone
+                ):
+                    tree.put(entry)
+                return tree.finish(prune=self._prune)
+
+    def bag(self, *, info: Sequence[tuple[str, str]]) -> ExportStats:
+        """Export a BagIt bag; see ``Archive.export_bagit``."""
+        bagit.require_fields(info)
+        layout = FolderLayout(
+            bagit.media_template(), sidecars=True, gone=self._has_gone, below=(bagit.PAYLOAD, "media")
+        )
+        with self._media() as (moment, blobs):
+            part = self._part(moment)
+            files = self._require_some(folder_layout.folder_entries(self._walk(moment), layout))
+            with self._tree("bagit", blobs, check=True) as tree:
+                bagit.unseal(tree)
+                for entry in files:
+                    tree.put(entry)
+                _put_tables(moment, tree, TableForm.JSONL, (), part, (bagit.PAYLOAD, "tables"))
+                tree.finish(prune=self._prune)
+                agent = f"archiver {metadata.version('highlight-archiver')}"
+                archive_id = self._session.catalog.archive_id
+                bagit.seal(tree, list(bagit.info_fields(tree, archive_id, agent, utcnow().date(), info)))
+                return tree.finish()
+
+    def tables(self, form: TableForm, names: Sequence[str]) -> ExportStats:
+        """Export tables as files; see ``Archive.export_tables``."""
+        self._require_tables(names)
+        with BlobLinks(self._session.root) as blobs, self._session.catalog.snapshot() as moment:
+            part = self._part(moment)
+            with self._tree(form.value, blobs) as tree:
+                self._report_empty(moment, part)
+                _put_tables(moment, tree, form, names, part, ())
+                return tree.finish(prune=True)
+
+    def table_lines(self, form: TableForm, name: str) -> Iterator[str]:
+        """Return one table as text, in pieces; see ``Archive.table_lines``."""
+        self._require_tables((name,))
+
+        def stream() -> Iterator[str]:
+            with self._session.catalog.snapshot() as moment:
+                part = self._part(moment)
+                self._report_empty(moment, part)
+                if part is not None and name == "blobs":
+                    _read_files(moment, part)
+                yield from table_text(form, dump.column_names(name), moment.stream(dump.rows, name, part))
+
+        return stream()
+
+    @contextmanager
+    def _media(self) -> Iterator[tuple[Snapshot, BlobLinks]]:
+        require_blobs(self._session)
+        with BlobLinks(self._session.root) as blobs, self._session.catalog.snapshot() as moment:
+            yield moment, blobs
+
+    @contextmanager
+    def _tree(self, form: str, blobs: BlobLinks, *, check: bool = False) -> Iterator[ExportSync]:
+        with open_export(
+            self._directory,
+            form=form,
+            archive=self._session.catalog.archive_id,
+            root=self._session.root,
+            blobs=blobs,
+            method=self._link,
+            verify=check,
+            dry_run=self._dry_run,
+            progress=self._progress,
+        ) as tree:
+            yield tree
+
+    def _walk(self, moment: Snapshot) -> Iterator[KeptAccount | KeptHighlight | Placed]:
+        """Walk through what is selected; ``on_empty`` is called at the end if no item was among it."""
+        return self._watch(moment.stream(content.walk, self._selection), self._on_empty)
+
+    def _walk_files(self, moment: Snapshot) -> Iterator[KeptAccount | KeptHighlight | PlacedFile]:
+        """As ``_walk``, but with the files of items only."""
+
+        def look_for_items() -> None:
+            # An item without files is not among the files: the items themselves tell whether there are any.
+            items = moment.stream(content.walk, self._selection, with_entries=False)
+            for _ in self._watch(items, self._on_empty):
+                pass
+
+        return self._watch(moment.stream(content.walk_files, self._selection), look_for_items)
+
+    def _watch(self, steps: Iterator[S], on_empty: Callable[[], None]) -> Iterator[S]:
+        """Yield the same steps, and call ``on_empty`` at the end if no item was among them."""
+        is_wanted = False
+        for step in steps:
+            yield step
+            if isinstance(step, KeptHighlight):
+                is_wanted = self._has_gone or step.gone_at is None
+            elif isinstance(step, KeptAccount) or not is_wanted:
+                continue
+            elif self._has_gone or step.gone_at is None:
+                yield from steps
+                return
+        on_empty()
+
+    def _require_some(self, found: Iterator[T]) -> Iterator[T]:
+        """Yield the same. Raises UsageError if there is nothing, and ``prune`` would remove all: a filter may
+        be mistyped."""
+        for first in found:
+            return chain((first,), found)
+        if self._prune:
+            raise UsageError(
+                "nothing is selected, and --prune would remove the whole export",
+                "check the filters, or leave --prune out",
+            )
+        return iter(())
+
+    def _require_tables(self, names: Sequence[str]) -> None:
+        """Raise UsageError for a table that does not exist, or that filters cannot narrow."""
+        for name in names:
+            if name not in dump.TABLES:
+                raise UsageError(f"there is no table {name}", f"the tables are {', '.join(dump.TABLES)}")
+            if self._selection != EVERYTHING and name not in dump.PART_TABLES:
+                raise UsageError(
+                    f"the table {name} belongs to the archive as a whole: filters cannot narrow it",
+                    "leave the filters out",
+                )
+
+    def _part(self, moment: Snapshot) -> dump.ArchivePart | None:
+        """Return whose rows are selected; None for all."""
+        return (
+            None
+            if self._selection == EVERYTHING
+            else next(moment.stream(dump.selected_part, self._selection))
+        )
+
+    def _report_empty(self, moment: Snapshot, part: dump.ArchivePart | None) -> None:
+        if not (moment.read(totals.status).items if part is None else part.item_pks):
+            self._on_empty()
+
+
+def _put_tables(
+    moment: Snapshot,
+    tree: ExportSync,
+    form: TableForm,
+    names: Sequence[str],
+    part: dump.ArchivePart | None,
+    below: tuple[str, ...],
+) -> None:
+    at_ns = _last_run_ns(moment)
+    for name in dump.TABLES if part is None else dump.PART_TABLES:
+        if names and name not in names and not (name == "files" and part is not None and "blobs" in names):
+            continue
+        rows = moment.stream(dump.rows, name, part)
+        text, size = tree.stage_text(table_text(form, dump.column_names(name), rows))
+        if not names or name in names:
+            tree.put(ExportEntry(f"table {name}", (*below, f"{name}.{form}"), text, size, at_ns))
+            tree.flush()
+
+
+def _read_files(moment: Snapshot, part: dump.ArchivePart) -> None:
+    """Read the files of a part: only then its blobs are known."""
+    for _ in moment.stream(dump.rows, "files", part):
+        pass
+
+
+def _last_run_ns(moment: Snapshot) -> int | None:
+    """Return when the last run ended, or began, in nanoseconds: the rows are as of that time."""
+    runs = moment.read(totals.status).last_runs
+    return to_nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None

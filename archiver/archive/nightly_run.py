@@ -1,0 +1,158 @@
+"""Runs: what they are given of the configuration, and what the next one would cost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime
+
+from archiver.archive.session import Session, open_for_writing, read_download_rules, require_blobs
+from archiver.blobs.disk import free_bytes
+from archiver.catalog import ledger
+from archiver.catalog.query import change_history
+from archiver.config import Config
+from archiver.errors import DiskFull, KeyMissing
+from archiver.hiker.client import HikerClient
+from archiver.media.downloader import Downloader
+from archiver.model.archived import NamedChange
+from archiver.model.billing import BudgetLeft, Limits
+from archiver.model.events import Observer
+from archiver.model.identity import Pk
+from archiver.model.target import Target
+from archiver.model.upstream import Balance
+from archiver.runner.answer_cache import AnswerCache
+from archiver.runner.context import RunLimits, RunOptions
+from archiver.runner.forecast import AccountPlan, forecast
+from archiver.runner.metered_api import fetch_balance as call_balance
+from archiver.runner.run import Resources, run
+from archiver.runner.tally import Summary
+from archiver.runner.workers import StopFlag
+from archiver.secret import Secret
+
+Clock = Callable[[], datetime]
+
+
+def run_targets(
+    config: Config,
+    targets: Sequence[Target],
+    *,
+    command: str,
+    options: RunOptions,
+    max_units: int | None,
+    wait: bool,
+    observe: Observer,
+    stop: StopFlag,
+    on_changes: Callable[[Iterator[NamedChange]], None] | None,
+    clock: Clock,
+) -> Summary:
+    """Open what a run needs, make it, and return its summary; see ``Archive.run``."""
+    key = require_key(config)
+    with open_for_writing(config, command, stop, wait=wait) as session, ExitStack() as stack:
+        require_blobs(session)
+        client = HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
+        stack.callback(client.close)
+        downloader = _downloader(config, clock)
+        stack.callback(downloader.close)
+        summary = run(
+            Resources(client, downloader, session.store, session.answers, session.catalog),
+            targets,
+            command=command,
+            options=replace(
+                _with_settings(config, options),
+                covers=config.download.covers,
+                avatars=config.download.avatars,
+            ),
+            limits=_run_limits(config, max_units),
+            observe=observe,
+            stop=stop,
+            accounts=len(targets),
+            keep_trays=config.archive.keep_answers == "all",
+            may_spend=lambda: check_reserve(config),
+            clock=clock,
+        )
+        if on_changes is not None:
+            on_changes(session.catalog.stream(change_history.changes, run_id=summary.run_id))
+        return summary
+
+
+def plan_targets(
+    session: Session, targets: Iterable[Target], *, options: RunOptions, since: datetime | None, clock: Clock
+) -> Iterator[AccountPlan]:
+    """Yield what the next run would do and cost for each target; see ``Archive.plan``."""
+    options = replace(_with_settings(session.config, options), rules=read_download_rules(session.config))
+    left = read_budget_left(session, clock)
+    answers = AnswerCache(session.catalog, session.answers, clock, sweep_days=options.sweep_days)
+    first: dict[Pk, AccountPlan] = {}
+    for target in targets:
+        plan = forecast(session.catalog, answers, target, options=options, clock=clock, since=since)
+        if plan.user_pk is not None and first.setdefault(plan.user_pk, plan) is not plan:
+            # A run visits an account once, under the first target that names it.
+            plan = replace(plan, units=0, exact=True, highlights=())
+        if plan.units and left is not None and not left.left:
+            plan = replace(plan, units=0, exact=True, highlights=(), refused_by=f"max_units_{left.limit}")
+        yield plan
+
+
+def read_budget_left(session: Session, clock: Clock) -> BudgetLeft | None:
+    """Return what the tightest limit of the budget leaves for a run that begins now; None without limits."""
+    return session.catalog.read(ledger.tightest_limit, 0, clock(), _run_limits(session.config, None).units)
+
+
+def fetch_balance(config: Config) -> Balance:
+    """Return the units left at the API; see ``Archive.balance``."""
+    client = HikerClient(require_key(config), base_url=config.api.base_url, timeout=config.api.timeout)
+    try:
+        return call_balance(client)
+    finally:
+        client.close()
+
+
+def require_key(config: Config) -> Secret:
+    """Return the API key. Raises KeyMissing."""
+    if config.token is None:
+        raise KeyMissing("no API key is set", "set HIKERAPI_TOKEN, or name a token_file in the configuration")
+    return config.token
+
+
+def check_reserve(config: Config) -> None:
+    """Raise DiskFull if the disk of the archive has less free space than ``archive.reserve``."""
+    root, reserve = config.archive.directory, config.archive.reserve
+    free = free_bytes(next(place for place in (root, *root.parents) if os.path.lexists(place)))
+    if free < reserve:
+        raise DiskFull(
+            f"the disk of {root} has {free / 1e6:,.0f} MB of free space, "
+            f"less than the reserve of {reserve / 1e6:,.0f} MB",
+            "free some space, or lower archive.reserve",
+        )
+
+
+def _with_settings(config: Config, options: RunOptions) -> RunOptions:
+    return replace(options, sweep_days=config.sync.sweep_days, privacy_check=config.api.privacy_check)
+
+
+def _downloader(config: Config, clock: Clock) -> Downloader:
+    settings = config.download
+    return Downloader(
+        allowed_hosts=settings.allowed_hosts,
+        max_file_size=settings.max_file_size,
+        min_speed=settings.min_speed,
+        limit_rate=settings.limit_rate,
+        proxy=settings.proxy,
+        concurrency=settings.concurrency,
+        now=clock,
+    )
+
+
+def _run_limits(config: Config, max_units: int | None) -> RunLimits:
+    """Return the limits of a run. ``max_units`` may only lower the configured budget of a run."""
+    budget = config.budget
+    per_run = min(
+        (limit for limit in (budget.max_units_per_run, max_units) if limit is not None), default=None
+    )
+    return RunLimits(
+        calls_per_second=config.api.requests_per_second,
+        downloads=config.download.concurrency,
+        units=Limits(per_run, budget.max_units_per_day, budget.max_units_per_month),
+    )

@@ -1,0 +1,155 @@
+"""What an archive reports about itself: its status, its gaps, and what was paid."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from archiver.archive import selection
+from archiver.archive.database import is_archive_of
+from archiver.archive.session import Session, read_download_rules
+from archiver.catalog import Catalog
+from archiver.catalog.query import account_state, change_history, costs, gaps, totals
+from archiver.errors import UsageError
+from archiver.model.archived import Gap, GapReason, Status
+from archiver.model.billing import Cost, CostsBy, RunCost
+from archiver.model.identity import Pk, Role, Subject, utcnow
+from archiver.model.target import Target
+
+_NEVER = "no run has reached it"
+
+
+@dataclass(frozen=True, slots=True)
+class CostReport:
+    """Sums of the ledger: ``rows``, one for each key, and each run beside the API's own balance."""
+
+    by: CostsBy
+    since: datetime | None
+    rows: tuple[Cost, ...]
+    runs: tuple[RunCost, ...]
+
+    @property
+    def total(self) -> Cost:
+        """Return the sum of all rows."""
+        rows = self.rows
+        return Cost(
+            None,
+            sum(row.units for row in rows),
+            sum(row.calls for row in rows),
+            sum(row.unknown_calls for row in rows),
+            sum(row.unknown_units for row in rows),
+        )
+
+
+def read_status(session: Session) -> Status:
+    """Return the archive in numbers."""
+    download = session.config.download
+    is_wanted = {Role.COVER: download.covers, Role.AVATAR: download.avatars}
+    roles = [role for role in Role if is_wanted.get(role, True)]
+    status, hosts = session.catalog.read(totals.status), session.catalog.read(totals.refused_hosts, roles)
+    if not hosts:
+        return status
+    rules = read_download_rules(session.config)
+    refused = tuple((host, files) for host, files in hosts if not rules.allow(host, None))
+    return replace(status, hosts_not_allowed=refused)
+
+
+def read_costs(session: Session, by: CostsBy, since: datetime | None) -> CostReport:
+    """Return what was paid since then, or ever."""
+    rows = session.catalog.read(costs.costs, by, since)
+    return CostReport(by, since, rows, session.catalog.read(costs.run_costs, since))
+
+
+def read_units_per_night(session: Session) -> int | None:
+    """Return the recent price of a night, None if there was no run lately; see ``runner.budget``."""
+    from archiver.runner import budget
+
+    now = utcnow()
+    return budget.units_per_night(session.catalog.read(costs.spending, now - budget.RECENT), now)
+
+
+def require_run(catalog: Catalog, run_id: int) -> None:
+    """Raise UsageError if there was no such run."""
+    last = catalog.read(change_history.last_run)
+    if last is None or run_id > last:
+        raise UsageError(
+            f"there is no run {run_id}",
+            f"the last one is {last}" if last is not None else "there was none yet: archiver run",
+        )
+
+
+def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[Gap, None, None]:
+    """Return every gap, or those of these accounts, account after account.
+
+    An entry of the configuration that no run has reached is a gap; a highlight whose title its entry does not
+    want is not. The entries of a configuration that is for another archive do not count. Raises NotHeld for
+    an account that is neither stored nor a name that failed.
+    """
+    config, catalog = session.config, session.catalog
+    entries = config.accounts if is_archive_of(config, config.accounts_archive) else ()
+    pks, names = _asked_accounts(catalog, accounts or ())
+    globs = _title_globs(catalog, entries)
+    unreached = list(_unreached_entries(catalog, entries))
+
+    def is_asked(gap: Gap) -> bool:
+        is_named = gap.subject is Subject.TARGET and gap.subject_pk in names
+        return accounts is None or gap.user_pk in pks or is_named
+
+    def stream() -> Generator[Gap, None, None]:
+        for gap in catalog.stream(gaps.gaps):
+            if is_asked(gap) and _is_wanted(gap, globs):
+                yield gap
+        yield from filter(is_asked, unreached)
+
+    return stream()
+
+
+def _asked_accounts(catalog: Catalog, accounts: Sequence[Target]) -> tuple[set[Pk], set[str]]:
+    """Return the pks of the accounts, and their names: an account that never resolved has only a name."""
+    pks: set[Pk] = set()
+    for account in accounts:
+        found = selection.find_pks(catalog, account)
+        failure = catalog.read(account_state.open_failure, Subject.TARGET, account.key, None)
+        if not found and failure is None:
+            raise selection.not_archived(catalog, account)
+        pks.update(found)
+    return pks, {account.key for account in accounts}
+
+
+def _title_globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[str, ...]]:
+    """Return the title globs of the entries, by account. An account without globs is wanted whole."""
+    globs: dict[Pk, tuple[str, ...]] = {}
+    for entry in entries:
+        pk = catalog.read(account_state.resolve, entry, from_config=True) if entry.highlights else None
+        if pk is not None:
+            globs[pk] = globs.get(pk, ()) + entry.highlights
+    return globs
+
+
+def _unreached_entries(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]:
+    """Yield the entries that no run has reached: new ones, and those after a limit, a signal or a kill."""
+    progress = catalog.read(account_state.progress)
+    for entry in entries:
+        name = entry.username or entry.user_pk
+        if name is None:
+            continue
+        pk = progress.pk_of(entry, from_config=True)
+        if pk in progress.listed_at:
+            continue
+        state = catalog.read(account_state.account_state, entry, pk) if pk is not None else None
+        # An account that is private or gone is a gap of its own.
+        has_verdict = state is not None and state.is_archived and state.verdict is not None
+        has_failed = catalog.read(account_state.open_failure, Subject.TARGET, name, None) is not None
+        if not has_verdict and not has_failed:
+            yield Gap(
+                GapReason.NOT_YET, Subject.TARGET, name, user_pk=pk, username=entry.username, detail=_NEVER
+            )
+
+
+def _is_wanted(gap: Gap, globs: Mapping[Pk, tuple[str, ...]]) -> bool:
+    if gap.reason is not GapReason.NOT_YET or gap.subject is not Subject.HIGHLIGHT or gap.user_pk is None:
+        return True
+    from archiver.runner.due import is_title_wanted
+
+    return is_title_wanted(gap.title, globs.get(gap.user_pk, ()))

@@ -1,0 +1,120 @@
+"""Opening an archive for reading or writing: marker, lock, database and stores agree, or nothing is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from archiver.archive.database import find_database, locate_database
+from archiver.blobs import marker
+from archiver.catalog import Catalog, schema
+from archiver.config import Config
+from archiver.errors import StorageError
+from archiver.model.identity import utcnow
+
+if TYPE_CHECKING:
+    from archiver.answers.answer_store import AnswerStore
+    from archiver.blobs.disk import DiskStore
+    from archiver.media.egress import DownloadRules
+    from archiver.runner.workers import StopFlag
+
+
+class Session:
+    """The parts of an open archive: its rows, and, from their first use, its blobs and stored answers.
+
+    Marker and database are known to agree.
+    """
+
+    def __init__(self, config: Config, catalog: Catalog, stack: ExitStack) -> None:
+        """``stack`` closes what is opened here."""
+        self.config = config
+        self.root = config.archive.directory
+        self.catalog = catalog
+        self._stack = stack
+
+    @cached_property
+    def store(self) -> DiskStore:
+        """Return the blobs. Raises StorageError if they cannot be opened."""
+        from archiver.blobs.disk import DiskStore
+
+        store = DiskStore(self.root, group_readable=self.config.archive.group_readable)
+        return self._stack.enter_context(store)
+
+    @cached_property
+    def answers(self) -> AnswerStore:
+        """Return the stored answers."""
+        from archiver.answers.answer_store import AnswerStore
+
+        return AnswerStore(self.root / "answers", group_readable=self.config.archive.group_readable)
+
+
+@contextmanager
+def open_for_reading(config: Config, database: str | Path | None = None) -> Iterator[Session]:
+    """Open the archive of a configuration; nothing is written. ``database``: the same rows under another
+    role.
+
+    Raises NoArchive, MarkerMismatch, SchemaOld, SchemaNew, DatabaseError, StorageError.
+    """
+    root = config.archive.directory
+    found = marker.read(root)
+    source = find_database(config) if database is None else database
+    with ExitStack() as stack:
+        catalog = stack.enter_context(Catalog.open(source, write=False))
+        found.require(catalog.archive_id, root)
+        yield Session(config, catalog, stack)
+
+
+@contextmanager
+def open_for_writing(config: Config, command: str, stop: StopFlag, *, wait: bool) -> Iterator[Session]:
+    """Open the archive of a configuration under its lock. An older schema is brought up to date.
+
+    ``command`` is written into the lock file for others to read. ``wait``: wait for the lock until it is free
+    or ``stop`` is set. Raises as ``open_for_reading``, and ArchiveLocked.
+    """
+    from archiver.runner import run_lock
+
+    root = config.archive.directory
+    found = marker.read(root)
+    with ExitStack() as stack:
+        waiting = stop.wait if wait else None
+        stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
+        # Before the catalog: opening it brings an older one up to date.
+        found.require(schema.read_status(locate_database(config)).archive_id, root)
+        catalog = stack.enter_context(Catalog.open(find_database(config), write=True))
+        session = Session(config, catalog, stack)
+        session.store.prepare()
+        yield session
+
+
+def read_download_rules(config: Config) -> DownloadRules:
+    """Return which downloads the settings allow. Raises ConfigError for an invalid host pattern."""
+    from archiver.media.egress import DownloadRules
+
+    return DownloadRules.of(config.download.allowed_hosts, config.download.max_file_size)
+
+
+def require_blobs(session: Session) -> None:
+    """Raise StorageError if not one blob of the rows is there: a disk that is not mounted, not damage.
+
+    Otherwise every account would be fetched again, and paid for. Nearly always the first blob is there. If it
+    is not, a sample does not suffice: of a large archive the first hundreds are all in ``blobs/00``, and that
+    directory alone may be what was lost.
+    """
+    from archiver.catalog.query import holdings
+
+    missing = 0
+    with closing(session.catalog.stream(holdings.blobs)) as blobs:
+        for blob in blobs:
+            if blob.lost_at is not None:
+                continue
+            if session.store.has(blob.sha256):
+                return
+            missing += 1
+    if missing:
+        raise StorageError(
+            f"the database lists {missing} blobs, and none of them is in {session.root / 'blobs'}",
+            "mount its disk; if they are truly gone: archiver verify --repair --accept-loss",
+        )

@@ -1,0 +1,175 @@
+"""One account, highlight or item with everything that ``archiver show`` tells about it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from archiver.archive import selection
+from archiver.archive.session import Session, read_download_rules
+from archiver.catalog import Catalog
+from archiver.catalog.query import content, details
+from archiver.catalog.query.account_state import AccountState, HighlightState, account_state, highlight_state
+from archiver.config import Config
+from archiver.errors import NotHeld
+from archiver.model.archived import (
+    ContentSize,
+    DatedUsername,
+    KeptAccount,
+    KeptFile,
+    KeptHighlight,
+    KeptItem,
+    NameChange,
+    Placed,
+    Provenance,
+    Selection,
+)
+from archiver.model.identity import Pk, Subject, utcnow
+from archiver.model.target import ItemTarget, Target
+from archiver.runner.context import RunOptions
+from archiver.runner.due import next_fetch_at, why_fetch
+
+
+@dataclass(frozen=True, slots=True)
+class HighlightSummary:
+    """A highlight, how much it holds, and when it is fetched again if its tray shows nothing new.
+
+    ``due``: in the next run; else at ``due_at``, None for never.
+    """
+
+    highlight: KeptHighlight
+    extent: ContentSize
+    open_failures: int
+    due: bool
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDetails:
+    """An account. ``state`` decides about the next visit; ``highlights`` are in profile order, gone ones last."""
+
+    account: KeptAccount
+    state: AccountState
+    names: tuple[DatedUsername, ...]
+    name_changes: tuple[NameChange, ...]
+    extent: ContentSize
+    highlights: tuple[HighlightSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HighlightDetails:
+    """A highlight of ``account``."""
+
+    account: KeptAccount
+    summary: HighlightSummary
+    name_changes: tuple[NameChange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDetails:
+    """An item, the highlights that show or showed it, each with its place, and the answers that it and its
+    files came with, by id."""
+
+    item: KeptItem
+    account: KeptAccount
+    places: tuple[tuple[KeptHighlight, Placed], ...]
+    answers: dict[int, Provenance]
+
+
+Details = AccountDetails | HighlightDetails | ItemDetails
+
+
+def read_details(session: Session, target: Target | ItemTarget) -> Details:
+    """Return the details of what is meant. Raises as ``selection.find_subject``."""
+    catalog, config = session.catalog, session.config
+    subject = selection.find_subject(catalog, target)
+    if isinstance(subject, KeptItem):
+        return _item_details(catalog, subject)
+    if isinstance(subject, KeptAccount):
+        state = catalog.read(account_state, Target(subject.pk, user_pk=subject.pk))
+        return AccountDetails(
+            subject,
+            state,
+            catalog.read(details.names, subject.pk),
+            catalog.read(details.renamings, Subject.USER, subject.pk),
+            catalog.read(details.extent, subject.pk),
+            _highlight_summaries(catalog, state, config),
+        )
+    highlight = catalog.read(highlight_state, subject.pk)
+    assert highlight is not None
+    return HighlightDetails(
+        _account(catalog, subject.user_pk),
+        _summary(subject, catalog.read(details.extents, subject.user_pk), highlight, config),
+        catalog.read(details.renamings, Subject.HIGHLIGHT, subject.pk),
+    )
+
+
+def read_current_files(
+    catalog: Catalog, subject: KeptAccount | KeptHighlight | KeptItem
+) -> Generator[KeptFile, None, None]:
+    """Yield the newest file of each role whose bytes are stored, each bytes once.
+
+    Of an account the avatar, then each highlight's cover, followed by the files of its items in their order.
+    """
+    seen: set[str] = set()
+    for file in _newest_files(catalog, subject):
+        if file.blob.sha256 not in seen:
+            seen.add(file.blob.sha256)
+            yield file
+
+
+def _newest_files(catalog: Catalog, subject: KeptAccount | KeptHighlight | KeptItem) -> Iterator[KeptFile]:
+    if isinstance(subject, KeptItem):
+        yield from subject.held
+        return
+    is_account = isinstance(subject, KeptAccount)
+    selected = Selection(user_pks=(subject.pk,)) if is_account else Selection(highlight_pks=(subject.pk,))
+    for step in catalog.stream(content.walk, selected, with_entries=False):
+        if isinstance(step, Placed):
+            yield from step.item.held
+        elif isinstance(step, KeptHighlight):
+            yield from (step.cover,) if step.cover is not None else ()
+        elif step.avatar is not None and is_account:
+            yield step.avatar
+
+
+def _item_details(catalog: Catalog, item: KeptItem) -> ItemDetails:
+    found = catalog.stream(content.contents, Selection(item_pks=(item.pk,)), with_entries=False)
+    placed = {place.highlight_pk: place for place in found}
+    if not placed:  # an item is stored together with its place: somebody has deleted rows
+        raise NotHeld(f"the item {item.pk} is in no highlight", "archiver query shows its rows")
+    highlights = catalog.stream(content.highlights, Selection(highlight_pks=tuple(placed)))
+    places = tuple((highlight, placed[highlight.pk]) for highlight in highlights)
+    ids = {item.answer_id, *(file.answer_id for file in item.files)}
+    answers = catalog.read(details.provenance, [answer_id for answer_id in ids if answer_id is not None])
+    return ItemDetails(item, _account(catalog, places[0][0].user_pk), places, answers)
+
+
+def _account(catalog: Catalog, pk: Pk) -> KeptAccount:
+    return selection.find_account(catalog, Target(pk, user_pk=pk))
+
+
+def _highlight_summaries(
+    catalog: Catalog, state: AccountState, config: Config
+) -> tuple[HighlightSummary, ...]:
+    user_pk = state.pk or ""
+    extents = catalog.read(details.extents, user_pk)
+    highlights = list(catalog.stream(content.highlights, Selection(user_pks=(user_pk,))))
+    states = {highlight.pk: highlight for highlight in state.highlights}
+    return tuple(_summary(one, extents, states[one.pk], config) for one in highlights if one.pk in states)
+
+
+def _summary(
+    highlight: KeptHighlight, extents: Mapping[Pk, ContentSize], state: HighlightState, config: Config
+) -> HighlightSummary:
+    options = RunOptions(sweep_days=config.sync.sweep_days, rules=read_download_rules(config))
+    is_shown = state.gone_at is None
+    is_due = is_shown and why_fetch(state, options, utcnow()) is not None
+    return HighlightSummary(
+        highlight,
+        extents.get(highlight.pk, ContentSize()),
+        len(state.failures),
+        is_due,
+        next_fetch_at(state, options) if is_shown and not is_due else None,
+    )

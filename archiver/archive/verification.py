@@ -1,0 +1,227 @@
+"""``verify`` and ``repair``: what is stored, compared with what the rows say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from archiver.archive.session import Session, open_for_writing, require_blobs
+from archiver.catalog import record
+from archiver.catalog.query import holdings, losses, stored_answers, totals
+from archiver.config import Config
+from archiver.errors import ArchiveLocked, DatabaseError, StorageError
+from archiver.model.archived import Loss
+from archiver.model.identity import Digest, utcnow
+from archiver.model.target import Target
+from archiver.runner.answer_cache import AnswerCache
+from archiver.runner.context import RepairScope, RunOptions
+from archiver.runner.forecast import AccountPlan, forecast
+from archiver.runner.workers import StopFlag
+from archiver.verify import repair
+from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
+from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
+
+Progress = Callable[[int, int], None]
+
+_RECORDED_AT_ONCE = 10_000
+_RECORDED_BETWEEN = 200_000
+"""Blobs between two writes: opening for writing beside our own reader reads the whole database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was found of the blobs and of the stored answers."""
+
+    blobs: VerifyReport
+    answers: AnswerReport
+
+    @property
+    def is_damaged(self) -> bool:
+        """Return whether there is damage that is not recorded as lost."""
+        return bool(self.blobs.damaged or self.answers.damaged or self.answers.surplus)
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair did, and what fetching the lost files again would cost.
+
+    ``lost``: how many blobs are recorded as lost now, those of earlier times too. ``plans``: the targets to
+    fetch, each with its price. ``run_options`` restrict a run to what is lost.
+    """
+
+    verification: Verification
+    quarantined: int
+    lost: int
+    plans: tuple[tuple[Target, AccountPlan], ...]
+    run_options: RunOptions
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """Return the accounts and highlights to fetch."""
+        return tuple(target for target, _ in self.plans)
+
+    @property
+    def units(self) -> int:
+        """Return the price: every tray and every highlight, as if no stored answer could serve.
+
+        It is more only if an answer is lost, a link has expired, or a tray contradicts what is stored.
+        """
+        return sum(plan.units + sum(1 - job.units for job in plan.highlights) for _, plan in self.plans)
+
+
+def verify_archive(session: Session, *, read_data: bool, share: float, progress: Progress) -> Verification:
+    """Compare blobs and answers with the rows; see ``Archive.verify``."""
+    with _VerifiedBlobs(session.config) as verified:
+        require_blobs(session)
+        return _verify(session, read_data, share, progress, verified.add)
+
+
+def repair_archive(
+    config: Config,
+    *,
+    read_data: bool,
+    share: float,
+    accept_loss: bool,
+    wait: bool,
+    progress: Progress,
+    stop: StopFlag,
+) -> RepairReport:
+    """Verify under the lock, record what is lost, and price it; see ``Archive.repair``."""
+    verified: list[Digest] = []
+    with open_for_writing(config, "verify --repair", stop, wait=wait) as session:
+        catalog = session.catalog
+        if not accept_loss:
+            require_blobs(session)
+        found = _verify(session, read_data, share, progress, verified.append)
+        now = utcnow()
+        _record_verified(session, verified)
+        quarantined = repair.repair(
+            catalog, session.store, session.answers, found.blobs, found.answers, now, stop.check
+        )
+        wanted = config.download
+        lost = catalog.read(losses.losses, now, covers=wanted.covers, avatars=wanted.avatars)
+        scope = RepairScope(
+            frozenset(pk for loss in lost for pk in loss.highlights),
+            frozenset(pk for loss in lost for pk in loss.covers),
+            frozenset(loss.user_pk for loss in lost if loss.avatar),
+        )
+        options = RunOptions(repair=scope)
+        plans = []
+        for target in _repair_targets(lost):
+            stop.check()
+            plan = _plan(session, target, options)
+            if plan.units:
+                plans.append((target, plan))
+        return RepairReport(found, quarantined, catalog.read(totals.status).lost, tuple(plans), options)
+
+
+def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:
+    """Yield an account if its tray was ever listed; else only its highlights, which were single targets."""
+    for loss in losses:
+        if loss.listed:
+            yield Target(f"account {loss.user_pk}", user_pk=loss.user_pk)
+        else:
+            yield from (Target(f"highlight {pk}", highlight_pk=pk) for pk in sorted(loss.highlights))
+
+
+def _plan(session: Session, target: Target, options: RunOptions) -> AccountPlan:
+    return forecast(
+        session.catalog,
+        AnswerCache(session.catalog, session.answers, utcnow),
+        target,
+        options=replace(options, privacy_check=session.config.api.privacy_check),
+        clock=utcnow,
+    )
+
+
+def _verify(
+    session: Session,
+    read_data: bool,
+    share: float,
+    progress: Progress,
+    on_verified: Callable[[Digest], None],
+) -> Verification:
+    catalog = session.catalog
+    damage = catalog.read(totals.damage)
+    if damage:
+        raise DatabaseError(
+            f"the database is damaged: {damage[0]}",
+            "restore a copy of archive.db; the blobs are not affected",
+        )
+    chosen = choose_share(share, start_of_day(share, utcnow().date()))
+    blobs = verify_blobs(
+        session.store,
+        catalog.stream(holdings.blobs),
+        read_data=read_data,
+        chosen=chosen,
+        on_progress=progress,
+        on_sound=on_verified,
+    )
+
+    def check() -> None:
+        progress(blobs.checked, blobs.bytes_read)
+
+    answers = verify_answers(
+        session.answers,
+        catalog.stream(stored_answers.answers),
+        read_data=read_data,
+        chosen=chosen,
+        check=check,
+    )
+    unrecorded, surplus = verify_segments(
+        session.answers,
+        lambda segment: catalog.read(stored_answers.has_segment, segment),
+        lambda segment: catalog.read(stored_answers.lengths_by_offset, segment),
+        read_data=read_data,
+        chosen=chosen,
+        check=check,
+    )
+    foreign = tuple(
+        name
+        for name in session.answers.foreign_names()
+        if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
+    )
+    answers = _without_dropped(session, answers)
+    return Verification(blobs, replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign))
+
+
+def _without_dropped(session: Session, answers: AnswerReport) -> AnswerReport:
+    """Leave out answers that a run has dropped meanwhile, rows and file (``keep_answers = "fetched"``)."""
+    if not answers.damaged:
+        return answers
+    present = session.catalog.read(stored_answers.existing_ids, [answer.id for answer in answers.damaged])
+    return replace(answers, damaged=tuple(answer for answer in answers.damaged if answer.id in present))
+
+
+def _record_verified(session: Session, digests: Sequence[Digest]) -> None:
+    now = utcnow()
+    for start in range(0, len(digests), _RECORDED_AT_ONCE):
+        session.catalog.write(record.verified_blobs, tuple(digests[start : start + _RECORDED_AT_ONCE]), now)
+
+
+class _VerifiedBlobs:
+    """Records when blobs were verified, many at once, if no other process is writing just then."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._digests: list[Digest] = []
+
+    def add(self, digest: Digest) -> None:
+        self._digests.append(digest)
+        if len(self._digests) >= _RECORDED_BETWEEN:
+            self._flush()
+
+    def _flush(self) -> None:
+        with suppress(ArchiveLocked, StorageError, DatabaseError):
+            if self._digests:
+                with open_for_writing(self._config, "verify", StopFlag(), wait=False) as session:
+                    _record_verified(session, self._digests)
+        self._digests.clear()
+
+    def __enter__(self) -> _VerifiedBlobs:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        if kind is None:
+            self._flush()
