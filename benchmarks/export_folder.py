@@ -68,9 +68,10 @@ def print_best(what: str, times: list[float], files: int) -> float:
     return best
 
 
-def export(home: Path, to: str, *how: str) -> list[str]:
-    """The command line of an export."""
-    program = [*how, str(Path(archiver.__file__).with_name("__main__.py"))] if how else ["-m", "archiver"]
+def export_command(home: Path, to: str, *python_options: str) -> list[str]:
+    """Return the command line of an export, run by Python with these options."""
+    main = str(Path(archiver.__file__).with_name("__main__.py"))
+    program = [*python_options, main] if python_options else ["-m", "archiver"]
     return [
         sys.executable, *program, "-v", "--archive", str(home / "archive"),
         "export", "folder", str(home / to), "--link", "hardlink",
@@ -90,7 +91,7 @@ def measure(*command: str, show_output: bool = False) -> float:
 
 
 def generate(root: Path, files: int) -> int:
-    """An archive with about so many files; returns how many."""
+    """Make an archive with this number of files, and return the number."""
     create_archive(load(None, {"ARCHIVER_ARCHIVE": str(root)}))
     with closing(sqlite3.connect(root / "archive.db")) as rows, rows:
         rows.execute(

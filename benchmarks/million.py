@@ -377,7 +377,7 @@ class World:
 
 
 def make(directory: Path, items: int, accounts: int = 1000, seed: int = 1) -> dict[str, int]:
-    """Make an archive at ``directory``, where none is; returns how many rows each table got."""
+    """Make an archive in ``directory``, which must not have one, and return the number of rows per table."""
     create_archive(load(None, {}, {"archive.directory": str(directory)}))
     with closing(sqlite3.connect(directory / "archive.db", isolation_level=None)) as connection:
         for setting in ("synchronous = OFF", "cache_size = -1000000", "temp_store = MEMORY"):

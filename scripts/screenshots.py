@@ -251,8 +251,8 @@ def main() -> None:
         if not (work / "archive" / "archive.json").exists():
             fill(config, browser)
         with Archive(config) as archive:
-            archive.export_site(at / "site")
-        shoot(browser, at / "site", to, sys.argv[3:])
+            archive.export_site(work / "site")
+        take_screenshots(browser, work / "site", to, sys.argv[3:])
         browser.close()
 
 

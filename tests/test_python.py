@@ -16,10 +16,23 @@ from pathlib import Path
 import pytest
 
 import archiver
-from archiver import Archive, Dated, Field, KeptAccount, Kind, Placed, Role, Said, errors, open_archive
+from archiver import (
+    Archive,
+    Dated,
+    Field,
+    KeptAccount,
+    Kind,
+    Placed,
+    Role,
+    RunOptions,
+    Said,
+    errors,
+    open_archive,
+)
 from archiver.catalog import Catalog, record
+from archiver.sandbox.standin import StandIn
 from tests.support.databases import ARCHIVE_ID, NOW
-from tests.support.sample_archive import HOSTILE, LATER, content, digest, shelve
+from tests.support.sample_archive import HOSTILE, LATER, content, digest, make_nightly, shelve
 
 _ELSEWHERE = timezone(timedelta(hours=-9))
 
@@ -210,6 +223,25 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
     "kinds by number": (lambda a: a.search("a", kinds={1}), "kinds: 1 is invalid"),  # type: ignore[arg-type]
     "a search since no time": (lambda a: a.search("a", since="7d"), "since: '7d' is not a datetime"),  # type: ignore[arg-type]
     "hits below none": (lambda a: a.search("a", limit=-1), "-1 is not a whole number"),
+    "changes of nobody": (lambda a: a.changes("natgoe"), "did you mean natgeo"),
+    "changes of a highlight": (lambda a: a.changes("highlight:1"), "not an account"),
+    "changes since a text": (lambda a: a.changes(since="7d"), "since: '7d' is not a datetime"),  # type: ignore[arg-type]
+    "changes of a run that was not made": (lambda a: a.changes(run_id=99), "there is no run 99"),
+    "gaps of nobody": (lambda a: a.gaps(["natgeo", "nobody"]), "no account nobody"),
+    "costs by what is unknown": (lambda a: a.costs("week"), "by: 'week' is invalid: use one of day, account"),
+    "a share of nothing": (lambda a: a.verify(share=0), "share: 0 is not a number above 0, up to 1"),
+    "a share of more than all": (lambda a: a.repair(share=5), "share: 5 is not a number above 0"),
+    "the details of a number": (lambda a: a.show(787132), "787132 is not a username, id, pk"),  # type: ignore[arg-type]
+    "current files of nobody": (lambda a: a.current_files("nobody"), "no account nobody"),
+    "a plan without accounts": (lambda a: a.plan(), "no accounts are configured"),
+    "a run over a number": (lambda a: a.run(787132), "787132 is not a username, id or link"),  # type: ignore[arg-type]
+    "a run of fewer units than none": (lambda a: a.run("natgeo", max_units=-1), "max_units: -1 is not"),
+    "an export to a number": (lambda a: a.export_site(3), "directory: 3 is not a path"),  # type: ignore[arg-type]
+    "an export by an unknown link": (lambda a: a.export_site("x", link="soft"), "link: 'soft' is invalid"),
+    "an export of an unknown table": (lambda a: a.export_tables("x", tables=["y"]), "no table y"),
+    "an export of an unknown form": (lambda a: a.export_tables("x", form="xml"), "jsonl, csv"),
+    "a table of an unknown name": (lambda a: a.table_lines("nothing"), "no table nothing"),
+    "a template without an end": (lambda a: a.export_folder("x", template="{code}"), "ext"),
 }
 
 
@@ -319,6 +351,64 @@ def test_an_archive_on_a_read_only_disk_is_read(tmp_path: Path, sqlite_template:
         assert len(list(archive.walk())) == 9
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert {path: at for path, at in after.items() if path.suffix not in (".db-shm", ".db-wal")} == before
+
+
+def test_what_commands_report_is_reported(archive: Archive) -> None:
+    """Numbers, changes of accounts and of a time, gaps and costs; an empty list of accounts selects nothing."""
+    status = archive.status()
+    assert (status.accounts, status.highlights, status.items, status.units) == (1, 3, 4, 1)
+    assert [change.field for change in archive.changes("natgeo")] == ["title", "presence"]
+    assert list(archive.changes(since=LATER + timedelta(days=1))) == list(archive.changes([])) == []
+    assert {gap.user_pk for gap in archive.gaps()} == {"787132"}
+    assert list(archive.gaps("natgeo")) == list(archive.gaps(archive.account("natgeo")))
+    assert list(archive.gaps([])) == []
+    assert archive.costs("endpoint").total.units == archive.costs().rows[0].units == 1
+    assert not archive.verify(read_data=True).is_damaged
+    files = list(archive.current_files("natgeo"))
+    assert files[0].role is Role.AVATAR
+    assert Role.COVER in {file.role for file in files}
+    assert len({file.blob.sha256 for file in files}) == len(files)
+
+
+def test_a_program_makes_runs(tmp_path: Path) -> None:
+    """It plans, runs, exports, repairs what was lost and reads the stored answers again, on the stand-in."""
+    with StandIn() as upstream:
+        make_nightly(tmp_path, upstream)
+        with open_archive(tmp_path / "nightly", config=tmp_path / "nightly.toml") as archive:
+            (plan,) = archive.plan()
+            assert (plan.units, upstream.units) == (2, 0)
+            assert archive.balance().units > 0
+            events: list[object] = []
+            summary = archive.run(observe=events.append)
+            assert (summary.command, summary.outcome, summary.units) == ("run", "ok", upstream.units)
+            assert events
+            assert archive.status().files == len(list(archive.files()))
+            again = archive.run("natgeo")
+            assert (again.command, again.units, again.items_new) == ("backup", 1, 0)
+            assert archive.run(options=RunOptions(full=True), max_units=1).exit_code == 5
+            lost = next(file for file in archive.files() if file.role is Role.VIDEO)
+            archive.path(lost).unlink()
+            report = archive.repair()
+            assert (report.lost, report.units > 0) == (1, True)
+            assert archive.run(report.targets, options=report.run_options, command="repair").exit_code == 0
+            assert archive.status().lost == 0
+            assert archive.reread().recovered.answers == 0
+            done = archive.export_folder(tmp_path / "out", accounts="natgeo", dry_run=True)
+            assert (done.new > 0, (tmp_path / "out").exists()) == (True, False)
+
+
+def test_a_run_needs_a_key(tmp_path: Path) -> None:
+    """From the configuration, or as an argument; a program that only reads needs none."""
+    with StandIn() as upstream:
+        make_nightly(tmp_path, upstream)
+        with open_archive(tmp_path / "nightly") as archive, pytest.raises(errors.KeyMissing):
+            archive.run("natgeo")
+        (tmp_path / "hikerapi.token").write_text("wrong")
+        config = tmp_path / "nightly.toml"
+        with open_archive(tmp_path / "nightly", config=config) as archive:
+            assert archive.run("natgeo").exit_code == 4
+        with open_archive(tmp_path / "nightly", config=config, key=upstream.key) as archive:
+            assert archive.run("natgeo").exit_code == 0
 
 
 def test_an_archive_that_is_none_is_refused(tmp_path: Path, sqlite_template: Path) -> None:
