@@ -63,7 +63,10 @@ def stands(night: TracedRun) -> int:
     return max(night.course.start, next(made))
 
 
-_EVERYDAY = {"file not synced", "row before rename", "watermark before files", "call before ledger"}
+_EVERYDAY = {"file not synced", "call before ledger"}
+"""One bug of the order of the disk and one of the ledger; the others, each with its own night, with
+``--whole``.
+"""
 
 
 @pytest.mark.parametrize(

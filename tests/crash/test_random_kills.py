@@ -25,7 +25,7 @@ def test_fault_h1_a_kill_at_any_instant_loses_nothing_and_a_rerun_converges(
     """After each kill the invariants I1 to I9 hold, and a run that is let finish leaves the archive of an
     undisturbed one (I10).
     """
-    rounds = request.config.getoption("--crash-rounds", 18)
+    rounds = request.config.getoption("--crash-rounds", 12)
     score = play(tmp_path / "home", f"{sample_seed}.{series}", -(-rounds // _SERIES))
     record_property(
         "crash", [score.rounds, score.kills, score.archives, score.seconds, len(score.violations)]
