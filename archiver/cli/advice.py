@@ -19,7 +19,7 @@ from archiver.cli.commands import COMMANDS
 from archiver.errors import ArchiverError
 
 if TYPE_CHECKING:
-    from archiver.cli.options import Given
+    from archiver.cli.options import GlobalOptions
     from archiver.model.target import Target
 
 _MAX_ENTRIES = 5
@@ -53,7 +53,7 @@ def quote(text: object) -> str:
     return f"$'{octal}'"
 
 
-def command_line(words: str, given: Given | None = None) -> str:
+def command_line(words: str, given: GlobalOptions | None = None) -> str:
     """Return ``archiver WORDS`` as it works in the user's shell; ``words`` are quoted already.
 
     It includes the --config and --archive of the present command, and the program's path if the shell does
@@ -66,12 +66,12 @@ def command_line(words: str, given: Given | None = None) -> str:
     return " ".join((program_name(), *options, words))
 
 
-def complete_commands(text: str, given: Given | None = None) -> str:
+def complete_commands(text: str, given: GlobalOptions | None = None) -> str:
     """Return ``text`` with each command of this program in it replaced by its ``command_line``."""
     return _COMMAND.sub(lambda match: command_line(match[1], given), text)
 
 
-def _location_options(words: str, given: Given) -> Iterator[str]:
+def _location_options(words: str, given: GlobalOptions) -> Iterator[str]:
     config = given.config
     if given.archive is not None and words.split()[0] == "init":
         config = config_for_init(given)
@@ -80,7 +80,7 @@ def _location_options(words: str, given: Given) -> Iterator[str]:
             yield f"{option} {quote(path)}"
 
 
-def config_for_init(given: Given) -> Path | None:
+def config_for_init(given: GlobalOptions) -> Path | None:
     """Return the configuration that ``init`` needs to make the archive of ``--archive``; None: the default.
 
     If the present configuration names another archive, ``init`` refuses to change it: then it is a new one.

@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output, on_terminal
+from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option, on_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 )
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
-@json_output(run_report.EMPTY_FIELDS)
-@everywhere
+@json_option(run_report.EMPTY_FIELDS)
+@global_options
 @click.pass_obj
-def command(given: Given, targets: tuple[str, ...], full: bool, max_units: int | None, wait: bool) -> int:
+def command(
+    given: GlobalOptions, targets: tuple[str, ...], full: bool, max_units: int | None, wait: bool
+) -> int:
     """Archive accounts or highlights now, once. It needs HIKERAPI_TOKEN, but no configuration.
 
     A TARGET is a username, @username, numeric user id, profile or highlight link, highlight:<pk> or /s/ share

@@ -11,7 +11,7 @@ import click
 
 from archiver.cli import load, output, signals
 from archiver.cli.change_summary import ChangeSummary
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType
 from archiver.text_format import make_safe
 
@@ -37,10 +37,12 @@ _USUAL = timedelta(days=7)
     help="Only this account, by its username, a former one, or its id. May be repeated.",
 )
 @click.option("--run", "run_id", type=click.IntRange(min=1), metavar="ID", help="Only what this run saw.")
-@json_output({"changes": []})
-@everywhere
+@json_option({"changes": []})
+@global_options
 @click.pass_obj
-def command(given: Given, since: datetime | None, accounts: tuple[str, ...], run_id: int | None) -> int:
+def command(
+    given: GlobalOptions, since: datetime | None, accounts: tuple[str, ...], run_id: int | None
+) -> int:
     """List what owners edited, added and removed, by default in the last 7 days. Reads only, also during a
     run; costs nothing.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals, text_table
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType
 from archiver.cli.run_report import describe_mismatch
 from archiver.model.billing import CostsBy
@@ -48,10 +48,10 @@ _FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "pat
     metavar="WHEN",
     help="From a date (2026-11-01), a time (2026-11-01T03:17, UTC), or for the last 36h, 7d. [default: all]",
 )
-@json_output(_NOTHING)
-@everywhere
+@json_option(_NOTHING)
+@global_options
 @click.pass_obj
-def command(given: Given, by: str, since: datetime | None) -> int:
+def command(given: GlobalOptions, by: str, since: datetime | None) -> int:
     """Sum up what was paid. The ledger has a row for each call of the API. Reads only, also during a run;
     costs nothing.
 

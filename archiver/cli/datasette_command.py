@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, output
-from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere
+from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
@@ -28,9 +28,9 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
     is_flag=True,
     help="Overwrite existing files with other content.",
 )
-@everywhere
+@global_options
 @click.pass_obj
-def command(given: Given, directory: Path, force: bool) -> int:
+def command(given: GlobalOptions, directory: Path, force: bool) -> int:
     """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR.
     The archive is only read; costs nothing.
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from archiver.cli import advice, load, output
-from archiver.cli.lazy import Group
-from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.lazy import CommandGroup
+from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.errors import UsageError
 from archiver.text_format import make_safe
 
 
-@click.group("db", cls=Group, invoke_without_command=True, epilog=EPILOG)
-@everywhere
+@click.group("db", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
+@global_options
 @click.pass_context
 def command(ctx: click.Context) -> int:
     """Upgrade the database of the archive, print its revision, or copy it. Costs nothing."""
@@ -26,9 +26,9 @@ def command(ctx: click.Context) -> int:
 
 
 @command.command("upgrade", short_help="Upgrade the schema to that of this version.", epilog=EPILOG)
-@everywhere
+@global_options
 @click.pass_obj
-def upgrade(given: Given) -> int:
+def upgrade(given: GlobalOptions) -> int:
     """Upgrade the schema to that of this version; an SQLite file is copied first. Takes the lock.
 
     Other commands refuse an older schema and name this command; a newer one is never changed (exit code 9).
@@ -46,9 +46,9 @@ def upgrade(given: Given) -> int:
 
 
 @command.command("current", short_help="Print the schema's revision.", epilog=EPILOG)
-@everywhere
+@global_options
 @click.pass_obj
-def current(given: Given) -> int:
+def current(given: GlobalOptions) -> int:
     """Print the schema's revision, and what to do if this version needs another."""
     from archiver.archive.database import read_revisions
 
@@ -71,9 +71,9 @@ def current(given: Given) -> int:
     metavar="FILE",
     help="The copy; must not exist.",
 )
-@everywhere
+@global_options
 @click.pass_obj
-def backup(given: Given, file: Path | None) -> int:
+def backup(given: GlobalOptions, file: Path | None) -> int:
     """Copy the SQLite database, consistently also during a run, and print where it is. For PostgreSQL use
     pg_dump.
 

@@ -11,7 +11,7 @@ import click
 
 from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.errors import ArchiverError, NoArchive, UsageError
 from archiver.text_format import pluralize
 
@@ -24,9 +24,9 @@ _ACCOUNTS = ("natgeo", "salwaaa_ki")
 
 @click.command("demo", epilog=EPILOG)
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
-@everywhere
+@global_options
 @click.pass_obj
-def command(given: Given, directory: Path | None) -> int:
+def command(given: GlobalOptions, directory: Path | None) -> int:
     """Try it in a minute: two nights against a stand-in for the API and the CDN on this machine.
 
     It needs no key and no network, costs nothing, and does not read your configuration. The first night
@@ -88,7 +88,7 @@ def demo_config(upstream: StandIn, root: Path) -> Config:
         return read(path, {"HIKERAPI_TOKEN": upstream.key}, flags)
 
 
-def make_demo_run(given: Given, upstream: StandIn, title: str) -> int:
+def make_demo_run(given: GlobalOptions, upstream: StandIn, title: str) -> int:
     """Make a run, and print what the stand-in counted. Raises ArchiverError if the counts differ."""
     from archiver.runner.context import RunOptions
 

@@ -8,7 +8,7 @@ import click
 
 from archiver.cli import load
 from archiver.cli.export_command import ExportRequest, media_options, print_export
-from archiver.cli.options import EPILOG, Given
+from archiver.cli.options import EPILOG, GlobalOptions
 from archiver.errors import UsageError
 
 
@@ -22,7 +22,7 @@ from archiver.errors import UsageError
     " LABEL= removes it. May be repeated, also with the same label.",
 )
 @media_options
-def command(given: Given, fields: tuple[str, ...], request: ExportRequest) -> int:
+def command(given: GlobalOptions, fields: tuple[str, ...], request: ExportRequest) -> int:
     """Export a BagIt 1.0 bag (RFC 8493) with SHA-256 manifests into DIR, as libraries and archives accept it.
     Reads only, also during a run; costs nothing.
 

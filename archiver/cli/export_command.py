@@ -14,7 +14,7 @@ import click
 from archiver.cli import advice, output, progress, signals
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output, on_terminal
+from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option, on_terminal
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.errors import UsageError, outcome
 from archiver.runner.workers import StopFlag
@@ -62,7 +62,7 @@ class _Group(LazyGroup):
 
 
 @click.group("export", cls=_Group, invoke_without_command=True, epilog=EPILOG)
-@everywhere
+@global_options
 @click.pass_context
 def command(ctx: click.Context) -> int:
     """Export the archive in forms that need no archiver. Reads only, also during a run; costs nothing.
@@ -146,13 +146,13 @@ def request_options(
     """Add these options, the filters, ``--json`` and the global options."""
 
     @wraps(command)
-    def with_request(given: Given, /, **values: Any) -> int:
+    def with_request(given: GlobalOptions, /, **values: Any) -> int:
         shared = {
             field.name: values.pop(field.name) for field in fields(ExportRequest) if field.name in values
         }
         return command(given, request=ExportRequest(**shared), **values)
 
-    decorated = filter_options(json_output(NOTHING)(everywhere(click.pass_obj(with_request))))
+    decorated = filter_options(json_option(NOTHING)(global_options(click.pass_obj(with_request))))
     for option in reversed(options):
         decorated = option(decorated)
     return decorated
@@ -166,7 +166,7 @@ class ExportWork(Protocol):
     ) -> ExportStats: ...
 
 
-def print_export(given: Given, form: str, request: ExportRequest, export: ExportWork) -> int:
+def print_export(given: GlobalOptions, form: str, request: ExportRequest, export: ExportWork) -> int:
     """Make an export with a progress bar, stopped by signals, and print what was done. Return the exit code.
 
     What was done is printed also if it ends early. On a terminal it asks before files are removed. Raises
@@ -232,7 +232,7 @@ def _confirm(to: Path, removed: int) -> None:
         raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
-def print_empty(given: Given, filters: FilterOptions) -> None:
+def print_empty(given: GlobalOptions, filters: FilterOptions) -> None:
     """Print that the filters selects no item: a filter may be mistyped. Not under ``-q``."""
     if not given.quiet:
         output.print_messages(f"archiver: {given.command}: {filters.describe_no_match()}")

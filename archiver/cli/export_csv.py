@@ -6,12 +6,12 @@ import click
 
 from archiver.cli.export_command import ExportRequest, table_options
 from archiver.cli.export_tables import export_tables
-from archiver.cli.options import EPILOG, Given
+from archiver.cli.options import EPILOG, GlobalOptions
 
 
 @click.command("csv", epilog=EPILOG)
 @table_options
-def command(given: Given, tables: tuple[str, ...], request: ExportRequest) -> int:
+def command(given: GlobalOptions, tables: tuple[str, ...], request: ExportRequest) -> int:
     """Export every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, also
     during a run; costs nothing.
 

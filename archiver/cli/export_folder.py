@@ -8,7 +8,7 @@ import click
 
 from archiver.cli import load
 from archiver.cli.export_command import ExportRequest, media_options, print_export
-from archiver.cli.options import EPILOG, Given
+from archiver.cli.options import EPILOG, GlobalOptions
 from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
 
 
@@ -25,7 +25,7 @@ from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
     "--sidecars", is_flag=True, help="Write what the archive knows of each item beside it, as JSON."
 )
 @media_options
-def command(given: Given, template: str, sidecars: bool, request: ExportRequest) -> int:
+def command(given: GlobalOptions, template: str, sidecars: bool, request: ExportRequest) -> int:
     """Export pictures and videos under readable names into DIR. Reads only, also during a run; costs nothing.
 
     An item that several highlights show is in each. Covers and avatars are included. The modification time of

@@ -8,12 +8,12 @@ import click
 
 from archiver.cli import load
 from archiver.cli.export_command import ExportRequest, media_options, print_export
-from archiver.cli.options import EPILOG, Given
+from archiver.cli.options import EPILOG, GlobalOptions
 
 
 @click.command("site", epilog=EPILOG)
 @media_options
-def command(given: Given, request: ExportRequest) -> int:
+def command(given: GlobalOptions, request: ExportRequest) -> int:
     """Export web pages into DIR that need no server and no network. Reads only, also during a run; costs
     nothing.
 

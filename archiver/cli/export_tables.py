@@ -6,11 +6,11 @@ from functools import partial
 
 from archiver.cli import load, output, signals
 from archiver.cli.export_command import ExportRequest, print_empty, print_export
-from archiver.cli.options import Given
+from archiver.cli.options import GlobalOptions
 from archiver.errors import UsageError
 
 
-def export_tables(given: Given, form: str, tables: tuple[str, ...], request: ExportRequest) -> int:
+def export_tables(given: GlobalOptions, form: str, tables: tuple[str, ...], request: ExportRequest) -> int:
     """Export tables into the directory, or one to stdout if that is ``-``. Return the exit code."""
     with load.open_archive(given) as archive:
         narrowing = request.filters.narrowing()

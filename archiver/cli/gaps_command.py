@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals, text_table
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.errors import Reason
 from archiver.model.archived import Gap, GapReason
 from archiver.model.identity import Subject
@@ -29,10 +29,10 @@ _NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 
 @click.command("gaps", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
-@json_output({"gaps": []})
-@everywhere
+@json_option({"gaps": []})
+@global_options
 @click.pass_obj
-def command(given: Given, accounts: tuple[str, ...]) -> int:
+def command(given: GlobalOptions, accounts: tuple[str, ...]) -> int:
     """List what the archive lacks, and why. Reads only, also during a run; costs nothing.
 
     For each account, or for those named (by username, a former one, or id): how many gaps there are for each

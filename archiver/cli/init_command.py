@@ -9,14 +9,14 @@ from pathlib import Path
 import click
 
 from archiver.cli import advice, load, output
-from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.errors import ArchiverError, StorageError, UsageError
 
 
 @click.command("init", epilog=EPILOG)
-@everywhere
+@global_options
 @click.pass_obj
-def command(given: Given) -> int:
+def command(given: GlobalOptions) -> int:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 
     The configuration is written to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your
@@ -121,9 +121,7 @@ def next_steps(path: Path, token_file: Path | None, *, named: bool) -> Iterator[
     steps = [
         [f"list your accounts in {path}"],
         list(advice.key_file_steps(path, token_file)),
-        [
-            f"{advice.program_name()} plan{option}    # what the first night costs at least; this costs nothing"
-        ],
+        [f"{advice.program_name()} plan{option}    # what the first night costs at least; free"],
         [f"crontab -e: {advice.cron_line(option)}"],
     ]
     yield "next:"

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import click
 
-from archiver.cli.options import Given
+from archiver.cli.options import GlobalOptions
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group that records which command was given, for messages, and suggests similar names."""
 
     def resolve_command(
@@ -25,11 +25,11 @@ class Group(click.Group):
             meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
             raise click.UsageError(f"there is no command {args[0]!r}{meant}", ctx)
         path = ctx.command_path.partition(" ")[2]
-        ctx.ensure_object(Given).command = f"{path} {args[0]}".strip()
+        ctx.ensure_object(GlobalOptions).command = f"{path} {args[0]}".strip()
         return super().resolve_command(ctx, args)
 
 
-class LazyGroup(Group):
+class LazyGroup(CommandGroup):
     """A group of commands that are not imported yet.
 
     ``table``: the name of each command and its one-line help. ``place``: what comes before and after that

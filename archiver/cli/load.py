@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from archiver.cli import output
-from archiver.cli.options import Given
+from archiver.cli.options import GlobalOptions
 from archiver.config import Config, default_path, load
 from archiver.errors import NoArchive, SchemaOld, UsageError
 from archiver.model.target import Target, parse_target, read_targets
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from archiver.archive.archive import Archive
 
 
-def config(given: Given) -> Config:
+def config(given: GlobalOptions) -> Config:
     """Read the configuration, print its warnings, and store it in ``given``."""
     directory = str(given.archive) if given.archive is not None else None
     exported = os.environ.get("HIKERAPI_TOKEN", "").strip()
@@ -29,7 +29,7 @@ def config(given: Given) -> Config:
     return loaded
 
 
-def open_archive(given: Given) -> Archive:
+def open_archive(given: GlobalOptions) -> Archive:
     """Return the archive of this command. It is opened when something is read."""
     from archiver.archive.archive import Archive
 

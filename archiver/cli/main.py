@@ -13,7 +13,7 @@ import click
 
 from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import Given, JsonOption, Unsuggested, everywhere
+from archiver.cli.options import GlobalOptions, JsonOption, Unsuggested, global_options
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -38,7 +38,7 @@ class _Group(LazyGroup):
 
 
 @click.group(cls=_Group, invoke_without_command=True, epilog=_EPILOG)
-@everywhere
+@global_options
 @click.pass_context
 def cli(ctx: click.Context) -> int:
     """Archive the story highlights of a list of Instagram accounts: every night, durable, queryable,
@@ -70,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> int:
     _reserve_standard_descriptors()
     _disable_core_dumps()
     _accept_any_text()
-    given = Given()
+    given = GlobalOptions()
     code = _run_command(words, given)
     if code > 128:
         from archiver.cli.signals import die
@@ -79,7 +79,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run_command(words: list[str], given: Given) -> int:
+def _run_command(words: list[str], given: GlobalOptions) -> int:
     """Run a command and return its exit code; if it failed, report why."""
     try:
         code = cli.main(words, prog_name="archiver", standalone_mode=False, obj=given)
@@ -108,7 +108,7 @@ def _has_working_directory() -> bool:
     return True
 
 
-def _usage_error(error: click.ClickException, words: list[str], given: Given) -> UsageError:
+def _usage_error(error: click.ClickException, words: list[str], given: GlobalOptions) -> UsageError:
     """Return click's error as ours. ``--json`` is respected even if click did not get to read it."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx is not None else "archiver"
@@ -127,15 +127,15 @@ def _without_harmful_suggestions(error: click.NoSuchOption, ctx: click.Context) 
     return click.NoSuchOption(error.option_name, error.message, near, ctx)
 
 
-def _report_error(error: ArchiverError, given: Given) -> int:
+def _report_error(error: ArchiverError, given: GlobalOptions) -> int:
     if given.debug:
         _print_traceback(error, given)
     code = _exit_code(error)
-    _print_error(given, code, error.slug, str(error), given.hinted(error.slug, error.hint))
+    _print_error(given, code, error.slug, str(error), given.complete_hint(error.slug, error.hint))
     return code
 
 
-def _report_bug(error: Exception, given: Given) -> int:
+def _report_bug(error: Exception, given: GlobalOptions) -> int:
     from archiver.cli import log_file
 
     if given.debug:
@@ -150,7 +150,7 @@ def _report_bug(error: Exception, given: Given) -> int:
     return ArchiverError.exit_code
 
 
-def _print_error(given: Given, code: int, slug: str, message: str, hint: str) -> None:
+def _print_error(given: GlobalOptions, code: int, slug: str, message: str, hint: str) -> None:
     """Print an error to stderr and, with ``--json``, as an object to stdout, which may fail silently."""
     from archiver.cli import output
 
@@ -168,7 +168,7 @@ def _exit_code(error: ArchiverError) -> int:
     return 7 if isinstance(error, CallFailed | AnswerMalformed | DownloadFailed) else error.exit_code
 
 
-def _print_traceback(error: BaseException, given: Given) -> None:
+def _print_traceback(error: BaseException, given: GlobalOptions) -> None:
     import traceback
 
     from archiver.cli import log_file, output

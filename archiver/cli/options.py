@@ -24,7 +24,7 @@ C = TypeVar("C", bound=Callable[..., object] | click.Command)
 
 
 @dataclass(slots=True)
-class Given:
+class GlobalOptions:
     """The global options as given so far.
 
     ``blank``: what ``--json`` prints if nothing was done; None without ``--json``. ``loaded``: the
@@ -60,7 +60,7 @@ class Given:
         """Return the API key, if the configuration is read and has one."""
         return self.loaded.token if self.loaded is not None else None
 
-    def hinted(self, slug: str, hint: str) -> str:
+    def complete_hint(self, slug: str, hint: str) -> str:
         """Return the hint of an error. Its commands work as printed; a rejected key is named by its file."""
         from archiver.cli import advice
 
@@ -85,14 +85,14 @@ class Unsuggested(click.Option):
     """An option that removes, overwrites or spends something: never suggested for a mistyped option."""
 
 
-def everywhere(command: C) -> C:
+def global_options(command: C) -> C:
     """Add the global options, to the group and to every command."""
     for option in reversed(_GLOBAL):
         command = option(command)
     return command
 
 
-def json_output(nothing: Mapping[str, object]) -> Callable[[C], C]:
+def json_option(nothing: Mapping[str, object]) -> Callable[[C], C]:
     """Add ``--json``. ``nothing``: its fields, besides exit_code and outcome, if nothing was done."""
 
     class Known(JsonOption):
@@ -111,13 +111,13 @@ def json_output(nothing: Mapping[str, object]) -> Callable[[C], C]:
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
     if value and param.name is not None:
-        setattr(ctx.ensure_object(Given), param.name, value)
+        setattr(ctx.ensure_object(GlobalOptions), param.name, value)
 
 
 def _keep_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     assert isinstance(param, JsonOption)
     if value:
-        ctx.ensure_object(Given).blank = param.blank
+        ctx.ensure_object(GlobalOptions).blank = param.blank
 
 
 def _version(ctx: click.Context) -> str:
@@ -127,7 +127,7 @@ def _version(ctx: click.Context) -> str:
 
 
 def _flag(*names: str, says: str, shows: Callable[[click.Context], str] | None = None) -> Callable[[C], C]:
-    """Return a flag that is stored in ``Given``, or that prints what ``shows`` returns and exits.
+    """Return a flag that is stored in ``GlobalOptions``, or that prints what ``shows`` returns and exits.
 
     It replaces click's own flags, which raise a bare OSError if stdout cannot be written.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, run_report, run_session, text_table
-from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ _NONE = "none for now"
 @click.option(
     "--wait", is_flag=True, help="With --list: wait for another run to end, instead of exit code 11."
 )
-@json_output({"run_id": None, "spent": 0, "units": 0, "budget": None, "accounts": [], "failures": []})
-@everywhere
+@json_option({"run_id": None, "spent": 0, "units": 0, "budget": None, "accounts": [], "failures": []})
+@global_options
 @click.pass_obj
 def command(
-    given: Given, targets: tuple[str, ...], full: bool, lists: bool, max_units: int | None, wait: bool
+    given: GlobalOptions, targets: tuple[str, ...], full: bool, lists: bool, max_units: int | None, wait: bool
 ) -> int:
     """Show what the next run would do and cost, from what is archived. Costs nothing, makes no call, needs no
     key.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from archiver.cli import output
 from archiver.cli.event_text import describe_event
-from archiver.cli.options import Given, on_terminal
+from archiver.cli.options import GlobalOptions, on_terminal
 from archiver.errors import Reason
 from archiver.model.events import (
     AccountDone,
@@ -97,7 +97,7 @@ class LineObserver:
         """Do nothing."""
 
 
-def make_observer(given: Given) -> BarObserver | LineObserver:
+def make_observer(given: GlobalOptions) -> BarObserver | LineObserver:
     """Return the observer that suits the terminal and the options -q and -v."""
     if given.quiet:
         return LineObserver(lambda event: None)
@@ -109,7 +109,7 @@ def make_observer(given: Given) -> BarObserver | LineObserver:
 
 
 @contextmanager
-def show_steps(given: Given, unit: str) -> Iterator[Callable[..., None]]:
+def show_steps(given: GlobalOptions, unit: str) -> Iterator[Callable[..., None]]:
     """Yield a function that shows how much is done, on a terminal and without -q.
 
     Its arguments are the number done, the total or None, and a text to show beside them.
@@ -133,7 +133,7 @@ def show_steps(given: Given, unit: str) -> Iterator[Callable[..., None]]:
 
 
 @contextmanager
-def show_blobs(given: Given, check: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
+def show_blobs(given: GlobalOptions, check: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows how much ``verify`` has read. It calls ``check`` each time."""
     with show_steps(given, " blobs") as show:
 

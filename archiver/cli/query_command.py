@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals, text_table
-from archiver.cli.options import EPILOG, Given, everywhere
+from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.cli.parameter_types import parse_time
 from archiver.config import default_path
 from archiver.errors import NotHeld, TargetError, UsageError
@@ -77,10 +77,10 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 )
 @click.option("--list", "listed", is_flag=True, help="List the named queries and their parameters.")
 @click.option("--json", is_flag=True, hidden=True, expose_value=False, callback=_no_json)
-@everywhere
+@global_options
 @click.pass_obj
 def command(
-    given: Given,
+    given: GlobalOptions,
     sql: str | None,
     file: Path | None,
     form: str,

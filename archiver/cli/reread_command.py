@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, progress, signals
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.run_session import RESUME
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
@@ -31,10 +31,10 @@ _NOTHING: dict[str, object] = {
 
 @click.command("reread", epilog=EPILOG)
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
-@json_output(_NOTHING)
-@everywhere
+@json_option(_NOTHING)
+@global_options
 @click.pass_obj
-def command(given: Given, wait: bool) -> int:
+def command(given: GlobalOptions, wait: bool) -> int:
     """Read all stored answers again, and add what the database lacks. Makes no call, costs nothing.
 
     Use it after an upgrade, since a newer version may understand more of an old answer, and after you

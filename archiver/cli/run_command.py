@@ -6,7 +6,7 @@ import click
 
 from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option
 
 
 @click.command("run", epilog=EPILOG)
@@ -16,10 +16,12 @@ from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_ou
 )
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")
-@json_output(run_report.EMPTY_FIELDS)
-@everywhere
+@json_option(run_report.EMPTY_FIELDS)
+@global_options
 @click.pass_obj
-def command(given: Given, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool) -> int:
+def command(
+    given: GlobalOptions, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool
+) -> int:
     """Archive every account of the configuration, or those named (by username or id). Run it each night from
     cron.
 

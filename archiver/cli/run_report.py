@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from archiver.cli import advice, output
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.event_text import describe_failure
-from archiver.cli.options import Given
+from archiver.cli.options import GlobalOptions
 from archiver.errors import GAPS, Reason
 from archiver.model.archived import Failure
 from archiver.runner.tally import Summary, files_not_downloaded
@@ -60,7 +60,7 @@ _NO_CHANGES = RunChanges()
 
 
 def print_report(
-    given: Given, summary: Summary, changes: RunChanges = _NO_CHANGES, *, is_product: bool = False
+    given: GlobalOptions, summary: Summary, changes: RunChanges = _NO_CHANGES, *, is_product: bool = False
 ) -> int:
     """Print how a run ended, and return its exit code.
 

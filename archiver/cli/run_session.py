@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from archiver.cli import progress, run_report, signals
 from archiver.cli.change_summary import RunChanges
 from archiver.cli.log_file import LogObserver
-from archiver.cli.options import Given
+from archiver.cli.options import GlobalOptions
 from archiver.model.events import Event
 from archiver.runner.workers import StopFlag
 
@@ -24,7 +24,7 @@ RESUME = "run it again: it continues where it stopped"
 
 
 def make_run(
-    given: Given,
+    given: GlobalOptions,
     archive: Archive,
     targets: Sequence[Target],
     *,
@@ -75,4 +75,4 @@ def make_run(
         finally:
             seen.close()
             journal.close(last)
-    return replace(summary, hint=given.hinted(summary.slug, summary.hint))
+    return replace(summary, hint=given.complete_hint(summary.slug, summary.hint))

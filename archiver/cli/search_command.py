@@ -14,7 +14,7 @@ import click
 
 from archiver.cli import advice, load, output, signals, text_table
 from archiver.cli.filter_options import split_targets
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType
 from archiver.errors import NotHeld, TargetError, UsageError
 from archiver.model.archived import NO_LIMIT
@@ -52,9 +52,9 @@ class _Words(click.Command):
             if error.option_name.startswith("--"):
                 raise
             why = f"no such option: {error.option_name}; put words to exclude behind all options and --"
-            raise click.UsageError(f"{why}: {self._corrected(ctx, words)}", ctx) from None
+            raise click.UsageError(f"{why}: {self._suggest_command(ctx, words)}", ctx) from None
 
-    def _corrected(self, ctx: click.Context, words: list[str]) -> str:
+    def _suggest_command(self, ctx: click.Context, words: list[str]) -> str:
         """Return the command with the words to exclude behind all options and ``--``."""
         options = {name for param in self.params for name in param.opts}
         unwanted = [word for word in words if re.match("-[^-]", word) and word not in options]
@@ -95,11 +95,11 @@ class _Words(click.Command):
     metavar="N",
     help="At most N, 0 for all. [default: 20 on a terminal, else all]",
 )
-@json_output({"stale": 0, "hits": []})
-@everywhere
+@json_option({"stale": 0, "hits": []})
+@global_options
 @click.pass_obj
 def command(
-    given: Given,
+    given: GlobalOptions,
     text: tuple[str, ...],
     accounts: tuple[str, ...],
     kinds: tuple[str, ...],
@@ -212,7 +212,7 @@ def _target(hit: Hit) -> str:
     return f"highlight:{hit.subject_pk}" if hit.kind is Kind.HIGHLIGHT else f"item:{hit.subject_pk}"
 
 
-def _first_hits(hits: Iterator[Hit], limit: int | None, given: Given) -> Iterator[Hit]:
+def _first_hits(hits: Iterator[Hit], limit: int | None, given: GlobalOptions) -> Iterator[Hit]:
     """Yield the hits up to the limit, and print a message if there are more."""
     yield from islice(hits, limit or None)
     if limit and next(hits, None) is not None and not given.quiet:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import load, output, signals
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.errors import UsageError
 from archiver.text_format import make_safe
 
@@ -33,10 +33,10 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
     multiple=True,
     help="With --paths, only files of this role. May be repeated.",
 )
-@json_output({"kind": None})
-@everywhere
+@json_option({"kind": None})
+@global_options
 @click.pass_obj
-def command(given: Given, target: str, paths: bool, null: bool, roles: tuple[str, ...]) -> int:
+def command(given: GlobalOptions, target: str, paths: bool, null: bool, roles: tuple[str, ...]) -> int:
     """Show one account, highlight or item, with the paths of its files. Reads only, also during a run; costs
     nothing.
 

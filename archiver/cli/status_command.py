@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, text_table
-from archiver.cli.options import EPILOG, Given, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import DurationType
 from archiver.errors import ArchiverError
 from archiver.text_format import format_size, make_safe, pluralize
@@ -33,10 +33,10 @@ _MOST_HOSTS = 3
     metavar="36h",
     help="Code 3 if the last successful run is older: for a monitor.",
 )
-@json_output({})
-@everywhere
+@json_option({})
+@global_options
 @click.pass_obj
-def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
+def command(given: GlobalOptions, ask_balance: bool, max_age: timedelta | None) -> int:
     """Show the archive in numbers: what it holds, its last runs, what is missing, what was spent. Costs
     nothing.
 
@@ -75,7 +75,7 @@ def command(given: Given, ask_balance: bool, max_age: timedelta | None) -> int:
     if late:
         last = _time(status.last_success_at)
         output.print_messages(
-            f"archiver: status: the last successful run is too old: {last} (see {advice.command_line('gaps')})"
+            f"archiver: status: the last successful run is too old: {last} ({advice.command_line('gaps')})"
         )
     if failure is not None:
         raise failure

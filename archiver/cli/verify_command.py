@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import load, output, progress, run_report, run_session, signals, text_table, verify_report
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, Given, Unsuggested, everywhere, json_output
+from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
 
@@ -90,11 +90,11 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     is_flag=True,
     help="With --repair: continue even if not one blob is left, as after the loss of a disk.",
 )
-@json_output(_NOTHING)
-@everywhere
+@json_option(_NOTHING)
+@global_options
 @click.pass_obj
 def command(
-    given: Given,
+    given: GlobalOptions,
     read_data: bool | None,
     subset: float | None,
     repair: bool,
@@ -149,7 +149,9 @@ def command(
     return code
 
 
-def _repair(given: Given, archive: Archive, reads: bool, share: float, options: _RepairOptions) -> int:
+def _repair(
+    given: GlobalOptions, archive: Archive, reads: bool, share: float, options: _RepairOptions
+) -> int:
     stop = StopFlag()
     with signals.stop_on_signal(stop, quiet=given.quiet, hint=run_session.RESUME):
         with progress.show_blobs(given, stop.check) as count:

@@ -14,7 +14,7 @@ from archiver.cli import export_command
 from archiver.cli import main as front
 from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import Given
+from archiver.cli.options import GlobalOptions
 from archiver.errors import CallFailed, KeyMissing, Stopped
 from tests.support.command_line import CommandLineUser
 
@@ -253,7 +253,7 @@ def test_a_failed_attempt_outside_a_run_means_upstream() -> None:
 
 def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     """An unexpected exception is shown without traceback and without the signature of a URL."""
-    given = Given(command="run", blank={"units": 0})
+    given = GlobalOptions(command="run", blank={"units": 0})
     error = RuntimeError("at https://cdn/x.jpg?oh=SIGNATURE \x1b[2J")
     assert front._report_bug(error, given) == 1
     shown = capsys.readouterr()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from archiver.cli import event_text, log_file, progress, run_report
-from archiver.cli.options import Given
+from archiver.cli.options import GlobalOptions
 from archiver.errors import BudgetReached, Reason
 from archiver.model.archived import Failure, Owner
 from archiver.model.events import (
@@ -53,7 +53,7 @@ class _Terminal(io.StringIO):
         return super().write(text)
 
 
-def _shown_text(given: Given, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
+def _shown_text(given: GlobalOptions, stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(sys, "stderr", stderr)
     observer = progress.make_observer(given)
     for event in EVENTS:
@@ -64,17 +64,17 @@ def _shown_text(given: Given, stderr: io.StringIO, monkeypatch: pytest.MonkeyPat
 
 def test_without_a_terminal_a_run_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal and without -v, no event is shown."""
-    assert _shown_text(Given(), io.StringIO(), monkeypatch) == ""
+    assert _shown_text(GlobalOptions(), io.StringIO(), monkeypatch) == ""
 
 
 def test_quiet_hides_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     """-q on a terminal shows no bar."""
-    assert _shown_text(Given(quiet=True, verbose=True), _Terminal(), monkeypatch) == ""
+    assert _shown_text(GlobalOptions(quiet=True, verbose=True), _Terminal(), monkeypatch) == ""
 
 
 def test_verbose_writes_lines_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """With -v in a pipe each event is one safe line, except files."""
-    text = _shown_text(Given(verbose=True), io.StringIO(), monkeypatch)
+    text = _shown_text(GlobalOptions(verbose=True), io.StringIO(), monkeypatch)
     assert len(EVENTS) - 1 == len(text.splitlines())
     assert "natgeo: 3 highlights listed, 1 to read" in text
     assert "12 items read, 2 files to download" in text
@@ -86,7 +86,7 @@ def test_fault_x11_a_terminal_gets_a_bar_with_notices_and_failures_above_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The bar counts accounts, units, files and bytes; notices and failures are lines, made safe."""
-    text = _shown_text(Given(), _Terminal(), monkeypatch)
+    text = _shown_text(GlobalOptions(), _Terminal(), monkeypatch)
     assert "1/2" in text
     assert "1/2 accounts, 0 units, 1 file, 2.0 kB, 1 highlight read" in text
     assert "it/s" not in text
@@ -96,8 +96,10 @@ def test_fault_x11_a_terminal_gets_a_bar_with_notices_and_failures_above_it(
     assert "\x1b[2J" not in text
 
 
-@pytest.mark.parametrize("given", [Given(), Given(verbose=True)], ids=["terminal", "lines"])
-def test_a_missing_target_is_shown_once_during_the_run(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("given", [GlobalOptions(), GlobalOptions(verbose=True)], ids=["terminal", "lines"])
+def test_a_missing_target_is_shown_once_during_the_run(
+    given: GlobalOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its Notice is shown, not the failure that says the same; other failures of targets are shown."""
     terminal = _Terminal() if not given.verbose else io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -114,8 +116,8 @@ def test_a_missing_target_is_shown_once_during_the_run(given: Given, monkeypatch
 def test_without_a_terminal_only_loud_notices_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loud notice is one safe line that names the command; -q hides it too."""
     for given, says in (
-        (Given(command="run"), "archiver: run: new\\x1b\n"),
-        (Given(command="run", quiet=True), ""),
+        (GlobalOptions(command="run"), "archiver: run: new\\x1b\n"),
+        (GlobalOptions(command="run", quiet=True), ""),
     ):
         stderr = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stderr)
@@ -130,7 +132,7 @@ def test_a_terminal_that_is_gone_does_not_stop_the_run(monkeypatch: pytest.Monke
     """The observer ignores a stderr that cannot be written."""
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    bar = progress.make_observer(Given())
+    bar = progress.make_observer(GlobalOptions())
     bar(EVENTS[0])
     terminal.broken = True
     for event in EVENTS[1:]:
