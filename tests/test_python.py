@@ -354,7 +354,7 @@ def test_an_archive_on_a_read_only_disk_is_read(tmp_path: Path, sqlite_template:
 
 
 def test_what_commands_report_is_reported(archive: Archive) -> None:
-    """Numbers, changes of accounts and of a time, gaps and costs; an empty list of accounts selects nothing."""
+    """Numbers, changes of accounts and of a time, gaps, costs; an empty list of accounts selects nothing."""
     status = archive.status()
     assert (status.accounts, status.highlights, status.items, status.units) == (1, 3, 4, 1)
     assert [change.field for change in archive.changes("natgeo")] == ["title", "presence"]

@@ -47,7 +47,7 @@ class HighlightSummary:
 
 @dataclass(frozen=True, slots=True)
 class AccountDetails:
-    """An account. ``state`` decides about the next visit. ``highlights``: in profile order, gone ones last."""
+    """An account. ``state`` decides about the next visit; ``highlights`` has gone ones last."""
 
     account: KeptAccount
     state: AccountState

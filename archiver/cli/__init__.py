@@ -1,1 +1,1 @@
-"""The command line: options → Config → one call of ``archiver.archive`` → show. Only here are click and tqdm imported."""
+"""The command line: options → Config → one call of ``Archive`` → output. Only it imports click and tqdm."""

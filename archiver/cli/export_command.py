@@ -211,6 +211,14 @@ def print_export(given: GlobalOptions, form: str, request: ExportRequest, export
         output.print_json({"exit_code": code, "outcome": outcome(code), **view})
     if is_empty:
         print_empty(given, request.filters)
+    _print_failures(given, stats)
+    if code or given.wants_summary:
+        output.print_messages(_summary_line(to, stats, dry_run=dry_run))
+    return code
+
+
+def _print_failures(given: GlobalOptions, stats: ExportStats) -> None:
+    """Name the first files that could not be exported, unless ``-q`` is given."""
     if not given.quiet:
         for failure in stats.failures[:20]:
             output.print_messages(
@@ -218,9 +226,6 @@ def print_export(given: GlobalOptions, form: str, request: ExportRequest, export
             )
         if stats.failed > 20:
             output.print_messages(f"archiver: {given.command}: and {stats.failed - 20:,} more")
-    if code or given.wants_summary:
-        output.print_messages(_summary_line(to, stats, dry_run=dry_run))
-    return code
 
 
 def _confirm(to: Path, removed: int) -> None:

@@ -65,7 +65,7 @@ class Signer:
         return f"http://{address}{media.path}?{query}&oh={self._seal(media.path, query)}"
 
     def judge(self, path: str, query: str, now: float) -> Verdict:
-        """Say whether a path and raw query are correctly signed, and still valid at ``now`` (Unix seconds)."""
+        """Return whether a path and its raw query are correctly signed and valid at ``now`` (Unix time)."""
         parts = query.split("&")
         seal = next((p[3:] for p in parts if p.startswith("oh=")), "")
         rest = "&".join(p for p in parts if not p.startswith("oh="))

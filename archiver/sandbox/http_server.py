@@ -70,7 +70,7 @@ class Pace:
     bytes_per_second: float = 0.0
 
 
-class HttpConnection:
+class ServerConnection:
     """One connection. All methods raise ``OSError`` once the peer has gone; ``stopping`` ends every wait."""
 
     def __init__(self, sock: socket.socket, listener: str, stopping: threading.Event) -> None:
@@ -144,7 +144,7 @@ class HttpConnection:
         self.sock.close()
 
 
-Serve = Callable[[HttpConnection], None]
+Serve = Callable[[ServerConnection], None]
 
 HOST = "127.0.0.1"
 
@@ -185,7 +185,7 @@ class LoopbackServer:
     def _open_connection(self, sock: socket.socket, name: str, serve: Serve) -> None:
         sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = HttpConnection(sock, name, self.stopping)
+        wire = ServerConnection(sock, name, self.stopping)
         thread = threading.Thread(
             target=self._run, args=(sock, wire, serve), name=f"stand-in {name}", daemon=True
         )
@@ -193,7 +193,7 @@ class LoopbackServer:
             self._open[sock] = thread
         thread.start()
 
-    def _run(self, sock: socket.socket, wire: HttpConnection, serve: Serve) -> None:
+    def _run(self, sock: socket.socket, wire: ServerConnection, serve: Serve) -> None:
         try:
             with contextlib.suppress(OSError, NotHttp):  # the peer went away, or is no HTTP client
                 serve(wire)

@@ -1,4 +1,4 @@
-"""Functions that make the parts of a world: pks as Instagram makes them, items, covers, avatars, their files."""
+"""Makes the parts of a world: pks as Instagram makes them, items, covers, avatars, and their files."""
 
 from __future__ import annotations
 

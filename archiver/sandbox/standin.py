@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from archiver.sandbox.api_json import Urls
 from archiver.sandbox.fake_cdn import FakeCdn
 from archiver.sandbox.hikerapi import HikerApi
-from archiver.sandbox.http_server import HttpConnection, HttpReply, HttpRequest, LoopbackServer, Pace
+from archiver.sandbox.http_server import HttpReply, HttpRequest, LoopbackServer, Pace, ServerConnection
 from archiver.sandbox.request_log import LoggedRequest, RequestLog, RequestSubject
 from archiver.sandbox.standin_settings import StandInSettings
 from archiver.sandbox.world import World
@@ -36,7 +36,12 @@ class Exchange:
     """
 
     def __init__(
-        self, request: HttpRequest, connection: HttpConnection, service: Service, log: RequestLog, pace: Pace
+        self,
+        request: HttpRequest,
+        connection: ServerConnection,
+        service: Service,
+        log: RequestLog,
+        pace: Pace,
     ) -> None:
         self.request = request
         self.connection = connection
@@ -184,7 +189,7 @@ class StandIn:
         """Answer one request."""
         exchange.deliver()
 
-    def _serve(self, connection: HttpConnection, service: Service) -> None:
+    def _serve(self, connection: ServerConnection, service: Service) -> None:
         while connection.open and (request := connection.read()) is not None:
             if request.listener == "api" and request.path.startswith(_CONTROL):
                 reply = self._control(request)

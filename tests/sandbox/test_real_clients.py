@@ -131,7 +131,7 @@ def test_our_calls_are_the_vendors(
 
 
 def test_every_call_of_ours_is_compared() -> None:
-    """A new endpoint needs its line in ``CALLS``. ``next_page`` makes another page of a call that is there."""
+    """A new endpoint needs its line in ``CALLS``; ``next_page`` only makes another page of one of them."""
     functions = (
         f
         for f in vars(endpoints).values()

@@ -52,7 +52,7 @@ username = "natgeo"
 
 
 def make_nightly(home: Path, upstream: StandIn) -> None:
-    """Make the empty archive ``nightly`` in ``home``, and its configuration ``nightly.toml`` for a stand-in."""
+    """Make the empty archive ``nightly`` in ``home``, and ``nightly.toml``, its settings for a stand-in."""
     config, token = home / "nightly.toml", home / "hikerapi.token"
     config.write_text(NIGHTLY_CONFIG.format(base_url=upstream.base_url))
     token.write_text(upstream.key)
