@@ -150,6 +150,6 @@ def _unreached_entries(catalog: Catalog, entries: Sequence[Target]) -> Iterator[
 def _is_wanted(gap: Gap, globs: Mapping[Pk, tuple[str, ...]]) -> bool:
     if gap.reason is not GapReason.NOT_YET or gap.subject is not Subject.HIGHLIGHT or gap.user_pk is None:
         return True
-    from archiver.runner.due import is_title_wanted
+    from archiver.runner.due_highlights import is_title_wanted
 
     return is_title_wanted(gap.title, globs.get(gap.user_pk, ()))

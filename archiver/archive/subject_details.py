@@ -28,7 +28,7 @@ from archiver.model.archived import (
 from archiver.model.identity import Pk, Subject, utcnow
 from archiver.model.target import ItemTarget, Target
 from archiver.runner.context import RunOptions
-from archiver.runner.due import next_fetch_at, why_fetch
+from archiver.runner.due_highlights import next_fetch_at, why_fetch
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from archiver.cli.filter_options import FilterOptions, filter_options, gone_opti
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option, on_terminal
 from archiver.cli.parameter_types import OutputDirectoryType
-from archiver.errors import UsageError, outcome
+from archiver.errors import UsageError
+from archiver.exit_codes import outcome
 from archiver.runner.workers import StopFlag
 from archiver.text_format import format_size, pluralize
 

@@ -21,8 +21,8 @@ from archiver.errors import (
     DownloadFailed,
     Stopped,
     UsageError,
-    outcome,
 )
+from archiver.exit_codes import outcome
 
 _EPILOG = """\b
 Exit codes: 0 ok, 1 bug, 2 usage, 3 something failed (retried next time),

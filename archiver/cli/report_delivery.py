@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from archiver.cli import advice, output, run_report
 from archiver.cli.change_summary import RunChanges
 from archiver.config import Config, ReportWhen
-from archiver.errors import ArchiverError, outcome
+from archiver.errors import ArchiverError
+from archiver.exit_codes import outcome
 from archiver.report.notification_url import NotificationUrl
 from archiver.report.notifier import Notification, Notifier
 from archiver.runner.tally import Summary

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from archiver.addresses import is_link_local, is_loopback
+from archiver.ip_addresses import is_link_local, is_loopback
 
 _SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([a-z]*)", re.ASCII)
 _BYTES = {"": 1, "b": 1} | {

@@ -22,13 +22,13 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx
 
 import archiver
-from archiver.addresses import is_loopback
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
 from archiver.hiker.attempt import Attempt, DeadlinePassed, Interrupted, begin_attempt
 from archiver.hiker.deadline_transport import DeadlineTransport
 from archiver.hiker.response_body import ACCEPTED_CODING, BodyUnusable, LargeBodySlot, read_body
 from archiver.http.sockets import CertificateRefused, HttpFailure
+from archiver.ip_addresses import is_loopback
 from archiver.model.billing import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.secret import Secret

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
-from archiver.addresses import is_loopback, is_public
 from archiver.errors import DownloadFailed, Reason
 from archiver.http import sockets
 from archiver.http.sockets import CertificateRefused, HttpFailure, TimeLimit, start_tls
+from archiver.ip_addresses import is_loopback, is_public
 from archiver.media.egress import CheckedUrl
 from archiver.media.speed_limits import Patience
 

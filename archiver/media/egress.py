@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
-from archiver.addresses import is_loopback, is_reserved
 from archiver.errors import ConfigError, DownloadFailed, Reason
+from archiver.ip_addresses import is_loopback, is_reserved
 
 MAX_URL = 8192
 """Characters: real signed URLs are under 1,000."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from archiver.addresses import is_link_local
+from archiver.ip_addresses import is_link_local
 
 _WEB = frozenset({"http", "https"})
 

@@ -17,7 +17,8 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record
 from archiver.catalog.merge import merge
 from archiver.catalog.query import stored_answers
-from archiver.errors import ArchiverError, outcome
+from archiver.errors import ArchiverError
+from archiver.exit_codes import outcome
 from archiver.reread.recover import Recovery, recover
 from archiver.reread.replay import ReplayReport, replay
 

@@ -20,7 +20,7 @@ from archiver.model.target import Target
 from archiver.model.upstream import RejectedEntry, Tray, User
 from archiver.runner.context import RunContext, RunOptions
 from archiver.runner.downloads import Download
-from archiver.runner.due import is_title_wanted, unmatched_globs
+from archiver.runner.due_highlights import is_title_wanted, unmatched_globs
 from archiver.runner.tally import AccountEnd, files_not_downloaded
 
 _RefusedFile = tuple[str | None, Failure]

@@ -18,7 +18,7 @@ from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, User
 from archiver.runner.decide import Job
 from archiver.runner.downloads import Download
-from archiver.runner.due import Why, is_swept
+from archiver.runner.due_highlights import Why, is_swept
 
 _MARGIN = timedelta(seconds=60)
 _JUST_NOW = timedelta(hours=1)

@@ -19,7 +19,7 @@ from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 from archiver.runner.absence import Doubt, Listing
 from archiver.runner.context import RunOptions
-from archiver.runner.due import Why, is_swept, is_title_wanted, why_fetch
+from archiver.runner.due_highlights import Why, is_swept, is_title_wanted, why_fetch
 
 _PAGES_RETRY_DAYS = 30  # while the sweep is off, for accounts that need their pages
 

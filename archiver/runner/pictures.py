@@ -9,7 +9,7 @@ from archiver.model.identity import Role, Subject
 from archiver.model.upstream import Tray
 from archiver.runner.context import RepairScope, RunOptions
 from archiver.runner.downloads import Download
-from archiver.runner.due import is_title_wanted
+from archiver.runner.due_highlights import is_title_wanted
 
 
 def pictures_to_download(state: AccountState, tray: Tray, options: RunOptions) -> list[Download]:

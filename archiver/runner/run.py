@@ -11,7 +11,8 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.answers.answer_writer import AnswerWriter
 from archiver.blobs.store import BlobStore
 from archiver.catalog import Catalog, ledger, record
-from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError, outcome
+from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, StorageError
+from archiver.exit_codes import is_graver, outcome
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
 from archiver.model.events import Observer, RunStarted
@@ -30,9 +31,6 @@ from archiver.runner.workers import Pool, StopFlag, for_each
 
 _ACCOUNTS_AT_ONCE = 4
 _JOBS_AT_ONCE = 8
-
-_RANK = (1, 9, 8, 11, 10, 2, 4, 5, 7, 12, 3, 6, 0)
-"""Exit codes, the gravest first; a signal is graver than all of them."""
 
 
 _OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
@@ -200,7 +198,7 @@ def _weigh(summary: Summary, cause: BaseException | None) -> Summary:
         return summary
     if not isinstance(cause, ArchiverError):
         return replace(summary, exit_code=1, outcome="bug", message=repr(cause), slug=ArchiverError.slug)
-    if _rank(cause.exit_code) >= _rank(summary.exit_code):
+    if not is_graver(cause.exit_code, than=summary.exit_code):
         return summary
     return replace(
         summary,
@@ -210,7 +208,3 @@ def _weigh(summary: Summary, cause: BaseException | None) -> Summary:
         hint=cause.hint,
         slug=cause.slug,
     )
-
-
-def _rank(code: int) -> int:
-    return -1 if code > 128 else _RANK.index(code)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from archiver.addresses import is_public
 from archiver.errors import DownloadFailed, Reason, Stopped
+from archiver.ip_addresses import is_public
 from archiver.media.dialer import Dialer
 from archiver.media.egress import Egress
 from tests.support.media_samples import jpeg

@@ -24,7 +24,7 @@ from archiver.runner.decide import (
     decide,
     jobs_due,
 )
-from archiver.runner.due import Why
+from archiver.runner.due_highlights import Why
 from tests.support.states import (
     DAY,
     NOW,

@@ -14,7 +14,7 @@ from archiver.media.egress import DownloadRules
 from archiver.model.identity import Role
 from archiver.model.upstream import TrayFacts
 from archiver.runner.context import RepairScope, RunOptions
-from archiver.runner.due import (
+from archiver.runner.due_highlights import (
     Why,
     is_title_wanted,
     next_fetch_at,

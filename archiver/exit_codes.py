@@ -1,0 +1,38 @@
+"""The exit codes of the program: the word for each, and which one wins if a run has several causes.
+
+The codes are a contract: README has their meanings, ``archiver.errors`` the errors that carry them.
+"""
+
+from __future__ import annotations
+
+_OUTCOMES = {
+    0: "ok",
+    1: "bug",
+    2: "usage",
+    3: "partial",
+    4: "key",
+    5: "units",
+    6: "not_found",
+    7: "upstream",
+    8: "storage",
+    9: "database",
+    10: "no_archive",
+    11: "locked",
+    12: "damaged",
+}
+
+_PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, 7, 12, 3, 6, 0)
+
+
+def outcome(exit_code: int) -> str:
+    """Return the word for an exit code in ``--json`` and ``runs.outcome``; «stopped» for 128 + N (signal)."""
+    return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
+
+
+def is_graver(exit_code: int, than: int) -> bool:
+    """Return whether a run with both causes ends with ``exit_code``. A signal wins over everything."""
+    return _rank(exit_code) < _rank(than)
+
+
+def _rank(exit_code: int) -> int:
+    return -1 if exit_code > 128 else _PRECEDENCE.index(exit_code)
