@@ -90,7 +90,6 @@ def test_no_file_name_occurs_twice() -> None:
     assert twice == []
 
 
-@LATER
 def test_no_public_class_name_occurs_twice() -> None:
     """One word means one thing."""
     names = Counter(

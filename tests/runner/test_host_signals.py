@@ -99,7 +99,7 @@ def test_fault_h4_a_request_to_end_finishes_cleanly_and_soon(
     assert ended.object["error"] == {
         "slug": "E_STOPPED",
         "message": "stopped by SIGTERM",
-        "hint": "run it again: it goes on where it stopped",
+        "hint": "run it again: it continues where it stopped",
     }
     assert_goes_on(harness)
 
