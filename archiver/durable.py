@@ -31,15 +31,15 @@ _ROTTEN = frozenset(
 )
 
 
-def storage_error(exc: OSError, failed: str) -> StorageError:
-    """Return DiskFull (no space, no quota) or StorageError. ``failed``: what could not be done, and where."""
-    message = f"{failed}: {exc.strerror or exc}"
+def storage_error(exc: OSError, problem: str) -> StorageError:
+    """Return DiskFull (no space, no quota) or StorageError. ``problem``: what could not be done, and where."""
+    message = f"{problem}: {exc.strerror or exc}"
     if exc.errno in _FULL:
         return DiskFull(message, "free space on that disk, or raise the quota, and run again")
     return StorageError(message, "check the disk and who owns the files, and run again")
 
 
-def is_rotten(error: StorageError) -> bool:
+def is_data_loss(error: StorageError) -> bool:
     """Return whether the disk has lost these bytes.
 
     Too many open files, a missing permission or an unreachable server say nothing about the bytes.
@@ -49,12 +49,12 @@ def is_rotten(error: StorageError) -> bool:
 
 
 @contextmanager
-def storage_errors(failed: str) -> Iterator[None]:
+def storage_errors(problem: str) -> Iterator[None]:
     """Raise an OSError of the block as ``storage_error`` returns it."""
     try:
         yield
     except OSError as exc:
-        raise storage_error(exc, failed) from exc
+        raise storage_error(exc, problem) from exc
 
 
 def sync(fd: int) -> None:

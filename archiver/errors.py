@@ -203,7 +203,7 @@ class Stopped(ArchiverError):
 class CallFailed(ArchiverError):
     """An attempt at an API call got no answer.
 
-    ``sent``: a byte of the request may have reached the API; then the call counts as charged. ``permanent``:
+    ``was_sent``: a byte of the request may have reached the API; then the call counts as charged. ``is_permanent``:
     another attempt in this run is useless (a bad certificate), or would be charged again. ``status``: set if
     the head of an answer came but its body cannot be used; the call costs what that status costs.
     """
@@ -211,11 +211,11 @@ class CallFailed(ArchiverError):
     slug = "E_CALL"
 
     def __init__(
-        self, message: str, *, sent: bool, permanent: bool = False, status: int | None = None
+        self, message: str, *, was_sent: bool, is_permanent: bool = False, status: int | None = None
     ) -> None:
         super().__init__(message)
-        self.sent = sent
-        self.permanent = permanent
+        self.was_sent = was_sent
+        self.is_permanent = is_permanent
         self.status = status
 
 
@@ -269,7 +269,7 @@ A file that a setting refuses is due as soon as the setting allows it (``media.D
 class DownloadFailed(ArchiverError):
     """An attempt at a download got no usable bytes.
 
-    ``retryable``: another attempt in this run may succeed. ``retry_after``: the seconds that the CDN asked to
+    ``is_retryable``: another attempt in this run may succeed. ``retry_after``: the seconds that the CDN asked to
     wait. ``host``: for HOST_NOT_ALLOWED. ``size``: the stated length in bytes, for TOO_LARGE.
     """
 
@@ -280,14 +280,14 @@ class DownloadFailed(ArchiverError):
         reason: Reason,
         message: str,
         *,
-        retryable: bool = False,
+        is_retryable: bool = False,
         retry_after: float | None = None,
         host: str | None = None,
         size: int | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
-        self.retryable = retryable
+        self.is_retryable = is_retryable
         self.retry_after = retry_after
         self.host = host
         self.size = size

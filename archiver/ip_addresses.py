@@ -92,11 +92,11 @@ def is_link_local(text: str) -> bool:
     except ValueError:
         return False
     if isinstance(address, IPv6Address):
-        address = _inside(address) or IPv6Address(int(address))  # without its scope
+        address = _embedded_ipv4(address) or IPv6Address(int(address))  # without its scope
     return any(address in network for network in _LINK_LOCAL if network.version == address.version)
 
 
-def _inside(address: IPv6Address) -> IPv4Address | None:
+def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
     """Return the IPv4 address inside an IPv6 one; None if there is none."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)

@@ -88,7 +88,7 @@ def test_every_blob_is_counted_in_its_class(
         orphans=len(orphans),
         foreign=(),
         lost=tuple(Damage(blob.sha256, Problem.MISSING, blob.owners) for blob in in_order(*known)),
-        found=(),
+        restored=(),
     )
     assert verified == sorted(blob.sha256 for blob in rows)
 
@@ -175,7 +175,7 @@ def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
     lost = StoredBlob(back.sha256, back.size, AT, None, ())
     verified: list[Digest] = []
     report = verify_blobs(disk, in_order(lost), read_data=False, on_sound=verified.append)
-    assert (report.damaged, report.lost, report.found, verified) == (
+    assert (report.damaged, report.lost, report.restored, verified) == (
         (),
         (),
         (back.sha256,),
@@ -183,7 +183,7 @@ def test_a_lost_blob_that_is_back_is_checked_again(disk: DiskStore) -> None:
     )
     spoil(disk, back, b"abcd")
     report = verify_blobs(disk, in_order(lost), read_data=False)
-    assert (report.damaged, report.found) == ((), ())
+    assert (report.damaged, report.restored) == ((), ())
     assert report.lost == (Damage(lost.sha256, Problem.HASH, ()),)
 
 
@@ -209,7 +209,7 @@ def test_only_chosen_blobs_are_read() -> None:
     chosen = {held.sha256 for held in rows[:7]}
     verified: list[Digest] = []
     report = verify_blobs(
-        store, in_order(*rows), read_data=True, chosen=chosen.__contains__, on_sound=verified.append
+        store, in_order(*rows), read_data=True, is_chosen=chosen.__contains__, on_sound=verified.append
     )
     assert (report.checked, set(verified), report.damaged) == (20, chosen, ())
     assert report.bytes_read == sum(held.size for held in rows[:7])

@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from archiver.answers.answer_writer import AnswerWriter
 from archiver.answers.warc_reader import Member, is_cut_off, member_at, members, pieces
-from archiver.answers.warc_record import LARGEST, is_ours, parse_answer
+from archiver.answers.warc_record import LARGEST, is_own_record, parse_answer
 from archiver.durable import (
     enter_directory,
     open_directory,
@@ -51,7 +51,7 @@ off at 16 MiB."""
 _RECORDS_PER_APPEND = 3
 
 
-def origin_of(segment: str) -> Origin | None:
+def parse_origin(segment: str) -> Origin | None:
     """Return the run that a segment belongs to; None for a name that this program does not give."""
     match = _SEGMENT_OF_RUN.fullmatch(segment)
     if match is None:
@@ -129,7 +129,7 @@ class AnswerStore:
                     is_month = _is_directory(month, digits=2)
                     for file in _list_entries(self._root / year.name / month.name) if is_month else ():
                         segment = f"{year.name}/{month.name}/{file.name}"
-                        if origin_of(segment) is None or not file.is_file(follow_symlinks=False):
+                        if parse_origin(segment) is None or not file.is_file(follow_symlinks=False):
                             yield _printable(segment)
                     if not is_month:
                         yield _printable(f"{year.name}/{month.name}")
@@ -137,16 +137,16 @@ class AnswerStore:
                     yield _printable(year.name)
 
     def iterate(
-        self, segment: str, past: Mapping[int, int] = MappingProxyType({})
+        self, segment: str, known_lengths: Mapping[int, int] = MappingProxyType({})
     ) -> Iterator[tuple[AnswerLocation, Answer]]:
         """Yield the whole answers of a segment with their locations, in file order. Needs no database.
 
-        ``past``: the lengths of known answers by their offsets; they are skipped unread. A record that a kill
+        ``known_lengths``: the lengths of known answers by their offsets; they are skipped unread. A record that a kill
         cut off, and damage, are skipped. Raises AnswerMalformed if there is no such segment, StorageError if
         the disk fails.
         """
         with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
-            for member in members(fd, past):
+            for member in members(fd, known_lengths):
                 try:
                     answer = parse_answer(member.plain)
                 except AnswerMalformed:
@@ -155,18 +155,20 @@ class AnswerStore:
                     sha256 = Digest(hashlib.sha256(answer.body).hexdigest())
                     yield AnswerLocation(segment, member.offset, member.length, sha256), answer
 
-    def surplus(self, segment: str, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Surplus]:
+    def surplus(
+        self, segment: str, known_lengths: Mapping[int, int] = MappingProxyType({})
+    ) -> Iterator[Surplus]:
         """Yield the bytes of a segment that are not whole records of this program, foreign or damaged.
 
-        ``past``: the lengths of answers that have rows, by their offsets; they are not read. What a kill or a
+        ``known_lengths``: the lengths of answers that have rows, by their offsets; they are not read. What a kill or a
         power loss left of the last records is not surplus, nor is what ``set_aside`` has copied already.
         Raises as ``iterate``.
         """
         with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             spans: list[tuple[Surplus, int]] = []  # and how many whole records are before it
-            last_row, records = max(past, default=-1), 0
-            for piece in pieces(fd, past):
-                if isinstance(piece, Member) and is_ours(piece.plain):
+            last_row, records = max(known_lengths, default=-1), 0
+            for piece in pieces(fd, known_lengths):
+                if isinstance(piece, Member) and is_own_record(piece.plain):
                     records += 1
                     continue
                 start, before = piece.offset, records
@@ -196,8 +198,8 @@ class AnswerStore:
         DiskFull or StorageError; the segment is then unchanged, or complete without them.
         """
         name, part = _name_aside(surplus), f"{_name_aside(surplus)}.part"
-        failed = f"the surplus of answers/{surplus.segment} cannot be moved to quarantine/"
-        with storage_errors(failed), ExitStack() as stack:
+        problem = f"the surplus of answers/{surplus.segment} cannot be moved to quarantine/"
+        with storage_errors(problem), ExitStack() as stack:
             fd = stack.enter_context(self._open(surplus.segment, os.O_RDWR))
             root = _close_with(stack, open_root(self._root.parent))
             quarantine = _close_with(stack, enter_directory("quarantine", self._modes[0], within=root))

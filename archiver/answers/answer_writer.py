@@ -125,22 +125,22 @@ class AnswerWriter:
 
         ``close`` removes it if it stays empty.
         """
-        self._segment(tray=True)
+        self._segment(is_tray=True)
 
-    def keep(self, answer: Answer, *, tray: bool) -> AnswerLocation:
+    def keep(self, answer: Answer, *, is_tray: bool) -> AnswerLocation:
         """Store an answer and return its location; durable on return. Raises DiskFull or StorageError."""
         response, request = pack_answer(answer)
-        name, segment = self._segment(tray)
+        name, segment = self._segment(is_tray)
         offset = segment.append(response + request)
         return AnswerLocation(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
 
-    def _segment(self, tray: bool) -> tuple[str, Segment]:
+    def _segment(self, is_tray: bool) -> tuple[str, Segment]:
         with self._lock:
             self._check_open()
-            name = self._current.get(tray)
+            name = self._current.get(is_tray)
             if name is None or not self._segments[name].is_usable:
-                name = self._new_segment("trays" if tray else "fetched")
-                self._current[tray] = name
+                name = self._new_segment("trays" if is_tray else "fetched")
+                self._current[is_tray] = name
             return name, self._segments[name]
 
     def _check_open(self) -> None:

@@ -56,25 +56,27 @@ def member_at(fd: int, offset: int) -> Member | None:
     return result if isinstance(result, Member) else None
 
 
-def members(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member]:
+def members(fd: int, known_lengths: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member]:
     """Yield the whole records in file order, and skip the bytes between them. Raises OSError.
 
-    ``past``: the lengths of known members by their offsets; they are skipped unread.
+    ``known_lengths``: the lengths of known members by their offsets; they are skipped unread.
     """
-    return (piece for piece in pieces(fd, past) if isinstance(piece, Member))
+    return (piece for piece in pieces(fd, known_lengths) if isinstance(piece, Member))
 
 
-def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member | UnreadableBytes]:
+def pieces(
+    fd: int, known_lengths: Mapping[int, int] = MappingProxyType({})
+) -> Iterator[Member | UnreadableBytes]:
     """Yield the whole records of a segment, and the bytes that are not records, in file order.
 
-    ``past`` is skipped, as in ``members``. Memory and time are bounded whatever the bytes are: once
+    ``known_lengths`` is skipped, as in ``members``. Memory and time are bounded whatever the bytes are: once
     ``_EFFORT`` is spent, the search goes on at the next known member. Raises OSError.
     """
-    known, end, effort = sorted(past), os.fstat(fd).st_size, _EFFORT
+    known, end, effort = sorted(known_lengths), os.fstat(fd).st_size, _EFFORT
     offset = 0
     unreadable: int | None = None
     while offset < end:
-        result = None if offset in past else _unpack(fd, offset)
+        result = None if offset in known_lengths else _unpack(fd, offset)
         if isinstance(result, int):
             unreadable = offset if unreadable is None else unreadable
             effort -= result + _LEAST_EFFORT
@@ -86,7 +88,7 @@ def pieces(fd: int, past: Mapping[int, int] = MappingProxyType({})) -> Iterator[
             yield UnreadableBytes(unreadable, offset - unreadable)
             unreadable = None
         if result is None:
-            offset += max(1, past[offset])
+            offset += max(1, known_lengths[offset])
         else:
             yield result
             offset += result.length

@@ -96,7 +96,7 @@ def parse_answer(record: bytes) -> Answer | None:
         raise AnswerMalformed(f"a stored answer cannot be read: {type(exc).__name__}") from exc
 
 
-def is_ours(record: bytes) -> bool:
+def is_own_record(record: bytes) -> bool:
     """Return whether an uncompressed record is of a kind that this program writes.
 
     A response record must be one that can be read.

@@ -155,21 +155,21 @@ class DiskStore:
         return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def open(self, digest: Digest) -> BinaryIO:
-        failed = f"{self.path(digest)} cannot be read"
-        with storage_errors(failed), self._open_directory_of(digest) as directory:
+        problem = f"{self.path(digest)} cannot be read"
+        with storage_errors(problem), self._open_directory_of(digest) as directory:
             return os.fdopen(open_regular(digest, within=directory), "rb")
 
-    def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
+    def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         with storage_errors(f"{self._root}/blobs cannot be listed"):
             for directory in _list_names(".", within=self._blobs_fd):
                 names = self._list_blob_directory(directory)
                 if names is None:
-                    _report_foreign(foreign, directory)
+                    _report_foreign(on_foreign, directory)
                 for name in names or ():
                     if name.startswith(directory) and _HEX64.fullmatch(name):
                         yield Digest(name)
                     else:
-                        _report_foreign(foreign, f"{directory}/{name}")
+                        _report_foreign(on_foreign, f"{directory}/{name}")
 
     def _list_blob_directory(self, name: str) -> list[str] | None:
         """Return the sorted names in one of the 256 directories; None if ``name`` is not one of them."""
@@ -183,8 +183,8 @@ class DiskStore:
 
     def quarantine(self, digest: Digest) -> Path:
         name = f"{digest}-{secrets.token_hex(4)}"
-        failed = f"{self.path(digest)} cannot be moved to quarantine/"
-        with storage_errors(failed), self._open_directory_of(digest) as directory:
+        problem = f"{self.path(digest)} cannot be moved to quarantine/"
+        with storage_errors(problem), self._open_directory_of(digest) as directory:
             quarantine = enter_directory("quarantine", self._mode, within=self._root_fd)
             try:
                 os.rename(digest, name, src_dir_fd=directory, dst_dir_fd=quarantine)
@@ -324,6 +324,6 @@ def _list_names(directory: str, *, within: int) -> list[str]:
         os.close(fd)
 
 
-def _report_foreign(foreign: Callable[[str], None] | None, name: str) -> None:
-    if foreign is not None:
-        foreign(os.fsencode(name).decode(errors="backslashreplace"))
+def _report_foreign(on_foreign: Callable[[str], None] | None, name: str) -> None:
+    if on_foreign is not None:
+        on_foreign(os.fsencode(name).decode(errors="backslashreplace"))

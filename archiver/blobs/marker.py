@@ -30,7 +30,7 @@ class Marker:
 
     id: str
     format: int = FORMAT
-    demo: bool = False
+    is_demo: bool = False
 
     def require(self, database_id: str, root: Path) -> None:
         """Raise MarkerMismatch if the database belongs to another archive than the directory ``root``."""
@@ -68,14 +68,14 @@ def read(root: Path) -> Marker:
         raise
     try:
         fields = json.loads(text)
-        marker = Marker(id=fields["id"], format=fields["format"], demo=fields.get("demo", False))
+        marker = Marker(id=fields["id"], format=fields["format"], is_demo=fields.get("demo", False))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise _unusable(path) from exc
     if (
         type(marker.id) is not str
         or not marker.id
         or type(marker.format) is not int
-        or type(marker.demo) is not bool
+        or type(marker.is_demo) is not bool
     ):
         raise _unusable(path)
     if marker.format > FORMAT:
@@ -91,7 +91,7 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
     Raises StorageError, also if there is a marker already, as an archive never changes its id; DiskFull if
     there is no space.
     """
-    text = json.dumps({"id": marker.id, "format": marker.format} | ({"demo": True} if marker.demo else {}))
+    text = json.dumps({"id": marker.id, "format": marker.format} | ({"demo": True} if marker.is_demo else {}))
     with storage_errors(f"{root / _NAME} cannot be written"):
         root_fd = open_root(root)
         try:

@@ -39,7 +39,7 @@ class MemoryStore:
         except KeyError:
             raise StorageError(f"the blob {digest} cannot be read: it is not there") from None
 
-    def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
+    def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         yield from sorted(self._blobs)
 
     def path(self, digest: Digest) -> Path:

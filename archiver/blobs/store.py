@@ -73,10 +73,10 @@ class BlobStore(Protocol):
         Raises StorageError if there is no regular file under its name.
         """
 
-    def digests(self, foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
+    def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         """Yield the names of all blobs in ascending order, whatever is stored under them.
 
-        ``foreign`` is called with each name that is not that of a blob (printable, relative to the store).
+        ``on_foreign`` is called with each name that is not that of a blob (printable, relative to the store).
         Such files are never touched.
         """
 

@@ -87,7 +87,7 @@ def json_view(report: CostReport) -> dict[str, object]:
                 "units": run.units,
                 "balance_before": run.balance_before,
                 "balance_after": run.balance_after,
-                "fall": run.fall,
+                "fall": run.balance_drop,
                 "mismatch": run.mismatch,
             }
             for run in report.runs

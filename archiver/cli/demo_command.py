@@ -63,7 +63,7 @@ def is_demo(root: Path) -> bool:
     from archiver.blobs import marker
 
     try:
-        if marker.read(root).demo:
+        if marker.read(root).is_demo:
             return True
     except NoArchive:
         return False  # create_archive refuses anything else

@@ -147,7 +147,7 @@ def _answer(answers: Mapping[int, Provenance], answer_id: object) -> Fields | No
         "run_id": answer.run_id,
         "endpoint": answer.endpoint,
         **_fields(answer.location),
-        "lost": answer.lost,
+        "lost": answer.is_lost,
     }
 
 

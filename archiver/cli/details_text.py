@@ -282,7 +282,7 @@ def _answer_text(answers: Mapping[int, Provenance], answer_id: int | None) -> st
     answer = answers.get(answer_id or 0)
     if answer is None:
         return "an unknown answer" if answer_id is None else "an answer that is no longer stored"
-    lost = " (lost)" if answer.lost else ""
+    lost = " (lost)" if answer.is_lost else ""
     place = answer.location
     position = f"answers/{place.segment}, {place.length:,} bytes from {place.offset:,}"
     return f"run {answer.run_id}, {answer.endpoint}: {position}{lost}"

@@ -30,12 +30,12 @@ def describe_event(event: Event) -> str:
             return f"{target}: done"
         case UnitsSpent(units):
             return f"{pluralize(units, 'unit')} spent"
-        case HighlightRead(pk, title, items, missing, paid):
-            source = "" if paid else " from a stored answer"
+        case HighlightRead(pk, title, items, missing, is_paid):
+            source = "" if is_paid else " from a stored answer"
             read, files = pluralize(items, "item"), pluralize(missing, "file")
             return f"highlight {pk} {title or ''}: {read} read{source}, {files} to download"
-        case FileStored(owner, role, size, new_bytes):
-            duplicate = "" if new_bytes else " (already stored)"
+        case FileStored(owner, role, size, is_new):
+            duplicate = "" if is_new else " (already stored)"
             return f"stored the {role} of {owner.subject} {owner.pk}, {format_size(size)}{duplicate}"
         case FailureRecorded(failure):
             return f"failed: {describe_failure(failure)}"

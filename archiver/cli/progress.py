@@ -187,7 +187,7 @@ def _describe_verbosely(event: Event) -> str | None:
 
 
 def _describe_loud_notice(event: Event, command: str) -> str | None:
-    is_loud = isinstance(event, Notice) and event.loud
+    is_loud = isinstance(event, Notice) and event.is_loud
     return f"archiver: {command}: {describe_event(event)}" if is_loud else None
 
 

@@ -40,7 +40,7 @@ def read_account_file(path: Path) -> Iterator[Target]:
                 raise ConfigError(f"{path}, line {number}: {error}", error.hint) from error
 
 
-def without_repetitions(targets: Iterable[Target]) -> tuple[tuple[Target, ...], tuple[str, ...]]:
+def deduplicate(targets: Iterable[Target]) -> tuple[tuple[Target, ...], tuple[str, ...]]:
     """Return each account once, as its first entry has it, and warnings.
 
     A warning is about a later entry that wants other highlights.

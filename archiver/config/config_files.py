@@ -22,7 +22,7 @@ _READABLE = stat.S_IRGRP | stat.S_IROTH
 _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 
 
-def read_toml(path: Path, *, required: bool) -> tuple[Mapping[str, object], bool] | None:
+def read_toml(path: Path, *, is_required: bool) -> tuple[Mapping[str, object], bool] | None:
     """Return the tables of a TOML file, and whether others can write or replace it.
 
     None if there is no file and none is required. Raises ConfigError with the line of a mistake.
@@ -30,7 +30,7 @@ def read_toml(path: Path, *, required: bool) -> tuple[Mapping[str, object], bool
     try:
         content, mode = _read(path, "the configuration", "archiver init writes one")
     except ConfigError as error:
-        if isinstance(error.__cause__, FileNotFoundError) and not required:
+        if isinstance(error.__cause__, FileNotFoundError) and not is_required:
             return None
         raise
     text = _decode(content, path)

@@ -76,7 +76,7 @@ def load(
     """
     key = environ.pop("HIKERAPI_TOKEN", "")
     place, is_named = locate(path, environ)
-    tables, is_writable = config_files.read_toml(place, required=is_named) or (None, False)
+    tables, is_writable = config_files.read_toml(place, is_required=is_named) or (None, False)
     sections = dict(tables or {})
     refuse_unknown_keys(sections, (*SECTIONS, "accounts"), place)
     account_tables = sections.pop("accounts", [])
@@ -143,7 +143,7 @@ def _accounts(tables: object, place: Path, sync: SyncSection) -> tuple[tuple[Tar
     accounts = [*account_list.read_account_tables(tables, place)]
     if sync.accounts_file is not None:
         accounts += account_list.read_account_file(sync.accounts_file)
-    return account_list.without_repetitions(accounts)
+    return account_list.deduplicate(accounts)
 
 
 def _own_archives(

@@ -150,10 +150,10 @@ def warn_of_unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
             yield f"the environment variable {_quote(name)} means nothing{_nearest(name, known)}"
 
 
-def refuse_unknown_keys(given: Iterable[str], known: Iterable[str], path: Path, where: str = "") -> None:
+def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], path: Path, where: str = "") -> None:
     """Raise ConfigError for the first key that is not known, naming the nearest one that is."""
     known = frozenset(known)
-    for key in given:
+    for key in keys:
         if key not in known:
             raise ConfigError(f"{path}: there is no key {where}{_quote(key)}{_nearest(key, known)}")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from archiver.blobs.blob_links import BlobLinks
-from archiver.durable import is_rotten, storage_error, storage_errors, sync, write_all
+from archiver.durable import is_data_loss, storage_error, storage_errors, sync, write_all
 from archiver.errors import StorageError
 from archiver.export.export_entry import ExportEntry, GeneratedText, LinkMethod, StagedFile
 from archiver.model.identity import Digest
@@ -161,7 +161,7 @@ def _read_chunk(source: int) -> bytes:
     except OSError as exc:
         error = storage_error(exc, "a blob cannot be read")
         error.__cause__ = exc
-        if is_rotten(error):
+        if is_data_loss(error):
             raise DamagedBlob(
                 f"its blob cannot be read: {exc.strerror} (archiver verify --read-data --repair)"
             ) from exc

@@ -32,20 +32,20 @@ class Interrupted(HttpFailure):
 class Attempt:
     """The TimeLimit of one attempt. Belongs to the thread that makes it.
 
-    ``is_stopped``: whether the answer is no longer wanted. ``sent``: whether a byte of the request may have
+    ``is_stopped``: whether the answer is no longer wanted. ``was_sent``: whether a byte of the request may have
     reached the API.
     """
 
-    __slots__ = ("_deadline", "_is_stopped", "sent")
+    __slots__ = ("_deadline", "_is_stopped", "was_sent")
 
     def __init__(self, seconds: float, is_stopped: Callable[[], bool]) -> None:
         self._deadline = time.monotonic() + seconds
         self._is_stopped = is_stopped
-        self.sent = False
+        self.was_sent = False
 
     def note_sent(self) -> None:
         """Note that a byte of the request was sent."""
-        self.sent = True
+        self.was_sent = True
 
     def begin_part(self) -> None:
         """Do nothing: the deadline is for all parts of the answer together."""
@@ -63,7 +63,7 @@ class Attempt:
         Raises DeadlinePassed. After a stop raises Interrupted: at once if nothing was sent, else after GRACE.
         """
         if self._is_stopped():
-            if not self.sent:
+            if not self.was_sent:
                 raise Interrupted
             self._deadline = min(self._deadline, time.monotonic() + GRACE)
         return min(_MAX_BLOCK, self.seconds_left())

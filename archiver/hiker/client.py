@@ -97,7 +97,7 @@ class HikerClient:
         leaves it; without one, until this returns.
 
         Raises CallFailed if no complete answer of at most 16 MiB came before the timeout or the stop. Its
-        ``sent`` is False only if the API cannot have seen the request: there was no connection, or it was
+        ``was_sent`` is False only if the API cannot have seen the request: there was no connection, or it was
         closed before the request was out.
         """
         started_at = self._clock()
@@ -159,7 +159,9 @@ class HikerClient:
         message = excerpt(self._without_key(f"{self._host}: {why}"))
         status = error.status if isinstance(error, BodyUnusable) else None
         is_charged = status is not None and endpoints.settled_units(call, status) > 0
-        return CallFailed(message, sent=attempt.sent, permanent=is_certificate or is_charged, status=status)
+        return CallFailed(
+            message, was_sent=attempt.was_sent, is_permanent=is_certificate or is_charged, status=status
+        )
 
     # An answer may quote the key that it rejects. No message and nothing that is stored may contain it.
 

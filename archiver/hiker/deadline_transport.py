@@ -37,7 +37,7 @@ class DeadlineTransport(httpx.BaseTransport):
         attempt = current_attempt()
         connection = self._pool.take(self._host) or self._new_connection()
         try:
-            head = connection.ask(
+            head = connection.send_request(
                 request.method, request.url.raw_path, request.headers.raw, attempt, attempt.note_sent
             )
         except BaseException:
@@ -94,7 +94,9 @@ def _tunnel(proxy: httpx.Proxy, host: str, port: int) -> socket.socket:
     if proxy.raw_auth is not None:
         headers.append((b"proxy-authorization", b"Basic " + base64.b64encode(b":".join(proxy.raw_auth))))
     try:
-        head = connection.ask("CONNECT", target, headers, current_attempt())  # which does not count as sent
+        head = connection.send_request(
+            "CONNECT", target, headers, current_attempt()
+        )  # which does not count as sent
         if not 200 <= head.status_code < 300:
             reason = head.reason.decode("ascii", "replace")
             raise ConnectionBroken(f"the proxy refused a tunnel: {head.status_code} {reason}")

@@ -91,12 +91,12 @@ def settled_units(call: Call, status: int, hiker_info: str | None = None) -> int
     return call.units if stated is None else stated
 
 
-def lost_units(call: Call, *, sent: bool) -> int:
+def unanswered_units(call: Call, *, was_sent: bool) -> int:
     """Return what a call without an answer counts as.
 
     Its price once any byte was sent, since it may have been charged; else 0.
     """
-    return call.units if sent else 0
+    return call.units if was_sent else 0
 
 
 def parse_hiker_info(value: str | None) -> int | None:

@@ -42,7 +42,7 @@ class HttpConnection:
         self._is_finished = False
         self._idle_since = time.monotonic()
 
-    def ask(
+    def send_request(
         self,
         method: str,
         target: bytes,

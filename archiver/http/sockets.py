@@ -51,14 +51,14 @@ def connect(family: int, address: Address, seconds: float, limit: TimeLimit) -> 
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)  # and poll: socket.connect cannot continue after a timeout
-        failed = sock.connect_ex(address)
-        if failed == errno.EINPROGRESS:
+        error_code = sock.connect_ex(address)
+        if error_code == errno.EINPROGRESS:
             while not _is_ready(sock, select.POLLOUT, limit.next_timeout()):
                 if time.monotonic() >= deadline:
                     raise TimeoutError
-            failed = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failed:
-            raise OSError(failed, os.strerror(failed))
+            error_code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error_code:
+            raise OSError(error_code, os.strerror(error_code))
     except BaseException:
         sock.close()
         raise

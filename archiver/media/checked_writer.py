@@ -100,7 +100,7 @@ class CheckedWriter:
         """Return the file once its body has ended. Raises DownloadFailed if it must not be kept."""
         if self.total is not None and self.size != self.total:
             raise DownloadFailed(
-                Reason.TRUNCATED, f"{self.size} bytes came, but {self.total} were stated", retryable=True
+                Reason.TRUNCATED, f"{self.size} bytes came, but {self.total} were stated", is_retryable=True
             )
         if self._parser is None:
             self._accept(self._head)  # may raise a better reason
@@ -108,12 +108,14 @@ class CheckedWriter:
             raise DownloadFailed(Reason.NOT_MEDIA, f"{self.size} bytes are neither a picture nor a video")
         is_confirmed = self._checksum.verdict()
         if is_confirmed is False:
-            raise DownloadFailed(Reason.DIGEST, "the bytes do not match the stated checksum", retryable=True)
+            raise DownloadFailed(
+                Reason.DIGEST, "the bytes do not match the stated checksum", is_retryable=True
+            )
         completeness = self._parser.completeness()
         is_open = completeness is Completeness.OPEN and self.total is None
         if not is_confirmed and (completeness is Completeness.CUT or is_open):
             raise DownloadFailed(
-                Reason.TRUNCATED, f"the {self._mime} is cut at byte {self.size}", retryable=True
+                Reason.TRUNCATED, f"the {self._mime} is cut at byte {self.size}", is_retryable=True
             )
         width, height = self._parser.dimensions or (None, None)
         return DownloadedFile(self._mime, width, height, self.size)

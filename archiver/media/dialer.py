@@ -67,7 +67,7 @@ class Dialer:
     def dial(self, url: CheckedUrl, tick: Callable[[], None] = lambda: None) -> socket.socket:
         """Return a connected socket. ``tick`` is called about twice a second and may raise anything.
 
-        Raises DownloadFailed (NETWORK), which is not retryable if an address or the certificate is refused.
+        Raises DownloadFailed (NETWORK), which is not is_retryable if an address or the certificate is refused.
         """
         raw = self._connect(url, self._checked_addresses(url), tick)
         if url.scheme == "http":
@@ -75,7 +75,7 @@ class Dialer:
         try:
             return start_tls(raw, self._tls_context(), url.host, Patience(self._timeout, tick))
         except CertificateRefused as error:
-            raise _unreachable(url, f"its certificate is refused ({error})", retryable=False) from error
+            raise _unreachable(url, f"its certificate is refused ({error})", is_retryable=False) from error
         except HttpFailure as error:
             raise _unreachable(url, "no TLS connection") from error
 
@@ -88,7 +88,7 @@ class Dialer:
         refused = next((address for address in addresses if not is_allowed(address)), None)
         if refused is not None:
             where = "this machine" if url.is_loopback else "the public internet"
-            raise _unreachable(url, f"its name means {refused}, which is not on {where}", retryable=False)
+            raise _unreachable(url, f"its name means {refused}, which is not on {where}", is_retryable=False)
         return addresses
 
     def _connect(self, url: CheckedUrl, addresses: Sequence[str], tick: Callable[[], None]) -> socket.socket:
@@ -111,5 +111,5 @@ class Dialer:
             return self._tls
 
 
-def _unreachable(url: CheckedUrl, why: str, *, retryable: bool = True) -> DownloadFailed:
-    return DownloadFailed(Reason.NETWORK, f"{url.host} cannot be reached: {why}", retryable=retryable)
+def _unreachable(url: CheckedUrl, why: str, *, is_retryable: bool = True) -> DownloadFailed:
+    return DownloadFailed(Reason.NETWORK, f"{url.host} cannot be reached: {why}", is_retryable=is_retryable)

@@ -40,7 +40,7 @@ class DirectTransport:
 
         def ask(connection: HttpConnection) -> h11.Response:
             try:
-                return connection.ask("GET", url.target.encode("ascii"), raw_headers, limit)
+                return connection.send_request("GET", url.target.encode("ascii"), raw_headers, limit)
             except BaseException:
                 connection.close()
                 raise

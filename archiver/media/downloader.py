@@ -113,7 +113,7 @@ class Downloader:
             except DownloadFailed as error:
                 pause = max(error.retry_after or 0.0, retry.backoff(attempt, self._jitter))
                 attempts = _FORBIDDEN_ATTEMPTS if error.reason is Reason.FORBIDDEN else _ATTEMPTS
-                if not error.retryable or attempt >= attempts or pause > MAX_PAUSE:
+                if not error.is_retryable or attempt >= attempts or pause > MAX_PAUSE:
                     raise _with_location(error, link) from error
                 transfer.pause(pause)
         raise AssertionError("unreachable")
@@ -138,7 +138,7 @@ def _with_location(error: DownloadFailed, link: Link) -> DownloadFailed:
     return DownloadFailed(
         error.reason,
         f"{signed_url.redact(link.url)}: {error}",
-        retryable=error.retryable,
+        is_retryable=error.is_retryable,
         retry_after=error.retry_after,
         host=error.host,
         size=error.size,

@@ -119,7 +119,7 @@ class DownloadRules:
                 "write a name such as cdn.example or a pattern such as *.cdninstagram.com",
             ) from exc
 
-    def allow(self, host: str | None, size: int | None) -> bool:
+    def allows(self, host: str | None, size: int | None) -> bool:
         """Return whether a file that a setting refused is allowed now.
 
         ``host`` or ``size`` (bytes): what the setting refused.

@@ -117,7 +117,7 @@ class SpeedWatchdog:
             if self._count < self._min_count:
                 rate = self._count / self._window
                 raise DownloadFailed(
-                    Reason.TOO_SLOW, f"{rate:.0f} bytes a second over {self._window:g} s", retryable=True
+                    Reason.TOO_SLOW, f"{rate:.0f} bytes a second over {self._window:g} s", is_retryable=True
                 )
             self._count = 0
             self._window_end = now + self._window

@@ -131,7 +131,7 @@ class Transfer:
 
     def _send(self, url: CheckedUrl, resume: ResumePoint | None) -> httpx.Response:
         headers = [*self._context.headers, *(resume.headers() if resume else [])]
-        with _as_download_failed(broken=Reason.NETWORK, stalled=Reason.NETWORK):
+        with _as_download_failed(if_broken=Reason.NETWORK, if_stalled=Reason.NETWORK):
             if self._context.proxied is None or url.is_loopback:
                 return self._context.direct.get(url, headers, patience=self._context.timeout, tick=self._tick)
             # httpx's own transport encodes some odd characters of a target differently, and cannot be stopped
@@ -166,7 +166,7 @@ class Transfer:
             self._continue(resume, status, headers)
         else:
             raise self._refusal(response, host)
-        with _as_download_failed(broken=Reason.TRUNCATED, stalled=Reason.TOO_SLOW):
+        with _as_download_failed(if_broken=Reason.TRUNCATED, if_stalled=Reason.TOO_SLOW):
             for chunk in response.iter_raw():
                 self._write(chunk)
         self._etag = None  # if these bytes are refused now, more of them would be refused too
@@ -180,7 +180,7 @@ class Transfer:
             raise DownloadFailed(
                 Reason.HTTP_STATUS,
                 f"the CDN answers {status}, which does not continue the file",
-                retryable=True,
+                is_retryable=True,
             )
         _check_coding(headers)
         self._writer.expect(total)
@@ -198,7 +198,7 @@ class Transfer:
 
     def _refusal(self, response: httpx.Response, host: str) -> DownloadFailed:
         detail = b""
-        with _as_download_failed(broken=Reason.NETWORK, stalled=Reason.NETWORK):
+        with _as_download_failed(if_broken=Reason.NETWORK, if_stalled=Reason.NETWORK):
             for chunk in response.iter_raw():
                 detail += chunk
                 if len(detail) >= _MAX_DETAIL:
@@ -214,13 +214,13 @@ def _refusal_error(status: int, headers: Mapping[str, str], detail: bytes, now: 
     if status == 403 and _EXPIRED in detail:
         return DownloadFailed(Reason.EXPIRED, "the CDN says that the signature of the URL has expired")
     if status == 403:
-        return DownloadFailed(Reason.FORBIDDEN, "the CDN answers 403", retryable=_ALTERED not in detail)
+        return DownloadFailed(Reason.FORBIDDEN, "the CDN answers 403", is_retryable=_ALTERED not in detail)
     if status in (404, 410):
         return DownloadFailed(Reason.NOT_FOUND, f"the CDN answers {status}")
     return DownloadFailed(
         Reason.HTTP_STATUS,
         f"the CDN answers {status}",
-        retryable=status in _RETRYABLE or status >= 500,
+        is_retryable=status in _RETRYABLE or status >= 500,
         retry_after=retry.parse_retry_after(headers.get("retry-after"), now),
     )
 
@@ -267,13 +267,15 @@ def total_if_continued(resume: ResumePoint, headers: Mapping[str, str]) -> int |
 
 
 @contextmanager
-def _as_download_failed(*, broken: Reason, stalled: Reason) -> Iterator[None]:
-    """Map errors of both transports. ``broken``: the answer is not whole; ``stalled``: nothing came."""
+def _as_download_failed(*, if_broken: Reason, if_stalled: Reason) -> Iterator[None]:
+    """Map errors of both transports. ``if_broken``: the answer is not whole; ``if_stalled``: nothing came."""
     try:
         yield
     except (Stalled, httpx.TimeoutException) as exc:
-        raise DownloadFailed(stalled, "nothing came for too long", retryable=True) from exc
+        raise DownloadFailed(if_stalled, "nothing came for too long", is_retryable=True) from exc
     except (ProtocolViolated, httpx.RemoteProtocolError) as exc:
-        raise DownloadFailed(broken, "the answer ended early, or violates HTTP", retryable=True) from exc
+        raise DownloadFailed(
+            if_broken, "the answer ended early, or violates HTTP", is_retryable=True
+        ) from exc
     except (HttpFailure, httpx.TransportError) as exc:
-        raise DownloadFailed(Reason.NETWORK, "the connection broke", retryable=True) from exc
+        raise DownloadFailed(Reason.NETWORK, "the connection broke", is_retryable=True) from exc

@@ -109,7 +109,7 @@ class StoredAnswer:
 
     id: int
     location: AnswerLocation
-    lost: bool
+    is_lost: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +137,8 @@ class Loss:
     user_pk: Pk
     highlights: frozenset[Pk]
     covers: frozenset[Pk]
-    avatar: bool
-    listed: bool
+    is_avatar_lost: bool
+    was_listed: bool
 
 
 NO_LIMIT = 10**9
@@ -362,7 +362,7 @@ class Provenance:
     run_id: int
     endpoint: str
     location: AnswerLocation
-    lost: bool = False
+    is_lost: bool = False
 
 
 MEDIA_TYPES = {"photo": 1, "video": 2}

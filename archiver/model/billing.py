@@ -183,7 +183,7 @@ class RunCost:
     balance_after: int | None
 
     @property
-    def fall(self) -> int | None:
+    def balance_drop(self) -> int | None:
         """By how much the balance fell; negative if it rose."""
         if self.balance_before is None or self.balance_after is None:
             return None
@@ -192,4 +192,4 @@ class RunCost:
     @property
     def mismatch(self) -> int | None:
         """How many units the balance fell by in excess of those counted; None if unknown."""
-        return None if self.fall is None else self.fall - self.units
+        return None if self.balance_drop is None else self.balance_drop - self.units

@@ -53,7 +53,7 @@ class HighlightRead:
     title: str | None
     items: int
     missing: int
-    paid: bool
+    is_paid: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class FileStored:
     owner: Owner
     role: Role
     size: int
-    new_bytes: bool
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Notice:
     """
 
     text: str
-    loud: bool = False
+    is_loud: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ class Sponsor:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A story item. ``cut``: its lists that are longer than what is read of a list, with their lengths.
+    """A story item. ``cut_lists``: its lists that are longer than what is read of a list, with their lengths.
 
     Lists have the names that the API gives them.
     """
@@ -196,25 +196,25 @@ class Item:
     stickers: tuple[Sticker, ...] = ()
     reshares: tuple[Reshare, ...] = ()
     sponsors: tuple[Sponsor, ...] = ()
-    cut: tuple[tuple[str, int], ...] = ()
+    cut_lists: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class HighlightPage:
     """A highlight with its items, oldest first. Each pk appears once: its first entry counts.
 
-    ``repeated``: how many entries of the list repeated an item.
+    ``repeat_count``: how many entries of the list repeated an item.
     """
 
     highlight: Highlight
     items: tuple[Item, ...]
     rejected: tuple[RejectedEntry, ...] = ()
-    repeated: int = 0
+    repeat_count: int = 0
 
     @property
     def length(self) -> int:
         """How many entries the answer listed, readable or not, each as often as it was listed."""
-        return len(self.items) + self.repeated + sum(one.count for one in self.rejected)
+        return len(self.items) + self.repeat_count + sum(one.count for one in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)

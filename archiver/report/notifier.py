@@ -60,7 +60,7 @@ class Notifier:
     ) -> None:
         self._report, self._ping = report, ping
         self._is_stopped, self._seconds = is_stopped, seconds
-        self._returned: set[tuple[str, str]] = set()
+        self._reported_problems: set[tuple[str, str]] = set()
 
     def notify_start(self) -> list[str]:
         """Ping the monitor, and check that the report can be sent when the run has ended."""
@@ -108,8 +108,8 @@ class Notifier:
         lines = []
         for delivery, attempt in zip(deliveries, attempts, strict=True):
             error = attempt.error if attempt.has_ended.is_set() else late
-            if error is not None and (delivery.to.key, str(error)) not in self._returned:
-                self._returned.add((delivery.to.key, str(error)))
+            if error is not None and (delivery.to.key, str(error)) not in self._reported_problems:
+                self._reported_problems.add((delivery.to.key, str(error)))
                 lines.append(f"{delivery.failure} to {delivery.to}: {error} ({error.hint})")
         return lines
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from archiver.answers.answer_store import AnswerStore, holds_trays, origin_of
+from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
 from archiver.catalog import Catalog, record
 from archiver.catalog.query import stored_answers
-from archiver.durable import is_rotten
+from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
 from archiver.model.billing import Answer, AnswerLocation, Origin, UnrecordedAnswer
@@ -57,7 +57,7 @@ def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> 
 def _segments_by_run(store: AnswerStore) -> dict[Origin, list[str]]:
     runs: dict[Origin, list[str]] = {}
     for segment in store.segments():
-        origin = origin_of(segment)
+        origin = parse_origin(segment)
         if origin is not None:
             runs.setdefault(origin, []).append(segment)
     return runs
@@ -69,8 +69,8 @@ def _unrecorded_answers(
     """Yield the answers of a run that have no row; those that show a highlight with its own numbers."""
     for segment in segments:
         check()
-        past = catalog.read(stored_answers.lengths_by_offset, segment)
-        for location, answer in _readable_answers(store, segment, past):
+        known_lengths = catalog.read(stored_answers.lengths_by_offset, segment)
+        for location, answer in _readable_answers(store, segment, known_lengths):
             check()
             yield UnrecordedAnswer(
                 location,
@@ -84,15 +84,15 @@ def _unrecorded_answers(
 
 
 def _readable_answers(
-    store: AnswerStore, segment: str, past: dict[int, int]
+    store: AnswerStore, segment: str, known_lengths: dict[int, int]
 ) -> Iterator[tuple[AnswerLocation, Answer]]:
     """Yield the answers of a segment as far as it can be read. Damage must not stop the other segments."""
     try:
-        yield from store.iterate(segment, past)
+        yield from store.iterate(segment, known_lengths)
     except AnswerMalformed:
         return
     except StorageError as error:
-        if not is_rotten(error):
+        if not is_data_loss(error):
             raise
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from archiver.answers.answer_store import AnswerStore
 from archiver.catalog import Catalog, record
-from archiver.durable import is_rotten
+from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints
 from archiver.model.billing import Answer, DatedAnswer
@@ -30,11 +30,11 @@ class UnreadableAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """The result. ``unclear``: how many of the answers read are not what their endpoint promises."""
+    """The result. ``unclear_count``: how many of the answers read are not what their endpoint promises."""
 
-    read: int
+    read_count: int
     unreadable: tuple[UnreadableAnswer, ...]
-    unclear: int
+    unclear_count: int
 
 
 def replay(
@@ -53,7 +53,7 @@ def replay(
         try:
             answer = store.read(dated.location)
         except (AnswerMalformed, StorageError) as error:
-            if isinstance(error, StorageError) and not is_rotten(error):
+            if isinstance(error, StorageError) and not is_data_loss(error):
                 raise
             unreadable.append(UnreadableAnswer(dated.answer_id, dated.location.segment, str(error)))
             continue

@@ -27,16 +27,16 @@ COMMAND = "reread"
 
 @dataclass(frozen=True, slots=True)
 class RereadReport:
-    """The result. ``learnt``: for each table how many rows were added, and how many were filled.
+    """The result. ``row_counts``: for each table how many rows were added, and how many were filled.
 
-    ``lost``: how many answers are recorded as lost, and were not read.
+    ``lost_count``: how many answers are recorded as lost, and were not read.
     """
 
     run_id: int
-    recovered: Recovery
-    replayed: ReplayReport
-    lost: int
-    learnt: Mapping[str, tuple[int, int]]
+    recovery: Recovery
+    replay: ReplayReport
+    lost_count: int
+    row_counts: Mapping[str, tuple[int, int]]
 
 
 def reread(
@@ -57,7 +57,7 @@ def reread(
     """
     run_id = catalog.write(record.start_run, COMMAND, clock())
     try:
-        recovered = recover(catalog, store, check)
+        recovery = recover(catalog, store, check)
         rows, lost = catalog.read(stored_answers.answer_counts)
 
         def report_progress(answers: int) -> None:
@@ -66,16 +66,16 @@ def reread(
 
         with _scratch_catalog(catalog, tmp, clock()) as scratch:
             with closing(catalog.stream(stored_answers.paid_answers)) as answers:
-                replayed = replay(answers, store, scratch, report_progress)
+                replay_report = replay(answers, store, scratch, report_progress)
             report_progress(rows - lost)
-            learnt = merge(scratch, catalog, check)
+            row_counts = merge(scratch, catalog, check)
     except BaseException as error:
         code = error.exit_code if isinstance(error, ArchiverError) else ArchiverError.exit_code
         with suppress(ArchiverError):  # the first error is the one to raise
             catalog.write(record.finish_run, run_id, clock(), outcome(code), code)
         raise
     catalog.write(record.finish_run, run_id, clock(), outcome(0), 0)
-    return RereadReport(run_id, recovered, replayed, lost, learnt)
+    return RereadReport(run_id, recovery, replay_report, lost, row_counts)
 
 
 @contextmanager

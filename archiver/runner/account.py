@@ -435,4 +435,4 @@ class AccountSync:
 
 
 def _hidden_tray() -> CallFailed:
-    return CallFailed("its tray is not found, and the account is there and public", sent=True)
+    return CallFailed("its tray is not found, and the account is there and public", was_sent=True)

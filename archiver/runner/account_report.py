@@ -41,7 +41,7 @@ class AccountReporter:
         is_other = self._target.highlights != first.highlights
         what = f", with the highlights that {first.text} asks for" if is_other else ""
         text = f"{self._target.text} is the same account as {first.text}: kept once{what}"
-        self._context.observe(Notice(text, loud=is_other))
+        self._context.observe(Notice(text, is_loud=is_other))
 
     def report_hidden(self, verdict: Reason, before: AccountState) -> AccountEnd:
         """Report an account that shows nothing, and return how the target ends.
@@ -58,7 +58,7 @@ class AccountReporter:
         if verdict is not Reason.EMPTY and not before.is_archived:
             self.fail_target(verdict, what, trouble=False, is_silent=not is_news)
         if is_news:
-            self._context.observe(Notice(f"{self._target.text}: {what}", loud=True))
+            self._context.observe(Notice(f"{self._target.text}: {what}", is_loud=True))
         if verdict is Reason.EMPTY:
             return AccountEnd.WELL
         return AccountEnd.ABSENT if is_news else AccountEnd.HIDDEN
@@ -137,7 +137,7 @@ class AccountReporter:
             return False
         if failure.role is not Role.AVATAR and not is_title_wanted(title, self._target.highlights):
             return False
-        return options.rules is None or not options.rules.allow(failure.host, None)
+        return options.rules is None or not options.rules.allows(failure.host, None)
 
     def _drop_unoffered(
         self, stored: Iterable[_RefusedFile], offered: Iterable[Download]
@@ -162,7 +162,7 @@ class AccountReporter:
         others = [other for other in self._catalog.read(former_pks, name) if other != pk]
         if others and (self._options.ignore_backoff or before.username != name):
             text = f"{name} is now account {pk}; account {others[-1]} had that name before"
-            self._context.observe(Notice(text, loud=True))
+            self._context.observe(Notice(text, is_loud=True))
 
     def _report_left_out(self, pk: Pk, tray: Tray) -> None:
         """Record what a tray lists and no row holds.

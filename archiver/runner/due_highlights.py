@@ -141,4 +141,4 @@ def _waits_for_host(highlight: HighlightState, options: RunOptions) -> bool:
 
 
 def _is_allowed(failure: FailureState, options: RunOptions) -> bool:
-    return options.rules is not None and options.rules.allow(failure.host, failure.size)
+    return options.rules is not None and options.rules.allows(failure.host, failure.size)

@@ -144,9 +144,9 @@ class HighlightSync:
     def _note_cut(self, items: Sequence[Item]) -> None:
         """Record the items that rows hold only in part: reported once, and not a reason to fetch again."""
         for item in items:
-            if not item.cut:
+            if not item.cut_lists:
                 continue
-            lists = ", ".join(f"{ENTRIES_MAX:,} of {length:,} {name}" for name, length in item.cut)
+            lists = ", ".join(f"{ENTRIES_MAX:,} of {length:,} {name}" for name, length in item.cut_lists)
             detail = f"{lists} have rows; the stored answer holds all of them"
             failure = Failure(Subject.ITEM, item.pk, None, Reason.TOO_MANY, detail)
             if self._catalog.write(record.failure, failure, self._context.clock()) == 1:

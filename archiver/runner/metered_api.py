@@ -86,7 +86,7 @@ def verdict_of(reply: Reply[T]) -> Reason | None:
     if meaning is Meaning.MALFORMED:
         raise AnswerMalformed(detail)
     if meaning is not Meaning.OK:
-        raise CallFailed(detail, sent=True, permanent=True, status=reply.status)
+        raise CallFailed(detail, was_sent=True, is_permanent=True, status=reply.status)
     return None
 
 
@@ -204,7 +204,7 @@ class MeteredApi:
         except AnswerMalformed:
             return None, True
         except CallFailed as error:
-            return None, is_billed or error.sent
+            return None, is_billed or error.was_sent
         return None, True
 
     def fetch_highlight(
@@ -242,9 +242,9 @@ class MeteredApi:
                 reply = self._attempt(call, read, tray=tray, facts=facts, promise=promise)
             except CallFailed as error:
                 self._context.stop.check()
-                lost += error.sent
+                lost += error.was_sent
                 # A call that may have reached the API may have been billed: it is asked once more, not twice.
-                if error.permanent or tries >= _TRIES or lost > 1:
+                if error.is_permanent or tries >= _TRIES or lost > 1:
                     self._watch(call, account, Meaning.TRANSIENT)
                     raise
                 self._context.stop.wait(retry.backoff(tries, random.random))
@@ -255,7 +255,7 @@ class MeteredApi:
                 if reply.verdict.meaning is Meaning.RETIRED:
                     # Not a fact about the subject, or every highlight would seem to be gone.
                     detail = f"the API has retired {call.path}; a newer archiver may know its successor"
-                    raise CallFailed(detail, sent=True, permanent=True, status=reply.status)
+                    raise CallFailed(detail, was_sent=True, is_permanent=True, status=reply.status)
                 return reply
             self._context.observe(Pause(wait, reply.verdict.detail))
             if reply.verdict.meaning is Meaning.RATE_LIMITED:
@@ -306,7 +306,7 @@ class MeteredApi:
             return self._client.send(call, is_stopped=self._is_stopped, slot=slot)
         except CallFailed as error:
             units = (
-                endpoints.lost_units(call, sent=error.sent)
+                endpoints.unanswered_units(call, was_sent=error.was_sent)
                 if error.status is None
                 else endpoints.settled_units(call, error.status)
             )
@@ -328,7 +328,7 @@ class MeteredApi:
         promise: Promise | None,
     ) -> Reply[T]:
         billed = endpoints.settled_units(answer.call, answer.status) > 0
-        kept = self._answers.keep(answer, tray=tray) if billed else None
+        kept = self._answers.keep(answer, is_tray=tray) if billed else None
         with self._reading:
             verdict = wire.parse_verdict(answer)
         answer_id = self.budget.settle(call_id, answer.status, verdict.units, kept, facts, promise=promise)

@@ -44,11 +44,11 @@ def repair(
             check()
             blob_store.quarantine(damage.sha256)
             quarantined += 1
-    for digests in _batches(blobs.found):
+    for digests in _batches(blobs.restored):
         catalog.write(record.found_blobs, tuple(digests))
     for lost in _batches(answers.damaged):
         catalog.write(record.lost_answers, tuple(answer.id for answer in lost), now)
-    for ids in _batches(answers.found):
+    for ids in _batches(answers.restored):
         catalog.write(record.found_answers, tuple(ids))
     for surplus in reversed(answers.surplus):  # the last one first: it may be cut off
         check()

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from archiver.answers.answer_store import AnswerStore, origin_of
-from archiver.durable import is_rotten
+from archiver.answers.answer_store import AnswerStore, parse_origin
+from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.model.archived import StoredAnswer, Surplus
 from archiver.model.identity import Digest
@@ -27,7 +27,7 @@ class AnswerReport:
     """The result of a check.
 
     ``damaged``: cannot be read, and not yet recorded as lost. ``lost``: recorded as lost, and still so.
-    ``found``: ids recorded as lost that can be read again. ``unrecorded``: how many whole answers are in
+    ``restored``: ids recorded as lost that can be read again. ``unrecorded``: how many whole answers are in
     segments without rows, as after the database was restored from an older copy. ``surplus``: bytes in
     segments that are not records of this program. ``foreign``: names below ``answers/`` that this program
     gives to no file and that no row names.
@@ -36,7 +36,7 @@ class AnswerReport:
     checked: int
     damaged: tuple[LostAnswer, ...]
     lost: tuple[LostAnswer, ...]
-    found: tuple[int, ...]
+    restored: tuple[int, ...]
     unrecorded: int = 0
     surplus: tuple[Surplus, ...] = ()
     foreign: tuple[str, ...] = ()
@@ -47,10 +47,10 @@ def verify_answers(
     answers: Iterator[StoredAnswer],
     *,
     read_data: bool,
-    chosen: Callable[[Digest], bool] = lambda digest: True,
+    is_chosen: Callable[[Digest], bool] = lambda digest: True,
     check: Callable[[], None] = lambda: None,
 ) -> AnswerReport:
-    """Check that every answer is within its segment; with ``read_data`` read those that are ``chosen``.
+    """Check that every answer is within its segment; with ``read_data`` read those that are ``is_chosen``.
 
     An answer that is recorded as lost is always read. ``check`` is called for each answer and may raise to
     stop. Raises StorageError if the disk fails, but not for a damaged part of it.
@@ -67,11 +67,11 @@ def verify_answers(
         if segment not in sizes:
             sizes.clear()  # the answers come segment by segment: one size is enough
             sizes[segment] = store.size(segment)
-        must_read = answer.lost or (read_data and chosen(answer.location.sha256))
+        must_read = answer.is_lost or (read_data and is_chosen(answer.location.sha256))
         why = _damage_of(store, answer, sizes[segment], must_read)
         if why is not None:
-            (lost if answer.lost else damaged).append(LostAnswer(answer.id, segment, why))
-        elif answer.lost:
+            (lost if answer.is_lost else damaged).append(LostAnswer(answer.id, segment, why))
+        elif answer.is_lost:
             readable.append(answer.id)
     return AnswerReport(checked, tuple(damaged), tuple(lost), tuple(readable))
 
@@ -82,13 +82,13 @@ def verify_segments(
     rows_of: Callable[[str], Mapping[int, int]],
     *,
     read_data: bool,
-    chosen: Callable[[Digest], bool] = lambda digest: True,
+    is_chosen: Callable[[Digest], bool] = lambda digest: True,
     check: Callable[[], None] = lambda: None,
 ) -> tuple[int, tuple[Surplus, ...]]:
     """Count the whole answers in segments without rows, and return the surplus bytes of all segments.
 
     A segment without rows is always read. Another one is read only with ``read_data``, if the digest of its
-    name is ``chosen``, and only where no row is: ``rows_of`` returns the lengths of answers by their offsets.
+    name is ``is_chosen``, and only where no row is: ``rows_of`` returns the lengths of answers by their offsets.
 
     ``has_rows`` is asked again after a segment was read: a run at the same time may just have begun it.
     ``check`` is called for each segment and may raise to stop. Raises StorageError if the disk fails, but not
@@ -98,17 +98,17 @@ def verify_segments(
     for segment in store.segments():
         check()
         is_known = has_rows(segment)
-        if is_known and not (read_data and chosen(Digest(hashlib.sha256(segment.encode()).hexdigest()))):
+        if is_known and not (read_data and is_chosen(Digest(hashlib.sha256(segment.encode()).hexdigest()))):
             continue
         try:
             whole = 0 if is_known else sum(1 for _ in store.iterate(segment))
             rows = rows_of(segment) if is_known else {}
-            is_ours = is_known or origin_of(segment) is not None
+            is_ours = is_known or parse_origin(segment) is not None
             extra = list(store.surplus(segment, rows)) if is_ours else []
         except AnswerMalformed:
             continue  # removed meanwhile, or not a file of this program
         except StorageError as error:
-            if not is_rotten(error):
+            if not is_data_loss(error):
                 raise
             continue  # each answer that cannot be read is reported by verify_answers
         if is_known or not has_rows(segment):
@@ -130,7 +130,7 @@ def _damage_of(store: AnswerStore, answer: StoredAnswer, size: int | None, must_
     except AnswerMalformed as error:
         return str(error)
     except StorageError as error:
-        if not is_rotten(error):
+        if not is_data_loss(error):
             raise
         return str(error)
     return None

@@ -13,7 +13,7 @@ from datetime import date
 from enum import StrEnum
 
 from archiver.blobs.store import BlobStore
-from archiver.durable import is_rotten
+from archiver.durable import is_data_loss
 from archiver.errors import StorageError
 from archiver.model.archived import StoredBlob
 from archiver.model.identity import Digest
@@ -46,7 +46,7 @@ class VerifyReport:
 
     ``damaged``: not yet recorded as lost. ``orphans``: how many blobs have no row, which is harmless.
     ``foreign``: names in the store that are not those of blobs. ``lost``: recorded as lost, and still so.
-    ``found``: recorded as lost, and there with the right bytes, because somebody restored them.
+    ``restored``: recorded as lost, and there with the right bytes, because somebody restored them.
     """
 
     checked: int
@@ -55,7 +55,7 @@ class VerifyReport:
     orphans: int
     foreign: tuple[str, ...]
     lost: tuple[Damage, ...]
-    found: tuple[Digest, ...]
+    restored: tuple[Digest, ...]
 
 
 def verify_blobs(
@@ -63,11 +63,11 @@ def verify_blobs(
     blobs: Iterator[StoredBlob],
     *,
     read_data: bool,
-    chosen: Callable[[Digest], bool] = lambda digest: True,
+    is_chosen: Callable[[Digest], bool] = lambda digest: True,
     on_progress: Callable[[int, int], None] = lambda checked, bytes_read: None,
     on_sound: Callable[[Digest], None] = lambda digest: None,
 ) -> VerifyReport:
-    """Check presence, kind and size of every blob; with ``read_data`` hash the bytes of those ``chosen``.
+    """Check presence, kind and size of every blob; with ``read_data`` hash the bytes of those ``is_chosen``.
 
     ``blobs``: all rows in ascending order of ``sha256``, each once; ValueError if they are not. A blob that
     is recorded as lost but exists is always read. ``on_sound`` is called with each blob whose bytes were read
@@ -88,7 +88,7 @@ def verify_blobs(
             orphans += 1
             continue
         is_lost = blob.lost_at is not None
-        must_read = is_lost or (read_data and chosen(blob.sha256))
+        must_read = is_lost or (read_data and is_chosen(blob.sha256))
         problem = inspector.problem_of(blob, is_listed, must_read)
         if problem is not None:
             (lost if is_lost else damaged).append(Damage(blob.sha256, problem, blob.owners))
@@ -135,7 +135,7 @@ class _Inspector:
         try:
             return self._inspect(blob, is_listed, must_read)
         except StorageError as error:
-            if not is_rotten(error):
+            if not is_data_loss(error):
                 raise  # too many open files, no permission: the blob may be sound
             return Problem.UNREADABLE
         finally:

@@ -33,7 +33,7 @@ def store(tmp_path: Path) -> AnswerStore:
 def test_fault_h31_links_are_not_followed(tmp_path: Path, store: AnswerStore, level: str) -> None:
     """A link in place of a directory or file below the archive is neither read nor written through."""
     with store.writer(7, STARTED) as writer:
-        kept = writer.keep(answer(b"x"), tray=True)
+        kept = writer.keep(answer(b"x"), is_tray=True)
     file = tmp_path / "answers" / kept.segment
     place = {"answers": tmp_path / "answers", "2026": file.parents[1], "03": file.parent, "file": file}[level]
     outside = tmp_path / "outside"
@@ -44,7 +44,7 @@ def test_fault_h31_links_are_not_followed(tmp_path: Path, store: AnswerStore, le
     if level != "file":
         before = sorted(outside.rglob("*"))
         with store.writer(8, STARTED) as writer, pytest.raises(StorageError):
-            writer.keep(answer(b"y"), tray=True)
+            writer.keep(answer(b"y"), is_tray=True)
         assert before == sorted(outside.rglob("*"))
 
 
@@ -54,12 +54,12 @@ def test_fault_h7_a_write_that_fails_is_cut_off_and_the_next_record_starts_clean
     """A record that does not fit is cut off: the file ends with the last whole record, and goes on."""
     noise = random.Random(1).randbytes(50_000)
     with store.writer(7, STARTED) as writer:
-        first = writer.keep(answer(b"first"), tray=True)
+        first = writer.keep(answer(b"first"), is_tray=True)
         size = (tmp_path / "answers" / first.segment).stat().st_size
         with file_size_limit(20_000), pytest.raises(StorageError, match=first.segment):
-            writer.keep(answer(noise), tray=True)
+            writer.keep(answer(noise), is_tray=True)
         assert (tmp_path / "answers" / first.segment).stat().st_size == size
-        last = writer.keep(answer(noise), tray=True)
+        last = writer.keep(answer(noise), is_tray=True)
     assert (last.segment, last.offset) == (first.segment, size)
     assert [place for place, _ in store.iterate(first.segment)] == [first, last]
 
@@ -70,7 +70,7 @@ def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
     """``prepare`` creates the first file, so that an error comes before an answer is paid for."""
     with store.writer(7, STARTED) as writer:
         writer.prepare()
-        kept = writer.keep(answer(b"x"), tray=True)
+        kept = writer.keep(answer(b"x"), is_tray=True)
     assert list(store.segments()) == [kept.segment]
     with store.writer(8, STARTED) as writer:
         writer.prepare()
@@ -85,7 +85,7 @@ def test_fault_h14_a_place_that_takes_no_file_is_found_before_the_first_answer(
 def test_a_first_write_that_fails_leaves_no_file(tmp_path: Path, store: AnswerStore) -> None:
     """A segment without a record is removed when the writer is closed."""
     with store.writer(7, STARTED) as writer, file_size_limit(10), pytest.raises(StorageError):
-        writer.keep(answer(b"first"), tray=True)
+        writer.keep(answer(b"first"), is_tray=True)
     assert list(store.segments()) == []
 
 
@@ -100,12 +100,12 @@ store = AnswerStore(Path(sys.argv[1]) / "answers")
 if sys.argv[3] == "limit":
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 with store.writer(1, STARTED) as writer:
-    kept = [writer.keep(answer(b"before"), tray=True)]
+    kept = [writer.keep(answer(b"before"), is_tray=True)]
     try:
-        writer.keep(answer(os.urandom(400_000)), tray=True)
+        writer.keep(answer(os.urandom(400_000)), is_tray=True)
     except StorageError as exc:
         print(type(exc).__name__)
-    kept.append(writer.keep(answer(b"after"), tray=True))
+    kept.append(writer.keep(answer(b"after"), is_tray=True))
 print([found.body for _, found in store.iterate(kept[0].segment)])
 """
 
@@ -132,8 +132,8 @@ def test_fault_h7_a_full_disk_is_told_as_such_and_what_fits_is_kept(tmp_path: Pa
 def test_a_torn_last_record_is_passed_over_wherever_it_is_cut(tmp_path: Path, store: AnswerStore) -> None:
     """A file that ends at any byte of its last records, or in zeros, still has all answers before."""
     with store.writer(7, STARTED) as writer:
-        whole = writer.keep(answer(b"whole"), tray=True)
-        torn = writer.keep(answer(b"torn"), tray=True)
+        whole = writer.keep(answer(b"whole"), is_tray=True)
+        torn = writer.keep(answer(b"torn"), is_tray=True)
     file = tmp_path / "answers" / whole.segment
     data = file.read_bytes()
     for cut in range(torn.offset, torn.offset + torn.length):
@@ -148,7 +148,7 @@ def test_a_torn_last_record_is_passed_over_wherever_it_is_cut(tmp_path: Path, st
 def test_damage_over_a_chunk_border_is_passed_over(tmp_path: Path, store: AnswerStore) -> None:
     """The search for the next whole record passes damage of any length."""
     with store.writer(7, STARTED) as writer:
-        first = writer.keep(answer(b"first"), tray=True)
+        first = writer.keep(answer(b"first"), is_tray=True)
     file = tmp_path / "answers" / first.segment
     data = file.read_bytes()
     for length in range((1 << 16) - 3, (1 << 16) + 4):
@@ -171,7 +171,7 @@ def test_fault_h41_what_no_writer_of_ours_put_into_a_segment_is_surplus(
     Records of this program are not, with a row or without one, nor is what a kill left.
     """
     with store.writer(7, STARTED) as writer:
-        first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
+        first, last = (writer.keep(answer(body), is_tray=True) for body in (b"first", b"last"))
     file = tmp_path / "answers" / first.segment
     data, rows = file.read_bytes(), {first.offset: first.length, last.offset: last.length}
     assert list(store.surplus(first.segment, rows)) == list(store.surplus(first.segment)) == []
@@ -204,8 +204,8 @@ def test_fault_h41_foreign_bytes_do_not_pass_for_a_record_that_was_cut_off(
     Also behind zeros, behind the beginning of a record and behind its lost sectors.
     """
     with store.writer(7, STARTED) as writer:
-        first = writer.keep(answer(b"first"), tray=True)
-        last = writer.keep(answer(random.Random(4).randbytes(5000)), tray=True)
+        first = writer.keep(answer(b"first"), is_tray=True)
+        last = writer.keep(answer(random.Random(4).randbytes(5000)), is_tray=True)
     file = tmp_path / "answers" / first.segment
     data, rows, other = file.read_bytes(), {first.offset: first.length}, foreign(100_000)
     head, record = data[: last.offset], data[last.offset : last.offset + last.length]
@@ -248,7 +248,7 @@ def test_fault_h41_foreign_bytes_do_not_pass_for_a_record_that_was_cut_off(
 def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) -> None:
     """Surplus is copied to quarantine/ before it is cut off; between answers it stays, and is known then."""
     with store.writer(7, STARTED) as writer:
-        first, last = (writer.keep(answer(body), tray=True) for body in (b"first", b"last"))
+        first, last = (writer.keep(answer(body), is_tray=True) for body in (b"first", b"last"))
     file = tmp_path / "answers" / first.segment
     data, strange = file.read_bytes(), foreign(100_000)
     file.write_bytes(data[: last.offset] + strange + data[last.offset :] + strange)
@@ -266,7 +266,7 @@ def test_surplus_is_set_aside_and_cut_off(tmp_path: Path, store: AnswerStore) ->
 def test_fault_h41_a_segment_full_of_bombs_takes_no_time(tmp_path: Path, store: AnswerStore) -> None:
     """Hundreds of members that unpack to more than any record are surplus, reported after a few of them."""
     with store.writer(7, STARTED) as writer:
-        kept = writer.keep(answer(b"first"), tray=True)
+        kept = writer.keep(answer(b"first"), is_tray=True)
     file = tmp_path / "answers" / kept.segment
     bomb = gzip.compress(b"WARC/1.1\r\nWARC-Type: response\r\n" + b"0" * (64 << 20), 1)
     data = file.read_bytes()
@@ -284,7 +284,7 @@ from pathlib import Path
 from archiver.answers.answer_store import AnswerStore
 writer = AnswerStore(Path(sys.argv[1])).writer(1, STARTED)
 while True:
-    kept = writer.keep(answer(os.urandom(200_000)), tray=True)
+    kept = writer.keep(answer(os.urandom(200_000)), is_tray=True)
     print(kept.segment, kept.offset, kept.length, kept.sha256, flush=True)
 """
 
@@ -311,7 +311,7 @@ def test_after_a_kill_every_told_answer_is_whole(tmp_path: Path, store: AnswerSt
 def test_a_record_larger_than_any_answer_is_not_unpacked(tmp_path: Path, store: AnswerStore) -> None:
     """A few bytes that unpack to more than any answer are damage, and take no memory."""
     with store.writer(7, STARTED) as writer:
-        first = writer.keep(answer(b"first"), tray=True)
+        first = writer.keep(answer(b"first"), is_tray=True)
     file = tmp_path / "answers" / first.segment
     bomb = pack_warcinfo("x.warc.gz", STARTED, {"software": "0" * 70_000_000})
     data = file.read_bytes()

@@ -14,7 +14,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 from warcio.cli import main as warcio
 
-from archiver.answers.answer_store import AnswerStore, holds_trays, origin_of
+from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
 from archiver.errors import AnswerMalformed
 from archiver.model.billing import Origin
 from tests.support.answer_samples import STARTED, answer
@@ -29,7 +29,7 @@ def test_answers_come_back_from_where_they_were_kept(store: AnswerStore) -> None
     """Each answer is read from its place, by any store, during the run and later."""
     bodies = [os.urandom(n * 977) for n in range(20)]
     with store.writer(7, STARTED) as writer:
-        kept = [writer.keep(answer(body, str(n)), tray=n % 2 == 0) for n, body in enumerate(bodies)]
+        kept = [writer.keep(answer(body, str(n)), is_tray=n % 2 == 0) for n, body in enumerate(bodies)]
         assert store.read(kept[0]) == answer(bodies[0], "0")
     for n, (place, body) in enumerate(zip(kept, bodies, strict=True)):
         assert store.read(place) == answer(body, str(n))
@@ -39,8 +39,8 @@ def test_segments_lie_in_the_month_of_the_run_in_utc(tmp_path: Path, store: Answ
     """The path has year, month, run and kind; the month is that of UTC."""
     east = STARTED.astimezone(timezone(timedelta(hours=9)))
     with store.writer(7, east) as writer:
-        tray = writer.keep(answer(b"t"), tray=True)
-        fetched = writer.keep(answer(b"f"), tray=False)
+        tray = writer.keep(answer(b"t"), is_tray=True)
+        fetched = writer.keep(answer(b"f"), is_tray=False)
     assert tray.segment.startswith("2026/03/7-trays-20260331T233000Z-")
     assert fetched.segment.startswith("2026/03/7-fetched-20260331T233000Z-")
     assert [fetched.segment, tray.segment] == list(store.segments())
@@ -59,7 +59,7 @@ def test_two_runs_of_one_number_never_share_a_file(store: AnswerStore) -> None:
     kept = []
     for body in (b"first", b"second"):
         with store.writer(7, STARTED) as writer:
-            kept.append(writer.keep(answer(body), tray=True))
+            kept.append(writer.keep(answer(body), is_tray=True))
     assert kept[0].segment != kept[1].segment
     assert [store.read(place).body for place in kept] == [b"first", b"second"]
 
@@ -67,8 +67,8 @@ def test_two_runs_of_one_number_never_share_a_file(store: AnswerStore) -> None:
 def test_a_name_tells_the_run_and_only_names_of_ours_do(store: AnswerStore) -> None:
     """A name gives the number of the run, the second it began, and whether the file has trays."""
     with store.writer(7, STARTED) as writer:
-        tray, fetched = (writer.keep(answer(b"x"), tray=tray).segment for tray in (True, False))
-    assert origin_of(tray) == origin_of(fetched) == Origin(STARTED, 7)
+        tray, fetched = (writer.keep(answer(b"x"), is_tray=tray).segment for tray in (True, False))
+    assert parse_origin(tray) == parse_origin(fetched) == Origin(STARTED, 7)
     assert (holds_trays(tray), holds_trays(fetched)) == (True, False)
     month, _, name = tray.rpartition("/")
     for stranger in (
@@ -77,13 +77,13 @@ def test_a_name_tells_the_run_and_only_names_of_ours_do(store: AnswerStore) -> N
         name.replace("0331T23", "0331T99"),
         f"x{name}",
     ):
-        assert origin_of(f"{month}/{stranger}") is None
+        assert parse_origin(f"{month}/{stranger}") is None
 
 
 def test_answers_that_are_known_are_left_out_unread(tmp_path: Path, store: AnswerStore) -> None:
     """Known answers are skipped, even if their bytes are damaged."""
     with store.writer(7, STARTED) as writer:
-        kept = [writer.keep(answer(bytes([n]) * 500), tray=True) for n in range(4)]
+        kept = [writer.keep(answer(bytes([n]) * 500), is_tray=True) for n in range(4)]
     path = tmp_path / "answers" / kept[0].segment
     data = bytearray(path.read_bytes())
     data[kept[1].offset : kept[1].offset + 40] = bytes(40)
@@ -100,7 +100,7 @@ def test_modes_are_exact_whatever_the_umask(
     before = os.umask(0o077 if group_readable else 0)
     try:
         with AnswerStore(tmp_path / "answers", group_readable=group_readable).writer(1, STARTED) as writer:
-            writer.keep(answer(b"x"), tray=True)
+            writer.keep(answer(b"x"), is_tray=True)
     finally:
         os.umask(before)
     for path in ((tmp_path / "answers"), *(tmp_path / "answers").rglob("*")):
@@ -112,7 +112,7 @@ def test_public_tools_find_nothing_wrong(
 ) -> None:
     """warcio checks every digest of a segment, and its index has the same places."""
     with store.writer(7, STARTED) as writer:
-        kept = [writer.keep(answer(body), tray=True) for body in (b"", b"{}", "🦋".encode() * 999)]
+        kept = [writer.keep(answer(body), is_tray=True) for body in (b"", b"{}", "🦋".encode() * 999)]
     file = str(tmp_path / "answers" / kept[0].segment)
     with pytest.raises(SystemExit) as ended:
         warcio(["check", "-v", file])
@@ -134,7 +134,9 @@ def test_public_tools_find_nothing_wrong(
 def test_many_threads_keep_at_once(store: AnswerStore) -> None:
     """Answers of sixteen threads are separate and whole, and iterate yields exactly them."""
     with store.writer(7, STARTED) as writer, ThreadPoolExecutor(16) as pool:
-        places = list(pool.map(lambda n: writer.keep(answer(b"%d" % n * 99, str(n)), tray=False), range(200)))
+        places = list(
+            pool.map(lambda n: writer.keep(answer(b"%d" % n * 99, str(n)), is_tray=False), range(200))
+        )
     assert len({place.segment for place in places}) == 1
     for n, place in enumerate(places):
         assert store.read(place).call.subject == str(n)
@@ -145,12 +147,12 @@ def test_many_threads_keep_at_once(store: AnswerStore) -> None:
 def test_trays_can_be_dropped_and_what_was_fetched_stays(store: AnswerStore) -> None:
     """drop_trays removes the tray segment, whose answers are then lost, and no other."""
     with store.writer(7, STARTED) as writer:
-        tray = writer.keep(answer(b"tray"), tray=True)
-        fetched = writer.keep(answer(b"fetched"), tray=False)
+        tray = writer.keep(answer(b"tray"), is_tray=True)
+        fetched = writer.keep(answer(b"fetched"), is_tray=False)
         assert list(writer.tray_segments) == [tray.segment]
         writer.drop_trays()
         assert not writer.tray_segments
-        later = writer.keep(answer(b"later"), tray=True)
+        later = writer.keep(answer(b"later"), is_tray=True)
     assert list(store.segments()) == sorted([fetched.segment, later.segment])
     assert store.read(fetched).body == b"fetched"
     with pytest.raises(AnswerMalformed, match="not there"):
@@ -162,7 +164,7 @@ def test_a_closed_writer_refuses_like_a_closed_file(store: AnswerStore) -> None:
     with store.writer(7, STARTED) as writer:
         pass
     with pytest.raises(ValueError, match="closed"):
-        writer.keep(answer(b"x"), tray=True)
+        writer.keep(answer(b"x"), is_tray=True)
     with pytest.raises(ValueError, match="closed"):
         writer.drop_trays()
 
@@ -170,7 +172,7 @@ def test_a_closed_writer_refuses_like_a_closed_file(store: AnswerStore) -> None:
 def test_a_place_that_does_not_hold_the_answer_is_told(tmp_path: Path, store: AnswerStore) -> None:
     """A wrong location, a name that leads elsewhere, and damage are AnswerMalformed."""
     with store.writer(7, STARTED) as writer:
-        first, second = (writer.keep(answer(body), tray=True) for body in (b"first", b"second"))
+        first, second = (writer.keep(answer(body), is_tray=True) for body in (b"first", b"second"))
     wrong = [
         replace(first, offset=first.offset + 1),
         replace(first, offset=0),
@@ -200,9 +202,9 @@ def test_an_answer_costs_little_to_keep(store: AnswerStore) -> None:
         [{"pk": str(n), "url": f"https://cdn/{n}.jpg?oh={n * 7919:x}"} for n in range(800)]
     ).encode()
     with store.writer(7, STARTED) as writer:
-        writer.keep(answer(body), tray=True)
+        writer.keep(answer(body), is_tray=True)
         before = time.thread_time()
         for _ in range(50):
-            writer.keep(answer(body), tray=True)
+            writer.keep(answer(body), is_tray=True)
         assert (time.thread_time() - before) / 50 < 0.005
-        assert writer.keep(answer(body), tray=True).length < len(body) / 3
+        assert writer.keep(answer(body), is_tray=True).length < len(body) / 3

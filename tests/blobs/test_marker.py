@@ -18,7 +18,7 @@ ID = "6f1c2f1e8f4f4a0f9a3c0d1e2f3a4b5c"
 @pytest.mark.parametrize("demo", [False, True])
 def test_a_marker_comes_back(tmp_path: Path, demo: bool) -> None:
     """The marker is read as it was written, and the file is JSON with id and format."""
-    marker.write(tmp_path, Marker(ID, demo=demo))
+    marker.write(tmp_path, Marker(ID, is_demo=demo))
     assert Marker(ID, 1, demo) == marker.read(tmp_path)
     assert {"id": ID, "format": 1} | ({"demo": True} if demo else {}) == json.loads(
         (tmp_path / "archive.json").read_text()

@@ -137,7 +137,7 @@ def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> Non
         (run_id, 5, 100, 93),
         (second, 0, 93, None),
     ]
-    assert [(run.fall, run.mismatch) for run in found] == [(7, 2), (None, None)]
+    assert [(run.balance_drop, run.mismatch) for run in found] == [(7, 2), (None, None)]
     assert [run.run_id for run in catalog.read(costs.run_costs, LATER)] == [second]
 
 

@@ -246,7 +246,7 @@ def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]
 
 def test_a_failed_attempt_outside_a_run_means_upstream() -> None:
     """CallFailed has no code of its own; if it ends a command, the code is 7."""
-    assert front._exit_code(CallFailed("no answer", sent=True)) == 7
+    assert front._exit_code(CallFailed("no answer", was_sent=True)) == 7
     assert front._exit_code(KeyMissing("none")) == 4
     assert front._exit_code(Stopped(15)) == 143
 

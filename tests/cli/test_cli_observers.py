@@ -105,7 +105,7 @@ def test_a_missing_target_is_shown_once_during_the_run(
     monkeypatch.setattr(sys, "stderr", terminal)
     observer = progress.make_observer(given)
     observer(EVENTS[0])
-    observer(Notice("nobody: no account is called that", loud=True))
+    observer(Notice("nobody: no account is called that", is_loud=True))
     observer(FailureRecorded(Failure(Subject.TARGET, "nobody", None, Reason.GONE, "no account")))
     observer(FailureRecorded(Failure(Subject.TARGET, "other", None, Reason.UPSTREAM, "status 500")))
     observer.close()
@@ -122,7 +122,7 @@ def test_without_a_terminal_only_loud_notices_are_shown(monkeypatch: pytest.Monk
         stderr = io.StringIO()
         monkeypatch.setattr(sys, "stderr", stderr)
         observer = progress.make_observer(given)
-        observer(Notice("new\x1b", loud=True))
+        observer(Notice("new\x1b", is_loud=True))
         observer(Notice("old"))
         observer.close()
         assert stderr.getvalue() == says

@@ -26,7 +26,7 @@ def test_fault_a31_a_refused_connection_sent_nothing() -> None:
         port = listener.getsockname()[1]
     with client(f"http://127.0.0.1:{port}") as hiker, pytest.raises(CallFailed, match="refused") as caught:
         hiker.send(CALL)
-    assert (caught.value.sent, caught.value.permanent) == (False, False)
+    assert (caught.value.was_sent, caught.value.is_permanent) == (False, False)
 
 
 def test_the_second_address_serves_where_the_first_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_fault_a32_a_write_to_a_closed_connection_sent_nothing(opened: list[sock
         opened[0].shutdown(socket.SHUT_WR)
         with pytest.raises(CallFailed) as caught:
             hiker.send(CALL)
-    assert not caught.value.sent
+    assert not caught.value.was_sent
     assert len(server.requests) == 1
 
 
@@ -161,7 +161,7 @@ def _endless(connection: Connection) -> None:
 
 def _counts_as_sent(act: Act) -> None:
     error = failed_call(act)
-    assert (error.sent, error.permanent, error.status) == (True, False, None)
+    assert (error.was_sent, error.is_permanent, error.status) == (True, False, None)
     assert KEY not in everything(error)
 
 
@@ -185,7 +185,7 @@ def test_fault_a35_what_is_no_http_counts_as_sent(act: Act) -> None:
 
 def _is_billed_and_final(act: Act) -> None:
     error = failed_call(act)
-    assert (error.sent, error.permanent, error.status) == (True, True, 200)
+    assert (error.was_sent, error.is_permanent, error.status) == (True, True, 200)
     assert KEY not in everything(error)
 
 
@@ -220,7 +220,7 @@ def test_fault_a33_the_deadline_is_for_the_whole_call(begin: bytes, drips: bool)
 
     begun = time.monotonic()
     error = failed_call(act, timeout=0.15)
-    assert error.sent
+    assert error.was_sent
     assert "within 0.15 seconds" in str(error)
     assert time.monotonic() - begun < 2
 

@@ -51,7 +51,7 @@ def test_fault_h4_a_stop_ends_the_wait_for_an_answer(begin: bytes, drips: bool) 
 
     with scripted_server(act) as server:
         error, taken = stopped_call(server.url)
-    assert error.sent
+    assert error.was_sent
     assert taken < 2
 
 
@@ -80,7 +80,7 @@ def test_fault_h4_a_call_that_begins_after_the_stop_is_not_sent() -> None:
         for kept in (False, True):
             with pytest.raises(CallFailed) as caught:
                 hiker.send(CALL, is_stopped=lambda: True)
-            assert not caught.value.sent
+            assert not caught.value.was_sent
             if not kept:
                 hiker.send(CALL)
     assert len(server.requests) == 1
@@ -90,7 +90,7 @@ def test_fault_h4_a_stop_ends_a_connection_that_does_not_come_about() -> None:
     """A host that neither accepts nor refuses: nothing was sent."""
     with black_hole() as port:
         error, taken = stopped_call(f"http://127.0.0.1:{port}")
-    assert not error.sent
+    assert not error.was_sent
     assert taken < 1
 
 
@@ -102,7 +102,7 @@ def test_fault_h4_a_stop_ends_a_handshake_that_does_not_end() -> None:
 
     with scripted_server(act) as server:
         error, taken = stopped_call(f"https://localhost:{server.port}")
-    assert not error.sent
+    assert not error.was_sent
     assert taken < 1
 
 
@@ -114,7 +114,7 @@ def test_fault_a31_a_connection_that_does_not_come_about_is_left_at_the_deadline
         pytest.raises(CallFailed, match=r"within 0\.2 seconds") as caught,
     ):
         hiker.send(CALL)
-    assert (caught.value.sent, caught.value.permanent) == (False, False)
+    assert (caught.value.was_sent, caught.value.is_permanent) == (False, False)
 
 
 def test_fault_a31_an_address_that_does_not_answer_leaves_time_for_the_next(
@@ -162,6 +162,6 @@ def test_fault_a38_a_stop_ends_the_wait_for_room() -> None:
         begun = time.monotonic()
         with ThreadPoolExecutor(1) as pool, pytest.raises(CallFailed, match="stopped") as caught:
             pool.submit(hiker.send, CALL, is_stopped=stop.is_set).result(5)
-        assert caught.value.sent
+        assert caught.value.was_sent
         assert time.monotonic() - begun < 2
         timer.join()

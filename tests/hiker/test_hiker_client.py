@@ -116,7 +116,7 @@ def test_fault_a31_a_name_without_address_sent_nothing(monkeypatch: pytest.Monke
         pytest.raises(CallFailed, match=r"api\.hikerapi\.com cannot be resolved") as caught,
     ):
         hiker.send(CALL)
-    assert not caught.value.sent
+    assert not caught.value.was_sent
 
 
 # --- the key

@@ -83,7 +83,7 @@ def test_fault_a31_a_certificate_that_nobody_vouches_for_is_final(context: ssl.S
         pytest.raises(CallFailed, match="certificate") as caught,
     ):
         send(f"https://localhost:{server.port}")
-    assert (caught.value.sent, caught.value.permanent) == (False, True)
+    assert (caught.value.was_sent, caught.value.is_permanent) == (False, True)
     assert server.requests == []
 
 
@@ -101,7 +101,7 @@ def test_fault_a31_an_expired_certificate_is_final(tmp_path: Path, monkeypatch: 
         pytest.raises(CallFailed, match="expired") as caught,
     ):
         send(f"https://localhost:{server.port}")
-    assert (caught.value.sent, caught.value.permanent) == (False, True)
+    assert (caught.value.was_sent, caught.value.is_permanent) == (False, True)
     assert server.requests == []
 
 
@@ -115,7 +115,7 @@ def test_fault_a31_another_host_s_certificate_is_final(
         pytest.raises(CallFailed, match="127") as caught,
     ):
         send(f"https://127.0.0.1:{server.port}")
-    assert (caught.value.sent, caught.value.permanent) == (False, True)
+    assert (caught.value.was_sent, caught.value.is_permanent) == (False, True)
     assert server.requests == []
 
 
@@ -137,7 +137,7 @@ def test_fault_a32_a_break_inside_tls_counts_as_sent(
     act: Act = lambda connection: (connection.request(), None)[1]  # noqa: E731
     with scripted_server(act, context=context) as server, pytest.raises(CallFailed) as caught:
         send(f"https://localhost:{server.port}")
-    assert caught.value.sent
+    assert caught.value.was_sent
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_fault_a31_a_server_that_speaks_no_tls_was_sent_nothing(greeting: bytes,
 
     with scripted_server(act) as server, pytest.raises(CallFailed, match=told) as caught:
         send(f"https://localhost:{server.port}", timeout=0.3)
-    assert (caught.value.sent, caught.value.permanent) == (False, False)
+    assert (caught.value.was_sent, caught.value.is_permanent) == (False, False)
 
 
 def test_fault_a36_certificates_that_cannot_be_read_are_a_config_error(
@@ -203,7 +203,7 @@ def test_fault_a36_a_proxy_that_gives_no_tunnel_was_sent_nothing(
         monkeypatch.setenv("HTTPS_PROXY", f"http://me:{PASSWORD}@127.0.0.1:{proxy.port}")
         with pytest.raises(CallFailed) as caught:
             send("https://localhost")
-    assert not caught.value.sent
+    assert not caught.value.was_sent
     assert PASSWORD not in str(caught.value)
 
 

@@ -68,8 +68,8 @@ def test_every_other_status_is_free(status: int) -> None:
 def test_fault_b1_a_lost_answer_counts_once_anything_was_sent() -> None:
     """Nobody can know whether it was billed; what never left was not."""
     call = endpoints.list_highlights("1", privacy_check=True)
-    assert endpoints.lost_units(call, sent=True) == 2
-    assert endpoints.lost_units(call, sent=False) == 0
+    assert endpoints.unanswered_units(call, was_sent=True) == 2
+    assert endpoints.unanswered_units(call, was_sent=False) == 0
 
 
 @pytest.mark.parametrize(

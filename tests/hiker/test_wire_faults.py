@@ -178,15 +178,15 @@ def test_a_list_of_an_item_that_is_cut_says_how_long_it_is() -> None:
         item(pk="1", mentions=[mention] * 10_001, links=[{}] * 10_002),
         item(pk="2", mentions=[mention] * 10_000),
     ).items
-    assert (len(one.mentions), one.cut) == (10_000, (("mentions", 10_001), ("links", 10_002)))
-    assert (len(other.mentions), other.cut) == (10_000, ())
+    assert (len(one.mentions), one.cut_lists) == (10_000, (("mentions", 10_001), ("links", 10_002)))
+    assert (len(other.mentions), other.cut_lists) == (10_000, ())
 
 
 def test_fault_a26_an_entry_that_repeats_an_item_counts_as_an_entry() -> None:
     """What a page lists is counted as the API counts it: with its repetitions, and with what cannot be
     read."""
     found = page(item(pk="1"), item(pk="2"), item(pk="1"), None)
-    assert (len(found.items), found.repeated, found.length) == (2, 1, 4)
+    assert (len(found.items), found.repeat_count, found.length) == (2, 1, 4)
 
 
 @pytest.mark.parametrize("field", ["pk", "id"])

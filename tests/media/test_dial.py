@@ -87,7 +87,7 @@ def test_fault_c17_a_name_that_means_a_private_address_is_not_connected_to(addre
     """
     connections = Connections()
     failed = fetch(Dialer(timeout=1, resolver=Names(a=[["157.240.27.63", address]]), connector=connections))
-    assert (failed.reason, failed.retryable) == (Reason.NETWORK, False)
+    assert (failed.reason, failed.is_retryable) == (Reason.NETWORK, False)
     assert "not on the public internet" in str(failed)
     assert connections.asked == []
 
@@ -159,7 +159,7 @@ def test_a_tls_handshake_that_does_not_end_is_left_after_the_timeout() -> None:
         url = Egress(("127.0.0.1",)).check(f"https://127.0.0.1:{server.port}/x")
         with pytest.raises(DownloadFailed) as caught:
             Dialer(timeout=0.1).dial(url)
-    assert (caught.value.reason, caught.value.retryable) == (Reason.NETWORK, True)
+    assert (caught.value.reason, caught.value.is_retryable) == (Reason.NETWORK, True)
 
 
 def test_a_name_that_cannot_be_resolved_is_tried_again() -> None:

@@ -236,7 +236,7 @@ def test_a_checksum_vouches_for_an_odd_structure() -> None:
 def test_an_answer_that_is_no_http_is_the_networks_fault(answer: bytes) -> None:
     """Garbage, an empty reply, two lengths and an endless head are retried, then NETWORK."""
     failed = failure(*[Reply((answer,), AfterReply.CLOSE)] * 3, requests=3)
-    assert (failed.reason, failed.retryable) == (Reason.NETWORK, True)
+    assert (failed.reason, failed.is_retryable) == (Reason.NETWORK, True)
 
 
 def test_informational_answers_are_passed_over() -> None:

@@ -76,7 +76,7 @@ def test_fault_c20_a_malformed_or_unsafe_url_is_refused(url: str) -> None:
     with pytest.raises(DownloadFailed) as caught:
         CDN.check(url + "?oh=SIGNED" if url.startswith("https") and len(url) < 60 else url)
     assert caught.value.reason is Reason.REFUSED
-    assert not caught.value.retryable
+    assert not caught.value.is_retryable
     assert "SIGNED" not in str(caught.value)
 
 
@@ -98,7 +98,7 @@ def test_fault_c20_a_host_that_is_not_listed_is_named(url: str, host: str) -> No
     with pytest.raises(DownloadFailed, match=r"is not in download\.allowed_hosts") as caught:
         CDN.check(url + "?oh=SIGNED")
     assert (caught.value.reason, caught.value.host) == (Reason.HOST_NOT_ALLOWED, host)
-    assert not caught.value.retryable
+    assert not caught.value.is_retryable
     assert "SIGNED" not in str(caught.value)
     assert Egress((host,)).allows(host)
 

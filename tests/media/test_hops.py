@@ -71,7 +71,7 @@ def test_fault_c17_a_hop_to_a_name_that_means_an_inner_address_is_not_connected_
     with serving(authority, a_x=moved("https://b.fbcdn.net/y.jpg")) as server:
         failed = refused(server, Names(a=[[A]], b=[[B, address]]))
         assert server.connections.asked == [(A, 443)]
-    assert (failed.reason, failed.retryable) == (Reason.NETWORK, False)
+    assert (failed.reason, failed.is_retryable) == (Reason.NETWORK, False)
     assert f"its name means {address}, which is not on the public internet" in str(failed)
 
 
@@ -97,7 +97,7 @@ def test_fault_c21_a_hop_whose_host_cannot_prove_its_name_is_final(authority: Au
         failed = refused(server, Names(a=[[A]], c=[[B]]))
         assert server.names == ["a.fbcdn.net", "c.fbcdn.net"]
         assert len(server.requests) == 1
-    assert (failed.reason, failed.retryable) == (Reason.NETWORK, False)
+    assert (failed.reason, failed.is_retryable) == (Reason.NETWORK, False)
     assert "certificate" in str(failed)
 
 

@@ -68,7 +68,7 @@ def test_fault_c11_silence_is_not_waited_out(
             cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
         assert len(server.requests) == 3
         assert time.monotonic() - began < 4
-    assert (caught.value.reason, caught.value.retryable) == (reason, True)
+    assert (caught.value.reason, caught.value.is_retryable) == (reason, True)
 
 
 def test_fault_c11_the_total_deadline_ends_every_attempt() -> None:
@@ -77,7 +77,7 @@ def test_fault_c11_the_total_deadline_ends_every_attempt() -> None:
     hasty = downloader(total_deadline=0.4, speed_window=0.2)
     with scripted_cdn(steady) as server, hasty as cdn_downloader, pytest.raises(DownloadFailed) as caught:
         cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
-    assert (caught.value.reason, caught.value.retryable) == (Reason.TOO_SLOW, False)
+    assert (caught.value.reason, caught.value.is_retryable) == (Reason.TOO_SLOW, False)
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_replaced_unseen() -> None:
@@ -203,7 +203,7 @@ def test_the_watchdog_counts_each_window_and_the_whole() -> None:
     clock.now += 30
     with pytest.raises(DownloadFailed) as slow:
         watchdog.check()
-    assert (slow.value.reason, slow.value.retryable) == (Reason.TOO_SLOW, True)
+    assert (slow.value.reason, slow.value.is_retryable) == (Reason.TOO_SLOW, True)
     watchdog.begin()
     clock.now += 39
     with pytest.raises(DownloadFailed):
@@ -211,7 +211,7 @@ def test_the_watchdog_counts_each_window_and_the_whole() -> None:
     clock.now += 1
     with pytest.raises(DownloadFailed) as late:
         watchdog.check()
-    assert not late.value.retryable
+    assert not late.value.is_retryable
 
 
 def test_the_watchdog_forgives_waits_on_purpose() -> None:

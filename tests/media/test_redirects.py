@@ -63,7 +63,7 @@ def redirected(location: str) -> str:
     with scripted_cdn(status("302 Found", **headers)) as server, downloader() as cdn_downloader:
         with pytest.raises(DownloadFailed) as caught:
             cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=Waits())
-        assert (caught.value.reason, caught.value.retryable) == (Reason.REDIRECT, False)
+        assert (caught.value.reason, caught.value.is_retryable) == (Reason.REDIRECT, False)
         assert len(server.requests) == 1
     assert "SIGNED" not in str(caught.value)
     return str(caught.value)

@@ -33,7 +33,7 @@ def test_fault_c1_an_expired_link_is_not_asked() -> None:
             link = Link(Role.COVER, server.url(), utcnow() + timedelta(seconds=life))
             with pytest.raises(DownloadFailed) as caught:
                 cdn_downloader.download(link, MemoryWriter())
-            assert (caught.value.reason, caught.value.retryable) == (Reason.EXPIRED, False)
+            assert (caught.value.reason, caught.value.is_retryable) == (Reason.EXPIRED, False)
         assert server.requests == []
 
 
@@ -60,7 +60,7 @@ def test_fault_c3_what_is_not_there_is_not_asked_again(line: str) -> None:
 def test_fault_c5_a_passing_refusal_is_retried(line: str) -> None:
     """429, 408 and 5xx are tried three times; a good answer in between serves."""
     failed = failure(*[status(line)] * 3, requests=3)
-    assert (failed.reason, failed.retryable) == (Reason.HTTP_STATUS, True)
+    assert (failed.reason, failed.is_retryable) == (Reason.HTTP_STATUS, True)
     fetch_body(status(line), ok(BODY), requests=2)
 
 

@@ -177,7 +177,7 @@ def planned_and_done(
     units = run_with(harness, target, asked, limit)
     last_run = "run_id = (select max(id) from runs)"
     rows = harness.rows(f"select subject from api_calls where path = ? and {last_run}", PAGE)
-    served = [event.pk for event in harness.events if isinstance(event, HighlightRead) and not event.paid]
+    served = [event.pk for event in harness.events if isinstance(event, HighlightRead) and not event.is_paid]
     return plan, Done(units, sorted(str(pk) for (pk,) in rows), sorted(served))
 
 

@@ -98,7 +98,7 @@ def test_what_was_taken_away_comes_back_and_all_else_stays(either: ArchiveHarnes
     harness = either
     whole, values = dump(harness), dump(harness, BUT_WHEN_SEEN)
     first = harness.reread()
-    assert (dump(harness), counts(first.learnt), first.replayed.unclear) == (whole, {}, 0)
+    assert (dump(harness), counts(first.row_counts), first.replay.unclear_count) == (whole, {}, 0)
     forget(harness)
     files = dump(harness)["files"]
     assert files != whole["files"]
@@ -106,17 +106,17 @@ def test_what_was_taken_away_comes_back_and_all_else_stays(either: ArchiveHarnes
         (harness.root / "tmp" / left).write_bytes(b"x")
     second = harness.reread()
     assert dump(harness, BUT_WHEN_SEEN) == {**values, "files": files}
-    assert counts(second.learnt).keys() >= {*ENTRIES, "users", "usernames", "highlights", "items"}
-    assert second.learnt["highlight_items"][0] > 0
+    assert counts(second.row_counts).keys() >= {*ENTRIES, "users", "usernames", "highlights", "items"}
+    assert second.row_counts["highlight_items"][0] > 0
     nameless = (
         "select count(*) from items where answer_id is null or answer_id not in (select id from answers)"
     )
     assert harness.one(nameless) == 0
     once = dump(harness)
-    assert counts(harness.reread().learnt) == {}
+    assert counts(harness.reread().row_counts) == {}
     assert dump(harness) == once
     assert (asked(harness), harness.upstream.units) == ([], 0)
-    assert second.replayed.read == harness.one("select count(*) from answers") != 0
+    assert second.replay.read_count == harness.one("select count(*) from answers") != 0
     ended = harness.rows("select outcome, exit_code, units from runs where command = 'reread'")
     assert ended == [("ok", 0, 0)] * 3
     assert list((harness.root / "tmp").iterdir()) == []
@@ -187,7 +187,7 @@ def test_a_row_that_is_younger_than_its_answer_is_dated_back(old: ArchiveHarness
     early = "update usernames set last_seen_at = '2001-01-01T00:00:00.000000Z'"
     execute(harness, *map(late.format, dated), early)
     done = harness.reread()
-    assert counts(done.learnt) == {table: (0, len(before[table])) for table in dated}
+    assert counts(done.row_counts) == {table: (0, len(before[table])) for table in dated}
     assert dump(harness, dict.fromkeys(dated, SEEN)) == before
     assert harness.one("select count(*) from items where first_seen_at > '2029'") == 0
     assert harness.one("select count(*) from usernames where last_seen_at < '2002'") == 0
@@ -219,7 +219,7 @@ def test_a_version_that_understands_more_enriches_an_old_archive(
     told = (*ENTRIES, "items")
     ours, theirs = (dump(of, {"items": SEEN | {"answer_id"}}) for of in (harness, newer))
     assert {table: ours[table] for table in told} == {table: theirs[table] for table in told}
-    assert done.learnt["mentions"] == (0, len(poor["mentions"]))
+    assert done.row_counts["mentions"] == (0, len(poor["mentions"]))
     assert (asked(harness), dump(harness)["changes"]) == ([], [])
 
 
@@ -243,9 +243,9 @@ def test_an_answer_that_cannot_be_read_is_told_and_left_out(harness: ArchiveHarn
     execute(harness, "update answers set lost_at = '2026-01-01T00:00:00.000000Z' where id = " + str(lost[0]))
     forget(harness)
     done = harness.reread()
-    assert [(a.answer_id, a.segment) for a in done.replayed.unreadable] == [(spoilt[0], spoilt[1])]
-    assert (done.lost, done.replayed.unclear) == (1, 1)
-    assert done.replayed.read == len(whole["answers"]) - 2
+    assert [(a.answer_id, a.segment) for a in done.replay.unreadable] == [(spoilt[0], spoilt[1])]
+    assert (done.lost_count, done.replay.unclear_count) == (1, 1)
+    assert done.replay.read_count == len(whole["answers"]) - 2
     back = dump(harness, BUT_WHEN_SEEN)
     assert back["hashtags"] == whole["hashtags"]
     assert 0 < len(whole["items"]) - len(back["items"]) < 20

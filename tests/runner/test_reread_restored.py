@@ -101,7 +101,7 @@ def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: Arch
     put_back(harness, copy)
     harness.sleep(hours=1)
     done = harness.reread()
-    assert done.recovered.answers == len(paid) - 4
+    assert done.recovery.answers == len(paid) - 4
     assert harness.rows(calls) == paid
     assert harness.one("select sum(units) from api_calls") == units
     assert harness.rows("select command, outcome, units from runs where id > 1 order by id") == [
@@ -114,7 +114,7 @@ def test_what_was_paid_for_since_an_older_copy_serves_the_next_run(harness: Arch
     assert kept(harness) == shown(harness)
     assert harness.night("natgeo", "salwaaa_ki").units == 2
     before = dump(harness)
-    assert harness.reread().recovered.answers == 0
+    assert harness.reread().recovery.answers == 0
     assert dump(harness) == before
 
 
@@ -133,7 +133,7 @@ def test_a_night_between_the_copy_and_the_rereading_stays_the_newest(harness: Ar
     harness.night("natgeo")
     assert harness.one("select completed_at from highlights where pk = ?", BOTW) is None
     done = harness.reread()
-    assert done.recovered.answers == 2
+    assert done.recovery.answers == 2
     runs = harness.rows("select id, command, units from runs order by id")
     assert runs == [(1, "run", 5), (2, "run", 2), (3, "reread", 0), (4, "recovered", 2)]
     harness.upstream.faults.remove(fault)
@@ -166,7 +166,7 @@ def test_a_page_without_its_tray_serves_only_what_it_tells_of_itself(
     put_back(harness, copy)
     harness.sleep(hours=1)
     world.add_item(GIFT)
-    assert harness.reread().recovered.answers == 2
+    assert harness.reread().recovery.answers == 2
     summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units) == (0, 2 if told else 3)
     assert {pk: kept(harness)[pk] for pk in (GIFT, BOTW)} == {pk: shown(harness)[pk] for pk in (GIFT, BOTW)}
@@ -207,7 +207,7 @@ def test_a_sweep_that_was_paid_for_since_the_copy_is_not_paid_again(harness: Arc
         nights.append(harness.night("natgeo").units)
     assert sum(nights) == 5 + 3
     put_back(harness, copy)
-    assert harness.reread().recovered.answers == 5 + 3
+    assert harness.reread().recovery.answers == 5 + 3
     assert harness.night("natgeo").units == 1
     came = harness.one("select max(finished_at) from api_calls where subject = ?", BOTW)
     assert harness.one("select fetched_at from highlights where pk = ?", BOTW) == came
@@ -233,7 +233,7 @@ def test_an_answer_whose_row_a_kill_kept_out_is_settled(harness: ArchiveHarness)
         "update runs set outcome = null, finished_at = null, exit_code = null, units = 0",
     )
     done = harness.reread()
-    assert (done.recovered.answers, done.recovered.units) == (1, 0)
+    assert (done.recovery.answers, done.recovery.units) == (1, 0)
     assert harness.rows("select id, status, units from api_calls where subject = ?", BOTW) == [call]
     assert harness.one("select count(*) from api_calls") == calls
     assert harness.rows("select outcome, units from runs where id = 1") == [("killed", 5)]

@@ -262,7 +262,7 @@ def test_fault_a5_a_private_account_is_a_fact_that_is_reported_once(harness: Arc
     for _ in range(6):
         summary = harness.night("account0001", ONE)
         assert summary.exit_code == 0
-        loud = [event for event in harness.events if isinstance(event, Notice) and event.loud]
+        loud = [event for event in harness.events if isinstance(event, Notice) and event.is_loud]
         told.append((len(loud), [failure.reason for failure in summary.failures]))
         harness.sleep(days=1)
     assert told == [(1, [Reason.PRIVATE]), *[(0, [])] * 5]

@@ -123,7 +123,7 @@ def _keep(catalog: Catalog, root: Path, run_id: int) -> int:
         call, "https://api.hikerapi.com/v1/highlight/by/url", 200, headers, b'{"pk": "1"}', NOW, NOW
     )
     with AnswerStore(root / "answers").writer(run_id, NOW) as writer:
-        kept = writer.keep(answer, tray=False)
+        kept = writer.keep(answer, is_tray=False)
     answer_id = catalog.write(ledger.settle, call_id, 200, 1, NOW, kept, FACTS)
     assert answer_id is not None
     return answer_id

@@ -127,8 +127,8 @@ def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool
             user_pk=row.pk,
             highlights=frozenset(by_items.get(row.pk, ())),
             covers=frozenset(by_covers.get(row.pk, ())),
-            avatar=row.pk in avatar_accounts,
-            listed=row.listed_at is not None,
+            is_avatar_lost=row.pk in avatar_accounts,
+            was_listed=row.listed_at is not None,
         )
         for row in sorted(accounts, key=lambda row: str(row.pk))
     )

@@ -70,11 +70,11 @@ def to_item(raw: object) -> Item | RejectedEntry:
         stickers=(*_stickers(shape.stickers, "sticker"), *_stickers(shape.polls, "poll")),
         reshares=tuple(_reshares(shape.medias)),
         sponsors=tuple(_sponsors(shape.sponsor_tags)),
-        cut=tuple(_cut(shape)),
+        cut_lists=tuple(_cut_lists(shape)),
     )
 
 
-def _cut(shape: WireItem) -> Iterator[tuple[str, int]]:
+def _cut_lists(shape: WireItem) -> Iterator[tuple[str, int]]:
     for name in ("mentions", "links", "hashtags", "locations", "stickers", "polls", "medias", "sponsor_tags"):
         entries: Entries | None = getattr(shape, name)
         if entries is not None and len(entries) > shapes.ENTRIES_MAX:
