@@ -1,7 +1,7 @@
 """File system calls that make bytes survive a power loss, and their errors as StorageError.
 
 Everything below an archive is opened relative to an open directory and never through a symbolic link, so that
-a link that somebody put into the archive leads nowhere. Child processes do not inherit descriptors (PEP 446).
+a link planted in the archive has no effect. Child processes do not inherit descriptors (PEP 446).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if sys.platform == "darwin":
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
-"""The errors of a file system that cannot sync this kind of file. EIO is never one of them."""
+"""The errors of a file system that cannot sync this kind of file. EIO must not be one of them."""
 
 _ROTTEN = frozenset(
     getattr(errno, name)
@@ -32,11 +32,11 @@ _ROTTEN = frozenset(
 
 
 def storage_error(exc: OSError, problem: str) -> StorageError:
-    """Return DiskFull (no space, no quota) or StorageError. ``problem``: what could not be done, and where."""
+    """Return DiskFull (no space, no quota) or StorageError. ``problem``: what could not be done and where."""
     message = f"{problem}: {exc.strerror or exc}"
     if exc.errno in _FULL:
         return DiskFull(message, "free space on that disk, or raise the quota, and run again")
-    return StorageError(message, "check the disk and who owns the files, and run again")
+    return StorageError(message, "check the disk and the owner of the files, and run again")
 
 
 def is_data_loss(error: StorageError) -> bool:
@@ -50,7 +50,7 @@ def is_data_loss(error: StorageError) -> bool:
 
 @contextmanager
 def storage_errors(problem: str) -> Iterator[None]:
-    """Raise an OSError of the block as ``storage_error`` returns it."""
+    """Convert an OSError that the block raises to the error that ``storage_error`` returns."""
     try:
         yield
     except OSError as exc:
@@ -58,7 +58,7 @@ def storage_errors(problem: str) -> Iterator[None]:
 
 
 def sync(fd: int) -> None:
-    """Force the bytes of a file to the disk. Raises OSError; then give up the file: a second fsync may lie.
+    """Flush the bytes of a file to the disk. Raises OSError; give up the file then: a second fsync may lie.
 
     On macOS fsync(2) leaves the bytes in the drive's cache, as its manual says; F_FULLFSYNC does not.
     """
@@ -73,7 +73,7 @@ def sync(fd: int) -> None:
 
 
 def sync_directory(fd: int) -> None:
-    """Force the names in a directory to the disk, if directories can be synced here. Raises OSError."""
+    """Flush the names in a directory to the disk, if the file system supports that. Raises OSError."""
     try:
         os.fsync(fd)
     except OSError as exc:
@@ -82,7 +82,7 @@ def sync_directory(fd: int) -> None:
 
 
 def sync_file_system(fd: int) -> None:
-    """Force everything written to the file system of this descriptor to the disk: one wait for many files.
+    """Flush everything written to the file system of this descriptor to the disk: one wait for many files.
 
     This is syncfs(2) on Linux, which reports errors since 5.8; elsewhere sync(2), which does not. Raises
     OSError.
@@ -96,7 +96,10 @@ def sync_file_system(fd: int) -> None:
 
 
 def open_directory(name: str | bytes, *, within: int) -> int:
-    """Open a directory in the open directory ``within``. NotADirectoryError also for a symbolic link."""
+    """Open a directory in the open directory ``within``.
+
+    Raises NotADirectoryError also for a symbolic link.
+    """
     try:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=within)
     except OSError as exc:
@@ -106,7 +109,7 @@ def open_directory(name: str | bytes, *, within: int) -> int:
 
 
 def enter_directory(name: str, mode: int, *, within: int) -> int:
-    """Open a directory; if it does not exist, make it first, durably and with exactly this mode."""
+    """Open a directory; if it does not exist, create it durably, with exactly this mode."""
     try:
         os.mkdir(name, mode, dir_fd=within)
     except FileExistsError:
@@ -122,9 +125,9 @@ def enter_directory(name: str, mode: int, *, within: int) -> int:
 
 
 def open_root(path: Path, mode: int | None = None) -> int:
-    """Open the directory of an archive. Only here a link is followed: the user chose the path.
+    """Open the directory of an archive. Only here are links followed, as the user chose the path.
 
-    With ``mode``, missing directories are made.
+    With ``mode``, missing directories are created.
     """
     if mode is not None and not path.is_dir():
         parent = open_root(path.parent, mode)
@@ -136,9 +139,9 @@ def open_root(path: Path, mode: int | None = None) -> int:
 
 
 def open_regular(name: str, *, within: int, flags: int = os.O_RDONLY) -> int:
-    """Open a regular file, for reading unless ``flags`` say otherwise. OSError for anything else.
+    """Open a regular file, for reading unless ``flags`` say otherwise.
 
-    It does not wait for a FIFO.
+    Raises OSError for anything else, without waiting for a FIFO.
     """
     fd = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=within)
     if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -148,7 +151,7 @@ def open_regular(name: str, *, within: int, flags: int = os.O_RDONLY) -> int:
 
 
 def write_all(fd: int, chunk: bytes) -> None:
-    """Write the whole chunk. A disk that becomes full writes a part, and fails only the next time."""
+    """Write the whole chunk. When a disk becomes full, it writes a part, and only the next write fails."""
     written = os.write(fd, chunk)
     while written < len(chunk):
         written += os.write(fd, memoryview(chunk)[written:])

@@ -36,6 +36,30 @@ import sys
 from enum import StrEnum
 from signal import Signals
 
+_OUTCOMES = {
+    0: "ok",
+    1: "bug",
+    2: "usage",
+    3: "partial",
+    4: "key",
+    5: "units",
+    6: "not_found",
+    7: "upstream",
+    8: "storage",
+    9: "database",
+    10: "no_archive",
+    11: "locked",
+    12: "damaged",
+}
+
+
+def outcome(exit_code: int) -> str:
+    """Return the word for an exit code in ``--json`` and ``runs.outcome``.
+
+    It is ``stopped`` for 128 + N (signal N).
+    """
+    return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
+
 
 def install_command(package: str) -> str:
     """Return the shell command that installs a package into the environment of this program.
@@ -170,7 +194,7 @@ class SchemaNew(DatabaseError):
 
 
 class DatabaseForeign(DatabaseError):
-    """The file or database is not one of this program."""
+    """The file or database was not created by this program."""
 
     slug = "E_FOREIGN"
 
@@ -203,9 +227,10 @@ class Stopped(ArchiverError):
 class CallFailed(ArchiverError):
     """An attempt at an API call got no answer.
 
-    ``was_sent``: a byte of the request may have reached the API; then the call counts as charged. ``is_permanent``:
-    another attempt in this run is useless (a bad certificate), or would be charged again. ``status``: set if
-    the head of an answer came but its body cannot be used; the call costs what that status costs.
+    ``was_sent``: whether a byte of the request may have reached the API; then the call counts as charged.
+    ``is_permanent``: whether another attempt in this run would be useless (a bad certificate) or charged
+    again. ``status``: set if the head of an answer came but its body cannot be used; the call costs what that
+    status costs.
     """
 
     slug = "E_CALL"
@@ -240,37 +265,35 @@ class Reason(StrEnum):
     DIGEST = "digest"  # a checksum sent along does not match
     REDIRECT = "redirect"  # a redirect that must not be followed, or too many
     TOO_LARGE = "too_large"  # over max_file_size: a gap by the user's choice
-    ENDLESS = "endless"  # no end within max_file_size, and no length stated: not the user's choice
+    ENDLESS = "endless"  # no length stated and no end within max_file_size: not the user's choice
     REFUSED = "refused"  # the link is malformed or unsafe: a gap
-    HOST_NOT_ALLOWED = (
-        "host_not_allowed"  # the host is not in download.allowed_hosts: a failure while it lasts
-    )
+    HOST_NOT_ALLOWED = "host_not_allowed"  # not in download.allowed_hosts: a failure until it is listed
     PRIVATE = "private"  # the account is private
-    GONE = "gone"  # the account does not exist, or no longer
+    GONE = "gone"  # the account does not exist, or no longer exists
     EMPTY = "empty"  # the account is public and shows no highlights
     NAME_TAKEN = "name_taken"  # the name belongs to another account now
     UPSTREAM = "upstream"  # the API answered with an error
     MALFORMED = "malformed"  # an answer, or one item of it, cannot be read
     TOO_MANY = "too_many"  # a list of an item is longer than what is recorded: a gap
     UNSUPPORTED = "unsupported"  # a tray lists highlights of a kind that nothing fetches: a gap
-    LOST = "lost"  # the bytes were stored, and are missing now
+    LOST = "lost"  # the bytes were stored, but are missing now
 
 
 GAPS = frozenset({Reason.TOO_LARGE, Reason.REFUSED, Reason.TOO_MANY, Reason.UNSUPPORTED})
-"""Reasons that are not failures: a limit of the user or of this program, or an unsafe link."""
+"""Reasons that are not failures: a limit set by the user or this program, or an unsafe link."""
 
 NOT_RETRIED = GAPS | {Reason.HOST_NOT_ALLOWED}
-"""Reasons that time does not change: such a failure has no ``next_try_at``.
+"""Reasons that do not go away with time: such a failure has no ``next_try_at``.
 
-A file that a setting refuses is due as soon as the setting allows it (``media.DownloadRules``).
+A file that a setting refuses is due as soon as the setting allows it (``media.egress.DownloadRules``).
 """
 
 
 class DownloadFailed(ArchiverError):
     """An attempt at a download got no usable bytes.
 
-    ``is_retryable``: another attempt in this run may succeed. ``retry_after``: the seconds that the CDN asked to
-    wait. ``host``: for HOST_NOT_ALLOWED. ``size``: the stated length in bytes, for TOO_LARGE.
+    ``is_retryable``: whether another attempt in this run may succeed. ``retry_after``: the seconds that the
+    CDN asked to wait. ``host``: for HOST_NOT_ALLOWED. ``size``: the stated length in bytes, for TOO_LARGE.
     """
 
     slug = "E_DOWNLOAD"

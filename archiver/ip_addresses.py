@@ -29,7 +29,7 @@ _V4_REFUSED = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-# The only part that is allocated: IPv4-mapped, NAT64, ULA, link-local and multicast addresses are outside.
+# The only allocated part: IPv4-mapped, NAT64, ULA, link-local and multicast addresses are outside it.
 _V6_UNICAST = IPv6Network("2000::/3")
 _V6_REFUSED = tuple(
     IPv6Network(text)
@@ -65,7 +65,7 @@ def is_public(text: str) -> bool:
 
 
 def is_reserved(text: str) -> bool:
-    """Return whether ``text`` is an address outside the public internet, such as loopback. A name is not."""
+    """Return whether ``text`` is an address outside the public internet; False for a name."""
     try:
         ip_address(text)
     except ValueError:
@@ -84,8 +84,8 @@ def is_loopback(text: str) -> bool:
 def is_link_local(text: str) -> bool:
     """Return whether ``text`` is link-local, or another address at which a cloud serves metadata.
 
-    There a cloud gives its machines their credentials. IPv4 addresses inside of IPv6 ones count too. False if
-    ``text`` is not an address.
+    At such an address, a cloud gives its machines their credentials. IPv4 addresses embedded in IPv6 ones
+    count too. False if ``text`` is not an address.
     """
     try:
         address = ip_address(text)
@@ -97,7 +97,7 @@ def is_link_local(text: str) -> bool:
 
 
 def _embedded_ipv4(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address inside an IPv6 one; None if there is none."""
+    """Return the IPv4 address embedded in an IPv6 one; None if there is none."""
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour

@@ -7,8 +7,8 @@ import re
 from archiver.errors import KeyMissing
 
 _KEY = re.compile(r"[\x21-\x7e]+")
-_WORTH_HIDING = 8
-"""Characters. A shorter text occurs in others by chance, and no vendor gives such a key."""
+_MIN_REDACTED = 8
+"""Characters. A shorter text occurs in other texts by chance, and no vendor issues such a key."""
 
 
 class Secret:
@@ -26,7 +26,7 @@ class Secret:
             raise KeyMissing("the API key is empty", "set HIKERAPI_TOKEN, or token_file in the configuration")
         if _KEY.fullmatch(stripped) is None:
             raise KeyMissing(
-                "the API key has a character that no key has (a space, a line break or a non-ASCII sign)",
+                "the API key contains an invalid character (a space, a line break or a non-ASCII character)",
                 "copy it again from the vendor's page, in one piece",
             )
         self._text = stripped
@@ -36,8 +36,13 @@ class Secret:
         return self._text
 
     def redact(self, text: str) -> str:
-        """Return a text with ``***`` in place of the key, such as a traceback that quotes a request."""
-        return text.replace(self._text, "***") if len(self._text) >= _WORTH_HIDING else text
+        """Return ``text``, such as a traceback that quotes a request, with ``***`` in place of the key."""
+        return text.replace(self._text, "***") if len(self._text) >= _MIN_REDACTED else text
+
+    def redact_bytes(self, content: bytes) -> bytes:
+        """Return ``content`` with ``***`` in place of the key, as ``redact`` does."""
+        key = self._text.encode("ascii")
+        return content.replace(key, b"***") if len(key) >= _MIN_REDACTED else content
 
     def __repr__(self) -> str:
         return "Secret(***)"

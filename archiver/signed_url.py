@@ -45,7 +45,7 @@ def basename(url: str) -> str | None:
 
 
 def without_query(url: str) -> str:
-    """Return the URL without query, fragment and user, fit for a row; '' if it is not a URL. Never raises."""
+    """Return the URL without query, fragment and user, safe to store; '' if it is not a URL. Never raises."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -59,7 +59,10 @@ def without_query(url: str) -> str:
 
 
 def redact(url: str) -> str:
-    """Return the host and the last path segment, in printable characters, fit for a message. Never raises."""
+    """Return the host and the last path segment, in printable characters, safe for a message.
+
+    Never raises.
+    """
     try:
         host = urlsplit(url).hostname or "?"
     except ValueError:
@@ -68,9 +71,9 @@ def redact(url: str) -> str:
 
 
 def excerpt(text: str) -> str:
-    """Return at most 200 characters of a text from outside, on one line, fit for a message.
+    """Return at most 200 characters of untrusted text, on one line, safe for a message.
 
-    Queries of URLs and signatures are cut out, and characters that do not print become blanks.
+    URL queries and signatures are removed, and unprintable characters become spaces.
     """
     shown = _SIGNATURE.sub(r"\1=…", _QUERY.sub("?…", text[:_MAX_READ]))
     shown = " ".join(_printable(shown).split())

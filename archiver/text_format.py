@@ -1,4 +1,4 @@
-"""Values as text: for JSON (exact), CSV (harmless in a spreadsheet) and terminals (harmless); sizes."""
+"""Values as text: exact for JSON, harmless for spreadsheets (CSV) and terminals; sizes and plurals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\0")
 """First characters of a text that a spreadsheet may run as a formula (OWASP ASVS 5.0, 1.2.10)."""
 
-# Format characters that scripts and emoji need: joiners, the Mongolian vowel separator, the visible Arabic,
-# Syriac and Kaithi number signs. Direction marks and overrides are not among them.
+# Format characters that scripts and emoji need: joiners, the Mongolian vowel separator, and the visible
+# Arabic, Syriac and Kaithi number signs, but not direction marks and overrides.
 _NEEDED_FORMATS = frozenset(
     "\u200c\u200d\u180e\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
 )
@@ -28,7 +28,7 @@ def format_time(at: datetime) -> str:
 
 
 def json_value(value: object) -> object:
-    """Return a value as JSON can represent it.
+    """Return a value in a form that JSON can represent.
 
     Times and other types become text, bytes hexadecimal, dataclasses objects; NaN and infinity become null.
     """
@@ -50,14 +50,14 @@ def json_value(value: object) -> object:
 
 
 def format_json_line(value: object) -> str:
-    """Return a value as JSON on one line, its text unescaped."""
+    """Return a value as JSON on one line, without escaping non-ASCII characters."""
     return json.dumps(json_value(value), ensure_ascii=False, allow_nan=False)
 
 
 def format_csv_cell(value: object, to_json: Callable[[object], str] = format_json_line) -> str:
     """Return a value as a CSV cell; ``to_json`` formats what is not text.
 
-    A text that a spreadsheet would run as a formula gets a leading apostrophe.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     if isinstance(value, str):
         return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
@@ -79,11 +79,11 @@ class CsvLines(list[str]):
 
 
 def make_safe(text: str) -> str:
-    """Return ``text`` on one line, with everything visible that a terminal might obey.
+    """Return ``text`` on one line, with everything escaped that a terminal might obey.
 
     Control characters, line breaks, direction marks and overrides, invisible characters and lone surrogates
-    are escaped as in Python's string literals. All scripts and emoji stay, as do characters that are newer
-    than this Python's tables, since most of these are emoji.
+    are escaped as in Python's string literals. All scripts and emoji are kept, and so are characters that are
+    newer than this Python's tables, since most of those are emoji.
     """
     if text.isprintable():
         return text

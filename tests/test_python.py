@@ -193,7 +193,7 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
     "a time before all": (lambda a: a.items(taken_from=_LATE), "is out of range in UTC"),
     "places of a pk": (lambda a: a.places("10"), "'10' is not a KeptItem"),  # type: ignore[arg-type]
     "an account by its number": (lambda a: a.account(787132), "787132 is not a username, id or link"),  # type: ignore[arg-type]
-    "an empty name": (lambda a: a.account(""), "names no target"),
+    "an empty name": (lambda a: a.account(""), "the target is empty"),
     "a highlight by its number": (lambda a: a.highlight(1), "1 is not a pk or link"),  # type: ignore[arg-type]
     "an item by its number": (lambda a: a.item(10), "10 is not a pk or code"),  # type: ignore[arg-type]
     "the path of a pk": (lambda a: a.path("10"), "is not a KeptFile"),  # type: ignore[arg-type]
@@ -392,7 +392,7 @@ def test_a_program_makes_runs(tmp_path: Path) -> None:
             assert (report.lost, report.units > 0) == (1, True)
             assert archive.run(report.targets, options=report.run_options, command="repair").exit_code == 0
             assert archive.status().lost == 0
-            assert archive.reread().recovered.answers == 0
+            assert archive.reread().recovery.answers == 0
             done = archive.export_folder(tmp_path / "out", accounts="natgeo", dry_run=True)
             assert (done.new > 0, (tmp_path / "out").exists()) == (True, False)
 

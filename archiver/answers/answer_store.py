@@ -42,17 +42,19 @@ _SEGMENT_OF_RUN = re.compile(
 )
 
 _NOT_REGULAR = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR, errno.EINVAL, errno.ENXIO})
-"""The errors of opening a link, a directory or a FIFO in the place of a segment."""
+"""The errors of opening a link, a directory or a FIFO instead of a segment."""
 
 _CHUNK = 1 << 20
 _LARGEST_APPEND = LARGEST // 2
-"""The most bytes that an answer, its request and the head of a segment can take, compressed. An answer is cut
-off at 16 MiB."""
+"""The largest size in bytes of a compressed answer with its request and the head of a segment.
+
+An answer itself has at most 16 MiB.
+"""
 _RECORDS_PER_APPEND = 3
 
 
 def parse_origin(segment: str) -> Origin | None:
-    """Return the run that a segment belongs to; None for a name that this program does not give."""
+    """Return the run that a segment belongs to; None for a name that this program does not create."""
     match = _SEGMENT_OF_RUN.fullmatch(segment)
     if match is None:
         return None
@@ -64,13 +66,13 @@ def parse_origin(segment: str) -> Origin | None:
 
 
 def holds_trays(segment: str) -> bool:
-    """Return whether a segment holds trays by its name."""
+    """Return whether a segment holds trays, according to its name."""
     match = _SEGMENT_OF_RUN.fullmatch(segment)
     return match is not None and match[2] == "trays"
 
 
 class AnswerStore:
-    """The stored answers below ``root``, the archive's ``answers`` directory. Opening it touches nothing.
+    """The stored answers below ``root``, the archive's ``answers`` directory. Opening it accesses no file.
 
     ``software`` (name and version) is written to the head of each segment. ``group_readable`` makes
     directories 0750 and files 0640, instead of 0700 and 0600.
@@ -81,19 +83,19 @@ class AnswerStore:
         self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
 
     def writer(self, run_id: int, started_at: datetime) -> AnswerWriter:
-        """Return the writer of one run. It creates files with the first answer.
+        """Return the writer of one run. It creates its files when it stores the first answer.
 
-        ``started_at`` (aware) decides the month.
+        ``started_at`` (aware) decides the directory of the month.
         """
         return AnswerWriter(self._root, run_id, started_at.astimezone(UTC), self._software, self._modes)
 
     def read(self, location: AnswerLocation) -> Answer:
-        """Return the answer at a location, its body checked against ``location.sha256``.
+        """Return the answer at a location, after checking its body against ``location.sha256``.
 
-        Raises AnswerMalformed if it is missing or differs, so that this answer is lost, but the archive is
-        not; StorageError if the disk fails.
+        Raises AnswerMalformed if it is missing or differs: only this answer is lost. Raises StorageError if
+        the disk fails.
         """
-        where = f"the answer kept in answers/{location.segment} at {location.offset}"
+        where = f"the answer in answers/{location.segment} at offset {location.offset}"
         with self._open(location.segment) as fd, storage_errors(f"{where} cannot be read"):
             member = member_at(fd, location.offset)
         answer = None if member is None or member.length != location.length else parse_answer(member.plain)
@@ -118,9 +120,9 @@ class AnswerStore:
                     yield segment
 
     def foreign_names(self) -> Iterator[str]:
-        """Yield each name below ``answers/`` that this program gives to no file, printable.
+        """Yield each name below ``answers/`` that this program does not create, in printable form.
 
-        What is in a foreign directory is not listed. Raises StorageError.
+        The contents of a foreign directory are not listed. Raises StorageError.
         """
         with storage_errors(f"{self._root} cannot be listed"):
             for year in _list_entries(self._root):
@@ -141,9 +143,9 @@ class AnswerStore:
     ) -> Iterator[tuple[AnswerLocation, Answer]]:
         """Yield the whole answers of a segment with their locations, in file order. Needs no database.
 
-        ``known_lengths``: the lengths of known answers by their offsets; they are skipped unread. A record that a kill
-        cut off, and damage, are skipped. Raises AnswerMalformed if there is no such segment, StorageError if
-        the disk fails.
+        ``known_lengths``: the lengths of known answers by offset, which are skipped without reading. Damage
+        and a record that a kill left incomplete are skipped too. Raises AnswerMalformed if there is no such
+        segment, StorageError if the disk fails.
         """
         with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             for member in members(fd, known_lengths):
@@ -158,11 +160,11 @@ class AnswerStore:
     def surplus(
         self, segment: str, known_lengths: Mapping[int, int] = MappingProxyType({})
     ) -> Iterator[Surplus]:
-        """Yield the bytes of a segment that are not whole records of this program, foreign or damaged.
+        """Yield the bytes of a segment that are not whole records of this program: foreign or damaged bytes.
 
-        ``known_lengths``: the lengths of answers that have rows, by their offsets; they are not read. What a kill or a
-        power loss left of the last records is not surplus, nor is what ``set_aside`` has copied already.
-        Raises as ``iterate``.
+        ``known_lengths``: the lengths of answers that have rows, by offset, which are not read. Incomplete
+        last records left by a kill or a power loss are not surplus, nor are bytes that ``set_aside`` has
+        already copied. Raises the same errors as ``iterate``.
         """
         with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             spans: list[tuple[Surplus, int]] = []  # and how many whole records are before it
@@ -192,13 +194,14 @@ class AnswerStore:
         return False
 
     def set_aside(self, surplus: Surplus) -> None:
-        """Copy surplus bytes to ``quarantine/`` durably, and cut them off if nothing follows them.
+        """Copy surplus bytes to ``quarantine/`` durably, and truncate the segment if nothing follows them.
 
-        Otherwise they stay in the segment, as known bytes. The caller holds the archive's lock. Raises
-        DiskFull or StorageError; the segment is then unchanged, or complete without them.
+        Otherwise they stay in the segment, where ``surplus`` no longer reports them. The caller holds the
+        archive's lock. Raises DiskFull or StorageError; the segment is then unchanged, or complete without
+        them.
         """
         name, part = _name_aside(surplus), f"{_name_aside(surplus)}.part"
-        problem = f"the surplus of answers/{surplus.segment} cannot be moved to quarantine/"
+        problem = f"the surplus bytes of answers/{surplus.segment} cannot be moved to quarantine/"
         with storage_errors(problem), ExitStack() as stack:
             fd = stack.enter_context(self._open(surplus.segment, os.O_RDWR))
             root = _close_with(stack, open_root(self._root.parent))
@@ -218,7 +221,7 @@ class AnswerStore:
 
     @contextmanager
     def _open(self, segment: str, flags: int = os.O_RDONLY) -> Iterator[int]:
-        """Open a segment. Its name comes from a row of the database: nothing outside ``root`` is opened."""
+        """Open a segment. The name comes from the database, so nothing outside ``root`` may be opened."""
         match = _SEGMENT.fullmatch(segment)
         if match is None:
             raise AnswerMalformed(f"{segment!r} is not a segment of stored answers")
@@ -232,7 +235,7 @@ class AnswerStore:
                 fds.append(open_directory(month, within=fds[-1]))
                 fds.append(self._open_regular(name, segment, fds[-1], flags))
             except FileNotFoundError as exc:
-                raise AnswerMalformed(f"answers/{segment} is not there any more") from exc
+                raise AnswerMalformed(f"answers/{segment} no longer exists") from exc
             except OSError as exc:
                 raise storage_error(exc, f"answers/{segment} cannot be read") from exc
             yield fds[-1]
@@ -259,7 +262,7 @@ def _list_entries(directory: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_directory(entry: os.DirEntry[str], *, digits: int) -> bool:
-    """Return whether an entry is a directory, not a link to one, whose name is this many digits."""
+    """Return whether an entry is a directory, not a link to one, whose name has this many digits."""
     name = entry.name
     return len(name) == digits and name.isascii() and name.isdigit() and entry.is_dir(follow_symlinks=False)
 

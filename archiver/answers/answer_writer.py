@@ -1,4 +1,7 @@
-"""Writing the answers of one run: WARC files of whole records, each durable before its place is returned."""
+"""Writing the answers of one run.
+
+The files are WARC files of whole records, each durable before its location is returned.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 class Segment:
     """A new WARC file ``name`` in the open directory ``month``. Several threads may use it.
 
-    ``label`` names it in messages. ``make_head`` returns the record that it starts with, written with the
+    ``label`` names it in messages. ``make_head`` returns the first record, which is written together with the
     first answer.
     """
 
@@ -35,7 +38,7 @@ class Segment:
         self._lock = threading.Lock()
         self._end = 0  # the end of the last whole record
         self._broken = False
-        with storage_errors(f"{label} cannot be made"):
+        with storage_errors(f"{label} cannot be created"):
             self._fd: int | None = os.open(name, _NEW, mode, dir_fd=month)
             try:
                 os.fchmod(self._fd, mode)
@@ -46,14 +49,14 @@ class Segment:
 
     @property
     def is_usable(self) -> bool:
-        """Whether a record can be appended: it is neither closed nor given up after an error of the disk."""
+        """Whether a record can be appended: it is neither closed nor given up after a disk error."""
         return self._fd is not None and not self._broken
 
     def append(self, records: bytes) -> int:
-        """Append whole records and return their offset; durable on return. Raises DiskFull or StorageError.
+        """Append whole records durably and return their offset. Raises DiskFull or StorageError.
 
-        A write that fails is cut off again, so that the next one starts clean. If that fails too, or the sync
-        fails (which must not be repeated), the segment is given up; the records before stay readable.
+        A failed write is truncated, so that the next one starts clean. If truncating fails too, or if the
+        sync fails (which must not be repeated), the segment is given up; earlier records stay readable.
         """
         with self._lock, storage_errors(f"{self._label} cannot be written"):
             if self._fd is None or self._broken:
@@ -91,7 +94,7 @@ class Segment:
             sync_directory(self._month)
 
     def close(self) -> None:
-        """Close the file. An empty file is removed, unless it was given up: then it may hold something."""
+        """Close the file. Remove it if it is empty, unless it was given up: then it may hold something."""
         with self._lock:
             fd, self._fd = self._fd, None
             if fd is None:
@@ -121,14 +124,14 @@ class AnswerWriter:
         self._closed = False
 
     def prepare(self) -> None:
-        """Create the file of the trays now, so that DiskFull or StorageError comes before any payment.
+        """Create the file for trays now, so that DiskFull or StorageError is raised before any payment.
 
         ``close`` removes it if it stays empty.
         """
         self._segment(is_tray=True)
 
     def keep(self, answer: Answer, *, is_tray: bool) -> AnswerLocation:
-        """Store an answer and return its location; durable on return. Raises DiskFull or StorageError."""
+        """Store an answer durably and return its location. Raises DiskFull or StorageError."""
         response, request = pack_answer(answer)
         name, segment = self._segment(is_tray)
         offset = segment.append(response + request)
@@ -148,7 +151,10 @@ class AnswerWriter:
             raise ValueError("the answer writer is closed")
 
     def _new_segment(self, kind: str) -> str:
-        """Create a segment. Its name is random, since a restored database gives the ids of runs again."""
+        """Create a segment.
+
+        Its name is partly random, since a restored database assigns the ids of runs again.
+        """
         if self._month_fd is None:
             self._month_fd = self._enter_month()
         at = f"{self._started_at:%Y%m%dT%H%M%SZ}"
@@ -169,7 +175,7 @@ class AnswerWriter:
         return name
 
     def _enter_month(self) -> int:
-        with storage_errors(f"{self._root} cannot be made"):
+        with storage_errors(f"{self._root} cannot be created"):
             fd = open_root(self._root.parent)
             for level in (self._root.name, f"{self._started_at:%Y}", f"{self._started_at:%m}"):
                 above = fd
@@ -185,9 +191,9 @@ class AnswerWriter:
         return tuple(name for name in tuple(self._segments) if "-trays-" in name)
 
     def drop_trays(self) -> None:
-        """Remove this run's trays, as ``keep_answers = "fetched"`` wants it after a run that ended well.
+        """Remove this run's trays, as ``keep_answers = "fetched"`` requires after a successful run.
 
-        To be called before ``close``. Raises StorageError.
+        Call it before ``close``. Raises StorageError.
         """
         with self._lock:
             self._check_open()
@@ -196,7 +202,10 @@ class AnswerWriter:
             self._current.pop(True, None)
 
     def close(self) -> None:
-        """Close the segments. Nothing is lost without it: every answer was durable when it was stored."""
+        """Close the segments.
+
+        Nothing is lost if this is skipped: every answer was durable when it was stored.
+        """
         with self._lock:
             self._closed = True
             for segment in self._segments.values():

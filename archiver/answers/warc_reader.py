@@ -1,4 +1,4 @@
-"""Reading the gzip members of a segment. Only a whole record with a right checksum is a record."""
+"""Reading the gzip members of a segment. Only a whole record with a correct checksum counts as a record."""
 
 from __future__ import annotations
 
@@ -18,15 +18,20 @@ _HEAD = b"WARC/1.1\r\n"
 _GZIP_HEAD = b"\x1f\x8b\x08" + bytes(6)
 """The first bytes of every record of this program: no name, no time, level 6."""
 _SECTOR = 512
-"""The least number of bytes that a disk writes at once."""
+"""The smallest number of bytes that a disk writes at once."""
 _BY_CHANCE = 8
-"""The most zeros that a record may have right behind a lost sector; ``_GZIP_HEAD`` has 6 of them."""
+"""A record has fewer zeros than this right after a lost sector; ``_GZIP_HEAD`` has 6."""
 _EFFORT = 4 * LARGEST
-"""How many bytes of a segment may be unpacked without finding a record. So damage costs a second or so,
-whatever it unpacks to. A kill leaves at most one incomplete record."""
+"""How many bytes of a segment may be unpacked without finding a record.
+
+So damage costs about a second, whatever it unpacks to. A kill leaves at most one incomplete record.
+"""
 _LEAST_EFFORT = 1 << 14
 _MAGICS = 8
-"""``_MAGIC`` this often in the rest of one record is not chance: compressed bytes have it twice in 32 MiB."""
+"""``_MAGIC`` does not occur this often by chance in the rest of one record.
+
+Compressed bytes contain it about twice in 32 MiB.
+"""
 _AT_ONCE = 1 << 20
 
 
@@ -59,7 +64,7 @@ def member_at(fd: int, offset: int) -> Member | None:
 def members(fd: int, known_lengths: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member]:
     """Yield the whole records in file order, and skip the bytes between them. Raises OSError.
 
-    ``known_lengths``: the lengths of known members by their offsets; they are skipped unread.
+    ``known_lengths``: the lengths of known members by offset, which are skipped without reading.
     """
     return (piece for piece in pieces(fd, known_lengths) if isinstance(piece, Member))
 
@@ -69,8 +74,8 @@ def pieces(
 ) -> Iterator[Member | UnreadableBytes]:
     """Yield the whole records of a segment, and the bytes that are not records, in file order.
 
-    ``known_lengths`` is skipped, as in ``members``. Memory and time are bounded whatever the bytes are: once
-    ``_EFFORT`` is spent, the search goes on at the next known member. Raises OSError.
+    Members in ``known_lengths`` are skipped, as in ``members``. Memory and time are bounded for any bytes:
+    once ``_EFFORT`` is spent, the search continues at the next known member. Raises OSError.
     """
     known, end, effort = sorted(known_lengths), os.fstat(fd).st_size, _EFFORT
     offset = 0
@@ -97,10 +102,10 @@ def pieces(
 
 
 def is_cut_off(fd: int, start: int, end: int) -> bool:
-    """Return whether a kill or a power loss can have left the bytes from ``start`` to ``end``.
+    """Return whether a kill or a power loss may have left the bytes from ``start`` to ``end``.
 
-    That is so for the beginning of a record, followed by nothing or by zeros, and for a record in which whole
-    sectors are zeros, because they did not reach the disk. It is never so for gzip members of other programs.
+    It may have left the beginning of a record, followed by nothing or by zeros, or a record in which whole
+    sectors are zeros because they did not reach the disk. It cannot have left gzip members of other programs.
     The bytes are read into memory: the caller limits how many. Raises OSError.
     """
     data = _read(fd, start, end)
@@ -138,7 +143,7 @@ def _begins_record(packed: bytes) -> bool:
 
 
 def _drain(unpacker: Any, packed: bytes) -> int:
-    """Unpack to the end, or to more than ``LARGEST``, and return how many bytes that were.
+    """Unpack to the end, or to more than ``LARGEST``, and return the number of bytes.
 
     ``unpacker`` is a zlib decompressor. Raises zlib.error.
     """
@@ -153,7 +158,7 @@ def _drain(unpacker: Any, packed: bytes) -> int:
 
 
 def _lost_sectors(packed: bytes, start: int) -> int | None:
-    """Return where the first zeros begin that fill whole sectors of the disk; None if there are none.
+    """Return where the first zeros that fill whole sectors of the disk begin; None if there are none.
 
     ``start`` is the offset of the bytes in their file: their first sector may also hold the record before.
     """
@@ -193,7 +198,7 @@ def _holds_gzip(data: bytes) -> bool:
 
 
 def _unpack(fd: int, offset: int) -> Member | int:
-    """Return the record that starts at ``offset``, or how many bytes were unpacked in a failed try."""
+    """Return the record that starts at ``offset``, or how many bytes were unpacked before it failed."""
     unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
     plain = bytearray()
     at = offset

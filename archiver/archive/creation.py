@@ -53,7 +53,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
             return False  # another process has just made it
         DiskStore.create(root, group_readable=group_readable).close()
         with _open_new_catalog(config) as catalog:
-            marker.write(root, Marker(catalog.archive_id, demo=demo), group_readable=group_readable)
+            marker.write(root, Marker(catalog.archive_id, is_demo=demo), group_readable=group_readable)
     return True
 
 

@@ -51,7 +51,7 @@ def read_status(session: Session) -> Status:
     if not hosts:
         return status
     rules = read_download_rules(session.config)
-    refused = tuple((host, files) for host, files in hosts if not rules.allow(host, None))
+    refused = tuple((host, files) for host, files in hosts if not rules.allows(host, None))
     return replace(status, hosts_not_allowed=refused)
 
 

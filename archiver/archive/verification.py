@@ -104,7 +104,7 @@ def repair_archive(
         scope = RepairScope(
             frozenset(pk for loss in lost for pk in loss.highlights),
             frozenset(pk for loss in lost for pk in loss.covers),
-            frozenset(loss.user_pk for loss in lost if loss.avatar),
+            frozenset(loss.user_pk for loss in lost if loss.is_avatar_lost),
         )
         options = RunOptions(repair=scope)
         plans = []
@@ -119,7 +119,7 @@ def repair_archive(
 def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:
     """Yield an account if its tray was ever listed; else only its highlights, which were single targets."""
     for loss in losses:
-        if loss.listed:
+        if loss.was_listed:
             yield Target(f"account {loss.user_pk}", user_pk=loss.user_pk)
         else:
             yield from (Target(f"highlight {pk}", highlight_pk=pk) for pk in sorted(loss.highlights))
@@ -154,7 +154,7 @@ def _verify(
         session.store,
         catalog.stream(holdings.blobs),
         read_data=read_data,
-        chosen=chosen,
+        is_chosen=chosen,
         on_progress=progress,
         on_sound=on_verified,
     )
@@ -166,7 +166,7 @@ def _verify(
         session.answers,
         catalog.stream(stored_answers.answers),
         read_data=read_data,
-        chosen=chosen,
+        is_chosen=chosen,
         check=check,
     )
     unrecorded, surplus = verify_segments(
@@ -174,7 +174,7 @@ def _verify(
         lambda segment: catalog.read(stored_answers.has_segment, segment),
         lambda segment: catalog.read(stored_answers.lengths_by_offset, segment),
         read_data=read_data,
-        chosen=chosen,
+        is_chosen=chosen,
         check=check,
     )
     foreign = tuple(

@@ -18,7 +18,7 @@ from archiver.model.identity import Digest
 class BlobLinks:
     """The blobs below ``root``, an archive's directory. Closed by ``with`` or ``close``.
 
-    Methods raise OSError as it comes: an export then tries another way to place the file.
+    Methods raise OSError unchanged; an export then places the file in another way.
     """
 
     def __init__(self, root: Path) -> None:

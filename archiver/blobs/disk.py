@@ -1,6 +1,6 @@
 """Blobs on a disk: ``blobs/ab/<sha256>``, mode 0444.
 
-A blob is written to ``tmp/`` and renamed once its bytes are durable. So it exists completely or not at all,
+A blob is written to ``tmp/`` and renamed once its bytes are durable. So a blob is complete or absent,
 whenever the program or the power fails.
 """
 
@@ -38,7 +38,7 @@ _HAS_EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
 def free_bytes(path: Path) -> int:
-    """Return the bytes that this user may still write to the disk of ``path``. Raises StorageError."""
+    """Return how many bytes this user can still write to the disk of ``path``. Raises StorageError."""
     with storage_errors(f"the free space at {path} cannot be read"):
         disk = os.statvfs(path)
     return disk.f_bavail * disk.f_frsize
@@ -68,11 +68,11 @@ class DiskStore:
     def create(cls, root: Path, *, group_readable: bool = False) -> DiskStore:
         """Create an empty store durably, with missing parents of ``root``.
 
-        What exists already stays as it is, so that a killed creation can be repeated. Raises DiskFull or
-        StorageError.
+        Whatever exists already is left unchanged, so that a killed creation can be repeated. Raises DiskFull
+        or StorageError.
         """
         mode = 0o750 if group_readable else 0o700
-        with storage_errors(f"the store at {root} cannot be made"):
+        with storage_errors(f"the store at {root} cannot be created"):
             root_fd = open_root(root, mode)
             try:
                 os.close(enter_directory("tmp", mode, within=root_fd))
@@ -81,7 +81,7 @@ class DiskStore:
                 os.close(root_fd)
         store = cls(root, group_readable=group_readable)
         try:
-            with storage_errors(f"the store at {root} cannot be made"):
+            with storage_errors(f"the store at {root} cannot be created"):
                 store._check_directories()
         except BaseException:
             store.close()
@@ -94,8 +94,9 @@ class DiskStore:
                 self._tmp_fd = enter_directory("tmp", self._mode, within=self._root_fd)
             if os.fstat(self._tmp_fd).st_dev != os.fstat(self._blobs_fd).st_dev:
                 raise StorageError(
-                    f"tmp/ and blobs/ of {self._root} lie on different disks: files cannot be renamed",
-                    "make both plain directories of one disk",
+                    f"tmp/ and blobs/ of {self._root} are on different disks: "
+                    "files cannot be renamed across them",
+                    "make both plain directories on the same disk",
                 )
             self._check_directories()
             _remove_unfinished(self._tmp_fd)
@@ -212,8 +213,8 @@ class DiskStore:
 class DiskWriter:
     """A ``BlobWriter`` into the open directories ``tmp`` and ``blobs``, which are on one file system.
 
-    The order of ``commit`` makes a blob appear completely or not at all: set the mode, sync the bytes, close,
-    rename, sync the directory, check.
+    The order of steps in ``commit`` makes a blob appear completely or not at all: set the mode, sync the
+    bytes, close, rename, sync the directory, check.
     """
 
     def __init__(self, tmp: int, blobs: int, root: Path) -> None:
@@ -223,7 +224,7 @@ class DiskWriter:
         self._hash = hashlib.sha256()
         self._size = 0
         self._fd: int | None = None
-        with storage_errors(f"a file cannot be made in {self._directory}"):
+        with storage_errors(f"a file cannot be created in {self._directory}"):
             self._fd = os.open(self._name, _NEW, 0o600, dir_fd=tmp)
 
     def _open_fd(self) -> int:
@@ -273,7 +274,8 @@ class DiskWriter:
     def _put_in_place(self, digest: Digest) -> None:
         """Rename the file, make its name durable, and check the result.
 
-        It is renamed even if the blob exists: equal bytes heal a damaged copy. FAT has no hard links.
+        The file is renamed even if the blob exists: this repairs a damaged copy, and works on FAT, which has
+        no hard links.
         """
         directory = open_directory(digest[:2], within=self._blobs)
         try:
@@ -305,7 +307,7 @@ class DiskWriter:
 
 
 def _remove_unfinished(tmp: int) -> None:
-    """Remove the files in ``tmp/``. The caller holds the archive's lock, so nobody is writing them."""
+    """Remove the files in ``tmp/``. The caller holds the archive's lock, so no process is writing them."""
     for name in _list_names(".", within=tmp):
         if not stat.S_ISDIR(os.stat(name, dir_fd=tmp, follow_symlinks=False).st_mode):
             os.unlink(name, dir_fd=tmp)
@@ -314,7 +316,7 @@ def _remove_unfinished(tmp: int) -> None:
 def _list_names(directory: str, *, within: int) -> list[str]:
     """Return the sorted names in a directory.
 
-    It is opened again: a shared descriptor would share its read position too.
+    The directory is opened again, because a shared descriptor would share its read position.
     """
     fd = open_directory(directory, within=within)
     try:

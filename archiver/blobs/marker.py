@@ -1,6 +1,6 @@
 """``archive.json``, the marker: it says that a directory is an archive, and which one.
 
-The directory below which an unmounted disk belongs has no marker.
+The mount point of an unmounted disk has no marker.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _LARGEST = 65_536  # bytes; the marker has about a hundred
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What ``archive.json`` says. The archive's database holds the same ``id``.
+    """The contents of ``archive.json``. The archive's database has the same ``id``.
 
-    ``format``: the version of the file layout. ``demo``: the archive is a demonstration.
+    ``format``: the version of the file layout. ``is_demo``: whether the archive is a demonstration.
     """
 
     id: str
@@ -48,7 +48,7 @@ def exists(root: Path) -> bool:
 
 
 def has_blobs(root: Path) -> bool:
-    """Return whether there is any file at ``root`` that may be a blob. Raises StorageError."""
+    """Return whether any file at ``root`` may be a blob. Raises StorageError."""
     with storage_errors(f"{root / 'blobs'} cannot be listed"):
         return any((root / "blobs").glob("*/*"))
 
@@ -80,7 +80,8 @@ def read(root: Path) -> Marker:
         raise _unusable(path)
     if marker.format > FORMAT:
         raise StorageError(
-            f"{path} has format {marker.format}, this version knows {FORMAT}", "install a newer archiver"
+            f"{path} has format {marker.format}, this version supports formats up to {FORMAT}",
+            "install a newer archiver",
         )
     return marker
 
@@ -88,8 +89,8 @@ def read(root: Path) -> Marker:
 def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
     """Write the marker durably: the last step of creating an archive. The caller holds the archive's lock.
 
-    Raises StorageError, also if there is a marker already, as an archive never changes its id; DiskFull if
-    there is no space.
+    Raises StorageError, also if there is a marker already, because the id of an archive never changes;
+    DiskFull if there is no space.
     """
     text = json.dumps({"id": marker.id, "format": marker.format} | ({"demo": True} if marker.is_demo else {}))
     with storage_errors(f"{root / _NAME} cannot be written"):
@@ -104,7 +105,9 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
 def _refuse_second(root: Path, root_fd: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.stat(_NAME, dir_fd=root_fd, follow_symlinks=False)
-        raise StorageError(f"{root / _NAME} is there already", "this directory is an archive")
+        raise StorageError(
+            f"{root / _NAME} already exists", "this directory is already an archive: choose another one"
+        )
 
 
 def _read_bytes(root: Path) -> bytes:
@@ -118,7 +121,7 @@ def _read_bytes(root: Path) -> bytes:
 
 
 def _write_bytes(root_fd: int, text: bytes, mode: int) -> None:
-    with contextlib.suppress(FileNotFoundError):  # of a killed creation
+    with contextlib.suppress(FileNotFoundError):  # left by a killed creation
         os.unlink(_DRAFT, dir_fd=root_fd)
     fd = os.open(_DRAFT, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode, dir_fd=root_fd)
     try:
@@ -135,16 +138,16 @@ def _no_archive(root: Path) -> NoArchive:
     has_rows = os.path.lexists(root / "archive.db")
     if has_rows or has_blobs(root):
         return NoArchive(
-            f"the marker {root / _NAME} is missing, though other parts of an archive are there",
-            f"restore it from a copy{', or have archiver init write it again' if has_rows else ''}",
+            f"the marker {root / _NAME} is missing, but other parts of an archive are there",
+            f"restore it from a backup{', or run archiver init to write it again' if has_rows else ''}",
         )
     return NoArchive(
         f"there is no archive at {root}",
-        "mount its disk, name another directory (--archive DIR), or make one: archiver init",
+        "mount its disk, name another directory (--archive DIR), or create one: archiver init",
     )
 
 
 def _unusable(path: Path) -> StorageError:
     return StorageError(
-        f"{path} is not a marker that can be used", "restore it from a backup; the database holds the same id"
+        f"{path} is not a valid marker", "restore it from a backup; the database has the same id"
     )

@@ -1,4 +1,4 @@
-"""A blob store in memory: the twin of the disk store, for tests."""
+"""A blob store in memory, for tests: it behaves like the disk store."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MemoryStore:
         try:
             return io.BytesIO(self._blobs[digest])
         except KeyError:
-            raise StorageError(f"the blob {digest} cannot be read: it is not there") from None
+            raise StorageError(f"the blob {digest} cannot be read: it does not exist") from None
 
     def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         yield from sorted(self._blobs)
@@ -49,7 +49,7 @@ class MemoryStore:
         try:
             blob = self._blobs.pop(digest)
         except KeyError:
-            raise StorageError(f"the blob {digest} cannot be moved aside: it is not there") from None
+            raise StorageError(f"the blob {digest} cannot be moved aside: it does not exist") from None
         path = Path("quarantine", f"{digest}-{len(self.quarantined)}")
         self.quarantined[path] = blob
         return path

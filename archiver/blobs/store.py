@@ -1,6 +1,6 @@
-"""The interface of blob stores. ``disk`` is the real one, ``memory`` its twin; one test suite checks both.
+"""The interface of blob stores. ``disk`` is for archives, ``memory`` for tests; one test suite checks both.
 
-A blob is stored under the SHA-256 of its bytes, completely or not at all. A store neither deletes nor changes
+A blob is stored under the SHA-256 of its bytes, completely or not at all. A store never deletes or changes
 one. All methods may be called from several threads at once; a writer belongs to one thread.
 """
 
@@ -32,12 +32,12 @@ class BlobWriter(Protocol):
         """Append bytes. Raises DiskFull or StorageError."""
 
     def restart(self) -> None:
-        """Drop all bytes written so far: the sender starts again. Raises StorageError."""
+        """Discard all bytes written so far, because the sender starts again. Raises StorageError."""
 
     def commit(self) -> tuple[Digest, int]:
         """Make the bytes a blob and return its digest and size. It then survives a power loss.
 
-        An equal blob that is already stored is replaced, which heals a damaged copy. Raises DiskFull or
+        If the blob is stored already, it is replaced, which repairs a damaged copy. Raises DiskFull or
         StorageError.
         """
 
@@ -52,10 +52,10 @@ class BlobStore(Protocol):
     """Blobs by digest. An error of the disk is raised as StorageError, a full disk as DiskFull."""
 
     def prepare(self) -> None:
-        """Prepare for writing; the caller holds the archive's lock. ``writer`` needs this, reading does not.
+        """Prepare for writing; the caller holds the archive's lock. Required by ``writer``, not for reading.
 
-        Removes unfinished files of killed runs. Raises StorageError if the store cannot be written, so that
-        a run learns it before it pays for anything.
+        Removes unfinished files of killed runs. Raises StorageError if the store cannot be written, so that a
+        run finds out before it pays for anything.
         """
 
     def writer(self) -> BlobWriter:
@@ -76,8 +76,8 @@ class BlobStore(Protocol):
     def digests(self, on_foreign: Callable[[str], None] | None = None) -> Iterator[Digest]:
         """Yield the names of all blobs in ascending order, whatever is stored under them.
 
-        ``on_foreign`` is called with each name that is not that of a blob (printable, relative to the store).
-        Such files are never touched.
+        ``on_foreign`` is called with each other name, in printable form and relative to the store. Such files
+        are never touched.
         """
 
     def path(self, digest: Digest) -> Path:
@@ -90,4 +90,4 @@ class BlobStore(Protocol):
         """
 
     def close(self) -> None:
-        """Close the store; it is not used after this."""
+        """Close the store. It must not be used afterwards."""

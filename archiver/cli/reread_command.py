@@ -60,7 +60,7 @@ def command(given: GlobalOptions, wait: bool) -> int:
         done = archive.reread(progress=steps, stop=stop, wait=wait)
     if given.blank is not None:
         output.print_json({"exit_code": 0, "outcome": "ok", **_json_view(done)})
-    if given.wants_summary or (done.replayed.unreadable and not given.quiet):
+    if given.wants_summary or (done.replay.unreadable and not given.quiet):
         output.print_messages(*_report_lines(done))
     return 0
 
@@ -68,34 +68,34 @@ def command(given: GlobalOptions, wait: bool) -> int:
 def _json_view(done: RereadReport) -> dict[str, object]:
     return {
         "run_id": done.run_id,
-        "answers_read": done.replayed.read,
+        "answers_read": done.replay.read_count,
         "answers_unreadable": [
-            {"id": a.answer_id, "segment": a.segment, "why": a.why} for a in done.replayed.unreadable
+            {"id": a.answer_id, "segment": a.segment, "why": a.why} for a in done.replay.unreadable
         ],
-        "answers_unclear": done.replayed.unclear,
-        "answers_lost": done.lost,
-        "answers_recorded": done.recovered.answers,
-        "units_recorded": done.recovered.units,
-        "added": {table: added for table, (added, _) in done.learnt.items()},
-        "filled": {table: filled for table, (_, filled) in done.learnt.items()},
+        "answers_unclear": done.replay.unclear_count,
+        "answers_lost": done.lost_count,
+        "answers_recorded": done.recovery.answers,
+        "units_recorded": done.recovery.units,
+        "added": {table: added for table, (added, _) in done.row_counts.items()},
+        "filled": {table: filled for table, (_, filled) in done.row_counts.items()},
     }
 
 
 def _report_lines(done: RereadReport) -> Iterator[str]:
-    learns = any(map(any, done.learnt.values()))
-    yield f"{pluralize(done.replayed.read, 'answer')} read{'' if learns else ', nothing to add'}"
-    if done.recovered.answers:
-        again = pluralize(done.recovered.answers, "answer")
-        units = pluralize(done.recovered.units, "unit")
+    learns = any(map(any, done.row_counts.values()))
+    yield f"{pluralize(done.replay.read_count, 'answer')} read{'' if learns else ', nothing to add'}"
+    if done.recovery.answers:
+        again = pluralize(done.recovery.answers, "answer")
+        units = pluralize(done.recovery.units, "unit")
         yield f"{again} without a row recorded again, with {units} missing in the ledger"
-    if done.replayed.unreadable:
-        first = done.replayed.unreadable[0]
+    if done.replay.unreadable:
+        first = done.replay.unreadable[0]
         verify = advice.command_line("verify --read-data")
-        unreadable = pluralize(len(done.replayed.unreadable), "answer")
+        unreadable = pluralize(len(done.replay.unreadable), "answer")
         yield f"{unreadable} cannot be read; the first: {first.why} ({verify})"
-    if done.lost:
-        yield f"{pluralize(done.lost, 'answer')} recorded as lost, and left out"
+    if done.lost_count:
+        yield f"{pluralize(done.lost_count, 'answer')} recorded as lost, and left out"
     for what, counts in (("added", 0), ("filled", 1)):
-        learnt = [f"{n[counts]:,} in {table}" for table, n in done.learnt.items() if n[counts]]
+        learnt = [f"{n[counts]:,} in {table}" for table, n in done.row_counts.items() if n[counts]]
         if learnt:
             yield f"rows {what}: {', '.join(learnt)}"

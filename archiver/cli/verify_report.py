@@ -20,7 +20,7 @@ def json_fields(found: Verification) -> dict[str, object]:
         "bytes_read": blobs.bytes_read,
         "damaged": blobs.damaged,
         "lost": blobs.lost,
-        "found": blobs.found,
+        "found": blobs.restored,
         "orphans": blobs.orphans,
         "foreign": blobs.foreign,
         "answers_checked": answers.checked,
@@ -47,8 +47,8 @@ def check_lines(found: Verification) -> Iterator[str]:
         yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} adds the rows)"
     if answers.surplus:
         yield f"{_surplus_size(found)} in answers/ not written by archiver"
-    if blobs.found:
-        number = pluralize(len(blobs.found), "blob")
+    if blobs.restored:
+        number = pluralize(len(blobs.restored), "blob")
         yield f"{number} recorded as lost, but present and correct (--repair records that)"
     if blobs.orphans:
         yield f"{pluralize(blobs.orphans, 'blob')} without a row (harmless)"

@@ -1,4 +1,4 @@
-"""The accounts of a configuration: ``[[accounts]]`` of its file and the lines of ``sync.accounts_file``."""
+"""The accounts of a configuration: ``[[accounts]]`` in its file and the lines of ``sync.accounts_file``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NAMES = ("username", "user_id", "target")
 
 
 def read_account_tables(tables: object, path: Path) -> Iterator[Target]:
-    """Yield the targets of ``[[accounts]]``. Raises ConfigError with the number of a wrong entry."""
+    """Yield the targets of ``[[accounts]]``. Raises ConfigError with the number of an invalid entry."""
     if not isinstance(tables, list):
         raise ConfigError(
-            f"{path}: accounts is a list: write [[accounts]], in two brackets, above each account"
+            f"{path}: accounts must be a list: write [[accounts]], in double brackets, above each account"
         )
     for number, table in enumerate(tables, start=1):
         where = f"{path}: account {number}"
@@ -31,7 +31,7 @@ def read_account_tables(tables: object, path: Path) -> Iterator[Target]:
 
 
 def read_account_file(path: Path) -> Iterator[Target]:
-    """Yield the targets of a list with one account per line. Raises ConfigError with the number of a line."""
+    """Yield the targets of a list with one account per line. Raises ConfigError with the line number."""
     for number, line in enumerate(config_files.read_lines(path), start=1):
         for text in read_targets([line]):
             try:
@@ -41,9 +41,9 @@ def read_account_file(path: Path) -> Iterator[Target]:
 
 
 def deduplicate(targets: Iterable[Target]) -> tuple[tuple[Target, ...], tuple[str, ...]]:
-    """Return each account once, as its first entry has it, and warnings.
+    """Return each account once, as its first entry states it, and warnings.
 
-    A warning is about a later entry that wants other highlights.
+    There is a warning for each later entry that selects other highlights.
     """
     first_entries: dict[tuple[str | None, ...], Target] = {}
     warnings = []
@@ -60,7 +60,7 @@ def deduplicate(targets: Iterable[Target]) -> tuple[tuple[Target, ...], tuple[st
 def _read_target(table: dict[str, object], where: str) -> Target:
     names = [name for name in _NAMES if name in table]
     if len(names) != 1:
-        raise ConfigError(f"{where} must have one of username, user_id and target, and has {len(names)}")
+        raise ConfigError(f"{where} must have exactly one of username, user_id and target, not {len(names)}")
     name = names[0]
     text = _read_text(table[name], name, where)
     globs = _read_globs(table["highlights"], where) if "highlights" in table else ()
@@ -68,9 +68,9 @@ def _read_target(table: dict[str, object], where: str) -> Target:
         text = f"@{text}"
     target = parse_target(text, globs)
     if name == "username" and (target.username is None or "/" in text):
-        raise ConfigError(f"{where}: username is not a username", "put a link or a number under target")
+        raise ConfigError(f"{where}: username is not valid", "use target for a link or a number")
     if name == "user_id" and target.user_pk is None:
-        raise ConfigError(f"{where}: user_id is not a number", "put a name under username")
+        raise ConfigError(f"{where}: user_id is not a number", "use username for a name")
     return target
 
 
@@ -78,11 +78,11 @@ def _read_text(value: object, name: str, where: str) -> str:
     if name == "user_id" and isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**40:
         return str(value)
     if not isinstance(value, str):
-        raise ConfigError(f"{where}: {name} must be a text in quotes")
+        raise ConfigError(f"{where}: {name} must be a string in quotes")
     return value
 
 
 def _read_globs(value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(glob, str) and glob for glob in value):
-        raise ConfigError(f"{where}: highlights is a list of title patterns", "leave it out to keep all")
+        raise ConfigError(f"{where}: highlights must be a list of title patterns", "leave it out to keep all")
     return tuple(value)

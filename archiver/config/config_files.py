@@ -1,6 +1,6 @@
 """The files that a configuration is read from. Only regular files up to 1 MB are read.
 
-The file of the key is checked for who else can read, write or replace it.
+The file with the key is refused if other users can write or replace it, and reported if they can read it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AT_LINE = re.compile(r"\(at line (\d+), column \d+\)")
 def read_toml(path: Path, *, is_required: bool) -> tuple[Mapping[str, object], bool] | None:
     """Return the tables of a TOML file, and whether others can write or replace it.
 
-    None if there is no file and none is required. Raises ConfigError with the line of a mistake.
+    Return None if there is no file and none is required. Raises ConfigError with the line of a mistake.
     """
     try:
         content, mode = _read(path, "the configuration", "archiver init writes one")
@@ -39,23 +39,23 @@ def read_toml(path: Path, *, is_required: bool) -> tuple[Mapping[str, object], b
     except tomllib.TOMLDecodeError as error:
         place = _AT_LINE.search(str(error))
         line = place[1] if place else len(text.splitlines())  # "at end of document"
-        raise ConfigError(f"{path}, line {line}: this is not TOML: {error}") from error
-    except (RecursionError, ValueError) as error:  # a thousand brackets, a number of a thousand digits
-        raise ConfigError(f"{path} is not TOML that can be read: {type(error).__name__}") from error
+        raise ConfigError(f"{path}, line {line}: not valid TOML: {error}") from error
+    except (RecursionError, ValueError) as error:  # such as 1,000 nested brackets or digits
+        raise ConfigError(f"{path} is not valid TOML: {type(error).__name__}") from error
 
 
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a list of accounts. Raises ConfigError."""
-    hint = "write it, one account a line, or name another file"
+    hint = "create it with one account per line, or name another file"
     return _decode(_read(path, "sync.accounts_file", hint)[0], path).split("\n")
 
 
 def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
-    """Return the key in a file, and warnings. Without a readable file there is a warning but no key: reading
-    an archive needs none.
+    """Return the key in a file, and warnings.
 
-    Raises ConfigError for a file that others can write or replace, as they could put their own key there;
-    KeyMissing for one that holds no key.
+    A file that cannot be read gives a warning and no key, since reading an archive needs no key. Raises
+    ConfigError if others can write or replace the file, as they could put their own key there; KeyMissing if
+    it contains no key.
     """
     try:
         content, mode = _read_bytes(path)
@@ -80,14 +80,14 @@ def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigError(f"{path} ({what}) cannot be read: {reason}") from error
     if len(content) > _MAX_BYTES:
-        raise ConfigError(f"{path} ({what}) is over 1 MB")
+        raise ConfigError(f"{path} ({what}) is larger than 1 MB")
     return content, mode
 
 
 def _read_bytes(path: Path) -> tuple[bytes, int]:
-    """Return at most one byte over the limit, and the mode of the very file that was read.
+    """Return the content, at most one byte over the limit, and the mode of the same file.
 
-    A pipe or a device is refused: reading it could wait without end.
+    Refuse a pipe or a device: reading it might never end.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -101,7 +101,7 @@ def _read_bytes(path: Path) -> tuple[bytes, int]:
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Return whether everybody may replace a file: its directory is writable for all, and not sticky."""
+    """Return whether any user can replace a file: its directory is world-writable and not sticky."""
     mode = path.parent.stat().st_mode
     return bool(mode & stat.S_IWOTH) and not mode & stat.S_ISVTX
 

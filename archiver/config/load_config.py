@@ -1,4 +1,4 @@
-"""Finding the configuration, and making one Config of its sources."""
+"""Find the configuration, and combine its sources into one Config."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _VENDOR_HOSTS = frozenset({"api.hikerapi.com", "api.instagrapi.com"})
 
 
 def default_path() -> Path:
-    """Return where the configuration is unless somebody names another place.
+    """Return the path of the configuration if no other is given.
 
-    Never the current directory: whoever can write there could have the key sent to them.
+    It is never in the current directory: anyone who can write there could have the key sent to them.
     """
     return platformdirs.user_config_path("archiver") / "config.toml"
 
 
 def locate(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
-    """Return the absolute path of the configuration, and whether somebody named it.
+    """Return the absolute path of the configuration, and whether it was given explicitly.
 
-    ``path`` (a flag) counts before ARCHIVER_CONFIG. A leading ``~`` is expanded; raises ConfigError if that
-    home directory does not exist.
+    ``path`` (a flag) overrides ARCHIVER_CONFIG. A leading ``~`` is expanded; raises ConfigError if that home
+    directory does not exist.
     """
     named = path if path is not None else environ.get("ARCHIVER_CONFIG") or None
     if named is None:
@@ -61,18 +61,18 @@ def locate(path: Path | None, environ: Mapping[str, str]) -> tuple[Path, bool]:
 
 
 def example() -> str:
-    """Return the text of ``config.example.toml``, which explains every key. In a checkout it is a link."""
+    """Return the text of ``config.example.toml``, which explains every key."""
     return Path(__file__).with_name("config.example.toml").read_text(encoding="utf-8")
 
 
 def load(
     path: Path | None, environ: MutableMapping[str, str], overrides: Mapping[str, object] | None = None
 ) -> Config:
-    """Read the whole configuration. Without a file every key has its default.
+    """Read the whole configuration. Without a file, every key has its default.
 
-    ``overrides`` are flags: ``{"archive.directory": "x"}``, None for one that was not given. HIKERAPI_TOKEN
-    counts before ``api.token_file``; it is removed from ``environ``, so that no child process inherits it.
-    Raises ConfigError, or KeyMissing for a text that cannot be a key.
+    ``overrides`` are flags: ``{"archive.directory": "x"}``, None for a flag that was not given.
+    HIKERAPI_TOKEN overrides ``api.token_file``. It is removed from ``environ``, so that no child process
+    inherits it. Raises ConfigError, or KeyMissing for a key that cannot be valid.
     """
     key = environ.pop("HIKERAPI_TOKEN", "")
     place, is_named = locate(path, environ)
@@ -125,7 +125,7 @@ def _report(settings: Mapping[str, Setting]) -> ReportSection:
         for key, url in (("report.url", report.url), ("report.ping_url", report.ping_url)):
             if url is not None and names_link_local_host(url):
                 raise settings[key].refusal(
-                    "a host that is not link-local: there clouds serve credentials "
+                    "a host that is not link-local, as clouds serve credentials there "
                     "(report.allow_link_local = true permits it)"
                 )
     return report
@@ -149,11 +149,12 @@ def _accounts(tables: object, place: Path, sync: SyncSection) -> tuple[tuple[Tar
 def _own_archives(
     sections: Mapping[str, object], place: Path, environ: Mapping[str, str]
 ) -> tuple[Path | None, Path | None]:
-    """Return the archives that the accounts and the database of a configuration are for.
+    """Return the archives that the accounts and the database of a configuration belong to.
 
-    Accounts and database of the file belong to the directory that the file names; a database of the
-    environment belongs to the directory that the environment names. A flag names another archive, so it does
-    not count. If nothing names a directory, it is the default one, provided that an archive is there.
+    Accounts and a database in the file belong to the directory that the file names; a database in the
+    environment belongs to the directory that the environment names. A directory in a flag does not count,
+    since it is for another archive. If no directory is named, the default one is used if it contains an
+    archive.
     """
     directory_in_file = _directory(read_settings(sections, place, {}, {}))
     directory = _directory(read_settings(sections, place, environ, {}))
@@ -176,7 +177,7 @@ def _default_directory(place: Path) -> Path:
 def _warn_of_writable(place: Path, is_writable: bool) -> Iterator[str]:
     if is_writable:
         yield (
-            f"others can write {place}, or its directory: they can have your key sent to them; "
+            f"others can write {place} or its directory, and have your key sent to them: run "
             f"chmod go-w {shlex.quote(str(place))}; chmod o-w {shlex.quote(str(place.parent))}"
         )
 

@@ -1,6 +1,6 @@
 """The configuration as values. Each field of a section is a key; its type says what is allowed.
 
-The default of a field is the default of its key. What may hold a password is left out of ``repr``.
+The default of a field is the default of its key. Fields that may contain a password are left out of ``repr``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ReportWhen = Literal["always", "news", "failure"]
 
 
 def _text(parse: Callable[[str], str]) -> Meta:
-    """A text in a format of its own."""
+    """Return the type of a string that ``parse`` checks and converts."""
     return Meta(extra={"parse": parse})
 
 
@@ -34,7 +34,7 @@ def _number(least: float, most: float) -> Meta:
 
 
 def _byte_count(parse: Callable[[str], int], least: int = 0) -> Meta:
-    """A size or a speed: a text such as "10 MB", or a plain number of bytes."""
+    """Return the type of a size or a speed: a string such as "10 MB", or a plain number of bytes."""
     expected = f"a size in quotes, or a number of bytes: {least} or more"
     return Meta(ge=least, le=value_formats.MOST_BYTES, description=expected, extra={"parse": parse})
 
@@ -48,9 +48,9 @@ Units = Annotated[int, _whole_number(0, 10**9)]
 class ArchiveSection:
     """Where the archive is. ``directory`` is absolute once loaded.
 
-    Without ``database`` it holds ``archive.db``. ``query_database`` is the same database under another role,
-    for the statements of ``archiver query``.
-    ``reserve``: bytes of disk space to leave free.
+    Without ``database``, the database is ``archive.db`` in the directory. ``query_database`` is the same
+    database under another role, for the statements of ``archiver query``. ``reserve``: bytes of disk space to
+    leave free.
     """
 
     directory: Path = Path("archive")
@@ -79,7 +79,7 @@ class ApiSection:
 class DownloadSection:
     """The CDN. Sizes are in bytes, speeds in bytes per second.
 
-    ``limit_rate`` None: no limit. ``min_speed`` 0: no download is too slow.
+    If ``limit_rate`` is None, there is no limit; if ``min_speed`` is 0, no download is too slow.
     """
 
     concurrency: Annotated[int, _whole_number(1, 64)] = 8
@@ -89,7 +89,7 @@ class DownloadSection:
     proxy: Annotated[str, _text(value_formats.parse_proxy)] | None = field(default=None, repr=False)
     allowed_hosts: Annotated[
         tuple[HostPattern, ...],
-        Meta(min_length=1, description="a list of texts, at least one"),
+        Meta(min_length=1, description="a list of strings, at least one"),
     ] = ("*.cdninstagram.com", "*.fbcdn.net")
     covers: bool = True
     avatars: bool = True
@@ -105,7 +105,7 @@ class SyncSection:
 
 @dataclass(frozen=True, slots=True)
 class BudgetSection:
-    """Units that may be spent; None is no limit. Days and months are UTC."""
+    """Units that may be spent; None means no limit. Days and months are UTC."""
 
     max_units_per_run: Units | None = None
     max_units_per_day: Units | None = None
@@ -127,10 +127,11 @@ class ReportSection:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The whole configuration. ``path`` is its file, None if there is none; ``warnings`` are to be shown.
+    """The whole configuration. ``path`` is its file, None if there is none.
 
-    ``accounts_archive`` is the archive that ``accounts`` are for, if it may differ from ``archive.directory``
-    (``--archive``); None: any archive. ``database_archive`` is the same for the two databases.
+    ``warnings`` must be shown to the user. ``accounts_archive`` is the archive that ``accounts`` belong to,
+    which may differ from ``archive.directory`` (``--archive``); None means any archive. ``database_archive``
+    is the same for the two databases.
     """
 
     archive: ArchiveSection = ArchiveSection()

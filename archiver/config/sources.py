@@ -1,6 +1,6 @@
-"""Settings by source. A flag counts before the environment, then come the file and the default.
+"""Settings by source: a flag overrides the environment, which overrides the file, then the default.
 
-A message names a setting as its author spelled it. It never quotes the value: that may be a password.
+A message names a setting as the user spelled it. It never quotes the value, which may be a password.
 """
 
 from __future__ import annotations
@@ -20,17 +20,21 @@ from archiver.errors import ConfigError
 ENVIRONMENT = {f"ARCHIVER_{key.replace('.', '_')}".upper(): key for key in sorted(KEYS)} | {
     "ARCHIVER_ARCHIVE": "archive.directory"
 }
-"""The variable of each key. Later ones win: ARCHIVER_ARCHIVE over ARCHIVER_ARCHIVE_DIRECTORY."""
+"""The environment variable of each key.
+
+Later entries win: ARCHIVER_ARCHIVE over ARCHIVER_ARCHIVE_DIRECTORY.
+"""
 
 _LONGEST_QUOTE = 80
-_EXPECTED = {bool: "true or false", str: "a text in quotes", Path: "a path"}
+_EXPECTED = {bool: "true or false", str: "a string in quotes", Path: "a path"}
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value as somebody wrote it, under the name that they used. A relative path in it starts at ``base``.
+    """A value as the user wrote it, and the name of the setting as the user spelled it.
 
-    ``is_text``: it comes from the environment, where everything is text.
+    ``base`` is the directory for a relative path. ``is_text``: whether the value comes from the environment,
+    where everything is text.
     """
 
     value: object
@@ -49,7 +53,7 @@ def read_settings(
     environ: Mapping[str, str],
     flags: Mapping[str, object],
 ) -> dict[str, Setting]:
-    """Return what was set, by ``section.key``.
+    """Return the settings that were set, by ``section.key``.
 
     ``tables`` are the sections of the file at ``path``. The value of a flag that was not given is None.
     Raises ConfigError for an unknown key.
@@ -71,7 +75,7 @@ def read_settings(
 
 
 def section_values(settings: Mapping[str, Setting], section: str) -> dict[str, Any]:
-    """Return the values that were set in a section, by field. Raises ConfigError for a wrong value."""
+    """Return the values that were set in a section, by field. Raises ConfigError for an invalid value."""
     prefix = f"{section}."
     chosen = {
         key.removeprefix(prefix): setting for key, setting in settings.items() if key.startswith(prefix)
@@ -81,8 +85,8 @@ def section_values(settings: Mapping[str, Setting], section: str) -> dict[str, A
 
 
 def convert(setting: Setting, kind: Any) -> Any:
-    """Return the value of a setting as ``kind``, the type of a field. Raises ConfigError if it is wrong."""
-    if NoneType in get_args(kind):  # None is the default; nobody can write it
+    """Return the value of a setting as ``kind``, the type of a field. Raises ConfigError if it is invalid."""
+    if NoneType in get_args(kind):  # None is the default, which no source can state
         kind = get_args(kind)[0]
     try:
         return msgspec.convert(
@@ -95,7 +99,7 @@ def convert(setting: Setting, kind: Any) -> Any:
 
 
 def _parse(setting: Setting, kind: Any) -> object:
-    """Return the value with its texts parsed, as far as they are in a format of their own."""
+    """Return the value, with those strings parsed that have a format of their own."""
     value = setting.value
     bare, meta = _split_annotated(kind)
     if setting.is_text and bare in (bool, int, float):
@@ -119,7 +123,10 @@ def _split_annotated(kind: Any) -> tuple[Any, msgspec.Meta | None]:
 
 
 def _path_below(base: Path) -> Callable[[type, object], Path]:
-    """Return what makes an absolute path of a value, below ``base`` if it is relative; ``~`` is expanded."""
+    """Return a function that turns a value into an absolute path, below ``base`` if relative.
+
+    It expands ``~``.
+    """
 
     def absolute_path(kind: type, value: object) -> Path:
         if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
@@ -127,7 +134,7 @@ def _path_below(base: Path) -> Callable[[type, object], Path]:
         try:
             return (base / Path(value).expanduser()).absolute()
         except RuntimeError:
-            raise ValueError("a path; the home directory that ~ stands for is not known") from None
+            raise ValueError("a path; the home directory for ~ is not known") from None
 
     return absolute_path
 
@@ -147,7 +154,7 @@ def warn_of_unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
     known = {"ARCHIVER_CONFIG", *ENVIRONMENT}
     for name in sorted(environ):
         if name.startswith("ARCHIVER_") and not name.startswith("ARCHIVER_TEST_") and name not in known:
-            yield f"the environment variable {_quote(name)} means nothing{_nearest(name, known)}"
+            yield f"unknown environment variable {_quote(name)}{_nearest(name, known)}"
 
 
 def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], path: Path, where: str = "") -> None:
@@ -159,7 +166,7 @@ def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], path: Path, w
 
 
 def _keys_of_file(tables: Mapping[str, object], path: Path) -> Iterator[tuple[str, object]]:
-    """Yield the settings of a file, whose sections are known, as ``section.key``."""
+    """Yield each setting of a file as ``section.key``. All of its sections must be known."""
     for section, table in tables.items():
         if not isinstance(table, Mapping):
             raise ConfigError(f"{path}: {section} is a section: write [{section}] on a line of its own")

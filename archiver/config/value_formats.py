@@ -1,6 +1,6 @@
-"""The formats of texts in the configuration. Each function returns the value of a text.
+"""The formats of strings in the configuration, with one parser for each. Pure.
 
-It raises ValueError with what is expected, and never quotes the text: that may hold a password. Pure.
+A parser raises ValueError with what is expected. It never quotes the string, which may contain a password.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def parse_speed(text: str) -> int:
 
 
 def parse_api_url(text: str) -> str:
-    """Return the address of the API without a slash at its end.
+    """Return the address of the API without a trailing slash.
 
-    It is https, or http to this machine: the key must not be sent unencrypted.
+    It must be https, or http to this machine: the key must not be sent unencrypted.
     """
     expected = "https://HOST, without user, query or fragment (http:// only to this machine)"
     parts = _split(text, expected)
@@ -70,9 +70,9 @@ def parse_proxy(text: str) -> str:
 
 
 def parse_report_url(text: str) -> str:
-    """Return a web address, or an address of any scheme that Apprise may know.
+    """Return a web address, or an address with any other scheme, which Apprise may know.
 
-    Those need not be valid URLs: ``tgram://123:abc/chat``.
+    Addresses for Apprise need not be valid URLs: ``tgram://123:abc/chat``.
     """
     scheme, separator, rest = text.partition("://")
     if scheme.lower() in ("http", "https"):
@@ -84,7 +84,10 @@ def parse_report_url(text: str) -> str:
 
 
 def parse_web_url(text: str) -> str:
-    """Return an https address, or an http address in the user's own network: the path is often a token."""
+    """Return an https address, or an http address in the user's own network.
+
+    The path is often a token, which must not be sent unencrypted.
+    """
     expected = "https://HOST/PATH (http:// only to this machine or your own network)"
     parts = _split(text, expected)
     if not parts.hostname or parts.scheme not in ("http", "https") or parts.fragment:
@@ -100,7 +103,7 @@ def names_link_local_host(url: str) -> bool:
 
 
 def _hosts_of(url: str) -> Iterator[str]:
-    """Yield the host of an address; of one for Apprise also what may be a host in its query."""
+    """Yield the host of an address, and the query values of an Apprise address, which may be hosts too."""
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -116,7 +119,7 @@ def parse_database_url(text: str) -> str:
 
     SQLite needs no URL: its database is ``archive.db`` in the archive's directory.
     """
-    expected = "postgresql+psycopg://USER@HOST/NAME (left out, the database is archive.db in the directory)"
+    expected = "postgresql+psycopg://USER@HOST/NAME (without it, the database is archive.db in the directory)"
     scheme, _, rest = text.partition("://")
     if scheme not in _POSTGRES_SCHEMES or not rest:
         raise ValueError(expected)
@@ -126,7 +129,7 @@ def parse_database_url(text: str) -> str:
 
 
 def parse_host_pattern(text: str) -> str:
-    """Return a host of the CDN in lower case, or ``*.`` and at least two labels.
+    """Return a host of the CDN in lower case, or a pattern: ``*.`` and at least two labels.
 
     ``*.com`` would let a hostile answer point almost anywhere.
     """

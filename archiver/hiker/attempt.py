@@ -1,8 +1,7 @@
-"""The time of one attempt at a call: a deadline for all of it, and a stop that takes effect in between.
+"""The time limit of one attempt at a call: a deadline for the whole attempt, and a stop before it.
 
-httpx's ``timeout`` starts again at every read, so that an answer that drips in never times out. Here every
-connect, handshake, write and read blocks for a short part of the time that is left, and then looks at the
-stop.
+httpx's ``timeout`` starts again at every read, so an answer that trickles in never times out. Here every
+connect, handshake, write and read blocks for a short part of the remaining time, and then checks for a stop.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from contextvars import ContextVar
 from archiver.http.sockets import HttpFailure
 
 GRACE = 0.4
-"""Seconds that an awaited answer may still take after a stop. It is paid for, and most take less than one."""
+"""Seconds that a pending answer may still take after a stop. It is paid for, and most take under a second."""
 
-_MAX_BLOCK = 0.1  # seconds between two looks at the stop
+_MAX_BLOCK = 0.1  # seconds between two checks for a stop
 
 
 class DeadlinePassed(HttpFailure):
-    """The time of the attempt is over."""
+    """The time for the attempt is over."""
 
 
 class Interrupted(HttpFailure):
@@ -32,8 +31,8 @@ class Interrupted(HttpFailure):
 class Attempt:
     """The TimeLimit of one attempt. Belongs to the thread that makes it.
 
-    ``is_stopped``: whether the answer is no longer wanted. ``was_sent``: whether a byte of the request may have
-    reached the API.
+    ``is_stopped``: whether the answer is no longer wanted. ``was_sent``: whether a byte of the request may
+    have reached the API.
     """
 
     __slots__ = ("_deadline", "_is_stopped", "was_sent")
@@ -69,7 +68,7 @@ class Attempt:
         return min(_MAX_BLOCK, self.seconds_left())
 
     def acquire(self, lock: threading.Lock) -> None:
-        """Acquire a lock. The wait does not count as time of the attempt. Raises as ``next_timeout`` does."""
+        """Acquire a lock. The wait does not count against the deadline. Raises as ``next_timeout`` does."""
         while True:
             started = time.monotonic()
             if lock.acquire(timeout=self.next_timeout()):
@@ -88,7 +87,10 @@ def current_attempt() -> Attempt:
 
 @contextmanager
 def begin_attempt(seconds: float, is_stopped: Callable[[], bool]) -> Iterator[Attempt]:
-    """Begin an attempt of a number of seconds. All that this thread sends and reads inside belongs to it."""
+    """Begin an attempt of ``seconds``.
+
+    Everything that this thread sends and reads in the block belongs to it.
+    """
     token = _current.set(Attempt(seconds, is_stopped))
     try:
         yield _current.get()

@@ -35,19 +35,18 @@ from archiver.secret import Secret
 from archiver.signed_url import excerpt
 
 BODY_LIMIT = 16 * 1024 * 1024
-"""Bytes of a decoded body. The largest known honest answer, a highlight of 100 items, has about 200 kB."""
+"""Bytes of a decoded body. The largest known genuine answer, a highlight of 100 items, has about 200 kB."""
 
 _KEY_HEADER = "x-access-key"
 _COOKIES = frozenset({"set-cookie", "set-cookie2"})
-_MIN_HIDDEN_KEY = 8  # characters: a shorter key would be replaced where it occurs by chance
 
 
 class HikerClient:
     """Sends calls to the API, for many threads at once. Close it at the end.
 
     ``base_url``: https, or http to a loopback host. ``timeout``: seconds for a whole call. ``clock`` dates
-    the answers (UTC). Raises ConfigError if the URL, the timeout, or the proxy or the certificates of the
-    environment cannot be used.
+    the answers (UTC). Raises ConfigError if the URL, the timeout, or the proxy or the certificates that the
+    environment names cannot be used.
     """
 
     def __init__(
@@ -92,11 +91,11 @@ class HikerClient:
     ) -> Answer:
         """Make one attempt and return the answer, whatever its status.
 
-        ``is_stopped`` is called about ten times a second. Once it returns True, nothing more is sent, and an
-        answer that is awaited has half a second to come. ``slot``: holds a large body, until the caller
-        leaves it; without one, until this returns.
+        ``is_stopped`` is called about ten times a second. Once it returns True, nothing more is sent, and a
+        pending answer has half a second to arrive. ``slot``: the slot for a large body, which the caller
+        leaves; without one, a slot is held only until this returns.
 
-        Raises CallFailed if no complete answer of at most 16 MiB came before the timeout or the stop. Its
+        Raises CallFailed if no complete answer of at most 16 MiB arrived before the timeout or the stop. Its
         ``was_sent`` is False only if the API cannot have seen the request: there was no connection, or it was
         closed before the request was out.
         """
@@ -106,8 +105,8 @@ class HikerClient:
                 return self._exchange(call, started_at, attempt, slot or own_slot)
             except (HttpFailure, BodyUnusable) as error:
                 failure = self._failure(call, error, attempt)
-        # Raised outside of the handler, to have no context: the frames of that error hold the request and its
-        # key.
+        # Raised outside the handler, so that it has no context: the frames of that error hold the request and
+        # its key.
         raise failure
 
     def close(self) -> None:
@@ -132,16 +131,17 @@ class HikerClient:
             raise
         finally:
             response.close()
+        # An answer may quote the key that it rejects. Nothing that is stored or shown may contain it.
         return Answer(
             call=call,
             url=str(request.url),
             status=response.status_code,
             headers=tuple(
-                (name, self._without_key(value))
+                (name, self._secret.redact(value))
                 for name, value in response.headers.multi_items()
                 if name not in _COOKIES
             ),
-            body=self._without_key_bytes(content),
+            body=self._secret.redact_bytes(content),
             started_at=started_at,
             finished_at=self._clock(),
         )
@@ -149,29 +149,19 @@ class HikerClient:
     def _failure(self, call: Call, error: Exception, attempt: Attempt) -> CallFailed:
         is_certificate = isinstance(error, CertificateRefused)
         if isinstance(error, DeadlinePassed):
-            why = f"no whole answer within {self._timeout:g} seconds"
+            why = f"no complete answer within {self._timeout:g} seconds"
         elif isinstance(error, Interrupted):
             why = "the run was stopped before the answer came"
         elif is_certificate:
             why = f"its certificate is not trusted ({error})"
         else:
             why = str(error) or type(error).__name__
-        message = excerpt(self._without_key(f"{self._host}: {why}"))
+        message = excerpt(self._secret.redact(f"{self._host}: {why}"))
         status = error.status if isinstance(error, BodyUnusable) else None
         is_charged = status is not None and endpoints.settled_units(call, status) > 0
         return CallFailed(
             message, was_sent=attempt.was_sent, is_permanent=is_certificate or is_charged, status=status
         )
-
-    # An answer may quote the key that it rejects. No message and nothing that is stored may contain it.
-
-    def _without_key(self, text: str) -> str:
-        key = self._secret.reveal()
-        return text.replace(key, "***") if len(key) >= _MIN_HIDDEN_KEY else text
-
-    def _without_key_bytes(self, content: bytes) -> bytes:
-        key = self._secret.reveal().encode("ascii")
-        return content.replace(key, b"***") if len(key) >= _MIN_HIDDEN_KEY else content
 
 
 def _origin(base_url: str) -> httpx.URL:
@@ -186,7 +176,7 @@ def _origin(base_url: str) -> httpx.URL:
         )
     if url.scheme == "http" and not (is_loopback(url.host) or url.host == "localhost"):
         raise ConfigError(
-            f"api.base_url is http:// to {url.host}: the key would travel in the clear", "write https://"
+            f"api.base_url is http:// to {url.host}: the key would be sent unencrypted", "write https://"
         )
     return url
 
@@ -220,7 +210,7 @@ def _proxy(host: str) -> httpx.Proxy | None:
     if proxy is None or proxy.url.scheme != "http":
         raise ConfigError(
             "the proxy that HTTPS_PROXY or ALL_PROXY names cannot be used",
-            "name an http:// proxy, or except the API's host in NO_PROXY",
+            "use an http:// proxy, or add the API's host to NO_PROXY",
         )
     return proxy
 

@@ -1,4 +1,4 @@
-"""An httpx transport for the API, within the time of the current attempt. Use it in ``begin_attempt``."""
+"""An httpx transport for the API, limited by the current attempt. Use it in ``begin_attempt``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from archiver.http.connection import ConnectionPool, HttpConnection
 from archiver.http.sockets import Address, ConnectionBroken
 
 _KEEP = 100  # idle connections: more than any run has threads that call the API
-_KEEP_FOR = 4.0  # seconds that one is kept: the API closes them early (HIKERAPI.md)
+_KEEP_FOR = 4.0  # seconds that an idle connection is kept: the API closes them early (HIKERAPI.md)
 
 
 class DeadlineTransport(httpx.BaseTransport):
     """Sends requests to one origin, for many threads. Raises HttpFailure, which never holds the key.
 
-    ``context``: for an origin that is reached by https. ``proxy``: provides a tunnel to it.
+    ``context``: for an https origin. ``proxy``: provides a tunnel to the origin.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ def _connect(host: str, port: int) -> socket.socket:
     addresses, attempt = _resolve(host, port), current_attempt()
     error: OSError | None = None
     for index, (family, address) in enumerate(addresses):
-        # Each address gets an equal part of the time: one that never answers must not use it all up.
+        # Each address gets an equal share of the time: one that never answers must not use it up.
         seconds = attempt.seconds_left() / (len(addresses) - index)
         try:
             return sockets.connect(family, address, seconds, attempt)
@@ -87,7 +87,7 @@ def _resolve(host: str, port: int) -> list[tuple[int, Address]]:
 
 
 def _tunnel(proxy: httpx.Proxy, host: str, port: int) -> socket.socket:
-    """Return a connection through a proxy, which sees nothing of it but the host. Raises HttpFailure."""
+    """Return a connection through a proxy, which sees only the host and port. Raises HttpFailure."""
     connection = HttpConnection(_connect(proxy.url.raw_host.decode("ascii"), proxy.url.port or 80))
     target = (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode("ascii")
     headers = [(b"host", target), (b"accept", b"*/*")]

@@ -13,14 +13,14 @@ from archiver.model.billing import Call
 from archiver.model.identity import Pk
 
 TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"
-"""The tray in one answer, which may be cut at a first page of unknown size; and page by page."""
+"""The tray in one answer, which may end after a first page of unknown size; and the tray page by page."""
 
 TRAY_BY_NAME = "/v1/user/highlights/by/username"
 USER, USER_BY_NAME = "/v1/user/by/id", "/v1/user/by/username"
 HIGHLIGHT = "/v1/highlight/by/url"
 
 WHOLE_TRAYS = frozenset({TRAY, TRAY_BY_NAME})
-"""The calls that are answered with a tray in one answer."""
+"""The calls that return the tray in one answer."""
 
 BY_NAME = frozenset({TRAY_BY_NAME, USER_BY_NAME})
 """The calls that name the account by its username, which is their subject."""
@@ -83,7 +83,7 @@ def settled_units(call: Call, status: int, hiker_info: str | None = None) -> int
 
     ``hiker_info`` is the answer's ``x-hiker-info`` header: its number is the price of a charged answer. It is
     nominal and comes with a 5xx too, so it never makes a free answer cost anything. If it cannot be read, the
-    price of the call counts.
+    price of the call is used.
     """
     if status not in _CHARGED:
         return 0
@@ -92,9 +92,9 @@ def settled_units(call: Call, status: int, hiker_info: str | None = None) -> int
 
 
 def unanswered_units(call: Call, *, was_sent: bool) -> int:
-    """Return what a call without an answer counts as.
+    """Return the units to count for a call that got no answer.
 
-    Its price once any byte was sent, since it may have been charged; else 0.
+    They are its price if any byte was sent, since it may have been charged; otherwise 0.
     """
     return call.units if was_sent else 0
 
@@ -102,7 +102,7 @@ def unanswered_units(call: Call, *, was_sent: bool) -> int:
 def parse_hiker_info(value: str | None) -> int | None:
     """Return the units that ``x-hiker-info`` states, as ``{"reqs": 1}`` or ``reqs=1`` (older documents).
 
-    None for anything else.
+    Return None for anything else.
     """
     found = _INFO.search(value) if value is not None else None
     return int(found[1]) if found else None

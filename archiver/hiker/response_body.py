@@ -19,7 +19,7 @@ ACCEPTED_CODING = "gzip"
 LARGE_SIZE = 1024 * 1024
 """Bytes of a decoded body.
 
-Honest answers are smaller: the largest known one, of 100 items, has about 200 kB.
+Genuine answers are smaller: the largest known one, of 100 items, has about 200 kB.
 """
 
 _M_MMAP_THRESHOLD = -3  # from malloc.h
@@ -34,12 +34,10 @@ class BodyUnusable(Exception):
 
 
 class LargeBodySlot:
-    """The permission of one call to hold a large body.
+    """Permission for one call to hold a large body. Leave it (``with``) once the answer is stored and parsed.
 
-    Leave it (``with``) when the answer is stored and read.
-
-    Bodies up to ``LARGE_SIZE`` need none. A larger one waits until no other call holds one. So the memory of
-    a run does not grow with the number of its calls.
+    Bodies up to ``LARGE_SIZE`` need no permission. A larger one waits until no other call holds one, so that
+    the memory of a run does not grow with the number of calls.
     """
 
     def __init__(self, lock: threading.Lock) -> None:
@@ -47,7 +45,7 @@ class LargeBodySlot:
         self._is_held = False
 
     def acquire(self, attempt: Attempt) -> None:
-        """Wait for the permission. The wait is not counted as time of the attempt. Raises Interrupted."""
+        """Wait for the permission. The wait does not count against the deadline. Raises Interrupted."""
         if not self._is_held:
             attempt.acquire(self._lock)
             self._is_held = True
@@ -90,7 +88,7 @@ def read_body(
     elif coding in ("gzip", "x-gzip"):
         parts = _inflate(_limit_size(chunks, limit), limit)
     else:
-        raise BodyUnusable("the answer is in a content encoding that was not asked for")
+        raise BodyUnusable("the answer is in a content encoding that was not requested")
     content = bytearray()  # one block that grows: glibc would keep the parts of a large body for the thread
     for part in _limit_size(parts, limit, before_large):
         content += part

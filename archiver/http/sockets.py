@@ -1,6 +1,6 @@
 """Sockets that never block for longer than their caller allows, so that a stop or a deadline takes effect.
 
-Only a name look-up cannot be cut short: the system's resolver decides how long it takes.
+Only a name lookup cannot be cut short: the system's resolver decides how long it takes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Address = tuple[Any, ...]
 
 
 class HttpFailure(Exception):
-    """An exchange failed. Its message holds neither a URL nor a header."""
+    """An exchange failed. The message contains neither a URL nor a header."""
 
 
 class ConnectionBroken(HttpFailure):
@@ -50,7 +50,7 @@ def connect(family: int, address: Address, seconds: float, limit: TimeLimit) -> 
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setblocking(False)  # and poll: socket.connect cannot continue after a timeout
+        sock.setblocking(False)  # poll instead: socket.connect cannot continue after a timeout
         error_code = sock.connect_ex(address)
         if error_code == errno.EINPROGRESS:
             while not _is_ready(sock, select.POLLOUT, limit.next_timeout()):
@@ -84,7 +84,7 @@ def start_tls(sock: socket.socket, context: ssl.SSLContext, host: str, limit: Ti
 
 
 def send_all(sock: socket.socket, content: bytes, limit: TimeLimit, note_sent: Callable[[], None]) -> None:
-    """Send all bytes; ``note_sent`` is called once any were sent. Raises ConnectionBroken."""
+    """Send all bytes. ``note_sent`` is called after each write. Raises ConnectionBroken."""
     rest = memoryview(content)
     while rest:
         sock.settimeout(limit.next_timeout())
@@ -93,14 +93,14 @@ def send_all(sock: socket.socket, content: bytes, limit: TimeLimit, note_sent: C
         except TimeoutError:
             continue
         except OSError as error:
-            # The head of a request is sent in one write. If that fails, as on a connection that the server
-            # has closed, the server never saw a complete one.
+            # A request is sent in one write. If that fails, as on a connection that the server closed, the
+            # server never saw a complete request.
             raise ConnectionBroken(str(error)) from error
         note_sent()
 
 
 def receive(sock: socket.socket, size: int, limit: TimeLimit) -> bytes:
-    """Return what came, at most ``size`` bytes; b'' at the end of the connection. Raises ConnectionBroken."""
+    """Return the next bytes, at most ``size``; b'' at the end of the connection. Raises ConnectionBroken."""
     while True:
         sock.settimeout(limit.next_timeout())
         try:
@@ -112,7 +112,7 @@ def receive(sock: socket.socket, size: int, limit: TimeLimit) -> bytes:
 
 
 def is_quiet(sock: socket.socket) -> bool:
-    """Return whether nothing came without a request, neither bytes nor the end of the connection."""
+    """Return whether nothing is waiting to be read, neither bytes nor the end of the connection."""
     try:
         has_pending = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
         return not has_pending and not _is_ready(sock, select.POLLIN, 0.0)

@@ -1,4 +1,4 @@
-"""Write a download into its sink, and check everything that must hold before it may be kept as a file."""
+"""Write a download to its sink, and check everything that must be true before it may be kept as a file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ MIN_FILE_SIZE = 100
 
 
 class Sink(Protocol):
-    """Where the bytes go; the caller provides it. Whatever it raises passes through."""
+    """Where the bytes go, provided by the caller. Its exceptions are passed on."""
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """The number of bytes written so far."""
 
     def write(self, chunk: bytes) -> None:
         """Append bytes."""
 
     def restart(self) -> None:
-        """Drop all bytes: the file starts again."""
+        """Discard all bytes, because the file starts again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class DownloadedFile:
 
 
 class CheckedWriter:
-    """Writes one file, over several attempts if they continue each other. Raises DownloadFailed.
+    """Writes one file, over several attempts if each continues the one before. Raises DownloadFailed.
 
     Nothing reaches the sink before the first bytes are known to be media of the wanted kind.
     ``size``: bytes received. ``total``: the size of the whole file, or None if it was not stated.
@@ -80,8 +80,7 @@ class CheckedWriter:
         """Take the next bytes, at least one. Raises ENDLESS, NOT_MEDIA or WRONG_KIND."""
         self.size += len(chunk)
         if self.size > self._max_size:
-            # Not TOO_LARGE, which is the choice of the archive's owner: only a stated size is known to be the
-            # file's.
+            # Not TOO_LARGE, which is the user's choice: only a stated size is known to be that of the file.
             raise DownloadFailed(
                 Reason.ENDLESS,
                 f"the body states no length and does not end within max_file_size ({self._max_size})",
@@ -103,7 +102,7 @@ class CheckedWriter:
                 Reason.TRUNCATED, f"{self.size} bytes came, but {self.total} were stated", is_retryable=True
             )
         if self._parser is None:
-            self._accept(self._head)  # may raise a better reason
+            self._accept(self._head)  # may raise a more specific reason
         if self._parser is None or self.size < MIN_FILE_SIZE:
             raise DownloadFailed(Reason.NOT_MEDIA, f"{self.size} bytes are neither a picture nor a video")
         is_confirmed = self._checksum.verdict()

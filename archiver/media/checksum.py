@@ -1,9 +1,9 @@
 """Checksums that an answer states, and whether the bytes match them. Pure.
 
-Known are ``Repr-Digest`` and ``Content-Digest: sha-256=:<base64>:`` (RFC 9530), ``Digest: sha-256=<base64>``
-(RFC 3230), and ``Content-Digest: adler32=<number>``, which the CDN sends in a form that no standard has
-(HIKERAPI.md, "The CDN"). Anything else is ignored. ``x-needle-checksum`` does not name its algorithm, so it
-can confirm the bytes but never refute them.
+The known ones are ``Repr-Digest`` and ``Content-Digest: sha-256=:<base64>:`` (RFC 9530), ``Digest:
+sha-256=<base64>`` (RFC 3230), and ``Content-Digest: adler32=<number>``, which the CDN sends in a non-standard
+form (HIKERAPI.md, "The CDN"). Anything else is ignored. ``x-needle-checksum`` does not name its algorithm, so
+it can confirm the bytes but never refute them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def parse_checksums(headers: Mapping[str, str]) -> StatedChecksums:
 
 
 class Checksum:
-    """Computes over the bytes of one file what its answer stated, and nothing else."""
+    """Computes the checksums of one file that its answer states, and no others."""
 
     def __init__(self, stated: StatedChecksums) -> None:
         self._stated = stated
@@ -58,7 +58,7 @@ class Checksum:
             self._adler32 = zlib.adler32(chunk, self._adler32)
 
     def verdict(self) -> bool | None:
-        """Return True if a checksum confirms the bytes, False if one refutes them, None if none is known."""
+        """Return True if a checksum confirms the bytes, False if one refutes them, None if none is stated."""
         matches = []
         if self._sha256 is not None:
             matches.append(self._sha256.digest() == self._stated.sha256)
@@ -78,6 +78,6 @@ def _sha256(text: str) -> bytes | None:
 
 
 def _numbers(text: str) -> frozenset[int]:
-    """Return the number as decimal and as hexadecimal: only a letter would show which one is meant."""
+    """Return the number read as decimal and as hexadecimal, since digits alone do not show which is meant."""
     bases = (10, 16) if text.isdigit() else (16,)
     return frozenset(number for base in bases if (number := int(text, base)) < 1 << 32)

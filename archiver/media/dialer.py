@@ -1,4 +1,4 @@
-"""From a checked name to a connected socket: resolve it once, check every address, connect to one of them.
+"""Connect to a checked host name: resolve it once, check every address, connect to one of them.
 
 The name is not resolved again, so a name server cannot show a public address to the check and a private one
 to the connection. TLS requests and verifies the name, not the address.
@@ -27,7 +27,7 @@ NameResolver = Callable[[str, int], Sequence[str]]
 Connector = Callable[[str, int, float, TimeLimit], socket.socket]
 """(address, port, seconds, limit) → a connected TCP socket. Raises OSError."""
 
-_MAX_ADDRESSES = 4  # that are tried for one name: a CDN has one or two of each family
+_MAX_ADDRESSES = 4  # tried for one name: a CDN has one or two of each family
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -46,7 +46,7 @@ def connect(address: str, port: int, seconds: float, limit: TimeLimit) -> socket
 class Dialer:
     """Makes connections, for any number of threads. ``timeout``: seconds for each address, and again for TLS.
 
-    ``tls``: by default what httpx verifies with, certifi's roots or those that SSL_CERT_FILE or SSL_CERT_DIR
+    ``tls``: by default the context of httpx, with certifi's roots or those that SSL_CERT_FILE or SSL_CERT_DIR
     name.
     """
 
@@ -67,7 +67,7 @@ class Dialer:
     def dial(self, url: CheckedUrl, tick: Callable[[], None] = lambda: None) -> socket.socket:
         """Return a connected socket. ``tick`` is called about twice a second and may raise anything.
 
-        Raises DownloadFailed (NETWORK), which is not is_retryable if an address or the certificate is refused.
+        Raises DownloadFailed (NETWORK), not to be retried if an address or the certificate is refused.
         """
         raw = self._connect(url, self._checked_addresses(url), tick)
         if url.scheme == "http":
@@ -88,7 +88,9 @@ class Dialer:
         refused = next((address for address in addresses if not is_allowed(address)), None)
         if refused is not None:
             where = "this machine" if url.is_loopback else "the public internet"
-            raise _unreachable(url, f"its name means {refused}, which is not on {where}", is_retryable=False)
+            raise _unreachable(
+                url, f"its name resolves to {refused}, which is not on {where}", is_retryable=False
+            )
         return addresses
 
     def _connect(self, url: CheckedUrl, addresses: Sequence[str], tick: Callable[[], None]) -> socket.socket:
@@ -103,7 +105,7 @@ class Dialer:
         raise _unreachable(url, "no connection") from error
 
     def _tls_context(self) -> ssl.SSLContext:
-        """Return the TLS context, made at the first https connection: loading the roots takes long."""
+        """Return the TLS context, made at the first https connection because loading the roots is slow."""
         with self._tls_lock:
             if self._tls is None:
                 self._tls = httpx.create_ssl_context()

@@ -1,4 +1,4 @@
-"""GET requests to the CDN without a proxy: checked addresses, kept connections, no other state."""
+"""GET requests to the CDN without a proxy: checked addresses, reused connections, no other state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from archiver.media.egress import CheckedUrl
 from archiver.media.speed_limits import Patience
 
 KEEP_FOR = 15.0
-"""Seconds that an idle connection is kept: servers close theirs early."""
+"""Seconds that an idle connection is kept: servers close idle connections early."""
 
 
 class DirectTransport:
@@ -29,8 +29,9 @@ class DirectTransport:
     ) -> httpx.Response:
         """Return the answer to a GET, whose body is still to be read. Close it.
 
-        ``patience``: seconds for the head, and then without a byte. ``tick`` is called about twice a second
-        and may raise anything. Raises HttpFailure, and DownloadFailed if there is no connection.
+        ``patience``: seconds to wait for the head, and then for each further byte. ``tick`` is called about
+        twice a second and may raise anything. Raises HttpFailure, and DownloadFailed if there is no
+        connection.
         """
         limit = Patience(patience, tick)
         raw_headers = [
@@ -50,7 +51,7 @@ class DirectTransport:
             try:
                 return self._pool.respond(url.origin, kept, ask(kept), limit)
             except (ConnectionBroken, ProtocolViolated):
-                # If the server closed it just now, the request is repeated on a new one (RFC 9112, 9.3.1).
+                # The server may just have closed it: repeat the request on a new one (RFC 9112, 9.3.1).
                 if kept.has_answered:
                     raise
         new = HttpConnection(self._dialer.dial(url, tick))

@@ -27,7 +27,7 @@ from archiver.model.identity import Role, utcnow
 from archiver.model.upstream import Link
 
 _ATTEMPTS = 3
-_FORBIDDEN_ATTEMPTS = 2  # another try rarely helps against a 403
+_FORBIDDEN_ATTEMPTS = 2  # another attempt rarely helps against a 403
 
 # httpx writes whole URLs to its log at INFO, httpcore whole requests at DEBUG.
 for _name in ("httpx", "httpcore"):
@@ -38,12 +38,12 @@ class Downloader:
     """Downloads links, for any number of threads at once. Close it at the end.
 
     ``allowed_hosts``: see Egress. ``max_file_size``: bytes. Both are available as ``rules``. ``timeout``:
-    seconds for a connection (10 at most), for the head of an answer, and without a byte. ``min_speed``: bytes
-    per second, measured over each ``speed_window`` (seconds). ``total_deadline``: seconds for one file with
-    all its attempts; intended pauses do not count. ``limit_rate``: bytes per second over all threads.
-    ``concurrency``: connections that are kept open. ``proxy``: an http, https or socks5 URL. Host names are
-    still checked here, but the proxy resolves them and must check the addresses. Loopback hosts that are
-    allowed are reached directly. The proxies that the environment names are ignored.
+    seconds to wait for a connection (10 at most), for the head of an answer, and for each further byte.
+    ``min_speed``: bytes per second, measured over each ``speed_window`` (seconds). ``total_deadline``:
+    seconds for all attempts at one file, without intended pauses. ``limit_rate``: bytes per second over all
+    threads. ``concurrency``: connections that are kept open. ``proxy``: an http, https or socks5 URL. Host
+    names are still checked here, but the proxy resolves them and must check the addresses. Loopback hosts
+    that are allowed are reached directly. Proxies in the environment are ignored.
 
     Raises ConfigError for a host pattern or a proxy that cannot be used.
     """
@@ -92,11 +92,11 @@ class Downloader:
         check: Callable[[], None] = lambda: None,
         wait: Callable[[float], None] = time.sleep,
     ) -> DownloadedFile:
-        """Write the file of a link to ``sink``, which holds exactly its bytes afterwards, not yet durable.
+        """Write the file of a link to ``sink``, which then holds exactly its bytes, not yet durably.
 
-        ``check`` is called for every chunk, and twice a second while nothing comes; ``wait(seconds)`` for
-        every pause. Whatever they or the sink raise passes through. Raises DownloadFailed after the last
-        attempt; the bytes in the sink are then worthless.
+        ``check`` is called for every chunk, and twice a second while nothing arrives; ``wait(seconds)`` is
+        called for every pause. Exceptions of these and of the sink are passed on. Raises DownloadFailed after
+        the last attempt; the bytes in the sink are then worthless.
         """
         kind = MediaKind.VIDEO if link.role is Role.VIDEO else MediaKind.PICTURE
         writer = CheckedWriter(sink, kind, self.rules.max_file_size)
@@ -134,7 +134,7 @@ class Downloader:
 
 
 def _with_location(error: DownloadFailed, link: Link) -> DownloadFailed:
-    """Return the failure with the link's host and file name in its message, fit for a row and a log."""
+    """Return the failure with the link's host and file name in its message, safe to store and log."""
     return DownloadFailed(
         error.reason,
         f"{signed_url.redact(link.url)}: {error}",
@@ -146,7 +146,10 @@ def _with_location(error: DownloadFailed, link: Link) -> DownloadFailed:
 
 
 def _proxy_transport(proxy: str, concurrency: int) -> httpx.BaseTransport:
-    """Return httpx's own transport, which can use proxies. Never quote the URL: it may hold a password."""
+    """Return httpx's own transport, which can use proxies.
+
+    Errors never quote the URL: it may hold a password.
+    """
     try:
         return httpx.HTTPTransport(
             proxy=proxy,
@@ -154,7 +157,7 @@ def _proxy_transport(proxy: str, concurrency: int) -> httpx.BaseTransport:
         )
     except ImportError as exc:
         raise ConfigError(
-            "download.proxy is a SOCKS proxy, which needs one more package",
+            "download.proxy is a SOCKS proxy, which needs another package",
             f"install it: {install_command('httpx[socks]')}",
         ) from exc
     except (ValueError, httpx.InvalidURL):

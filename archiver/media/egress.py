@@ -57,7 +57,7 @@ class CheckedUrl:
 class Egress:
     """The hosts that downloads may go to.
 
-    ``allowed_hosts``: names, and patterns such as ``*.example.com``, which match every name below but not
+    ``allowed_hosts``: names, and patterns such as ``*.example.com``, which match every name below it but not
     ``example.com`` itself. Only https on port 443 is allowed. A loopback host (127.0.0.0/8, ::1, localhost)
     must be listed by its own name; it may also use http and any port. Raises ValueError for an invalid
     pattern.
@@ -122,7 +122,7 @@ class DownloadRules:
     def allows(self, host: str | None, size: int | None) -> bool:
         """Return whether a file that a setting refused is allowed now.
 
-        ``host`` or ``size`` (bytes): what the setting refused.
+        ``host`` or ``size`` (bytes) is what the setting refused; the other is None.
         """
         if host is not None:
             return self.egress.allows(host)
@@ -134,7 +134,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     if len(url) > MAX_URL:
         raise _refused(f"the URL has {len(url)} characters, over {MAX_URL}")
     if _FORBIDDEN.search(url):
-        raise _refused("the URL holds a space, a backslash or a control character")
+        raise _refused("the URL contains a space, a backslash or a control character")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -150,7 +150,7 @@ def _is_local(host: str) -> bool:
 
 
 def _ascii(host: str) -> str:
-    """Return a host as DNS knows it, with IDNA 2008 for letters beyond ASCII. Raises ValueError."""
+    """Return a host in the form that DNS uses, with IDNA 2008 for letters beyond ASCII. Raises ValueError."""
     host = host.lower()
     if ":" in host and is_loopback(host):
         return "::1"

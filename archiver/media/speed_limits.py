@@ -19,7 +19,7 @@ Clock = Callable[[], float]
 
 
 class Stalled(HttpFailure):
-    """A part of an answer did not come in time."""
+    """A part of an answer did not arrive in time."""
 
 
 class Patience:
@@ -39,7 +39,7 @@ class Patience:
         self._tick()
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise Stalled("nothing came for too long")
+            raise Stalled("nothing arrived for too long")
         return min(SLICE, left)
 
 
@@ -61,7 +61,7 @@ class TokenBucket:
 
 
 class HostPauses:
-    """Hosts that asked for a pause (``Retry-After``). It holds for all threads."""
+    """Hosts that asked for a pause (``Retry-After``). A pause applies to all threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -69,7 +69,10 @@ class HostPauses:
         self._until: dict[str, float] = {}
 
     def begin(self, host: str, seconds: float) -> None:
-        """Send no requests to a host for a number of seconds. A longer pause that has begun stays."""
+        """Send no requests to a host for a number of seconds.
+
+        A longer pause that has already begun is kept.
+        """
         with self._lock:
             self._until[host] = max(self._until.get(host, 0.0), self._clock() + seconds)
 
@@ -82,7 +85,7 @@ class HostPauses:
 class SpeedWatchdog:
     """The lower limit: ``min_speed`` bytes per second in each ``window``, and ``total`` seconds per file.
 
-    A socket timeout cannot detect a server that sends a byte now and then.
+    A socket timeout would not detect a server that sends a byte now and then.
     """
 
     def __init__(self, *, min_speed: int, window: float, total: float, clock: Clock) -> None:

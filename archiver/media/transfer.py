@@ -26,8 +26,8 @@ MAX_PAUSE = 60.0
 
 _MAX_REDIRECTS = 5
 _MAX_HOST_PAUSE = 900.0  # seconds: a single odd Retry-After must not close a host for the whole run
-_EXPIRY_MARGIN = timedelta(seconds=5)  # for a signature that would expire on the way
-_MAX_DETAIL = 1024  # bytes of the body of a refusal that are read
+_EXPIRY_MARGIN = timedelta(seconds=5)  # for a signature that would expire before the request arrives
+_MAX_DETAIL = 1024  # bytes read of the body of a refusal
 
 _EXPIRED = b"URL signature expired"
 _ALTERED = b"URL signature mismatch"
@@ -60,14 +60,15 @@ class ResumePoint:
     etag: str
 
     def headers(self) -> list[tuple[str, str]]:
-        """Return headers that ask for the rest, if it is of the same bytes (RFC 9110, 13.1.5 and 14.2)."""
+        """Return headers that request the rest if the file is unchanged (RFC 9110, 13.1.5 and 14.2)."""
         return [("range", f"bytes={self.start}-"), ("if-range", self.etag)]
 
 
 class Transfer:
     """The file of one link on its way into a writer.
 
-    ``check`` and ``wait`` are called as ``Downloader.download`` says, and may raise to stop the transfer.
+    ``check`` and ``wait`` are called as described at ``Downloader.download``, and may raise to stop the
+    transfer.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class Transfer:
         self._etag: str | None = None  # set while the bytes in the writer may be continued
 
     def attempt(self) -> DownloadedFile:
-        """Fetch the file. Continue an earlier attempt if both sides can prove that it was the same file.
+        """Fetch the file. Continue an earlier attempt if both sides can prove that it is the same file.
 
         Raises DownloadFailed.
         """
@@ -114,7 +115,7 @@ class Transfer:
         raise DownloadFailed(Reason.REDIRECT, f"more than {_MAX_REDIRECTS} redirects")
 
     def pause(self, seconds: float) -> None:
-        """Wait intentionally: the watchdog does not count it."""
+        """Wait, without the watchdog counting the time."""
         if seconds > 0:
             self._wait(seconds)
             self._watchdog.excuse(seconds)
@@ -210,7 +211,10 @@ class Transfer:
 
 
 def _refusal_error(status: int, headers: Mapping[str, str], detail: bytes, now: datetime) -> DownloadFailed:
-    """Return what a status means that is neither success nor redirect. ``detail``: the start of the body."""
+    """Return the failure for a status that is neither success nor redirect.
+
+    ``detail``: the start of the body.
+    """
     if status == 403 and _EXPIRED in detail:
         return DownloadFailed(Reason.EXPIRED, "the CDN says that the signature of the URL has expired")
     if status == 403:
@@ -236,7 +240,7 @@ def _check_coding(headers: Mapping[str, str]) -> None:
 
 
 def _stated_length(headers: Mapping[str, str]) -> int | None:
-    """Return the bytes of this body if the head states a number that the transport enforces."""
+    """Return the length of this body in bytes if the head states one that the transport enforces."""
     text = headers.get("content-length", "")
     if "transfer-encoding" in headers or not (text.isascii() and text.isdigit()):
         return None
@@ -244,17 +248,20 @@ def _stated_length(headers: Mapping[str, str]) -> int | None:
 
 
 def _strong_etag(headers: Mapping[str, str]) -> str | None:
-    """Return the ETag if it allows to join two answers (RFC 9110, 8.8.1): strong, and with ranges."""
+    """Return the ETag if it allows joining two answers (RFC 9110, 8.8.1).
+
+    It must be strong, and the server must accept ranges.
+    """
     etag = headers.get("etag", "").strip()
     has_ranges = headers.get("accept-ranges", "").strip().lower() == "bytes"
     return etag if has_ranges and len(etag) <= 200 and _STRONG_ETAG.fullmatch(etag) else None
 
 
 def total_if_continued(resume: ResumePoint, headers: Mapping[str, str]) -> int | None:
-    """Return the total length if a 206 is exactly the rest of the file; None: nothing in it may be used.
+    """Return the total length if a 206 is exactly the rest of the file; None if it must not be used.
 
-    It must start where the held bytes end, reach to the end of the file, agree with the earlier total, and
-    not name another ETag.
+    It must start where the received bytes end, reach to the end of the file, agree with the earlier total,
+    and not name another ETag.
     """
     found = _RANGE.fullmatch(headers.get("content-range", "").strip())
     if found is None:
@@ -268,11 +275,14 @@ def total_if_continued(resume: ResumePoint, headers: Mapping[str, str]) -> int |
 
 @contextmanager
 def _as_download_failed(*, if_broken: Reason, if_stalled: Reason) -> Iterator[None]:
-    """Map errors of both transports. ``if_broken``: the answer is not whole; ``if_stalled``: nothing came."""
+    """Convert errors of both transports.
+
+    ``if_broken``: the reason for an incomplete answer. ``if_stalled``: the reason if nothing arrived in time.
+    """
     try:
         yield
     except (Stalled, httpx.TimeoutException) as exc:
-        raise DownloadFailed(if_stalled, "nothing came for too long", is_retryable=True) from exc
+        raise DownloadFailed(if_stalled, "nothing arrived for too long", is_retryable=True) from exc
     except (ProtocolViolated, httpx.RemoteProtocolError) as exc:
         raise DownloadFailed(
             if_broken, "the answer ended early, or violates HTTP", is_retryable=True

@@ -35,7 +35,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A stored file: (owner, role) → Blob. ``source_url`` is without its query."""
+    """A stored file: (owner, role) → Blob. ``source_url`` has no query string."""
 
     owner: Owner
     role: Role
@@ -45,7 +45,10 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be fetched or downloaded. ``host`` and ``size`` are as in ``DownloadFailed``."""
+    """Something that could not be fetched or downloaded.
+
+    ``host`` and ``size`` are as in ``DownloadFailed``.
+    """
 
     subject: Subject
     subject_pk: str
@@ -71,10 +74,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The archive in numbers. ``bytes`` are those of distinct blobs; ``units`` are all that were ever spent.
+    """The archive in numbers.
 
-    ``units_this_month``: since the start of the month in UTC. ``hosts_not_allowed``: hosts that
-    ``download.allowed_hosts`` does not list now, each with the number of files that wait for it.
+    ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
+    total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
+    does not list now, each with the number of files that wait for it.
     """
 
     accounts: int
@@ -94,7 +98,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A row of ``blobs`` as ``verify`` reads it, with its owners as text («item 123 video»)."""
+    """A row of ``blobs`` as ``verify`` reads it, with its owners as text (``item 123 video``)."""
 
     sha256: Digest
     size: int
@@ -105,7 +109,7 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """A row of ``answers`` as ``verify`` reads it. ``lost``: it is recorded as lost."""
+    """A row of ``answers`` as ``verify`` reads it. ``is_lost``: whether it is recorded as lost."""
 
     id: int
     location: AnswerLocation
@@ -122,16 +126,16 @@ class Surplus:
 
     @property
     def end(self) -> int:
-        """The offset of the first byte after these."""
+        """The offset of the first byte after the surplus."""
         return self.offset + self.length
 
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What of an account may be fetched again after a loss.
+    """What can be fetched again for an account after a loss.
 
-    ``highlights`` show lost items; ``covers`` are the highlights whose cover is lost; ``avatar``: it is lost.
-    ``listed``: the tray was read before. Otherwise its highlights were fetched one by one.
+    ``highlights`` are those that show lost items, ``covers`` those whose cover is lost. ``was_listed``:
+    whether the tray was read before; otherwise the highlights were fetched one by one.
     """
 
     user_pk: Pk
@@ -142,7 +146,7 @@ class Loss:
 
 
 NO_LIMIT = 10**9
-"""A limit for all rows: more than memory holds, and less than the largest limit of a database."""
+"""A row limit that means all rows: more than fit into memory, and accepted by every database."""
 
 Value = str | int | float | None
 """The value of a parameter of a query."""
@@ -152,7 +156,8 @@ Value = str | int | float | None
 class Rows:
     """The result of a query: column names, and rows of plain values.
 
-    Those are str, int, float, bool, None, bytes, datetime, dict and list. ``truncated``: there are more rows.
+    Those are str, int, float, bool, None, bytes, datetime, dict and list. ``truncated``: whether there are
+    more rows.
     """
 
     columns: tuple[str, ...]
@@ -162,7 +167,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RowStream:
-    """As ``Rows``, but the rows are streamed, and can be read once."""
+    """Like ``Rows``, but the rows are streamed and can be read only once."""
 
     columns: tuple[str, ...]
     rows: Iterator[tuple[object, ...]]
@@ -172,8 +177,8 @@ class RowStream:
 class KeptFile:
     """A file that an account, highlight or item has or had.
 
-    ``lost_at``: since when its bytes are known to be missing. ``run_id``: the run that stored it.
-    ``answer_id``: the answer that offered it, if that is still stored.
+    ``lost_at``: when its bytes were found to be missing. ``run_id``: the run that stored it. ``answer_id``:
+    the answer that offered it, if that answer is still stored.
     """
 
     owner: Owner
@@ -189,9 +194,9 @@ class KeptFile:
 
 @dataclass(frozen=True, slots=True)
 class KeptAccount:
-    """An account. ``usernames`` are all that it was seen with, the latest first.
+    """An account. ``usernames`` are all its usernames so far, latest first.
 
-    ``gone_at``: since when it does not exist.
+    ``gone_at``: when it was found not to exist any more.
     """
 
     pk: Pk
@@ -215,8 +220,8 @@ class KeptAccount:
 class KeptHighlight:
     """A highlight. ``position`` is its place in the last tray that listed it, from 0.
 
-    ``media_count``: the number of items that the API states. ``gone_at``: since when it is not listed.
-    ``completed_at``: when everything that it offered was stored; None while something is missing.
+    ``media_count``: the number of items that the API states. ``gone_at``: when it was found to be no longer
+    listed. ``completed_at``: when everything that it offered was stored; None while something is missing.
     """
 
     pk: Pk
@@ -241,10 +246,10 @@ class KeptHighlight:
 
 @dataclass(frozen=True, slots=True)
 class KeptItem:
-    """A story item with everything on it. ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds.
+    """A story item with everything attached to it.
 
-    ``user_pk`` is the account that the item itself names; it may differ from that of the highlight.
-    ``answer_id``: the answer that showed the item first.
+    ``media_type``: 1 photo, 2 video; ``video_duration`` in seconds. ``user_pk`` is the account that the item
+    itself names, which may differ from the highlight's. ``answer_id``: the first answer that showed the item.
     """
 
     pk: Pk
@@ -277,7 +282,7 @@ class KeptItem:
 
 
 class PlacedFile(NamedTuple):
-    """A file of an item in its place, with only what names and dates it: there are millions of them.
+    """A file of an item at a position, with only the fields that name and date it: there can be millions.
 
     ``at``: when the item was taken; if that is unknown, when the file was stored, and ``is_dated`` is False.
     """
@@ -298,7 +303,10 @@ class PlacedFile(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An item at a position of a highlight, from 0. ``gone_at``: since when it is not shown there."""
+    """An item at a position of a highlight, from 0.
+
+    ``gone_at``: when it was found to be no longer shown there.
+    """
 
     highlight_pk: Pk
     position: int
@@ -324,8 +332,8 @@ class Placed:
 class ContentSize:
     """The size of an account or a highlight.
 
-    Of its ``items``, ``gone`` are no longer shown. ``blobs`` are distinct; they and their ``bytes`` do not
-    include the ``lost`` ones.
+    ``items`` includes the ``gone`` ones, which are no longer shown. ``blobs`` counts distinct blobs; neither
+    it nor ``bytes`` includes the ``lost`` ones.
     """
 
     items: int = 0
@@ -356,7 +364,10 @@ class NameChange:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The answer that something came from, and the run that paid for it. ``lost``: it cannot be read."""
+    """The answer that something came from, and the run that paid for it.
+
+    ``is_lost``: whether it can no longer be read.
+    """
 
     answer_id: int
     run_id: int
@@ -368,16 +379,17 @@ class Provenance:
 MEDIA_TYPES = {"photo": 1, "video": 2}
 """The numbers of ``media_type`` in the API, by name."""
 MEDIA_TYPE_NAMES: dict[int | None, str] = {number: word for word, number in MEDIA_TYPES.items()}
-"""The reverse. The API may show other numbers."""
+"""``MEDIA_TYPES`` reversed. The API may return other numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """A part of an archive. A field that is empty or None does not narrow it.
 
-    ``titles`` are globs (fnmatchcase) for the present titles of highlights. The rest selects items:
-    ``taken_from`` ≤ ``taken_at`` < ``taken_before`` (never an item without ``taken_at``), ``media_types``
-    (1 photo, 2 video), and ``new_since`` ≤ first seen, or with a file stored since then.
+    ``titles`` are globs (fnmatchcase) for the current titles of highlights. The fields after it select items:
+    by time (``taken_from`` ≤ ``taken_at`` < ``taken_before``, which excludes items without ``taken_at``), by
+    ``media_types`` (1 photo, 2 video), by ``new_since`` (first seen, or with a file stored, at or after this
+    time), and by pk.
     """
 
     user_pks: tuple[Pk, ...] = ()
@@ -391,12 +403,12 @@ class Selection:
 
     @property
     def narrows_highlights(self) -> bool:
-        """Whether highlights may be left out for what they are, not for what is in them."""
+        """Whether highlights are selected by their own pk or title, not only by their items."""
         return bool(self.highlight_pks or self.titles)
 
     @property
     def narrows_items(self) -> bool:
-        """Whether items of a highlight may be left out."""
+        """Whether some items of a highlight may be left out."""
         spans = (self.taken_from, self.taken_before, self.new_since)
         return bool(self.media_types or self.item_pks) or any(bound is not None for bound in spans)
 
@@ -417,17 +429,17 @@ class GapReason(StrEnum):
 
     NEVER_OFFERED = "never_offered"  # the highlight shows the item, but without a link for this role
     FEWER_THAN_COUNTED = "fewer_than_counted"  # a highlight showed fewer items than the number it states
-    NOT_YET = "not_yet"  # a run has not reached it, or not finished it: a budget, a signal or a kill
+    NOT_YET = "not_yet"  # no run has finished it yet, because of a budget, a signal or a kill
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
     """One thing that is missing from the archive.
 
-    ``highlight_pk`` and ``title`` are those of one highlight that shows or showed it. ``attempts``: how many
-    failed; None if there was none. ``next_try_at`` None: it is tried at the sweep; in the next run if it is
-    lost or was not reached. ``gone``: it is no longer shown, so it is not tried again. ``present`` and
-    ``counted``: how many items a highlight shows, and how many it states.
+    ``highlight_pk`` and ``title`` are those of one highlight that shows or showed it. ``attempts``: the
+    number of failed attempts; None if there was none. If ``next_try_at`` is None, the sweep tries it, or the
+    next run if it is lost or was not reached. ``gone``: whether it is no longer shown; then it is not tried
+    again. ``present`` and ``counted``: how many items the highlight shows, and how many it states.
     """
 
     reason: Reason | GapReason
@@ -451,10 +463,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class NamedChange:
-    """A row of ``changes`` with the present names of the account and the highlight.
+    """A row of ``changes`` with the current names of the account and the highlight.
 
-    ``user_pk`` is the account of the highlight or item, None if unknown. ``title`` is that of the highlight,
-    None for an account or an item.
+    ``user_pk`` is the account of the highlight or item, None if unknown. ``title`` is the highlight's, None
+    for an account or an item.
     """
 
     id: int

@@ -1,4 +1,4 @@
-"""Calls of the API, their answers, and what they cost."""
+"""Calls to the API, their answers, and what they cost."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A response of the API before anything parsed it. Headers are without cookies.
+    """A response of the API before anything parses it.
 
-    ``body`` has no content encoding any more.
+    ``headers`` has no cookies. ``body`` is decoded: it has no content encoding.
     """
 
     call: Call
@@ -39,7 +39,7 @@ class Answer:
     finished_at: datetime
 
     def header(self, name: str) -> str | None:
-        """Return the first header of this name, in upper or lower case; None if there is none."""
+        """Return the first header with this name, ignoring case; None if there is none."""
         wanted = name.lower()
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
@@ -52,7 +52,7 @@ class Meaning(StrEnum):
     OUT_OF_UNITS = "out_of_units"
     PRIVATE = "private"
     NOT_FOUND = "not_found"
-    REFUSED = "refused"  # 403 without a known type: this target, or the key
+    REFUSED = "refused"  # 403 without a known type: the target or the key is refused
     BLOCKED = "blocked"  # not from the API, but from Cloudflare or another proxy
     RETIRED = "retired"  # 410: the endpoint no longer exists
     INVALID = "invalid"  # 400, 422: the request is wrong
@@ -64,7 +64,7 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The meaning of an Answer. ``units`` is what it cost; ``detail`` a short printable text for people."""
+    """The meaning of an Answer. ``units`` is what it cost; ``detail`` is a short printable message."""
 
     meaning: Meaning
     units: int
@@ -87,7 +87,7 @@ class AnswerLocation:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """The last good Answer that shows a highlight. ``facts``: what the tray said when it was fetched."""
+    """The last good Answer that shows a highlight. ``facts``: the tray's numbers when it was fetched."""
 
     answer_id: int
     location: AnswerLocation
@@ -106,7 +106,7 @@ class DatedAnswer:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """The run that a segment of answers belongs to by its name: the second it started, and its id then."""
+    """The run that the name of a segment of answers states: its start, in whole seconds, and its id then."""
 
     started_at: datetime
     run_id: int
@@ -114,7 +114,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class UnrecordedAnswer:
-    """A stored Answer without a row, with what its row must say. ``facts``: what the tray said before."""
+    """A stored Answer that has no row, with the values for it.
+
+    ``facts``: the numbers of the tray before it.
+    """
 
     location: AnswerLocation
     call: Call
@@ -127,7 +130,7 @@ class UnrecordedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The budget: units that may be spent per run, UTC day and UTC calendar month; None is no limit."""
+    """The budget: units that may be spent per run, UTC day and UTC calendar month; None means no limit."""
 
     per_run: int | None = None
     per_day: int | None = None
@@ -154,10 +157,11 @@ class CostsBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Units and attempts at paid calls. ``unknown_calls`` of them, with ``unknown_units``, got no answer.
+    """What attempts at paid calls cost.
 
-    ``key`` is the day, the account's name, the path or the run's id. It is None for a total, and for what
-    belongs to no known account.
+    ``unknown_calls`` of the ``calls``, with ``unknown_units``, got no answer. ``key`` is the day, the
+    account's name, the path or the run's id. It is None for a total and for calls that belong to no known
+    account.
     """
 
     key: str | None
@@ -191,5 +195,5 @@ class RunCost:
 
     @property
     def mismatch(self) -> int | None:
-        """How many units the balance fell by in excess of those counted; None if unknown."""
+        """By how many units the balance fell more than the ledger counted; None if unknown."""
         return None if self.balance_drop is None else self.balance_drop - self.units

@@ -37,7 +37,7 @@ class AccountListed:
 
 @dataclass(frozen=True, slots=True)
 class AccountDone:
-    """This run is done with a target."""
+    """The run has finished a target."""
 
     target: str
 
@@ -46,7 +46,7 @@ class AccountDone:
 class HighlightRead:
     """The items of a highlight were recorded; ``missing`` files are to be downloaded.
 
-    ``paid`` is False if a stored answer was used.
+    ``is_paid`` is False if a stored answer was used.
     """
 
     pk: Pk
@@ -60,7 +60,7 @@ class HighlightRead:
 class FileStored:
     """A File is durable and its row committed. ``size`` in bytes.
 
-    ``new_bytes`` is False if the blob was there already.
+    ``is_new`` is False if the blob was stored already.
     """
 
     owner: Owner
@@ -78,9 +78,10 @@ class FailureRecorded:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something a person wants to know that is not a failure: renamed, private, a name with a new owner.
+    """Something worth knowing that is not a failure.
 
-    ``loud``: it is reported under cron too.
+    For example, an account was renamed or is private, or a name has a new owner. ``is_loud``: whether it is
+    shown under cron too.
     """
 
     text: str

@@ -18,24 +18,27 @@ def is_pk(text: str) -> bool:
 
 
 def utcnow() -> datetime:
-    """Return the current time, aware, in UTC. Code that depends on time takes a clock, for tests."""
+    """Return the current time, aware, in UTC.
+
+    Code that depends on the time takes a clock instead, for tests.
+    """
     return datetime.now(UTC)
 
 
 class Digest(str):
-    """A SHA-256 in 64 lower-case hexadecimal digits: the name of a Blob. Raises ValueError otherwise."""
+    """A SHA-256 in 64 lower-case hexadecimal digits: the name of a Blob. Raises ValueError for other text."""
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> Digest:
-        # A regular expression takes five times as long, for each file of an archive.
+        # Called for each file of an archive: a regular expression would take five times as long.
         if len(text) != 64 or text.strip("0123456789abcdef"):
             raise ValueError("not a SHA-256 in lower-case hexadecimal")
         return str.__new__(cls, text)
 
 
 class Role(StrEnum):
-    """What a File is of its owner. ``thumbnail`` is the picture of a photo item, or the poster of a video."""
+    """What a File is to its owner. ``thumbnail`` is the picture of a photo item, or the poster of a video."""
 
     THUMBNAIL = "thumbnail"
     VIDEO = "video"

@@ -20,7 +20,7 @@ class Kind(StrEnum):
 
 
 class Field(StrEnum):
-    """The place of a text that is searched."""
+    """Where a searchable text comes from."""
 
     USERNAME = "username"
     FULL_NAME = "full_name"
@@ -39,7 +39,7 @@ class Field(StrEnum):
 
 
 class Dated(StrEnum):
-    """The meaning of a date."""
+    """What the date of a hit means."""
 
     TAKEN = "taken_at"
     CREATED = "created_at"
@@ -48,7 +48,7 @@ class Dated(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A text that is searched, as it is in its row, and its place."""
+    """A searchable text, as stored in its row, and where it comes from."""
 
     field: Field
     text: str
@@ -56,11 +56,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An account, a highlight or an item that matches a search, with its present names.
+    """An account, a highlight or an item that matches a search, with its current names.
 
     ``at`` is when it was made, as the API states it, or else when it was first seen; ``dated`` says which.
-    ``highlight_pk`` and ``title`` of an item are those of a highlight that shows it. ``gone``: it is not
-    shown now. ``matched``: the texts that contain a searched word.
+    ``highlight_pk`` and ``title`` of an item are those of a highlight that shows it. ``gone``: whether it is
+    no longer shown. ``matched``: the texts that contain a search word.
     """
 
     subject: Subject

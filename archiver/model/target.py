@@ -1,6 +1,6 @@
-"""Targets: what a person asks for, and how it is written. Pure.
+"""Targets: the accounts, highlights and items that a user names, and how to write them. Pure.
 
-No call is needed: share links and highlight pages are decoded here (HIKERAPI.md, "The endpoints").
+Share links and highlight links are decoded here, without a call (HIKERAPI.md, "The endpoints").
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _TARGET_HINT = (
 )
 _ITEM_HINT = (
     "give an account, a highlight or an item: natgeo, an id, a profile, highlight or item link, "
-    "highlight:<pk>, item:<pk>, an item's code; archiver search finds by words"
+    "highlight:<pk>, item:<pk>, an item's code; archiver search finds them by words"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a person asks for. Exactly one of username, user_pk and highlight_pk is set.
+    """An account or highlight that the user named. Exactly one of username, user_pk and highlight_pk is set.
 
-    ``text`` is what was written, for messages. ``highlights`` are title globs, () for all.
+    ``text`` is what the user wrote, for messages. ``highlights`` are title globs, () for all.
     """
 
     text: str
@@ -56,7 +56,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ItemTarget:
-    """A stored item that a person asks for. Exactly one of pk and code is set. No run takes one."""
+    """A stored item that the user named. Exactly one of pk and code is set. Runs do not accept it."""
 
     text: str
     pk: Pk | None = None
@@ -73,11 +73,11 @@ def parse_target(text: str, highlights: tuple[str, ...] = ()) -> Target:
     """
     text = text.strip()
     if not text:
-        raise TargetError("an empty text names no target", _TARGET_HINT)
+        raise TargetError("the target is empty", _TARGET_HINT)
     if len(text) > _LONGEST:
-        raise _refusal(text, "a text that is too long")
+        raise _refusal(text, "too long")
     if not text.isprintable() or " " in text:
-        raise _refusal(text, "a text with white space or control characters")
+        raise _refusal(text, "not a target: it contains white space or control characters")
     if text.startswith("/s/") or _is_link(text):
         return _parse_link(text, highlights)
     if text.startswith("highlight:"):
@@ -102,7 +102,8 @@ def parse_target_or_item(text: str) -> Target | ItemTarget:
         if is_code(word):
             return ItemTarget(stripped, code=word)
         raise TargetError(
-            f"'{_quote(stripped)}' is not an item: a pk is digits, a code 5 to 40 letters, digits, - and _",
+            f"'{_quote(stripped)}' is not an item: a pk has digits only, "
+            "a code 5 to 40 letters, digits, - and _",
             _ITEM_HINT,
         )
     try:
@@ -137,9 +138,9 @@ def is_code(text: str) -> bool:
 
 
 def read_targets(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the texts of a list with one target per line, without blank lines, byte order mark and comments.
+    """Yield the targets of a list, one per line, without blank lines, comments and a byte order mark.
 
-    A comment starts with ``#`` at the start of a line or after white space: links may have a fragment.
+    ``#`` starts a comment only at the start of a line or after white space, as links may have a fragment.
     """
     for line in lines:
         text = _COMMENT.split(line.removeprefix("\ufeff"), maxsplit=1)[0].strip()
@@ -168,7 +169,7 @@ def _parse_link(text: str, highlights: tuple[str, ...]) -> Target:
 
 
 def _split(text: str) -> SplitResult:
-    """Return the parts of an Instagram link. One with another host, a port or a user part is refused."""
+    """Return the parts of an Instagram link. Refuse another host, a port or a user part."""
     if text.startswith("/"):
         text = f"https://www.instagram.com{text}"
     elif "://" not in text:
@@ -176,7 +177,7 @@ def _split(text: str) -> SplitResult:
     try:
         parts = urlsplit(text)
     except ValueError:
-        raise _refusal(text, "not a link that can be read") from None
+        raise _refusal(text, "not a valid link") from None
     if parts.scheme not in ("https", "http") or parts.netloc.lower() not in _HOSTS:
         raise _refusal(text, "a link, but not to instagram.com")
     return parts
@@ -185,26 +186,29 @@ def _split(text: str) -> SplitResult:
 def _decode_share(word: str, text: str) -> str:
     """Return the text in a share link.
 
-    For ``highlight:<digits>`` both base64 alphabets are the same: its code has none of ``+ / - _``.
+    Either base64 alphabet will do: the code of ``highlight:<digits>`` contains none of ``+ / - _``.
     """
     word = word.rstrip("=")
     try:
         return base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode("ascii")
     except ValueError:
-        raise _refusal(text, "a share link that does not carry a highlight") from None
+        raise _refusal(text, "a share link, but not to a highlight") from None
 
 
 def _highlight_pk(word: str, text: str) -> str:
     pk = word.removeprefix("highlight:")
     if pk == word or not is_pk(pk):
-        raise _refusal(text, "not a highlight: its pk is a number")
+        raise _refusal(text, "not a highlight: its pk must be a number")
     return pk
 
 
 def _username(name: str, text: str) -> str:
-    """Return the name in lower case. No account has a name of dots only, and ``..`` is special in paths."""
+    """Return the name in lower case.
+
+    Refuse a name of dots only: none exists, and ``..`` is special in paths.
+    """
     if _USERNAME.fullmatch(name) is None or not name.strip("."):
-        raise _refusal(text, "not a username: those have 1 to 30 letters, digits, dots and underscores")
+        raise _refusal(text, "not a username: it must have 1 to 30 letters, digits, dots and underscores")
     return name.lower()
 
 

@@ -1,4 +1,4 @@
-"""Accounts, highlights and items as an answer of the API shows them. None means that it does not say."""
+"""Accounts, highlights and items as an answer of the API shows them. None means not stated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from archiver.model.identity import Pk, Role
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A signed URL that works for a while; never an identity.
+    """A signed URL that works for a limited time. It never identifies a file.
 
     ``expires_at`` is read from the signature, if there is one.
     """
@@ -67,9 +67,9 @@ class Highlight:
 
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """An element of an answer that could not be read, while others could. ``pk`` is '' if it is unknown.
+    """An entry of an answer that could not be read although others could. ``pk`` is '' if it is unknown.
 
-    ``count``: how many elements, if they are the rest of a list that was not read.
+    ``count``: the number of entries, if this represents the unread rest of a list.
     """
 
     pk: str
@@ -81,8 +81,8 @@ class RejectedEntry:
 class Tray:
     """A user's list of highlights, in the tray's order, without items.
 
-    ``user`` is the most complete owner in it. ``unsupported``: ids of entries that are not highlights of
-    stories and that nothing fetches (``shop:…``).
+    ``user`` is the owner, from the entry that states most about it. ``unsupported``: ids of entries that are
+    not highlights of stories (``shop:…``), which are never fetched.
     """
 
     user: User | None
@@ -92,13 +92,16 @@ class Tray:
 
     @property
     def length(self) -> int:
-        """How many entries the answer listed, readable or not."""
+        """The number of entries that the answer listed, readable or not."""
         return len(self.highlights) + len(self.unsupported) + sum(one.count for one in self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
 class TrayPage:
-    """One page of a tray. ``next_page_id`` is for the call of the next page; None: this is the last one."""
+    """One page of a tray.
+
+    ``next_page_id`` is for the call for the next page; None means that this is the last.
+    """
 
     tray: Tray
     next_page_id: str | None
@@ -176,9 +179,10 @@ class Sponsor:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A story item. ``cut_lists``: its lists that are longer than what is read of a list, with their lengths.
+    """A story item.
 
-    Lists have the names that the API gives them.
+    ``cut_lists``: the lists that were too long to be read completely, by the names that the API gives them,
+    with their lengths.
     """
 
     pk: Pk
@@ -213,7 +217,7 @@ class HighlightPage:
 
     @property
     def length(self) -> int:
-        """How many entries the answer listed, readable or not, each as often as it was listed."""
+        """The number of entries that the answer listed, readable or not, repetitions included."""
         return len(self.items) + self.repeat_count + sum(one.count for one in self.rejected)
 
 

@@ -1,1 +1,1 @@
-"""Notifications: what a run reports to a web address or a service of Apprise, and the pings of a monitor."""
+"""Notifications: the report of a run, to a web address or through Apprise, and the pings to a monitor."""

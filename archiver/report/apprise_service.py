@@ -1,7 +1,7 @@
-"""Sends to URLs that are not web addresses (ntfy, mail, Slack, …) by the package Apprise.
+"""Sends to URLs that are not web addresses (ntfy, mail, Slack, …) with the package Apprise.
 
-Apprise uses requests, which reads the proxies of the environment. Here it follows no redirect, stores nothing
-on disk, and its log is silenced, as it contains whole URLs.
+Apprise uses requests, which uses the proxies in the environment. Here it follows no redirects and stores
+nothing on disk. Its log is silenced, as it contains whole URLs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def send(to: NotificationUrl, title: str, text: str) -> None:
     _require_no_link_local_host(to, service)
     if not service.notify(title=title, body=text):
         raise NotDelivered(
-            f"the service behind {to.scheme}:// refused it",
+            f"the {to.scheme}:// service refused the report",
             f"check {to.key}; for details: apprise -vv -b test 'URL'",
         )
 

@@ -47,7 +47,7 @@ class NotificationUrl:
         return self._url
 
     def add_path(self, name: str) -> NotificationUrl:
-        """Return this URL with ``/name`` appended to its path; a ping says so what it means."""
+        """Return this URL with ``/name`` appended to its path, which states the meaning of a ping."""
         parts = urlsplit(self._url)
         path = f"{parts.path.rstrip('/')}/{name}"
         url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
@@ -56,8 +56,8 @@ class NotificationUrl:
     def require_not_link_local(self, address: str) -> None:
         """Raise NotDelivered if ``address``, the host's IP address, is link-local and that is not allowed.
 
-        At a link-local address, clouds serve the credentials of their machines. Whoever can set the URL
-        could have them requested.
+        At a link-local address, clouds serve the credentials of their machines. Without this check, anyone
+        who can set the URL could have them requested.
         """
         if is_link_local(address) and not self._may_be_link_local:
             raise NotDelivered(

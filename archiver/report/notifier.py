@@ -1,4 +1,4 @@
-"""Sends the report of a run and the pings of a monitor: each once, within a time limit, never raising."""
+"""Sends the report of a run and the pings to a monitor: each once, within a time limit, never raising."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archiver.report import apprise_service, webhook
 from archiver.report.notification_url import NotDelivered, NotificationUrl
 
 SECONDS = 10.0
-"""Time limit of a report or ping, from the name look-up to the answer."""
+"""Time limit of a report or ping, from the name lookup to the answer."""
 
 GRACE = 1.0
 """Seconds that a delivery in progress still has after a signal."""
@@ -43,11 +43,12 @@ class _Delivery:
 
 
 class Notifier:
-    """Sends to the configured URLs; None for none.
+    """Sends to the configured URLs; None means not configured.
 
-    Methods return what went wrong, one line each, without secrets. A problem that ``notify_start`` returned
-    is not returned again by ``notify_end``. ``is_stopped`` says whether a signal asked the run to end: then
-    nothing waits longer than ``GRACE``. What takes longer than ``seconds`` is abandoned on its daemon thread.
+    Methods return a line for each problem, without secrets. A problem that ``notify_start`` returned is not
+    returned again by ``notify_end``. ``is_stopped`` returns whether a signal asked the run to end: then
+    nothing waits longer than ``GRACE``. A delivery that takes longer than ``seconds`` is abandoned on its
+    daemon thread.
     """
 
     def __init__(
@@ -95,7 +96,10 @@ class Notifier:
             )
 
     def _deliver(self, deliveries: list[_Delivery]) -> list[str]:
-        """Run all deliveries at once. Only on threads are name look-ups and Apprise bounded in time."""
+        """Run all deliveries at once, on threads.
+
+        Only threads limit the time of name lookups and of Apprise.
+        """
         attempts = [_Attempt(delivery) for delivery in deliveries]
         deadline = time.monotonic() + self._seconds
         while any(attempt.is_alive() for attempt in attempts) and (now := time.monotonic()) < deadline:
@@ -103,7 +107,9 @@ class Notifier:
                 deadline = min(deadline, now + GRACE)
             for attempt in filter(_Attempt.is_alive, attempts):
                 attempt.join(_POLL_INTERVAL)
-        why = "the run was stopped" if self._is_stopped() else f"not done within {self._seconds:g} seconds"
+        why = (
+            "the run was stopped" if self._is_stopped() else f"not finished within {self._seconds:g} seconds"
+        )
         late = NotDelivered(why, "the next run tries again")
         lines = []
         for delivery, attempt in zip(deliveries, attempts, strict=True):
@@ -134,7 +140,7 @@ class _Attempt(threading.Thread):
             self._delivery.send()
         except NotDelivered as error:
             self.error = error
-        except BaseException as error:  # raised by a library that was given the URL: its text may quote it
+        except BaseException as error:  # from a library that knows the URL: its text may quote it
             self.error = NotDelivered(
                 f"an unexpected {type(error).__name__}", "check the settings of [report]"
             )

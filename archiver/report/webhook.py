@@ -1,9 +1,8 @@
 """One POST to an http or https address.
 
-No redirect is followed: the body must not go to a host that nobody configured. Of the answer, only the
-status is read. For https, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and
-``SSL_CERT_DIR`` apply, as they do for the API. Plain http never goes through a proxy, which could read the
-body.
+No redirect is followed: the body must not go to a host that is not configured. Only the status of the answer
+is read. For https, ``HTTPS_PROXY``, ``ALL_PROXY``, ``NO_PROXY``, ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``
+apply, as they do for the API. Plain http never goes through a proxy, which could read the body.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ def post(to: NotificationUrl, body: bytes, content_type: str, *, seconds: float)
 def _refuse_link_local_peer(to: NotificationUrl) -> Callable[[str, dict[str, Any]], None]:
     """Return a trace function for httpcore that closes a connection to a link-local address before use.
 
-    It checks the peer of the socket, not the name, as a name server can answer differently the second time.
+    It checks the peer of the socket, not the name, because a second lookup may give another address.
     """
 
     def check_peer(step: str, info: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Replay of the stored answers: what a newer version understands, or a restored database lacks, is added."""
+"""Replay of the stored answers, to add what a newer version understands or a restored database lacks."""

@@ -1,4 +1,4 @@
-"""Read a stored answer by the endpoint that was asked."""
+"""Parse a stored answer according to its endpoint."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _READERS: Mapping[str, Callable[[Answer], Content]] = {
 
 
 def asked_username(answer: Answer) -> str | None:
-    """Return the username by which an account or its tray was asked for; None for any other call."""
+    """Return the username by which an account or its tray was requested; None for any other call."""
     return answer.call.subject if answer.call.path in endpoints.BY_NAME else None
 
 
 def read_content(answer: Answer) -> Content | None:
-    """Return what an answer says; None for an error, and for an endpoint that this version does not ask.
+    """Return the content of an answer; None for an error, and for an endpoint that this version does not use.
 
     Raises AnswerMalformed if it is not what its endpoint promises.
     """

@@ -1,7 +1,7 @@
 """Recording of stored answers that have no row, so that they are not paid for again and the ledger is right.
 
-A database that was restored from an older copy does not know what was paid for since then, and a kill may
-come between an answer and its row.
+Rows are missing if the database was restored from an older copy, or if a run was killed between storing an
+answer and writing its row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from archiver.reread.reading import read_content
 
 _BATCH = 200
 _UNKNOWN = -1
-"""A number that differs from whatever a tray states: no tray led to this page."""
+"""A number that no tray states, for a page that was not fetched because of a tray."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ class Recovery:
 def recover(catalog: Catalog, store: AnswerStore, check: Callable[[], None]) -> Recovery:
     """Record every whole answer that has no row, run by run in the order in which the runs began.
 
-    The bytes are durable already, so rows may be written in any number of steps: after a kill the next call
-    continues. ``check`` is called for each answer that is read, and may raise to stop. Raises StorageError,
-    DatabaseError.
+    The answers are already durable, so their rows may be written in any number of steps: after a kill, the
+    next call continues. ``check`` is called for each answer that is read, and may raise to stop. Raises
+    StorageError, DatabaseError.
     """
     answers = units = 0
     for origin, segments in sorted(_segments_by_run(store).items()):
@@ -66,7 +66,10 @@ def _segments_by_run(store: AnswerStore) -> dict[Origin, list[str]]:
 def _unrecorded_answers(
     catalog: Catalog, store: AnswerStore, segments: Sequence[str], check: Callable[[], None]
 ) -> Iterator[UnrecordedAnswer]:
-    """Yield the answers of a run that have no row; those that show a highlight with its own numbers."""
+    """Yield the answers of a run that have no row.
+
+    Answers with a highlight get the numbers that they state.
+    """
     for segment in segments:
         check()
         known_lengths = catalog.read(stored_answers.lengths_by_offset, segment)
@@ -99,8 +102,8 @@ def _readable_answers(
 def _own_facts(answer: Answer) -> TrayFacts:
     """Return the numbers that a highlight's own page states.
 
-    What it does not state becomes ``_UNKNOWN``: None would differ from nothing, and the answer would be used
-    as if it were up to date.
+    A number that it does not state becomes ``_UNKNOWN``: None differs from no number, so the answer would
+    always count as up to date.
     """
     try:
         page = read_content(answer)
@@ -117,9 +120,9 @@ def _with_tray_facts(
     answers: list[UnrecordedAnswer],
     check: Callable[[], None],
 ) -> list[UnrecordedAnswer]:
-    """Return the answers of a run; a highlight has the numbers of the last tray before it that listed it.
+    """Return the answers of a run, each highlight with the numbers of the last earlier tray that listed it.
 
-    Only trays of the same run count, as one of them was the reason to fetch the highlight.
+    Only trays of the same run count, as one of them caused the highlight to be fetched.
     """
     if not any(answer.call.path == endpoints.HIGHLIGHT for answer in answers):
         return answers

@@ -1,4 +1,4 @@
-"""Recording of all stored answers into another catalog, in the order in which they came."""
+"""Recording of all stored answers in another catalog, in the order in which they were received."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ class UnreadableAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """The result. ``unclear_count``: how many of the answers read are not what their endpoint promises."""
+    """The result of a replay.
+
+    ``unclear_count``: how many of the answers are not what their endpoint promises.
+    """
 
     read_count: int
     unreadable: tuple[UnreadableAnswer, ...]
@@ -40,9 +43,9 @@ class ReplayReport:
 def replay(
     answers: Iterable[DatedAnswer], store: AnswerStore, into: Catalog, progress: Callable[[int], None]
 ) -> ReplayReport:
-    """Record answers into the catalog ``into`` as runs would, but take no absence as evidence.
+    """Record answers in the catalog ``into`` as runs would, but conclude nothing from what they do not list.
 
-    ``progress`` is called before each answer with the number of those before it, and may raise to stop.
+    ``progress`` is called before each answer with the number of answers before it, and may raise to stop.
     Raises StorageError if the disk fails, but not for a damaged part of it; DatabaseError, DiskFull.
     """
     replayer = _Replayer(into)
@@ -65,8 +68,8 @@ def replay(
 class _Replayer:
     """Records one answer after another.
 
-    A tray that was asked for by name and does not state the name waits for the look at the account that
-    follows, as in a run: it counts only if that shows the same account under this name.
+    A tray that was requested by username and does not state it waits for the next answer about that username,
+    as in a run. It is recorded only if that answer shows the same account.
     """
 
     def __init__(self, into: Catalog) -> None:
@@ -110,7 +113,7 @@ class _Replayer:
         match content:
             case Tray():
                 owner = content.user or next((highlight.user for highlight in content.highlights), None)
-                if owner is not None:  # an empty tray does not say whose it is
+                if owner is not None:  # an empty tray does not state its owner
                     yield submit(record.tray, run_id, owner.pk, content, now, endpoint=endpoints.TRAY)
             case HighlightPage():
                 yield submit(record.page, run_id, dated.answer_id, content, TrayFacts(), now)

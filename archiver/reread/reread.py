@@ -1,7 +1,7 @@
-"""Replay of all stored answers: what a newer version understands, or a restored database lacks, is added.
+"""Replay of all stored answers, to add what a newer version understands or a restored database lacks.
 
-It makes no call and costs nothing. Answers without a row are recorded first. Then all answers are recorded
-into a scratch catalog, as runs would record them, and what that has and the archive lacks is merged.
+It makes no call and costs nothing. Answers without a row are recorded first. Then all answers are recorded in
+a scratch catalog, as runs would record them, and whatever the archive lacks is merged from it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ COMMAND = "reread"
 
 @dataclass(frozen=True, slots=True)
 class RereadReport:
-    """The result. ``row_counts``: for each table how many rows were added, and how many were filled.
+    """The result. ``row_counts``: for each table, how many rows were added and how many were filled.
 
-    ``lost_count``: how many answers are recorded as lost, and were not read.
+    ``lost_count``: how many answers are recorded as lost and were therefore not read.
     """
 
     run_id: int
@@ -48,12 +48,12 @@ def reread(
     progress: Callable[[int, int], None],
     clock: Callable[[], datetime],
 ) -> RereadReport:
-    """Replay all stored answers and add what the catalog lacks. A second time adds nothing.
+    """Replay all stored answers and add what the catalog lacks. Repeating it adds nothing.
 
     No row of ``changes`` is written, and no highlight counts as fetched. ``tmp`` is a directory for files
-    that the next run may remove. ``check`` is called at every step and may raise to stop: what was added by
-    then stays, and the next time continues. ``progress`` gets how many answers were read, and of how many.
-    Raises StorageError, DatabaseError. How the run ended is recorded.
+    that the next run may remove. ``check`` is called at every step and may raise to stop: what was added so
+    far stays, and the next reread continues. ``progress`` is called with the number of answers read so far
+    and the total. Raises StorageError, DatabaseError. The outcome of the run is recorded.
     """
     run_id = catalog.write(record.start_run, COMMAND, clock())
     try:

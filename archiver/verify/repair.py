@@ -1,6 +1,6 @@
-"""Repair of what a check reports, as far as this disk alone allows.
+"""Repair of the problems that a check reports, as far as possible without the network.
 
-Losses are recorded, damaged bytes are moved to quarantine, and what was restored is no longer lost.
+Losses are recorded, damaged bytes are moved to quarantine, and restored bytes are no longer recorded as lost.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def repair(
 ) -> int:
     """Make rows and stores agree, and return how many damaged blobs were moved to quarantine.
 
-    Nothing is deleted and no unit is spent. ``lost_at`` is committed before the bytes are moved: after a kill
-    in between, the next repair moves a damaged blob that is already recorded as lost. ``check`` is called
-    between the steps and may raise to stop. Raises StorageError.
+    Nothing is deleted and no unit is spent. ``lost_at`` is committed before the bytes are moved, so after a
+    kill in between, the next repair moves the damaged blob. ``check`` is called between the steps and may
+    raise to stop. Raises StorageError.
     """
     for damaged in _batches(blobs.damaged):
         check()

@@ -1,4 +1,4 @@
-"""Check of the stored answers against their rows: which can no longer be read, and what has no row."""
+"""Check of the stored answers against their rows: finds unreadable answers, and bytes without a row."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class LostAnswer:
 class AnswerReport:
     """The result of a check.
 
-    ``damaged``: cannot be read, and not yet recorded as lost. ``lost``: recorded as lost, and still so.
-    ``restored``: ids recorded as lost that can be read again. ``unrecorded``: how many whole answers are in
-    segments without rows, as after the database was restored from an older copy. ``surplus``: bytes in
-    segments that are not records of this program. ``foreign``: names below ``answers/`` that this program
-    gives to no file and that no row names.
+    ``damaged``: cannot be read, and not yet recorded as lost. ``lost``: recorded as lost, and still
+    unreadable. ``restored``: ids of answers that are recorded as lost but can be read again. ``unrecorded``:
+    the number of whole answers in segments without rows, as after the database was restored from an older
+    copy. ``surplus``: bytes in segments that are not records of this program. ``foreign``: names below
+    ``answers/`` that this program does not create and that are in no row.
     """
 
     checked: int
@@ -50,10 +50,11 @@ def verify_answers(
     is_chosen: Callable[[Digest], bool] = lambda digest: True,
     check: Callable[[], None] = lambda: None,
 ) -> AnswerReport:
-    """Check that every answer is within its segment; with ``read_data`` read those that are ``is_chosen``.
+    """Check that every answer is within its segment.
 
-    An answer that is recorded as lost is always read. ``check`` is called for each answer and may raise to
-    stop. Raises StorageError if the disk fails, but not for a damaged part of it.
+    With ``read_data``, also read those that ``is_chosen`` accepts. An answer that is recorded as lost is
+    always read. ``check`` is called for each answer and may raise to stop. Raises StorageError if the disk
+    fails, but not for a damaged part of it.
     """
     checked = 0
     damaged: list[LostAnswer] = []
@@ -87,10 +88,11 @@ def verify_segments(
 ) -> tuple[int, tuple[Surplus, ...]]:
     """Count the whole answers in segments without rows, and return the surplus bytes of all segments.
 
-    A segment without rows is always read. Another one is read only with ``read_data``, if the digest of its
-    name is ``is_chosen``, and only where no row is: ``rows_of`` returns the lengths of answers by their offsets.
+    A segment without rows is always read. A segment with rows is read only with ``read_data``, if
+    ``is_chosen`` accepts the digest of its name, and only between the answers that have rows: ``rows_of``
+    returns their lengths by offset.
 
-    ``has_rows`` is asked again after a segment was read: a run at the same time may just have begun it.
+    ``has_rows`` is called again after a segment was read, because a concurrent run may just have begun it.
     ``check`` is called for each segment and may raise to stop. Raises StorageError if the disk fails, but not
     for a damaged part of it.
     """
@@ -106,7 +108,7 @@ def verify_segments(
             is_ours = is_known or parse_origin(segment) is not None
             extra = list(store.surplus(segment, rows)) if is_ours else []
         except AnswerMalformed:
-            continue  # removed meanwhile, or not a file of this program
+            continue  # removed in the meantime, or not a file of this program
         except StorageError as error:
             if not is_data_loss(error):
                 raise
@@ -120,9 +122,9 @@ def verify_segments(
 def _damage_of(store: AnswerStore, answer: StoredAnswer, size: int | None, must_read: bool) -> str | None:
     location = answer.location
     if size is None:
-        return f"answers/{location.segment} is not there"
+        return f"answers/{location.segment} does not exist"
     if size < location.offset + location.length:
-        return f"answers/{location.segment} ends before it"
+        return f"answers/{location.segment} ends before this answer does"
     if not must_read:
         return None
     try:

@@ -44,9 +44,9 @@ class Damage:
 class VerifyReport:
     """The result of a check.
 
-    ``damaged``: not yet recorded as lost. ``orphans``: how many blobs have no row, which is harmless.
-    ``foreign``: names in the store that are not those of blobs. ``lost``: recorded as lost, and still so.
-    ``restored``: recorded as lost, and there with the right bytes, because somebody restored them.
+    ``damaged``: not yet recorded as lost. ``orphans``: the number of blobs without a row, which is harmless.
+    ``foreign``: names in the store that are not names of blobs. ``lost``: recorded as lost, and still missing
+    or damaged. ``restored``: recorded as lost, but present again with the right bytes.
     """
 
     checked: int
@@ -67,15 +67,15 @@ def verify_blobs(
     on_progress: Callable[[int, int], None] = lambda checked, bytes_read: None,
     on_sound: Callable[[Digest], None] = lambda digest: None,
 ) -> VerifyReport:
-    """Check presence, kind and size of every blob; with ``read_data`` hash the bytes of those ``is_chosen``.
+    """Check presence, kind and size of every blob; with ``read_data``, hash those that ``is_chosen`` accepts.
 
     ``blobs``: all rows in ascending order of ``sha256``, each once; ValueError if they are not. A blob that
     is recorded as lost but exists is always read. ``on_sound`` is called with each blob whose bytes were read
-    and are right. ``on_progress`` gets the numbers of blobs and bytes so far, once per blob and per MiB, and
-    may raise to stop.
+    and are right. ``on_progress`` is called with the numbers of blobs and bytes so far, once per blob and per
+    MiB, and may raise to stop.
 
-    A blob that a run puts at the same time is never reported as damage. Raises StorageError if the store
-    cannot be listed or the disk fails, but not for a damaged part of it.
+    A blob that a concurrent run stores is never reported as damaged. Raises StorageError if the store cannot
+    be listed or the disk fails, but not for a damaged part of it.
     """
     inspector = _Inspector(store, on_progress)
     damaged: list[Damage] = []
@@ -109,15 +109,16 @@ def verify_blobs(
 
 
 def choose_share(share: float, start: float) -> Callable[[Digest], bool]:
-    """Return what chooses a part of all digests: ``share`` of them (0 to 1), from ``start`` (0 to 1) on.
+    """Return a function that chooses a share of all digests.
 
-    Both are in the order of names. Digests are spread evenly, so the part is as large as its share.
+    ``share`` and ``start`` are fractions (0 to 1) of the digests in ascending order, which wrap around at the
+    end. Digests are evenly distributed, so the chosen part has the size of its share.
     """
     return lambda digest: (int(digest[:13], 16) / 16**13 - start) % 1.0 < share
 
 
 def start_of_day(share: float, day: date) -> float:
-    """Return where the part of a day starts: where that of the day before ended.
+    """Return where the share of a day starts: where the previous day's ended.
 
     So every blob is read once in 1 / ``share`` days.
     """
@@ -143,7 +144,7 @@ class _Inspector:
             self._on_progress(self.checked, self.bytes_read)
 
     def _inspect(self, blob: StoredBlob, is_listed: bool, must_read: bool) -> Problem | None:
-        size = self._store.size(blob.sha256)  # even if it was not listed: it may be there since
+        size = self._store.size(blob.sha256)  # even if it was not listed: it may have been stored since
         if size is None:
             return Problem.NOT_REGULAR if is_listed else Problem.MISSING
         if size != blob.size:

@@ -41,7 +41,7 @@ def test_a_marker_is_written_once(tmp_path: Path) -> None:
     """A second marker is refused, so that an archive keeps its id; a draft of a killed creation is not."""
     (tmp_path / ".archive.json.part").write_text('{"id"')
     marker.write(tmp_path, Marker(ID))
-    with pytest.raises(StorageError, match="there already"):
+    with pytest.raises(StorageError, match="already exists"):
         marker.write(tmp_path, Marker("another"))
     assert marker.read(tmp_path).id == ID
 
@@ -75,7 +75,7 @@ def test_fault_h15_no_marker_is_no_archive(tmp_path: Path) -> None:
 def test_a_broken_marker_is_told(tmp_path: Path, text: bytes) -> None:
     """A file that is not a marker is a StorageError with a hint, and never replaced."""
     (tmp_path / "archive.json").write_bytes(text)
-    with pytest.raises(StorageError, match="not a marker") as caught:
+    with pytest.raises(StorageError, match="not a valid marker") as caught:
         marker.read(tmp_path)
     assert caught.value.hint
 

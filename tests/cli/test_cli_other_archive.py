@@ -149,7 +149,7 @@ def test_no_marker_is_to_be_written_by_hand(person: InProcessUser) -> None:
     mine = configure(person)
     (mine / "archive.json").unlink()
     shown = person.run("show", ACCOUNT)
-    assert (shown.code, "restore it from a copy" in shown.err, '"id"' in shown.err) == (10, True, False)
+    assert (shown.code, "restore it from a backup" in shown.err, '"id"' in shown.err) == (10, True, False)
     assert person.run("init").code == 0
     assert person.run("status").code == 0
 

@@ -66,7 +66,7 @@ def test_fault_l2_a_key_that_cannot_be_one_is_refused_unquoted(
     monkeypatch.setenv("HIKERAPI_TOKEN", key)
     assert front.main(["backup", "natgeo", "--debug", "--json"]) == 4
     shown = capsys.readouterr()
-    assert "a character that no key has" in shown.err
+    assert "contains an invalid character" in shown.err
     assert "RET" not in shown.out + shown.err
     assert len(upstream.requests) == 0
 

@@ -86,4 +86,4 @@ def test_a_missing_list_is_to_be_written(file: Path) -> None:
     """A missing list is an error that says: write it, or name another file."""
     with pytest.raises(ConfigError, match=r"list \(sync\.accounts_file\)") as caught:
         load(file, "sync.accounts_file = 'list'")
-    assert caught.value.hint == "write it, one account a line, or name another file"
+    assert caught.value.hint == "create it with one account per line, or name another file"

@@ -262,7 +262,7 @@ def test_user_and_balance() -> None:
     stated = {"requests": 1992006, "rate": 15, "currency": "USD", "amount": 916.32}
     assert wire.parse_balance(answer(stated, call=endpoints.balance())) == Balance(1992006, 15)
     assert wire.parse_balance(answer({"requests": 0, "rate": "many"}, call=endpoints.balance())) == Balance(0)
-    with pytest.raises(AnswerMalformed, match="/sys/balance answered no balance"):
+    with pytest.raises(AnswerMalformed, match="/sys/balance returned no balance"):
         wire.parse_balance(answer({"rate": 15}, call=endpoints.balance()))
 
 

@@ -35,7 +35,7 @@ def test_fault_a22_an_element_without_a_usable_pk_is_rejected_alone(pk: object) 
     """A float has lost its last digits, and text is no pk: that item fails, the others stand (A22)."""
     found = page(item(pk="1"), item(pk=pk), "no object", item(pk="2"))
     assert [i.pk for i in found.items] == ["1", "2"]
-    assert [r.detail for r in found.rejected] == ["it has no pk of digits", "it is not an object"]
+    assert [r.detail for r in found.rejected] == ["it has no numeric pk", "it is not an object"]
     tray = wire.parse_tray(answer([highlight(pk="1"), highlight(pk=pk), None], call=LIST))
     assert ([h.pk for h in tray.highlights], tray.length) == (["1"], 3)
 

@@ -72,7 +72,7 @@ def test_fault_c17_a_hop_to_a_name_that_means_an_inner_address_is_not_connected_
         failed = refused(server, Names(a=[[A]], b=[[B, address]]))
         assert server.connections.asked == [(A, 443)]
     assert (failed.reason, failed.is_retryable) == (Reason.NETWORK, False)
-    assert f"its name means {address}, which is not on the public internet" in str(failed)
+    assert f"its name resolves to {address}, which is not on the public internet" in str(failed)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_fault_c21_a_name_is_vetted_anew_for_every_connection(authority: Authori
     """
     names = Names(a=[[A], ["10.0.0.1"]])
     with serving(authority, a_x=answer, a_y=FILE) as server:
-        assert "its name means 10.0.0.1" in str(refused(server, names))
+        assert "its name resolves to 10.0.0.1" in str(refused(server, names))
         assert server.connections.asked == [(A, 443)]
     assert names.asked == ["a.fbcdn.net"] * 2
 

@@ -144,7 +144,8 @@ def test_fault_h39_a_service_that_hangs_is_abandoned(
     monkeypatch.setattr(apprise_service, "send", lambda to, title, text: box.over.wait(30))
     line = only_line(make_notifier(f"ntfy://{TOKEN}", seconds=0.2).notify_end(GOOD))
     assert (
-        line == "the report was not sent to ntfy://…: not done within 0.2 seconds (the next run tries again)"
+        line
+        == "the report was not sent to ntfy://…: not finished within 0.2 seconds (the next run tries again)"
     )
 
 
@@ -174,7 +175,7 @@ def test_a_service_that_refuses_is_named_by_its_scheme_only(box: ReportReceiver)
     box.answers[f"/{TOKEN}"] = 500
     line = only_line(make_notifier(f"json://127.0.0.1:{box.port}/{TOKEN}").notify_end(GOOD))
     assert line.startswith(
-        "the report was not sent to json://…: the service behind json:// refused it (check "
+        "the report was not sent to json://…: the json:// service refused the report (check "
     )
 
 

@@ -163,7 +163,7 @@ def test_fault_a22_a_pk_that_came_as_a_float_is_refused(night: Night) -> None:
     """
     assert len(night.items("float pk")) == 1
     assert night.harness.one("select count(*) from items where pk like '%e%' or pk like '31000%'") == 0
-    assert night.failures("float pk") == [("malformed", "1 item cannot be read: it has no pk of digits")]
+    assert night.failures("float pk") == [("malformed", "1 item cannot be read: it has no numeric pk")]
 
 
 def test_fault_a23_a_page_without_a_list_of_items_is_no_empty_highlight(night: Night) -> None:

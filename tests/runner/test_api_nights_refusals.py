@@ -200,7 +200,7 @@ def test_fault_a34_a_redirect_is_never_followed(harness: ArchiveHarness) -> None
         assert list(other.requests.api_calls()) == []
     assert (summary.exit_code, summary.units, summary.api_calls) == (7, 0, 4)
     assert {f.detail for f in summary.failures} == {
-        f"{status}: it redirects elsewhere, which is not followed" for status in statuses
+        f"{status}: a redirect, which is not followed" for status in statuses
     }
 
 

@@ -89,4 +89,4 @@ def test_fault_h14_a_disk_that_is_read_only_is_found_at_once(
 def test_fault_h16_a_tmp_on_another_disk_is_refused(course: dict[str, tuple[int, list[str]]]) -> None:
     """A rename from it would not be one: code 8 before anything is paid."""
     assert course["tmp/ elsewhere"] == (8, [])
-    assert "lie on different disks" in course["said"][1][2]
+    assert "are on different disks" in course["said"][1][2]

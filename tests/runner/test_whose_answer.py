@@ -72,7 +72,7 @@ def test_fault_a42_a_tray_of_another_name_is_not_bound(harness: ArchiveHarness) 
     harness.upstream.faults.add(edit_answer(with_owner(username="mallory", pk="666")), path=BY_NAME)
     summary = harness.night(NAME, account_pk(1))
     assert (summary.exit_code, summary.units) == (3, 2 + 3)
-    assert f"account 666 (mallory), asked for {NAME}" in summary.failures[0].detail
+    assert f"account 666 (mallory) instead of {NAME}" in summary.failures[0].detail
     assert harness.rows("select text from targets where text = ?", NAME) == []
     harness.reread()
     assert harness.rows("select pk from users") == [(account_pk(1),)]
@@ -117,8 +117,8 @@ def test_fault_a42_a_tray_without_a_name_is_looked_behind_once(harness: ArchiveH
 @pytest.mark.parametrize(
     ("look", "told"),
     [
-        ({"username": "mallory"}, f"(mallory), asked for {NAME}"),
-        ({"username": None}, f"without a name, asked for {NAME}"),
+        ({"username": "mallory"}, f"(mallory) instead of {NAME}"),
+        ({"username": None}, f"without a name instead of {NAME}"),
         ({"pk": "666"}, f"account 666 instead of {ONE}"),
     ],
     ids=["another name", "no name", "another account"],
@@ -144,7 +144,7 @@ def test_fault_a42_the_look_behind_an_empty_tray_is_checked(harness: ArchiveHarn
     harness.upstream.faults.add(edit_answer(called("mallory")), path=LOOK_BY_NAME)
     summary = harness.night(NAME)
     assert summary.exit_code == 7
-    is_malformed(harness, summary, f"(mallory), asked for {NAME}")
+    is_malformed(harness, summary, f"(mallory) instead of {NAME}")
     harness.reread()
     assert harness.rows("select pk from users") == []
 
@@ -157,7 +157,7 @@ def test_fault_a42_so_is_a_first_look_by_name(harness: ArchiveHarness) -> None:
     harness.upstream.faults.add(edit_answer(called("mallory")), path=LOOK_BY_NAME)
     summary = harness.night(NAME)
     assert (summary.exit_code, summary.units) == (7, 1)
-    is_malformed(harness, summary, f"(mallory), asked for {NAME}")
+    is_malformed(harness, summary, f"(mallory) instead of {NAME}")
     harness.reread()
     assert harness.rows("select pk from users") == []
 
@@ -207,7 +207,7 @@ def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(harness: Archiv
     assert summary.exit_code == 3
     (failure,) = summary.failures
     assert (failure.subject_pk, failure.reason) == (NAME, Reason.MALFORMED)
-    assert "does not say whose they are" in failure.detail
+    assert "does not state their owner" in failure.detail
     assert harness.rows("select text from targets") == []
     assert harness.night(NAME).exit_code == 0
 

@@ -1,10 +1,10 @@
-"""Answers of the API to objects of the model. Only this package knows the names of the API's fields. Pure.
+"""Parsers of API answers, which return objects of the model. Pure.
 
-``parse_verdict`` tells what an answer means. The other functions read an answer that is OK, and raise
-AnswerMalformed if it is not what its endpoint promises. Sources: the vendor's example answers and
-HIKERAPI.md.
+Only this package knows the names of the API's fields. ``parse_verdict`` returns what an answer means. The
+other functions read an answer that is OK, and raise AnswerMalformed if it is not what its endpoint promises.
+Sources: the vendor's example answers and HIKERAPI.md.
 
-- Required are a pk, and the owner of a highlight if the call does not name it. An entry without them is
+- A pk is required, and so is the owner of a highlight if the call does not name it. An entry without them is
   rejected; the other entries are kept.
 - Everything else is optional: a value that is null, absent or of a wrong type or range (a negative count, a
   date in the year 60000) is None.

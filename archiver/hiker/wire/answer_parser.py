@@ -1,4 +1,4 @@
-"""Answers to objects of the model: one function for each kind of answer."""
+"""Parsers with one function for each kind of answer, which returns an object of the model."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def parse_tray(answer: Answer, user_pk: Pk | None = None, *, username: str | Non
     """Return a user's list of highlights. The call named the user by ``user_pk`` or by ``username``.
 
     An account that was requested by pk may have any name, as accounts are renamed. One requested by name must
-    have that name, if the answer states a name. If not, ``Tray.user.username`` is None, and only a look at
-    the account itself can tell.
+    have that name, if the answer states a name. If not, ``Tray.user.username`` is None, and only a call for
+    the account itself can tell whose tray it is.
 
     Raises AnswerMalformed if it is not a list, if an entry belongs to another user than requested or than the
     entry before it, or if a tray that was requested by name does not state its owner.
@@ -69,7 +69,7 @@ def parse_tray(answer: Answer, user_pk: Pk | None = None, *, username: str | Non
         _malformed(answer, "no list of highlights")
     tray = _tray(answer, raw, user_pk, username)
     if username is not None and raw and tray.user is None:
-        _malformed(answer, "a list of highlights that does not say whose they are")
+        _malformed(answer, "a list of highlights that does not state their owner")
     return tray
 
 
@@ -81,7 +81,7 @@ def parse_tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
     if shape is None or listed is None or listed.tray is None:
         _malformed(answer, "no page of highlights")
     if shape.next_page_id is None and isinstance(raw, dict) and raw.get("next_page_id") is not None:
-        # This page must not pass for the last one: the rest would be hidden.
+        # This page must not be taken for the last one: that would hide the rest.
         _malformed(answer, "a next page with an unusable id")
     return TrayPage(_tray(answer, listed.tray, user_pk), str(shape.next_page_id or "") or None)
 
@@ -111,8 +111,8 @@ def parse_highlight_page(answer: Answer, expected_pk: Pk | None = None) -> Highl
 
     ``expected_pk``: the pk that was requested, None if it is not known.
 
-    Raises AnswerMalformed if it is not a highlight with an owner and a list of items, or if it is another
-    one.
+    Raises AnswerMalformed if the answer is not a highlight with an owner and a list of items, or if it is a
+    different highlight.
     """
     raw = _unwrap_reel(_document(answer))
     shape = read_object(WireHighlight, raw)
@@ -183,14 +183,14 @@ def _tray(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | 
 def _require_name(answer: Answer, account: User, username: str) -> None:
     """Raise AnswerMalformed unless the account has this name, ignoring case.
 
-    Usernames are ASCII. Some other letters have an ASCII lower case (the Kelvin sign: k), but are other
-    names.
+    Usernames are ASCII. A name with another letter is a different one, even if its lower case is ASCII, as
+    that of the Kelvin sign is (k).
     """
     name = account.username
     if name is None:
-        _malformed(answer, f"account {account.pk} without a name, asked for {username}")
+        _malformed(answer, f"account {account.pk} without a name instead of {username}")
     if not name.isascii() or name.lower() != username.lower():
-        _malformed(answer, f"account {account.pk} ({name}), asked for {username}")
+        _malformed(answer, f"account {account.pk} ({name}) instead of {username}")
 
 
 def _document(answer: Answer) -> object:
@@ -202,7 +202,7 @@ def _document(answer: Answer) -> object:
 
 def _malformed(answer: Answer, what: str) -> NoReturn:
     # Not chained: a JSON error holds the whole body with its signed URLs.
-    raise AnswerMalformed(excerpt(f"{answer.call.path} answered {what}")) from None
+    raise AnswerMalformed(excerpt(f"{answer.call.path} returned {what}")) from None
 
 
 def _owner(answer: Answer, entries: Entries, user_pk: Pk | None, username: str | None) -> User | None:
@@ -262,7 +262,7 @@ def _to_user(raw: object) -> User | None:
 
 
 def _richer_user(one: User | None, other: User) -> User:
-    """Return the one of two views of a user that has more facts; the first if both have the same number."""
+    """Return the view of a user that has more facts; the first if both have the same number."""
     return one if one is not None and _count_facts(one) >= _count_facts(other) else other
 
 
@@ -287,7 +287,7 @@ def _to_highlight(raw: object, fallback: User | None) -> Highlight | RejectedEnt
         return RejectedEntry("", NO_PK)
     owner = _to_user(shape.user) or fallback
     if owner is None:
-        return RejectedEntry(highlight_pk, "it does not say whose it is")
+        return RejectedEntry(highlight_pk, "it does not state its owner")
     cover = _to_cover(shape.cover_media)
     return Highlight(
         pk=highlight_pk,
@@ -304,7 +304,7 @@ def _to_highlight(raw: object, fallback: User | None) -> Highlight | RejectedEnt
 def _to_cover(raw: object) -> Link | None:
     """Return the link of the full picture if there is one: the cropped one has 150 pixels.
 
-    Raw media offer theirs as candidates, the best one first.
+    Raw media list theirs as candidates, best first.
     """
     shape = read_object(WireCover, raw)
     if shape is None:

@@ -1,6 +1,6 @@
-"""Parse the JSON of an answer within bounds, without what no database accepts:
+"""Parse the JSON of an answer within limits, without NaN, NUL and lone surrogates.
 
-NaN, NUL and lone surrogates.
+Databases do not accept those.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import math
 import re
 from typing import NoReturn, cast
 
-_MAX_DEPTH = 60  # an honest answer has about eight levels
+_MAX_DEPTH = 60  # a genuine answer has about eight levels
 
-# Bytes of memory in CPython 3.11, measured: of a list, of an object with its first key, of a key that other
-# objects have too, of a key that none has, of any other value; and what a string takes in addition if it has
-# a letter beyond Latin-1.
+# Bytes of memory, measured in CPython 3.11: a list, an object with its first key, a key that other
+# objects share, for a key that no other object has, and for any other value; then the bytes that a string
+# takes in addition if it has a letter beyond Latin-1.
 _LIST, _OBJECT, _SHARED_KEY, _OTHER_KEY, _VALUE = 64, 120, 40, 90, 60
 _WIDE = 40
 _BEYOND_LATIN_1 = bytes(range(0xC4, 0xF8))  # the first bytes of such letters in UTF-8
 
-# Bytes. A page of 2,000 items takes 12 MB, one item with 100,000 mentions about 100 MB, 16 MiB of ``[],`` 700
-# MB.
+# Bytes. A page of 2,000 items takes 12 MB, one item with 100,000 mentions about 100 MB, and 16 MiB of ``[],``
+# 700 MB.
 _MAX_UNCHECKED = 32 * 2**20
 _MAX_MEMORY = 144 * 2**20
 
@@ -36,33 +36,33 @@ def parse_json(body: bytes) -> object:
     """Return the JSON document of a body: dicts, lists, strings, integers, finite floats, booleans and None.
 
     Bytes that are not UTF-8 become U+FFFD, so that one damaged title does not cost a whole answer that was
-    paid for. A float out of range becomes None. Raises ValueError, with a text for people, for anything that
-    is not JSON, for NaN, for integers with more digits than Python accepts, and for more nesting or values
-    than any honest answer.
+    paid for. A float out of range becomes None. Raises ValueError, with a message for people, for anything
+    that is not JSON, for NaN, for integers with more digits than Python accepts, and for more nesting or
+    values than any genuine answer has.
     """
     if not body.strip():
         raise ValueError("the body is empty")
     if _is_too_large(body):
-        raise ValueError("the JSON has far more values than an honest answer")
+        raise ValueError("the JSON has far more values than a genuine answer")
     text = body.decode("utf-8", "replace")
     try:
         document = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
-    # Only an escape can introduce what must be cleaned, and to visit every string takes ten times as long as
+    # Only an escape can introduce what must be cleaned, and visiting every string takes ten times as long as
     # parsing.
     is_dirty = _DIRTY.search(text) is not None
-    del text  # as large as the body, or four times as large
+    del text  # up to four times as large as the body
     _check_depth(document)
     return _clean(document) if is_dirty else document
 
 
 def _is_too_large(body: bytes) -> bool:
-    """Return whether a document would take far more memory than that of an honest answer, long strings aside.
+    """Return whether a document would take far more memory than a genuine answer, long strings aside.
 
-    Estimated without parsing it, from the characters that start a list, an object, a key or another value
-    (those inside strings make the estimate higher). Keys that are all different cost most. No honest answer
-    has many: its objects share their keys.
+    The memory is estimated without parsing, from the characters that start a list, an object, a key or
+    another value (those inside strings make the estimate higher). Distinct keys cost most. A genuine answer
+    has few of them, because its objects share their keys.
     """
     lists, objects = body.count(b"["), body.count(b"{")
     keys, values = body.count(b":"), body.count(b",")

@@ -1,7 +1,7 @@
 """The objects of the API, field by field, and how their values are read. Only this package knows these names.
 
-Every field has a default, and ``read_object`` fills in what it can. Nested objects stay raw in here (``Raw``,
-``Entries``) and are read on their own, so that a broken one costs only itself.
+Every field has a default, and ``read_object`` fills in what it can. Nested objects stay raw here (``Raw``,
+``Entries``) and are read separately, so that a broken one affects nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Moment = str | int
 PageId = Annotated[str, Meta(max_length=4_096)] | int
 
 ENTRIES_MAX = 10_000
-"""Entries of one list that are read. docs/schema.md names this limit."""
+"""The maximum number of entries read from one list. docs/schema.md states this limit."""
 
 _MAX_TEXT = 65_536
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII)
@@ -238,7 +238,7 @@ def read_nonempty(value: str | None) -> str | None:
 def read_time(value: Moment | None) -> datetime | None:
     """Return a UTC time from Unix seconds or ISO 8601, which is UTC if it states no offset.
 
-    None for anything else, before 1970 or after 9999.
+    None for anything else, and for a time before 1970 or after 9999.
     """
     if value is None:
         return None
@@ -260,8 +260,8 @@ def make_link(role: Role, url: str | None) -> Link | None:
     return Link(role, url, signed_url.parse_expiry(url)) if url is not None else None
 
 
-# msgspec analyses a shape at its first use, and crashes the process if two threads do that at once. So the
-# thread that imports this module does it for all shapes.
+# msgspec analyses a shape at its first use, and crashes the process if two threads do that at once. So all
+# shapes are used once here, by the thread that imports this module.
 for _kind in Struct.__subclasses__():
     if _kind.__module__ == __name__:
         read_object(_kind, {})

@@ -34,7 +34,7 @@ from archiver.model.upstream import (
 )
 
 NOT_AN_OBJECT = "it is not an object"
-NO_PK = "it has no pk of digits"
+NO_PK = "it has no numeric pk"
 
 _MAX_STICKER = 65_536  # bytes of JSON
 _SIGNED_URL = re.compile(r"https?://\S*[?&](oe|oh)=", re.IGNORECASE)
@@ -43,8 +43,8 @@ _SIGNED_URL = re.compile(r"https?://\S*[?&](oe|oh)=", re.IGNORECASE)
 def to_item(raw: object) -> Item | RejectedEntry:
     """Return a story item with everything attached to it, or the reason why ``raw`` is not one.
 
-    Its side lists keep the order of the answer. The links of stickers follow the plain ones, polls the
-    stickers.
+    Its side lists keep the order of the answer. The links of stickers follow the plain links, and polls
+    follow the stickers.
     """
     shape = read_object(WireItem, raw)
     if shape is None:
@@ -82,9 +82,9 @@ def _cut_lists(shape: WireItem) -> Iterator[tuple[str, int]]:
 
 
 def _links(shape: WireItem) -> tuple[Link, ...]:
-    """Return what an item offers to download.
+    """Return the links that an item offers.
 
-    Raw media (v2) list versions, the best one first, not one URL.
+    Instead of one URL, raw media (v2) list several versions, best first.
     """
     pictures = read_object(shapes.WirePictures, shape.image_versions2)
     offered = (
@@ -162,7 +162,7 @@ def _stickers(entries: Entries | None, kind: str) -> Iterator[Sticker]:
 
 
 def _unsigned(node: object) -> object:
-    """Return a JSON tree in which signed URLs have no query, fit for a row."""
+    """Return a JSON tree in which signed URLs have no query, safe to store."""
     if isinstance(node, str):
         return signed_url.without_query(node) if _SIGNED_URL.match(node) else node
     if isinstance(node, list):

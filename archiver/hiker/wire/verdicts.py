@@ -47,10 +47,10 @@ _CLOUDFLARE = re.compile(rb"error code: 1\d{3}\b")
 
 
 def parse_verdict(answer: Answer) -> Verdict:
-    """Return the meaning of an answer, what it cost, and a text for people. Never raises.
+    """Return the meaning of an answer, what it cost, and a message for people. Never raises.
 
-    An error 401 or 402 in a body with status 200 costs nothing: there was no account to charge. The page of a
-    proxy in between is charged by its status, to be on the safe side.
+    An error 401 or 402 in a body with status 200 costs nothing: there was no account to charge. A page from
+    an intermediate proxy counts as charged if its status says so, to be on the safe side.
     """
     tree, fault = _parse(answer.body)
     meaning = _meaning(answer, tree, fault)
@@ -100,7 +100,10 @@ def _meaning(answer: Answer, tree: object, fault: str) -> Meaning:
 
 
 def _as_error(tree: object) -> dict[str, object] | None:
-    """Return the tree if it is an error: has ``exc_type``, ``"state": false``, or a ``detail`` but no pk."""
+    """Return the tree if it is an error.
+
+    An error has ``exc_type``, ``"state": false``, or a ``detail`` but no pk.
+    """
     if not isinstance(tree, dict):
         return None
     is_error = (
@@ -142,7 +145,7 @@ def _units(answer: Answer, meaning: Meaning) -> int:
 
 def _detail(answer: Answer, tree: object, fault: str) -> str:
     if 300 <= answer.status < 400:
-        return excerpt(f"{answer.status}: it redirects elsewhere, which is not followed")
+        return excerpt(f"{answer.status}: a redirect, which is not followed")
     if fault and _is_page(answer):
         return excerpt(f"{answer.status}: got a page, not JSON: {_head(answer)}")
     if fault:

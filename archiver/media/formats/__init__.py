@@ -14,7 +14,7 @@ _DETECTORS = (jpeg.detect, png.detect, gif.detect, webp.detect, mp4.detect)
 def detect_format(head: bytes) -> MediaFormat | None:
     """Return the format of a file by its first bytes; None for anything that is not accepted. Never raises.
 
-    ``head``: the first ``HEAD_SIZE`` bytes; a shorter head is judged by the bytes it has. Names, extensions
+    ``head``: the first ``HEAD_SIZE`` bytes; a shorter file is judged by all of its bytes. Names, extensions
     and ``Content-Type`` are not consulted: they can be wrong (HIKERAPI.md, "The CDN").
     """
     return next((media for detect in _DETECTORS if (media := detect(head)) is not None), None)

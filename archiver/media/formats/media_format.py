@@ -13,7 +13,8 @@ OPEN          says "to the end of the file"  if its length or a checksum confirm
 CUT           ends too early                 only if a checksum confirms it
 ============  =============================  ==========================================
 
-This finds a ``Content-Length`` that is too small, which HTTP takes for a complete answer (faults C6 to C10).
+This detects a ``Content-Length`` that is too small, which HTTP treats as a complete answer (faults C6 to
+C10).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ HEAD_SIZE = 64
 """Bytes at the start of a file that detection looks at."""
 
 MAX_SIDE = 1_000_000
-"""Pixels. No picture is wider or higher; what a header states beyond this is not recorded."""
+"""Pixels. No picture is wider or taller; larger numbers in a header are not recorded."""
 
 
 class MediaKind(StrEnum):
@@ -51,12 +52,12 @@ class ParseStep(Enum):
 
     TAKE = auto()  # a number of bytes, which are passed to the generator
     TAKE_OR_END = auto()  # the same, but the file may also end here
-    SKIP = auto()  # a number of bytes that nobody looks at
+    SKIP = auto()  # a number of bytes that are ignored
     MARKER = auto()  # everything up to the next JPEG marker, whose code is passed to the generator
 
 
 Report = Callable[[int, int], None]
-"""Takes a width and a height in pixels that the file states."""
+"""Called with a width and a height in pixels that the file states."""
 
 Steps = Generator[tuple[ParseStep, int], bytes, Completeness]
 """Steps of one file, each with its number of bytes. Returns how complete the file is if it ends here.
@@ -74,8 +75,7 @@ class MediaFormat:
     steps: Callable[[Report], Steps]
 
 
-# In coded data FF00 stands for a byte FF and FFD0 to FFD7 restart the decoder; FFFF is padding before a
-# marker.
+# In coded data, FF00 is a byte FF, and FFD0 to FFD7 restart the decoder; FFFF is padding before a marker.
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
 
@@ -90,7 +90,7 @@ class StreamParser:
     def __init__(self, media: MediaFormat) -> None:
         self.dimensions: tuple[int, int] | None = None
         self._steps = media.steps(self._measure)
-        self._held = b""  # bytes that do not suffice for the step yet
+        self._held = b""  # bytes that are not yet enough for the step
         self._end: Completeness | None = None
         self._step, self._amount = next(self._steps)
 

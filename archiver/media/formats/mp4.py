@@ -22,7 +22,7 @@ _MP4_BRANDS = frozenset(
 )
 _MP4_FAMILIES = (b"iso", b"mp4")  # iso2 to iso9, mp41, mp42, mp4v
 
-_MAX_CHILDREN = 1000  # boxes in one container that are looked at
+_MAX_CHILDREN = 1000  # boxes read in one container
 
 _Path = tuple[bytes, ...]
 _Part = Generator[tuple[ParseStep, int], bytes, None]
