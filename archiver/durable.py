@@ -32,7 +32,7 @@ _ROTTEN = frozenset(
 
 
 def storage_error(exc: OSError, problem: str) -> StorageError:
-    """Return DiskFull (no space, no quota) or StorageError. ``problem``: what could not be done and where."""
+    """Return DiskFull (no space, no quota) or StorageError. ``problem``: what failed, and where."""
     message = f"{problem}: {exc.strerror or exc}"
     if exc.errno in _FULL:
         return DiskFull(message, "free space on that disk, or raise the quota, and run again")

@@ -36,30 +36,6 @@ import sys
 from enum import StrEnum
 from signal import Signals
 
-_OUTCOMES = {
-    0: "ok",
-    1: "bug",
-    2: "usage",
-    3: "partial",
-    4: "key",
-    5: "units",
-    6: "not_found",
-    7: "upstream",
-    8: "storage",
-    9: "database",
-    10: "no_archive",
-    11: "locked",
-    12: "damaged",
-}
-
-
-def outcome(exit_code: int) -> str:
-    """Return the word for an exit code in ``--json`` and ``runs.outcome``.
-
-    It is ``stopped`` for 128 + N (signal N).
-    """
-    return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
-
 
 def install_command(package: str) -> str:
     """Return the shell command that installs a package into the environment of this program.

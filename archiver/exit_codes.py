@@ -25,7 +25,10 @@ _PRECEDENCE = (1, 9, 8, 11, 10, 2, 4, 5, 7, 12, 3, 6, 0)
 
 
 def outcome(exit_code: int) -> str:
-    """Return the word for an exit code in ``--json`` and ``runs.outcome``; «stopped» for 128 + N (signal)."""
+    """Return the word for an exit code in ``--json`` and ``runs.outcome``.
+
+    It is ``stopped`` for 128 + N (signal N).
+    """
     return "stopped" if exit_code > 128 else _OUTCOMES[exit_code]
 
 

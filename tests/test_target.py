@@ -203,7 +203,8 @@ def test_items_are_what_an_archive_holds_and_no_run_takes() -> None:
         assert "item:<pk>" in raised.value.hint
     with pytest.raises(
         TargetError,
-        match="'item:abc' is not an item: a pk has digits only, a code 5 to 40 letters, digits, - and _",
+        match=r"'item:abc' is not an item: use a pk \(digits\), "
+        r"or a code of 5 to 40 letters, digits, - and _",
     ):
         parse_target_or_item("item:abc")
 

@@ -190,7 +190,7 @@ def find_subject(catalog: Catalog, target: Target | ItemTarget) -> KeptAccount |
     item = _item_by_code(catalog, target.text) if is_code(target.text) else None
     if item is None:
         error = not_archived(catalog, target)
-        raise NotHeld(str(error), f"{error.hint}; archiver search finds by words")
+        raise NotHeld(str(error), f"{error.hint}; archiver search finds them by words")
     return item
 
 

@@ -149,12 +149,12 @@ def _verify(
             f"the database is damaged: {damage[0]}",
             "restore a copy of archive.db; the blobs are not affected",
         )
-    chosen = choose_share(share, start_of_day(share, utcnow().date()))
+    is_chosen = choose_share(share, start_of_day(share, utcnow().date()))
     blobs = verify_blobs(
         session.store,
         catalog.stream(holdings.blobs),
         read_data=read_data,
-        is_chosen=chosen,
+        is_chosen=is_chosen,
         on_progress=progress,
         on_sound=on_verified,
     )
@@ -166,7 +166,7 @@ def _verify(
         session.answers,
         catalog.stream(stored_answers.answers),
         read_data=read_data,
-        is_chosen=chosen,
+        is_chosen=is_chosen,
         check=check,
     )
     unrecorded, surplus = verify_segments(
@@ -174,7 +174,7 @@ def _verify(
         lambda segment: catalog.read(stored_answers.has_segment, segment),
         lambda segment: catalog.read(stored_answers.lengths_by_offset, segment),
         read_data=read_data,
-        is_chosen=chosen,
+        is_chosen=is_chosen,
         check=check,
     )
     foreign = tuple(

@@ -94,8 +94,7 @@ class DiskStore:
                 self._tmp_fd = enter_directory("tmp", self._mode, within=self._root_fd)
             if os.fstat(self._tmp_fd).st_dev != os.fstat(self._blobs_fd).st_dev:
                 raise StorageError(
-                    f"tmp/ and blobs/ of {self._root} are on different disks: "
-                    "files cannot be renamed across them",
+                    f"tmp/ and blobs/ of {self._root} are on different disks: files cannot be renamed",
                     "make both plain directories on the same disk",
                 )
             self._check_directories()

@@ -96,6 +96,6 @@ def _report_lines(done: RereadReport) -> Iterator[str]:
     if done.lost_count:
         yield f"{pluralize(done.lost_count, 'answer')} recorded as lost, and left out"
     for what, counts in (("added", 0), ("filled", 1)):
-        learnt = [f"{n[counts]:,} in {table}" for table, n in done.row_counts.items() if n[counts]]
-        if learnt:
-            yield f"rows {what}: {', '.join(learnt)}"
+        rows = [f"{n[counts]:,} in {table}" for table, n in done.row_counts.items() if n[counts]]
+        if rows:
+            yield f"rows {what}: {', '.join(rows)}"

@@ -93,8 +93,8 @@ def send_all(sock: socket.socket, content: bytes, limit: TimeLimit, note_sent: C
         except TimeoutError:
             continue
         except OSError as error:
-            # A request is sent in one write. If that fails, as on a connection that the server closed, the
-            # server never saw a complete request.
+            # A request is sent in one write. If that fails, as on a connection that the server has closed,
+            # the server never saw a complete request.
             raise ConnectionBroken(str(error)) from error
         note_sent()
 

@@ -67,7 +67,7 @@ class Dialer:
     def dial(self, url: CheckedUrl, tick: Callable[[], None] = lambda: None) -> socket.socket:
         """Return a connected socket. ``tick`` is called about twice a second and may raise anything.
 
-        Raises DownloadFailed (NETWORK), not to be retried if an address or the certificate is refused.
+        Raises DownloadFailed (NETWORK), which is not retryable if an address or the certificate is refused.
         """
         raw = self._connect(url, self._checked_addresses(url), tick)
         if url.scheme == "http":

@@ -102,8 +102,8 @@ def parse_target_or_item(text: str) -> Target | ItemTarget:
         if is_code(word):
             return ItemTarget(stripped, code=word)
         raise TargetError(
-            f"'{_quote(stripped)}' is not an item: a pk has digits only, "
-            "a code 5 to 40 letters, digits, - and _",
+            f"'{_quote(stripped)}' is not an item: "
+            "use a pk (digits), or a code of 5 to 40 letters, digits, - and _",
             _ITEM_HINT,
         )
     try:

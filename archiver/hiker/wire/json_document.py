@@ -12,9 +12,9 @@ from typing import NoReturn, cast
 
 _MAX_DEPTH = 60  # a genuine answer has about eight levels
 
-# Bytes of memory, measured in CPython 3.11: a list, an object with its first key, a key that other
-# objects share, for a key that no other object has, and for any other value; then the bytes that a string
-# takes in addition if it has a letter beyond Latin-1.
+# Bytes of memory, measured in CPython 3.11: for a list, for an object with its first key, for a key that
+# other objects share, for a key that no other object has, and for any other value; then the bytes that a
+# string takes in addition if it has a letter beyond Latin-1.
 _LIST, _OBJECT, _SHARED_KEY, _OTHER_KEY, _VALUE = 64, 120, 40, 90, 60
 _WIDE = 40
 _BEYOND_LATIN_1 = bytes(range(0xC4, 0xF8))  # the first bytes of such letters in UTF-8
