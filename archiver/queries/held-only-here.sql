@@ -1,4 +1,4 @@
--- Which items of an account does no highlight show any longer? -p username=natgeo
+-- Which items of an account are no longer in any of its highlights? -p username=natgeo
 SELECT gone_at, title, taken_at, picture_path, video_path, item_pk
 FROM account_items
 WHERE username = :username AND gone_at IS NOT NULL

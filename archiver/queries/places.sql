@@ -1,4 +1,4 @@
--- Where was an account? Its places as points for a map: -p username=natgeo
+-- Where was an account? Its places, with coordinates for a map: -p username=natgeo
 SELECT taken_at, place, lat, lng, title, item_url
 FROM item_locations
 WHERE username = :username
