@@ -83,9 +83,9 @@ def restore_marker(config: Config) -> bool:
         return False
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         found = schema.read_status(locate_database(config))
-        if found.used and not marker.exists(root):
+        if found.has_runs and not marker.exists(root):
             marker.write(root, Marker(found.archive_id), group_readable=config.archive.group_readable)
-        return found.used
+        return found.has_runs
 
 
 def _is_archive(config: Config) -> bool:
@@ -134,7 +134,7 @@ def _unfinished_database(config: Config) -> schema.SchemaStatus | None:
             raise
         schema.require_empty(place)
         return None
-    if status.used:
+    if status.has_runs:
         raise StorageError(
             f"the database {place} is in use, by the archive {status.archive_id}; "
             f"its marker archive.json is missing in {root}",

@@ -101,7 +101,7 @@ class Export:
             steps = self._require_some(self._walk(moment))
             with self._tree("site", blobs) as tree:
                 for entry in site_builder.site_entries(
-                    steps, lambda pk: moment.read(change_history.former_titles, pk), gone=self._has_gone
+                    steps, lambda pk: moment.read(change_history.former_titles, pk), with_gone=self._has_gone
                 ):
                     tree.put(entry)
                 return tree.finish(prune=self._prune)
@@ -110,7 +110,10 @@ class Export:
         """Export a BagIt bag; see ``Archive.export_bagit``."""
         bagit.require_fields(info)
         layout = FolderLayout(
-            bagit.media_template(), sidecars=True, gone=self._has_gone, below=(bagit.PAYLOAD, "media")
+            bagit.media_template(),
+            with_sidecars=True,
+            with_gone=self._has_gone,
+            below=(bagit.PAYLOAD, "media"),
         )
         with self._media() as (moment, blobs):
             part = self._part(moment)

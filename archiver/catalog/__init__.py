@@ -1,11 +1,11 @@
-"""The rows of an archive, in one database: SQLite or PostgreSQL. Values of the model go in and come out.
+"""The rows of an archive, in one database: SQLite or PostgreSQL.
 
-``Catalog`` opens the database. ``catalog.write(record.page, ...)`` and ``catalog.write(ledger.reserve, ...)``
-write facts; ``catalog.read(content.accounts, ...)`` reads. ``schema`` creates, checks and upgrades a
-database.
+Functions take and return values of the model. ``Catalog`` opens the database. ``catalog.write(record.page,
+...)`` and ``catalog.write(ledger.reserve, ...)`` write facts; ``catalog.read(content.accounts, ...)`` reads.
+``schema`` creates, checks and upgrades a database.
 
 ``ledger``, ``merge`` and ``record`` are imported only by code that writes: building their statements takes a
-tenth of the start of a command that reads.
+tenth of the startup time of a command that reads.
 """
 
 from __future__ import annotations

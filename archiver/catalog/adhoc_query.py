@@ -1,10 +1,10 @@
-"""The user's own SQL: certainly read-only, and limited in rows and in time.
+"""The user's own SQL: read-only, and limited in rows and in time.
 
 On both databases the connection itself cannot write, and the statement is checked as well. SQLite asks an
 authorizer about every step of a statement. PostgreSQL gets a single statement (the extended protocol takes
-only one) that begins with a word of a query: COPY is allowed in its read-only transactions, and can start
-programs. Functions for superusers (``lo_export`` writes a file on the server) are for the server to forbid:
-an archive belongs to an ordinary role.
+only one) that begins with the keyword of a query: COPY is allowed in read-only transactions, and can start
+programs. Functions for superusers (``lo_export`` writes a file on the server) must be forbidden by the
+server: an archive should belong to an ordinary role.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ if TYPE_CHECKING:
 
 _RawRows = Generator[tuple[object, ...], None, None]
 """The names of the columns, then the rows."""
-_STEPS = 10_000  # of SQLite's machine between two looks at the clock: about a millisecond
+_STEPS = 10_000  # SQLite instructions between two checks of the clock: about a millisecond
 _READER_PAUSE = 0.1
-"""Seconds between two rows. A longer wait is a person reading in a pager, and does not count as time of the
-query. A shorter one does: it is the work of writing rows, and an endless query would take many times its
-limit."""
+"""Seconds between two rows. A longer pause is a person reading in a pager, and does not count as time of the
+query. A shorter pause is the work of writing rows, and counts: otherwise an endless query could take many
+times its limit.
+"""
 _MAX_VALUE_BYTES = 64 << 20
 _MAX_ROWS_BYTES = 1 << 30
 _MAX_HEAP_BYTES = 1 << 30
-"""What SQLite may take for sorting and the like, in the whole process: a PRAGMA can only lower it."""
+"""The memory that SQLite may use for sorting and the like, in the whole process: a PRAGMA can only lower it.
+"""
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _ALLOWED_PRAGMAS = {
     *("table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"),
@@ -55,11 +57,12 @@ _ERRORS_OF_QUERY = {
     sqlite3.SQLITE_MISMATCH,  # LIMIT 'a'
 }
 _PG_LIMIT_EXCEEDED = "54"
-"""An OperationalError of psycopg, but of the query: too many columns, too deep, too long a text."""
+"""Errors of the query that psycopg raises as OperationalError: too many columns, too deep, too long a text.
+"""
 _PG_MAX_TIMEOUT_MS = 2**31 - 1  # 24 days
 # Blanks, comments and parentheses before the first word, as PostgreSQL reads them (a carriage return ends a
-# line, too). Its comments may nest. We do not follow that: a nested comment is not taken for one, so the
-# query is refused.
+# line, too). Its comments may nest. This pattern does not support that: a query that begins with a nested
+# comment is refused.
 _BEFORE_WORD = re.compile(r"\A(?:[ \t\n\r\f\v(]+|--[^\n\r]*|/\*(?:(?!/\*).)*?\*/)*", re.DOTALL)
 _WORD = re.compile(r"[a-z]+\b", re.IGNORECASE)
 _UNKNOWN_NAME = re.compile(
@@ -82,9 +85,9 @@ def run_query(
     """Return the first ``rows`` rows of a query. ``parameters`` are bound to each ``:name``.
 
     Raises QueryRefused if the query would write, is not understood, takes longer than ``seconds`` or too much
-    memory, lacks a parameter, has no use for one, or has a value that the database cannot take; DatabaseError
-    if the database itself fails. Without ``own_process`` SQLite's memory is not limited: the limit would hold
-    for everything that the process ever does with SQLite.
+    memory, has a parameter without a value or a value without a parameter, or has a value that the database
+    cannot take; DatabaseError if the database itself fails. Without ``own_process`` SQLite's memory is not
+    limited: the limit would apply to everything else that the process does with SQLite.
     """
     with stream_query(
         database, sql, seconds=seconds, parameters=parameters, own_process=own_process
@@ -104,8 +107,8 @@ def stream_query(
 ) -> Iterator[RowStream]:
     """Open the rows of a query as a stream; the connection is open until the ``with`` block ends.
 
-    Raises what ``run_query`` raises, also after some rows. ``seconds``: ``math.inf`` for no limit. SQLite
-    does not count the time in which a reader pauses; PostgreSQL does.
+    Raises the errors of ``run_query``, possibly after some rows. ``seconds``: ``math.inf`` for no limit. Time
+    in which the reader pauses does not count on SQLite, but does on PostgreSQL.
     """
     parameters = parameters or {}
     if not seconds > 0:
@@ -127,15 +130,15 @@ def _with_mapped_errors(raw_rows: _RawRows, database: str) -> _RawRows:
         yield from raw_rows
 
 
-def _check_parameters(expected: tuple[str, ...], given: Mapping[str, Value]) -> None:
-    unused = [name for name in given if name not in expected]
+def _check_parameters(expected: tuple[str, ...], values: Mapping[str, Value]) -> None:
+    unused = [name for name in values if name not in expected]
     if unused:
         has = _join(expected) or "none"
         raise QueryRefused(f"the query has no parameter {_join(unused)}; it has {has}")
-    missing = [name for name in expected if name not in given]
+    missing = [name for name in expected if name not in values]
     if missing:
         options = " ".join(f"-p {name}=VALUE" for name in missing)
-        raise QueryRefused(f"the query has no value for {_join(missing)}", f"give it: {options}")
+        raise QueryRefused(f"the query has no value for {_join(missing)}", f"add {options}")
 
 
 def _join(parameters: Sequence[str]) -> str:
@@ -230,9 +233,7 @@ def _too_slow(seconds: float) -> QueryRefused:
 
 
 def _too_large() -> QueryRefused:
-    return QueryRefused(
-        "the query needs more memory than a query may use", "ask for fewer rows, or fewer columns"
-    )
+    return QueryRefused("the query needs more memory than is allowed", "select fewer rows, or fewer columns")
 
 
 def _query_postgresql(
@@ -240,7 +241,9 @@ def _query_postgresql(
 ) -> _RawRows:
     import psycopg
 
-    word = _WORD.match(sql, _BEFORE_WORD.match(sql).end())  # type: ignore[union-attr]  # it always matches
+    before = _BEFORE_WORD.match(sql)
+    assert before is not None  # it also matches an empty text
+    word = _WORD.match(sql, before.end())
     if word is None or word[0].lower() not in _QUERY_WORDS:
         raise QueryRefused("the query is refused: only reading is allowed", "begin it with SELECT or WITH")
     engine = engines.create_reader(database)
@@ -282,11 +285,11 @@ def _query_postgresql(
 
 
 def _describe_columns(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> tuple[str, ...]:
-    """Return the column names of a query that returned no rows, which a stream does not tell."""
+    """Return the column names of a query without rows, which a stream does not report."""
     from psycopg import generators
 
-    # Not ``prepare`` and ``describe_prepared``: psycopg's connections do not block, and those may never
-    # return there.
+    # ``prepare`` and ``describe_prepared`` are not used: they may never return, as psycopg's connections do
+    # not block.
     server, order = connection.pgconn, parameter_names(sql, postgresql=True)
     server.send_prepare(b"", replace_parameters(sql, lambda name: f"${order.index(name) + 1}").encode())
     connection.wait(generators.execute(server))

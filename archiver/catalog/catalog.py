@@ -34,14 +34,17 @@ class Catalog:
     """
 
     def __init__(self, database: Database, *, write: bool, lock: WriterLock | None = None) -> None:
-        """``database`` must be known to be at ``schema.head()``. A writer to PostgreSQL holds ``lock``."""
+        """Open a ``database`` whose schema is at ``schema.head()``.
+
+        ``lock``: the lock of a writer to PostgreSQL.
+        """
         self._database = database
         self._closing = ExitStack()
         self._writer: Writer | None = None
         with ExitStack() as opened:
             engine = opened.enter_context(_disposing(engines.create_writer(database))) if write else None
-            # Readers close before the writer: the last connection moves the WAL into the file, if it may
-            # write.
+            # Readers close before the writer: the last connection to close moves the WAL into the file, if it
+            # may write.
             self._reader = opened.enter_context(_disposing(engines.create_reader(database)))
             if engine is not None:
                 opened.callback(_checkpoint, engine, str(database))
@@ -56,10 +59,10 @@ class Catalog:
     def create(
         cls, database: str | Path, archive_id: str, now: datetime, *, group_readable: bool = False
     ) -> Catalog:
-        """Create a new database, whole or not at all, and open it for writing.
+        """Create a new database atomically, and open it for writing.
 
-        Raises DatabaseError if the file exists, DatabaseForeign if a PostgreSQL database has tables,
-        ArchiveLocked.
+        Raises DatabaseError if the file exists, DatabaseForeign if a PostgreSQL database has tables, and
+        ArchiveLocked if another writer has the PostgreSQL database open.
         """
         place = engines.locate(database)
         with ExitStack() as locked:
@@ -69,11 +72,11 @@ class Catalog:
 
     @classmethod
     def open(cls, database: str | Path, *, write: bool) -> Catalog:
-        """Open an existing database. A writer upgrades an older one first; a reader never writes.
+        """Open an existing database. For writing, an older one is upgraded first; a reader never writes.
 
-        On SQLite the caller must hold the lock of the archive to open it for writing. Raises SchemaOld (a
-        reader), SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has the
-        PostgreSQL database.
+        To open a SQLite database for writing, the caller must hold the lock of the archive. Raises SchemaOld
+        (only for reading), SchemaNew, DatabaseForeign, DatabaseError, and ArchiveLocked if another writer has
+        the PostgreSQL database open.
         """
         place = engines.locate(database)
         if not write:
@@ -106,7 +109,7 @@ class Catalog:
         return catalog
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Let the writer call ``fact(connection, ...)``; return its value once it is durable.
+        """Call ``fact(connection, ...)`` in the writer's thread; return its value once its rows are durable.
 
         See ``Writer.write``.
         """
@@ -115,15 +118,15 @@ class Catalog:
     def submit(
         self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> Future[T]:
-        """Queue a fact as ``write`` does, without waiting: the Future ends once it is durable."""
+        """Queue a fact without waiting. The Future is done once its rows are durable."""
         if self._writer is None:
             raise DatabaseError(f"the database {self._database} is open for reading only")
         return self._writer.submit(fact, *args, **kwargs)
 
     def read(self, query: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``query(connection, ...)`` of what is committed now. Repeated once if a connection was lost.
+        """Return ``query(connection, ...)``, run on what is committed now.
 
-        Raises DatabaseError.
+        The query is repeated once if the connection was lost. Raises DatabaseError.
         """
         with map_errors(str(self._database)):
             try:
@@ -140,7 +143,7 @@ class Catalog:
     ) -> Generator[T, None, None]:
         """Yield what ``query(connection, ...)`` yields, all from one point in time.
 
-        Close it if it is not read to its end.
+        Close the generator if you do not read it to the end.
         """
         with self.snapshot() as snapshot:
             yield from snapshot.stream(query, *args, **kwargs)
@@ -149,7 +152,7 @@ class Catalog:
     def snapshot(self) -> Iterator[Snapshot]:
         """Open a read snapshot, on a connection of its own: all its queries see the same point in time."""
         with ExitStack() as opened:
-            with map_errors(str(self._database)):  # not the body of the caller's with statement
+            with map_errors(str(self._database)):  # but not errors in the caller's with block
                 connection = opened.enter_context(self._reader.connect())
                 snapshot = Snapshot(connection, str(self._database), opened)
             yield snapshot
@@ -178,27 +181,27 @@ class Catalog:
     ) -> AbstractContextManager[RowStream]:
         """Open the rows of a user's own query as a stream; see ``adhoc_query``.
 
-        Raises QueryRefused, also after some rows.
+        Raises QueryRefused, possibly after some rows have been read.
         """
         from archiver.catalog import adhoc_query
 
         return adhoc_query.stream_query(self._database, sql, seconds=seconds, parameters=parameters)
 
     def backup(self, to: Path) -> None:
-        """Copy the database into the new file ``to``, all from one point in time, also during a run.
+        """Copy the database into the new file ``to``, all from one point in time, even during a run.
 
-        Raises UsageError if the file exists or the database is PostgreSQL, which has its own program for
-        that; DatabaseError, also if the database is damaged; DiskFull.
+        Raises UsageError if the file exists, or for PostgreSQL, which has its own program for backups;
+        DatabaseError, for example if the database is damaged; DiskFull.
         """
         if self._database.path is None:
-            raise UsageError("a PostgreSQL database is backed up by its own program", "pg_dump")
+            raise UsageError("archiver cannot back up a PostgreSQL database", "use pg_dump")
         if to.exists():
-            raise UsageError(f"the file exists already: {to}", "name another one")
+            raise UsageError(f"the file already exists: {to}", "name another file")
         with map_errors(str(self._database)):
             sqlite_copy.copy_sqlite(self._database.path, to)
 
     def close(self) -> None:
-        """Commit what waits, move the WAL into the file, release the lock. May be called again."""
+        """Commit all queued facts, move the WAL into the file, release the lock. May be called again."""
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -227,7 +230,7 @@ def _disposing(engine: Engine) -> Iterator[Engine]:
 
 
 def _checkpoint(engine: Engine, database: str) -> None:
-    """Move the WAL into the file: a copy of the file alone, or a read-only disk, then has everything."""
+    """Move the WAL into the file. Then the file alone is complete, in a copy or on a read-only disk."""
     if engine.dialect.name == "sqlite":
         with map_errors(database):
             engines.checkpoint(engine)
@@ -236,5 +239,5 @@ def _checkpoint(engine: Engine, database: str) -> None:
 def _archive_id(connection: Connection) -> str:
     archive_id = connection.scalar(select(tables.archive.c.id))
     if archive_id is None:
-        raise DatabaseForeign("the database belongs to no archive: its table archive is empty")
+        raise DatabaseForeign("the database does not belong to an archive: its table archive is empty")
     return str(archive_id)

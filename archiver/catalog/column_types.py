@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def time_text(time: datetime) -> str:
-    """Return an aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``, whose order as text is the order in time.
+    """Return an aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``. Sorted as text, such times are in order.
 
     Raises ValueError for a naive time.
     """
@@ -37,7 +37,7 @@ class UtcTime(TypeDecorator[datetime]):
         return value.astimezone(UTC) if dialect.name == "postgresql" else text
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
-        """Return one function for each value, as ``process_result_value`` would be two calls a value."""
+        """Return a single function: ``process_result_value`` would cost two calls for each value."""
         return _parse_timestamp if dialect.name == "postgresql" else _parse_text
 
 
@@ -53,7 +53,7 @@ def _parse_timestamp(time: datetime | None) -> datetime | None:
 
 
 PkText = Text().with_variant(Text(collation="C"), "postgresql")
-"""A pk or digest: compared byte by byte, so that both databases sort it alike."""
+"""A pk or digest: compared byte by byte, so that both databases sort it the same way."""
 
 Id = BigInteger().with_variant(Integer(), "sqlite")
 """An ascending number. SQLite uses a column as the rowid only if its type is INTEGER."""

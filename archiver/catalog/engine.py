@@ -1,9 +1,9 @@
-"""Create the engines, with the settings that every connection to the database gets.
+"""The engines of a database, and the settings of each connection.
 
-SQLite: WAL with ``synchronous = FULL`` (with NORMAL, power loss takes acknowledged rows), foreign keys on, a
-hostile file is not trusted. The driver's own transactions are off and we send BEGIN: only then is DDL
-transactional, and BEGIN IMMEDIATE lets a writer wait for its turn instead of failing halfway. Readers open
-the file read-only.
+SQLite uses WAL with ``synchronous = FULL`` (with NORMAL, a power loss can undo committed rows) and foreign
+keys; ``trusted_schema`` is off, since the file may be hostile. The driver's own transactions are off, and
+this module sends BEGIN: only then is DDL transactional, and with BEGIN IMMEDIATE a writer waits for its turn
+instead of failing halfway. Readers open the file read-only.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from archiver.errors import ConfigError, DatabaseError, install_command
 
 BUSY_SECONDS = 10
 NEW_SUFFIX = ".new"
-"""Ends the name of a database that is being created."""
+"""The suffix of a database that is being created."""
 _POOLED_READERS = 4
 _READER_CACHE_KIB = 65_536
-"""A million blobs are looked up by their hashes, all over the file. Memory is used only as pages are read."""
+"""Large, since blobs are looked up by hash, all over the file. Memory is used only as pages are read."""
 _WAL_INDEX_MISSING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
 _SETTINGS = (
     f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}",
@@ -44,14 +44,14 @@ PG_NETWORK = {
     "keepalives_interval": 10,
     "tcp_user_timeout": 60_000,
 }
-"""For libpq: that a server is out of reach is noticed within about a minute, not after hours."""
+"""For libpq: an unreachable server is noticed within about a minute instead of hours."""
 _PG_READ_ONLY = " -c default_transaction_read_only=on"
 _SECRETS = ("password", "sslpassword", "passfile", "sslkey")
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where the rows are: a file, or a PostgreSQL URL. ``str()`` shows no password."""
+    """The location of a database: a file, or a PostgreSQL URL. ``str()`` does not show the password."""
 
     path: Path | None = None
     url: URL | None = field(default=None, repr=False)
@@ -63,7 +63,7 @@ class Database:
 
 
 def locate(database: str | Path) -> Database:
-    """Return the Database of a path, or of the URL of a PostgreSQL database.
+    """Return the Database at a path, or at the URL of a PostgreSQL database.
 
     Raises ConfigError for any other URL.
     """
@@ -111,9 +111,9 @@ def open_for_reading(database: Database) -> sqlite3.Connection:
     """Open a bare read-only connection to a SQLite file, with our settings. Raises sqlite3.Error.
 
     SQLite cannot open a WAL database if the index of the WAL is missing and cannot be created. On a disk that
-    is mounted read-only nobody can write, so the file alone (``immutable``) is the database. In a directory
-    that only this user cannot write to, it is the last resort: if a run begins while such a connection is
-    open, what it reads may mix two points in time.
+    is mounted read-only nobody can write, so the file is complete and can be opened alone (``immutable``). In
+    a directory that only this user cannot write to, this is a last resort: if a run begins while such a
+    connection is open, its reads may mix two points in time.
     """
     path = database.path
     assert path is not None
@@ -125,15 +125,15 @@ def open_for_reading(database: Database) -> sqlite3.Connection:
     file_alone = _open_read_only(path, immutable=True)
     if not _has_wal(path):
         return file_alone
-    file_alone.close()  # a run has just begun; its WAL can be opened by everybody
+    file_alone.close()  # a run has just begun, and its WAL can be read
     return _open_read_only(path)
 
 
 def create_file(path: Path, *, group_readable: bool = False) -> None:
-    """Create an empty database file that only its owner may read, and with ``group_readable`` its group.
+    """Create an empty database file that only its owner can read, or also its group (``group_readable``).
 
-    The umask does not matter, and SQLite gives the files beside it the same mode. Raises OSError,
-    FileExistsError.
+    The mode does not depend on the umask, and SQLite gives the files beside it the same mode. Raises OSError;
+    FileExistsError if the file exists.
     """
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
@@ -145,7 +145,7 @@ def create_file(path: Path, *, group_readable: bool = False) -> None:
 def checkpoint(engine: Engine) -> None:
     """Move the WAL of a SQLite file into the file, without waiting for readers.
 
-    Raises sqlite3.Error if the disk refuses. Closing the last connection does the same, but hides a refusal.
+    Raises sqlite3.Error if this fails. Closing the last connection also moves the WAL, but hides errors.
     """
     with engine.connect() as connection:
         driver = connection.connection.driver_connection
@@ -155,7 +155,7 @@ def checkpoint(engine: Engine) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make a closed file and its name survive power loss. Raises OSError."""
+    """Flush a closed file and its directory to the disk. Raises OSError."""
     for place, flags in ((path, os.O_RDONLY), (path.parent, os.O_RDONLY | os.O_DIRECTORY)):
         descriptor = os.open(place, flags)
         try:
@@ -222,7 +222,7 @@ def _create_postgresql(url: URL, options: str, *, pool_size: int, max_overflow: 
             pool_size=pool_size,
             max_overflow=max_overflow,
             hide_parameters=True,
-            use_native_hstore=False,  # otherwise each connection asks whether there is such a type
+            use_native_hstore=False,  # otherwise each new connection looks up that type
             connect_args={"options": options, "application_name": "archiver", **PG_NETWORK},
         )
     except ModuleNotFoundError as exc:

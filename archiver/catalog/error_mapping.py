@@ -20,7 +20,7 @@ _SQLITE = {
     sqlite3.SQLITE_BUSY: ("is locked by another program", "close what writes to it, then run again"),
     sqlite3.SQLITE_LOCKED: ("is locked by another program", "close what writes to it, then run again"),
     sqlite3.SQLITE_CORRUPT: ("is damaged", RESTORE_HINT),
-    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its head is damaged", RESTORE_HINT),
+    sqlite3.SQLITE_NOTADB: ("is not a SQLite database, or its header is damaged", RESTORE_HINT),
     sqlite3.SQLITE_READONLY: ("cannot be written", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check its owner, its mode and the mount"),
     sqlite3.SQLITE_PERM: ("cannot be opened", "check its owner, its mode and the mount"),
@@ -48,14 +48,14 @@ def map_errors(database: str) -> Iterator[None]:
 
 
 def is_connection_lost(exc: BaseException) -> bool:
-    """Whether the connection to PostgreSQL ended, as opposed to an error that came over it."""
+    """Return whether the connection to PostgreSQL ended, as opposed to an error that came over it."""
     return isinstance(exc, DBAPIError) and exc.connection_invalidated
 
 
 def is_refused(exc: DBAPIError) -> bool:
-    """Whether a healthy database refuses a value or statement, as it will again the next time.
+    """Return whether a healthy database refuses a value or statement, and would refuse it again.
 
-    False if it is locked, full, damaged, short of memory, told to stop, or gone.
+    False if it is locked, full, damaged, short of memory, shutting down, or gone.
     """
     if isinstance(exc.orig, sqlite3.Error):
         return getattr(exc.orig, "sqlite_errorcode", 0) & 0xFF in _SQLITE_REFUSED
@@ -64,9 +64,9 @@ def is_refused(exc: DBAPIError) -> bool:
 
 
 def to_archiver_error(exc: BaseException, database: str) -> BaseException:
-    """Return what to raise in place of ``exc``.
+    """Return the exception to raise in place of ``exc``.
 
-    A value that no column takes (a naive time) is a bug of the caller, and is returned as it is.
+    A value that no column takes (a naive time) is a bug of the caller: that exception is returned unchanged.
     """
     if isinstance(exc, StatementError) and not isinstance(exc, DBAPIError):
         return exc.orig or exc
@@ -85,7 +85,7 @@ def _map_sqlite(cause: sqlite3.Error, database: str) -> ArchiverError:
     code = extended & 0xFF  # the rest of an extended code is detail
     if code == sqlite3.SQLITE_FULL or extended in _SQLITE_ALSO_FULL:
         return _disk_full(database)
-    text, hint = _SQLITE.get(code, (f"refuses: {cause}", ""))
+    text, hint = _SQLITE.get(code, (f"reports an error: {cause}", ""))
     return DatabaseError(f"the database {database} {text}", hint)
 
 

@@ -1,4 +1,4 @@
-"""What every API call costs: one row for each attempt, reserved before it is made and settled after it.
+"""The cost of each API call: one row for each attempt, reserved before the call and settled after it.
 
 A row that is never settled (the process was killed) keeps its nominal price: a lost answer counts as billed.
 """
@@ -41,23 +41,23 @@ _LOCK = text("LOCK TABLE api_calls IN SHARE ROW EXCLUSIVE MODE")
 
 
 def reserve(
-    connection: Connection, run_id: int, call: Call, now: datetime, limits: Limits, kept_back: int = 0
+    connection: Connection, run_id: int, call: Call, now: datetime, limits: Limits, promised: int = 0
 ) -> int:
     """Reserve the nominal units of a call about to be made; return the id of its row.
 
-    One statement checks the limits and writes the row. ``kept_back``: units that this run has promised to
+    One statement checks the limits and writes the row. ``promised``: units that this run has promised to
     other calls. Days and months are those of UTC. Raises BudgetReached, which names the limit, if the call
     would exceed one.
     """
     bounds = _bounds(limits)
     if bounds and connection.dialect.name == "postgresql":
-        connection.execute(_LOCK)  # a sum does not see what another worker has reserved but not committed
+        connection.execute(_LOCK)  # a sum misses what another worker has reserved but not yet committed
     periods = _periods(run_id, now)
     row = {"path": call.path, "subject": call.subject, "units": call.units, "now": now}
-    unpromised = {name: bound - kept_back for name, bound in bounds.items()}
+    unpromised = {name: bound - promised for name, bound in bounds.items()}
     reserved = connection.scalar(_reserve_within(tuple(bounds)), {**periods, **row, **unpromised})
     if reserved is None:
-        raise _budget_reached(connection, call, periods, bounds, kept_back)
+        raise _budget_reached(connection, call, periods, bounds, promised)
     return int(reserved)
 
 
@@ -67,7 +67,7 @@ def settle(
     status: int | None,
     units: int,
     now: datetime,
-    kept: AnswerLocation | None = None,
+    location: AnswerLocation | None = None,
     facts: TrayFacts | None = None,
 ) -> int | None:
     """Record how a call ended: its HTTP status (None: no answer) and its price.
@@ -77,16 +77,20 @@ def settle(
     connection.execute(
         update(_calls).where(_calls.c.id == api_call_id).values(status=status, units=units, finished_at=now)
     )
-    return None if kept is None else record_answer(connection, api_call_id, kept, facts or TrayFacts())
+    return (
+        None if location is None else record_answer(connection, api_call_id, location, facts or TrayFacts())
+    )
 
 
-def record_answer(connection: Connection, api_call_id: int, kept: AnswerLocation, facts: TrayFacts) -> int:
+def record_answer(
+    connection: Connection, api_call_id: int, location: AnswerLocation, facts: TrayFacts
+) -> int:
     """Record where the answer to a call is stored; return the id of its row. ``facts``: as in ``settle``."""
     values = {
-        "sha256": kept.sha256,
-        "segment": kept.segment,
-        "offset": kept.offset,
-        "length": kept.length,
+        "sha256": location.sha256,
+        "segment": location.segment,
+        "offset": location.offset,
+        "length": location.length,
         "latest_reel_media": facts.latest_reel_media,
         "media_count": facts.media_count,
     }
@@ -96,15 +100,15 @@ def record_answer(connection: Connection, api_call_id: int, kept: AnswerLocation
 
 
 def units_left(connection: Connection, run_id: int, now: datetime, limits: Limits) -> int | None:
-    """Return the units that these limits still allow, at least 0; None without any limit."""
+    """Return the units that these limits still allow, at least 0; None if there is no limit."""
     room = tightest_limit(connection, run_id, now, limits)
     return room.left if room is not None else None
 
 
 def tightest_limit(connection: Connection, run_id: int, now: datetime, limits: Limits) -> BudgetLeft | None:
-    """Return the limit that leaves the fewest units; None without any.
+    """Return the limit that leaves the fewest units; None if there is no limit.
 
-    ``run_id``: 0 for a run yet to begin.
+    ``run_id``: 0 for a run that has not begun.
     """
     periods = _periods(run_id, now)
     rooms = [
@@ -121,7 +125,7 @@ def units_spent(connection: Connection, run_id: int) -> int:
 
 @cache
 def _reserve_within(limits: tuple[str, ...]) -> Insert:
-    """Return the one statement that reserves: no other reserve comes between its check and its row."""
+    """Return the statement that reserves units, which checks the limits and writes the row in one step."""
     price = bindparam("units", type_=_calls.c.units.type)
     is_within: list[ColumnElement[bool]] = [
         _UNITS[name].scalar_subquery() + price <= bindparam(name, type_=_calls.c.units.type)
@@ -148,15 +152,15 @@ def _periods(run_id: int, now: datetime) -> dict[str, object]:
 
 
 def _budget_reached(
-    connection: Connection, call: Call, periods: dict[str, object], bounds: dict[str, int], kept_back: int
+    connection: Connection, call: Call, periods: dict[str, object], bounds: dict[str, int], promised: int
 ) -> BudgetReached:
     for name, bound in bounds.items():
-        taken = int(connection.scalar(_UNITS[name], periods) or 0) + kept_back
+        taken = int(connection.scalar(_UNITS[name], periods) or 0) + promised
         if taken + call.units > bound:
             flag = "--max-units or " if name == "per_run" else ""
             return BudgetReached(
-                f"{flag}budget.max_units_{name} = {bound}: {taken} are spent or promised,"
+                f"{flag}budget.max_units_{name} = {bound}: {taken} units are spent or reserved,"
                 f" and {call.path} costs {call.units}",
-                f"the next run{_WHEN_AGAIN[name]} goes on where this one stopped; or raise the limit",
+                f"run again{_WHEN_AGAIN[name]} to continue where this run stopped, or raise the limit",
             )
-    return BudgetReached(f"a limit of the budget is reached; {call.path} was not asked")
+    return BudgetReached(f"a limit of the budget is reached: {call.path} was not called")

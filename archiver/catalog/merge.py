@@ -1,8 +1,8 @@
-"""Merge the rows of one catalog into another: add rows and fill empty columns, but alter nothing.
+"""Merge the rows of one catalog into another: add rows and fill empty columns, but change no value.
 
-A rereading of all stored answers ends with this. Columns that a run decides by (when a thing was listed,
-fetched or completed, whether it is gone, which picture of it is stored) are not taken over: they stay as they
-are, and are empty in a new row.
+This is the last step of rereading all stored answers. Columns on which a run bases its decisions (when a
+thing was listed, fetched or completed, whether it is gone, which picture of it is stored) are not merged:
+they stay as they are, and are empty in a new row.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ MergeRow = Mapping[str, Any]
 """A row of the other catalog, by column."""
 
 _BATCH = 500
-"""Rows of one transaction, or all rows of one account, highlight or item if those are more."""
-_SAME_LOOK = timedelta(minutes=1)
-"""Times less far apart belong to the same answer: answers are recorded some time after they came."""
+"""Rows in a transaction. There are more if a single account, highlight or item has more."""
+_SAME_ANSWER = timedelta(minutes=1)
+"""Times that differ by less come from the same answer: an answer is recorded some time after it arrived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class _MergeRule:
     key: tuple[str, ...]
     fills: tuple[str, ...] = ()
     only_new: tuple[str, ...] = ()
-    widens: bool = False  # last_seen_at takes a later time
+    widens: bool = False  # a later last_seen_at replaces the stored one
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -79,8 +79,8 @@ TABLES = (*_BY_TABLE, *item_entries.TABLES)
 def merge(source: Catalog, into: Catalog, check: Callable[[], None]) -> dict[str, tuple[int, int]]:
     """Merge the rows of ``source``, a batch at a time. Return how many rows were added and filled, by table.
 
-    ``check`` is called before each batch and may raise to stop; the next merge continues. Raises
-    DatabaseError, DiskFull.
+    ``check`` is called before each batch and may raise an exception to stop; the next merge does the rest.
+    Raises DatabaseError, DiskFull.
     """
     counts: dict[str, tuple[int, int]] = {}
     for table in TABLES:
@@ -97,8 +97,8 @@ def merge(source: Catalog, into: Catalog, check: Callable[[], None]) -> dict[str
 def merge_rows(connection: Connection, table: str, rows: Sequence[MergeRow]) -> tuple[int, int]:
     """Merge these rows of a table; return how many were added, and how many filled.
 
-    ``first_seen_at`` takes an earlier time, unless it is the same look; a username also takes a later
-    ``last_seen_at``. All entries of an item must come in one call, in order.
+    An earlier ``first_seen_at`` replaces the stored one, unless both come from the same answer. For a
+    username, so does a later ``last_seen_at``. All entries of an item must come in one call, in order.
     """
     rule = _BY_TABLE.get(table)
     if rule is None:
@@ -142,7 +142,7 @@ def _batches(groups: Iterator[list[MergeRow]]) -> Iterator[list[MergeRow]]:
 
 
 def _fill(rule: _MergeRule, columns: Iterable[str]) -> Update:
-    """Return the statement for all rows in which these columns are filled."""
+    """Return the UPDATE for all rows in which exactly these columns are filled."""
     is_row = [rule.table.c[name] == bindparam(f"key_{name}") for name in rule.key]
     return update(rule.table).where(*is_row).values({name: bindparam(f"new_{name}") for name in columns})
 
@@ -161,8 +161,8 @@ def _values_to_fill(rule: _MergeRule, before: RowMapping, row: MergeRow) -> dict
         name: row[name] for name in rule.fills if before[name] in (None, "") and row[name] not in (None, "")
     }
     first: datetime = row["first_seen_at"]
-    if first + _SAME_LOOK < before["first_seen_at"]:
+    if first + _SAME_ANSWER < before["first_seen_at"]:
         values["first_seen_at"] = first
-    if rule.widens and row["last_seen_at"] > before["last_seen_at"] + _SAME_LOOK:
+    if rule.widens and row["last_seen_at"] > before["last_seen_at"] + _SAME_ANSWER:
         values["last_seen_at"] = row["last_seen_at"]
     return values

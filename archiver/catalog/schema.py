@@ -29,7 +29,7 @@ APPLICATION_ID = 0x41524348
 """\"ARCH\" in the header of our SQLite files; revision 0001 sets it."""
 
 FORMAT = 1
-"""The format of the whole archive, as in the row of ``archive``."""
+"""The format of the whole archive, stored in the table ``archive``."""
 
 _STATUS = (
     "SELECT (SELECT version_num FROM alembic_version), id, EXISTS (SELECT 1 FROM runs) FROM archive LIMIT 1"
@@ -38,14 +38,14 @@ _STATUS = (
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """What one of our databases says about itself at any revision.
+    """What a database of archiver says about itself, at any revision.
 
-    ``used``: a run has been recorded in it.
+    ``has_runs``: a run has been recorded in it.
     """
 
     revision: str
     archive_id: str
-    used: bool
+    has_runs: bool
 
 
 def migrations() -> Path:
@@ -69,15 +69,17 @@ def head() -> str:
 def read_status(database: Database) -> SchemaStatus:
     """Return which archive the database belongs to, and its revision. Writes nothing.
 
-    Raises DatabaseForeign if it is not one of ours, DatabaseError if it is missing, empty, damaged or out of
-    reach.
+    Raises DatabaseForeign if it is not a database of archiver, DatabaseError if it is missing, empty, damaged
+    or cannot be reached.
     """
     with map_errors(str(database)):
         row = _postgresql_row(database) if database.path is None else _sqlite_row(database, database.path)
     if row is None or row[0] is None:
-        raise DatabaseForeign(f"the database {database} is not one of archiver's", "archiver init makes one")
-    revision, archive_id, used = row
-    return SchemaStatus(str(revision), str(archive_id), bool(used))
+        raise DatabaseForeign(
+            f"the database {database} does not belong to archiver", "archiver init creates one"
+        )
+    revision, archive_id, has_runs = row
+    return SchemaStatus(str(revision), str(archive_id), bool(has_runs))
 
 
 def read_revision(database: Database) -> str:
@@ -91,16 +93,16 @@ def check(database: Database) -> None:
     if revision != head():
         _refuse_newer(revision, database)
         raise SchemaOld(
-            f"the database {database} is of an older version (revision {revision})", "archiver db upgrade"
+            f"the database {database} has an older schema (revision {revision})", "run archiver db upgrade"
         )
 
 
 def upgrade(database: Database) -> Path | None:
     """Upgrade an older database to ``head`` in one transaction.
 
-    Return the copy of a SQLite file that was made before; None if there was none. Raises the errors of
-    ``read_status``, SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull; the database
-    is unchanged then.
+    Return the path of the copy that was made of a SQLite file first; None if there was no copy. Raises the
+    errors of ``read_status``, SchemaNew for a newer database, DatabaseError for a damaged one, DiskFull.
+    After an error the database is unchanged.
     """
     revision = read_revision(database)
     if revision != head():
@@ -115,7 +117,7 @@ def upgrade(database: Database) -> Path | None:
         if database.path is not None:
             path = database.path
             for leftover in path.parent.glob(f".{path.name}.{revision}-*{sqlite_copy.PART_SUFFIX}*"):
-                leftover.unlink()  # of an upgrade that was killed while it copied
+                leftover.unlink()  # left by an upgrade that was killed while copying
             copy = path.with_name(f"{path.name}.{revision}-{utcnow():%Y%m%dT%H%M%S.%fZ}")
             sqlite_copy.copy_sqlite(path, copy)
         engine = engines.create_writer(database, foreign_keys=False)
@@ -131,7 +133,7 @@ def upgrade(database: Database) -> Path | None:
 
 
 def create(database: Database, archive_id: str, now: datetime, *, group_readable: bool = False) -> None:
-    """Create a new database at ``head`` with its row in ``archive``, whole or not at all.
+    """Create a new database at ``head`` atomically, with its row in ``archive``.
 
     Raises DatabaseError if the file exists, DatabaseForeign if the PostgreSQL database has tables.
     """
@@ -160,23 +162,23 @@ def require_empty(database: Database) -> None:
 def _require_no_tables(connection: Connection, database: Database) -> None:
     if inspect(connection).get_table_names():
         raise DatabaseForeign(
-            f"the database {database} has tables already", "name an empty one in archive.database"
+            f"the database {database} already has tables", "set archive.database to an empty one"
         )
 
 
 def _create_file(path: Path, archive_id: str, now: datetime, group_readable: bool) -> None:
     _require_regular_files(path)
     if path.exists():
-        raise DatabaseError(f"there is a database already: {path}")
+        raise DatabaseError(f"a database already exists: {path}")
     new = path.with_name(path.name + engines.NEW_SUFFIX)
     for leftover in (new, new.with_name(new.name + "-wal"), new.with_name(new.name + "-shm")):
         with suppress(FileNotFoundError):
-            leftover.unlink()  # of a creation that was killed
+            leftover.unlink()  # left by a creation that was killed
     engines.create_file(new, group_readable=group_readable)
     engine = engines.create_writer(Database(path=new))
     try:
         _create_tables(engine, Database(path=new), archive_id, now)
-        engines.checkpoint(engine)  # a WAL would not follow the file to its new name
+        engines.checkpoint(engine)  # a WAL is not renamed with the file
     finally:
         engine.dispose()
     engines.sync(new)
@@ -200,19 +202,19 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     command.upgrade(config, "head")
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-        raise DatabaseError("the upgrade would leave rows that refer to nothing; it was undone")
+        raise DatabaseError("the upgrade was rolled back: it would leave rows that refer to missing rows")
 
 
 def _refuse_newer(revision: str, database: Database) -> None:
     if revision not in revisions():
         raise SchemaNew(
-            f"the database {database} is of a newer version (revision {revision})",
-            "install the newer archiver; this one must not touch it",
+            f"the database {database} has a newer schema (revision {revision})",
+            "install a newer archiver: this version must not use it",
         )
 
 
 def _require_regular_files(path: Path) -> None:
-    """Raise DatabaseError if a link, pipe or the like is in place of a SQLite file, or of a file beside it.
+    """Raise DatabaseError if a SQLite file, or a file beside it, is a link, a pipe or the like.
 
     SQLite would follow the link and write to its target. The directories of the path may be links.
     """
@@ -226,9 +228,9 @@ def _require_regular_files(path: Path) -> None:
             continue
         what, hint = "not a regular file", "restore a copy"
         if stat.S_ISLNK(mode):
-            what, hint = "a symbolic link", "put the database there, or name its path in archive.database"
+            what, hint = "a symbolic link", "move the database there, or set archive.database to its path"
         if suffix:
-            hint = "remove it: SQLite makes no such file"
+            hint = "remove it: SQLite does not create such a file"
         raise DatabaseError(f"the database file {file} is {what}", hint)
 
 

@@ -20,15 +20,15 @@ _NO_IDLE_LIMIT = "SET LOCAL idle_in_transaction_session_timeout = 0"
 
 
 class Snapshot:
-    """Made by ``Catalog.snapshot``. The point in time is that of the first query.
+    """A read snapshot, made by ``Catalog.snapshot``. Its point in time is that of the first query.
 
     Only one thread may use it.
     """
 
     def __init__(self, connection: Connection, database: str, streams: ExitStack) -> None:
-        """``connection`` belongs to the caller and has no transaction yet.
+        """Take a ``connection`` of the caller that has no transaction yet.
 
-        ``streams`` closes what is still streamed.
+        ``streams`` closes the streams that are still open.
         """
         self._connection, self._database, self._streams = connection, database, streams
         if connection.dialect.name == "postgresql":

@@ -1,4 +1,4 @@
-"""Copy a SQLite file, and check that it is sound: every page is read before anybody relies on it."""
+"""Copy a SQLite file, and check that it is not damaged: every page is read before the copy is used."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from archiver.errors import DatabaseError, DiskFull
 
 RESTORE_HINT = "restore a copy (archiver db backup makes them); the blobs are untouched"
 PART_SUFFIX = ".part"
-"""Ends the name of an unfinished copy, which begins with a dot."""
+"""The suffix of an unfinished copy. Its name also begins with a dot."""
 
 
 def copy_sqlite(source: Path, target: Path) -> None:
-    """Copy a database into a new file, also while it is written to.
+    """Copy a database into a new file, even while it is being written to.
 
-    The name appears once the copy is checked and durable. Raises sqlite3.Error about the source, StorageError
-    about the target, DatabaseError if the database is damaged.
+    The new file appears only once the copy is checked and durable. Raises sqlite3.Error about the source,
+    StorageError about the target, DatabaseError if the database is damaged.
     """
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     failure = f"the copy {target} cannot be written"
@@ -78,5 +78,5 @@ def _require_sound(connection: sqlite3.Connection, path: Path, *checks: str) -> 
     for check in checks:
         problem = connection.execute(f"PRAGMA {check}").fetchone()
         if problem not in (None, ("ok",)):
-            detail = problem[0] if len(problem) == 1 else f"rows of {problem[0]} refer to nothing"
+            detail = problem[0] if len(problem) == 1 else f"rows of {problem[0]} refer to missing rows"
             raise DatabaseError(f"the database {path} is damaged: {detail}", RESTORE_HINT)

@@ -1,7 +1,7 @@
-"""The tables as SQLAlchemy sees them. Only ``migrations/`` creates them; a test compares the two.
+"""The tables, declared for SQLAlchemy. Only ``migrations/`` creates them; a test compares the two.
 
-docs/schema.md says what each column means. Columns named ``answer_id`` are not foreign keys: when the
-segment of an answer is dropped (``keep_answers = "fetched"``), its row goes and what came from it stays.
+docs/schema.md says what each column means. Columns named ``answer_id`` are not foreign keys: when the segment
+of an answer is deleted (``keep_answers = "fetched"``), its row is deleted too, and what came from it stays.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def _partial_index(
 ) -> Index:
     """Return an index of the rows that meet ``where``.
 
-    ``migrations/env.py`` tells alembic: to name both dialects here would import them, a tenth of the time of
-    a start.
+    ``migrations/env.py`` passes the condition to alembic. If both dialects were named here, they would be
+    imported, which takes a tenth of the startup time.
     """
     return Index(name, *columns, unique=unique, info={"where": where})
 
@@ -84,7 +84,7 @@ api_calls = Table(
     Column("units", Integer, nullable=False),
     Column("started_at", UtcTime, nullable=False),
     Column("finished_at", UtcTime),
-    # Both cover the sums that a reserve checks, so that those never read the table itself.
+    # Covering indexes for the sums that a reservation checks: the table itself is not read.
     Index(None, "run_id", "units"),
     Index(None, "started_at", "units"),
     Index(None, "subject", "path"),
@@ -103,7 +103,7 @@ answers = Table(
     Column("media_count", BigInteger),
     Column("lost_at", UtcTime),
     Index(None, "segment"),
-    sqlite_autoincrement=True,  # rows are dropped, and an id must never mean two answers
+    sqlite_autoincrement=True,  # rows are deleted, and an id must never be used again
 )
 
 # What upstream showed: accounts, highlights, and which item is in which.
@@ -216,7 +216,7 @@ _partial_index(
 
 
 def _entry_table(name: str, *columns: Column[Any] | Index) -> Table:
-    """Return a table of entries of items: mentions, links and the like, in the order of the answer."""
+    """Return a table for entries of items (mentions, links and the like), in the order of the answer."""
     return Table(
         name,
         metadata,
@@ -339,7 +339,7 @@ failures = Table(
     Column("host", Text),
     Column("size", BigInteger),
 )
-# Two indexes, as nulls are distinct in a unique index.
+# Two indexes, because a unique index treats nulls as distinct.
 _what = (failures.c.subject, failures.c.subject_pk)
 _open = failures.c.resolved_at.is_(None)
 _partial_index("uq_failures_open_role", _open, *_what, failures.c.role)
@@ -369,17 +369,17 @@ _POSTGRESQL_ONLY = {("column", "words"), ("index", "ix_search_documents_words")}
 
 
 def is_declared(name: str | None, kind: str, parents: Mapping[Any, Any]) -> bool:
-    """Whether a part of the schema is declared here. Passed to alembic as ``include_name``.
+    """Return whether a part of the schema is declared here. Passed to alembic as ``include_name``.
 
-    Each database has an index of its own over ``search_documents`` that is not: an FTS5 table with its shadow
-    tables on SQLite, a column and its index on PostgreSQL.
+    The search index over ``search_documents`` is not: an FTS5 table with its shadow tables on SQLite, a
+    column and its index on PostgreSQL.
     """
     if kind == "table":
         return name is None or not name.startswith("search_index")
     return (kind, name) not in _POSTGRESQL_ONLY or parents.get("table_name") != search_documents.name
 
 
-# Sums that the triggers of revision 0004 keep. Nothing else writes them.
+# Totals that the triggers of revision 0004 maintain. Nothing else writes them.
 
 
 def _number(name: str) -> Column[Any]:

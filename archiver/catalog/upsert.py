@@ -1,7 +1,7 @@
-"""INSERT ... ON CONFLICT, which SQLite and PostgreSQL share and SQLAlchemy has once for each of them.
+"""INSERT ... ON CONFLICT. The SQL is the same on both databases; SQLAlchemy has a class for each.
 
-A dialect is imported when it is first used: PostgreSQL's takes a tenth of the start of a command that only
-reads.
+A dialect is imported when it is first used: PostgreSQL's takes a tenth of the startup time of a command that
+only reads.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""The one writer: a thread with one connection. Facts queue up for it, and each waits for its own commit.
+"""The only writer of a database: a thread with one connection, and a queue of facts.
 
 A fact is a function that writes rows through the connection it is given. Facts that wait at the same time are
-committed together: one sync of the disk serves them all. If one of them raises, all are rolled back and
+committed together, with one sync of the disk. If one of them raises an exception, all are rolled back and
 repeated, each under a savepoint, so that only that one fails. A commit that raises may still have been stored
-(a disk can store the bytes and then report an error). So every fact must be repeatable, and its caller gets
-the error: it never learns that a fact was not stored. ``Writer``'s ``finish`` writes what follows from the
-facts, last in the same transaction.
+(a disk can store the bytes and then report an error). So an error does not mean that a fact was not stored,
+and every fact must be repeatable. ``finish`` writes what is derived from the facts, at the end of the same
+transaction.
 
 If the connection to PostgreSQL is lost, the facts are repeated over a new one, unless the server says that
 their COMMIT succeeded and only the confirmation was lost: a reserved call or a failed attempt must not count
@@ -44,10 +44,10 @@ class Writer:
         *,
         finish: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
-        """``database`` is its name in errors, without secrets. ``lock`` is that of a PostgreSQL database.
+        """Start the thread. ``database`` is the name to show in errors, without secrets.
 
-        ``finish`` is called before each commit, after all facts of the transaction; if it raises, none is
-        stored.
+        ``lock``: the lock of a PostgreSQL database. ``finish`` is called before each commit, after all facts
+        of the transaction; if it raises, none is stored.
         """
         self._engine = engine
         self._database = database
@@ -72,17 +72,17 @@ class Writer:
     ) -> Future[T]:
         """Queue a fact as ``write`` does, without waiting.
 
-        The writer is held up by callbacks of the Future.
+        Callbacks of the Future run in the writer's thread and delay it.
         """
         pending = _PendingFact(lambda connection: fact(connection, *args, **kwargs))
         with self._closing:
             if self._closed:
-                raise DatabaseError(f"the database {self._database} is closed already")
+                raise DatabaseError(f"the database {self._database} is closed")
             self._queue.put(pending)
         return cast("Future[T]", pending.future)
 
     def close(self) -> None:
-        """Commit everything that was submitted, then end the thread. May be called again."""
+        """Commit everything that was submitted, then end the thread. May be called more than once."""
         with self._closing:
             if not self._closed:
                 self._closed = True
@@ -96,7 +96,10 @@ class Writer:
             self._commit(batch)
 
     def _next_batch(self) -> tuple[list[_PendingFact], bool]:
-        """Return the facts that wait now (at least one, unless it is closed), and whether it is open."""
+        """Return the facts that wait now, and whether the writer is still open.
+
+        If no fact waits, block until one does or the writer is closed.
+        """
         batch: list[_PendingFact] = []
         try:
             while len(batch) < _MAX_BATCH:
@@ -112,7 +115,7 @@ class Writer:
         try:
             if batch and not self._commit_together(batch):
                 self._commit_separately(batch)
-        except BaseException as error:  # whatever it is: every caller must get an answer
+        except BaseException as error:  # whatever it is: no caller must wait forever
             for pending in batch:
                 pending.fail(error, self._database)
         else:
@@ -120,9 +123,9 @@ class Writer:
                 pending.end(self._database)
 
     def _commit_together(self, batch: list[_PendingFact]) -> bool:
-        """Commit all facts, which nearly always works.
+        """Commit all facts in one transaction, which nearly always works.
 
-        Return False if none is stored: one raised, or the connection was lost.
+        Return False if none was stored, because one raised an exception or the connection was lost.
         """
         with self._engine.connect() as connection:
             transaction, txid = connection.begin(), None
@@ -134,15 +137,16 @@ class Writer:
             except BaseException as error:
                 transaction.rollback()
                 if self._lock is not None and txid is not None and is_connection_lost(error):
-                    # Not committed; but the server may not know yet that it has ended, and keep rows locked.
+                    # Not committed. But the server may not have noticed yet, and may still hold locks on
+                    # rows.
                     self._lock.was_committed(txid)
                 return False
             return self._try_commit(connection, transaction, txid)
 
     def _commit_separately(self, batch: list[_PendingFact]) -> None:
-        """Commit all facts that do not raise.
+        """Commit the facts, each under a savepoint, except those that raise.
 
-        Needs two more statements for each, so it is only the second attempt.
+        This takes two more statements for each fact, so it is only the second attempt.
         """
         with self._engine.connect() as connection:
             transaction = connection.begin()
@@ -157,16 +161,16 @@ class Writer:
         return self._lock.enter(connection) if self._lock is not None else None
 
     def _try_commit(self, connection: Connection, transaction: RootTransaction, txid: int | None) -> bool:
-        """Commit.
+        """Commit the transaction.
 
-        Return False if the connection was lost and the server says that nothing is stored; raise other
+        Return False if the connection was lost and the server says that nothing was stored; raise other
         errors.
         """
         try:
             transaction.commit()
         except BaseException as error:
-            # It may be stored or still be open, and SQLAlchemy does not roll back: the next batch needs a new
-            # connection.
+            # The transaction may be committed or still open, and SQLAlchemy does not roll it back: the next
+            # batch needs a new connection.
             connection.invalidate()
             if self._lock is None or txid is None or not is_connection_lost(error):
                 raise

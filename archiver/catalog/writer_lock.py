@@ -1,14 +1,13 @@
-"""The lock of the one writer to a PostgreSQL database: an advisory lock, held by a connection of its own.
+"""The lock of the only writer to a PostgreSQL database: an advisory lock on a connection of its own.
 
 The server releases it when that connection ends, even if either side dies. There is one lock for each schema
-of a database, as a schema holds at most one archive. SQLite needs none: the lock file of the archive is
-beside it.
+of a database, since a schema holds at most one archive. SQLite does not need it: the archive has a lock file.
 
-A writer that has lost the lock must not commit beside its successor. So each of its transactions takes a
-second lock, the gate, shared, and then checks that the first one is still held; a new writer takes the gate
-exclusively, which waits until no transaction is open. While the lock is held, nobody else has written and the
-server has not been restarted. That is why it can say for certain how a transaction ended whose connection was
-lost.
+A writer that has lost the lock must not commit once another writer has it. So each transaction first takes a
+second lock, the gate, in shared mode, and then checks that the first lock is still held. A new writer takes
+the gate in exclusive mode, which waits until no transaction is open. As long as the lock is held, nobody else
+has written and the server has not restarted. So the server can say for certain how a transaction ended whose
+connection was lost.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from archiver.catalog.engine import PG_NETWORK, Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.errors import ArchiveLocked, DatabaseError
 
-_LOCK_KEY = f"{0x41524348}, hashtext(current_schema())"  # "ARCH": no other program's
+_LOCK_KEY = f"{0x41524348}, hashtext(current_schema())"  # "ARCH": a key that no other program uses
 _GATE_KEY = f"{0x41524349}, hashtext(current_schema())"
 _TRY_LOCK = text(f"SELECT pg_try_advisory_lock({_LOCK_KEY})")
 _UNLOCK = text(f"SELECT pg_advisory_unlock({_LOCK_KEY})")
@@ -73,18 +72,20 @@ class WriterLock:
         raise ArchiveLocked(f"another run writes to the database {database}", "wait for it to end")
 
     def enter(self, connection: Connection) -> int:
-        """Begin a writer's transaction and return its id on the server.
+        """Begin a transaction of the writer and return its id on the server.
 
-        Raises DatabaseError if the lock is lost. Nobody else becomes the writer before that transaction ends.
+        Raises DatabaseError if the lock is lost. Nobody else can become the writer before that transaction
+        ends.
         """
         txid = int(connection.execute(_PASS_GATE).one()[0])
         self._scalar(_PING)
         return txid
 
     def was_committed(self, txid: int) -> bool:
-        """Whether a transaction was committed whose connection was lost. It is ended now if it is still open.
+        """Return whether a transaction whose connection was lost was committed.
 
-        Raises DatabaseError if the lock is lost too, or the server does not end the transaction.
+        If it is still open, it is ended first. Raises DatabaseError if the lock is lost too, or the server
+        does not end the transaction.
         """
         self._scalar(_TERMINATE, xid=str(txid % 2**32))
         for _ in range(_STATUS_CHECKS):
@@ -97,7 +98,7 @@ class WriterLock:
         )
 
     def release(self) -> None:
-        """Release the lock; losing the connection has released it already."""
+        """Release the lock. If the connection was lost, it has been released already."""
         with suppress(SQLAlchemyError):
             self._connection.execute(_UNLOCK)  # the server takes a moment to notice a closed connection
         self._connection.close()
@@ -110,6 +111,6 @@ class WriterLock:
             raise DatabaseError(
                 f"lost the connection that holds the lock on the database {self._database}:"
                 " another run may write to it now",
-                "run it again: it goes on where this one stopped",
+                "run it again: it continues where this one stopped",
             ) from exc
         return value

@@ -69,7 +69,7 @@ def build_metadata(database: str, blobs: Path, queries: Traversable | None = Non
     """Return the metadata. The descriptions of tables and columns are those of docs/schema.md.
 
     ``database`` is the name of the database file without ``.db``, ``blobs`` the directory of the blobs,
-    ``queries`` one of named queries, by default the program's own.
+    ``queries`` a directory of named queries, by default the built-in ones.
     """
     queries = queries or resources.files("archiver") / "queries"
     page = (resources.files("archiver.datasette") / "schema.md").read_text(encoding="utf-8")
@@ -95,7 +95,8 @@ def build_metadata(database: str, blobs: Path, queries: Traversable | None = Non
 def _named_queries(folder: Traversable) -> dict[str, dict[str, str]]:
     """Return a query for each ``.sql`` file. Its title is the comment in the first line, up to `` -p``.
 
-    Names begin with ``ask-``: at a query's address, a query with the name of a table would hide the table.
+    Names begin with ``ask-``: a query and a table of the same name would have the same address, and the query
+    would hide the table.
     """
     if not folder.is_dir():
         return {}

@@ -46,14 +46,11 @@ _PICTURE_CELLS = {
     ("highlight_items", "item_pk"): ("item_pk", "thumbnail", "item_pk"),
 }
 """Cells with a picture: table and column → owner and role of the file, and the column of the owner's pk."""
-_NEWEST_FILE = {
-    owner: f"""
+_NEWEST_FILE = """
 SELECT files.sha256 FROM files JOIN blobs ON blobs.sha256 = files.sha256
 WHERE files.{owner} = ? AND files.role = ? AND blobs.lost_at IS NULL
 ORDER BY files.last_seen_at DESC, files.id DESC LIMIT 1
-"""  # noqa: S608
-    for owner in ("user_pk", "highlight_pk", "item_pk")
-}
+"""
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": (
@@ -75,7 +72,9 @@ def register_routes() -> list[tuple[str, Callable[..., Any]]]:
 def render_cell(
     row: Any, value: Any, column: str, table: str | None, database: str, datasette: Any
 ) -> Awaitable[Markup | None] | None:
-    """Show a picture in a cell with a SHA-256, in any table or query, and in some that name its owner."""
+    """Show a picture in cells with a SHA-256, in any table or query, and in some cells that name its
+    owner.
+    """
     if database != _settings(datasette)["database"]:
         return None
     if (table, column) == ("blobs", "mime"):
@@ -90,7 +89,7 @@ def render_cell(
 
 @hookimpl
 def asgi_wrapper(datasette: Any) -> Callable[[Any], Any]:
-    """Refuse requests to a host name that is not this machine's: a web page could point its name here."""
+    """Refuse requests that name a foreign host: a web page could make its own host name point here."""
     hosts = _LOOPBACK | {str(host).lower() for host in _settings(datasette).get("hosts", ())}
 
     def wrap(app: Any) -> Any:
@@ -154,7 +153,7 @@ async def _send(request: Any, send: Any, file: Any, mime: str) -> None:
 
 
 def _requested_range(header: str | None, size: int) -> tuple[int, int, int]:
-    """Return first byte, last byte and status (RFC 9110, 14). An invalid header asks for all bytes."""
+    """Return first byte, last byte and status (RFC 9110, 14). If the header is invalid, return all bytes."""
     match = _RANGE.fullmatch(header.strip()) if header is not None else None
     if match is None or match.groups() == ("", ""):
         return 0, size - 1, 200
@@ -179,11 +178,11 @@ def _open_file(path: Path) -> Any:
 
 
 async def _render_owner(datasette: Any, table: str, column: str, row: Any, value: Any) -> Markup | None:
-    """Return the cell as it would be, with the picture below."""
+    """Return the cell as Datasette would show it, with the picture below."""
     owner, role, key = _PICTURE_CELLS[table, column]
     pk = row[key]["value"] if isinstance(row[key], dict) else row[key]
-    found = (await _database(datasette).execute(_NEWEST_FILE[owner], [pk, role])).first()
-    picture = await _render_blob(datasette, found["sha256"]) if found is not None else None
+    newest = (await _database(datasette).execute(_NEWEST_FILE.format(owner=owner), [pk, role])).first()
+    picture = await _render_blob(datasette, newest["sha256"]) if newest is not None else None
     if picture is None:
         return None
     if not isinstance(value, dict):
@@ -193,7 +192,7 @@ async def _render_owner(datasette: Any, table: str, column: str, row: Any, value
 
 
 async def _render_blob(datasette: Any, sha256: str, text: str = "") -> Markup | None:
-    """Return a picture or video, or a link for other types, that leads to the bytes; None without a blob."""
+    """Return a picture, a video, or a link for other types, as HTML; None if the blob is unknown or lost."""
     mime = await _mime(datasette, sha256)
     if mime is None:
         return None

@@ -1,7 +1,7 @@
 """Read the descriptions of tables and columns from docs/schema.md.
 
-The page is written for people. A column is described in a row of a table, or in parentheses after its name; a
-column that is described in another way has no description here.
+The page is written for people. A column is described in a row of a table, or in parentheses after its name;
+columns that are described in any other way are not found.
 """
 
 from __future__ import annotations

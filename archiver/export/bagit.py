@@ -1,7 +1,7 @@
-"""A bag after BagIt 1.0 (RFC 8493): the payload in ``data/``, and the files that describe it.
+"""A BagIt 1.0 bag (RFC 8493): the payload in ``data/``, and the files that describe it.
 
-The ``bagit`` package is not used to write it: that moves a finished directory into a bag and reads every byte
-again. Here files are links, their SHA-256 is their name in the archive, and a bag is completed and updated in
+The ``bagit`` package is not used to write it: it turns a finished directory into a bag and reads every byte
+again. Here files are links, their SHA-256 is known from the archive, and a bag is completed and updated in
 place. The tests validate bags with that package.
 """
 
@@ -31,7 +31,9 @@ def media_template() -> PathTemplate:
 
 
 def unseal(sync: ExportSync) -> None:
-    """Remove ``bagit.txt`` before the first change: without it, nobody takes an unfinished bag for a bag."""
+    """Remove ``bagit.txt`` before the first change, so that an unfinished bag is not taken for a valid
+    one.
+    """
     sync.before_change = lambda: sync.withdraw(_DECLARATION)
     sync.keep(_DECLARATION, _MANIFEST, _INFO, _TAGS)
 
@@ -39,8 +41,8 @@ def unseal(sync: ExportSync) -> None:
 def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
     """Write the manifests of all files in ``data/``, then the tag files, ``bagit.txt`` last.
 
-    All other files must be flushed before. A file in ``data/`` that is not the export's makes the bag
-    invalid: it is counted as a failure, and the bag is not sealed.
+    All other files must have been flushed. A file in ``data/`` that does not belong to the export makes the
+    bag invalid: it is counted as a failure, and the bag is not sealed.
     """
     foreign_paths = list(_foreign_paths(sync))
     for path in foreign_paths:
@@ -84,15 +86,16 @@ def require_fields(fields: Iterable[tuple[str, str]]) -> None:
 
 
 def info_fields(
-    sync: ExportSync, archive: str, agent: str, today: date, given: Sequence[tuple[str, str]]
+    sync: ExportSync, archive: str, agent: str, today: date, new_fields: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the fields of ``bag-info.txt``: those of earlier exports, those ``given`` now, archiver's own.
-    A label may occur several times. The given fields, which passed ``require_fields``, replace all earlier
-    ones with their label; a given field without a value only removes those.
+    """Yield the fields of ``bag-info.txt``: those of earlier exports, ``new_fields``, and archiver's own.
+
+    A label may occur several times. The new fields, which passed ``require_fields``, replace all earlier ones
+    with their label; a new field without a value only removes the earlier ones.
     """
-    given_labels = {label.lower() for label, _ in given}
-    yield from (field for field in _earlier_fields(sync) if field[0].lower() not in given_labels)
-    yield from (field for field in given if field[1])
+    new_labels = {label.lower() for label, _ in new_fields}
+    yield from (field for field in _earlier_fields(sync) if field[0].lower() not in new_labels)
+    yield from (field for field in new_fields if field[1])
     count = size = 0
     for row in _payload_rows(sync):
         count, size = count + 1, size + row.size
@@ -103,7 +106,7 @@ def info_fields(
 
 
 def _earlier_fields(sync: ExportSync) -> Iterator[tuple[str, str]]:
-    """Yield the owner's fields in an earlier ``bag-info.txt``, unless somebody changed that file."""
+    """Yield the user's fields in an earlier ``bag-info.txt``, unless somebody changed that file."""
     row = sync.manifest.rows_by_id([_INFO]).get(_INFO)
     if row is None or not sync.is_in_place(row):
         return
@@ -117,13 +120,13 @@ def _earlier_fields(sync: ExportSync) -> Iterator[tuple[str, str]]:
 
 
 def _payload_rows(sync: ExportSync) -> Iterator[ManifestRow]:
-    """Yield the rows of the files that are in ``data/`` now. Those that somebody removed are left out."""
+    """Yield the rows of the files that are in ``data/`` now. Files that somebody removed are left out."""
     rows = sync.manifest.rows(f"{PAYLOAD}/")
     return (row for row in rows if row.mtime_ns is not None and sync.is_in_place(row))
 
 
 def _foreign_paths(sync: ExportSync) -> Iterator[str]:
-    """Yield the paths in ``data/`` that are not the export's. Compares them only if their number is wrong."""
+    """Yield the foreign paths in ``data/``. Paths are compared only if their number is wrong."""
     expected = sum(1 for _ in _payload_rows(sync))
     with storage_errors("the export cannot be read"):
         if expected != sum(1 for _ in sync.files(PAYLOAD)):

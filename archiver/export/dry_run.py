@@ -1,7 +1,7 @@
 """``--dry-run``: what an export would do, decided by ``ExportSync`` itself. Nothing is changed.
 
-The manifest is a copy. Paths that would become free, and files that would be made, are remembered; all else
-is looked up on the disk. Blobs are not read: only a real export finds damage within a blob.
+The manifest is a copy. Paths that would become free and files that would be created are remembered;
+everything else is looked up on the disk. Blobs are not read: only a real export finds damage within a blob.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DryRun(ExportSync):
         nearby: Path,
         progress: Callable[[ExportStats], None],
     ) -> None:
-        """``root`` and ``empty`` are open: the directory of the export, and one without files.
+        """Take descriptors of the directory of the export (``root``) and of an ``empty`` one.
 
         ``nearby`` is a path on the disk of the export.
         """
@@ -49,7 +49,7 @@ class DryRun(ExportSync):
         self._batch_size = BATCH_SIZE
 
     def stage_text(self, pieces: Iterable[str]) -> tuple[StagedFile, int]:
-        """Return the digest and the size of a text, which is written nowhere."""
+        """Return the digest and the size of a text, without writing it."""
         hashed, size = hashlib.sha256(), 0
         for piece in pieces:
             chunk = piece.encode(errors="replace")
@@ -69,7 +69,7 @@ class DryRun(ExportSync):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         if not is_move:
             self.stats.add_placed(method, row.size, is_new=not step.sha256)
-        elif step.path != row.path or self._disk.is_freed(row.path):  # or it returns to where it was
+        elif step.path != row.path or self._disk.is_freed(row.path):  # or it returns to its old path
             self.stats.moved += 1
         self._disk.occupy(row.path)
         return PlacementResult(method, row.at_ns or 0)
@@ -88,7 +88,7 @@ class DryRun(ExportSync):
 
 
 class _ExistingDirectories(OpenDirectories):
-    """Uses the empty directory for one that would be made."""
+    """Opens the empty directory in place of a directory that would be created."""
 
     def __init__(self, root: int, empty: int) -> None:
         super().__init__(root)
@@ -115,25 +115,25 @@ class _PlannedDisk(ExportScan):
         self._occupied: set[str] = set()
 
     def free(self, path: str) -> None:
-        """Note that the export's file would leave this path."""
+        """Remember that the export's file would leave this path."""
         self._freed.add(path)
         self._occupied.discard(path)
 
     def occupy(self, path: str) -> None:
-        """Note that a file of the export would be at this path."""
+        """Remember that a file of the export would be at this path."""
         self._occupied.add(path)
         self._freed.discard(path)
 
     def is_freed(self, path: str) -> bool:
-        """Whether a file of the export would have left this path."""
+        """Return whether a file of the export would have left this path."""
         return path in self._freed
 
     def stat(self, path: str) -> os.stat_result | None:
-        """Return what the disk says; None for a path that would be free."""
+        """Return the status on the disk; None for a path that would be free."""
         return None if path in self._freed else super().stat(path)
 
     def locate(self, row: ManifestRow) -> FileState:
-        """Find the file of a row, also one that would be made."""
+        """Find the file of a row, even if it would only be created."""
         return FileState(row.path, row.sha256, True) if row.path in self._occupied else super().locate(row)
 
     def files(self, name: str) -> Iterator[str]:
@@ -145,7 +145,7 @@ class _PlannedDisk(ExportScan):
 
 
 class _MethodForecast:
-    """How a blob would get into a directory, as far as can be known without doing it."""
+    """Predicts how a blob would be placed in a directory, as far as possible without doing it."""
 
     def __init__(self, blobs: BlobLinks, directory: Path, method: LinkMethod) -> None:
         self._blobs, self._directory, self._method = blobs, directory, method
@@ -170,7 +170,7 @@ class _MethodForecast:
         return LinkMethod.COPY
 
     def _try_clone(self, digest: Digest) -> bool:
-        """Whether FICLONE works here, tried on a file that has no name and is gone once it is closed."""
+        """Return whether FICLONE works here, by trying it on an unnamed temporary file."""
         if sys.platform != "linux":
             return False
         with suppress(OSError):
@@ -187,7 +187,7 @@ class _MethodForecast:
         return False
 
     def _link_refusal(self, blob: os.stat_result) -> int:
-        """Return the error of link(2), 0 if none. Linux protects the files of others: see proc_sys_fs(5)."""
+        """Return the error of link(2), 0 if none. Linux protects other users' files: see proc_sys_fs(5)."""
         if blob.st_dev != self._directory.stat().st_dev:
             return errno.EXDEV
         if sys.platform == "linux" and os.geteuid() not in (0, blob.st_uid):
@@ -196,6 +196,9 @@ class _MethodForecast:
 
 
 def require_writable(existing: Path, directory: Path) -> None:
-    """Raise StorageError if this user cannot write ``directory``. ``existing`` is what exists of its path."""
+    """Raise StorageError if this user cannot write ``directory``.
+
+    ``existing`` is the directory, or its nearest parent that exists.
+    """
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise StorageError(f"{directory} cannot be written", "name another directory, or see who owns it")
+        raise StorageError(f"{directory} cannot be written", "name another directory, or check who owns it")

@@ -1,4 +1,4 @@
-"""The values of an export: the files that it is to have, and what was done for them."""
+"""Values of an export: the files that it should contain, and the counts of what was done."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class GeneratedText:
 
 
 class ExportEntry(NamedTuple):
-    """A file that an export is to have.
+    """A file that an export should contain.
 
-    ``id`` says which file it is, the same in every export: "item 17983 3456 video". ``path`` is where it
+    ``id`` identifies the file, the same in every export: "item 17983 3456 video". ``path`` is where it
     belongs, as names that are safe on every system. ``content`` is the digest of a blob, or text, or a staged
-    file, of ``size`` bytes. ``at_ns`` is the modification time that the file is to have, in nanoseconds since
-    the epoch; None for any. ``suffixes`` tell it apart from other files that ask for the same path: as many
-    of them as are needed are added to its name.
+    file, of ``size`` bytes. ``at_ns`` is the modification time that the file should get, in nanoseconds since
+    the epoch; None for any. ``suffixes`` distinguish it from other files that want the same path: as many as
+    needed are added to its name.
     """
 
     id: str
@@ -71,12 +71,12 @@ class ExportEntry(NamedTuple):
 
     @property
     def digest(self) -> Digest:
-        """The SHA-256 of the content."""
+        """Return the SHA-256 of the content."""
         return self.content if isinstance(self.content, Digest) else self.content.digest
 
     @property
     def default_method(self) -> str:
-        """How the file got there if the manifest does not say."""
+        """Return how the file was placed, if the manifest does not say."""
         return "copy" if isinstance(self.content, Digest) else "written"
 
 
@@ -98,11 +98,10 @@ class ExportFailure:
 class ExportStats:
     """What an export did.
 
-    ``files``: those in their place, of which some are ``new`` or ``replaced`` (``bytes`` in all) and some
-    were ``moved``. ``methods`` counts the new and replaced ones by how they got there. ``others`` are files
-    of earlier exports that were not selected this time and stay, ``removed`` those that were removed.
-    ``avoided``: names that a file of somebody else has. ``failures`` holds the first thousand of the
-    ``failed`` files.
+    ``files`` counts those in their place: some are ``new`` or ``replaced`` (``bytes`` in total), some were
+    ``moved``. ``methods`` counts the new and replaced ones by how they were placed. ``others`` are files of
+    earlier exports that were not selected this time and stay; ``removed`` counts those that were removed.
+    ``avoided``: names that a foreign file has. ``failures`` holds the first thousand of the ``failed`` files.
     """
 
     files: int = 0

@@ -1,8 +1,8 @@
-"""What is on the disk of an export: its open directories, where its files are, and which are unchanged.
+"""The disk of an export: its open directories, where its files are, and which are unchanged.
 
-All names are relative to an open directory, and no symbolic link is followed. Names are bytes of UTF-8: what
-the disk gets in every locale. The system would encode a str by the locale, which may lack some of its
-letters.
+All names are relative to an open directory, and no symbolic link is followed. Names are UTF-8 bytes, so that
+they are the same in every locale: Python would encode a str in the encoding of the locale, which may lack
+some characters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from archiver.export.placement import NameInDirectory, Placement
 from archiver.model.identity import Digest
 
 MAX_DEPTH = 16
-"""How many directories a path may have: those of two paths are open at once."""
+"""The maximum depth of a path: the directories of two paths are open at once."""
 _MAX_OPEN = 40
 _CHUNK_SIZE = 1 << 20
 
@@ -34,16 +34,17 @@ def split_path(path: str) -> tuple[tuple[bytes, ...], bytes]:
 
 
 class OpenDirectories:
-    """The directories below ``root``, an open one that stays the caller's. The last ones in use stay open."""
+    """Open directories below ``root``, a descriptor that the caller closes. The last ones used stay open."""
 
     def __init__(self, root: int) -> None:
         self.root = root
         self._open: OrderedDict[tuple[bytes, ...], int] = OrderedDict()
 
     def enter(self, path: tuple[bytes, ...], *, make: bool = True) -> int:
-        """Return a descriptor of a directory, valid until the next call; a missing directory is made.
+        """Return a descriptor of a directory, valid until the next call; a missing directory is created.
 
-        Raises NotADirectoryError for a link, a file or an archive, FileNotFoundError without ``make``.
+        Raises NotADirectoryError for a link, a file or an archive; FileNotFoundError for a missing directory
+        without ``make``.
         """
         if not path:
             return self.root
@@ -87,7 +88,7 @@ class OpenDirectories:
 
 
 def stat_entry(name: str | bytes, directory: int) -> os.stat_result | None:
-    """Return the status of what has that name, a link itself; None if there is nothing."""
+    """Return the status of a name, of a link itself; None if there is nothing."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -112,7 +113,7 @@ def digest_of(file: NameInDirectory) -> Digest | None:
 
 
 class FileState(NamedTuple):
-    """Where a file is, None if nowhere; its SHA-256 there, "" if unknown; whether its path is free for it."""
+    """Where a file is (None: nowhere), its SHA-256 ("" if unknown), and whether its path is free for it."""
 
     path: str | None
     sha256: str
@@ -135,7 +136,7 @@ class ExportScan:
             return None
 
     def locate(self, row: ManifestRow) -> FileState:
-        """Find the file of a row under its path or its old one."""
+        """Find the file of a row at its path or its old one."""
         found = self.stat(row.path)
         is_free = found is None
         if found is not None:
@@ -148,13 +149,13 @@ class ExportScan:
                 return FileState(row.old_path, sha256, is_free)
         return FileState(None, "", is_free)
 
-    def _known_sha256(self, row: ManifestRow, path: str, found: os.stat_result) -> str | None:
-        """Return the SHA-256 of the file, or "", if the export left it so; None if somebody changed it."""
-        if not stat.S_ISREG(found.st_mode):
+    def _known_sha256(self, row: ManifestRow, path: str, status: os.stat_result) -> str | None:
+        """Return the SHA-256 of a file as the export left it, "" if unknown; None if somebody changed it."""
+        if not stat.S_ISREG(status.st_mode):
             return None
-        if row.mtime_ns is not None and (row.size, row.mtime_ns) == (found.st_size, found.st_mtime_ns):
+        if row.mtime_ns is not None and (row.size, row.mtime_ns) == (status.st_size, status.st_mtime_ns):
             return row.sha256
-        if row.method in (None, "hardlink") and self._placement.blob_of(row.sha256, found) is not None:
+        if row.method in (None, "hardlink") and self._placement.blob_of(row.sha256, status) is not None:
             return row.sha256
         if row.mtime_ns is not None:
             return None
@@ -162,8 +163,9 @@ class ExportScan:
         sha256 = self.digest(path)
         if sha256 in (row.sha256, row.old_sha256):
             return sha256
-        # The time is set before the name: a power loss took bytes that had not reached the disk.
-        return "" if found.st_mtime_ns == row.at_ns else None
+        # The time is set before the file gets its name: if only the bytes differ, a power loss took those
+        # that had not reached the disk.
+        return "" if status.st_mtime_ns == row.at_ns else None
 
     def digest(self, path: str) -> Digest | None:
         """Return the SHA-256 of the regular file at a path."""

@@ -1,8 +1,8 @@
 """Sync an export directory: create, move and repair the files of the export; never touch others.
 
 Files are handled in batches. The manifest rows of a batch are committed first, then its files are moved and
-placed, then the rows are completed. So the next export knows each file by its row, whenever this one is
-killed, and does what is left.
+placed, then the rows are completed. So if an export is killed at any point, the next one knows each file by
+its row and does what is left.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _LINKS_PER_REPORT = 100
 
 @dataclass(slots=True)
 class SyncStep:
-    """A file that is not yet as the export wants it.
+    """A file that still has to be created, moved or repaired.
 
-    ``path`` is where the file is now, None if nowhere, and ``sha256`` what it contains there, "" if unknown.
-    ``keeps_path``: it stays where it is. ``draft`` is its name in the staging directory while it waits for
-    its new path to become free. ``row`` is its row in the manifest: the old one first, then the one that is
-    to be true.
+    ``path`` is where the file is now (None: nowhere), and ``sha256`` that of its content there ("" if
+    unknown). ``keeps_path``: it stays where it is. ``draft`` is its name in the staging directory while it
+    waits for its new path to become free. ``row`` is its row in the manifest: first the old one, then the new
+    one.
     """
 
     entry: ExportEntry
@@ -51,20 +51,20 @@ class SyncStep:
 
     @property
     def has_content(self) -> bool:
-        """Whether the file exists already with the bytes that it is to have."""
+        """Return whether the file exists with the right bytes."""
         return self.sha256 == self.entry.digest
 
     @property
     def label(self) -> str:
-        """The path that was asked for, to be shown to people."""
+        """Return the wanted path, for messages."""
         return "/".join(self.entry.path)
 
 
 class ExportSync:
     """An export that ``open_export`` opened for this process alone.
 
-    ``put`` all files that it is to have, each id once, then ``finish``. ``progress`` gets the counts so far,
-    and may raise an exception to stop. Methods raise StorageError and DiskFull.
+    ``put`` all files that it should contain, each id once, then ``finish``. ``progress`` gets the counts so
+    far, and may raise an exception to stop. Methods raise StorageError and DiskFull.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ExportSync:
         self._seen_ids: set[str] = set()
 
     def put(self, entry: ExportEntry) -> None:
-        """Have this file in the export, at the latest after ``flush``."""
+        """Add a file to the export. It is in place after ``flush`` at the latest."""
         self._waiting.append(entry)
         if len(self._waiting) >= self._batch_size:
             self.flush()
@@ -119,7 +119,10 @@ class ExportSync:
             self._complete_rows()
 
     def finish(self, *, prune: bool = False) -> ExportStats:
-        """Handle the rest and return the counts; ``prune`` removes the files that were not put or kept."""
+        """Handle the remaining files and return the counts.
+
+        ``prune`` removes the files that were not put or kept.
+        """
         self.flush()
         if prune:
             self._prune()
@@ -128,26 +131,26 @@ class ExportSync:
         return self.stats
 
     def keep(self, *ids: str) -> None:
-        """Do not prune these files: they are put later."""
+        """Do not prune these files: they will be put later."""
         self._seen_ids.update(ids)
 
     def withdraw(self, id_: str) -> None:
-        """Remove a file of the export, which may be put again."""
+        """Remove a file of the export. It may be put again."""
         for row in self.manifest.rows_by_id([id_]).values():
             self._remove(row)
             self.manifest.update([], [id_])
 
     def stage_text(self, pieces: Iterable[str]) -> tuple[StagedFile, int]:
-        """Write a long text, in bounded memory, so that it can be put. Return it and its size in bytes."""
+        """Write a long text in bounded memory, so that it can be put. Return it and its size in bytes."""
         return self._placement.staging.write_text(pieces)
 
     def is_in_place(self, row: ManifestRow) -> bool:
-        """Whether the file of this row is in its place as the export left it."""
+        """Return whether the file of this row is in its place as the export left it."""
         with storage_errors(f"{row.path} cannot be read"):
             return self._scan.locate(row).path == row.path
 
     def files(self, name: str) -> Iterator[str]:
-        """Yield the paths of all files below a directory of the export, also those of others."""
+        """Yield the paths of all files below a directory of the export, including foreign ones."""
         return self._scan.files(name)
 
     def close(self) -> None:
@@ -157,9 +160,9 @@ class ExportSync:
     # Hard links to new files: nearly all that a first export does
 
     def _link_new_files(self, batch: Sequence[ExportEntry]) -> list[ExportEntry]:
-        """Link those of these new files that can be linked at once. Return the others, in their order.
+        """Link the new files for which that works at once. Return the others, in their order.
 
-        The time of a blob is set before, so that its row is complete before the link exists. The next export
+        The time of a blob is set first, so that its row is complete before the link exists. The next export
         does not rely on such a row: it looks for the file.
         """
         paths = self._paths.allocate(batch)
@@ -224,7 +227,7 @@ class ExportSync:
         return [step for step in steps if step is not None]
 
     def _plan_file(self, entry: ExportEntry, row: ManifestRow | None) -> SyncStep | None:
-        """Return what is to be done for a file; None if it is as it should be, which is counted."""
+        """Return what must be done for a file; if nothing, count it and return None."""
         if row is None:
             return SyncStep(entry, None)
         path, sha256, is_path_free = self._scan.locate(row)
@@ -238,7 +241,7 @@ class ExportSync:
         return SyncStep(entry, row, path, sha256, keeps_path)
 
     def _can_drop_suffix(self, row: ManifestRow, entry: ExportEntry) -> bool:
-        """Whether a file whose name was in use before can have it now."""
+        """Return whether a file that got a suffix can now have its own name."""
         if row.path.rpartition("/")[2] == entry.path[-1]:
             return False
         preferred = self._paths.preferred_path(entry)
@@ -256,7 +259,7 @@ class ExportSync:
                 path, key = paths[entry.id]
                 old_path = step.path if step.path is not None or before is None else before.path
             else:
-                self.stats.add_failure(step.label, "its name is in use, and so is every other name for it")
+                self.stats.add_failure(step.label, "its name and all its alternative names are in use")
                 continue
             old_sha256 = before.old_sha256 if before is not None else None
             if step.sha256 and not step.has_content:
@@ -309,17 +312,17 @@ class ExportSync:
             self._directories.remove_empty(directory)
 
     def _is_leftover(self, row: ManifestRow, old_path: str) -> bool:
-        """Whether the file at the old path is the export's, left there by one that was interrupted."""
+        """Return whether an interrupted export left its file at the old path."""
         found, old = self._scan.stat(row.path), self._scan.stat(old_path)
         if found is None or old is None or self.manifest.holders([file_names.collision_key(old_path)]):
             return False
         if (found.st_dev, found.st_ino) == (old.st_dev, old.st_ino):
             return True
-        sha256 = self._scan.digest(old_path)  # None of what is not a regular file
+        sha256 = self._scan.digest(old_path)  # None if it is not a regular file
         return sha256 is not None and sha256 in (row.sha256, row.old_sha256)
 
     def _settle(self, step: SyncStep, row: ManifestRow) -> bool:
-        """Bring a file to its path, or count the failure. Return False if somebody else's file is there."""
+        """Bring a file to its path, or count the failure. Return False if a foreign file is there."""
         try:
             result = self._bring(step, row)
         except DamagedBlob as exc:
@@ -327,7 +330,7 @@ class ExportSync:
             return True
         except NotADirectoryError:
             self.stats.add_failure(
-                step.label, "something that is not a directory is in the place of its directory"
+                step.label, "its directory cannot be created: something else has that name"
             )
             return True
         except FileExistsError:
@@ -369,7 +372,7 @@ class ExportSync:
         return result
 
     def _adopt(self, step: SyncStep, to: NameInDirectory) -> PlacementResult | None:
-        """Take over a file that is there already if it has the same bytes. Return None if it has others."""
+        """Adopt a file that is already there if it has the same bytes. Return None if it has others."""
         found = stat_entry(to.name, to.directory)
         if found is None or found.st_size != step.entry.size or digest_of(to) != step.entry.digest:
             return None
@@ -388,7 +391,7 @@ class ExportSync:
     def _complete_rows(self) -> None:
         """Commit which files are in place, once they are safe on the disk.
 
-        A hard link that is lost in a power failure needs no sync: the next export finds it missing and makes
+        Hard links need no sync: if a power failure loses one, the next export finds it missing and creates
         it.
         """
         placed, self._placed = self._placed, []

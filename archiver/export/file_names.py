@@ -1,4 +1,4 @@
-"""File names that Linux, macOS and Windows all accept, made of texts that may be hostile.
+"""File names that Linux, macOS and Windows all accept, made from texts that may be hostile.
 
 - Windows refuses some characters and device names (also ``NUL.txt``), and drops a dot or blank at the end
   ("Naming Files, Paths, and Namespaces", Microsoft Learn).
@@ -13,9 +13,12 @@ import unicodedata
 from collections.abc import Sequence
 
 MAX_LENGTH = 200
-"""Of one name, in the sense of ``length``. Leaves room for a suffix that makes the name unique."""
+"""The maximum ``length`` of a name. It leaves room for a suffix that makes the name unique."""
 MAX_PATH_LENGTH = 240
-"""UTF-16 units of a path below the export. Programs on Windows accept 260 with the drive and directory."""
+"""The maximum of UTF-16 units in a path below the export.
+
+Programs on Windows accept 260 with the drive and directory.
+"""
 
 ARCHIVE_MARKER = "archive.json"
 """A directory with a file of that name is an archive: no export writes into it."""
@@ -32,7 +35,7 @@ _EXTENSIONS = {
 }
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*]')
 _BLANKS = re.compile(r"\s+")
-# ASCII that ``clean`` does not change: most texts.
+# ASCII texts that ``clean`` does not change, which most texts are.
 _CLEAN_ASCII = re.compile(r"(?:[!#-)+-.0-9;=@-\[\]-{}~]| (?! ))*")
 # Not pathvalidate: it takes "CON .txt" and "CONIN$" for usable, and importing it costs 27 ms.
 _DEVICE = r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])"
@@ -56,7 +59,8 @@ def extension_for(mime: str) -> str:
 
 def clean(text: str) -> str:
     """Return a text as part of a name: composed, on one line, without misleading or forbidden characters.
-    Emoji and all scripts stay. The result may be empty; ``safe_name`` makes a whole name of it.
+
+    Emoji and all scripts stay. The result may be empty; ``safe_name`` turns it into a complete name.
     """
     if _CLEAN_ASCII.fullmatch(text):
         return text
@@ -74,13 +78,15 @@ def _is_allowed(c: str) -> bool:
 
 
 def is_safe_ascii(text: str) -> bool:
-    """Whether this is known to be ASCII that neither ``clean`` nor ``safe_name`` changes: most names are."""
+    """Return whether a text is ASCII that neither ``clean`` nor ``safe_name`` changes: most names are."""
     return _SAFE_ASCII.fullmatch(text) is not None and "  " not in text
 
 
 def safe_name(text: str, ending: str = "") -> str:
-    """Return a clean text as a name: not empty, hidden, ``.`` or ``..``, no device, no archive's marker.
-    It does not end in a blank or a dot. ``ending`` is an extension with its dot, added as it is.
+    """Return a clean text as a safe name.
+
+    It is not empty, hidden, ``.``, ``..``, a device or the marker of an archive, and does not end in a blank
+    or a dot. ``ending`` is an extension with its dot, added unchanged.
     """
     name = text if text.isascii() else unicodedata.normalize("NFC", text)
     name = name.strip(" ").rstrip(". ")
@@ -120,7 +126,7 @@ def truncate(text: str, limit: int) -> str:
 
 
 def _is_inside_character(text: str, at: int) -> bool:
-    """Whether a reader takes what is before ``at`` and what follows for one character."""
+    """Return whether a reader sees the characters before and after ``at`` as one."""
     before, after = text[at - 1], text[at]
     if before == "\u200d" or after in _JOINERS or unicodedata.category(after) in ("Mn", "Me", "Mc"):
         return True
@@ -155,7 +161,9 @@ def with_suffix(name: str, suffix: str) -> str:
 
 
 def collision_key(path: str) -> str:
-    """Return a key that two paths share if some system takes them for one: case and composition are equal."""
+    """Return a key that two paths share if some system treats them as one: it ignores case and
+    composition.
+    """
     if path.isascii():
         return path.lower()
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", path).casefold())

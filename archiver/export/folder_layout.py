@@ -1,4 +1,4 @@
-"""The files of a folder export: pictures and videos under names for people, and JSON files beside them."""
+"""The files of a folder export: pictures and videos with readable names, and JSON files beside them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from archiver.model.identity import Digest, Pk
 from archiver.text_format import json_value
 
 WalkStep = KeptAccount | KeptHighlight | Placed | PlacedFile
-"""What a walk through an archive yields: an account, its highlights, behind each highlight its items."""
+"""What a walk through an archive yields: an account, its highlights, and after each highlight its items."""
 
-# Where each field is in a time as ISO 8601 writes it.
+# The position of each field in a time in ISO 8601.
 _DATE_FIELDS = {
     "taken_at": slice(19),
     "date": slice(10),
@@ -32,13 +32,14 @@ class FolderLayout:
     """How a folder is laid out.
 
     ``item_template`` says where items go. Avatars and covers go into its deepest directory that belongs to
-    one account or one highlight. ``sidecars`` adds a JSON file to each. Without ``gone`` everything that
-    upstream no longer shows is left out. ``below`` are the directories in which all of it goes.
+    one account or one highlight. ``with_sidecars`` adds a JSON file to each. Without
+    ``with_gone`` everything that upstream no longer shows is left out. ``below``: the directories in which
+    everything goes.
     """
 
     item_template: PathTemplate
-    sidecars: bool = False
-    gone: bool = True
+    with_sidecars: bool = False
+    with_gone: bool = True
     below: tuple[str, ...] = ()
 
 
@@ -70,17 +71,17 @@ class _FolderWalk:
     def entries(self, steps: Iterable[WalkStep]) -> Iterator[ExportEntry]:
         account: KeptAccount | None = None
         highlight: KeptHighlight | None = None
-        gone = self._layout.gone
+        with_gone = self._layout.with_gone
         for step in steps:
             if isinstance(step, KeptAccount):
                 account, self._seen = step, set()
                 yield from self._account_entries(account)
             elif isinstance(step, KeptHighlight):
-                highlight = step if gone or step.gone_at is None else None
+                highlight = step if with_gone or step.gone_at is None else None
                 if highlight is not None:
                     assert account is not None
                     yield from self._highlight_entries(account, highlight)
-            elif highlight is None or not (gone or step.gone_at is None):
+            elif highlight is None or not (with_gone or step.gone_at is None):
                 continue
             elif isinstance(step, PlacedFile):
                 if self._is_new(step.item_pk, step.role):
@@ -89,14 +90,14 @@ class _FolderWalk:
                 assert account is not None
                 new_files = (file for file in step.files if self._is_new(file.item_pk, file.role))
                 yield from map(self._file_entry, new_files)
-                if self._layout.sidecars and self._is_new(step.item.pk, "json"):
+                if self._layout.with_sidecars and self._is_new(step.item.pk, "json"):
                     yield self._item_sidecar(account, highlight, step)
 
     def _account_entries(self, account: KeptAccount) -> Iterator[ExportEntry]:
         values, id_, suffixes = _account_values(account), f"account {account.pk}", (account.pk,)
         if account.avatar is not None:
             yield self._picture_entry(f"{id_} avatar", self._avatar, values, account.avatar, suffixes)
-        if self._layout.sidecars:
+        if self._layout.with_sidecars:
             text, at_ns = _json({"account": account}), to_nanoseconds(account.last_seen_at)
             path = self._path(self._account, values, "json")
             yield ExportEntry.of_text(f"{id_} json", path, text, at_ns, suffixes)
@@ -108,13 +109,16 @@ class _FolderWalk:
         self._last_item = "", {}
         if highlight.cover is not None:
             yield self._picture_entry(f"{id_} cover", self._cover, values, highlight.cover, suffixes)
-        if self._layout.sidecars:
+        if self._layout.with_sidecars:
             text = _json({"account": _short_account(account), "highlight": highlight})
             path, at_ns = self._path(self._highlight, values, "json"), to_nanoseconds(highlight.last_seen_at)
             yield ExportEntry.of_text(f"{id_} json", path, text, at_ns, suffixes)
 
     def _is_new(self, item_pk: Pk, role: str) -> bool:
-        """Whether this file of an item is not in the folder yet, where another highlight may have put it."""
+        """Return whether this file of an item is not in the folder yet.
+
+        Another highlight may have put it there.
+        """
         if self._is_per_highlight:
             return True
         key = f"{item_pk} {role}"
@@ -195,6 +199,6 @@ def _short_account(account: KeptAccount) -> dict[str, object]:
 
 
 def _json(value: Mapping[str, object]) -> bytes:
-    """Return the text of a sidecar: all that the rows say, times in UTC, keys sorted."""
+    """Return the text of a sidecar: everything in the rows, times in UTC, keys sorted."""
     text = json.dumps(json_value(value), ensure_ascii=False, sort_keys=True, indent=1, allow_nan=False)
     return f"{text}\n".encode(errors="replace")

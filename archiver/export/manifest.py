@@ -1,8 +1,8 @@
 """The list of the files that an export made, in a small SQLite database beside them.
 
-By this list the next export knows which files are its own: it moves, repairs and adds those, and touches no
-other. A row is committed before its file is placed or moved, and completed afterwards; the row of a new hard
-link is complete from the start. So every file of the export has a row, whenever the program is killed.
+From this list the next export knows which files are its own: it moves, repairs and adds only those. A row is
+committed before its file is placed or moved, and completed afterwards; the row of a new hard link is complete
+from the start. So every file of the export has a row, even if the program is killed at any point.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ CREATE TABLE files (
 ) WITHOUT ROWID;
 """
 _NAMES = "id, path, key, wished, sha256, size, at_ns, how, mtime_ns, before, old"
-# Nearly every file has the path that it asked for: "" then, to store it once.
-_COLUMNS = _NAMES.replace("wished", "iif(wished = '', path, wished)")
+# Nearly every file has the path that it wants. Then "wished" is "", to store the path only once.
+_ROWS = _NAMES.replace("wished", "iif(wished = '', path, wished)") + " FROM files"
 _SET = ", ".join(f"{column} = excluded.{column}" for column in _NAMES.split(", ")[1:])
-_VALUES = "?1, ?2, ?3, iif(?4 = ?2, '', ?4), ?5, ?6, ?7, ?8, ?9, ?10, ?11"
-_INSERT = f"INSERT INTO files ({_NAMES}) VALUES ({_VALUES})"  # noqa: S608
+_VALUES = "VALUES (?1, ?2, ?3, iif(?4 = ?2, '', ?4), ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
+_INSERT = f"INSERT INTO files ({_NAMES}) {_VALUES}"
 _UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET {_SET}"
 _BATCH = 500
 
@@ -37,10 +37,10 @@ _BATCH = 500
 class ManifestRow(NamedTuple):
     """A file of the export.
 
-    ``wanted_path`` is the path that it asked for, ``key`` what no two paths may share, ``at_ns`` the
-    modification time that it is to have, ``method`` how it got there. ``mtime_ns`` is the modification time
-    that it has in its place; None as long as it may not be there. Until then ``old_sha256`` is what it
-    replaces under that path, and ``old_path`` the path that it had.
+    ``wanted_path`` is its path without suffixes, ``key`` what no two paths may share, ``at_ns`` the
+    modification time that it should get, ``method`` how it was placed. ``mtime_ns`` is its modification time
+    in its place; None as long as it may not be there. Until then ``old_sha256`` is what it replaces at that
+    path, and ``old_path`` its previous path.
     """
 
     id: str
@@ -60,7 +60,7 @@ class Manifest:
     """The list, open for this process alone. Methods raise StorageError or DiskFull if it cannot be used."""
 
     def __init__(self, path: Path) -> None:
-        """Open the list in the file ``path``, which is made if it is missing."""
+        """Open the list in the file ``path``, which is created if it is missing."""
         self._path = path
         with self._sqlite_errors():
             self._db = sqlite3.connect(path, isolation_level=None)
@@ -77,7 +77,7 @@ class Manifest:
                 raise
 
     def claim(self, archive: str, form: str) -> tuple[str, str] | None:
-        """Assign a new list to this archive and form. Return those of the list if they are others."""
+        """Assign a new list to this archive and form. For an existing list, return its own if they differ."""
         with self._sqlite_errors():
             stored = self._db.execute("SELECT format, archive, form FROM export").fetchone()
             if stored is None:
@@ -85,14 +85,14 @@ class Manifest:
                 return None
         if stored[0] > FORMAT:
             raise StorageError(
-                f"{self._path} has format {stored[0]}, this version knows {FORMAT}",
+                f"{self._path} has format {stored[0]}, but this version knows only {FORMAT}",
                 "install a newer archiver",
             )
         return None if stored[1:] == (archive, form) else (stored[1], stored[2])
 
     def rows_by_id(self, ids: Sequence[str]) -> dict[str, ManifestRow]:
         """Return the rows of these files; a file without a row is missing from it."""
-        rows = map(ManifestRow._make, self._select(f"{_COLUMNS} FROM files WHERE id", ids))
+        rows = map(ManifestRow._make, self._select(f"{_ROWS} WHERE id", ids))
         return {row.id: row for row in rows}
 
     def holders(self, keys: Sequence[str]) -> dict[str, str]:
@@ -144,7 +144,7 @@ class Manifest:
             raise
 
     def is_empty(self) -> bool:
-        """Whether there is no row."""
+        """Return whether the list is empty."""
         with self._sqlite_errors():
             return self._db.execute("SELECT 1 FROM files LIMIT 1").fetchone() is None
 
@@ -156,7 +156,7 @@ class Manifest:
     def rows(self, prefix: str = "") -> Iterator[ManifestRow]:
         """Yield the rows whose path begins with ``prefix``, in the order of their paths."""
         with self._sqlite_errors():
-            query = f"SELECT {_COLUMNS} FROM files WHERE substr(path, 1, ?) = ? ORDER BY path"  # noqa: S608
+            query = f"SELECT {_ROWS} WHERE substr(path, 1, ?) = ? ORDER BY path"
             for row in self._db.execute(query, (len(prefix), prefix)):
                 yield ManifestRow._make(row)
 
@@ -168,7 +168,7 @@ class Manifest:
             message = f"cannot use {self._path}, the list of exported files: {exc}"
             if getattr(exc, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                 raise DiskFull(message, "free space on that disk, and run again") from exc
-            raise StorageError(message, "if it is damaged, name an empty directory") from exc
+            raise StorageError(message, "if it is damaged, export into an empty directory") from exc
 
     def close(self) -> None:
         """Close the database."""

@@ -1,7 +1,7 @@
-"""Open the directory of an export: not that of another one, not in an archive, and in one process at a time.
+"""Open the directory of an export, for one process at a time.
 
-``<directory>/.archiver-export/`` holds the manifest, a lock, and the staging directory, which is empty
-between exports.
+It must not belong to another export or to an archive. ``<directory>/.archiver-export/`` holds the manifest, a
+lock, and the staging directory, which is empty between exports.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def open_export(
     dry_run: bool = False,
     progress: Callable[[ExportStats], None] = lambda stats: None,
 ) -> Iterator[ExportSync]:
-    """Open the directory of an export, and make it if it is missing.
+    """Open the directory of an export, and create it if it is missing.
 
     ``archive`` is the id of the archive, ``root`` its directory. With ``verify`` each blob that is placed is
-    read and compared with its SHA-256. With ``dry_run`` what would be done is counted, and nothing is made
-    outside of a temporary directory. Raises UsageError if the directory belongs to another export or an
+    read and compared with its SHA-256. With ``dry_run`` the export only counts what it would do, and writes
+    nothing outside a temporary directory. Raises UsageError if the directory belongs to another export or an
     archive, or contains this archive; ArchiveLocked while another process exports into it; StorageError,
     DiskFull.
     """
@@ -147,7 +147,7 @@ def _require_usable(directory: Path, root: Path) -> None:
 
 
 def refuse_archives(directory: Path) -> None:
-    """Raise UsageError for a directory, existing or not, that is or is in an archive, and for a file."""
+    """Raise UsageError for a file, and for a directory, existing or not, that is an archive or inside one."""
     with storage_errors(f"{directory} cannot be read"):
         resolved = directory.resolve()
         if resolved.exists() and not resolved.is_dir():
@@ -161,7 +161,10 @@ def refuse_archives(directory: Path) -> None:
 
 
 def refuse_exports(directory: Path, *, itself: bool = True) -> None:
-    """Raise UsageError for a directory, existing or not, that is in an export, or with ``itself`` is one."""
+    """Raise UsageError for a directory, existing or not, inside an export.
+
+    With ``itself`` also for one that is an export.
+    """
     with storage_errors(f"{directory} cannot be read"):
         resolved = directory.resolve()
         for parent in (resolved, *resolved.parents) if itself else resolved.parents:

@@ -1,4 +1,4 @@
-"""Which path each file of an export gets if several ask for one, or if a file of somebody else has it."""
+"""Allocate paths to the files of an export: several may want the same one, or a foreign file may have it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from archiver.export.manifest import Manifest
 
 class PathAllocator:
     """Gives each file of an export its own path. A file that has a path keeps it; a later one gets a suffix.
-    Two paths are the same if their keys are: see ``file_names.collision_key``.
+
+    Two paths are the same if their keys are equal: see ``file_names.collision_key``.
     """
 
     def __init__(self, manifest: Manifest) -> None:
@@ -44,7 +45,7 @@ class PathAllocator:
         return paths
 
     def avoid(self, key: str) -> None:
-        """Give this path to no file: a file of somebody else is there."""
+        """Never allocate this path: a foreign file is there."""
         self._avoided.add(key)
 
     def preferred_path(self, entry: ExportEntry) -> str | None:
@@ -54,7 +55,7 @@ class PathAllocator:
         return path if all(holder == entry.id for holder in holders) and key not in self._avoided else None
 
     def _candidate(self, entry: ExportEntry, suffixes: int) -> tuple[str, str]:
-        """Return the path with that many suffixes, and its key."""
+        """Return the path with this number of suffixes, and its key."""
         name = entry.path[-1]
         if suffixes:
             name = file_names.with_suffix(name, " ".join(entry.suffixes[:suffixes]))
@@ -64,7 +65,7 @@ class PathAllocator:
     def _directory(self, path: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
         """Return a directory as this export spells it, and its key, which ends with ``/``.
 
-        Two spellings may be one directory on another system: the first one counts.
+        On another system, two spellings may be the same directory: the first one is used for both.
         """
         key = self._keys.get(path)
         if key is not None:

@@ -22,7 +22,7 @@ ITEM_FIELDS = frozenset(
 )
 FIELDS = ACCOUNT_FIELDS | HIGHLIGHT_FIELDS | ITEM_FIELDS
 FREE_TEXT_FIELDS = frozenset({"username", "full_name", "title", "code"})
-"""Fields with texts of strangers: the only ones that are cleaned, and shortened if a path is too long."""
+"""Fields with texts written by strangers. Only these are cleaned, and shortened if a path is too long."""
 
 _MAX_FIELD_LENGTHS = (
     dict.fromkeys(FREE_TEXT_FIELDS, 0)
@@ -44,24 +44,24 @@ class TemplatePiece:
 _EXT = TemplatePiece("ext", True)
 
 PathComponent = tuple[TemplatePiece, ...]
-"""One name of a path."""
+"""A directory name or the file name in a path."""
 
 
 @dataclass(frozen=True, slots=True)
 class PathTemplate:
-    """A path below the export, one name after the other; made by ``parse_template``."""
+    """The template of a path below the export, made by ``parse_template``."""
 
     components: tuple[PathComponent, ...]
 
     @property
     def fields(self) -> frozenset[str]:
-        """The names of all fields in it."""
+        """Return the names of all fields in it."""
         return frozenset(piece.text for part in self.components for piece in part if piece.is_field)
 
     def beside(self, known: frozenset[str], name: str) -> PathTemplate:
         """Return the template of a file ``name`` that has only the fields ``known``.
 
-        It belongs into the deepest directory that can be named with those.
+        It goes into the deepest directory whose name needs only those.
         """
         directories: list[PathComponent] = []
         for component in self.components[:-1]:
@@ -117,9 +117,9 @@ def _pieces(text: str) -> Iterator[TemplatePiece]:
         token, field = match.group(), match[1]
         if field is not None:
             if field not in FIELDS:
-                why = "; a field takes no format" if re.split(r"[!:.[]", field)[0] in FIELDS else ""
+                why = "; a field cannot have a format" if re.split(r"[!:.[]", field)[0] in FIELDS else ""
                 raise UsageError(
-                    f"there is no field {{{field}}}{why}", f"known are {', '.join(sorted(FIELDS))}"
+                    f"there is no field {{{field}}}{why}", f"the fields are {', '.join(sorted(FIELDS))}"
                 )
             yield TemplatePiece(field, True)
         elif token in ("{", "}"):

@@ -1,4 +1,4 @@
-"""How bytes get a name in an export: completely or not at all, and never over a file that is there.
+"""Place files in an export: completely or not at all, and never over a file that is already there.
 
 All paths are relative to open directories, and no symbolic link is followed. A hard link is the blob itself.
 A reflink shares its blocks with the blob (FICLONE, ioctl_ficlone(2): btrfs, XFS, bcachefs and others).
@@ -27,8 +27,8 @@ FICLONE = 0x40049409
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _CHUNK_SIZE = 1 << 20
 
-# These say that the file system, or this pair of two, does not support a method. EPERM and EACCES also mean
-# that the blobs belong to another user, EMLINK that a blob has as many names as it can have.
+# These mean that the file system, or this pair of file systems, does not support a method. EPERM and EACCES
+# also mean that the blobs belong to another user, EMLINK that a blob has the maximum number of links.
 _UNSUPPORTED = frozenset(
     {
         errno.EOPNOTSUPP,
@@ -49,7 +49,7 @@ _NO_HARD_LINKS = frozenset(
 
 
 class DamagedBlob(Exception):
-    """A blob is missing, or its bytes do not match its name. The message says which, for people."""
+    """A blob is missing, or its bytes do not match its name. The message says what is wrong, for people."""
 
 
 class NameInDirectory(NamedTuple):
@@ -61,16 +61,16 @@ class NameInDirectory(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlacementResult:
-    """A file in its place: how it got there, and its modification time in nanoseconds."""
+    """A file that was placed: the method, and its modification time in nanoseconds."""
 
     method: str
     mtime_ns: int
 
 
 class Staging:
-    """Makes files in ``directory``, an open one on the export's disk, before they get their final names.
+    """Creates files in ``directory`` (a descriptor, on the export's disk) before they get their final names.
 
-    A method that makes a file returns its name there. A file that could not be completed is removed again.
+    A method that creates a file returns its name there. A file that could not be completed is removed.
     """
 
     def __init__(self, blobs: BlobLinks, directory: int) -> None:
@@ -87,7 +87,7 @@ class Staging:
             os.unlink(name, dir_fd=self.directory)
 
     def clone(self, digest: Digest) -> str:
-        """Make a reflink of a blob. Raises OSError if there are none here."""
+        """Create a reflink of a blob. Raises OSError if that is not possible here."""
         if sys.platform != "linux":
             raise OSError(errno.ENOSYS, "reflinks are supported on Linux only")
         source = self._blobs.open(digest)
@@ -99,14 +99,14 @@ class Staging:
         return name
 
     def copy(self, digest: Digest) -> str:
-        """Make a durable copy of a blob. Raises DamagedBlob."""
+        """Create a durable copy of a blob. Raises DamagedBlob."""
         with self._create() as (name, fd):
             self.check_blob(digest, copy_to=fd)
             sync(fd)
         return name
 
     def write(self, content: bytes) -> str:
-        """Make a file of these bytes."""
+        """Create a file of these bytes."""
         with self._create() as (name, fd):
             write_all(fd, content)
         return name
@@ -139,7 +139,8 @@ class Staging:
             os.close(fd)
 
     def check_blob(self, digest: Digest, copy_to: int | None = None) -> None:
-        """Read a blob and compare its SHA-256, copying it to a descriptor on the way if one is given.
+        """Read a blob and compare its SHA-256; also copy it to the descriptor ``copy_to``, if given.
+
         Raises DamagedBlob.
         """
         source = self._blobs.open(digest)
@@ -169,9 +170,9 @@ def _read_chunk(source: int) -> bytes:
 
 
 def method_unsupported(method: LinkMethod, why: str) -> StorageError:
-    """Return the error for a method that was asked for by ``--link`` and does not work here."""
+    """Return the error for a method that was requested with ``--link`` and does not work here."""
     return StorageError(
-        f"no {method} can be made from the archive to here: {why}", "leave --link out, or use --link copy"
+        f"a {method} from the archive to the export is not possible: {why}", "omit --link, or use --link copy"
     )
 
 
@@ -188,18 +189,18 @@ class Placement:
         is_auto = method is LinkMethod.AUTO
         self._methods = [LinkMethod.REFLINK, LinkMethod.HARDLINK, LinkMethod.COPY] if is_auto else [method]
         self.knows_method = False
-        """Whether a blob was placed, which showed the method that works here."""
+        """Whether a blob has been placed, so that the method that works here is known."""
 
     @property
     def uses_links(self) -> bool:
-        """Whether blobs are placed as hard links, as the first one showed, and need not be read."""
+        """Return whether blobs are placed as hard links, and need not be read."""
         return self.knows_method and self._methods[0] is LinkMethod.HARDLINK and not self._verify
 
     def place(self, entry: ExportEntry, to: NameInDirectory, *, over: bool) -> PlacementResult:
-        """Place the content of an entry; a copy is durable then.
+        """Place the content of an entry; if it is copied, the copy is durable afterwards.
 
-        Raises FileExistsError if something has that name, unless ``over``: then it is replaced in one step.
-        Raises DamagedBlob, StorageError if the method does not work here, OSError for what the disk refuses.
+        Raises FileExistsError if the name exists, unless ``over``: then it is replaced in one step. Raises
+        DamagedBlob, StorageError if the method does not work here, and other errors of the disk as OSError.
         """
         content = entry.content
         if isinstance(content, GeneratedText):
@@ -286,23 +287,23 @@ class Placement:
     def set_date(
         self, digest: Digest, at_ns: int | None, method: str, to: NameInDirectory
     ) -> PlacementResult:
-        """Set the time of a file of the export that is in its place, if it has another one."""
+        """Set the time of a file of the export that is in its place, if it differs."""
         found = os.stat(to.name, dir_fd=to.directory, follow_symlinks=False)
         blob = self.blob_of(digest, found)
         if blob is not None:
             return self._date_link(digest, blob, at_ns)
         return PlacementResult(method, _set_mtime(to, found, at_ns))
 
-    def blob_of(self, digest: str, found: os.stat_result) -> os.stat_result | None:
-        """Return the status of a blob if the file that was found is a hard link to it; None otherwise."""
+    def blob_of(self, digest: str, status: os.stat_result) -> os.stat_result | None:
+        """Return the status of a blob if ``status`` is that of a hard link to it; None otherwise."""
         blob = self._blobs.stat(Digest(digest))
-        is_same = blob is not None and (blob.st_ino, blob.st_dev) == (found.st_ino, found.st_dev)
+        is_same = blob is not None and (blob.st_ino, blob.st_dev) == (status.st_ino, status.st_dev)
         return blob if is_same else None
 
     def _place_draft(
         self, draft: str, entry: ExportEntry, to: NameInDirectory, method: str, over: bool
     ) -> PlacementResult:
-        """Place a staged file that can be made again if its name turns out to be in use."""
+        """Place a staged file. Discard it if its name turns out to be in use: it can be created again."""
         try:
             return self.place_staged(draft, entry.at_ns, to, method, over=over)
         except FileExistsError:
@@ -314,7 +315,8 @@ class Placement:
     ) -> PlacementResult:
         """Set the time of a staged file, then move it to its place.
 
-        An error removes the staged file, but FileExistsError does not: there may be another name for it.
+        After an error the staged file is removed. After FileExistsError it stays: there may be another name
+        for it.
         """
         staged = NameInDirectory(self.staging.directory, os.fsencode(draft))
         try:
@@ -332,18 +334,18 @@ class Placement:
         return PlacementResult(method, mtime_ns)
 
 
-def _set_mtime(file: NameInDirectory, found: os.stat_result, at_ns: int | None) -> int:
-    """Set the modification time if it is another one; return what the file system made of it."""
-    if at_ns is None or found.st_mtime_ns == at_ns:
-        return found.st_mtime_ns
+def _set_mtime(file: NameInDirectory, status: os.stat_result, at_ns: int | None) -> int:
+    """Set the modification time if it differs; return it as the file system stored it."""
+    if at_ns is None or status.st_mtime_ns == at_ns:
+        return status.st_mtime_ns
     os.utime(file.name, ns=(at_ns, at_ns), dir_fd=file.directory, follow_symlinks=False)
     return os.stat(file.name, dir_fd=file.directory, follow_symlinks=False).st_mtime_ns
 
 
 def rename_exclusive(source: NameInDirectory, to: NameInDirectory) -> None:
-    """Rename a file, but never over anything: raises FileExistsError.
+    """Rename a file without replacing another one. Raises FileExistsError.
 
-    A file system without hard links leaves a moment between the check and the renaming.
+    On a file system without hard links there is a moment between the check and the renaming.
     """
     try:
         os.link(

@@ -23,7 +23,7 @@ class TableForm(StrEnum):
 def table_text(
     form: TableForm, columns: tuple[str, ...], rows: Iterable[tuple[object, ...]]
 ) -> Iterator[str]:
-    """Yield a table as text, some hundred rows at a time."""
+    """Yield a table as text, a few hundred rows at a time."""
     remaining = iter(rows)
     if form is TableForm.CSV:
         yield _csv([columns])

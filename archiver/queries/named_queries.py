@@ -22,7 +22,7 @@ _PACKAGE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
-    """A query with its file. ``about`` is the first line of the file, without the dashes of the comment."""
+    """A query and its file. ``about`` is the first line of the file, without the dashes of the comment."""
 
     name: str
     about: str
@@ -35,14 +35,14 @@ class NamedQuery:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a query: one word in lower case, which is not valid SQL."""
+    """Return whether a text can name a query: one word in lower case, which is not valid SQL."""
     return _NAME.fullmatch(text) is not None
 
 
 def all_queries(folder: Path | None = None) -> dict[str, NamedQuery]:
-    """Return all queries by name, sorted, with those in a folder of the user.
+    """Return all queries by name, sorted, including those in a folder of the user.
 
-    The ``about`` of a query that cannot be read says why.
+    The ``about`` of a query that cannot be read is the reason.
     """
     return {name: _read_or_explain(name, path) for name, path in sorted(_paths(folder).items())}
 

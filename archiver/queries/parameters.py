@@ -43,7 +43,7 @@ def parameter_names(sql: str, *, postgresql: bool) -> tuple[str, ...]:
 def replace_parameters(
     sql: str, placeholder: Callable[[str], str], escape: Callable[[str], str] = str
 ) -> str:
-    """Return PostgreSQL's SQL with ``placeholder(name)`` for each ``:name``, and ``escape`` of other text."""
+    """Return SQL for PostgreSQL with ``placeholder(name)`` for each ``:name``; other text is escaped."""
     pieces = _split(sql, postgresql=True)
     return "".join(escape(text) + (placeholder(name) if name is not None else "") for text, name in pieces)
 
@@ -64,7 +64,7 @@ def _split(sql: str, postgresql: bool) -> list[tuple[str, str | None]]:
 
 
 def _comment_end(sql: str, at: int) -> int:
-    """Return where a PostgreSQL comment ends that begins before ``at``; comments may be nested."""
+    """Return the end of the PostgreSQL comment that began before ``at``; comments may be nested."""
     depth = 1
     while depth and (edge := _COMMENT_EDGE.search(sql, at)) is not None:
         depth += 1 if edge[0] == "/*" else -1

@@ -365,7 +365,7 @@ class AccountSync:
         self._pictures = pictures_to_download(visit.state, listing.tray, self._options)
         self._picture_downloads = self._services.downloads.start(self._pictures, self._claims)
         for gap in pictures_not_offered(visit.state, listing.tray, self._options.repair):
-            self._catalog.write(record.failure, gap, self._context.clock(), gap=True)
+            self._catalog.write(record.failure, gap, self._context.clock(), is_gap=True)
             self._context.report_failure(gap, trouble=False)
 
     def _fetch(self, step: FetchHighlights, visit: Visit) -> Visit:

@@ -271,7 +271,7 @@ def _is_look_due(visit: Visit, options: RunOptions, now: datetime) -> bool:
     if state.verdict is not Reason.EMPTY:
         return True  # as it is not hidden, it is due
     must_list = options.ignore_backoff or options.list_only or state.shrunk_to is not None
-    return not must_list and state.is_listed_since_look and _is_verdict_due(state, now)
+    return not must_list and state.is_listed_since_verdict and _is_verdict_due(state, now)
 
 
 def _is_verdict_due(state: AccountState, now: datetime) -> bool:

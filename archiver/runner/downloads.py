@@ -179,8 +179,10 @@ class FileDownloader:
         try:
             recorded = row.result()
             size = file.blob.size
-            self._context.tally.add(files_new=recorded.new_file, bytes_new=size if recorded.new_blob else 0)
-            self._context.observe(FileStored(file.owner, file.role, size, recorded.new_blob))
+            self._context.tally.add(
+                files_new=recorded.is_new_file, bytes_new=size if recorded.is_new_blob else 0
+            )
+            self._context.observe(FileStored(file.owner, file.role, size, recorded.is_new_blob))
         except BaseException as error:
             self._fail(future, error)
         else:

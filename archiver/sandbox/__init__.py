@@ -1,5 +1,5 @@
-"""A stand-in for HikerAPI and Instagram's CDN on loopback sockets, for ``archiver demo``, tests and
-benchmarks.
+"""A stand-in for HikerAPI and Instagram's CDN on loopback sockets.
 
-It imports nothing else of the program: what it logs is independent evidence of what the program asked.
+It serves ``archiver demo``, tests and benchmarks. It imports nothing else of archiver, so its log is
+independent evidence of what archiver requested.
 """

@@ -1,4 +1,4 @@
-"""A world's objects as the API prints them, with the same fields and nulls as the vendor's examples."""
+"""The objects of a world in the API's JSON, with the same fields and nulls as the vendor's examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Object = dict[str, Json]
 
 
 class Urls(Protocol):
-    """Signs the URLs of one answer, and remembers what each path is about."""
+    """Signs the URLs of one answer, and remembers whose file is at each path."""
 
     def __call__(
         self, media: SandboxFile | None, role: Role, *, user: str, highlight: str = "", item: str = ""
@@ -87,7 +87,7 @@ def raw_profile(account: SandboxAccount, urls: Urls) -> Object:
 
 
 def _poor_owner(pk: str) -> Object:
-    """Return the owner as items show it, with less than in the tray."""
+    """Return the owner as items show it, with fewer values than in the tray."""
     return {
         "pk": pk,
         "id": pk,

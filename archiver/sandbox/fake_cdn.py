@@ -1,12 +1,12 @@
-"""The CDN: it signs URLs, and serves files to anybody whose URL has a valid signature. It knows no key.
+"""The CDN: it signs URLs, and serves files to anybody whose URL has a valid signature.
 
-A URL is signed as Instagram's are: its path stays the same, its query differs in every answer. ``oe`` is the
-expiry in hexadecimal Unix seconds; ``oh`` signs the path and the rest of the query, so a change of either is
-noticed.
+It does not know the access key. A URL is signed as Instagram's are: its path stays the same, its query
+differs in every answer. ``oe`` is the expiry in hexadecimal Unix seconds; ``oh`` signs the path and the rest
+of the query, so a change of either is noticed.
 
 Copied from upstream: the texts of 403 for an expired and for an altered signature, ``Range`` with 206,
-``last-modified``, and on request ``content-digest: adler32=...``. Nobody knows whether it sends ETags: a
-setting.
+``last-modified``, and on request ``content-digest: adler32=...``. It is not known whether upstream sends
+ETags, so that is a setting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import base64
 import hashlib
 import hmac
 import itertools
-import random
 import re
 import secrets
 import zlib
@@ -43,10 +42,9 @@ class Signer:
         self._addresses = tuple(addresses)
         self._secret = secrets.token_bytes(32)
         self._answers = itertools.count()
-        self._random = random.Random()  # noqa: S311  # decoration: only oh guards anything
 
     def answer(self) -> SignedAnswer:
-        """Return what signs one API answer: the next answer gets other hosts, ``oh`` and ``_nc_*``."""
+        """Return a signer for one API answer: the next answer gets other hosts, ``oh`` and ``_nc_*``."""
         return SignedAnswer(self, next(self._answers))
 
     def url(self, media: SandboxFile, expires: int, *, answer: int, gid: str, cache_key: str | None) -> str:
@@ -54,7 +52,7 @@ class Signer:
         number = zlib.crc32(media.path.encode())
         address = self._addresses[(number + answer) % len(self._addresses)]
         site = _SITES[(number + answer) % len(_SITES)]
-        ohc = f"{self._random.getrandbits(66):017x}"
+        ohc = f"{secrets.randbits(66):017x}"
         key = f"&ig_cache_key={cache_key}.3-ccb7-5" if cache_key else ""
         # ig_cache_key holds '=' of base64: written percent-encoded, as Instagram does.
         query = (
@@ -76,7 +74,7 @@ class Signer:
 
     def gid(self) -> str:
         """Return a new ``_nc_gid``, which is the same in all URLs of one answer."""
-        return base64.urlsafe_b64encode(self._random.randbytes(16)).decode().rstrip("=")
+        return base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
 
     def _seal(self, path: str, query: str) -> str:
         digest = hmac.digest(self._secret, f"{path}?{query}".encode(), "sha256")
@@ -96,7 +94,7 @@ class SignedAnswer:
     def url(self, media: SandboxFile, expires: int, item_pk: str | None = None) -> str:
         """Return a URL of the file.
 
-        That of a story image also has an ``ig_cache_key``, made from its item's pk.
+        The URL of a story image also has an ``ig_cache_key``, made from its item's pk.
         """
         key = base64.b64encode(item_pk.encode()).decode().replace("=", "%3D") if item_pk else None
         return self._signer.url(media, expires, answer=self._number, gid=self._gid, cache_key=key)
@@ -114,14 +112,14 @@ class _OfferedFile:
 
 
 class FakeCdn:
-    """Serves every file that an answer has offered while its signature is valid, even if it was removed
+    """Serves each file that an answer has offered while its signature is valid, even if it was removed
     since.
     """
 
     def __init__(self, addresses: Sequence[str], settings: StandInSettings) -> None:
         self._signer = Signer(addresses)
         self._settings = settings
-        self._served: dict[str, _OfferedFile] = {}
+        self._offered: dict[str, _OfferedFile] = {}
 
     def urls(self) -> Urls:
         """Return a function that signs the URLs of one answer."""
@@ -135,9 +133,9 @@ class FakeCdn:
         ) -> str | None:
             if media is None:
                 return None
-            if media.path in signed:  # one answer names one file by one URL, however often
+            if media.path in signed:  # an answer has only one URL for each file
                 return signed[media.path]
-            self._served[media.path] = _OfferedFile(media, RequestSubject(user, highlight, item, role))
+            self._offered[media.path] = _OfferedFile(media, RequestSubject(user, highlight, item, role))
             expires = video if role == "video" else image
             signed[media.path] = answer.url(media, expires, item if role == "thumbnail" else None)
             return signed[media.path]
@@ -146,8 +144,8 @@ class FakeCdn:
 
     def subject(self, request: HttpRequest) -> RequestSubject:
         """Return whose file a request asks for, if an answer has offered its path."""
-        served = self._served.get(request.path)
-        return served.subject if served else RequestSubject()
+        offered = self._offered.get(request.path)
+        return offered.subject if offered else RequestSubject()
 
     def bill(self, _request: HttpRequest, _status: int) -> int:
         """Return 0: the CDN is free."""
@@ -160,25 +158,25 @@ class FakeCdn:
     def _reply(self, request: HttpRequest) -> HttpReply:
         if request.method not in ("GET", "HEAD"):
             return HttpReply(405, b"Method Not Allowed", _PLAIN)
-        served = self._served.get(request.path)
-        if served is None:
+        offered = self._offered.get(request.path)
+        if offered is None:
             return HttpReply(404, b"Not Found", _PLAIN)
         verdict = self._signer.judge(request.path, request.query, self._settings.clock())
         if verdict == "altered":
             return HttpReply(403, b"URL signature mismatch", _PLAIN)
         if verdict == "expired":
             return HttpReply(403, b"URL signature expired", _PLAIN)
-        return self._file(request, served.media)
+        return self._file(request, offered.media)
 
-    def _file(self, request: HttpRequest, served: SandboxFile) -> HttpReply:
-        body = media_files.body(served)
+    def _file(self, request: HttpRequest, media: SandboxFile) -> HttpReply:
+        body = media_files.body(media)
         headers = {
-            "content-type": media_files.content_type(served),
+            "content-type": media_files.content_type(media),
             "last-modified": _MODIFIED,
             "cache-control": "max-age=1209600, no-transform",
         }
         if self._settings.etag != "none":
-            what = f"{served.base} {served.mark} {served.size}".encode()  # what the bytes follow from
+            what = f"{media.base} {media.mark} {media.size}".encode()  # what determines the bytes
             tag = '"' + hashlib.sha256(what).hexdigest()[:32] + '"'
             headers["etag"] = tag if self._settings.etag == "strong" else "W/" + tag
         if self._settings.digest:
@@ -189,10 +187,14 @@ class FakeCdn:
         return _apply_range(request.headers, body, headers)
 
 
-def _apply_range(asked: Mapping[str, str], body: bytes, headers: dict[str, str]) -> HttpReply:
+def _apply_range(request_headers: Mapping[str, str], body: bytes, headers: dict[str, str]) -> HttpReply:
     """Return the whole body, or the part that ``Range`` and ``If-Range`` ask for (RFC 9110, 13.1.5, 14.2)."""
-    found = _RANGE.fullmatch(asked.get("range", ""))
-    if found is None or found.groups() == ("", "") or not _is_unchanged(asked.get("if-range"), headers):
+    found = _RANGE.fullmatch(request_headers.get("range", ""))
+    if (
+        found is None
+        or found.groups() == ("", "")
+        or not _is_unchanged(request_headers.get("if-range"), headers)
+    ):
         return HttpReply(200, body, headers)
     first, last = found.groups()
     start = int(first) if first else max(0, len(body) - int(last))

@@ -1,4 +1,4 @@
-"""Worlds of any size, whose parts are made when first asked for. The same arguments make the same world."""
+"""Worlds of any size, whose parts are made when first needed. The same arguments make the same world."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _choose_size(size: Size, key: str) -> int | None:
 class GeneratedWorld:
     """``count`` accounts, each with ``highlights`` highlights of ``items`` items.
 
-    Raises ``ValueError`` for more than 10,000 highlights.
+    Raises ``ValueError`` for more than 10,000 highlights, or a negative count.
     """
 
     count: int
@@ -41,7 +41,7 @@ class GeneratedWorld:
     def __post_init__(self) -> None:
         if not (0 <= self.highlights <= _PER_ACCOUNT and self.count >= 0 and self.items >= 0):
             raise ValueError(
-                "a generated world has at most 10,000 highlights an account, and no negative counts"
+                "a generated world has at most 10,000 highlights for each account, and no negative counts"
             )
 
     def accounts(self) -> Iterator[SandboxAccount]:

@@ -1,4 +1,4 @@
-"""HikerAPI as far as highlights go: its endpoints, their prices, and the refusals that have been seen."""
+"""HikerAPI, as far as highlights need it: its endpoints, their prices, and the errors that have been seen."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _DOLLARS = 0.00046
 
 
 class ApiRefusal(Exception):
-    """An answer other than the one that was asked for. ``free``: not billed, whatever its status."""
+    """An error answer. ``is_free``: it is not billed, whatever its status."""
 
     def __init__(
-        self, status: int, body: Json, headers: Mapping[str, str] | None = None, *, free: bool = False
+        self, status: int, body: Json, headers: Mapping[str, str] | None = None, *, is_free: bool = False
     ) -> None:
         super().__init__(f"{status} {body}")
         self.status = status
         self.body = body
         self.headers = headers or {}
-        self.free = free
+        self.is_free = is_free
 
     def reply(self) -> HttpReply:
         if isinstance(self.body, str):
@@ -71,7 +71,7 @@ class ApiEndpoint:
     units: int
     read: Callable[[Params], ApiParameters]
     answer: Callable[[World, ApiParameters, Urls], Json]
-    forceable: bool = False
+    is_forceable: bool = False
 
 
 def _malformed_parameter(name: str, message: str, kind: str) -> ApiRefusal:
@@ -122,7 +122,7 @@ def _page_id(offset: int) -> str:
 
 
 def _read_account(params: Params, *, pk: str = "") -> ApiParameters:
-    """Read whom a call is about: by the parameter ``pk``, or by username if that is empty."""
+    """Read which account a call is about: by the parameter ``pk``, or by username if that is empty."""
     if pk:
         return ApiParameters(pk=_pk(params, pk))
     return ApiParameters(username=_require(params, "username"))
@@ -166,8 +166,8 @@ def _code_pk(code: str) -> str:
     return pk if kind == "highlight" and pk.isascii() and pk.isdigit() else ""
 
 
-def _account(world: World, asked: ApiParameters) -> SandboxAccount:
-    account = world.find_account(pk=asked.pk, username=asked.username)
+def _account(world: World, parameters: ApiParameters) -> SandboxAccount:
+    account = world.find_account(pk=parameters.pk, username=parameters.username)
     if account is None:
         raise _unknown_user()
     return account
@@ -181,45 +181,45 @@ def _private() -> ApiRefusal:
     return ApiRefusal(403, {"detail": "This account is private", "exc_type": "PrivateAccount"})
 
 
-def _visible(world: World, account: SandboxAccount, asked: ApiParameters) -> list[SandboxHighlight]:
+def _visible(world: World, account: SandboxAccount, parameters: ApiParameters) -> list[SandboxHighlight]:
     """Return the highlights on an account's tray; none if a private account answers with an empty tray."""
     if not account.is_private:
         return account.tray_highlights()
-    if not asked.force or world.private_with_force == "403":
+    if not parameters.force or world.private_with_force == "403":
         raise _private()
     if world.private_with_force == "404":
         raise _unknown_user()
     return []
 
 
-def _tray(world: World, asked: ApiParameters, urls: Urls) -> Json:
-    account = _account(world, asked)
-    shown = _visible(world, account, asked)[: world.v1_page]
-    return [api_json.tray_entry(account, highlight, urls) for highlight in shown[: asked.amount]]
+def _tray(world: World, parameters: ApiParameters, urls: Urls) -> Json:
+    account = _account(world, parameters)
+    shown = _visible(world, account, parameters)[: world.v1_page]
+    return [api_json.tray_entry(account, highlight, urls) for highlight in shown[: parameters.amount]]
 
 
-def _tray_page(world: World, asked: ApiParameters, urls: Urls) -> Json:
-    """One page of the tray. ``amount`` is ignored here, as the vendor's documentation says."""
-    account = _account(world, asked)
-    shown = _visible(world, account, asked)
-    end = asked.offset + world.v2_page
+def _tray_page(world: World, parameters: ApiParameters, urls: Urls) -> Json:
+    """Return one page of the tray. ``amount`` is ignored here, as the vendor's documentation says."""
+    account = _account(world, parameters)
+    shown = _visible(world, account, parameters)
+    end = parameters.offset + world.v2_page
     entries: list[Json] = [
         api_json.raw_tray_entry(account, highlight, urls, prefixed=world.v2_prefixed)
-        for highlight in shown[asked.offset : end]
+        for highlight in shown[parameters.offset : end]
     ]
     return {"response": {"tray": entries}, "next_page_id": _page_id(end) if end < len(shown) else None}
 
 
-def _profile(world: World, asked: ApiParameters, urls: Urls) -> Json:
-    return api_json.profile(_account(world, asked), urls)
+def _profile(world: World, parameters: ApiParameters, urls: Urls) -> Json:
+    return api_json.profile(_account(world, parameters), urls)
 
 
-def _raw_profile(world: World, asked: ApiParameters, urls: Urls) -> Json:
-    return api_json.raw_profile(_account(world, asked), urls)
+def _raw_profile(world: World, parameters: ApiParameters, urls: Urls) -> Json:
+    return api_json.raw_profile(_account(world, parameters), urls)
 
 
-def _open_highlight(world: World, asked: ApiParameters) -> tuple[SandboxAccount, SandboxHighlight]:
-    found = world.find_page(asked.highlight)
+def _open_highlight(world: World, parameters: ApiParameters) -> tuple[SandboxAccount, SandboxHighlight]:
+    found = world.find_page(parameters.highlight)
     if found is None:
         raise ApiRefusal(404, {"detail": "Highlight not found", "exc_type": "HighlightNotFound"})
     if found[0].is_private:
@@ -227,17 +227,17 @@ def _open_highlight(world: World, asked: ApiParameters) -> tuple[SandboxAccount,
     return found
 
 
-def _highlight(world: World, asked: ApiParameters, urls: Urls) -> Json:
-    return api_json.page(*_open_highlight(world, asked), urls)
+def _highlight(world: World, parameters: ApiParameters, urls: Urls) -> Json:
+    return api_json.page(*_open_highlight(world, parameters), urls)
 
 
-def _raw_highlight(world: World, asked: ApiParameters, urls: Urls) -> Json:
-    return api_json.raw_page(*_open_highlight(world, asked), urls)
+def _raw_highlight(world: World, parameters: ApiParameters, urls: Urls) -> Json:
+    return api_json.raw_page(*_open_highlight(world, parameters), urls)
 
 
-def _share(_world: World, asked: ApiParameters, _urls: Urls) -> Json:
-    """The code alone says which highlight it names: upstream does not look whether that exists."""
-    return {"pk": asked.highlight, "type": "highlight"}
+def _share(_world: World, parameters: ApiParameters, _urls: Urls) -> Json:
+    """Return the highlight that the code names. Like upstream, do not check whether it exists."""
+    return {"pk": parameters.highlight, "type": "highlight"}
 
 
 def _shared_reel(_world: World, _asked: ApiParameters, _urls: Urls) -> Json:
@@ -285,11 +285,11 @@ ENDPOINTS = {
 
 
 def price(path: str, params: Params) -> int:
-    """Return the nominal units of a call, whatever its answer. ``force`` saves the unit of a check."""
+    """Return the nominal units of a call, whatever its answer. ``force`` skips a check and saves its unit."""
     endpoint = ENDPOINTS.get(path)
     if endpoint is None:
         return 0
-    return endpoint.units - (1 if endpoint.forceable and params.get("force", "").lower() in _ON else 0)
+    return endpoint.units - (1 if endpoint.is_forceable and params.get("force", "").lower() in _ON else 0)
 
 
 def _json(status: int, value: Json) -> HttpReply:
@@ -297,7 +297,7 @@ def _json(status: int, value: Json) -> HttpReply:
     return HttpReply(status, text.encode(errors="backslashreplace"), _JSON)  # a lone surrogate as its escape
 
 
-def _asked_highlight(path: str, params: Params) -> str:
+def _highlight_pk(path: str, params: Params) -> str:
     """Return the pk of the highlight that a call is about, or ''."""
     if path.endswith("/highlight/by/id"):
         return params.get("id", "")
@@ -322,7 +322,7 @@ class HikerApi:
     def subject(self, request: HttpRequest) -> RequestSubject:
         """Return the account or highlight that a request is about."""
         params = request.params
-        if pk := _asked_highlight(request.path, params):
+        if pk := _highlight_pk(request.path, params):
             found = self.world.find_page(pk)
             return RequestSubject(user=found[0].pk if found else "", highlight=pk)
         if name := params.get("username"):
@@ -331,7 +331,7 @@ class HikerApi:
         return RequestSubject(user=params.get("user_id") or params.get("id") or "")
 
     def bill(self, request: HttpRequest, status: int) -> int:
-        """Take what an answer of this status costs off the balance, and return it."""
+        """Subtract the cost of an answer with this status from the balance, and return it."""
         units = price(request.path, request.params) if status in _CHARGED else 0
         with self._lock:
             self.balance -= units
@@ -339,12 +339,12 @@ class HikerApi:
 
     def answer(self, request: HttpRequest) -> tuple[HttpReply, int]:
         """Return the reply to a request, and the units billed for it."""
-        with self._lock:  # from the look at the balance to the bill: two calls never share the last unit
+        with self._lock:  # from check to bill, so that two calls never share the last unit
             try:
                 reply = _json(200, self._value(request))
             except ApiRefusal as refusal:
                 reply = refusal.reply()
-                units = 0 if refusal.free else self.bill(request, reply.status)
+                units = 0 if refusal.is_free else self.bill(request, reply.status)
             else:
                 units = self.bill(request, 200)
         nominal = price(request.path, request.params)
@@ -361,23 +361,23 @@ class HikerApi:
             return {"requests": self.balance, "rate": rate, "currency": "USD", "amount": amount}
         endpoint = ENDPOINTS.get(request.path)
         if endpoint is None:
-            raise ApiRefusal(404, {"detail": "Not Found"}, free=True)
-        asked = endpoint.read(request.params)
+            raise ApiRefusal(404, {"detail": "Not Found"}, is_free=True)
+        parameters = endpoint.read(request.params)
         if self.balance < price(request.path, request.params):
             body: Json = {
                 "state": False,
                 "error": "Top up your account at hikerapi.com",
                 "exc_type": "InsufficientFunds",
             }
-            raise ApiRefusal(self._settings.funds_status, body, free=True)
+            raise ApiRefusal(self._settings.funds_status, body, is_free=True)
         with self.world.lock:
-            return endpoint.answer(self.world, asked, self._urls())
+            return endpoint.answer(self.world, parameters, self._urls())
 
     def _admit(self, request: HttpRequest) -> None:
         if not request.headers.get("user-agent"):
-            raise ApiRefusal(403, "error code: 1010", free=True)
+            raise ApiRefusal(403, "error code: 1010", is_free=True)
         if request.method != "GET":
-            raise ApiRefusal(405, {"detail": "Method Not Allowed"}, free=True)
+            raise ApiRefusal(405, {"detail": "Method Not Allowed"}, is_free=True)
         if request.headers.get("x-access-key") != self.key:
             error = "Unauthorized request: check the x-access-key header"
             raise ApiRefusal(401, {"state": False, "error": error})

@@ -1,6 +1,7 @@
 """HTTP/1.1 over plain loopback sockets, server side, one thread for each connection.
 
-Plain sockets because a subclass of the stand-in can then break HTTP in ways that a library forbids.
+It does not use a library, so that a subclass of the stand-in can break HTTP in ways that a library does not
+allow.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An answer. ``sized``: state the body's length, unless ``headers`` does."""
+    """An answer. ``states_length``: send the body's length, unless ``headers`` has it."""
 
     status: int
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    sized: bool = True
+    states_length: bool = True
 
     def head(self) -> bytes:
         """Return the status line and headers, including the empty line."""
         lines = [f"HTTP/1.1 {self.status} {_phrase(self.status)}"]
-        if self.sized and "content-length" not in self.headers:
+        if self.states_length and "content-length" not in self.headers:
             lines.append(f"content-length: {len(self.body)}")
         lines += [f"{name}: {value}" for name, value in self.headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
@@ -79,7 +80,7 @@ class ServerConnection:
         self._stopping = stopping
         self._address = "{}:{}".format(*sock.getsockname()[:2])
         self._pending = b""
-        self.open = True
+        self.is_open = True
 
     def read(self) -> HttpRequest | None:
         """Return the next request, or None if the peer has closed. Skips the body. Raises ``NotHttp``."""
@@ -137,9 +138,9 @@ class ServerConnection:
             raise ConnectionAbortedError("the stand-in is closing")
 
     def close(self) -> None:
-        """Close the connection in order."""
-        self.open = False
-        with contextlib.suppress(OSError):  # the peer was first
+        """Close the connection."""
+        self.is_open = False
+        with contextlib.suppress(OSError):  # the peer has closed it already
             self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
@@ -169,8 +170,8 @@ class LoopbackServer:
 
     def start(self, listeners: dict[socket.socket, tuple[str, Serve]]) -> None:
         """Accept connections from now on, in a thread."""
-        for sock, served in listeners.items():
-            self._selector.register(sock, selectors.EVENT_READ, served)
+        for sock, listener in listeners.items():
+            self._selector.register(sock, selectors.EVENT_READ, listener)
         self._accepting = threading.Thread(target=self._accept, name="stand-in", daemon=True)
         self._accepting.start()
 
@@ -195,7 +196,7 @@ class LoopbackServer:
 
     def _run(self, sock: socket.socket, wire: ServerConnection, serve: Serve) -> None:
         try:
-            with contextlib.suppress(OSError, NotHttp):  # the peer went away, or is no HTTP client
+            with contextlib.suppress(OSError, NotHttp):  # the peer went away, or did not send HTTP
                 serve(wire)
         finally:
             wire.close()

@@ -43,7 +43,7 @@ def file(
 ) -> SandboxFile:
     """Return a file with a path like Instagram's.
 
-    ``suffix``: the end of its name, if its content has another.
+    ``suffix``: the end of its name, if it should not match the content.
     """
     digest = hashlib.sha256(f"{role} {mark}".encode()).digest()
     suffix = suffix or base.rpartition(".")[2]

@@ -7,7 +7,7 @@ of a JPEG, a ``free`` box after an MP4, an unknown chunk of a WebP. Decoders ski
 
 from __future__ import annotations
 
-import random
+import hashlib
 import struct
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ AVATAR = "avatar.jpg"
 
 _TYPES = {"jpg": "image/jpeg", "webp": "image/webp", "mp4": "video/mp4"}
 _COM_MAX = 65_533  # ITU T.81: a segment's two length bytes count themselves, so 65,535 - 2
-_BLOCK = random.Random(20251204).randbytes(1 << 16)  # noqa: S311  # padding that does not compress
+_BLOCK = hashlib.shake_256(b"archiver sandbox").digest(1 << 16)  # padding that does not compress
 _FILES = Path(__file__).with_name("media")
 
 
@@ -64,7 +64,7 @@ def _room(size: int | None, least: int) -> int:
     if size is None:
         return 0
     if size < least:
-        raise ValueError(f"a file of {size} bytes was asked for, the smallest valid one has {least}")
+        raise ValueError(f"cannot make a file of {size} bytes: the smallest valid one has {least}")
     return size - least
 
 

@@ -13,7 +13,7 @@ from archiver.sandbox.http_server import HttpRequest
 
 @dataclass(frozen=True, slots=True)
 class RequestSubject:
-    """What a request is about: pks and the role of a file. '' where the stand-in cannot tell."""
+    """What a request is about: pks and the role of a file, '' if the stand-in cannot tell."""
 
     user: str = ""
     highlight: str = ""
@@ -25,7 +25,7 @@ class RequestSubject:
 class LoggedRequest(HttpRequest):
     """A request and its answer.
 
-    ``status`` 0: there was none. ``units``: billed. ``at``: its arrival, in UTC.
+    ``status``: 0 if there was no answer. ``units``: billed. ``at``: when the request arrived, in UTC.
     """
 
     subject: RequestSubject

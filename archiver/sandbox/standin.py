@@ -17,7 +17,7 @@ from archiver.sandbox.standin_settings import StandInSettings
 from archiver.sandbox.world import World
 
 _CONTROL = "/_standin/"
-_JOINED = 1 << 16  # up to here a packet more costs more than a copy more
+_JOINED = 1 << 16  # up to this size another packet costs more than another copy
 
 
 class Service(Protocol):
@@ -100,7 +100,7 @@ class StandIn:
     be changed at any time. ``requests`` is the log. From another process, ``GET /_standin/counts`` and ``POST
     /_standin/reset`` on the API show and reset the log, free and without a key.
 
-    A subclass may answer otherwise than upstream would: it overrides ``answer``.
+    To answer differently from upstream, override ``answer`` in a subclass.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class StandIn:
         exchange.deliver()
 
     def _serve(self, connection: ServerConnection, service: Service) -> None:
-        while connection.open and (request := connection.read()) is not None:
+        while connection.is_open and (request := connection.read()) is not None:
             if request.listener == "api" and request.path.startswith(_CONTROL):
                 reply = self._control(request)
                 connection.send(reply.head() + reply.body)
@@ -212,10 +212,10 @@ class StandIn:
         return self.settings.pace if request.listener == "cdn" else Pace(self.settings.latency)
 
     def _control(self, request: HttpRequest) -> HttpReply:
-        asked = (request.method, request.path.removeprefix(_CONTROL))
-        if asked == ("POST", "reset"):
+        route = (request.method, request.path.removeprefix(_CONTROL))
+        if route == ("POST", "reset"):
             self.requests.reset()
-        elif asked != ("GET", "counts"):
+        elif route != ("GET", "counts"):
             return HttpReply(404, b"Not Found", {"content-type": "text/plain"})
         counts = {**self.requests.counts(), "balance": self.balance}
         return HttpReply(200, json.dumps(counts).encode(), {"content-type": "application/json"})

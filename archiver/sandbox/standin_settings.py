@@ -1,4 +1,4 @@
-"""Settings of the stand-in, for where upstream's behaviour differs. They may be changed while it serves."""
+"""Settings of the stand-in, for behaviour of upstream that varies. They may be changed while it serves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StandInSettings:
 
     ``rate``: API calls per second before 429, None: no limit. ``retry_after``: the value of that header on a
     429. ``latency``: seconds before each API answer. ``funds_status``: the status when no units are left
-    (402, or 200 as some have seen). ``image_life``, ``video_life``: seconds until a URL expires, may be
+    (402, or 200, which some have seen). ``image_life``, ``video_life``: seconds until a URL expires, may be
     negative. ``etag``: which kind the CDN sends. ``ranges``: whether it heeds ``Range``. ``digest``: whether
     it sends ``content-digest: adler32=``. ``pace``: of each CDN answer. ``clock``: returns Unix seconds.
     """

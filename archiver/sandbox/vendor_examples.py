@@ -75,30 +75,30 @@ def _account(user: _User, biography: str) -> SandboxAccount:
     )
 
 
-def _highlight(shown: _Highlight) -> SandboxHighlight:
-    cover = shown["cover_media"]
+def _highlight(answer: _Highlight) -> SandboxHighlight:
+    cover = answer["cover_media"]
     return SandboxHighlight(
-        shown["pk"],
-        shown["user"]["pk"],
-        shown["title"],
-        _seconds(shown["created_at"]),
-        shown["latest_reel_media"],
-        item_factory.cover(shown["pk"]),
-        is_pinned=shown["is_pinned_highlight"],
+        answer["pk"],
+        answer["user"]["pk"],
+        answer["title"],
+        _seconds(answer["created_at"]),
+        answer["latest_reel_media"],
+        item_factory.cover(answer["pk"]),
+        is_pinned=answer["is_pinned_highlight"],
         crop_rect=cover["crop_rect"],
         cover_media_pk=cover["media_id"].partition("_")[0] if cover["media_id"] else None,
     )
 
 
 def _salwaaa_ki() -> SandboxAccount:
-    shown = cast(_Highlight, example("highlight_by_url"))
-    account = _account(shown["user"], "🦋")
-    highlight = _highlight(shown)
-    for number, one in enumerate(shown["items"]):
-        made = item_factory.item(one["pk"], account.pk, _seconds(one["taken_at"]), "video", number)
-        made.duration = one["video_duration"]
-        highlight.items.append(made)
-    highlight.uncounted = shown["media_count"] - len(highlight.items)
+    answer = cast(_Highlight, example("highlight_by_url"))
+    account = _account(answer["user"], "🦋")
+    highlight = _highlight(answer)
+    for number, one in enumerate(answer["items"]):
+        item = item_factory.item(one["pk"], account.pk, _seconds(one["taken_at"]), "video", number)
+        item.duration = one["video_duration"]
+        highlight.items.append(item)
+    highlight.uncounted = answer["media_count"] - len(highlight.items)
     account.highlights.append(highlight)
     return account
 
@@ -108,11 +108,11 @@ def _natgeo() -> SandboxAccount:
     account = _account(
         tray[0]["user"], "Step into wonder and find your inner explorer with National Geographic 🌎"
     )
-    for shown in tray:
-        highlight = _highlight(shown)
-        newest = shown["latest_reel_media"]
-        for place in range(shown["media_count"]):
-            taken_at = newest - 5400 * (shown["media_count"] - 1 - place)
+    for answer in tray:
+        highlight = _highlight(answer)
+        newest = answer["latest_reel_media"]
+        for place in range(answer["media_count"]):
+            taken_at = newest - 5400 * (answer["media_count"] - 1 - place)
             kind: item_factory.Kind = "video" if place % 3 == 1 else "photo"
             highlight.items.append(
                 item_factory.item(item_factory.media_pk(taken_at, place), account.pk, taken_at, kind, place)

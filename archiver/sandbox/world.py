@@ -22,7 +22,7 @@ class World:
     ``v1_page``: entries after which the v1 tray is cut off. ``v2_page``: entries on a page of the v2 tray.
     ``v2_prefixed``: whether the v2 tray writes ``pk`` as ``highlight:<pk>`` (both have been reported).
     ``private_with_force``: what the tray of a private account answers when the privacy check is skipped: an
-    empty list, 403 or 404 (nobody has seen which).
+    empty list, 403 or 404 (it is not known which).
     """
 
     def __init__(
@@ -55,13 +55,13 @@ class World:
         thumbnail_size: generated_world.Size = None,
         video_size: generated_world.Size = None,
     ) -> Self:
-        """Return a world of many similar accounts, whose parts are made when they are first asked for.
+        """Return a world of many similar accounts, whose parts are made when they are first needed.
 
         Usernames are ``account0000``, ``account0001``...; a pk depends only on the position in the world.
         Photos and videos alternate. A size is None (small), a number of bytes, or ``(least, most)``.
         """
-        made = generated_world.GeneratedWorld(accounts, highlights, items, thumbnail_size, video_size)
-        return cls(made.accounts(), made.owner_of)
+        world = generated_world.GeneratedWorld(accounts, highlights, items, thumbnail_size, video_size)
+        return cls(world.accounts(), world.owner_of)
 
     def add_account(self, account: SandboxAccount) -> SandboxAccount:
         """Add an account. Raises ``ValueError`` if its pk or username is taken."""
@@ -93,7 +93,7 @@ class World:
         """Return the account that upstream finds under this pk or current username; None if there is none."""
         with self.lock:
             account = self._accounts.get(pk or self._names.get(username.lower(), ""))
-            return None if account is None or account.deleted else account
+            return None if account is None or account.is_deleted else account
 
     def find_page(self, pk: str) -> tuple[SandboxAccount, SandboxHighlight] | None:
         """Return the highlight that upstream finds under this pk, with its owner; None if either is gone."""
@@ -103,7 +103,11 @@ class World:
             except LookupError:
                 return None
             owner = self.find_account(pk=highlight.user_pk)
-            return None if owner is None or highlight.removed or highlight.page_lost else (owner, highlight)
+            return (
+                None
+                if owner is None or highlight.is_removed or highlight.is_page_lost
+                else (owner, highlight)
+            )
 
     def _claim(self, username: str, pk: str) -> None:
         holder = self._names.setdefault(username.lower(), pk)

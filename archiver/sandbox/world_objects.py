@@ -18,7 +18,7 @@ T = TypeVar("T")
 class LazyList(MutableSequence[T]):
     """A list whose elements are made when first needed, so that a world of a million items costs little.
 
-    ``length``: the number of elements that ``make`` will return. ``len`` makes nothing.
+    ``length``: the number of elements that ``make`` will return. ``len`` does not make them.
     """
 
     __slots__ = ("_length", "_list", "_make")
@@ -111,7 +111,8 @@ class SandboxItem:
 class SandboxHighlight:
     """One highlight.
 
-    ``uncounted``: items in ``media_count`` that no answer shows (the vendor: 98, 3 shown).
+    ``uncounted``: items in ``media_count`` that no answer shows (in the vendor's example 98 are counted and 3
+    shown).
     """
 
     pk: str
@@ -125,8 +126,8 @@ class SandboxHighlight:
     is_pinned: bool = False
     crop_rect: list[float] | None = None
     cover_media_pk: str | None = None
-    removed: bool = False
-    page_lost: bool = False
+    is_removed: bool = False
+    is_page_lost: bool = False
 
     @property
     def media_count(self) -> int:
@@ -135,7 +136,7 @@ class SandboxHighlight:
 
 @dataclass(slots=True, eq=False)
 class SandboxAccount:
-    """One account. A ``deleted`` one answers 404 everywhere, and others may take its username."""
+    """One account. An ``is_deleted`` one answers 404 everywhere, and others may take its username."""
 
     pk: str
     username: str
@@ -143,10 +144,10 @@ class SandboxAccount:
     avatar: SandboxFile | None
     is_private: bool = False
     is_verified: bool = False
-    deleted: bool = False
+    is_deleted: bool = False
     biography: str = ""
     highlights: MutableSequence[SandboxHighlight] = field(default_factory=list)
 
     def tray_highlights(self) -> list[SandboxHighlight]:
         """Return the highlights on its tray, in order."""
-        return [h for h in self.highlights if not h.removed]
+        return [h for h in self.highlights if not h.is_removed]

@@ -48,7 +48,7 @@ def _highlight(catalog: Catalog) -> HighlightState:
 def test_a_file_is_held_once_recorded(catalog: Catalog, fetched: int) -> None:
     """With all that is known of it; it counts as new once."""
     recorded = catalog.write(record.file, fetched, file_of("10"), 7, NOW)
-    assert (recorded.new_file, recorded.new_blob) == (True, True)
+    assert (recorded.is_new_file, recorded.is_new_blob) == (True, True)
     assert catalog.read(holdings.stored_roles, ["10", "11"]) == {("10", Role.VIDEO)}
     shown = "SELECT item_pk, highlight_pk, user_pk, role, sha256, run_id, answer_id, source_url FROM files"
     row = (
@@ -69,7 +69,7 @@ def test_the_same_file_again_is_seen_again(catalog: Catalog, fetched: int) -> No
     """It keeps where and when it came from first, and is not new."""
     catalog.write(record.file, fetched, file_of("10"), 7, NOW)
     again = catalog.write(record.file, fetched, file_of("10", name="b.mp4"), 8, LATER)
-    assert (again.new_file, again.new_blob) == (False, False)
+    assert (again.is_new_file, again.is_new_blob) == (False, False)
     ((answer_id, url, kept_at, last_seen_at),) = rows(
         catalog, "SELECT answer_id, source_url, kept_at, last_seen_at FROM files"
     )
@@ -81,7 +81,7 @@ def test_equal_bytes_are_one_blob(catalog: Catalog, fetched: int) -> None:
     """Two items may have the same; other bytes in the same role are a second file of the item."""
     catalog.write(record.file, fetched, file_of("10", content="same"), 7, NOW)
     second = catalog.write(record.file, fetched, file_of("11", content="same"), 7, NOW)
-    assert (second.new_file, second.new_blob) == (True, False)
+    assert (second.is_new_file, second.is_new_blob) == (True, False)
     catalog.write(record.file, fetched, file_of("10", content="other"), 7, LATER)
     assert rows(catalog, "SELECT count(*) FROM files") == [(3,)]
     assert set(catalog.read(holdings.digests_of_account, NATGEO.pk)) == {digest("same"), digest("other")}
@@ -118,7 +118,7 @@ def test_lost_bytes_are_not_held_until_they_are_back(catalog: Catalog, fetched: 
     assert catalog.read(holdings.digests_of_account, NATGEO.pk) == ()
     assert _highlight(catalog).completed_at is None
     again = catalog.write(record.file, fetched, file_of("10"), 7, LATEST)
-    assert (again.new_file, again.new_blob) == (False, True)
+    assert (again.is_new_file, again.is_new_blob) == (False, True)
     assert catalog.read(holdings.stored_roles, ["10"]) == {("10", Role.VIDEO)}
 
 

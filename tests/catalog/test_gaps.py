@@ -91,7 +91,7 @@ def test_a_failure_of_an_item_is_told_with_all_that_is_known(catalog: Catalog, r
 def test_a_gap_by_choice_has_no_next_try(catalog: Catalog, run_id: int) -> None:
     """Too large: looked at again at the sweep, and no reason to call the highlight unfinished."""
     kept(catalog, run_id, "18", "1", roles=(Role.THUMBNAIL,), done=False)
-    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.TOO_LARGE, gap=True)
+    failed(catalog, Subject.ITEM, "1", Role.VIDEO, Reason.TOO_LARGE, is_gap=True)
     catalog.write(record.completion, "18", (), LATER)
     (gap,) = gaps(catalog)
     assert (gap.reason, gap.next_try_at, gap.attempts) == (Reason.TOO_LARGE, None, 1)

@@ -259,7 +259,7 @@ def test_a_migration_that_would_orphan_rows_is_undone(tmp_path: Path, next_versi
     before = schema.head()
     orphan = "op.execute(\"INSERT INTO usernames VALUES ('1', 'nobody', 'x', 'x')\")"
     next_version.write_text(later.replace("# then", orphan))
-    with pytest.raises(DatabaseError, match="refer to nothing"):
+    with pytest.raises(DatabaseError, match="refer to missing rows"):
         Catalog.open(with_older, write=True)
     assert schema.read_revision(engine.locate(with_older)) == before
 

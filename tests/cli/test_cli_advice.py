@@ -233,7 +233,7 @@ def test_a_budget_names_the_flag_and_the_next_run(person: CommandLineUser) -> No
     done = person.run("backup", "natgeo", "--max-units", "2", "--archive", "kept")
     assert done.code == 5
     assert "--max-units or budget.max_units_per_run = 2" in done.err
-    assert "the next run goes on where this one stopped" in done.err
+    assert "run again to continue where this run stopped" in done.err
 
 
 @pytest.fixture(scope="module")

@@ -127,8 +127,8 @@ _DAMAGED = {
 _NOT_OURS = {
     "newer": (_sql("UPDATE alembic_version SET version_num = '99999'"), "install the newer archiver"),
     "unknown": (_sql("UPDATE alembic_version SET version_num = 'abc'"), "install the newer archiver"),
-    "of another program": (_sql("PRAGMA application_id = 7"), "is not one of archiver's"),
-    "foreign": (_foreign, "is not one of archiver's"),
+    "of another program": (_sql("PRAGMA application_id = 7"), "does not belong to archiver"),
+    "foreign": (_foreign, "does not belong to archiver"),
 }
 
 

@@ -141,7 +141,7 @@ def test_one_table_goes_to_stdout(person: CommandLineUser) -> None:
     [
         (
             ["folder", "out", "--template", "{item.__class__}.{ext}"],
-            "export folder: there is no field {item.__class__} (known are ",
+            "export folder: there is no field {item.__class__} (the fields are ",
         ),
         *(([form, ""], f"export {form}: Invalid value for 'DIR': the path is empty") for form in FORMS),
         *(

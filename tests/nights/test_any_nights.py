@@ -116,7 +116,7 @@ def _waits(harness: ArchiveHarness) -> bool:
 
 
 def _hidden(world: EditableWorld, pk: str) -> bool:
-    return world.account(pk).deleted or world.account(pk).is_private
+    return world.account(pk).is_deleted or world.account(pk).is_private
 
 
 def _damaged(harness: ArchiveHarness) -> Iterator[str]:

@@ -106,7 +106,7 @@ def test_fault_b3_a_budget_ends_the_run_before_it_is_passed(harness: ArchiveHarn
     harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_RUN"] = "4"
     summary = harness.night(ONE)
     assert (summary.exit_code, summary.outcome, summary.units) == (5, "units", 4)
-    assert "budget.max_units_per_run = 4: 4 are spent or promised" in summary.message
+    assert "budget.max_units_per_run = 4: 4 units are spent or reserved" in summary.message
     assert len(paid_calls(harness.upstream.requests)) == harness.upstream.units == 4
     assert harness.one("select count(*) from highlights where completed_at is not null") == 3
     again = harness.night(ONE)

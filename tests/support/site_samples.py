@@ -92,7 +92,7 @@ def write_site(*steps: Step, titles: FormerTitles = lambda pk: {}, gone: bool = 
     """Return the site of these steps."""
     made = WrittenSite()
     ids = set()
-    for file in site_entries(steps, titles, gone=gone):
+    for file in site_entries(steps, titles, with_gone=gone):
         path = "/".join(file.path)
         assert file.id not in ids
         assert path not in made.files

@@ -1,4 +1,4 @@
-"""Every read: rows in, values of the model out.
+"""Queries: each reads rows and returns values of the model.
 
-Each function takes a connection first, for ``Catalog.read``.
+The first argument of each function is a connection, for ``Catalog.read``.
 """

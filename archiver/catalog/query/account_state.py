@@ -1,4 +1,4 @@
-"""What is stored of one account, as far as it decides what a visit does next; which account a name means."""
+"""The stored state that decides what a visit to an account does next; which account a name means."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class FailureState:
 class HighlightState:
     """A stored highlight.
 
-    ``facts`` are the tray's numbers now, ``fetched_facts`` those at the last fetch. ``listed_at``: when a
-    tray listed it last. ``completed_at``: nothing that its last page offered is missing. ``tried_at``: that
-    page was worked through, so that each missing file has a failure. ``shrunk_to``: as in ``AccountState``.
-    ``cover_name``: the file name of the stored cover, None if its bytes are lost.
+    ``facts`` are the tray's numbers now, ``fetched_facts`` those at the last fetch. ``listed_at``: when it
+    was last on a tray. ``completed_at``: when nothing that its last page offers was missing. ``tried_at``:
+    when every file of that page had been tried; each missing file has a failure. ``shrunk_to``: as in
+    AccountState. ``cover_name``: the file name of the stored cover, None if its bytes are lost.
     """
 
     pk: Pk
@@ -69,7 +69,7 @@ class HighlightState:
 
     @property
     def page_retry_at(self) -> datetime | None:
-        """Return when its page, which was not found, is asked for again; None if it was not missing."""
+        """Return when to request its page again if it was not found; None if it was found."""
         missing = (f.next_try_at for f in self.failures if f.role is None and f.reason is Reason.NOT_FOUND)
         return next(missing, None)
 
@@ -80,11 +80,12 @@ class AccountState:
 
     ``pk`` is None for a name that never resolved, and for a highlight. ``first_seen_at`` is None for an
     account that was never seen. ``verdict`` is why the account shows nothing (private, gone or empty), or why
-    the target did not resolve. ``has_failed``: the target was asked for and did not resolve, with or without
-    a verdict. ``shrunk_to`` identifies a loss of more than half, which is believed once it is seen again.
-    ``needs_pages``: the tray in one answer is known to lack highlights. ``paged_at``: when all its pages were
-    paid for last, ``pages_failed_at``: since when these are billed and cannot be read; ``pages_units``: what
-    all pages cost the last time. ``highlights``: all that were ever seen, in the order of their trays.
+    the target did not resolve. ``has_failed``: the target was looked up and did not resolve, with or without
+    a verdict. ``shrunk_to`` identifies a tray that lost more than half of its entries; the loss is believed
+    once a second tray shows it. ``needs_pages``: the tray in one answer is known to lack highlights.
+    ``paged_at``: when all its pages were last paid for; ``pages_failed_at``: since when the pages are billed
+    but cannot be read; ``pages_units``: the cost of all pages the last time. ``highlights``: all that were
+    ever seen, in the order of their trays.
     """
 
     target: Target
@@ -113,13 +114,16 @@ class AccountState:
         return self.first_seen_at is not None or (self.pk is None and bool(self.highlights))
 
     @property
-    def is_listed_since_look(self) -> bool:
-        """Return whether its tray was listed after the look at the account that gave the verdict."""
+    def is_listed_since_verdict(self) -> bool:
+        """Return whether its tray was listed after the check that gave the verdict."""
         return self.verdict_at is None or self.listed_at is None or self.listed_at > self.verdict_at
 
     @property
     def on_tray(self) -> tuple[HighlightState, ...]:
-        """Return the highlights that the last tray listed; of an account never listed all that are there."""
+        """Return the highlights that the last tray listed.
+
+        If no tray was ever listed, return all that are not gone.
+        """
         return tuple(
             h for h in self.highlights if h.gone_at is None and self.listed_at in (None, h.listed_at)
         )
@@ -146,9 +150,9 @@ class OpenFailure:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far every stored account has come.
+    """How far each stored account has been archived.
 
-    ``bound``: entries of the configuration; ``current``: usernames in lower case; each with its pk.
+    ``bound``: the pks of entries of the configuration. ``current``: the pks of usernames in lower case.
     ``listed_at``: the last tray of each account that was ever listed. ``unfinished``: accounts with a
     highlight that may have something left to fetch.
     """
@@ -164,7 +168,7 @@ class Progress:
 
 
 _UNRESOLVED = (Reason.GONE, Reason.PRIVATE, Reason.NOT_FOUND)
-"""Answers about a target that are verdicts; an error of the API is not one, and makes nothing wait."""
+"""Reasons that are verdicts about a target. An error of the API is not a verdict, and delays nothing."""
 
 _targets, _users, _names = tables.targets, tables.users, tables.usernames
 _highlights, _members, _failures = tables.highlights, tables.highlight_items, tables.failures
@@ -193,10 +197,10 @@ _CURRENT_NAMES = (
 
 
 def resolve(connection: Connection, target: Target, *, from_config: bool) -> Pk | None:
-    """Return the pk of the account that a target names; None if nothing stored tells.
+    """Return the pk of the account that a target names; None if it is not known.
 
     An entry of the configuration (``from_config``) stays bound to the account that it first meant. Any other
-    name means the account that bears it now, whatever its case; of two that claim it, the one seen last.
+    name means the account that has it now, ignoring case; if two accounts claim it, the one seen last.
     """
     return _pk_of(
         target,
@@ -206,10 +210,10 @@ def resolve(connection: Connection, target: Target, *, from_config: bool) -> Pk 
 
 
 def archived_pks(connection: Connection, target: Target) -> tuple[Pk, ...]:
-    """Return the stored accounts that a person means.
+    """Return the stored accounts that a person means by a target.
 
-    They are the one of that pk or current name, else all that bore the name before, the earliest first. None
-    for a highlight.
+    This is the account with that pk or current name, or else all that had the name before, the earliest
+    first. Empty for a highlight.
     """
     pk = resolve(connection, target, from_config=False)
     if pk is not None and connection.execute(_USER, {"pk": pk, "path": ""}).first() is not None:
@@ -218,7 +222,7 @@ def archived_pks(connection: Connection, target: Target) -> tuple[Pk, ...]:
 
 
 def former_pks(connection: Connection, username: str) -> tuple[Pk, ...]:
-    """Return the stored accounts that bore this name at any time, in any case, the earliest first."""
+    """Return the stored accounts that ever had this name, ignoring case, the earliest first."""
     return tuple(connection.scalars(_FORMER, {"name": username.lower()}))
 
 
@@ -233,7 +237,7 @@ def _pk_of(
     bound: Callable[[str], Pk | None] | None,
     current: Callable[[str], Pk | None],
 ) -> Pk | None:
-    """Apply the one rule that resolves a target, over what looks up entries and current names."""
+    """Resolve a target: ``bound`` looks up an entry of the configuration, ``current`` a current name."""
     if target.user_pk is not None or target.username is None:
         return target.user_pk
     return (bound(target.username) if bound is not None else None) or current(target.username)
@@ -261,7 +265,8 @@ _SINGLE = select(_highlights).where(_ONE)
 def _open_failures(which: ColumnElement[bool]) -> Select[Any]:
     """Select the open failures of highlights' pages and of their items' files.
 
-    A cover's is not among them: it waits for the next tray, and is no reason to fetch a highlight.
+    Failures of covers are left out: a cover is tried again at the next tray, and its failure is not a reason
+    to fetch a highlight.
     """
     is_unresolved = _failures.c.resolved_at.is_(None)
     facts = [_failures.c[name] for name in ("role", "reason", "next_try_at", "host", "size")]
@@ -293,9 +298,9 @@ def account_state(
 ) -> AccountState:
     """Read what is stored of a target, in at most five statements.
 
-    ``pk`` is given once a visit knows it: a first tray need not tell the name that would lead to it again.
-    ``from_config``: as in ``resolve``. ``paged_tray`` is the path of the paged tray; only the package of the
-    API knows paths.
+    Pass ``pk`` once the visit knows it: if a first tray did not contain the name, the name does not lead to
+    the account. ``from_config``: as in ``resolve``. ``paged_tray`` is the path of the paged tray; only the
+    package ``hiker`` knows paths.
     """
     if target.highlight_pk is not None:
         return _state_of_highlight(connection, target, target.highlight_pk)
@@ -431,8 +436,8 @@ def files_refused_for_host(
 ) -> tuple[tuple[str | None, Failure], ...]:
     """Return the files of an account, or of a highlight's items, that were refused because of their host.
 
-    Each comes with the title of a highlight that shows it (an avatar without one); one that several show
-    comes once for each.
+    Each comes with the title of a highlight that shows it, None for an avatar. A file that several highlights
+    show is returned once for each.
     """
     queries = _REFUSED_OF_ONE if user_pk is None else _REFUSED_OF_USER
     return tuple(
@@ -450,7 +455,7 @@ def files_refused_for_host(
 def open_failure(
     connection: Connection, subject: Subject, subject_pk: str, role: Role | None
 ) -> OpenFailure | None:
-    """Return the failure of a thing that is not resolved."""
+    """Return the open failure of a subject, or of its file in this role; None if there is none."""
     query = select(_failures).where(*is_open(subject, subject_pk, role))
     row = connection.execute(query).mappings().first()
     if row is None:
@@ -466,7 +471,7 @@ def open_failure(
 
 
 def is_open(subject: Subject, subject_pk: str, role: Role | None) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions on the one open failure of a thing."""
+    """Return the conditions for the open failure of a subject, or of its file in this role."""
     return (
         _failures.c.subject == subject,
         _failures.c.subject_pk == subject_pk,
@@ -493,7 +498,7 @@ _UNFINISHED = (
 
 
 def progress(connection: Connection) -> Progress:
-    """Read how far every stored account has come."""
+    """Return how far each stored account has been archived."""
     return Progress(
         bound={row.text: row.user_pk for row in connection.execute(_ENTRIES)},
         current={row.name: row.pk for row in connection.execute(_CURRENT_NAMES)},
@@ -505,6 +510,6 @@ def progress(connection: Connection) -> Progress:
 def longest_tray(connection: Connection) -> int:
     """Return the length of the longest tray in one answer that any account ever had.
 
-    One that is shorter was not cut at its first page.
+    A shorter tray was not cut off at its first page.
     """
     return connection.scalar(select(func.max(_users.c.tray_longest))) or 0

@@ -38,9 +38,10 @@ def changes(
     run_id: int | None = None,
     user_pks: Collection[Pk] = (),
 ) -> Iterator[NamedChange]:
-    """Yield every change in the order in which it was seen: since a time, of one run, of these accounts.
+    """Yield the changes in the order in which they were seen.
 
-    Streamed: read it with ``Catalog.stream``.
+    Optionally only those since a time, of one run, or of these accounts. Streamed: read it with
+    ``Catalog.stream``.
     """
     query = select(_changes).order_by(_changes.c.id)
     if since is not None:
@@ -84,7 +85,10 @@ def former_titles(connection: Connection, user_pk: Pk) -> dict[Pk, tuple[str, ..
 
 
 def _change_ids(user_pks: list[Pk]) -> Any:
-    """The ids of the changes in these accounts: a select for each subject, as only those use the index."""
+    """Return the ids of the changes in these accounts.
+
+    There is a select for each subject, since only those use the index.
+    """
     own = select(_changes.c.id).where(_changes.c.subject == Subject.USER, _changes.c.subject_pk.in_(user_pks))
     of_highlights = select(_highlights.c.pk).where(_highlights.c.user_pk.in_(user_pks))
     of_items = (

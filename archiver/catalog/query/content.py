@@ -1,6 +1,6 @@
-"""The content of the archive: accounts, their highlights, the items of these in order, and their files.
+"""The content of the archive: accounts, their highlights, the items of each in order, and their files.
 
-An item belongs to the account whose highlight shows it; the item itself may name somebody else.
+An item belongs to the account whose highlight shows it; the item itself may name another account.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _walk(
         whole = not (selection.narrows_highlights or selection.narrows_items)
         if whole:
             yield account
-        for highlight, placed in _of_account(connection, account.pk, selection, inside):
+        for highlight, placed in _selected_highlights(connection, account.pk, selection, inside):
             if not (whole or shown):
                 shown = True
                 yield account
@@ -99,7 +99,7 @@ def _walk(
 def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccount]:
     """Yield the accounts by ascending pk. Streamed.
 
-    Of the selection, only the pks of accounts and highlights count.
+    Only the pks of accounts and highlights in the selection are used.
     """
     query = select(_users).order_by(_users.c.pk)
     if selection.user_pks:
@@ -128,7 +128,7 @@ def accounts(connection: Connection, selection: Selection) -> Iterator[KeptAccou
 def highlights(connection: Connection, selection: Selection) -> Iterator[KeptHighlight]:
     """Yield the highlights, account by account, shown ones first, as in the tray. Streamed.
 
-    Of the selection, accounts and highlights count.
+    Only the accounts and highlights of the selection are used.
     """
     query = select(_highlights).order_by(*_IN_ORDER)
     if selection.user_pks:
@@ -204,23 +204,23 @@ def items(connection: Connection, selection: Selection, *, with_entries: bool = 
         query = query.where(_items.c.pk.in_(shown))
     for rows in _partitions(connection, query):
         if selection.titles:
-            titled = _shown_under(connection, [row.pk for row in rows], selection)
+            titled = _items_with_title(connection, [row.pk for row in rows], selection)
             rows = [row for row in rows if row.pk in titled]
         yield from _kept_items(connection, rows, with_entries)
 
 
-def _of_account(
+def _selected_highlights(
     connection: Connection, user_pk: Pk, selection: Selection, inside: Callable[[Selection], Iterator[P]]
 ) -> Iterator[tuple[KeptHighlight, list[P]]]:
-    """Yield the selected highlights of an account, each with what ``inside`` yields of it.
+    """Yield the selected highlights of an account, each with what ``inside`` yields for it.
 
-    Both are in the same order.
+    ``inside`` must yield in the order of the highlights.
     """
     own = Selection((user_pk,), selection.highlight_pks, selection.titles)
     shown = list(highlights(connection, own))
-    within = replace(selection, user_pks=(user_pk,), highlight_pks=_only(shown, selection))
+    within = replace(selection, user_pks=(user_pk,), highlight_pks=_selected_pks(shown, selection))
     if selection.narrows_items and shown:
-        with_items = _with_items(connection, within)
+        with_items = _highlights_with_items(connection, within)
         shown = [highlight for highlight in shown if highlight.pk in with_items]
     groups = groupby(inside(within) if shown else (), key=lambda found: found.highlight_pk)
     pk, group = next(groups, (None, None))
@@ -232,8 +232,8 @@ def _of_account(
         yield highlight, found
 
 
-def _with_items(connection: Connection, selection: Selection) -> set[Pk]:
-    """Return the highlights that show or showed a selected item."""
+def _highlights_with_items(connection: Connection, selection: Selection) -> set[Pk]:
+    """Return the highlights in which a selected item is or was."""
     query = (
         select(_members.c.highlight_pk)
         .distinct()
@@ -244,12 +244,12 @@ def _with_items(connection: Connection, selection: Selection) -> set[Pk]:
     return set(connection.scalars(query))
 
 
-def _only(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...]:
+def _selected_pks(shown: Sequence[KeptHighlight], selection: Selection) -> tuple[Pk, ...]:
     return tuple(highlight.pk for highlight in shown) if selection.narrows_highlights else ()
 
 
-def _shown_under(connection: Connection, item_pks: Sequence[Pk], selection: Selection) -> set[Pk]:
-    """Return which of these items a selected highlight with a selected title shows or showed."""
+def _items_with_title(connection: Connection, item_pks: Sequence[Pk], selection: Selection) -> set[Pk]:
+    """Return those of these items that are or were in a selected highlight with a selected title."""
     query = (
         select(_members.c.item_pk, _highlights.c.title)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
@@ -341,13 +341,14 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
     *(_files.c.source_url, _files.c.kept_at, _files.c.last_seen_at, _blobs.c.lost_at),
     *(_files.c.run_id, _files.c.answer_id),
 )
-"""In the order in which ``_kept_file`` unpacks them: access by name costs more than all else, a million
-times."""
+"""In the order in which ``_kept_file`` unpacks them: over a million rows, access by name would cost more than
+everything else.
+"""
 _ROLES = {role.value: role for role in Role}
 
 
 def files(connection: Connection) -> Iterator[KeptFile]:
-    """Yield every file that belongs or belonged to anything, in the order in which they were stored.
+    """Yield all files, also those that are no longer shown, in the order in which they were stored.
 
     Streamed.
     """
@@ -397,12 +398,12 @@ _new_file = tables.files.alias("new_file")
 
 
 def _has_title(title: str | None, globs: Sequence[str]) -> bool:
-    """Whether a title matches one of the globs, or there are none. The databases do not agree on globs."""
+    """Return whether a title matches one of the globs, or there are none. The databases' own globs differ."""
     return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
 
 
 def _highlight_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """Conditions on the highlight that shows an item, for a query that joins both."""
+    """Yield the conditions on the highlight that shows an item, for a query that joins both."""
     if selection.user_pks:
         yield _highlights.c.user_pk.in_(selection.user_pks)
     if selection.highlight_pks:
@@ -410,7 +411,7 @@ def _highlight_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]
 
 
 def _item_conditions(selection: Selection) -> Iterator[ColumnElement[bool]]:
-    """Conditions on the item itself."""
+    """Yield the conditions on the item itself."""
     if selection.item_pks:
         yield _items.c.pk.in_(selection.item_pks)
     if selection.taken_from is not None:

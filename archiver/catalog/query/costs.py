@@ -40,9 +40,9 @@ _SUM_NAMES = ("units", "calls", "unknown_calls", "unknown_units")
 
 
 def costs(connection: Connection, by: CostsBy, since: datetime | None = None) -> tuple[Cost, ...]:
-    """Return the costs since then: by day or run in order, by account or endpoint the highest first.
+    """Return the costs since then: days and runs in order, accounts and endpoints by cost, highest first.
 
-    What cost nothing is left out.
+    Checks of the balance, which are free, are left out.
     """
     if by is CostsBy.ACCOUNT:
         return tuple(_cost(row) for row in connection.execute(_by_account(since)))
@@ -74,7 +74,7 @@ def run_costs(connection: Connection, since: datetime | None = None) -> tuple[Ru
 
 
 def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, int], ...]:
-    """Return when each ``run`` since then began that has ended, and its units."""
+    """Return the start and the units of each ``run`` that began since then and has ended."""
     ended = _runs.c.command == "run", _runs.c.finished_at.is_not(None), _runs.c.started_at >= since
     rows = connection.execute(
         select(_runs.c.started_at, _runs.c.units).where(*ended).order_by(_runs.c.started_at)
@@ -83,7 +83,10 @@ def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, i
 
 
 def _by_account(since: datetime | None) -> Select[Any]:
-    """Sum up each subject, then find its account: the owner of a highlight, the last one with a name."""
+    """Sum up each subject, then find its account.
+
+    A highlight belongs to its owner, a name to the last account that had it.
+    """
     subjects = (
         _since(select(_calls.c.subject, _IS_BY_NAME.label("is_by_name"), *_SUMS), since)
         .group_by(_calls.c.subject, _IS_BY_NAME)
@@ -120,7 +123,7 @@ def _since(calls: Select[Any], since: datetime | None) -> Select[Any]:
 
 
 def _day(connection: Connection) -> ColumnElement[Any]:
-    """The UTC day of a call, as ``YYYY-MM-DD``."""
+    """Return the UTC day of a call, as ``YYYY-MM-DD``."""
     if connection.dialect.name == "postgresql":
         return func.to_char(func.timezone("UTC", _calls.c.started_at), "YYYY-MM-DD")
     return func.substr(_calls.c.started_at, 1, 10)

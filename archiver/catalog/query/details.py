@@ -21,7 +21,7 @@ _NAME_FIELDS = ("username", "full_name", "title")
 
 
 def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
-    """Return how much each highlight of an account has, covers included; empty highlights are left out."""
+    """Return the content size of each highlight of an account, covers included; empty ones are left out."""
     of_items = (
         select(_members.c.highlight_pk, func.count(), func.count(_GONE))
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)
@@ -43,7 +43,7 @@ def extents(connection: Connection, user_pk: Pk) -> dict[Pk, ContentSize]:
 
 
 def extent(connection: Connection, user_pk: Pk) -> ContentSize:
-    """Return how much an account has.
+    """Return the content size of an account.
 
     An item in several of its highlights counts once, and is gone when none of them shows it any more.
     """
@@ -110,7 +110,7 @@ def pks_by_code(connection: Connection, code: str) -> tuple[Pk, ...]:
 
 
 def _blobs_of_highlights(user_pk: Pk) -> Subquery:
-    """Each highlight of an account with each of its blobs, once."""
+    """Select each highlight of an account with each of its blobs, once."""
     own = _highlights.c.user_pk == user_pk
     covers = (
         select(_files.c.highlight_pk, _files.c.sha256)

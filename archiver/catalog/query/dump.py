@@ -86,7 +86,9 @@ def column_names(table: str) -> tuple[str, ...]:
 
 
 def selected_part(connection: Connection, selection: Selection) -> Iterator[ArchivePart]:
-    """Yield one ArchivePart: what a walk over the selection visits. An iterator, for ``Catalog.stream``."""
+    """Yield one ArchivePart: everything in the selection. An iterator, so that ``Catalog.stream`` can read
+    it.
+    """
     part = ArchivePart()
     for step in walk(connection, selection, with_entries=False):
         if isinstance(step, KeptAccount):
@@ -99,7 +101,7 @@ def selected_part(connection: Connection, selection: Selection) -> Iterator[Arch
 
 
 def rows(connection: Connection, table: str, part: ArchivePart | None) -> Iterator[tuple[object, ...]]:
-    """Yield the rows of a table by its primary key, with a part only those that belong to it. Streamed.
+    """Yield the rows of a table in the order of its primary key; with a part only its rows. Streamed.
 
     With a part, ``table`` must be one of PART_TABLES, and files must be dumped before blobs.
     """

@@ -1,4 +1,4 @@
-"""What the archive knows it lacks, and why. The query is in ``gaps.sql``."""
+"""Gaps: what the archive knows to be missing, and why. The query is in ``gaps.sql``."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _GAP_REASONS = frozenset(reason.value for reason in GapReason)
 def gaps(connection: Connection) -> Iterator[Gap]:
     """Yield every gap, account after account. Streamed: read it with ``Catalog.stream``.
 
-    A file that was lost and could not be fetched again is two gaps: as lost, and as what failed. Highlights
-    that were listed but never fetched are gaps, whether a configuration wants them or not.
+    A file that was lost and could not be fetched again is two gaps, one as lost and one as failed. Highlights
+    that were listed but never fetched are gaps, whether a configuration selects them or not.
     """
     for row in connection.execution_options(yield_per=_BATCH).execute(_query()).mappings():
         reason = row["reason"]

@@ -1,6 +1,7 @@
--- What the archive knows it lacks, and why: one row for each gap, in the order of accounts and highlights.
+-- What the archive knows to be missing, and why: one row for each gap, in the order of accounts and
+-- highlights.
 WITH
--- Highlights of which a failure is open: of their own page, or of a file of an item that they show.
+-- Highlights with an open failure, of their own page or of a file of an item that they show.
 failing AS (
     SELECT subject_pk AS highlight_pk FROM failures
     WHERE subject = 'highlight' AND role IS NULL AND resolved_at IS NULL
@@ -8,7 +9,7 @@ failing AS (
     SELECT m.highlight_pk FROM failures f JOIN highlight_items m ON m.item_pk = f.subject_pk
     WHERE f.subject = 'item' AND f.resolved_at IS NULL AND m.gone_at IS NULL
 ),
--- The last resolved failure of each file of an item: it was downloaded, or not offered any more.
+-- The last resolved failure of each file of an item: it was downloaded, or is no longer offered.
 last_resolved AS (
     SELECT subject_pk AS item_pk, role, max(id) AS failure_id FROM failures
     WHERE subject = 'item' AND role IS NOT NULL AND resolved_at IS NOT NULL
@@ -16,7 +17,7 @@ last_resolved AS (
 ),
 item_roles AS (SELECT 'thumbnail' AS role UNION ALL SELECT 'video'),
 gap AS (
-    -- Open failures. A name is not listed here if its account is: as private or gone, below.
+    -- Open failures. A name is left out if its account is listed below, as private or gone.
     SELECT
         f.reason, f.subject, f.subject_pk, f.role, f.detail, f.attempts, f.first_at, f.last_at, f.next_try_at,
         CAST(NULL AS bigint) AS present, CAST(NULL AS bigint) AS counted
@@ -35,9 +36,9 @@ gap AS (
     FROM users u
     WHERE u.verdict IN ('private', 'gone')
 
-    UNION ALL -- Items without a file that all of their kind have, and without an open failure that says why.
-    -- Once a page was worked through, each file it offers is stored or has an open failure. So here the offer
-    -- ended while it failed, or never came; or no page of the item was worked through ('not_yet').
+    UNION ALL -- items that lack a file, without an open failure that says why
+    -- Once every file of a page was tried, each of them is stored or has an open failure. So this file was
+    -- no longer offered after it failed, or was never offered; or no page of the item was tried ('not_yet').
     SELECT
         CASE WHEN NOT EXISTS (
             SELECT 1 FROM highlight_items m JOIN highlights h ON h.pk = m.highlight_pk
@@ -133,7 +134,8 @@ named_gap AS (
     LEFT JOIN users u ON u.pk = CASE
         WHEN g.subject IN ('user', 'target') THEN g.subject_pk ELSE coalesce(h.user_pk, i.user_pk)
     END
-    -- An item of which no page was worked through counts only if its highlight failed: else that is the gap.
+    -- An item whose page was never tried is listed only if its highlight failed: otherwise the highlight is
+    -- the gap.
     WHERE NOT (g.subject = 'item' AND g.reason = 'not_yet') OR h.pk IN (SELECT highlight_pk FROM failing)
 )
 SELECT

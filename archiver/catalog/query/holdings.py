@@ -1,4 +1,4 @@
-"""What is stored of items: their files, the blobs of these, and the answers that were paid for."""
+"""What is stored for items: their files and blobs, and the answers that were paid for."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _MEMBERS = (
 )
 
 
-def _digests(*of: Select[Any]) -> Select[Any]:
-    """Select each blob that one of the selects names, once, without the lost ones."""
-    found = union_all(*of).subquery()
-    return select(found.c.sha256).where(found.c.sha256.not_in(_LOST)).distinct()
+def _digests(*selects: Select[Any]) -> Select[Any]:
+    """Select the blobs that these selects name, each once, without lost ones."""
+    named = union_all(*selects).subquery()
+    return select(named.c.sha256).where(named.c.sha256.not_in(_LOST)).distinct()
 
 
 _OF_MEMBERS = select(_files.c.sha256).join(_members, _members.c.item_pk == _files.c.item_pk)
@@ -42,7 +42,7 @@ _DIGESTS_OF_USER = _digests(
     select(_files.c.sha256)
     .join(_highlights, _highlights.c.pk == _files.c.highlight_pk)
     .where(_highlights.c.user_pk == bindparam("pk")),
-    # By the highlight: an item may name another owner than the one who shows it.
+    # By the highlight: an item may name another owner than the account that shows it.
     _OF_MEMBERS.join(_highlights, _highlights.c.pk == _members.c.highlight_pk).where(
         _highlights.c.user_pk == bindparam("pk")
     ),
@@ -55,7 +55,7 @@ _PAID = (
     select(_answers, _calls.c.finished_at)
     .join(_calls, _calls.c.id == _answers.c.api_call_id)
     .where(_calls.c.subject == bindparam("pk"), _calls.c.path == bindparam("path"), _calls.c.status == 200)
-    .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # one that was found again has a late id
+    .order_by(_calls.c.finished_at.desc(), _answers.c.id.desc())  # a recovered answer has a later id
     .limit(1)
 )
 _ALL_BLOBS = (
@@ -66,7 +66,7 @@ _ALL_BLOBS = (
 
 
 def stored_roles(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tuple[Pk, Role]]:
-    """Return which (item, role) of these items are stored, with bytes that are not known to be lost."""
+    """Return the (item, role) pairs whose file is stored, as far as known with its bytes."""
     found: set[tuple[Pk, Role]] = set()
     for start in range(0, len(item_pks), _AT_ONCE):
         rows = connection.execute(_ROLES_OF_ITEMS, {"pks": list(item_pks[start : start + _AT_ONCE])})
@@ -90,15 +90,15 @@ def members(connection: Connection, highlight_pk: Pk) -> tuple[Pk, ...]:
 
 
 def paid_highlight(connection: Connection, highlight_pk: Pk, path: str) -> StoredPage | None:
-    """Return the last good stored answer about a highlight, with the tray facts under which it was asked for.
+    """Return the last good stored answer about a highlight, with the tray facts at the time of the call.
 
-    ``path`` is that of the call; only the package of the API knows paths.
+    ``path`` is that of the call; only the package ``hiker`` knows paths.
     """
     row = connection.execute(_PAID, {"pk": highlight_pk, "path": path}).first()
     if row is None:
         return None
-    kept = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
-    return StoredPage(row.id, kept, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
+    location = AnswerLocation(row.segment, row.offset, row.length, Digest(row.sha256))
+    return StoredPage(row.id, location, TrayFacts(row.latest_reel_media, row.media_count), row.finished_at)
 
 
 def blobs(connection: Connection) -> Iterator[StoredBlob]:

@@ -38,7 +38,7 @@ _FILES_WITH_BLOBS = _files.join(_blobs, _blobs.c.sha256 == _files.c.sha256)
 
 
 def _has_other_file(owner: Column[Any]) -> Exists:
-    """Whether the owner of a file has other bytes in the same role, which are not lost."""
+    """Return the condition that the owner has another file in the same role that is not lost."""
     return (
         exists()
         .where(_other.c[owner.name] == owner, _other.c.role == _files.c.role)
@@ -56,7 +56,7 @@ def _has_open_failure(subject: Subject, pk: Column[Any], role: Column[Any] | Non
 
 
 def _is_hopeless(failure: Exists) -> Exists:
-    """Narrow open failures to those after which a call cannot help now.
+    """Narrow open failures to those that a call cannot resolve now.
 
     The thing was not found and is not due again (``retry.is_due``), or our own rules refuse it.
     """
@@ -112,9 +112,9 @@ _SHOWN_ACCOUNTS = select(_users.c.pk, _users.c.listed_at).where(_users.c.pk.in_(
 def losses(connection: Connection, now: datetime, *, covers: bool, avatars: bool) -> tuple[Loss, ...]:
     """Return the accounts that may still show what was lost, in the order of their pks.
 
-    A highlight counts if it is incomplete since then and still shows the item. It does not if the file is not
-    offered any more or is refused by our own rules, or if its page, or the file, was not found and is not due
-    again. ``covers`` and ``avatars``: whether those are wanted.
+    A highlight counts if it has been incomplete since the loss and still shows the item. It does not count if
+    the file is no longer offered or is refused by our own rules, or if its page or the file was not found and
+    is not due again. ``covers`` and ``avatars``: whether to include those.
     """
     times = {"now": now, "furthest": now + retry.LONGEST_BACKOFF}
     item_highlights = {row.choice[1:] for row in connection.execute(_HIGHLIGHTS_OF_ITEMS, times)}

@@ -1,4 +1,4 @@
-"""The stored answers: where they are, which are lost, and when they came."""
+"""The stored answers: where they are, which are lost, and when they arrived."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def answers(connection: Connection) -> Iterator[StoredAnswer]:
 
 
 def paid_answers(connection: Connection) -> Iterator[DatedAnswer]:
-    """Yield every stored answer that is not lost, in the order in which they came. Streamed.
+    """Yield every stored answer that is not lost, in the order in which they arrived. Streamed.
 
-    The order is by time, not by id: an answer may be recorded later than it came
+    The order is by time, not by id: an answer may be recorded long after it arrived
     (``record.recovered_answers``).
     """
     with connection.execution_options(yield_per=_BATCH).execute(_BY_TIME) as rows:

@@ -1,4 +1,4 @@
-"""The archive in numbers, hosts that are refused, and whether the database is damaged."""
+"""The archive in numbers, the hosts that are refused, and checks for damage of the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _months = tables.monthly_totals
 _LAST_RUNS = 5
 _COMPLETE = ("run", "backup", "demo")
 _UNITS = func.coalesce(func.sum(_calls.c.units), 0)
-# A run that has ended has the sum of its calls already.
+# The row of a run that has ended contains the sum of its calls.
 _ENDED = select(func.coalesce(func.sum(_runs.c.units), 0)).where(_runs.c.outcome.is_not(None))
 _OPEN = select(_UNITS).where(_calls.c.run_id.in_(select(_runs.c.id).where(_runs.c.outcome.is_(None))))
 _members, _highlights = tables.highlight_items, tables.highlights
@@ -42,7 +42,7 @@ _COUNTED = select(
 
 
 def status(connection: Connection, now: datetime | None = None) -> Status:
-    """Return the numbers of the archive; triggers of the database have counted most of them already.
+    """Return the numbers of the archive; triggers of the database maintain most of them.
 
     ``now`` decides which month (of UTC) this is. A success is a ``run``, ``backup`` or ``demo`` with exit
     code 0.
@@ -79,7 +79,7 @@ def refused_hosts(connection: Connection, roles: Collection[Role]) -> tuple[tupl
 
 
 def damage(connection: Connection) -> tuple[str, ...]:
-    """Return what SQLite finds wrong with its file: damaged pages, and rows that refer to nothing.
+    """Return what SQLite finds wrong with its file: damaged pages, and rows that refer to missing rows.
 
     () for PostgreSQL, which checks its files itself (data checksums).
     """
@@ -87,7 +87,7 @@ def damage(connection: Connection) -> tuple[str, ...]:
         return ()
     pages = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check")]
     keys = [
-        f"a row of {row[0]} refers to nothing"
+        f"a row of {row[0]} refers to a missing row"
         for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
     ]
     return tuple([line for line in pages if line != "ok"] + keys)

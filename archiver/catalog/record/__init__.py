@@ -1,6 +1,6 @@
-"""Every write.
+"""Functions that record facts.
 
-A function records one fact, in the transaction of its caller (the writer), and may be repeated. Use it as
+Each records one fact, in the transaction of its caller (the writer), and may be repeated. Use it as
 ``catalog.write(record.page, ...)``.
 """
 

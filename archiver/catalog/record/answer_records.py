@@ -1,4 +1,4 @@
-"""Stored answers: those that are lost or found again, that were not recorded, or are dropped."""
+"""What happens to stored answers: they are lost, found again, recovered or dropped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECOVERED = "recovered"
 
 _WITHOUT_ANSWERS = (RECOVERED, "reread")
 _OPENING_TIME = timedelta(minutes=1)
-"""Within this time after its start a run opens its files."""
+"""A run opens its files within this time after its start."""
 
 _runs, _calls, _answers = tables.runs, tables.api_calls, tables.answers
 
@@ -29,7 +29,7 @@ _FIND = update(_answers).where(_answers.c.id == bindparam("answer")).values(lost
 
 
 def lost_answers(connection: Connection, ids: Iterable[int], now: datetime) -> None:
-    """Record that stored answers are unreadable: what came from them stays, and they are not used again."""
+    """Record that stored answers are unreadable: they are not used again, and what came from them stays."""
     rows = [{"answer": answer, "now": now} for answer in ids]
     if rows:
         connection.execute(_LOSE, rows)
@@ -56,13 +56,13 @@ def drop_trays(connection: Connection, segment: str) -> None:
 def recovered_answers(
     connection: Connection, origin: Origin, segments: Sequence[str], answers: Sequence[UnrecordedAnswer]
 ) -> tuple[int, int]:
-    """Record answers of one run that are on the disk and have no row, with calls that have none either.
+    """Record answers of one run that are on the disk but have no row, and their calls if those have none.
 
-    A restored database does not know them, and a kill may have come between file and row. ``answers`` are in
-    the order in which they came; ``segments`` are all that hold answers of that run. Answers that have a row
-    by now stay as they are. The run is the one of other answers in those segments, or the one of the same id
-    if it started at that time (a restored database gives the id to another run), or else a new row. Return
-    how many answers were recorded, and the units of the calls that had no row.
+    An older database may have been restored, or a kill may have come between file and row. ``answers`` are in
+    the order in which they arrived; ``segments`` are all that hold answers of that run. Answers that have a
+    row by now stay as they are. The run is that of other answers in those segments; or else the one with the
+    same id, if it started at that time (in a restored database another run may have that id); or else a new
+    row. Return how many answers were recorded, and the units of the calls that had no row.
     """
     locations = {(answer.location.segment, answer.location.offset) for answer in answers}
     query = select(_answers.c.segment, _answers.c.offset).where(
@@ -143,7 +143,7 @@ def _create_call(connection: Connection, run_id: int, answer: UnrecordedAnswer) 
 
 
 def _finish_run(connection: Connection, run_id: int) -> None:
-    """Set the run's units to the sum of its calls. A recovered run ended with the last of them."""
+    """Set the run's units to the sum of its calls. A recovered run ended with its last call."""
     connection.execute(update(_runs).where(_runs.c.id == run_id).values(units=units_of_calls))
     last = select(func.max(_calls.c.finished_at)).where(_calls.c.run_id == run_id).scalar_subquery()
     recovered_run = update(_runs).where(_runs.c.id == run_id, _runs.c.command == RECOVERED)

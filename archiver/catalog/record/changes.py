@@ -1,4 +1,4 @@
-"""Change history: the rows of ``changes``, and what a new answer changes in a stored row."""
+"""Change history: the rows of ``changes``, and how a new answer differs from a stored row."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write(connection: Connection, run_id: int, now: datetime, changes: Iterable[
 def find_new_values(before: StoredRow, answer: Mapping[str, object]) -> dict[str, object]:
     """Return the values of an answer that differ from the row ``before``. Pure.
 
-    None and '' mean that the answer does not say: they overwrite nothing.
+    None and '' mean that the answer lacks the value: they overwrite nothing.
     """
     return {
         field: value
@@ -51,7 +51,7 @@ def find_new_values(before: StoredRow, answer: Mapping[str, object]) -> dict[str
 def find_edits(
     subject: Subject, pk: Pk, before: StoredRow, after: Mapping[str, object], fields: Iterable[str]
 ) -> list[Change]:
-    """Return a Change for each of ``fields`` that ``after`` alters, unless it was unknown before. Pure."""
+    """Return a Change for each of ``fields`` in ``after``, unless its value was unknown before. Pure."""
     return [
         Change(subject, pk, field, value_text(before[field]), value_text(after[field]))
         for field in fields

@@ -27,11 +27,11 @@ _RESOLVE_ROLE = _RESOLVE.where(_failures.c.role == bindparam("in_role"))
 _RESOLVE_WHOLE = _RESOLVE.where(_failures.c.role.is_(None))
 
 
-def failure(connection: Connection, failure: Failure, now: datetime, *, gap: bool = False) -> int:
+def failure(connection: Connection, failure: Failure, now: datetime, *, is_gap: bool = False) -> int:
     """Record a failure; return how many times in a row it has failed now.
 
-    It gets a date for the next try, unless time does not cure its reason or it is a ``gap`` for another
-    cause.
+    It gets a date for the next try, unless waiting does not help (``NOT_RETRIED``) or the caller makes it a
+    gap (``is_gap``).
     """
     which = is_open(failure.subject, failure.subject_pk, failure.role)
     before = connection.execute(select(_failures.c.id, _failures.c.attempts).where(*which)).first()
@@ -41,7 +41,7 @@ def failure(connection: Connection, failure: Failure, now: datetime, *, gap: boo
         "detail": failure.detail,
         "attempts": attempts,
         "last_at": now,
-        "next_try_at": None if gap or failure.reason in NOT_RETRIED else retry.next_try(attempts, now),
+        "next_try_at": None if is_gap or failure.reason in NOT_RETRIED else retry.next_try(attempts, now),
         "host": failure.host,
         "size": failure.size,
     }

@@ -51,12 +51,12 @@ def page(
     shrunk_to: str | None = None,
     fetched_at: datetime | None = None,
 ) -> int:
-    """Record a page that was fetched under these facts of the tray; return how many of its items are new.
+    """Record a page; return how many of its items are new. ``facts``: those of the tray when it was fetched.
 
-    ``fetched_at``: when it was fetched, if that is not ``now``: the sweep counts from then, and its items
-    were seen then. ``gone``: items whose absence from the page is evidence. ``shrunk_to`` is stored as given.
-    The same transaction makes the highlight neither complete nor tried: files that the page offers may be
-    missing, and a run that is killed before ``completion`` must not hide that.
+    ``fetched_at``: when it was fetched, if that is not ``now``; the sweep counts from then, and its items
+    were seen then. ``gone``: items that are gone because the page lacks them. ``shrunk_to`` is stored as
+    given. The same transaction marks the highlight as neither complete nor tried until ``completion``: files
+    that the page offers may be missing, and a run that is killed in between must not hide that.
     """
     highlight, seen_at = page.highlight, fetched_at or now
     users.upsert_user(connection, run_id, highlight.user, now)
@@ -81,10 +81,10 @@ def _write_highlight(
     fetched_at: datetime,
     shrunk_to: str | None,
 ) -> tuple[RowMapping | None, list[Change]]:
-    """Write the row of the highlight itself; return it as it was before, and what changed.
+    """Write the row of the highlight itself; return the row before, and what changed.
 
-    Its numbers are the tray's, which decide whether it is fetched. The page's own numbers count something
-    else, and are stored only if no tray gave any.
+    Its numbers are those of the tray, which decide whether it is fetched. The page's own numbers count
+    something else, and are stored only if no tray gave any.
     """
     fetched = {
         "last_seen_at": now,
@@ -157,8 +157,8 @@ def _write_members(
 ) -> list[Change]:
     """Write which items the highlight has, and their order; return what changed.
 
-    An item that the last page left out without being gone has a position of an older page, which says nothing
-    about the order.
+    An item that the last page left out, but that is not gone, still has its position in an older page. That
+    position does not say anything about the order.
     """
     rows = connection.execute(_STORED_MEMBERS, {"highlight": pk}).mappings()
     stored = {row["item_pk"]: row for row in rows}
@@ -202,7 +202,7 @@ def _order_changes(pk: Pk, before: Sequence[Pk], after: Sequence[Pk]) -> list[Ch
 
 
 def _touch_files(connection: Connection, items: Sequence[Item], now: datetime) -> None:
-    """Note that upstream still offers the current file of each (item, role) for which the page has a link."""
+    """Record that upstream still offers the current file of each (item, role) that the page links to."""
     offered = {(item.pk, link.role.value) for item in items for link in item.links}
     if not offered:
         return

@@ -1,6 +1,6 @@
 """The entries of items: mentions, links, hashtags, locations, stickers, reshares, sponsors.
 
-None is ever removed.
+Entries are never removed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _EntryKind:
         return self.id(entry) or self.name(entry)
 
     def may_be_same(self, one: Entry, other: Entry) -> bool:
-        """Whether two entries may be one, of which one answer has the id and another only the name."""
+        """Return whether two entries may be the same: one answer has the id, the other only the name."""
         is_id_missing = not self.id(one) or not self.id(other)
         return is_id_missing and self.name(one) is not None and self.name(one) == self.name(other)
 
@@ -153,7 +153,7 @@ def _read_stored(connection: Connection, table: Table, pks: Sequence[Pk]) -> dic
 
 
 def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object, EntryValues]]:
-    """Return the values of each entry under a key: its identity, and how often that came before."""
+    """Return the values of each entry under a key: its identity, and how many before it have the same."""
     counts: Counter[object] = Counter()
     keyed: list[tuple[object, EntryValues]] = []
     for entry in entries:
@@ -184,7 +184,7 @@ def _with_stored_keys(
     return result
 
 
-def _merge_value(was: object, now: object, may_replace: bool) -> object:
-    if now is None or now == "":
-        return was
-    return now if may_replace or was is None or was == "" else was
+def _merge_value(old: object, new: object, may_replace: bool) -> object:
+    if new is None or new == "":
+        return old
+    return new if may_replace or old is None or old == "" else old

@@ -23,7 +23,8 @@ _OWNER_COLUMNS = {Subject.USER: "user_pk", Subject.HIGHLIGHT: "highlight_pk", Su
 _DIGEST: BindParameter[str] = bindparam("digest")
 _BLOB = _blobs.c.sha256 == _DIGEST
 
-# Statements are built once: building one costs more than running it, and a first night commits files most.
+# Statements are built once: building one costs more than running it, and the first run of an archive records
+# mostly files.
 _INSERT_BLOB = insert_if_new(_blobs, "sha256", "size", "mime", "width", "height", "stored_at")
 _INSERT_FILE = insert_if_new(_files, *(column.name for column in _files.c if column.name != "id"))
 _WAS_LOST = select(_blobs.c.lost_at).where(_BLOB)
@@ -86,13 +87,14 @@ _RESOLVE = update(_failures).where(_failures.c.id == bindparam("row")).values(re
 
 @dataclass(frozen=True, slots=True)
 class FileRecorded:
-    """``new_file``: the owner did not have these bytes in this role.
+    """What recording a file changed.
 
-    ``new_blob``: nobody had them, or they were lost.
+    ``is_new_file``: the owner did not have these bytes in this role. ``is_new_blob``: no owner had them, or
+    they were lost.
     """
 
-    new_file: bool
-    new_blob: bool
+    is_new_file: bool
+    is_new_blob: bool
 
 
 def file(
@@ -100,9 +102,9 @@ def file(
 ) -> FileRecorded:
     """Record a File whose bytes are durable.
 
-    An open failure of the same (owner, role) is resolved, and a lost blob is not lost any more.
+    An open failure of the same (owner, role) is resolved, and a lost blob is no longer lost.
     """
-    new_blob = _write_blob(connection, file.blob, now)
+    is_new_blob = _write_blob(connection, file.blob, now)
     owner = file.owner
     row = {
         **dict.fromkeys(_OWNER_COLUMNS.values()),
@@ -115,13 +117,13 @@ def file(
         "kept_at": now,
         "last_seen_at": now,
     }
-    new_file = connection.execute(_INSERT_FILE(connection.dialect.name), row).first() is not None
-    if not new_file:
+    is_new_file = connection.execute(_INSERT_FILE(connection.dialect.name), row).first() is not None
+    if not is_new_file:
         key = {"owner": owner.pk, "in_role": file.role, "digest": file.blob.sha256}
         connection.execute(_SEE_AGAIN[owner.subject], {**key, "now": now})
     _note_picture_name(connection, owner, basename(file.source_url))
     resolution(connection, owner.subject, owner.pk, file.role, now)
-    return FileRecorded(new_file, new_blob)
+    return FileRecorded(is_new_file, is_new_blob)
 
 
 def completion(
@@ -132,12 +134,11 @@ def completion(
     *,
     is_whole: bool = True,
 ) -> None:
-    """Record that every file of a page was tried: it is stored, or is ``missing`` and has an open failure.
+    """Record that every file of a page was tried: each is stored, or is ``missing`` and has an open failure.
 
     ``missing`` holds items with the role of the file. ``is_whole``: every item of the page could be read. If
     so, and nothing is missing, the highlight is complete: this is the watermark. Open failures of files that
-    a whole page does not offer any more are resolved, except those of an item that moved to another
-    highlight.
+    a whole page no longer offers are resolved, except those of an item that moved to another highlight.
     """
     completed_at = now if is_whole and not missing else None
     highlight = update(_highlights).where(_highlights.c.pk == highlight_pk)
@@ -153,7 +154,7 @@ def completion(
 def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime) -> None:
     """Record that bytes are lost.
 
-    Highlights that use them are due, and covers and avatars are fetched again.
+    Highlights that use them become due; covers and avatars are fetched again.
     """
     rows = [{"digest": digest, "now": now} for digest in digests]
     if rows:
@@ -162,7 +163,7 @@ def lost_blobs(connection: Connection, digests: Iterable[Digest], now: datetime)
 
 
 def found_blobs(connection: Connection, digests: Iterable[Digest]) -> None:
-    """Record that lost bytes are there again: they were read, and match their digests."""
+    """Record that lost bytes were found: they were read, and match their digests."""
     rows = [{"digest": digest} for digest in digests]
     if rows:
         connection.execute(_FIND, rows)
@@ -194,7 +195,7 @@ def _write_blob(connection: Connection, blob: Blob, now: datetime) -> bool:
 
 
 def _note_picture_name(connection: Connection, owner: Owner, name: str | None) -> None:
-    """Note the name of an owner's current picture: the same name need not be downloaded again."""
+    """Store the file name of an owner's current picture, so that the same picture is not downloaded again."""
     if owner.subject is Subject.USER:
         connection.execute(update(_users).where(_users.c.pk == owner.pk).values(avatar_held=name))
     elif owner.subject is Subject.HIGHLIGHT:

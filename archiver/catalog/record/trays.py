@@ -50,13 +50,13 @@ def tray(
 ) -> None:
     """Record a tray.
 
-    ``gone`` are the pks whose absence from it is evidence; others that it lacks stay as they were.
-    ``shrunk_to`` is stored as it is given: the fingerprint of a shrunken tray that waits for a second one.
-    ``endpoint`` is the path by which the account is listed from now on (None: as before). ``is_whole``: the
-    tray was read page by page to its end; only one in a single answer counts for ``tray_longest``.
-    ``are_pages_paid``: its pages were paid for, and could not be read if this tray is not whole. ``unseen``
-    are highlights that were there before and that no tray could show: they did not appear now. A highlight
-    that was another account's until now becomes this one's.
+    ``gone``: highlights that are gone because the tray lacks them; others that it lacks stay as they were.
+    ``shrunk_to`` is stored as given: the fingerprint of a tray that lost more than half and is not believed
+    until a second one confirms it. ``endpoint``: the path by which the account is listed from now on (None:
+    as before). ``is_whole``: the tray was read page by page to its end; only a tray in a single answer counts
+    for ``tray_longest``. ``are_pages_paid``: its pages were paid for; if the tray is not whole, they could
+    not be read. ``unseen``: highlights that existed before but that no tray could show, so they did not
+    appear now. A highlight that belonged to another account becomes this account's.
     """
     listed: dict[Pk, Highlight] = {}
     for highlight in tray.highlights:
@@ -66,20 +66,20 @@ def tray(
         also["tray_endpoint"] = endpoint
     if are_pages_paid:
         also |= {"paged_at": now, "pages_failed_at": None if is_whole else now}
-    listed_before = _owner(connection, run_id, user_pk, tray, now, is_whole, also)
+    listed_before = _record_owner(connection, run_id, user_pk, tray, now, is_whole, also)
     rows = connection.execute(_BEFORE, {"pks": list(listed)}).mappings() if listed else ()
     before = {row["pk"]: row for row in rows}
     found: list[Change] = []
     altered: list[dict[str, object]] = []
     new: list[dict[str, object]] = []
     for position, highlight in enumerate(listed.values()):
-        row, said = before.get(highlight.pk), _values(user_pk, highlight, position)
+        row, values = before.get(highlight.pk), _values(user_pk, highlight, position)
         if row is None:
-            new.append({"pk": highlight.pk, **said})
+            new.append({"pk": highlight.pk, **values})
             if listed_before is not None and highlight.pk not in unseen:
                 found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "appeared"))
             continue
-        after = changes.find_new_values(row, said)
+        after = changes.find_new_values(row, values)
         if row["gone_at"] is not None:
             after["gone_at"] = None
             found.append(changes.presence_change(Subject.HIGHLIGHT, highlight.pk, "returned"))
@@ -94,7 +94,7 @@ def tray(
 
 
 def hide(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Change]:
-    """Mark highlights as gone, and return the changes that this is."""
+    """Mark highlights as gone, and return the changes."""
     if not pks:
         return []
     present = list(connection.scalars(_PRESENT, {"pks": list(pks)}))
@@ -103,7 +103,7 @@ def hide(connection: Connection, pks: Sequence[Pk], now: datetime) -> list[Chang
     return [changes.presence_change(Subject.HIGHLIGHT, pk, "gone") for pk in present]
 
 
-def _owner(
+def _record_owner(
     connection: Connection,
     run_id: int,
     user_pk: Pk,
@@ -112,13 +112,13 @@ def _owner(
     is_whole: bool,
     also: Mapping[str, object],
 ) -> datetime | None:
-    """Record the tray's owner; returns when a tray of theirs was seen last, None for the first."""
+    """Record the owner of the tray; return when the previous tray was listed, None if this is the first."""
     before = users.upsert_user(
         connection,
         run_id,
         tray.user or User(user_pk),
         now,
-        shown=tray.user is not None,
+        is_shown=tray.user is not None,
         listed_at=now,
         tray_length=tray.length,
         **also,
@@ -133,7 +133,7 @@ def _owner(
 
 def _values(user_pk: Pk, highlight: Highlight, position: int) -> dict[str, object]:
     return {
-        "user_pk": user_pk,  # whoever lists it has it
+        "user_pk": user_pk,  # it belongs to the account that lists it
         "title": highlight.title,
         "is_pinned": highlight.is_pinned,
         "cover_name": highlight.cover_name,
@@ -150,7 +150,7 @@ def _all_fields(row: StoredRow, after: Mapping[str, object]) -> dict[str, object
 
 
 def _moves(before: Mapping[Pk, StoredRow], listed: list[Pk], listed_before: datetime | None) -> list[Change]:
-    """Return the changes of ``position``, of highlights that both this tray and the last one list."""
+    """Return the changes of ``position`` of highlights that are on both this tray and the last one."""
     last = [row for row in before.values() if listed_before is not None and row["listed_at"] == listed_before]
     order = [row["pk"] for row in sorted(last, key=lambda row: int(row["position"]))]
     elsewhere = find_moved(order, listed)
@@ -165,13 +165,13 @@ def _store(
     connection: Connection,
     new: list[dict[str, object]],
     altered: list[dict[str, object]],
-    held: list[Pk],
+    listed_again: list[Pk],
     now: datetime,
 ) -> None:
     if altered:
         connection.execute(_ALTER, altered)
-    if held:
-        connection.execute(_LIST_AGAIN, {"pks": held, "now": now})
+    if listed_again:
+        connection.execute(_LIST_AGAIN, {"pks": listed_again, "now": now})
     if new:
         seen = {"first_seen_at": now, "last_seen_at": now, "listed_at": now}
         connection.execute(_highlights.insert(), [{**row, **seen} for row in new])

@@ -20,20 +20,26 @@ _BY_PK = select(_users).where(_users.c.pk == bindparam("user_pk"))
 
 
 def user(connection: Connection, run_id: int, user: User, now: datetime) -> None:
-    """Record what an answer says about an account, which exists then.
+    """Record an account as an answer shows it, which proves that it exists.
 
-    What the answer leaves out stays as it was.
+    Values that the answer lacks stay as they were.
     """
     upsert_user(connection, run_id, user, now)
 
 
 def upsert_user(
-    connection: Connection, run_id: int, user: User, now: datetime, *, shown: bool = True, **columns: object
+    connection: Connection,
+    run_id: int,
+    user: User,
+    now: datetime,
+    *,
+    is_shown: bool = True,
+    **columns: object,
 ) -> RowMapping | None:
     """Record an account as ``user`` does, and set more ``columns``.
 
-    Return its row as it was before; None if it is new. ``shown``: whether the answer shows the account
-    itself. If not (an empty tray), it only gets its row.
+    Return its row as it was before; None if it is new. ``is_shown``: whether the answer shows the account
+    itself. If not (an empty tray), the account only gets a row.
     """
     before = connection.execute(_BY_PK, {"user_pk": user.pk}).mappings().first()
     answer = {field: getattr(user, field) for field in _FIELDS}
@@ -43,9 +49,9 @@ def upsert_user(
     else:
         values = changes.find_new_values(before, answer)
         found = changes.find_edits(Subject.USER, user.pk, before, values, _FIELDS)
-        if shown:
+        if is_shown:
             values["last_seen_at"] = now
-        if shown and before["gone_at"] is not None:
+        if is_shown and before["gone_at"] is not None:
             values["gone_at"] = None
             found.append(changes.presence_change(Subject.USER, user.pk, "returned"))
         if values or columns:
@@ -69,8 +75,9 @@ def bind_target(connection: Connection, text: str, user_pk: Pk, now: datetime) -
 def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | None, now: datetime) -> None:
     """Record why an account shows nothing (private, gone, empty), and when to check again.
 
-    None: it shows something. The same verdict again waits longer (``retry.next_check``). An account never
-    seen before gets its row. A private account exists, and is recorded as private.
+    A ``reason`` of None means that it shows something. If the verdict is the same again, the next check is
+    later (``retry.next_check``). An account that was never seen before gets a row. A private account exists,
+    and is recorded as private.
     """
     before = connection.execute(_BY_PK, {"user_pk": user_pk}).mappings().first()
     if reason is None:
@@ -79,8 +86,8 @@ def verdict(connection: Connection, run_id: int, user_pk: Pk, reason: Reason | N
         return
     is_private = reason is Reason.PRIVATE
     if before is None or is_private:
-        shown = User(user_pk, is_private=True if is_private else None)
-        upsert_user(connection, run_id, shown, now, shown=is_private)
+        account = User(user_pk, is_private=True if is_private else None)
+        upsert_user(connection, run_id, account, now, is_shown=is_private)
     is_repeated = before is not None and before["verdict"] == reason
     checks = before["verdict_checks"] + 1 if before is not None and is_repeated else 1
     _update(

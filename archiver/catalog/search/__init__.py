@@ -1,1 +1,1 @@
-"""Search by words: how texts become words, how a query is read, and what it finds."""
+"""Search by words: how texts are split into words, how a query is parsed, and how matches are found."""

@@ -1,7 +1,8 @@
-"""The text of a search → expressions for the index of either database. Pure. Any text is a valid query.
+"""Parse the text of a search into expressions for the index of either database. Pure.
 
-A document must have all words, each at the beginning of a word. A "quoted phrase" must occur as written, and
-its last word must end there. A word or phrase after a ``-`` must not occur.
+Any syntax is accepted. A document matches if it has all words of the query, each at the beginning of one of
+its words. A "quoted phrase" must occur as written, and its last word must end there. A word or phrase after a
+``-`` must not occur.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from archiver.errors import UsageError
 _TERM = re.compile(r'(?P<no>(?<!\S)-)?(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))')
 _ADDRESS = re.compile(r"\w+://|[\w-]+(\.[\w-]+)+/")
 _MAX_WORDS, _MAX_LENGTH = 256, 10_000
-"""Of one search, in words and characters: more than any title that somebody pastes."""
+"""The limits of a search, in words and characters: more than any title that somebody would paste."""
 
 FIELDS = ("names", "tags", "mentions", "links")
 """The fields of a document, best first, as columns of ``search_documents``."""
@@ -31,7 +32,7 @@ class Phrase:
     is_prefix: bool
 
     def is_in(self, text: Sequence[str]) -> bool:
-        """Whether the words of a text contain this phrase."""
+        """Return whether the words of a text contain this phrase."""
         *first, last = self.words
         for start, word in enumerate(text[len(first) :]):
             is_last = word.startswith(last) if self.is_prefix else word == last
@@ -42,7 +43,7 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class MatchExpressions:
-    """One question in the language of each database: for FTS5's MATCH, and as the text of a tsquery."""
+    """A search in the language of each database: for FTS5's MATCH, and as the text of a tsquery."""
 
     sqlite: str
     postgresql: str
@@ -73,8 +74,8 @@ class SearchQuery:
             raise _too_long(f"{_MAX_WORDS} words")
         if none_of and not all_of:
             raise UsageError(
-                "the text has only words that must not be found: each follows a dash",
-                "add one that must be found, as in: archiver search -- shop -sale",
+                "the search only excludes words: each word follows a dash",
+                "add a word to find, as in: archiver search -- shop -sale",
             )
         if not all_of:
             raise UsageError(
@@ -83,7 +84,10 @@ class SearchQuery:
         return cls(tuple(all_of), tuple(none_of))
 
     def match_field(self, field: str, filters: Sequence[Sequence[str]]) -> MatchExpressions:
-        """Match documents that have all phrases in this field, and not all in a better field of an item."""
+        """Match documents that have all phrases in this field.
+
+        Items that have all of them in a better field are left out.
+        """
         better = FIELDS[1 : FIELDS.index(field)] if field != FIELDS[0] else ()
         return self._match([field], better, filters)
 
@@ -108,7 +112,7 @@ def _term_words(term: re.Match[str]) -> tuple[tuple[str, ...], bool]:
 
 
 def _too_long(limit: str) -> UsageError:
-    return UsageError(f"that is too much to search for: more than {limit}", "use only its rarest words")
+    return UsageError(f"the search is too long: more than {limit}", "use only the rarest words")
 
 
 def _expression(
@@ -121,7 +125,11 @@ def _expression(
     not_: str,
     render: Callable[[Phrase, Sequence[str]], str],
 ) -> str:
-    """Return: ``fields`` have all phrases, no field of ``not_in`` has all, a word of each filter occurs."""
+    """Return an expression for documents that have all phrases in ``fields``, but not in a field of
+    ``not_in``.
+
+    A document must also have a word of each filter.
+    """
 
     def all_phrases(fields: Sequence[str]) -> str:
         return f"({and_.join(render(phrase, fields) for phrase in query.all_of)})"

@@ -34,7 +34,7 @@ from archiver.model.identity import Pk, Subject
 from archiver.model.search_hits import Dated, Hit, Kind, Said
 
 _MAX_RANKED = 1_000
-"""Of the documents that match in one field, the last recorded ones are sorted by date: this many."""
+"""How many of the documents that match in one field are sorted by date: those that were recorded last."""
 _BATCH = 100
 
 _documents, _users, _highlights = tables.search_documents, tables.users, tables.highlights
@@ -119,7 +119,9 @@ def hits(
     first within each. With a limit, only the 1,000 last recorded matches of each group are sorted like this.
     Streamed: read it with ``Catalog.stream``.
     """
-    if highlight_pks and not user_pks:  # the index knows accounts, which leaves fewer documents to look at
+    if (
+        highlight_pks and not user_pks
+    ):  # the index can filter by account, which leaves fewer documents to check
         owners = select(_highlights.c.user_pk).where(_highlights.c.pk.in_(highlight_pks)).distinct()
         user_pks = connection.scalars(owners).all()
     documents = _matching_documents(connection, query, user_pks, highlight_pks, kinds, since, limit)
@@ -171,7 +173,7 @@ def _matching_documents(
 
 
 def _is_in_highlights(highlight_pks: Collection[Pk]) -> ColumnElement[bool]:
-    """The condition of documents of these highlights and of items that are or were in them."""
+    """Return the condition for documents of these highlights and of items that are or were in them."""
     item_pks = select(_members.c.item_pk).where(_members.c.highlight_pk.in_(highlight_pks))
     return or_(
         and_(_documents.c.subject == Subject.HIGHLIGHT, _documents.c.subject_pk.in_(highlight_pks)),
@@ -182,7 +184,7 @@ def _is_in_highlights(highlight_pks: Collection[Pk]) -> ColumnElement[bool]:
 def _expressions(
     query: SearchQuery, kinds: Collection[Kind], filters: Sequence[Sequence[str]]
 ) -> Iterator[MatchExpressions]:
-    """Yield what to match one after the other, best first. No document matches two of them."""
+    """Yield the expressions to match one after the other, best first. No document matches two of them."""
     if not kinds or not _ITEM_KINDS.issuperset(kinds):
         yield query.match_field(FIELDS[0], filters)
     if not kinds or not _ITEM_KINDS.isdisjoint(kinds):
@@ -192,7 +194,7 @@ def _expressions(
 
 
 def _read_hits(connection: Connection, query: SearchQuery, documents: Sequence[Row[Any]]) -> list[Hit]:
-    """Return the hits of these documents, without those whose rows have lost the words since they matched."""
+    """Return the hits of these documents, except those whose rows have changed and no longer match."""
     sources: dict[tuple[str, Pk], DocumentSource] = {}
     names: dict[tuple[str, Pk], Row[Any]] = {}
     for subject in sorted({Subject(row.subject) for row in documents}):
@@ -215,7 +217,7 @@ def _matching_texts(query: SearchQuery, texts: Iterable[Said]) -> tuple[Said, ..
     return tuple(dict.fromkeys(text for matches in by_phrase for text in matches)) if all(by_phrase) else ()
 
 
-def _hit(subject: Subject, at: datetime, names: Row[Any], matched: tuple[Said, ...]) -> Hit:
+def _hit(subject: Subject, at: datetime, names: Row[Any], matches: tuple[Said, ...]) -> Hit:
     columns = names._mapping
     kind = {Subject.USER: Kind.ACCOUNT, Subject.HIGHLIGHT: Kind.HIGHLIGHT}.get(subject, Kind.ITEM)
     return Hit(
@@ -230,5 +232,5 @@ def _hit(subject: Subject, at: datetime, names: Row[Any], matched: tuple[Said, .
         columns.get("title"),
         columns.get("code"),
         bool(names.gone),
-        matched,
+        matches,
     )

@@ -1,8 +1,8 @@
 """The rows of ``search_documents``: the words of accounts, highlights and items, derived from their rows.
 
-Triggers of the database empty a document as soon as a row that it is derived from changes, whichever program
-changes it. ``update_documents`` writes the words again, in the same transaction for our own changes: a search
-finds only what the rows contain.
+Triggers of the database empty a document when a row that it is derived from changes, whichever program
+changes it. ``update_documents`` writes the words again; for our own changes in the same transaction. So a
+search finds only what the rows contain.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ _highlights, _items, _members = tables.highlights, tables.items, tables.highligh
 _changes = tables.changes
 _PKS: Any = bindparam("pks", expanding=True)
 
-# Locked, as several may write on PostgreSQL: whoever has just changed a row of a document has it first.
+# Locked, since several programs may write to PostgreSQL: the one that has just changed a row of a document
+# updates that document first.
 _STALE: Select[Any] = (
     select(_documents.c.id, _documents.c.subject, _documents.c.subject_pk)
     .where(_documents.c.at.is_(None))
@@ -106,7 +107,9 @@ _ENTRIES_OF_ITEMS = {
 
 @dataclass(slots=True)
 class DocumentSource:
-    """What a document is derived from: its texts, its date (made, else first seen), and its filter words."""
+    """What a document is derived from: its texts, its date (made, or else first seen), and its filter
+    words.
+    """
 
     at: datetime
     filters: list[str]
@@ -139,7 +142,7 @@ def kind_filter(kind: Kind) -> str:
 
 
 def owner_filter(user_pk: Pk) -> str:
-    """Return the filter word of an account's own things. Pure."""
+    """Return the filter word of what belongs to an account. Pure."""
     return f"@{user_pk}"
 
 
@@ -153,7 +156,7 @@ def update_documents(connection: Connection) -> None:
 
 
 def read_sources(connection: Connection, subject: Subject, pks: Sequence[Pk]) -> Mapping[Pk, DocumentSource]:
-    """Return what is searched of these accounts, highlights or items now, by pk."""
+    """Return the current texts of these accounts, highlights or items, by pk."""
     return _READERS[subject](connection, pks) if subject in _READERS else {}
 
 
@@ -169,7 +172,7 @@ def _update_batch(connection: Connection, stale: Sequence[Row[Any]]) -> None:
             else:
                 empty.append({"key": key})
     if documents and not _write_all(connection, documents):
-        # A database that refuses some words must not cost the facts they come with.
+        # If the database refuses some words, the facts that they came with must still be stored.
         empty += [{"key": one["key"]} for one in documents if not _write_all(connection, [one])]
     if empty:
         connection.execute(_DELETE, empty)

@@ -1,4 +1,4 @@
-"""Text → the words by which it is found, the same on every database. Pure.
+"""Split a text into the words by which it is found, the same way on every database. Pure.
 
 - Letters and digits are folded (NFKC, case, accents in alphabets that have them: café = cafe), then cut into
   words. A word has one script: letters of other scripts are often ornaments, and 𓆩salwa𓆪 is found as salwa.
@@ -90,8 +90,8 @@ def tokenize(text: str) -> list[str]:
 def phrase_words(text: str, *, whole: bool = False) -> tuple[tuple[str, ...], bool]:
     """Return the words to search for, and whether the last one may be the beginning of a longer word.
 
-    () if ``text`` has no words. ``whole``: the last word must end there, too; scripts without spaces do not
-    show where a word ends.
+    () if ``text`` has no words. ``whole``: the last word must end there, too; this has no effect in scripts
+    without spaces, which do not show where a word ends.
     """
     segments = list(_segments(text))
     if not segments:
@@ -125,7 +125,10 @@ def join_texts(texts: Iterable[str]) -> str:
 
 
 def address_text(url: str) -> str:
-    """Return the searched part of a web address: host and path, behind Instagram's redirector."""
+    """Return the part of a web address that is searched: its host and path.
+
+    For an address of Instagram's redirector, that is the part of the address it leads to.
+    """
     for _ in range(2):
         try:
             parts = urlsplit(url if "://" in url else f"//{url}")
@@ -161,7 +164,7 @@ def _segments(text: str) -> Iterator[tuple[_CharKind, list[str]]]:
 def _split_scripts(segment: str) -> Iterator[str]:
     """Cut a segment where another script begins.
 
-    Only what precedes a letter decides, so a prefix is cut as the whole is.
+    Where to cut depends only on what precedes a letter, so a prefix is cut in the same places as the whole.
     """
     start, current = 0, ""
     for at, c in enumerate(segment):
@@ -217,7 +220,7 @@ def _char_kind(c: str) -> _CharKind:
 def _script(c: str) -> str:
     """Return the first word of a character's name.
 
-    ``_SHARED`` for digits and modifier letters, "" for what joins any letter.
+    ``_SHARED`` for digits and modifier letters, "" for combining marks, which join any letter.
     """
     if unicodedata.category(c) in ("Nd", "Lm") and _is_within(ord(c), _ACCENTED):
         return _SHARED

@@ -15,13 +15,13 @@ from archiver.text_format import format_size
 
 T = TypeVar("T")
 
-# What every browser shows. HEIC is shown by one only.
+# What every browser shows. Only one of them shows HEIC.
 _PICTURES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"})
 _VIDEOS = frozenset({"video/mp4", "video/quicktime"})
 
 
 def media_path(file: KeptFile) -> str:
-    """Return the path of a file in the site: its digest and its type, nothing that a stranger chose."""
+    """Return the path of a file in the site: its digest and type, and nothing that a stranger chose."""
     digest = file.blob.sha256
     return f"media/{digest[:2]}/{digest}.{file_names.extension_for(file.blob.mime)}"
 
@@ -34,7 +34,7 @@ def to_picture(file: KeptFile | None) -> Picture | None:
 
 
 def make_tile(placed: Placed, highlight: KeptHighlight, account_name: str) -> ItemTile:
-    """Return an item as its highlight shows it."""
+    """Return the tile of an item in a highlight."""
     item = placed.item
     pictures = [file for file in item.held if file.blob.mime in _PICTURES]
     videos = [file for file in item.held if file.blob.mime in _VIDEOS]
@@ -65,7 +65,7 @@ def _type_and_size(file: KeptFile) -> str:
 def _alternative_text(
     kind: str, item: KeptItem, account_name: str, detail_lists: tuple[DetailList, ...]
 ) -> str:
-    """Describe a picture by what is known of it: whose it is, from when, and what it carries."""
+    """Describe a picture: whose it is, when it was taken, and its mentions, places and hashtags."""
     when = f", {page_text.format_moment(item.taken_at)}" if item.taken_at is not None else ""
     sentences = [f"{kind.capitalize()} by {page_text.shorten(account_name, 40)}{when}."]
     sentences += [
@@ -121,7 +121,7 @@ def _place(place: Location) -> ItemDetail | None:
 
 
 def _sticker(sticker: Sticker) -> ItemDetail | None:
-    """Return question and answers of a poll, or the kind of another sticker; None for a link."""
+    """Return the question and answers of a poll, or the kind of another sticker; None for a link."""
     if sticker.kind == "story_link":  # one of ``_links``
         return None
     try:

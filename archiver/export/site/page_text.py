@@ -38,7 +38,7 @@ _NUMERIC_HOST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
 
 @dataclass(frozen=True, slots=True)
 class WebAddress:
-    """A link that may be followed. ``href`` is http or https; ``host``, in ASCII, is where it leads."""
+    """A link that is safe to follow. ``href`` is http or https; ``host``, in ASCII, is where it leads."""
 
     href: str
     host: str

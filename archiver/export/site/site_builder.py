@@ -1,7 +1,7 @@
 """The files of a site, from a walk through the archive.
 
-A page follows the media that it shows; the first page comes last. Memory holds one highlight at a time, for
-each account what its own page and the first page show, and the digests of the media so far.
+A page comes after the media that it shows; the first page comes last. Memory holds the items of one
+highlight, what the page of each account and the first page show, and the digests of the media so far.
 """
 
 from __future__ import annotations
@@ -26,17 +26,20 @@ FormerTitles = Callable[[Pk], Mapping[Pk, tuple[str, ...]]]
 
 
 def site_entries(
-    steps: Iterable[KeptAccount | KeptHighlight | Placed], former_titles: FormerTitles, *, gone: bool = True
+    steps: Iterable[KeptAccount | KeptHighlight | Placed],
+    former_titles: FormerTitles,
+    *,
+    with_gone: bool = True,
 ) -> Iterator[ExportEntry]:
     """Yield the files of the site, from what ``query.walk`` yields.
 
-    Without ``gone`` everything that upstream no longer shows is left out. No file has a suffix to fall back
-    on: the pages find each other by these names.
+    Without ``with_gone`` everything that upstream no longer shows is left out. No file has alternative names,
+    because the pages link to each other by these names.
     """
     for name in site_pages.ASSETS:
         yield _text_entry(f"asset {name}", f"assets/{name}", site_pages.asset(name))
     seen: set[Digest] = set()
-    for file in _SiteWalk(former_titles, gone).files(steps):
+    for file in _SiteWalk(former_titles, with_gone).files(steps):
         if isinstance(file, ExportEntry):
             yield file
         elif file.blob.sha256 not in seen:
@@ -46,7 +49,7 @@ def site_entries(
 
 
 def account_directory(account: KeptAccount) -> str:
-    """Return where the pages of an account are: its name, in letters that no URL changes, and its pk."""
+    """Return the directory of an account's pages: its name, in characters that a URL can have, and its pk."""
     name = re.sub(r"[^a-z0-9._-]+", "_", (account.username or "").lower()).strip("._-")[:60]
     return f"accounts/{name or 'account'}-{account.pk}"
 
@@ -56,8 +59,8 @@ def _text_entry(id_: str, path: str, content: bytes) -> ExportEntry:
 
 
 class _SiteWalk:
-    def __init__(self, former_titles: FormerTitles, gone: bool) -> None:
-        self._former_titles, self._gone = former_titles, gone
+    def __init__(self, former_titles: FormerTitles, with_gone: bool) -> None:
+        self._former_titles, self._with_gone = former_titles, with_gone
         self._cards: list[AccountCard] = []
 
     def files(
@@ -72,7 +75,7 @@ class _SiteWalk:
                 account = _AccountPages(step, self._former_titles(step.pk))
                 continue
             assert account is not None  # a walk yields an account before its highlights
-            is_shown = self._gone or step.gone_at is None
+            is_shown = self._with_gone or step.gone_at is None
             if isinstance(step, KeptHighlight):
                 shows_highlight = is_shown
                 if is_shown:
@@ -118,7 +121,7 @@ class _AccountPages:
     tiles: list[ItemTile] = field(default_factory=list)
 
     def begin_highlight(self, highlight: KeptHighlight) -> Iterator[ExportEntry | KeptFile]:
-        """Yield the page of the highlight before, and the cover of this one."""
+        """Yield the page of the previous highlight, and the cover of this one."""
         yield from self._finish_highlight(highlight)
         if highlight.cover is not None:
             yield highlight.cover
@@ -170,7 +173,7 @@ class _AccountPages:
         self.highlight, self.tiles = following, []
 
     def _cover(self, highlight: KeptHighlight) -> HighlightCover:
-        """Return the cover of a highlight; its first picture replaces one that is not archived."""
+        """Return the cover of a highlight; if it is not archived, the first picture of its items is used."""
         span = _TimeSpan()
         for tile in self.tiles:
             span.add(tile.taken_at)

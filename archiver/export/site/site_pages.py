@@ -19,7 +19,7 @@ from archiver.text_format import pluralize
 
 _HERE = Path(__file__).parent
 _UP = "../../"
-"""From the directory of an account to that of the site."""
+"""The path from the directory of an account to that of the site."""
 
 ASSETS = ("icon.svg", "site.css", "viewer.js")
 """The files in ``assets/``."""
@@ -58,8 +58,10 @@ def index_page(cards: Sequence[AccountCard]) -> str:
 
 def account_page(card: AccountCard, covers: Sequence[HighlightCover], latest: Sequence[ItemTile]) -> str:
     """Return the page of an account: its highlights in the given order, then its latest items."""
-    former = [name for name in card.account.usernames if name != card.account.username]
-    return _render("account.html", up=_UP, card=card, former=former, covers=covers, latest=latest)
+    former_usernames = [name for name in card.account.usernames if name != card.account.username]
+    return _render(
+        "account.html", up=_UP, card=card, former_usernames=former_usernames, covers=covers, latest=latest
+    )
 
 
 def highlight_page(

@@ -36,7 +36,7 @@ class ItemDetail:
 
 @dataclass(frozen=True, slots=True)
 class DetailList:
-    """All details of one kind that an item carries, under their heading."""
+    """All details of an item that are of one kind, under their heading."""
 
     heading: str
     details: tuple[ItemDetail, ...]
@@ -64,7 +64,7 @@ class ItemTile:
 
     @property
     def path(self) -> str | None:
-        """The main file of the item: its video, else its picture, else one to download."""
+        """Return the main file of the item: its video, else its picture, else one to download."""
         if self.video is not None:
             return self.video
         if self.picture is not None:
@@ -73,7 +73,7 @@ class ItemTile:
 
     @property
     def is_shown(self) -> bool:
-        """Whether a browser can show it."""
+        """Return whether a browser can show it."""
         return self.video is not None or self.picture is not None
 
 

@@ -47,8 +47,8 @@ def expected_facts(accounts: Iterable[SandboxAccount]) -> Facts:
     """The facts of these accounts."""
     facts: Facts = {}
     for account in accounts:
-        facts[("user", account.pk, "gone")] = account.deleted
-        if account.deleted:
+        facts[("user", account.pk, "gone")] = account.is_deleted
+        if account.is_deleted:
             continue
         facts[("user", account.pk, "is_private")] = account.is_private
         if not account.is_private:
@@ -80,7 +80,7 @@ def _highlight(highlight: SandboxHighlight) -> Facts:
         ("highlight", pk, "is_pinned"): highlight.is_pinned,
         ("highlight", pk, "cover_name"): highlight.cover.name if highlight.cover else None,
     }
-    if highlight.page_lost:
+    if highlight.is_page_lost:
         return facts
     facts[("highlight", pk, "complete")] = True
     facts[("highlight", pk, "items")] = tuple((place, i.pk) for place, i in enumerate(highlight.items))
@@ -167,14 +167,14 @@ def _files(
 
 
 def _offered(account: SandboxAccount) -> Iterator[tuple[str, Role, SandboxFile]]:
-    if account.deleted or account.is_private:
+    if account.is_deleted or account.is_private:
         return
     if account.avatar and account.tray_highlights():  # an empty tray shows no owner
         yield account.pk, "avatar", account.avatar
     for highlight in account.tray_highlights():
         if highlight.cover:
             yield highlight.pk, "cover", highlight.cover
-        if not highlight.page_lost:
+        if not highlight.is_page_lost:
             yield from (offer for item in highlight.items for offer in offers(item))
 
 

@@ -154,7 +154,7 @@ class ThirtyNights:
 
     def _tray(self, pk: str) -> list[str]:
         account = self.world.account(pk)
-        return [] if account.deleted or account.is_private else [h.pk for h in account.tray_highlights()]
+        return [] if account.is_deleted or account.is_private else [h.pk for h in account.tray_highlights()]
 
     def _go_on(self) -> None:
         for story in list(self.under):

@@ -131,7 +131,7 @@ def unsized(after: int | None = None) -> Action:
     """No length is stated, only the end tells it; ``after`` cuts the body there, which HTTP cannot notice."""
 
     def act(exchange: FaultyExchange) -> None:
-        exchange.connection.send(exchange.begin({"connection": "close"}, sized=False)[:after])
+        exchange.connection.send(exchange.begin({"connection": "close"}, states_length=False)[:after])
         exchange.connection.close()
 
     return act
@@ -177,7 +177,7 @@ def endless(length: int | None = None) -> Action:
 
     def act(exchange: FaultyExchange) -> None:
         headers = {"connection": "close"} if length is None else {"content-length": str(length)}
-        body = exchange.begin(headers, sized=False)
+        body = exchange.begin(headers, states_length=False)
         block = (body or b"\0") * (65_536 // max(1, len(body)) + 1)
         while True:
             exchange.connection.send(block)
@@ -250,7 +250,7 @@ def chunked(size: int = 1000, *, cut: int | None = None) -> Action:
     """Chunked transfer; ``cut`` ends the connection after so many chunks, without the last one."""
 
     def act(exchange: FaultyExchange) -> None:
-        body = exchange.begin({"transfer-encoding": "chunked"}, sized=False)
+        body = exchange.begin({"transfer-encoding": "chunked"}, states_length=False)
         parts = [body[offset : offset + size] for offset in range(0, len(body), size)]
         for part in parts[:cut]:
             exchange.connection.send(b"%x\r\n%s\r\n" % (len(part), part))

@@ -43,10 +43,10 @@ class FaultyExchange:
         """Send a whole answer; by default the true one, at the pace of the listener."""
         self._true.deliver(reply, pace)
 
-    def begin(self, headers: Mapping[str, str] | None = None, *, sized: bool = True) -> bytes:
+    def begin(self, headers: Mapping[str, str] | None = None, *, states_length: bool = True) -> bytes:
         """Send only the head of the true answer, with some headers added or changed, and return its body."""
         true = self.reply()
-        head = HttpReply(true.status, true.body, {**true.headers, **(headers or {})}, sized)
+        head = HttpReply(true.status, true.body, {**true.headers, **(headers or {})}, states_length)
         self.record(head.status)
         self.connection.send(head.head())
         return true.body
@@ -75,7 +75,7 @@ class FaultyExchange:
 
     def reset(self) -> None:
         """End the connection with RST: the peer may lose what was sent and not yet read."""
-        self.connection.open = False
+        self.connection.is_open = False
         self.connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.sock.close()
 

@@ -82,7 +82,7 @@ class EditableWorld(World):
         """It answers 404 from now on, and its username is free."""
         with self.lock:
             found = self.account(account)
-            found.deleted = True
+            found.is_deleted = True
             self._free(found.username)
 
     def restore_account(self, account: str) -> None:
@@ -90,7 +90,7 @@ class EditableWorld(World):
         with self.lock:
             found = self.account(account)
             self._claim(found.username, found.pk)
-            found.deleted = False
+            found.is_deleted = False
 
     def set_full_name(self, account: str, full_name: str) -> None:
         with self.lock:
@@ -127,18 +127,18 @@ class EditableWorld(World):
     def remove_highlight(self, highlight: str) -> None:
         """It leaves the tray, and its page answers 404."""
         with self.lock:
-            self.highlight(highlight).removed = True
+            self.highlight(highlight).is_removed = True
 
     def restore_highlight(self, highlight: str) -> None:
         """It is back at its old place, page and all."""
         with self.lock:
             found = self.highlight(highlight)
-            found.removed = found.page_lost = False
+            found.is_removed = found.is_page_lost = False
 
     def lose_page(self, highlight: str) -> None:
         """Its page answers 404 while the tray still lists it; ``restore_highlight`` ends that."""
         with self.lock:
-            self.highlight(highlight).page_lost = True
+            self.highlight(highlight).is_page_lost = True
 
     def retitle(self, highlight: str, title: str) -> None:
         with self.lock:

@@ -1,6 +1,6 @@
-// The viewer shows a tile of the page in a dialog that fills the window, and moves to the others. Without it, or in a
-// browser without dialogs, a tile is a link to its file. It requests only the files of the tiles, and makes no markup
-// from text: it copies elements and sets attributes.
+// The viewer shows a tile of the page in a dialog that fills the window, and moves to the other tiles.
+// Without it, or in a browser without dialogs, a tile is a link to its file. It requests only the files of
+// the tiles, and makes no markup from text: it copies elements and sets attributes.
 "use strict";
 
 (() => {
@@ -37,7 +37,8 @@
     return player;
   }
 
-  // Browsers allow sound only after the reader has used the page: until then the video waits for a key.
+  // Browsers allow sound only after the reader has used the page. Until then the video does not start by
+  // itself.
   function play(player) {
     player.play().catch(() => {});
   }
@@ -49,7 +50,8 @@
     const shown = medium(tile);
     part("media").replaceChildren(shown);
     part("details").replaceChildren(...item.querySelector(".details").cloneNode(true).childNodes);
-    part("position").textContent = `${tile.dataset.shows === "video" ? "Video" : "Photo"} ${at + 1} of ${tiles.length}`;
+    const kind = tile.dataset.shows === "video" ? "Video" : "Photo";
+    part("position").textContent = `${kind} ${at + 1} of ${tiles.length}`;
     part("file").href = tile.href;
     part("previous").setAttribute("aria-disabled", String(at === 0));
     part("next").setAttribute("aria-disabled", String(at === tiles.length - 1));
@@ -72,8 +74,8 @@
     stage.focus();
   }
 
-  // A viewer that is opened on this page gets its own entry in the history, so that Back closes it and Forward
-  // opens it again. The entry says that the one before it is the page without the viewer.
+  // A viewer that is opened on this page gets its own entry in the history, so that Back closes it and
+  // Forward opens it again. The entry records that the one before it is the page without the viewer.
   let leaving = false;
 
   function enter(index) {
@@ -100,8 +102,8 @@
     End: () => go(tiles.length - 1),
   };
 
-  // On the whole document, since the focus is not always in the dialog: see holdFocus. In the capture phase, since a
-  // focused video would use the arrow keys itself.
+  // On the whole document, since the focus is not always in the dialog: see holdFocus. In the capture phase,
+  // since a focused video would use the arrow keys itself.
   document.addEventListener("keydown", (event) => {
     if (!dialog.open) return;
     if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
@@ -114,10 +116,12 @@
     }
   }, true);
 
-  for (const [name, act] of [["close", () => dialog.close()], ["previous", () => go(at - 1)], ["next", () => go(at + 1)]]) {
+  const buttons = { close: () => dialog.close(), previous: () => go(at - 1), next: () => go(at + 1) };
+  for (const [name, act] of Object.entries(buttons)) {
     part(name).addEventListener("click", (event) => {
       act();
-      if (event.detail > 0 && dialog.open) stage.focus(); // after a click or touch, the space bar controls the video
+      // After a click or touch, the space bar controls the video.
+      if (event.detail > 0 && dialog.open) stage.focus();
     });
   }
 
@@ -127,9 +131,9 @@
     tiles[at].focus();
   });
 
-  // After the viewer was closed by a key, a button or a swipe, the address is that of the page again. The viewer's own
-  // entry is left by going back, so that Back does not open it again. An entry that a link led to follows another
-  // page, so it is changed instead.
+  // After the viewer was closed by a key, a button or a swipe, the address is that of the page again. The
+  // viewer's own entry is left by going back, so that Back does not open it again. An entry that was reached
+  // by a link comes after another page, so it is changed instead.
   function leave() {
     if (history.state?.viewer) {
       leaving = true;
@@ -140,7 +144,7 @@
     }
   }
 
-  // Back scrolls to where the page was when the viewer was opened; the last item may be elsewhere.
+  // Back scrolls to where the page was when the viewer was opened; the last item may be somewhere else.
   addEventListener("popstate", () => {
     leaving = false;
     follow();
@@ -172,8 +176,8 @@
     });
   });
 
-  // A browser that follows a link to a part of a page moves the focus there some frames later, even after the load,
-  // and drops it if that part is behind the dialog.
+  // A browser that follows a link to a part of a page moves the focus there some frames later, even after the
+  // load event, and loses it if that part is behind the dialog.
   function holdFocus() {
     const back = () => { if (dialog.open && !dialog.contains(document.activeElement)) stage.focus(); };
     requestAnimationFrame(() => requestAnimationFrame(back));
