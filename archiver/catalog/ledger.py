@@ -159,7 +159,7 @@ def _budget_reached(
         if taken + call.units > bound:
             flag = "--max-units or " if name == "per_run" else ""
             return BudgetReached(
-                f"{flag}budget.max_units_{name} = {bound}: {taken} units are spent or reserved,"
+                f"{flag}budget.max_units_{name} = {bound}: {taken} spent or reserved,"
                 f" and {call.path} costs {call.units}",
                 f"run again{_WHEN_AGAIN[name]} to continue where this run stopped, or raise the limit",
             )

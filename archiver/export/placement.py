@@ -172,7 +172,7 @@ def _read_chunk(source: int) -> bytes:
 def method_unsupported(method: LinkMethod, why: str) -> StorageError:
     """Return the error for a method that was requested with ``--link`` and does not work here."""
     return StorageError(
-        f"a {method} from the archive to the export is not possible: {why}", "omit --link, or use --link copy"
+        f"cannot make a {method} from the archive to the export: {why}", "omit --link, or use --link copy"
     )
 
 

@@ -46,7 +46,7 @@ def test_a_limit_may_be_reached_and_not_passed(catalog: Catalog, run_id: int, li
     """
     limits = Limits(**{limit: 5})
     catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
-    with pytest.raises(BudgetReached, match=rf"max_units_{limit} = 5: 3 units are spent.* costs 3"):
+    with pytest.raises(BudgetReached, match=rf"max_units_{limit} = 5: 3 spent.* costs 3"):
         catalog.write(ledger.reserve, run_id, call(units=3), NOW, limits)
     catalog.write(ledger.reserve, run_id, call(units=2), NOW, limits)
     assert catalog.read(ledger.units_spent, run_id) == 5

@@ -125,8 +125,8 @@ _DAMAGED = {
     "cut in a page": (lambda path: os.truncate(path, 5000), "is damaged"),
 }
 _NOT_OURS = {
-    "newer": (_sql("UPDATE alembic_version SET version_num = '99999'"), "install the newer archiver"),
-    "unknown": (_sql("UPDATE alembic_version SET version_num = 'abc'"), "install the newer archiver"),
+    "newer": (_sql("UPDATE alembic_version SET version_num = '99999'"), "install a newer archiver"),
+    "unknown": (_sql("UPDATE alembic_version SET version_num = 'abc'"), "install a newer archiver"),
     "of another program": (_sql("PRAGMA application_id = 7"), "does not belong to archiver"),
     "foreign": (_foreign, "does not belong to archiver"),
 }
@@ -249,7 +249,7 @@ def test_fault_h25_an_older_database_is_copied_and_brought_up_to_date(
     before = _prints(person.archive)
     for args in READING:
         assert call(person, *args) == 9
-        assert "(archiver db upgrade)" in capsys.readouterr().err
+        assert "(run archiver db upgrade)" in capsys.readouterr().err
     assert _prints(person.archive) == before
     assert call(person, "db", "current") == 0
     assert capsys.readouterr().out == f"{old}\n"
