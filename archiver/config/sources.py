@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -104,6 +105,9 @@ def _parse(setting: Setting, kind: Any) -> object:
     bare, meta = _split_annotated(kind)
     if setting.is_text and bare in (bool, int, float):
         value = str(value).strip()
+        if bare is not bool and (meta is None or not meta.extra):
+            with suppress(ValueError):
+                value = bare(value)  # msgspec reads a text as JSON, which has no ".5"
     if get_origin(bare) is tuple:
         if setting.is_text:
             value = [part.strip() for part in str(value).split(",") if part.strip()]

@@ -288,12 +288,12 @@ def _fetch_or_list(
     state = visit.state
     assert state.pk is not None
     call = endpoints.list_highlights(state.pk, privacy_check=options.privacy_check)
+    if visit.pages_failed:  # first: until a tray is recorded, nothing says that the pages were paid for
+        return ListTray(call, call.units, StepWhy.PAGES_FAILED)
     if is_short(units_left, state, options) and state.listed_at is not None and not options.list_only:
         jobs = jobs_due(visit, options, now)
         if jobs:
             return FetchHighlights(jobs, StepWhy.FEW_UNITS)
-    if visit.pages_failed:
-        return ListTray(call, call.units, StepWhy.PAGES_FAILED)
     why = _why_paged(state, options, now)
     if why is None:
         is_new = state.listed_at is None

@@ -179,6 +179,18 @@ def test_an_impossible_value_in_the_environment(file: Path) -> None:
         assert load_refused(file, "", {name: text}).startswith(f"{name} cannot be used: expected ")
 
 
+def test_a_number_in_the_environment(file: Path) -> None:
+    """It may be written as Python writes it, and as people do."""
+    for name, text, number in [
+        ("ARCHIVER_API_REQUESTS_PER_SECOND", ".5", 0.5),
+        ("ARCHIVER_API_TIMEOUT", " 5. ", 5.0),
+        ("ARCHIVER_BUDGET_MAX_UNITS_PER_DAY", "+5000", 5000),
+        ("ARCHIVER_SYNC_SWEEP_DAYS", "007", 7),
+    ]:
+        key = name.removeprefix("ARCHIVER_").lower().replace("_", ".", 1)
+        assert value_of(load(file, "", {name: text}), key) == number
+
+
 def test_unknown_variables_are_warned_of() -> None:
     """An unknown ARCHIVER_ variable gives a warning with the nearest one, without its value."""
     found = config.load(

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,23 @@ def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHar
     for _ in range(3):
         harness.night(*names)
     assert harness.one("select count(*) from highlights where completed_at is not null") == 10
+
+
+@pytest.mark.parametrize("harness", [(1, 9, 0, 2)], indirect=True)
+def test_pages_that_failed_are_not_paid_for_again_before_their_turn(harness: ArchiveHarness) -> None:
+    """Also if they leave one unit, and the last tray left highlights that are not fetched yet."""
+    harness.environ["ARCHIVER_SYNC_SWEEP_DAYS"] = "30"
+    harness.later = datetime(2026, 11, 25, 12, tzinfo=UTC) - harness.now
+    harness.night(account_pk(0))
+    harness.sleep(days=31)
+    pages = "/v2/user/highlights"
+    harness.upstream.faults.add(actions.respond(404, {"detail": "Not Found"}), path=pages, count=None)
+    asked = []
+    for _ in range(4):
+        assert harness.night(account_pk(0)).units == 2
+        asked.append(len(harness.upstream.requests.api_calls(pages)))
+        harness.later += timedelta(minutes=1)
+    assert asked == [1, 0, 0, 0]
 
 
 @pytest.mark.parametrize("harness", [(2, 1, 1, 2)], indirect=True)

@@ -142,6 +142,16 @@ def test_a_tray_is_read_page_by_page_on_its_turn() -> None:
     assert first_step(account(listed_at=None), RunOptions(full=True)) == (ListTray, 1, StepWhy.NEW_ACCOUNT)
 
 
+def test_the_tray_in_one_answer_follows_pages_that_failed() -> None:
+    """Also if it takes the last unit: only when it is recorded is it known that the pages were paid for."""
+    unfinished = account(highlight(completed_at=None), needs_pages=True)
+    visit = Visit(unfinished, unfinished, pages_failed=True, are_pages_paid=True)
+    for units_left in (None, 2, 1, 0):
+        step = decide(visit, NO_SWEEP, units_left, NOW)
+        assert isinstance(step, ListTray)
+        assert (step.is_paged, step.why) == (False, StepWhy.PAGES_FAILED)
+
+
 def test_few_units_go_to_what_makes_progress() -> None:
     """One unit fetches a highlight, not the tray again; two look up a name, as listing would leave none."""
     unfinished = account(highlight(completed_at=None))
