@@ -37,11 +37,6 @@ def print_data(text: str | bytes) -> None:
         raise StorageError(f"standard output cannot be written: {exc.strerror}") from exc
 
 
-def print_lines(lines: Iterable[str]) -> None:
-    """Write lines, already safe for a terminal, to stdout at once."""
-    print_data("".join(f"{line}\n" for line in lines))
-
-
 def print_json(fields: Mapping[str, object]) -> None:
     """Write the one object of ``--json`` to stdout."""
     print_data(format_json(fields, indent=2) + "\n")
