@@ -73,7 +73,14 @@ class Dialer:
         if url.scheme == "http":
             return raw
         try:
-            return start_tls(raw, self._tls_context(), url.host, Patience(self._timeout, tick))
+            context = self._tls_context()
+        except OSError as error:
+            raw.close()
+            raise _unreachable(
+                url, "no TLS connection, as the trusted certificates cannot be read"
+            ) from error
+        try:
+            return start_tls(raw, context, url.host, Patience(self._timeout, tick))
         except CertificateRefused as error:
             raise _unreachable(url, f"its certificate is refused ({error})", is_retryable=False) from error
         except HttpFailure as error:

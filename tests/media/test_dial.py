@@ -162,6 +162,16 @@ def test_a_tls_handshake_that_does_not_end_is_left_after_the_timeout() -> None:
     assert (caught.value.reason, caught.value.is_retryable) == (Reason.NETWORK, True)
 
 
+def test_certificates_that_cannot_be_read_fail_the_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are read at the first https connection: a file that is missing then is not a bug of the run."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent/ca.pem")
+    with scripted_server(says_nothing) as server:
+        url = Egress(("127.0.0.1",)).check(f"https://127.0.0.1:{server.port}/x")
+        with pytest.raises(DownloadFailed, match="certificates cannot be read") as caught:
+            Dialer(timeout=1).dial(url)
+    assert caught.value.reason is Reason.NETWORK
+
+
 def test_a_name_that_cannot_be_resolved_is_tried_again() -> None:
     """A name server's failure is retried within the bound, and is the network's fault."""
 
