@@ -203,11 +203,11 @@ class Export:
                 return
         on_empty()
 
-    def _require_some(self, found: Iterator[T]) -> Iterator[T]:
+    def _require_some(self, values: Iterator[T]) -> Iterator[T]:
         """Yield the same. Raises UsageError if there is nothing, and ``prune`` would remove all: a filter may
         be mistyped."""
-        for first in found:
-            return chain((first,), found)
+        for first in values:
+            return chain((first,), values)
         if self._prune:
             raise UsageError(
                 "nothing is selected, and --prune would remove the whole export",

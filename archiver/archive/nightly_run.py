@@ -89,9 +89,9 @@ def plan_targets(
         plan = forecast(session.catalog, answers, target, options=options, clock=clock, since=since)
         if plan.user_pk is not None and first.setdefault(plan.user_pk, plan) is not plan:
             # A run visits an account once, under the first target that names it.
-            plan = replace(plan, units=0, exact=True, highlights=())
+            plan = replace(plan, units=0, is_exact=True, highlights=())
         if plan.units and left is not None and not left.left:
-            plan = replace(plan, units=0, exact=True, highlights=(), refused_by=f"max_units_{left.limit}")
+            plan = replace(plan, units=0, is_exact=True, highlights=(), refused_by=f"max_units_{left.limit}")
         yield plan
 
 

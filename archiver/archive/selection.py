@@ -81,32 +81,32 @@ def read_selection(
     return replace(selected, user_pks=user_pks, highlight_pks=highlight_pks)
 
 
-def read_accounts(given: AccountName | Iterable[AccountName] | None) -> tuple[Target, ...] | None:
+def read_accounts(names: AccountName | Iterable[AccountName] | None) -> tuple[Target, ...] | None:
     """Return the accounts that are named; None for None. Raises UsageError, TargetError."""
-    return arguments.read_several(given, _read_account)
+    return arguments.read_several(names, _read_account)
 
 
-def read_account(given: AccountName) -> Target:
+def read_account(name: AccountName) -> Target:
     """Return the account that is named. Raises UsageError, TargetError."""
-    return _read_target(given, "account", "username, id or link")
+    return _read_target(name, "account", "username, id or link")
 
 
 def read_targets(
-    given: AccountName | HighlightName | Iterable[AccountName | HighlightName],
+    names: AccountName | HighlightName | Iterable[AccountName | HighlightName],
 ) -> tuple[Target, ...]:
     """Return the accounts and highlights that are named, in their order. Raises UsageError, TargetError."""
-    return arguments.read_several(given, _read_target) or ()
+    return arguments.read_several(names, _read_target) or ()
 
 
-def read_subject(given: SubjectName) -> Target | ItemTarget:
+def read_subject(subject: SubjectName) -> Target | ItemTarget:
     """Return what is named: an account, a highlight or an item. Raises UsageError, TargetError."""
-    if isinstance(given, KeptItem):
-        return ItemTarget(given.pk, pk=given.pk)
-    if isinstance(given, KeptAccount | KeptHighlight):
-        return _read_target(given)
-    if isinstance(given, Target | ItemTarget):
-        return given
-    return parse_target_or_item(arguments.require_text("target", given, "username, id, pk, code or link"))
+    if isinstance(subject, KeptItem):
+        return ItemTarget(subject.pk, pk=subject.pk)
+    if isinstance(subject, KeptAccount | KeptHighlight):
+        return _read_target(subject)
+    if isinstance(subject, Target | ItemTarget):
+        return subject
+    return parse_target_or_item(arguments.require_text("target", subject, "username, id, pk, code or link"))
 
 
 def find_pks(catalog: Catalog, account: Target) -> tuple[Pk, ...]:
@@ -122,13 +122,13 @@ def find_pks(catalog: Catalog, account: Target) -> tuple[Pk, ...]:
 
 def require_pks(catalog: Catalog, accounts: Iterable[Target]) -> tuple[Pk, ...]:
     """Return the stored accounts that are meant, each once, in ascending order. Raises NotHeld."""
-    found: set[Pk] = set()
+    stored_pks: set[Pk] = set()
     for account in accounts:
         pks = find_pks(catalog, account)
         if not pks:
             raise not_archived(catalog, account)
-        found.update(pks)
-    return tuple(sorted(found))
+        stored_pks.update(pks)
+    return tuple(sorted(stored_pks))
 
 
 def not_archived(catalog: Catalog, account: Target) -> NotHeld:
@@ -148,8 +148,8 @@ def find_account(catalog: Catalog, account: Target) -> KeptAccount:
         raise not_archived(catalog, account)
     if len(pks) > 1:
         raise UsageError(f"several accounts bore the name {account.text}", f"use an id: {', '.join(pks)}")
-    with closing(catalog.stream(content.accounts, Selection(user_pks=(pks[0],)))) as found:
-        return next(found)
+    with closing(catalog.stream(content.accounts, Selection(user_pks=(pks[0],)))) as accounts:
+        return next(accounts)
 
 
 def find_highlight(catalog: Catalog, target: Target) -> KeptHighlight:
@@ -183,10 +183,10 @@ def find_subject(catalog: Catalog, target: Target | ItemTarget) -> KeptAccount |
     if find_pks(catalog, target):
         return find_account(catalog, target)
     if target.user_pk is not None:
-        found = _highlight(catalog, target.user_pk) or _item(catalog, target.user_pk)
-        if found is None:
+        subject = _highlight(catalog, target.user_pk) or _item(catalog, target.user_pk)
+        if subject is None:
             raise NotHeld(f"the archive has no account, highlight or item {target.text}", _LIST_ITEMS)
-        return found
+        return subject
     item = _item_by_code(catalog, target.text) if is_code(target.text) else None
     if item is None:
         error = not_archived(catalog, target)
@@ -194,42 +194,42 @@ def find_subject(catalog: Catalog, target: Target | ItemTarget) -> KeptAccount |
     return item
 
 
-def read_highlight_pk(given: object) -> Target:
+def read_highlight_pk(name: object) -> Target:
     """Return the highlight of a pk, ``highlight:<pk>`` or link. Raises UsageError, TargetError."""
-    text = arguments.require_text("highlight", given, "pk or link")
+    text = arguments.require_text("highlight", name, "pk or link")
     return parse_target(f"highlight:{text}" if is_pk(text) else text)
 
 
-def _read_account(given: object) -> Target:
-    if isinstance(given, KeptHighlight):
-        raise UsageError(f"accounts: the highlight {given.pk} is not a username, id, link or KeptAccount")
-    return _read_target(given, "accounts", "username, id, link or KeptAccount")
+def _read_account(account: object) -> Target:
+    if isinstance(account, KeptHighlight):
+        raise UsageError(f"accounts: the highlight {account.pk} is not a username, id, link or KeptAccount")
+    return _read_target(account, "accounts", "username, id, link or KeptAccount")
 
 
-def _read_highlight(given: object) -> Target:
-    if isinstance(given, KeptHighlight | Target):
-        return _read_target(given)
-    return read_highlight_pk(arguments.require_text("highlights", given, "pk, link or KeptHighlight"))
+def _read_highlight(highlight: object) -> Target:
+    if isinstance(highlight, KeptHighlight | Target):
+        return _read_target(highlight)
+    return read_highlight_pk(arguments.require_text("highlights", highlight, "pk, link or KeptHighlight"))
 
 
-def _read_target(given: object, name: str = "targets", expected: str = "username, id or link") -> Target:
-    if isinstance(given, Target):
-        return given
-    if isinstance(given, KeptAccount):
-        return Target(given.username or given.pk, user_pk=given.pk)
-    if isinstance(given, KeptHighlight):
-        return Target(f"highlight:{given.pk}", highlight_pk=given.pk)
-    return parse_target(arguments.require_text(name, given, expected))
+def _read_target(target: object, name: str = "targets", expected: str = "username, id or link") -> Target:
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, KeptAccount):
+        return Target(target.username or target.pk, user_pk=target.pk)
+    if isinstance(target, KeptHighlight):
+        return Target(f"highlight:{target.pk}", highlight_pk=target.pk)
+    return parse_target(arguments.require_text(name, target, expected))
 
 
 def _highlight(catalog: Catalog, pk: Pk) -> KeptHighlight | None:
-    with closing(catalog.stream(content.highlights, Selection(highlight_pks=(pk,)))) as found:
-        return next(found, None)
+    with closing(catalog.stream(content.highlights, Selection(highlight_pks=(pk,)))) as highlights:
+        return next(highlights, None)
 
 
 def _item(catalog: Catalog, pk: Pk) -> KeptItem | None:
-    with closing(catalog.stream(content.items, Selection(item_pks=(pk,)))) as found:
-        return next(found, None)
+    with closing(catalog.stream(content.items, Selection(item_pks=(pk,)))) as items:
+        return next(items, None)
 
 
 def _item_by_code(catalog: Catalog, code: str) -> KeptItem | None:

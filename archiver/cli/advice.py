@@ -53,47 +53,47 @@ def quote(text: object) -> str:
     return f"$'{octal}'"
 
 
-def command_line(words: str, given: GlobalOptions | None = None) -> str:
+def command_line(words: str, options: GlobalOptions | None = None) -> str:
     """Return ``archiver WORDS`` as it works in the user's shell; ``words`` are quoted already.
 
     It includes the --config and --archive of the present command, and the program's path if the shell does
-    not find its name. ``given``: the global options, needed once the command itself has ended.
+    not find its name. ``options``: the global options, needed once the command itself has ended.
     """
-    if given is None:
+    if options is None:
         context = click.get_current_context(silent=True)
-        given = context.obj if context is not None else None
-    options = _location_options(words, given) if given is not None and "--help" not in words else ()
-    return " ".join((program_name(), *options, words))
+        options = context.obj if context is not None else None
+    location = _location_options(words, options) if options is not None and "--help" not in words else ()
+    return " ".join((program_name(), *location, words))
 
 
-def complete_commands(text: str, given: GlobalOptions | None = None) -> str:
+def complete_commands(text: str, options: GlobalOptions | None = None) -> str:
     """Return ``text`` with each command of this program in it replaced by its ``command_line``."""
-    return _COMMAND.sub(lambda match: command_line(match[1], given), text)
+    return _COMMAND.sub(lambda match: command_line(match[1], options), text)
 
 
-def _location_options(words: str, given: GlobalOptions) -> Iterator[str]:
-    config = given.config
-    if given.archive is not None and words.split()[0] == "init":
-        config = config_for_init(given)
-    for option, path in (("--config", config), ("--archive", given.archive)):
+def _location_options(words: str, options: GlobalOptions) -> Iterator[str]:
+    config = options.config
+    if options.archive is not None and words.split()[0] == "init":
+        config = config_for_init(options)
+    for option, path in (("--config", config), ("--archive", options.archive)):
         if path is not None and option not in words:
             yield f"{option} {quote(path)}"
 
 
-def config_for_init(given: GlobalOptions) -> Path | None:
+def config_for_init(options: GlobalOptions) -> Path | None:
     """Return the configuration that ``init`` needs to make the archive of ``--archive``; None: the default.
 
     If the present configuration names another archive, ``init`` refuses to change it: then it is a new one.
     """
     from archiver.config import locate
 
-    assert given.archive is not None
-    present, _ = locate(given.config, os.environ)
-    if not present.exists() or names_archive(present, given.archive):
-        return given.config
-    name = given.archive.absolute().name or "archive"
+    assert options.archive is not None
+    present, _ = locate(options.config, os.environ)
+    if not present.exists() or names_archive(present, options.archive):
+        return options.config
+    name = options.archive.absolute().name or "archive"
     paths = (present.with_name(f"{name}{'' if number == 1 else f'-{number}'}.toml") for number in count(1))
-    return next(path for path in paths if not path.exists() or names_archive(path, given.archive))
+    return next(path for path in paths if not path.exists() or names_archive(path, options.archive))
 
 
 def names_archive(config: Path, directory: Path) -> bool:
@@ -106,9 +106,9 @@ def names_archive(config: Path, directory: Path) -> bool:
         return False
 
 
-def config_option(path: Path | None, *, named: bool) -> str:
+def config_option(path: Path | None, *, is_named: bool) -> str:
     """Return `` --config FILE`` if the user named the file, else nothing."""
-    return f" --config {quote(path)}" if named and path is not None else ""
+    return f" --config {quote(path)}" if is_named and path is not None else ""
 
 
 def cron_line(option: str = "") -> str:

@@ -9,7 +9,14 @@ import click
 
 from archiver.cli import advice, load, output, run_report, run_session
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option, on_terminal
+from archiver.cli.options import (
+    EPILOG,
+    GlobalOptions,
+    Unsuggested,
+    global_options,
+    is_on_terminal,
+    json_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +36,7 @@ if TYPE_CHECKING:
 @global_options
 @click.pass_obj
 def command(
-    given: GlobalOptions, targets: tuple[str, ...], full: bool, max_units: int | None, wait: bool
+    options: GlobalOptions, targets: tuple[str, ...], full: bool, max_units: int | None, wait: bool
 ) -> int:
     """Archive accounts or highlights now, once. It needs HIKERAPI_TOKEN, but no configuration.
 
@@ -49,26 +56,26 @@ def command(
     from archiver.runner.context import RunOptions
 
     asked = load.targets(targets)
-    config = load.config(given)
-    seen = RunChanges()
-    with load.open_archive(given) as archive:
+    config = load.config(options)
+    changes = RunChanges()
+    with load.open_archive(options) as archive:
         summary = run_session.make_run(
-            given,
+            options,
             archive,
             asked,
             command="backup",
-            options=RunOptions(full=full, from_config=False, ignore_backoff=True),
+            run_options=RunOptions(full=full, from_config=False, ignore_backoff=True),
             max_units=max_units,
             wait=wait,
             create_missing=True,
-            news=seen,
+            changes=changes,
         )
-    code = run_report.print_report(given, summary, seen, is_product=True)
-    if given.talkative:
+    code = run_report.print_report(options, summary, changes, is_product=True)
+    if options.is_watched:
         output.print_messages(f"archive: {config.archive.directory}")
-    path, _ = locate(given.config, os.environ)
+    path, _ = locate(options.config, os.environ)
     first = summary.run_id == 1 and code in (0, 3) and not path.exists()
-    if first and on_terminal() and not given.quiet and given.blank is None:
+    if first and is_on_terminal() and not options.quiet and options.blank is None:
         output.print_messages(
             *advice.nightly_steps(existing_targets(asked, summary), config.archive.directory, path)
         )

@@ -41,7 +41,7 @@ _USUAL = timedelta(days=7)
 @global_options
 @click.pass_obj
 def command(
-    given: GlobalOptions, since: datetime | None, accounts: tuple[str, ...], run_id: int | None
+    options: GlobalOptions, since: datetime | None, accounts: tuple[str, ...], run_id: int | None
 ) -> int:
     """List what owners edited, added and removed, by default in the last 7 days. Reads only, also during a
     run; costs nothing.
@@ -59,11 +59,11 @@ def command(
     asked = load.targets(accounts) if accounts else None
     if since is None and run_id is None:
         since = datetime.now(UTC) - _USUAL
-    with load.open_archive(given) as archive, signals.die_on_interrupt():
+    with load.open_archive(options) as archive, signals.die_on_interrupt():
         found = archive.changes(asked, since=since, run_id=run_id)
-        if given.blank is not None:
+        if options.blank is not None:
             output.print_json_list({"exit_code": 0, "outcome": "ok"}, "changes", found)
-        elif not print_changes(found) and not given.quiet:
+        elif not print_changes(found) and not options.quiet:
             output.print_messages(f"nothing changed{_within(since, run_id)}")
     return 0
 

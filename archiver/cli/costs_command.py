@@ -51,7 +51,7 @@ _FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "pat
 @json_option(_NOTHING)
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions, by: str, since: datetime | None) -> int:
+def command(options: GlobalOptions, by: str, since: datetime | None) -> int:
     """Sum up what was paid. The ledger has a row for each call of the API. Reads only, also during a run;
     costs nothing.
 
@@ -65,9 +65,9 @@ def command(given: GlobalOptions, by: str, since: datetime | None) -> int:
       archiver costs --since 30d
       archiver costs --by account --json
     """
-    with load.open_archive(given) as archive, signals.die_on_interrupt():
+    with load.open_archive(options) as archive, signals.die_on_interrupt():
         report = archive.costs(by, since=since)
-    if given.blank is not None:
+    if options.blank is not None:
         output.print_json({"exit_code": 0, "outcome": "ok", **json_view(report)})
     else:
         output.print_data("".join(f"{line}\n" for line in cost_lines(report, output.terminal_width())))

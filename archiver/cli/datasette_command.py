@@ -30,7 +30,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 )
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions, directory: Path, force: bool) -> int:
+def command(options: GlobalOptions, directory: Path, force: bool) -> int:
     """Write what Datasette needs to show the archive with its pictures: metadata.json and plugins/ in DIR.
     The archive is only read; costs nothing.
 
@@ -47,7 +47,7 @@ def command(given: GlobalOptions, directory: Path, force: bool) -> int:
     """
     from archiver.datasette.metadata import PLUGIN_NAME, build_metadata, plugin_source
 
-    with load.open_archive(given) as archive:
+    with load.open_archive(options) as archive:
         database, root = archive.sqlite_file(), archive.root
     description = output.format_json(build_metadata(database.stem, root / "blobs"), indent=2) + "\n"
     if str(directory) == "-":

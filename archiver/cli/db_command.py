@@ -28,15 +28,15 @@ def command(ctx: click.Context) -> int:
 @command.command("upgrade", short_help="Upgrade the schema to that of this version.", epilog=EPILOG)
 @global_options
 @click.pass_obj
-def upgrade(given: GlobalOptions) -> int:
+def upgrade(options: GlobalOptions) -> int:
     """Upgrade the schema to that of this version; an SQLite file is copied first. Takes the lock.
 
     Other commands refuse an older schema and name this command; a newer one is never changed (exit code 9).
     """
     from archiver.archive.database import upgrade_schema
 
-    before, after = upgrade_schema(load.config(given))
-    if not given.quiet:
+    before, after = upgrade_schema(load.config(options))
+    if not options.quiet:
         output.print_messages(
             f"the schema is already at revision {after}"
             if before == after
@@ -48,13 +48,13 @@ def upgrade(given: GlobalOptions) -> int:
 @command.command("current", short_help="Print the schema's revision.", epilog=EPILOG)
 @global_options
 @click.pass_obj
-def current(given: GlobalOptions) -> int:
+def current(options: GlobalOptions) -> int:
     """Print the schema's revision, and what to do if this version needs another."""
     from archiver.archive.database import read_revisions
 
-    present, needed = read_revisions(load.config(given))
+    present, needed = read_revisions(load.config(options))
     output.print_data(f"{present}\n")
-    if present != needed and not given.quiet:
+    if present != needed and not options.quiet:
         upgrade_it = advice.command_line("db upgrade")
         output.print_messages(
             f"archiver: db current: this version works with revision {needed} ({upgrade_it})"
@@ -73,7 +73,7 @@ def current(given: GlobalOptions) -> int:
 )
 @global_options
 @click.pass_obj
-def backup(given: GlobalOptions, file: Path | None) -> int:
+def backup(options: GlobalOptions, file: Path | None) -> int:
     """Copy the SQLite database, consistently also during a run, and print where it is. For PostgreSQL use
     pg_dump.
 
@@ -81,7 +81,7 @@ def backup(given: GlobalOptions, file: Path | None) -> int:
     copy blobs/ as it is.
     """
     to = file if file is not None else Path(f"archive-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db")
-    with load.open_archive(given) as archive:
+    with load.open_archive(options) as archive:
         archive.backup_database(to.absolute())
     output.print_data(f"{make_safe(str(to))}\n")
     return 0

@@ -26,7 +26,7 @@ _ACCOUNTS = ("natgeo", "salwaaa_ki")
 @click.argument("directory", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions, directory: Path | None) -> int:
+def command(options: GlobalOptions, directory: Path | None) -> int:
     """Try it in a minute: two nights against a stand-in for the API and the CDN on this machine.
 
     It needs no key and no network, costs nothing, and does not read your configuration. The first night
@@ -42,18 +42,18 @@ def command(given: GlobalOptions, directory: Path | None) -> int:
     from archiver.sandbox.standin import StandIn
     from archiver.sandbox.world import World
 
-    place = directory or given.archive or Path("archiver-demo")
-    given.config, given.archive = None, place  # for the commands that are printed
+    place = directory or options.archive or Path("archiver-demo")
+    options.config, options.archive = None, place  # for the commands that are printed
     root = place.absolute()
     again = is_demo(root)
     with StandIn(World.seed()) as upstream:
-        given.loaded = config = demo_config(upstream, root)
+        options.loaded = config = demo_config(upstream, root)
         if not again:
             create_archive(config, demo=True)
-        code = make_demo_run(given, upstream, "one more night" if again else "first night")
+        code = make_demo_run(options, upstream, "one more night" if again else "first night")
         if code == 0 and not again:
-            code = make_demo_run(given, upstream, "second night")
-    if code == 0 and not given.quiet:
+            code = make_demo_run(options, upstream, "second night")
+    if code == 0 and not options.quiet:
         output.print_messages(*next_steps(place))
     return code
 
@@ -88,24 +88,29 @@ def demo_config(upstream: StandIn, root: Path) -> Config:
         return read(path, {"HIKERAPI_TOKEN": upstream.key}, flags)
 
 
-def make_demo_run(given: GlobalOptions, upstream: StandIn, title: str) -> int:
+def make_demo_run(options: GlobalOptions, upstream: StandIn, title: str) -> int:
     """Make a run, and print what the stand-in counted. Raises ArchiverError if the counts differ."""
     from archiver.runner.context import RunOptions
 
     upstream.requests.reset()
-    seen = RunChanges()
-    with load.open_archive(given) as archive:
+    changes = RunChanges()
+    with load.open_archive(options) as archive:
         summary = run_session.make_run(
-            given, archive, load.targets(_ACCOUNTS), command="demo", options=RunOptions(), news=seen
+            options,
+            archive,
+            load.targets(_ACCOUNTS),
+            command="demo",
+            run_options=RunOptions(),
+            changes=changes,
         )
     if summary.exit_code:
-        return run_report.print_report(given, summary, seen)
+        return run_report.print_report(options, summary, changes)
     units, downloads = upstream.units, len(upstream.requests.cdn_requests())
     if units != summary.units:
         raise ArchiverError(f"the run counted {summary.units} units, the stand-in billed {units}")
-    if not given.quiet:
+    if not options.quiet:
         output.print_messages(f"{title}: {pluralize(units, 'unit')}, {pluralize(downloads, 'download')}")
-        output.print_messages(*(f"  {line}" for line in run_report.report_lines(summary, seen)))
+        output.print_messages(*(f"  {line}" for line in run_report.report_lines(summary, changes)))
     return 0
 
 

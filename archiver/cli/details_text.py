@@ -292,10 +292,10 @@ def _lost_since(file: KeptFile) -> str:
     return f"  (lost since {_format_time(file.lost_at)})" if file.lost_at is not None else ""
 
 
-def _more_lines(left: int) -> Iterator[str]:
-    if left > 0:
+def _more_lines(remaining: int) -> Iterator[str]:
+    if remaining > 0:
         yield ""
-        yield f"and {left:,} more (-v shows all; --json and --paths have all)"
+        yield f"and {remaining:,} more (-v shows all; --json and --paths have all)"
 
 
 def _yes_no(value: bool | None) -> str:

@@ -22,7 +22,7 @@ from archiver.errors import UsageError
     " LABEL= removes it. May be repeated, also with the same label.",
 )
 @media_options
-def command(given: GlobalOptions, fields: tuple[str, ...], request: ExportRequest) -> int:
+def command(options: GlobalOptions, fields: tuple[str, ...], request: ExportRequest) -> int:
     """Export a BagIt 1.0 bag (RFC 8493) with SHA-256 manifests into DIR, as libraries and archives accept it.
     Reads only, also during a run; costs nothing.
 
@@ -41,11 +41,11 @@ def command(given: GlobalOptions, fields: tuple[str, ...], request: ExportReques
       archiver export bagit ./bag --account natgeo --link copy
       bagit.py --validate ./bag
     """
-    with load.open_archive(given) as archive:
+    with load.open_archive(options) as archive:
         export = partial(
             archive.export_bagit, request.directory, info=parse_fields(fields), **request.media_options()
         )
-        return print_export(given, "bagit", request, export)
+        return print_export(options, "bagit", request, export)
 
 
 def parse_fields(texts: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -14,7 +14,14 @@ import click
 from archiver.cli import advice, output, progress, signals
 from archiver.cli.filter_options import FilterOptions, filter_options, gone_option
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option, on_terminal
+from archiver.cli.options import (
+    EPILOG,
+    GlobalOptions,
+    Unsuggested,
+    global_options,
+    is_on_terminal,
+    json_option,
+)
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.errors import UsageError
 from archiver.exit_codes import outcome
@@ -142,19 +149,19 @@ def table_options(command: Callable[..., int]) -> Callable[..., int]:
 
 
 def request_options(
-    command: Callable[..., int], options: Sequence[Callable[[Callable[..., int]], Callable[..., int]]]
+    command: Callable[..., int], decorators: Sequence[Callable[[Callable[..., int]], Callable[..., int]]]
 ) -> Callable[..., int]:
     """Add these options, the filters, ``--json`` and the global options."""
 
     @wraps(command)
-    def with_request(given: GlobalOptions, /, **values: Any) -> int:
+    def with_request(options: GlobalOptions, /, **values: Any) -> int:
         shared = {
             field.name: values.pop(field.name) for field in fields(ExportRequest) if field.name in values
         }
-        return command(given, request=ExportRequest(**shared), **values)
+        return command(options, request=ExportRequest(**shared), **values)
 
     decorated = filter_options(json_option(NOTHING)(global_options(click.pass_obj(with_request))))
-    for option in reversed(options):
+    for option in reversed(decorators):
         decorated = option(decorated)
     return decorated
 
@@ -167,7 +174,7 @@ class ExportWork(Protocol):
     ) -> ExportStats: ...
 
 
-def print_export(given: GlobalOptions, form: str, request: ExportRequest, export: ExportWork) -> int:
+def print_export(options: GlobalOptions, form: str, request: ExportRequest, export: ExportWork) -> int:
     """Make an export with a progress bar, stopped by signals, and print what was done. Return the exit code.
 
     What was done is printed also if it ends early. On a terminal it asks before files are removed. Raises
@@ -175,8 +182,8 @@ def print_export(given: GlobalOptions, form: str, request: ExportRequest, export
     """
     is_empty = False
     to, dry_run = request.directory, request.dry_run
-    if given.blank is not None:
-        given.blank = {**given.blank, "form": form, "directory": str(to), "dry_run": dry_run}
+    if options.blank is not None:
+        options.blank = {**options.blank, "form": form, "directory": str(to), "dry_run": dry_run}
 
     def on_empty() -> None:
         nonlocal is_empty
@@ -186,8 +193,8 @@ def print_export(given: GlobalOptions, form: str, request: ExportRequest, export
         so_far: ExportStats | None = None
         stop = StopFlag()
         with (
-            signals.stop_on_signal(stop, quiet=given.quiet, hint=_AGAIN),
-            progress.show_steps(given, " files") as step,
+            signals.stop_on_signal(stop, quiet=options.quiet, hint=_AGAIN),
+            progress.show_steps(options, " files") as step,
         ):
 
             def watch(stats: ExportStats) -> None:
@@ -199,49 +206,49 @@ def print_export(given: GlobalOptions, form: str, request: ExportRequest, export
             try:
                 return export(dry_run=dry_run, progress=watch, on_empty=on_empty)
             finally:
-                if given.blank is not None and so_far is not None and dry_run is request.dry_run:
-                    given.blank = {**given.blank, **_json_view(form, to, so_far)}
+                if options.blank is not None and so_far is not None and dry_run is request.dry_run:
+                    options.blank = {**options.blank, **_json_view(form, to, so_far)}
 
-    can_ask = on_terminal() and sys.stdin is not None and sys.stdin.isatty()
+    can_ask = is_on_terminal() and sys.stdin is not None and sys.stdin.isatty()
     if request.prune and not request.yes and not dry_run and can_ask:
         _confirm(to, run(dry_run=True).removed)
     stats = run(dry_run=dry_run)
     code = 3 if stats.failed and not dry_run else 0
-    if given.blank is not None:
+    if options.blank is not None:
         view = {**_json_view(form, to, stats), "empty": is_empty, "dry_run": dry_run}
         output.print_json({"exit_code": code, "outcome": outcome(code), **view})
     if is_empty:
-        print_empty(given, request.filters)
-    _print_failures(given, stats)
-    if code or given.wants_summary:
+        print_empty(options, request.filters)
+    _print_failures(options, stats)
+    if code or options.wants_summary:
         output.print_messages(_summary_line(to, stats, dry_run=dry_run))
     return code
 
 
-def _print_failures(given: GlobalOptions, stats: ExportStats) -> None:
+def _print_failures(options: GlobalOptions, stats: ExportStats) -> None:
     """Name the first files that could not be exported, unless ``-q`` is given."""
-    if not given.quiet:
+    if not options.quiet:
         for failure in stats.failures[:20]:
             output.print_messages(
-                f"archiver: {given.command}: {failure.path}: {advice.complete_commands(failure.why)}"
+                f"archiver: {options.command}: {failure.path}: {advice.complete_commands(failure.why)}"
             )
         if stats.failed > 20:
-            output.print_messages(f"archiver: {given.command}: and {stats.failed - 20:,} more")
+            output.print_messages(f"archiver: {options.command}: and {stats.failed - 20:,} more")
 
 
-def _confirm(to: Path, removed: int) -> None:
+def _confirm(to: Path, files: int) -> None:
     """Ask whether to remove these files, if there are any. Raises UsageError if the answer is no."""
-    if not removed:
+    if not files:
         return
-    output.print_messages(f"--prune will remove {pluralize(removed, 'file')} of earlier exports from {to}")
+    output.print_messages(f"--prune will remove {pluralize(files, 'file')} of earlier exports from {to}")
     if not click.confirm("Continue?", err=True):
         raise UsageError("nothing was exported, and nothing removed", "without --prune those files stay")
 
 
-def print_empty(given: GlobalOptions, filters: FilterOptions) -> None:
+def print_empty(options: GlobalOptions, filters: FilterOptions) -> None:
     """Print that the filters selects no item: a filter may be mistyped. Not under ``-q``."""
-    if not given.quiet:
-        output.print_messages(f"archiver: {given.command}: {filters.describe_no_match()}")
+    if not options.quiet:
+        output.print_messages(f"archiver: {options.command}: {filters.describe_no_match()}")
 
 
 def _json_view(form: str, to: Path, stats: ExportStats) -> dict[str, object]:

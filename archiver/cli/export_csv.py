@@ -11,7 +11,7 @@ from archiver.cli.options import EPILOG, GlobalOptions
 
 @click.command("csv", epilog=EPILOG)
 @table_options
-def command(given: GlobalOptions, tables: tuple[str, ...], request: ExportRequest) -> int:
+def command(options: GlobalOptions, tables: tuple[str, ...], request: ExportRequest) -> int:
     """Export every table for a spreadsheet: DIR/users.csv and so on (RFC 4180, UTF-8). Reads only, also
     during a run; costs nothing.
 
@@ -32,4 +32,4 @@ def command(given: GlobalOptions, tables: tuple[str, ...], request: ExportReques
       archiver export csv ./new --since 7d
       archiver export csv - --table highlights > highlights.csv
     """
-    return export_tables(given, "csv", tables, request)
+    return export_tables(options, "csv", tables, request)

@@ -25,7 +25,7 @@ from archiver.export.path_template import DEFAULT_TEMPLATE, FIELDS
     "--sidecars", is_flag=True, help="Write what the archive knows of each item beside it, as JSON."
 )
 @media_options
-def command(given: GlobalOptions, template: str, sidecars: bool, request: ExportRequest) -> int:
+def command(options: GlobalOptions, template: str, sidecars: bool, request: ExportRequest) -> int:
     """Export pictures and videos under readable names into DIR. Reads only, also during a run; costs nothing.
 
     An item that several highlights show is in each. Covers and avatars are included. The modification time of
@@ -46,7 +46,7 @@ def command(given: GlobalOptions, template: str, sidecars: bool, request: Export
       archiver export folder /media/usb --account natgeo --type video --link copy
       archiver export folder ./new --since 7d --template '{username}/{date} {code}.{ext}'
     """
-    with load.open_archive(given) as archive:
+    with load.open_archive(options) as archive:
         export = partial(
             archive.export_folder,
             request.directory,
@@ -54,4 +54,4 @@ def command(given: GlobalOptions, template: str, sidecars: bool, request: Export
             sidecars=sidecars,
             **request.media_options(),
         )
-        return print_export(given, "folder", request, export)
+        return print_export(options, "folder", request, export)

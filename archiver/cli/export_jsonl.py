@@ -11,7 +11,7 @@ from archiver.cli.options import EPILOG, GlobalOptions
 
 @click.command("jsonl", epilog=EPILOG)
 @table_options
-def command(given: GlobalOptions, tables: tuple[str, ...], request: ExportRequest) -> int:
+def command(options: GlobalOptions, tables: tuple[str, ...], request: ExportRequest) -> int:
     """Export every table as JSON lines: DIR/users.jsonl and so on, one object a row. Reads only, also during
     a run; costs nothing.
 
@@ -31,4 +31,4 @@ def command(given: GlobalOptions, tables: tuple[str, ...], request: ExportReques
       archiver export jsonl ./natgeo --account natgeo
       archiver export jsonl - --table mentions | jq -r .username | sort | uniq -c
     """
-    return export_tables(given, "jsonl", tables, request)
+    return export_tables(options, "jsonl", tables, request)

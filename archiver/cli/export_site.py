@@ -13,7 +13,7 @@ from archiver.cli.options import EPILOG, GlobalOptions
 
 @click.command("site", epilog=EPILOG)
 @media_options
-def command(given: GlobalOptions, request: ExportRequest) -> int:
+def command(options: GlobalOptions, request: ExportRequest) -> int:
     """Export web pages into DIR that need no server and no network. Reads only, also during a run; costs
     nothing.
 
@@ -33,6 +33,6 @@ def command(given: GlobalOptions, request: ExportRequest) -> int:
       archiver export site ./natgeo --account natgeo
       archiver export site /media/usb --link copy --no-gone
     """
-    with load.open_archive(given) as archive:
+    with load.open_archive(options) as archive:
         export = partial(archive.export_site, request.directory, **request.media_options())
-        return print_export(given, "site", request, export)
+        return print_export(options, "site", request, export)

@@ -99,14 +99,14 @@ class FilterOptions:
             "--taken-before": self.taken_before,
             "--since": self.new_since,
         }
-        given = [
+        used = [
             *(f"--account {name}" for name in self.accounts),
             *(f"--highlight {shlex.quote(title)}" for title in self.titles),
             *(f"--type {word}" for word in self.media),
             *(f"{option} {at.replace(tzinfo=None).isoformat()}Z" for option, at in times.items() if at),
             *([] if self.gone else ["--no-gone"]),
         ]
-        return f"no item matches {' '.join(given)}" if given else "the archive contains no items yet"
+        return f"no item matches {' '.join(used)}" if used else "the archive contains no items yet"
 
 
 class AccountKeywords(TypedDict):

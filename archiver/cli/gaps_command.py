@@ -32,7 +32,7 @@ _NEXT_RUN = (Reason.LOST, GapReason.NOT_YET)
 @json_option({"gaps": []})
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions, accounts: tuple[str, ...]) -> int:
+def command(options: GlobalOptions, accounts: tuple[str, ...]) -> int:
     """List what the archive lacks, and why. Reads only, also during a run; costs nothing.
 
     For each account, or for those named (by username, a former one, or id): how many gaps there are for each
@@ -54,11 +54,11 @@ def command(given: GlobalOptions, accounts: tuple[str, ...]) -> int:
       archiver gaps --json | jq '.gaps[] | select(.reason == "expired")'
     """
     asked = load.targets(accounts) if accounts else None
-    with load.open_archive(given) as archive, signals.die_on_interrupt():
+    with load.open_archive(options) as archive, signals.die_on_interrupt():
         gaps = archive.gaps(asked)
-        if given.blank is not None:
+        if options.blank is not None:
             output.print_json_list({"exit_code": 0, "outcome": "ok"}, "gaps", gaps)
-        elif not _print_gaps(gaps, limit=None if given.verbose else _SHOWN) and not given.quiet:
+        elif not _print_gaps(gaps, limit=None if options.verbose else _SHOWN) and not options.quiet:
             output.print_messages("no gaps: everything that was offered is archived")
     return 0
 

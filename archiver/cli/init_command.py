@@ -16,7 +16,7 @@ from archiver.errors import ArchiverError, StorageError, UsageError
 @click.command("init", epilog=EPILOG)
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions) -> int:
+def command(options: GlobalOptions) -> int:
     """Write a configuration and make the empty archive that it names. Costs nothing.
 
     The configuration is written to --config, else to ARCHIVER_CONFIG, else to archiver/config.toml in your
@@ -32,20 +32,20 @@ def command(given: GlobalOptions) -> int:
     from archiver.archive.creation import create_archive, restore_marker
     from archiver.config import locate
 
-    path, named = locate(given.config, os.environ)
-    directory = given.archive.absolute() if given.archive is not None else None
+    path, is_named = locate(options.config, os.environ)
+    directory = options.archive.absolute() if options.archive is not None else None
     written = write_configuration(path, directory)
     try:
         if not written and directory is not None:
             require_named(path, directory)
-        config = load.config(given)
+        config = load.config(options)
         is_restored = restore_marker(config)
         is_made = not is_restored and create_archive(config)
     except ArchiverError:
         if written:
             path.unlink(missing_ok=True)  # the next init would keep it, and the useless directory with it
         raise
-    if not given.quiet:
+    if not options.quiet:
         output.print_messages(
             f"{'wrote' if written else 'left as it is:'} {path}",
             ("made the empty archive" if is_made else "left as it is: the archive")
@@ -55,7 +55,7 @@ def command(given: GlobalOptions) -> int:
                 if is_restored
                 else []
             ),
-            *next_steps(path, config.api.token_file, named=named),
+            *next_steps(path, config.api.token_file, is_named=is_named),
         )
     return 0
 
@@ -64,10 +64,10 @@ def require_named(path: Path, directory: Path) -> None:
     """Raise UsageError if the configuration at ``path`` names another archive than ``--archive``."""
     from archiver.config import load as read
 
-    named = read(path, {}).archive.directory
-    if named.resolve() != directory.resolve():
+    current = read(path, {}).archive.directory
+    if current.resolve() != directory.resolve():
         raise UsageError(
-            f"{path} exists, and names the archive {named}, not {directory}",
+            f"{path} exists, and names the archive {current}, not {directory}",
             f"change directory there, or write another configuration: {advice.command_line('init')}",
         )
 
@@ -112,12 +112,12 @@ def _make_private(directory: Path) -> None:
         missing.mkdir(mode=0o700, exist_ok=True)
 
 
-def next_steps(path: Path, token_file: Path | None, *, named: bool) -> Iterator[str]:
+def next_steps(path: Path, token_file: Path | None, *, is_named: bool) -> Iterator[str]:
     """Yield what to do after ``init``. ``path``: the configuration; ``token_file``: what it has of that key.
 
-    ``named``: the commands must name the configuration too.
+    ``is_named``: the commands must name the configuration too.
     """
-    option = advice.config_option(path, named=named)
+    option = advice.config_option(path, is_named=is_named)
     steps = [
         [f"list your accounts in {path}"],
         list(advice.key_file_steps(path, token_file)),

@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from archiver.archive.archive import Archive
 
 
-def config(given: GlobalOptions) -> Config:
-    """Read the configuration, print its warnings, and store it in ``given``."""
-    directory = str(given.archive) if given.archive is not None else None
+def config(options: GlobalOptions) -> Config:
+    """Read the configuration, print its warnings, and store it in ``options``."""
+    directory = str(options.archive) if options.archive is not None else None
     exported = os.environ.get("HIKERAPI_TOKEN", "").strip()
-    given.loaded = loaded = load(given.config, os.environ, {"archive.directory": directory})
-    given.key_file = None if exported else loaded.api.token_file
-    if not given.quiet:
-        output.print_messages(*(f"archiver: note: {warning}" for warning in loaded.warnings))
-    return loaded
+    options.loaded = configuration = load(options.config, os.environ, {"archive.directory": directory})
+    options.key_file = None if exported else configuration.api.token_file
+    if not options.quiet:
+        output.print_messages(*(f"archiver: note: {warning}" for warning in configuration.warnings))
+    return configuration
 
 
-def open_archive(given: GlobalOptions) -> Archive:
+def open_archive(options: GlobalOptions) -> Archive:
     """Return the archive of this command. It is opened when something is read."""
     from archiver.archive.archive import Archive
 
-    return Archive(given.loaded if given.loaded is not None else config(given))
+    return Archive(options.loaded if options.loaded is not None else config(options))
 
 
 def targets(words: Sequence[str]) -> tuple[Target, ...]:
@@ -50,54 +50,54 @@ def targets(words: Sequence[str]) -> tuple[Target, ...]:
     return tuple(first.values())
 
 
-def entries(loaded: Config, words: Sequence[str]) -> tuple[Target, ...]:
+def entries(configuration: Config, words: Sequence[str]) -> tuple[Target, ...]:
     """Return the entries of the configuration, or those that the words name by username, id or link, each
     once.
 
     Raises UsageError for a word that names none, with similar ones, and if there are no entries at all.
     """
-    if not loaded.accounts:
-        if loaded.path is None:
+    if not configuration.accounts:
+        if configuration.path is None:
             raise UsageError(
                 f"there is no configuration at {default_path()}",
                 "archiver init writes one; --config uses another",
             )
-        raise UsageError("no accounts are configured", f"add [[accounts]] to {loaded.path}")
+        raise UsageError("no accounts are configured", f"add [[accounts]] to {configuration.path}")
     if not words:
-        return loaded.accounts
-    return tuple(dict.fromkeys(_entry(loaded, word) for word in words))
+        return configuration.accounts
+    return tuple(dict.fromkeys(_entry(configuration, word) for word in words))
 
 
-def entry(loaded: Config, asked: Target) -> Target | None:
+def entry(configuration: Config, target: Target) -> Target | None:
     """Return the entry of the configuration that means the same, by spelling or by the archive."""
     from archiver.archive.archive import Archive
 
-    for known in loaded.accounts:
-        if _same(known, asked):
+    for known in configuration.accounts:
+        if _same(known, target):
             return known
     try:
-        with Archive(loaded) as archive:
-            return archive.configured_entry(asked)
+        with Archive(configuration) as archive:
+            return archive.configured_entry(target)
     except (NoArchive, SchemaOld):  # a run brings an older archive up to date
         return None
 
 
-def _entry(loaded: Config, word: str) -> Target:
-    asked = parse_target(word)
-    found = entry(loaded, asked)
+def _entry(configuration: Config, word: str) -> Target:
+    target = parse_target(word)
+    found = entry(configuration, target)
     if found is not None:
         return found
-    names = [known.username or known.text for known in loaded.accounts]
-    similar = difflib.get_close_matches(asked.username or asked.text, names, n=2)
+    names = [known.username or known.text for known in configuration.accounts]
+    similar = difflib.get_close_matches(target.username or target.text, names, n=2)
     meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
     raise UsageError(f"{word} is not in the configuration{meant}", f"archiver backup {word} archives it once")
 
 
-def _same(entry: Target, asked: Target) -> bool:
+def _same(entry: Target, target: Target) -> bool:
     return (entry.username, entry.user_pk, entry.highlight_pk) == (
-        asked.username,
-        asked.user_pk,
-        asked.highlight_pk,
+        target.username,
+        target.user_pk,
+        target.highlight_pk,
     )
 
 

@@ -70,8 +70,8 @@ def main(args: Sequence[str] | None = None) -> int:
     _reserve_standard_descriptors()
     _disable_core_dumps()
     _accept_any_text()
-    given = GlobalOptions()
-    code = _run_command(words, given)
+    options = GlobalOptions()
+    code = _run_command(words, options)
     if code > 128:
         from archiver.cli.signals import die
 
@@ -79,23 +79,23 @@ def main(args: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run_command(words: list[str], given: GlobalOptions) -> int:
+def _run_command(words: list[str], options: GlobalOptions) -> int:
     """Run a command and return its exit code; if it failed, report why."""
     try:
-        code = cli.main(words, prog_name="archiver", standalone_mode=False, obj=given)
+        code = cli.main(words, prog_name="archiver", standalone_mode=False, obj=options)
     except click.Abort:  # click's word for KeyboardInterrupt
         from signal import SIGINT
 
-        return _report_error(Stopped(SIGINT), given)
+        return _report_error(Stopped(SIGINT), options)
     except click.ClickException as error:
-        return _report_error(_usage_error(error, words, given), given)
+        return _report_error(_usage_error(error, words, options), options)
     except ArchiverError as error:
-        return _report_error(error, given)
+        return _report_error(error, options)
     except Exception as error:  # a bug: the program did not raise it on purpose
         if isinstance(error, FileNotFoundError) and not _has_working_directory():
             message = "the working directory no longer exists"
-            return _report_error(UsageError(message, "cd to another, or use absolute paths"), given)
-        return _report_bug(error, given)
+            return _report_error(UsageError(message, "cd to another, or use absolute paths"), options)
+        return _report_bug(error, options)
     return code if isinstance(code, int) else 0
 
 
@@ -108,13 +108,13 @@ def _has_working_directory() -> bool:
     return True
 
 
-def _usage_error(error: click.ClickException, words: list[str], given: GlobalOptions) -> UsageError:
+def _usage_error(error: click.ClickException, words: list[str], options: GlobalOptions) -> UsageError:
     """Return click's error as ours. ``--json`` is respected even if click did not get to read it."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx is not None else "archiver"
-    if ctx is not None and given.blank is None and "--json" in words:
-        given.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
-    given.command = path.partition(" ")[2]
+    if ctx is not None and options.blank is None and "--json" in words:
+        options.blank = next((p.blank for p in ctx.command.params if isinstance(p, JsonOption)), None)
+    options.command = path.partition(" ")[2]
     if isinstance(error, click.NoSuchOption) and ctx is not None:
         error = _without_harmful_suggestions(error, ctx)
     return UsageError(error.format_message().rstrip("."), f"see {path} --help")
@@ -127,40 +127,40 @@ def _without_harmful_suggestions(error: click.NoSuchOption, ctx: click.Context) 
     return click.NoSuchOption(error.option_name, error.message, near, ctx)
 
 
-def _report_error(error: ArchiverError, given: GlobalOptions) -> int:
-    if given.debug:
-        _print_traceback(error, given)
+def _report_error(error: ArchiverError, options: GlobalOptions) -> int:
+    if options.debug:
+        _print_traceback(error, options)
     code = _exit_code(error)
-    _print_error(given, code, error.slug, str(error), given.complete_hint(error.slug, error.hint))
+    _print_error(options, code, error.slug, str(error), options.complete_hint(error.slug, error.hint))
     return code
 
 
-def _report_bug(error: Exception, given: GlobalOptions) -> int:
+def _report_bug(error: Exception, options: GlobalOptions) -> int:
     from archiver.cli import log_file
 
-    if given.debug:
-        _print_traceback(error, given)
+    if options.debug:
+        _print_traceback(error, options)
     hint = "the archive is intact; repeat the command with --debug and keep what it prints"
-    if given.loaded is not None:
+    if options.loaded is not None:
         with suppress(Exception):  # a second error must not hide the first
-            path = log_file.log_bug(given.loaded.archive.directory, error, given.secret)
+            path = log_file.log_bug(options.loaded.archive.directory, error, options.secret)
             hint = hint if path is None else f"the archive is intact; keep {path}, which has the traceback"
-    message = log_file.redact(f"a bug: {type(error).__name__}: {error}", given.secret)
-    _print_error(given, ArchiverError.exit_code, ArchiverError.slug, message, hint)
+    message = log_file.redact(f"a bug: {type(error).__name__}: {error}", options.secret)
+    _print_error(options, ArchiverError.exit_code, ArchiverError.slug, message, hint)
     return ArchiverError.exit_code
 
 
-def _print_error(given: GlobalOptions, code: int, slug: str, message: str, hint: str) -> None:
+def _print_error(options: GlobalOptions, code: int, slug: str, message: str, hint: str) -> None:
     """Print an error to stderr and, with ``--json``, as an object to stdout, which may fail silently."""
     from archiver.cli import output
 
-    command = f"{given.command}: " if given.command else ""
-    mark = f" [{slug}]" if given.verbose else ""
+    command = f"{options.command}: " if options.command else ""
+    mark = f" [{slug}]" if options.verbose else ""
     output.print_messages(f"archiver: {command}{message}{f' ({hint})' if hint else ''}{mark}")
-    if given.blank is not None:
+    if options.blank is not None:
         error = {"slug": slug, "message": message, "hint": hint}
         with suppress(ArchiverError):
-            output.print_json({**given.blank, "exit_code": code, "outcome": outcome(code), "error": error})
+            output.print_json({**options.blank, "exit_code": code, "outcome": outcome(code), "error": error})
 
 
 def _exit_code(error: ArchiverError) -> int:
@@ -168,12 +168,12 @@ def _exit_code(error: ArchiverError) -> int:
     return 7 if isinstance(error, CallFailed | AnswerMalformed | DownloadFailed) else error.exit_code
 
 
-def _print_traceback(error: BaseException, given: GlobalOptions) -> None:
+def _print_traceback(error: BaseException, options: GlobalOptions) -> None:
     import traceback
 
     from archiver.cli import log_file, output
 
-    text = log_file.redact("".join(traceback.format_exception(error)), given.secret)
+    text = log_file.redact("".join(traceback.format_exception(error)), options.secret)
     output.print_messages(*text.splitlines())
 
 

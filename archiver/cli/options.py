@@ -43,9 +43,9 @@ class GlobalOptions:
     """The file that the key came from; None if it came from the environment, or is unknown."""
 
     @property
-    def talkative(self) -> bool:
+    def is_watched(self) -> bool:
         """Return whether a person reads along: a terminal on stderr, or ``-v``; never with ``-q``."""
-        return not self.quiet and (self.verbose or on_terminal())
+        return not self.quiet and (self.verbose or is_on_terminal())
 
     @property
     def wants_summary(self) -> bool:
@@ -53,7 +53,7 @@ class GlobalOptions:
 
         It does so off a terminal too, unless ``-q`` is given; with ``--json`` only if a person reads along.
         """
-        return self.talkative or (not self.quiet and self.blank is None)
+        return self.is_watched or (not self.quiet and self.blank is None)
 
     @property
     def secret(self) -> Secret | None:
@@ -70,7 +70,7 @@ class GlobalOptions:
         return hint.replace("HIKERAPI_TOKEN", f"the key in {self.key_file}")
 
 
-def on_terminal() -> bool:
+def is_on_terminal() -> bool:
     """Return whether stderr is a terminal."""
     return sys.stderr is not None and sys.stderr.isatty()
 
@@ -95,12 +95,12 @@ def global_options(command: C) -> C:
 def json_option(nothing: Mapping[str, object]) -> Callable[[C], C]:
     """Add ``--json``. ``nothing``: its fields, besides exit_code and outcome, if nothing was done."""
 
-    class Known(JsonOption):
+    class CommandJsonOption(JsonOption):
         blank = nothing
 
     return click.option(
         "--json",
-        cls=Known,
+        cls=CommandJsonOption,
         is_flag=True,
         is_eager=True,
         expose_value=False,

@@ -26,7 +26,7 @@ _NONE = "none for now"
 @click.option("--full", is_flag=True, help="Plan to fetch every highlight again.")
 @click.option(
     "--list",
-    "lists",
+    "list_trays",
     cls=Unsuggested,
     is_flag=True,
     help="List the trays now, which costs units; the plan is then exact.",
@@ -41,7 +41,12 @@ _NONE = "none for now"
 @global_options
 @click.pass_obj
 def command(
-    given: GlobalOptions, targets: tuple[str, ...], full: bool, lists: bool, max_units: int | None, wait: bool
+    options: GlobalOptions,
+    targets: tuple[str, ...],
+    full: bool,
+    list_trays: bool,
+    max_units: int | None,
+    wait: bool,
 ) -> int:
     """Show what the next run would do and cost, from what is archived. Costs nothing, makes no call, needs no
     key.
@@ -64,41 +69,41 @@ def command(
     from archiver.model.identity import utcnow
     from archiver.runner.context import RunOptions
 
-    if not lists and (wait or max_units is not None):
+    if not list_trays and (wait or max_units is not None):
         raise click.UsageError("--max-units and --wait go with --list")
-    config = load.config(given)
+    config = load.config(options)
     asked = load.targets(targets) if targets else load.entries(config, ())
     configured = [load.entry(config, target) for target in asked]
     if None not in configured:
         asked = tuple(dict.fromkeys(entry for entry in configured if entry is not None))
-    options = RunOptions(full=full, from_config=None not in configured, ignore_backoff=None in configured)
+    run_options = RunOptions(full=full, from_config=None not in configured, ignore_backoff=None in configured)
     since, summary = None, None
-    with load.open_archive(given) as archive:
-        if lists:
+    with load.open_archive(options) as archive:
+        if list_trays:
             since = utcnow()
             summary = run_session.make_run(
-                given,
+                options,
                 archive,
                 asked,
                 command="plan",
-                options=replace(options, list_only=True),
+                run_options=replace(run_options, list_only=True),
                 max_units=max_units,
                 wait=wait,
             )
-        plans = archive.plan(asked, options=options, since=since)
+        plans = archive.plan(asked, options=run_options, since=since)
         left = archive.budget_left()
-    if given.blank is not None:
+    if options.blank is not None:
         output.print_json(json_view(plans, summary, left))
     else:
         output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
-        if output.terminal_width() is not None and not all(plan.exact for plan in plans):
+        if output.terminal_width() is not None and not all(plan.is_exact for plan in plans):
             output.print_data("+: at least; only the tray, which costs units, tells more\n")
-        if (limit := describe_limit(plans, left)) is not None and not given.quiet:
+        if (limit := describe_limit(plans, left)) is not None and not options.quiet:
             output.print_messages(f"archiver: plan: {limit}")
     if summary is None:
         return 0
-    if given.blank is None:
-        run_report.print_report(given, summary)
+    if options.blank is None:
+        run_report.print_report(options, summary)
     return summary.exit_code
 
 
@@ -146,8 +151,8 @@ def json_view(
 
 def plan_lines(plans: list[AccountPlan]) -> list[str]:
     """Return a row for each account, and a total."""
-    rows = [(p.username or p.target, _price(p.units, p.exact), _reasons(p)) for p in plans]
-    total = _price(sum(p.units for p in plans), all(p.exact for p in plans))
+    rows = [(p.username or p.target, _price(p.units, p.is_exact), _reasons(p)) for p in plans]
+    total = _price(sum(p.units for p in plans), all(p.is_exact for p in plans))
     rows.append(("total", total, ""))
     found = list(
         text_table.format_table(("account", "units", "highlights to read"), rows, output.terminal_width())
@@ -164,8 +169,8 @@ def _account_view(plan: AccountPlan) -> dict[str, object]:
         "user_pk": plan.user_pk,
         "username": plan.username,
         "units": plan.units,
-        "exact": plan.exact,
-        "listed": plan.listed,
+        "exact": plan.is_exact,
+        "listed": plan.is_listed,
         "highlights": [
             {"pk": job.pk, "title": job.title, "reason": job.reason.value, "units": job.units}
             for job in plan.highlights
@@ -173,8 +178,8 @@ def _account_view(plan: AccountPlan) -> dict[str, object]:
     }
 
 
-def _price(units: int, exact: bool) -> str:
-    return f"{units:,}" if exact else f"{units:,}+"
+def _price(units: int, is_exact: bool) -> str:
+    return f"{units:,}" if is_exact else f"{units:,}+"
 
 
 def _reasons(plan: AccountPlan) -> str:
@@ -183,7 +188,7 @@ def _reasons(plan: AccountPlan) -> str:
         return f"none: budget.{plan.refused_by} is reached"
     if not plan.highlights and not plan.units:
         return _NONE
-    if not plan.highlights and not plan.listed:
+    if not plan.highlights and not plan.is_listed:
         return "unknown: never listed"
     counts = Counter(job.reason.value for job in plan.highlights)
     return ", ".join(f"{number:,} {reason}" for reason, number in counts.items())

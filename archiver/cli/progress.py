@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from archiver.cli import output
 from archiver.cli.event_text import describe_event
-from archiver.cli.options import GlobalOptions, on_terminal
+from archiver.cli.options import GlobalOptions, is_on_terminal
 from archiver.errors import Reason
 from archiver.model.events import (
     AccountDone,
@@ -97,24 +97,24 @@ class LineObserver:
         """Do nothing."""
 
 
-def make_observer(given: GlobalOptions) -> BarObserver | LineObserver:
+def make_observer(options: GlobalOptions) -> BarObserver | LineObserver:
     """Return the observer that suits the terminal and the options -q and -v."""
-    if given.quiet:
+    if options.quiet:
         return LineObserver(lambda event: None)
-    if on_terminal():
-        return BarObserver(verbose=given.verbose)
-    if given.verbose:
+    if is_on_terminal():
+        return BarObserver(verbose=options.verbose)
+    if options.verbose:
         return LineObserver(_describe_verbosely)
-    return LineObserver(partial(_describe_loud_notice, command=given.command))
+    return LineObserver(partial(_describe_loud_notice, command=options.command))
 
 
 @contextmanager
-def show_steps(given: GlobalOptions, unit: str) -> Iterator[Callable[..., None]]:
+def show_steps(options: GlobalOptions, unit: str) -> Iterator[Callable[..., None]]:
     """Yield a function that shows how much is done, on a terminal and without -q.
 
     Its arguments are the number done, the total or None, and a text to show beside them.
     """
-    is_shown = on_terminal() and not given.quiet
+    is_shown = is_on_terminal() and not options.quiet
     bar: tqdm[NoReturn] | None = None
 
     def show(done: int, total: int | None, text: str = "") -> None:
@@ -133,9 +133,9 @@ def show_steps(given: GlobalOptions, unit: str) -> Iterator[Callable[..., None]]
 
 
 @contextmanager
-def show_blobs(given: GlobalOptions, check: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
+def show_blobs(options: GlobalOptions, check: Callable[[], None]) -> Iterator[Callable[[int, int], None]]:
     """Yield a function that shows how much ``verify`` has read. It calls ``check`` each time."""
-    with show_steps(given, " blobs") as show:
+    with show_steps(options, " blobs") as show:
 
         def count(checked: int, bytes_read: int) -> None:
             check()

@@ -75,19 +75,19 @@ def _no_json(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     metavar="NAME=VALUE",
     help="The value of :NAME in the SQL, a text; NAME:=VALUE is a number. May be repeated.",
 )
-@click.option("--list", "listed", is_flag=True, help="List the named queries and their parameters.")
+@click.option("--list", "list_queries", is_flag=True, help="List the named queries and their parameters.")
 @click.option("--json", is_flag=True, hidden=True, expose_value=False, callback=_no_json)
 @global_options
 @click.pass_obj
 def command(
-    given: GlobalOptions,
+    options: GlobalOptions,
     sql: str | None,
     file: Path | None,
     form: str,
     limit: int | None,
     timeout: float,
     pairs: tuple[str, ...],
-    listed: bool,
+    list_queries: bool,
 ) -> int:
     """Query the archive with SQL, or with a named query. Reads only, also during a run; costs nothing.
 
@@ -115,11 +115,11 @@ def command(
     from archiver.archive import database
     from archiver.archive.archive import Archive
 
-    config = load.config(given)
+    config = load.config(options)
     own = (config.path or default_path()).parent / "queries"
-    if listed:
+    if list_queries:
         _list(own, form, postgresql=database.locate_database(config).url is not None)
-        if not given.quiet:
+        if not options.quiet:
             output.print_messages(*(f"archiver: note: {why}" for why in named_queries.describe_ignored(own)))
         return 0
     statement = read_statement(sql, file, own)
@@ -138,9 +138,9 @@ def command(
     ):
         has_rows, truncated = _print_rows(archive, statement, values, form, limit_rows, timeout or math.inf)
         name = values.get("username")
-        if by_name and isinstance(name, str) and not has_rows and not given.quiet:
+        if by_name and isinstance(name, str) and not has_rows and not options.quiet:
             _explain_missing(archive, name)
-    if truncated and not given.quiet:
+    if truncated and not options.quiet:
         output.print_messages(f"archiver: query: only the first {limit:,} rows are shown (--limit 0 for all)")
     return 0
 

@@ -34,7 +34,7 @@ _NOTHING: dict[str, object] = {
 @json_option(_NOTHING)
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions, wait: bool) -> int:
+def command(options: GlobalOptions, wait: bool) -> int:
     """Read all stored answers again, and add what the database lacks. Makes no call, costs nothing.
 
     Use it after an upgrade, since a newer version may understand more of an old answer, and after you
@@ -53,49 +53,49 @@ def command(given: GlobalOptions, wait: bool) -> int:
     """
     stop = StopFlag()
     with (
-        load.open_archive(given) as archive,
-        signals.stop_on_signal(stop, quiet=given.quiet, hint=RESUME),
-        progress.show_steps(given, " answers") as steps,
+        load.open_archive(options) as archive,
+        signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME),
+        progress.show_steps(options, " answers") as steps,
     ):
-        done = archive.reread(progress=steps, stop=stop, wait=wait)
-    if given.blank is not None:
-        output.print_json({"exit_code": 0, "outcome": "ok", **_json_view(done)})
-    if given.wants_summary or (done.replay.unreadable and not given.quiet):
-        output.print_messages(*_report_lines(done))
+        report = archive.reread(progress=steps, stop=stop, wait=wait)
+    if options.blank is not None:
+        output.print_json({"exit_code": 0, "outcome": "ok", **_json_view(report)})
+    if options.wants_summary or (report.replay.unreadable and not options.quiet):
+        output.print_messages(*_report_lines(report))
     return 0
 
 
-def _json_view(done: RereadReport) -> dict[str, object]:
+def _json_view(report: RereadReport) -> dict[str, object]:
     return {
-        "run_id": done.run_id,
-        "answers_read": done.replay.read_count,
+        "run_id": report.run_id,
+        "answers_read": report.replay.read_count,
         "answers_unreadable": [
-            {"id": a.answer_id, "segment": a.segment, "why": a.why} for a in done.replay.unreadable
+            {"id": a.answer_id, "segment": a.segment, "why": a.why} for a in report.replay.unreadable
         ],
-        "answers_unclear": done.replay.unclear_count,
-        "answers_lost": done.lost_count,
-        "answers_recorded": done.recovery.answers,
-        "units_recorded": done.recovery.units,
-        "added": {table: added for table, (added, _) in done.row_counts.items()},
-        "filled": {table: filled for table, (_, filled) in done.row_counts.items()},
+        "answers_unclear": report.replay.unclear_count,
+        "answers_lost": report.lost_count,
+        "answers_recorded": report.recovery.answers,
+        "units_recorded": report.recovery.units,
+        "added": {table: added for table, (added, _) in report.row_counts.items()},
+        "filled": {table: filled for table, (_, filled) in report.row_counts.items()},
     }
 
 
-def _report_lines(done: RereadReport) -> Iterator[str]:
-    learns = any(map(any, done.row_counts.values()))
-    yield f"{pluralize(done.replay.read_count, 'answer')} read{'' if learns else ', nothing to add'}"
-    if done.recovery.answers:
-        again = pluralize(done.recovery.answers, "answer")
-        units = pluralize(done.recovery.units, "unit")
+def _report_lines(report: RereadReport) -> Iterator[str]:
+    learns = any(map(any, report.row_counts.values()))
+    yield f"{pluralize(report.replay.read_count, 'answer')} read{'' if learns else ', nothing to add'}"
+    if report.recovery.answers:
+        again = pluralize(report.recovery.answers, "answer")
+        units = pluralize(report.recovery.units, "unit")
         yield f"{again} without a row recorded again, with {units} missing in the ledger"
-    if done.replay.unreadable:
-        first = done.replay.unreadable[0]
+    if report.replay.unreadable:
+        first = report.replay.unreadable[0]
         verify = advice.command_line("verify --read-data")
-        unreadable = pluralize(len(done.replay.unreadable), "answer")
+        unreadable = pluralize(len(report.replay.unreadable), "answer")
         yield f"{unreadable} cannot be read; the first: {first.why} ({verify})"
-    if done.lost_count:
-        yield f"{pluralize(done.lost_count, 'answer')} recorded as lost, and left out"
+    if report.lost_count:
+        yield f"{pluralize(report.lost_count, 'answer')} recorded as lost, and left out"
     for what, counts in (("added", 0), ("filled", 1)):
-        rows = [f"{n[counts]:,} in {table}" for table, n in done.row_counts.items() if n[counts]]
+        rows = [f"{n[counts]:,} in {table}" for table, n in report.row_counts.items() if n[counts]]
         if rows:
             yield f"rows {what}: {', '.join(rows)}"

@@ -20,7 +20,7 @@ from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_opti
 @global_options
 @click.pass_obj
 def command(
-    given: GlobalOptions, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool
+    options: GlobalOptions, accounts: tuple[str, ...], full: bool, max_units: int | None, wait: bool
 ) -> int:
     """Archive every account of the configuration, or those named (by username or id). Run it each night from
     cron.
@@ -43,28 +43,28 @@ def command(
     from archiver.runner.context import RunOptions
     from archiver.runner.workers import StopFlag
 
-    config = load.config(given)
+    config = load.config(options)
     targets = load.entries(config, accounts)
     # The report is read elsewhere: its commands must not depend on the working directory.
-    given.config = given.config.absolute() if given.config is not None else None
-    given.archive = given.archive.absolute() if given.archive is not None else None
-    stop, seen = StopFlag(), RunChanges()
+    options.config = options.config.absolute() if options.config is not None else None
+    options.archive = options.archive.absolute() if options.archive is not None else None
+    stop, changes = StopFlag(), RunChanges()
     with (
-        load.open_archive(given) as archive,
-        signals.stop_on_signal(stop, quiet=given.quiet, hint=run_session.RESUME),
+        load.open_archive(options) as archive,
+        signals.stop_on_signal(stop, quiet=options.quiet, hint=run_session.RESUME),
         report_delivery.deliver_report(config, stop) as send,
     ):
         summary = run_session.make_run(
-            given,
+            options,
             archive,
             targets,
             command="run",
-            options=RunOptions(full=full),
+            run_options=RunOptions(full=full),
             max_units=max_units,
             wait=wait,
-            news=seen,
+            changes=changes,
             stop=stop,
         )
-        code = run_report.print_report(given, summary, seen)
-        send(summary, seen)
+        code = run_report.print_report(options, summary, changes)
+        send(summary, changes)
     return code

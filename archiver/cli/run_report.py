@@ -60,22 +60,22 @@ _NO_CHANGES = RunChanges()
 
 
 def print_report(
-    given: GlobalOptions, summary: Summary, changes: RunChanges = _NO_CHANGES, *, is_product: bool = False
+    options: GlobalOptions, summary: Summary, changes: RunChanges = _NO_CHANGES, *, is_product: bool = False
 ) -> int:
     """Print how a run ended, and return its exit code.
 
     ``is_product``: what was done is the command's product, to be printed even if nobody watches.
     """
-    must_count = is_product and given.wants_summary
-    if given.talkative:
-        output.print_messages(*report_lines(summary, changes, show_slug=given.verbose))
+    must_count = is_product and options.wants_summary
+    if options.is_watched:
+        output.print_messages(*report_lines(summary, changes, show_slug=options.verbose))
     elif summary.exit_code:
         counts = count_lines(summary) if must_count else ()
-        head = [*outcome_lines(summary, show_slug=given.verbose), *counts, *note_lines(summary)]
+        head = [*outcome_lines(summary, show_slug=options.verbose), *counts, *note_lines(summary)]
         output.print_messages(*head, *failure_lines(summary, _MAX_LINES - len(head)))
     elif must_count:
         output.print_messages(*count_lines(summary), *note_lines(summary))
-    if given.blank is not None:
+    if options.blank is not None:
         output.print_json(json_fields(summary, changes))
     return summary.exit_code
 

@@ -24,36 +24,36 @@ RESUME = "run it again: it continues where it stopped"
 
 
 def make_run(
-    given: GlobalOptions,
+    options: GlobalOptions,
     archive: Archive,
     targets: Sequence[Target],
     *,
     command: str,
-    options: RunOptions,
+    run_options: RunOptions,
     max_units: int | None = None,
     wait: bool = False,
     create_missing: bool = False,
-    news: RunChanges | None = None,
+    changes: RunChanges | None = None,
     stop: StopFlag | None = None,
 ) -> Summary:
     """Make a run over the targets, with progress and log. Raises as ``Archive.run``.
 
-    ``create_missing``: make the archive if it is not there. ``news`` takes the changes that the run saw.
+    ``create_missing``: make the archive if it is not there. ``changes`` takes the changes that the run saw.
     ``stop``: the flag of a caller that handles signals already.
     """
-    config = given.loaded
+    config = options.loaded
     assert config is not None
     handles_signals = stop is None
     stop = stop or StopFlag()
-    seen = progress.make_observer(given)
+    observer = progress.make_observer(options)
     journal = LogObserver(config.archive.directory, group_readable=config.archive.group_readable)
 
     def observe(event: Event) -> None:
         journal(event)
-        seen(event)
+        observer(event)
 
     last = "the run ended with an error"
-    with signals.stop_on_signal(stop, quiet=given.quiet, hint=RESUME) if handles_signals else nullcontext():
+    with signals.stop_on_signal(stop, quiet=options.quiet, hint=RESUME) if handles_signals else nullcontext():
         try:
             if create_missing:
                 from archiver.archive.creation import create_for_run
@@ -61,18 +61,18 @@ def make_run(
                 create_for_run(config)
             summary = archive.run(
                 targets,
-                options=options,
+                options=run_options,
                 max_units=max_units,
                 wait=wait,
                 command=command,
                 observe=observe,
                 stop=stop,
-                on_changes=None if news is None else news.read,
+                on_changes=None if changes is None else changes.read,
             )
             last = (
                 f"run {summary.run_id} ended: {summary.outcome}; {'; '.join(run_report.count_lines(summary))}"
             )
         finally:
-            seen.close()
+            observer.close()
             journal.close(last)
-    return replace(summary, hint=given.complete_hint(summary.slug, summary.hint))
+    return replace(summary, hint=options.complete_hint(summary.slug, summary.hint))

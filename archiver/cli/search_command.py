@@ -99,7 +99,7 @@ class _Words(click.Command):
 @global_options
 @click.pass_obj
 def command(
-    given: GlobalOptions,
+    options: GlobalOptions,
     text: tuple[str, ...],
     accounts: tuple[str, ...],
     kinds: tuple[str, ...],
@@ -128,11 +128,11 @@ def command(
       archiver search natgeo.com/shop --json | jq -r .hits[].subject_pk
       archiver search -- shop -sale
     """
-    if limit is None and given.blank is None and output.terminal_width() is not None:
+    if limit is None and options.blank is None and output.terminal_width() is not None:
         limit = _ON_A_TERMINAL
     limit = min(limit, NO_LIMIT) if limit is not None else None
     within = split_targets(accounts)
-    with load.open_archive(given) as archive, signals.die_on_interrupt():
+    with load.open_archive(options) as archive, signals.die_on_interrupt():
         hits = archive.search(
             " ".join(text),
             **within,
@@ -140,14 +140,14 @@ def command(
             since=since,
             limit=limit + 1 if limit else None,
         )
-        changed = archive.count_unsearchable() if given.blank is not None or not given.quiet else 0
-        if given.blank is not None:
+        changed = archive.count_unsearchable() if options.blank is not None or not options.quiet else 0
+        if options.blank is not None:
             head = {"exit_code": 0, "outcome": "ok", "stale": changed}
-            output.print_json_list(head, "hits", _first_hits(hits, limit, given))
-        elif not _print_hits(_first_hits(hits, limit, given)) and not given.quiet:
+            output.print_json_list(head, "hits", _first_hits(hits, limit, options))
+        elif not _print_hits(_first_hits(hits, limit, options)) and not options.quiet:
             narrower = () if accounts else _suggest_account(archive, text)
             output.print_messages("nothing found", *_suggest_show(archive, text), *narrower)
-        if changed and not given.quiet:
+        if changed and not options.quiet:
             things = pluralize(changed, "thing")
             output.print_messages(
                 f"archiver: search: {things} changed by another program can be found after the next run"
@@ -212,10 +212,10 @@ def _target(hit: Hit) -> str:
     return f"highlight:{hit.subject_pk}" if hit.kind is Kind.HIGHLIGHT else f"item:{hit.subject_pk}"
 
 
-def _first_hits(hits: Iterator[Hit], limit: int | None, given: GlobalOptions) -> Iterator[Hit]:
+def _first_hits(hits: Iterator[Hit], limit: int | None, options: GlobalOptions) -> Iterator[Hit]:
     """Yield the hits up to the limit, and print a message if there are more."""
     yield from islice(hits, limit or None)
-    if limit and next(hits, None) is not None and not given.quiet:
+    if limit and next(hits, None) is not None and not options.quiet:
         output.print_messages(f"archiver: search: only the first {limit:,} are shown (--limit 0 for all)")
 
 

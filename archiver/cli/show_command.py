@@ -36,7 +36,7 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
 @json_option({"kind": None})
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions, target: str, paths: bool, null: bool, roles: tuple[str, ...]) -> int:
+def command(options: GlobalOptions, target: str, paths: bool, null: bool, roles: tuple[str, ...]) -> int:
     """Show one account, highlight or item, with the paths of its files. Reads only, also during a run; costs
     nothing.
 
@@ -58,7 +58,7 @@ def command(given: GlobalOptions, target: str, paths: bool, null: bool, roles: t
     from archiver.cli import details_json, details_text
     from archiver.model.target import parse_target_or_item
 
-    if (paths or null) and given.blank is not None:
+    if (paths or null) and options.blank is not None:
         option = "-0" if null else "--paths"
         raise UsageError(
             f"--json and {option} exclude each other",
@@ -67,17 +67,17 @@ def command(given: GlobalOptions, target: str, paths: bool, null: bool, roles: t
     if roles and not (paths or null):
         raise UsageError("--role goes with --paths", "see archiver show --help")
     subject = parse_target_or_item(target)
-    with load.open_archive(given) as archive, signals.die_on_interrupt():
+    with load.open_archive(options) as archive, signals.die_on_interrupt():
         if paths or null:
             for piece in _paths(archive, archive.current_files(subject), roles, b"\0" if null else b"\n"):
                 output.print_data(piece)
-        elif given.blank is not None:
+        elif options.blank is not None:
             head, name, rows = details_json.describe_details(archive, archive.show(subject))
             output.print_json_list({"exit_code": 0, "outcome": "ok", **head}, name, rows)
         else:
             details = archive.show(subject)
             for line in details_text.details_lines(
-                archive, details, output.terminal_width(), show_all=given.verbose
+                archive, details, output.terminal_width(), show_all=options.verbose
             ):
                 output.print_data(f"{line}\n")
     return 0

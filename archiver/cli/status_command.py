@@ -36,7 +36,7 @@ _MOST_HOSTS = 3
 @json_option({})
 @global_options
 @click.pass_obj
-def command(given: GlobalOptions, ask_balance: bool, max_age: timedelta | None) -> int:
+def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None) -> int:
     """Show the archive in numbers: what it holds, its last runs, what is missing, what was spent. Costs
     nothing.
 
@@ -49,7 +49,7 @@ def command(given: GlobalOptions, ask_balance: bool, max_age: timedelta | None) 
       archiver status --max-age 36h -q || echo "the nightly archive is late"
     """
     balance = per_night = failure = None
-    with load.open_archive(given) as archive:
+    with load.open_archive(options) as archive:
         status = archive.status()
         if ask_balance:
             per_night = archive.units_per_night()
@@ -59,9 +59,9 @@ def command(given: GlobalOptions, ask_balance: bool, max_age: timedelta | None) 
                 failure = error  # raised after the local numbers are printed
     late = max_age is not None and is_late(status.last_success_at, max_age, datetime.now(UTC))
     code = _TOO_OLD if late else 0
-    if given.blank is not None and failure is not None:
-        given.blank = {**json_view(status), "balance": None}
-    elif given.blank is not None:
+    if options.blank is not None and failure is not None:
+        options.blank = {**json_view(status), "balance": None}
+    elif options.blank is not None:
         output.print_json(
             {
                 "exit_code": code,
@@ -70,7 +70,7 @@ def command(given: GlobalOptions, ask_balance: bool, max_age: timedelta | None) 
                 "balance": _balance_view(balance, per_night),
             }
         )
-    elif not (given.quiet and max_age is not None):
+    elif not (options.quiet and max_age is not None):
         output.print_data("".join(f"{line}\n" for line in status_lines(status, balance, per_night)))
     if late:
         last = _time(status.last_success_at)

@@ -94,7 +94,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 @global_options
 @click.pass_obj
 def command(
-    given: GlobalOptions,
+    options: GlobalOptions,
     read_data: bool | None,
     subset: float | None,
     repair: bool,
@@ -129,19 +129,22 @@ def command(
         raise click.UsageError("--max-units, --wait and --accept-loss go with --repair")
     reads = bool(read_data) or subset is not None
     share = subset or 1.0
-    with load.open_archive(given) as archive:
+    with load.open_archive(options) as archive:
         if repair:
-            return _repair(given, archive, reads, share, _RepairOptions(max_units, wait, accept_loss))
+            return _repair(options, archive, reads, share, _RepairOptions(max_units, wait, accept_loss))
         stop = StopFlag()
-        with signals.stop_on_signal(stop, quiet=given.quiet), progress.show_blobs(given, stop.check) as count:
-            found = archive.verify(read_data=reads, progress=count, share=share)
-    code = _DAMAGED if found.is_damaged else 0
-    if given.blank is not None:
-        _print_json(code, "damaged" if code else "ok", found)
+        with (
+            signals.stop_on_signal(stop, quiet=options.quiet),
+            progress.show_blobs(options, stop.check) as count,
+        ):
+            verification = archive.verify(read_data=reads, progress=count, share=share)
+    code = _DAMAGED if verification.is_damaged else 0
+    if options.blank is not None:
+        _print_json(code, "damaged" if code else "ok", verification)
     else:
-        _print_damage(archive.root, found)
-    if code or given.wants_summary:
-        output.print_messages(*verify_report.check_lines(found))
+        _print_damage(archive.root, verification)
+    if code or options.wants_summary:
+        output.print_messages(*verify_report.check_lines(verification))
         if code:
             output.print_messages(
                 "the same command with --repair records what is lost, and fetches what is still shown"
@@ -150,55 +153,55 @@ def command(
 
 
 def _repair(
-    given: GlobalOptions, archive: Archive, reads: bool, share: float, options: _RepairOptions
+    options: GlobalOptions, archive: Archive, read_data: bool, share: float, repair_options: _RepairOptions
 ) -> int:
     stop = StopFlag()
-    with signals.stop_on_signal(stop, quiet=given.quiet, hint=run_session.RESUME):
-        with progress.show_blobs(given, stop.check) as count:
-            repaired = archive.repair(
-                read_data=reads,
+    with signals.stop_on_signal(stop, quiet=options.quiet, hint=run_session.RESUME):
+        with progress.show_blobs(options, stop.check) as count:
+            report = archive.repair(
+                read_data=read_data,
                 share=share,
-                accept_loss=options.accept_loss,
-                wait=options.wait,
+                accept_loss=repair_options.accept_loss,
+                wait=repair_options.wait,
                 progress=count,
                 stop=stop,
             )
-        if given.blank is None:
-            _print_damage(archive.root, repaired.verification)
+        if options.blank is None:
+            _print_damage(archive.root, report.verification)
         else:  # also if the run cannot begin
-            found = verify_report.json_fields(repaired.verification)
-            given.blank = {**found, "repair": _repair_view(repaired), "run": None}
-        if given.wants_summary:
+            fields = verify_report.json_fields(report.verification)
+            options.blank = {**fields, "repair": _repair_view(report), "run": None}
+        if options.wants_summary:
             output.print_messages(
-                *verify_report.check_lines(repaired.verification),
-                *verify_report.repair_lines(repaired),
-                *verify_report.price_lines(repaired, options.max_units),
+                *verify_report.check_lines(report.verification),
+                *verify_report.repair_lines(report),
+                *verify_report.price_lines(report, repair_options.max_units),
             )
         stop.check()
-        summary, seen = None, RunChanges()
-        if repaired.plans and options.max_units != 0:
+        summary, changes = None, RunChanges()
+        if report.plans and repair_options.max_units != 0:
             summary = run_session.make_run(
-                given,
+                options,
                 archive,
-                repaired.targets,
+                report.targets,
                 command="repair",
-                options=repaired.run_options,
-                max_units=options.max_units,
-                wait=options.wait,
-                news=seen,
+                run_options=report.run_options,
+                max_units=repair_options.max_units,
+                wait=repair_options.wait,
+                changes=changes,
                 stop=stop,
             )
         still_lost = archive.status().lost
     code = 0 if summary is None else summary.exit_code
-    if given.blank is not None:
+    if options.blank is not None:
         outcome = "ok" if summary is None else summary.outcome
-        _print_json(code, outcome, repaired.verification, repaired, still_lost, summary, seen)
+        _print_json(code, outcome, report.verification, report, still_lost, summary, changes)
     elif summary is not None:
-        run_report.print_report(given, summary, seen)
-    if repaired.lost and not given.quiet:
+        run_report.print_report(options, summary, changes)
+    if report.lost and not options.quiet:
         units = pluralize(summary.units if summary is not None else 0, "unit")
-        back = repaired.lost - still_lost
-        output.print_messages(f"{back:,} of {pluralize(repaired.lost, 'lost blob')} recovered, {units} spent")
+        back = report.lost - still_lost
+        output.print_messages(f"{back:,} of {pluralize(report.lost, 'lost blob')} recovered, {units} spent")
         if still_lost:
             output.print_messages(
                 f"{still_lost:,} still lost: see lost_at in the table blobs; all other rows stay"
@@ -206,21 +209,21 @@ def _repair(
     return code
 
 
-def _print_damage(root: Path, found: Verification) -> None:
+def _print_damage(root: Path, verification: Verification) -> None:
     """Print the damage as a table on stdout, if there is any."""
     blobs = root / "blobs"
     rows = [
         (d.problem.value, str(blobs / d.sha256[:2] / d.sha256), "; ".join(d.owners))
-        for d in found.blobs.damaged
+        for d in verification.blobs.damaged
     ]
-    rows += [("answer", a.why, f"answer {a.id}") for a in found.answers.damaged]
+    rows += [("answer", a.why, f"answer {a.id}") for a in verification.answers.damaged]
     rows += [
         (
             "surplus",
             f"answers/{s.segment}",
             f"not archiver's: {pluralize(s.length, 'byte')} at offset {s.offset:,}",
         )
-        for s in found.answers.surplus
+        for s in verification.answers.surplus
     ]
     if rows:
         output.print_data(
@@ -231,24 +234,28 @@ def _print_damage(root: Path, found: Verification) -> None:
 def _print_json(
     code: int,
     outcome: str,
-    found: Verification,
-    repaired: RepairReport | None = None,
+    verification: Verification,
+    report: RepairReport | None = None,
     still_lost: int = 0,
     summary: Summary | None = None,
-    seen: RunChanges | None = None,
+    changes: RunChanges | None = None,
 ) -> None:
-    document: dict[str, object] = {"exit_code": code, "outcome": outcome, **verify_report.json_fields(found)}
-    document["repair"] = None if repaired is None else _repair_view(repaired, repaired.lost - still_lost)
-    document["run"] = None if summary is None else run_report.json_fields(summary, seen or RunChanges())
+    document: dict[str, object] = {
+        "exit_code": code,
+        "outcome": outcome,
+        **verify_report.json_fields(verification),
+    }
+    document["repair"] = None if report is None else _repair_view(report, report.lost - still_lost)
+    document["run"] = None if summary is None else run_report.json_fields(summary, changes or RunChanges())
     output.print_json(document)
 
 
-def _repair_view(repaired: RepairReport, back: int = 0) -> dict[str, object]:
+def _repair_view(report: RepairReport, back: int = 0) -> dict[str, object]:
     return {
-        "lost": repaired.lost,
+        "lost": report.lost,
         "back": back,
-        "quarantined": repaired.quarantined,
-        "accounts": len(repaired.plans),
-        "highlights": verify_report.count_highlights(repaired),
-        "units": repaired.units,
+        "quarantined": report.quarantined,
+        "accounts": len(report.plans),
+        "highlights": verify_report.count_highlights(report),
+        "units": report.units,
     }

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from archiver.archive.verification import RepairReport, Verification
 
 
-def json_fields(found: Verification) -> dict[str, object]:
+def json_fields(verification: Verification) -> dict[str, object]:
     """Return the result of a check as ``--json`` shows it."""
-    blobs, answers = found.blobs, found.answers
+    blobs, answers = verification.blobs, verification.answers
     return {
         "checked": blobs.checked,
         "bytes_read": blobs.bytes_read,
@@ -32,9 +32,9 @@ def json_fields(found: Verification) -> dict[str, object]:
     }
 
 
-def check_lines(found: Verification) -> Iterator[str]:
+def check_lines(verification: Verification) -> Iterator[str]:
     """Yield what a check found."""
-    blobs, answers = found.blobs, found.answers
+    blobs, answers = verification.blobs, verification.answers
     read = f", {format_size(blobs.bytes_read)} read" if blobs.bytes_read else ""
     yield f"{pluralize(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
     yield f"{pluralize(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
@@ -46,7 +46,7 @@ def check_lines(found: Verification) -> Iterator[str]:
         reread = advice.command_line("reread")
         yield f"{pluralize(answers.unrecorded, 'answer')} without a row ({reread} adds the rows)"
     if answers.surplus:
-        yield f"{_surplus_size(found)} in answers/ not written by archiver"
+        yield f"{_surplus_size(verification)} in answers/ not written by archiver"
     if blobs.restored:
         number = pluralize(len(blobs.restored), "blob")
         yield f"{number} recorded as lost, but present and correct (--repair records that)"
@@ -88,5 +88,5 @@ def count_highlights(report: RepairReport) -> int:
     return sum(len(plan.highlights) for _, plan in report.plans)
 
 
-def _surplus_size(found: Verification) -> str:
-    return format_size(sum(surplus.length for surplus in found.answers.surplus))
+def _surplus_size(verification: Verification) -> str:
+    return format_size(sum(surplus.length for surplus in verification.answers.surplus))

@@ -1,4 +1,4 @@
-"""What an empty, a short or an incomplete list is evidence of. Pure."""
+"""When a missing highlight or item counts as gone, and when a tray must be confirmed first. Pure."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from archiver.model.upstream import Highlight, Tray
 
 
 class Doubt(StrEnum):
-    """Why a tray is not recorded before a look at the account."""
+    """Why a tray is not recorded until the account itself has been checked."""
 
     NOT_FOUND = "tray_not_found"  # a private account may answer this too
     EMPTY = "tray_empty"
     HALVED = "tray_halved"
-    NAMELESS = "tray_nameless"  # asked for by name, and it does not state that name
+    NAMELESS = "tray_nameless"  # requested by name, and the answer does not state that name
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A tray as an account was listed by it.
+    """A tray, and how it was read.
 
-    ``is_whole``: read page by page to its end. ``is_cut``: in one answer, which is known to lack highlights
-    of this account. ``are_pages_paid``: its pages were paid for, whether or not they could be read.
+    ``is_whole``: it was read page by page to the end. ``is_cut``: it came in one answer, which is known to
+    omit highlights of this account. ``are_pages_paid``: its pages were billed, whether or not they could be
+    read.
     """
 
     tray: Tray
@@ -37,10 +38,10 @@ class Listing:
 
 
 def doubt_about(listing: Listing, before: AccountState, pk: Pk | None) -> Doubt | None:
-    """Return why a tray must be confirmed by a look at the account; None: it can be recorded as it is.
+    """Return why a tray must be confirmed by a look at the account, or None if it can be recorded.
 
-    A private account may show an empty or a short tray. ``before``: what was stored before this visit;
-    ``pk``: that of the account, if it is known without this tray.
+    A private account may show an empty or a short tray. ``before`` is what was stored before this visit;
+    ``pk`` is the account's, if it is known without this tray.
     """
     tray = listing.tray
     if tray.length == 0:
@@ -54,10 +55,10 @@ def doubt_about(listing: Listing, before: AccountState, pk: Pk | None) -> Doubt 
 def highlights_gone(
     listing: Listing, state: AccountState, shrunk_to: str | None, longest_tray: int
 ) -> tuple[tuple[Pk, ...], str | None]:
-    """Return which highlights are gone now that this tray came, and the fingerprint to remember.
+    """Return the highlights that this tray proves gone, and the fingerprint to remember.
 
-    A tray in one answer is cut at a first page of unknown size. One that is shorter than the longest such
-    tray of any account was not cut there. ``shrunk_to``: the fingerprint that an earlier run remembered.
+    A tray in one answer is truncated at an unknown length. One that is shorter than the longest such tray of
+    any account was not truncated. ``shrunk_to``: the fingerprint that an earlier run stored.
     """
     tray = listing.tray
     is_evidence = listing.is_whole or (tray.length < longest_tray and not listing.is_cut)
@@ -74,8 +75,8 @@ def believed_gone(
 
     ``listed`` is what a complete list shows.
 
-    A loss of everything, or of more than half, is believed only when a second run sees the same: the first
-    one returns a fingerprint of the loss and nothing gone.
+    A loss of more than half counts only when a second run sees the same loss. The first run returns nothing
+    as gone, only a fingerprint of the loss.
     """
     absent = tuple(sorted(set(present) - set(listed)))
     if not absent:
@@ -88,14 +89,14 @@ def believed_gone(
 
 
 def missing_in_one_answer(listing: Listing, state: AccountState) -> frozenset[Pk]:
-    """Return the highlights of a whole tray that the last one in one answer failed to show."""
+    """Return the highlights of a paged tray that the last tray in one answer omitted."""
     if not listing.is_whole or state.needs_pages or state.listed_at is None:
         return frozenset()
     return frozenset(h.pk for h in listing.tray.highlights if _was_not_shown(h, state))
 
 
 def _was_not_shown(highlight: Highlight, state: AccountState) -> bool:
-    """Return whether a highlight was there when the last tray came, and that tray did not list it."""
+    """Return whether a highlight existed when the last tray was listed, and was not in it."""
     assert state.listed_at is not None
     stored = state.highlight(highlight.pk)
     if stored is not None and stored.listed_at is not None:

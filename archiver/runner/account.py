@@ -1,4 +1,4 @@
-"""One visit to a target: decide, perform, and again, until there is nothing left to do now.
+"""One visit to a target: decide on a step, perform it, and repeat until nothing is left to do.
 
 ``AccountSync`` takes the steps in a run. ``forecast.Forecast`` takes the same steps for ``archiver plan``,
 without any call.
@@ -55,14 +55,14 @@ def take_steps(
     units_left: Callable[[Visit], int | None],
     clock: Callable[[], datetime],
 ) -> tuple[Visit, Wait]:
-    """Perform what ``decide`` says until it says to wait; return the visit as it is then, and the wait."""
+    """Perform steps until ``decide`` says to wait; return the visit after them, and the wait."""
     while not isinstance(step := decide(visit, options, units_left(visit), clock()), Wait):
         visit = perform(step, visit)
     return visit, step
 
 
 def begin_visit(catalog: Catalog, target: Target, options: RunOptions) -> Visit:
-    """Read what is stored of a target, and begin a visit with it."""
+    """Return a new visit, with what is stored about the target."""
     state = catalog.read(
         account_state, target, from_config=options.from_config, paged_tray=endpoints.PAGED_TRAY
     )
@@ -70,20 +70,20 @@ def begin_visit(catalog: Catalog, target: Target, options: RunOptions) -> Visit:
 
 
 def read_visit(visit: Visit, catalog: Catalog) -> Visit:
-    """Read again what is stored of the target of a visit."""
+    """Return the visit with its stored state read again."""
     state = catalog.read(account_state, visit.state.target, visit.state.pk, paged_tray=endpoints.PAGED_TRAY)
     return replace(visit, state=state, free_pks=frozenset())
 
 
 def find_answers(visit: Visit, answers: AnswerCache, options: RunOptions, now: datetime) -> Visit:
-    """Look up which of the highlights that may be fetched now a stored answer serves."""
+    """Return the visit with the highlights that a stored answer can serve."""
     jobs = incomplete_jobs if is_hidden(visit, options, now) else jobs_due
     return replace(visit, free_pks=answers.find_usable(jobs(visit, options, now)))
 
 
 @dataclass(slots=True)
 class AccountRegister:
-    """What the visits of one run share: which accounts were visited, and the longest tray in one answer."""
+    """What the visits of one run share: the accounts visited, and the longest tray in one answer."""
 
     longest_tray: int
     _visited: dict[Pk, Target] = field(default_factory=dict)
@@ -91,11 +91,11 @@ class AccountRegister:
 
     @classmethod
     def read(cls, catalog: Catalog) -> AccountRegister:
-        """Return the register of a run that begins."""
+        """Return the register for a new run."""
         return cls(catalog.read(longest_tray))
 
     def register(self, pk: Pk, target: Target) -> Target:
-        """Return the target under which an account is visited in this run: the first that named it."""
+        """Return the target under which this run visits an account: the first one that named it."""
         with self._lock:
             return self._visited.setdefault(pk, target)
 
@@ -117,12 +117,12 @@ class RunServices:
 
 
 class AccountSync:
-    """The visit of one target in a run. A call goes reserve → send → keep → settle, then it is recorded."""
+    """The visit to one target. A call is reserved, sent, stored and settled; then its content is recorded."""
 
     def __init__(self, services: RunServices, target: Target, turn: Turn) -> None:
         """``turn``: the right to begin a target while few units are left.
 
-        It ends once the highlights that are to be fetched have their units.
+        It ends once units are promised to the highlights to fetch.
         """
         self._services = services
         self._context = services.context
@@ -141,12 +141,12 @@ class AccountSync:
         self._closing_error: ArchiverError | None = None
 
     def sync(self) -> None:
-        """Do all that is due for the target. Its failures are recorded; raises only what stops the run."""
+        """Do everything that is due for the target. Record failures; raise only errors that stop the run."""
         try:
             end = self._visit()
         except (CallFailed, AnswerMalformed) as error:
             reason = Reason.UPSTREAM if isinstance(error, CallFailed) else Reason.MALFORMED
-            self._report.fail_target(reason, str(error), trouble=True)
+            self._report.fail_target(reason, str(error), is_trouble=True)
             end = AccountEnd.FAILED
         except ArchiverError as error:
             if error is not self._api.closing_error:
@@ -176,7 +176,7 @@ class AccountSync:
         return self._end or self._end_of(visit, last)
 
     def _end_of(self, visit: Visit, last: Wait) -> AccountEnd:
-        """Return how a target ended that is a highlight, or of which no answer said that it shows nothing."""
+        """Return how the target ended, unless an answer of this visit has already said so."""
         is_highlight, is_archived = self._target.highlight_pk is not None, visit.before.is_archived
         if last.why is StepWhy.HIDDEN:
             if not is_archived and (is_highlight or visit.before.verdict is Reason.GONE):
@@ -189,20 +189,20 @@ class AccountSync:
         return AccountEnd.FAILED
 
     def _begin(self) -> Visit:
-        """Read the target, unless another one has named its account before."""
+        """Return a new visit; it is done if another target of this run has named the same account."""
         visit = begin_visit(self._catalog, self._target, self._options)
         state = visit.state
         if state.pk is not None and self._is_registered(state.pk):
             return replace(visit, is_done=True)
         is_tight = self._turn.is_tight and not is_hidden(visit, self._options, self._context.clock())
         if is_tight and is_short(self._api.budget.units_left(), state, self._options):
-            # What the last tray left may be fetched without a new one: lost files belong to it.
+            # The highlights of the last tray may be fetched without a new tray, so find lost files now.
             self._record_lost(f"account {state.pk}", self._catalog.read(digests_of_account, state.pk or ""))
             visit = read_visit(visit, self._catalog)
         return self._with_answers(visit)
 
     def _units_left(self, visit: Visit) -> int | None:
-        """Return the units that are left while they choose between steps: until the tray is listed."""
+        """Return the units left, as long as they affect the next step: until the tray is listed."""
         return None if visit.is_listed or visit.is_done else self._api.budget.units_left()
 
     def _is_registered(self, pk: Pk) -> bool:
@@ -217,7 +217,7 @@ class AccountSync:
     # --- looking and listing
 
     def _look(self, step: LookAtAccount, visit: Visit) -> Visit:
-        """Ask for the account itself, and record the verdict and the tray that waited for it."""
+        """Fetch the account, and record the verdict and the tray that waited for it."""
         state, listing, doubt = visit.state, visit.listing, visit.doubt
         owner = listing.tray.user if listing is not None else None
         expected_pk = owner.pk if owner is not None and doubt is Doubt.NAMELESS else state.pk
@@ -246,7 +246,7 @@ class AccountSync:
         return read_visit(visit, self._catalog) if visit.before.is_archived else visit
 
     def _list(self, step: ListTray, visit: Visit) -> Visit:
-        """List the tray and record it, unless a look must confirm it first."""
+        """List the tray and record it, unless a look at the account must confirm it first."""
         state = visit.state
         if step.why in (StepWhy.PAGES_FAILED, StepWhy.PAGES_TOO_DEAR):
             text = f"{self._target.text}: the paged tray cannot be had; the first page serves"
@@ -275,9 +275,10 @@ class AccountSync:
         return self._record_tray(replace(visit, state=replace(state, pk=pk)), listing)
 
     def _end_unlisted(self, visit: Visit, verdict: Reason) -> Visit:
-        """End the visit of an account whose tray is not shown, unless a look must confirm that first.
+        """End the visit to an account whose tray is not shown, unless a look must confirm that first.
 
-        What a private account's tray answers is not documented: one that is not found need not be gone.
+        It is not documented how the API answers for the tray of a private account: "not found" need not mean
+        gone.
         """
         if verdict is Reason.GONE and visit.has_looked:
             raise _hidden_tray()
@@ -288,7 +289,7 @@ class AccountSync:
         return self._end_hidden(visit, verdict)
 
     def _end_hidden(self, visit: Visit, verdict: Reason) -> Visit:
-        """End the visit of an account that shows nothing, but for files that stored answers still offer."""
+        """End the visit to an account that shows nothing, but keep files that stored answers still offer due."""
         self._end = self._report.report_hidden(verdict, visit.before)
         visit = replace(visit, verdict=verdict, listing=None)
         if not visit.before.is_archived:
@@ -300,7 +301,7 @@ class AccountSync:
         self._catalog.write(record.verdict, self._context.run_id, pk, verdict, self._context.clock())
 
     def _record_tray(self, visit: Visit, listing: Listing) -> Visit:
-        """Record the tray, and which stored files have disappeared. Both change what is due: read again."""
+        """Record the tray and lost files. Read the state again, since both change what is due."""
         pk, before = visit.state.pk, visit.before
         assert pk is not None
         if self._is_registered(pk):
@@ -343,7 +344,7 @@ class AccountSync:
         self._context.observe(AccountListed(visit.state.pk or "", name, tray.length, len(jobs)))
 
     def _with_answers(self, visit: Visit) -> Visit:
-        """Look up the stored answers where they count: under a limit, and for files of a hidden account."""
+        """Look up stored answers if they matter: under a limit, and for files of a hidden account."""
         now = self._context.clock()
         is_needed = self._api.budget.is_limited and not self._options.list_only
         if is_needed or is_hidden(visit, self._options, now):
@@ -351,7 +352,7 @@ class AccountSync:
         return visit
 
     def _record_lost(self, whose: str, digests: Collection[Digest]) -> None:
-        """Record bytes that vanished from the store: their highlights are incomplete, and fetched again."""
+        """Record blobs that are missing from the store, so that their highlights are fetched again."""
         lost = tuple(digest for digest in digests if not self._services.store.has(digest))
         if lost:
             text = f"{len(lost)} files of {whose} are gone from the store: fetching them again"
@@ -361,15 +362,15 @@ class AccountSync:
     # --- fetching
 
     def _start_pictures(self, visit: Visit, listing: Listing) -> None:
-        """Begin to download the covers and the avatar that the tray offers and the archive lacks."""
+        """Start downloading the covers and the avatar that the tray offers and the archive lacks."""
         self._pictures = pictures_to_download(visit.state, listing.tray, self._options)
         self._picture_downloads = self._services.downloads.start(self._pictures, self._claims)
         for gap in pictures_not_offered(visit.state, listing.tray, self._options.repair):
             self._catalog.write(record.failure, gap, self._context.clock(), is_gap=True)
-            self._context.report_failure(gap, trouble=False)
+            self._context.report_failure(gap, is_trouble=False)
 
     def _fetch(self, step: FetchHighlights, visit: Visit) -> Visit:
-        """Promise the highlights their units, let the next target begin, and fetch them."""
+        """Promise units to the highlights, let the next target begin, and fetch the highlights."""
         highlight_pk, budget = self._target.highlight_pk, self._api.budget
         if highlight_pk is not None:
             self._record_lost(
@@ -404,7 +405,7 @@ class AccountSync:
     def _wait_for(self, futures: Sequence[Future[Meaning]]) -> list[Meaning]:
         """Wait for all highlights of the target.
 
-        If several raise, what stops the run comes before what only ends the paid calls.
+        If several raise, an error that stops the run takes precedence over one that only ends paid calls.
         """
         wait(futures, return_when=FIRST_EXCEPTION)
         for future in futures:
@@ -416,7 +417,7 @@ class AccountSync:
         return [future.result() for future in futures]
 
     def _finish(self, visit: Visit, last: Wait) -> None:
-        """Record the pictures that could not be downloaded, and report what waits for a setting."""
+        """Record the pictures that could not be downloaded, and report files that a setting refuses."""
         for download in self._picture_downloads:
             if (failed := download.result()) is not None:
                 self._services.downloads.record_failed(failed, self._claims)

@@ -1,4 +1,4 @@
-"""What the visit of one target records and reports beside its rows: failures, notices, files that wait."""
+"""What a visit records and reports besides rows: failures, notices and refused files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RefusedFile = tuple[str | None, Failure]
 
 
 class AccountReporter:
-    """Records and reports for one target of a run."""
+    """Records failures of one target of a run, and reports what a person should know."""
 
     def __init__(self, context: RunContext, options: RunOptions, catalog: Catalog, target: Target) -> None:
         self._context = context
@@ -46,8 +46,8 @@ class AccountReporter:
     def report_hidden(self, verdict: Reason, before: AccountState) -> AccountEnd:
         """Report an account that shows nothing, and return how the target ends.
 
-        That is a fact, and news once, or whenever a person named the account now. A target that does not
-        exist and never did is a failure.
+        It is reported once, and whenever a person names the account. A target that has never existed is a
+        failure.
         """
         if verdict is Reason.GONE and not before.is_archived:
             return self.fail_unresolved(was_asked=True)
@@ -56,7 +56,7 @@ class AccountReporter:
             before.verdict is not verdict or self._options.ignore_backoff
         )
         if verdict is not Reason.EMPTY and not before.is_archived:
-            self.fail_target(verdict, what, trouble=False, is_silent=not is_news)
+            self.fail_target(verdict, what, is_trouble=False, is_silent=not is_news)
         if is_news:
             self._context.observe(Notice(f"{self._target.text}: {what}", is_loud=True))
         if verdict is Reason.EMPTY:
@@ -64,9 +64,10 @@ class AccountReporter:
         return AccountEnd.ABSENT if is_news else AccountEnd.HIDDEN
 
     def fail_unresolved(self, *, was_asked: bool) -> AccountEnd:
-        """Report a target that does not exist and never did: every run says so until somebody corrects it.
+        """Report a target that has never existed. Every run does so until somebody corrects it.
 
-        ``was_asked``: it was asked for now, so that the failure is recorded; else it waits for its next try.
+        ``was_asked``: it was requested in this run, so the failure is recorded. Otherwise it waits for its
+        next try.
         """
         failure = _unresolved_failure(self._target)
         self._context.observe(Notice(f"{self._target.text}: {failure.detail}"))
@@ -74,18 +75,18 @@ class AccountReporter:
             return AccountEnd.UNRESOLVED  # recorded and reported with what the API says
         if was_asked:
             self._catalog.write(record.failure, failure, self._context.clock())
-        self._context.report_failure(failure, trouble=False)
+        self._context.report_failure(failure, is_trouble=False)
         return AccountEnd.UNRESOLVED
 
-    def fail_target(self, reason: Reason, detail: str, *, trouble: bool, is_silent: bool = False) -> None:
+    def fail_target(self, reason: Reason, detail: str, *, is_trouble: bool, is_silent: bool = False) -> None:
         """Record a failure of the target, and report it unless ``is_silent``."""
         failure = Failure(Subject.TARGET, self._target.key, None, reason, detail)
         self._catalog.write(record.failure, failure, self._context.clock())
         if not is_silent:
-            self._context.report_failure(failure, trouble=trouble)
+            self._context.report_failure(failure, is_trouble=is_trouble)
 
     def report_tray(self, pk: Pk, tray: Tray, before: AccountState) -> None:
-        """Record that the target was resolved; report new names, and what the tray lists without a row."""
+        """Record that the target was resolved; report new names, and entries of the tray that get no row."""
         now = self._context.clock()
         self._catalog.write(record.resolution, Subject.TARGET, self._target.key, None, now)
         name = self._target.username
@@ -110,10 +111,10 @@ class AccountReporter:
         highlight_pk: Pk | None = None,
         offered: Sequence[Download] | None = None,
     ) -> None:
-        """Count the files that wait for ``download.allowed_hosts``, whichever run was refused them.
+        """Count the files whose host is not in ``download.allowed_hosts``, whichever run recorded that.
 
-        ``offered``: the covers and avatars that the tray offers and the archive lacks; others do not wait any
-        more. None if no tray tells.
+        ``offered``: the missing covers and avatars that the tray offers; others no longer wait. None if no
+        tray was listed.
         """
         stored: Iterable[_RefusedFile]
         stored = self._catalog.read(files_refused_for_host, user_pk=user_pk, highlight_pk=highlight_pk)
@@ -129,7 +130,7 @@ class AccountReporter:
             self._context.observe(Notice(f"{self._target.text}: {files_not_downloaded(host or '', files)}"))
 
     def _is_wanted(self, title: str | None, failure: Failure) -> bool:
-        """Return whether a refused file is one that the options ask for, and is still refused."""
+        """Return whether the options ask for a refused file, and its host is still not allowed."""
         options = self._options
         if (failure.role is Role.COVER and not options.covers) or (
             failure.role is Role.AVATAR and not options.avatars
@@ -142,7 +143,7 @@ class AccountReporter:
     def _drop_unoffered(
         self, stored: Iterable[_RefusedFile], offered: Iterable[Download]
     ) -> list[_RefusedFile]:
-        """Resolve refused covers and avatars that the tray does not offer any more, or offers as stored."""
+        """Resolve refused pictures that are no longer offered, or are stored; return all other failures."""
         wanted = {(download.owner.subject, download.owner.pk, download.link.role) for download in offered}
         left = []
         for title, failure in stored:
@@ -154,7 +155,7 @@ class AccountReporter:
         return left
 
     def _report_name(self, name: str, pk: Pk, before: AccountState, user: User | None) -> None:
-        """Report a rename or, once, that somebody else took a freed name."""
+        """Report a rename, or, once, that somebody else has taken a freed name."""
         called = (user.username if user is not None else None) or before.username or name
         if called != name:
             self._context.observe(Notice(f"{name} is now called {called}"))
@@ -165,10 +166,10 @@ class AccountReporter:
             self._context.observe(Notice(text, is_loud=True))
 
     def _report_left_out(self, pk: Pk, tray: Tray) -> None:
-        """Record what a tray lists and no row holds.
+        """Record the entries of a tray that get no row.
 
-        What cannot be read is one failure of the account, in each run. What nothing fetches is one gap,
-        reported once.
+        Entries that cannot be read are one failure of the account, in each run. Entries of an unsupported
+        kind are one gap, reported once.
         """
         before = self._catalog.read(open_failure, Subject.USER, pk, None)
         now = self._context.clock()
@@ -176,19 +177,19 @@ class AccountReporter:
             detail = describe_rejected(tray.rejected, "entry")
             failure = Failure(Subject.USER, pk, None, Reason.MALFORMED, detail)
             self._catalog.write(record.failure, failure, now)
-            self._context.report_failure(failure, trouble=True)
+            self._context.report_failure(failure, is_trouble=True)
         elif tray.unsupported:
             detail = _describe_unsupported(tray.unsupported)
             failure = Failure(Subject.USER, pk, None, Reason.UNSUPPORTED, detail)
             self._catalog.write(record.failure, failure, now)
             if before is None or before.detail != failure.detail:
-                self._context.report_failure(failure, trouble=False)
+                self._context.report_failure(failure, is_trouble=False)
         elif before is not None:
             self._catalog.write(record.resolution, Subject.USER, pk, None, now)
 
 
 def describe_rejected(rejected: Sequence[RejectedEntry], noun: str) -> str:
-    """Return one line about all elements of an answer, at least one, that could not be read.
+    """Return one line about the elements of an answer that could not be read; there is at least one.
 
     ``noun``: what one of them is called.
     """

@@ -1,4 +1,4 @@
-"""Stored answers that serve a highlight again, so that a killed run does not pay twice."""
+"""Stored answers that can be used again, so that nothing is paid for twice after a killed run."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _JUST_NOW = timedelta(hours=1)
 class PageAnswer:
     """A highlight's page, with the answer that it was read from.
 
-    ``is_paid`` is False if a stored answer served, which came at ``answered_at``; ``is_news`` is False if its
-    rows are recorded already.
+    ``is_paid`` is False if it comes from a stored answer, received at ``answered_at``. ``is_news`` is False
+    if its rows are already recorded.
     """
 
     page: HighlightPage
@@ -40,7 +40,7 @@ class PageAnswer:
 
 
 class AnswerCache:
-    """Finds stored answers; reads only."""
+    """Finds stored answers that can be used again. It only reads."""
 
     def __init__(
         self, catalog: Catalog, answers: AnswerStore, clock: Callable[[], datetime], *, sweep_days: int = 0
@@ -49,18 +49,18 @@ class AnswerCache:
         self._answers = answers
         self._clock = clock
         self._sweep_days = sweep_days
-        self._reading = threading.Lock()  # one answer at a time in memory
+        self._parse_lock = threading.Lock()  # one answer at a time in memory
 
     def find_usable(self, jobs: Iterable[Job]) -> frozenset[Pk]:
-        """Return the highlights of these jobs that a stored answer serves."""
+        """Return the highlights of these jobs that a stored answer can serve."""
         return frozenset(job.pk for job in jobs if self.find(job) is not None)
 
     def find(self, job: Job) -> PageAnswer | None:
-        """Return the stored page that serves a job: fetched under the same tray facts, its links still valid.
+        """Return the stored page that serves a job: it has the same tray facts, and its links are valid.
 
-        A sweep, or the second fetch after a loss, is served only by a page that has no rows yet: one that a
-        killed run paid for, or that a restored database does not know. None serves past the next turn of the
-        sweep, as it could not show what the sweep is to find.
+        A sweep, or the second fetch after a loss, accepts only a page that has no rows yet: one that a killed
+        run paid for, or that a restored database does not know. No page is used after the next turn of the
+        sweep, because it cannot show what the sweep looks for.
         """
         if job.reason is Why.FULL:
             return None
@@ -70,7 +70,7 @@ class AnswerCache:
         if job.reason not in (Why.ASKED, Why.LOST) and self._is_swept_since(job, known.finished_at):
             return None
         if job.reason is Why.ASKED and known.finished_at + _JUST_NOW < self._clock():
-            return None  # no tray tells whether it changed: only what a killed run has just paid for serves
+            return None  # without a tray only a page that a killed run has just paid for is current
         stored = self._catalog.read(highlight_state, job.pk)
         if job.reason is Why.ASKED and stored is not None and stored.completed_at is not None:
             return None
@@ -80,10 +80,10 @@ class AnswerCache:
         if job.reason in (Why.SHRUNK, Why.SWEEP) and is_recorded:
             return None
         try:
-            with self._reading:
+            with self._parse_lock:
                 read = wire.parse_highlight_page(self._answers.read(known.location), job.pk)
         except (AnswerMalformed, StorageError):
-            return None  # what cannot be read again is fetched again
+            return None  # a page that cannot be read is fetched again
         if stored is not None and stored.listed_at is not None and stored.listed_at > known.finished_at:
             read = _without_tray_facts(read)
         is_news = not is_recorded or bool(read.rejected)
@@ -109,7 +109,7 @@ class AnswerCache:
 
 
 def _without_tray_facts(page: HighlightPage) -> HighlightPage:
-    """Return the page without what a tray has stated since then.
+    """Return the page without the facts that a newer tray has stated.
 
     An older title or cover would replace a newer one.
     """

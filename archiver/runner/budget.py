@@ -1,9 +1,8 @@
-"""The budget of a run: limits, promises to what is begun, and how long the units last.
+"""The budget of a run: limits, units promised to accounts in progress, and how long units last.
 
-The ledger checks the sums of what is spent. The promises make sure that what is begun is finished before more
-is begun: all highlights of an account have their units before the next account is listed. So a run that ends
-at its limit leaves one account unfinished, not many, and no unit is spent on a tray whose highlights cannot
-be paid for.
+The ledger enforces the limits. Promises make sure that an account is finished before another begins: all its
+highlights have their units before the next account is listed. So a run that ends at its limit leaves one
+account unfinished, not many, and no unit is spent on a tray whose highlights cannot be paid for.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 
 _ROOM = 1_000
-"""Beyond this many units accounts need not take turns: the four that are visited at a time cost less."""
+"""With more units left than this, accounts do not take turns: four accounts at a time cost less."""
 
 
 class Turn:
     """The right to begin a target, while few units are left (``is_tight``).
 
-    It ends once the jobs of the target have their units.
+    It ends once units are promised to the target's jobs.
     """
 
     def __init__(self, lock: threading.Lock | None) -> None:
@@ -42,10 +41,9 @@ class Turn:
 
 
 class Promise:
-    """The unit that a budget keeps back for one job, until it is spent or the job ends.
+    """The unit that a budget sets aside for one job, until it is spent or the job ends.
 
-    Only the budget that made it changes it. An attempt takes ``units`` out; one that turns out to be free
-    puts them back.
+    Only its budget changes it. An attempt takes ``units`` out; if the attempt was free, they are put back.
     """
 
     def __init__(self, units: int) -> None:
@@ -53,7 +51,7 @@ class Promise:
 
 
 class Budget:
-    """Reserves units and keeps promises; used by many threads. Without a limit it only reserves."""
+    """Reserves units and keeps promises. Thread-safe. Without a limit it only reserves."""
 
     def __init__(self, catalog: Catalog, run_id: int, limits: Limits, clock: Callable[[], datetime]) -> None:
         self._catalog = catalog
@@ -71,7 +69,7 @@ class Budget:
             return self._count_units_left()
 
     def turn(self) -> Turn:
-        """Wait until the target before has its units, unless there are enough for all.
+        """Wait until units are promised to the previous target, unless there are enough for all.
 
         The caller must end the turn.
         """
@@ -82,7 +80,7 @@ class Budget:
         return Turn(self._turn)
 
     def promise(self, jobs: Sequence[Pk]) -> dict[Pk, Promise]:
-        """Keep one unit back for each of these jobs, in this order, as far as the units go.
+        """Set one unit aside for each of these jobs, in this order, while units last.
 
         Only for a run with a limit. ``release`` ends a promise.
         """
@@ -94,13 +92,13 @@ class Budget:
             return promises
 
     def release(self, promise: Promise | None) -> None:
-        """End a promise: what is left of it is free for others. A second call does nothing."""
+        """End a promise, so that others may use its units. A second call does nothing."""
         if promise is not None:
             with self._lock:
                 self._set(promise, 0)
 
     def renew(self, promise: Promise) -> None:
-        """Keep a unit back again for a job whose attempt was billed without an answer, if one is left."""
+        """Set a unit aside again for a job whose attempt was billed without an answer, if one is left."""
         with self._lock:
             if not promise.units and self._count_units_left():
                 self._set(promise, 1)
@@ -108,13 +106,13 @@ class Budget:
     def reserve(self, call: Call, promise: Promise | None = None) -> int:
         """Reserve a call in the ledger and return the id of its row, for ``settle``.
 
-        The units come out of the promise of the call, if it has one.
+        The units come out of ``promise``, if there is one.
 
-        Raises BudgetReached if the call would pass a limit, or take what others were promised.
+        Raises BudgetReached if the call would exceed a limit, or use units promised to others.
         """
-        if not self.is_limited or not call.units:  # a limit forbids nothing that is free
+        if not self.is_limited or not call.units:  # free calls are not limited
             return self._catalog.write(ledger.reserve, self._run_id, call, self._clock(), Limits())
-        with self._lock:  # no promise is made between this check and the row
+        with self._lock:  # no promise can be made between this check and the row
             own = min(call.units, promise.units) if promise is not None else 0
             reserved = self._catalog.write(
                 ledger.reserve, self._run_id, call, self._clock(), self._limits, self._promised - own
@@ -128,20 +126,22 @@ class Budget:
         call_id: int,
         status: int | None,
         units: int,
-        kept: AnswerLocation | None = None,
+        location: AnswerLocation | None = None,
         facts: TrayFacts | None = None,
         *,
         promise: Promise | None = None,
     ) -> int | None:
         """Record in the ledger what a reserved call cost; return the id of its answer, if one is stored.
 
-        An attempt that turned out to be free gives its unit back to its promise in the same step: no other
-        call can take it between two attempts of one job.
+        A free attempt returns its unit to its promise in the same step, so that no other call can take it
+        between two attempts of one job.
         """
         if promise is None:
-            return self._catalog.write(ledger.settle, call_id, status, units, self._clock(), kept, facts)
+            return self._catalog.write(ledger.settle, call_id, status, units, self._clock(), location, facts)
         with self._lock:
-            answer_id = self._catalog.write(ledger.settle, call_id, status, units, self._clock(), kept, facts)
+            answer_id = self._catalog.write(
+                ledger.settle, call_id, status, units, self._clock(), location, facts
+            )
             if not units:
                 self._set(promise, 1)
             return answer_id
@@ -161,10 +161,10 @@ RECENT = timedelta(days=30)
 
 
 def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int | None:
-    """Return the median of the units spent on each UTC day, of the last 30, on which a run began, rounded up.
+    """Return the median units of a UTC day with a run, over the last 30 days, rounded up.
 
-    ``runs``: when each began, and its units. None if there was none. A first night, which costs much, or one
-    with ``--full`` hardly moves a median.
+    ``runs``: the start and the units of each run. None if there were none. A median hardly changes with a
+    first night or one with ``--full``, which cost far more.
     """
     days: Counter[date] = Counter()
     for started_at, units in runs:
@@ -174,5 +174,5 @@ def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int 
 
 
 def nights_left(units: int, per_night: int | None) -> int | None:
-    """Return for how many whole nights these units last; None if there is no rate, or nothing is spent."""
+    """Return how many whole nights these units last; None if the rate is unknown or 0."""
     return max(0, units) // per_night if per_night else None

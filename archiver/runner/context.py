@@ -20,10 +20,10 @@ if TYPE_CHECKING:  # a command that only reads does not load what downloads
 
 @dataclass(frozen=True, slots=True)
 class RepairScope:
-    """All that a repair tries to get again.
+    """What a repair fetches again.
 
-    ``highlights`` are fetched; ``covers`` are highlights whose covers are lost, ``avatars`` accounts whose
-    avatars are.
+    ``highlights``: those to fetch. ``covers``: highlights whose cover is lost. ``avatars``: accounts whose
+    avatar is lost.
     """
 
     highlights: frozenset[Pk]
@@ -33,14 +33,14 @@ class RepairScope:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What was asked of a run, the same for all its accounts.
+    """The options of a run, the same for all its accounts.
 
     ``sweep_days``: the period of the sweep, 0 for none. ``from_config``: targets are entries of the
-    configuration. ``ignore_backoff``: a person named the accounts now, so that private, gone and unresolved
-    ones are asked at once. ``covers``, ``avatars``: whether these are downloaded. ``repair``: fetch only
-    this, whatever else is due. ``list_only``: list trays, fetch nothing. ``privacy_check``: let the API check
-    each account, which costs a unit for each tray. ``rules``: which downloads the settings allow; None: files
-    that they refused are not due before the sweep.
+    configuration. ``ignore_backoff``: a person named the accounts, so private, gone and unresolved ones are
+    tried at once. ``covers``, ``avatars``: whether these are downloaded. ``repair``: fetch only this, even if
+    more is due. ``list_only``: list trays, fetch nothing. ``privacy_check``: have the API check each account,
+    which costs one more unit for each tray. ``rules``: the downloads that the settings allow; None: refused
+    files are not due before the sweep.
     """
 
     sweep_days: int = 30
@@ -83,7 +83,10 @@ class RunContext:
         self.tally.note(text)
         self.observe(Notice(text))
 
-    def report_failure(self, failure: Failure, *, trouble: bool) -> None:
-        """Count and report a failure whose row is committed. ``trouble``: the run has not fully succeeded."""
-        self.tally.count_failure(failure, trouble=trouble)
+    def report_failure(self, failure: Failure, *, is_trouble: bool) -> None:
+        """Count and report a failure whose row is committed.
+
+        ``is_trouble``: the failure means that the run did not fully succeed.
+        """
+        self.tally.count_failure(failure, is_trouble=is_trouble)
         self.observe(FailureRecorded(failure))

@@ -25,18 +25,18 @@ _PAGES_RETRY_DAYS = 30  # while the sweep is off, for accounts that need their p
 
 
 class StepWhy(StrEnum):
-    """Why a step is taken, beside the ``Doubt`` that a look clears up."""
+    """Why a step is taken. A look may also be taken because of a ``Doubt``."""
 
     NEW_ACCOUNT = "new_account"  # its tray was never listed
     ROUTINE = "routine"  # only the tray tells what is new
     PAGES_FULL = "pages_full"  # --full
     PAGES_NEEDED = "pages_needed"  # the tray in one answer is known to lack highlights
-    PAGES_SWEPT = "pages_swept"  # the turn of this account to be listed page by page
-    PAGES_FAILED = "pages_failed"  # the pages could not be read: the tray in one answer serves
-    PAGES_TOO_DEAR = "pages_too_dear"  # the pages would cost all units that are left
+    PAGES_SWEPT = "pages_swept"  # it is this account's turn to be listed page by page
+    PAGES_FAILED = "pages_failed"  # the pages could not be read: the tray in one answer is used
+    PAGES_TOO_DEAR = "pages_too_dear"  # the pages would cost all remaining units
     VERDICT_DUE = "verdict_due"  # private, gone or empty, and time to ask again
     FAILED_BEFORE = "failed_before"  # the target did not resolve the last time
-    FEW_UNITS = "few_units"  # what is left does not pay for the usual way
+    FEW_UNITS = "few_units"  # too few units are left for the usual steps
     DUE = "due"  # highlights are due, each for its own reason
     FREE = "free"  # files of a hidden account that a stored answer still offers
     HIDDEN = "hidden"  # private, gone or empty, or a target that does not exist
@@ -51,8 +51,8 @@ class Visit:
     derived from times would be paid for again and again.
 
     ``before``: what was stored when the visit began; ``state``: what is stored now. ``free_pks``: highlights
-    that a stored answer serves without a call, as far as that was looked up. ``listing``: the tray that came,
-    ``doubt``: why it is not recorded yet. ``verdict`` ends the visit. ``are_pages_paid``: of
+    for which a usable stored answer was found. ``listing``: the tray that was read; ``doubt``: why it is not
+    recorded yet. ``verdict`` ends the visit. ``are_pages_paid``: whether the pages were billed, if
     ``pages_failed``.
     """
 
@@ -85,7 +85,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class LookAtAccount:
-    """Ask for the account itself, which tells public, private and gone apart."""
+    """Fetch the account itself, to find out whether it is public, private or gone."""
 
     call: Call
     why: StepWhy | Doubt
@@ -98,7 +98,7 @@ class LookAtAccount:
 
 @dataclass(frozen=True, slots=True)
 class ListTray:
-    """List the highlights of an account. If paged, ``call`` is the first page and ``units`` what all cost."""
+    """List the highlights of an account. If paged, ``call`` is page one and ``units`` the price of all pages."""
 
     call: Call
     units: int
@@ -135,8 +135,8 @@ Step = LookAtAccount | ListTray | FetchHighlights
 def decide(visit: Visit, options: RunOptions, units_left: int | None, now: datetime) -> Step | Wait:
     """Return what to do next for a target.
 
-    ``units_left`` are neither spent nor promised to other accounts; None: no limit. They choose between steps
-    but never cut one short: a call beyond the limit is refused by the ledger.
+    ``units_left`` are neither spent nor promised to other accounts; None: no limit. They affect which step is
+    chosen, but never cut a step short: the ledger refuses a call beyond the limit.
     """
     state = visit.state
     if is_hidden(visit, options, now):
@@ -159,7 +159,7 @@ def decide(visit: Visit, options: RunOptions, units_left: int | None, now: datet
 
 
 def is_hidden(visit: Visit, options: RunOptions, now: datetime) -> bool:
-    """Return whether the target shows nothing: this visit has learned so, or it is known and not due yet."""
+    """Return whether the target shows nothing, by this visit or by a stored verdict that is not due yet."""
     if visit.verdict is not None:
         return True
     has_asked = visit.has_looked or visit.is_listed or visit.doubt is not None
@@ -189,14 +189,14 @@ def jobs_due(visit: Visit, options: RunOptions, now: datetime) -> tuple[Job, ...
 def jobs_while_hidden(visit: Visit, options: RunOptions, now: datetime) -> tuple[Job, ...]:
     """Return the highlights of a hidden account whose missing files a stored answer still offers.
 
-    Its links are valid whatever the account shows, and what a setting refused may be allowed now.
+    Links stay valid when an account is hidden, and a setting may now allow a file that it refused.
     """
     found = incomplete_jobs(visit, options, now)
     return tuple(job for job in found if not job.units)
 
 
 def incomplete_jobs(visit: Visit, options: RunOptions, now: datetime) -> tuple[Job, ...]:
-    """Return the highlights of a hidden account that lack files, those that no stored answer serves too."""
+    """Return the highlights of a hidden account that lack files, with or without a stored answer."""
     if (
         options.list_only
         or options.repair is not None
@@ -219,9 +219,8 @@ def _on_tray(visit: Visit) -> Iterable[HighlightState]:
     if visit.listing is None:
         return visit.state.on_tray
     stored = {highlight.pk: highlight for highlight in visit.state.highlights}
-    entries = {
-        entry.pk: entry for entry in reversed(visit.listing.tray.highlights)
-    }  # of two, the first counts
+    # If the tray lists a highlight twice, the first entry counts.
+    entries = {entry.pk: entry for entry in reversed(visit.listing.tray.highlights)}
     listed = [entry for entry in visit.listing.tray.highlights if entries[entry.pk] is entry]
     return [
         highlight if highlight.facts == entry.facts else replace(highlight, facts=entry.facts)
@@ -236,10 +235,10 @@ def _job(pk: Pk, title: str | None, facts: TrayFacts, why: Why, visit: Visit) ->
 
 
 def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookAtAccount | ListTray:
-    """Return the step that finds an account of which nothing is stored.
+    """Return the step that resolves an account of which nothing is stored.
 
-    If the target did not resolve before, the account itself is asked for first: that costs no more, and tells
-    a private account from one that does not exist.
+    If the target failed to resolve before, the account itself is fetched first. That costs no more, and
+    distinguishes a private account from one that does not exist.
     """
     state = visit.state
     if state.pk is not None:
@@ -252,24 +251,24 @@ def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookA
     name = state.target.username or ""
     call = endpoints.list_highlights_by_username(name, privacy_check=options.privacy_check)
     look = _look(state, StepWhy.FEW_UNITS)
-    # An empty tray must be confirmed by a look, and with so few units left no run would get to that.
+    # An empty tray must be confirmed by a look, which such a low limit would never reach after the tray.
     if units_left is not None and look.units <= units_left <= call.units:
         return look
     return ListTray(call, call.units, StepWhy.NEW_ACCOUNT)
 
 
 def _is_look_due(visit: Visit, options: RunOptions, now: datetime) -> bool:
-    """Return whether the account itself is asked for, not its tray.
+    """Return whether to fetch the account instead of its tray.
 
     A private or gone account costs nothing until its verdict is due, then one look. An empty one is listed
-    every night, as a highlight may appear any day. When its verdict is due, a look replaces the tray, unless
-    the tray had no turn since the last look, or has to confirm a loss.
+    every night, because a highlight may appear on any day. When its verdict is due, a look replaces the tray,
+    unless the tray has not been listed since the last look, or must confirm a loss.
     """
     state = visit.state
     if visit.has_looked or state.verdict is None:
         return False
     if state.verdict is not Reason.EMPTY:
-        return True  # as it is not hidden, it is due
+        return True  # it is not hidden, so its verdict is due
     must_list = options.ignore_backoff or options.list_only or state.shrunk_to is not None
     return not must_list and state.is_listed_since_verdict and _is_verdict_due(state, now)
 
@@ -281,9 +280,9 @@ def _is_verdict_due(state: AccountState, now: datetime) -> bool:
 def _fetch_or_list(
     visit: Visit, options: RunOptions, units_left: int | None, now: datetime
 ) -> FetchHighlights | ListTray:
-    """Return the listing of the tray; if units are short, the fetch of what the last one left.
+    """Return the step that lists the tray or, if units are short, fetches what the last tray left.
 
-    A limit that is lower than the price of one account makes progress all the same.
+    So a limit below the price of one account still makes progress.
     """
     state = visit.state
     assert state.pk is not None
@@ -298,7 +297,7 @@ def _fetch_or_list(
     if why is None:
         is_new = state.listed_at is None
         return ListTray(call, call.units, StepWhy.NEW_ACCOUNT if is_new else StepWhy.ROUTINE)
-    # A limit lower than the price of all pages would else be spent on the first of them, run after run.
+    # Otherwise a limit below the price of all pages would be spent on the first ones, run after run.
     if units_left is not None and units_left <= state.pages_units:
         return ListTray(call, call.units, StepWhy.PAGES_TOO_DEAR)
     page = endpoints.list_highlights_page(state.pk, privacy_check=options.privacy_check)
@@ -306,16 +305,16 @@ def _fetch_or_list(
 
 
 def is_short(units_left: int | None, state: AccountState, options: RunOptions) -> bool:
-    """Return whether the units that are left do not pay for more than the tray of a stored account."""
+    """Return whether the units left pay for no more than the tray of a stored account."""
     if state.pk is None or not units_left:
         return False
     return units_left <= endpoints.list_highlights(state.pk, privacy_check=options.privacy_check).units
 
 
 def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepWhy | None:
-    """Return why the tray is listed page by page; None: in one answer, as it always is the first time.
+    """Return why the tray is listed page by page, or None for one answer, as the first time.
 
-    Pages that were paid for and could not be read wait for the next turn of the sweep.
+    Pages that were billed but could not be read are tried again at the next turn of the sweep.
     """
     if state.pk is None or state.listed_at is None:
         return None

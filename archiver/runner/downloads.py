@@ -39,16 +39,16 @@ class FailedDownload:
 
     @property
     def failure(self) -> Failure:
-        """Return what is recorded of it."""
+        """Return the failure to record."""
         owner, error = self.download.owner, self.error
         role = self.download.link.role
         return Failure(owner.subject, owner.pk, role, error.reason, str(error), error.host, error.size)
 
 
 class Claims:
-    """The downloads of one account, under way or done: an item in two highlights is downloaded once.
+    """The downloads of one account, running or done, so that an item in two highlights is downloaded once.
 
-    They are of one account, so that memory does not grow with the number of accounts; an item belongs to one.
+    Each account has its own, so that memory does not grow with the number of accounts.
     """
 
     def __init__(self) -> None:
@@ -63,9 +63,9 @@ class Claims:
         *,
         is_renewed: bool,
     ) -> Future[FailedDownload | None]:
-        """Return the future of this (owner, role): the one under way or done, or a new one.
+        """Return the future of this (owner, role): the existing one, or a new one.
 
-        ``is_renewed``: the link is new, so that a download that failed is tried again.
+        ``is_renewed``: the link is new, so a failed download is tried again.
         """
         key = (download.owner, download.link.role)
         with self._lock:
@@ -109,7 +109,7 @@ class FileDownloader:
     def close(self) -> None:
         """End the threads.
 
-        What is queued is dropped; what has begun is finished and reported before this returns.
+        Queued downloads are dropped; running ones are finished and reported before this returns.
         """
         self._pool.shutdown(wait=True, cancel_futures=True)
         wait(tuple(self._running))
@@ -117,7 +117,7 @@ class FileDownloader:
     def start(
         self, downloads: Iterable[Download], claims: Claims, *, is_renewed: bool = False
     ) -> list[Future[FailedDownload | None]]:
-        """Queue files, soonest expiry first; one that was claimed before is not downloaded twice."""
+        """Queue files, soonest expiry first. A file that is already claimed is not downloaded twice."""
         return [
             claims.claim(download, partial(self._submit, download), is_renewed=is_renewed)
             for download in sorted(downloads, key=_urgency)
@@ -126,21 +126,21 @@ class FileDownloader:
     def download_all(
         self, downloads: Iterable[Download], claims: Claims, *, is_renewed: bool = False
     ) -> list[FailedDownload]:
-        """Download all files and return those that failed. Raises what stops the run."""
+        """Download all files and return those that failed. Raises errors that stop the run."""
         results = [future.result() for future in self.start(downloads, claims, is_renewed=is_renewed)]
         return [failed for failed in results if failed is not None]
 
     def record_failed(self, failed: FailedDownload, claims: Claims) -> None:
-        """Record a failed download with its back-off, and report it; once, however many highlights share it.
+        """Record a failed download with its back-off and report it, once even if several highlights share it.
 
-        One whose host is not allowed is reported when the visit ends, with those that earlier runs recorded.
+        A file whose host is not allowed is reported at the end of the visit, with those of earlier runs.
         """
         if not claims.must_report(failed):
             return
         failure = failed.failure
         self._catalog.write(record.failure, failure, self._context.clock())
         if failure.reason is not Reason.HOST_NOT_ALLOWED:
-            self._context.report_failure(failure, trouble=failure.reason not in GAPS)
+            self._context.report_failure(failure, is_trouble=failure.reason not in GAPS)
 
     def _submit(self, download: Download) -> Future[FailedDownload | None]:
         future: Future[FailedDownload | None] = Future()
@@ -148,9 +148,9 @@ class FileDownloader:
         return future
 
     def _download(self, download: Download, future: Future[FailedDownload | None]) -> None:
-        """Download one file, make it durable and queue its row; the future ends when that is committed.
+        """Download one file, make it durable and queue its row; the future is done when the row is committed.
 
-        This thread does not wait for the commit: it has the next file to fetch.
+        This thread does not wait for the commit; it goes on to the next file.
         """
         self._running.add(future)
         future.add_done_callback(self._running.discard)
@@ -189,7 +189,7 @@ class FileDownloader:
             future.set_result(None)
 
     def _fail(self, future: Future[FailedDownload | None], error: BaseException) -> None:
-        """End the run at once: a thread that waits may be waiting for a file before this one."""
+        """Stop the run at once: another thread may be waiting for an earlier file."""
         self._context.stop.fail(error)
         future.set_exception(error)
 

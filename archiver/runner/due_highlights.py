@@ -23,7 +23,7 @@ class Why(StrEnum):
     """Why a highlight is fetched (public: ``plan --json`` shows these values)."""
 
     NEW = "new"  # never fetched
-    CHANGED = "changed"  # the tray's numbers are not those of the last fetch
+    CHANGED = "changed"  # the tray's numbers differ from those of the last fetch
     INCOMPLETE = "incomplete"  # something that was offered is missing
     SHRUNK = "shrunk"  # the last fetch lost more than half of the items: a second one decides
     SWEEP = "sweep"  # the periodic re-fetch of what looks unchanged
@@ -35,8 +35,8 @@ class Why(StrEnum):
 def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> Why | None:
     """Return why a stored highlight is to be fetched now; None if it is not.
 
-    The back-off of a page that was not found also holds when the tray's numbers change, as the page would
-    else cost a unit every night. The back-off of a file never hides a change.
+    The back-off of a page that was not found also holds when the tray's numbers change, because otherwise the page
+    would cost a unit every night. The back-off of a file never hides a change.
     """
     if options.full:
         return Why.FULL
@@ -59,9 +59,9 @@ def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> 
 
 
 def next_fetch_at(highlight: HighlightState, options: RunOptions) -> datetime | None:
-    """Return when a highlight that is on the tray and not due yet is fetched again if it does not change.
+    """Return when a highlight on the tray that is not due yet is fetched again if it does not change.
 
-    None: never, or not before a setting is changed.
+    None: never, or not until a setting changes.
     """
     failures = highlight.failures if highlight.completed_at is None else ()
     dates = [highlight.page_retry_at, *(failure.next_try_at for failure in failures)]
@@ -74,7 +74,7 @@ def next_fetch_at(highlight: HighlightState, options: RunOptions) -> datetime | 
 def is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
     """Return whether a turn of the sweep has come since ``last``.
 
-    A date that lies ahead was set by a wrong clock, and counts as past.
+    A date in the future comes from a wrong clock and counts as past.
 
     ``sweep_days`` 0 turns the sweep off.
     """
@@ -84,7 +84,8 @@ def is_swept(pk: Pk, last: datetime, sweep_days: int, now: datetime) -> bool:
 def sweep_at(pk: Pk, last: datetime, sweep_days: int) -> datetime:
     """Return the first turn of the sweep after ``last``, at most ``sweep_days`` later.
 
-    Turns are ``sweep_days`` apart, at a phase drawn from the pk: what one night fetched is swept in many.
+    Turns are ``sweep_days`` apart, at an offset derived from the pk, so that highlights fetched in one night
+    are swept over many.
     """
     phase = int.from_bytes(hashlib.sha256(pk.encode()).digest()[:6], "big") / 2**48
     days = (last - _EPOCH) / timedelta(days=1)
@@ -113,8 +114,9 @@ def unmatched_globs(globs: tuple[str, ...], titles: Iterable[str | None]) -> dic
 def _is_missing_due(highlight: HighlightState, options: RunOptions, now: datetime) -> bool:
     """Return whether something that a highlight lacks is due.
 
-    If its last page was not worked through (a kill, lost bytes), nothing says yet what is missing: it is due,
-    unless the page itself failed and waits. Otherwise each missing file is due by its own failure.
+    If its last page was not processed to the end (a kill, lost bytes), what is missing is unknown: the
+    highlight is due, unless the page itself failed and waits. Otherwise each missing file has a failure with
+    its own date.
     """
     has_page_failed = any(failure.role is None for failure in highlight.failures)
     if not highlight.failures or (highlight.tried_at is None and not has_page_failed):
@@ -123,7 +125,7 @@ def _is_missing_due(highlight: HighlightState, options: RunOptions, now: datetim
 
 
 def _is_failure_due(failure: FailureState, options: RunOptions, now: datetime) -> bool:
-    """Return whether the date of a failure has come, or whether the settings allow now what they refused."""
+    """Return whether the date of a failure has come, or the settings now allow what they refused."""
     if failure.reason in NOT_RETRIED:
         return _is_allowed(failure, options)
     return failure.next_try_at is not None and retry.is_due(failure.next_try_at, now)

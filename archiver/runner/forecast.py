@@ -20,18 +20,18 @@ from archiver.runner.decide import FetchHighlights, Job, ListTray, LookAtAccount
 class AccountPlan:
     """One target's share of the next run.
 
-    ``exact`` is False if only its tray, which costs a unit, can tell the rest. ``listed`` is False if no tray
-    of it was ever seen, so that nobody knows how many highlights there are to pay for. ``refused_by`` is the
-    limit of the budget (``max_units_per_day``) that leaves nothing to pay with: ``units`` is 0 then.
+    ``is_exact`` is False if the price may be higher, which only listing the tray (one unit) can tell.
+    ``is_listed`` is False if the tray was never listed: the number of highlights is unknown. ``refused_by``
+    is the budget limit that leaves no units (``max_units_per_day``); ``units`` is then 0.
     """
 
     target: str
     user_pk: Pk | None
     username: str | None
     units: int
-    exact: bool
+    is_exact: bool
     highlights: tuple[Job, ...]
-    listed: bool = True
+    is_listed: bool = True
     refused_by: str | None = None
 
 
@@ -46,8 +46,8 @@ def forecast(
 ) -> AccountPlan:
     """Return the plan of one target, as if the budget had no limit.
 
-    What its owner changed since the last tray is not known. The plan is exact only if no call would tell
-    more, or if the calls were made after ``since``, the start of a run that listed the trays.
+    Changes since the last tray are unknown. The plan is exact only if no call could show more, or if the
+    calls were made after ``since``, the start of a run that listed the trays.
     """
     performer = Forecast(lambda visit: find_answers(visit, answers, options, clock()), since)
     visit = performer.look_up(begin_visit(catalog, target, options))
@@ -66,9 +66,9 @@ def forecast(
 
 
 class Forecast:
-    """Takes the steps of a visit on paper: calls nobody, records nothing, adds up the units.
+    """Simulates the steps of a visit: makes no call, records nothing, adds up the units.
 
-    Each answer is assumed to say what was stored last. That is a guess, and ``is_exact`` turns False, unless
+    Each answer is assumed to repeat what is stored. That is a guess, so ``is_exact`` becomes False, unless
     the same call was answered after ``since``.
     """
 
@@ -82,7 +82,7 @@ class Forecast:
         self._since = since
 
     def perform(self, step: Step, visit: Visit) -> Visit:
-        """Add up the price of a step and return what is known if its answer says nothing new."""
+        """Add the price of a step, and return the visit as if the answer said nothing new."""
         self.units += step.units
         state = visit.state
         match step:

@@ -1,4 +1,4 @@
-"""One highlight of a run: its page from a stored answer or a call → rows → files → the watermark."""
+"""One highlight in a run: page (from a stored answer or a call) → rows → files → watermark."""
 
 from __future__ import annotations
 
@@ -53,43 +53,43 @@ class HighlightSync:
     ) -> Meaning:
         """Fetch a highlight and all its files. Return how its page was answered; failures are recorded.
 
-        ``account``: as in ``MeteredApi.fetch_highlight``. ``promise``: what the budget keeps back for this
-        job; it ends once the page is here or cannot be had. ``may_pay``: if False, a stored answer serves or
-        nothing does. Raises what stops the run, or all paid calls.
+        ``account``: as in ``MeteredApi.fetch_highlight``. ``promise``: the unit set aside for this job,
+        released once the page is read or has failed. ``may_pay``: if False, only a stored answer is used.
+        Raises errors that stop the run, or all paid calls.
         """
         try:
-            found: PageAnswer | Meaning = (
+            answer: PageAnswer | Meaning = (
                 self._answers.find(job)
                 or (Meaning.TRANSIENT if not may_pay else None)  # its links have expired just now
                 or self._fetch(job, account, promise)
             )
         finally:
             self._api.budget.release(promise)
-        if isinstance(found, Meaning):
-            return found
-        self._context.tally.add(highlights_fetched=found.is_paid)
+        if isinstance(answer, Meaning):
+            return answer
+        self._context.tally.add(highlights_fetched=answer.is_paid)
         stored = self._catalog.read(highlight_state, job.pk)
         shrunk_to = stored.shrunk_to if stored is not None else None
-        if found.is_news:
-            self._record(found, job, shrunk_to)
-        missing = self._answers.missing_downloads(found)
+        if answer.is_news:
+            self._record(answer, job, shrunk_to)
+        missing = self._answers.missing_downloads(answer)
         self._context.observe(
             HighlightRead(
                 job.pk,
-                found.page.highlight.title or job.title,
-                len(found.page.items),
+                answer.page.highlight.title or job.title,
+                len(answer.page.items),
                 len(missing),
-                found.is_paid,
+                answer.is_paid,
             )
         )
         failed = self._downloads.download_all(missing, claims)
         if may_pay:
-            failed, found = self._renew(job, found, failed, claims, account=account, shrunk_to=shrunk_to)
+            failed, answer = self._renew(job, answer, failed, claims, account=account, shrunk_to=shrunk_to)
         for one in failed:
             self._downloads.record_failed(one, claims)
-        # Last, the watermark: what the page offers is stored, or its failure is.
+        # Last, the watermark: each file of the page is stored, or its failure is recorded.
         lacking = {(one.download.owner.pk, one.download.link.role) for one in failed}
-        is_whole = not found.page.rejected
+        is_whole = not answer.page.rejected
         self._catalog.write(record.completion, job.pk, lacking, self._context.clock(), is_whole=is_whole)
         return Meaning.OK
 
@@ -99,7 +99,7 @@ class HighlightSync:
         try:
             reply = self._api.fetch_highlight(job.pk, job.facts, account=account, promise=promise)
         except CallFailed as error:
-            self._record_failure(job.pk, Reason.UPSTREAM, str(error), trouble=True)
+            self._record_failure(job.pk, Reason.UPSTREAM, str(error), is_trouble=True)
             return Meaning.TRANSIENT
         return self._read(job.pk, reply)
 
@@ -107,42 +107,42 @@ class HighlightSync:
         meaning = reply.verdict.meaning
         if meaning is Meaning.NOT_FOUND:
             # Instagram lists some highlights whose page does not exist (HIKERAPI.md): a fact, not trouble.
-            self._record_failure(pk, Reason.NOT_FOUND, reply.verdict.detail, trouble=False)
+            self._record_failure(pk, Reason.NOT_FOUND, reply.verdict.detail, is_trouble=False)
             return meaning
         if meaning is not Meaning.OK:
-            self._record_failure(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, trouble=True)
+            self._record_failure(pk, Reason.UPSTREAM, reply.verdict.detail or meaning.value, is_trouble=True)
             return meaning
         try:
             return PageAnswer(reply.content(), reply.answer_id, is_paid=True)
         except AnswerMalformed as error:
-            self._record_failure(pk, Reason.MALFORMED, str(error), trouble=True)
+            self._record_failure(pk, Reason.MALFORMED, str(error), is_trouble=True)
             return Meaning.MALFORMED
 
-    def _record(self, found: PageAnswer, job: Job, shrunk_before: str | None) -> None:
-        page, now = found.page, self._context.clock()
+    def _record(self, answer: PageAnswer, job: Job, shrunk_before: str | None) -> None:
+        page, now = answer.page, self._context.clock()
         gone, shrunk_to = self._items_gone(page, shrunk_before)
         new = self._catalog.write(
             record.page,
             self._context.run_id,
-            found.answer_id,
+            answer.answer_id,
             page,
             job.facts,
             now,
             gone=gone,
             shrunk_to=shrunk_to,
-            fetched_at=found.answered_at,
+            fetched_at=answer.answered_at,
         )
         self._context.tally.add(items_new=new)
         self._note_cut(page.items)
         if page.rejected:
             self._record_failure(
-                job.pk, Reason.MALFORMED, describe_rejected(page.rejected, "item"), trouble=True
+                job.pk, Reason.MALFORMED, describe_rejected(page.rejected, "item"), is_trouble=True
             )
         else:
             self._catalog.write(record.resolution, Subject.HIGHLIGHT, job.pk, None, now)
 
     def _note_cut(self, items: Sequence[Item]) -> None:
-        """Record the items that rows hold only in part: reported once, and not a reason to fetch again."""
+        """Record the items with more entries than get rows: reported once, and not fetched again for that."""
         for item in items:
             if not item.cut_lists:
                 continue
@@ -150,16 +150,16 @@ class HighlightSync:
             detail = f"{lists} have rows; the stored answer holds all of them"
             failure = Failure(Subject.ITEM, item.pk, None, Reason.TOO_MANY, detail)
             if self._catalog.write(record.failure, failure, self._context.clock()) == 1:
-                self._context.report_failure(failure, trouble=False)
+                self._context.report_failure(failure, is_trouble=False)
 
     def _items_gone(
         self, page: HighlightPage, shrunk_before: str | None
     ) -> tuple[tuple[Pk, ...], str | None]:
         """Return the items that are gone, and the fingerprint of a loss to remember.
 
-        Items absent from a page are gone only if at least ``media_count`` came. ``shrunk_before``: the loss
-        that an earlier run saw and did not believe. A page that is not evidence ends that doubt, which would
-        else be paid for each night.
+        Items absent from a page are gone only if it has at least ``media_count`` items. ``shrunk_before``:
+        the fingerprint of a loss that an earlier run did not accept yet. A page that proves nothing clears
+        it; otherwise the highlight would be paid for every night.
         """
         count = page.highlight.facts.media_count
         if count is None or page.length < count or page.rejected:
@@ -172,22 +172,22 @@ class HighlightSync:
     def _renew(
         self,
         job: Job,
-        found: PageAnswer,
+        answer: PageAnswer,
         failed: list[FailedDownload],
         claims: Claims,
         *,
         account: str,
         shrunk_to: str | None,
     ) -> tuple[list[FailedDownload], PageAnswer]:
-        """Renew expired links, once, by one call for all of them, and download again.
+        """Renew expired links once, with one call for all of them, and download again.
 
-        Return what failed then, and the page that counts from then on: all that the new one offers is wanted,
-        not only what had expired, and what it does not offer is not missing any more. It does not confirm a
-        loss of items: that takes another run.
+        Return the files that still failed, and the page that counts from now on: everything that the new page
+        offers is wanted, and what it does not offer is no longer missing. It does not confirm a loss of
+        items, which takes another run.
         """
         expired = [one for one in failed if one.error.reason is Reason.EXPIRED]
         if not expired:
-            return failed, found
+            return failed, answer
         text = f"{len(expired)} links of highlight {job.pk} have expired: renewing them"
         self._context.observe(Notice(text))
         try:
@@ -195,12 +195,9 @@ class HighlightSync:
         except ArchiverError as error:
             if error is not self._api.closing_error:
                 raise
-            return (
-                failed,
-                found,
-            )  # nothing more is paid for now: recorded as expired, the next run renews them
+            return failed, answer  # the failures are recorded as expired; the next run renews the links
         if isinstance(renewed, Meaning):
-            return failed, found
+            return failed, answer
         self._record(renewed, job, shrunk_to)
         others = {
             (one.download.owner, one.download.link.role): one
@@ -212,7 +209,7 @@ class HighlightSync:
         still = [others[key] for d in offered if (key := (d.owner, d.link.role)) in others]
         return still + self._downloads.download_all(again, claims, is_renewed=True), renewed
 
-    def _record_failure(self, pk: Pk, reason: Reason, detail: str, *, trouble: bool) -> None:
+    def _record_failure(self, pk: Pk, reason: Reason, detail: str, *, is_trouble: bool) -> None:
         failure = Failure(Subject.HIGHLIGHT, pk, None, reason, detail)
         self._catalog.write(record.failure, failure, self._context.clock())
-        self._context.report_failure(failure, trouble=trouble)
+        self._context.report_failure(failure, is_trouble=is_trouble)

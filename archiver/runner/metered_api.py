@@ -1,7 +1,7 @@
 """The API as a run uses it: every unit is spent here, through the ledger.
 
-A call goes reserve → send → keep → settle, with one row in the ledger for each attempt; what was not billed
-is tried again. ``look``, ``list_*`` and ``fetch_*`` are the only functions of the program that cost units.
+Each attempt is reserved, sent, stored and settled, with one row in the ledger. Attempts that were not billed
+are repeated. ``look``, ``list_*`` and ``fetch_*`` are the only functions of the program that cost units.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from archiver.runner.workers import StopFlag
 _TRIES = 3
 _PATIENT_TRIES = 6
 _FAILED_IN_A_ROW = 5
-_PAGES_MAX = 100  # a paged tray that is longer never ends: an account has some hundred highlights at most
+_PAGES_MAX = 100  # a longer tray would be an endless loop: accounts have a few hundred highlights at most
 _REFUSED_IN_A_ROW = 3
 
 
@@ -50,12 +50,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[T]):
-    """What was read from a stored and settled answer.
+    """The parsed content of a stored and settled answer.
 
-    The bytes are dropped, since many at once would fill the memory.
+    The bytes are dropped to save memory.
 
-    ``answer_id`` is None if nothing was stored (an answer that was not billed). ``parsed`` is what an answer
-    that is OK says, or why it cannot be read; None for any other.
+    ``answer_id`` is None if the answer was not stored, because it was not billed. ``parsed``: the content of
+    an answer that is OK, or why it cannot be read; None for any other answer.
     """
 
     status: int
@@ -73,7 +73,7 @@ class Reply(Generic[T]):
 
 
 def verdict_of(reply: Reply[T]) -> Reason | None:
-    """Return what a reply about an account says of it: private, gone, or None if it is shown.
+    """Return the verdict of a reply about an account: private, gone, or None if it is shown.
 
     Raises AnswerMalformed for an answer that cannot be read, CallFailed for an error of the API itself.
     """
@@ -115,7 +115,7 @@ class MeteredApi:
         self._rate = RateLimiter(1.0, context.stop)
         self._closing_error: ArchiverError | None = None
         self._health = _Health()
-        self._reading = threading.Lock()
+        self._parse_lock = threading.Lock()
 
     @property
     def closing_error(self) -> ArchiverError | None:
@@ -123,7 +123,7 @@ class MeteredApi:
         return self._closing_error
 
     def set_rate(self, per_second: float | None) -> int | None:
-        """Set the rate to ``per_second``; if None to what the API states (a free call), else to 1.
+        """Set the rate to ``per_second``; None: to what the API states (a free call), or to 1.
 
         Returns the units left before anything is paid; None if the API does not say.
         """
@@ -159,10 +159,10 @@ class MeteredApi:
             return None
 
     def look(self, call: Call, pk: Pk | None, username: str | None) -> tuple[Reason | None, User | None]:
-        """Ask for an account: return private or gone (None: public), and the account if it was shown.
+        """Fetch an account; return its verdict (private, gone, or None), and the account if it was shown.
 
-        ``pk``, ``username``: what it must have, if known. Raises AnswerMalformed for another account, and as
-        ``verdict_of``.
+        ``pk``, ``username``: those of the account, if known. Raises AnswerMalformed if the answer is about
+        another account, and what ``verdict_of`` raises.
         """
         expected_name = username if call.path == endpoints.USER_BY_NAME else None
         reply = self._pay(call, lambda answer: wire.parse_user(answer, pk, username=expected_name))
@@ -175,21 +175,21 @@ class MeteredApi:
     def list_tray(self, call: Call, pk: Pk | None, username: str | None) -> Tray | Reason:
         """List a tray in one answer: return it, or why it is not shown.
 
-        Raises AnswerMalformed if it is not the tray of that pk or username, and as ``verdict_of``.
+        Raises AnswerMalformed if it is not the tray of that pk or username, and what ``verdict_of`` raises.
         """
         if pk is not None:
-            reply = self._pay(call, lambda answer: wire.parse_tray(answer, pk), tray=True)
+            reply = self._pay(call, lambda answer: wire.parse_tray(answer, pk), is_tray=True)
         else:
-            reply = self._pay(call, lambda answer: wire.parse_tray(answer, username=username), tray=True)
+            reply = self._pay(call, lambda answer: wire.parse_tray(answer, username=username), is_tray=True)
         return verdict_of(reply) or reply.content()
 
     def list_pages(self, first_page: Call, pk: Pk) -> tuple[Tray | None, bool]:
         """List a tray page by page: return it if its last page was read, and whether anything was billed."""
         pages: list[Tray] = []
-        call, asked, is_billed = first_page, {first_page}, False
+        call, calls, is_billed = first_page, {first_page}, False
         try:
             while len(pages) < _PAGES_MAX:
-                reply = self._pay(call, lambda answer: wire.parse_tray_page(answer, pk), tray=True)
+                reply = self._pay(call, lambda answer: wire.parse_tray_page(answer, pk), is_tray=True)
                 is_billed = is_billed or reply.verdict.units > 0
                 if reply.verdict.meaning is not Meaning.OK:
                     return None, is_billed
@@ -198,9 +198,9 @@ class MeteredApi:
                 if page.next_page_id is None:
                     return wire.join_pages(pages), True
                 call = endpoints.next_page(first_page, page.next_page_id)
-                if call in asked:
+                if call in calls:
                     return None, True
-                asked.add(call)
+                calls.add(call)
         except AnswerMalformed:
             return None, True
         except CallFailed as error:
@@ -210,10 +210,12 @@ class MeteredApi:
     def fetch_highlight(
         self, pk: Pk, facts: TrayFacts, *, account: str, promise: Promise | None = None
     ) -> Reply[HighlightPage]:
-        """Fetch one highlight with its items, of this ``account`` (its pk, or the highlight's if not known).
+        """Fetch one highlight with its items.
 
-        ``facts`` are the tray's, stored with the answer so that a killed run need not pay again. With a
-        ``promise`` the budget keeps its unit back, so that it is paid for even after a limit was reached.
+        ``account``: the pk of its account, or the highlight's own if that is unknown.
+
+        ``facts``: the tray's, stored with the answer so that it can be used again after a kill. ``promise``:
+        a unit set aside for this call, which may be spent even after a limit was reached.
         """
         return self._pay(
             endpoints.fetch_highlight(pk),
@@ -228,23 +230,23 @@ class MeteredApi:
         call: Call,
         read: Callable[[Answer], T],
         *,
-        tray: bool = False,
+        is_tray: bool = False,
         facts: TrayFacts | None = None,
         account: str | None = None,
         promise: Promise | None = None,
     ) -> Reply[T]:
-        tries = lost = 0
+        tries = attempts_lost = 0
         while True:
             tries += 1
             if tries > 1 and promise is not None:
                 self.budget.renew(promise)
             try:
-                reply = self._attempt(call, read, tray=tray, facts=facts, promise=promise)
+                reply = self._attempt(call, read, is_tray=is_tray, facts=facts, promise=promise)
             except CallFailed as error:
                 self._context.stop.check()
-                lost += error.was_sent
-                # A call that may have reached the API may have been billed: it is asked once more, not twice.
-                if error.is_permanent or tries >= _TRIES or lost > 1:
+                attempts_lost += error.was_sent
+                # A call that may have reached the API may have been billed: it is repeated once, not twice.
+                if error.is_permanent or tries >= _TRIES or attempts_lost > 1:
                     self._watch(call, account, Meaning.TRANSIENT)
                     raise
                 self._context.stop.wait(retry.backoff(tries, random.random))
@@ -253,7 +255,7 @@ class MeteredApi:
             if wait is None:
                 self._watch(call, account, reply.verdict.meaning)
                 if reply.verdict.meaning is Meaning.RETIRED:
-                    # Not a fact about the subject, or every highlight would seem to be gone.
+                    # This says nothing about the subject: otherwise every highlight would seem to be gone.
                     detail = f"the API has retired {call.path}; a newer archiver may know its successor"
                     raise CallFailed(detail, was_sent=True, is_permanent=True, status=reply.status)
                 return reply
@@ -268,7 +270,7 @@ class MeteredApi:
         call: Call,
         read: Callable[[Answer], T],
         *,
-        tray: bool,
+        is_tray: bool,
         facts: TrayFacts | None,
         promise: Promise | None,
     ) -> Reply[T]:
@@ -276,14 +278,14 @@ class MeteredApi:
 
         Raises CallFailed if no answer came.
         """
-        promised = promise is not None and promise.units > 0
+        is_promised = promise is not None and promise.units > 0
         if self._closing_error is not None and not (
-            promised and isinstance(self._closing_error, BudgetReached)
+            is_promised and isinstance(self._closing_error, BudgetReached)
         ):
             raise self._closing_error
         self._rate.wait_turn()
         try:
-            return self._send(call, read, tray=tray, facts=facts, promise=promise)
+            return self._send(call, read, is_tray=is_tray, facts=facts, promise=promise)
         except BudgetReached as error:
             raise self._close(error) from None
 
@@ -292,14 +294,14 @@ class MeteredApi:
         call: Call,
         read: Callable[[Answer], T],
         *,
-        tray: bool = False,
+        is_tray: bool = False,
         facts: TrayFacts | None = None,
         promise: Promise | None = None,
     ) -> Reply[T]:
         call_id = self.budget.reserve(call, promise)
         with self._client.large_body_slot() as slot:  # held until the answer is read
             answer = self._answer(call, call_id, slot, promise)
-            return self._keep(call_id, answer, read, tray=tray, facts=facts, promise=promise)
+            return self._keep(call_id, answer, read, is_tray=is_tray, facts=facts, promise=promise)
 
     def _answer(self, call: Call, call_id: int, slot: LargeBodySlot, promise: Promise | None) -> Answer:
         try:
@@ -323,26 +325,29 @@ class MeteredApi:
         answer: Answer,
         read: Callable[[Answer], T],
         *,
-        tray: bool,
+        is_tray: bool,
         facts: TrayFacts | None,
         promise: Promise | None,
     ) -> Reply[T]:
         billed = endpoints.settled_units(answer.call, answer.status) > 0
-        kept = self._answers.keep(answer, is_tray=tray) if billed else None
-        with self._reading:
+        location = self._answers.keep(answer, is_tray=is_tray) if billed else None
+        with self._parse_lock:
             verdict = wire.parse_verdict(answer)
-        answer_id = self.budget.settle(call_id, answer.status, verdict.units, kept, facts, promise=promise)
+        answer_id = self.budget.settle(
+            call_id, answer.status, verdict.units, location, facts, promise=promise
+        )
         self._count(answer.call, verdict.units)
         parsed = self._read(answer, read) if verdict.meaning is Meaning.OK else None
         return Reply(answer.status, verdict, answer_id, parsed)
 
     def _read(self, answer: Answer, read: Callable[[Answer], T]) -> T | AnswerMalformed:
-        """Read an answer while no other thread reads one, so that only one parsed JSON is in memory."""
-        with self._reading:
+        """Parse an answer while no other thread does, so that only one parsed answer is in memory."""
+        with self._parse_lock:
             try:
                 return read(answer)
             except AnswerMalformed as error:
-                return AnswerMalformed(str(error))  # a new one: the frames of the first hold the answer
+                # A copy: the traceback of the original keeps the answer in memory.
+                return AnswerMalformed(str(error))
 
     def _watch(self, call: Call, account: str | None, meaning: Meaning) -> None:
         # A free call says nothing about accounts. Neither does a paged tray that fails: the tray in one
@@ -356,7 +361,7 @@ class MeteredApi:
 
     def _wait_for(self, reply: Reply[T], tries: int) -> float | None:
         """Return the seconds until the next attempt; None: this reply is final."""
-        meaning, asked = reply.verdict.meaning, reply.verdict.retry_after
+        meaning, seconds = reply.verdict.meaning, reply.verdict.retry_after
         if meaning is Meaning.OUT_OF_UNITS:
             raise self._close(OutOfUnits("the API account has no units left", "top it up, then run again"))
         if meaning is Meaning.KEY_REJECTED:
@@ -364,14 +369,14 @@ class MeteredApi:
                 KeyRejected(f"the API rejected the key: {reply.verdict.detail}", "check HIKERAPI_TOKEN")
             )
         if meaning is Meaning.RATE_LIMITED:
-            if tries >= _PATIENT_TRIES or (asked or 0) > retry.MAX_WAIT:
+            if tries >= _PATIENT_TRIES or (seconds or 0) > retry.MAX_WAIT:
                 raise self._close(
                     UpstreamDown("the API keeps refusing calls (429)", "lower api.requests_per_second")
                 )
-            return max(1.0, asked if asked is not None else retry.backoff(tries, random.random, 2.0))
-        # What was billed is not asked again tonight: a broken answer with status 200 would be paid for twice.
+            return max(1.0, seconds if seconds is not None else retry.backoff(tries, random.random, 2.0))
+        # A billed call is not repeated tonight: a broken answer with status 200 would be paid for twice.
         if meaning in (Meaning.TRANSIENT, Meaning.BLOCKED) and not reply.verdict.units and tries < _TRIES:
-            pause = asked if asked is not None else retry.backoff(tries, random.random)
+            pause = seconds if seconds is not None else retry.backoff(tries, random.random)
             return pause if pause <= retry.MAX_WAIT else None
         return None
 
@@ -388,7 +393,7 @@ class _Health:
         self._lock = threading.Lock()
         self._failed: set[str] = set()
         self._refused: set[str] = set()
-        self._succeeded = False
+        self._has_succeeded = False
 
     def watch(self, subject: str, meaning: Meaning, close: Callable[[ArchiverError], object]) -> None:
         with self._lock:
@@ -398,17 +403,17 @@ class _Health:
                 self._refused.add(subject)
             else:
                 self._failed.clear()
-                self._succeeded = self._succeeded or meaning is Meaning.OK
-            refused = len(self._refused) >= _REFUSED_IN_A_ROW and not self._succeeded
-            down = len(self._failed) >= _FAILED_IN_A_ROW
-        if refused:
+                self._has_succeeded = self._has_succeeded or meaning is Meaning.OK
+            is_refused = len(self._refused) >= _REFUSED_IN_A_ROW and not self._has_succeeded
+            is_down = len(self._failed) >= _FAILED_IN_A_ROW
+        if is_refused:
             close(
                 KeyRejected(
                     f"the API refused the first {_REFUSED_IN_A_ROW} accounts asked for",
                     "check the key and what its plan allows",
                 )
             )
-        elif down:
+        elif is_down:
             close(
                 UpstreamDown(
                     f"the API failed for {_FAILED_IN_A_ROW} different accounts in a row", "run again later"
@@ -432,7 +437,7 @@ def fetch_balance(client: HikerClient) -> Balance:
 
 
 class RateLimiter:
-    """Spaces calls evenly, ``per_second`` of them, by monotonic time: a clock that jumps changes nothing."""
+    """Spaces calls evenly, at ``per_second``. It uses monotonic time, so clock changes do not matter."""
 
     def __init__(
         self, per_second: float, stop: StopFlag, monotonic: Callable[[], float] = time.monotonic
@@ -458,20 +463,20 @@ class RateLimiter:
             while (left := turn - self._monotonic()) > 0:
                 self._stop.wait(left)
             if turn >= self._closed_until:
-                break  # else a pause has begun: take another turn, so that not all go at its end
+                break  # else a pause has begun: take another turn, so that calls stay spaced after it
         self._stop.check()
 
     def pause(self, seconds: float) -> None:
-        """Make no call for some seconds, not even those that have their turn already."""
+        """Make no call for some seconds, not even calls whose turn has come."""
         with self._lock:
             self._closed_until = max(self._closed_until, self._monotonic() + seconds)
             self._next = max(self._next, self._closed_until)
 
 
 class BalanceCheck:
-    """The balance of the API before the first paid call and after the last one, against the ledger.
+    """Compares the API's balance before and after the paid calls of a run with the ledger.
 
-    Both calls are free, and both answers are recorded; one that did not come is null.
+    Both calls for the balance are free, and both answers are recorded; a missing one is null.
     """
 
     def __init__(self, api: MeteredApi, catalog: Catalog, run_id: int) -> None:
@@ -495,11 +500,9 @@ class BalanceCheck:
         if after is None:
             return
         self._fall = self._before - after
-        with suppress(
-            ArchiverError
-        ):  # a database that is gone is reported when the end of the run is recorded
+        with suppress(ArchiverError):  # an unusable database is reported when the run is recorded as ended
             self._catalog.write(record.balance_after, self._run_id, after)
 
     def mismatch(self, units: int) -> int | None:
-        """Return how many units more than these the balance fell by (negative: fewer); None if not known."""
+        """Return by how much more than ``units`` the balance fell (negative: less); None if unknown."""
         return None if self._fall is None else self._fall - units

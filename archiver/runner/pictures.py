@@ -1,4 +1,4 @@
-"""Which covers and avatars are to be downloaded: those that a tray offers under a new name. Pure."""
+"""Which covers and avatars to download: those that a tray offers under a new name. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from archiver.runner.due_highlights import is_title_wanted
 def pictures_to_download(state: AccountState, tray: Tray, options: RunOptions) -> list[Download]:
     """Return the pictures of an account to download now.
 
-    One that failed waits for the next tray, and causes no fetch. The same picture keeps its file name.
+    A picture with the same file name is the same picture. One that failed waits for the next tray.
     """
     repair, target, pk = options.repair, state.target, state.pk
     stored = {highlight.pk: highlight.cover_name for highlight in state.highlights}
@@ -37,9 +37,9 @@ def pictures_to_download(state: AccountState, tray: Tray, options: RunOptions) -
 
 
 def pictures_not_offered(state: AccountState, tray: Tray, repair: RepairScope | None) -> list[Failure]:
-    """Return the gaps of pictures that a repair wants and the tray does not show.
+    """Return a gap for each picture that a repair wants and the tray does not show.
 
-    The next repair need not pay to learn it again.
+    Once they are recorded, the next repair does not pay for these pictures again.
     """
     if repair is None or state.pk is None:
         return []

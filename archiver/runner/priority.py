@@ -1,6 +1,6 @@
 """The order in which targets are visited.
 
-It counts when a run ends before all had their turn, by a limit or a kill.
+It matters if a limit or a kill ends a run early.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ def by_priority(
 ) -> list[Target]:
     """Return never listed targets first, then unfinished ones, then those listed longest ago.
 
-    Those of the same rank and time keep the order in which they were given.
+    Targets of the same rank and time keep their order.
     """
     if len(targets) < 2:
         return list(targets)
-    known = catalog.read(progress)
-    return sorted(targets, key=lambda target: _priority(target, known, catalog, options, now))
+    account_progress = catalog.read(progress)
+    return sorted(targets, key=lambda target: _priority(target, account_progress, catalog, options, now))
 
 
 def _priority(
-    target: Target, known: Progress, catalog: Catalog, options: RunOptions, now: datetime
+    target: Target, account_progress: Progress, catalog: Catalog, options: RunOptions, now: datetime
 ) -> tuple[_Rank, datetime]:
     if target.highlight_pk is not None:
         stored = catalog.read(highlight_state, target.highlight_pk)
         if stored is None or stored.fetched_at is None:
             return _Rank.NEVER_LISTED, _EPOCH
         return (_Rank.LISTED if stored.tried_at else _Rank.UNFINISHED), stored.fetched_at
-    pk = known.pk_of(target, from_config=options.from_config)
-    listed_at = known.listed_at.get(pk) if pk is not None else None
+    pk = account_progress.pk_of(target, from_config=options.from_config)
+    listed_at = account_progress.listed_at.get(pk) if pk is not None else None
     if pk is None or listed_at is None:
         return _Rank.NEVER_LISTED, _EPOCH
-    is_begun = pk in known.unfinished and _has_jobs(target, catalog, options, now)
+    is_begun = pk in account_progress.unfinished and _has_jobs(target, catalog, options, now)
     return (_Rank.UNFINISHED if is_begun else _Rank.LISTED), listed_at
 
 

@@ -34,7 +34,7 @@ _JOBS_AT_ONCE = 8
 
 
 _OF_ONE_ACCOUNT = (CallFailed, AnswerMalformed)
-"""Errors of one account alone."""
+"""Errors that concern only one account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def run(
         _JOBS_AT_ONCE,
         "job",
         stop,
-        harmless=lambda e: e is api.closing_error or isinstance(e, _OF_ONE_ACCOUNT),
+        is_harmless=lambda e: e is api.closing_error or isinstance(e, _OF_ONE_ACCOUNT),
     )
     services = RunServices(
         context=context,
@@ -148,7 +148,7 @@ def run(
 def _require_descriptors(downloads: int) -> None:
     """Raise StorageError if too few files may be open at once.
 
-    Connections would fail, as if upstream were down.
+    Otherwise connections would fail as if the API were down.
 
     Measured: at most 44 files with 8 downloads at once, 74 with 32.
     """
@@ -162,7 +162,7 @@ def _require_descriptors(downloads: int) -> None:
 
 
 def _drop_trays(catalog: Catalog, answers: AnswerWriter) -> None:
-    """Drop the trays of a run that succeeded, if only fetched highlights are kept: rows first, then bytes."""
+    """Drop the trays of a successful run, if only pages of highlights are kept: rows first, then bytes."""
     for segment in answers.tray_segments:
         catalog.write(record.drop_trays, segment)
     answers.drop_trays()
@@ -186,14 +186,14 @@ def _finish(
         units = catalog.read(ledger.units_spent, run_id)
         summary = replace(summary, units=units, balance_mismatch=balance.mismatch(units))
     except ArchiverError as unrecorded:
-        summary = _weigh(summary, unrecorded)  # a signal or a bug is not hidden by a database that is gone
+        summary = _weigh(summary, unrecorded)  # an unusable database must not hide a signal or a bug
     if bug is not None:
         raise bug
     return summary
 
 
 def _weigh(summary: Summary, cause: BaseException | None) -> Summary:
-    """Return the summary with this cause as its end, unless it has a graver one."""
+    """Return the summary with this cause, unless it already has a more severe one."""
     if cause is None:
         return summary
     if not isinstance(cause, ArchiverError):

@@ -1,6 +1,6 @@
 """The lock of an archive: one writer at a time, by a kernel lock on ``<archive>/lock``.
 
-The kernel frees it however its holder ends.
+The kernel releases it when the process ends, whatever the reason.
 """
 
 from __future__ import annotations

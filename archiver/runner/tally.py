@@ -26,7 +26,7 @@ class AccountEnd(StrEnum):
     """How a target ended in this run."""
 
     WELL = "well"  # listed, or known and not due
-    HIDDEN = "hidden"  # private or gone, as was reported before
+    HIDDEN = "hidden"  # private or gone, as reported before
     ABSENT = "absent"  # found in this run to be private or gone
     UNRESOLVED = "unresolved"  # does not exist and never did: a name or an id that somebody must correct
     FAILED = "failed"  # no usable answer came
@@ -36,8 +36,8 @@ class AccountEnd(StrEnum):
 class Summary:
     """The result of a run.
 
-    ``accounts`` of its ``targets`` were visited to the end; ``highlight_targets`` of these are highlights,
-    which count as listed too. ``bytes_new`` are bytes of blobs that were not stored before.
+    ``accounts``: how many of the ``targets`` were visited to the end. ``highlight_targets``: how many targets
+    are highlights, which also count as listed. ``bytes_new`` are bytes of blobs that were not stored before.
     ``balance_mismatch``: how many units more than ``units`` the balance of the API fell by (None: not known).
     ``hosts_not_allowed``: hosts that are not in ``download.allowed_hosts``, each with the number of files
     that wait for it, most first. ``notes`` are facts that are not failures. ``message``, ``hint`` and
@@ -93,7 +93,7 @@ class Tally:
         files_new: int = 0,
         bytes_new: int = 0,
     ) -> None:
-        """Add to the counts of these names."""
+        """Add to these counts."""
         with self._lock:
             s = self._summary
             self._summary = replace(
@@ -107,17 +107,20 @@ class Tally:
                 bytes_new=s.bytes_new + bytes_new,
             )
 
-    def count_failure(self, failure: Failure, *, trouble: bool) -> None:
-        """Count a failure. ``trouble``: the run has not fully succeeded; "private" is a fact, not trouble."""
+    def count_failure(self, failure: Failure, *, is_trouble: bool) -> None:
+        """Count a failure.
+
+        ``is_trouble``: the run did not fully succeed. A private account is not trouble.
+        """
         with self._lock:
             if len(self._failures) < _LISTED_FAILURES:
                 self._failures.append(failure)
-            if failure.role is not None and trouble:
+            if failure.role is not None and is_trouble:
                 self._summary = replace(self._summary, files_failed=self._summary.files_failed + 1)
-            self._troubles += trouble
+            self._troubles += is_trouble
 
     def count_refused(self, failures: Sequence[Failure]) -> None:
-        """Count files whose host is not allowed, each once: they are failures of every run until it is."""
+        """Count files whose host is not allowed, each once. They are failures of every run until it is."""
         with self._lock:
             failures = [f for f in failures if (f.subject, f.subject_pk, f.role) not in self._refused]
             self._refused.update((f.subject, f.subject_pk, f.role) for f in failures)

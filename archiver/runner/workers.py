@@ -28,7 +28,7 @@ class StopFlag:
 
     @property
     def bug(self) -> BaseException | None:
-        """Return the unexpected exception that ended the work, if it was one."""
+        """Return the unexpected exception that ended the work, if any."""
         return self._bug
 
     @property
@@ -46,7 +46,7 @@ class StopFlag:
         self._event.set()
 
     def fail(self, error: BaseException) -> None:
-        """Stop by an exception; one that is not an ArchiverError is a bug."""
+        """Stop because of an exception; one that is not an ArchiverError is a bug."""
         if isinstance(error, ArchiverError):
             self.stop(error)
         else:
@@ -55,7 +55,7 @@ class StopFlag:
 
     @contextmanager
     def stop_on_error(self) -> Iterator[None]:
-        """Stop every worker at once by whatever is raised in the block, which is raised further."""
+        """Stop every worker at once if the block raises, and let the exception pass."""
         try:
             yield
         except BaseException as error:
@@ -75,17 +75,17 @@ class StopFlag:
 
 
 class Pool(ThreadPoolExecutor):
-    """Bounded threads. A job that raises ends the work of all at once, not only when its result is asked for.
+    """A bounded thread pool. A job that raises stops all work at once, not only when its result is read.
 
-    ``harmless`` tells whether an error concerns this job alone.
+    ``is_harmless`` returns whether an error concerns only its own job.
     """
 
     def __init__(
-        self, threads: int, name: str, stop: StopFlag, *, harmless: Callable[[BaseException], bool]
+        self, threads: int, name: str, stop: StopFlag, *, is_harmless: Callable[[BaseException], bool]
     ) -> None:
         super().__init__(threads, thread_name_prefix=name)
         self._stop = stop
-        self._harmless = harmless
+        self._is_harmless = is_harmless
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a job, as the base class does."""
@@ -94,7 +94,7 @@ class Pool(ThreadPoolExecutor):
             try:
                 return fn(*args, **kwargs)
             except BaseException as error:
-                if not self._harmless(error):
+                if not self._is_harmless(error):
                     self._stop.fail(error)
                 raise
 
@@ -102,11 +102,11 @@ class Pool(ThreadPoolExecutor):
 
 
 def for_each(things: Iterable[T], work: Callable[[T], None], *, threads: int, stop: StopFlag) -> None:
-    """Call ``work`` with every thing, on a number of threads, each taking the next thing when it is free.
+    """Call ``work`` for each of ``things``, on several threads.
 
-    Returns when all are done or, once ``stop`` is set, when those begun have ended. Things are taken one by
-    one, so memory does not grow with their number. The first exception of ``work``, or of the iterator, ends
-    the taking and is raised here.
+    Returns when all are done or, once ``stop`` is set, when the running calls have ended. Things are taken
+    one by one, so memory does not grow with their number. The first exception, of ``work`` or of the
+    iterator, stops the threads and is raised.
     """
     feed = iter(things)
     lock = threading.Lock()

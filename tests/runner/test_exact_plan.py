@@ -53,7 +53,7 @@ def exactly(harness: ArchiveHarness, names: list[str]) -> tuple[int, int]:
     assert listed.exit_code in (0, 6), listed
     assert harness.upstream.requests.api_calls(PAGE) == harness.upstream.requests.cdn_requests() == []
     plans = harness.plan(*names, since=since)
-    assert [plan for plan in plans if not plan.exact] == []
+    assert [plan for plan in plans if not plan.is_exact] == []
     told = {plan.target: plan.units for plan in plans}
     harness.sleep(milliseconds=1)
     night = harness.night(*names)
@@ -143,14 +143,14 @@ def test_what_a_plan_calls_exact_is_what_a_run_does(
             harness.sleep(days=dice.choice((0, 0, 1, 4, 40)))
             with missing_files(upstream, account if dice.random() < 0.4 else None):
                 plan, done = planned_and_done(harness, text, options(world, account, dice), dice)
-            if plan.exact:
+            if plan.is_exact:
                 planned = Done(
                     plan.units,
                     sorted(job.pk for job in plan.highlights if job.units),
                     sorted(job.pk for job in plan.highlights if not job.units),
                 )
                 assert planned == done, (number, text, plan)
-            seen.add((plan.exact, bool(plan.highlights)))
+            seen.add((plan.is_exact, bool(plan.highlights)))
     assert seen == {(True, True), (True, False), (False, True), (False, False)}
 
 
@@ -173,7 +173,7 @@ def planned_and_done(
     with Archive(harness.config) as archive:
         (plan,) = archive.plan([target], options=asked, since=since, clock=lambda: harness.now)
     harness.sleep(milliseconds=1)
-    limit = plan.units + 1 if plan.exact and dice.random() < 0.3 else None
+    limit = plan.units + 1 if plan.is_exact and dice.random() < 0.3 else None
     units = run_with(harness, target, asked, limit)
     last_run = "run_id = (select max(id) from runs)"
     rows = harness.rows(f"select subject from api_calls where path = ? and {last_run}", PAGE)
@@ -234,7 +234,7 @@ def test_a_name_that_nobody_has_is_priced_as_it_will_be_asked_for(harness: Archi
     since = harness.now
     harness.night("nobody.here", lists=True)
     (plan,) = harness.plan("nobody.here", since=since)
-    assert (plan.units, plan.exact) == (1, True)
+    assert (plan.units, plan.is_exact) == (1, True)
     assert harness.night("nobody.here").units == 1
 
 
@@ -245,7 +245,7 @@ def test_an_id_that_nobody_has_is_priced_as_it_will_be_asked_for(harness: Archiv
         since = harness.now
         harness.night("4", lists=True)
         (plan,) = harness.plan("4", since=since)
-        assert plan.exact
+        assert plan.is_exact
         found.append((plan.units, harness.night("4").units))
     assert found == [(1, 1), (0, 0), (0, 0), (0, 0)]
 
@@ -260,7 +260,7 @@ def test_a_name_whose_look_up_failed_is_no_exact_plan(harness: ArchiveHarness) -
     since = harness.now
     assert harness.night("account0000", lists=True).units == 0
     (plan,) = harness.plan("account0000", since=since)
-    assert not plan.exact
+    assert not plan.is_exact
     assert harness.night("account0000").units > plan.units
 
 
@@ -279,7 +279,7 @@ def test_what_could_not_be_asked_is_no_exact_plan(harness: ArchiveHarness) -> No
     since = harness.now
     assert harness.night(account_pk(0), account_pk(1), lists=True).exit_code == 3
     plans = harness.plan(account_pk(0), account_pk(1), since=since)
-    assert [(plan.units, plan.exact) for plan in plans] == [(1, True), (1, False)]
+    assert [(plan.units, plan.is_exact) for plan in plans] == [(1, True), (1, False)]
 
 
 def test_a_highlight_that_the_last_tray_did_not_list_is_no_job(harness: ArchiveHarness) -> None:
@@ -319,5 +319,5 @@ def test_an_empty_account_s_tray_is_asked_for_by_a_plan(harness: ArchiveHarness)
     harness.night(account_pk(0), lists=True)
     assert [a.path for a in paid_calls(harness.upstream.requests)] == [TRAY]
     (plan,) = harness.plan(account_pk(0), since=since)
-    assert (plan.units, plan.exact) == (2, True)
+    assert (plan.units, plan.is_exact) == (2, True)
     assert harness.night(account_pk(0)).units == 2
