@@ -12,8 +12,8 @@ from archiver.cli.main import main as run_command_line
 def main() -> int:
     """Run the command line in a process of its own; see ``cli.main``.
 
-    A short process makes mostly modules, and these stay: collecting garbage among them, and again at the end,
-    would take a fourth of its time.
+    A short command mostly loads modules, which stay: collecting garbage among them, and again at exit, would
+    take a quarter of its time.
     """
     gc.set_threshold(100_000)
     atexit.register(gc.freeze)

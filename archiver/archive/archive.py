@@ -1,4 +1,4 @@
-"""The archive as the command line and Python programs use it. Names in docs/python.md are public and stay."""
+"""The archive, for the command line and Python programs. The names in docs/python.md are public."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def open_archive(
 
     ``database``: the file or PostgreSQL URL of its rows, if it is not ``<path>/archive.db``. ``config``: the
     TOML file with the settings of a run (without it the defaults); ``key``: the API key, if that file names
-    no ``token_file``. No variable of the environment counts. Raises UsageError, ConfigError, NoArchive,
+    no ``token_file``. Environment variables are ignored. Raises UsageError, ConfigError, NoArchive,
     MarkerMismatch if the database belongs to another archive, SchemaOld or SchemaNew if another version made
     it, DatabaseError, StorageError.
     """
@@ -99,18 +99,17 @@ def open_archive(
 
 
 class Archive:
-    """An archive, opened for reading at the first method that reads. A context manager, or ended by
-    ``close``.
+    """An archive. The first read opens it; ``close``, or the end of a ``with`` block, closes it.
 
     ``run``, ``repair`` and ``reread`` hold the archive's lock while they write. Any thread may call any
     method; an iterator belongs to one thread at a time. An iterator shows the archive as of its first value.
-    It holds a connection until it ends, is closed, or is no longer referred to; ``close`` ends those that are
-    left. After that every method, and every iterator, raises ValueError, as a closed file does. A wrong
-    argument raises when the method is called, not when the first value is read.
+    It holds a connection until it ends, is closed, or is no longer referred to; ``close`` ends the others.
+    After that every method and every iterator raises ValueError, like a closed file. An invalid argument
+    raises when the method is called, not when the first value is read.
     """
 
     def __init__(self, config: Config, *, database: str | Path | None = None) -> None:
-        """Take the archive that a configuration names. ``database``: its rows, read under another role."""
+        """Use the archive of a configuration. ``database``: its database, opened under another role."""
         self._config = config
         self._database = database
         self._stack = ExitStack()
@@ -118,7 +117,7 @@ class Archive:
         self._readings: WeakSet[Reading[Any]] = WeakSet()
         self._is_closed = False
 
-    # --- what the archive is
+    # --- identity
 
     @property
     def root(self) -> Path:
@@ -166,7 +165,7 @@ class Archive:
     def account(self, name: AccountName) -> KeptAccount:
         """Return the account of that username (or a former one), id or profile link.
 
-        Raises NotHeld, naming similar accounts, and UsageError if several bore the name.
+        Raises NotHeld, naming similar accounts, and UsageError if several have had the name.
         """
         return selection.find_account(self._catalog, selection.read_account(name))
 
@@ -182,10 +181,10 @@ class Archive:
         return selection.find_item(self._catalog, target)
 
     def show(self, subject: SubjectName) -> Details:
-        """Return an account, highlight or item with all that ``archiver show`` tells about it.
+        """Return an account, highlight or item with everything that ``archiver show`` prints about it.
 
-        A number is an account's id, else a highlight's pk, else an item's; a name that no account bears may
-        be an item's code. Raises NotHeld, and UsageError if several accounts bore the name.
+        A number is an account's id, else a highlight's pk, else an item's; a name that no account has may be
+        an item's code. Raises NotHeld, and UsageError if several accounts have had the name.
         """
         from archiver.archive.subject_details import read_details
 
@@ -198,10 +197,9 @@ class Archive:
         return self._read(self._catalog.stream(content.files))
 
     def current_files(self, subject: SubjectName) -> Reading[KeptFile]:
-        """Return the newest stored file of each role of an account, highlight or item, the same bytes once.
+        """Return the newest stored file of each role of an account, highlight or item, without duplicates.
 
-        Of an account the avatar, then each highlight's cover, followed by the files of its items. Raises
-        NotHeld.
+        For an account: the avatar, each highlight's cover, then the files of its items. Raises NotHeld.
         """
         from archiver.archive.subject_details import read_current_files
 
@@ -251,7 +249,7 @@ class Archive:
         return self._read(hits)
 
     def count_unsearchable(self) -> int:
-        """Return how many things another program has changed: the next run makes them searchable again."""
+        """Return how many things another program has changed; the next run makes them searchable again."""
         from archiver.catalog.search import results
 
         return self._catalog.read(results.count_stale)
@@ -265,10 +263,10 @@ class Archive:
         seconds: float = 60.0,
         own_process: bool = False,
     ) -> Rows:
-        """Return the rows of one read-only SQL statement: at most ``limit``, within so many seconds.
+        """Return the rows of one read-only SQL statement: at most ``limit`` rows, within ``seconds``.
 
         ``parameters`` are bound where the statement says ``:name``. ``own_process``: nothing else in this
-        process uses SQLite, so that its memory may be limited for good. Raises QueryRefused, UsageError.
+        process uses SQLite, so its memory limit may be lowered permanently. Raises QueryRefused, UsageError.
         """
         most = arguments.read_count("limit", limit)
         return self._catalog.run_query(
@@ -282,7 +280,7 @@ class Archive:
     def stream_query(
         self, sql: str, parameters: Mapping[str, Value] | None = None, *, seconds: float = 60.0
     ) -> AbstractContextManager[RowStream]:
-        """Return a context with all rows of a statement as they are read, in a process of its own.
+        """Return a context manager that streams the rows of a statement. Needs a process of its own.
 
         Raises QueryRefused, also after some rows.
         """
@@ -299,8 +297,8 @@ class Archive:
     ) -> Reading[NamedChange]:
         """Return what owners edited, added and removed, in the order in which it was seen.
 
-        ``since`` a time, of one run, or of these accounts. Raises NotHeld, and UsageError if there was no
-        such run.
+        ``since``: only from that time on. ``run_id``: only those of one run. ``accounts``: only of these.
+        Raises NotHeld, and UsageError if there was no such run.
         """
         after = arguments.read_time("since", since)
         targets = selection.read_accounts(accounts)
@@ -312,19 +310,19 @@ class Archive:
         )
 
     def gaps(self, accounts: Accounts | None = None) -> Reading[Gap]:
-        """Return what the archive knows it lacks, account after account: of these accounts, or of all.
+        """Return the gaps of these accounts, or of all, account by account.
 
         An entry of the configuration that no run has reached is a gap. Raises NotHeld.
         """
         return self._read(reports.read_gaps(self._open(), selection.read_accounts(accounts)))
 
     def costs(self, by: CostsBy | str = CostsBy.DAY, *, since: datetime | None = None) -> CostReport:
-        """Return what was paid since then, or ever, by day (UTC), account, endpoint or run."""
+        """Return what was paid, from ``since`` on or in all, by day (UTC), account, endpoint or run."""
         chosen = arguments.require_choice("by", by, CostsBy)
         return reports.read_costs(self._open(), chosen, arguments.read_time("since", since))
 
     def units_per_night(self) -> int | None:
-        """Return the median price of a night lately; None if there was no run in the last 30 days."""
+        """Return the median price of a night over the last 30 days; None if there was no run."""
         return reports.read_units_per_night(self._open())
 
     def budget_left(self, *, clock: Callable[[], datetime] = utcnow) -> BudgetLeft | None:
@@ -355,7 +353,7 @@ class Archive:
         """Return what the next run would do for each target, and what that costs. Makes no call.
 
         ``targets`` and ``options`` as in ``run``. ``since``: the start of a run that only listed trays
-        (``RunOptions.list_only``); what it saw is exact. Raises UsageError, TargetError.
+        (``RunOptions.list_only``); its trays make the plan exact. Raises UsageError, TargetError.
         """
         from archiver.archive.nightly_run import plan_targets
 
@@ -376,16 +374,16 @@ class Archive:
         on_changes: Callable[[Iterator[NamedChange]], None] | None = None,
         clock: Callable[[], datetime] = utcnow,
     ) -> Summary:
-        """Archive the accounts of the configuration, or these accounts and highlights; it costs units.
+        """Archive the accounts of the configuration, or these accounts and highlights. Costs units.
 
-        Without ``options`` targets that are named are asked for at once, as ``archiver backup`` does.
-        ``max_units`` lowers the budget of this run. ``wait``: wait for another run to end. ``command`` is the
-        name under which the run is recorded. ``observe`` gets each event, ``on_changes`` what owners changed,
-        while the archive is still open; it must not raise. ``stop`` ends the run early. ``clock``: the time,
-        aware and in UTC.
+        Without ``options``, named targets are tried at once despite their back-off, as in ``archiver
+        backup``. ``max_units`` lowers the budget of this run. ``wait``: wait for another run to end.
+        ``command`` is the name under which the run is recorded. ``observe`` gets each event, ``on_changes``
+        what owners changed, while the archive is still open; it must not raise. ``stop`` ends the run early.
+        ``clock``: the time, aware and in UTC.
 
-        Errors of single accounts are in the summary. Raises what keeps a run from starting: KeyMissing,
-        NoArchive, ArchiveLocked, UsageError, StorageError, DatabaseError.
+        Errors of single accounts are in the summary. Raises errors that prevent a run from starting:
+        KeyMissing, NoArchive, ArchiveLocked, UsageError, StorageError, DatabaseError.
         """
         from archiver.archive.nightly_run import run_targets
         from archiver.runner.workers import StopFlag as NewStopFlag
@@ -405,9 +403,9 @@ class Archive:
         )
 
     def configured_entry(self, target: Target) -> Target | None:
-        """Return the entry of the configuration that means the same account, by what the archive knows.
+        """Return the entry of the configuration for the same account, as far as the archive knows.
 
-        An account may be named by its id or by any name that it has or had. None if no entry does, or
+        An account may be named by its id or by any name that it has or had. None if no entry matches, or
         several.
         """
         if target.highlight_pk is not None or not self._config.accounts:
@@ -427,9 +425,9 @@ class Archive:
         stop: StopFlag | None = None,
         clock: Callable[[], datetime] = utcnow,
     ) -> RereadReport:
-        """Read all stored answers again, and add what the rows lack. Makes no call.
+        """Read all stored answers again, and add what the database lacks. Makes no call.
 
-        ``progress`` gets how many answers were read, and of how many. Raises Stopped, ArchiveLocked,
+        ``progress`` gets the number of answers read, and their total. Raises Stopped, ArchiveLocked,
         StorageError, DatabaseError.
         """
         from archiver.reread.reread import COMMAND, reread
@@ -458,10 +456,10 @@ class Archive:
     ) -> Verification:
         """Compare blobs and stored answers with the rows. Changes no file, and may run beside a run.
 
-        ``read_data``: read every byte and compare its SHA-256, or of this ``share`` (0 to 1), another one
-        each day. When a blob was verified is recorded if no run holds the lock and the archive is writable.
-        ``progress`` gets how many blobs were checked, and how many bytes read; it may raise to stop. Raises
-        DatabaseError if the database itself is damaged, StorageError if not one blob is there.
+        ``read_data``: read every blob and compare its SHA-256. ``share``: read only this part (0 to 1), a
+        different one each day. Verification times are recorded if no run holds the lock and the archive is
+        writable. ``progress`` gets the number of blobs checked and of bytes read; it may raise to stop.
+        Raises DatabaseError if the database itself is damaged, StorageError if no blob exists at all.
         """
         from archiver.archive.verification import verify_archive
 
@@ -478,11 +476,11 @@ class Archive:
         progress: Progress = lambda checked, bytes_read: None,
         stop: StopFlag | None = None,
     ) -> RepairReport:
-        """Verify under the lock, record what is lost, and move damaged bytes to ``quarantine/``. Costs
-        nothing.
+        """Verify under the lock, record losses, and move damaged bytes to ``quarantine/``. Costs nothing.
 
-        The report prices what may be fetched again: ``run(report.targets, options=report.run_options)`` does.
-        ``accept_loss``: go on if not one blob is there. Raises as ``verify``, and ArchiveLocked.
+        The report has the price of fetching the lost files again, as ``run(report.targets,
+        options=report.run_options)`` does. ``accept_loss``: continue even if no blob exists at all. Raises as
+        ``verify``, and ArchiveLocked.
         """
         from archiver.archive.verification import repair_archive
         from archiver.runner.workers import StopFlag as NewStopFlag
@@ -510,7 +508,7 @@ class Archive:
     ) -> ExportStats:
         """Export pictures and videos under readable names into ``directory``; a later export updates it.
 
-        ``template``: where each goes, as of ``archiver export folder``. ``sidecars``: write what is known of
+        ``template``: where each goes, as in ``archiver export folder``. ``sidecars``: write what is known of
         each item beside it, as JSON. Raises UsageError, NotHeld, ArchiveLocked, StorageError, DiskFull.
         """
         from archiver.archive.exports import Export
@@ -545,9 +543,10 @@ class Archive:
         tables: Sequence[str] = (),
         **options: Unpack[TableOptions],
     ) -> ExportStats:
-        """Export tables, a file each, as ``jsonl`` or ``csv``: these, or all.
+        """Export these tables, or all, each to one ``jsonl`` or ``csv`` file.
 
-        If it is narrowed, only those tables whose rows can belong to a part. Raises as ``export_folder``.
+        With filters, only tables whose rows belong to accounts, highlights or items. Raises as
+        ``export_folder``.
         """
         from archiver.archive.exports import Export
         from archiver.export.table_files import TableForm
@@ -585,7 +584,7 @@ class Archive:
         """
         self._catalog.backup(arguments.require_path("to", to))
 
-    # --- its end
+    # --- closing
 
     def close(self) -> None:
         """End every iterator and close the archive. Closing it again does nothing."""
@@ -633,7 +632,7 @@ class Archive:
     def _run_targets(
         self, targets: Targets | None, options: RunOptions | None
     ) -> tuple[Sequence[Target], RunOptions]:
-        """Return what a run is for: the entries of the configuration, or targets that a person names now."""
+        """Return the targets of a run (configured entries, or those that a person names) and its options."""
         from archiver.runner.context import RunOptions as NewRunOptions
 
         self._require_open()

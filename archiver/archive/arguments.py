@@ -1,4 +1,4 @@
-"""Checks of the arguments of ``Archive``: each is returned as it is meant, or refused. Pure."""
+"""Checks of the arguments of ``Archive``: each is converted, or refused. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BRIEF.maxother = _BRIEF.maxstring = 80
 
 
 def read_several(values: object, read: Callable[[object], T]) -> tuple[T, ...] | None:
-    """Return one or several values as a tuple, each read; None for None."""
+    """Return one or several values as a tuple, each converted by ``read``; None for None."""
     if values is None:
         return None
     if isinstance(values, Iterable) and not isinstance(values, str | bytes):
@@ -76,11 +76,11 @@ def require_choice(name: str, value: object, choices: type[E]) -> E:
 
 
 def read_count(name: str, value: object) -> int | None:
-    """Return a number of things from 0; None (all) for None."""
+    """Return a count, 0 or more; None (all) for None."""
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"{name}: {_BRIEF.repr(value)} is not a whole number from 0", "None means all")
+        raise UsageError(f"{name}: {_BRIEF.repr(value)} is not a whole number of 0 or more", "None means all")
     return min(value, NO_LIMIT)
 
 

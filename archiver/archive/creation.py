@@ -1,4 +1,4 @@
-"""Making an archive, or its missing marker."""
+"""Creates an archive, or its missing marker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OWN_NAMES = frozenset(
         "quarantine",
     }
 )
-"""What an interrupted creation may have left: without the marker it is completed, not refused."""
+"""What an interrupted creation may leave behind. Without the marker it is completed, not refused."""
 _OWN_PREFIXES = ("archive.db-", "archive.db.new-")
 """What SQLite puts beside a database."""
 
@@ -91,7 +91,7 @@ def restore_marker(config: Config) -> bool:
 def _is_archive(config: Config) -> bool:
     """Return whether the directory is an archive. Raises StorageError if it holds something else."""
     root = config.archive.directory
-    with storage_errors(f"{root} cannot be looked at"), suppress(FileNotFoundError):
+    with storage_errors(f"{root} cannot be read"), suppress(FileNotFoundError):
         if root.exists() and not root.is_dir():
             raise StorageError(f"{root} is a file, not a directory", "name another place")
         if (root / "archive.json").exists():
@@ -110,7 +110,7 @@ def _is_archive(config: Config) -> bool:
 
 
 def _open_new_catalog(config: Config) -> Catalog:
-    """Open a new database, or the one that a creation left which ended before its marker was written."""
+    """Open a new database, or the one that an interrupted creation left."""
     database = find_database(config)
     if _unfinished_database(config) is None:
         group_readable = config.archive.group_readable
@@ -119,9 +119,9 @@ def _open_new_catalog(config: Config) -> Catalog:
 
 
 def _unfinished_database(config: Config) -> schema.SchemaStatus | None:
-    """Return what an interrupted creation left at the place of the new database; None if nothing is there.
+    """Return the status of a database that an interrupted creation left; None if there is none.
 
-    Raises StorageError if runs were made in it: then it belongs to an archive that has lost its marker.
+    Raises StorageError if it has runs, because it then belongs to an archive that has lost its marker, and
     DatabaseForeign if it holds something else.
     """
     place, root = locate_database(config), config.archive.directory

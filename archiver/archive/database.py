@@ -28,18 +28,19 @@ def is_archive_of(config: Config, home: Path | None) -> bool:
 
 
 def find_database(config: Config) -> str | Path:
-    """Return the path or URL of the database: the configured one, or ``archive.db`` of an archive that the
-    configuration is not for.
+    """Return the path or URL of the database.
 
-    Raises MarkerMismatch for an archive without ``archive.db`` to which the configured database does not
-    belong.
+    It is the configured one, or ``archive.db`` if the configuration is for another archive.
+
+    Raises MarkerMismatch if there is no ``archive.db`` and the configured database belongs to another
+    archive.
     """
     configured, root = config.archive.database, config.archive.directory
     own = root / "archive.db"
     if configured is None:
         return own
     if config.database_archive is None and os.path.lexists(own) and marker.exists(root):
-        # Nothing says which archive the configured one is for. If both are this one's, it was moved there.
+        # Nothing says which archive the configured database is for. If both are of this one, it moved.
         own_id = marker.read(root).id
         if _belongs_to(own, own_id) and not _belongs_to(configured, own_id):
             return own
@@ -62,7 +63,7 @@ def locate_database(config: Config) -> Database:
 
 
 def find_query_database(config: Config) -> str | Path:
-    """Return the database for a person's own SQL: under the role of ``archive.query_database`` if it is set.
+    """Return the database for the user's SQL: ``archive.query_database`` if it is set.
 
     Raises as ``find_database``.
     """

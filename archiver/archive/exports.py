@@ -1,4 +1,4 @@
-"""Exports of an archive into other directories. It is only read, and may be written meanwhile."""
+"""Exports of an archive into other directories. The archive is only read, also during a run."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ T = TypeVar("T")
 
 
 class TableOptions(Narrowing, total=False):
-    """What every export takes, besides the keywords of ``Narrowing``.
+    """The options of every export, besides the keywords of ``Narrowing``.
 
-    ``dry_run``: make and remove nothing, and return what would be done. ``progress`` gets the counts so far
-    after each file, and may raise to stop. ``on_empty`` is called if no item is selected.
+    ``dry_run``: change nothing, and return what would be done. ``progress`` gets the counts so far after each
+    file, and may raise to stop. ``on_empty`` is called if no item is selected.
     """
 
     dry_run: bool
@@ -43,7 +43,7 @@ class TableOptions(Narrowing, total=False):
 
 
 class MediaOptions(TableOptions, total=False):
-    """What every export with pictures and videos takes.
+    """The options of every export with pictures and videos.
 
     ``gone``: include what Instagram no longer shows (the default). ``link``: how files are placed (``auto``,
     ``reflink``, ``hardlink``, ``copy``). ``prune``: remove files of earlier exports that are not selected
@@ -56,7 +56,7 @@ class MediaOptions(TableOptions, total=False):
 
 
 class Export:
-    """One export: what it selects, where to, and how."""
+    """One export: its selection, destination and options."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Export:
 
     def site(self) -> ExportStats:
         """Export web pages; see ``Archive.export_site``."""
-        from archiver.export.site import site_builder  # with Jinja2, which takes time to load
+        from archiver.export.site import site_builder  # imports Jinja2, which is slow
 
         with self._media() as (moment, blobs):
             steps = self._require_some(self._walk(moment))
@@ -175,14 +175,14 @@ class Export:
             yield tree
 
     def _walk(self, moment: Snapshot) -> Iterator[KeptAccount | KeptHighlight | Placed]:
-        """Walk through what is selected; ``on_empty`` is called at the end if no item was among it."""
+        """Walk through the selection, and call ``on_empty`` at the end if it has no item."""
         return self._watch(moment.stream(content.walk, self._selection), self._on_empty)
 
     def _walk_files(self, moment: Snapshot) -> Iterator[KeptAccount | KeptHighlight | PlacedFile]:
         """As ``_walk``, but with the files of items only."""
 
         def look_for_items() -> None:
-            # An item without files is not among the files: the items themselves tell whether there are any.
+            # Items without files do not appear among the files, so look at the items themselves.
             items = moment.stream(content.walk, self._selection, with_entries=False)
             for _ in self._watch(items, self._on_empty):
                 pass
@@ -190,7 +190,7 @@ class Export:
         return self._watch(moment.stream(content.walk_files, self._selection), look_for_items)
 
     def _watch(self, steps: Iterator[S], on_empty: Callable[[], None]) -> Iterator[S]:
-        """Yield the same steps, and call ``on_empty`` at the end if no item was among them."""
+        """Yield the same steps, and call ``on_empty`` at the end if there was no item."""
         is_wanted = False
         for step in steps:
             yield step
@@ -204,8 +204,7 @@ class Export:
         on_empty()
 
     def _require_some(self, values: Iterator[T]) -> Iterator[T]:
-        """Yield the same. Raises UsageError if there is nothing, and ``prune`` would remove all: a filter may
-        be mistyped."""
+        """Return the values. Raises UsageError if there are none and ``prune`` would remove everything."""
         for first in values:
             return chain((first,), values)
         if self._prune:
@@ -227,7 +226,7 @@ class Export:
                 )
 
     def _part(self, moment: Snapshot) -> dump.ArchivePart | None:
-        """Return whose rows are selected; None for all."""
+        """Return the selected part of the archive; None for all of it."""
         return (
             None
             if self._selection == EVERYTHING
@@ -259,12 +258,12 @@ def _put_tables(
 
 
 def _read_files(moment: Snapshot, part: dump.ArchivePart) -> None:
-    """Read the files of a part: only then its blobs are known."""
+    """Read the files of a part, which determines its blobs."""
     for _ in moment.stream(dump.rows, "files", part):
         pass
 
 
 def _last_run_ns(moment: Snapshot) -> int | None:
-    """Return when the last run ended, or began, in nanoseconds: the rows are as of that time."""
+    """Return the end (or start) of the last run, in nanoseconds: the time that the rows describe."""
     runs = moment.read(totals.status).last_runs
     return to_nanoseconds(runs[0].finished_at or runs[0].started_at) if runs else None

@@ -1,4 +1,4 @@
-"""An iterator over an archive, ended by its reader or by the end of the archive."""
+"""An iterator over an archive, which ends when the archive is closed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reading(Generic[T]):
         self._values.close()
 
     def cut(self) -> None:
-        """End it because the archive is closed: the next value raises ValueError."""
+        """End the iterator because the archive is closed: reading on raises ValueError."""
         self._is_cut = True
         # ValueError: another thread is reading. The connection is returned once nothing refers to it.
         with suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Runs: what they are given of the configuration, and what the next one would cost."""
+"""Runs, their price and their budget, with the settings of a configuration."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def run_targets(
     on_changes: Callable[[Iterator[NamedChange]], None] | None,
     clock: Clock,
 ) -> Summary:
-    """Open what a run needs, make it, and return its summary; see ``Archive.run``."""
+    """Open what a run needs, perform it, and return its summary; see ``Archive.run``."""
     key = require_key(config)
     with open_for_writing(config, command, stop, wait=wait) as session, ExitStack() as stack:
         require_blobs(session)

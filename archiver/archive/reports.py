@@ -22,7 +22,7 @@ _NEVER = "no run has reached it"
 
 @dataclass(frozen=True, slots=True)
 class CostReport:
-    """Sums of the ledger: ``rows``, one for each key, and each run beside the API's own balance."""
+    """Sums of the ledger: ``rows`` has one for each key, ``runs`` has the API's balance of each run."""
 
     by: CostsBy
     since: datetime | None
@@ -75,7 +75,7 @@ def require_run(catalog: Catalog, run_id: int) -> None:
     if last is None or run_id > last:
         raise UsageError(
             f"there is no run {run_id}",
-            f"the last one is {last}" if last is not None else "there was none yet: archiver run",
+            f"the last one is {last}" if last is not None else "there has been none yet: archiver run",
         )
 
 
@@ -83,8 +83,8 @@ def read_gaps(session: Session, accounts: Sequence[Target] | None) -> Generator[
     """Return every gap, or those of these accounts, account after account.
 
     An entry of the configuration that no run has reached is a gap; a highlight whose title its entry does not
-    want is not. The entries of a configuration that is for another archive do not count. Raises NotHeld for
-    an account that is neither stored nor a name that failed.
+    select is not. Entries of a configuration for another archive are ignored. Raises NotHeld for an account
+    that is neither stored nor a name that failed.
     """
     config, catalog = session.config, session.catalog
     entries = config.accounts if is_archive_of(config, config.accounts_archive) else ()
@@ -118,7 +118,7 @@ def _asked_accounts(catalog: Catalog, accounts: Sequence[Target]) -> tuple[set[P
 
 
 def _title_globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[str, ...]]:
-    """Return the title globs of the entries, by account. An account without globs is wanted whole."""
+    """Return the title globs of the entries, by account. No globs means all highlights."""
     globs: dict[Pk, tuple[str, ...]] = {}
     for entry in entries:
         pk = catalog.read(account_state.resolve, entry, from_config=True) if entry.highlights else None
@@ -128,7 +128,7 @@ def _title_globs(catalog: Catalog, entries: Sequence[Target]) -> dict[Pk, tuple[
 
 
 def _unreached_entries(catalog: Catalog, entries: Sequence[Target]) -> Iterator[Gap]:
-    """Yield the entries that no run has reached: new ones, and those after a limit, a signal or a kill."""
+    """Yield the entries that no run has reached: they are new, or a run ended before their turn."""
     progress = catalog.read(account_state.progress)
     for entry in entries:
         name = entry.username or entry.user_pk
@@ -138,7 +138,7 @@ def _unreached_entries(catalog: Catalog, entries: Sequence[Target]) -> Iterator[
         if pk in progress.listed_at:
             continue
         state = catalog.read(account_state.account_state, entry, pk) if pk is not None else None
-        # An account that is private or gone is a gap of its own.
+        # A private or gone account is a gap of its own.
         has_verdict = state is not None and state.is_archived and state.verdict is not None
         has_failed = catalog.read(account_state.open_failure, Subject.TARGET, name, None) is not None
         if not has_verdict and not has_failed:

@@ -30,14 +30,15 @@ NO_PKS = ("",)
 
 
 class Narrowing(TypedDict, total=False):
-    """Which part of an archive is read. What is left out, or None, does not narrow it; an empty list selects
-    nothing.
+    """The keywords that select a part of an archive.
+
+    A keyword that is None or left out does not narrow the selection; an empty list selects nothing.
 
     ``accounts`` (by username, id or link), ``highlights`` (by pk or link), and ``titles`` (globs of present
-    titles; case matters): one, or several. A username that several accounts bore selects them all. Items are
-    narrowed by when they were taken (``taken_from`` ≤ taken < ``taken_before``), by ``media_types`` (1 photo,
-    2 video; one, or several), and to what came into the archive since ``new_since``, the item or a file of
-    its own. Times must be aware.
+    titles; case matters): one, or several. A username that several accounts have had selects them all. Items
+    are selected by when they were taken (``taken_from`` ≤ taken < ``taken_before``), by ``media_types`` (1
+    photo, 2 video; one, or several), and by whether the item or one of its files was archived since
+    ``new_since``. Times must be aware.
     """
 
     accounts: AccountName | Iterable[AccountName] | None
@@ -110,8 +111,7 @@ def read_subject(subject: SubjectName) -> Target | ItemTarget:
 
 
 def find_pks(catalog: Catalog, account: Target) -> tuple[Pk, ...]:
-    """Return the stored accounts that are meant: the one of that pk or current name, else all that bore the
-    name before.
+    """Return the stored accounts with that pk or current name, or else all that have had the name.
 
     Raises UsageError for what is not an account.
     """
@@ -121,7 +121,7 @@ def find_pks(catalog: Catalog, account: Target) -> tuple[Pk, ...]:
 
 
 def require_pks(catalog: Catalog, accounts: Iterable[Target]) -> tuple[Pk, ...]:
-    """Return the stored accounts that are meant, each once, in ascending order. Raises NotHeld."""
+    """Return the pks of the stored accounts, each once, in ascending order. Raises NotHeld."""
     stored_pks: set[Pk] = set()
     for account in accounts:
         pks = find_pks(catalog, account)
@@ -142,12 +142,12 @@ def not_archived(catalog: Catalog, account: Target) -> NotHeld:
 
 
 def find_account(catalog: Catalog, account: Target) -> KeptAccount:
-    """Return the stored account. Raises NotHeld, and UsageError if several bore the name, naming them."""
+    """Return the stored account. Raises NotHeld, and UsageError if several have had the name."""
     pks = find_pks(catalog, account)
     if not pks:
         raise not_archived(catalog, account)
     if len(pks) > 1:
-        raise UsageError(f"several accounts bore the name {account.text}", f"use an id: {', '.join(pks)}")
+        raise UsageError(f"several accounts have had the name {account.text}", f"use an id: {', '.join(pks)}")
     with closing(catalog.stream(content.accounts, Selection(user_pks=(pks[0],)))) as accounts:
         return next(accounts)
 
@@ -173,8 +173,8 @@ def find_item(catalog: Catalog, target: ItemTarget) -> KeptItem:
 def find_subject(catalog: Catalog, target: Target | ItemTarget) -> KeptAccount | KeptHighlight | KeptItem:
     """Return the account, highlight or item that is meant.
 
-    A number is an account's id, else a highlight's pk, else an item's. A name that no account bears may be an
-    item's code. Raises NotHeld, and UsageError if several accounts bore the name.
+    A number is an account's id, else a highlight's pk, else an item's. A name that no account has may be an
+    item's code. Raises NotHeld, and UsageError if several accounts have had the name.
     """
     if isinstance(target, ItemTarget):
         return find_item(catalog, target)

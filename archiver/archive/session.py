@@ -1,4 +1,4 @@
-"""Opening an archive for reading or writing: marker, lock, database and stores agree, or nothing is open."""
+"""Opens an archive for reading or writing, after checking that marker, lock and database agree."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """The parts of an open archive: its rows, and, from their first use, its blobs and stored answers.
+    """The parts of an open archive: its rows, and its blobs and stored answers, opened at first use.
 
-    Marker and database are known to agree.
+    Marker and database have been compared.
     """
 
     def __init__(self, config: Config, catalog: Catalog, stack: ExitStack) -> None:
@@ -53,8 +53,9 @@ class Session:
 
 @contextmanager
 def open_for_reading(config: Config, database: str | Path | None = None) -> Iterator[Session]:
-    """Open the archive of a configuration; nothing is written. ``database``: the same rows under another
-    role.
+    """Open the archive of a configuration, without writing.
+
+    ``database``: the same database under another role.
 
     Raises NoArchive, MarkerMismatch, SchemaOld, SchemaNew, DatabaseError, StorageError.
     """
@@ -97,11 +98,11 @@ def read_download_rules(config: Config) -> DownloadRules:
 
 
 def require_blobs(session: Session) -> None:
-    """Raise StorageError if not one blob of the rows is there: a disk that is not mounted, not damage.
+    """Raise StorageError if none of the recorded blobs exists: the disk is not mounted.
 
-    Otherwise every account would be fetched again, and paid for. Nearly always the first blob is there. If it
-    is not, a sample does not suffice: of a large archive the first hundreds are all in ``blobs/00``, and that
-    directory alone may be what was lost.
+    Otherwise every account would be fetched and paid for again. Nearly always the first blob exists. If it
+    does not, a sample is not enough: the first hundreds of blobs of a large archive are all in ``blobs/00``,
+    and perhaps only that directory is lost.
     """
     from archiver.catalog.query import holdings
 

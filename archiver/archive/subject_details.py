@@ -1,4 +1,4 @@
-"""One account, highlight or item with everything that ``archiver show`` tells about it."""
+"""One account, highlight or item with everything that ``archiver show`` prints about it."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from archiver.runner.due_highlights import next_fetch_at, why_fetch
 
 @dataclass(frozen=True, slots=True)
 class HighlightSummary:
-    """A highlight, how much it holds, and when it is fetched again if its tray shows nothing new.
+    """A highlight, its size, and when it is fetched again if its tray shows nothing new.
 
-    ``due``: in the next run; else at ``due_at``, None for never.
+    ``due``: in the next run. Otherwise at ``due_at``; None means never.
     """
 
     highlight: KeptHighlight
@@ -47,7 +47,7 @@ class HighlightSummary:
 
 @dataclass(frozen=True, slots=True)
 class AccountDetails:
-    """An account. ``state`` decides about the next visit; ``highlights`` has gone ones last."""
+    """An account. ``state`` determines the next visit; ``highlights`` lists gone ones last."""
 
     account: KeptAccount
     state: AccountState
@@ -68,8 +68,7 @@ class HighlightDetails:
 
 @dataclass(frozen=True, slots=True)
 class ItemDetails:
-    """An item, the highlights that show or showed it, each with its place, and the answers that it and its
-    files came with, by id."""
+    """An item, its places in highlights, and the answers that it and its files came from, by id."""
 
     item: KeptItem
     account: KeptAccount
@@ -81,7 +80,7 @@ Details = AccountDetails | HighlightDetails | ItemDetails
 
 
 def read_details(session: Session, target: Target | ItemTarget) -> Details:
-    """Return the details of what is meant. Raises as ``selection.find_subject``."""
+    """Return the details of a target. Raises as ``selection.find_subject``."""
     catalog, config = session.catalog, session.config
     subject = selection.find_subject(catalog, target)
     if isinstance(subject, KeptItem):
@@ -108,9 +107,9 @@ def read_details(session: Session, target: Target | ItemTarget) -> Details:
 def read_current_files(
     catalog: Catalog, subject: KeptAccount | KeptHighlight | KeptItem
 ) -> Generator[KeptFile, None, None]:
-    """Yield the newest file of each role whose bytes are stored, each bytes once.
+    """Yield the newest stored file of each role, without duplicates.
 
-    Of an account the avatar, then each highlight's cover, followed by the files of its items in their order.
+    For an account: the avatar, each highlight's cover, then the files of its items in their order.
     """
     seen: set[str] = set()
     for file in _newest_files(catalog, subject):

@@ -31,7 +31,7 @@ _RECORDED_BETWEEN = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found of the blobs and of the stored answers."""
+    """The result of checking the blobs and the stored answers."""
 
     blobs: VerifyReport
     answers: AnswerReport
@@ -46,7 +46,7 @@ class Verification:
 class RepairReport:
     """What a repair did, and what fetching the lost files again would cost.
 
-    ``lost``: how many blobs are recorded as lost now, those of earlier times too. ``plans``: the targets to
+    ``lost``: how many blobs are recorded as lost now, including earlier ones. ``plans``: the targets to
     fetch, each with its price. ``run_options`` restrict a run to what is lost.
     """
 
@@ -63,9 +63,9 @@ class RepairReport:
 
     @property
     def units(self) -> int:
-        """Return the price: every tray and every highlight, as if no stored answer could serve.
+        """Return the price of all trays and highlights, as if no stored answer could be used.
 
-        It is more only if an answer is lost, a link has expired, or a tray contradicts what is stored.
+        It can be higher only if an answer is lost, a link has expired, or a tray contradicts what is stored.
         """
         return sum(plan.units + sum(1 - job.units for job in plan.highlights) for _, plan in self.plans)
 
@@ -117,7 +117,7 @@ def repair_archive(
 
 
 def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:
-    """Yield an account if its tray was ever listed; else only its highlights, which were single targets."""
+    """Yield each account whose tray was ever listed; for others, the highlights, which were targets."""
     for loss in losses:
         if loss.was_listed:
             yield Target(f"account {loss.user_pk}", user_pk=loss.user_pk)
@@ -201,7 +201,7 @@ def _record_verified(session: Session, digests: Sequence[Digest]) -> None:
 
 
 class _VerifiedBlobs:
-    """Records when blobs were verified, many at once, if no other process is writing just then."""
+    """Records in batches when blobs were verified, unless another process is writing."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -77,7 +77,7 @@ def _write(files: dict[Path, str], *, force: bool) -> None:
     for path, text in files.items():
         refuse_archives(path.parent)
         refuse_exports(path.parent)
-        with storage_errors(f"{path} cannot be looked at"):
+        with storage_errors(f"{path} cannot be read"):
             differs = _differs(path, text.encode())
         if differs and not force:
             raise UsageError(

@@ -97,7 +97,7 @@ def command(
     else:
         output.print_data("".join(f"{line}\n" for line in plan_lines(plans)))
         if output.terminal_width() is not None and not all(plan.is_exact for plan in plans):
-            output.print_data("+: at least; only the tray, which costs units, tells more\n")
+            output.print_data("+: at least; listing the tray, which costs units, may show more\n")
         if (limit := describe_limit(plans, left)) is not None and not options.quiet:
             output.print_messages(f"archiver: plan: {limit}")
     if summary is None:

@@ -167,7 +167,7 @@ def _explain_missing(archive: Archive, username: str) -> None:
         archive.account(Target(username or "''", username=username))
     except NotHeld as error:
         output.print_messages(f"archiver: query: {error}")
-    except UsageError:  # several accounts bore the name
+    except UsageError:  # several accounts have had the name
         return
 
 

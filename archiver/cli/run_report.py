@@ -142,9 +142,7 @@ def note_lines(summary: Summary) -> Iterator[str]:
     if gaps:
         parts = ", ".join(f"{number:,} {_GAP_WORDS[reason]}" for reason, number in gaps.most_common())
         yield f"left out: {parts} ({advice.command_line('gaps')})"
-    yield from _limit_lines(
-        summary.notes, _MAX_NOTES - bool(gaps), "notes: the log and --json contain all of them"
-    )
+    yield from _limit_lines(summary.notes, _MAX_NOTES - bool(gaps), "notes: the log and --json have all")
 
 
 def change_lines(run_id: int, changes: RunChanges, room: int) -> Iterator[str]:

@@ -51,7 +51,7 @@ class _Words(click.Command):
         except click.NoSuchOption as error:
             if error.option_name.startswith("--"):
                 raise
-            why = f"no such option: {error.option_name}; put words to exclude behind all options and --"
+            why = f"no such option: {error.option_name}; put words to exclude after all options and --"
             raise click.UsageError(f"{why}: {self._suggest_command(ctx, words)}", ctx) from None
 
     def _suggest_command(self, ctx: click.Context, words: list[str]) -> str:
@@ -185,7 +185,7 @@ def _find_username(archive: Archive, words: Sequence[str]) -> int | None:
                 return at
         except (NotHeld, TargetError):
             continue
-        except UsageError:  # several accounts bore the name
+        except UsageError:  # several accounts have had the name
             return at
     return None
 
@@ -197,7 +197,7 @@ def hit_lines(hit: Hit, width: int | None, command: str) -> Iterator[str]:
     """
     whose = hit.username or hit.user_pk or ""
     what = [hit.kind.value, whose, *([hit.title or ""] if hit.highlight_pk else [])]
-    gone = ", shown no more" if hit.gone else ""
+    gone = ", no longer shown" if hit.gone else ""
     yield make_safe(f"{' · '.join(filter(None, what))} · {_DATED[hit.dated]} {hit.at:%Y-%m-%d}{gone}")
     for said in hit.matched[:_SHOWN]:
         yield _cut(f"  {said.field.value.replace('_', ' ')}: {_SIGN.get(said.field, '')}{said.text}", width)

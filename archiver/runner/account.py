@@ -249,7 +249,7 @@ class AccountSync:
         """List the tray and record it, unless a look at the account must confirm it first."""
         state = visit.state
         if step.why in (StepWhy.PAGES_FAILED, StepWhy.PAGES_TOO_DEAR):
-            text = f"{self._target.text}: the paged tray cannot be had; the first page serves"
+            text = f"{self._target.text}: the paged tray cannot be read: using the first page"
             self._context.observe(Notice(text))
         if step.is_paged:
             assert state.pk is not None
@@ -289,7 +289,7 @@ class AccountSync:
         return self._end_hidden(visit, verdict)
 
     def _end_hidden(self, visit: Visit, verdict: Reason) -> Visit:
-        """End the visit to an account that shows nothing, but keep files that stored answers still offer due."""
+        """End the visit to an account that shows nothing; stored answers may still offer files."""
         self._end = self._report.report_hidden(verdict, visit.before)
         visit = replace(visit, verdict=verdict, listing=None)
         if not visit.before.is_archived:
@@ -436,4 +436,4 @@ class AccountSync:
 
 
 def _hidden_tray() -> CallFailed:
-    return CallFailed("its tray is not found, and the account is there and public", was_sent=True)
+    return CallFailed("its tray was not found, although the account exists and is public", was_sent=True)

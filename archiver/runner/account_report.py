@@ -40,7 +40,7 @@ class AccountReporter:
         """Report that another target of this run names the same account."""
         is_other = self._target.highlights != first.highlights
         what = f", with the highlights that {first.text} asks for" if is_other else ""
-        text = f"{self._target.text} is the same account as {first.text}: kept once{what}"
+        text = f"{self._target.text} is the same account as {first.text}: archived once{what}"
         self._context.observe(Notice(text, is_loud=is_other))
 
     def report_hidden(self, verdict: Reason, before: AccountState) -> AccountEnd:
@@ -101,7 +101,7 @@ class AccountReporter:
         stored = {highlight.pk: highlight.title for highlight in state.highlights}
         titles = [stored.get(highlight.pk, highlight.title) for highlight in tray.highlights]
         for glob, near in unmatched_globs(self._target.highlights, titles).items():
-            case = f": upper and lower case differ, and there is '{near}'" if near is not None else ""
+            case = f": matching is case-sensitive; did you mean '{near}'?" if near is not None else ""
             self._context.note(f"{self._target.text}: no highlight matches '{glob}'{case}")
 
     def report_refused_files(

@@ -98,7 +98,7 @@ class LookAtAccount:
 
 @dataclass(frozen=True, slots=True)
 class ListTray:
-    """List the highlights of an account. If paged, ``call`` is page one and ``units`` the price of all pages."""
+    """List the highlights of an account. If paged, ``call`` is page one, ``units`` the price of all pages."""
 
     call: Call
     units: int

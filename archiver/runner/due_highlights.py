@@ -35,8 +35,8 @@ class Why(StrEnum):
 def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> Why | None:
     """Return why a stored highlight is to be fetched now; None if it is not.
 
-    The back-off of a page that was not found also holds when the tray's numbers change, because otherwise the page
-    would cost a unit every night. The back-off of a file never hides a change.
+    The back-off of a page that was not found also holds when the tray's numbers change, or the page would
+    cost a unit every night. The back-off of a file never hides a change.
     """
     if options.full:
         return Why.FULL

@@ -212,10 +212,9 @@ class MeteredApi:
     ) -> Reply[HighlightPage]:
         """Fetch one highlight with its items.
 
-        ``account``: the pk of its account, or the highlight's own if that is unknown.
-
-        ``facts``: the tray's, stored with the answer so that it can be used again after a kill. ``promise``:
-        a unit set aside for this call, which may be spent even after a limit was reached.
+        ``account``: the pk of its account, or the highlight's own if unknown. ``facts``: the tray's, stored
+        with the answer so that it can be used again after a kill. ``promise``: a unit set aside for this
+        call, which may be spent even after a limit was reached.
         """
         return self._pay(
             endpoints.fetch_highlight(pk),
@@ -432,7 +431,7 @@ def fetch_balance(client: HikerClient) -> Balance:
     if verdict.meaning is Meaning.KEY_REJECTED:
         raise KeyRejected(f"the API rejected the key: {verdict.detail}", "check HIKERAPI_TOKEN")
     if verdict.meaning is not Meaning.OK:
-        raise UpstreamDown(f"the API does not tell its balance: {verdict.detail or verdict.meaning.value}")
+        raise UpstreamDown(f"the API did not return the balance: {verdict.detail or verdict.meaning.value}")
     return wire.parse_balance(answer)
 
 

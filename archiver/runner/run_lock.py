@@ -39,7 +39,8 @@ def hold_run_lock(
         while not _try_lock(fd, path):
             if wait is None:
                 raise ArchiveLocked(
-                    f"another run holds this archive: {_holder(fd)}", "wait for it to end, or give --wait"
+                    f"the archive is locked by another run: {_holder(fd)}",
+                    "wait for it to end, or give --wait",
                 )
             wait(_RETRY_SECONDS)
         note = {
@@ -76,4 +77,4 @@ def _holder(fd: int) -> str:
         since = datetime.fromisoformat(note["since"]).astimezone(UTC)
         return f"{note['command']}, pid {note['pid']} on {note['host']}, since {since:%Y-%m-%d %H:%M:%S} UTC"
     except (OSError, ValueError, KeyError, TypeError):
-        return "its holder left no note"
+        return "its process is unknown"

@@ -393,7 +393,7 @@ def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser) -> None:
     code, text = on_terminal(person, "plan", "natgeo", "--archive", "kept", stream="stdout")
     assert (code, text.splitlines()[-1]) == (
         0,
-        "+: at least; only the tray, which costs units, tells more",
+        "+: at least; listing the tray, which costs units, may show more",
     )
     assert "at least" not in person.run("plan", "natgeo", "--archive", "kept").out
 

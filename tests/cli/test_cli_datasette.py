@@ -228,7 +228,7 @@ def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: In
     for words in ((), ("--force",)):
         ended = person.run("datasette", str(place), *words)
         assert (ended.code, ended.out) == (8, "")
-        assert "metadata.json cannot be looked at: Is a directory" in ended.err
+        assert "metadata.json cannot be read: Is a directory" in ended.err
     assert [path.name for path in place.iterdir()] == ["metadata.json"]
 
 
@@ -244,7 +244,7 @@ def test_a_pipe_in_the_place_of_a_file_is_no_wait(
     os.mkfifo(place / "metadata.json")
     code, err = _within_20_seconds(person, str(place), *words)
     assert code == 8
-    assert "metadata.json cannot be looked at: not a regular file" in err
+    assert "metadata.json cannot be read: not a regular file" in err
     assert [path.name for path in place.iterdir()] == ["metadata.json"]
     (place / "metadata.json").unlink()
     os.mkfifo(place / ".metadata.json.part")

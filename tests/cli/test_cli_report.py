@@ -139,7 +139,7 @@ def test_fault_a44_a_pattern_that_matches_nothing_is_reported(
     """It is in the report, ``--json`` and the log, with code 0; on stderr only beside another message."""
     config = person.home / "config.toml"
     config.write_text('[[accounts]]\ntarget = "natgeo"\nhighlights = ["gift*"]\n')
-    note = "natgeo: no highlight matches 'gift*': upper and lower case differ, and there is 'Gift Guide'"
+    note = "natgeo: no highlight matches 'gift*': matching is case-sensitive; did you mean 'Gift Guide'?"
     ended = person.run("run", "--json")
     assert (ended.code, ended.err, ended.object["notes"]) == (0, "", [note])
     assert note in box.at(PING).body.decode().splitlines()

@@ -49,7 +49,7 @@ def test_what_was_called_so_once_is_found(kept: InProcessUser) -> None:
     assert out.startswith("account · salwa · first seen ")
     assert "\n  former username: @salwaaa_ki\n  archiver show salwa\n" in out
     assert (
-        "highlight · natgeo · Limitless · created 2025-08-08, shown no more\n"
+        "highlight · natgeo · Limitless · created 2025-08-08, no longer shown\n"
         in kept.run("search", "limitless").out
     )
 
@@ -195,7 +195,7 @@ def test_it_can_be_asked_of_one_highlight(kept: InProcessUser) -> None:
         (["--", "-gift"], "(add one that must be found, as in: archiver search -- shop -sale)"),
         (
             ["natgeo", "-gift"],
-            "no such option: -g; put words to exclude behind all options and --: "
+            "no such option: -g; put words to exclude after all options and --: "
             "archiver search natgeo -- -gift",
         ),
         (["natgeo", "-qé'"], """: archiver search natgeo -- '-qé'"'"''"""),

@@ -320,7 +320,7 @@ def test_fault_a44_a_pattern_that_matches_nothing_is_in_the_report(harness: Arch
     summary = harness.night(parse_target(NAME, highlights=("highlight 0", "Paris*")))
     assert (summary.exit_code, summary.highlights_fetched) == (0, 0)
     assert summary.notes == (
-        f"{NAME}: no highlight matches 'highlight 0': upper and lower case differ,"
+        f"{NAME}: no highlight matches 'highlight 0': matching is case-sensitive;"
         " and there is 'Highlight 0'",
         f"{NAME}: no highlight matches 'Paris*'",
     )
