@@ -207,7 +207,10 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
     "a parameter that is no number": (lambda a: a.query("SELECT :a", {"a": float("nan")}), "a is nan"),
     "half a character": (lambda a: a.query("SELECT :a", {"a": "\ud800"}), "cannot be answered"),
     "SQL with half a character": (lambda a: a.query("SELECT '\ud800'"), "cannot be answered"),
-    "rows below none": (lambda a: a.query("SELECT 1", limit=-1), "limit: -1 is not a whole number of 0 or more"),
+    "rows below none": (
+        lambda a: a.query("SELECT 1", limit=-1),
+        "-1 is not a whole number of 0 or more",
+    ),
     "no time": (lambda a: a.query("SELECT 1", seconds=0), "0 is not a number above 0"),
     "a time that is no number": (
         lambda a: a.query("SELECT 1", seconds=float("nan")),

@@ -27,7 +27,7 @@ _COMMAND = re.compile(rf"(?<![\w/])(?<!-m )archiver (?=(?:{'|'.join(COMMANDS)}|-
 
 
 def program_path() -> str:
-    """Return this program as a shell can start it from any directory.
+    """Return the command that starts this program from any directory.
 
     That is the path it was started by, the ``archiver`` beside this Python, or ``python -m archiver``.
     """
@@ -56,7 +56,7 @@ def quote(text: object) -> str:
 def command_line(words: str, options: GlobalOptions | None = None) -> str:
     """Return ``archiver WORDS`` as it works in the user's shell; ``words`` are quoted already.
 
-    It includes the --config and --archive of the present command, and the program's path if the shell does
+    It includes the --config and --archive of the current command, and the program's path if the shell does
     not find its name. ``options``: the global options, needed once the command itself has ended.
     """
     if options is None:
@@ -83,7 +83,7 @@ def _location_options(words: str, options: GlobalOptions) -> Iterator[str]:
 def config_for_init(options: GlobalOptions) -> Path | None:
     """Return the configuration that ``init`` needs to make the archive of ``--archive``; None: the default.
 
-    If the present configuration names another archive, ``init`` refuses to change it: then it is a new one.
+    If the current configuration names another archive, which ``init`` refuses to change, it is a new file.
     """
     from archiver.config import locate
 
@@ -97,7 +97,7 @@ def config_for_init(options: GlobalOptions) -> Path | None:
 
 
 def names_archive(config: Path, directory: Path) -> bool:
-    """Whether the configuration names this archive. False if it cannot be read."""
+    """Return whether the configuration names this archive; False if it cannot be read."""
     from archiver.config import load
 
     try:
@@ -118,9 +118,9 @@ def cron_line(option: str = "") -> str:
 
 
 def key_file_steps(config: Path, token_file: Path | None) -> Iterator[str]:
-    """Yield the steps that put the key into a file that only its owner can read, as far as needed.
+    """Yield the missing steps to put the key into a file that only its owner can read.
 
-    ``token_file``: that of the configuration, if it has one.
+    ``token_file``: the one that the configuration names, or None.
     """
     path = token_file or config.parent / "hikerapi.token"
     if not path.exists():

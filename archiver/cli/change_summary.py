@@ -25,7 +25,7 @@ _FLAGS = {  # field → words for true and for false
     (Subject.USER, "is_verified"): ("verified", "no longer verified"),
     (Subject.HIGHLIGHT, "is_pinned"): ("pinned", "unpinned"),
 }
-_EVENTS = {  # field whose values say nothing to a person → words
+_EVENTS = {  # field whose values mean nothing to a person → words
     (Subject.USER, "avatar_name"): "new avatar",
     (Subject.HIGHLIGHT, "cover_name"): "new cover",
     (Subject.HIGHLIGHT, "position"): "moved in the tray",
@@ -116,7 +116,7 @@ class ChangeSummary:
 
 @dataclass(slots=True)
 class RunChanges:
-    """The changes of one run: all in the summary, the first thousand as they are.
+    """The changes of one run: all of them summarized, the first thousand also one by one.
 
     ``error``: why they could not be read, or ''.
     """

@@ -48,7 +48,7 @@ def command(
 
     It prints a line for each account and highlight, day by day (UTC). Several edits of one thing on a day are
     combined: renamed from its first name to its last; added and removed again. --json prints every row as it
-    is. The first look at a thing is not a change. Accounts and highlights are called by their current names.
+    is. What is seen for the first time is not a change. Accounts and highlights have their current names.
 
     \b
     Examples:

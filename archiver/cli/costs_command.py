@@ -56,9 +56,9 @@ def command(options: GlobalOptions, by: str, since: datetime | None) -> int:
     costs nothing.
 
     A call whose answer is unknown, because the run was killed, counts at its price and is listed as unknown.
-    Runs whose units differ from what the API's own balance fell by are listed below the table: that need not
-    be an error, since other programs may use the same key, and the balance may be topped up. Free calls for
-    the balance are not counted.
+    Runs are listed below the table if the API's own balance fell by another amount. That need not be an
+    error: other programs may use the same key, and the balance may be topped up. Free calls for the balance
+    are not counted.
 
     \b
     Examples:

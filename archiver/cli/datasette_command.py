@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from archiver.cli import load, output
-from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options
 from archiver.cli.parameter_types import OutputDirectoryType
 from archiver.durable import storage_errors
 from archiver.errors import UsageError
@@ -24,7 +24,7 @@ _SETTINGS = {"default_page_size": 50, "sql_time_limit_ms": 5_000}
 @click.argument("directory", type=OutputDirectoryType(allows_stdout=True), metavar="DIR")
 @click.option(
     "--force",
-    cls=Unsuggested,
+    cls=RiskyOption,
     is_flag=True,
     help="Overwrite existing files with other content.",
 )
@@ -70,8 +70,11 @@ def _start(directory: Path, database: Path) -> list[str]:
 
 
 def _write(files: dict[Path, str], *, force: bool) -> None:
-    """Write each file, whole or not at all. Raises UsageError, with nothing written, if one exists with other
-    content, and for a place in an archive or export; StorageError."""
+    """Write each file completely or not at all.
+
+    Raises UsageError, before anything is written, if a file exists with other content or the directory is in
+    an archive or export; StorageError.
+    """
     from archiver.export.open_export import refuse_archives, refuse_exports
 
     for path, text in files.items():

@@ -23,8 +23,8 @@ from archiver.errors import UsageError
 )
 @media_options
 def command(options: GlobalOptions, fields: tuple[str, ...], request: ExportRequest) -> int:
-    """Export a BagIt 1.0 bag (RFC 8493) with SHA-256 manifests into DIR, as libraries and archives accept it.
-    Reads only, also during a run; costs nothing.
+    """Export a BagIt 1.0 bag (RFC 8493) with SHA-256 manifests into DIR, for libraries and archives. Reads
+    only, also during a run; costs nothing.
 
     data/media has every picture and video, named by pks, each with a JSON file that describes it; data/tables
     has the tables as JSON lines. The API's own answers stay in the archive, since they contain signed links.

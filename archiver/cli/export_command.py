@@ -17,7 +17,7 @@ from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import (
     EPILOG,
     GlobalOptions,
-    Unsuggested,
+    RiskyOption,
     global_options,
     is_on_terminal,
     json_option,
@@ -92,7 +92,7 @@ def command(ctx: click.Context) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What the options shared by the forms say."""
+    """The values of the options that all forms share."""
 
     directory: Path
     filters: FilterOptions
@@ -118,12 +118,12 @@ _LINK = click.option(
 )
 _PRUNE = click.option(
     "--prune",
-    cls=Unsuggested,
+    cls=RiskyOption,
     is_flag=True,
     help="Remove files of earlier exports that this one does not select: with filters, all the rest."
     " On a terminal it asks first. Without it such files stay.",
 )
-_YES = click.option("--yes", cls=Unsuggested, is_flag=True, help="With --prune: do not ask.")
+_YES = click.option("--yes", cls=RiskyOption, is_flag=True, help="With --prune: do not ask.")
 _DRY_RUN = click.option(
     "-n", "--dry-run", is_flag=True, help="Make and remove nothing; print what would be done."
 )
@@ -167,7 +167,7 @@ def request_options(
 
 
 class ExportWork(Protocol):
-    """An export that only lacks these arguments."""
+    """A function that makes an export, given these arguments."""
 
     def __call__(
         self, *, dry_run: bool, progress: Callable[[ExportStats], None], on_empty: Callable[[], None]
@@ -246,7 +246,7 @@ def _confirm(to: Path, files: int) -> None:
 
 
 def print_empty(options: GlobalOptions, filters: FilterOptions) -> None:
-    """Print that the filters selects no item: a filter may be mistyped. Not under ``-q``."""
+    """Print that the filters select no item, unless ``-q`` is given: a filter may be mistyped."""
     if not options.quiet:
         output.print_messages(f"archiver: {options.command}: {filters.describe_no_match()}")
 

@@ -79,14 +79,14 @@ def _print_gaps(gaps: Iterable[Gap], *, limit: int | None) -> bool:
 
 @dataclass(slots=True)
 class AccountGaps:
-    """The gaps of one account as people read them: all are counted, some of them listed."""
+    """The gaps of one account, to be printed: all are counted, some are listed."""
 
     name: str
     counts: Counter[str] = field(default_factory=Counter)
     listed: list[Gap] = field(default_factory=list)
 
     def add(self, gap: Gap, *, is_listed: bool) -> None:
-        """Count a gap, and list it or not."""
+        """Count a gap, and list it if ``is_listed``."""
         self.counts[gap.reason.value] += 1
         if is_listed:
             self.listed.append(gap)

@@ -113,7 +113,7 @@ def _make_private(directory: Path) -> None:
 
 
 def next_steps(path: Path, token_file: Path | None, *, is_named: bool) -> Iterator[str]:
-    """Yield what to do after ``init``. ``path``: the configuration; ``token_file``: what it has of that key.
+    """Yield what to do after ``init``. ``path``: the configuration; ``token_file``: its setting.
 
     ``is_named``: the commands must name the configuration too.
     """

@@ -11,7 +11,7 @@ from archiver.cli.options import GlobalOptions
 
 
 class CommandGroup(click.Group):
-    """A group that records which command was given, for messages, and suggests similar names."""
+    """A group that records which command was used, for messages, and suggests similar names."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -32,8 +32,8 @@ class CommandGroup(click.Group):
 class LazyGroup(CommandGroup):
     """A group of commands that are not imported yet.
 
-    ``table``: the name of each command and its one-line help. ``place``: what comes before and after that
-    name in the name of its module, which has it as ``command``.
+    ``table``: the name of each command and its one-line help. ``place``: the prefix and suffix of the name of
+    its module, which defines the command as ``command``.
     """
 
     table: Mapping[str, str]

@@ -51,10 +51,9 @@ def targets(words: Sequence[str]) -> tuple[Target, ...]:
 
 
 def entries(configuration: Config, words: Sequence[str]) -> tuple[Target, ...]:
-    """Return the entries of the configuration, or those that the words name by username, id or link, each
-    once.
+    """Return the configured entries, or those that the words name (username, id or link), each once.
 
-    Raises UsageError for a word that names none, with similar ones, and if there are no entries at all.
+    Raises UsageError, naming similar entries, for a word that matches none, and if there are no entries.
     """
     if not configuration.accounts:
         if configuration.path is None:
@@ -69,7 +68,7 @@ def entries(configuration: Config, words: Sequence[str]) -> tuple[Target, ...]:
 
 
 def entry(configuration: Config, target: Target) -> Target | None:
-    """Return the entry of the configuration that means the same, by spelling or by the archive."""
+    """Return the configured entry for the same target, by its spelling or by what the archive knows."""
     from archiver.archive.archive import Archive
 
     for known in configuration.accounts:

@@ -13,7 +13,7 @@ import click
 
 from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
-from archiver.cli.options import GlobalOptions, JsonOption, Unsuggested, global_options
+from archiver.cli.options import GlobalOptions, JsonOption, RiskyOption, global_options
 from archiver.errors import (
     AnswerMalformed,
     ArchiverError,
@@ -41,8 +41,8 @@ class _Group(LazyGroup):
 @global_options
 @click.pass_context
 def cli(ctx: click.Context) -> int:
-    """Archive the story highlights of a list of Instagram accounts: every night, durable, queryable,
-    nothing paid for twice.
+    """Archive the story highlights of a list of Instagram accounts every night, in files and a database that
+    you can query. Nothing is paid for twice.
 
     Calls go to the paid HikerAPI. Its key is read from HIKERAPI_TOKEN or from the configured token_file.
     A run costs one unit per account in which nothing changed.
@@ -100,7 +100,7 @@ def _run_command(words: list[str], options: GlobalOptions) -> int:
 
 
 def _has_working_directory() -> bool:
-    """Whether the working directory exists, so that relative paths have a meaning."""
+    """Return whether the working directory exists, so that relative paths have a meaning."""
     try:
         Path.cwd()
     except FileNotFoundError:
@@ -109,7 +109,7 @@ def _has_working_directory() -> bool:
 
 
 def _usage_error(error: click.ClickException, words: list[str], options: GlobalOptions) -> UsageError:
-    """Return click's error as ours. ``--json`` is respected even if click did not get to read it."""
+    """Return click's error as a UsageError. ``--json`` counts even if click stopped before reading it."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx is not None else "archiver"
     if ctx is not None and options.blank is None and "--json" in words:
@@ -122,7 +122,7 @@ def _usage_error(error: click.ClickException, words: list[str], options: GlobalO
 
 def _without_harmful_suggestions(error: click.NoSuchOption, ctx: click.Context) -> click.NoSuchOption:
     """Return the error without suggestions of options that remove something or spend units."""
-    harmful = {name for param in ctx.command.params if isinstance(param, Unsuggested) for name in param.opts}
+    harmful = {name for param in ctx.command.params if isinstance(param, RiskyOption) for name in param.opts}
     near = [name for name in error.possibilities or () if name not in harmful]
     return click.NoSuchOption(error.option_name, error.message, near, ctx)
 
@@ -151,7 +151,7 @@ def _report_bug(error: Exception, options: GlobalOptions) -> int:
 
 
 def _print_error(options: GlobalOptions, code: int, slug: str, message: str, hint: str) -> None:
-    """Print an error to stderr and, with ``--json``, as an object to stdout, which may fail silently."""
+    """Print an error to stderr and, with ``--json``, as an object to stdout, if stdout can be written."""
     from archiver.cli import output
 
     command = f"{options.command}: " if options.command else ""
@@ -164,7 +164,7 @@ def _print_error(options: GlobalOptions, code: int, slug: str, message: str, hin
 
 
 def _exit_code(error: ArchiverError) -> int:
-    """Return the exit code. A failed attempt outside a run, as for the balance, means: upstream is down."""
+    """Return the exit code. A failed call outside a run (for the balance) means that the API is down."""
     return 7 if isinstance(error, CallFailed | AnswerMalformed | DownloadFailed) else error.exit_code
 
 
@@ -178,7 +178,7 @@ def _print_traceback(error: BaseException, options: GlobalOptions) -> None:
 
 
 def _reserve_standard_descriptors() -> None:
-    """Open the closed ones among 0, 1 and 2, so that no file of the archive gets messages written into it."""
+    """Open descriptors 0, 1 and 2 if they are closed: no file of the archive may take their place."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)

@@ -25,7 +25,7 @@ C = TypeVar("C", bound=Callable[..., object] | click.Command)
 
 @dataclass(slots=True)
 class GlobalOptions:
-    """The global options as given so far.
+    """The global options of a command.
 
     ``blank``: what ``--json`` prints if nothing was done; None without ``--json``. ``loaded``: the
     configuration, once it is read.
@@ -44,14 +44,14 @@ class GlobalOptions:
 
     @property
     def is_watched(self) -> bool:
-        """Return whether a person reads along: a terminal on stderr, or ``-v``; never with ``-q``."""
+        """Return whether a person reads the messages: stderr is a terminal, or ``-v``; never with ``-q``."""
         return not self.quiet and (self.verbose or is_on_terminal())
 
     @property
     def wants_summary(self) -> bool:
-        """Return whether a command whose product is its answer prints a line or two about what it did.
+        """Return whether a command prints a line or two about what it did.
 
-        It does so off a terminal too, unless ``-q`` is given; with ``--json`` only if a person reads along.
+        It does, even without a terminal, unless ``-q`` is given; with ``--json`` only if a person reads them.
         """
         return self.is_watched or (not self.quiet and self.blank is None)
 
@@ -61,7 +61,7 @@ class GlobalOptions:
         return self.loaded.token if self.loaded is not None else None
 
     def complete_hint(self, slug: str, hint: str) -> str:
-        """Return the hint of an error. Its commands work as printed; a rejected key is named by its file."""
+        """Return the hint of an error, with commands that work as printed, and the file of a rejected key."""
         from archiver.cli import advice
 
         hint = advice.complete_commands(hint, self)
@@ -76,12 +76,12 @@ def is_on_terminal() -> bool:
 
 
 class JsonOption(click.Option):
-    """``--json``. It knows the command's empty answer, so that every failure still prints one object."""
+    """``--json``. It has the command's empty object, so that a failure prints one object too."""
 
     blank: Mapping[str, object]
 
 
-class Unsuggested(click.Option):
+class RiskyOption(click.Option):
     """An option that removes, overwrites or spends something: never suggested for a mistyped option."""
 
 
@@ -93,7 +93,7 @@ def global_options(command: C) -> C:
 
 
 def json_option(nothing: Mapping[str, object]) -> Callable[[C], C]:
-    """Add ``--json``. ``nothing``: its fields, besides exit_code and outcome, if nothing was done."""
+    """Add ``--json``. ``nothing``: the fields besides exit_code and outcome if nothing was done."""
 
     class CommandJsonOption(JsonOption):
         blank = nothing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archiver.cli import advice, load, output, run_report, run_session, text_table
-from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _NONE = "none for now"
 @click.option(
     "--list",
     "list_trays",
-    cls=Unsuggested,
+    cls=RiskyOption,
     is_flag=True,
     help="List the trays now, which costs units; the plan is then exact.",
 )
@@ -52,9 +52,9 @@ def command(
     key.
 
     Without a TARGET it plans the accounts of the configuration. TARGETs that are all configured are priced as
-    for a run, others as for a backup. A "+" after the units means "at least": only the tray, the account's
-    list of highlights, tells whether more is new or changed, and listing it costs units, which are counted
-    here. If a budget leaves the run no units, a line says so.
+    for a run, others as for a backup. A "+" after the units means "at least": more may be new or changed,
+    which only listing the tray (the account's highlights) can show. The units for listing it are included. If
+    a budget leaves the run no units, a line says so.
 
     --list lists the trays now: 1 unit an account, recorded as a run and under its lock. Nothing is
     downloaded, and the changes it sees are recorded. The next run then costs what the plan says, including
@@ -183,7 +183,7 @@ def _price(units: int, is_exact: bool) -> str:
 
 
 def _reasons(plan: AccountPlan) -> str:
-    """Return how many highlights are fetched for which reasons, or why none is."""
+    """Return the number of highlights to fetch for each reason, or why there are none."""
     if plan.refused_by:
         return f"none: budget.{plan.refused_by} is reached"
     if not plan.highlights and not plan.units:

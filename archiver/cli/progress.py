@@ -43,7 +43,7 @@ class BarObserver:
         self._files = self._bytes = self._highlights = self._units = 0
 
     def __call__(self, event: Event) -> None:
-        """Show an event. A terminal that cannot be written is no reason to stop."""
+        """Show an event. A terminal that cannot be written to is ignored."""
         with self._lock, suppress(OSError, ValueError):
             if isinstance(event, RunStarted):
                 self._bar = _make_bar(event.accounts, " accounts")
@@ -147,8 +147,8 @@ def show_blobs(options: GlobalOptions, check: Callable[[], None]) -> Iterator[Ca
 def _make_bar(total: int | None, unit: str) -> tqdm[NoReturn]:
     """Return a tqdm bar on stderr that disappears at its end.
 
-    The counts come first, since a narrow terminal cuts off the rest. There is no rate and no time left:
-    accounts differ too much for either to be true.
+    The counts come first, since a narrow terminal cuts off the rest. It shows no rate and no remaining time,
+    because accounts differ too much.
     """
     from tqdm import tqdm
 
@@ -174,7 +174,7 @@ def _close_bar(bar: tqdm[NoReturn] | None) -> None:
 
 
 def _has_no_size() -> bool:
-    """Whether the terminal on stderr claims to have no columns, as some do: tqdm would draw nothing."""
+    """Return whether the terminal on stderr claims to have no columns: tqdm would draw nothing."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns == 0
     except (OSError, ValueError, AttributeError):
@@ -192,7 +192,7 @@ def _describe_loud_notice(event: Event, command: str) -> str | None:
 
 
 def _repeats_notice(event: Event) -> bool:
-    """Whether a Notice says the same: that a target is private or gone."""
+    """Return whether a Notice says the same: that a target is private or gone."""
     return (
         isinstance(event, FailureRecorded)
         and event.failure.subject is Subject.TARGET

@@ -162,7 +162,7 @@ def _print_rows(
 
 
 def _explain_missing(archive: Archive, username: str) -> None:
-    """Say that no account is or was called so, if that is why a query found nothing."""
+    """Print that no account has or had that name, if that is why a query found nothing."""
     try:
         archive.account(Target(username or "''", username=username))
     except NotHeld as error:
@@ -181,8 +181,10 @@ def _list(own: Path, form: str, *, postgresql: bool) -> None:
 
 
 def parameters(pairs: Sequence[str]) -> dict[str, Value]:
-    """Return ``NAME=VALUE`` texts and ``NAME:=VALUE`` numbers by name. Raises UsageError for anything else,
-    and for a repeated name."""
+    """Return ``NAME=VALUE`` texts and ``NAME:=VALUE`` numbers by name.
+
+    Raises UsageError for anything else, and for a repeated name.
+    """
     values: dict[str, Value] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -22,7 +22,8 @@ from archiver.text_format import json_value, make_safe
 def deliver_report(config: Config, stop: StopFlag) -> Iterator[Callable[[Summary, RunChanges], None]]:
     """Ping that a run begins, and yield the function that reports how it ended.
 
-    An exception in the block is reported as well, then raised again. What cannot be sent is a line on stderr.
+    An exception in the block is reported as well, then raised again. If sending fails, a line on stderr says
+    so.
     """
     notifier = Notifier(
         _notification_url(config, config.report.url, "report.url"),
@@ -43,7 +44,7 @@ def deliver_report(config: Config, stop: StopFlag) -> Iterator[Callable[[Summary
 
 
 def must_report(on: ReportWhen, summary: Summary, changes: RunChanges) -> bool:
-    """Whether ``report.on`` asks for a report. With "news": if anything is new, changed or failed."""
+    """Return whether ``report.on`` asks for a report. "news": if anything is new, changed or failed."""
     if summary.exit_code or on == "always":
         return True
     has_news = (
@@ -62,7 +63,7 @@ def _run_notification(summary: Summary, changes: RunChanges) -> Notification:
 
 
 def _error_notification(error: Exception) -> Notification:
-    """Return the notification of a run that an error ended. Of a bug it names only the type."""
+    """Return the notification of a run that an error ended. For a bug it names only the type."""
     if isinstance(error, ArchiverError):
         code, slug, message, hint = (
             error.exit_code,

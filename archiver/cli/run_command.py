@@ -6,13 +6,13 @@ import click
 
 from archiver.cli import load, run_report, run_session, signals
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
 
 
 @click.command("run", epilog=EPILOG)
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT...]")
 @click.option(
-    "--full", cls=Unsuggested, is_flag=True, help="Fetch and pay for every highlight again, changed or not."
+    "--full", cls=RiskyOption, is_flag=True, help="Fetch and pay for every highlight again, changed or not."
 )
 @click.option("--max-units", type=click.IntRange(min=0), metavar="N", help="Spend no more than N units.")
 @click.option("--wait", is_flag=True, help="Wait for another run to end, instead of exit code 11.")

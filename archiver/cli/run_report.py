@@ -27,7 +27,7 @@ _COUNTS = (
 )
 _MAX_LINES = 10  # the tables and ``--json`` have the rest
 _MAX_NOTES = 3
-_MAX_HOSTS = 3  # whoever can put links into an answer can name any number of hosts
+_MAX_HOSTS = 3  # links in an answer can name any number of hosts
 
 _GAP_WORDS = {
     Reason.TOO_LARGE: "over download.max_file_size",
@@ -42,7 +42,7 @@ _CODE_MESSAGES = {
     6: "none of the targets exists or is public",
     7: "no account could be reached",
 }
-"""Exit codes of runs that no error ended."""
+"""Exit codes of runs that did not end with an error."""
 
 EMPTY_FIELDS: Mapping[str, object] = {
     "run_id": None,
@@ -64,7 +64,7 @@ def print_report(
 ) -> int:
     """Print how a run ended, and return its exit code.
 
-    ``is_product``: what was done is the command's product, to be printed even if nobody watches.
+    ``is_product``: the report is the output of the command, printed even without a terminal.
     """
     must_count = is_product and options.wants_summary
     if options.is_watched:
@@ -128,7 +128,7 @@ def count_lines(summary: Summary) -> Iterator[str]:
 
 
 def describe_mismatch(units: int, difference: int) -> str:
-    """Say that the API's balance fell by ``difference`` more than ``units``. Neither side need be wrong."""
+    """Return a line: the API's balance fell by ``difference`` more than ``units``. Neither need be wrong."""
     apart = f"{abs(difference):,} {'more' if difference > 0 else 'less'} than counted here"
     return (
         f"the balance at the API fell by {units + difference:,}, {apart}"

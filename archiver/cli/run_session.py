@@ -1,4 +1,4 @@
-"""A run as commands make it: signals, progress and log around ``Archive.run``."""
+"""A run for a command: signals, progress and log around ``Archive.run``."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def make_run(
     changes: RunChanges | None = None,
     stop: StopFlag | None = None,
 ) -> Summary:
-    """Make a run over the targets, with progress and log. Raises as ``Archive.run``.
+    """Archive the targets, with progress and log. Raises as ``Archive.run``.
 
-    ``create_missing``: make the archive if it is not there. ``changes`` takes the changes that the run saw.
+    ``create_missing``: make the archive if it is not there. ``changes`` collects what the run saw change.
     ``stop``: the flag of a caller that handles signals already.
     """
     config = options.loaded

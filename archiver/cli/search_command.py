@@ -55,7 +55,7 @@ class _Words(click.Command):
             raise click.UsageError(f"{why}: {self._suggest_command(ctx, words)}", ctx) from None
 
     def _suggest_command(self, ctx: click.Context, words: list[str]) -> str:
-        """Return the command with the words to exclude behind all options and ``--``."""
+        """Return the command with the words to exclude after all options and ``--``."""
         options = {name for param in self.params for name in param.opts}
         unwanted = [word for word in words if re.match("-[^-]", word) and word not in options]
         rest = [word for word in words if word not in unwanted]
@@ -109,13 +109,13 @@ def command(
     """Find accounts, highlights and items by words. Reads only, also during a run; costs nothing.
 
     It searches usernames, names and titles, former ones too, and what items contain: hashtags, places,
-    mentions and sponsors by username and name, links by address and title. All words must match, each by its
-    beginning: nat finds natgeo. Case and accents do not matter; any script and emoji can be searched. Put a
-    phrase in quotes, and a - before a word that must not match.
+    mentions and sponsors by username and name, links by address and title. All words must match; a word also
+    matches longer words that begin with it: nat finds natgeo. Case and accents do not matter; any script and
+    emoji can be searched. Put a phrase in quotes, and a - before a word that must not match.
 
     Matches by their own name come first, then items by hashtags and places, by mentions, by links; the newest
-    first within each. With a limit, only the last 1,000 recorded of thousands of equal matches are ordered
-    so. The date is when it was taken or created, else first seen.
+    first within each. With a limit, if thousands match equally, only the 1,000 recorded last are sorted. The
+    date is when it was taken or created, else first seen.
 
     With --json, "dated" says which of these dates "at" is, and "stale" counts things that another program has
     changed: they can be found after the next run.

@@ -25,7 +25,7 @@ _ROLES = ("thumbnail", "video", "cover", "avatar")
 @click.command("show", epilog=EPILOG)
 @click.argument("target", metavar="TARGET")
 @click.option("--paths", is_flag=True, help="Only the absolute paths of its files, one a line.")
-@click.option("-0", "--null", is_flag=True, help="As --paths, with a NUL after each path: for xargs -0.")
+@click.option("-0", "--null", is_flag=True, help="Like --paths, with a NUL after each path: for xargs -0.")
 @click.option(
     "--role",
     "roles",
@@ -44,8 +44,8 @@ def command(options: GlobalOptions, target: str, paths: bool, null: bool, roles:
     link) or an item (item:<pk>, its code, a /p/, /reel/ or story link). A bare number is an account's id,
     else a highlight's pk, else an item's.
 
-    Long lists are cut: -v shows all. --json has every field; of an account, without the items of its
-    highlights. --paths has the current files: the avatar, each highlight's cover, then the files of its items
+    Long lists are cut: -v shows all. --json has every field; for an account, the items of its highlights are
+    left out. --paths lists the current files: the avatar, each highlight's cover, then the files of its items
     in their order; each file once.
 
     \b

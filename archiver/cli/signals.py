@@ -19,7 +19,7 @@ from archiver.runner.workers import StopFlag
 SIGINT, SIGPIPE = signal.SIGINT, signal.SIGPIPE
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_SIGNAL = 0.02
-"""Seconds within which a second signal is the same one, sent by a terminal and a wrapper (``uv run``)."""
+"""Seconds within which a second signal counts as the same one, as from a terminal and ``uv run``."""
 _NOTICE = b"\narchiver: finishing what is in progress; send the signal again to end now\n"
 
 

@@ -31,7 +31,7 @@ _MOST_HOSTS = 3
     "--max-age",
     type=DurationType(),
     metavar="36h",
-    help="Code 3 if the last successful run is older: for a monitor.",
+    help="Exit with code 3 if the last successful run is older: for a monitor.",
 )
 @json_option({})
 @global_options
@@ -40,8 +40,8 @@ def command(options: GlobalOptions, ask_balance: bool, max_age: timedelta | None
     """Show the archive in numbers: what it holds, its last runs, what is missing, what was spent. Costs
     nothing.
 
-    With --balance also how many nights the units last at the recent rate: what the runs of one UTC day cost
-    together, the median over those of the last 30 days that had a run, rounded up.
+    --balance also shows how many nights the units last. The cost of a night is the median of the UTC days
+    with a run in the last 30 days, rounded up.
 
     \b
     Examples:

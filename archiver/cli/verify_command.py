@@ -9,7 +9,7 @@ import click
 
 from archiver.cli import load, output, progress, run_report, run_session, signals, text_table, verify_report
 from archiver.cli.change_summary import RunChanges
-from archiver.cli.options import EPILOG, GlobalOptions, Unsuggested, global_options, json_option
+from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_options, json_option
 from archiver.runner.workers import StopFlag
 from archiver.text_format import pluralize
 
@@ -72,11 +72,11 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
     "--subset",
     callback=_share,
     metavar="X%",
-    help="Read only this share of all bytes, another one each day (UTC): 5%, run daily, reads all in 20 days."
+    help="Read only this share of all bytes, a different one each day: 5%, run daily, reads all in 20 days."
     " Implies --read-data.",
 )
 @click.option(
-    "--repair", cls=Unsuggested, is_flag=True, help="Record what is lost, and fetch it again; see above."
+    "--repair", cls=RiskyOption, is_flag=True, help="Record what is lost, and fetch it again; see above."
 )
 @click.option(
     "--max-units", type=click.IntRange(min=0), metavar="N", help="With --repair: spend no more than N units."
@@ -86,9 +86,9 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
 )
 @click.option(
     "--accept-loss",
-    cls=Unsuggested,
+    cls=RiskyOption,
     is_flag=True,
-    help="With --repair: continue even if not one blob is left, as after the loss of a disk.",
+    help="With --repair: continue even if no blob is left, as after the loss of a disk.",
 )
 @json_option(_NOTHING)
 @global_options
@@ -111,11 +111,12 @@ def command(
     and answers/ with names that archiver does not use are listed and left alone.
 
     --repair records what is damaged or missing as lost, and moves damaged and foreign bytes to quarantine/.
-    Nothing is deleted; bytes between two answers are copied there, and are no damage as long as the copy
+    Nothing is deleted; bytes between two answers are copied there, and do not count as damage while the copy
     exists. Then it prints what it costs to fetch the lost files again, and fetches what Instagram still
     shows: 1 unit for each account and 1 for each highlight, 1 more for a lost answer, an expired link or an
     account that shows nothing. --max-units 0 repairs only what is on disk. If Instagram now has other bytes,
-    they become a new file beside the lost one. If not one blob is there, it refuses: the disk is not mounted.
+    they become a new file beside the lost one. If no blob exists at all, it refuses: the disk is probably not
+    mounted.
 
     \b
     Examples:

@@ -16,7 +16,7 @@ import click
 import pytest
 
 from archiver.cli.main import cli
-from archiver.cli.options import Unsuggested
+from archiver.cli.options import RiskyOption
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER
 from tests.support.command_line import CommandLineUser, on_terminal
@@ -251,7 +251,7 @@ def test_fault_h46_no_suggestion_removes_anything(person: CommandLineUser, harne
     assert (refused.code, "'--prune'" in refused.err) == (2, False)
     for path, found in commands(cli):
         for param in found.params:
-            if not isinstance(param, Unsuggested):
+            if not isinstance(param, RiskyOption):
                 assert not HARMFUL.search(getattr(param, "help", None) or ""), (path, param.name)
                 continue
             for name in (name for name in param.opts if len(name) > 3):
@@ -262,7 +262,7 @@ def test_fault_h46_no_suggestion_removes_anything(person: CommandLineUser, harne
 
 
 HARMFUL = re.compile(r"^(?:Remove|Pay|Write over|Mend)|go on even where")
-"""How the help of an option begins that must be Unsuggested."""
+"""How the help of an option begins that must be RiskyOption."""
 
 
 def commands(

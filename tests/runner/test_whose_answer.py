@@ -316,12 +316,12 @@ def test_a_name_that_is_looked_up_first_is_not_looked_at_again(harness: ArchiveH
 
 
 def test_fault_a44_a_pattern_that_matches_nothing_is_in_the_report(harness: ArchiveHarness) -> None:
-    """Code 0, and a note that says which, and that upper and lower case differ where that is why."""
+    """Code 0, and a note that names the pattern, and the title that differs only in case."""
     summary = harness.night(parse_target(NAME, highlights=("highlight 0", "Paris*")))
     assert (summary.exit_code, summary.highlights_fetched) == (0, 0)
     assert summary.notes == (
-        f"{NAME}: no highlight matches 'highlight 0': matching is case-sensitive;"
-        " and there is 'Highlight 0'",
+        f"{NAME}: no highlight matches 'highlight 0':"
+        " matching is case-sensitive; did you mean 'Highlight 0'?",
         f"{NAME}: no highlight matches 'Paris*'",
     )
     assert [event.text for event in harness.events if isinstance(event, Notice)] == list(summary.notes)
