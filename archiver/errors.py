@@ -20,7 +20,7 @@
     │   └── DatabaseForeign
     ├── NoArchive               10   there is no archive here
     ├── ArchiveLocked           11   another run holds the lock
-    ├── Stopped            128 + N   a signal ended the program
+    ├── StoppedBySignal    128 + N   a signal ended the program
     ├── CallFailed                   an attempt at an API call got no answer; the runner decides what follows
     ├── AnswerMalformed              an answer is not what its endpoint promises
     └── DownloadFailed               an attempt at a download got no usable bytes
@@ -189,7 +189,7 @@ class ArchiveLocked(ArchiverError):
     slug = "E_LOCKED"
 
 
-class Stopped(ArchiverError):
+class StoppedBySignal(ArchiverError):
     """A signal ended the program; everything recorded so far remains."""
 
     slug = "E_STOPPED"

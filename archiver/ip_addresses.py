@@ -1,45 +1,8 @@
-"""Which IP addresses are on the public internet, on this machine, or link-local. Pure.
-
-``ipaddress.is_global`` is not enough: it accepts multicast, NAT64 and 6to4, which may hide a private address,
-and its answers differ between versions of Python. Sources: the IANA special-purpose registries (RFC 6890 and
-its updates), RFC 3056, 4380, 6052, 9637.
-"""
+"""Which IP addresses are on this machine, and which are link-local. Pure."""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-
-_V4_REFUSED = tuple(
-    IPv4Network(text)
-    for text in (
-        "0.0.0.0/8",
-        "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier-grade NAT
-        "127.0.0.0/8",
-        "169.254.0.0/16",  # link-local; cloud metadata
-        "172.16.0.0/12",
-        "192.0.0.0/24",
-        "192.0.2.0/24",  # documentation
-        "192.88.99.0/24",  # 6to4 relays
-        "192.168.0.0/16",
-        "198.18.0.0/15",  # benchmarks
-        "198.51.100.0/24",  # documentation
-        "203.0.113.0/24",  # documentation
-        "224.0.0.0/4",  # multicast
-        "240.0.0.0/4",  # reserved, broadcast
-    )
-)
-# The only allocated part: IPv4-mapped, NAT64, ULA, link-local and multicast addresses are outside it.
-_V6_UNICAST = IPv6Network("2000::/3")
-_V6_REFUSED = tuple(
-    IPv6Network(text)
-    for text in (
-        "2001::/23",  # Teredo, benchmarks, ORCHID
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4
-        "3fff::/20",  # documentation
-    )
-)
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 _LINK_LOCAL = (
@@ -49,28 +12,6 @@ _LINK_LOCAL = (
     IPv4Network("100.100.100.200/32"),  # Alibaba
     IPv4Network("192.0.0.192/32"),  # Oracle
 )
-
-
-def is_public(text: str) -> bool:
-    """Return whether ``text`` is an address on the public internet; False if it is not an address."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    if address.version == 4:
-        return not any(address in network for network in _V4_REFUSED)
-    if address.scope_id is not None or address not in _V6_UNICAST:
-        return False
-    return not any(address in network for network in _V6_REFUSED)
-
-
-def is_reserved(text: str) -> bool:
-    """Return whether ``text`` is an address outside the public internet; False for a name."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return not is_public(text)
 
 
 def is_loopback(text: str) -> bool:

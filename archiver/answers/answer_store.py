@@ -32,8 +32,8 @@ from archiver.durable import (
     write_all,
 )
 from archiver.errors import AnswerMalformed
+from archiver.model.api_calls import Answer, AnswerLocation, Origin
 from archiver.model.archived import Surplus
-from archiver.model.billing import Answer, AnswerLocation, Origin
 from archiver.model.identity import Digest
 
 _SEGMENT = re.compile(r"([0-9]{4})/([0-9]{2})/([0-9A-Za-z][0-9A-Za-z._-]*\.warc\.gz)")

@@ -19,7 +19,7 @@ from typing import Self
 from archiver.answers.warc_record import pack_answer, pack_warcinfo
 from archiver.durable import enter_directory, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import StorageError
-from archiver.model.billing import Answer, AnswerLocation
+from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.identity import Digest
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW

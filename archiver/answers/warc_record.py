@@ -28,7 +28,7 @@ from warcio.statusandheaders import StatusAndHeaders, StatusAndHeadersParserExce
 from warcio.warcwriter import WARCWriter
 
 from archiver.errors import AnswerMalformed
-from archiver.model.billing import Answer, Call
+from archiver.model.api_calls import Answer, Call
 
 LARGEST = 64 * 2**20  # bytes of a record; an answer may have a quarter of this when it is received
 

@@ -22,6 +22,7 @@ from archiver.catalog import Catalog, SearchQuery
 from archiver.catalog.query import account_state, change_history, content
 from archiver.config import ArchiveSection, Config, load
 from archiver.errors import UsageError
+from archiver.model.api_calls import BudgetLeft, CostsBy
 from archiver.model.archived import (
     NO_LIMIT,
     Gap,
@@ -37,7 +38,6 @@ from archiver.model.archived import (
     Status,
     Value,
 )
-from archiver.model.billing import BudgetLeft, CostsBy
 from archiver.model.identity import utcnow
 from archiver.model.search_hits import Hit, Kind
 from archiver.model.target import ItemTarget, Target, parse_target_or_item
@@ -427,7 +427,7 @@ class Archive:
     ) -> RereadReport:
         """Read all stored answers again, and add what the database lacks. Makes no call.
 
-        ``progress`` gets the number of answers read, and their total. Raises Stopped, ArchiveLocked,
+        ``progress`` gets the number of answers read, and their total. Raises StoppedBySignal, ArchiveLocked,
         StorageError, DatabaseError.
         """
         from archiver.reread.reread import COMMAND, reread

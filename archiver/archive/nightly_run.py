@@ -16,8 +16,8 @@ from archiver.config import Config
 from archiver.errors import DiskFull, KeyMissing
 from archiver.hiker.client import HikerClient
 from archiver.media.downloader import Downloader
+from archiver.model.api_calls import BudgetLeft, Limits
 from archiver.model.archived import NamedChange
-from archiver.model.billing import BudgetLeft, Limits
 from archiver.model.events import Observer
 from archiver.model.identity import Pk
 from archiver.model.target import Target

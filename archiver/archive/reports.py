@@ -12,8 +12,8 @@ from archiver.archive.session import Session, read_download_rules
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, change_history, costs, gaps, totals
 from archiver.errors import UsageError
+from archiver.model.api_calls import Cost, CostsBy, RunCost
 from archiver.model.archived import Gap, GapReason, Status
-from archiver.model.billing import Cost, CostsBy, RunCost
 from archiver.model.identity import Pk, Role, Subject, utcnow
 from archiver.model.target import Target
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from archiver.catalog import tables
 from archiver.catalog.upsert import insert
 from archiver.errors import BudgetReached
-from archiver.model.billing import AnswerLocation, BudgetLeft, Call, Limits
+from archiver.model.api_calls import AnswerLocation, BudgetLeft, Call, Limits
 from archiver.model.upstream import TrayFacts
 
 _calls, _answers = tables.api_calls, tables.answers

@@ -12,12 +12,12 @@ from archiver.cli import load, output, signals, text_table
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType
 from archiver.cli.run_report import describe_mismatch
-from archiver.model.billing import CostsBy
+from archiver.model.api_calls import CostsBy
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
     from archiver.archive.reports import CostReport
-    from archiver.model.billing import Cost, RunCost
+    from archiver.model.api_calls import Cost, RunCost
 
 _SHOWN = 20
 """How many runs that differ from the balance are listed: the latest; ``--json`` has all."""

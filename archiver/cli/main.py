@@ -19,7 +19,7 @@ from archiver.errors import (
     ArchiverError,
     CallFailed,
     DownloadFailed,
-    Stopped,
+    StoppedBySignal,
     UsageError,
 )
 from archiver.exit_codes import outcome
@@ -86,7 +86,7 @@ def _run_command(words: list[str], options: GlobalOptions) -> int:
     except click.Abort:  # click's word for KeyboardInterrupt
         from signal import SIGINT
 
-        return _report_error(Stopped(SIGINT), options)
+        return _report_error(StoppedBySignal(SIGINT), options)
     except click.ClickException as error:
         return _report_error(_usage_error(error, words, options), options)
     except ArchiverError as error:

@@ -13,7 +13,7 @@ from archiver.cli.options import EPILOG, GlobalOptions, RiskyOption, global_opti
 from archiver.text_format import pluralize
 
 if TYPE_CHECKING:
-    from archiver.model.billing import BudgetLeft
+    from archiver.model.api_calls import BudgetLeft
     from archiver.runner.forecast import AccountPlan
     from archiver.runner.tally import Summary
 

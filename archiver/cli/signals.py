@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-from archiver.errors import Stopped
+from archiver.errors import StoppedBySignal
 from archiver.runner.workers import StopFlag
 
 SIGINT, SIGPIPE = signal.SIGINT, signal.SIGPIPE
@@ -33,7 +33,7 @@ def die(signum: int) -> NoReturn:
 
 @contextmanager
 def stop_on_signal(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[None]:
-    """In the block, set the flag to Stopped (with ``hint``) at the first signal, and die of a second one.
+    """In the block, the first signal sets the flag to StoppedBySignal, with ``hint``; a second one kills.
 
     A signal that was ignored when the program began (``nohup``, a background job) stays ignored. Must be
     called in the main thread.
@@ -45,7 +45,7 @@ def stop_on_signal(stop: StopFlag, *, quiet: bool, hint: str = "") -> Iterator[N
         now = time.monotonic()
         if first_at is None:
             first_at = now
-            stop.stop(Stopped(signum, hint))
+            stop.stop(StoppedBySignal(signum, hint))
             if not quiet:
                 with suppress(OSError):
                     os.write(2, _NOTICE)  # sys.stderr may be in the middle of a write

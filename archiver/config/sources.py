@@ -94,7 +94,7 @@ def convert(setting: Setting, kind: Any) -> Any:
             _parse(setting, kind), kind, strict=not setting.is_text, dec_hook=_path_below(setting.base)
         )
     except msgspec.ValidationError as error:  # its own message would quote the value
-        raise setting.refusal(str(error.__cause__ or _expected(kind))) from None
+        raise setting.refusal(str(error.__cause__ or _describe_type(kind))) from None
     except ValueError as error:
         raise setting.refusal(str(error)) from None
 
@@ -143,7 +143,7 @@ def _path_below(base: Path) -> Callable[[type, object], Path]:
     return absolute_path
 
 
-def _expected(kind: Any) -> str:
+def _describe_type(kind: Any) -> str:
     bare, meta = _split_annotated(kind)
     if meta is not None and meta.description:
         return meta.description

@@ -24,7 +24,7 @@ class DeadlinePassed(HttpFailure):
     """The time for the attempt is over."""
 
 
-class Interrupted(HttpFailure):
+class AttemptInterrupted(HttpFailure):
     """The caller stopped waiting for the answer."""
 
 
@@ -53,7 +53,7 @@ class Attempt:
         """Return the seconds left, more than 0. Raises DeadlinePassed, or Interrupted after a stop."""
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise Interrupted if self._is_stopped() else DeadlinePassed
+            raise AttemptInterrupted if self._is_stopped() else DeadlinePassed
         return left
 
     def next_timeout(self) -> float:
@@ -63,7 +63,7 @@ class Attempt:
         """
         if self._is_stopped():
             if not self.was_sent:
-                raise Interrupted
+                raise AttemptInterrupted
             self._deadline = min(self._deadline, time.monotonic() + GRACE)
         return min(_MAX_BLOCK, self.seconds_left())
 

@@ -24,12 +24,12 @@ import httpx
 import archiver
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
-from archiver.hiker.attempt import Attempt, DeadlinePassed, Interrupted, begin_attempt
+from archiver.hiker.attempt import Attempt, AttemptInterrupted, DeadlinePassed, begin_attempt
 from archiver.hiker.deadline_transport import DeadlineTransport
 from archiver.hiker.response_body import ACCEPTED_CODING, BodyUnusable, LargeBodySlot, read_body
 from archiver.http.sockets import CertificateRefused, HttpFailure
 from archiver.ip_addresses import is_loopback
-from archiver.model.billing import Answer, Call
+from archiver.model.api_calls import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.secret import Secret
 from archiver.signed_url import excerpt
@@ -150,7 +150,7 @@ class HikerClient:
         is_certificate = isinstance(error, CertificateRefused)
         if isinstance(error, DeadlinePassed):
             why = f"no complete answer within {self._timeout:g} seconds"
-        elif isinstance(error, Interrupted):
+        elif isinstance(error, AttemptInterrupted):
             why = "the run was stopped before the answer came"
         elif is_certificate:
             why = f"its certificate is not trusted ({error})"

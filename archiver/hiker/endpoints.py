@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from archiver.model.billing import Call
+from archiver.model.api_calls import Call
 from archiver.model.identity import Pk
 
 TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"

@@ -17,8 +17,8 @@ import httpx
 from archiver.errors import DownloadFailed, Reason
 from archiver.http import sockets
 from archiver.http.sockets import CertificateRefused, HttpFailure, TimeLimit, start_tls
-from archiver.ip_addresses import is_loopback, is_public
-from archiver.media.egress import CheckedUrl
+from archiver.ip_addresses import is_loopback
+from archiver.media.egress import CheckedUrl, is_public
 from archiver.media.speed_limits import Patience
 
 NameResolver = Callable[[str, int], Sequence[str]]

@@ -1,6 +1,11 @@
-"""Which URLs may be downloaded. The addresses that their hosts resolve to are checked by ``dialer``. Pure.
+"""Which URLs may be downloaded, and from which IP addresses. Pure.
 
 The URLs come from answers, which may be hostile: a host is allowed by its exact labels, never by a substring.
+``dialer`` checks every address that a host resolves to with ``is_public``.
+
+``ipaddress.is_global`` is not enough for that: it accepts multicast, NAT64 and 6to4, which may hide a private
+address, and its answers differ between versions of Python. Sources: the IANA special-purpose registries
+(RFC 6890 and its updates), RFC 3056, 4380, 6052, 9637.
 """
 
 from __future__ import annotations
@@ -8,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import SplitResult, quote, urlsplit
 
 import idna
 
 from archiver.errors import ConfigError, DownloadFailed, Reason
-from archiver.ip_addresses import is_loopback, is_reserved
+from archiver.ip_addresses import is_loopback
 
 MAX_URL = 8192
 """Characters: real signed URLs are under 1,000."""
@@ -26,6 +32,60 @@ _HOST = re.compile(
 _NUMBER = re.compile(r"(?!\d{1,3}(\.\d{1,3}){3}\Z)([a-z0-9-]+\.)*(0x[0-9a-f]*|\d+)|0\d+(\.\d+){3}")
 _PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _DEFAULT_PORTS = {"https": 443, "http": 80}
+
+_V4_REFUSED = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT
+        "127.0.0.0/8",
+        "169.254.0.0/16",  # link-local; cloud metadata
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, broadcast
+    )
+)
+# The only allocated part: IPv4-mapped, NAT64, ULA, link-local and multicast addresses are outside it.
+_V6_UNICAST = IPv6Network("2000::/3")
+_V6_REFUSED = tuple(
+    IPv6Network(text)
+    for text in (
+        "2001::/23",  # Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation
+    )
+)
+
+
+def is_public(text: str) -> bool:
+    """Return whether ``text`` is an address on the public internet; False if it is not an address."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if address.version == 4:
+        return not any(address in network for network in _V4_REFUSED)
+    if address.scope_id is not None or address not in _V6_UNICAST:
+        return False
+    return not any(address in network for network in _V6_REFUSED)
+
+
+def is_reserved(text: str) -> bool:
+    """Return whether ``text`` is an address outside the public internet; False for a name."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return not is_public(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +138,14 @@ class Egress:
         try:
             host = _ascii(parts.hostname or "")
         except ValueError:
-            raise _refused("the host of the URL is not a host name") from None
+            raise _refusal("the host of the URL is not a host name") from None
         is_local = _is_local(host)
         if not is_local and (parts.scheme != "https" or port not in (None, 443)):
-            raise _refused(f"only https on port 443 is allowed to {host}")
+            raise _refusal(f"only https on port 443 is allowed to {host}")
         if parts.scheme not in _DEFAULT_PORTS:
-            raise _refused(f"only http and https are allowed to {host}")
+            raise _refusal(f"only http and https are allowed to {host}")
         if not is_local and (is_reserved(host) or _NUMBER.fullmatch(host)):
-            raise _refused(f"{host} is not an address on the public internet")
+            raise _refusal(f"{host} is not an address on the public internet")
         if not self.allows(host):
             raise DownloadFailed(
                 Reason.HOST_NOT_ALLOWED, f"host {host} is not in download.allowed_hosts", host=host
@@ -132,16 +192,16 @@ class DownloadRules:
 def _split(url: str) -> tuple[SplitResult, int | None]:
     """Return the parts of a URL, and the port that it states. Raises DownloadFailed (REFUSED)."""
     if len(url) > MAX_URL:
-        raise _refused(f"the URL has {len(url)} characters, over {MAX_URL}")
+        raise _refusal(f"the URL has {len(url)} characters, over {MAX_URL}")
     if _FORBIDDEN.search(url):
-        raise _refused("the URL contains a space, a backslash or a control character")
+        raise _refusal("the URL contains a space, a backslash or a control character")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise _refused("the URL is malformed") from None
+        raise _refusal("the URL is malformed") from None
     if "@" in parts.netloc:
-        raise _refused("the URL names a user")
+        raise _refusal("the URL names a user")
     return parts, port
 
 
@@ -161,5 +221,5 @@ def _ascii(host: str) -> str:
     return host
 
 
-def _refused(message: str) -> DownloadFailed:
+def _refusal(message: str) -> DownloadFailed:
     return DownloadFailed(Reason.REFUSED, message)

@@ -18,7 +18,7 @@ SLICE = 0.5
 Clock = Callable[[], float]
 
 
-class Stalled(HttpFailure):
+class DownloadStalled(HttpFailure):
     """A part of an answer did not arrive in time."""
 
 
@@ -39,7 +39,7 @@ class Patience:
         self._tick()
         left = self._deadline - time.monotonic()
         if left <= 0:
-            raise Stalled("nothing arrived for too long")
+            raise DownloadStalled("nothing arrived for too long")
         return min(SLICE, left)
 
 

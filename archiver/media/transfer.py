@@ -18,7 +18,7 @@ from archiver.media.checked_writer import CheckedWriter, DownloadedFile
 from archiver.media.checksum import parse_checksums
 from archiver.media.direct_transport import DirectTransport
 from archiver.media.egress import CheckedUrl, Egress
-from archiver.media.speed_limits import HostPauses, SpeedWatchdog, Stalled, TokenBucket
+from archiver.media.speed_limits import DownloadStalled, HostPauses, SpeedWatchdog, TokenBucket
 from archiver.model.upstream import Link
 
 MAX_PAUSE = 60.0
@@ -281,7 +281,7 @@ def _as_download_failed(*, if_broken: Reason, if_stalled: Reason) -> Iterator[No
     """
     try:
         yield
-    except (Stalled, httpx.TimeoutException) as exc:
+    except (DownloadStalled, httpx.TimeoutException) as exc:
         raise DownloadFailed(if_stalled, "nothing arrived for too long", is_retryable=True) from exc
     except (ProtocolViolated, httpx.RemoteProtocolError) as exc:
         raise DownloadFailed(

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from archiver.errors import Reason
-from archiver.model.billing import AnswerLocation
+from archiver.model.api_calls import AnswerLocation
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from archiver.hiker import endpoints, wire
-from archiver.model.billing import Answer, Meaning
+from archiver.model.api_calls import Answer, Meaning
 from archiver.model.upstream import HighlightPage, Tray, User
 
 Content = Tray | HighlightPage | User

@@ -16,7 +16,7 @@ from archiver.catalog.query import stored_answers
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints, wire
-from archiver.model.billing import Answer, AnswerLocation, Origin, UnrecordedAnswer
+from archiver.model.api_calls import Answer, AnswerLocation, Origin, UnrecordedAnswer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts
 from archiver.reread.reading import read_content

@@ -11,7 +11,7 @@ from archiver.catalog import Catalog, record
 from archiver.durable import is_data_loss
 from archiver.errors import AnswerMalformed, StorageError
 from archiver.hiker import endpoints
-from archiver.model.billing import Answer, DatedAnswer
+from archiver.model.api_calls import Answer, DatedAnswer
 from archiver.model.identity import utcnow
 from archiver.model.upstream import HighlightPage, Tray, TrayFacts, User
 from archiver.reread.reading import Content, asked_username, read_content

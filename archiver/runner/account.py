@@ -18,7 +18,7 @@ from archiver.catalog.query.account_state import account_state, longest_tray
 from archiver.catalog.query.holdings import digests_of_account, digests_of_highlight
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker import endpoints
-from archiver.model.billing import Meaning
+from archiver.model.api_calls import Meaning
 from archiver.model.events import AccountDone, AccountListed, Notice
 from archiver.model.identity import Digest, Pk
 from archiver.model.target import Target

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from statistics import median
 
 from archiver.catalog import Catalog, ledger
-from archiver.model.billing import AnswerLocation, Call, Limits
+from archiver.model.api_calls import AnswerLocation, Call, Limits
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 

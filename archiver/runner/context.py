@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
-from archiver.model.billing import Limits
 from archiver.model.events import FailureRecorded, Notice, Observer
 from archiver.model.identity import Pk
 from archiver.runner.tally import Tally

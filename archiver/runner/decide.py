@@ -14,7 +14,7 @@ from archiver import retry
 from archiver.catalog.query.account_state import AccountState, HighlightState
 from archiver.errors import Reason
 from archiver.hiker import endpoints
-from archiver.model.billing import Call
+from archiver.model.api_calls import Call
 from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 from archiver.runner.absence import Doubt, Listing

@@ -9,8 +9,8 @@ from archiver.catalog.query.account_state import highlight_state
 from archiver.catalog.query.holdings import members
 from archiver.errors import AnswerMalformed, ArchiverError, CallFailed, Reason
 from archiver.hiker.wire import ENTRIES_MAX
+from archiver.model.api_calls import Meaning
 from archiver.model.archived import Failure
-from archiver.model.billing import Meaning
 from archiver.model.events import HighlightRead, Notice
 from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import HighlightPage, Item

@@ -30,7 +30,7 @@ from archiver.errors import (
 from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
 from archiver.hiker.response_body import LargeBodySlot
-from archiver.model.billing import Answer, Call, Limits, Meaning, Verdict
+from archiver.model.api_calls import Answer, Call, Limits, Meaning, Verdict
 from archiver.model.events import Pause, UnitsSpent
 from archiver.model.identity import Pk
 from archiver.model.upstream import Balance, HighlightPage, Tray, TrayFacts, User

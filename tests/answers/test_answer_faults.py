@@ -17,8 +17,8 @@ from archiver.answers.answer_store import AnswerStore
 from archiver.answers.warc_reader import member_at, members
 from archiver.answers.warc_record import pack_warcinfo
 from archiver.errors import AnswerMalformed, StorageError
+from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import Surplus
-from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest
 from tests.support import ROOT
 from tests.support.answer_samples import STARTED, answer, file_size_limit

@@ -16,7 +16,7 @@ from warcio.cli import main as warcio
 
 from archiver.answers.answer_store import AnswerStore, holds_trays, parse_origin
 from archiver.errors import AnswerMalformed
-from archiver.model.billing import Origin
+from archiver.model.api_calls import Origin
 from tests.support.answer_samples import STARTED, answer
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from archiver.answers.warc_record import pack_answer, pack_warcinfo, parse_answer
 from archiver.errors import AnswerMalformed
-from archiver.model.billing import Answer, Call
+from archiver.model.api_calls import Answer, Call
 
 CALL = Call("/v1/highlight/by/url", (("url", "https://www.instagram.com/stories/highlights/1/"),), "1", 1)
 AT = datetime(2026, 3, 4, 5, 6, 7, 89, UTC)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import costs
-from archiver.model.billing import Cost, CostsBy, Limits
+from archiver.model.api_calls import Cost, CostsBy, Limits
 from archiver.model.upstream import User
 from tests.support.catalog_samples import LATER, NATGEO, call, tray
 from tests.support.databases import NOW

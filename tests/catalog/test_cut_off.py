@@ -18,8 +18,8 @@ from archiver.catalog import Catalog, ledger, locate, record
 from archiver.catalog.query import account_state
 from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import DatabaseError, Reason
+from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
-from archiver.model.billing import Limits
 from archiver.model.identity import Subject
 from tests.support.catalog_samples import call, rows
 from tests.support.databases import NOW, ConnectionProxy, CutAt, empty_database, end_connections

@@ -11,7 +11,7 @@ import pytest
 from archiver.catalog import Catalog, engine, ledger, record
 from archiver.catalog.query import holdings
 from archiver.errors import BudgetReached
-from archiver.model.billing import Limits
+from archiver.model.api_calls import Limits
 from archiver.model.identity import Role
 from archiver.model.upstream import TrayFacts
 from tests.support.catalog_samples import (

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import stored_answers
-from archiver.model.billing import AnswerLocation, Limits, Origin, UnrecordedAnswer
+from archiver.model.api_calls import AnswerLocation, Limits, Origin, UnrecordedAnswer
 from tests.support.catalog_samples import FACTS, call, digest, rows
 from tests.support.databases import NOW
 

@@ -15,7 +15,7 @@ from archiver.cli import main as front
 from archiver.cli.commands import COMMANDS
 from archiver.cli.lazy import LazyGroup
 from archiver.cli.options import GlobalOptions
-from archiver.errors import CallFailed, KeyMissing, Stopped
+from archiver.errors import CallFailed, KeyMissing, StoppedBySignal
 from tests.support.command_line import CommandLineUser
 
 _HEAVY = (
@@ -250,7 +250,7 @@ def test_a_failed_attempt_outside_a_run_means_upstream() -> None:
     """CallFailed has no code of its own; if it ends a command, the code is 7."""
     assert front._exit_code(CallFailed("no answer", was_sent=True)) == 7
     assert front._exit_code(KeyMissing("none")) == 4
-    assert front._exit_code(Stopped(15)) == 143
+    assert front._exit_code(StoppedBySignal(15)) == 143
 
 
 def test_a_bug_is_one_line_and_code_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from archiver.archive.archive import Archive
 from archiver.config import load
-from archiver.errors import Stopped
+from archiver.errors import StoppedBySignal
 from archiver.runner.workers import StopFlag
 from tests.support import archive_damage
 from tests.support.archive_damage import (
@@ -210,9 +210,9 @@ def test_fault_h4_a_signal_ends_a_repair_before_it_pays(person: CommandLineUser)
 
     def progress(checked: int, _: int) -> None:
         if checked == 3:
-            stop.stop(Stopped(15))
+            stop.stop(StoppedBySignal(15))
 
-    with Archive(load(None, person.environ)) as archive, pytest.raises(Stopped):
+    with Archive(load(None, person.environ)) as archive, pytest.raises(StoppedBySignal):
         archive.repair(progress=progress, stop=stop)
     assert upstream_of(person).units == 0
     assert person.run("verify", "--repair", "-q").code == 0

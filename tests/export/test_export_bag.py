@@ -12,7 +12,7 @@ import bagit
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.errors import Stopped, UsageError
+from archiver.errors import StoppedBySignal, UsageError
 from archiver.export.export_entry import ExportStats
 from archiver.model.identity import Role
 from tests.support.catalog_samples import LATER, video
@@ -39,7 +39,7 @@ def _export(
     def progress(done: ExportStats) -> None:
         meanwhile()
         if done.files >= stops_at:
-            raise Stopped(2)
+            raise StoppedBySignal(2)
 
     fields = tuple(info.items()) if isinstance(info, Mapping) else info
     with Archive(harness.config) as archive:
@@ -81,7 +81,7 @@ def test_an_interrupted_bag_is_none_and_a_rerun_completes_it(harness: ExportHarn
     """
     whole = harness.home / "whole"
     for stops_at in (1, 5, 12, 20):
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedBySignal):
             _export(harness, stops_at=stops_at)
         assert not _is_valid(harness)
     _export(harness)
@@ -90,7 +90,7 @@ def test_an_interrupted_bag_is_none_and_a_rerun_completes_it(harness: ExportHarn
     _export(harness)
     assert tree(harness.out) == tree(whole)
     harness.keep("1", Role.COVER, b"another", LATER)
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedBySignal):
         _export(harness, stops_at=3)
     assert not (harness.out / "bagit.txt").exists()
     _export(harness)

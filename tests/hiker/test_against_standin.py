@@ -11,7 +11,7 @@ import pytest
 
 from archiver.hiker import endpoints, wire
 from archiver.hiker.client import HikerClient
-from archiver.model.billing import Call, Meaning
+from archiver.model.api_calls import Call, Meaning
 from archiver.model.identity import Role
 from archiver.model.upstream import Tray
 from archiver.sandbox.standin_settings import StandInSettings

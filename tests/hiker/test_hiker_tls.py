@@ -13,7 +13,7 @@ import pytest
 from archiver.errors import CallFailed, ConfigError
 from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
-from archiver.model.billing import Answer
+from archiver.model.api_calls import Answer
 from archiver.secret import Secret
 from tests.support.scripted_server import Act, Connection, scripted_server
 

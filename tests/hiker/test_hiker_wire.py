@@ -11,7 +11,7 @@ import pytest
 
 from archiver.errors import AnswerMalformed
 from archiver.hiker import endpoints, wire
-from archiver.model.billing import Call
+from archiver.model.api_calls import Call
 from archiver.model.identity import Role
 from archiver.model.upstream import (
     Balance,

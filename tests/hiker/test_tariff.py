@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.hiker import endpoints
-from archiver.model.billing import Call
+from archiver.model.api_calls import Call
 
 
 @pytest.mark.parametrize(

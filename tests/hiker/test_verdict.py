@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.hiker import endpoints, wire
-from archiver.model.billing import Meaning
+from archiver.model.api_calls import Meaning
 from archiver.model.upstream import Tray
 from tests.support.api_answers import FETCH, LIST, answer
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from archiver.errors import AnswerMalformed
 from archiver.hiker import wire
 from archiver.hiker.wire import json_document
-from archiver.model.billing import Answer
+from archiver.model.api_calls import Answer
 from archiver.model.identity import is_pk
 from archiver.model.upstream import HighlightPage, TrayFacts, TrayPage
 from tests.support.api_answers import FETCH, LIST, answer, example, highlight, item

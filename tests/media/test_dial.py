@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from archiver.errors import DownloadFailed, Reason, Stopped
-from archiver.ip_addresses import is_public
+from archiver.errors import DownloadFailed, Reason, StoppedBySignal
 from archiver.media.dialer import Dialer
-from archiver.media.egress import Egress
+from archiver.media.egress import Egress, is_public
 from tests.support.media_samples import jpeg
 from tests.support.scripted_cdn import MemoryWriter, Waits, downloader, ok, picture, scripted_cdn, status
 from tests.support.scripted_server import Connection, black_hole, scripted_server
@@ -122,9 +121,9 @@ def test_a_name_with_many_dead_addresses_is_left_soon() -> None:
 
     def tick() -> None:
         if len(connections.asked) == 5:
-            raise Stopped(15)
+            raise StoppedBySignal(15)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedBySignal):
         Dialer(timeout=1, resolver=Names(a=[dead]), connector=connections).dial(place, tick)
     assert len(connections.asked) == 5
 
@@ -142,13 +141,13 @@ def test_a_stop_ends_a_connection_that_does_not_come_about(scheme: str) -> None:
 
     def tick() -> None:
         if time.monotonic() > began + 0.1:
-            raise Stopped(15)
+            raise StoppedBySignal(15)
 
     with black_hole() as silent, scripted_server(says_nothing) as server:
         port = silent if scheme == "http" else server.port
         url = Egress(("127.0.0.1",)).check(f"{scheme}://127.0.0.1:{port}/x")
         began = time.monotonic()
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedBySignal):
             Dialer(timeout=20).dial(url, tick)
         assert time.monotonic() - began < 2
 

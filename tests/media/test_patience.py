@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from archiver.errors import DownloadFailed, Reason, Stopped, StorageError
+from archiver.errors import DownloadFailed, Reason, StoppedBySignal, StorageError
 from archiver.media import direct_transport, speed_limits
 from archiver.media.downloader import Downloader
 from archiver.media.speed_limits import SpeedWatchdog, TokenBucket
@@ -139,7 +139,7 @@ def stopper(after: float) -> Callable[[], None]:
 
     def check() -> None:
         if time.monotonic() >= ends:
-            raise Stopped(15)
+            raise StoppedBySignal(15)
 
     return check
 
@@ -158,7 +158,7 @@ def test_a_stop_is_heard_at_once(reply: Reply) -> None:
     """What ``check`` raises passes through within a second, and is no failed attempt."""
     with scripted_cdn(reply) as server, downloader() as cdn_downloader:
         began = time.monotonic()
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedBySignal):
             cdn_downloader.download(picture(server.url()), MemoryWriter(), check=stopper(0.1), wait=Waits())
         assert time.monotonic() - began < 1.5
         assert len(server.requests) == 1
@@ -168,9 +168,13 @@ def test_a_stop_while_waiting_passes_through() -> None:
     """What ``wait`` raises ends the retries."""
 
     def wait(_seconds: float) -> None:
-        raise Stopped(2)
+        raise StoppedBySignal(2)
 
-    with scripted_cdn(status("503 Busy")) as server, downloader() as cdn_downloader, pytest.raises(Stopped):
+    with (
+        scripted_cdn(status("503 Busy")) as server,
+        downloader() as cdn_downloader,
+        pytest.raises(StoppedBySignal),
+    ):
         cdn_downloader.download(picture(server.url()), MemoryWriter(), wait=wait)
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from archiver.errors import Stopped
+from archiver.errors import StoppedBySignal
 from archiver.hiker import wire
 from archiver.hiker.wire import parse_highlight_page
-from archiver.model.billing import Answer
+from archiver.model.api_calls import Answer
 from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
 from tests.support.api_faults import PAGE, edit_answer
@@ -261,7 +261,7 @@ def test_a_rereading_that_is_stopped_anywhere_is_finished_by_the_next(old: Archi
     for step in (1, 3, 6, 12, 18, 24, 30, 1000):
         try:
             harness.reread(StopAt(step))
-        except Stopped:
+        except StoppedBySignal:
             stops += 1
         assert list((harness.root / "tmp").iterdir()) == []
     assert 4 <= stops < 8

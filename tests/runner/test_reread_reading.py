@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from archiver.hiker import endpoints
-from archiver.model.billing import Answer, Call
+from archiver.model.api_calls import Answer, Call
 from archiver.model.identity import utcnow
 from archiver.model.upstream import Tray
 from archiver.reread import reading

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from archiver.archive.archive import Archive
-from archiver.errors import Stopped
+from archiver.errors import StoppedBySignal
 from archiver.sandbox.world_objects import Json
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
@@ -280,7 +280,7 @@ def test_recording_again_may_be_stopped_anywhere_and_is_done_once(
     monkeypatch.setattr(import_module("archiver.reread.recover"), "_BATCH", 1)
     recorded = []
     for step in (10, 14, 1000):  # in the middle of the first run, and of the second
-        with suppress(Stopped):
+        with suppress(StoppedBySignal):
             harness.reread(StopAt(step))
         recorded.append(harness.one("select count(*) from answers"))
     assert recorded == [2, 5, 6]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.errors import ArchiveLocked, Stopped, StorageError, UpstreamDown
+from archiver.errors import ArchiveLocked, StoppedBySignal, StorageError, UpstreamDown
 from archiver.model.identity import utcnow
 from archiver.runner import run_lock
 from archiver.runner.metered_api import RateLimiter
@@ -65,9 +65,9 @@ def test_fault_h36_a_bug_in_one_worker_ends_the_others_and_is_raised() -> None:
 def test_a_stop_ends_a_wait_at_once() -> None:
     """A worker that waits learns of a stop within moments, not at the end of its wait."""
     stop = StopFlag()
-    threading.Timer(0.05, stop.stop, [Stopped(15)]).start()
+    threading.Timer(0.05, stop.stop, [StoppedBySignal(15)]).start()
     began = time.monotonic()
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedBySignal):
         stop.wait(30)
     assert time.monotonic() - began < 5
 
@@ -75,9 +75,9 @@ def test_a_stop_ends_a_wait_at_once() -> None:
 def test_the_first_cause_stands() -> None:
     """A second reason to stop does not hide the first."""
     stop = StopFlag()
-    stop.stop(Stopped(2))
+    stop.stop(StoppedBySignal(2))
     stop.stop(UpstreamDown("later"))
-    assert isinstance(stop.cause, Stopped)
+    assert isinstance(stop.cause, StoppedBySignal)
 
 
 def test_the_gate_spaces_calls_and_pauses_all() -> None:
@@ -128,7 +128,7 @@ def test_fault_h19_a_lock_can_be_waited_for(tmp_path: Path) -> None:
         with pytest.raises(ArchiveLocked), run_lock.hold_run_lock(path, "second", utcnow()):
             pass
         with (
-            pytest.raises(Stopped),
+            pytest.raises(StoppedBySignal),
             run_lock.hold_run_lock(path, "second", utcnow(), wait=_gives_up(waits, 3)),
         ):
             pass
@@ -149,6 +149,6 @@ def _gives_up(waits: list[float], after: int):  # type: ignore[no-untyped-def]
     def wait(seconds: float) -> None:
         waits.append(seconds)
         if len(waits) >= after:
-            raise Stopped(15)
+            raise StoppedBySignal(15)
 
     return wait

@@ -22,7 +22,7 @@ import pytest
 
 from archiver.hiker import endpoints
 from archiver.hiker.client import HikerClient
-from archiver.model.billing import Call
+from archiver.model.api_calls import Call
 from archiver.sandbox.request_log import LoggedRequest
 from archiver.secret import Secret
 from tests.support.archive_harness import ArchiveHarness

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from archiver.model.billing import Answer, Call
+from archiver.model.api_calls import Answer, Call
 
 STARTED = datetime(2026, 3, 31, 23, 30, tzinfo=UTC)
 

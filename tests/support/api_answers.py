@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from archiver.hiker import endpoints
-from archiver.model.billing import Answer, Call
+from archiver.model.api_calls import Answer, Call
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FETCH = endpoints.fetch_highlight("18085475671830440")

@@ -6,8 +6,8 @@ import hashlib
 from datetime import timedelta
 
 from archiver.catalog import Catalog
+from archiver.model.api_calls import AnswerLocation, Call
 from archiver.model.archived import Blob, File, Owner
-from archiver.model.billing import AnswerLocation, Call
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Highlight, HighlightPage, Item, Link, Tray, TrayFacts, User
 from tests.support.databases import NOW

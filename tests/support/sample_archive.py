@@ -19,8 +19,8 @@ from archiver.blobs.disk import DiskStore
 from archiver.blobs.marker import Marker
 from archiver.catalog import Catalog, ledger, record
 from archiver.config import load
+from archiver.model.api_calls import Answer, Call, Limits
 from archiver.model.archived import Blob, File, Owner
-from archiver.model.billing import Answer, Call, Limits
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import (
     Hashtag,

@@ -9,7 +9,7 @@ from contextlib import closing
 import psycopg
 
 from archiver.catalog.tables import metadata
-from archiver.errors import Stopped
+from archiver.errors import StoppedBySignal
 from archiver.runner.workers import StopFlag
 from tests.support.archive_harness import ArchiveHarness
 
@@ -70,7 +70,7 @@ class StopAt(StopFlag):
     def check(self) -> None:
         self._left -= 1
         if self._left <= 0:
-            self.stop(Stopped(2))
+            self.stop(StoppedBySignal(2))
         super().check()
 
 

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from archiver.catalog import Catalog, ledger, merge, record
 from archiver.errors import Reason
+from archiver.model.api_calls import Limits
 from archiver.model.archived import Failure
-from archiver.model.billing import Limits
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import (
     Hashtag,

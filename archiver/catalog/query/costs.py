@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from archiver.catalog import tables
-from archiver.model.billing import Cost, CostsBy, RunCost
+from archiver.model.api_calls import Cost, CostsBy, RunCost
 
 FREE_PATH = "/sys/balance"
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Subquery, bindparam, func, select, union
 
 from archiver.catalog import tables
+from archiver.model.api_calls import AnswerLocation
 from archiver.model.archived import ContentSize, DatedUsername, NameChange, Provenance
-from archiver.model.billing import AnswerLocation
 from archiver.model.identity import Digest, Pk, Subject
 
 _highlights, _members, _items = tables.highlights, tables.highlight_items, tables.items

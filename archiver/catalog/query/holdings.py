@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, bindparam, select, union_all
 
 from archiver.catalog import tables
+from archiver.model.api_calls import AnswerLocation, StoredPage
 from archiver.model.archived import StoredBlob
-from archiver.model.billing import AnswerLocation, StoredPage
 from archiver.model.identity import Digest, Pk, Role, Subject
 from archiver.model.upstream import TrayFacts
 

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, exists, func, select
 
 from archiver.catalog import tables
+from archiver.model.api_calls import AnswerLocation, DatedAnswer
 from archiver.model.archived import StoredAnswer
-from archiver.model.billing import AnswerLocation, DatedAnswer
 from archiver.model.identity import Digest
 
 _calls, _answers = tables.api_calls, tables.answers

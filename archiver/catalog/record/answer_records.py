@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from archiver.catalog import ledger, tables
 from archiver.catalog.record.runs import units_of_calls
-from archiver.model.billing import Origin, UnrecordedAnswer
+from archiver.model.api_calls import Origin, UnrecordedAnswer
 
 RECOVERED = "recovered"
 """Command and outcome of a run that is known only by its answers."""

@@ -32,7 +32,7 @@ from archiver.hiker.wire.shapes import (
 )
 from archiver.hiker.wire.story_items import NO_PK, NOT_AN_OBJECT, to_item
 from archiver.hiker.wire.verdicts import means_no_highlights
-from archiver.model.billing import Answer
+from archiver.model.api_calls import Answer
 from archiver.model.identity import Pk, Role
 from archiver.model.upstream import (
     Balance,
@@ -66,10 +66,10 @@ def parse_tray(answer: Answer, user_pk: Pk | None = None, *, username: str | Non
     if means_no_highlights(raw):
         return Tray(None, ())
     if not isinstance(raw, list):
-        _malformed(answer, "no list of highlights")
+        _malformed_answer(answer, "no list of highlights")
     tray = _tray(answer, raw, user_pk, username)
     if username is not None and raw and tray.user is None:
-        _malformed(answer, "a list of highlights that does not state their owner")
+        _malformed_answer(answer, "a list of highlights that does not state their owner")
     return tray
 
 
@@ -79,10 +79,10 @@ def parse_tray_page(answer: Answer, user_pk: Pk) -> TrayPage:
     shape = read_object(WireTrayPage, raw)
     listed = read_object(WireTrayList, shape.response) if shape is not None else None
     if shape is None or listed is None or listed.tray is None:
-        _malformed(answer, "no page of highlights")
+        _malformed_answer(answer, "no page of highlights")
     if shape.next_page_id is None and isinstance(raw, dict) and raw.get("next_page_id") is not None:
         # This page must not be taken for the last one: that would hide the rest.
-        _malformed(answer, "a next page with an unusable id")
+        _malformed_answer(answer, "a next page with an unusable id")
     return TrayPage(_tray(answer, listed.tray, user_pk), str(shape.next_page_id or "") or None)
 
 
@@ -117,16 +117,16 @@ def parse_highlight_page(answer: Answer, expected_pk: Pk | None = None) -> Highl
     raw = _unwrap_reel(_document(answer))
     shape = read_object(WireHighlight, raw)
     if shape is None:
-        _malformed(answer, "no highlight")
+        _malformed_answer(answer, "no highlight")
     highlight = _to_highlight(raw, None)
     if isinstance(highlight, str):
-        _malformed(answer, f"{highlight}, which is not a highlight of stories")
+        _malformed_answer(answer, f"{highlight}, which is not a highlight of stories")
     if isinstance(highlight, RejectedEntry):
-        _malformed(answer, f"no highlight: {highlight.detail}")
+        _malformed_answer(answer, f"no highlight: {highlight.detail}")
     if expected_pk is not None and highlight.pk != expected_pk:
-        _malformed(answer, f"highlight {highlight.pk} instead of {expected_pk}")
+        _malformed_answer(answer, f"highlight {highlight.pk} instead of {expected_pk}")
     if shape.items is None:
-        _malformed(answer, f"highlight {highlight.pk} without a list of items")
+        _malformed_answer(answer, f"highlight {highlight.pk} without a list of items")
     items: dict[Pk, Item] = {}
     rejected: list[RejectedEntry] = []
     for entry in shape.items[:ENTRIES_MAX]:
@@ -146,9 +146,9 @@ def parse_user(answer: Answer, expected_pk: Pk | None = None, *, username: str |
     """
     account = _to_user(_document(answer))
     if account is None:
-        _malformed(answer, "no account")
+        _malformed_answer(answer, "no account")
     if expected_pk is not None and account.pk != expected_pk:
-        _malformed(answer, f"account {account.pk} instead of {expected_pk}")
+        _malformed_answer(answer, f"account {account.pk} instead of {expected_pk}")
     if username is not None:
         _require_name(answer, account, username)
     return account
@@ -158,7 +158,7 @@ def parse_balance(answer: Answer) -> Balance:
     """Return the units left and the calls per second. Raises AnswerMalformed if the units are missing."""
     shape = read_object(WireBalance, _document(answer))
     if shape is None or shape.requests is None:
-        _malformed(answer, "no balance")
+        _malformed_answer(answer, "no balance")
     rate = int(shape.rate) if shape.rate is not None and 1 <= shape.rate <= _RATE_MAX else None
     return Balance(shape.requests, rate)
 
@@ -188,19 +188,19 @@ def _require_name(answer: Answer, account: User, username: str) -> None:
     """
     name = account.username
     if name is None:
-        _malformed(answer, f"account {account.pk} without a name instead of {username}")
+        _malformed_answer(answer, f"account {account.pk} without a name instead of {username}")
     if not name.isascii() or name.lower() != username.lower():
-        _malformed(answer, f"account {account.pk} ({name}) instead of {username}")
+        _malformed_answer(answer, f"account {account.pk} ({name}) instead of {username}")
 
 
 def _document(answer: Answer) -> object:
     try:
         return json_document.parse_json(answer.body)
     except ValueError as error:
-        _malformed(answer, f"unusable JSON ({error})")
+        _malformed_answer(answer, f"unusable JSON ({error})")
 
 
-def _malformed(answer: Answer, what: str) -> NoReturn:
+def _malformed_answer(answer: Answer, what: str) -> NoReturn:
     # Not chained: a JSON error holds the whole body with its signed URLs.
     raise AnswerMalformed(excerpt(f"{answer.call.path} returned {what}")) from None
 
@@ -218,7 +218,7 @@ def _owner(answer: Answer, entries: Entries, user_pk: Pk | None, username: str |
             continue
         expected = user_pk or (owner.pk if owner is not None else view.pk)
         if view.pk != expected:
-            _malformed(answer, f"highlights of user {view.pk} among those of {expected}")
+            _malformed_answer(answer, f"highlights of user {view.pk} among those of {expected}")
         if username is not None and view.username is not None:
             _require_name(answer, view, username)
         owner = _richer_user(owner, view)

@@ -156,17 +156,17 @@ def _stickers(entries: Entries | None, kind: str) -> Iterator[Sticker]:
         shape = read_object(shapes.WireSticker, raw)
         if shape is None:
             continue
-        extra = json.dumps(_unsigned(raw), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        extra = json.dumps(_without_signature(raw), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
         if len(extra.encode()) <= _MAX_STICKER:
             yield Sticker(read_nonempty(shape.type) or kind, extra)
 
 
-def _unsigned(node: object) -> object:
+def _without_signature(node: object) -> object:
     """Return a JSON tree in which signed URLs have no query, safe to store."""
     if isinstance(node, str):
         return signed_url.without_query(node) if _SIGNED_URL.match(node) else node
     if isinstance(node, list):
-        return [_unsigned(child) for child in node]
+        return [_without_signature(child) for child in node]
     if isinstance(node, dict):
-        return {key: _unsigned(child) for key, child in node.items()}
+        return {key: _without_signature(child) for key, child in node.items()}
     return node

@@ -10,7 +10,7 @@ import re
 from archiver import retry
 from archiver.hiker import endpoints
 from archiver.hiker.wire import json_document
-from archiver.model.billing import Answer, Meaning, Verdict
+from archiver.model.api_calls import Answer, Meaning, Verdict
 from archiver.signed_url import excerpt
 
 _BY_TYPE = {

@@ -18,8 +18,8 @@ from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
 from archiver.hiker.client import HikerClient
 from archiver.hiker.response_body import LargeBodySlot
+from archiver.model.api_calls import Answer, Call
 from archiver.model.archived import File
-from archiver.model.billing import Answer, Call
 from archiver.model.identity import Digest
 from archiver.model.upstream import TrayFacts
 from archiver.runner.answer_cache import AnswerCache, PageAnswer

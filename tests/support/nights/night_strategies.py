@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from archiver.errors import Stopped
+from archiver.errors import StoppedBySignal
 from archiver.model.events import Event
 from archiver.runner.workers import StopFlag
 from archiver.sandbox.world_objects import SandboxAccount, SandboxHighlight
@@ -193,7 +193,7 @@ class EarlyEnd:
         def observe(event: Event) -> None:
             heard.append(event)
             if len(heard) == self.after and self.kind == "signal":
-                stop.stop(Stopped(SIGTERM))
+                stop.stop(StoppedBySignal(SIGTERM))
             if len(heard) == self.after and self.kind == "bug":
                 raise Bug
 
