@@ -27,6 +27,9 @@ _IRREGULAR = re.compile(
     "sung|sunk|sworn|swept|swum|swung|taken|taught|thought|thrown|told|torn|understood|"
     "undone|unread|untold|upheld|withdrawn|withheld|woken|won|worn|wound|woven|written"
 )
+_DOCUMENTED = frozenset({"Dated", "Placed", "Said", "held", "archived"})
+"""Names in docs/python.md, which stay; and ``model/archived``, the values that the archive holds."""
+
 _VERBS_AND_NOUNS = re.compile("breed|embed|exceed|feed|heed|need|proceed|seed|shed|speed|succeed")
 """Words that look like participles and are also verbs in the present, or nouns."""
 
@@ -65,20 +68,20 @@ def text_files() -> Iterator[Path]:
 def long_lines(path: Path) -> Iterator[str]:
     """Yield each line of a file that is too long and can be broken.
 
-    A row of a table, a line with a URL, a line of one word, and what ``noqa`` or ``type: ignore`` adds
-    cannot. Pages that a script writes are exempt.
+    A row of a table, a line with a URL, a line of one word, a command in a page, and what ``noqa`` or
+    ``type: ignore`` adds cannot. Pages that a script writes are exempt, and the SQL of released migrations.
     """
     text = path.read_text("utf-8")
-    if re.search(r"[Mm]ade by `scripts/", text):
+    if re.search(r"[Mm]ade by `scripts/", text) or path.parent.name == "versions":
         return
+    is_in_code = False
     for number, line in enumerate(text.splitlines(), start=1):
+        is_in_code ^= line.startswith("```")
         code = re.sub(r"\s*# (noqa|type: ignore).*", "", line)
-        is_exempt = code.lstrip().startswith("|") or "://" in code or len(code.split()) == 1
+        is_exempt = code.lstrip().startswith(("|", "<img")) or "://" in code or len(code.split()) == 1
+        is_exempt = is_exempt or (path.suffix == ".md" and is_in_code)
         if len(code) > COLUMNS and not is_exempt:
             yield f"{path.relative_to(ROOT)}:{number}: {len(code)} columns"
-
-
-LATER = pytest.mark.xfail(strict=True, reason="other parts of the tree are being renamed at this time")
 
 
 def test_no_file_name_occurs_twice() -> None:
@@ -101,20 +104,22 @@ def test_no_public_class_name_occurs_twice() -> None:
     assert sorted(name for name, count in names.items() if count > 1) == []
 
 
-@LATER
 def test_no_name_is_a_bare_participle() -> None:
     """A function says what it does, a class and a module what they are: ``told`` says neither."""
-    found = [str(path.relative_to(ROOT)) for path in modules() if is_participle(path.stem)]
+    found = [
+        str(path.relative_to(ROOT))
+        for path in modules()
+        if is_participle(path.stem) and path.stem not in _DOCUMENTED
+    ]
     found += [
         f"{path.relative_to(ROOT)}: {node.name}"
         for path in modules()
         for node in definitions(path)
-        if is_participle(node.name)
+        if is_participle(node.name) and node.name not in _DOCUMENTED
     ]
     assert found == []
 
 
-@LATER
 def test_no_line_is_too_long() -> None:
     """Code, comments, docstrings and pages fit into 110 columns."""
     assert [line for path in text_files() for line in long_lines(path)] == []

@@ -313,7 +313,7 @@ def test_fault_h44_a_program_that_no_shell_finds_is_printed_with_its_path(tmp_pa
     """As after ``scripts/demo``, which adds nothing to PATH."""
     person = CommandLineUser(tmp_path, None, {"ARCHIVER_ARCHIVE": "", "PATH": "/usr/bin:/bin"})
     err = person.run("status", "--archive", "my own").err
-    printed = err.partition("make one: ")[2].rstrip(")\n")
+    printed = err.partition("create one: ")[2].rstrip(")\n")
     assert printed.endswith("archiver --archive 'my own' init")
     subprocess.run(["sh", "-c", printed], cwd=tmp_path, env=person.environ, capture_output=True, check=True)
     assert person.run("status", "--archive", "my own").code == 0

@@ -192,7 +192,7 @@ def test_it_can_be_asked_of_one_highlight(kept: InProcessUser) -> None:
     ("args", "said"),
     [
         (["'\"*"], "no word, number or emoji"),
-        (["--", "-gift"], "(add one that must be found, as in: archiver search -- shop -sale)"),
+        (["--", "-gift"], "(add a word to find, as in: archiver search -- shop -sale)"),
         (
             ["natgeo", "-gift"],
             "no such option: -g; put words to exclude after all options and --: "
@@ -202,7 +202,7 @@ def test_it_can_be_asked_of_one_highlight(kept: InProcessUser) -> None:
         (["natgeo", "--acount", "x"], "'--account'"),
         (["gift", "--account", "highlight:1"], "the archive has no highlight 1"),
         (["gift", "--account", NATGEO, "--account", f"highlight:{GIFT}"], "use one command for each"),
-        (["x" * 20_000], "too much"),
+        (["x" * 20_000], "too long"),
         (["gift", "--account", "natgoe"], "did you mean natgeo?"),
         (["gift", "--type", "story"], "story"),
         ([], "TEXT"),
