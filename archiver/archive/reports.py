@@ -12,6 +12,7 @@ from archiver.archive.session import Session, read_download_rules
 from archiver.catalog import Catalog
 from archiver.catalog.query import account_state, change_history, costs, gaps, totals
 from archiver.errors import UsageError
+from archiver.hiker import endpoints
 from archiver.model.api_calls import Cost, CostsBy, RunCost
 from archiver.model.archived import Gap, GapReason, Status
 from archiver.model.identity import Pk, Role, Subject, utcnow
@@ -57,7 +58,9 @@ def read_status(session: Session) -> Status:
 
 def read_costs(session: Session, by: CostsBy, since: datetime | None) -> CostReport:
     """Return what was paid since then, or ever."""
-    rows = session.catalog.read(costs.costs, by, since)
+    rows = session.catalog.read(
+        costs.costs, by, since, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME
+    )
     return CostReport(by, since, rows, session.catalog.read(costs.run_costs, since))
 
 

@@ -18,6 +18,7 @@ TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"
 TRAY_BY_NAME = "/v1/user/highlights/by/username"
 USER, USER_BY_NAME = "/v1/user/by/id", "/v1/user/by/username"
 HIGHLIGHT = "/v1/highlight/by/url"
+BALANCE = "/sys/balance"
 
 WHOLE_TRAYS = frozenset({TRAY, TRAY_BY_NAME})
 """The calls that return the tray in one answer."""
@@ -75,7 +76,7 @@ def fetch_user_by_username(username: str) -> Call:
 
 def balance() -> Call:
     """Return the call for the units left and the calls per second that are allowed: free."""
-    return Call("/sys/balance", (), "", 0)
+    return Call(BALANCE, (), "", 0)
 
 
 def settled_units(call: Call, status: int, hiker_info: str | None = None) -> int:

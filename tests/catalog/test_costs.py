@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from archiver.catalog import Catalog, ledger, record
 from archiver.catalog.query import costs
+from archiver.hiker import endpoints
 from archiver.model.api_calls import Cost, CostsBy, Limits
 from archiver.model.upstream import User
 from tests.support.catalog_samples import LATER, NATGEO, call, tray
@@ -33,14 +34,19 @@ def paid(
         catalog.write(ledger.settle, row, status, units, at)
 
 
+def read_costs(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> tuple[Cost, ...]:
+    """The costs, with the paths of the API."""
+    return catalog.read(costs.costs, by, since, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME)
+
+
 def told(catalog: Catalog, by: CostsBy, since: datetime | None = None) -> list[tuple[str | None, int, int]]:
     """(key, units, calls) of each row."""
-    return [(cost.key, cost.units, cost.calls) for cost in catalog.read(costs.costs, by, since)]
+    return [(cost.key, cost.units, cost.calls) for cost in read_costs(catalog, by, since)]
 
 
 def test_where_nothing_was_paid_there_is_nothing(catalog: Catalog) -> None:
     """No rows, in none of the four ways."""
-    assert [catalog.read(costs.costs, by) for by in CostsBy] == [()] * 4
+    assert [read_costs(catalog, by) for by in CostsBy] == [()] * 4
     assert catalog.read(costs.run_costs) == ()
 
 
@@ -72,7 +78,7 @@ def test_every_subject_is_led_to_its_account(catalog: Catalog, run_id: int) -> N
     paid(catalog, run_id, "19")
     paid(catalog, run_id, "99", units=4)
     paid(catalog, run_id, "nobody.here", NAMED, 2)
-    found = catalog.read(costs.costs, CostsBy.ACCOUNT)
+    found = read_costs(catalog, CostsBy.ACCOUNT)
     assert found == (Cost(None, 6, 2, 0, 0), Cost("natgeo", 5, 4, 0, 0, NATGEO.pk))
 
 
@@ -86,12 +92,12 @@ def test_a_name_is_led_to_what_the_entry_is_bound_to_else_to_its_last_bearer(
     catalog.write(record.user, run_id, User("7", "freed"), LATER)
     paid(catalog, run_id, NATGEO.pk, NAMED, 2)
     paid(catalog, run_id, "freed", NAMED, 3)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, CostsBy.ACCOUNT)] == [
+    assert [(cost.user_pk, cost.units) for cost in read_costs(catalog, CostsBy.ACCOUNT)] == [
         ("7", 3),
         ("5", 2),
     ]
     catalog.write(record.bind_target, "freed", "6", NOW)
-    assert [(cost.user_pk, cost.units) for cost in catalog.read(costs.costs, CostsBy.ACCOUNT)] == [
+    assert [(cost.user_pk, cost.units) for cost in read_costs(catalog, CostsBy.ACCOUNT)] == [
         ("6", 3),
         ("5", 2),
     ]
@@ -119,7 +125,7 @@ def test_what_nobody_knows_the_answer_of_is_counted_and_told(catalog: Catalog, r
     paid(catalog, run_id, "18", units=2, settled=False)
     paid(catalog, run_id, "18", units=3, status=None)
     paid(catalog, run_id, "18", units=0, status=None)
-    assert catalog.read(costs.costs, CostsBy.ENDPOINT) == (Cost(PAGE, 6, 4, 2, 5),)
+    assert read_costs(catalog, CostsBy.ENDPOINT) == (Cost(PAGE, 6, 4, 2, 5),)
 
 
 def test_a_run_is_held_against_the_balance(catalog: Catalog, run_id: int) -> None:

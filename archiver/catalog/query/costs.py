@@ -5,6 +5,7 @@ The check of the balance is free and does not count as a call.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -20,15 +21,13 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
 )
 
 from archiver.catalog import tables
 from archiver.model.api_calls import Cost, CostsBy, RunCost
 
-FREE_PATH = "/sys/balance"
-
 _calls, _runs, _users, _highlights = tables.api_calls, tables.runs, tables.users, tables.highlights
-_IS_BY_NAME = _calls.c.path.like("%/by/username")
 _UNKNOWN = and_(_calls.c.status.is_(None), _calls.c.units > 0)
 _SUMS = (
     cast(func.coalesce(func.sum(_calls.c.units), 0), BigInteger).label("units"),
@@ -39,19 +38,27 @@ _SUMS = (
 _SUM_NAMES = ("units", "calls", "unknown_calls", "unknown_units")
 
 
-def costs(connection: Connection, by: CostsBy, since: datetime | None = None) -> tuple[Cost, ...]:
+def costs(
+    connection: Connection,
+    by: CostsBy,
+    since: datetime | None = None,
+    *,
+    free_path: str,
+    name_paths: Collection[str],
+) -> tuple[Cost, ...]:
     """Return the costs since then: days and runs in order, accounts and endpoints by cost, highest first.
 
-    Checks of the balance, which are free, are left out.
+    ``free_path``: the path of the checks of the balance, which are left out. ``name_paths``: the paths of the
+    calls whose subject is a username.
     """
     if by is CostsBy.ACCOUNT:
-        return tuple(_cost(row) for row in connection.execute(_by_account(since)))
+        return tuple(_cost(row) for row in connection.execute(_by_account(since, free_path, name_paths)))
     key = {
         CostsBy.DAY: _day(connection),
         CostsBy.ENDPOINT: _calls.c.path,
         CostsBy.RUN: _calls.c.run_id,
     }[by].label("key")
-    summed = _since(select(key, *_SUMS), since).group_by(key)
+    summed = _since(select(key, *_SUMS), since, free_path).group_by(key)
     in_order = summed.order_by(_SUMS[0].desc(), key) if by is CostsBy.ENDPOINT else summed.order_by(key)
     return tuple(_cost(row) for row in connection.execute(in_order))
 
@@ -82,14 +89,15 @@ def spending(connection: Connection, since: datetime) -> tuple[tuple[datetime, i
     return tuple((row.started_at, row.units) for row in rows)
 
 
-def _by_account(since: datetime | None) -> Select[Any]:
+def _by_account(since: datetime | None, free_path: str, name_paths: Collection[str]) -> Select[Any]:
     """Sum up each subject, then find its account.
 
     A highlight belongs to its owner, a name to the last account that had it.
     """
+    is_by_name = _calls.c.path.in_(sorted(name_paths))
     subjects = (
-        _since(select(_calls.c.subject, _IS_BY_NAME.label("is_by_name"), *_SUMS), since)
-        .group_by(_calls.c.subject, _IS_BY_NAME)
+        _since(select(_calls.c.subject, is_by_name.label("is_by_name"), *_SUMS), since, free_path)
+        .group_by(_calls.c.subject, text("is_by_name"))
         .subquery()
     )
     targets, names = tables.targets, tables.usernames
@@ -117,8 +125,8 @@ def _by_account(since: datetime | None) -> Select[Any]:
     )
 
 
-def _since(calls: Select[Any], since: datetime | None) -> Select[Any]:
-    paid = calls.where(_calls.c.path != FREE_PATH)
+def _since(calls: Select[Any], since: datetime | None, free_path: str) -> Select[Any]:
+    paid = calls.where(_calls.c.path != free_path)
     return paid if since is None else paid.where(_calls.c.started_at >= since)
 
 
