@@ -46,11 +46,14 @@ _PICTURE_CELLS = {
     ("highlight_items", "item_pk"): ("item_pk", "thumbnail", "item_pk"),
 }
 """Cells with a picture: table and column → owner and role of the file, and the column of the owner's pk."""
-_NEWEST_FILE = """
+_NEWEST_FILE = {
+    owner: f"""
 SELECT files.sha256 FROM files JOIN blobs ON blobs.sha256 = files.sha256
 WHERE files.{owner} = ? AND files.role = ? AND blobs.lost_at IS NULL
 ORDER BY files.last_seen_at DESC, files.id DESC LIMIT 1
-"""
+"""  # noqa: S608
+    for owner in ("user_pk", "highlight_pk", "item_pk")
+}
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "content-security-policy": (
@@ -181,7 +184,7 @@ async def _render_owner(datasette: Any, table: str, column: str, row: Any, value
     """Return the cell as Datasette would show it, with the picture below."""
     owner, role, key = _PICTURE_CELLS[table, column]
     pk = row[key]["value"] if isinstance(row[key], dict) else row[key]
-    newest = (await _database(datasette).execute(_NEWEST_FILE.format(owner=owner), [pk, role])).first()
+    newest = (await _database(datasette).execute(_NEWEST_FILE[owner], [pk, role])).first()
     picture = await _render_blob(datasette, newest["sha256"]) if newest is not None else None
     if picture is None:
         return None

@@ -125,12 +125,12 @@ def _call_before_ledger() -> None:
         call: Call,
         read: Callable[[Answer], T],
         *,
-        tray: bool = False,
+        is_tray: bool = False,
         facts: TrayFacts | None = None,
         promise: Promise | None = None,
     ) -> Reply[T]:
         answered.answer = send(paid._client, call, is_stopped=lambda: False)
-        return reserve(paid, call, read, tray=tray, facts=facts, promise=promise)
+        return reserve(paid, call, read, is_tray=is_tray, facts=facts, promise=promise)
 
     def recall(
         client: HikerClient, call: Call, *, is_stopped: Callable[[], bool], slot: LargeBodySlot | None = None
