@@ -143,9 +143,9 @@ class AnswerStore:
     ) -> Iterator[tuple[AnswerLocation, Answer]]:
         """Yield the whole answers of a segment with their locations, in file order. Needs no database.
 
-        ``known_lengths``: the lengths of known answers by offset, which are skipped without reading. Damage
-        and a record that a kill left incomplete are skipped too. Raises AnswerMalformed if there is no such
-        segment, StorageError if the disk fails.
+        ``known_lengths``: the lengths of known answers, by offset. These answers are skipped without reading.
+        Damage and a record that a kill left incomplete are skipped too. Raises AnswerMalformed if there is no
+        such segment, StorageError if the disk fails.
         """
         with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
             for member in members(fd, known_lengths):
@@ -162,12 +162,12 @@ class AnswerStore:
     ) -> Iterator[Surplus]:
         """Yield the bytes of a segment that are not whole records of this program: foreign or damaged bytes.
 
-        ``known_lengths``: the lengths of answers that have rows, by offset, which are not read. Incomplete
-        last records left by a kill or a power loss are not surplus, nor are bytes that ``set_aside`` has
-        already copied. Raises the same errors as ``iterate``.
+        ``known_lengths``: the lengths of answers that have rows, by offset. These answers are not read. An
+        incomplete last record left by a kill or a power loss is not surplus, nor are bytes that ``set_aside``
+        has already copied. Raises the same errors as ``iterate``.
         """
         with self._open(segment) as fd, storage_errors(f"answers/{segment} cannot be read"):
-            spans: list[tuple[Surplus, int]] = []  # and how many whole records are before it
+            spans: list[tuple[Surplus, int]] = []  # each with the number of whole records before it
             last_row, records = max(known_lengths, default=-1), 0
             for piece in pieces(fd, known_lengths):
                 if isinstance(piece, Member) and is_own_record(piece.plain):

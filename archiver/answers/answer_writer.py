@@ -153,7 +153,7 @@ class AnswerWriter:
     def _new_segment(self, kind: str) -> str:
         """Create a segment.
 
-        Its name is partly random, since a restored database assigns the ids of runs again.
+        Its name is partly random, since a restored database assigns the same run ids again.
         """
         if self._month_fd is None:
             self._month_fd = self._enter_month()

@@ -20,15 +20,16 @@ _GZIP_HEAD = b"\x1f\x8b\x08" + bytes(6)
 _SECTOR = 512
 """The smallest number of bytes that a disk writes at once."""
 _BY_CHANCE = 8
-"""A record has fewer zeros than this right after a lost sector; ``_GZIP_HEAD`` has 6."""
+"""No record has this many zeros right after a lost sector; ``_GZIP_HEAD`` has 6."""
 _EFFORT = 4 * LARGEST
 """How many bytes of a segment may be unpacked without finding a record.
 
-So damage costs about a second, whatever it unpacks to. A kill leaves at most one incomplete record.
+This limits the time for damaged bytes to about a second, whatever they unpack to. A kill leaves at most one
+incomplete record.
 """
 _LEAST_EFFORT = 1 << 14
 _MAGICS = 8
-"""``_MAGIC`` does not occur this often by chance in the rest of one record.
+"""The rest of one record does not contain ``_MAGIC`` this often by chance.
 
 Compressed bytes contain it about twice in 32 MiB.
 """
@@ -64,7 +65,7 @@ def member_at(fd: int, offset: int) -> Member | None:
 def members(fd: int, known_lengths: Mapping[int, int] = MappingProxyType({})) -> Iterator[Member]:
     """Yield the whole records in file order, and skip the bytes between them. Raises OSError.
 
-    ``known_lengths``: the lengths of known members by offset, which are skipped without reading.
+    ``known_lengths``: the lengths of known members, by offset. These members are skipped without reading.
     """
     return (piece for piece in pieces(fd, known_lengths) if isinstance(piece, Member))
 
@@ -158,7 +159,7 @@ def _drain(unpacker: Any, packed: bytes) -> int:
 
 
 def _lost_sectors(packed: bytes, start: int) -> int | None:
-    """Return where the first zeros that fill whole sectors of the disk begin; None if there are none.
+    """Return where the first run of zeros that fills whole disk sectors begins; None if there is none.
 
     ``start`` is the offset of the bytes in their file: their first sector may also hold the record before.
     """
@@ -187,7 +188,7 @@ def _is_whole(packed: bytes) -> bool:
 def _holds_gzip(data: bytes) -> bool:
     """Return whether there is a whole gzip member in the bytes.
 
-    ``_MAGICS`` beginnings of members count as one: compressed bytes have fewer by chance.
+    If ``_MAGICS`` members seem to begin in the bytes, that counts too: compressed bytes have fewer by chance.
     """
     at = data.find(_MAGIC)
     for _ in range(_MAGICS):
@@ -219,7 +220,7 @@ def _unpack(fd: int, offset: int) -> Member | int:
 
 
 def _first_bytes(packed: bytes) -> bytes:
-    """Return the first bytes that a gzip member unpacks to, as many as ``_HEAD`` has."""
+    """Return the first bytes that a gzip member unpacks to: as many bytes as ``_HEAD`` has."""
     return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(packed, len(_HEAD))
 
 

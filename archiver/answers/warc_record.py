@@ -30,7 +30,7 @@ from warcio.warcwriter import WARCWriter
 from archiver.errors import AnswerMalformed
 from archiver.model.api_calls import Answer, Call
 
-LARGEST = 64 * 2**20  # bytes of a record; an answer may have a quarter of this when it is received
+LARGEST = 64 * 2**20  # bytes of a record; a received answer may have a quarter of this
 
 _LEVEL = 6  # measured on a tray of 31 kB: 0.18 ms, and 1 % larger than level 9 at 0.24 ms
 _LEFT_OUT = frozenset(

@@ -47,7 +47,7 @@ class BlobLinks:
         os.link(self._name(digest), name, src_dir_fd=self._fd, dst_dir_fd=into, follow_symlinks=False)
 
     def set_mtime(self, digest: Digest, mtime_ns: int) -> None:
-        """Set the modification time of the blob and so of its links. The archive does not use it."""
+        """Set the modification time of the blob and thus of its links. The archive does not use it."""
         os.utime(self._name(digest), ns=(mtime_ns, mtime_ns), dir_fd=self._fd, follow_symlinks=False)
 
     def _name(self, digest: Digest) -> str:

@@ -89,8 +89,8 @@ def read(root: Path) -> Marker:
 def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
     """Write the marker durably: the last step of creating an archive. The caller holds the archive's lock.
 
-    Raises StorageError, also if there is a marker already, because the id of an archive never changes;
-    DiskFull if there is no space.
+    Raises DiskFull or StorageError. An existing marker raises StorageError, because the id of an archive
+    never changes.
     """
     text = json.dumps({"id": marker.id, "format": marker.format} | ({"demo": True} if marker.is_demo else {}))
     with storage_errors(f"{root / _NAME} cannot be written"):

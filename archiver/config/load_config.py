@@ -152,8 +152,8 @@ def _own_archives(
     """Return the archives that the accounts and the database of a configuration belong to.
 
     Accounts and a database in the file belong to the directory that the file names; a database in the
-    environment belongs to the directory that the environment names. A directory in a flag does not count,
-    since it is for another archive. If no directory is named, the default one is used if it contains an
+    environment belongs to the directory that the environment names. A directory given by a flag does not
+    count, since it names another archive. If no directory is named, the default one is used if it contains an
     archive.
     """
     directory_in_file = _directory(read_settings(sections, place, {}, {}))

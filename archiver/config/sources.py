@@ -100,7 +100,7 @@ def convert(setting: Setting, kind: Any) -> Any:
 
 
 def _parse(setting: Setting, kind: Any) -> object:
-    """Return the value, with those strings parsed that have a format of their own."""
+    """Return the value. Strings that have a format of their own are parsed."""
     value = setting.value
     bare, meta = _split_annotated(kind)
     if setting.is_text and bare in (bool, int, float):
@@ -162,7 +162,7 @@ def warn_of_unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def refuse_unknown_keys(keys: Iterable[str], known: Iterable[str], path: Path, where: str = "") -> None:
-    """Raise ConfigError for the first key that is not known, naming the nearest one that is."""
+    """Raise ConfigError for the first unknown key, naming the known key that is most similar."""
     known = frozenset(known)
     for key in keys:
         if key not in known:

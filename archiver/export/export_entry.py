@@ -98,10 +98,11 @@ class ExportFailure:
 class ExportStats:
     """What an export did.
 
-    ``files`` counts those in their place: some are ``new`` or ``replaced`` (``bytes`` in total), some were
-    ``moved``. ``methods`` counts the new and replaced ones by how they were placed. ``others`` are files of
-    earlier exports that were not selected this time and stay; ``removed`` counts those that were removed.
-    ``avoided``: names that a foreign file has. ``failures`` holds the first thousand of the ``failed`` files.
+    ``files`` counts the files in place. Of these, some are ``new`` or ``replaced`` (``bytes`` in total), and
+    some were ``moved``. ``methods`` counts the new and replaced ones by how they were placed. ``others`` are
+    files of earlier exports that were not selected this time and stay; ``removed`` counts those that were
+    removed. ``avoided``: names that were not used because a foreign file has them. ``failures`` holds the
+    first thousand of the ``failed`` files.
     """
 
     files: int = 0

@@ -83,12 +83,12 @@ class OpenDirectories:
             os.close(self._open.pop(known))
 
     def close(self) -> None:
-        """Close them all, but not the root."""
+        """Close these directories, but not the root."""
         self._close_below(())
 
 
 def stat_entry(name: str | bytes, directory: int) -> os.stat_result | None:
-    """Return the status of a name, of a link itself; None if there is nothing."""
+    """Return the status of a name, without following a link; None if nothing has that name."""
     try:
         return os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

@@ -193,7 +193,7 @@ class ExportSync:
             directory, name = split_path(row.path)
             try:
                 if directory != current:
-                    current = None  # if this fails, fd may be closed, or that of another directory
+                    current = None  # if this fails, fd may be closed or reused
                     fd = self._directories.enter(directory)
                     current = directory
                 self._placement.link(digest, NameInDirectory(fd, name))

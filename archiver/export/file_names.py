@@ -17,7 +17,7 @@ MAX_LENGTH = 200
 MAX_PATH_LENGTH = 240
 """The maximum of UTF-16 units in a path below the export.
 
-Programs on Windows accept 260 with the drive and directory.
+Programs on Windows accept 260, including the drive and directory.
 """
 
 ARCHIVE_MARKER = "archive.json"
@@ -78,7 +78,7 @@ def _is_allowed(c: str) -> bool:
 
 
 def is_safe_ascii(text: str) -> bool:
-    """Return whether a text is ASCII that neither ``clean`` nor ``safe_name`` changes: most names are."""
+    """Return whether a text is ASCII that neither ``clean`` nor ``safe_name`` changes, as most names are."""
     return _SAFE_ASCII.fullmatch(text) is not None and "  " not in text
 
 

@@ -107,7 +107,7 @@ class Manifest:
                 yield from self._db.execute(f"SELECT {query} IN ({placeholders})", batch)
 
     def path_below(self, key: str) -> str | None:
-        """Return the path of some file in the directory with that key."""
+        """Return the path of any one file in the directory with that key."""
         with self._sqlite_errors():
             row = self._db.execute(
                 "SELECT path FROM files WHERE key >= ? AND key < ? LIMIT 1", (f"{key}/", f"{key}0")

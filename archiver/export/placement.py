@@ -345,7 +345,7 @@ def _set_mtime(file: NameInDirectory, status: os.stat_result, at_ns: int | None)
 def rename_exclusive(source: NameInDirectory, to: NameInDirectory) -> None:
     """Rename a file without replacing another one. Raises FileExistsError.
 
-    On a file system without hard links there is a moment between the check and the renaming.
+    On a file system without hard links there is a short gap between the check and the rename.
     """
     try:
         os.link(

@@ -13,7 +13,7 @@ from archiver.http import sockets
 from archiver.http.connection import ConnectionPool, HttpConnection
 from archiver.http.sockets import Address, ConnectionBroken
 
-_KEEP = 100  # idle connections: more than any run has threads that call the API
+_KEEP = 100  # idle connections: more than the number of threads of a run that call the API
 _KEEP_FOR = 4.0  # seconds that an idle connection is kept: the API closes them early (HIKERAPI.md)
 
 
@@ -96,7 +96,7 @@ def _tunnel(proxy: httpx.Proxy, host: str, port: int) -> socket.socket:
     try:
         head = connection.send_request(
             "CONNECT", target, headers, current_attempt()
-        )  # which does not count as sent
+        )  # does not count as a request sent to the API
         if not 200 <= head.status_code < 300:
             reason = head.reason.decode("ascii", "replace")
             raise ConnectionBroken(f"the proxy refused a tunnel: {head.status_code} {reason}")

@@ -13,7 +13,7 @@ from archiver.model.api_calls import Call
 from archiver.model.identity import Pk
 
 TRAY, PAGED_TRAY = "/v1/user/highlights", "/v2/user/highlights"
-"""The tray in one answer, which may end after a first page of unknown size; and the tray page by page."""
+"""The tray in one answer, which may be cut off after a first page of unknown size, or page by page."""
 
 TRAY_BY_NAME = "/v1/user/highlights/by/username"
 USER, USER_BY_NAME = "/v1/user/by/id", "/v1/user/by/username"

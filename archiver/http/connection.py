@@ -87,7 +87,8 @@ class HttpConnection:
     def is_reusable(self, max_idle_seconds: float) -> bool:
         """Return whether another request may be sent.
 
-        It may if the last answer permits it and was read to its end recently, and nothing followed it.
+        This requires that the last answer permits it, was read to its end recently, and was followed by
+        nothing.
         """
         is_recent = time.monotonic() - self._idle_since < max_idle_seconds
         return self._is_finished and is_recent and is_quiet(self.sock)

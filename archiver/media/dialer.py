@@ -27,7 +27,7 @@ NameResolver = Callable[[str, int], Sequence[str]]
 Connector = Callable[[str, int, float, TimeLimit], socket.socket]
 """(address, port, seconds, limit) → a connected TCP socket. Raises OSError."""
 
-_MAX_ADDRESSES = 4  # tried for one name: a CDN has one or two of each family
+_MAX_ADDRESSES = 4  # addresses tried for one name: a CDN has one or two of each family
 
 
 def resolve(host: str, port: int) -> Sequence[str]:

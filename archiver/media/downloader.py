@@ -40,10 +40,10 @@ class Downloader:
     ``allowed_hosts``: see Egress. ``max_file_size``: bytes. Both are available as ``rules``. ``timeout``:
     seconds to wait for a connection (10 at most), for the head of an answer, and for each further byte.
     ``min_speed``: bytes per second, measured over each ``speed_window`` (seconds). ``total_deadline``:
-    seconds for all attempts at one file, without intended pauses. ``limit_rate``: bytes per second over all
-    threads. ``concurrency``: connections that are kept open. ``proxy``: an http, https or socks5 URL. Host
-    names are still checked here, but the proxy resolves them and must check the addresses. Loopback hosts
-    that are allowed are reached directly. Proxies in the environment are ignored.
+    seconds for all attempts at one file, not counting intended pauses. ``limit_rate``: bytes per second over
+    all threads. ``concurrency``: connections that are kept open. ``proxy``: an http, https or socks5 URL.
+    Host names are still checked here, but the proxy resolves them and must check the addresses. Loopback
+    hosts that are allowed are reached directly. Proxies in the environment are ignored.
 
     Raises ConfigError for a host pattern or a proxy that cannot be used.
     """

@@ -105,7 +105,7 @@ class CheckedUrl:
 
     @property
     def host_header(self) -> str:
-        """The value of the Host header: the port only if it is not the scheme's own."""
+        """The value of the Host header. It has a port only if that is not the default of the scheme."""
         is_default = self.port == _DEFAULT_PORTS[self.scheme]
         return self._bracketed_host if is_default else f"{self._bracketed_host}:{self.port}"
 

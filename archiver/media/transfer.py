@@ -115,7 +115,7 @@ class Transfer:
         raise DownloadFailed(Reason.REDIRECT, f"more than {_MAX_REDIRECTS} redirects")
 
     def pause(self, seconds: float) -> None:
-        """Wait, without the watchdog counting the time."""
+        """Wait. The watchdog does not count this time."""
         if seconds > 0:
             self._wait(seconds)
             self._watchdog.excuse(seconds)

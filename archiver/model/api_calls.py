@@ -87,7 +87,10 @@ class AnswerLocation:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """The last good Answer that shows a highlight. ``facts``: the tray's numbers when it was fetched."""
+    """The last good Answer that shows a highlight.
+
+    ``facts``: the numbers of the tray when the Answer was fetched.
+    """
 
     answer_id: int
     location: AnswerLocation
@@ -106,7 +109,7 @@ class DatedAnswer:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
-    """The run that the name of a segment of answers states: its start, in whole seconds, and its id then."""
+    """The run named in a segment's file name: its start, in whole seconds, and the id that it had then."""
 
     started_at: datetime
     run_id: int
@@ -114,9 +117,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class UnrecordedAnswer:
-    """A stored Answer that has no row, with the values for it.
+    """A stored Answer that has no row, with the values for that row.
 
-    ``facts``: the numbers of the tray before it.
+    ``facts``: the numbers of the last tray before the Answer.
     """
 
     location: AnswerLocation
@@ -159,8 +162,8 @@ class CostsBy(StrEnum):
 class Cost:
     """What attempts at paid calls cost.
 
-    ``unknown_calls`` of the ``calls``, with ``unknown_units``, got no answer. ``key`` is the day, the
-    account's name, the path or the run's id. It is None for a total and for calls that belong to no known
+    Of the ``calls``, ``unknown_calls`` got no answer; they count as ``unknown_units``. ``key`` is the day,
+    the account's name, the path or the run's id. It is None for a total and for calls that belong to no known
     account.
     """
 

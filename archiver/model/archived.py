@@ -146,7 +146,7 @@ class Loss:
 
 
 NO_LIMIT = 10**9
-"""A row limit that means all rows: more than fit into memory, and accepted by every database."""
+"""A row limit that means all rows: larger than what fits into memory, and accepted by every database."""
 
 Value = str | int | float | None
 """The value of a parameter of a query."""
@@ -282,7 +282,7 @@ class KeptItem:
 
 
 class PlacedFile(NamedTuple):
-    """A file of an item at a position, with only the fields that name and date it: there can be millions.
+    """A file of an item at a position. It has only the fields to name and date it: there can be millions.
 
     ``at``: when the item was taken; if that is unknown, when the file was stored, and ``is_dated`` is False.
     """
@@ -384,7 +384,7 @@ MEDIA_TYPE_NAMES: dict[int | None, str] = {number: word for word, number in MEDI
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A part of an archive. A field that is empty or None does not narrow it.
+    """A part of an archive. A field that is empty or None does not narrow the selection.
 
     ``titles`` are globs (fnmatchcase) for the current titles of highlights. The fields after it select items:
     by time (``taken_from`` ≤ ``taken_at`` < ``taken_before``, which excludes items without ``taken_at``), by
@@ -425,7 +425,7 @@ def newest(files: Iterable[KeptFile], role: Role) -> KeptFile | None:
 
 
 class GapReason(StrEnum):
-    """Why something is missing although nothing failed. A gap has this or a ``Reason``."""
+    """Why something is missing although nothing failed. A gap has either this or a ``Reason``."""
 
     NEVER_OFFERED = "never_offered"  # the highlight shows the item, but without a link for this role
     FEWER_THAN_COUNTED = "fewer_than_counted"  # a highlight showed fewer items than the number it states
@@ -437,9 +437,9 @@ class Gap:
     """One thing that is missing from the archive.
 
     ``highlight_pk`` and ``title`` are those of one highlight that shows or showed it. ``attempts``: the
-    number of failed attempts; None if there was none. If ``next_try_at`` is None, the sweep tries it, or the
-    next run if it is lost or was not reached. ``gone``: whether it is no longer shown; then it is not tried
-    again. ``present`` and ``counted``: how many items the highlight shows, and how many it states.
+    number of failed attempts; None if there was none. If ``next_try_at`` is None, the next run tries it if it
+    is lost or was not reached; otherwise the sweep does. ``gone``: whether it is no longer shown; then it is
+    not tried again. ``present`` and ``counted``: how many items the highlight shows, and how many it states.
     """
 
     reason: Reason | GapReason

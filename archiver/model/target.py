@@ -138,7 +138,7 @@ def is_code(text: str) -> bool:
 
 
 def read_targets(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the targets of a list, one per line, without blank lines, comments and a byte order mark.
+    """Yield the targets of a list, one per line, without blank lines, comments or a byte order mark.
 
     ``#`` starts a comment only at the start of a line or after white space, as links may have a fragment.
     """

@@ -47,7 +47,7 @@ class NotificationUrl:
         return self._url
 
     def add_path(self, name: str) -> NotificationUrl:
-        """Return this URL with ``/name`` appended to its path, which states the meaning of a ping."""
+        """Return this URL with ``/name`` appended to its path: the name says what a ping means."""
         parts = urlsplit(self._url)
         path = f"{parts.path.rstrip('/')}/{name}"
         url = urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))

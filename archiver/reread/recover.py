@@ -1,4 +1,4 @@
-"""Recording of stored answers that have no row, so that they are not paid for again and the ledger is right.
+"""Recording stored answers that have no row, so that they are not paid for again and the ledger is right.
 
 Rows are missing if the database was restored from an older copy, or if a run was killed between storing an
 answer and writing its row.
@@ -102,8 +102,8 @@ def _readable_answers(
 def _own_facts(answer: Answer) -> TrayFacts:
     """Return the numbers that a highlight's own page states.
 
-    A number that it does not state becomes ``_UNKNOWN``: None differs from no number, so the answer would
-    always count as up to date.
+    A number that it does not state becomes ``_UNKNOWN``: with None, the answer would always count as up to
+    date, because None never counts as a difference.
     """
     try:
         page = read_content(answer)

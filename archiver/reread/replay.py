@@ -1,4 +1,4 @@
-"""Recording of all stored answers in another catalog, in the order in which they were received."""
+"""Recording all stored answers in another catalog, in the order in which they were received."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def replay(
 class _Replayer:
     """Records one answer after another.
 
-    A tray that was requested by username and does not state it waits for the next answer about that username,
-    as in a run. It is recorded only if that answer shows the same account.
+    A tray that was requested by username but does not state one waits for the next answer about that
+    username, as in a run. It is recorded only if that answer shows the same account.
     """
 
     def __init__(self, into: Catalog) -> None:

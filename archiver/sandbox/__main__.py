@@ -1,6 +1,7 @@
 """``python -m archiver.sandbox``: the stand-in on its own, until SIGINT or SIGTERM.
 
-It first prints shell ``export`` lines for archiver, and when it ends a JSON line with the number of requests.
+It first prints shell ``export`` lines for archiver and, when it ends, a JSON line with the number of
+requests.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ It does not know the access key. A URL is signed as Instagram's are: its path st
 differs in every answer. ``oe`` is the expiry in hexadecimal Unix seconds; ``oh`` signs the path and the rest
 of the query, so a change of either is noticed.
 
-Copied from upstream: the texts of 403 for an expired and for an altered signature, ``Range`` with 206,
-``last-modified``, and on request ``content-digest: adler32=...``. It is not known whether upstream sends
+Copied from upstream: the texts of the 403 answers for an expired and for an altered signature, ``Range`` with
+206, ``last-modified``, and on request ``content-digest: adler32=...``. It is not known whether upstream sends
 ETags, so that is a setting.
 """
 

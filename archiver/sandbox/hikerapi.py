@@ -182,7 +182,7 @@ def _private() -> ApiRefusal:
 
 
 def _visible(world: World, account: SandboxAccount, parameters: ApiParameters) -> list[SandboxHighlight]:
-    """Return the highlights on an account's tray; none if a private account answers with an empty tray."""
+    """Return the highlights in an account's tray; none if a private account answers with an empty tray."""
     if not account.is_private:
         return account.tray_highlights()
     if not parameters.force or world.private_with_force == "403":

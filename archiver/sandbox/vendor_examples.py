@@ -1,8 +1,8 @@
 """The two accounts of the vendor's example answers, completed where the examples are cut.
 
 ``examples/*.json`` are the answers as the vendor's documentation prints them, with URLs cut to ``...``. They
-show natgeo's three highlights without items; we add 12, 11 and 11, with one of everything that an item can
-have.
+show natgeo's three highlights without items; we add 12, 11 and 11 items, which together have one example of
+every detail.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _natgeo() -> SandboxAccount:
 
 
 def _add_details(items: list[SandboxItem]) -> None:
-    """Give the items after the first one of everything that an item can have."""
+    """Add one example of every detail that an item can have, spread over the items."""
     for item, details in zip(items, cast(list[dict[str, list[Json]]], example("item_details")), strict=False):
         for name, entries in details.items():
             setattr(item, name, entries)

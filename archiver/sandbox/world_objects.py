@@ -149,5 +149,5 @@ class SandboxAccount:
     highlights: MutableSequence[SandboxHighlight] = field(default_factory=list)
 
     def tray_highlights(self) -> list[SandboxHighlight]:
-        """Return the highlights on its tray, in order."""
+        """Return the highlights in its tray, in order."""
         return [h for h in self.highlights if not h.is_removed]

@@ -1,1 +1,1 @@
-"""Checks of blobs and answers against their rows, and repair of what a check finds."""
+"""Checking blobs and answers against their rows, and repairing what a check finds."""

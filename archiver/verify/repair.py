@@ -1,4 +1,4 @@
-"""Repair of the problems that a check reports, as far as possible without the network.
+"""Repairing the problems that a check reports, as far as possible without the network.
 
 Losses are recorded, damaged bytes are moved to quarantine, and restored bytes are no longer recorded as lost.
 """

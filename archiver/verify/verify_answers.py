@@ -1,4 +1,4 @@
-"""Check of the stored answers against their rows: finds unreadable answers, and bytes without a row."""
+"""Checking the stored answers against their rows: finds unreadable answers, and bytes without a row."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def verify_answers(
         checked += 1
         segment = answer.location.segment
         if segment not in sizes:
-            sizes.clear()  # the answers come segment by segment: one size is enough
+            sizes.clear()  # answers are sorted by segment: keep only one size
             sizes[segment] = store.size(segment)
         must_read = answer.is_lost or (read_data and is_chosen(answer.location.sha256))
         why = _damage_of(store, answer, sizes[segment], must_read)
@@ -92,9 +92,9 @@ def verify_segments(
     ``is_chosen`` accepts the digest of its name, and only between the answers that have rows: ``rows_of``
     returns their lengths by offset.
 
-    ``has_rows`` is called again after a segment was read, because a concurrent run may just have begun it.
-    ``check`` is called for each segment and may raise to stop. Raises StorageError if the disk fails, but not
-    for a damaged part of it.
+    ``has_rows`` is called again after a segment was read, because a concurrent run may have just begun that
+    segment. ``check`` is called for each segment and may raise to stop. Raises StorageError if the disk
+    fails, but not for a damaged part of it.
     """
     count, surplus = 0, list[Surplus]()
     for segment in store.segments():

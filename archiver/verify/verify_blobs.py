@@ -1,4 +1,4 @@
-"""Check of the blobs against their rows and names: what is missing, changed or extra. It changes nothing.
+"""Checking the blobs against their rows and names: what is missing, changed or extra. Changes nothing.
 
 Rows and directory are two ascending streams that are merged, so that a million blobs need no more memory than
 a thousand.
@@ -173,7 +173,7 @@ def _read_chunk(read: Callable[[int], bytes], digest: Digest) -> bytes:
 def _merge(
     blobs: Iterator[StoredBlob], digests: Iterator[Digest]
 ) -> Iterator[tuple[StoredBlob, bool] | tuple[None, bool]]:
-    """Merge both streams: each row with whether its name is listed, and None for each name without a row."""
+    """Yield each row with whether its name is listed, and None for each name without a row."""
     name = next(digests, None)
     last = ""
     for blob in blobs:

@@ -115,7 +115,7 @@ def _as_error(tree: object) -> dict[str, object] | None:
 
 
 def _stated_meaning(error: dict[str, object]) -> Meaning | None:
-    """Return the meaning that an error states by its type, or by one of two sentences that have no type."""
+    """Return the meaning that an error states by its type, or by one of two sentences without a type."""
     kind = error.get("exc_type")
     if isinstance(kind, str):
         if kind in _BY_TYPE:
