@@ -156,7 +156,7 @@ class Archive:
         return tuple(self._catalog.stream(content.contents, Selection(item_pks=(pk,))))
 
     def walk(self, **narrowing: Unpack[Narrowing]) -> Reading[KeptAccount | KeptHighlight | Placed]:
-        """Return each account, after it its highlights, after each of these its items in their places.
+        """Return each account, followed by its highlights, each followed by its items in their places.
 
         Highlights without any selected item, and accounts without any selected highlight, are left out.
         """
@@ -228,8 +228,9 @@ class Archive:
     ) -> Reading[Hit]:
         """Return the accounts, highlights and items that have all words of ``text``, best first.
 
-        ``kinds``: one of ``Kind``, or several. ``since``: made since then, or first seen if it is unknown
-        when it was made. An empty list selects nothing. Raises UsageError, also for a text without a word.
+        ``kinds``: one of ``Kind``, or several. ``since``: made since then, or first seen since
+        then if the time it was made is unknown. An empty list selects nothing. Raises UsageError, also for a
+        text without a word.
         """
         from archiver.catalog.search import results
 
@@ -297,7 +298,7 @@ class Archive:
     ) -> Reading[NamedChange]:
         """Return what owners edited, added and removed, in the order in which it was seen.
 
-        ``since``: only from that time on. ``run_id``: only those of one run. ``accounts``: only of these.
+        ``since``: only from that time on. ``run_id``: only what one run saw. ``accounts``: only theirs.
         Raises NotHeld, and UsageError if there was no such run.
         """
         after = arguments.read_time("since", since)
@@ -317,7 +318,7 @@ class Archive:
         return self._read(reports.read_gaps(self._open(), selection.read_accounts(accounts)))
 
     def costs(self, by: CostsBy | str = CostsBy.DAY, *, since: datetime | None = None) -> CostReport:
-        """Return what was paid, from ``since`` on or in all, by day (UTC), account, endpoint or run."""
+        """Return what was paid, from ``since`` on or in total, by day (UTC), account, endpoint or run."""
         chosen = arguments.require_choice("by", by, CostsBy)
         return reports.read_costs(self._open(), chosen, arguments.read_time("since", since))
 
@@ -479,8 +480,8 @@ class Archive:
         """Verify under the lock, record losses, and move damaged bytes to ``quarantine/``. Costs nothing.
 
         The report has the price of fetching the lost files again, as ``run(report.targets,
-        options=report.run_options)`` does. ``accept_loss``: continue even if no blob exists at all. Raises as
-        ``verify``, and ArchiveLocked.
+        options=report.run_options)`` does. ``accept_loss``: continue even if no blob exists at all. Raises
+        the errors of ``verify``, and ArchiveLocked.
         """
         from archiver.archive.verification import repair_archive
         from archiver.runner.workers import StopFlag as NewStopFlag
@@ -508,8 +509,9 @@ class Archive:
     ) -> ExportStats:
         """Export pictures and videos under readable names into ``directory``; a later export updates it.
 
-        ``template``: where each goes, as in ``archiver export folder``. ``sidecars``: write what is known of
-        each item beside it, as JSON. Raises UsageError, NotHeld, ArchiveLocked, StorageError, DiskFull.
+        ``template``: where each goes, as in ``archiver export folder``. ``sidecars``: beside each item,
+        write what is known about it, as JSON. Raises UsageError, NotHeld, ArchiveLocked, StorageError,
+        DiskFull.
         """
         from archiver.archive.exports import Export
         from archiver.export.path_template import DEFAULT_TEMPLATE
@@ -518,7 +520,7 @@ class Archive:
         return export.folder(template=DEFAULT_TEMPLATE if template is None else template, sidecars=sidecars)
 
     def export_site(self, directory: str | os.PathLike[str], **options: Unpack[MediaOptions]) -> ExportStats:
-        """Export web pages that need no server. Raises as ``export_folder``."""
+        """Export web pages that need no server. Raises the errors of ``export_folder``."""
         from archiver.archive.exports import Export
 
         return Export(self._open(), arguments.require_path("directory", directory), **options).site()
@@ -545,8 +547,8 @@ class Archive:
     ) -> ExportStats:
         """Export these tables, or all, each to one ``jsonl`` or ``csv`` file.
 
-        With filters, only tables whose rows belong to accounts, highlights or items. Raises as
-        ``export_folder``.
+        With filters, only tables whose rows belong to accounts, highlights or items. Raises
+        the errors of ``export_folder``.
         """
         from archiver.archive.exports import Export
         from archiver.export.table_files import TableForm
@@ -607,7 +609,7 @@ class Archive:
         return f"<archiver.Archive at {str(self.root)!r}{' (closed)' if self._is_closed else ''}>"
 
     def _open(self) -> Session:
-        """Return the open parts of the archive. Raises as ``open_archive``."""
+        """Return the open parts of the archive. Raises the errors of ``open_archive``."""
         self._require_open()
         if self._opened is None:
             self._opened = self._stack.enter_context(open_for_reading(self._config, self._database))

@@ -32,7 +32,7 @@ _OWN_NAMES = frozenset(
 )
 """What an interrupted creation may leave behind. Without the marker it is completed, not refused."""
 _OWN_PREFIXES = ("archive.db-", "archive.db.new-")
-"""What SQLite puts beside a database."""
+"""Prefixes of the files that SQLite puts beside a database, or beside one that is being created."""
 
 
 def create_archive(config: Config, *, demo: bool = False) -> bool:
@@ -50,7 +50,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
         os.close(open_root(root, 0o750 if group_readable else 0o700))
     with run_lock.hold_run_lock(root / "lock", "init", utcnow()):
         if (root / "archive.json").exists():
-            return False  # another process has just made it
+            return False  # another process has just created the archive
         DiskStore.create(root, group_readable=group_readable).close()
         with _open_new_catalog(config) as catalog:
             marker.write(root, Marker(catalog.archive_id, is_demo=demo), group_readable=group_readable)
@@ -58,7 +58,7 @@ def create_archive(config: Config, *, demo: bool = False) -> bool:
 
 
 def create_for_run(config: Config) -> bool:
-    """Make the archive for its first run if it is not there. Return whether it was made.
+    """Make the archive for its first run if it does not exist. Return whether it was made.
 
     Raises KeyMissing and DiskFull before anything is made, then as ``create_archive``.
     """
@@ -74,7 +74,7 @@ def restore_marker(config: Config) -> bool:
     """Write the marker of an archive again if nothing else is missing. Return whether it was written.
 
     The archive must have rows in its own ``archive.db``, and blobs: such a directory is not an empty mount
-    point, and its rows are its own. Raises ArchiveLocked, StorageError, DatabaseError.
+    point, and the rows belong to it. Raises ArchiveLocked, StorageError, DatabaseError.
     """
     root = config.archive.directory
     if marker.exists(root) or not marker.has_blobs(root) or not os.path.lexists(root / "archive.db"):

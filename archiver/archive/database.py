@@ -40,7 +40,8 @@ def find_database(config: Config) -> str | Path:
     if configured is None:
         return own
     if config.database_archive is None and os.path.lexists(own) and marker.exists(root):
-        # Nothing says which archive the configured database is for. If both are of this one, it moved.
+        # The configuration does not say which archive its database is for. If both databases belong to
+        # this archive, its database was moved.
         own_id = marker.read(root).id
         if _belongs_to(own, own_id) and not _belongs_to(configured, own_id):
             return own
@@ -58,14 +59,14 @@ def find_database(config: Config) -> str | Path:
 
 
 def locate_database(config: Config) -> Database:
-    """Return where the database is. Raises as ``find_database``."""
+    """Return where the database is. Raises the errors of ``find_database``."""
     return locate(find_database(config))
 
 
 def find_query_database(config: Config) -> str | Path:
     """Return the database for the user's SQL: ``archive.query_database`` if it is set.
 
-    Raises as ``find_database``.
+    Raises the errors of ``find_database``.
     """
     database = find_database(config)
     if config.archive.query_database and database == config.archive.database:

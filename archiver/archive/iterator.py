@@ -32,7 +32,7 @@ class Reading(Generic[T]):
     def cut(self) -> None:
         """End the iterator because the archive is closed: reading on raises ValueError."""
         self._is_cut = True
-        # ValueError: another thread is reading. The connection is returned once nothing refers to it.
+        # ValueError: another thread is reading. The connection is returned when the generator is freed.
         with suppress(ValueError):
             self._values.close()
 

@@ -57,7 +57,7 @@ def read_status(session: Session) -> Status:
 
 
 def read_costs(session: Session, by: CostsBy, since: datetime | None) -> CostReport:
-    """Return what was paid since then, or ever."""
+    """Return what was paid since then, or in total."""
     rows = session.catalog.read(
         costs.costs, by, since, free_path=endpoints.BALANCE, name_paths=endpoints.BY_NAME
     )

@@ -113,7 +113,7 @@ def read_subject(subject: SubjectName) -> Target | ItemTarget:
 def find_pks(catalog: Catalog, account: Target) -> tuple[Pk, ...]:
     """Return the stored accounts with that pk or current name, or else all that have had the name.
 
-    Raises UsageError for what is not an account.
+    Raises UsageError if the target is not an account.
     """
     if account.user_pk is None and account.username is None:
         raise UsageError(f"{account.text} is not an account", "name one by its username or id")
@@ -132,7 +132,7 @@ def require_pks(catalog: Catalog, accounts: Iterable[Target]) -> tuple[Pk, ...]:
 
 
 def not_archived(catalog: Catalog, account: Target) -> NotHeld:
-    """Return the error that the archive has no such account; it names similar ones."""
+    """Return the error for an account that the archive does not have; it names similar ones."""
     similar = catalog.read(account_state.similar_usernames, account.username or "")
     meant = f"; did you mean {' or '.join(similar)}?" if similar else ""
     return NotHeld(
@@ -153,7 +153,7 @@ def find_account(catalog: Catalog, account: Target) -> KeptAccount:
 
 
 def find_highlight(catalog: Catalog, target: Target) -> KeptHighlight:
-    """Return the stored highlight. Raises NotHeld, and UsageError for what is not a highlight."""
+    """Return the stored highlight. Raises NotHeld, and UsageError if the target is not a highlight."""
     if target.highlight_pk is None:
         raise UsageError(f"{target.text} is not a highlight", "name one by its pk or link")
     highlight = _highlight(catalog, target.highlight_pk)

@@ -73,7 +73,7 @@ def open_for_writing(config: Config, command: str, stop: StopFlag, *, wait: bool
     """Open the archive of a configuration under its lock. An older schema is brought up to date.
 
     ``command`` is written into the lock file for others to read. ``wait``: wait for the lock until it is free
-    or ``stop`` is set. Raises as ``open_for_reading``, and ArchiveLocked.
+    or ``stop`` is set. Raises the errors of ``open_for_reading``, and ArchiveLocked.
     """
     from archiver.runner import run_lock
 

@@ -80,7 +80,7 @@ Details = AccountDetails | HighlightDetails | ItemDetails
 
 
 def read_details(session: Session, target: Target | ItemTarget) -> Details:
-    """Return the details of a target. Raises as ``selection.find_subject``."""
+    """Return the details of a target. Raises the errors of ``selection.find_subject``."""
     catalog, config = session.catalog, session.config
     subject = selection.find_subject(catalog, target)
     if isinstance(subject, KeptItem):

@@ -26,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 _RECORDED_AT_ONCE = 10_000
 _RECORDED_BETWEEN = 200_000
-"""Blobs between two writes: opening for writing beside our own reader reads the whole database."""
+"""Blobs between two writes: opening for writing while our own reader is open reads the whole database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def repair_archive(
 
 
 def _repair_targets(losses: Iterable[Loss]) -> Iterator[Target]:
-    """Yield each account whose tray was ever listed; for others, the highlights, which were targets."""
+    """Yield each account whose tray was ever listed; for the others, their highlights, which were targets."""
     for loss in losses:
         if loss.was_listed:
             yield Target(f"account {loss.user_pk}", user_pk=loss.user_pk)
@@ -187,7 +187,7 @@ def _verify(
 
 
 def _without_dropped(session: Session, answers: AnswerReport) -> AnswerReport:
-    """Leave out answers that a run has dropped meanwhile, rows and file (``keep_answers = "fetched"``)."""
+    """Leave out answers whose rows and file a run has dropped meanwhile (``keep_answers = "fetched"``)."""
     if not answers.damaged:
         return answers
     present = session.catalog.read(stored_answers.existing_ids, [answer.id for answer in answers.damaged])
@@ -201,7 +201,7 @@ def _record_verified(session: Session, digests: Sequence[Digest]) -> None:
 
 
 class _VerifiedBlobs:
-    """Records in batches when blobs were verified, unless another process is writing."""
+    """Records the times at which blobs were verified, in batches, unless another process is writing."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

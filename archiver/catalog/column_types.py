@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 def time_text(time: datetime) -> str:
-    """Return an aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``. Sorted as text, such times are in order.
+    """Return an aware time as ``YYYY-MM-DDTHH:MM:SS.ffffffZ``. Such texts sort in the order of time.
 
     Raises ValueError for a naive time.
     """

@@ -48,7 +48,7 @@ def map_errors(database: str) -> Iterator[None]:
 
 
 def is_connection_lost(exc: BaseException) -> bool:
-    """Return whether the connection to PostgreSQL ended, as opposed to an error that came over it."""
+    """Return whether the connection to PostgreSQL ended, as opposed to an error sent over it."""
     return isinstance(exc, DBAPIError) and exc.connection_invalidated
 
 

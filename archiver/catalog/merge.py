@@ -98,7 +98,7 @@ def merge_rows(connection: Connection, table: str, rows: Sequence[MergeRow]) -> 
     """Merge these rows of a table; return how many were added, and how many filled.
 
     An earlier ``first_seen_at`` replaces the stored one, unless both come from the same answer. For a
-    username, so does a later ``last_seen_at``. All entries of an item must come in one call, in order.
+    username, a later ``last_seen_at`` does too. All entries of an item must come in one call, in order.
     """
     rule = _BY_TABLE.get(table)
     if rule is None:

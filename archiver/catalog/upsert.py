@@ -23,7 +23,7 @@ def insert(connection: Connection, table: Table) -> postgresql.Insert | sqlite.I
 
 
 def insert_if_new(table: Table, *columns: str) -> Callable[[str], ReturningInsert[Any]]:
-    """Return a function from the name of a dialect to an INSERT of these columns, which is built once.
+    """Return a function that takes the name of a dialect and returns an INSERT of these columns, built once.
 
     The statement returns a row if it inserted one; it leaves an existing row as it is.
     """

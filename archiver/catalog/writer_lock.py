@@ -6,8 +6,8 @@ of a database, since a schema holds at most one archive. SQLite does not need it
 A writer that has lost the lock must not commit once another writer has it. So each transaction first takes a
 second lock, the gate, in shared mode, and then checks that the first lock is still held. A new writer takes
 the gate in exclusive mode, which waits until no transaction is open. As long as the lock is held, nobody else
-has written and the server has not restarted. So the server can say for certain how a transaction ended whose
-connection was lost.
+has written and the server has not restarted. So if a connection is lost, the server can say for certain
+how its transaction ended.
 """
 
 from __future__ import annotations

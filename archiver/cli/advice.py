@@ -83,7 +83,7 @@ def _location_options(words: str, options: GlobalOptions) -> Iterator[str]:
 def config_for_init(options: GlobalOptions) -> Path | None:
     """Return the configuration that ``init`` needs to make the archive of ``--archive``; None: the default.
 
-    If the current configuration names another archive, which ``init`` refuses to change, it is a new file.
+    If the current configuration names another archive, which ``init`` refuses to change, return another file.
     """
     from archiver.config import locate
 
@@ -118,7 +118,7 @@ def cron_line(option: str = "") -> str:
 
 
 def key_file_steps(config: Path, token_file: Path | None) -> Iterator[str]:
-    """Yield the missing steps to put the key into a file that only its owner can read.
+    """Yield the steps still needed to put the key into a file that only its owner can read.
 
     ``token_file``: the one that the configuration names, or None.
     """

@@ -126,7 +126,7 @@ class RunChanges:
     error: str = ""
 
     def read(self, changes: Iterable[NamedChange]) -> None:
-        """Add all changes. If the database cannot be read, keep the error: a report shows the rest."""
+        """Add all changes. If the database cannot be read, keep the error: the report shows the rest."""
         try:
             for change in changes:
                 self.summary.add(change)

@@ -91,7 +91,7 @@ def _write(files: dict[Path, str], *, force: bool) -> None:
         with storage_errors(f"{path} cannot be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             draft = path.with_name(f".{path.name}.part")
-            draft.unlink(missing_ok=True)  # from a killed process; a link or a pipe would be written into
+            draft.unlink(missing_ok=True)  # left by a killed process; never write into a link or pipe
             try:
                 with draft.open("x", encoding="utf-8") as file:
                     file.write(text)

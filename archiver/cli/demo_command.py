@@ -43,7 +43,7 @@ def command(options: GlobalOptions, directory: Path | None) -> int:
     from archiver.sandbox.world import World
 
     place = directory or options.archive or Path("archiver-demo")
-    options.config, options.archive = None, place  # for the commands that are printed
+    options.config, options.archive = None, place  # so that the printed commands name the demo
     root = place.absolute()
     again = is_demo(root)
     with StandIn(World.seed()) as upstream:
@@ -80,7 +80,7 @@ def demo_config(upstream: StandIn, root: Path) -> Config:
         "api.base_url": upstream.base_url,
         "api.requests_per_second": 50,
         "download.allowed_hosts": sorted({host.partition(":")[0] for host in upstream.cdn_hosts}),
-        "sync.sweep_days": 0,  # with a sweep, a second night after weeks would rightly cost more than a unit
+        "sync.sweep_days": 0,  # with a sweep, a second night weeks later would rightly cost more than a unit
     }
     with tempfile.TemporaryDirectory() as empty:
         path = Path(empty, "config.toml")

@@ -28,7 +28,7 @@ Fields = dict[str, object]
 
 
 def describe_details(archive: Archive, details: Details) -> tuple[Fields, str, Iterator[Fields]]:
-    """Return the fields of what is details, the name of its one long list, and the entries of that list."""
+    """Return the fields of ``details``, the name of its one long list, and the entries of that list."""
     if isinstance(details, AccountDetails):
         return (
             _account(archive, details),

@@ -35,7 +35,7 @@ Row = tuple[str, str]
 
 
 def details_lines(archive: Archive, details: Details, width: int | None, *, show_all: bool) -> Iterator[str]:
-    """Yield the details. ``width``: columns of the terminal, to which tables, but no paths, are cut."""
+    """Yield the details. ``width``: columns of the terminal. Tables are cut to it, paths are not."""
     if isinstance(details, AccountDetails):
         yield from _account_lines(archive, details, width, show_all)
     elif isinstance(details, HighlightDetails):

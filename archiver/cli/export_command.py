@@ -178,7 +178,7 @@ def print_export(options: GlobalOptions, form: str, request: ExportRequest, expo
     """Make an export with a progress bar, stopped by signals, and print what was done. Return the exit code.
 
     What was done is printed also if it ends early. On a terminal it asks before files are removed. Raises
-    UsageError if the answer is no, and as ``export``.
+    UsageError if the answer is no, and the errors of ``export``.
     """
     is_empty = False
     to, dry_run = request.directory, request.dry_run

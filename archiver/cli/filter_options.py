@@ -93,7 +93,7 @@ class FilterOptions:
         }
 
     def describe_no_match(self) -> str:
-        """Return the message for a part of the archive without items. Not yet safe for a terminal."""
+        """Return the message that the selected part has no items. Not yet safe for a terminal."""
         times = {
             "--taken-from": self.taken_from,
             "--taken-before": self.taken_before,

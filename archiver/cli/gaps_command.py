@@ -92,7 +92,7 @@ class AccountGaps:
             self.listed.append(gap)
 
     def lines(self, now: datetime, width: int | None = None) -> Iterator[str]:
-        """Yield how many there are for each reason, then those that are listed; each line is safe."""
+        """Yield the number of gaps for each reason, then the listed gaps; each line is safe."""
         total = self.counts.total()
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in self.counts.most_common())
         yield f"{make_safe(self.name)}: {pluralize(total, 'gap')}: {reasons}"
@@ -125,7 +125,7 @@ def _of(gap: Gap) -> str:
 
 
 def next_try(gap: Gap, now: datetime) -> str:
-    """Return when it is tried again, in words or as a day and time in UTC. Pure."""
+    """Return when a gap is tried again, in words or as a day and time in UTC. Pure."""
     if gap.gone:
         return "never: no longer shown"
     if gap.reason is Reason.HOST_NOT_ALLOWED:

@@ -43,7 +43,7 @@ def command(options: GlobalOptions) -> int:
         is_made = not is_restored and create_archive(config)
     except ArchiverError:
         if written:
-            path.unlink(missing_ok=True)  # the next init would keep it, and the useless directory with it
+            path.unlink(missing_ok=True)  # else the next init would keep it, and its useless directory
         raise
     if not options.quiet:
         output.print_messages(
@@ -101,7 +101,7 @@ def write_configuration(path: Path, directory: Path | None) -> bool:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        path.unlink(missing_ok=True)  # half a configuration would be taken for a whole one
+        path.unlink(missing_ok=True)  # half a configuration would be mistaken for a complete one
         raise StorageError(f"the configuration {path} cannot be written: {error.strerror}") from error
     return True
 

@@ -35,7 +35,7 @@ class LogFile(RotatingFileHandler):
     """Appends to ``archiver.log``, which is rotated at 10 MB; four old files are kept.
 
     The directory is made with mode 0700 if it is missing, the file with 0600; with ``group_readable`` 0750
-    and 0640, whatever the umask. The modes of an existing log stay. A log that cannot be written is ignored.
+    and 0640, whatever the umask. An existing log keeps its modes. A log that cannot be written is ignored.
     """
 
     def __init__(self, directory: Path, *, group_readable: bool = False) -> None:

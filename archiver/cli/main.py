@@ -109,7 +109,7 @@ def _has_working_directory() -> bool:
 
 
 def _usage_error(error: click.ClickException, words: list[str], options: GlobalOptions) -> UsageError:
-    """Return click's error as a UsageError. ``--json`` counts even if click stopped before reading it."""
+    """Return click's error as a UsageError. ``--json`` applies even if click stopped before reading it."""
     ctx = error.ctx if isinstance(error, click.UsageError) else None
     path = ctx.command_path if ctx is not None else "archiver"
     if ctx is not None and options.blank is None and "--json" in words:

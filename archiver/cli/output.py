@@ -45,7 +45,7 @@ def print_json(fields: Mapping[str, object]) -> None:
 def print_json_list(head: Mapping[str, object], name: str, rows: Iterable[object]) -> None:
     """Write the one object of ``--json``: ``head`` and, last, the list ``name``, which may exceed memory.
 
-    Nothing is written before all rows are known, so what they raise leaves stdout empty.
+    Nothing is written before all rows have been read: if reading raises, stdout stays empty.
     """
     import tempfile  # not needed by commands without --json
 
@@ -100,7 +100,7 @@ def _write_stderr(text: str) -> None:
 
 
 def _discard_buffer(stream: TextIO | None) -> None:
-    """Point the stream at /dev/null, so that Python does not fail on its buffer once more at exit."""
+    """Point the stream at /dev/null, so that Python does not fail on its buffer again at exit."""
     if stream is None:
         return
     try:

@@ -26,7 +26,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Return the time (UTC) that a date, a time or a duration back from ``now`` means.
+    """Return the time (UTC) that a text means: a date, a time, or a duration before ``now``.
 
     A date means its midnight; both are UTC unless they state an offset. Raises ValueError with a message for
     the user.
@@ -62,7 +62,7 @@ class DurationType(click.ParamType[timedelta]):
 
 
 class TimeType(click.ParamType[datetime]):
-    """The type of an option that takes a point in time: a date, a time, or a duration back from now."""
+    """The type of an option that takes a point in time: a date, a time, or a duration before now."""
 
     name = "time"
 

@@ -108,7 +108,7 @@ def command(
 
 
 def describe_limit(plans: list[AccountPlan], budget: BudgetLeft | None) -> str | None:
-    """Return which limit of the budget ends the run, if the plan costs more than it leaves."""
+    """Return which limit of the budget ends the run, if the plan costs more than the limit leaves."""
     if budget is None:
         return None
     left = pluralize(budget.left, "unit") if budget.left else "no units"

@@ -153,7 +153,7 @@ def _make_bar(total: int | None, unit: str) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
     tqdm.monitor_interval = 0  # no thread of its own
-    tqdm.set_lock(threading.RLock())  # its default lock needs semaphores of the system
+    tqdm.set_lock(threading.RLock())  # its default lock needs system semaphores
     columns, rows = (80, 24) if _has_no_size() else (None, None)
     after_count = "/{total_fmt}{unit}{postfix} |{bar}|" if total else "{unit}{postfix}"
     return tqdm(
@@ -192,7 +192,7 @@ def _describe_loud_notice(event: Event, command: str) -> str | None:
 
 
 def _repeats_notice(event: Event) -> bool:
-    """Return whether a Notice says the same: that a target is private or gone."""
+    """Return whether an event repeats what a Notice says: that a target is private or gone."""
     return (
         isinstance(event, FailureRecorded)
         and event.failure.subject is Subject.TARGET

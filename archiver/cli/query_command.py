@@ -279,7 +279,7 @@ def format_rows(rows: Rows | RowStream, form: str) -> Iterator[str]:
 
 
 def _pieces(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines in pieces that are neither small nor large, unless the lines come slowly."""
+    """Yield the lines in pieces of moderate size; in smaller ones if the lines come slowly."""
     held: list[str] = []
     size, since = 0, time.monotonic()
     for line in lines:

@@ -128,7 +128,7 @@ def count_lines(summary: Summary) -> Iterator[str]:
 
 
 def describe_mismatch(units: int, difference: int) -> str:
-    """Return a line: the API's balance fell by ``difference`` more than ``units``. Neither need be wrong."""
+    """Return a line: the API's balance fell by ``difference`` more than ``units``. Both may be right."""
     apart = f"{abs(difference):,} {'more' if difference > 0 else 'less'} than counted here"
     return (
         f"the balance at the API fell by {units + difference:,}, {apart}"
@@ -137,7 +137,7 @@ def describe_mismatch(units: int, difference: int) -> str:
 
 
 def note_lines(summary: Summary) -> Iterator[str]:
-    """Yield up to three lines about what is not a failure and should be known."""
+    """Yield up to three lines about things that are not failures but worth knowing."""
     gaps = Counter(failure.reason for failure in summary.failures if failure.reason in GAPS)
     if gaps:
         parts = ", ".join(f"{number:,} {_GAP_WORDS[reason]}" for reason, number in gaps.most_common())
@@ -146,7 +146,7 @@ def note_lines(summary: Summary) -> Iterator[str]:
 
 
 def change_lines(run_id: int, changes: RunChanges, room: int) -> Iterator[str]:
-    """Yield what the run saw changed, in at most ``room`` lines: the numbers, then each."""
+    """Yield what the run saw change, in at most ``room`` lines: the counts, then each change."""
     if changes.error:
         yield f"changes are unknown: {changes.error}"
     elif changes.summary.total:
@@ -188,7 +188,7 @@ def json_fields(summary: Summary, changes: RunChanges = _NO_CHANGES) -> dict[str
 
 
 def _listed_failures(summary: Summary) -> Iterator[Failure]:
-    """Yield the failures without a line of their own: no gaps, and no files of hosts that are not allowed."""
+    """Yield the failures, without gaps and files of hosts not allowed, which have lines of their own."""
     own_lines = GAPS | {Reason.HOST_NOT_ALLOWED}
     return (failure for failure in summary.failures if failure.reason not in own_lines)
 

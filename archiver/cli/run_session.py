@@ -36,7 +36,7 @@ def make_run(
     changes: RunChanges | None = None,
     stop: StopFlag | None = None,
 ) -> Summary:
-    """Archive the targets, with progress and log. Raises as ``Archive.run``.
+    """Archive the targets, with progress and log. Raises the errors of ``Archive.run``.
 
     ``create_missing``: make the archive if it is not there. ``changes`` collects what the run saw change.
     ``stop``: the flag of a caller that handles signals already.

@@ -19,7 +19,7 @@ from archiver.runner.workers import StopFlag
 SIGINT, SIGPIPE = signal.SIGINT, signal.SIGPIPE
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SAME_SIGNAL = 0.02
-"""Seconds within which a second signal counts as the same one, as from a terminal and ``uv run``."""
+"""Seconds within which a second signal counts as the same one: a terminal and ``uv run`` may both send it."""
 _NOTICE = b"\narchiver: finishing what is in progress; send the signal again to end now\n"
 
 
@@ -28,7 +28,7 @@ def die(signum: int) -> NoReturn:
     signal.signal(signum, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signum])
     os.kill(os.getpid(), signum)
-    os._exit(128 + signum)  # only if the signal does not end a process by default
+    os._exit(128 + signum)  # reached only if the signal does not end a process by default
 
 
 @contextmanager

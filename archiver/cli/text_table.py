@@ -9,7 +9,7 @@ from archiver.cli.output import format_json
 from archiver.text_format import json_value, make_safe
 
 _SEPARATOR = "  "
-_MIN_WIDTH = 8  # no cell is cut to less: the terminal wraps what then does not fit
+_MIN_WIDTH = 8  # no cell is cut further: the terminal wraps lines that still do not fit
 
 
 def format_table(

@@ -57,7 +57,7 @@ def _share(ctx: click.Context, param: click.Parameter, value: str | None) -> flo
         share = float(value.removesuffix("%")) / 100
     except ValueError:
         share = 0.0
-    if not 0 < share <= 1:  # nor is nan
+    if not 0 < share <= 1:  # also refuses nan
         raise click.BadParameter(f"invalid share {value!r}: use 5% or 0.5%", ctx, param)
     return share
 
@@ -169,7 +169,7 @@ def _repair(
             )
         if options.blank is None:
             _print_damage(archive.root, report.verification)
-        else:  # also if the run cannot begin
+        else:  # set now, so that it is printed even if the run cannot begin
             fields = verify_report.json_fields(report.verification)
             options.blank = {**fields, "repair": _repair_view(report), "run": None}
         if options.wants_summary:

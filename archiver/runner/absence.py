@@ -57,8 +57,8 @@ def highlights_gone(
 ) -> tuple[tuple[Pk, ...], str | None]:
     """Return the highlights that this tray proves gone, and the fingerprint to remember.
 
-    A tray in one answer is truncated at an unknown length. One that is shorter than the longest such tray of
-    any account was not truncated. ``shrunk_to``: the fingerprint that an earlier run stored.
+    The API truncates a tray in one answer at an unknown length. A tray shorter than the longest such tray
+    of any account was not truncated. ``shrunk_to``: the fingerprint that an earlier run stored.
     """
     tray = listing.tray
     is_evidence = listing.is_whole or (tray.length < longest_tray and not listing.is_cut)

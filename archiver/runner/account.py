@@ -122,7 +122,7 @@ class AccountSync:
     def __init__(self, services: RunServices, target: Target, turn: Turn) -> None:
         """``turn``: the right to begin a target while few units are left.
 
-        It ends once units are promised to the highlights to fetch.
+        The turn ends once units are promised to the highlights to fetch.
         """
         self._services = services
         self._context = services.context
@@ -151,7 +151,7 @@ class AccountSync:
         except ArchiverError as error:
             if error is not self._api.closing_error:
                 raise
-            return  # nothing more is paid for in this run: the target waits for the next one
+            return  # this run pays for nothing more: the target waits for the next one
         self._context.tally.count_end(end)
         self._context.observe(AccountDone(self._target.text))
 
@@ -202,7 +202,7 @@ class AccountSync:
         return self._with_answers(visit)
 
     def _units_left(self, visit: Visit) -> int | None:
-        """Return the units left, as long as they affect the next step: until the tray is listed."""
+        """Return the units left until the tray is listed; None after that, when they affect no step."""
         return None if visit.is_listed or visit.is_done else self._api.budget.units_left()
 
     def _is_registered(self, pk: Pk) -> bool:
@@ -277,8 +277,8 @@ class AccountSync:
     def _end_unlisted(self, visit: Visit, verdict: Reason) -> Visit:
         """End the visit to an account whose tray is not shown, unless a look must confirm that first.
 
-        It is not documented how the API answers for the tray of a private account: "not found" need not mean
-        gone.
+        It is not documented how the API answers for the tray of a private account: "not found" does not
+        prove that the account is gone.
         """
         if verdict is Reason.GONE and visit.has_looked:
             raise _hidden_tray()
@@ -306,7 +306,7 @@ class AccountSync:
         assert pk is not None
         if self._is_registered(pk):
             return replace(visit, is_done=True)
-        # A first tray may be that of an account which is stored under another name.
+        # The first tray may belong to an account that is stored under another name.
         stored = visit.state if before.is_archived else read_visit(visit, self._catalog).state
         register, tray = self._services.register, listing.tray
         gone, shrunk_to = highlights_gone(listing, stored, before.shrunk_to, register.longest_tray)

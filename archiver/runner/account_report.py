@@ -113,8 +113,8 @@ class AccountReporter:
     ) -> None:
         """Count the files whose host is not in ``download.allowed_hosts``, whichever run recorded that.
 
-        ``offered``: the missing covers and avatars that the tray offers; others no longer wait. None if no
-        tray was listed.
+        ``offered``: the missing covers and avatars that the tray offers; any others are not counted. None if
+        no tray was listed.
         """
         stored: Iterable[_RefusedFile]
         stored = self._catalog.read(files_refused_for_host, user_pk=user_pk, highlight_pk=highlight_pk)

@@ -20,7 +20,7 @@ from archiver.model.identity import Pk
 from archiver.model.upstream import TrayFacts
 
 _ROOM = 1_000
-"""With more units left than this, accounts do not take turns: four accounts at a time cost less."""
+"""With more units left than this, accounts do not take turns: four at a time cost less than this."""
 
 
 class Turn:
@@ -161,10 +161,10 @@ RECENT = timedelta(days=30)
 
 
 def units_per_night(runs: Iterable[tuple[datetime, int]], now: datetime) -> int | None:
-    """Return the median units of a UTC day with a run, over the last 30 days, rounded up.
+    """Return the median number of units per UTC day with a run, over the last 30 days, rounded up.
 
-    ``runs``: the start and the units of each run. None if there were none. A median hardly changes with a
-    first night or one with ``--full``, which cost far more.
+    ``runs``: the start and the units of each run. None if there were none. The median is
+    hardly affected by a first night or one with ``--full``, which cost far more.
     """
     days: Counter[date] = Counter()
     for started_at, units in runs:

@@ -21,7 +21,7 @@ from archiver.runner.absence import Doubt, Listing
 from archiver.runner.context import RunOptions
 from archiver.runner.due_highlights import Why, is_swept, is_title_wanted, why_fetch
 
-_PAGES_RETRY_DAYS = 30  # while the sweep is off, for accounts that need their pages
+_PAGES_RETRY_DAYS = 30  # used while the sweep is off, for accounts that must be listed page by page
 
 
 class StepWhy(StrEnum):
@@ -251,7 +251,7 @@ def _resolve(visit: Visit, options: RunOptions, units_left: int | None) -> LookA
     name = state.target.username or ""
     call = endpoints.list_highlights_by_username(name, privacy_check=options.privacy_check)
     look = _look(state, StepWhy.FEW_UNITS)
-    # An empty tray must be confirmed by a look, which such a low limit would never reach after the tray.
+    # An empty tray must be confirmed by a look. With so few units left, the tray would leave none for it.
     if units_left is not None and look.units <= units_left <= call.units:
         return look
     return ListTray(call, call.units, StepWhy.NEW_ACCOUNT)
@@ -280,14 +280,14 @@ def _is_verdict_due(state: AccountState, now: datetime) -> bool:
 def _fetch_or_list(
     visit: Visit, options: RunOptions, units_left: int | None, now: datetime
 ) -> FetchHighlights | ListTray:
-    """Return the step that lists the tray or, if units are short, fetches what the last tray left.
+    """Return the step that lists the tray or, if units are short, fetches what is left of the last tray.
 
-    So a limit below the price of one account still makes progress.
+    This way a run makes progress even under a limit below the price of one account.
     """
     state = visit.state
     assert state.pk is not None
     call = endpoints.list_highlights(state.pk, privacy_check=options.privacy_check)
-    if visit.pages_failed:  # first: until a tray is recorded, nothing says that the pages were paid for
+    if visit.pages_failed:  # first: the payment for the pages is recorded only with a tray
         return ListTray(call, call.units, StepWhy.PAGES_FAILED)
     if is_short(units_left, state, options) and state.listed_at is not None and not options.list_only:
         jobs = jobs_due(visit, options, now)
@@ -297,7 +297,7 @@ def _fetch_or_list(
     if why is None:
         is_new = state.listed_at is None
         return ListTray(call, call.units, StepWhy.NEW_ACCOUNT if is_new else StepWhy.ROUTINE)
-    # Otherwise a limit below the price of all pages would be spent on the first ones, run after run.
+    # Otherwise every run with too few units for all pages would spend them on the first pages again.
     if units_left is not None and units_left <= state.pages_units:
         return ListTray(call, call.units, StepWhy.PAGES_TOO_DEAR)
     page = endpoints.list_highlights_page(state.pk, privacy_check=options.privacy_check)
@@ -312,7 +312,7 @@ def is_short(units_left: int | None, state: AccountState, options: RunOptions) -
 
 
 def _why_paged(state: AccountState, options: RunOptions, now: datetime) -> StepWhy | None:
-    """Return why the tray is listed page by page, or None for one answer, as the first time.
+    """Return why to list the tray page by page; None to list it in one answer, as on the first visit.
 
     Pages that were billed but could not be read are tried again at the next turn of the sweep.
     """

@@ -59,7 +59,7 @@ def why_fetch(highlight: HighlightState, options: RunOptions, now: datetime) -> 
 
 
 def next_fetch_at(highlight: HighlightState, options: RunOptions) -> datetime | None:
-    """Return when a highlight on the tray that is not due yet is fetched again if it does not change.
+    """Return when a highlight that is on the tray and not due yet is fetched again, unless it changes first.
 
     None: never, or not until a setting changes.
     """
@@ -94,14 +94,14 @@ def sweep_at(pk: Pk, last: datetime, sweep_days: int) -> datetime:
 
 
 def is_title_wanted(title: str | None, globs: tuple[str, ...]) -> bool:
-    """Return whether a title matches one of the globs (case counts), or there are none."""
+    """Return whether a title matches one of the globs (case-sensitive), or there are none."""
     return not globs or any(fnmatchcase(title or "", glob) for glob in globs)
 
 
 def unmatched_globs(globs: tuple[str, ...], titles: Iterable[str | None]) -> dict[str, str | None]:
     """Return the globs that match none of the titles.
 
-    Each comes with a title that it would match if case did not count, else None.
+    Each comes with a title that it would match if case were ignored, or None.
     """
     known = [title or "" for title in titles]
     unmatched = [glob for glob in globs if known and not any(is_title_wanted(t, (glob,)) for t in known)]
@@ -115,8 +115,8 @@ def _is_missing_due(highlight: HighlightState, options: RunOptions, now: datetim
     """Return whether something that a highlight lacks is due.
 
     If its last page was not processed to the end (a kill, lost bytes), what is missing is unknown: the
-    highlight is due, unless the page itself failed and waits. Otherwise each missing file has a failure with
-    its own date.
+    highlight is due, unless the page itself failed and waits for its retry. Otherwise each missing file has
+    a failure with its own date.
     """
     has_page_failed = any(failure.role is None for failure in highlight.failures)
     if not highlight.failures or (highlight.tried_at is None and not has_page_failed):

@@ -60,7 +60,7 @@ class HighlightSync:
         try:
             answer: PageAnswer | Meaning = (
                 self._answers.find(job)
-                or (Meaning.TRANSIENT if not may_pay else None)  # its links have expired just now
+                or (Meaning.TRANSIENT if not may_pay else None)  # its links have just expired
                 or self._fetch(job, account, promise)
             )
         finally:
@@ -142,7 +142,7 @@ class HighlightSync:
             self._catalog.write(record.resolution, Subject.HIGHLIGHT, job.pk, None, now)
 
     def _note_cut(self, items: Sequence[Item]) -> None:
-        """Record the items with more entries than get rows: reported once, and not fetched again for that."""
+        """Record items with more entries than get rows. Report each once; do not fetch it again for that."""
         for item in items:
             if not item.cut_lists:
                 continue

@@ -349,8 +349,8 @@ class MeteredApi:
                 return AnswerMalformed(str(error))
 
     def _watch(self, call: Call, account: str | None, meaning: Meaning) -> None:
-        # A free call says nothing about accounts. Neither does a paged tray that fails: the tray in one
-        # answer, which is listed next, does.
+        # A free call says nothing about accounts. Nor does a paged tray that fails: the tray is then listed
+        # in one answer, and that answer counts.
         if call.units and (call.path != endpoints.PAGED_TRAY or meaning is Meaning.OK):
             self._health.watch(account or call.subject, meaning, self._close)
 
@@ -486,7 +486,10 @@ class BalanceCheck:
         self._fall: int | None = None
 
     def begin(self, per_second: float | None) -> None:
-        """Set the rate of calls and record the units left. Raises as ``MeteredApi.ask_balance``."""
+        """Set the rate of calls and record the units left.
+
+        Raises the errors of ``MeteredApi.ask_balance``.
+        """
         self._before = self._api.set_rate(per_second)
         if self._before is not None:
             self._catalog.write(record.balance_before, self._run_id, self._before)
@@ -503,5 +506,5 @@ class BalanceCheck:
             self._catalog.write(record.balance_after, self._run_id, after)
 
     def mismatch(self, units: int) -> int | None:
-        """Return by how much more than ``units`` the balance fell (negative: less); None if unknown."""
+        """Return how much more than ``units`` the balance fell by (negative: less); None if unknown."""
         return None if self._fall is None else self._fall - units

@@ -30,7 +30,7 @@ class _Rank(IntEnum):
 def by_priority(
     targets: Sequence[Target], catalog: Catalog, options: RunOptions, now: datetime
 ) -> list[Target]:
-    """Return never listed targets first, then unfinished ones, then those listed longest ago.
+    """Return the targets: never listed ones first, then unfinished ones, then those listed longest ago.
 
     Targets of the same rank and time keep their order.
     """

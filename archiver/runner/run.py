@@ -112,7 +112,7 @@ def run(
     def visit(target_and_turn: tuple[Target, Turn]) -> None:
         target, turn = target_and_turn
         try:
-            with stop.stop_on_error():  # at once, so that the other workers stop too
+            with stop.stop_on_error():  # stop here, at once, so that the other workers stop too
                 if api.closing_error is None:
                     may_spend()
                     AccountSync(services, target, turn).sync()

@@ -120,7 +120,7 @@ class Tally:
             self._troubles += is_trouble
 
     def count_refused(self, failures: Sequence[Failure]) -> None:
-        """Count files whose host is not allowed, each once. They are failures of every run until it is."""
+        """Count files whose host is not allowed, each once. Until it is, they are failures of every run."""
         with self._lock:
             failures = [f for f in failures if (f.subject, f.subject_pk, f.role) not in self._refused]
             self._refused.update((f.subject, f.subject_pk, f.role) for f in failures)

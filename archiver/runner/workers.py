@@ -55,7 +55,7 @@ class StopFlag:
 
     @contextmanager
     def stop_on_error(self) -> Iterator[None]:
-        """Stop every worker at once if the block raises, and let the exception pass."""
+        """Stop every worker at once if the block raises; the exception is raised again."""
         try:
             yield
         except BaseException as error:

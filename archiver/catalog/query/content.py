@@ -249,7 +249,7 @@ def _selected_pks(shown: Sequence[KeptHighlight], selection: Selection) -> tuple
 
 
 def _items_with_title(connection: Connection, item_pks: Sequence[Pk], selection: Selection) -> set[Pk]:
-    """Return those of these items that are or were in a selected highlight with a selected title."""
+    """Return which of these items are or were in a selected highlight with a selected title."""
     query = (
         select(_members.c.item_pk, _highlights.c.title)
         .join(_highlights, _highlights.c.pk == _members.c.highlight_pk)

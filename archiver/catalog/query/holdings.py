@@ -66,7 +66,7 @@ _ALL_BLOBS = (
 
 
 def stored_roles(connection: Connection, item_pks: Sequence[Pk]) -> frozenset[tuple[Pk, Role]]:
-    """Return the (item, role) pairs whose file is stored, as far as known with its bytes."""
+    """Return the (item, role) pairs that have a stored file whose bytes are not known to be lost."""
     found: set[tuple[Pk, Role]] = set()
     for start in range(0, len(item_pks), _AT_ONCE):
         rows = connection.execute(_ROLES_OF_ITEMS, {"pks": list(item_pks[start : start + _AT_ONCE])})

@@ -69,8 +69,8 @@ def _is_hopeless(failure: Exists) -> Exists:
 
 _PAGE_FAILED = _has_open_failure(Subject.HIGHLIGHT, _highlights.c.pk, None)
 _FILE_FAILED = _has_open_failure(Subject.ITEM, _files.c.item_pk, _files.c.role)
-# One highlight for each lost file, so that an item in several is paid for once: one whose page did not fail
-# sorts first.
+# One highlight for each lost file, so that an item in several highlights is paid for once. A highlight whose
+# page did not fail is preferred.
 _CHOICE = func.min(case((_PAGE_FAILED, literal("1")), else_=literal("0")) + _highlights.c.pk)
 _HIGHLIGHTS_OF_ITEMS = (
     select(_CHOICE.label("choice"))

@@ -157,8 +157,8 @@ def _write_members(
 ) -> list[Change]:
     """Write which items the highlight has, and their order; return what changed.
 
-    An item that the last page left out, but that is not gone, still has its position in an older page. That
-    position does not say anything about the order.
+    An item that the last page left out, but that is not gone, keeps its position on an older page, which says
+    nothing about the order now.
     """
     rows = connection.execute(_STORED_MEMBERS, {"highlight": pk}).mappings()
     stored = {row["item_pk"]: row for row in rows}

@@ -153,7 +153,7 @@ def _read_stored(connection: Connection, table: Table, pks: Sequence[Pk]) -> dic
 
 
 def _with_keys(entries: Iterable[Entry], kind: _EntryKind) -> list[tuple[object, EntryValues]]:
-    """Return the values of each entry under a key: its identity, and how many before it have the same."""
+    """Return the values of each entry under a key: its identity, and how many entries before it share it."""
     counts: Counter[object] = Counter()
     keyed: list[tuple[object, EntryValues]] = []
     for entry in entries:

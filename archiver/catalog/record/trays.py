@@ -14,7 +14,7 @@ from archiver.model.identity import Pk, Subject
 from archiver.model.upstream import Highlight, Tray, User
 
 _highlights = tables.highlights
-_REPORTED = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of these is a change of its own
+_REPORTED = ("user_pk", "title", "is_pinned", "cover_name")  # a new value of any of these is a change
 _FIELDS = (*_REPORTED, "position", "created_at", "latest_reel_media", "media_count")
 _BEFORE = select(_highlights).where(_highlights.c.pk.in_(bindparam("pks", expanding=True)))
 _LIST_AGAIN = (

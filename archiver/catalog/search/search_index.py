@@ -1,8 +1,8 @@
 """The rows of ``search_documents``: the words of accounts, highlights and items, derived from their rows.
 
 Triggers of the database empty a document when a row that it is derived from changes, whichever program
-changes it. ``update_documents`` writes the words again; for our own changes in the same transaction. So a
-search finds only what the rows contain.
+changes it. ``update_documents`` writes the words again; for our own changes it does so in the same
+transaction. So a search finds only what the rows contain.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ _ACCENTED = (
 _WITHOUT_SPACES = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0x1000, 0x109F),  # Myanmar
-    (0x1100, 0x11FF),  # Hangul: it has spaces, but words grow together
+    (0x1100, 0x11FF),  # Hangul: it has spaces, but words are joined
     (0x1780, 0x17FF),  # Khmer
     (0x19E0, 0x19FF),
     (0x2E80, 0x2FDF),
@@ -70,7 +70,7 @@ _ORNAMENT_LETTERS = frozenset("ʚɞ")
 """Two Latin letters that no language uses today, and that many names have as ornaments."""
 _SHARED = "shared"
 _WITH_DIGITS = frozenset({"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "HEBREW", "ARABIC"})
-"""Scripts whose words contain digits, as covid19: the 2 of 𓆩2pac𓆪 belongs to what follows."""
+"""Scripts whose words may contain digits, as in covid19: the 2 of 𓆩2pac𓆪 belongs to the letters after it."""
 _REDIRECTOR = "l.instagram.com"
 
 
