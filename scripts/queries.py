@@ -26,7 +26,7 @@ def format_section() -> str:
         comment, _, sql = path.read_text(encoding="utf-8").partition("\n")
         title, _, parameters = comment.removeprefix("-- ").partition(" -p ")
         command = f"archiver query {path.stem}{f' -p {parameters}' if parameters else ''}"
-        parts.append(f"**{title.rstrip(':')}** `{command}`\n\n```sql\n{sql}```\n")
+        parts.append(f"**{title.rstrip(':')}**\n`{command}`\n\n```sql\n{sql}```\n")
     return "\n".join(parts)
 
 
