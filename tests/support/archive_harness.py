@@ -13,9 +13,10 @@ import psycopg
 from archiver.archive.archive import Archive
 from archiver.archive.creation import create_for_run
 from archiver.config import Config, load
-from archiver.model.archived import Gap, Status
+from archiver.model.archived import Gap
 from archiver.model.events import Event
 from archiver.model.identity import utcnow
+from archiver.model.run_status import Status
 from archiver.model.target import Target, parse_target
 from archiver.reread.reread import RereadReport
 from archiver.runner.context import RunOptions
@@ -98,6 +99,7 @@ class ArchiveHarness:
                 options=RunOptions(from_config=bound, ignore_backoff=insist, full=full, list_only=lists),
                 command="plan" if lists else "run",
                 observe=self.events.append,
+                stop=StopFlag(),  # from this module, where ``skip_waits`` replaces it
                 clock=lambda: self.now,
             )
 
