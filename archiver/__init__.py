@@ -11,17 +11,9 @@ if TYPE_CHECKING:
     from archiver import errors
     from archiver.archive.archive import Archive, open_archive
     from archiver.archive.iterator import Reading
-    from archiver.model.archived import (
-        Blob,
-        KeptAccount,
-        KeptFile,
-        KeptHighlight,
-        KeptItem,
-        Owner,
-        Placed,
-        Rows,
-    )
+    from archiver.model.archived import Blob, KeptAccount, KeptFile, KeptHighlight, KeptItem, Owner, Placed
     from archiver.model.identity import Role, Subject
+    from archiver.model.query_rows import Rows
     from archiver.model.search_hits import Dated, Field, Hit, Kind, Said
     from archiver.model.upstream import Hashtag, Location, Mention, Reshare, Sponsor, Sticker, WebLink
     from archiver.runner.context import RunOptions

@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from archiver.catalog import Catalog, SearchQuery
+from archiver.catalog import Catalog
 from archiver.catalog.search import results
+from archiver.catalog.search.query_parser import SearchQuery
 from archiver.model.search_hits import Kind
 
 _LIMIT = 21  # as on a terminal: one more than it shows

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.model.archived import NamedChange, Run, Surplus
+from archiver.model.archived import NamedChange, Surplus
 from archiver.model.identity import Digest, Subject
+from archiver.model.run_status import Run
 from archiver.text_format import format_size, json_value, make_safe, pluralize
 from archiver.verify.verify_answers import LostAnswer
 from archiver.verify.verify_blobs import Damage, Problem

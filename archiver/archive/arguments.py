@@ -12,7 +12,8 @@ from reprlib import Repr
 from typing import TypeVar
 
 from archiver.errors import UsageError
-from archiver.model.archived import MEDIA_TYPES, NO_LIMIT, Value
+from archiver.model.identity import MEDIA_TYPES
+from archiver.model.query_rows import NO_LIMIT, Value
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

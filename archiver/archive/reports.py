@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.archive import selection
 from archiver.archive.database import is_archive_of
-from archiver.archive.session import Session, read_download_rules
+from archiver.archive.session import Session
 from archiver.catalog import Catalog
-from archiver.catalog.query import account_state, change_history, costs, gaps, totals
+from archiver.catalog.query import account_state, change_history, costs, gaps
 from archiver.errors import UsageError
 from archiver.hiker import endpoints
 from archiver.model.api_calls import Cost, CostsBy, RunCost
-from archiver.model.archived import Gap, GapReason, Status
-from archiver.model.identity import Pk, Role, Subject, utcnow
+from archiver.model.archived import Gap, GapReason
+from archiver.model.identity import Pk, Subject, utcnow
 from archiver.model.target import Target
 
 _NEVER = "no run has reached it"
@@ -41,19 +41,6 @@ class CostReport:
             sum(row.unknown_calls for row in rows),
             sum(row.unknown_units for row in rows),
         )
-
-
-def read_status(session: Session) -> Status:
-    """Return the archive in numbers."""
-    download = session.config.download
-    is_wanted = {Role.COVER: download.covers, Role.AVATAR: download.avatars}
-    roles = [role for role in Role if is_wanted.get(role, True)]
-    status, hosts = session.catalog.read(totals.status), session.catalog.read(totals.refused_hosts, roles)
-    if not hosts:
-        return status
-    rules = read_download_rules(session.config)
-    refused = tuple((host, files) for host, files in hosts if not rules.allows(host, None))
-    return replace(status, hosts_not_allowed=refused)
 
 
 def read_costs(session: Session, by: CostsBy, since: datetime | None) -> CostReport:

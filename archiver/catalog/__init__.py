@@ -13,13 +13,11 @@ from __future__ import annotations
 from archiver.catalog import schema
 from archiver.catalog.catalog import Catalog
 from archiver.catalog.engine import Database, locate
-from archiver.catalog.search.query_parser import SearchQuery
 from archiver.catalog.snapshot import Snapshot
 
 __all__ = [
     "Catalog",
     "Database",
-    "SearchQuery",
     "Snapshot",
     "locate",
     "schema",

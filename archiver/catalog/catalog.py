@@ -21,7 +21,7 @@ from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
-from archiver.model.archived import Rows, RowStream, Value
+from archiver.model.query_rows import Rows, RowStream, Value
 
 P = ParamSpec("P")
 T = TypeVar("T")

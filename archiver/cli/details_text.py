@@ -17,7 +17,6 @@ from archiver.archive.subject_details import (
 from archiver.cli import advice, text_table
 from archiver.errors import Reason
 from archiver.model.archived import (
-    MEDIA_TYPE_NAMES,
     ContentSize,
     KeptAccount,
     KeptFile,
@@ -26,6 +25,7 @@ from archiver.model.archived import (
     Placed,
     Provenance,
 )
+from archiver.model.identity import MEDIA_TYPE_NAMES
 from archiver.text_format import format_size, make_safe, pluralize
 
 _HIGHLIGHTS_SHOWN, _ITEMS_SHOWN = 50, 20

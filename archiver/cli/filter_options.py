@@ -74,7 +74,7 @@ class FilterOptions:
 
         Raises TargetError for an invalid account, UsageError for options that nothing can match.
         """
-        from archiver.model.archived import MEDIA_TYPES
+        from archiver.model.identity import MEDIA_TYPES
 
         if "" in self.titles:
             raise UsageError("--highlight is empty and matches nothing", "give a title: --highlight 'BOTW*'")

@@ -17,7 +17,7 @@ from archiver.cli.filter_options import split_targets
 from archiver.cli.options import EPILOG, GlobalOptions, global_options, json_option
 from archiver.cli.parameter_types import TimeType
 from archiver.errors import NotHeld, TargetError, UsageError
-from archiver.model.archived import NO_LIMIT
+from archiver.model.query_rows import NO_LIMIT
 from archiver.model.search_hits import Dated, Field, Kind
 from archiver.model.target import parse_target
 from archiver.text_format import make_safe, pluralize

@@ -16,7 +16,7 @@ from archiver.errors import ArchiverError
 from archiver.text_format import format_size, make_safe, pluralize
 
 if TYPE_CHECKING:
-    from archiver.model.archived import Run, Status
+    from archiver.model.run_status import Run, Status
     from archiver.model.upstream import Balance
 
 _TOO_OLD = 3

@@ -10,8 +10,8 @@ from datetime import datetime
 from archiver.export import file_names
 from archiver.export.export_entry import ExportEntry, to_nanoseconds
 from archiver.export.path_template import ACCOUNT_FIELDS, HIGHLIGHT_FIELDS, PathFiller, PathTemplate
-from archiver.model.archived import MEDIA_TYPE_NAMES, KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
-from archiver.model.identity import Digest, Pk
+from archiver.model.archived import KeptAccount, KeptFile, KeptHighlight, Placed, PlacedFile
+from archiver.model.identity import MEDIA_TYPE_NAMES, Digest, Pk
 from archiver.text_format import json_value
 
 WalkStep = KeptAccount | KeptHighlight | Placed | PlacedFile

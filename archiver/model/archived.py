@@ -60,43 +60,6 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A row of ``runs``. ``finished_at`` is None if the run was killed or is still running."""
-
-    id: int
-    command: str
-    started_at: datetime
-    finished_at: datetime | None
-    outcome: str | None
-    exit_code: int | None
-    units: int
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The archive in numbers.
-
-    ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
-    total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
-    does not list now, each with the number of files that wait for it.
-    """
-
-    accounts: int
-    highlights: int
-    items: int
-    files: int
-    blobs: int
-    bytes: int
-    lost: int
-    open_failures: int
-    units: int
-    units_this_month: int
-    last_runs: tuple[Run, ...]
-    last_success_at: datetime | None
-    hosts_not_allowed: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class StoredBlob:
     """A row of ``blobs`` as ``verify`` reads it, with its owners as text (``item 123 video``)."""
 
@@ -143,34 +106,6 @@ class Loss:
     covers: frozenset[Pk]
     is_avatar_lost: bool
     was_listed: bool
-
-
-NO_LIMIT = 10**9
-"""A row limit that means all rows: larger than what fits into memory, and accepted by every database."""
-
-Value = str | int | float | None
-"""The value of a parameter of a query."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The result of a query: column names, and rows of plain values.
-
-    Those are str, int, float, bool, None, bytes, datetime, dict and list. ``truncated``: whether there are
-    more rows.
-    """
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[object, ...], ...]
-    truncated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RowStream:
-    """Like ``Rows``, but the rows are streamed and can be read only once."""
-
-    columns: tuple[str, ...]
-    rows: Iterator[tuple[object, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,12 +309,6 @@ class Provenance:
     endpoint: str
     location: AnswerLocation
     is_lost: bool = False
-
-
-MEDIA_TYPES = {"photo": 1, "video": 2}
-"""The numbers of ``media_type`` in the API, by name."""
-MEDIA_TYPE_NAMES: dict[int | None, str] = {number: word for word, number in MEDIA_TYPES.items()}
-"""``MEDIA_TYPES`` reversed. The API may return other numbers."""
 
 
 @dataclass(frozen=True, slots=True)

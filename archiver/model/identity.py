@@ -53,3 +53,9 @@ class Subject(StrEnum):
     HIGHLIGHT = "highlight"
     ITEM = "item"
     TARGET = "target"
+
+
+MEDIA_TYPES = {"photo": 1, "video": 2}
+"""The numbers of ``media_type`` in the API, by name."""
+MEDIA_TYPE_NAMES: dict[int | None, str] = {number: word for word, number in MEDIA_TYPES.items()}
+"""``MEDIA_TYPES`` reversed. The API may return other numbers."""

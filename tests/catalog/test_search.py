@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from archiver.catalog import Catalog, SearchQuery, engine, record
+from archiver.catalog import Catalog, engine, record
 from archiver.catalog.query import content
 from archiver.catalog.search import results, search_index, tokenizer
+from archiver.catalog.search.query_parser import SearchQuery
 from archiver.errors import DatabaseError
 from archiver.model.archived import EVERYTHING
 from archiver.model.identity import Subject

@@ -22,7 +22,7 @@ from archiver.cli import query_command
 from archiver.cli.main import main
 from archiver.config import Config, default_path, load
 from archiver.errors import MarkerMismatch, QueryRefused, UsageError
-from archiver.model.archived import Rows
+from archiver.model.query_rows import Rows
 from archiver.model.upstream import User
 from tests.support.databases import ARCHIVE_ID, NOW, empty_database
 

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Table, exists, func, or_, select
 
 from archiver.catalog import tables
 from archiver.errors import Reason
-from archiver.model.archived import Run, Status
 from archiver.model.identity import Role, Subject, utcnow
+from archiver.model.run_status import Run, Status
 
 _runs, _calls, _blobs, _failures = tables.runs, tables.api_calls, tables.blobs, tables.failures
 _months = tables.monthly_totals

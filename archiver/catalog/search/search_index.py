@@ -20,8 +20,7 @@ from archiver.catalog import tables
 from archiver.catalog.error_mapping import is_refused
 from archiver.catalog.search import tokenizer
 from archiver.catalog.search.query_parser import FIELDS
-from archiver.model.archived import MEDIA_TYPE_NAMES
-from archiver.model.identity import Pk, Subject
+from archiver.model.identity import MEDIA_TYPE_NAMES, Pk, Subject
 from archiver.model.search_hits import Field, Kind, Said
 
 _BATCH = 500

@@ -9,7 +9,8 @@ from typing import TypeVar
 from archiver.export import file_names
 from archiver.export.site import page_text
 from archiver.export.site.view_model import DetailList, DownloadLink, ItemDetail, ItemTile, Picture
-from archiver.model.archived import MEDIA_TYPE_NAMES, KeptFile, KeptHighlight, KeptItem, Placed
+from archiver.model.archived import KeptFile, KeptHighlight, KeptItem, Placed
+from archiver.model.identity import MEDIA_TYPE_NAMES
 from archiver.model.upstream import Location, Sticker
 from archiver.text_format import format_size
 

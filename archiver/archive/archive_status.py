@@ -1,0 +1,23 @@
+"""The status of an archive: it is apart from the other reports, whose imports take a while."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from archiver.archive.session import Session, read_download_rules
+from archiver.catalog.query import totals
+from archiver.model.identity import Role
+from archiver.model.run_status import Status
+
+
+def read_status(session: Session) -> Status:
+    """Return the archive in numbers."""
+    download = session.config.download
+    is_wanted = {Role.COVER: download.covers, Role.AVATAR: download.avatars}
+    roles = [role for role in Role if is_wanted.get(role, True)]
+    status, hosts = session.catalog.read(totals.status), session.catalog.read(totals.refused_hosts, roles)
+    if not hosts:
+        return status
+    rules = read_download_rules(session.config)
+    refused = tuple((host, files) for host, files in hosts if not rules.allows(host, None))
+    return replace(status, hosts_not_allowed=refused)

@@ -1,0 +1,33 @@
+"""The result of an SQL query, and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NO_LIMIT = 10**9
+"""A row limit that means all rows: larger than what fits into memory, and accepted by every database."""
+
+Value = str | int | float | None
+"""The value of a parameter of a query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The result of a query: column names, and rows of plain values.
+
+    Those are str, int, float, bool, None, bytes, datetime, dict and list. ``truncated``: whether there are
+    more rows.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowStream:
+    """Like ``Rows``, but the rows are streamed and can be read only once."""
+
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[object, ...]]

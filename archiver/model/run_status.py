@@ -1,0 +1,43 @@
+"""The archive in numbers, and its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A row of ``runs``. ``finished_at`` is None if the run was killed or is still running."""
+
+    id: int
+    command: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    exit_code: int | None
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The archive in numbers.
+
+    ``bytes`` is the size of all distinct blobs. ``units`` is the total ever spent, ``units_this_month`` the
+    total since the start of the month in UTC. ``hosts_not_allowed``: hosts that ``download.allowed_hosts``
+    does not list now, each with the number of files that wait for it.
+    """
+
+    accounts: int
+    highlights: int
+    items: int
+    files: int
+    blobs: int
+    bytes: int
+    lost: int
+    open_failures: int
+    units: int
+    units_this_month: int
+    last_runs: tuple[Run, ...]
+    last_success_at: datetime | None
+    hosts_not_allowed: tuple[tuple[str, int], ...] = ()
