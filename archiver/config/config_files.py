@@ -63,11 +63,11 @@ def read_token(path: Path) -> tuple[Secret | None, tuple[str, ...]]:
         return None, (f"api.token_file {path} cannot be read: {error.strerror}",)
     command = f"chmod 600 {shlex.quote(str(path))}"
     if mode & _WRITABLE:
-        raise ConfigError(f"others can write api.token_file {path}", command)
+        raise ConfigError(f"other users can write {path} (api.token_file)", command)
     if _is_replaceable(path):
         directory = shlex.quote(str(path.parent))
-        raise ConfigError(f"others can replace api.token_file {path}", f"chmod o-w {directory}")
-    warnings = (f"others can read api.token_file {path}: {command}",) if mode & _READABLE else ()
+        raise ConfigError(f"other users can replace {path} (api.token_file)", f"chmod o-w {directory}")
+    warnings = (f"other users can read {path} (api.token_file): run {command}",) if mode & _READABLE else ()
     return Secret(content.decode("utf-8", errors="replace").removeprefix("\ufeff")), warnings
 
 
@@ -75,7 +75,7 @@ def _read(path: Path, what: str, hint: str) -> tuple[bytes, int]:
     try:
         content, mode = _read_bytes(path)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no {path} ({what})", hint) from error
+        raise ConfigError(f"{path} ({what}) does not exist", hint) from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a path"
         raise ConfigError(f"{path} ({what}) cannot be read: {reason}") from error

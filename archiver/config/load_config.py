@@ -177,7 +177,7 @@ def _default_directory(place: Path) -> Path:
 def _warn_of_writable(place: Path, is_writable: bool) -> Iterator[str]:
     if is_writable:
         yield (
-            f"others can write {place} or its directory, and have your key sent to them: run "
+            f"other users can write {place} or its directory and redirect your key to themselves: run "
             f"chmod go-w {shlex.quote(str(place))}; chmod o-w {shlex.quote(str(place.parent))}"
         )
 

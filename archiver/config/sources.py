@@ -183,7 +183,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     import difflib  # only after a mistake
 
     names = difflib.get_close_matches(name[:_LONGEST_QUOTE], sorted(known), n=1, cutoff=0.0)
-    return f"; the nearest one is {names[0]}" if names else ""
+    return f"; did you mean {names[0]}?" if names else ""
 
 
 def _quote(name: str) -> str:

@@ -165,7 +165,7 @@ def _parse_link(text: str, highlights: tuple[str, ...]) -> Target:
             return Target(text, username=_username(name, text), highlights=highlights)
         case [name, tab] if name not in _RESERVED and tab in _PROFILE_TABS:
             return Target(text, username=_username(name, text), highlights=highlights)
-    raise _refusal(text, "a link, but not to a profile or a highlight")
+    raise _refusal(text, "a link to neither a profile nor a highlight")
 
 
 def _split(text: str) -> SplitResult:
@@ -179,7 +179,7 @@ def _split(text: str) -> SplitResult:
     except ValueError:
         raise _refusal(text, "not a valid link") from None
     if parts.scheme not in ("https", "http") or parts.netloc.lower() not in _HOSTS:
-        raise _refusal(text, "a link, but not to instagram.com")
+        raise _refusal(text, "not a link to instagram.com")
     return parts
 
 
@@ -192,7 +192,7 @@ def _decode_share(word: str, text: str) -> str:
     try:
         return base64.b64decode(word + "=" * (-len(word) % 4), validate=True).decode("ascii")
     except ValueError:
-        raise _refusal(text, "a share link, but not to a highlight") from None
+        raise _refusal(text, "a share link to something other than a highlight") from None
 
 
 def _highlight_pk(word: str, text: str) -> str:

@@ -151,7 +151,7 @@ def test_an_error_is_one_line_with_a_next_step(capsys: pytest.CaptureFixture[str
         (["run"], "run: there is no configuration at "),
         (
             ["--config", "missing.toml", "run"],
-            "missing.toml (the configuration) (archiver --config missing.toml init writes one",
+            "missing.toml (the configuration) does not exist (archiver --config missing.toml init writes one",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

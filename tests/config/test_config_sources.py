@@ -82,7 +82,7 @@ def test_a_named_file_counts_and_must_exist(tmp_path: Path) -> None:
     )
     assert config.load(None, {"ARCHIVER_CONFIG": str(one)}).sync.sweep_days == 1
     assert config.load(two, {"ARCHIVER_CONFIG": str(one)}).sync.sweep_days == 2
-    with pytest.raises(ConfigError, match="there is no") as caught:
+    with pytest.raises(ConfigError, match="does not exist") as caught:
         config.load(None, {"ARCHIVER_CONFIG": "missing.toml"})
     assert "archiver init" in caught.value.hint
 
@@ -167,7 +167,7 @@ def test_fault_l7_a_key_from_a_file(file: Path, mode: int, warned: bool) -> None
 def test_fault_l7_a_key_that_others_can_write(file: Path, mode: int) -> None:
     """A key file that others can write is refused, with the command that repairs it."""
     write_config_file(file.parent / "t", "sesame", mode)
-    with pytest.raises(ConfigError, match="others can write") as caught:
+    with pytest.raises(ConfigError, match="other users can write") as caught:
         load(file, "api.token_file = 't'")
     assert caught.value.hint.startswith("chmod 600")
 
@@ -177,7 +177,7 @@ def test_fault_l7_a_key_that_others_can_replace(file: Path, tmp_path: Path) -> N
     write_config_file(tmp_path / "open" / "t", "sesame")
     (tmp_path / "open").chmod(0o777)
     line = f"api.token_file = '{tmp_path}/open/t'"
-    with pytest.raises(ConfigError, match="others can replace") as caught:
+    with pytest.raises(ConfigError, match="other users can replace") as caught:
         load(file, line)
     assert caught.value.hint == f"chmod o-w {tmp_path}/open"
     (tmp_path / "open").chmod(0o1777)

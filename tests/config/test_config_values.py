@@ -24,11 +24,11 @@ file = config_loading.file
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[download]\nconcurency = 2", r"no key \[download\] 'concurency'; the nearest one is concurrency"),
-        ("[downlod]\nconcurrency = 2", "no key 'downlod'; the nearest one is download"),
-        ('[api]\ntoken = "sesame"', "the nearest one is token_file"),
+        ("[download]\nconcurency = 2", r"no key \[download\] 'concurency'; did you mean concurrency\?"),
+        ("[downlod]\nconcurrency = 2", r"no key 'downlod'; did you mean download\?"),
+        ('[api]\ntoken = "sesame"', r"did you mean token_file\?"),
         ("archive = 1", r"write \[archive\]"),
-        ("[[accounts]]\nusernam = 'x'", "the nearest one is username"),
+        ("[[accounts]]\nusernam = 'x'", r"did you mean username\?"),
         ("[archive]\ndirectory = 'a\n", "line 2"),
         (b"[archive]\n# caf\xe9\n", "line 2: this is not UTF-8"),
         ("a = " + "[" * 100_000, "not valid TOML"),
@@ -205,7 +205,7 @@ def test_unknown_variables_are_warned_of() -> None:
 
 def test_a_flag_of_no_key_is_refused() -> None:
     """An override must be a key, so that a misspelt one in a command is noticed."""
-    with pytest.raises(ConfigError, match=r"nearest one is download\.concurrency"):
+    with pytest.raises(ConfigError, match=r"did you mean download\.concurrency\?"):
         config.load(None, {}, {"download.concurency": 2})
 
 
@@ -249,7 +249,7 @@ def test_fault_l7_a_configuration_that_others_can_write_is_warned_of(file: Path)
     ):
         write_config_file(file, "", mode).parent.chmod(directory)
         found = config.load(file, {}).warnings
-        assert [f"others can write {file}" in warning for warning in found] == [True] * warned, oct(mode)
+        assert [f"other users can write {file}" in warning for warning in found] == [True] * warned, oct(mode)
 
 
 # --- sizes
