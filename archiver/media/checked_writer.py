@@ -99,7 +99,9 @@ class CheckedWriter:
         """Return the file once its body has ended. Raises DownloadFailed if it must not be kept."""
         if self.total is not None and self.size != self.total:
             raise DownloadFailed(
-                Reason.TRUNCATED, f"{self.size} bytes came, but {self.total} were stated", is_retryable=True
+                Reason.TRUNCATED,
+                f"received {self.size} bytes instead of the stated {self.total}",
+                is_retryable=True,
             )
         if self._parser is None:
             self._accept(self._head)  # may raise a more specific reason

@@ -161,6 +161,4 @@ def _proxy_transport(proxy: str, concurrency: int) -> httpx.BaseTransport:
             f"install it: {install_command('httpx[socks]')}",
         ) from exc
     except (ValueError, httpx.InvalidURL):
-        raise ConfigError(
-            "download.proxy is not the URL of a proxy", "write it as http://host:port"
-        ) from None
+        raise ConfigError("download.proxy is not a valid proxy URL", "write it as http://host:port") from None

@@ -201,7 +201,7 @@ def _split(url: str) -> tuple[SplitResult, int | None]:
     except ValueError:
         raise _refusal("the URL is malformed") from None
     if "@" in parts.netloc:
-        raise _refusal("the URL names a user")
+        raise _refusal("the URL contains a username")
     return parts, port
 
 

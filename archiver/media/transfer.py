@@ -180,7 +180,7 @@ class Transfer:
             self._etag = None
             raise DownloadFailed(
                 Reason.HTTP_STATUS,
-                f"the CDN answers {status}, which does not continue the file",
+                f"the CDN answered {status}, which does not continue the file",
                 is_retryable=True,
             )
         _check_coding(headers)
@@ -216,14 +216,14 @@ def _refusal_error(status: int, headers: Mapping[str, str], detail: bytes, now: 
     ``detail``: the start of the body.
     """
     if status == 403 and _EXPIRED in detail:
-        return DownloadFailed(Reason.EXPIRED, "the CDN says that the signature of the URL has expired")
+        return DownloadFailed(Reason.EXPIRED, "the CDN answered that the signature of the URL has expired")
     if status == 403:
-        return DownloadFailed(Reason.FORBIDDEN, "the CDN answers 403", is_retryable=_ALTERED not in detail)
+        return DownloadFailed(Reason.FORBIDDEN, "the CDN answered 403", is_retryable=_ALTERED not in detail)
     if status in (404, 410):
-        return DownloadFailed(Reason.NOT_FOUND, f"the CDN answers {status}")
+        return DownloadFailed(Reason.NOT_FOUND, f"the CDN answered {status}")
     return DownloadFailed(
         Reason.HTTP_STATUS,
-        f"the CDN answers {status}",
+        f"the CDN answered {status}",
         is_retryable=status in _RETRYABLE or status >= 500,
         retry_after=retry.parse_retry_after(headers.get("retry-after"), now),
     )

@@ -408,7 +408,7 @@ class _Health:
         if is_refused:
             close(
                 KeyRejected(
-                    f"the API refused the first {_REFUSED_IN_A_ROW} accounts asked for",
+                    f"the API refused the first {_REFUSED_IN_A_ROW} accounts requested",
                     "check the key and what its plan allows",
                 )
             )

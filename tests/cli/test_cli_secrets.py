@@ -52,7 +52,7 @@ def test_fault_l1_the_loudest_run_shows_neither_key_nor_signature(
     assert front.main(["backup", "natgeo", "-v", "--debug", "--json"]) == 3
     shown = capsys.readouterr()
     said = shown.out + shown.err + (person.archive / "log" / "archiver.log").read_text("utf-8")
-    assert "the CDN answers 404" in said
+    assert "the CDN answered 404" in said
     assert upstream.key not in said
     assert not re.search(r"\bo[eh]=|_nc_", said)
     assert requests_with(upstream.requests, upstream.key) == []

@@ -34,7 +34,7 @@ def test_fault_c17_a_redirect_leads_nowhere_else(scheme: str, address: str) -> N
     failed = redirected(f"{scheme}://{address}/latest?oh=SIGNED")
     reasons = (
         "is not in download.allowed_hosts",
-        "names a user",
+        "contains a username",
         "not a host name",
         "only https on port 443",
         "public internet",

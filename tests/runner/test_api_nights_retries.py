@@ -191,7 +191,7 @@ def test_fault_a16_a_page_of_cloudflare_is_no_answer_of_the_api(harness: Archive
     summary = harness.night(ONE)
     assert summary.exit_code == 7
     assert len(summary.failures) == 1
-    assert f"{status}: got a page, not JSON: " in summary.failures[0].detail
+    assert f"{status}: received a web page instead of JSON: " in summary.failures[0].detail
     assert len(attempts(harness, ONE)) == (3 if status >= 500 else 1)
     assert harness.one("select count(*) from users") == 0
     harness.upstream.faults.clear()

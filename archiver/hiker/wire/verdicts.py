@@ -147,7 +147,7 @@ def _detail(answer: Answer, tree: object, fault: str) -> str:
     if 300 <= answer.status < 400:
         return excerpt(f"{answer.status}: a redirect, which is not followed")
     if fault and _is_page(answer):
-        return excerpt(f"{answer.status}: got a page, not JSON: {_head(answer)}")
+        return excerpt(f"{answer.status}: received a web page instead of JSON: {_head(answer)}")
     if fault:
         return excerpt(f"{answer.status}: {fault}: {_head(answer)}")
     error = tree if isinstance(tree, dict) else {}
