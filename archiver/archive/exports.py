@@ -210,7 +210,7 @@ class Export:
         if self._prune:
             raise UsageError(
                 "nothing is selected, and --prune would remove the whole export",
-                "check the filters, or leave --prune out",
+                "check the filters, or omit --prune",
             )
         return iter(())
 

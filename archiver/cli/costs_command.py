@@ -40,7 +40,7 @@ _FIELD = {CostsBy.DAY: "day", CostsBy.ACCOUNT: "account", CostsBy.ENDPOINT: "pat
     type=click.Choice([by.value for by in CostsBy]),
     default=CostsBy.DAY.value,
     show_default=True,
-    help="Sum up by this; days are in UTC.",
+    help="What to sum by; days are in UTC.",
 )
 @click.option(
     "--since",

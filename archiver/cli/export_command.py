@@ -285,8 +285,8 @@ def _summary_line(to: Path, stats: ExportStats, *, dry_run: bool) -> str:
     counts = (
         (stats.moved, "moved"),
         (stats.removed, "removed"),
-        (stats.avoided, "renamed, as other files have their names"),
-        (stats.others, "of earlier exports kept, not selected now"),
+        (stats.avoided, "renamed, because their names were taken"),
+        (stats.others, "kept from earlier exports, not selected now"),
         (stats.failed, "failed"),
     )
     parts += [f"{count:,} {what}" for count, what in counts if count]

@@ -36,8 +36,8 @@ def command(options: GlobalOptions, template: str, sidecars: bool, request: Expo
     archive's own file under a second name: it is write-protected, and changing it changes the archive. --link
     copy avoids that.
 
-    Running it again updates the export: files whose names changed are moved, new ones are added, and none is
-    there twice. A file in DIR that is not the export's, or that you changed, is left alone; if its name is
+    Running it again updates the export: files whose names changed are moved, new ones are added, and nothing
+    is duplicated. A file in DIR that is not the export's, or that you changed, is left alone; if its name is
     needed, the export uses another one.
 
     \b

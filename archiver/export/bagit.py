@@ -46,7 +46,7 @@ def seal(sync: ExportSync, info: Iterable[tuple[str, str]]) -> None:
     """
     foreign_paths = list(_foreign_paths(sync))
     for path in foreign_paths:
-        sync.stats.add_failure(path, "it does not belong to this bag and makes it invalid: move it away")
+        sync.stats.add_failure(path, "not part of this bag, so the bag would be invalid: move it elsewhere")
     if foreign_paths:
         sync.withdraw(_DECLARATION)
         return
@@ -77,7 +77,7 @@ def require_fields(fields: Iterable[tuple[str, str]]) -> None:
         elif ":" in label:
             why = "a label must not contain a colon"
         elif not (label + value).isprintable():
-            why = "it contains a line end or another character that cannot be printed"
+            why = "it contains a line break or another unprintable character"
         if why:
             raise UsageError(
                 f"the field {label!r} cannot be written to bag-info.txt: {why}",

@@ -151,7 +151,7 @@ def refuse_archives(directory: Path) -> None:
     with storage_errors(f"{directory} cannot be read"):
         resolved = directory.resolve()
         if resolved.exists() and not resolved.is_dir():
-            raise UsageError(f"{directory} is not a directory", "name another place")
+            raise UsageError(f"{directory} is not a directory", "choose another path")
         for parent in (resolved, *resolved.parents):
             if (parent / ARCHIVE_MARKER).exists():
                 raise UsageError(

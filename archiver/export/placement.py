@@ -172,7 +172,8 @@ def _read_chunk(source: int) -> bytes:
 def method_unsupported(method: LinkMethod, why: str) -> StorageError:
     """Return the error for a method that was requested with ``--link`` and does not work here."""
     return StorageError(
-        f"cannot make a {method} from the archive to the export: {why}", "omit --link, or use --link copy"
+        f"cannot create a {method} of the archive's file in the export: {why}",
+        "omit --link, or use --link copy",
     )
 
 

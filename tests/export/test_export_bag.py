@@ -219,8 +219,8 @@ def test_a_label_may_have_several_values(harness: ExportHarness) -> None:
         ("", "x", "no label"),
         ("Payload-Oxum", "1.1", "archiver writes it itself"),
         ("a:b", "x", "must not contain a colon"),
-        ("a\nb", "x", "line end"),
-        ("Contact-Name", "x\nPayload-Oxum: 1.1", "line end"),
+        ("a\nb", "x", "line break"),
+        ("Contact-Name", "x\nPayload-Oxum: 1.1", "line break"),
     ],
 )
 def test_a_field_that_cannot_stand_is_refused_with_its_reason(

@@ -50,7 +50,7 @@ def test_another_disk_gets_copies(harness: ExportHarness, elsewhere: Path) -> No
     """
     assert harness.export(to=elsewhere / "out").methods["copy"] == 7
     assert len(tree(elsewhere / "out")) == 7
-    with pytest.raises(StorageError, match="cannot make a hardlink") as caught:
+    with pytest.raises(StorageError, match="cannot create a hardlink") as caught:
         harness.export(to=elsewhere / "links", way=LinkMethod.HARDLINK)
     assert "--link copy" in caught.value.hint
     assert not list((elsewhere / "links" / ".archiver-export" / "tmp").iterdir())
@@ -90,7 +90,7 @@ def test_a_file_system_without_clones_gets_links(tmp_path: Path, sqlite_template
         )
         harness.fill()
         assert harness.export().methods["hardlink"] == 7
-        with pytest.raises(StorageError, match="cannot make a reflink"):
+        with pytest.raises(StorageError, match="cannot create a reflink"):
             harness.export(to=harness.home / "clones", way=LinkMethod.REFLINK)
 
 
