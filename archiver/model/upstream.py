@@ -69,7 +69,7 @@ class Highlight:
 class RejectedEntry:
     """An entry of an answer that could not be read although others could. ``pk`` is '' if it is unknown.
 
-    ``count``: the number of entries, if this represents the unread rest of a list.
+    ``count`` is 1, or the number of entries if this stands for the whole rest of a list that was not read.
     """
 
     pk: str
