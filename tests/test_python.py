@@ -205,11 +205,11 @@ _MISUSES: dict[str, tuple[Callable[[Archive], object], str]] = {
         r"a is datetime\.datetime.*: use a text, a number or None",
     ),
     "a parameter that is no number": (lambda a: a.query("SELECT :a", {"a": float("nan")}), "a is nan"),
-    "half a character": (lambda a: a.query("SELECT :a", {"a": "\ud800"}), "cannot be answered"),
-    "SQL with half a character": (lambda a: a.query("SELECT '\ud800'"), "cannot be answered"),
+    "half a character": (lambda a: a.query("SELECT :a", {"a": "\ud800"}), "the query failed: "),
+    "SQL with half a character": (lambda a: a.query("SELECT '\ud800'"), "the query failed: "),
     "rows below none": (
         lambda a: a.query("SELECT 1", limit=-1),
-        "-1 is not a whole number of 0 or more",
+        "-1 is not a whole number, 0 or more",
     ),
     "no time": (lambda a: a.query("SELECT 1", seconds=0), "0 is not a number above 0"),
     "a time that is no number": (

@@ -81,7 +81,7 @@ def read_count(name: str, value: object) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise UsageError(f"{name}: {_BRIEF.repr(value)} is not a whole number of 0 or more", "None means all")
+        raise UsageError(f"{name}: {_BRIEF.repr(value)} is not a whole number, 0 or more", "None means all")
     return min(value, NO_LIMIT)
 
 

@@ -93,7 +93,7 @@ def _is_archive(config: Config) -> bool:
     root = config.archive.directory
     with storage_errors(f"{root} cannot be read"), suppress(FileNotFoundError):
         if root.exists() and not root.is_dir():
-            raise StorageError(f"{root} is a file, not a directory", "name another place")
+            raise StorageError(f"{root} is a file, not a directory", "choose another path")
         if (root / "archive.json").exists():
             return True
         others = sorted(

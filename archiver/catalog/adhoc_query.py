@@ -201,7 +201,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 def _map_sqlite_error(exc: Exception, database: str) -> BaseException:
     code = getattr(exc, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_AUTH:
-        return QueryRefused("the query is refused: only reading is allowed")
+        return QueryRefused("the query is refused: it may only read")
     if code is not None and code & 0xFF not in _ERRORS_OF_QUERY:
         return to_archiver_error(exc, database)
     return _not_understood(str(exc))
@@ -222,7 +222,7 @@ def _not_understood(why: str) -> QueryRefused:
         hint = f"did you mean {' or '.join(similar)}? {hint}" if similar else hint
     elif _SEVERAL_STATEMENTS.search(why):
         hint = "give one statement at a time"
-    return QueryRefused(f"the query cannot be answered: {why}", hint)
+    return QueryRefused(f"the query failed: {why}", hint)
 
 
 def _too_slow(seconds: float) -> QueryRefused:
@@ -245,7 +245,7 @@ def _query_postgresql(
     assert before is not None  # it also matches an empty text
     word = _WORD.match(sql, before.end())
     if word is None or word[0].lower() not in _QUERY_WORDS:
-        raise QueryRefused("the query is refused: only reading is allowed", "begin it with SELECT or WITH")
+        raise QueryRefused("the query is refused: it may only read", "begin it with SELECT or WITH")
     engine = engines.create_reader(database)
     try:
         with engine.connect() as pooled:

@@ -38,7 +38,7 @@ def copy_sqlite(source: Path, target: Path) -> None:
             except sqlite3.OperationalError as exc:
                 if exc.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:  # only the copy is written to
                     raise DiskFull(
-                        f"{failure}: no space is left", "free some space, or name another place"
+                        f"{failure}: no space is left", "free some space, or choose another path"
                     ) from exc
                 raise
             _require_sound(copy, source, "quick_check(1)")

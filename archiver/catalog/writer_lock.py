@@ -94,7 +94,9 @@ class WriterLock:
                 return status == "committed"
             time.sleep(_CHECK_SECONDS)
         raise DatabaseError(
-            f"the database {self._database} does not end a transaction whose connection was lost"
+            f"the server of the database {self._database} has not ended a transaction"
+            " whose connection was lost",
+            "run it again later: it continues where this one stopped",
         )
 
     def release(self) -> None:

@@ -137,7 +137,7 @@ def toml_string(text: str) -> str:
 def nightly_steps(targets: Sequence[Target], directory: Path, config: Path) -> Iterator[str]:
     """Yield how to archive these targets every night. ``config`` is the file that ``init`` will write."""
     yield f"to archive this every night: {program_name()} init --archive {quote(directory)}"
-    yield f"then replace the account in {config} by:"
+    yield f"then replace the account in {config} with:"
     for target in targets[:_MAX_ENTRIES]:
         yield "  [[accounts]]"
         yield f"  {_config_entry(target)}"

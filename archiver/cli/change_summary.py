@@ -37,7 +37,7 @@ _ITEM_WORDS = {  # whether an item was added by its first change, and by its las
     (True, True): "added",
     (False, False): "removed",
     (True, False): "added and removed again",
-    (False, True): "removed and back",
+    (False, True): "removed and added back",
 }
 _NOUNS = ((Subject.HIGHLIGHT, "highlight"), (Subject.USER, "account"), (Subject.ITEM, "item"))
 

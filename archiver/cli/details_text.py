@@ -97,7 +97,9 @@ def _highlight_lines(archive: Archive, details: HighlightDetails, show_all: bool
         ("holds", _content_size(summary.extent)),
         (
             "stated",
-            "unknown" if highlight.media_count is None else f"{highlight.media_count:,} items by Instagram",
+            "unknown"
+            if highlight.media_count is None
+            else f"{highlight.media_count:,} items according to Instagram",
         ),
         ("created", _format_time(highlight.created_at)),
         ("seen", _span(highlight.first_seen_at, highlight.last_seen_at)),

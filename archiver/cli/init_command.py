@@ -47,8 +47,8 @@ def command(options: GlobalOptions) -> int:
         raise
     if not options.quiet:
         output.print_messages(
-            f"{'wrote' if written else 'left as it is:'} {path}",
-            ("made the empty archive" if is_made else "left as it is: the archive")
+            f"{'wrote' if written else 'kept the existing'} {path}",
+            ("made the empty archive" if is_made else "kept the existing archive")
             + f" {config.archive.directory}",
             *(
                 ["its marker archive.json was missing; it was written again from archive.db"]

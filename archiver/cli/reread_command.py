@@ -85,9 +85,9 @@ def _report_lines(report: RereadReport) -> Iterator[str]:
     learns = any(map(any, report.row_counts.values()))
     yield f"{pluralize(report.replay.read_count, 'answer')} read{'' if learns else ', nothing to add'}"
     if report.recovery.answers:
-        again = pluralize(report.recovery.answers, "answer")
+        again = pluralize(report.recovery.answers, "stored answer")
         units = pluralize(report.recovery.units, "unit")
-        yield f"{again} without a row recorded again, with {units} missing in the ledger"
+        yield f"{again} had no row: recorded again, with {units} that the ledger lacked"
     if report.replay.unreadable:
         first = report.replay.unreadable[0]
         verify = advice.command_line("verify --read-data")

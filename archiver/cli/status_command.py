@@ -108,7 +108,7 @@ def status_lines(status: Status, balance: Balance | None, per_night: int | None 
         ("files", held + lost),
         ("open failures", f"{s.open_failures:,}{how_to_list}"),
         *(("not allowed", _refused_host(host, files)) for host, files in s.hosts_not_allowed[:_MOST_HOSTS]),
-        ("units spent", f"{s.units:,}, of them {s.units_this_month:,} this month (UTC)"),
+        ("units spent", f"{s.units:,}, including {s.units_this_month:,} this month (UTC)"),
         ("last success", _time(s.last_success_at)),
     ]
     if balance is not None:

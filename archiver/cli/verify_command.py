@@ -222,7 +222,7 @@ def _print_damage(root: Path, verification: Verification) -> None:
         (
             "surplus",
             f"answers/{s.segment}",
-            f"not archiver's: {pluralize(s.length, 'byte')} at offset {s.offset:,}",
+            f"{pluralize(s.length, 'byte')} at offset {s.offset:,}, not written by archiver",
         )
         for s in verification.answers.surplus
     ]

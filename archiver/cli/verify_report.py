@@ -79,8 +79,8 @@ def price_lines(report: RepairReport, max_units: int | None) -> Iterator[str]:
     if report.plans:
         highlights = pluralize(count_highlights(report), "highlight")
         accounts, units = pluralize(len(report.plans), "account"), pluralize(report.units, "unit")
-        next_step = "nothing is spent" if max_units == 0 else "fetching now"
-        yield f"to fetch again what is lost: {highlights} of {accounts}, {units}; {next_step}"
+        next_step = "not fetching them (--max-units 0)" if max_units == 0 else "fetching now"
+        yield f"fetching the lost files again costs {units} ({highlights} of {accounts}); {next_step}"
 
 
 def count_highlights(report: RepairReport) -> int:

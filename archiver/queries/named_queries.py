@@ -74,7 +74,7 @@ def describe_ignored(folder: Path | None) -> Iterator[str]:
         if path.name.startswith("."):
             continue
         if not is_name(path.stem.lower()):
-            yield f"{str(path)!r} is ignored: the name of a query consists of letters a to z, digits, - and _"
+            yield f"{str(path)!r} is ignored: a query's file name may contain only a to z, digits, - and _"
         elif not _may_be_file(path):
             yield f"{str(path)!r} is ignored: not a regular file"
 

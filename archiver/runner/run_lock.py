@@ -40,7 +40,7 @@ def hold_run_lock(
             if wait is None:
                 raise ArchiveLocked(
                     f"the archive is locked by another run: {_holder(fd)}",
-                    "wait for it to end, or give --wait",
+                    "wait for it to end, or use --wait",
                 )
             wait(_RETRY_SECONDS)
         note = {
@@ -77,4 +77,4 @@ def _holder(fd: int) -> str:
         since = datetime.fromisoformat(note["since"]).astimezone(UTC)
         return f"{note['command']}, pid {note['pid']} on {note['host']}, since {since:%Y-%m-%d %H:%M:%S} UTC"
     except (OSError, ValueError, KeyError, TypeError):
-        return "its process is unknown"
+        return "the process holding it is unknown"

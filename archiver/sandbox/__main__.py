@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     size = "bytes of each file, or a range (default: the size of the sandbox's own files)"
     world.add_argument("--thumbnail-size", type=_size, metavar="N[-M]", help=size)
     world.add_argument("--video-size", type=_size, metavar="N[-M]", help=size)
-    serving = parser.add_argument_group("how it is serving")
+    serving = parser.add_argument_group("port, speed and limits")
     serving.add_argument(
         "--port", type=int, default=0, help="port of the API (default: %(default)s, any free port)"
     )

@@ -69,7 +69,7 @@ def test_init_makes_no_stray_archive(person: CommandLineUser) -> None:
     assert not (person.home / "second").exists()
     assert person.run("init", "--config", "c.toml", "--archive", "first").code == 0
     again = person.run("init", "--config", "c.toml")
-    assert f"left as it is: the archive {person.home / 'first'}" in again.err
+    assert f"kept the existing archive {person.home / 'first'}" in again.err
 
 
 def test_init_leaves_no_configuration_for_a_place_that_cannot_be_used(person: CommandLineUser) -> None:
@@ -145,7 +145,7 @@ def test_fault_h43_the_advice_of_backup_makes_a_configuration_that_works(person:
     done = subprocess.run(["sh", "-c", shell], env=person.environ, cwd="/", capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     config = person.home / "config" / "archiver" / "config.toml"
-    assert f"replace the account in {config} by:" in where
+    assert f"replace the account in {config} with:" in where
     example, mark, _ = config.read_text().partition("\n[[accounts]]\n")
     example += "\n"
     for written in (example + "\n".join(entries), config.read_text() + "\n".join(entries)):

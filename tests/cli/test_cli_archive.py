@@ -128,7 +128,7 @@ def test_init_never_overwrites(person: CommandLineUser, capsys: Shown) -> None:
     path.write_text(path.read_text() + "# mine\n")
     before = files_of(person.archive)
     assert call(person, "init") == 0
-    assert f"left as it is: {path}" in capsys.readouterr().err
+    assert f"kept the existing {path}" in capsys.readouterr().err
     assert path.read_text().endswith("# mine\n")
     assert files_of(person.archive) == before
 

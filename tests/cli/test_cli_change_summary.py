@@ -133,7 +133,7 @@ def test_accounts_by_name_and_each_before_its_highlights() -> None:
             "gone",
         ),
         (Subject.HIGHLIGHT, [("items", None, "1"), ("items", "1", None)], "1 added and removed again"),
-        (Subject.HIGHLIGHT, [("items", "1", None), ("items", None, "1")], "1 removed and back"),
+        (Subject.HIGHLIGHT, [("items", "1", None), ("items", None, "1")], "1 removed and added back"),
         (Subject.HIGHLIGHT, [("items", None, "1"), ("items", "1", None), ("items", None, "1")], "1 added"),
     ],
 )

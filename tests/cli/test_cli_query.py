@@ -89,7 +89,7 @@ def test_a_file_whose_name_is_none_is_told(home: Path, capsys: Shown) -> None:
     told = capsys.readouterr()
     assert "shouted,,Loud" in told.out
     assert "Odd" not in told.out
-    shape = "the name of a query consists of letters a to z, digits, - and _"
+    shape = "a query's file name may contain only a to z, digits, - and _"
     assert set(told.err.splitlines()) == {
         f"archiver: note: '{own}/folder.sql' is ignored: not a regular file",
         f"archiver: note: '{own}/my query.sql' is ignored: {shape}",
@@ -127,7 +127,7 @@ def test_own_queries_are_known_without_a_configuration(
     ("words", "said"),
     [
         (["query", "mentions"], "there is no query named mentions; did you mean mentions-of"),
-        (["query", "../mine"], "cannot be answered"),
+        (["query", "../mine"], "the query failed: "),
         (["query", "mine"], "no value for :n (add -p n=VALUE)"),
         (["query", "mine", "-p", "n"], "invalid parameter 'n' (use -p NAME=VALUE)"),
         (["query", "mine", "-p", "n=1", "-p", "n=2"], "the parameter n is given twice"),

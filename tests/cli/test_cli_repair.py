@@ -121,7 +121,7 @@ def test_the_price_is_told_before_it_is_paid(person: CommandLineUser) -> None:
     rows_before = rows(person, "select count(*) from api_calls")
     dry = person.run("verify", "--repair", "--max-units", "0")
     assert dry.code == 0
-    assert "1 highlight of 1 account, 2 units; nothing is spent" in dry.err
+    assert "costs 2 units (1 highlight of 1 account); not fetching them (--max-units 0)" in dry.err
     assert rows(person, "select count(*) from api_calls") == rows_before
     mended = person.run("verify", "--repair", "--json")
     repair, run = mended.object["repair"], mended.object["run"]

@@ -75,7 +75,7 @@ def test_it_says_off_a_terminal_too_what_it_did(person: CommandLineUser) -> None
     units = forget(person)
     assert person.run("reread").err == (
         "10 answers read\n"
-        f"10 answers without a row recorded again, with {units} units missing in the ledger\n"
+        f"10 stored answers had no row: recorded again, with {units} units that the ledger lacked\n"
         "rows added: 2 in usernames\nrows filled: 8 in highlights\n"
     )
     again = person.run("reread")
@@ -97,7 +97,7 @@ def test_somebody_at_a_terminal_is_told_what_was_added(person: CommandLineUser) 
     code, seen = on_terminal(person, "reread")
     assert code == 0
     assert "/10 answers" in seen
-    assert "10 answers without a row recorded again, with 8 units missing in the ledger" in seen
+    assert "10 stored answers had no row: recorded again, with 8 units that the ledger lacked" in seen
     assert "rows added: 2 in usernames" in seen
     assert "rows filled: 8 in highlights" in seen
 

@@ -74,7 +74,7 @@ class SearchQuery:
             raise _too_long(f"{_MAX_WORDS} words")
         if none_of and not all_of:
             raise UsageError(
-                "the search only excludes words: each word follows a dash",
+                "the search only excludes words: every word begins with a dash",
                 "add a word to find, as in: archiver search -- shop -sale",
             )
         if not all_of:
