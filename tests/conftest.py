@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import fcntl
+import functools
 import gc
 import hashlib
 import logging
@@ -21,12 +22,14 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
 from hypothesis import settings
 
+import archiver
 from archiver.catalog import Catalog, engine, record, schema
+from archiver.config import sources
 from tests.support import leak_detector
 from tests.support.databases import (
     ARCHIVE_ID,
@@ -149,11 +152,15 @@ def postgres(shared_tmp: Path) -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session", autouse=True)
 def dictated() -> Iterator[None]:
     """New archives of this process take the statements of their schema from the first one, and the SQL of all
-    others from any.
+    others from any; the types of settings, and the version, are looked up once.
+
+    A command looks these up once or twice, which is a tenth of a night; a test has many nights.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema, "_migrate", MigrationCache(schema._migrate))
         patch.setattr(engine, "create_engine", StatementCache().engine)
+        patch.setattr(sources, "get_type_hints", functools.cache(get_type_hints))
+        patch.setattr(archiver, "__version__", archiver.__version__, raising=False)
         yield
 
 

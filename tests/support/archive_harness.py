@@ -92,8 +92,9 @@ class ArchiveHarness:
         self.upstream.requests.reset()
         self.events.clear()
         parsed = [parse_target(t) if isinstance(t, str) else t for t in targets]
-        create_for_run(self.config)
-        with Archive(self.config) as archive:
+        config = self.config
+        create_for_run(config)
+        with Archive(config) as archive:
             return archive.run(
                 parsed,
                 options=RunOptions(from_config=bound, ignore_backoff=insist, full=full, list_only=lists),
