@@ -215,7 +215,16 @@ def test_fault_c29_a_cookie_is_neither_kept_nor_sent(served: CdnAccount) -> None
     assert requests_with(served.upstream.requests, served.upstream.key) == []
 
 
-@pytest.mark.parametrize(("side", "told"), [(40_000, (40_000, 40_000)), (2**32 - 1, (None, None))])
+@pytest.mark.parametrize(
+    ("nowhere", "side", "told"),
+    [
+        ("sqlite", 40_000, (40_000, 40_000)),
+        ("sqlite", 2**32 - 1, (None, None)),
+        pytest.param("postgresql", 40_000, (40_000, 40_000), marks=pytest.mark.whole),
+        ("postgresql", 2**32 - 1, (None, None)),  # more than its integers hold
+    ],
+    indirect=["nowhere"],
+)
 def test_fault_x16_an_image_bomb_is_kept_as_the_bytes_it_is(
     tmp_path: Path, nowhere: str | Path, side: int, told: tuple[int | None, int | None]
 ) -> None:

@@ -21,6 +21,7 @@ TITLE = "select title from highlights where pk = ?"
 def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, its rows on SQLite or on PostgreSQL."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=3)
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 

@@ -12,7 +12,9 @@ import pytest
 
 from archiver.archive.creation import create_archive
 from archiver.errors import DiskFull, Reason
+from archiver.hiker.wire import shapes
 from archiver.model.target import parse_target
+from archiver.runner import highlight
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyExchange, FaultyStandIn
@@ -36,6 +38,7 @@ def unreadable(exchange: FaultyExchange) -> None:
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that is not there yet, and the two accounts of the vendor's page."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=3)
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -59,8 +62,8 @@ def test_what_is_new_on_a_renewing_page_is_downloaded_before_the_watermark(harne
 def test_fault_a13_failing_highlights_of_one_account_do_not_end_the_run(harness: ArchiveHarness) -> None:
     """Six highlight pages of one account fail: the other account is kept all the same, and the code is 3."""
     harness.upstream.world = EditableWorld.generate(2, 6, 1)
-    for highlight in harness.upstream.world.account("account0000").highlights:
-        harness.upstream.faults.add(BROKEN, path="/v1/highlight/by/url", highlight=highlight.pk, count=None)
+    for broken in harness.upstream.world.account("account0000").highlights:
+        harness.upstream.faults.add(BROKEN, path="/v1/highlight/by/url", highlight=broken.pk, count=None)
     summary = harness.night("account0000", "account0001")
     assert summary.exit_code == 3
     assert harness.one("select count(*) from highlights where completed_at is not null") == 6
@@ -73,7 +76,7 @@ def test_fault_a22_an_unreadable_item_holds_back_nothing_else(harness: ArchiveHa
     world = harness.upstream.world
     harness.upstream.faults.add(unreadable, path="/v1/highlight/by/url", highlight=GIFT, count=None)
     harness.night("natgeo")
-    for _ in range(8):
+    for _ in range(3):
         harness.sleep(days=1)
         item = world.add_item(GIFT)
         assert harness.night("natgeo").exit_code == 3
@@ -172,21 +175,34 @@ def test_fault_a40_a_tray_of_unreadable_entries_is_one_failure(harness: ArchiveH
 
 
 def crowded(exchange: FaultyExchange) -> None:
-    """The true answer, but its first item mentions 10,005 accounts."""
+    """The true answer, but its first item mentions five accounts more than rows are made for."""
     page = json.loads(exchange.reply().body)
-    page["items"][0]["mentions"] = [{"user": {"pk": str(n), "username": f"u{n}"}} for n in range(10_005)]
+    page["items"][0]["mentions"] = [
+        {"user": {"pk": str(n), "username": f"u{n}"}} for n in range(shapes.ENTRIES_MAX + 5)
+    ]
     exchange.deliver(replace(exchange.reply(), body=json.dumps(page).encode()))
 
 
-def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(harness: ArchiveHarness) -> None:
+def test_fault_a41_a_list_that_is_too_long_for_rows_is_a_gap(
+    harness: ArchiveHarness, monkeypatch: pytest.MonkeyPatch, whole: bool
+) -> None:
     """Its first 10,000 entries have rows; a gap says so, reported once; the highlight is complete and not
-    paid for again."""
+    paid for again.
+
+    ``--whole``: with so many; else the limit is 100.
+    """
+    assert shapes.ENTRIES_MAX == highlight.ENTRIES_MAX == 10_000
+    most = 10_000 if whole else 100
+    for module in (shapes, highlight):
+        monkeypatch.setattr(module, "ENTRIES_MAX", most)
     harness.upstream.faults.add(crowded, path="/v1/highlight/by/url", highlight=GIFT, count=None)
     summary = harness.night("natgeo")
-    assert harness.one("select max(position) from mentions") == 9_999
+    assert harness.one("select max(position) from mentions") == most - 1
     (failure,) = summary.failures
     assert (summary.exit_code, failure.reason) == (0, Reason.TOO_MANY)
-    assert failure.detail == "10,000 of 10,005 mentions have rows; the stored answer holds all of them"
+    assert (
+        failure.detail == f"{most:,} of {most + 5:,} mentions have rows; the stored answer holds all of them"
+    )
     assert harness.one("select completed_at from highlights where pk = ?", GIFT) is not None
     (gap,) = harness.gaps()
     assert (gap.reason, gap.username, gap.highlight_pk) == (Reason.TOO_MANY, "natgeo", GIFT)

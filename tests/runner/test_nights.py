@@ -11,8 +11,10 @@ import pytest
 from archiver.errors import Reason
 from archiver.model.target import parse_target
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import postgres_when_whole
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
+from tests.support.standin.world_edits import EditableWorld
 
 NATGEO, SALWA = "787132", "75885841119"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
@@ -22,15 +24,26 @@ BOTH = ("natgeo", "salwaaa_ki")
 
 @pytest.fixture
 def harness(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
-    """An archive that is not there yet, on either database, and the two accounts of the vendor's page."""
+    """An archive that is not there yet, on either database, and the two accounts of the vendor's page, with
+    three items in each highlight.
+    """
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=3)
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 
-def test_the_first_night_keeps_both_accounts_whole(harness: ArchiveHarness) -> None:
+@pytest.fixture
+def full(harness: ArchiveHarness) -> ArchiveHarness:
+    """The same with all of their items."""
+    harness.upstream.world = EditableWorld.seed()
+    return harness
+
+
+def test_the_first_night_keeps_both_accounts_whole(full: ArchiveHarness) -> None:
     """Every offered file is a blob under its hash with a row, and the units are those of the tariff: 2 + 3
     and 2 + 1.
     """
+    harness = full
     summary = harness.night(*BOTH)
     assert (summary.exit_code, summary.units, summary.outcome) == (0, 8, "ok")
     assert (summary.accounts, summary.highlights_listed, summary.highlights_fetched) == (2, 4, 4)
@@ -73,8 +86,10 @@ def test_only_the_changed_highlight_is_paid_for(harness: ArchiveHarness) -> None
     assert changes == [("highlight", BOTW, "items", None, item.pk)]
 
 
-def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(harness: ArchiveHarness) -> None:
+@postgres_when_whole
+def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(full: ArchiveHarness) -> None:
     """One File, two rows of membership; two items with the same bytes share one blob."""
+    harness = full
     harness.night("natgeo")
     shared = harness.rows("select item_pk from highlight_items group by item_pk having count(*) > 1")
     assert len(shared) >= 1
@@ -88,6 +103,7 @@ def test_an_item_in_two_highlights_is_downloaded_once_with_two_memberships(harne
     assert harness.one("select username from users where pk = ?", NATGEO) == "natgeo"
 
 
+@postgres_when_whole
 def test_fault_c3_a_video_gone_for_ever_costs_nothing_between_its_back_offs(harness: ArchiveHarness) -> None:
     """Its 404 is recorded; the next nights retry from the kept answer for 0 units, then leave it alone."""
     item = harness.upstream.world.highlight(GIFT).items[1]
@@ -105,6 +121,7 @@ def test_fault_c3_a_video_gone_for_ever_costs_nothing_between_its_back_offs(harn
     assert harness.one("select attempts from failures where role = 'thumbnail'") == 3
 
 
+@postgres_when_whole
 def test_fault_a6_a_listed_highlight_that_answers_404_is_recorded_and_passed_over(
     harness: ArchiveHarness,
 ) -> None:
@@ -121,6 +138,7 @@ def test_fault_a6_a_listed_highlight_that_answers_404_is_recorded_and_passed_ove
     assert harness.night("natgeo").units == 1
 
 
+@postgres_when_whole
 def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> None:
     """The configuration still says the old name: one call by id, none by username, and the rename is
     history.
@@ -135,6 +153,7 @@ def test_a_renamed_account_is_followed_by_its_id(harness: ArchiveHarness) -> Non
     assert names == [("natgeo",), ("natgeo_official",)]
 
 
+@postgres_when_whole
 def test_fault_h29_a_vanished_blob_is_fetched_again(harness: ArchiveHarness) -> None:
     """The night after a file vanished from the store it is there again, from the kept answer while its links
     live.
@@ -162,6 +181,7 @@ def test_fault_x1_hostile_titles_are_stored_and_never_a_path(harness: ArchiveHar
     assert sorted(p.name for p in harness.root.parent.iterdir()) == ["archive"]
 
 
+@postgres_when_whole
 def test_fault_a16_one_page_of_html_stops_nothing_else(harness: ArchiveHarness) -> None:
     """A broken answer of one highlight is a failure row; the other account and highlights are whole."""
     harness.upstream.faults.add(actions.html(), path="/v1/highlight/by/url", highlight=GIFT, count=None)
@@ -171,6 +191,7 @@ def test_fault_a16_one_page_of_html_stops_nothing_else(harness: ArchiveHarness) 
     assert harness.one("select count(*) from highlights where completed_at is not null") == 3
 
 
+@postgres_when_whole
 def test_fault_c1_an_expired_link_is_renewed_once_for_all_of_a_highlight(harness: ArchiveHarness) -> None:
     """All links of the first answer are past their time: one unit more, and everything is kept."""
     harness.upstream.settings.video_life = -5
@@ -185,6 +206,7 @@ def test_fault_c1_an_expired_link_is_renewed_once_for_all_of_a_highlight(harness
     assert harness.one("select count(*) from files where item_pk is not null") == 6
 
 
+@postgres_when_whole
 def test_private_and_gone_accounts_cost_a_unit_a_night_at_most(harness: ArchiveHarness) -> None:
     """And nothing on the nights between: 1, 3, 7 days; a first look that finds nothing is exit code 6."""
     harness.night("natgeo")
@@ -196,6 +218,7 @@ def test_private_and_gone_accounts_cost_a_unit_a_night_at_most(harness: ArchiveH
     assert harness.one("select count(*) from highlights where gone_at is not null") == 0
 
 
+@postgres_when_whole
 def test_an_account_without_highlights_costs_a_unit_a_night(harness: ArchiveHarness) -> None:
     """It is listed, for a highlight may come any day; the first look costs one more, to tell empty from
     private.
@@ -208,6 +231,7 @@ def test_an_account_without_highlights_costs_a_unit_a_night(harness: ArchiveHarn
     assert (summary.units, summary.highlights_fetched) == (2, 1)
 
 
+@postgres_when_whole
 def test_fault_a5_a_name_that_nobody_has(harness: ArchiveHarness) -> None:
     """Exit code 6; asked again it costs one unit, then nothing until its back-off is over."""
     first = harness.night("nobody.here")
@@ -215,6 +239,7 @@ def test_fault_a5_a_name_that_nobody_has(harness: ArchiveHarness) -> None:
     assert [harness.night("nobody.here").units for _ in range(4)] == [1, 1, 0, 0]
 
 
+@postgres_when_whole
 def test_titles_can_be_chosen_by_globs(harness: ArchiveHarness) -> None:
     """Every listed highlight has a row; only the matching one is fetched."""
     summary = harness.night(parse_target("natgeo", highlights=("BOTW*",)))

@@ -19,6 +19,7 @@ from archiver.sandbox import item_factory
 from archiver.sandbox.world_objects import SandboxAccount, SandboxHighlight, SandboxItem
 from tests.support.archive_harness import ArchiveHarness
 from tests.support.cdn_account import offering
+from tests.support.databases import postgres_when_whole
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -66,13 +67,14 @@ def files(harness: ArchiveHarness) -> int:
     return int(str(harness.one("select count(*) from files")))
 
 
+@postgres_when_whole
 def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: ArchiveHarness) -> None:
-    """Ten nights with a wrong ``allowed_hosts``: each ends with 3 and counts every file, and costs what a
+    """Four nights with a wrong ``allowed_hosts``: each ends with 3 and counts every file, and costs what a
     quiet night costs.
     """
     either.environ[HOSTS] = WRONG
     number = offered(either)
-    for night in range(10):
+    for night in range(4):
         summary = either.night(ACCOUNT)
         assert (summary.exit_code, summary.outcome) == (3, "partial")
         assert summary.hosts_not_allowed == (("127.0.0.1", number),)
@@ -91,6 +93,7 @@ def test_fault_c31_a_night_that_downloads_nothing_is_never_ok(either: ArchiveHar
     assert either.one("select count(*) from highlights where completed_at is not null") == 0
 
 
+@postgres_when_whole
 def test_fault_c31_the_first_night_with_the_right_hosts_fetches_all_of_it(either: ArchiveHarness) -> None:
     """While the links of the kept answers are valid no highlight is paid for again; once they have expired
     each costs one unit.

@@ -258,12 +258,12 @@ def test_a_rereading_that_is_stopped_anywhere_is_finished_by_the_next(old: Archi
     forget(harness)
     files = dump(harness)["files"]
     stops = 0
-    for step in (1, 3, 6, 12, 18, 24, 30, 1000):
+    for step in (1, 6, 15, 24, 1000):
         try:
             harness.reread(StopAt(step))
         except StoppedBySignal:
             stops += 1
         assert list((harness.root / "tmp").iterdir()) == []
-    assert 4 <= stops < 8
+    assert 3 <= stops < 5
     assert dump(harness, BUT_WHEN_SEEN) == {**values, "files": files}
     assert harness.one("select count(*) from runs where outcome = 'stopped' and exit_code = 130") == stops

@@ -27,6 +27,7 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that does not exist yet, and two accounts in the stand-in."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=3)
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
@@ -247,6 +248,7 @@ def test_an_answer_whose_row_a_kill_kept_out_is_settled(harness: ArchiveHarness)
 def either(tmp_path: Path, nowhere: str | Path) -> Iterator[ArchiveHarness]:
     """The same on either database."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=3)
         yield ArchiveHarness(tmp_path / "archive", upstream, nowhere if isinstance(nowhere, str) else None)
 
 

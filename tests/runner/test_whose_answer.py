@@ -3,7 +3,7 @@ not exist."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -198,47 +198,51 @@ UNREADABLE: dict[str, Json] = {
 }
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
-def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(harness: ArchiveHarness, kind: str) -> None:
+def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(harness: ArchiveHarness) -> None:
     """Not "no account has this name": a failure of the answer, code 3 beside an account that is well, and
-    asked again."""
-    harness.upstream.faults.add(answer_error(200, UNREADABLE[kind]), path=BY_NAME)
-    summary = harness.night(NAME, account_pk(1))
+    asked again. An account for each kind of such an answer."""
+    harness.upstream.world = EditableWorld.generate(1 + len(UNREADABLE), 2, 1)
+    names = [f"account{number:04}" for number in range(len(UNREADABLE))]
+    for number, answer in enumerate(UNREADABLE.values()):
+        harness.upstream.faults.add(answer_error(200, answer), path=BY_NAME, user=account_pk(number))
+    summary = harness.night(*names, account_pk(len(names)))
     assert summary.exit_code == 3
-    (failure,) = summary.failures
-    assert (failure.subject_pk, failure.reason) == (NAME, Reason.MALFORMED)
-    assert "does not state their owner" in failure.detail
+    found = {failure.subject_pk: (failure.reason, failure.detail) for failure in summary.failures}
+    assert list(map(str, sorted(found))) == names
+    for kind, (reason, detail) in zip(UNREADABLE, map(found.get, names), strict=True):
+        assert (reason, "does not state their owner" in detail) == (Reason.MALFORMED, True), kind
     assert harness.rows("select text from targets") == []
-    assert harness.night(NAME).exit_code == 0
+    assert harness.night(*names).exit_code == 0
 
 
 # --- targets that do not exist
 
 
-def nights(harness: ArchiveHarness, target: str, number: int) -> list[tuple[int, int]]:
-    """Code and units of so many nights in a row over this target and an account that is there."""
+def nights(harness: ArchiveHarness, targets: Iterable[str], number: int) -> list[tuple[int, int]]:
+    """Code and units of so many nights in a row over these targets and an account that is there."""
     found = []
     for _ in range(number):
-        summary = harness.night(target, ONE)
-        assert summary.failures[0].subject_pk == target.removeprefix("highlight:")
-        assert len(summary.failures) == 1
+        summary = harness.night(*targets, ONE)
+        missing = sorted(target.removeprefix("highlight:") for target in targets)
+        assert sorted(str(failure.subject_pk) for failure in summary.failures) == missing
         found.append((summary.exit_code, summary.units))
     return found
 
 
-@pytest.mark.parametrize(
-    ("target", "units"),
-    [("nobody.here", [2, 1, 1, 0]), ("4", [1, 1, 1, 0]), ("highlight:4", [1, 1, 1, 0])],
-)
-def test_fault_a5_a_target_that_does_not_exist_fails_every_run(
-    harness: ArchiveHarness, target: str, units: list[int]
-) -> None:
+MISSING = {"nobody.here": [2, 1, 1, 0], "4": [1, 1, 1, 0], "highlight:4": [1, 1, 1, 0]}
+"""What each of these targets costs night by night."""
+
+
+def test_fault_a5_a_target_that_does_not_exist_fails_every_run(harness: ArchiveHarness) -> None:
     """Code 3 beside an account that is there, night after night; it costs nothing while it waits, and is
     reported all the same."""
     harness.night(ONE)
-    assert nights(harness, target, 4) == [(3, 1 + price) for price in units]
-    assert harness.night(target).exit_code == 6
-    assert harness.night(target).units == 0
+    prices = [sum(units) for units in zip(*MISSING.values(), strict=True)]
+    assert nights(harness, MISSING, 4) == [(3, 1 + price) for price in prices]
+    assert harness.night(*MISSING).exit_code == 6
+    for target in MISSING:
+        alone = harness.night(target)
+        assert (alone.exit_code, alone.units) == (6, 0)
     assert harness.rows("select pk from users where pk = '4'") == []
 
 

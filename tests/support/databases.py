@@ -73,6 +73,12 @@ def make_newer_migrations(folder: Path) -> Path:
     return revision
 
 
+postgres_when_whole = pytest.mark.parametrize(
+    "nowhere", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
+)
+"""A test that says nothing that only PostgreSQL could break: on SQLite every day, on both with ``--whole``."""
+
+
 class MigrationCache:
     """In the place of the function ``migrate``: alembic works out the statements for an empty database once,
     the next ones are told the same.
