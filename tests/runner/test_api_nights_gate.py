@@ -29,11 +29,11 @@ def test_fault_a8_one_retry_after_holds_every_worker_back(tmp_path: Path) -> Non
         )
         upstream.faults.add(path="/v1/", count=None, before=lambda _: asked.append(time.monotonic()))
         harness = ArchiveHarness(tmp_path / "archive", upstream)
-        assert harness.night(*(account_pk(n) for n in range(30))).exit_code == 0
+        assert harness.night(*(account_pk(n) for n in range(16))).exit_code == 0
     refused_at = asked[2]
     hurried = [at for at in asked[3:] if at < refused_at + 1]
     assert len(hurried) <= 3 + 8  # the other workers of accounts, and those of highlights
-    assert len(asked) == 60 + 1
+    assert len(asked) == 32 + 1
     assert [e.seconds for e in harness.events if isinstance(e, Pause)] == [1.0]
     assert harness.rows("select units from api_calls where status = 429") == [(0,)]
 

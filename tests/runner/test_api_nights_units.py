@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,8 @@ import pytest
 from archiver.sandbox.http_server import Pace
 from tests.support.api_faults import PAGE, TRAY, Waits, account_pk, attempts, skip_waits, tray
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.forked_commands import shared_commands
+from tests.support.host_faults import environ
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
 from tests.support.standin.world_edits import EditableWorld
@@ -161,9 +161,10 @@ def test_fault_b2_a_call_that_a_kill_cut_off_is_unknown_and_counted(harness: Arc
     the budget counts it.
     """
     fault = harness.upstream.faults.add(actions.stall(None), path=TRAY)
-    with command(harness, "backup", ONE) as process:
-        assert fault.reached.wait(20)
-        process.kill()
+    pid = shared_commands().begin(environ(harness), "backup", ONE)
+    assert fault.reached.wait(20)
+    os.kill(pid, signal.SIGKILL)
+    assert shared_commands().end(pid).code == -signal.SIGKILL
     harness.environ["ARCHIVER_BUDGET_MAX_UNITS_PER_DAY"] = "1"
     stopped = harness.night(ONE)
     assert (stopped.exit_code, stopped.units, stopped.api_calls) == (5, 0, 0)
@@ -183,12 +184,12 @@ def test_fault_h4_a_signal_ends_an_api_call_that_never_answers(harness: ArchiveH
     """
     harness.upstream.faults.add(actions.lose(), **tray(0))
     hanging = [harness.upstream.faults.add(actions.stall(None), **tray(n), count=None) for n in (0, 1)]
-    with command(harness, "backup", ONE, account_pk(1)) as process:
-        assert all(fault.reached.wait(20) for fault in hanging)
-        begun = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == -signal.SIGTERM
-        assert time.monotonic() - begun < 2
+    pid = shared_commands().begin(environ(harness), "backup", ONE, account_pk(1))
+    assert all(fault.reached.wait(20) for fault in hanging)
+    begun = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    assert shared_commands().end(pid).code == -signal.SIGTERM
+    assert time.monotonic() - begun < 2
     assert harness.rows("select outcome, exit_code from runs") == [("stopped", 143)]
     calls = harness.rows(
         "select path, status, units from api_calls where finished_at is not null order by id"
@@ -197,20 +198,3 @@ def test_fault_h4_a_signal_ends_an_api_call_that_never_answers(harness: ArchiveH
     assert harness.one("select count(*) from failures") == 0
     harness.upstream.faults.clear()
     assert harness.night(ONE, account_pk(1)).exit_code == 0
-
-
-def command(harness: ArchiveHarness, *words: str) -> subprocess.Popen[bytes]:
-    """``archiver WORDS`` as a process of its own, by environment alone."""
-    environ = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        "HOME": str(harness.root.parent),
-        "HIKERAPI_TOKEN": harness.upstream.key,
-        "ARCHIVER_ARCHIVE": str(harness.root),
-        "ARCHIVER_API_BASE_URL": harness.upstream.base_url,
-        "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
-        "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
-        "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
-    }
-    program = [sys.executable, "-m", "archiver", *words]
-    return subprocess.Popen(program, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

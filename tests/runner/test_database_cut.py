@@ -32,8 +32,9 @@ LOST_FOR_GOOD = actions.respond(404)
 
 @pytest.fixture
 def upstream() -> Iterator[FaultyStandIn]:
-    """The two accounts of the vendor's page."""
+    """The two accounts of the vendor's page, with four items in each highlight."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=4)
         yield upstream
 
 

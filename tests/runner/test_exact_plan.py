@@ -100,7 +100,7 @@ def test_the_next_run_costs_what_a_plan_with_the_trays_said(
 
     ``--whole``: 50 accounts of 20 highlights.
     """
-    accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (5, 4, 5)
+    accounts, highlights, rounds = (50, 20, 20) if request.config.getoption("--whole") else (4, 4, 4)
     dice = random.Random(f"exact {accounts}")
     world = EditableWorld.generate(accounts, highlights, 1)
     world.v1_page = world.v2_page = highlights

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.forked_commands import ForkedCommands
+from tests.support.forked_commands import ForkedCommands, shared_commands
 from tests.support.host_faults import assert_sound, environ
 from tests.support.standin import actions
 from tests.support.standin.fault_rules import Fault
@@ -21,14 +21,13 @@ from tests.support.standin.world_edits import EditableWorld
 
 UNHELD = "select count(*) from items i where not exists (select 1 from files f where f.item_pk = i.pk)"
 ACCOUNT = "account0000"
-DOUBLE_STARTS = int(os.environ.get("ARCHIVER_TEST_DOUBLE_STARTS", "3"))
+DOUBLE_STARTS = int(os.environ.get("ARCHIVER_TEST_DOUBLE_STARTS", "2"))
 
 
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommands]:
+@pytest.fixture
+def commands() -> ForkedCommands:
     """Processes by the dozen."""
-    with ForkedCommands(tmp_path_factory.mktemp("said")) as commands:
-        yield commands
+    return shared_commands()
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ read-only, or not one disk.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,16 +48,25 @@ UNSHARED = ["unshare", "--user", "--map-root-user", "--mount"]
 
 
 @pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[int, list[str]]]]:
+def course(tmp_path_factory: pytest.TempPathFactory, shared_tmp: Path) -> dict[str, tuple[int, list[str]]]:
     """Four nights of one archive on such a disk: code, and what lay in tmp/ after it.
 
-    The last two have nothing to keep.
+    The last two have nothing to keep. They happen once for all workers.
     """
+    noted = shared_tmp / "course.json"
+    with (shared_tmp / "course.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not noted.exists():
+            noted.write_text(json.dumps(_nights(tmp_path_factory)))
+    return {what: (code, left) for what, (code, left) in json.loads(noted.read_text()).items()}
+
+
+def _nights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, list[str]]]:
     if shutil.which("unshare") is None or subprocess.run([*UNSHARED, "true"], capture_output=True).returncode:
         pytest.skip("this system does not let a test mount a disk of its own")
     place = tmp_path_factory.mktemp("disk")
     with FaultyStandIn(
-        EditableWorld.generate(1, 2, 10, thumbnail_size=200_000, video_size=200_000)
+        EditableWorld.generate(1, 1, 4, thumbnail_size=1_000_000, video_size=1_000_000)
     ) as upstream:
         harness = ArchiveHarness(place / "archive", upstream)
         surroundings = environ(harness) | {"PYTHONPATH": str(Path(archiver.__file__).parent.parent)}
@@ -66,7 +75,7 @@ def course(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple
         leak_detector.note_output(ended.stdout, ended.stderr)
         assert ended.returncode == 0, ended.stderr
         nights = [json.loads(line) for line in ended.stdout.splitlines()]
-        yield {what: (code, left) for what, code, left in nights} | {"said": (0, ended.stderr.splitlines())}
+        return {what: (code, left) for what, code, left in nights} | {"said": (0, ended.stderr.splitlines())}
 
 
 def test_fault_h7_a_disk_that_is_full_stops_the_run_and_a_larger_one_completes_it(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_harness import ArchiveHarness
-from tests.support.forked_commands import ForkedCommands, ProcessResult
+from tests.support.forked_commands import ForkedCommands, ProcessResult, shared_commands
 from tests.support.host_faults import assert_sound, environ, run
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -30,11 +30,10 @@ PAID = (
 AGAIN = "again to end now"
 
 
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommands]:
+@pytest.fixture
+def commands() -> ForkedCommands:
     """Processes by the dozen."""
-    with ForkedCommands(tmp_path_factory.mktemp("said")) as commands:
-        yield commands
+    return shared_commands()
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.forked_commands import shared_commands
+from tests.support.host_faults import environ
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
-
-BACKUP = "from archiver.__main__ import main; main()"
 
 
 @pytest.fixture
@@ -25,31 +24,16 @@ def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 
-def start(harness: ArchiveHarness) -> subprocess.Popen[bytes]:
-    """``archiver backup natgeo`` as a process of its own, by environment alone."""
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(harness.root.parent),
-        "HIKERAPI_TOKEN": harness.upstream.key,
-        "ARCHIVER_ARCHIVE": str(harness.root),
-        "ARCHIVER_API_BASE_URL": harness.upstream.base_url,
-        "ARCHIVER_API_REQUESTS_PER_SECOND": "1000",
-        "ARCHIVER_DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
-        "ARCHIVER_ARCHIVE_RESERVE": "1 MB",
-    }
-    command = [sys.executable, "-c", BACKUP, "backup", "natgeo"]
-    return subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
 def test_a_killed_run_does_not_pay_twice(harness: ArchiveHarness) -> None:
     """Killed while every video stalls: the next run reads all highlights from kept answers, for the tray's
     unit alone.
     """
     fault = harness.upstream.faults.add(actions.stall(100), listener="cdn", role="video", count=None)
-    with start(harness) as process:
-        assert fault.reached.wait(20)
-        _until(lambda: _segment_rows(harness) == 3)
-        process.kill()
+    pid = shared_commands().begin(environ(harness), "backup", "natgeo")
+    assert fault.reached.wait(20)
+    _until(lambda: _segment_rows(harness) == 3)
+    os.kill(pid, signal.SIGKILL)
+    assert shared_commands().end(pid).code == -signal.SIGKILL
     harness.upstream.faults.clear()
     summary = harness.night("natgeo")
     assert (summary.exit_code, summary.units, summary.highlights_fetched) == (0, 1, 0)

@@ -79,35 +79,44 @@ def test_absence_from_all_pages_is_evidence(harness: ArchiveHarness) -> None:
     assert harness.rows("select subject_pk, field, new from changes") == [(LAST, "presence", "gone")]
 
 
-@pytest.mark.parametrize(
-    ("fault", "tried_again"),
-    [
-        (actions.respond(503, {"exc_type": "InstagramServerError"}, {"retry-after": "0"}), True),
-        (actions.respond(200, {"response": {"items": []}}), False),
-        (actions.respond(404, {"detail": "Not Found"}), False),
-        (actions.respond(200, {"response": {"tray": []}, "next_page_id": ["?"]}), False),
-    ],
-    ids=["5xx", "another shape", "404", "a next page that is none"],
-)
-def test_where_the_pages_fail_the_first_page_serves(
-    harness: ArchiveHarness, fault: actions.Action, tried_again: bool
-) -> None:
+FAILING = {
+    "5xx": actions.respond(503, {"exc_type": "InstagramServerError"}, {"retry-after": "0"}),
+    "another shape": actions.respond(200, {"response": {"items": []}}),
+    "404": actions.respond(404, {"detail": "Not Found"}),
+    "a next page that is none": actions.respond(200, {"response": {"tray": []}, "next_page_id": ["?"]}),
+}
+
+
+def test_where_the_pages_fail_the_first_page_serves(harness: ArchiveHarness) -> None:
     """The night is a good one and nobody is gone for it.
 
-    What cost nothing is tried the next night, what was billed on its next turn.
+    What cost nothing is tried the next night, what was billed on its next turn. An account for each failure.
     """
-    harness.night(ACCOUNT)
-    harness.upstream.faults.add(fault, path=V2, count=None)
-    asked = [pages > 0 for pages in nights(harness, 2 * SWEEP)]
-    first = asked.index(True)
-    assert first < SWEEP
-    assert asked[first + 1] is tried_again
-    assert sum(asked) == (2 * SWEEP - first if tried_again else 2)
-    assert harness.one("select tray_endpoint from users") == V1
+    world = harness.upstream.world = EditableWorld.generate(len(FAILING), 3, 1)
+    world.v1_page = world.v2_page = 2
+    accounts = {account_pk(number): kind for number, kind in enumerate(FAILING)}
+    harness.night(*accounts)
+    for account, kind in accounts.items():
+        harness.upstream.faults.add(FAILING[kind], path=V2, user=account, count=None)
+    asked: dict[str, list[bool]] = {account: [] for account in accounts}
+    for _ in range(2 * SWEEP):
+        harness.sleep(days=1)
+        assert harness.night(*accounts).exit_code == 0
+        users = {request.subject.user for request in harness.upstream.requests.api_calls(V2)}
+        for account, nights_of_one in asked.items():
+            nights_of_one.append(account in users)
+    for account, kind in accounts.items():
+        first = asked[account].index(True)
+        assert first < SWEEP, kind
+        assert asked[account][first + 1] is (kind == "5xx"), kind
+        assert sum(asked[account]) == (2 * SWEEP - first if kind == "5xx" else 2), kind
+    assert harness.rows("select distinct tray_endpoint from users") == [(V1,)]
     assert harness.one("select count(*) from highlights where gone_at is not null") == 0
     harness.upstream.faults.clear()
-    nights(harness, SWEEP)
-    assert harness.one("select count(*) from highlights") == 3
+    for _ in range(SWEEP):
+        harness.sleep(days=1)
+        harness.night(*accounts)
+    assert harness.one("select count(*) from highlights") == 3 * len(accounts)
 
 
 def test_pages_without_an_end_are_left(harness: ArchiveHarness) -> None:

@@ -22,6 +22,7 @@ from tests.support.table_dumps import SEEN, StopAt, asked, counts, dump, execute
 
 NATGEO, ME = "787132", "18085475671830440"
 GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "17893209825281221"
+ITEMS = 9  # in each highlight: there are entries of every kind among these
 ENTRIES = ("mentions", "links", "hashtags", "locations", "stickers", "reshares", "sponsors")
 VIDEOS = "select pk from items where media_type = 2 and pk not in (select item_pk from mentions)"
 BUT_WHEN_SEEN = {"usernames": SEEN, "items": SEEN | {"answer_id"}, "highlight_items": SEEN}
@@ -49,6 +50,7 @@ def two_nights(harness: ArchiveHarness) -> ArchiveHarness:
 def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArchiveHarness]:
     """An archive of two nights."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=ITEMS)
         yield two_nights(ArchiveHarness(tmp_path_factory.mktemp("template") / "archive", upstream))
 
 
@@ -66,6 +68,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, nowhere: str | Path) 
         yield request.getfixturevalue("old")
         return
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=ITEMS)
         yield two_nights(ArchiveHarness(tmp_path / "archive", upstream, nowhere))
 
 
@@ -73,6 +76,7 @@ def either(request: pytest.FixtureRequest, tmp_path: Path, nowhere: str | Path) 
 def harness(tmp_path: Path) -> Iterator[ArchiveHarness]:
     """An archive that does not exist yet, and two accounts in the stand-in."""
     with FaultyStandIn() as upstream:
+        upstream.world.shorten(items=ITEMS)
         yield ArchiveHarness(tmp_path / "archive", upstream)
 
 

@@ -209,7 +209,8 @@ def test_fault_a43_a_first_tray_that_cannot_be_read_is_malformed(harness: Archiv
     assert summary.exit_code == 3
     found = {failure.subject_pk: (failure.reason, failure.detail) for failure in summary.failures}
     assert list(map(str, sorted(found))) == names
-    for kind, (reason, detail) in zip(UNREADABLE, map(found.get, names), strict=True):
+    for kind, name in zip(UNREADABLE, names, strict=True):
+        reason, detail = found[name]
         assert (reason, "does not state their owner" in detail) == (Reason.MALFORMED, True), kind
     assert harness.rows("select text from targets") == []
     assert harness.night(*names).exit_code == 0

@@ -76,7 +76,7 @@ def make_newer_migrations(folder: Path) -> Path:
 postgres_when_whole = pytest.mark.parametrize(
     "nowhere", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
 )
-"""A test that says nothing that only PostgreSQL could break: on SQLite every day, on both with ``--whole``."""
+"""For a test of what PostgreSQL alone cannot break: on SQLite every day, on both with ``--whole``."""
 
 
 class MigrationCache:

@@ -45,9 +45,7 @@ class EditableWorld(World):
             return self.highlight(highlight).items[self._place(highlight, item)]
 
     def shorten(self, items: int) -> None:
-        """Leave each highlight so many of its items, the first ones: to download them all takes most of a first
-        night.
-        """
+        """Leave each highlight its first items: to download them all takes most of a first night."""
         with self.lock:
             for highlight in (h for account in self.accounts for h in account.highlights):
                 del highlight.items[items:]
