@@ -8,7 +8,6 @@ PostgreSQL.
 from __future__ import annotations
 
 import datetime
-import fcntl
 import functools
 import gc
 import hashlib
@@ -20,7 +19,6 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
@@ -31,6 +29,7 @@ import archiver
 from archiver.catalog import Catalog, engine, record, schema
 from archiver.config import sources
 from tests.support import leak_detector
+from tests.support.archive_copies import ArchiveCopies, locked
 from tests.support.databases import (
     ARCHIVE_ID,
     NOW,
@@ -107,19 +106,17 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a lock that the workers of one test run share."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 @pytest.fixture(scope="session")
 def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory that all workers of this test run share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def archive_copies(shared_tmp: Path) -> ArchiveCopies:
+    """What copies an archive for a test that only needs one to look at."""
+    return ArchiveCopies(shared_tmp / "archives")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ import pytest
 from archiver.cli.main import cli
 from archiver.cli.options import RiskyOption
 from archiver.model.identity import Role
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER
 from tests.support.command_line import CommandLineUser, on_terminal
 from tests.support.export_archive import ExportHarness, tree
@@ -26,11 +27,9 @@ FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 
 
 @pytest.fixture
-def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
-    made.fill()
-    return made
+    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,16 +14,15 @@ from archiver.archive.archive import Archive
 from archiver.errors import StoppedBySignal, UsageError
 from archiver.export.export_entry import ExportStats
 from archiver.model.identity import Role
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, video
 from tests.support.export_archive import ExportHarness, tree
 
 
 @pytest.fixture
-def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
-    made.fill()
-    return made
+    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 def _export(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from archiver.model.identity import Role
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, video
 from tests.support.command_line import CommandLineUser, InProcessUser
 from tests.support.export_archive import ExportHarness
@@ -20,11 +20,9 @@ FORMS = ["folder", "site", "bagit", "jsonl", "csv"]
 
 
 @pytest.fixture
-def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
-    made.fill()
-    return made
+    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 def everything(home: Path) -> dict[str, tuple[int, int, int]]:

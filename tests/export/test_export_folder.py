@@ -19,6 +19,7 @@ from archiver.export import open_export
 from archiver.export.export_entry import LinkMethod
 from archiver.export.manifest import Manifest
 from archiver.model.identity import Role
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, tray, video
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness, directories, tree
@@ -37,11 +38,9 @@ _WHOLE = {
 
 
 @pytest.fixture
-def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
-    made.fill()
-    return made
+    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 def test_items_stand_under_names_for_people(tmp_path: Path, database: str | Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from archiver.export.export_entry import ExportStats, LinkMethod
 from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.model.identity import Digest, Role
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import video
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness, tree
@@ -23,14 +24,15 @@ _ITEMS = 12
 
 
 @pytest.fixture
-def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     """One highlight of photos, two of each day."""
-    harness = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    return ExportHarness.copied(tmp_path, archive_copies, "photos", _show_photos)
+
+
+def _show_photos(harness: ExportHarness) -> None:
     items = [video(str(10 + n), media_type=1, taken_at=NOW - timedelta(days=n // 2)) for n in range(_ITEMS)]
     harness.show({"1": "Gift"}, {"1": tuple(items)})
-    for item in items:
-        harness.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
-    return harness
+    harness.keep_all((item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode()) for item in items)
 
 
 def both(
@@ -162,9 +164,9 @@ def test_links_go_where_they_belong_though_many_directories_were_opened_in_vain(
     titles = ["Gift", "a", "b", "c", "d", "e", "Gift"]
     inside = {str(n): tuple(video(f"{n}{m}", media_type=1) for m in range(6)) for n in range(len(titles))}
     harness.show({str(n): title for n, title in enumerate(titles)}, inside)
-    for items in inside.values():
-        for item in items:
-            harness.keep(item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode())
+    harness.keep_all(
+        (item.pk, Role.THUMBNAIL, f"photo {item.pk}".encode()) for items in inside.values() for item in items
+    )
     deep = "/".join("abcdefghijkl")
     for title in titles[1:-1]:
         (harness.out / title / deep).parent.mkdir(parents=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 from pathlib import Path
 from typing import Unpack
 
@@ -18,6 +17,7 @@ from archiver.catalog.tables import metadata
 from archiver.errors import UsageError
 from archiver.export.export_entry import ExportStats
 from archiver.export.table_files import TableForm, table_text
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import LATER, NATGEO, video
 from tests.support.databases import NOW
 from tests.support.export_archive import ExportHarness, tree
@@ -28,20 +28,20 @@ _DERIVED = {"account_totals", "monthly_totals", "search_documents"}
 @pytest.fixture
 def harness(tmp_path: Path, database: str | Path) -> ExportHarness:
     """A filled archive on either database, with a hostile title."""
-    return _filled(tmp_path, database)
+    made = ExportHarness.make(tmp_path, database)
+    _fill(made)
+    return made
 
 
 @pytest.fixture
-def lite(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
+def lite(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     """The same, on SQLite alone."""
-    return _filled(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
+    return ExportHarness.copied(tmp_path, archive_copies, "hostile", _fill)
 
 
-def _filled(home: Path, database: str | Path) -> ExportHarness:
-    made = ExportHarness.make(home, database)
-    made.fill()
-    made.show({"1": '=HYPERLINK("x")\r\n"\u2028', "2": "Travel 🦋"}, {}, LATER)
-    return made
+def _fill(harness: ExportHarness) -> None:
+    harness.fill()
+    harness.show({"1": '=HYPERLINK("x")\r\n"\u2028', "2": "Travel 🦋"}, {}, LATER)
 
 
 def _export(
@@ -107,14 +107,14 @@ def test_fault_x10_csv_holds_no_formula(lite: ExportHarness) -> None:
     assert "\n" not in text.replace("\r\n", "")
 
 
-def test_a_narrowed_export_has_the_rows_that_belong_to_it(harness: ExportHarness) -> None:
+def test_a_narrowed_export_has_the_rows_that_belong_to_it(lite: ExportHarness) -> None:
     """Those of the highlights and items selected, their files and blobs; no table that is of the archive as a
     whole.
     """
-    _export(harness, TableForm.JSONL, titles="Travel*")
+    _export(lite, TableForm.JSONL, titles="Travel*")
     rows = {
         name: [json.loads(line) for line in text.decode().split("\n")[:-1]]
-        for name, text in tree(harness.out).items()
+        for name, text in tree(lite.out).items()
     }
     assert set(rows) == {f"{name}.jsonl" for name in dump.PART_TABLES}
     assert [row["pk"] for row in rows["items.jsonl"]] == ["11"]

@@ -18,17 +18,16 @@ import pytest
 from archiver.errors import DiskFull, StorageError
 from archiver.export.export_entry import LinkMethod
 from archiver.model.identity import Digest, Role
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.export_archive import ExportHarness, tree
 
 _MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
-def harness(tmp_path: Path, sqlite_template: Path) -> ExportHarness:
+def harness(tmp_path: Path, archive_copies: ArchiveCopies) -> ExportHarness:
     """A filled archive on SQLite."""
-    made = ExportHarness.make(tmp_path, Path(shutil.copy(sqlite_template, tmp_path / "archive.db")))
-    made.fill()
-    return made
+    return ExportHarness.filled(tmp_path, archive_copies)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from archiver.export.path_template import DEFAULT_TEMPLATE
 from archiver.model.archived import Blob, File, Owner
 from archiver.model.identity import Digest, Role, Subject
 from archiver.model.upstream import Item
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.catalog_samples import FACTS, NATGEO, highlight, page, tray, video
 from tests.support.databases import ARCHIVE_ID, NOW
 
@@ -46,6 +47,28 @@ class ExportHarness:
         with harness.catalog() as rows:
             harness.run_id = rows.write(record.start_run, "run", NOW)
         return harness
+
+    @classmethod
+    def copied(
+        cls, home: Path, copies: ArchiveCopies, name: str, fill: Callable[[ExportHarness], None]
+    ) -> ExportHarness:
+        """Return one on SQLite as ``fill`` leaves it: a copy of the one that was called ``name`` first."""
+
+        def make(workshop: Path) -> Path:
+            database = workshop / "new.db"
+            Catalog.create(database, ARCHIVE_ID, NOW).close()
+            first = cls.make(workshop, database)
+            fill(first)
+            return first.root
+
+        harness = cls(home, None, run_id=1)
+        copies.copy(f"exported-{name}", make, harness.root)
+        return harness
+
+    @classmethod
+    def filled(cls, home: Path, copies: ArchiveCopies) -> ExportHarness:
+        """Return one on SQLite as its own ``fill`` leaves it."""
+        return cls.copied(home, copies, "filled", cls.fill)
 
     @property
     def root(self) -> Path:
@@ -91,17 +114,26 @@ class ExportHarness:
 
     def keep(self, pk: str, role: Role, content: bytes, when: datetime = NOW, mime: str = "") -> Digest:
         """A file of an item, a highlight or an account, by its role."""
-        with DiskStore(self.root) as store:
-            store.prepare()
-            with store.writer() as writer:
-                writer.write(content)
-                digest, size = writer.commit()
-        subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
-        blob = Blob(digest, size, mime or _MIMES.get(role, "image/jpeg"))
-        file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/v/a.php")
-        with self.catalog() as rows:
-            rows.write(record.file, self.run_id, file, 1, when)
+        (digest,) = self.keep_all([(pk, role, content)], when, mime)
         return digest
+
+    def keep_all(
+        self, files: Iterable[tuple[str, Role, bytes]], when: datetime = NOW, mime: str = ""
+    ) -> list[Digest]:
+        """Several files: as ``keep`` of each, but that the archive is opened once."""
+        kept = []
+        with DiskStore(self.root) as store, self.catalog() as rows:
+            store.prepare()
+            for pk, role, content in files:
+                with store.writer() as writer:
+                    writer.write(content)
+                    digest, size = writer.commit()
+                subject = {Role.COVER: Subject.HIGHLIGHT, Role.AVATAR: Subject.USER}.get(role, Subject.ITEM)
+                blob = Blob(digest, size, mime or _MIMES.get(role, "image/jpeg"))
+                file = File(Owner(subject, pk), role, blob, "https://scontent.cdninstagram.com/v/a.php")
+                rows.write(record.file, self.run_id, file, 1, when)
+                kept.append(digest)
+        return kept
 
     def fill(self) -> None:
         """Two highlights: a photo and a video in the first, the video in the second too; covers and an
@@ -109,11 +141,15 @@ class ExportHarness:
         """
         photo = video("10", media_type=1, code="Cphoto")
         self.show({"1": "Gift: Guide", "2": "Travel 🦋"}, {"1": (photo, video("11")), "2": (video("11"),)})
-        self.keep("10", Role.THUMBNAIL, b"photo")
-        self.keep("11", Role.THUMBNAIL, b"poster")
-        self.keep("11", Role.VIDEO, b"video")
-        self.keep("1", Role.COVER, b"cover")
-        self.keep(NATGEO.pk, Role.AVATAR, b"avatar")
+        self.keep_all(
+            [
+                ("10", Role.THUMBNAIL, b"photo"),
+                ("11", Role.THUMBNAIL, b"poster"),
+                ("11", Role.VIDEO, b"video"),
+                ("1", Role.COVER, b"cover"),
+                (NATGEO.pk, Role.AVATAR, b"avatar"),
+            ]
+        )
 
     def blob(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest[:2] / digest

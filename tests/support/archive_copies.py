@@ -1,0 +1,56 @@
+"""Archives that many tests begin with: the first worker that needs one makes it, and all copy it."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that the workers of one test run share."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class ArchiveCopies:
+    """Gives copies of archives. All copies of one have the same id, and upstream has another port since."""
+
+    def __init__(self, place: Path) -> None:
+        """``place``: a directory that all workers share."""
+        self._place = place
+        place.mkdir(exist_ok=True)
+
+    def copy(self, name: str, make: Callable[[Path], Path], to: Path) -> None:
+        """Copy the archive of that name to ``to``; ``make`` makes it in an empty directory, and returns where
+        it is.
+        """
+        kept = self._place / name
+        with locked(self._place / f"{name}.lock"):
+            if not kept.exists():
+                workshop = self._place / f"{name}.made"
+                workshop.mkdir()
+                make(workshop).rename(kept)
+        shutil.copytree(kept, to, symlinks=True)
+
+    def backed_up(self, person: CommandLineUser, *accounts: str, to: Path | None = None) -> None:
+        """Put the archive that ``archiver backup ACCOUNTS`` makes of the world ``EditableWorld.seed()`` where
+        this user's is, without a request to their upstream.
+        """
+
+        def make(home: Path) -> Path:
+            with FaultyStandIn(EditableWorld.seed()) as upstream:
+                somebody = InProcessUser(home, upstream)
+                ended = somebody.run("backup", *accounts, "-q")
+                assert (ended.code, ended.err) == (0, "")
+                return somebody.archive
+
+        self.copy("-".join(accounts), make, to or person.archive)
