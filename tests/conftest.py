@@ -28,8 +28,9 @@ from hypothesis import settings
 import archiver
 from archiver.catalog import Catalog, engine, record, schema
 from archiver.config import sources
-from tests.support import leak_detector
+from tests.support import archive_damage, leak_detector
 from tests.support.archive_copies import ArchiveCopies, locked
+from tests.support.command_line import CommandLineUser
 from tests.support.databases import (
     ARCHIVE_ID,
     NOW,
@@ -117,6 +118,16 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archive_copies(shared_tmp: Path) -> ArchiveCopies:
     """What copies an archive for a test that only needs one to look at."""
     return ArchiveCopies(shared_tmp / "archives")
+
+
+@pytest.fixture(scope="session")
+def undamaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
+    """Somebody with an archive of a hundred files, to be copied by ``archive_damage.copy_of`` and damaged.
+
+    Not one for all workers: a repair asks the upstream again that the archive is from.
+    """
+    with archive_damage.make_archive(tmp_path_factory.mktemp("undamaged")) as somebody:
+        yield somebody
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,9 @@ from archiver.model.archived import Failure
 from archiver.model.identity import Role, Subject
 from archiver.model.target import parse_target
 from archiver.runner.tally import Summary
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, InProcessUser, on_terminal, write_config
+from tests.support.forked_commands import shared_commands
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -387,9 +389,9 @@ def _texts(tree: ast.AST) -> Iterator[ast.Constant]:
             yield from _texts(node)
 
 
-def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser) -> None:
+def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser, archive_copies: ArchiveCopies) -> None:
     """The legend is below the table on a terminal, and missing in a pipe."""
-    assert person.run("backup", "natgeo", "--archive", "kept").code == 0
+    archive_copies.backed_up(person, "natgeo", to=person.home / "kept")
     code, text = on_terminal(person, "plan", "natgeo", "--archive", "kept", stream="stdout")
     assert (code, text.splitlines()[-1]) == (
         0,
@@ -401,10 +403,11 @@ def test_plan_explains_its_plus_on_a_terminal(person: CommandLineUser) -> None:
 def test_a_terminal_is_asked_for_targets(person: CommandLineUser) -> None:
     """On a terminal, ``backup -`` says that it waits for targets."""
     ours, theirs = os.openpty()
-    process = person.start("backup", "-", "--archive", "kept", stdin=theirs)
+    commands, words = shared_commands(), ("backup", "-", "--archive", "kept")
+    pid = commands.begin(person.environ, *words, cwd=person.home, stdin=os.ttyname(theirs))
     os.close(theirs)
     os.write(ours, b"natgeo\n\x04")
-    _, err = process.communicate(timeout=60)
+    ended = commands.end(pid)
     os.close(ours)
-    assert process.returncode == 0
-    assert err.startswith("targets, one a line; end with Ctrl-D\n1 account, ")
+    assert ended.code == 0
+    assert ended.err.startswith("targets, one a line; end with Ctrl-D\n1 account, ")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from archiver.cli import main as front
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, files_of, write_config
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
@@ -51,12 +52,9 @@ def call(person: CommandLineUser, *args: str) -> int:
 
 
 @pytest.fixture
-def kept(person: CommandLineUser, capsys: Shown) -> CommandLineUser:
+def kept(person: CommandLineUser, archive_copies: ArchiveCopies) -> CommandLineUser:
     """The same person after ``backup natgeo``."""
-    assert call(person, "backup", "natgeo", "-q") == 0
-    assert capsys.readouterr() == ("", "")
-    assert person.upstream is not None
-    person.upstream.requests.reset()
+    archive_copies.backed_up(person, "natgeo")
     return person
 
 
@@ -172,7 +170,7 @@ def test_status_in_numbers(kept: CommandLineUser, capsys: Shown) -> None:
     assert (found["accounts"], found["highlights"], found["exit_code"], found["balance"]) == (1, 3, 0, None)
     assert found["last_runs"][0]["command"] == "backup"
     assert call(kept, "status", "--balance") == 0
-    assert "units left     999,9" in capsys.readouterr().out
+    assert "units left     1,000,000" in capsys.readouterr().out
 
 
 def test_status_watches_the_age_of_the_last_success(kept: CommandLineUser, capsys: Shown) -> None:

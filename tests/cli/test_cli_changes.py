@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import InProcessUser, files_of
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -17,11 +18,11 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
+def kept(tmp_path_factory: pytest.TempPathFactory, archive_copies: ArchiveCopies) -> Iterator[InProcessUser]:
     """Somebody who kept both accounts, and again after edits: run 2 saw them."""
     with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as upstream:
         person = InProcessUser(tmp_path_factory.mktemp("changes"), upstream)
-        assert person.run("backup", NATGEO, SALWA, "-q").code == 0
+        archive_copies.backed_up(person, NATGEO, SALWA)
         world = upstream.world
         world.retitle(BOTW, "Best\x1b[31m")
         world.add_item(BOTW)

@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 from archiver.catalog import schema
 from archiver.cli import main as front
 from archiver.config import load
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser
 from tests.support.databases import empty_database, make_newer_migrations
 from tests.support.standin.faulty_standin import FaultyStandIn
@@ -43,26 +44,20 @@ def upstream() -> Iterator[FaultyStandIn]:
         yield standin
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive of salwaaa_ki, to be copied."""
-    with FaultyStandIn(EditableWorld.seed()) as upstream:
-        somebody = CommandLineUser(tmp_path_factory.mktemp("template"), upstream)
-        assert somebody.run("backup", "salwaaa_ki", "-q").code == 0
-        return somebody.archive
-
-
 @pytest.fixture
 def person(
-    tmp_path: Path, upstream: FaultyStandIn, kept: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    upstream: FaultyStandIn,
+    archive_copies: ArchiveCopies,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> CommandLineUser:
-    """Somebody with such an archive; this process has their environment."""
+    """Somebody with an archive of salwaaa_ki; this process has their environment."""
     somebody = CommandLineUser(tmp_path, upstream)
     for name, value in somebody.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("ARCHIVER_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(kept, somebody.archive)
+    archive_copies.backed_up(somebody, "salwaaa_ki")
     return somebody
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -288,18 +287,9 @@ def test_h_is_help_everywhere(person: CommandLineUser) -> None:
 
 def prune(harness: ExportHarness, answer: str, *words: str) -> tuple[int, str]:
     """``export folder out --prune`` of one account's half, on a terminal on which somebody answers."""
-    ours, theirs = os.openpty()
     person = CommandLineUser(harness.home, None, harness.environ)
     narrowed = ("export", "folder", "out", "--highlight", "Gift*", "--prune", *words)
-    process = person.start(*narrowed, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs)
-    os.close(theirs)
-    os.write(ours, answer.encode())
-    seen = b""
-    with suppress(OSError):  # Linux: the other side has closed it
-        while piece := os.read(ours, 65536):
-            seen += piece
-    os.close(ours)
-    return process.wait(60), seen.decode().replace("\r\n", "\n")
+    return on_terminal(person, *narrowed, typed=answer)
 
 
 def test_fault_h46_prune_asks_on_a_terminal(person: CommandLineUser, harness: ExportHarness) -> None:

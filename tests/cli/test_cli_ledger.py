@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandResult, InProcessUser, write_config
 from tests.support.standin import actions
 from tests.support.standin.faulty_standin import FaultyStandIn, paid_calls
@@ -32,6 +34,23 @@ def person(tmp_path: Path, upstream: FaultyStandIn) -> InProcessUser:
     somebody.more["ARCHIVER_CONFIG"] = str(write_config(tmp_path / "config.toml", accounts))
     assert somebody.run("init", "-q").code == 0
     return somebody
+
+
+@pytest.fixture
+def kept(person: InProcessUser, upstream: FaultyStandIn, archive_copies: ArchiveCopies) -> InProcessUser:
+    """The same after a first run, in which eight units were paid."""
+
+    def make(home: Path) -> Path:
+        with FaultyStandIn(EditableWorld.generate(2, 2, 4), balance=1_000) as first_upstream:
+            first = InProcessUser(home, first_upstream, person.more)
+            assert first.run("init", "-q").code == 0
+            assert first.run("run", "-q").code == 0
+            return first.archive
+
+    shutil.rmtree(person.archive)
+    archive_copies.copy("paid-for", make, person.archive)
+    upstream.balance = 992
+    return person
 
 
 def sql(person: InProcessUser, query: str) -> list[tuple[object, ...]]:
@@ -109,9 +128,9 @@ def test_gaps_shows_a_screenful_and_all_with_v(person: InProcessUser, upstream: 
     assert len(person.run("gaps", "account0000", "-v").out.splitlines()) == 1 + 2 + 30
 
 
-def test_gaps_of_an_archive_that_lacks_nothing(person: InProcessUser) -> None:
+def test_gaps_of_an_archive_that_lacks_nothing(kept: InProcessUser) -> None:
     """A word on stderr, an empty list; and a name nobody has is told by that name."""
-    assert person.run("run", "-q").code == 0
+    person = kept
     none = person.run("gaps")
     assert (none.code, none.out, none.err) == (0, "", "no gaps: everything that was offered is archived\n")
     assert person.run("gaps", "--json").object == {"exit_code": 0, "outcome": "ok", "gaps": []}
@@ -137,44 +156,35 @@ def test_a_highlight_that_nobody_wants_is_no_gap(person: InProcessUser, tmp_path
     assert person.run("gaps", "account0001").out.startswith("account0001: 1 gap: 1 not_yet\n")
 
 
-@pytest.mark.parametrize(("by", "number"), [("day", 1), ("account", 2), ("endpoint", 2), ("run", 1)])
-def test_costs_sums_up_what_was_paid(
-    person: InProcessUser, upstream: FaultyStandIn, by: str, number: int
-) -> None:
+def test_costs_sums_up_what_was_paid(kept: InProcessUser, upstream: FaultyStandIn) -> None:
     """Whatever it is summed up by, all units and calls are in it; 0 units, no call."""
-    assert person.run("run", "-q").code == 0
     upstream.world.rename("account0001", "renamed")
-    assert person.run("run", "-q", "--max-units", "0").code == 5
+    assert kept.run("run", "-q", "--max-units", "0").code == 5
     billed, paid = 8, 6
     upstream.requests.reset()
-    ended = person.run("costs", "--by", by, "--json")
-    found = rows(ended, "costs")
-    assert (ended.code, ended.object["by"], ended.object["units"], ended.object["calls"]) == (
-        0,
-        by,
-        billed,
-        paid,
-    )
-    assert len(found) == number
-    assert sum(int(str(row["units"])) for row in found) == billed
-    assert rows(ended, "runs")[0] == {
-        "run_id": 1,
-        "units": 8,
-        "balance_before": 1_000,
-        "balance_after": 992,
-        "fall": 8,
-        "mismatch": 0,
-    }
-    last = person.run("costs", "--by", by).out.splitlines()[-1]
-    assert last.split()[-2:] == [str(billed), str(paid)]
-    assert rows(person.run("costs", "--since", "2100-01-01", "--json"), "costs") == []
+    for by, number in (("day", 1), ("account", 2), ("endpoint", 2), ("run", 1)):
+        ended = kept.run("costs", "--by", by, "--json")
+        told, found = ended.object, rows(ended, "costs")
+        assert (ended.code, told["by"], told["units"], told["calls"]) == (0, by, billed, paid)
+        assert len(found) == number
+        assert sum(int(str(row["units"])) for row in found) == billed
+        assert rows(ended, "runs")[0] == {
+            "run_id": 1,
+            "units": 8,
+            "balance_before": 1_000,
+            "balance_after": 992,
+            "fall": 8,
+            "mismatch": 0,
+        }
+        last = kept.run("costs", "--by", by).out.splitlines()[-1]
+        assert last.split()[-2:] == [str(billed), str(paid)]
+    assert rows(kept.run("costs", "--since", "2100-01-01", "--json"), "costs") == []
     assert len(upstream.requests) == 0
 
 
-def test_costs_names_the_accounts(person: InProcessUser) -> None:
+def test_costs_names_the_accounts(kept: InProcessUser) -> None:
     """By their present names, with their ids."""
-    assert person.run("run", "-q").code == 0
-    found = rows(person.run("costs", "--by", "account", "--json"), "costs")
+    found = rows(kept.run("costs", "--by", "account", "--json"), "costs")
     assert [(row["account"], row["user_pk"], row["units"], row["calls"]) for row in found] == [
         ("account0000", "70000000000", 4, 3),
         ("account0001", "70000000001", 4, 3),

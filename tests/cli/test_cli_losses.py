@@ -23,17 +23,10 @@ from tests.support.archive_damage import (
 from tests.support.command_line import CommandLineUser, InProcessUser
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """Somebody who has kept a hundred files of two accounts."""
-    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
-        yield somebody
-
-
 @pytest.fixture
-def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
+def person(undamaged: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """The same with a copy of that archive, and upstream as it was."""
-    with archive_damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(undamaged, tmp_path) as somebody:
         yield somebody
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, InProcessUser, write_config
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -23,17 +24,15 @@ def upstream() -> Iterator[FaultyStandIn]:
 
 
 @pytest.fixture
-def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
+def person(tmp_path: Path, upstream: FaultyStandIn, archive_copies: ArchiveCopies) -> CommandLineUser:
     """Somebody with both accounts in the configuration, and an archive from a first night, after which BOTW
     got an item.
     """
     somebody = InProcessUser(tmp_path, upstream)
     config = write_config(tmp_path / "c.toml", ["natgeo", "salwaaa_ki"])
     somebody.more = {"ARCHIVER_CONFIG": str(config)}
-    assert somebody.run("init", "-q").code == 0
-    assert somebody.run("run", "-q").code == 0
+    archive_copies.backed_up(somebody, "natgeo", "salwaaa_ki")
     upstream.world.add_item(BOTW)
-    upstream.requests.reset()
     return somebody
 
 

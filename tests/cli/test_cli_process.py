@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, CommandResult, on_terminal
+from tests.support.forked_commands import shared_commands
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -27,6 +29,13 @@ def upstream() -> Iterator[FaultyStandIn]:
 def person(tmp_path: Path, upstream: FaultyStandIn) -> CommandLineUser:
     """A user whose environment points to the stand-in."""
     return CommandLineUser(tmp_path, upstream)
+
+
+@pytest.fixture
+def kept(person: CommandLineUser, archive_copies: ArchiveCopies) -> CommandLineUser:
+    """The same user after ``backup salwaaa_ki``."""
+    archive_copies.backed_up(person, "salwaaa_ki")
+    return person
 
 
 def _signalled(
@@ -45,11 +54,10 @@ def test_fault_h6_nohup_is_respected(person: CommandLineUser, upstream: FaultySt
     assert ended.code == 0
 
 
-def test_a_long_query_dies_of_its_signal(person: CommandLineUser) -> None:
+def test_a_long_query_dies_of_its_signal(kept: CommandLineUser) -> None:
     """SIGINT ends a query at once, and is not shown as a failed query."""
-    assert person.in_process.run("backup", "salwaaa_ki", "-q").code == 0
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
-    process = person.start("query", endless, "--timeout", "30")
+    process = kept.start("query", endless, "--timeout", "30")
     time.sleep(1)  # nothing outside tells that SQLite is at work
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
@@ -57,23 +65,21 @@ def test_a_long_query_dies_of_its_signal(person: CommandLineUser) -> None:
     assert "took longer" not in err
 
 
-def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(person: CommandLineUser) -> None:
+def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(kept: CommandLineUser) -> None:
     """``archiver query ... | head`` dies of SIGPIPE and prints nothing on stderr."""
-    assert person.in_process.run("backup", "natgeo", "-q").code == 0
     reading, writing = os.pipe()
     os.close(reading)
-    process = person.start("query", "SELECT * FROM items", stdout=writing)
+    process = kept.start("query", "SELECT * FROM items", stdout=writing)
     os.close(writing)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (-signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize("form", ["csv", "ndjson"])
-def test_rows_come_as_they_are_read(person: CommandLineUser, form: str) -> None:
+def test_rows_come_as_they_are_read(kept: CommandLineUser, form: str) -> None:
     """An endless query piped to ``head`` prints its first rows at once, then dies of SIGPIPE."""
-    assert person.in_process.run("backup", "natgeo", "-q").code == 0
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
-    with person.start("query", endless, "--format", form, "--timeout", "20") as process:
+    with kept.start("query", endless, "--format", form, "--timeout", "20") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == {"csv": "x\n", "ndjson": '{"x": 1}\n'}[form]
@@ -81,35 +87,46 @@ def test_rows_come_as_they_are_read(person: CommandLineUser, form: str) -> None:
         assert (process.stderr.read(), process.wait(20)) == ("", -signal.SIGPIPE)
 
 
-@pytest.mark.parametrize("shell", ['exec "$@" >/dev/full', 'exec "$@" >&-'], ids=["full", "closed"])
-def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: CommandLineUser, shell: str) -> None:
-    """The archive is made anyway; one line says what failed."""
-    ended = person.run("backup", "natgeo", "--json", "-q", shell=shell)
-    assert ended.code == 8
-    assert len(ended.err.splitlines()) == 1
-    assert "standard output" in ended.err
+def test_fault_h6_a_stdout_that_takes_nothing_is_code_8(person: CommandLineUser) -> None:
+    """A full disk or a closed descriptor: one line says what failed, and the archive is made anyway."""
+    closed = person.run("backup", "natgeo", "--json", "-q", shell='exec "$@" >&-')
+    assert (closed.code, len(closed.err.splitlines())) == (8, 1)
+    assert "standard output" in closed.err
     assert person.in_process.run("verify").code == 0
-    assert person.run("status", shell=shell).code == 8
-    for words in (["--help"], ["run", "--help"], ["db", "--help"], ["--version"]):
-        told = person.run(*words, shell=shell)
-        assert told.code == 8
-        assert "standard output" in told.err
-        assert "bug" not in told.err
+    told = person.run("run", "--help", shell='exec "$@" >&-')
+    assert (told.code, "standard output" in told.err, "bug" in told.err) == (8, True, False)
+    commands = shared_commands()
+    for words in (
+        ["backup", "natgeo", "--json", "-q"],
+        ["status"],
+        ["--help"],
+        ["run", "--help"],
+        ["db", "--help"],
+        ["--version"],
+    ):
+        pid = commands.begin(person.environ, *words, cwd=person.home, stdout="/dev/full")
+        full = commands.end(pid)
+        assert full.code == 8, words
+        assert len(full.err.splitlines()) == 1
+        assert "standard output" in full.err
+        assert "bug" not in full.err
 
 
 def test_a_stderr_that_takes_nothing_stops_nothing(person: CommandLineUser) -> None:
     """Messages that cannot be written change neither the run nor its code."""
-    assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>/dev/full').code == 0
-    assert person.run("backup", "natgeo", "-v", shell='exec "$@" 2>&-').code == 0
+    commands = shared_commands()
+    words = ("backup", "natgeo", "-v")
+    full = commands.end(commands.begin(person.environ, *words, cwd=person.home, stderr="/dev/full"))
+    assert full.code == 0
+    assert person.run(*words, shell='exec "$@" 2>&-').code == 0
 
 
-def test_an_ascii_terminal_gets_escapes(person: CommandLineUser) -> None:
+def test_an_ascii_terminal_gets_escapes(kept: CommandLineUser) -> None:
     """Titles with emoji can be printed to a stdout that only knows ASCII."""
-    assert person.in_process.run("backup", "salwaaa_ki", "-q").code == 0
-    person.more["PYTHONIOENCODING"] = "ascii"
+    kept.more["PYTHONIOENCODING"] = "ascii"
     asked = "SELECT title FROM highlights"
-    assert "me \\U0001f98b" in person.run("query", asked).out
-    assert '"me \\ud83e\\udd8b"' in person.run("query", asked, "--format", "json").out
+    assert "me \\U0001f98b" in kept.run("query", asked).out
+    assert '"me \\ud83e\\udd8b"' in kept.run("query", asked, "--format", "json").out
 
 
 def test_a_terminal_sees_progress_and_a_summary(person: CommandLineUser) -> None:
@@ -151,14 +168,13 @@ def test_demo_makes_two_nights_and_then_one(person: CommandLineUser) -> None:
     assert person.in_process.run("verify", "--read-data", "--archive", "there").code == 0
 
 
-def test_demo_refuses_what_is_no_demo(person: CommandLineUser) -> None:
+def test_demo_refuses_what_is_no_demo(kept: CommandLineUser) -> None:
     """A real archive and a directory with other files stay unchanged."""
-    assert person.in_process.run("backup", "natgeo", "-q").code == 0
-    before = sorted(person.archive.rglob("*"))
-    ended = person.in_process.run("demo", "kept")
+    before = sorted(kept.archive.rglob("*"))
+    ended = kept.in_process.run("demo", "kept")
     assert (ended.code, "is not a demo" in ended.err) == (2, True)
-    assert sorted(person.archive.rglob("*")) == before
-    (person.home / "photos").mkdir()
-    (person.home / "photos" / "mine.jpg").touch()
-    assert person.in_process.run("demo", "photos").code == 8
-    assert [p.name for p in (person.home / "photos").iterdir()] == ["mine.jpg"]
+    assert sorted(kept.archive.rglob("*")) == before
+    (kept.home / "photos").mkdir()
+    (kept.home / "photos" / "mine.jpg").touch()
+    assert kept.in_process.run("demo", "photos").code == 8
+    assert [p.name for p in (kept.home / "photos").iterdir()] == ["mine.jpg"]

@@ -17,7 +17,6 @@ from archiver.verify.verify_answers import verify_answers
 from archiver.verify.verify_blobs import verify_blobs
 from tests.support import archive_damage
 from tests.support.archive_damage import (
-    ACCOUNTS,
     cut_end,
     files,
     flip_bit,
@@ -31,23 +30,14 @@ from tests.support.archive_damage import (
     upstream_of,
     zero_tail,
 )
-from tests.support.command_line import CommandLineUser, InProcessUser
+from tests.support.command_line import CommandLineUser
 from tests.support.standin import actions
-from tests.support.standin.faulty_standin import FaultyStandIn
-from tests.support.standin.world_edits import EditableWorld
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """An archive of a hundred files of two accounts."""
-    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
-        yield somebody
 
 
 @pytest.fixture
-def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
+def person(undamaged: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """A copy of that archive, and the stand-in as it was."""
-    with archive_damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(undamaged, tmp_path) as somebody:
         yield somebody
 
 
@@ -59,36 +49,32 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], ...]] = {
 }
 
 
-def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(tmp_path: Path) -> None:
-    """Of 200 files each damage is reported, code 12; --repair moves it and gets everything again, code 0."""
-    with FaultyStandIn(EditableWorld.generate(2, 5, 14)) as upstream:
-        person = InProcessUser(tmp_path, upstream)
-        assert person.run("backup", *ACCOUNTS, "-q").code == 0
-        assert rows(person, "select count(*) >= 200 from files") == [(1,)]
-        victims = iter(files(person))
-        done: dict[str, str] = {}
-        spoilt: dict[str, bytes] = {}
-        for problem, ways in DAMAGES.items():
-            for way in ways:
-                for _ in range(3):
-                    path = next(victims)
-                    way(path)
-                    done[path.name] = problem
-                    if path.is_file():
-                        spoilt[path.name] = path.read_bytes()
-        found = person.run("verify", "--read-data", "--json")
-        assert (found.code, problems(found)) == (12, done)
+def test_fault_h28_rotten_cut_and_missing_blobs_are_named_and_healed(person: CommandLineUser) -> None:
+    """Of a hundred files each damage is reported, code 12; --repair moves it and gets all again, code 0."""
+    victims = iter(files(person))
+    done: dict[str, str] = {}
+    spoilt: dict[str, bytes] = {}
+    for problem, ways in DAMAGES.items():
+        for way in ways:
+            for _ in range(3):
+                path = next(victims)
+                way(path)
+                done[path.name] = problem
+                if path.is_file():
+                    spoilt[path.name] = path.read_bytes()
+    found = person.run("verify", "--read-data", "--json")
+    assert (found.code, problems(found)) == (12, done)
 
-        mended = person.run("verify", "--read-data", "--repair", "--json")
-        assert (mended.code, problems(mended)) == (0, done)
-        kept = {p.name.partition("-")[0]: p for p in (person.archive / "quarantine").iterdir()}
-        assert kept.keys() == {name for name, problem in done.items() if problem != "missing"}
-        assert {name: kept[name].read_bytes() for name in spoilt} == spoilt
-        assert is_whole(person)
-        assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
-        assert person.run("verify", "--read-data", "--json").code == 0
-        again = person.run("verify", "--repair", "--json")
-        assert (again.code, again.object["run"]) == (0, None)
+    mended = person.run("verify", "--read-data", "--repair", "--json")
+    assert (mended.code, problems(mended)) == (0, done)
+    kept = {p.name.partition("-")[0]: p for p in (person.archive / "quarantine").iterdir()}
+    assert kept.keys() == {name for name, problem in done.items() if problem != "missing"}
+    assert {name: kept[name].read_bytes() for name in spoilt} == spoilt
+    assert is_whole(person)
+    assert rows(person, "select count(*) from blobs where lost_at is not null") == [(0,)]
+    assert person.run("verify", "--read-data", "--json").code == 0
+    again = person.run("verify", "--repair", "--json")
+    assert (again.code, again.object["run"]) == (0, None)
 
 
 def test_fault_h29_a_blob_under_a_wrong_name_is_missing_where_it_belongs(person: CommandLineUser) -> None:

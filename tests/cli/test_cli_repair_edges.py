@@ -33,17 +33,10 @@ from tests.support.standin.world_edits import EditableWorld
 LOST = "select count(*) from blobs where lost_at is not null"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """An archive of a hundred files of two accounts."""
-    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
-        yield somebody
-
-
 @pytest.fixture
-def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
+def person(undamaged: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """A copy of that archive, and the stand-in as it was."""
-    with archive_damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(undamaged, tmp_path) as somebody:
         yield somebody
 
 

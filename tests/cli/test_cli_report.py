@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from archiver.model.archived import Failure, NamedChange
 from archiver.model.identity import Role, Subject
 from archiver.runner.tally import Summary
 from tests.support import leak_detector
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import CommandLineUser, CommandResult, InProcessUser, write_config
 from tests.support.databases import NOW
 from tests.support.report_receiver import ReportReceiver, receive_reports
@@ -70,6 +72,14 @@ def person(tmp_path: Path, upstream: FaultyStandIn, box: ReportReceiver) -> InPr
     return somebody
 
 
+@pytest.fixture
+def kept(person: InProcessUser, archive_copies: ArchiveCopies) -> InProcessUser:
+    """The same user after a first backup, so that a run is short."""
+    shutil.rmtree(person.archive)
+    archive_copies.backed_up(person, "natgeo")
+    return person
+
+
 HOOK, PING = f"/hook/{TOKEN}", f"/ping/{TOKEN}"
 
 
@@ -88,14 +98,12 @@ def test_fault_l12_a_successful_run_is_silent_and_reported(
 
 
 def test_what_changed_is_in_the_report(
-    person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
+    kept: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
     """Changes are described in the text, and listed and counted in the object."""
-    assert person.run("run").code == 0
-    box.received.clear()
     upstream.world.retitle(BOTW, "Best")
     upstream.world.add_item(BOTW)
-    found = person.run("run", "--json").object
+    found = kept.run("run", "--json").object
     assert found["changes_total"] == 2
     rows = found["changes"]
     assert isinstance(rows, list)
@@ -122,12 +130,12 @@ def test_fault_l1_exit_code_3_pings_fail(
     assert json.loads(box.at(HOOK).body)["exit_code"] == 3
 
 
-def test_fault_a5_a_missing_name_fails_the_monitor(person: InProcessUser, box: ReportReceiver) -> None:
+def test_fault_a5_a_missing_name_fails_the_monitor(kept: InProcessUser, box: ReportReceiver) -> None:
     """It does so in every run, also during the back-off of the name; the report says what to do."""
-    write_config(person.home / "config.toml", ["natgeo", "nobody.xyz"])
+    write_config(kept.home / "config.toml", ["natgeo", "nobody.xyz"])
     for _ in range(4):
         box.received.clear()
-        assert person.run("run", "-q").code == 3
+        assert kept.run("run", "-q").code == 3
         text = box.at(f"{PING}/fail").body.decode()
         assert "  target nobody.xyz: gone (no account has this name: correct or remove it)\n" in f"{text}\n"
         assert json.loads(box.at(HOOK).body)["failures"][0]["subject_pk"] == "nobody.xyz"
@@ -212,11 +220,11 @@ def test_fault_h44_a_sent_report_names_the_archive_by_its_whole_path(
 
 
 def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(
-    person: InProcessUser, box: ReportReceiver
+    kept: InProcessUser, box: ReportReceiver
 ) -> None:
     """Each is one line, also with -q; the code and the object are those of the run."""
     box.answers |= {HOOK: 500, f"{PING}/start": 404, PING: 404}
-    ended = person.run("run", "--json", "-q")
+    ended = kept.run("run", "--json", "-q")
     assert (ended.code, ended.object["exit_code"]) == (0, 0)
     assert ended.err.splitlines() == [
         "archiver: run: the ping was not sent to http://127.0.0.1: it answered 404 (check report.ping_url)",
@@ -225,12 +233,12 @@ def test_fault_h39_a_report_that_cannot_be_sent_changes_nothing(
 
 
 def test_without_apprise_the_run_continues(
-    person: InProcessUser, box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
+    kept: InProcessUser, box: ReportReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line before the run says so, with the command to install it."""
     monkeypatch.setitem(sys.modules, "apprise", None)
-    person.more["ARCHIVER_REPORT_URL"] = f"ntfy://{TOKEN}"
-    ended = person.run("run")
+    kept.more["ARCHIVER_REPORT_URL"] = f"ntfy://{TOKEN}"
+    ended = kept.run("run")
     assert ended.code == 0
     (line,) = ended.err.splitlines()
     assert line.startswith("archiver: run: the report cannot be sent to ntfy://…: ")
@@ -238,24 +246,24 @@ def test_without_apprise_the_run_continues(
     assert box.targets == [f"{PING}/start", PING]
 
 
-def test_apprise_gets_the_ten_lines(person: InProcessUser, box: ReportReceiver) -> None:
+def test_apprise_gets_the_ten_lines(kept: InProcessUser, box: ReportReceiver) -> None:
     """Apprise sends the title and the text."""
-    person.more["ARCHIVER_REPORT_URL"] = f"json://127.0.0.1:{box.port}/note/{TOKEN}"
-    assert person.run("run").code == 0
+    kept.more["ARCHIVER_REPORT_URL"] = f"json://127.0.0.1:{box.port}/note/{TOKEN}"
+    assert kept.run("run").code == 0
     received = json.loads(box.at(f"/note/{TOKEN}").body)
-    assert received["title"] == "archiver run 1: ok"
-    assert received["message"].splitlines()[0].startswith("1 account, 3 of 3 highlights read, ")
+    assert received["title"] == "archiver run 2: ok"
+    assert received["message"].splitlines()[0].startswith("1 account, 0 of 3 highlights read, ")
 
 
 def test_a_run_without_news_may_be_left_out(
-    person: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
+    kept: InProcessUser, upstream: FaultyStandIn, box: ReportReceiver
 ) -> None:
     """With ``report.on = "news"`` a run without news is pinged, but not reported."""
-    person.more["ARCHIVER_REPORT_ON"] = "news"
-    for title, sent in (("BOTW 2026", True), ("BOTW 2026", False), ("Best", True)):  # all is new at first
+    kept.more["ARCHIVER_REPORT_ON"] = "news"
+    for title, sent in (("Best", True), ("Best", False), ("Better", True)):
         box.received.clear()
         upstream.world.retitle(BOTW, title)
-        assert person.run("run").code == 0
+        assert kept.run("run").code == 0
         assert (HOOK in box.targets, PING in box.targets) == (sent, True)
 
 
@@ -278,17 +286,17 @@ def test_which_runs_are_reported(on: ReportWhen, night: Summary, news: int, repo
     assert report_delivery.must_report(on, night, _news(news)) == reported
 
 
-def test_only_run_is_reported(person: InProcessUser, box: ReportReceiver) -> None:
+def test_only_run_is_reported(kept: InProcessUser, box: ReportReceiver) -> None:
     """``backup`` is not reported, as its user watches it; nor is a mistyped ACCOUNT."""
-    assert person.run("backup", "natgeo").code == 0
-    assert person.run("run", "natgoe").code == 2
+    assert kept.run("backup", "natgeo").code == 0
+    assert kept.run("run", "natgoe").code == 2
     assert box.received == []
 
 
-def test_fault_h39_a_signal_does_not_wait_for_a_report(person: InProcessUser, box: ReportReceiver) -> None:
+def test_fault_h39_a_signal_does_not_wait_for_a_report(kept: InProcessUser, box: ReportReceiver) -> None:
     """If the report hangs after the run, a signal ends the wait; the code is that of the run."""
     box.stalls.add(HOOK)
-    process = CommandLineUser(person.home, person.upstream, person.more).start("run")
+    process = CommandLineUser(kept.home, kept.upstream, kept.more).start("run")
     assert box.heard.wait(60)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=8)
@@ -333,10 +341,10 @@ def test_changes_that_cannot_be_read_are_reported_as_unknown() -> None:
     assert len(lines) == 3
 
 
-def test_a_run_leaves_one_file_as_its_database(person: InProcessUser) -> None:
+def test_a_run_leaves_one_file_as_its_database(kept: InProcessUser) -> None:
     """Changes are read before the archive is closed, so that the database file alone is complete."""
-    assert person.run("run").code == 0
-    assert [path.name for path in person.archive.glob("archive.db*")] == ["archive.db"]
+    assert kept.run("run").code == 0
+    assert [path.name for path in kept.archive.glob("archive.db*")] == ["archive.db"]
 
 
 def test_a_thousand_changes_are_listed_and_all_counted() -> None:

@@ -14,17 +14,10 @@ from tests.support.archive_damage import rows, upstream_of, writable
 from tests.support.command_line import CommandLineUser, on_terminal
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLineUser]:
-    """An archive of two accounts with ten answers."""
-    with archive_damage.make_archive(tmp_path_factory.mktemp("template")) as somebody:
-        yield somebody
-
-
 @pytest.fixture
-def person(template: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
+def person(undamaged: CommandLineUser, tmp_path: Path) -> Iterator[CommandLineUser]:
     """A copy of that archive, without a key."""
-    with archive_damage.copy_of(template, tmp_path) as somebody:
+    with archive_damage.copy_of(undamaged, tmp_path) as somebody:
         somebody.more["HIKERAPI_TOKEN"] = ""
         yield somebody
 

@@ -11,6 +11,7 @@ from contextlib import closing
 import pytest
 
 from archiver.cli import output
+from tests.support.archive_copies import ArchiveCopies
 from tests.support.command_line import InProcessUser
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
@@ -20,13 +21,13 @@ GIFT, BOTW, LIMITLESS = "17983616051768088", "18018069326790931", "1789320982528
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcessUser]:
+def kept(tmp_path_factory: pytest.TempPathFactory, archive_copies: ArchiveCopies) -> Iterator[InProcessUser]:
     """Somebody who kept both accounts, and again when one had another name and a highlight another title, or
     none.
     """
     with FaultyStandIn(EditableWorld.seed(), key="canary-0123456789abcdef") as upstream:
         person = InProcessUser(tmp_path_factory.mktemp("search"), upstream)
-        assert person.run("backup", NATGEO, SALWA, "-q").code == 0
+        archive_copies.backed_up(person, NATGEO, SALWA)
         upstream.world.retitle(BOTW, "Best\x1b[31m 北京旅行\n🦋")
         upstream.world.remove_highlight(LIMITLESS)
         upstream.world.rename(SALWA, "salwa")

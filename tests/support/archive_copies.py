@@ -22,7 +22,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 class ArchiveCopies:
-    """Gives copies of archives. All copies of one have the same id, and upstream has another port since."""
+    """Gives copies of archives. All copies of one have the same id, and the answers in them name the port of
+    an upstream that is no more: a repair cannot download from it.
+    """
 
     def __init__(self, place: Path) -> None:
         """``place``: a directory that all workers share."""

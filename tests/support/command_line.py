@@ -156,15 +156,22 @@ class _Stream(io.TextIOWrapper):
 
 
 def on_terminal(
-    person: CommandLineUser, *args: str, stream: str = "stderr", columns: int = 120
+    person: CommandLineUser,
+    *args: str,
+    stream: str = "stderr",
+    columns: int = 120,
+    typed: str | None = None,
 ) -> tuple[int, str]:
     """Run ``archiver ARGS`` with one stream on a terminal, and return its code and what the terminal
-    shows.
+    shows. With ``typed``, stdin is on it too, and somebody has typed that.
     """
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, columns))
     commands = shared_commands()
     streams = {"stdout": os.devnull, "stderr": os.devnull, stream: os.ttyname(theirs)}
+    if typed is not None:
+        streams["stdin"] = os.ttyname(theirs)
+        os.write(ours, typed.encode())
     pid = commands.begin(person.environ, *args, cwd=person.home, **streams)
     os.close(theirs)
     seen = b""
