@@ -28,6 +28,11 @@ ARCHIVE_ID = "5b0c6d0e-0000-4000-8000-000000000001"
 NOW = datetime(2026, 3, 31, 23, 30, 0, 250_000, UTC)
 
 
+SQLITE_EVERY_DAY = pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
+)
+"""For a test whose statements others ask PostgreSQL every day."""
+
 _TOMORROW = """
 import sqlalchemy as sa
 from alembic import op
