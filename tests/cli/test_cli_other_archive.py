@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.support.command_line import CommandLineUser, InProcessUser
-from tests.support.databases import PostgresServer
+from tests.support.databases import PostgresServer, drop_everything
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.standin.world_edits import EditableWorld
 
@@ -31,6 +31,13 @@ def person(tmp_path: Path, upstream: FaultyStandIn) -> InProcessUser:
     """Somebody whose default configuration names the archive ``mine``, and an account that no run has come
     to."""
     return InProcessUser(tmp_path, upstream, {"ARCHIVER_ARCHIVE": ""})
+
+
+@pytest.fixture
+def empty_postgres(postgres_nowhere: str) -> str:
+    """The URL of a PostgreSQL database without tables."""
+    drop_everything(postgres_nowhere)
+    return postgres_nowhere
 
 
 def configure(person: CommandLineUser, database: str = "") -> Path:
@@ -84,34 +91,33 @@ def test_fault_h40_a_configuration_without_an_archive_is_for_the_one_that_is_nam
     assert gaps(person, "--config", str(listed), "--archive", "other") == [WAITING]
 
 
-def test_another_archive_has_a_database_of_its_own(person: InProcessUser, postgres: PostgresServer) -> None:
+def test_another_archive_has_a_database_of_its_own(person: InProcessUser, empty_postgres: str) -> None:
     """With PostgreSQL configured, an archive on SQLite is made, read and written where it is; a moved one
     keeps its rows."""
-    with postgres.database() as url:
-        mine = configure(person, url)
-        assert not (mine / "archive.db").exists()
-        for command in (
-            ("backup", ACCOUNT),
-            ("verify", "--read-data"),
-            ("status",),
-            ("query", "SELECT * FROM runs"),
-        ):
-            ended = person.run(*command, "--archive", "other")
-            assert ended.code == 0, ended.err
-        assert (person.home / "other" / "archive.db").exists()
-        assert "1  backup" in person.run("query", "SELECT id, command FROM runs", "--archive", "other").out
-        assert person.run("query", "SELECT count(*) FROM runs", "--format", "csv").out == "count\n0\n"
-        mine.rename(person.home / "moved")
-        assert person.run("status", "--archive", "moved").code == 0
-        assert gaps(person, "--archive", "other") == []
+    mine = configure(person, empty_postgres)
+    assert not (mine / "archive.db").exists()
+    for command in (
+        ("backup", ACCOUNT),
+        ("verify", "--read-data"),
+        ("status",),
+        ("query", "SELECT * FROM runs"),
+    ):
+        ended = person.run(*command, "--archive", "other")
+        assert ended.code == 0, ended.err
+    assert (person.home / "other" / "archive.db").exists()
+    assert "1  backup" in person.run("query", "SELECT id, command FROM runs", "--archive", "other").out
+    assert person.run("query", "SELECT count(*) FROM runs", "--format", "csv").out == "count\n0\n"
+    mine.rename(person.home / "moved")
+    assert person.run("status", "--archive", "moved").code == 0
+    assert gaps(person, "--archive", "other") == []
 
 
 def test_an_archive_whose_database_is_not_known_is_told(
-    person: InProcessUser, postgres: PostgresServer
+    person: InProcessUser, postgres: PostgresServer, empty_postgres: str
 ) -> None:
     """It is of PostgreSQL, and the configuration of another one: one sentence, with the next step."""
-    with postgres.database() as url, postgres.database() as of_other:
-        configure(person, url)
+    with postgres.database() as of_other:
+        configure(person, empty_postgres)
         person.more["ARCHIVER_ARCHIVE_DATABASE"] = of_other
         person.more["ARCHIVER_ARCHIVE"] = str(person.home / "other")
         assert person.run("backup", ACCOUNT).code == 0
@@ -123,16 +129,15 @@ def test_an_archive_whose_database_is_not_known_is_told(
             assert "--config FILE" in ended.err
 
 
-def test_a_refused_backup_leaves_nothing_behind(person: InProcessUser, postgres: PostgresServer) -> None:
+def test_a_refused_backup_leaves_nothing_behind(person: InProcessUser, empty_postgres: str) -> None:
     """The database cannot be used: there is no half archive, and ``show`` says that there is none."""
-    with postgres.database() as url:
-        with psycopg.connect(url.replace("+psycopg", "", 1), autocommit=True) as connection:
-            connection.execute("CREATE TABLE theirs (id int)")
-        for database, code in ((url, 9), ("postgresql://nobody@127.0.0.1:1/none", 9)):
-            person.more["ARCHIVER_ARCHIVE_DATABASE"] = database
-            ended = person.run("backup", ACCOUNT, "--archive", "new")
-            assert ended.code == code, ended.err
-            assert not (person.home / "new").exists()
+    with psycopg.connect(empty_postgres.replace("+psycopg", "", 1), autocommit=True) as connection:
+        connection.execute("CREATE TABLE theirs (id int)")
+    for database, code in ((empty_postgres, 9), ("postgresql://nobody@127.0.0.1:1/none", 9)):
+        person.more["ARCHIVER_ARCHIVE_DATABASE"] = database
+        ended = person.run("backup", ACCOUNT, "--archive", "new")
+        assert ended.code == code, ended.err
+        assert not (person.home / "new").exists()
     person.more["ARCHIVER_ARCHIVE_DATABASE"] = ""
     shown = person.run("show", ACCOUNT, "--archive", "new")
     assert (shown.code, "there is no archive at" in shown.err) == (10, True)
@@ -190,15 +195,14 @@ def test_a_backup_refused_for_its_reserve_or_a_linked_database_leaves_nothing(pe
 
 
 def test_a_whole_archive_keeps_its_own_rows_beside_a_database_in_the_environment(
-    person: InProcessUser, postgres: PostgresServer
+    person: InProcessUser, empty_postgres: str
 ) -> None:
     """Nothing says which archive the variable is for: its own archive.db has the marker's id, the other one
     has not."""
-    with postgres.database() as url:
-        assert person.run("backup", ACCOUNT, "--archive", "lite").code == 0
-        person.more["ARCHIVER_ARCHIVE_DATABASE"] = url
-        assert person.run("backup", ACCOUNT, "--archive", "in-postgres").code == 0
-        for name in ("lite", "in-postgres"):
-            ended = person.run("status", "--archive", name)
-            assert ended.code == 0, ended.err
-        assert not (person.home / "in-postgres" / "archive.db").exists()
+    assert person.run("backup", ACCOUNT, "--archive", "lite").code == 0
+    person.more["ARCHIVER_ARCHIVE_DATABASE"] = empty_postgres
+    assert person.run("backup", ACCOUNT, "--archive", "in-postgres").code == 0
+    for name in ("lite", "in-postgres"):
+        ended = person.run("status", "--archive", name)
+        assert ended.code == 0, ended.err
+    assert not (person.home / "in-postgres" / "archive.db").exists()

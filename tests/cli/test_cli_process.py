@@ -75,7 +75,7 @@ def test_fault_h6_a_reader_that_goes_away_ends_it_quietly(kept: CommandLineUser)
     assert (process.returncode, err) == (-signal.SIGPIPE, "")
 
 
-@pytest.mark.parametrize("form", ["csv", "ndjson"])
+@pytest.mark.parametrize("form", ["csv", pytest.param("ndjson", marks=pytest.mark.whole)])
 def test_rows_come_as_they_are_read(kept: CommandLineUser, form: str) -> None:
     """An endless query piped to ``head`` prints its first rows at once, then dies of SIGPIPE."""
     endless = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
