@@ -86,8 +86,8 @@ def _goes_on(person: CommandLineUser, upstream: FaultyStandIn) -> None:
 def test_fault_h8_no_space_inside_sqlite_is_a_full_disk(
     person: CommandLineUser, upstream: FaultyStandIn, whole: bool
 ) -> None:
-    """For the index of the WAL (--whole), or for its pages in mid-run: code 8; what was committed stands, what
-    was not is rolled back.
+    """For the index of the WAL (--whole), or for its pages in mid-run: code 8; what was committed stands,
+    what was not is rolled back.
 
     The files of a commit that failed stay as blobs without a row, and equal bytes adopt them.
     """
