@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_type_hints
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 import archiver
 from archiver.catalog import Catalog, engine, record, schema
@@ -97,7 +97,8 @@ def whole(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--whole"))
 
 
-settings.register_profile("everyday", max_examples=40)
+# A first draw of text reads the tables of Unicode, for which a busy machine takes a second.
+settings.register_profile("everyday", max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=1000)
 settings.load_profile("everyday")  # --hypothesis-profile thorough looks longer
 
