@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command_line import InProcessUser
 from tests.support.crash.consistency_checks import Bill, differences, reported_stored, state, violations
 from tests.support.crash.workload import Workload
 
@@ -34,10 +34,11 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    """The archive, made by the real command."""
-    root = tmp_path_factory.mktemp("home") / "archive"
+    """The archive, made by the command."""
     with Workload.small() as upstream:
-        subprocess.run(upstream.command(), env=upstream.environ(root), check=True, capture_output=True)
+        person = InProcessUser(tmp_path_factory.mktemp("home"), upstream.standin)
+        assert person.run(*upstream.words).code == 0
+        root = person.archive
         for fan in root.glob("blobs/*"):
             with suppress(OSError):
                 fan.rmdir()  # the empty ones, which every copy would have to make again

@@ -73,9 +73,13 @@ def everywhere(sweep: FaultSweep, fault: str) -> Visited:
 
 
 def sampled(sweep: FaultSweep, fault: str, size: int, seed: str) -> Visited:
-    """So many points; those at hand are drawn for each name alike, however often it is called."""
+    """So many points; those at hand are drawn for each name alike, however often it is called.
+
+    One day all runs find an archive, another day none does: to count the calls takes a run of its own.
+    """
+    made = random.Random(seed).random() < 0.5
     chance = random.Random(f"{seed} {fault}")
-    for made in chance.sample((True, False), size):
+    for _ in range(size):
         last = reached(sweep, fault, made)
         name = chance.choice(sorted(last))
         point = FaultPoint(fault, name, chance.randint(1, last[name]), made)
@@ -96,7 +100,7 @@ def test_fault_h2_a_kill_before_any_system_call_loses_nothing(visit: Visit) -> N
     """kill -9 before the n-th call of each name: what was told is there, and the next run makes the whole
     archive, nothing twice.
     """
-    assert visit(KILL, 2) == []
+    assert visit(KILL, 1) == []
 
 
 def test_fault_h2_a_disk_full_from_any_call_on_ends_the_run_by_itself(visit: Visit) -> None:
@@ -123,6 +127,7 @@ def test_fault_h2_a_new_database_whose_pages_the_disk_refuses_is_not_put_in_plac
     assert sweep.meet(FaultPoint(BROKEN, "pwrite64", page + 1, made=False)) == (9, [])
 
 
+@pytest.mark.whole
 def test_fault_h2_a_place_that_cannot_be_looked_at_is_told_as_the_disk(sweep: FaultSweep) -> None:
     """EIO where the archive is to be made: code 8, no bug, and the next run makes it."""
     assert sweep.meet(FaultPoint(BROKEN, "openat", 1, made=False)) == (8, [])

@@ -131,6 +131,7 @@ def test_bytes_that_are_wrong_are_seen(lived: Two) -> None:
     path.write_bytes(bytes_)
 
 
+@pytest.mark.whole
 def test_stories_notice_changes_that_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of four kinds of row is dropped: the four stories that expect one say so, and the fifth has
     nothing to say.

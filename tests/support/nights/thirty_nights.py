@@ -14,8 +14,6 @@ from tests.support.nights import account_stories, highlight_stories, item_storie
 from tests.support.nights.scene import Row, Scene, Story
 from tests.support.standin.world_edits import EditableWorld
 
-NIGHTS = 30
-
 _FIELDS = {  # of an account: these touch no tray, and each but its own field
     account_stories.renamed: "username",
     account_stories.renamed_and_back_on_one_day: "username",
@@ -77,6 +75,7 @@ class ThirtyNights:
     seed: int
     sweep_days: int
     a_night: int
+    length: int = 30
     units: int = 0
     least: float = 0.0
     told: Counter[Story] = field(default_factory=Counter)
@@ -102,7 +101,7 @@ class ThirtyNights:
         # By name, for a unit more, and every page once.
         self.least += sum(1 + len(self._tray(pk)) for pk in self.accounts) - self._sweeps()
         yield from self._night()
-        for _ in range(NIGHTS - 1):
+        for _ in range(self.length - 1):
             self._begin()
             yield from self._night()
         while self.under:
