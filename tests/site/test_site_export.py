@@ -70,7 +70,7 @@ def test_a_second_export_does_nothing(keeper: InProcessUser, tmp_path: Path) -> 
     assert (second["files"], second["new"], second["replaced"], second["moved"]) == (66, 0, 0, 0)
 
 
-@pytest.mark.parametrize("moment", [25, 66])
+@pytest.mark.parametrize("moment", [pytest.param(25, marks=pytest.mark.whole), 66])
 def test_a_killed_export_run_again_equals_one_never_killed(
     keeper: InProcessUser, tmp_path: Path, moment: int
 ) -> None:

@@ -67,7 +67,7 @@ def addresses(page: str) -> Iterator[tuple[str, str]]:
 _PLAIN = shape(write_site(*highlight_saying("x", "ftp://x")))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @example("".join(HOSTILE))
 @given(st.text(max_size=60))
 def test_fault_x7_no_text_makes_an_element_or_an_attribute(text: str) -> None:
