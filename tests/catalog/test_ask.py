@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -61,15 +62,13 @@ _WRITES_POSTGRESQL = [
 ]
 
 
-@pytest.mark.parametrize(
-    "sql", [*_WRITES, *_WRITES_SQLITE, *_WRITES_POSTGRESQL, "", ";", "-- nothing", "nonsense"]
-)
-def test_what_is_no_query_is_refused(catalog: Catalog, sql: str) -> None:
+def test_what_is_no_query_is_refused(catalog: Catalog) -> None:
     """Whatever it is dressed up as; the row that it was after is still there."""
     catalog.write(record.start_run, "run", NOW)
-    with pytest.raises(QueryRefused):
-        catalog.run_query(sql, rows=10, seconds=10)
-    assert rows(catalog, "SELECT command FROM runs") == [("run",)]
+    for sql in (*_WRITES, *_WRITES_SQLITE, *_WRITES_POSTGRESQL, "", ";", "-- nothing", "nonsense"):
+        with suppress(QueryRefused):
+            pytest.fail(f"{sql} is answered by {catalog.run_query(sql, rows=10, seconds=10)}")
+        assert rows(catalog, "SELECT command FROM runs") == [("run",)], sql
 
 
 @pytest.mark.parametrize(

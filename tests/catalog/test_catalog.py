@@ -7,8 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -108,15 +108,16 @@ def test_a_read_only_disk_is_read_without_files_beside_the_database(
         path = Path(shutil.copy(sqlite_template, name))
         path.chmod(0o644)
         Path(name).chmod(0o755)
-        before = _as_a_stranger(path)
-        with Catalog.open(path, write=True) as catalog:
-            catalog.write(record.start_run, "run", NOW)
-            beside = _as_a_stranger(path)
-        assert (before, beside, _as_a_stranger(path)) == ("0 alone", "1 beside", "1 alone")
-        assert list(path.parent.iterdir()) == [path]
-        Catalog.open(path, write=True).close()
-        path.with_name("archive.db-wal").write_bytes(b"")
-        assert _as_a_stranger(path) == "unable to open database file"
+        with _stranger(path) as look:
+            before = look()
+            with Catalog.open(path, write=True) as catalog:
+                catalog.write(record.start_run, "run", NOW)
+                beside = look()
+            assert (before, beside, look()) == ("0 alone", "1 beside", "1 alone")
+            assert list(path.parent.iterdir()) == [path]
+            Catalog.open(path, write=True).close()
+            path.with_name("archive.db-wal").write_bytes(b"")
+            assert look() == "unable to open database file"
 
 
 _STRANGER = """
@@ -124,29 +125,44 @@ import os, sqlite3, sys
 from pathlib import Path
 from archiver.catalog import engine
 path = Path(sys.argv[1])
-path.parent.chmod(0o555)
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-try:
-    connection = engine.open_for_reading(engine.locate(path))
-except sqlite3.Error as error:
-    print(error)
-else:
-    (runs,) = connection.execute("SELECT count(*) FROM runs").fetchone()
-    print(runs, "beside" if path.with_name("archive.db-shm").exists() else "alone")
+for _ in sys.stdin:
+    try:
+        connection = engine.open_for_reading(engine.locate(path))
+    except sqlite3.Error as error:
+        print(error, flush=True)
+    else:
+        (runs,) = connection.execute("SELECT count(*) FROM runs").fetchone()
+        how = "beside" if path.with_name("archive.db-shm").exists() else "alone"
+        connection.close()
+        print(runs, how, flush=True)
 """
 
 
-def _as_a_stranger(path: Path) -> str:
-    """What one sees who may read the file and not write its directory: the count of runs, or the error."""
-    try:
-        return subprocess.run(
-            [sys.executable, "-c", _STRANGER, str(path)], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    finally:
-        path.parent.chmod(0o755)
+@contextmanager
+def _stranger(path: Path) -> Iterator[Callable[[], str]]:
+    """What one sees who may read the file and not write its directory, each time that he looks: the count of
+    runs, or the error.
+    """
+    command = [sys.executable, "-c", _STRANGER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def look() -> str:
+            path.parent.chmod(0o555)
+            asked.write("look\n")
+            asked.flush()
+            try:
+                return told.readline().strip()
+            finally:
+                path.parent.chmod(0o755)
+
+        yield look
 
 
 def test_a_reader_who_can_write_the_directory_sees_what_a_later_run_commits(

@@ -26,7 +26,7 @@ from tests.support.catalog_samples import (
     tray,
     video,
 )
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 
 @pytest.fixture
@@ -198,6 +198,7 @@ def test_the_owner_of_a_page_is_recorded_as_an_account(catalog: Catalog, fetched
     assert change_rows(catalog) == [("user", NATGEO.pk, "username", "natgeo", "renamed")]
 
 
+@SQLITE_EVERYDAY  # which takes the fewest parameters at once
 def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int) -> None:
     """As many as one answer may hold, with what they carry."""
     many = [video(str(pk), hashtags=(Hashtag("tag", "1"),)) for pk in range(1000, 4000)]

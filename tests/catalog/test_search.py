@@ -491,7 +491,7 @@ def test_an_upgrade_writes_anew_what_was_written_under_the_older_rule_of_words(
         assert rows(catalog, left) == [("as it was",)]
 
 
-def test_decorated_names_are_found_by_the_words_in_them(catalog: Catalog, run_id: int) -> None:
+def test_decorated_names_are_found_by_the_words_in_them(catalog: Catalog, run_id: int, whole: bool) -> None:
     """Names, titles and tags, whatever letters and signs are their ornaments; by all of it that somebody
     copies, too.
     """
@@ -510,6 +510,6 @@ def test_decorated_names_are_found_by_the_words_in_them(catalog: Catalog, run_id
         catalog.write(record.tray, run_id, pk, tray(highlight(f"9{pk}", f"{name}!"), user=user), NOW)
     for pk, (name, word) in names.items():
         both = {f"account {pk}", f"highlight 9{pk}"}
-        for asked in (word, f'"{word}"', word[:2], name, f'"{name}"'):
+        for asked in (word[:2], name, *((f'"{word}"', f'"{name}"') if whole else ())):
             assert both <= set(_found(catalog, asked)), (asked, name)
         assert set(_found(catalog, word)) == both

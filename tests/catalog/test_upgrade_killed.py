@@ -36,7 +36,7 @@ def archive(tmp_path: Path) -> Path:
     return root
 
 
-def _upgrades(archive: Path, migrations: Path, work: Path) -> dict[str, int]:
+def _upgrades(archive: Path, migrations: Path, work: Path, *, whole: bool) -> dict[str, int]:
     """Kill upgrades in ``work``; returns for each system call the number at which one was not killed any
     more.
     """
@@ -46,7 +46,11 @@ def _upgrades(archive: Path, migrations: Path, work: Path) -> dict[str, int]:
     strace = ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={','.join(calls)}"]
     for name, bound in calls.items():
         strace += ["-e", f"inject={name}:signal=SIGKILL:when={bound}"]
-    program = [sys.executable, "-P", "-m", upgrade_killer.__name__, str(archive), str(migrations), str(work)]
+    size = "whole" if whole else "sample"
+    program = [
+        *(sys.executable, "-P", "-m", upgrade_killer.__name__),
+        *(str(archive), str(migrations), str(work), size),
+    ]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([*strace, *program], capture_output=True, text=True, env=environ, check=False)
     assert done.returncode == 0, done.stderr
@@ -67,20 +71,20 @@ def _revision(database: Path) -> str:
 
 
 def test_fault_h27_a_migration_killed_at_any_step_leaves_the_old_schema_or_the_new_one(
-    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
     """Every state is sound and whole; a copy that bears the name of one is whole and old; the next upgrade
     ends it and sweeps up.
     """
     before, work, migrations = schema.head(), tmp_path / "work", tmp_path / "migrations"
     make_newer_migrations(migrations)
-    last = _upgrades(archive, migrations, work)
+    last = _upgrades(archive, migrations, work, whole=whole)
     assert last["pwrite64"] > 100
     assert min(last["fdatasync"], last["ftruncate"], last["unlink"], last["fsync"]) > 3
     killed = [
         f"{name}-{k}"
         for name, end in last.items()
-        for k in range(1, end, upgrade_killer.STRIDES.get(name, 1))
+        for k in range(1, end, upgrade_killer.stride(name, whole=whole))
     ]
     assert {_revision(work / f"{name}-{k}" / "archive.db") for name, k in last.items()} == {"9999"}
     found = []

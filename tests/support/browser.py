@@ -23,8 +23,6 @@ CHROMIUM = Path(os.environ.get("ARCHIVER_TEST_CHROMIUM", "/usr/bin/chromium"))
 
 _QUIET = (
     "--disable-gpu",
-    "--in-process-gpu",  # one process less
-    "--renderer-process-limit=1",  # and not one for each window
     "--disable-quic",
     "--disable-background-networking",
     "--disable-component-update",

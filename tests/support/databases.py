@@ -27,6 +27,10 @@ from archiver.catalog.tables import metadata
 ARCHIVE_ID = "5b0c6d0e-0000-4000-8000-000000000001"
 NOW = datetime(2026, 3, 31, 23, 30, 0, 250_000, UTC)
 
+SQLITE_EVERYDAY = pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True
+)
+"""For a test of an archive in ``database``: every day on SQLite alone, with ``--whole`` on PostgreSQL too."""
 
 SQLITE_EVERY_DAY = pytest.mark.parametrize(
     "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.whole)], indirect=True

@@ -5,8 +5,8 @@ strace kills each process at its ``BOUNDS[name]``-th call of a name. So each chi
 k in vain, and dies at the k-th call of the upgrade. What it leaves stays for the test to look at:
 ``<work>/<call>-<k>/``.
 
-Arguments: the archive, the folder of migrations, where to work. One line a call: its name, and the number of
-the first of it that was too many.
+Arguments: the archive, the folder of migrations, where to work, and whether to look at all (``whole``). One
+line a call: its name, and the number of the first of it that was too many.
 """
 
 from __future__ import annotations
@@ -34,8 +34,11 @@ _IN_VAIN: dict[str, Callable[[], object]] = {
 }
 BOUNDS = {"pwrite64": 200, "fdatasync": 20, "fsync": 20, "ftruncate": 20, "unlink": 20, "rename": 20}
 """The system calls that change a file, each with more than an upgrade makes of it."""
-STRIDES = {"pwrite64": 20}
-"""One in so many, where dozens of pages are copied alike; else every call."""
+
+
+def stride(name: str, *, whole: bool) -> int:
+    """Of the calls of this name one in so many: dozens of pages are copied alike."""
+    return {"pwrite64": 20 if whole else 36, "rename": 1, "unlink": 1}.get(name, 1 if whole else 3)
 
 
 def _upgraded(there: Path) -> int:
@@ -59,13 +62,13 @@ def _killed(there: Path, name: str, k: int) -> bool:
     return False
 
 
-def kill_everywhere(archive: Path, migrations: Path, work: Path) -> None:
+def kill_everywhere(archive: Path, migrations: Path, work: Path, *, whole: bool) -> None:
     schema.migrations = lambda: migrations
     assert (
         _upgraded(shutil.copytree(archive, work / "whole")) == 0
     )  # here, so that the children find all imported
     for name, bound in BOUNDS.items():
-        for k in range(1, bound, STRIDES.get(name, 1)):
+        for k in range(1, bound, stride(name, whole=whole)):
             if not _killed(shutil.copytree(archive, work / f"{name}-{k}"), name, k):
                 print(name, k, flush=True)
                 break
@@ -74,4 +77,4 @@ def kill_everywhere(archive: Path, migrations: Path, work: Path) -> None:
 
 
 if __name__ == "__main__":
-    kill_everywhere(*map(Path, sys.argv[1:4]))
+    kill_everywhere(*map(Path, sys.argv[1:4]), whole=sys.argv[4] == "whole")
