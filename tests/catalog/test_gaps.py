@@ -14,7 +14,7 @@ from archiver.model.archived import Failure, Gap, GapReason
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import Item, Link, TrayFacts, User
 from tests.support.catalog_samples import FACTS, LATER, NATGEO, digest, file_of, highlight, page, tray, video
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 BOTH = (Role.THUMBNAIL, Role.VIDEO)
 TWO_COUNTED = TrayFacts(1, 2)
@@ -98,6 +98,7 @@ def test_a_gap_by_choice_has_no_next_try(catalog: Catalog, run_id: int) -> None:
 
 
 @pytest.mark.parametrize("role", BOTH)
+@SQLITE_EVERYDAY
 def test_what_was_never_offered(catalog: Catalog, run_id: int, role: Role) -> None:
     """No file, no failure, and the highlight is complete: upstream offered no link."""
     kept(catalog, run_id, "18", "1", "2", roles=tuple(r for r in BOTH if r is not role))
@@ -205,6 +206,7 @@ def test_an_item_in_two_highlights_is_told_once(catalog: Catalog, run_id: int) -
 
 
 @pytest.mark.parametrize("reason", [Reason.PRIVATE, Reason.GONE])
+@SQLITE_EVERYDAY
 def test_an_account_that_cannot_be_seen(catalog: Catalog, run_id: int, reason: Reason) -> None:
     """Private or gone: told with its checks and the next one; its highlights are not waited for besides."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("18"), NOW)

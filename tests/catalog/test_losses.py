@@ -13,7 +13,7 @@ from archiver.model.archived import Failure, Loss
 from archiver.model.identity import Role, Subject
 from archiver.model.upstream import User
 from tests.support.catalog_samples import FACTS, LATER, LATEST, NATGEO, digest, file_of, page, rows, tray
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 
 
 @pytest.fixture
@@ -58,6 +58,7 @@ def test_what_is_whole_is_not_sought(catalog: Catalog, kept: int) -> None:
         (NATGEO.pk, Subject.USER, NATGEO.pk, Role.AVATAR),
     ],
 )
+@SQLITE_EVERYDAY
 def test_what_was_not_there_waits_for_its_day(
     catalog: Catalog, kept: int, lost: str, subject: Subject, pk: str, role: Role | None
 ) -> None:

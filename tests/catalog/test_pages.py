@@ -65,6 +65,7 @@ def test_a_highlight_target_needs_no_tray(catalog: Catalog, run_id: int) -> None
     assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=False) == NATGEO.pk
 
 
+@SQLITE_EVERYDAY
 def test_the_pages_own_numbers_do_not_overwrite_the_trays(catalog: Catalog, fetched: int) -> None:
     """Else every night would find that they differ."""
     catalog.write(record.page, fetched, 8, page("1", "10", facts=TrayFacts(1, 98)), FACTS, LATER)
@@ -80,6 +81,7 @@ def test_the_same_page_again_changes_nothing(catalog: Catalog, fetched: int) -> 
     assert rows(catalog, "SELECT DISTINCT answer_id FROM items") == [(7,)]
 
 
+@SQLITE_EVERYDAY
 def test_an_added_item_is_a_change(catalog: Catalog, fetched: int) -> None:
     """One row with its pk in ``new``; that it comes first moves no other."""
     assert catalog.write(record.page, fetched, 8, page("1", "9", "10", "11", "12"), FACTS, LATER) == 1
@@ -110,6 +112,7 @@ def test_an_item_may_sit_in_two_highlights(catalog: Catalog, fetched: int) -> No
     assert rows(catalog, "SELECT count(*) FROM items") == [(3,)]
 
 
+@SQLITE_EVERYDAY
 def test_another_order_is_one_change(catalog: Catalog, fetched: int) -> None:
     """Of those that both looks show, whatever came and went beside it."""
     catalog.write(record.page, fetched, 8, page("1", "12", "10", "13", "11"), FACTS, LATER)
@@ -120,6 +123,7 @@ def test_another_order_is_one_change(catalog: Catalog, fetched: int) -> None:
     assert catalog.read(holdings.members, "1") == ("12", "10", "13", "11")
 
 
+@SQLITE_EVERYDAY
 def test_an_item_that_the_last_page_left_out_tells_nothing_of_the_order(
     catalog: Catalog, fetched: int
 ) -> None:
@@ -158,6 +162,7 @@ def test_a_page_edits_its_highlight(catalog: Catalog, fetched: int) -> None:
         ),
     ],
 )
+@SQLITE_EVERYDAY
 def test_an_item_that_reads_otherwise_is_a_change(
     catalog: Catalog, run_id: int, field: str, value: object, old: str, new: str
 ) -> None:
@@ -170,6 +175,7 @@ def test_an_item_that_reads_otherwise_is_a_change(
     assert change_rows(catalog) == [("item", "10", field, old, new)]
 
 
+@SQLITE_EVERYDAY
 def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id: int) -> None:
     """Items carry a poorer user than their highlight."""
     catalog.write(record.page, run_id, 7, page("1", Item("10")), FACTS, NOW)
@@ -177,6 +183,7 @@ def test_an_item_that_names_no_owner_is_the_highlights(catalog: Catalog, run_id:
 
 
 @pytest.mark.parametrize("current", ["old", "new"])
+@SQLITE_EVERYDAY
 def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int, current: str) -> None:
     """Of two files in one role the current one is; what is not offered any more is not."""
     for time, content in ((NOW, "old"), (NOW, "new"), (LATER, current)):
@@ -191,6 +198,7 @@ def test_an_offered_file_is_seen_again(catalog: Catalog, fetched: int, current: 
     assert rows(catalog, "SELECT count(DISTINCT last_seen_at) FROM files") == [(2,)]
 
 
+@SQLITE_EVERYDAY
 def test_the_owner_of_a_page_is_recorded_as_an_account(catalog: Catalog, fetched: int) -> None:
     """A rename that the page shows first is a change of the account."""
     renamed = replace(page("1", "10"), highlight=replace(highlight("1"), user=User(NATGEO.pk, "renamed")))
@@ -209,6 +217,7 @@ def test_a_page_of_many_items_is_stored_whole(catalog: Catalog, run_id: int) -> 
     assert Role.VIDEO in {link.role for link in many[0].links}
 
 
+@SQLITE_EVERYDAY
 def test_a_page_that_came_earlier_tells_of_the_order_all_the_same(catalog: Catalog, fetched: int) -> None:
     """It served for nothing on a later night; what the next page shows in another order is a change."""
     catalog.write(record.page, fetched, 8, page("1", "10", "11", "12"), FACTS, LATEST, fetched_at=LATER)

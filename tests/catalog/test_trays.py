@@ -20,7 +20,7 @@ from tests.support.catalog_samples import (
     rows,
     tray,
 )
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.states import stored_account
 
 
@@ -59,6 +59,7 @@ def test_a_tray_that_says_the_same_changes_nothing(catalog: Catalog, listed: int
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_a_new_highlight_appears_and_moves_no_other(catalog: Catalog, listed: int) -> None:
     """It comes first; that all positions shift is no change of order."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("9", "1", "2", "3"), LATER)
@@ -66,6 +67,7 @@ def test_a_new_highlight_appears_and_moves_no_other(catalog: Catalog, listed: in
     assert change_rows(catalog) == [("highlight", "9", "presence", None, "appeared")]
 
 
+@SQLITE_EVERYDAY
 def test_a_highlight_that_moved_is_the_only_change(catalog: Catalog, listed: int) -> None:
     """The last one put to the front: one row, with both positions."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("3", "1", "2"), LATER)
@@ -73,6 +75,7 @@ def test_a_highlight_that_moved_is_the_only_change(catalog: Catalog, listed: int
     assert change_rows(catalog) == [("highlight", "3", "position", "2", "0")]
 
 
+@SQLITE_EVERYDAY
 def test_the_order_is_compared_with_the_last_look_only(catalog: Catalog, listed: int) -> None:
     """A highlight that the last tray did not show has no place in its order, so its return moves nothing."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("2", "3"), LATER)
@@ -88,6 +91,7 @@ def test_the_order_is_compared_with_the_last_look_only(catalog: Catalog, listed:
         ("is_pinned", True, "false", "true"),
     ],
 )
+@SQLITE_EVERYDAY
 def test_what_the_owner_edits_is_a_change(
     catalog: Catalog, listed: int, field: str, value: object, old: str, new: str
 ) -> None:
@@ -97,6 +101,7 @@ def test_what_the_owner_edits_is_a_change(
     assert change_rows(catalog) == [("highlight", "2", field, old, new)]
 
 
+@SQLITE_EVERYDAY
 def test_a_poorer_tray_overwrites_nothing(catalog: Catalog, listed: int) -> None:
     """What it leaves out stays known."""
     shown = "SELECT title, created_at, latest_reel_media, media_count, is_pinned, cover_name FROM highlights"
@@ -110,6 +115,7 @@ def test_a_poorer_tray_overwrites_nothing(catalog: Catalog, listed: int) -> None
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_new_numbers_are_facts_and_no_changes(catalog: Catalog, listed: int) -> None:
     """They decide on fetching; what came of them is told by the items."""
     catalog.write(
@@ -119,6 +125,7 @@ def test_new_numbers_are_facts_and_no_changes(catalog: Catalog, listed: int) -> 
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_absence_alone_is_no_evidence(catalog: Catalog, listed: int) -> None:
     """A tray may be cut: what it lacks stays as it was unless the caller says it is gone."""
     catalog.write(record.tray, listed, NATGEO.pk, tray("1"), LATER)
@@ -166,6 +173,7 @@ def test_an_account_without_a_tray_has_a_longest_of_none(catalog: Catalog) -> No
     assert catalog.read(account_state.longest_tray) == 0
 
 
+@SQLITE_EVERYDAY
 def test_a_highlight_known_before_the_first_tray_does_not_appear(catalog: Catalog, run_id: int) -> None:
     """One that was asked for by its own URL is known; the tray that lists it only gives it its place."""
     catalog.write(record.page, run_id, None, page("2", "20"), FACTS, NOW)
@@ -174,6 +182,7 @@ def test_a_highlight_known_before_the_first_tray_does_not_appear(catalog: Catalo
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, listed: int) -> None:
     """Stored under another account before, it is this one's from then on, and its place among the other's is
     no place here.
@@ -186,6 +195,7 @@ def test_a_highlight_belongs_to_the_account_that_lists_it(catalog: Catalog, list
     assert change_rows(catalog) == [("highlight", "3", "user_pk", NATGEO.pk, "2")]
 
 
+@SQLITE_EVERYDAY
 def test_a_pk_that_is_listed_twice_counts_once(catalog: Catalog, run_id: int) -> None:
     """The first entry of a pk wins."""
     catalog.write(record.tray, run_id, NATGEO.pk, tray("1", highlight("1", "again"), "2"), NOW)

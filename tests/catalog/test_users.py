@@ -14,7 +14,7 @@ from archiver.errors import Reason
 from archiver.model.target import Target
 from archiver.model.upstream import User
 from tests.support.catalog_samples import LATER, LATEST, NATGEO, change_rows, rows, tray
-from tests.support.databases import NOW
+from tests.support.databases import NOW, SQLITE_EVERYDAY
 from tests.support.states import stored_account
 
 
@@ -28,6 +28,7 @@ def test_the_first_look_at_an_account_is_no_change(catalog: Catalog, run_id: int
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_a_poorer_answer_overwrites_nothing(catalog: Catalog, run_id: int) -> None:
     """Null and '' are «not said»: what is known stays, and nothing has changed."""
     catalog.write(record.user, run_id, NATGEO, NOW)
@@ -38,6 +39,7 @@ def test_a_poorer_answer_overwrites_nothing(catalog: Catalog, run_id: int) -> No
     assert change_rows(catalog) == []
 
 
+@SQLITE_EVERYDAY
 def test_what_was_not_known_is_learnt_and_not_changed(catalog: Catalog, run_id: int) -> None:
     """A richer answer fills in what a poorer one left out."""
     catalog.write(record.user, run_id, User(NATGEO.pk), NOW)
@@ -57,6 +59,7 @@ def test_what_was_not_known_is_learnt_and_not_changed(catalog: Catalog, run_id: 
         ("avatar_name", "natgeo.jpg", "other.jpg"),
     ],
 )
+@SQLITE_EVERYDAY
 def test_a_later_look_that_differs_is_a_change(
     catalog: Catalog, run_id: int, field: str, old: str, new: str
 ) -> None:
@@ -99,6 +102,7 @@ def test_an_entry_stays_bound_to_the_account_that_it_meant_first(catalog: Catalo
     assert catalog.read(account_state.resolve, Target("", username="natgeo"), from_config=True) == NATGEO.pk
 
 
+@SQLITE_EVERYDAY
 def test_the_same_verdict_again_waits_longer(catalog: Catalog, run_id: int) -> None:
     """1, 3, 7 days; another verdict begins anew; none clears it."""
     catalog.write(record.user, run_id, NATGEO, NOW)
@@ -135,6 +139,7 @@ def test_a_gone_account_is_dated_and_may_return(catalog: Catalog, run_id: int) -
     ]
 
 
+@SQLITE_EVERYDAY
 def test_a_private_account_is_told_to_be_private_by_its_verdict_alone(catalog: Catalog, run_id: int) -> None:
     """As one change, however often that is confirmed; one that was gone has returned, and being public again
     is a change too.
