@@ -76,8 +76,8 @@ class ScriptedServer:
             act = self._acts[min(self.connections, len(self._acts) - 1)]
             self.connections += 1
             thread = threading.Thread(target=self._play, args=(act, sock))
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)  # once it can be joined: the test may end meanwhile
 
     def _play(self, act: Act, sock: socket.socket) -> None:
         with suppress(OSError):
