@@ -44,6 +44,10 @@ class Two:
         return bool(wrong[0]), bool(wrong[1]), bool(wrong[2])
 
 
+# They test what tests of nights compare with, which changes seldom.
+pytestmark = pytest.mark.whole
+
+
 @pytest.fixture(scope="module")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     """The two accounts of the vendor's page; one highlight is gone and back, and there was an edit of each
@@ -131,7 +135,6 @@ def test_bytes_that_are_wrong_are_seen(lived: Two) -> None:
     path.write_bytes(bytes_)
 
 
-@pytest.mark.whole
 def test_stories_notice_changes_that_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of four kinds of row is dropped: the four stories that expect one say so, and the fifth has
     nothing to say.

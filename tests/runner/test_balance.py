@@ -100,7 +100,9 @@ def test_a_run_without_units_asks_all_the_same(harness: ArchiveHarness) -> None:
     ],
     ids=["500", "429", "401", "cut", "huge", "text"],
 )
-@pytest.mark.parametrize("nth", [1, 2], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "nth", [pytest.param(1, id="before"), pytest.param(2, id="after", marks=pytest.mark.whole)]
+)
 def test_a_balance_that_is_not_told_is_null_after_one_attempt(
     harness: ArchiveHarness, fault: Action, nth: int
 ) -> None:

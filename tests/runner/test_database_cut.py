@@ -108,6 +108,7 @@ def test_fault_h35_a_run_that_has_lost_its_lock_stops(
     assert harness.rows("select outcome from runs order by id") == [("killed",), ("ok",)]
 
 
+@pytest.mark.whole
 def test_fault_h35_a_server_that_stops_ends_the_run(tmp_path: Path, upstream: FaultyStandIn) -> None:
     """Code 9; once it is there again the next night goes on: what was paid for is not paid again, no file is
     fetched twice.

@@ -63,7 +63,10 @@ def refused_nights(
     raise AssertionError("the calls have no end")
 
 
-@pytest.mark.parametrize("kind", ["open", "write", "fsync", "replace"])
+@pytest.mark.parametrize(
+    "kind",
+    ["write", "fsync", *(pytest.param(kind, marks=pytest.mark.whole) for kind in ("open", "replace"))],
+)
 def test_fault_h7_no_space_at_any_call_stops_the_run_with_nothing_half_written(
     harness: ArchiveHarness, disk: FailingDisk, kind: str, whole: bool
 ) -> None:

@@ -65,8 +65,12 @@ def test_fault_h34_under_cron_a_good_night_is_silent_and_emoji_break_nothing(har
     ("broken", "accounts"),
     [
         ("archiver.hiker.wire.parse_tray", ACCOUNTS),  # in the thread of an account
-        ("archiver.hiker.wire.parse_highlight_page", ACCOUNTS[:1]),  # of a highlight
-        ("archiver.media.checked_writer.detect_format", ACCOUNTS[:1]),  # of a download
+        pytest.param(  # of a highlight
+            "archiver.hiker.wire.parse_highlight_page", ACCOUNTS[:1], marks=pytest.mark.whole
+        ),
+        pytest.param(  # of a download
+            "archiver.media.checked_writer.detect_format", ACCOUNTS[:1], marks=pytest.mark.whole
+        ),
         ("archiver.catalog.record.file", ACCOUNTS[:1]),  # in the one that writes
     ],
 )

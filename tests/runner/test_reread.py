@@ -17,6 +17,7 @@ from archiver.model.identity import Pk
 from archiver.model.upstream import HighlightPage, Item, Mention
 from tests.support.api_faults import PAGE, edit_answer
 from tests.support.archive_harness import ArchiveHarness
+from tests.support.databases import postgres_when_whole
 from tests.support.standin.faulty_standin import FaultyStandIn
 from tests.support.table_dumps import SEEN, StopAt, asked, counts, dump, execute
 
@@ -97,6 +98,7 @@ def forget(harness: ArchiveHarness) -> None:
     )
 
 
+@postgres_when_whole
 def test_what_was_taken_away_comes_back_and_all_else_stays(either: ArchiveHarness) -> None:
     """A whole archive does not change; one without rows and values is complete again, files aside."""
     harness = either

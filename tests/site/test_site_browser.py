@@ -122,6 +122,7 @@ def test_every_highlight_opens_and_keys_move_through_its_items(
     assert seen == (37 if whole else 15)
 
 
+@pytest.mark.whole
 def test_a_video_plays_and_the_space_bar_stops_it(browser: Browser, demo: Path) -> None:
     """By itself once it is opened, even behind a button that was clicked."""
     playing = (
@@ -287,6 +288,7 @@ def test_axe_finds_no_barrier(browser: Browser, demo: Path, scheme: Literal["lig
     assert {name: one.response["violations"] for name, one in found.items()} == {name: [] for name in found}
 
 
+@pytest.mark.whole
 def test_fingers_swipe(browser: Browser, demo: Path) -> None:
     """Sideways to the next and back, down to close."""
 

@@ -38,7 +38,7 @@ BOUNDS = {"pwrite64": 200, "fdatasync": 20, "fsync": 20, "ftruncate": 20, "unlin
 
 def stride(name: str, *, whole: bool) -> int:
     """Of the calls of this name one in so many: dozens of pages are copied alike."""
-    return {"pwrite64": 20 if whole else 36, "rename": 1, "unlink": 1}.get(name, 1 if whole else 3)
+    return {"pwrite64": 20 if whole else 60, "rename": 1, "unlink": 1}.get(name, 1 if whole else 5)
 
 
 def _upgraded(there: Path) -> int:
