@@ -98,7 +98,7 @@ def whole(request: pytest.FixtureRequest) -> bool:
 
 
 # A first draw of text reads the tables of Unicode, for which a busy machine takes a second.
-settings.register_profile("everyday", max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("everyday", max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", max_examples=1000)
 settings.load_profile("everyday")  # --hypothesis-profile thorough looks longer
 

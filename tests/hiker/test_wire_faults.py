@@ -259,9 +259,11 @@ def test_fault_a17_an_answer_that_is_unusable_as_a_whole(body: bytes) -> None:
     ("body", "is_read"),
     [
         (b"[" + b"[]," * 1_500_000 + b"[]]", False),
-        (b"[" + b"{}," * 1_500_000 + b"{}]", False),
+        pytest.param(b"[" + b"{}," * 1_500_000 + b"{}]", False, marks=pytest.mark.whole),
         (b"{" + b",".join(b'"%d":{}' % n for n in range(200_000)) + b"}", False),
-        (b"{" + b",".join(b'"\\n%d":0' % n for n in range(400_000)) + b"}", False),
+        pytest.param(
+            b"{" + b",".join(b'"\\n%d":0' % n for n in range(400_000)) + b"}", False, marks=pytest.mark.whole
+        ),
         (b"[" + '"😀",'.encode() * 2_000_000 + b"0]", False),
         (b"[" + b'{"user":{"pk":"5","username":"u"},"x":0.5,"y":0.5},' * 100_000 + b"0]", True),
         (b'["' + b"," * 500_000 + b'"]', True),

@@ -153,6 +153,7 @@ def test_a_killed_run_s_answers_serve_within_the_limit(harness: ArchiveHarness) 
     }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("harness", [(2, 5, 1, 2)], indirect=True)
 def test_a_limit_below_the_price_of_all_pages_makes_progress(harness: ArchiveHarness) -> None:
     """Three pages, which two units never pay for: they are spent in vain once for each account, and then the

@@ -53,7 +53,7 @@ def zipped(size: int) -> bytes:
 @pytest.mark.parametrize(
     ("shape", "accounts", "highlights"),
     [
-        (lists, 1, 3),
+        pytest.param(lists, 1, 3, marks=pytest.mark.whole),
         pytest.param(lists, 4, 8, marks=pytest.mark.whole),
         pytest.param(objects, 4, 8, marks=pytest.mark.whole),
         pytest.param(text, 4, 8, marks=pytest.mark.whole),
