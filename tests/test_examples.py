@@ -21,13 +21,14 @@ _BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NEEDS = {"The sqlite3 shell": "sqlite3"}
 _HEAVY = {"pandas": "pandas", "DuckDB": "duckdb"}
 """Packages of a hundred megabytes each, which no test extra brings."""
+_WHEN_WHOLE = {*_HEAVY, "Datasette", "sqlite-utils"}
 
 
 def _sections() -> list[object]:
     found: list[object] = []
     for section in re.split(r"^## ", (DOCS / "tools.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         title = section.partition("\n")[0]
-        marks = [pytest.mark.whole] if title in _HEAVY else []
+        marks = [pytest.mark.whole] if title in _WHEN_WHOLE else []
         found.append(pytest.param(title, _BLOCK.findall(section), id=title.replace(" ", "-"), marks=marks))
     return found
 

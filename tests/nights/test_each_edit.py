@@ -54,9 +54,9 @@ def name(story: Story) -> str:
 
 @pytest.fixture
 def of_today(whole: bool, sample_seed: str) -> Callable[[Sequence[Story]], Sequence[Story]]:
-    """Of these stories a half, another one each day; all of them with ``--whole``."""
+    """Of these stories a third, another one each day; all of them with ``--whole``."""
     chance = random.Random(sample_seed)
-    return lambda stories: stories if whole else chance.sample(stories, -(-len(stories) // 2))
+    return lambda stories: stories if whole else chance.sample(stories, -(-len(stories) // 3))
 
 
 def test_each_edit_is_its_changes_and_costs_its_price(

@@ -136,7 +136,7 @@ def test_what_a_plan_calls_exact_is_what_a_run_does(
     with FaultyStandIn(world, balance=10**9) as upstream:
         harness = Still(tmp_path / "archive", upstream, environ={"ARCHIVER_SYNC_SWEEP_DAYS": "4"})
         harness.night(*accounts[:2])
-        for number in range(200 if request.config.getoption("--whole") else 24):
+        for number in range(200 if request.config.getoption("--whole") else 16):
             account = dice.choice(accounts)
             text = dice.choice([account, account, account, dice.choice(targets)])
             dice.choice(EDITS)(world, account, dice)

@@ -44,6 +44,9 @@ step("read-only", "-o", "remount,ro", root)
 subprocess.run(["mount", "-o", "remount,rw", root], check=True)
 step("tmp/ elsewhere", "-t", "tmpfs", "none", root + "/tmp")
 """
+# The same faults are made every day in this process: test_host_disk and test_host_start.
+pytestmark = pytest.mark.whole
+
 UNSHARED = ["unshare", "--user", "--map-root-user", "--mount"]
 
 

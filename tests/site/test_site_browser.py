@@ -146,6 +146,7 @@ def test_a_video_plays_and_the_space_bar_stops_it(browser: Browser, demo: Path) 
         assert visit.press("ArrowRight")["medium"] == "img"
 
 
+@pytest.mark.whole
 def test_who_reads_by_keyboard_or_ear_is_not_lost(browser: Browser, demo: Path) -> None:
     """The focus stays in the viewer whatever is tabbed, a link to an item opens it, nothing moves by itself
     where that is not wanted.
@@ -340,6 +341,7 @@ def test_fault_x7_a_hostile_archive_is_text_in_the_browser_too(
     assert titles == [title or "Untitled" for title in reversed(written)]
 
 
+@pytest.mark.whole
 def test_without_a_script_a_tile_is_a_link_to_its_file(browser: Browser, demo: Path) -> None:
     """And what is known of an item stands below it."""
     with open_site(browser, demo, java_script_enabled=False) as visit:
