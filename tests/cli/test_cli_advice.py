@@ -269,14 +269,18 @@ def commands_in(text: str) -> list[str]:
     [
         ("status", "{} gaps", "not_found"),
         ("show natgeo", "{} gaps natgeo", "not_found"),
-        ("show nobody", '{} query "SELECT pk, username FROM users"', "natgeo"),
-        ("show item:99", '{} query "SELECT pk, code FROM items"', "code"),
+        pytest.param(
+            "show nobody", '{} query "SELECT pk, username FROM users"', "natgeo", marks=pytest.mark.whole
+        ),
+        pytest.param(
+            "show item:99", '{} query "SELECT pk, code FROM items"', "code", marks=pytest.mark.whole
+        ),
         ("search 'gift guide'", "{} show highlight:17983616051768088", "Gift Guide"),
-        ("search 787132", "{} show 787132", "natgeo"),
+        pytest.param("search 787132", "{} show 787132", "natgeo", marks=pytest.mark.whole),
         ("search natgeo yosemite", "{} search --account natgeo yosemite", ""),
-        ("search gift -shop", "search {} gift -- -shop", "Gift Guide"),
-        ("search -- -gift", "{} search -- shop -sale", ""),
-        ("query 'SELECT nonsense'", "{} query --list", "mentions-of"),
+        pytest.param("search gift -shop", "search {} gift -- -shop", "Gift Guide", marks=pytest.mark.whole),
+        pytest.param("search -- -gift", "{} search -- shop -sale", "", marks=pytest.mark.whole),
+        pytest.param("query 'SELECT nonsense'", "{} query --list", "mentions-of", marks=pytest.mark.whole),
         ("export folder ./tree", "{} verify --repair", "missing"),
     ],
 )

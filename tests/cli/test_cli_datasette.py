@@ -232,7 +232,7 @@ def test_a_directory_in_the_place_of_a_file_is_code_8(tmp_path: Path, person: In
     assert [path.name for path in place.iterdir()] == ["metadata.json"]
 
 
-@pytest.mark.parametrize("words", [(), ("--force",)])
+@pytest.mark.parametrize("words", [(), pytest.param(("--force",), marks=pytest.mark.whole)])
 def test_a_pipe_in_the_place_of_a_file_is_no_wait(
     tmp_path: Path, person: InProcessUser, words: tuple[str, ...]
 ) -> None:

@@ -100,7 +100,8 @@ def _state(out: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("form", ["folder", pytest.param("bagit", marks=pytest.mark.whole)])
+@pytest.mark.whole
+@pytest.mark.parametrize("form", _FORMS)
 def test_fault_h33_a_killed_export_made_again_is_one_never_killed(
     form: str,
     scene: Scene,

@@ -85,6 +85,7 @@ def addresses(visit: Visit, selector: str) -> list[str]:
     return found
 
 
+@pytest.mark.whole
 def test_every_highlight_opens_and_keys_move_through_its_items(
     browser: Browser, demo: Path, whole: bool
 ) -> None:
