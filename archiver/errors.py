@@ -17,7 +17,9 @@
     ├── DatabaseError            9   the database cannot be used
     │   ├── SchemaOld
     │   ├── SchemaNew
-    │   └── DatabaseForeign
+    │   ├── DatabaseForeign
+    │   ├── JournalDiffers
+    │   └── JournalDamaged
     ├── NoArchive               10   there is no archive here
     ├── ArchiveLocked           11   another run holds the lock
     ├── StoppedBySignal    128 + N   a signal ended the program
@@ -173,6 +175,18 @@ class DatabaseForeign(DatabaseError):
     """The file or database was not created by this program."""
 
     slug = "E_FOREIGN"
+
+
+class JournalDiffers(DatabaseError):
+    """The database is older than the journal of the archive, or has another history."""
+
+    slug = "E_JOURNAL_DIFFERS"
+
+
+class JournalDamaged(DatabaseError):
+    """A file of the journal is not what this program wrote."""
+
+    slug = "E_JOURNAL_DAMAGED"
 
 
 class NoArchive(ArchiverError):

@@ -78,8 +78,9 @@ class AnswerStore:
     directories 0750 and files 0640, instead of 0700 and 0600.
     """
 
-    def __init__(self, root: Path, *, software: str = "archiver", group_readable: bool = False) -> None:
-        self._root, self._software = root, software
+    def __init__(self, root: Path, *, archive_id: str = "", group_readable: bool = False) -> None:
+        """Use the folder ``root``. New segments name the archive to which they belong."""
+        self._root, self._archive_id = root, archive_id
         self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
 
     def writer(self, run_id: int, started_at: datetime) -> AnswerWriter:
@@ -87,7 +88,7 @@ class AnswerStore:
 
         ``started_at`` (aware) decides the directory of the month.
         """
-        return AnswerWriter(self._root, run_id, started_at.astimezone(UTC), self._software, self._modes)
+        return AnswerWriter(self._root, run_id, started_at.astimezone(UTC), self._archive_id, self._modes)
 
     def read(self, location: AnswerLocation) -> Answer:
         """Return the answer at a location, after checking its body against ``location.sha256``.

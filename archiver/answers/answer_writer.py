@@ -5,105 +5,20 @@ The files are WARC files of whole records, each durable before its location is r
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from archiver.answers.warc_record import pack_answer, pack_warcinfo
-from archiver.durable import enter_directory, open_root, storage_errors, sync, sync_directory, write_all
-from archiver.errors import StorageError
+from archiver.append_file import AppendFile
+from archiver.durable import enter_directory, open_root, storage_errors
 from archiver.model.api_calls import Answer, AnswerLocation
 from archiver.model.identity import Digest
-
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-
-
-class Segment:
-    """A new WARC file ``name`` in the open directory ``month``. Several threads may use it.
-
-    ``label`` names it in messages. ``make_head`` returns the first record, which is written together with the
-    first answer.
-    """
-
-    def __init__(self, month: int, name: str, mode: int, label: str, make_head: Callable[[], bytes]) -> None:
-        self._month, self._name, self._label = month, name, label
-        self._make_head = make_head
-        self._lock = threading.Lock()
-        self._end = 0  # the end of the last whole record
-        self._broken = False
-        with storage_errors(f"{label} cannot be created"):
-            self._fd: int | None = os.open(name, _NEW, mode, dir_fd=month)
-            try:
-                os.fchmod(self._fd, mode)
-                sync_directory(month)
-            except OSError:
-                self.close()
-                raise
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether a record can be appended: it is neither closed nor given up after a disk error."""
-        return self._fd is not None and not self._broken
-
-    def append(self, records: bytes) -> int:
-        """Append whole records durably and return their offset. Raises DiskFull or StorageError.
-
-        A failed write is truncated, so that the next one starts clean. If truncating fails too, or if the
-        sync fails (which must not be repeated), the segment is given up; earlier records stay readable.
-        """
-        with self._lock, storage_errors(f"{self._label} cannot be written"):
-            if self._fd is None or self._broken:
-                raise StorageError(
-                    f"{self._label} was given up after an error", "check the disk and run again"
-                )
-            head = b"" if self._end else self._make_head()
-            offset = self._end + len(head)
-            try:
-                write_all(self._fd, head + records)
-            except OSError:
-                self._cut_off_write(self._fd)
-                raise
-            try:
-                sync(self._fd)
-            except OSError:
-                self._broken = True
-                raise
-            self._end = offset + len(records)
-            return offset
-
-    def _cut_off_write(self, fd: int) -> None:
-        try:
-            os.ftruncate(fd, self._end)
-            os.lseek(fd, self._end, os.SEEK_SET)
-        except OSError:
-            self._broken = True
-
-    def remove(self) -> None:
-        """Remove the file durably. Raises StorageError."""
-        self.close()
-        with storage_errors(f"{self._label} cannot be removed"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._month)
-            sync_directory(self._month)
-
-    def close(self) -> None:
-        """Close the file. Remove it if it is empty, unless it was given up: then it may hold something."""
-        with self._lock:
-            fd, self._fd = self._fd, None
-            if fd is None:
-                return
-            with contextlib.suppress(OSError):  # every record was synced; nothing is left to lose
-                os.close(fd)
-            if self._end == 0 and not self._broken:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._name, dir_fd=self._month)
 
 
 class AnswerWriter:
@@ -113,13 +28,13 @@ class AnswerWriter:
     """
 
     def __init__(
-        self, root: Path, run_id: int, started_at: datetime, software: str, modes: tuple[int, int]
+        self, root: Path, run_id: int, started_at: datetime, archive_id: str, modes: tuple[int, int]
     ) -> None:
-        self._root, self._run_id, self._started_at, self._software = root, run_id, started_at, software
+        self._root, self._run_id, self._started_at, self._archive_id = root, run_id, started_at, archive_id
         self._directory_mode, self._file_mode = modes
         self._lock = threading.Lock()
         self._month_fd: int | None = None
-        self._segments: dict[str, Segment] = {}  # by path below answers/
+        self._segments: dict[str, AppendFile] = {}  # by path below answers/
         self._current: dict[bool, str] = {}
         self._closed = False
 
@@ -137,7 +52,7 @@ class AnswerWriter:
         offset = segment.append(response + request)
         return AnswerLocation(name, offset, len(response), Digest(hashlib.sha256(answer.body).hexdigest()))
 
-    def _segment(self, is_tray: bool) -> tuple[str, Segment]:
+    def _segment(self, is_tray: bool) -> tuple[str, AppendFile]:
         with self._lock:
             self._check_open()
             name = self._current.get(is_tray)
@@ -161,11 +76,13 @@ class AnswerWriter:
         file = f"{self._run_id}-{kind}-{at}-{secrets.token_hex(4)}.warc.gz"
         name = f"{self._started_at:%Y/%m}/{file}"
         facts = {
-            "software": self._software,
+            "software": "archiver",
             "format": "WARC File Format 1.1",
             "description": f"answers of run {self._run_id}: {kind}",
         }
-        self._segments[name] = Segment(
+        if self._archive_id:
+            facts["isPartOf"] = self._archive_id
+        self._segments[name] = AppendFile(
             self._month_fd,
             file,
             self._file_mode,

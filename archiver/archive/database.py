@@ -7,11 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from archiver.blobs import marker
-from archiver.catalog import Catalog, Database, locate, schema
+from archiver.catalog import Database, locate, schema
 from archiver.config import Config
 from archiver.errors import DatabaseForeign, MarkerMismatch, NoArchive, StorageError
-from archiver.model.identity import utcnow
-from archiver.runner import run_lock
 
 
 def is_archive_of(config: Config, home: Path | None) -> bool:
@@ -86,11 +84,13 @@ def upgrade_schema(config: Config) -> tuple[str, str]:
     Raises MarkerMismatch, with nothing written, if the database belongs to another archive; ArchiveLocked,
     SchemaNew, DatabaseError.
     """
-    root = config.archive.directory
-    found = marker.read(root)
-    with run_lock.hold_run_lock(root / "lock", "db upgrade", utcnow()):
-        found.require(schema.read_status(locate_database(config)).archive_id, root)
-        return Catalog.upgrade(find_database(config))
+    from archiver.archive.session import open_for_writing
+    from archiver.runner.workers import StopFlag
+
+    marker.read(config.archive.directory)
+    before = schema.read_revision(locate_database(config))
+    with open_for_writing(config, "db upgrade", StopFlag(), wait=False):
+        return before, schema.head()
 
 
 def _belongs_to(database: str | Path, archive_id: str) -> bool:

@@ -49,7 +49,10 @@ def run_targets(
 ) -> Summary:
     """Open what a run needs, perform it, and return its summary; see ``Archive.run``."""
     key = require_key(config)
-    with open_for_writing(config, command, stop, wait=wait) as session, ExitStack() as stack:
+    with (
+        open_for_writing(config, command, stop, wait=wait, clock=clock) as session,
+        ExitStack() as stack,
+    ):
         require_blobs(session)
         client = HikerClient(key, base_url=config.api.base_url, timeout=config.api.timeout, clock=clock)
         stack.callback(client.close)
@@ -72,6 +75,8 @@ def run_targets(
             may_spend=lambda: check_reserve(config),
             clock=clock,
         )
+        assert session.journal is not None
+        session.journal.write_due_snapshot()
         if on_changes is not None:
             on_changes(session.catalog.stream(change_history.changes, run_id=summary.run_id))
         return summary

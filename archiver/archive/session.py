@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from archiver.model.identity import utcnow
 
 if TYPE_CHECKING:
     from archiver.answers.answer_store import AnswerStore
+    from archiver.archive.journaling import Journaling
     from archiver.blobs.disk import DiskStore
     from archiver.media.egress import DownloadRules
     from archiver.runner.workers import StopFlag
@@ -34,6 +36,8 @@ class Session:
         self.root = config.archive.directory
         self.catalog = catalog
         self._stack = stack
+        self.journal: Journaling | None = None
+        """The journal, if the archive is open for writing."""
 
     @cached_property
     def store(self) -> DiskStore:
@@ -48,7 +52,11 @@ class Session:
         """Return the stored answers."""
         from archiver.answers.answer_store import AnswerStore
 
-        return AnswerStore(self.root / "answers", group_readable=self.config.archive.group_readable)
+        return AnswerStore(
+            self.root / "answers",
+            archive_id=self.catalog.archive_id,
+            group_readable=self.config.archive.group_readable,
+        )
 
 
 @contextmanager
@@ -69,12 +77,23 @@ def open_for_reading(config: Config, database: str | Path | None = None) -> Iter
 
 
 @contextmanager
-def open_for_writing(config: Config, command: str, stop: StopFlag, *, wait: bool) -> Iterator[Session]:
+def open_for_writing(
+    config: Config,
+    command: str,
+    stop: StopFlag,
+    *,
+    wait: bool,
+    clock: Callable[[], datetime] = utcnow,
+    follow_database: bool = False,
+) -> Iterator[Session]:
     """Open the archive of a configuration under its lock. An older schema is brought up to date.
 
     ``command`` is written into the lock file for others to read. ``wait``: wait for the lock until it is free
-    or ``stop`` is set. Raises the errors of ``open_for_reading``, and ArchiveLocked.
+    or ``stop`` is set. What is committed in the block is in the journal when it ends. ``follow_database``:
+    begin the journal again if it has another history. Raises the errors of ``open_for_reading``,
+    ArchiveLocked, and JournalDiffers before anything is written.
     """
+    from archiver.archive import journaling
     from archiver.runner import run_lock
 
     root = config.archive.directory
@@ -83,10 +102,16 @@ def open_for_writing(config: Config, command: str, stop: StopFlag, *, wait: bool
         waiting = stop.wait if wait else None
         stack.enter_context(run_lock.hold_run_lock(root / "lock", command, utcnow(), wait=waiting))
         # Before the catalog: opening it brings an older one up to date.
-        found.require(schema.read_status(locate_database(config)).archive_id, root)
-        catalog = stack.enter_context(Catalog.open(find_database(config), write=True))
+        place = locate_database(config)
+        found.require(schema.read_status(place).archive_id, root)
+        journal = journaling.Journaling(root, group_readable=config.archive.group_readable, clock=clock)
+        journal.require_current(place, found.id, follow_database=follow_database)
+        catalog = stack.enter_context(Catalog.open(find_database(config), write=True, clock=clock))
         session = Session(config, catalog, stack)
         session.store.prepare()
+        session.journal = stack.enter_context(journal.ship_changes(catalog, on_error=stop.fail))
+        if found.format < marker.FORMAT:
+            marker.raise_format(root, found, group_readable=config.archive.group_readable)
         yield session
 
 

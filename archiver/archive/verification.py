@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from archiver.archive.session import Session, open_for_writing, require_blobs
-from archiver.catalog import record
+from archiver.catalog import outbox, record
 from archiver.catalog.query import holdings, losses, stored_answers, totals
 from archiver.config import Config
 from archiver.errors import ArchiveLocked, DatabaseError, StorageError
+from archiver.journal.journal_files import JournalFiles
 from archiver.model.archived import Loss
 from archiver.model.identity import Digest, utcnow
 from archiver.model.target import Target
@@ -21,10 +22,12 @@ from archiver.runner.workers import StopFlag
 from archiver.verify import repair
 from archiver.verify.verify_answers import AnswerReport, verify_answers, verify_segments
 from archiver.verify.verify_blobs import VerifyReport, choose_share, start_of_day, verify_blobs
+from archiver.verify.verify_journal import JournalReport, verify_journal
 
 Progress = Callable[[int, int], None]
 
 _RECORDED_AT_ONCE = 10_000
+_RESTORED_AT_ONCE = 500
 _RECORDED_BETWEEN = 200_000
 """Blobs between two writes: opening for writing while our own reader is open reads the whole database."""
 
@@ -35,11 +38,13 @@ class Verification:
 
     blobs: VerifyReport
     answers: AnswerReport
+    journal: JournalReport
 
     @property
     def is_damaged(self) -> bool:
         """Return whether there is damage that is not recorded as lost."""
-        return bool(self.blobs.damaged or self.answers.damaged or self.answers.surplus)
+        answers = self.answers
+        return bool(self.blobs.damaged or answers.damaged or answers.surplus or self.journal.is_damaged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +94,13 @@ def repair_archive(
 ) -> RepairReport:
     """Verify under the lock, record what is lost, and price it; see ``Archive.repair``."""
     verified: list[Digest] = []
-    with open_for_writing(config, "verify --repair", stop, wait=wait) as session:
+    with open_for_writing(config, "verify --repair", stop, wait=wait, follow_database=True) as session:
         catalog = session.catalog
         if not accept_loss:
             require_blobs(session)
         found = _verify(session, read_data, share, progress, verified.append)
         now = utcnow()
+        _repair_journal(session, found.journal)
         _record_verified(session, verified)
         quarantined = repair.repair(
             catalog, session.store, session.answers, found.blobs, found.answers, now, stop.check
@@ -183,7 +189,22 @@ def _verify(
         if not (name.endswith(".warc.gz") and catalog.read(stored_answers.has_segment, name))
     )
     answers = _without_dropped(session, answers)
-    return Verification(blobs, replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign))
+    journal = verify_journal(
+        JournalFiles(session.root), catalog, compare_rows=read_data and share >= 1, check=check
+    )
+    return Verification(
+        blobs, replace(answers, unrecorded=unrecorded, surplus=surplus, foreign=foreign), journal
+    )
+
+
+def _repair_journal(session: Session, report: JournalReport) -> None:
+    """Bring back rows that only the journal has. Then begin the journal again with a snapshot of all rows."""
+    if not report.is_damaged:
+        return
+    for start in range(0, len(report.lost_rows), _RESTORED_AT_ONCE):
+        session.catalog.write(outbox.restore, report.lost_rows[start : start + _RESTORED_AT_ONCE])
+    assert session.journal is not None
+    session.journal.write_snapshot()
 
 
 def _without_dropped(session: Session, answers: AnswerReport) -> AnswerReport:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from archiver.durable import open_regular, open_root, storage_errors, sync, sync_directory, write_all
 from archiver.errors import MarkerMismatch, NoArchive, StorageError
 
-FORMAT = 1
+FORMAT = 2
+"""Since 2 the archive has a journal: a program that would not write it must not write at all."""
 
 _NAME = "archive.json"
 _DRAFT = ".archive.json.part"
@@ -92,14 +93,32 @@ def write(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
     Raises DiskFull or StorageError. An existing marker raises StorageError, because the id of an archive
     never changes.
     """
-    text = json.dumps({"id": marker.id, "format": marker.format} | ({"demo": True} if marker.is_demo else {}))
     with storage_errors(f"{root / _NAME} cannot be written"):
         root_fd = open_root(root)
         try:
             _refuse_second(root, root_fd)
-            _write_bytes(root_fd, text.encode() + b"\n", 0o640 if group_readable else 0o600)
+            _write_bytes(root_fd, _text(marker), 0o640 if group_readable else 0o600)
         finally:
             os.close(root_fd)
+
+
+def raise_format(root: Path, marker: Marker, *, group_readable: bool = False) -> None:
+    """Replace the marker of an older format durably by one of this format, with the same id.
+
+    Older programs then refuse the archive. The caller holds the lock. Raises DiskFull or StorageError.
+    """
+    with storage_errors(f"{root / _NAME} cannot be written"):
+        root_fd = open_root(root)
+        try:
+            new = replace(marker, format=FORMAT)
+            _write_bytes(root_fd, _text(new), 0o640 if group_readable else 0o600)
+        finally:
+            os.close(root_fd)
+
+
+def _text(marker: Marker) -> bytes:
+    fields = {"id": marker.id, "format": marker.format} | ({"demo": True} if marker.is_demo else {})
+    return json.dumps(fields).encode() + b"\n"
 
 
 def _refuse_second(root: Path, root_fd: int) -> None:

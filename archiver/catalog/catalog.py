@@ -14,13 +14,14 @@ from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from archiver.catalog import engine as engines
-from archiver.catalog import schema, sqlite_copy, tables
+from archiver.catalog import outbox, schema, sqlite_copy, tables
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import is_connection_lost, map_errors
 from archiver.catalog.snapshot import Snapshot
 from archiver.catalog.writer import Writer
 from archiver.catalog.writer_lock import WriterLock
 from archiver.errors import DatabaseError, DatabaseForeign, UsageError
+from archiver.model.identity import utcnow
 from archiver.model.query_rows import Rows, RowStream, Value
 
 P = ParamSpec("P")
@@ -33,11 +34,21 @@ class Catalog:
     A context manager.
     """
 
-    def __init__(self, database: Database, *, write: bool, lock: WriterLock | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        write: bool,
+        lock: WriterLock | None = None,
+        clock: Callable[[], datetime] = utcnow,
+    ) -> None:
         """Open a ``database`` whose schema is at ``schema.head()``.
 
-        ``lock``: the lock of a writer to PostgreSQL.
+        ``lock``: the lock of a writer to PostgreSQL. ``clock``: the time of the journal's entries.
         """
+        self._clock = clock
+        self.on_change: Callable[[], None] = lambda: None
+        """Called before a commit that changes rows of the journal."""
         self._database = database
         self._closing = ExitStack()
         self._writer: Writer | None = None
@@ -48,9 +59,7 @@ class Catalog:
             self._reader = opened.enter_context(_disposing(engines.create_reader(database)))
             if engine is not None:
                 opened.callback(_checkpoint, engine, str(database))
-                from archiver.catalog.search import search_index  # slow to import, and only writers need it
-
-                self._writer = Writer(engine, str(database), lock, finish=search_index.update_documents)
+                self._writer = Writer(engine, str(database), lock, finish=self._finish)
                 opened.callback(self._writer.close)
             self.archive_id = self.read(_archive_id)
             self._closing = opened.pop_all()
@@ -68,10 +77,10 @@ class Catalog:
         with ExitStack() as locked:
             lock = _take_lock(place, locked)
             schema.create(place, archive_id, now, group_readable=group_readable)
-            return cls._open_locked(place, lock, locked)
+            return cls._open_locked(place, lock, locked, utcnow)
 
     @classmethod
-    def open(cls, database: str | Path, *, write: bool) -> Catalog:
+    def open(cls, database: str | Path, *, write: bool, clock: Callable[[], datetime] = utcnow) -> Catalog:
         """Open an existing database. For writing, an older one is upgraded first; a reader never writes.
 
         To open a SQLite database for writing, the caller must hold the lock of the archive. Raises SchemaOld
@@ -85,7 +94,8 @@ class Catalog:
         with ExitStack() as locked:
             lock = _take_lock(place, locked)
             schema.upgrade(place)
-            return cls._open_locked(place, lock, locked)
+            schema.require_triggers(place)
+            return cls._open_locked(place, lock, locked, clock)
 
     @staticmethod
     def upgrade(database: str | Path) -> tuple[str, str]:
@@ -101,12 +111,22 @@ class Catalog:
             return before, schema.head()
 
     @classmethod
-    def _open_locked(cls, place: Database, lock: WriterLock | None, locked: ExitStack) -> Catalog:
-        catalog = cls(place, write=True, lock=lock)
+    def _open_locked(
+        cls, place: Database, lock: WriterLock | None, locked: ExitStack, clock: Callable[[], datetime]
+    ) -> Catalog:
+        catalog = cls(place, write=True, lock=lock, clock=clock)
         outer = locked.pop_all()
         outer.push(catalog._closing.pop_all())
         catalog._closing = outer
         return catalog
+
+    def _finish(self, connection: Connection) -> None:
+        """Write what follows from the facts of a transaction, and give it its place in the journal."""
+        from archiver.catalog.search import search_index  # slow to import, and only writers need it
+
+        search_index.update_documents(connection)
+        if outbox.seal(connection, self._clock()):
+            self.on_change()
 
     def write(self, fact: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``fact(connection, ...)`` in the writer's thread; return its value once its rows are durable.

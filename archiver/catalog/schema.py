@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 import archiver
 from archiver.catalog import engine as engines
-from archiver.catalog import sqlite_copy, tables
+from archiver.catalog import journal_triggers, sqlite_copy, tables
 from archiver.catalog.engine import Database
 from archiver.catalog.error_mapping import map_errors
 from archiver.errors import DatabaseError, DatabaseForeign, SchemaNew, SchemaOld
@@ -132,6 +132,17 @@ def upgrade(database: Database) -> Path | None:
     return copy
 
 
+def require_triggers(database: Database) -> None:
+    """Raise DatabaseError unless the journal's triggers are the expected ones. Writes nothing."""
+    with map_errors(str(database)):
+        engine = engines.create_reader(database)
+        try:
+            with engine.connect() as connection:
+                journal_triggers.require(connection)
+        finally:
+            engine.dispose()
+
+
 def create(database: Database, archive_id: str, now: datetime, *, group_readable: bool = False) -> None:
     """Create a new database at ``head`` atomically, with its row in ``archive``.
 
@@ -154,12 +165,13 @@ def require_empty(database: Database) -> None:
         engine = engines.create_reader(database)
         try:
             with engine.connect() as connection:
-                _require_no_tables(connection, database)
+                require_no_tables(connection, database)
         finally:
             engine.dispose()
 
 
-def _require_no_tables(connection: Connection, database: Database) -> None:
+def require_no_tables(connection: Connection, database: Database) -> None:
+    """Raise DatabaseForeign if the database of this connection has tables."""
     if inspect(connection).get_table_names():
         raise DatabaseForeign(
             f"the database {database} already has tables", "set archive.database to an empty one"
@@ -188,21 +200,30 @@ def _create_file(path: Path, archive_id: str, now: datetime, group_readable: boo
 
 def _create_tables(engine: Engine, database: Database, archive_id: str, now: datetime) -> None:
     with engine.begin() as connection:
-        _require_no_tables(connection, database)
+        require_no_tables(connection, database)
         _migrate(connection)
         row = {"id": archive_id, "format": FORMAT, "created_at": now}
         connection.execute(tables.archive.insert(), row)
 
 
-def _migrate(connection: Connection) -> None:
+def migrate_to(connection: Connection, revision: str) -> None:
+    """Run the migrations up to a revision, in the connection's transaction. Raises DatabaseError."""
     from alembic import command
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise DatabaseError("the upgrade was rolled back: it would leave rows that refer to missing rows")
+
+
+def _migrate(connection: Connection) -> None:
+    migrate_to(connection, head())
+    if inspect(connection).has_table(
+        tables.journal_outbox.name
+    ):  # not with the revisions of an older version
+        journal_triggers.create(connection)
 
 
 def _refuse_newer(revision: str, database: Database) -> None:
@@ -240,7 +261,8 @@ def _sqlite_row(database: Database, path: Path) -> Sequence[object] | None:
         size = path.stat().st_size
     except FileNotFoundError:
         raise DatabaseError(
-            f"there is no database at {path}", "restore it, or mount the disk that holds it"
+            f"there is no database at {path}",
+            "archiver db rebuild makes it again from the journal; or mount the disk that holds it",
         ) from None
     if size == 0:  # SQLite would take it for a new database
         raise DatabaseError(f"the database {path} is empty (0 bytes)", "restore a copy")

@@ -297,6 +297,7 @@ files = Table(
     Column("source_url", Text, nullable=False),
     Column("kept_at", UtcTime, nullable=False),
     Column("last_seen_at", UtcTime, nullable=False),
+    Column("source", Text),
     CheckConstraint(
         "CASE WHEN user_pk IS NULL THEN 0 ELSE 1 END + CASE WHEN highlight_pk IS NULL THEN 0 ELSE 1 END"
         " + CASE WHEN item_pk IS NULL THEN 0 ELSE 1 END = 1",
@@ -305,6 +306,21 @@ files = Table(
 )
 for _owner in (files.c.user_pk, files.c.highlight_pk, files.c.item_pk):
     _partial_index(f"uq_files_{_owner.name}", _owner.is_not(None), _owner, files.c.role, files.c.sha256)
+
+adopted = Table(
+    "adopted",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("item_pk", PkText, nullable=False),
+    Column("highlight_pk", PkText),
+    Column("role", Text, nullable=False),
+    Column("sha256", ForeignKey(blobs.c.sha256), nullable=False),
+    Column("username", Text),
+    Column("source", Text, nullable=False),
+    Column("adopted_at", UtcTime, nullable=False),
+    Column("reason", Text),
+    UniqueConstraint("item_pk", "role", "sha256"),
+)
 
 # What changed, and what failed.
 
@@ -398,4 +414,41 @@ monthly_totals = Table(
     metadata,
     Column("month", PkText, primary_key=True),
     *map(_number, ("items", "files", "blobs", "bytes")),
+)
+
+
+# The journal: what is not yet in its files, and where they end. See ``catalog/outbox.py``.
+
+journal_outbox = Table(
+    "journal_outbox",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("txn", BigInteger, nullable=False),
+    Column("table_name", Text, nullable=False),
+    Column("row_key", Text, nullable=False),
+    Column("row_values", Text),
+    Index(None, "txn", "id"),
+    sqlite_autoincrement=True,
+)
+
+journal_commits = Table(
+    "journal_commits",
+    metadata,
+    Column("position", Id, primary_key=True),
+    Column("txn", BigInteger, nullable=False, unique=True),
+    Column("at", UtcTime, nullable=False),
+    Column("run_id", BigInteger),
+    Column("seq", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+journal_head = Table(
+    "journal_head",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", PkText, nullable=False),
+    Column("file", Text, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("snapshot_bytes", BigInteger, nullable=False),
+    Column("entry_bytes", BigInteger, nullable=False),
 )

@@ -1,17 +1,24 @@
-"""``archiver db``: upgrade, current, backup."""
+"""``archiver db``: upgrade, current, backup, rebuild, snapshot."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from archiver.cli import advice, load, output
+from archiver.cli import advice, load, output, progress, signals
 from archiver.cli.lazy import CommandGroup
 from archiver.cli.options import EPILOG, GlobalOptions, global_options
 from archiver.errors import UsageError
-from archiver.text_format import make_safe
+from archiver.text_format import make_safe, pluralize
+
+if TYPE_CHECKING:
+    from archiver.archive.rebuild_archive import RebuiltArchive
+
+_RESTART = "nothing was changed; run it again"
 
 
 @click.group("db", cls=CommandGroup, invoke_without_command=True, epilog=EPILOG)
@@ -84,4 +91,54 @@ def backup(options: GlobalOptions, file: Path | None) -> int:
     with load.open_archive(options) as archive:
         archive.backup_database(to.absolute())
     output.print_data(f"{make_safe(str(to))}\n")
+    return 0
+
+
+@command.command("rebuild", short_help="Make the database again from the archive's journal.", epilog=EPILOG)
+@global_options
+@click.pass_obj
+def rebuild(options: GlobalOptions) -> int:
+    """Make the database again from the journal of the archive, or bring an older copy up to date. Costs
+    nothing, and downloads nothing.
+
+    An SQLite file that cannot be used is set aside, never overwritten; a PostgreSQL database must be empty or
+    an older copy. Interrupted, it can be run again. Afterwards the database has every row that it had.
+    """
+    from archiver.archive.rebuild_archive import rebuild_database
+    from archiver.runner.workers import StopFlag
+
+    stop = StopFlag()
+    with (
+        signals.stop_on_signal(stop, quiet=options.quiet, hint=_RESTART),
+        progress.show_steps(options, " bytes") as steps,
+    ):
+        rebuilt = rebuild_database(load.config(options), stop=stop, progress=steps)
+    if options.wants_summary:
+        output.print_messages(*_rebuild_lines(rebuilt))
+    return 0
+
+
+def _rebuild_lines(rebuilt: RebuiltArchive) -> Iterator[str]:
+    report, recovery = rebuilt.journal, rebuilt.recovery
+    entries = pluralize(report.entries, "entry", "entries")
+    if rebuilt.was_copy:
+        yield f"the older database was brought up to date with {entries} of the journal"
+    else:
+        yield f"the database was rebuilt from the journal: a snapshot and {entries}"
+    if recovery.answers:
+        answers = pluralize(recovery.answers, "stored answer")
+        yield f"{answers} without an entry recorded, with {pluralize(recovery.units, 'unit')}"
+
+
+@command.command("snapshot", short_help="Write all rows into the archive's journal.", epilog=EPILOG)
+@global_options
+@click.pass_obj
+def snapshot(options: GlobalOptions) -> int:
+    """Write all rows into a new file of the journal, where a rebuild then begins. Takes the lock."""
+    from archiver.archive.rebuild_archive import take_snapshot
+    from archiver.runner.workers import StopFlag
+
+    head = take_snapshot(load.config(options), stop=StopFlag())
+    if not options.quiet:
+        output.print_messages(f"all rows are in journal/{head.file}")
     return 0

@@ -35,6 +35,9 @@ _NOTHING = {
     "answers_unrecorded": 0,
     "answers_surplus": [],
     "answers_foreign": [],
+    "journal_lines": 0,
+    "journal_damage": None,
+    "journal_differences": {},
     "repair": None,
     "run": None,
 }

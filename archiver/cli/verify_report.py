@@ -10,6 +10,7 @@ from archiver.text_format import format_size, pluralize
 
 if TYPE_CHECKING:
     from archiver.archive.verification import RepairReport, Verification
+    from archiver.verify.verify_journal import JournalReport
 
 
 def json_fields(verification: Verification) -> dict[str, object]:
@@ -29,6 +30,9 @@ def json_fields(verification: Verification) -> dict[str, object]:
         "answers_unrecorded": answers.unrecorded,
         "answers_surplus": answers.surplus,
         "answers_foreign": answers.foreign,
+        "journal_lines": verification.journal.lines,
+        "journal_damage": verification.journal.damage,
+        "journal_differences": verification.journal.counts,
     }
 
 
@@ -38,6 +42,7 @@ def check_lines(verification: Verification) -> Iterator[str]:
     read = f", {format_size(blobs.bytes_read)} read" if blobs.bytes_read else ""
     yield f"{pluralize(blobs.checked, 'blob')} checked{read}: {len(blobs.damaged):,} damaged"
     yield f"{pluralize(answers.checked, 'answer')} checked: {len(answers.damaged):,} damaged"
+    yield from _journal_lines(verification.journal)
     if blobs.lost:
         yield f"{pluralize(len(blobs.lost), 'blob')} recorded as lost"
     if answers.lost:
@@ -57,6 +62,18 @@ def check_lines(verification: Verification) -> Iterator[str]:
             listed = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             number = pluralize(len(names), "entry", "entries")
             yield f"{number} in {directory}/ not made by archiver, left alone: {listed}"
+
+
+def _journal_lines(journal: JournalReport) -> Iterator[str]:
+    """Yield what the check of the journal found; nothing for an archive that has none yet."""
+    if journal.damage is not None:
+        yield f"the journal is damaged: {journal.damage}"
+    elif journal.lines:
+        number = pluralize(sum(journal.counts.values()), "row")
+        compared = f": {number} differ from the database" if journal.is_compared else ""
+        yield f"{pluralize(journal.lines, 'line')} of the journal checked{compared}"
+    for table, count in journal.counts.items():
+        yield f"  {table}: {pluralize(count, 'row')} different or missing"
 
 
 def repair_lines(report: RepairReport) -> Iterator[str]:

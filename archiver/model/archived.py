@@ -35,12 +35,16 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A stored file: (owner, role) → Blob. ``source_url`` has no query string."""
+    """A stored file: (owner, role) → Blob.
+
+    ``source_url`` has no query string; '' for a file that another tool downloaded, which ``source`` names.
+    """
 
     owner: Owner
     role: Role
     blob: Blob
     source_url: str
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

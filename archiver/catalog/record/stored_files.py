@@ -114,6 +114,7 @@ def file(
         "run_id": run_id,
         "answer_id": answer_id,
         "source_url": file.source_url,
+        "source": file.source,
         "kept_at": now,
         "last_seen_at": now,
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TypeVar
 
-from archiver.answers import answer_writer
+from archiver import append_file
 from archiver.blobs import disk
 from archiver.catalog import engine, record
 from archiver.catalog.record import FileRecorded
@@ -96,7 +96,7 @@ def _watermark_before_files() -> None:
 
 
 def _answer_not_synced() -> None:
-    _replace(answer_writer, "sync", _no_sync)
+    _replace(append_file, "sync", _no_sync)
 
 
 def _answer_kept_late() -> None:
@@ -106,14 +106,14 @@ def _answer_kept_late() -> None:
     def hold(fd: int, chunk: bytes) -> None:
         waiting.setdefault(fd, []).append(chunk)
 
-    def closing(kept: answer_writer.Segment) -> None:
+    def closing(kept: append_file.AppendFile) -> None:
         for chunk in waiting.pop(kept._fd, []):
             assert kept._fd is not None
             write_all(kept._fd, chunk)
         close(kept)
 
-    write_all = _replace(answer_writer, "write_all", hold)
-    close = _replace(answer_writer.Segment, "close", closing)
+    write_all = _replace(append_file, "write_all", hold)
+    close = _replace(append_file.AppendFile, "close", closing)
 
 
 def _call_before_ledger() -> None:

@@ -1,0 +1,96 @@
+"""A file to which records are appended, each durable before it counts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+
+from archiver.durable import storage_errors, sync, sync_directory, write_all
+from archiver.errors import StorageError
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+
+
+class AppendFile:
+    """A new file ``name`` in an open directory, which only ever grows. Several threads may use it.
+
+    ``label`` names it in messages. ``make_head`` returns the first bytes, which are written together with the
+    first record.
+    """
+
+    def __init__(
+        self, directory: int, name: str, mode: int, label: str, make_head: Callable[[], bytes]
+    ) -> None:
+        self._directory, self._name, self._label = directory, name, label
+        self._make_head = make_head
+        self._lock = threading.Lock()
+        self._end = 0  # the end of the last whole record
+        self._broken = False
+        with storage_errors(f"{label} cannot be created"):
+            self._fd: int | None = os.open(name, _NEW, mode, dir_fd=directory)
+            try:
+                os.fchmod(self._fd, mode)
+                sync_directory(directory)
+            except OSError:
+                self.close()
+                raise
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether a record can be appended: it is neither closed nor given up after a disk error."""
+        return self._fd is not None and not self._broken
+
+    def append(self, records: bytes) -> int:
+        """Append whole records durably and return their offset. Raises DiskFull or StorageError.
+
+        A failed write is truncated, so that the next one starts clean. If truncating fails too, or if the
+        sync fails (which must not be repeated), the file is given up; earlier records stay readable.
+        """
+        with self._lock, storage_errors(f"{self._label} cannot be written"):
+            if self._fd is None or self._broken:
+                raise StorageError(
+                    f"{self._label} was given up after an error", "check the disk and run again"
+                )
+            head = b"" if self._end else self._make_head()
+            offset = self._end + len(head)
+            try:
+                write_all(self._fd, head + records)
+            except OSError:
+                self._cut_off_write(self._fd)
+                raise
+            try:
+                sync(self._fd)
+            except OSError:
+                self._broken = True
+                raise
+            self._end = offset + len(records)
+            return offset
+
+    def _cut_off_write(self, fd: int) -> None:
+        try:
+            os.ftruncate(fd, self._end)
+            os.lseek(fd, self._end, os.SEEK_SET)
+        except OSError:
+            self._broken = True
+
+    def remove(self) -> None:
+        """Remove the file durably. Raises StorageError."""
+        self.close()
+        with storage_errors(f"{self._label} cannot be removed"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._name, dir_fd=self._directory)
+            sync_directory(self._directory)
+
+    def close(self) -> None:
+        """Close the file. Remove it if it is empty, unless it was given up: then it may hold something."""
+        with self._lock:
+            fd, self._fd = self._fd, None
+            if fd is None:
+                return
+            with contextlib.suppress(OSError):  # every record was synced; nothing is left to lose
+                os.close(fd)
+            if self._end == 0 and not self._broken:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._name, dir_fd=self._directory)

@@ -1,0 +1,98 @@
+"""``db rebuild`` and ``db snapshot``: the database from the journal, and the journal from the database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from archiver.answers.answer_store import AnswerStore
+from archiver.archive.database import find_database
+from archiver.archive.journaling import compare_journal
+from archiver.archive.session import open_for_writing
+from archiver.blobs import marker
+from archiver.catalog import Catalog, locate, schema
+from archiver.catalog.engine import Database
+from archiver.config import Config
+from archiver.errors import DatabaseError, UsageError
+from archiver.journal.journal_check import JournalState
+from archiver.journal.journal_files import JournalFiles
+from archiver.model.identity import utcnow
+from archiver.model.journal_entries import JournalHead
+from archiver.rebuild.rebuild import RebuildReport, rebuild
+from archiver.reread.recover import Recovery, recover
+from archiver.runner import run_lock
+from archiver.runner.workers import StopFlag
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RebuiltArchive:
+    """The result. ``recovery``: stored answers that no entry named, and that are recorded now."""
+
+    journal: RebuildReport
+    recovery: Recovery
+    was_copy: bool
+
+
+def rebuild_database(config: Config, *, stop: StopFlag, progress: Progress) -> RebuiltArchive:
+    """Make the database of the archive again from its journal; cost nothing, and download nothing.
+
+    An older copy is brought up to date; a database of another history, or one that cannot be used, is set
+    aside. Raises UsageError if the database is sound and current, ArchiveLocked, NoArchive, JournalDamaged,
+    DatabaseError, StorageError, DiskFull, StoppedBySignal.
+    """
+    root = config.archive.directory
+    found = marker.read(root)
+    files = JournalFiles(root, group_readable=config.archive.group_readable)
+    with run_lock.hold_run_lock(root / "lock", "db rebuild", utcnow()):
+        database = find_database(config)
+        place = locate(database)
+        head = _older_copy(place, found, files)
+        report = rebuild(
+            files,
+            found.id,
+            place,
+            copy_head=head,
+            group_readable=config.archive.group_readable,
+            progress=progress,
+            check=stop.check,
+        )
+        with Catalog.open(database, write=True) as catalog:
+            answers = AnswerStore(root / "answers", group_readable=config.archive.group_readable)
+            recovery = recover(catalog, answers, stop.check)
+        return RebuiltArchive(report, recovery, head is not None)
+
+
+def take_snapshot(config: Config, *, stop: StopFlag, clock: Callable[[], datetime] = utcnow) -> JournalHead:
+    """Write all rows into a new file of the journal, and return where it ends. Takes the lock.
+
+    Raises the errors of ``open_for_writing``, DiskFull.
+    """
+    with open_for_writing(config, "db snapshot", stop, wait=False, clock=clock) as session:
+        assert session.journal is not None
+        return session.journal.write_snapshot()
+
+
+def _older_copy(place: Database, found: marker.Marker, files: JournalFiles) -> JournalHead | None:
+    """Return where the database that is there ends, if it is an older copy; None to build a new one.
+
+    Raises UsageError if it is sound and current.
+    """
+    if place.path is not None and not os.path.lexists(place.path):
+        return None
+    try:
+        status = schema.read_status(place)
+        if status.archive_id != found.id or status.revision != schema.head():
+            return None
+        comparison = compare_journal(place, found.id, files)
+    except DatabaseError:
+        return None
+    if comparison.state is JournalState.CURRENT:
+        raise UsageError(
+            f"the database {place} is complete: there is nothing to rebuild",
+            "archiver verify compares it with the journal",
+        )
+    return comparison.head if comparison.state is JournalState.BEHIND else None

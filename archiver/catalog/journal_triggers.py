@@ -1,0 +1,215 @@
+"""The triggers that write each change of a row into ``journal_outbox``, in the transaction of the change.
+
+So no code can forget it, and a change by another program is recorded too. The triggers follow from the
+tables: an upgrade creates them again, since alembic drops the triggers of a table that it rebuilds. A change
+is stored as the row's key (a JSON array) and its values (a JSON object): all columns of a new row, the
+changed columns of an existing one, NULL for a removed row. ``outbox`` makes the same values of both
+databases' JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Column, Connection, Float, Table, text
+
+from archiver.catalog import tables
+from archiver.errors import DatabaseError
+
+NOT_JOURNALED = frozenset(
+    {
+        tables.search_documents,
+        tables.account_totals,
+        tables.monthly_totals,
+        tables.journal_outbox,
+        tables.journal_commits,
+        tables.journal_head,
+    }
+)
+"""Tables that follow from the others, or that the journal itself needs."""
+
+JOURNALED = tuple(table for table in tables.metadata.sorted_tables if table not in NOT_JOURNALED)
+"""All other tables, each after the tables that it refers to."""
+
+_PREFIX = "journal_"
+_LITE_EVENTS = {"added": "INSERT", "altered": "UPDATE", "removed": "DELETE"}
+
+# The number of a transaction on SQLite: the position that its commit will have. It is drawn at the end.
+_LITE_TXN = "(SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'journal_commits')"
+
+_PG_FUNCTION = """
+CREATE FUNCTION journal_change() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    txn bigint := pg_current_xact_id()::text::bigint;
+    before jsonb;
+    after jsonb;
+    key_before jsonb;
+    key_after jsonb;
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        before := to_jsonb(OLD);
+        SELECT jsonb_agg(before -> name ORDER BY place) INTO key_before
+        FROM unnest(TG_ARGV) WITH ORDINALITY AS key (name, place);
+    END IF;
+    IF TG_OP <> 'DELETE' THEN
+        after := to_jsonb(NEW);
+        SELECT jsonb_agg(after -> name ORDER BY place) INTO key_after
+        FROM unnest(TG_ARGV) WITH ORDINALITY AS key (name, place);
+    END IF;
+    IF TG_OP = 'UPDATE' AND key_before = key_after THEN
+        SELECT jsonb_object_agg(name, value) INTO after
+        FROM jsonb_each(after) AS member (name, value)
+        WHERE before -> name IS DISTINCT FROM value;
+        IF after IS NOT NULL THEN
+            INSERT INTO journal_outbox (txn, table_name, row_key, row_values)
+            VALUES (txn, TG_TABLE_NAME, key_after::text, after::text);
+        END IF;
+        RETURN NULL;
+    END IF;
+    IF key_before IS NOT NULL THEN
+        INSERT INTO journal_outbox (txn, table_name, row_key) VALUES (txn, TG_TABLE_NAME, key_before::text);
+    END IF;
+    IF key_after IS NOT NULL THEN
+        INSERT INTO journal_outbox (txn, table_name, row_key, row_values)
+        VALUES (txn, TG_TABLE_NAME, key_after::text, after::text);
+    END IF;
+    RETURN NULL;
+END
+$$"""
+
+
+def create(connection: Connection) -> None:
+    """Create the triggers, in place of those of an older version."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP FUNCTION IF EXISTS journal_change() CASCADE")
+        connection.exec_driver_sql(_PG_FUNCTION)
+        for table in JOURNALED:
+            connection.exec_driver_sql(_pg_trigger(table))
+        return
+    for name in _present(connection):
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+    for statement in _lite_triggers().values():
+        connection.exec_driver_sql(statement)
+
+
+def drop(connection: Connection) -> None:
+    """Remove the triggers: a rebuild applies entries that are in the journal already."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("DROP FUNCTION IF EXISTS journal_change() CASCADE")
+        return
+    for name in _present(connection):
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+
+
+def require(connection: Connection) -> None:
+    """Raise DatabaseError unless the triggers are the expected ones: changes would miss in the journal."""
+    if connection.dialect.name == "postgresql":
+        expected = {(table.name, "O") for table in JOURNALED}
+        source = connection.scalar(text("SELECT prosrc FROM pg_proc WHERE proname = 'journal_change'"))
+        is_expected = (
+            source == _PG_FUNCTION.split("$$")[1] and set(map(tuple, _present_pg(connection))) == expected
+        )
+    else:
+        is_expected = _present(connection) == _lite_triggers()
+    if not is_expected:
+        raise DatabaseError(
+            "triggers of the journal are missing or were changed in the database: changes would be lost",
+            "archiver db upgrade creates them again; archiver db snapshot then records all rows",
+        )
+
+
+def _present(connection: Connection) -> dict[str, str]:
+    rows = connection.exec_driver_sql(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND name LIKE 'journal_%'"
+    )
+    return {str(name): str(sql) for name, sql in rows}
+
+
+def _present_pg(connection: Connection) -> list[Any]:
+    return list(
+        connection.execute(
+            text(
+                "SELECT tgrelid::regclass::text, tgenabled::text FROM pg_trigger"
+                " JOIN pg_proc p ON p.oid = tgfoid WHERE proname = 'journal_change' AND NOT tgisinternal"
+            )
+        )
+    )
+
+
+def _pg_trigger(table: Table) -> str:
+    key = ", ".join(f"'{column.name}'" for column in table.primary_key)
+    return (
+        f"CREATE TRIGGER {_PREFIX}change AFTER INSERT OR UPDATE OR DELETE ON {table.name}"
+        f" FOR EACH ROW EXECUTE FUNCTION journal_change({key})"
+    )
+
+
+def _lite_triggers() -> dict[str, str]:
+    return {name: statement for table in JOURNALED for name, statement in _triggers_of(table)}
+
+
+def _triggers_of(table: Table) -> Iterator[tuple[str, str]]:
+    """Yield the triggers of a SQLite table.
+
+    An update that changes the key is a removal and a new row; one that changes nothing leaves no entry.
+    """
+    same_key = " AND ".join(f'OLD."{c.name}" IS NEW."{c.name}"' for c in table.primary_key)
+    changed = "||".join(
+        f'CASE WHEN OLD."{c.name}" IS NOT NEW."{c.name}" THEN \',{_member(c)} ELSE \'\' END'
+        for c in table.columns
+        if not c.primary_key
+    )
+    added = _insert(table, "NEW", f"'{{'||substr({'||'.join(_whole(c) for c in table.columns)},2)||'}}'")
+    removed = _insert(table, "OLD", "NULL")
+    altered = (
+        f"{_insert(table, 'NEW', _object('changed'))} FROM (SELECT {changed} AS changed)"
+        f" WHERE changed <> '' AND {same_key}"
+    )
+    bodies = {
+        "added": [added],
+        "removed": [removed],
+        "altered": [
+            altered,
+            f"{removed} WHERE NOT ({same_key})",
+            f"{added} WHERE NOT ({same_key})",
+        ],
+    }
+    if not changed:
+        bodies["altered"] = bodies["altered"][1:]
+    for event, statements in bodies.items():
+        name = f"{_PREFIX}{event}_{table.name}"
+        yield (
+            name,
+            f"CREATE TRIGGER {name} AFTER {_LITE_EVENTS[event]} ON {table.name} BEGIN "
+            + "; ".join(statements)
+            + "; END",
+        )
+
+
+def _insert(table: Table, row: str, values: str) -> str:
+    key = ", ".join(f'{row}."{column.name}"' for column in table.primary_key)
+    return (
+        "INSERT INTO journal_outbox (txn, table_name, row_key, row_values)"
+        f" SELECT {_LITE_TXN}, '{table.name}', json_array({key}), {values}"
+    )
+
+
+def _object(members: str) -> str:
+    return f"'{{'||substr({members}, 2)||'}}'"
+
+
+def _whole(column: Column[Any]) -> str:
+    return f"',{_member(column)}"
+
+
+def _member(column: Column[Any]) -> str:
+    """Return SQL for ``"name":value`` of the new row, after an opening quote.
+
+    json_quote would round floats to 15 digits, which loses a third of all durations.
+    """
+    value = f'NEW."{column.name}"'
+    quoted = f"json_quote({value})"
+    if isinstance(column.type, Float):
+        quoted = f"CASE WHEN {value} IS NULL THEN 'null' ELSE printf('%!.17g', {value}) END"
+    return f'"{column.name}":\'||{quoted}'

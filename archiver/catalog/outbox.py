@@ -1,0 +1,255 @@
+"""The outbox of the journal: changes that are committed and not yet in a file of the journal.
+
+The triggers of ``journal_triggers`` write the changes of a transaction; ``seal``, its last statement, draws
+its position. A number that is drawn earlier would not order two transactions as they depend on each other.
+``advance`` numbers the committed transactions for the journal and returns them; called again, with where the
+journal ends now, it deletes what was written there. The outbox is read from the table, never from memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    Boolean,
+    Connection,
+    Float,
+    Select,
+    bindparam,
+    delete,
+    func,
+    inspect,
+    select,
+    text,
+    update,
+)
+
+from archiver.catalog import engine as engines
+from archiver.catalog import tables
+from archiver.catalog.column_types import UtcTime, time_text
+from archiver.catalog.engine import Database
+from archiver.catalog.error_mapping import map_errors
+from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.row_changes import ChangeApplier
+from archiver.model.journal_entries import Entry, JournalHead, RowChange, RowValue
+
+MAX_CHANGES = 20_000
+"""Changes that ``advance`` returns at most, unless a single transaction has more."""
+
+_SEAL_LITE = text(
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT n.txn, :at, :run FROM"
+    " (SELECT coalesce(max(seq), 0) + 1 AS txn FROM sqlite_sequence WHERE name = 'journal_commits') AS n"
+    " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
+)
+_SEAL_PG = text(
+    "INSERT INTO journal_commits (txn, at, run_id)"
+    " SELECT n.txn, CAST(:at AS timestamptz), :run"
+    " FROM (SELECT pg_current_xact_id()::text::bigint AS txn) AS n"
+    " WHERE EXISTS (SELECT 1 FROM journal_outbox o WHERE o.txn = n.txn)"
+)
+# Transactions of other programs, which do not seal their changes.
+_SEAL_OTHERS = text(
+    "INSERT INTO journal_commits (txn, at, run_id) SELECT o.txn, CAST(:at AS timestamptz), NULL"
+    " FROM journal_outbox o WHERE NOT EXISTS (SELECT 1 FROM journal_commits c WHERE c.txn = o.txn)"
+    " AND o.txn < pg_snapshot_xmin(pg_current_snapshot())::text::bigint GROUP BY o.txn ORDER BY o.txn"
+)
+_TABLES = {table.name: table for table in JOURNALED}
+
+
+def seal(connection: Connection, at: datetime) -> bool:
+    """Give the changes of this transaction their position: its last statement before the commit.
+
+    Return whether there are any.
+    """
+    run = connection.execute(_latest_run()).first()
+    run_id = run.id if run is not None and run.finished_at is None else None
+    is_sqlite = connection.dialect.name == "sqlite"
+    sealed = connection.execute(_SEAL_LITE if is_sqlite else _SEAL_PG, {"at": time_text(at), "run": run_id})
+    return bool(sealed.rowcount)
+
+
+def advance(
+    connection: Connection, written: JournalHead | None, at: datetime
+) -> tuple[JournalHead | None, tuple[Entry, ...]]:
+    """Return where the journal ends, and the transactions to write next, with their numbers.
+
+    ``written``: where the journal ends now; everything up to there leaves the outbox. Without it, the same
+    entries are returned again. The result is to be used only after the commit.
+    """
+    if written is not None:
+        confirm(connection, written)
+    head = read_head(connection)
+    if head is None:
+        return None, ()
+    if connection.dialect.name == "postgresql":
+        connection.execute(_SEAL_OTHERS, {"at": time_text(at)})
+    else:
+        connection.execute(_SEAL_LITE, {"at": time_text(at), "run": None})
+    _number(connection, head.seq)
+    return head, tuple(_entries(connection, head.seq))
+
+
+def read_head(connection: Connection) -> JournalHead | None:
+    """Return where the journal ends; None if it has not begun."""
+    table = tables.journal_head
+    row = connection.execute(select(table)).first()
+    return None if row is None else JournalHead(**row._mapping)
+
+
+def begin(connection: Connection, head: JournalHead) -> None:
+    """Record a journal that begins with a snapshot of all rows: what was in the outbox is part of it."""
+    for table in (tables.journal_outbox, tables.journal_commits, tables.journal_head):
+        connection.execute(delete(table))
+    connection.execute(tables.journal_head.insert(), _columns(head))
+
+
+def read_journal_state(database: Database) -> tuple[JournalHead | None, tuple[Entry, ...]]:
+    """Return where the journal of a database ends, and what may have been written after that.
+
+    The schema may be at any revision. Writes nothing. Raises DatabaseError.
+    """
+    with map_errors(str(database)):
+        engine = engines.create_reader(database)
+        try:
+            with engine.connect() as connection:
+                if not inspect(connection).has_table(tables.journal_head.name):
+                    return None, ()
+                return read_head(connection), read_pending(connection)
+        finally:
+            engine.dispose()
+
+
+def read_pending(connection: Connection) -> tuple[Entry, ...]:
+    """Return the entries that were numbered before: a process that was killed may have written them."""
+    head = read_head(connection)
+    return () if head is None else tuple(_entries(connection, head.seq))
+
+
+@cache
+def _latest_run() -> Select[Any]:
+    runs = tables.runs
+    return select(runs.c.id, runs.c.finished_at).order_by(runs.c.id.desc()).limit(1)
+
+
+def unshipped_changes(connection: Connection) -> tuple[RowChange, ...]:
+    """Return the changes that are committed and not in the journal's files, in their order."""
+    outbox, commits = tables.journal_outbox, tables.journal_commits
+    rows = connection.execute(
+        select(outbox.c.table_name, outbox.c.row_key, outbox.c.row_values)
+        .outerjoin_from(outbox, commits, commits.c.txn == outbox.c.txn)
+        .order_by(commits.c.position.nulls_last(), outbox.c.id)
+    )
+    return tuple(_change(name, key, values) for name, key, values in rows)
+
+
+def restore(connection: Connection, changes: Sequence[RowChange]) -> None:
+    """Write rows that the journal has and the database has lost."""
+    ChangeApplier(connection).apply(changes)
+
+
+def _columns(head: JournalHead) -> dict[str, object]:
+    return {column.name: getattr(head, column.name) for column in tables.journal_head.columns}
+
+
+def confirm(connection: Connection, written: JournalHead) -> None:
+    """Record that the journal ends here now, and delete from the outbox what was written."""
+    commits, changes = tables.journal_commits, tables.journal_outbox
+    written_txns = select(commits.c.txn).where(commits.c.seq <= written.seq)
+    connection.execute(delete(changes).where(changes.c.txn.in_(written_txns)))
+    connection.execute(delete(commits).where(commits.c.seq <= written.seq))
+    connection.execute(update(tables.journal_head).values(_columns(written)))
+
+
+def _number(connection: Connection, last: int) -> None:
+    """Give committed transactions without a number the next ones, in the order of their positions."""
+    commits = tables.journal_commits
+    greatest = connection.scalar(select(func.max(commits.c.seq)))
+    last = last if greatest is None else max(last, greatest)
+    waiting = connection.scalars(
+        select(commits.c.position).where(commits.c.seq.is_(None)).order_by(commits.c.position)
+    ).all()
+    if waiting:
+        connection.execute(
+            update(commits).where(commits.c.position == bindparam("place")).values(seq=bindparam("number")),
+            [{"place": place, "number": last + n} for n, place in enumerate(waiting, 1)],
+        )
+
+
+def _entries(connection: Connection, last: int) -> Iterator[Entry]:
+    commits = tables.journal_commits
+    numbered = connection.execute(
+        select(commits.c.txn, commits.c.at, commits.c.run_id, commits.c.seq)
+        .where(commits.c.seq > last)
+        .order_by(commits.c.seq)
+    ).all()
+    total = 0
+    for txn, at, run_id, seq in numbered:
+        changes = _changes(connection, txn)
+        total += len(changes)
+        if total > MAX_CHANGES and total > len(changes):
+            return
+        yield Entry(seq, at, run_id, changes)
+
+
+def _changes(connection: Connection, txn: int) -> tuple[RowChange, ...]:
+    outbox = tables.journal_outbox
+    rows = connection.execute(
+        select(outbox.c.table_name, outbox.c.row_key, outbox.c.row_values)
+        .where(outbox.c.txn == txn)
+        .order_by(outbox.c.id)
+    )
+    return tuple(_change(name, key, values) for name, key, values in rows)
+
+
+def _change(name: str, key: str, values: str | None) -> RowChange:
+    readers = _readers(name)
+    keys = zip((column.name for column in _TABLES[name].primary_key), _decode(key), strict=True)
+    raw = None if values is None else _decode(values)
+    return RowChange(
+        name,
+        tuple(readers[column](value) for column, value in keys),
+        None
+        if raw is None
+        else {column: read(raw[column]) for column, read in readers.items() if column in raw},
+    )
+
+
+_decode = msgspec.json.Decoder().decode
+
+
+@cache
+def _readers(name: str) -> dict[str, Callable[[RowValue], RowValue]]:
+    """Return, for each column of a table, what makes the same value of both databases' JSON."""
+    return {column.name: _reader(column.type) for column in _TABLES[name].columns}
+
+
+def _reader(kind: object) -> Callable[[RowValue], RowValue]:
+    if isinstance(kind, UtcTime):
+        return _read_time
+    if isinstance(kind, Boolean):
+        return _read_bool
+    if isinstance(kind, Float):
+        return _read_float
+    return _read_plain
+
+
+def _read_plain(value: RowValue) -> RowValue:
+    return value
+
+
+def _read_bool(value: RowValue) -> RowValue:
+    return None if value is None else bool(value)
+
+
+def _read_float(value: RowValue) -> RowValue:
+    return None if value is None else float(value)
+
+
+def _read_time(value: RowValue) -> RowValue:
+    if value is None or str(value).endswith("Z"):
+        return value
+    return time_text(datetime.fromisoformat(str(value)))

@@ -1,0 +1,140 @@
+"""A database that is being rebuilt from the journal: it becomes usable only when it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from archiver.catalog import engine as engines
+from archiver.catalog import journal_triggers, outbox, row_dump, schema, sqlite_copy
+from archiver.catalog.engine import Database
+from archiver.catalog.error_mapping import map_errors
+from archiver.catalog.row_changes import ChangeApplier
+from archiver.errors import JournalDamaged, SchemaNew
+from archiver.model.identity import utcnow
+from archiver.model.journal_entries import JournalHead, RowChange
+
+SUFFIX = ".rebuild"
+"""The suffix of a SQLite file that is being rebuilt, beside its final name."""
+_COMMIT_AFTER = 50_000
+"""Changes in one transaction on SQLite, where a kill leaves only the unfinished file."""
+
+
+class RebuiltDatabase:
+    """Takes the changes of the journal, in their order. Made by ``building``."""
+
+    def __init__(self, connection: Connection, revision: str | None) -> None:
+        """``revision``: that of the schema so far; None if there are no tables."""
+        self._connection = connection
+        self._revision = revision
+        self._is_sqlite = connection.dialect.name == "sqlite"
+        self._applier = ChangeApplier(connection)
+        self._uncommitted = 0
+
+    def apply(self, revision: str, changes: Sequence[RowChange]) -> None:
+        """Apply the changes of a transaction that was recorded at this revision of the schema.
+
+        Raises SchemaNew, JournalDamaged, DatabaseError, DiskFull.
+        """
+        if revision != self._revision:
+            self._migrate(revision)
+        self._applier.apply(changes)
+        self._uncommitted += len(changes)
+        if self._is_sqlite and self._uncommitted >= _COMMIT_AFTER:
+            self._connection.commit()
+            self._uncommitted = 0
+
+    def finish(self, head: JournalHead, sequences: Mapping[str, int]) -> None:
+        """Bring the schema up to date, and write what follows from the rows: the database is complete."""
+        from archiver.catalog.search import search_index  # slow to import
+
+        if self._revision != schema.head():
+            self._migrate(schema.head())
+        search_index.update_documents(self._connection)
+        row_dump.set_sequences(self._connection, sequences)
+        outbox.begin(self._connection, head)
+        journal_triggers.create(self._connection)
+        self._connection.commit()
+
+    def _migrate(self, revision: str) -> None:
+        known = schema.revisions()
+        if revision not in known:
+            raise SchemaNew(
+                f"the journal was written with a newer schema (revision {revision})",
+                "install a newer archiver",
+            )
+        if self._revision is not None and known.index(revision) < known.index(self._revision):
+            raise JournalDamaged(f"the journal goes back from revision {self._revision} to {revision}")
+        schema.migrate_to(self._connection, revision)
+        journal_triggers.drop(self._connection)
+        self._revision = revision
+        self._applier = ChangeApplier(self._connection)
+
+
+@contextmanager
+def building(database: Database, *, copy: bool, group_readable: bool) -> Iterator[RebuiltDatabase]:
+    """Build the database beside its place, and put it there when the block ends.
+
+    ``copy``: begin with the database that is there, which is an older copy. On SQLite the new file has a name
+    of its own until it is complete, and the one that is there is set aside; on PostgreSQL everything is one
+    transaction. So a kill at any point leaves what was there. Raises DatabaseForeign if the PostgreSQL
+    database is not empty, DatabaseError, DiskFull.
+    """
+    with map_errors(str(database)):
+        if database.path is None:
+            with _transaction(database) as connection:
+                if not copy:
+                    schema.require_no_tables(connection, database)
+                yield _begin(connection, copy)
+            return
+        path, new = database.path, database.path.with_name(database.path.name + SUFFIX)
+        _remove(new)
+        if copy:
+            sqlite_copy.copy_sqlite(path, new)
+        else:
+            engines.create_file(new, group_readable=group_readable)
+        with _transaction(Database(path=new)) as connection:
+            yield _begin(connection, copy)
+        _put_in_place(new, path)
+
+
+def _begin(connection: Connection, copy: bool) -> RebuiltDatabase:
+    if not copy:
+        return RebuiltDatabase(connection, None)
+    journal_triggers.drop(connection)
+    revision = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    return RebuiltDatabase(connection, str(revision))
+
+
+@contextmanager
+def _transaction(database: Database) -> Iterator[Connection]:
+    engine = engines.create_writer(database, foreign_keys=False)
+    try:
+        with engine.connect() as connection:
+            yield connection
+            connection.commit()
+        if database.path is not None:
+            engines.checkpoint(engine)
+    finally:
+        engine.dispose()
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    engines.sync(new)
+    if path.exists():
+        aside = path.with_name(f"{path.name}.{utcnow():%Y%m%dT%H%M%S.%fZ}")
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        path.rename(aside)
+    new.replace(path)
+    engines.sync(path)
+
+
+def _remove(path: Path) -> None:
+    for leftover in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        with suppress(FileNotFoundError):
+            leftover.unlink()

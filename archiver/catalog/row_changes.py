@@ -1,0 +1,102 @@
+"""Applying the journal's changes to the rows of a database, at whatever revision its schema is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from sqlalchemy import Connection, inspect
+
+from archiver.catalog.journal_triggers import JOURNALED
+from archiver.errors import JournalDamaged
+from archiver.model.journal_entries import RowChange, RowValue
+
+_NAMES = {table.name for table in JOURNALED}
+
+
+class ChangeApplier:
+    """Applies changes in the order of the journal. It decides nothing, and no later rule changes the past.
+
+    The names of tables and columns come from the schema of the database, never from the journal.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        """Use a connection with an open transaction. Make a new one after each migration."""
+        self._connection = connection
+        self._mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        inspector = inspect(connection)
+        present = set(inspector.get_table_names())
+        self._columns = {
+            name: [str(column["name"]) for column in inspector.get_columns(name)]
+            for name in _order(_NAMES & present)
+        }
+        self._keys = {
+            name: list(inspector.get_pk_constraint(name)["constrained_columns"]) for name in self._columns
+        }
+        self._places = {name: place for place, name in enumerate(self._columns)}
+
+    def apply(self, changes: Sequence[RowChange]) -> None:
+        """Apply the changes of one transaction. Raises JournalDamaged if they do not fit the rows.
+
+        Removals come first, children before parents; then the other changes, parents before children.
+        """
+        for change in changes:
+            if change.table not in self._columns:
+                raise JournalDamaged(f"the journal names a table that does not exist: {change.table!r}")
+        removed = sorted(
+            (change for change in changes if change.values is None), key=self._place, reverse=True
+        )
+        written = sorted((change for change in changes if change.values is not None), key=self._place)
+        for table, group in groupby(removed, key=lambda change: change.table):
+            self._run(table, f"DELETE FROM {table} WHERE {self._where(table)}", [c.key for c in group])
+        for (table, names), group in groupby(written, key=lambda c: (c.table, tuple(c.values or ()))):
+            self._write(table, names, list(group))
+
+    def _place(self, change: RowChange) -> int:
+        return self._places[change.table]
+
+    def _write(self, table: str, names: tuple[str, ...], changes: Sequence[RowChange]) -> None:
+        columns, key = self._columns[table], self._keys[table]
+        unknown = set(names) - set(columns)
+        if unknown:
+            raise JournalDamaged(f"the journal names a column that does not exist: {table}.{min(unknown)}")
+        if set(key) <= set(names):
+            others = [name for name in names if name not in key]
+            update = ", ".join(f'"{name}" = excluded."{name}"' for name in others)
+            self._run(
+                table,
+                f"INSERT INTO {table} ({_quote_names(names)}) VALUES ({', '.join([self._mark] * len(names))})"
+                f" ON CONFLICT ({_quote_names(key)}) DO {f'UPDATE SET {update}' if update else 'NOTHING'}",
+                [_values(change, names) for change in changes],
+            )
+            return
+        assignments = ", ".join(f'"{name}" = {self._mark}' for name in names)
+        self._run(
+            table,
+            f"UPDATE {table} SET {assignments} WHERE {self._where(table)}",
+            [(*_values(change, names), *change.key) for change in changes],
+        )
+
+    def _where(self, table: str) -> str:
+        return " AND ".join(f'"{name}" = {self._mark}' for name in self._keys[table])
+
+    def _run(self, table: str, statement: str, rows: Sequence[tuple[RowValue, ...]]) -> None:
+        result = self._connection.exec_driver_sql(statement, list(rows))
+        if result.rowcount not in (-1, len(rows)):
+            raise JournalDamaged(
+                f"the journal changes a row of {table} that does not exist: an entry before it is missing"
+            )
+
+
+def _order(names: Iterable[str]) -> list[str]:
+    present = set(names)
+    return [table.name for table in JOURNALED if table.name in present]
+
+
+def _quote_names(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _values(change: RowChange, names: Sequence[str]) -> tuple[RowValue, ...]:
+    values: Mapping[str, RowValue] = change.values or {}
+    return tuple(values[name] for name in names)

@@ -1,0 +1,90 @@
+"""All rows of the journaled tables, as a snapshot of the journal holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from sqlalchemy import Connection, Table, Text, collate, func, select, text
+
+from archiver.catalog import tables
+from archiver.catalog.column_types import UtcTime, time_text
+from archiver.catalog.journal_triggers import JOURNALED
+from archiver.model.journal_entries import RowKey, RowValue
+
+_SET_ON_PG = text("SELECT setval(pg_get_serial_sequence(:t, 'id')::regclass, greatest(:last, 1), :last > 0)")
+_SET_ON_SQLITE = text("INSERT INTO sqlite_sequence (name, seq) VALUES (:t, :last)")
+
+DumpedRow = tuple[RowKey, Mapping[str, RowValue]]
+
+
+def all_rows(connection: Connection, at_once: int) -> Iterator[tuple[str, list[DumpedRow]]]:
+    """Yield the rows of each table by ascending key, at most ``at_once`` at a time."""
+    for table in JOURNALED:
+        for rows in table_rows(connection, table, at_once):
+            yield table.name, rows
+
+
+def table_rows(connection: Connection, table: Table, at_once: int) -> Iterator[list[DumpedRow]]:
+    """Yield the rows of a table by ascending key, at most ``at_once`` at a time."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    # Texts sort byte by byte, as SQLite sorts them.
+    order = [
+        collate(column, "C") if isinstance(column.type, Text) and not is_sqlite else column
+        for column in table.primary_key
+    ]
+    names = [column.name for column in table.columns]
+    keys = [names.index(column.name) for column in table.primary_key]
+    times = [place for place, column in enumerate(table.columns) if isinstance(column.type, UtcTime)]
+    result = connection.execution_options(yield_per=at_once).execute(select(table).order_by(*order))
+    for rows in result.partitions():
+        values = [list(row) for row in rows]
+        for place in times:
+            for row in values:
+                row[place] = None if row[place] is None else time_text(row[place])
+        yield [(tuple(row[place] for place in keys), dict(zip(names, row, strict=True))) for row in values]
+
+
+def sequences(connection: Connection) -> dict[str, int]:
+    """Return the greatest id that each table with ascending ids ever gave, removed rows included."""
+    greatest: dict[str, int] = {}
+    for table in _tables_with_ids():
+        greatest[table.name] = connection.scalar(select(func.max(table.c.id))) or 0
+    for name, last in _given_ids(connection, greatest):
+        if name in greatest:
+            greatest[name] = max(greatest[name], last or 0)
+    return {name: last for name, last in sorted(greatest.items()) if last}
+
+
+def set_sequences(connection: Connection, greatest: Mapping[str, int]) -> None:
+    """Let every table give ids above the greatest that it ever gave, and above those that it has."""
+    for name, last in {**dict.fromkeys((table.name for table in _tables_with_ids()), 0), **greatest}.items():
+        table = tables.metadata.tables[name]
+        last = max(last, connection.scalar(select(func.max(table.c.id))) or 0)
+        if connection.dialect.name != "sqlite":
+            connection.execute(
+                text(
+                    "SELECT setval(pg_get_serial_sequence(:t, 'id')::regclass, greatest(:last, 1), :last > 0)"
+                ),
+                {"t": name, "last": last},
+            )
+        elif table.dialect_options["sqlite"]["autoincrement"]:
+            connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :t"), {"t": name})
+            connection.execute(_SET_ON_SQLITE, {"t": name, "last": last})
+
+
+def _given_ids(connection: Connection, names: Iterable[str]) -> list[tuple[str, int | None]]:
+    """Return the last id that the database says it gave, by table."""
+    if connection.dialect.name == "sqlite":
+        return [
+            (name, last) for name, last in connection.exec_driver_sql("SELECT name, seq FROM sqlite_sequence")
+        ]
+    last_id = text("SELECT pg_sequence_last_value(pg_get_serial_sequence(:t, 'id')::regclass)")
+    return [(name, connection.scalar(last_id, {"t": name})) for name in names]
+
+
+def _tables_with_ids() -> list[Table]:
+    return [
+        table
+        for table in JOURNALED
+        if [column.name for column in table.primary_key] == ["id"] and table.name != "archive"
+    ]

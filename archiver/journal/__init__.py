@@ -1,0 +1,1 @@
+"""The journal: every change of a row, in files beside the blobs."""

@@ -1,0 +1,261 @@
+"""The files of the journal: ``journal/YYYY/MM/<first seq, 12 digits>-<8 hex digits>.jsonl.gz``.
+
+Only the process that began a file appends to it. What it appends at a time is one gzip member, so every file
+is complete gzip up to its last sync, and what a kill tore off is cut at the end of a member. One member for
+each line would take twice the bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import secrets
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from archiver.append_file import AppendFile
+from archiver.durable import (
+    enter_directory,
+    open_directory,
+    open_regular,
+    open_root,
+    storage_errors,
+    sync,
+    sync_directory,
+    write_all,
+)
+from archiver.errors import JournalDamaged
+from archiver.journal.journal_line import (
+    LONGEST,
+    FileHeader,
+    JournalLine,
+    encode_header,
+    parse_header,
+    parse_line,
+)
+
+_NAME = re.compile(r"[0-9]{4}/[0-9]{2}/([0-9]{12})-[0-9a-f]{8}\.jsonl\.gz")
+_CHUNK = 1 << 18
+_LEVEL = 6
+_LARGEST_MEMBER = 4 * LONGEST
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """A line, the header of its file, and where the gzip member that contains it ends in the file."""
+
+    line: JournalLine
+    header: FileHeader
+    file: str
+    end: int
+
+
+class JournalFiles:
+    """The files of the journal of the archive at ``root``. Creating them is left to ``new_file``."""
+
+    def __init__(self, root: Path, *, group_readable: bool = False) -> None:
+        self._root = root
+        self._modes = (0o750, 0o640) if group_readable else (0o700, 0o600)
+
+    def names(self, since: str = "") -> list[str]:
+        """Return the files from ``since`` on, in the order of their lines. Raises StorageError.
+
+        Their names below ``journal/`` sort in that order, because a month never goes back.
+        """
+        found: list[str] = []
+        base = self._root / "journal"
+        with storage_errors(f"{base} cannot be listed"):
+            for year in _names_in(base):
+                for month in _names_in(base / year):
+                    place = f"{year}/{month}"
+                    if place >= since[:7]:
+                        found += [f"{place}/{name}" for name in _names_in(base / place)]
+        return sorted(name for name in found if _NAME.fullmatch(name) and name >= since)
+
+    def size(self, name: str) -> int | None:
+        """Return the size of a file; None if it is missing. Raises StorageError."""
+        with storage_errors(f"journal/{name} cannot be read"):
+            try:
+                return (self._root / "journal" / name).lstat().st_size
+            except FileNotFoundError:
+                return None
+
+    def read(self, name: str, start: int = 0) -> Iterator[ReadLine]:
+        """Yield the lines of a file; ``start``: those of the members from that offset on.
+
+        An incomplete last member is not an error: a kill left it. Raises JournalDamaged and StorageError.
+        """
+        header: FileHeader | None = None
+        if start:
+            first = next(self._members(name, 0), None)
+            header = None if first is None else parse_header(first[0][0], f"journal/{name}")
+        for lines, end in self._members(name, start):
+            for number, line in enumerate(lines, 1):
+                place = f"journal/{name}, before byte {end}, line {number}"
+                if header is None:
+                    header = parse_header(line, place)
+                else:
+                    yield ReadLine(parse_line(line, place), header, name, end)
+
+    def whole_length(self, name: str) -> int:
+        """Return the length of a file up to its last whole member. Raises JournalDamaged, StorageError."""
+        return max((end for _, end in self._members(name, 0)), default=0)
+
+    def cut(self, name: str, length: int) -> None:
+        """Cut off what a kill tore, durably. Raises StorageError."""
+        with storage_errors(f"journal/{name} cannot be cut"):
+            fd = self._open(name, os.O_WRONLY)
+            try:
+                os.ftruncate(fd, length)
+                sync(fd)
+            finally:
+                os.close(fd)
+
+    def set_aside(self, now: datetime) -> None:
+        """Move the whole journal to ``quarantine/``. Raises StorageError."""
+        with storage_errors("journal/ cannot be moved to quarantine/"):
+            fd = open_root(self._root)
+            try:
+                quarantine = enter_directory("quarantine", self._modes[0], within=fd)
+                try:
+                    name = f"journal-{now:%Y%m%dT%H%M%S.%fZ}"
+                    with suppress(FileNotFoundError):
+                        os.rename("journal", name, src_dir_fd=fd, dst_dir_fd=quarantine)
+                    sync_directory(quarantine)
+                finally:
+                    os.close(quarantine)
+                sync_directory(fd)
+            finally:
+                os.close(fd)
+
+    def new_file(self, name: str, header: FileHeader) -> NewFile:
+        """Begin a file under a name from ``new_name``. Raises DiskFull or StorageError."""
+        with storage_errors(f"{self._root / 'journal'} cannot be created"):
+            return NewFile(name, self._enter_month(name[:7]), self._modes[1], header)
+
+    def write_snapshot(self, name: str, header: FileHeader, lines: Iterable[bytes]) -> int:
+        """Write a file with a snapshot, which gets its name only once it is whole; return its length.
+
+        Raises DiskFull or StorageError.
+        """
+        draft = self._root / "tmp" / name.rpartition("/")[2]
+        with storage_errors(f"journal/{name} cannot be written"):
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, self._modes[1])
+            try:
+                os.fchmod(fd, self._modes[1])
+                write_all(fd, gzip.compress(encode_header(header), _LEVEL, mtime=0))
+                for line in lines:
+                    write_all(fd, gzip.compress(line + b"\n", _LEVEL, mtime=0))
+                sync(fd)
+                length = os.fstat(fd).st_size
+            finally:
+                os.close(fd)
+            month = self._enter_month(name[:7])
+            try:
+                os.replace(draft, name.rpartition("/")[2], dst_dir_fd=month)
+                sync_directory(month)
+            finally:
+                os.close(month)
+        return length
+
+    def new_name(self, first_seq: int, after: str, now: datetime) -> str:
+        """Return the name of a new file, whose first line has the number ``first_seq``.
+
+        ``after``: the name of the last file. The month never goes back, whatever the clock does.
+        """
+        month = max(f"{now:%Y/%m}", after[:7])
+        return f"{month}/{first_seq:012d}-{secrets.token_hex(4)}.jsonl.gz"
+
+    def _enter_month(self, month: str) -> int:
+        fd = open_root(self._root)
+        for level in ("journal", *month.split("/")):
+            above = fd
+            try:
+                fd = enter_directory(level, self._modes[0], within=above)
+            finally:
+                os.close(above)
+        return fd
+
+    def _open(self, name: str, flags: int = os.O_RDONLY) -> int:
+        fd = open_root(self._root)
+        *levels, file = ("journal", *name.split("/"))
+        for level in levels:
+            above = fd
+            try:
+                fd = open_directory(level, within=above)
+            finally:
+                os.close(above)
+        try:
+            return open_regular(file, within=fd, flags=flags)
+        finally:
+            os.close(fd)
+
+    def _members(self, name: str, start: int) -> Iterator[tuple[list[bytes], int]]:
+        """Yield the lines of each whole gzip member, and where it ends."""
+        with storage_errors(f"journal/{name} cannot be read"):
+            fd = self._open(name)
+        with os.fdopen(fd, "rb") as file:
+            file.seek(start)
+            data = b""
+            while True:
+                unpack = zlib.decompressobj(wbits=31)
+                parts: list[bytes] = []
+                while not unpack.eof:
+                    with storage_errors(f"journal/{name} cannot be read"):
+                        data = data or file.read(_CHUNK)
+                    try:
+                        piece = unpack.decompress(data, _CHUNK)
+                    except zlib.error as exc:
+                        raise JournalDamaged(f"journal/{name}, before byte {file.tell()}: {exc}") from exc
+                    if not data and not piece:
+                        return
+                    data = unpack.unconsumed_tail
+                    parts.append(piece)
+                    if len(parts) * _CHUNK > _LARGEST_MEMBER:
+                        raise JournalDamaged(f"journal/{name} is too large where byte {file.tell()} is")
+                data = unpack.unused_data
+                end = file.tell() - len(data)
+                lines = b"".join(parts).split(b"\n")
+                if lines.pop():
+                    raise JournalDamaged(f"journal/{name}, before byte {end}: the last line is not complete")
+                yield lines, end
+
+
+class NewFile:
+    """A file of the journal that this process writes."""
+
+    def __init__(self, name: str, directory: int, mode: int, header: FileHeader) -> None:
+        self.name = name
+        self._directory = directory
+        head = gzip.compress(encode_header(header), _LEVEL, mtime=0)
+        self._file = AppendFile(directory, name.rpartition("/")[2], mode, f"journal/{name}", lambda: head)
+        self.length = 0
+        self._head = len(head)
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether lines can be appended: no write has failed for good."""
+        return self._file.is_usable
+
+    def append(self, lines: Sequence[bytes]) -> int:
+        """Append lines durably, as one gzip member; return its size. Raises DiskFull or StorageError."""
+        member = gzip.compress(b"".join(line + b"\n" for line in lines), _LEVEL, mtime=0)
+        self.length = self._file.append(member) + len(member)
+        return len(member)
+
+    def close(self) -> None:
+        """Close the file; an empty one is removed."""
+        self._file.close()
+        os.close(self._directory)
+
+
+def _names_in(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []

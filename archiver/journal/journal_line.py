@@ -1,0 +1,176 @@
+"""The lines of the journal: the first line of a file, the entries, and the parts of a snapshot. Pure.
+
+docs/archive-format.md describes every field. The same facts give the same bytes, whichever database they come
+from: members are in the order of the columns, and of several changes of one row only the result is recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from archiver.errors import JournalDamaged
+from archiver.model.journal_entries import Entry, RowChange, RowKey, RowValue
+
+FORMAT = 1
+LONGEST = 64 << 20
+"""The length in bytes of the longest line that is read. A transaction has far less."""
+ROWS_OF_A_LINE = 1000
+"""Rows in one line of a snapshot at most."""
+NO_HASH = ""
+"""``prev`` of the first line of a journal."""
+
+
+class FileHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """The first line of a file: the archive, and the program and schema that wrote the lines after it."""
+
+    archive: str
+    format: int
+    program: str
+    schema: str
+
+
+class _Change(msgspec.Struct, frozen=True, omit_defaults=True):
+    key: list[RowValue] | None = None
+    keys: list[list[RowValue]] | None = None
+    set: dict[str, RowValue] | None = None
+    removed: bool = False
+
+
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    seq: int
+    prev: str
+    at: str
+    run: int | None
+    rows: dict[str, list[_Change]]
+    snapshot: str | None = None
+    sequences: dict[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JournalLine:
+    """A line of the journal. ``hash`` is that of its bytes; ``prev`` that of the line before.
+
+    ``snapshot``: ``part`` or ``end`` for the lines of a snapshot. Its last line has in ``sequences`` the
+    greatest id that each table ever gave.
+    """
+
+    seq: int
+    prev: str
+    at: str
+    run: int | None
+    changes: tuple[RowChange, ...]
+    hash: str
+    snapshot: str | None = None
+    sequences: Mapping[str, int] = field(default_factory=dict)
+
+
+def hash_line(line: bytes) -> str:
+    """Return the hash of a line without its line break: the first half of its SHA-256, in hexadecimal."""
+    return hashlib.sha256(line).hexdigest()[:32]
+
+
+def encode_header(header: FileHeader) -> bytes:
+    """Return the first line of a file."""
+    return _encode(header) + b"\n"
+
+
+def encode_entry(entry: Entry, prev: str, time_text: str) -> bytes:
+    """Return the line of an entry, without its line break. ``time_text``: its time as text."""
+    return _encode(_Line(entry.seq, prev, time_text, entry.run_id, _rows(entry.changes)))
+
+
+def encode_snapshot(
+    seq: int,
+    prev: str,
+    at: str,
+    rows: tuple[str, Sequence[tuple[RowKey, Mapping[str, RowValue]]]] | None,
+    sequences: Mapping[str, int] | None = None,
+) -> bytes:
+    """Return a line of a snapshot, without its line break: rows of one table, or ``sequences`` at last."""
+    changes = {} if rows is None else {rows[0]: [_Change(key=list(k), set=dict(v)) for k, v in rows[1]]}
+    greatest = None if sequences is None else dict(sequences)
+    return _encode(_Line(seq, prev, at, None, changes, "part" if greatest is None else "end", greatest))
+
+
+def parse_header(line: bytes, place: str) -> FileHeader:
+    """Return the first line of a file. Raises JournalDamaged; ``place`` names the file."""
+    try:
+        header = _decode_header(line)
+    except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+        raise JournalDamaged(f"{place}: the first line is not one of archiver's journal: {exc}") from exc
+    if header.format > FORMAT:
+        raise JournalDamaged(f"{place} has format {header.format}", "install a newer archiver")
+    return header
+
+
+def parse_line(line: bytes, place: str) -> JournalLine:
+    """Return a line of the journal. Raises JournalDamaged; ``place`` names it."""
+    try:
+        found = _decode_line(line)
+        changes = tuple(_changes(found.rows))
+    except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+        raise JournalDamaged(f"{place}: not a line of the journal: {exc}") from exc
+    return JournalLine(
+        found.seq,
+        found.prev,
+        found.at,
+        found.run,
+        changes,
+        hash_line(line),
+        found.snapshot,
+        found.sequences or {},
+    )
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_header = msgspec.json.Decoder(FileHeader).decode
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def _rows(changes: Iterable[RowChange]) -> dict[str, list[_Change]]:
+    """Return the changes by table; rows with equal changes are one element, with many keys."""
+    tables: dict[str, dict[Any, tuple[RowChange, list[RowKey]]]] = {}
+    for change in _results(changes):
+        values = None if change.values is None else tuple(change.values.items())
+        _, keys = tables.setdefault(change.table, {}).setdefault(values, (change, []))
+        keys.append(change.key)
+    return {
+        table: [_element(change, keys) for change, keys in groups.values()]
+        for table, groups in tables.items()
+    }
+
+
+def _element(change: RowChange, keys: Sequence[RowKey]) -> _Change:
+    one = list(keys[0]) if len(keys) == 1 else None
+    many = [list(key) for key in keys] if len(keys) > 1 else None
+    values = None if change.values is None else dict(change.values)
+    return _Change(key=one, keys=many, set=values, removed=values is None)
+
+
+def _results(changes: Iterable[RowChange]) -> Iterator[RowChange]:
+    """Yield one change for each row: what became of it in this transaction."""
+    found: dict[tuple[str, RowKey], RowChange] = {}
+    for change in changes:
+        row = (change.table, change.key)
+        before = found.get(row)
+        if before is not None and before.values is not None and change.values is not None:
+            change = RowChange(change.table, change.key, {**before.values, **change.values})
+        found[row] = change
+    return iter(found.values())
+
+
+def _changes(rows: Mapping[str, Sequence[_Change]]) -> Iterator[RowChange]:
+    for table, elements in rows.items():
+        for element in elements:
+            keys = element.keys if element.keys is not None else [element.key]
+            if element.removed is (element.set is not None):
+                raise ValueError("a change has either values or is a removal")
+            for key in keys:
+                if not key:
+                    raise ValueError("a change without a key")
+                yield RowChange(table, tuple(key), element.set)

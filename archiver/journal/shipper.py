@@ -1,0 +1,112 @@
+"""The shipper: writes committed transactions from the outbox into a file of the journal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from archiver.journal.journal_files import JournalFiles, NewFile
+from archiver.journal.journal_line import FileHeader, encode_entry, hash_line
+from archiver.model.journal_entries import Entry, JournalHead
+
+Advance = Callable[[JournalHead | None], tuple[JournalHead | None, tuple[Entry, ...]]]
+"""Takes the new end of the journal and returns what to write next: ``outbox.advance`` in a transaction."""
+
+_GATHER_SECONDS = 1.0
+
+
+class Shipper:
+    """Ships within about a second of a commit, and everything when it is closed. A context manager.
+
+    The order is: entries numbered and committed → lines durable → entries deleted from the outbox. A kill
+    between any two steps leaves entries that the next process ships again, as the same lines.
+    """
+
+    def __init__(
+        self,
+        files: JournalFiles,
+        header: FileHeader,
+        advance: Advance,
+        *,
+        on_error: Callable[[BaseException], None],
+        clock: Callable[[], datetime],
+        time_text: Callable[[datetime], str],
+    ) -> None:
+        """Start the thread. ``on_error`` gets the error that ends the shipping early; ``close`` raises it."""
+        self._files, self._header, self._advance, self._on_error = files, header, advance, on_error
+        self._clock, self._time_text = clock, time_text
+        self._file: NewFile | None = None
+        self._error: BaseException | None = None
+        self._shipping = threading.Lock()
+        self._waiting = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
+        self._thread.start()
+
+    def notify(self) -> None:
+        """Say that the outbox has an entry to ship. Never blocks."""
+        self._waiting.set()
+
+    def ship(self) -> None:
+        """Write everything that is committed now. Raises DiskFull, StorageError or DatabaseError."""
+        with self._shipping:
+            written: JournalHead | None = None
+            while True:
+                head, entries = self._advance(written)
+                if head is None or not entries:
+                    return
+                written = self._write(head, entries)
+
+    def close(self) -> None:
+        """Ship the rest and close the file. Raises the first error of the shipping."""
+        self._closing.set()
+        self._waiting.set()
+        self._thread.join()
+        try:
+            if self._error is not None:
+                raise self._error
+            self.ship()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def _run(self) -> None:
+        while True:
+            self._waiting.wait()
+            if self._closing.wait(_GATHER_SECONDS):
+                return
+            self._waiting.clear()
+            try:
+                self.ship()
+            except BaseException as error:
+                self._error = error
+                self._on_error(error)
+                return
+
+    def _write(self, head: JournalHead, entries: tuple[Entry, ...]) -> JournalHead:
+        prev, lines = head.hash, []
+        for entry in entries:
+            line = encode_entry(entry, prev, self._time_text(entry.at))
+            prev = hash_line(line)
+            lines.append(line)
+        file = self._open_file(head, entries[0].seq)
+        size = file.append(lines)
+        return JournalHead(
+            entries[-1].seq, prev, file.name, file.length, head.snapshot_bytes, head.entry_bytes + size
+        )
+
+    def _open_file(self, head: JournalHead, seq: int) -> NewFile:
+        """Return this process's file; a new one if a sync of the last one failed."""
+        if self._file is None or not self._file.is_usable:
+            if self._file is not None:
+                self._file.close()
+            name = self._files.new_name(seq, head.file, self._clock())
+            self._file = self._files.new_file(name, self._header)
+        return self._file
+
+    def __enter__(self) -> Shipper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Making the database again from the journal."""

@@ -1,0 +1,91 @@
+"""Rebuild the rows of an archive from its journal: from its newest snapshot, or from an older database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from archiver.catalog.engine import Database
+from archiver.catalog.rebuilt_database import building
+from archiver.errors import JournalDamaged
+from archiver.journal.journal_check import follow, newest_snapshot
+from archiver.journal.journal_files import JournalFiles, ReadLine
+from archiver.journal.journal_line import JournalLine
+from archiver.model.journal_entries import JournalHead
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildReport:
+    """What was applied: ``entries`` of the journal after a snapshot, or after the database's own last one.
+
+    ``rows``: the number of changes of rows, those of the snapshot included.
+    """
+
+    entries: int
+    rows: int
+    head: JournalHead
+
+
+def rebuild(
+    files: JournalFiles,
+    archive_id: str,
+    database: Database,
+    *,
+    copy_head: JournalHead | None,
+    group_readable: bool,
+    progress: Progress,
+    check: Callable[[], None],
+) -> RebuildReport:
+    """Build the database, and put it in its place when it is complete.
+
+    ``copy_head``: where the database that is there ends, if it is an older copy: only what follows is
+    applied. Without it, the newest snapshot of the journal is the beginning. ``progress`` gets the bytes of
+    the journal read so far, and in all; ``check`` may raise to stop. Raises JournalDamaged, SchemaNew,
+    DatabaseForeign, DatabaseError, StorageError, DiskFull.
+    """
+    head = copy_head
+    names = files.names(head.file) if head is not None else files.names(newest_snapshot(files))
+    sizes = {name: files.size(name) or 0 for name in names}
+    total = sum(sizes.values())
+    entries = rows = 0
+    sequences: dict[str, int] = {}
+    with building(database, copy=head is not None, group_readable=group_readable) as built:
+        for read in follow(files, archive_id, names, head):
+            check()
+            line = read.line
+            built.apply(read.header.schema, line.changes)
+            rows += len(line.changes)
+            entries += line.snapshot is None
+            _raise_sequences(sequences, line)
+            head = _head_after(head, read)
+            progress(sum(sizes[name] for name in names if name < read.file) + read.end, total)
+        if head is None:
+            raise JournalDamaged("the journal has no complete snapshot to begin with")
+        built.finish(head, sequences)
+    return RebuildReport(entries, rows, head)
+
+
+def _raise_sequences(sequences: dict[str, int], line: JournalLine) -> None:
+    """Note the greatest ids: an id never means two things, also that of a row that was removed."""
+    given: Mapping[str, int] = line.sequences
+    for table, greatest in given.items():
+        sequences[table] = max(greatest, sequences.get(table, 0))
+    for change in line.changes:
+        identity = (change.values or {}).get("id")
+        if type(identity) is int:
+            sequences[change.table] = max(identity, sequences.get(change.table, 0))
+
+
+def _head_after(head: JournalHead | None, read: ReadLine) -> JournalHead:
+    line = read.line
+    before, snapshot, entries = (
+        (0, 0, 0) if head is None else (head.length, head.snapshot_bytes, head.entry_bytes)
+    )
+    start = before if head is not None and head.file == read.file else 0
+    if line.snapshot is not None:
+        snapshot, entries = read.end, 0
+    else:
+        entries += max(0, read.end - start)
+    return JournalHead(line.seq, line.hash, read.file, read.end, snapshot, entries)

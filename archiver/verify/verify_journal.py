@@ -1,0 +1,156 @@
+"""Comparing the journal with the rows: whether a rebuild would give exactly the database that is there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from archiver.catalog import Catalog, outbox, row_dump
+from archiver.catalog.engine import Database
+from archiver.catalog.journal_triggers import JOURNALED
+from archiver.catalog.rebuilt_database import RebuiltDatabase, building
+from archiver.catalog.row_dump import DumpedRow
+from archiver.catalog.snapshot import Snapshot
+from archiver.errors import JournalDamaged, SchemaNew
+from archiver.journal.journal_check import follow, newest_snapshot
+from archiver.journal.journal_files import JournalFiles
+from archiver.model.journal_entries import JournalHead, RowChange, RowKey
+
+_ROWS_AT_ONCE = 1000
+_LISTED = 1000
+"""Rows that a report lists; it counts all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """A row that the journal and the database have differently; ``missing`` says where it is missing."""
+
+    table: str
+    key: RowKey
+    missing: str | None
+
+
+@dataclass(slots=True)
+class JournalReport:
+    """The result. ``lines``: read and checked. ``damage``: why the rest of the journal could not be used.
+
+    ``is_compared``: whether all rows were compared. ``lost_rows`` are in the journal and not in the database;
+    ``differences`` are counted by table, and the first ones listed.
+    """
+
+    lines: int = 0
+    damage: str | None = None
+    is_compared: bool = False
+    counts: dict[str, int] = field(default_factory=dict)
+    differences: list[RowDifference] = field(default_factory=list)
+    lost_rows: list[RowChange] = field(default_factory=list)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Return whether a rebuild would not give the rows of the database."""
+        return self.damage is not None or bool(self.counts)
+
+    def note(self, table: str, key: RowKey, missing: str | None) -> None:
+        """Count a difference."""
+        self.counts[table] = self.counts.get(table, 0) + 1
+        if len(self.differences) < _LISTED:
+            self.differences.append(RowDifference(table, key, missing))
+
+
+def verify_journal(
+    files: JournalFiles, catalog: Catalog, *, compare_rows: bool, check: Callable[[], None]
+) -> JournalReport:
+    """Read the journal from its newest snapshot on; check that each line follows the one before.
+
+    ``compare_rows``: also rebuild the rows in a temporary database, and compare all of them. A run may write
+    meanwhile: everything is as of one moment. ``check`` is called again and again and may raise to stop.
+    Raises StorageError, DatabaseError.
+    """
+    report = JournalReport()
+    with catalog.snapshot() as snapshot:
+        head = snapshot.read(outbox.read_head)
+        if head is None:
+            return report  # it begins with the next command that writes
+        if not compare_rows:
+            _read(files, catalog.archive_id, head, report, lambda revision, changes: None, check)
+            return report
+        unshipped = snapshot.read(outbox.unshipped_changes)
+        with tempfile.TemporaryDirectory(prefix="archiver-verify-") as place:
+            path = Path(place) / "rebuilt.db"
+            try:
+                with building(Database(path=path), copy=False, group_readable=False) as built:
+                    _read(files, catalog.archive_id, head, report, built.apply, check)
+                    _finish(built, head, unshipped)
+            except (JournalDamaged, SchemaNew) as error:
+                report.damage = str(error)
+                return report
+            with Catalog(Database(path=path), write=False) as rebuilt, rebuilt.snapshot() as other:
+                _compare(other, snapshot, report, check)
+    report.is_compared = True
+    return report
+
+
+def _finish(built: RebuiltDatabase, head: JournalHead, unshipped: Sequence[RowChange]) -> None:
+    from archiver.catalog import schema
+
+    if unshipped:
+        built.apply(schema.head(), unshipped)
+    built.finish(head, {})
+
+
+def _read(
+    files: JournalFiles,
+    archive_id: str,
+    head: JournalHead,
+    report: JournalReport,
+    apply: Callable[[str, Sequence[RowChange]], None],
+    check: Callable[[], None],
+) -> None:
+    try:
+        names = [name for name in files.names(newest_snapshot(files)) if name <= head.file]
+        last = None
+        for read in follow(files, archive_id, names, None):
+            if read.line.seq > head.seq:
+                break
+            check()
+            apply(read.header.schema, read.line.changes)
+            report.lines += 1
+            last = read.line
+        if last is None or (last.seq, last.hash) != (head.seq, head.hash):
+            report.damage = f"the journal does not end with line {head.seq}, as the database says"
+    except JournalDamaged as error:
+        report.damage = str(error)
+
+
+def _compare(journal: Snapshot, rows: Snapshot, report: JournalReport, check: Callable[[], None]) -> None:
+    """Merge the two ascending streams of each table."""
+    for table in JOURNALED:
+        ours = _flat(journal.stream(row_dump.table_rows, table, _ROWS_AT_ONCE), check)
+        theirs = _flat(rows.stream(row_dump.table_rows, table, _ROWS_AT_ONCE), check)
+        one, two = next(ours, None), next(theirs, None)
+        while one is not None or two is not None:
+            if two is None or (one is not None and _order(one[0]) < _order(two[0])):
+                assert one is not None
+                report.note(table.name, one[0], "database")
+                report.lost_rows.append(RowChange(table.name, *one))
+                one = next(ours, None)
+            elif one is None or _order(two[0]) < _order(one[0]):
+                report.note(table.name, two[0], "journal")
+                two = next(theirs, None)
+            else:
+                if one[1] != two[1]:
+                    report.note(table.name, one[0], None)
+                one, two = next(ours, None), next(theirs, None)
+
+
+def _flat(parts: Iterator[list[DumpedRow]], check: Callable[[], None]) -> Iterator[DumpedRow]:
+    for part in parts:
+        check()
+        yield from part
+
+
+def _order(key: RowKey) -> tuple[bytes | int, ...]:
+    """Both databases sort texts byte by byte."""
+    return tuple(value if isinstance(value, int) else str(value).encode() for value in key)

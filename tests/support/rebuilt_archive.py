@@ -1,0 +1,79 @@
+"""Archives that lose their database: the rows before, and those that the journal gives back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import create_engine, text
+
+from archiver.archive.rebuild_archive import RebuiltArchive, rebuild_database
+from archiver.catalog.column_types import time_text
+from archiver.catalog.tables import metadata
+from archiver.runner.workers import StopFlag
+from tests.support.archive_harness import ArchiveHarness
+
+_OWN = {"journal_outbox", "journal_commits", "journal_head"}
+"""The journal's own tables: they say where its files end for this database."""
+
+
+def all_rows(harness: ArchiveHarness) -> dict[str, list[str]]:
+    """Return every row of every table, derived ones too, as the same text for both databases.
+
+    Documents that are searched get other ids in a new database.
+    """
+    return {name: _rows(harness, name) for name in metadata.tables if name not in _OWN}
+
+
+def rebuild(harness: ArchiveHarness) -> RebuiltArchive:
+    """Run ``db rebuild`` on the archive."""
+    return rebuild_database(harness.config, stop=StopFlag(), progress=lambda done, total: None)
+
+
+def lose_database(harness: ArchiveHarness) -> None:
+    """Remove the SQLite file, and what is beside it."""
+    for file in harness.root.glob("archive.db*"):
+        file.unlink()
+
+
+def require_equal_after_rebuild(harness: ArchiveHarness, elsewhere: str | Path | None = None) -> None:
+    """Rebuild the database, in its place or ``elsewhere``, and compare all rows with those of before."""
+    before = all_rows(harness)
+    if elsewhere is None:
+        lose_database(harness)
+        rebuilt = harness
+    else:
+        rebuilt = replace(harness, environ={**harness.environ, "ARCHIVER_ARCHIVE_DATABASE": str(elsewhere)})
+        rebuilt.database = str(elsewhere) if "://" in str(elsewhere) else None
+    rebuild(rebuilt)
+    after = all_rows(rebuilt)
+    for table, rows in before.items():
+        assert after[table] == rows, f"{table}: {sorted(set(rows) ^ set(after[table]))[:6]}"
+
+
+def _rows(harness: ArchiveHarness, table: str) -> list[str]:
+    columns = [column.name for column in metadata.tables[table].columns]
+    if table == "search_documents":
+        columns.remove("id")
+    database = harness.environ.get("ARCHIVER_ARCHIVE_DATABASE") or harness.database
+    url = (
+        database if database and "://" in database else f"sqlite:///{database or harness.root / 'archive.db'}"
+    )
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            names = ", ".join(f'"{column}"' for column in columns)
+            booleans = {c.name for c in metadata.tables[table].columns if str(c.type) == "BOOLEAN"}
+            rows = connection.execute(text(f"SELECT {names} FROM {table}")).mappings().all()
+            return sorted(json.dumps({n: _plain(v, n in booleans) for n, v in row.items()}) for row in rows)
+    finally:
+        engine.dispose()
+
+
+def _plain(value: Any, is_boolean: bool) -> object:
+    if isinstance(value, datetime):
+        return time_text(value)
+    return bool(value) if is_boolean and value is not None else value

@@ -1,0 +1,41 @@
+"""The script of docs/archive-format.md: it reads an archive without its database and without the program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import ROOT
+from tests.support.archive_harness import ArchiveHarness
+from tests.support.standin.faulty_standin import FaultyStandIn
+from tests.support.standin.world_edits import EditableWorld
+
+SCRIPT = ROOT / "docs" / "list_archive.py"
+
+
+def test_every_item_is_listed_with_its_files(tmp_path: Path) -> None:
+    """Without the database; each path that it prints exists, and nothing is missing."""
+    with FaultyStandIn(EditableWorld.generate(1, 2, 2)) as upstream:
+        harness = ArchiveHarness(tmp_path / "archive", upstream)
+        assert harness.night("account0000").exit_code == 0
+        expected = {str(row[0]) for row in harness.rows("SELECT sha256 FROM files WHERE item_pk IS NOT NULL")}
+        (tmp_path / "archive" / "archive.db").unlink()
+        command = [sys.executable, "-I", str(SCRIPT), str(tmp_path / "archive")]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = [line.split("\t") for line in listed.splitlines()]
+    assert {Path(line[4]).name for line in lines} == expected
+    assert all(Path(line[4]).is_file() for line in lines)
+    assert {line[0] for line in lines} == {"account0000"}
+
+
+def test_the_script_is_short_and_needs_nothing() -> None:
+    """Under 100 lines, with modules of the standard library alone."""
+    text = SCRIPT.read_text()
+    assert len(text.splitlines()) < 100
+    imported = {
+        line.split()[1].partition(".")[0]
+        for line in text.splitlines()
+        if line.startswith(("import ", "from "))
+    }
+    assert imported <= sys.stdlib_module_names
